@@ -1,0 +1,1 @@
+"""Benchmarks of `warmer` beside what people use today: `script/bench`."""

@@ -1,0 +1,50 @@
+"""What was measured on: figures mean nothing without it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+
+def machine() -> dict[str, str | int | float]:
+    """Return the processor, its cores, the system, and how busy it is."""
+    return {
+        "cpu": _cpu() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def versions(server: str) -> dict[str, str]:
+    """Return the versions of what takes part.
+
+    Args:
+        server: that of the Redis server.
+    """
+    return {
+        "Python": platform.python_version(),
+        "Django": version("django"),
+        "redis-py": version("redis"),
+        "hiredis": version("hiredis"),
+        "django-redis": version("django-redis"),
+        "server": server,
+        "SQLite": sqlite3.sqlite_version,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        return next((value.strip() for name, _, value in lines if name.strip() == "model name"), "")
+    if platform.system() == "Darwin":
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip()
+    return platform.processor()

@@ -1,0 +1,38 @@
+"""The project, set up as in production on servers of its own: a Redis, and a database file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django
+from django.core.management import call_command
+
+from embedded.processes import remove_folder, temporary_folder
+from embedded.redis_server import RedisServer
+
+# As a cache in production: it may evict, and writes nothing to disk.
+CACHE_OPTIONS = {"maxmemory": "4gb", "maxmemory-policy": "allkeys-lru"}
+
+
+@contextmanager
+def running_site() -> Iterator[RedisServer]:
+    """Set up Django, once a process, with an empty database and an empty cache."""
+    folder = temporary_folder("warmer-bench-")
+    try:
+        with RedisServer(options=CACHE_OPTIONS) as server:
+            os.environ |= {
+                "DJANGO_SETTINGS_MODULE": "bench.settings",
+                "DJANGO_ENV": "production",
+                "SECRET_KEY": "only-for-benchmarks-" + "0123456789" * 4,
+                "ALLOWED_HOSTS": "localhost",
+                "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
+                "REDIS_URL": server.url(0),
+                "CELERY_BROKER_URL": server.url(1),
+            }
+            django.setup()
+            call_command("migrate", verbosity=0)
+            yield server
+    finally:
+        remove_folder(folder)

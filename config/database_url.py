@@ -1,0 +1,38 @@
+"""Turn `DATABASE_URL` into Django's database settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from config.redis_url import masked
+
+# Web, worker and beat write the same SQLite file: readers must not block the writer (WAL), and a
+# transaction takes the write lock when it begins, where SQLite still waits for it.
+SQLITE_OPTIONS = {
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+}
+
+
+def database_settings(url: str) -> dict[str, Any]:
+    """Return the `DATABASES` entry for an address such as `postgres://user:password@host/name`.
+
+    Raises:
+        ImproperlyConfigured: the address cannot be used; the message shows no password.
+    """
+    try:
+        settings: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL is {masked(url)!r}: expected e.g. "
+            "postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
+        ) from None
+    if settings["ENGINE"].endswith("sqlite3"):
+        settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
+    elif settings["ENGINE"].endswith("postgresql"):
+        settings["CONN_HEALTH_CHECKS"] = True
+    return settings

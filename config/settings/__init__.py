@@ -1,0 +1,11 @@
+"""The settings that `DJANGO_ENV` asks for: development (the default), production or test."""
+
+from config.environment import environment_name
+
+match environment_name():
+    case "production":
+        from config.settings.production import *
+    case "test":
+        from config.settings.test import *
+    case _:
+        from config.settings.development import *

@@ -1,0 +1,43 @@
+"""Development: works with no server at all, and uses the servers that it is given."""
+
+from config.database_url import database_settings
+from config.environment import env, env_list
+from config.redis_url import broker_settings, cache_settings
+from config.settings.base import *
+from config.settings.base import DATA_DIR, VISIBILITY_TIMEOUT_SECONDS
+from embedded.running import running_servers
+
+DEBUG = True
+SECRET_KEY = env("SECRET_KEY") or "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
+
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+
+# While `script/server` runs, a command typed in another terminal talks to the same servers.
+_servers = running_servers(DATA_DIR)
+_redis_url = env("REDIS_URL") or _servers.get("REDIS_URL", "")
+_broker_url = env("CELERY_BROKER_URL") or _servers.get("CELERY_BROKER_URL", "") or _redis_url
+
+DATABASES = {"default": database_settings(env("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
+
+if _redis_url:
+    CACHES = {"default": cache_settings(_redis_url, max_connections=20)}
+else:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": DATA_DIR / "cache",
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    }
+
+if _broker_url:
+    _broker = broker_settings(_broker_url)
+    CELERY_BROKER_URL = _broker["url"]
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+        "socket_connect_timeout": 2,
+        **_broker["transport_options"],
+    }
+else:
+    CELERY_TASK_ALWAYS_EAGER = True

@@ -1,0 +1,10 @@
+"""The project's addresses."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("myapp.urls")),
+    path("users/", include("users.urls")),
+]

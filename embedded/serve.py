@@ -1,0 +1,44 @@
+"""What `script/server` runs after its set-up: the site with all it needs, until Ctrl-C.
+
+    python -m embedded.serve
+
+PORT (8000), HOST (127.0.0.1), REDIS_URL, CELERY_BROKER_URL, DATABASE_URL, ADMIN_USERNAME,
+ADMIN_PASSWORD and WARMER_DATA_DIR (.data) may be set in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this by hand may have another Python
+    sys.exit(
+        f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. "
+        "Use script/server, which finds one."
+    )
+try:
+    from embedded.errors import EmbeddedError
+    from embedded.plan import project_plan
+    from embedded.supervisor import Supervisor
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"The module {error.name!r} is not installed for {sys.executable}: use script/server, which "
+        "installs what is needed."
+    )
+
+
+def main() -> int:
+    """Run the project's plan; return the exit code."""
+    if sys.argv[1:]:
+        print(__doc__)
+        return 0 if sys.argv[1] in ("-h", "--help") else 2
+    try:
+        plan = project_plan(os.environ)
+    except EmbeddedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return Supervisor(plan).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

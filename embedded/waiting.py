@@ -1,0 +1,22 @@
+"""Wait for a condition, with a bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, pause: float = 0.02) -> None:
+    """Return as soon as the condition holds.
+
+    Args:
+        what: the condition in words, for the message: "the server answers PING".
+
+    Raises:
+        TimeoutError: the condition did not hold within the bound.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            raise TimeoutError(f"Waited {seconds:g} s in vain until {what}.")
+        time.sleep(pause)

@@ -1,0 +1,1 @@
+"""The site's posts and their comments: models, pages and what keeps them warm."""

@@ -1,0 +1,10 @@
+"""The `myapp` app."""
+
+from django.apps import AppConfig
+
+
+class MyappConfig(AppConfig):
+    """Posts and comments."""
+
+    name = "myapp"
+    verbose_name = "Posts"

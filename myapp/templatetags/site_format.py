@@ -1,0 +1,24 @@
+"""Filters that write cached values for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django import template
+from django.template.defaultfilters import date
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+
+@register.filter
+def day(iso: str) -> SafeString:
+    """Write a moment, cached as ISO text, as a `<time>` element that shows its day."""
+    return format_html('<time datetime="{}">{}</time>', iso, date(datetime.fromisoformat(iso), "j F Y"))
+
+
+@register.filter
+def thousands(number: int) -> str:
+    """Write a whole number with separators: 12,345."""
+    return f"{number:,}"

@@ -1,0 +1,46 @@
+"""Fixtures for every test: the process's own Redis, empty at the start of each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings as django_settings
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from tests.servers import CACHE_DATABASE, SERVERS
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(pytestconfig: pytest.Config) -> None:
+    # The broker's database stays as it is: a worker that a wider fixture started is using it.
+    server = pytestconfig.stash[SERVERS].redis
+    with server.start().client(CACHE_DATABASE) as client:
+        client.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _settings_as_before() -> Iterator[None]:
+    """Fail a test that leaves settings overridden: overrides end in the reverse order of their beginning.
+
+    An `override_settings` in a fixture does not, where the test assigns to the fixture `settings` too.
+    """
+    before = django_settings._wrapped
+    yield
+    assert django_settings._wrapped is before
+
+
+@pytest.fixture
+def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
+    """The Redis of this process, to stop, kill, pause or configure; afterwards it is as before."""
+    server = pytestconfig.stash[SERVERS].redis
+    yield server
+    server.restart()
+
+
+@pytest.fixture
+def redis_client(pytestconfig: pytest.Config, _empty_cache: None) -> Iterator[Redis]:
+    """A plain client of the cache's database: what is really stored there, as bytes."""
+    with pytestconfig.stash[SERVERS].redis.client(CACHE_DATABASE) as client:
+        yield client

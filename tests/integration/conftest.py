@@ -1,0 +1,69 @@
+"""Fixtures of the integration tests: jobs of a test's own, rows to read, and the cache as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+
+from myapp.models import Comment, Post
+from users.models import CustomUser
+from warmer import jobs
+
+NUMBER = count(1)
+
+
+@pytest.fixture
+def own_jobs() -> Iterator[None]:
+    """Let a test declare jobs, and forget them at its end."""
+    before = set(jobs)
+    yield
+    for name in set(jobs) - before:
+        jobs.unregister(name)
+
+
+@pytest.fixture
+def make_user() -> Callable[..., CustomUser]:
+    """Return a function that creates a user."""
+
+    def make(**fields: object) -> CustomUser:
+        number = next(NUMBER)
+        defaults = {"username": f"user{number}", "email": f"user{number}@example.org"}
+        return CustomUser.objects.create(**defaults | fields)
+
+    return make
+
+
+@pytest.fixture
+def make_post(make_user: Callable[..., CustomUser]) -> Callable[..., Post]:
+    """Return a function that creates a published popular post."""
+
+    def make(**fields: object) -> Post:
+        number = next(NUMBER)
+        defaults = {
+            "title": f"Post {number}",
+            "slug": f"post-{number}",
+            "body": "Once upon a time.",
+            "is_popular": True,
+            "published_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        if not {"author", "author_id"} & set(fields):
+            defaults["author"] = make_user()
+        return Post.objects.create(**defaults | fields)
+
+    return make
+
+
+@pytest.fixture
+def make_comment(make_user: Callable[..., CustomUser]) -> Callable[..., Comment]:
+    """Return a function that creates a comment."""
+
+    def make(**fields: object) -> Comment:
+        defaults: dict[str, object] = {"body": "Well said."}
+        if not {"author", "author_id"} & set(fields):
+            defaults["author"] = make_user()
+        return Comment.objects.create(**defaults | fields)
+
+    return make

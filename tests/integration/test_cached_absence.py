@@ -1,0 +1,221 @@
+"""`cache_absent`: that there is no value is cached too, and ended by a creation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test import override_settings
+from redis import Redis
+
+from myapp.models import Post
+from tests.integration.readers import at_once
+from warmer import DeclarationError, warm, warm_many
+from warmer.testing import hold
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+MINUTE = timedelta(minutes=1)
+ABSENT = "{:1:title:7}:absent"
+
+
+class Titles:
+    """A loader of posts' titles that keeps its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def __call__(self, ids: Sequence[int]) -> Mapping[int, str]:
+        self.calls.append(list(ids))
+        return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
+
+
+@pytest.fixture
+def loader() -> Titles:
+    return Titles()
+
+
+Declare = Callable[..., Any]
+
+
+def reading(job: Any) -> Callable[[], Any]:
+    """Return a read of the absent id, for a thread."""
+
+    def read() -> Any:
+        try:
+            return job.get(7, "none")
+        finally:
+            connection.close()
+
+    return read
+
+
+@pytest.fixture
+def declare(loader: Titles) -> Declare:
+    """Return a function that declares the job."""
+
+    def make(**options: Any) -> Any:
+        options = {"ids": list, "depends_on": {Post: "id"}, "cache_absent": MINUTE} | options
+        return warm_many("title:{id}", name="titles", **options)(loader)
+
+    return make
+
+
+@pytest.fixture
+def job(declare: Declare) -> Any:
+    return declare()
+
+
+def test_get__asks_the_database_once(job: Any, loader: Titles) -> None:
+    assert [job.get(7), job.get(7, "none"), job.get("7")] == [None, "none", None]
+    assert loader.calls == [[7]]
+
+
+def test_get_many__asks_for_what_is_not_known(job: Any, loader: Titles, make_post: Any) -> None:
+    post = make_post(title="Here")
+    job.get(7777)
+    assert job.get_many([7777, 8888, post.pk]) == {post.pk: "Here"}
+    assert job.get_many([7777, 8888, post.pk]) == {post.pk: "Here"}
+    assert loader.calls == [[7777], [8888, post.pk]]
+
+
+def test_get__without_the_option_asks_each_time(
+    declare: Declare, loader: Titles, redis_client: Redis
+) -> None:
+    job = declare(cache_absent=None)
+    assert [job.get(7), job.get(7)] == [None, None]
+    assert loader.calls == [[7], [7]]
+    assert not redis_client.exists(ABSENT)
+
+
+def test_absence__is_nothing_to_the_cache_itself(job: Any, redis_client: Redis) -> None:
+    job.get(7)
+    assert cache.get("title:7", "nothing") == "nothing"
+    assert "title:7" not in cache
+    assert not redis_client.exists(":1:title:7")
+
+
+def test_absence__is_known_in_one_round_trip(job: Any, redis_client: Redis) -> None:
+    job.get(7)
+    redis_client.config_resetstat()
+    job.get(7)
+    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+    assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
+
+
+def test_absence__ends_after_its_time(declare: Declare, redis_client: Redis) -> None:
+    job = declare(cache_absent=timedelta(seconds=90), timeout=timedelta(hours=5))
+    job.get(7)
+    assert 0 < redis_client.pttl(ABSENT) <= 90_000
+
+
+def test_absence__ends_when_the_row_is_created(job: Any, loader: Titles, make_post: Any) -> None:
+    assert job.get(7) is None
+    make_post(pk=7, title="Created")
+    assert job.get(7) == "Created"
+    assert loader.calls == [[7], [7]]
+
+
+def test_absence__stays_when_the_creation_is_rolled_back(job: Any, loader: Titles, make_post: Any) -> None:
+    assert job.get(7) is None
+    with transaction.atomic():
+        make_post(pk=7, title="Never")
+        assert job.get(7) == "Never"  # this transaction sees its own changes
+        transaction.set_rollback(True)
+    assert job.get(7) is None
+    assert loader.calls == [[7], [7]]
+
+
+def test_absence__comes_when_the_row_is_deleted(job: Any, loader: Titles, make_post: Any) -> None:
+    post = make_post(pk=7, title="Here")
+    assert job.get(7) == "Here"
+    post.delete()
+    assert [job.get(7), job.get(7)] == [None, None]
+    assert loader.calls == [[7], [7]]
+
+
+def test_absence__that_was_loaded_before_the_creation_is_not_stored(
+    job: Any, loader: Titles, make_post: Any, redis_client: Redis
+) -> None:
+    with ThreadPoolExecutor(1) as pool, hold("loaded", job="titles") as point:
+        reader = pool.submit(reading(job))
+        point.wait()
+        make_post(pk=7, title="Created")
+        point.release()
+        assert reader.result() == "none"
+    assert not redis_client.exists(ABSENT)
+    assert job.get(7) == "Created"
+
+
+@pytest.mark.parametrize("ids", [[7], None])
+def test_absence__ends_with_an_invalidation(job: Any, redis_client: Redis, ids: Any) -> None:
+    job.get(7)
+    assert redis_client.exists(ABSENT)
+    job.invalidate(ids)
+    assert not redis_client.exists(ABSENT)
+
+
+def test_absence__of_a_job_with_one_key(make_post: Any) -> None:
+    calls: list[int] = []
+
+    def first_title() -> str | None:
+        calls.append(1)
+        return Post.objects.values_list("title", flat=True).first()
+
+    single: Any = warm("first", name="first", depends_on=[Post], cache_absent=MINUTE)(first_title)
+    assert [single.get(), single.get("none")] == [None, "none"]
+    assert len(calls) == 1
+    make_post(title="Created")
+    assert single.get() == "Created"
+
+
+def test_warm__caches_absence_and_ends_it(job: Any, loader: Titles, make_post: Any) -> None:
+    assert job.warm([7]).absent == 1
+    assert job.get(7) is None
+    assert loader.calls == [[7]]
+    author = make_post().author
+    # Past the signals: nothing was invalidated.
+    Post.objects.bulk_create([Post(pk=7, title="Bulk", slug="bulk", body="", author=author)])
+    assert job.get(7) is None
+    assert job.warm([7]).written == 1
+    assert job.get(7) == "Bulk"
+    cache.delete("title:7")
+    assert job.get(7) == "Bulk"
+
+
+def test_absence__of_50_readers_at_once_is_one_load(job: Any, loader: Titles) -> None:
+    assert at_once([reading(job)] * 50) == ["none"] * 50
+    assert loader.calls == [[7]]
+
+
+def test_absence__under_a_prefix_and_version(declare: Declare, settings: Any, redis_client: Redis) -> None:
+    here = {"default": {**settings.CACHES["default"], "KEY_PREFIX": "site", "VERSION": 3}}
+    with override_settings(CACHES=here):
+        job = declare()
+        job.get(7)
+        assert redis_client.exists("{site:3:title:7}:absent")
+        job.invalidate()
+        assert not redis_client.exists("{site:3:title:7}:absent")
+
+
+def test_absence__in_another_cache(declare: Declare, loader: Titles, make_post: Any) -> None:
+    locmem = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "absence"}
+    with override_settings(CACHES={"default": locmem}):
+        job = declare()
+        assert [job.get(7), job.get(7)] == [None, None]
+        assert loader.calls == [[7]]
+        assert cache.get("title:7") is None
+        make_post(pk=7, title="Created")
+        assert job.get(7) == "Created"
+        cache.clear()
+
+
+@pytest.mark.parametrize("wrong", [60, timedelta(0), -MINUTE, timedelta(milliseconds=1), "a minute", True])
+def test_declaration__that_cannot_work(declare: Declare, wrong: Any) -> None:
+    with pytest.raises(DeclarationError, match=r"titles.*cache_absent=.*: expected a"):
+        declare(cache_absent=wrong)

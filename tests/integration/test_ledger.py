@@ -1,0 +1,242 @@
+"""The ledger: one run of a job at a time, counted once, with an end to every run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from warmer import ledger, run_finished
+from warmer.models import State, Trigger, WarmingRun
+from warmer.report import Failure, Report
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def report(**counts: Any) -> Report:
+    return Report(job="things", batches=1, **counts)
+
+
+@pytest.fixture
+def run() -> WarmingRun:
+    """A running run of the job 'things'."""
+    started = ledger.start(ledger.open_run("things", Trigger.COMMAND).run.pk)
+    assert started is not None
+    return started
+
+
+@pytest.fixture
+def finished() -> Any:
+    """The runs whose end was signalled."""
+    heard: list[WarmingRun] = []
+
+    def hear(run: WarmingRun, **_: Any) -> None:
+        heard.append(run)
+
+    run_finished.connect(hear)
+    yield heard
+    run_finished.disconnect(hear)
+
+
+def concurrently(*calls: Callable[[], Any]) -> list[Any]:
+    def call(each: Callable[[], Any]) -> Any:
+        try:
+            return each()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call, each) for each in calls]]
+
+
+def test_open_run__second_request_joins_the_first() -> None:
+    first = ledger.open_run("things", Trigger.SCHEDULE)
+    second = ledger.open_run("things", Trigger.ADMIN)
+    assert (first.joined, second.joined) == (False, True)
+    assert second.run == first.run
+    assert second.run.trigger == "schedule"
+
+
+def test_open_run__full_request_makes_a_queued_run_full() -> None:
+    ledger.open_run("things", Trigger.CHANGE, only_missing=True)
+    assert ledger.open_run("things", Trigger.CHANGE, only_missing=True).run.only_missing
+    assert not ledger.open_run("things", Trigger.DEPLOY).run.only_missing
+
+
+def test_open_run__other_jobs_have_their_own() -> None:
+    assert not ledger.open_run("things", Trigger.COMMAND).joined
+    assert not ledger.open_run("others", Trigger.COMMAND).joined
+
+
+def test_open_run__many_at_once_open_one() -> None:
+    opened = concurrently(*[lambda: ledger.open_run("things", Trigger.COMMAND)] * 8)
+    assert sorted(each.joined for each in opened) == [False] + [True] * 7
+    assert WarmingRun.objects.count() == 1
+
+
+def test_open_run__after_the_end_opens_another(run: WarmingRun) -> None:
+    ledger.fail(run, "broken")
+    assert not ledger.open_run("things", Trigger.COMMAND).joined
+
+
+def test_record_batch__last_one_ends_the_run(run: WarmingRun, finished: list[WarmingRun]) -> None:
+    ledger.expect(run, batches=2, report=Report(job="things", queries=1))
+    assert ledger.record_batch(run, 1, report(written=3, queries=1))
+    run.refresh_from_db()
+    assert (run.state, run.batches_done) == (State.RUNNING, 1)
+    assert ledger.record_batch(run, 2, report(written=2, absent=1, queries=1))
+    run.refresh_from_db()
+    assert (run.state, run.written, run.absent, run.queries) == (State.COMPLETE, 5, 1, 3)
+    assert run.finished_at is not None
+    assert run.active_job is None
+    assert finished == [run]
+
+
+def test_expect__after_every_batch_ends_the_run(run: WarmingRun) -> None:
+    ledger.record_batch(run, 1, report(written=3))
+    run.refresh_from_db()
+    assert run.state == State.RUNNING
+    ledger.expect(run, batches=1, report=Report(job="things"))
+    run.refresh_from_db()
+    assert run.state == State.COMPLETE
+
+
+def test_expect__without_any_key_is_complete(run: WarmingRun) -> None:
+    ledger.expect(run, batches=0, report=Report(job="things", queries=1))
+    run.refresh_from_db()
+    assert (run.state, run.queries) == (State.COMPLETE, 1)
+
+
+def test_record_batch__delivered_twice_counts_once(run: WarmingRun) -> None:
+    ledger.expect(run, batches=2, report=Report(job="things"))
+    assert ledger.record_batch(run, 1, report(written=3))
+    assert not ledger.record_batch(run, 1, report(written=3))
+    run.refresh_from_db()
+    assert (run.written, run.batches_done, run.state) == (3, 1, State.RUNNING)
+
+
+def test_record_batch__many_at_once_are_all_counted(run: WarmingRun, finished: list[WarmingRun]) -> None:
+    ledger.expect(run, batches=12, report=Report(job="things"))
+    calls = [
+        lambda number=number: ledger.record_batch(run, number, report(written=1))
+        for number in [*range(1, 13), *range(1, 5)]
+    ]
+    counted = concurrently(*calls)
+    assert sum(counted) == 12
+    run.refresh_from_db()
+    assert (run.written, run.batches_done, run.state) == (12, 12, State.COMPLETE)
+    assert len(finished) == 1
+
+
+def test_record_batch__of_an_ended_run_counts_nothing(run: WarmingRun) -> None:
+    ledger.fail(run, "lost")
+    assert not ledger.record_batch(run, 1, report(written=3))
+    run.refresh_from_db()
+    assert (run.written, run.state, run.error) == (0, State.FAILED, "lost")
+
+
+def test_start__again_voids_what_the_first_start_counted(run: WarmingRun) -> None:
+    ledger.record_batch(run, 1, report(written=3, queries=2))
+    again = ledger.start(run.pk)
+    assert again is not None
+    assert (again.attempt, again.written, again.queries, again.batches_done) == (2, 0, 0, 0)
+    assert not ledger.record_batch(run, 2, report(written=9))
+    assert not ledger.is_current(run.pk, run.attempt)
+    assert ledger.record_batch(again, 1, report(written=4))
+    ledger.expect(again, batches=1, report=Report(job="things"))
+    again.refresh_from_db()
+    assert (again.state, again.written) == (State.COMPLETE, 4)
+
+
+def test_start__of_an_ended_run_does_nothing(run: WarmingRun) -> None:
+    ledger.fail(run, "broken")
+    assert ledger.start(run.pk) is None
+    assert ledger.start(10**9) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({"written": 3}, State.COMPLETE),
+        ({"written": 3, "fenced": 1, "absent": 1, "fresh": 1}, State.COMPLETE),
+        ({"written": 3, "failed": 1}, State.INCOMPLETE),
+        ({"failed": 2}, State.FAILED),
+    ],
+)
+def test_end__state_says_what_became_of_the_keys(
+    run: WarmingRun, counts: dict[str, int], state: State
+) -> None:
+    failures = (Failure(key="thing:1", error="ValueError: no"),) if "failed" in counts else ()
+    ledger.record_batch(run, 1, report(failures=failures, **counts))
+    ledger.expect(run, batches=1, report=Report(job="things"))
+    run.refresh_from_db()
+    assert run.state == state
+    assert run.report.failures == failures
+    assert bool(run.error) == ("failed" in counts)
+
+
+def test_end__happens_once(run: WarmingRun, finished: list[WarmingRun]) -> None:
+    assert sum(concurrently(*[lambda: ledger.fail(run, "broken")] * 6)) == 1
+    assert len(finished) == 1
+
+
+def test_close_stalled__running_without_progress_is_lost(run: WarmingRun, settings: Any) -> None:
+    assert ledger.close_stalled() == 0
+    past = timezone.now() - timedelta(minutes=11)
+    WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)
+    assert ledger.close_stalled("others") == 0
+    assert ledger.close_stalled() == 1
+    run.refresh_from_db()
+    assert run.state == State.LOST
+    assert "No progress for 600 s" in run.error
+
+
+def test_close_stalled__progress_keeps_a_run_alive(run: WarmingRun) -> None:
+    past = timezone.now() - timedelta(minutes=11)
+    WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)
+    ledger.beat(run)
+    assert ledger.close_stalled() == 0
+    WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)
+    ledger.record_batch(run, 1, report(written=1))
+    assert ledger.close_stalled() == 0
+
+
+def test_close_stalled__queued_past_its_use_is_expired() -> None:
+    run = ledger.open_run("things", Trigger.SCHEDULE, expires_in=timedelta(seconds=-1)).run
+    assert ledger.close_stalled() == 1
+    run.refresh_from_db()
+    assert run.state == State.EXPIRED
+    assert "Is a worker running" in run.error
+
+
+def test_open_run__ends_a_stalled_one_first(run: WarmingRun) -> None:
+    past = timezone.now() - timedelta(minutes=11)
+    WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)
+    opened = ledger.open_run("things", Trigger.DEPLOY)
+    assert not opened.joined
+    run.refresh_from_db()
+    assert run.state == State.LOST
+
+
+def test_last_runs__newest_of_each_job_in_few_queries(django_assert_max_num_queries: Any) -> None:
+    for job in ("a", "b", "a"):
+        ledger.fail(ledger.open_run(job, Trigger.COMMAND).run, "x")
+    newest = ledger.open_run("a", Trigger.COMMAND).run
+    with django_assert_max_num_queries(1):
+        last = ledger.last_runs(["a", "b", "never"])
+    assert {job: run.pk for job, run in last.items()} == {"a": newest.pk, "b": newest.pk - 2}
+
+
+def test_past_cost__of_complete_full_runs(run: WarmingRun) -> None:
+    assert ledger.past_cost("things") is None
+    ledger.record_batch(run, 1, report(written=10, queries=2))
+    ledger.expect(run, batches=1, report=Report(job="things", queries=1))
+    cost = ledger.past_cost("things")
+    assert cost is not None
+    assert cost.queries_per_batch == 2
+    assert cost.seconds_per_key > 0

@@ -1,0 +1,168 @@
+"""Read-through: cached, or loaded once and stored; never failing because the cache does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import transaction
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from myapp.warming import popular_posts
+from users.warming import user_profiles
+from warmer import InvalidId, warm, warm_many
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+class Counting:
+    """A loader that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Any]] = []
+
+    def __call__(self, ids: Sequence[Any]) -> Mapping[Any, Any]:
+        self.calls.append(list(ids))
+        return {id: f"value {id}" for id in ids if id != 404}
+
+
+@pytest.fixture
+def loader() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def job(loader: Counting) -> Any:
+    return warm_many("read:{id}", ids=list, name="read", batch_size=3)(loader)
+
+
+def test_get__loads_a_cold_key_once_and_stores_it(job: Any, loader: Counting) -> None:
+    assert [job.get(1), job.get(1)] == ["value 1", "value 1"]
+    assert loader.calls == [[1]]
+    assert cache.get("read:1") == "value 1"
+
+
+def test_get__takes_any_id_that_makes_the_key(job: Any, loader: Counting) -> None:
+    assert job.get(7) == job.get("7") == "value 7"
+    assert loader.calls == [[7]]
+
+
+def test_get__id_from_a_url_is_matched_by_its_key() -> None:
+    job: Any = warm_many("n:{id}", ids=list, name="n")(lambda ids: {int(id): 1 for id in ids})
+    assert job.get("42") == 1
+
+
+def test_get__without_a_value_is_the_default_and_not_stored(job: Any, loader: Counting) -> None:
+    assert job.get(404) is None
+    assert job.get(404, "none") == "none"
+    assert len(loader.calls) == 2
+    assert cache.get("read:404") is None
+
+
+def test_get__hit_is_one_round_trip(job: Any, redis_client: Redis) -> None:
+    job.get(1)
+    redis_client.config_resetstat()
+    job.get(1)
+    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+    assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
+
+
+def test_get_many__loads_only_what_is_missing_batch_by_batch(job: Any, loader: Counting) -> None:
+    cache.set("read:2", "cached")
+    found = job.get_many([1, 2, 3, 4, 5, 404])
+    assert found == {1: "value 1", 2: "cached", 3: "value 3", 4: "value 4", 5: "value 5"}
+    assert loader.calls == [[1, 3, 4], [5, 404]]
+
+
+def test_get_many__of_nothing(job: Any, loader: Counting) -> None:
+    assert job.get_many([]) == {}
+    assert loader.calls == []
+
+
+@pytest.mark.parametrize("bad", [None, True, 1.5, "", "a b", "a:b", "x{y", object(), b"1", "n" * 300])
+def test_get__id_that_cannot_be_a_key(job: Any, loader: Counting, bad: Any) -> None:
+    with pytest.raises(InvalidId, match="id"):
+        job.get(bad)
+    with pytest.raises(InvalidId):
+        job.get_many([1, bad])
+    assert loader.calls == []
+
+
+def test_get__cache_down_loads_from_the_database(
+    job: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.stop()
+    assert job.get(1) == "value 1"
+    assert job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
+    assert "Reading read from the database" in caplog.text
+
+
+def test_get__cache_that_dies_after_the_read_returns_what_was_loaded(redis_server: RedisServer) -> None:
+    calls = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        calls.append(ids)
+        redis_server.stop()
+        return {id: id for id in ids}
+
+    job: Any = warm_many("dies:{id}", ids=list, name="dies")(loader)
+    assert job.get(1) == 1
+    assert len(calls) == 1
+
+
+def test_get__fill_overtaken_by_an_invalidation_is_not_stored() -> None:
+    database = {1: "old"}
+
+    def loader(ids: Sequence[int]) -> Mapping[int, str]:
+        rows = {id: database[id] for id in ids}
+        if database[1] == "old":
+            database[1] = "new"
+            job.invalidate([1])
+        return rows
+
+    job: Any = warm_many("race:{id}", ids=list, name="race")(loader)
+    assert job.get(1) == "old"  # what was true when it was read
+    assert cache.get("race:1") is None
+    assert job.get(1) == "new"
+
+
+def test_get__loader_error_reaches_the_reader(job: Any) -> None:
+    def loader() -> int:
+        raise ValueError("broken")
+
+    single: Any = warm("broken", name="broken")(loader)
+    with pytest.raises(ValueError, match="broken"):
+        single.get()
+
+
+def test_get__inside_a_transaction_with_changes_goes_past_the_cache(make_post: Any) -> None:
+    old = make_post(title="Old", views=5)
+    assert [post["title"] for post in popular_posts.get()] == ["Old"]
+    with transaction.atomic():
+        Post.objects.get(pk=old.pk).save()
+        make_post(title="Draft", views=9)
+        assert [post["title"] for post in popular_posts.get()] == ["Draft", "Old"]
+        assert [post["title"] for post in cache.get("popular_posts")] == ["Old"]
+        transaction.set_rollback(True)
+    assert [post["title"] for post in popular_posts.get()] == ["Old"]
+
+
+def test_get__inside_a_transaction_that_changed_something_else_reads_the_cache(
+    make_user: Any, make_post: Any
+) -> None:
+    user = make_user(first_name="Ada")
+    user_profiles.get(user.pk)
+    cached = {**cache.get(f"user:{user.pk}:profile"), "first_name": "cached"}
+    cache.set(f"user:{user.pk}:profile", cached)
+    with transaction.atomic():
+        make_post(author=user)
+        assert user_profiles.get(user.pk)["first_name"] == "cached"
+
+
+def test_call__is_the_loader_past_the_cache(job: Any, loader: Counting) -> None:
+    cache.set("read:1", "cached")
+    assert job([1]) == {1: "value 1"}

@@ -1,0 +1,269 @@
+"""One run in this process: what becomes of every key, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from users.models import CustomUser
+from users.warming import user_profiles
+from warmer import Report, runner, warm, warm_many
+from warmer.keys import Id
+from warmer.report import Outcome
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def squares(ids: Sequence[int]) -> dict[int, int]:
+    return {id: id * id for id in ids}
+
+
+def declare(loader: Callable[[Sequence[Any]], Mapping[Any, Any]] = squares, **options: Any) -> Any:
+    options = {"ids": lambda: range(10), "name": "squares", "batch_size": 4} | options
+    return warm_many("square:{id}", **options)(loader)
+
+
+def test_warm__writes_every_key_with_its_batches_and_queries(make_user: Any) -> None:
+    users = [make_user() for _ in range(10)]
+
+    def ids() -> list[int]:
+        return list(CustomUser.objects.values_list("id", flat=True))
+
+    @warm_many("name:{id}", ids=ids, batch_size=4)
+    def names(ids: Sequence[int]) -> Mapping[int, str]:
+        return dict(CustomUser.objects.filter(id__in=ids).values_list("id", "username"))
+
+    with CaptureQueriesContext(connection) as queries:
+        report = names.warm()
+    assert (report.written, report.batches, report.queries) == (10, 3, 4)
+    assert len(queries) == 4
+    assert cache.get_many([f"name:{u.pk}" for u in users]) == {f"name:{u.pk}": u.username for u in users}
+
+
+def test_warm__of_the_project_is_two_queries(make_user: Any) -> None:
+    for _ in range(120):
+        make_user()
+    report = user_profiles.warm()
+    assert (report.written, report.batches, report.queries) == (100, 1, 2)
+
+
+def test_warm__given_ids_and_not_the_declared_ones() -> None:
+    job = declare()
+    report = job.warm([20, 21, 20])
+    assert report.written == 2
+    assert cache.get("square:20") == 400
+    assert cache.get("square:1") is None
+
+
+def test_warm__id_without_a_value_is_absent_and_deleted() -> None:
+    cache.set("square:3", "old")
+    job = declare(lambda ids: {id: None if id == 3 else id for id in ids if id != 4})
+    report = job.warm()
+    assert (report.written, report.absent, report.failed) == (8, 2, 0)
+    assert cache.get("square:3") is None
+
+
+def test_warm__single_job() -> None:
+    report = warm("answer", name="answer")(lambda: 42).warm()
+    assert report.timed(0) == Report(job="answer", written=1, batches=1)
+    assert cache.get("answer") == 42
+
+
+def test_warm__single_job_without_a_value_is_absent() -> None:
+    cache.set("nothing", "old")
+    job = warm("nothing", name="nothing")(lambda: None)
+    assert job.warm().absent == 1
+    assert cache.get("nothing") is None
+
+
+@pytest.mark.parametrize("bad", [{0}, {9}, {3, 4}, {0, 1, 2, 3}, set(range(10))])
+def test_warm__bad_rows_cost_their_own_keys_only(bad: set[int]) -> None:
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        for id in ids:
+            if id in bad:
+                raise ValueError(f"row {id} is broken")
+        return squares(ids)
+
+    job = declare(loader)
+    cache.set_many({f"square:{id}": "before" for id in bad})
+    report = job.warm()
+    assert (report.written, report.failed) == (10 - len(bad), len(bad))
+    assert {failure.key for failure in report.failures} == {f"square:{id}" for id in bad}
+    assert {failure.error for failure in report.failures} == {f"ValueError: row {id} is broken" for id in bad}
+    assert all(cache.get(f"square:{id}") == id * id for id in range(10) if id not in bad)
+
+
+def test_warm__one_bad_row_of_many_is_found_by_halving() -> None:
+    calls = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        calls.append(len(ids))
+        if 77 in ids:
+            raise ValueError("broken")
+        return squares(ids)
+
+    job = declare(loader, ids=lambda: range(512), batch_size=512)
+    report = job.warm()
+    assert (report.written, report.failed) == (511, 1)
+    assert len(calls) == 1 + 2 * 9  # 512 = 2**9
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), OperationalError("redis://u:pw@h/0 gone")])
+def test_warm__database_that_is_away_is_asked_once_a_batch(error: Exception) -> None:
+    calls = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        calls.append(ids)
+        raise error
+
+    report = declare(loader).warm()
+    assert (report.failed, len(calls)) == (10, 3)
+    assert "pw" not in report.failures[0].error
+
+
+def test_warm__loader_that_returns_no_mapping_fails_with_what_to_write() -> None:
+    report = declare(lambda ids: list(ids)).warm()  # type: ignore[arg-type, return-value]
+    assert report.failed == 10
+    assert "returned list: expected a mapping from each id to its value" in report.failures[0].error
+
+
+def test_warm__value_that_cannot_be_encoded_costs_one_key() -> None:
+    job = declare(lambda ids: {id: object() if id == 5 else id for id in ids})
+    report = job.warm()
+    assert (report.written, report.failed) == (9, 1)
+    assert report.failures[0].key == "square:5"
+    assert "cannot be encoded" in report.failures[0].error
+
+
+def test_warm__declared_id_that_cannot_be_a_key_costs_itself() -> None:
+    job = declare(ids=lambda: [1, None, 2, "a:b", True, 3])
+    report = job.warm()
+    assert (report.written, report.failed) == (3, 3)
+    assert "None" in report.failures[0].key
+
+
+def test_warm__only_missing_leaves_cached_keys_alone() -> None:
+    loaded: list[int] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        loaded.extend(ids)
+        return squares(ids)
+
+    job = declare(loader)
+    cache.set_many({"square:1": "cached", "square:5": "cached"})
+    report = job.warm(only_missing=True)
+    assert (report.written, report.fresh) == (8, 2)
+    assert cache.get("square:1") == "cached"
+    assert 1 not in loaded
+    assert 5 not in loaded
+
+
+def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
+    database = dict.fromkeys(range(4), "old")
+    calls = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, str]:
+        rows = {id: database[id] for id in ids}
+        if not calls:  # a writer commits and invalidates between our read and our write
+            database[2] = "new"
+            job.invalidate([2])
+        calls.append(list(ids))
+        return rows
+
+    job: Any = declare(loader, ids=lambda: range(4))
+    report = job.warm()
+    assert (report.written, report.fenced) == (4, 0)
+    assert calls == [[0, 1, 2, 3], [2]]
+    assert cache.get("square:2") == "new"
+
+
+def test_warm__key_invalidated_at_every_load_stays_cold(settings: Any) -> None:
+    settings.WARMER_FENCE_ATTEMPTS = 3
+    calls = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        calls.append(list(ids))
+        job.invalidate([2])
+        return squares(ids)
+
+    job: Any = declare(loader, ids=lambda: range(4))
+    report = job.warm()
+    assert (report.written, report.fenced, report.ok) == (3, 1, True)
+    assert len(calls) == 3
+    assert cache.get("square:2") is None
+
+
+def test_warm__cache_down_fails_every_key_and_says_why(redis_server: RedisServer) -> None:
+    job = declare()
+    redis_server.stop()
+    report = job.warm()
+    assert (report.failed, report.batches) == (10, 3)
+    assert "does not answer" in report.failures[0].error
+
+
+def test_warm__inside_a_transaction_that_changed_what_it_reads_stores_nothing(make_post: Any) -> None:
+    job = warm("titles", name="titles", depends_on=[Post])(
+        lambda: list(Post.objects.values_list("title", flat=True))
+    )
+    with transaction.atomic():
+        make_post(title="Draft")
+        assert job.warm().fenced == 1
+    assert cache.get("titles") is None
+    assert job.warm().written == 1
+
+
+def test_warm_batch__interrupted_counts_what_is_left_as_failed() -> None:
+    class TimeIsUp(Exception):
+        """The time limit."""
+
+    done: list[int] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        if len(ids) > 2:
+            raise ValueError("narrow me")
+        if done:
+            raise TimeIsUp("at last")
+        done.extend(ids)
+        return squares(ids)
+
+    job = declare(loader)
+    report = runner.warm_batch(job.spec, [0, 1, 2, 3], interrupts=(TimeIsUp,))
+    assert (report.written, report.failed) == (2, 2)
+    assert {failure.error for failure in report.failures} == {"TimeIsUp: at last"}
+
+
+def test_warm__failures_are_all_counted_and_some_named(settings: Any) -> None:
+    settings.WARMER_REPORTED_FAILURES = 3
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        raise ValueError("no")
+
+    report = declare(loader).warm()
+    assert (report.failed, len(report.failures)) == (10, 3)
+
+
+def test_warm__counts_equal_what_is_on_the_server(redis_client: Redis) -> None:
+    job = declare(lambda ids: {id: object() if id == 5 else id for id in ids if id != 6})
+    report = job.warm()
+    assert report.keys == 10
+    assert len(redis_client.keys("*square:*")) == report.written == 8
+
+
+def test_warm__ids_are_found_anew_for_each_run() -> None:
+    ids: list[Id] = [1]
+    job = declare(ids=lambda: ids)
+    assert job.warm().written == 1
+    ids.append(2)
+    assert job.warm().written == 2
+
+
+def test_outcomes__are_those_of_the_design() -> None:
+    assert [outcome.value for outcome in Outcome] == ["written", "fresh", "fenced", "absent", "failed"]

@@ -1,0 +1,229 @@
+"""The door for every trigger, and the tasks behind it, run in place. Real workers: tests/system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
+from django.core.cache import cache
+from django.db import transaction
+
+from embedded.redis_server import RedisServer
+from warmer import UnknownJob, ledger, warm, warm_many
+from warmer.models import State, Trigger, WarmingRun
+from warmer.tasks import find_workers, request_refresh, request_run, scheduled_run, start_run, warm_batch
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.fixture
+def job() -> Any:
+    return warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4)(
+        lambda ids: {id: id for id in ids}
+    )
+
+
+@pytest.fixture
+def on_a_broker() -> Any:
+    """Send messages to the broker, where no worker takes them."""
+    current_app.conf.task_always_eager = False
+    yield
+    current_app.control.purge()
+    current_app.conf.task_always_eager = True
+
+
+def test_request_run__does_the_work_and_the_ledger_says_so(job: Any, django_user_model: Any) -> None:
+    user = django_user_model.objects.create(username="ada")
+    opened = request_run("t", Trigger.ADMIN, user=user)
+    run = WarmingRun.objects.get()
+    assert opened.run == run
+    assert (run.state, run.written, run.batches_done, run.batches_total) == (State.COMPLETE, 10, 3, 3)
+    assert (run.trigger, run.requested_by) == ("admin", user)
+    assert cache.get_many([f"t:{id}" for id in range(10)]) == {f"t:{id}": id for id in range(10)}
+
+
+def test_request_run__counts_queries_of_batches_and_ids(make_user: Any) -> None:
+    for _ in range(3):
+        make_user()
+    run = request_run("user_profiles", Trigger.COMMAND).run
+    assert (run.written, run.batches_done, run.queries) == (3, 1, 2)
+
+
+def test_request_run__only_missing(job: Any) -> None:
+    cache.set("t:1", "cached")
+    run = request_run("t", Trigger.COMMAND, only_missing=True).run
+    assert (run.written, run.fresh) == (9, 1)
+    assert cache.get("t:1") == "cached"
+
+
+def test_request_run__unknown_job() -> None:
+    with pytest.raises(UnknownJob, match="Did you mean user_profiles"):
+        request_run("user_profile", Trigger.COMMAND)
+    assert not WarmingRun.objects.exists()
+
+
+def test_request_run__is_sent_at_the_commit(job: Any) -> None:
+    with transaction.atomic():
+        run = request_run("t", Trigger.COMMAND).run
+        assert run.state == State.QUEUED
+        assert cache.get("t:1") is None
+    run.refresh_from_db()
+    assert run.state == State.COMPLETE
+
+
+def test_request_run__rolled_back_is_no_run(job: Any) -> None:
+    with transaction.atomic():
+        request_run("t", Trigger.COMMAND)
+        transaction.set_rollback(True)
+    assert not WarmingRun.objects.exists()
+    assert cache.get("t:1") is None
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_request_run__second_joins_the_one_under_way(job: Any) -> None:
+    first = request_run("t", Trigger.SCHEDULE)
+    second = request_run("t", Trigger.ADMIN)
+    assert (first.joined, second.joined) == (False, True)
+    assert first.run == second.run
+    with current_app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("warming")
+        assert queue.qsize() == 1
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_request_run__broker_down_fails_the_run_and_says_why(job: Any, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    run = request_run("t", Trigger.ADMIN).run
+    assert run.state == State.FAILED
+    assert run.error.startswith("The broker does not answer")
+    redis_server.start()
+    assert not request_run("t", Trigger.ADMIN).joined
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_find_workers__nobody_there() -> None:
+    assert find_workers("warming", timeout=0.1).problem == "no worker answers"
+
+
+def test_find_workers__tasks_in_process() -> None:
+    assert "in process" in find_workers("warming").problem
+
+
+def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
+    scheduled_run("t")
+    run = WarmingRun.objects.get()
+    assert (run.trigger, run.state) == ("schedule", State.COMPLETE)
+    assert run.expires_at - run.requested_at == timedelta(minutes=15)
+
+
+def test_warm_batch__delivered_twice_counts_once(job: Any) -> None:
+    run = ledger.start(ledger.open_run("t", Trigger.COMMAND).run.pk)
+    assert run is not None
+    ledger.expect(run, batches=2, report=run.report)
+    warm_batch(run.pk, run.attempt, 1, [0, 1, 2])
+    warm_batch(run.pk, run.attempt, 1, [0, 1, 2])
+    run.refresh_from_db()
+    assert (run.written, run.batches_done, run.state) == (3, 1, State.RUNNING)
+
+
+def test_warm_batch__of_an_ended_run_loads_nothing() -> None:
+    loaded: list[Any] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        loaded.extend(ids)
+        return {}
+
+    warm_many("e:{id}", ids=list, name="e")(loader)
+    run = ledger.open_run("e", Trigger.COMMAND).run
+    started = ledger.start(run.pk)
+    assert started is not None
+    ledger.fail(run, "over")
+    warm_batch(run.pk, started.attempt, 1, [1, 2])
+    assert loaded == []
+
+
+def test_start_run__delivered_again_after_its_end_does_nothing(job: Any) -> None:
+    run = request_run("t", Trigger.COMMAND).run
+    cache.clear()
+    start_run(run.pk)
+    assert cache.get("t:1") is None
+    run.refresh_from_db()
+    assert run.attempt == 1
+
+
+def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None:
+    run = ledger.open_run("t", Trigger.COMMAND).run
+    first = ledger.start(run.pk)  # and its worker was killed
+    assert first is not None
+    ledger.record_batch(first, 1, run.report)
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)
+
+
+def test_start_run__ids_that_fail_end_the_run() -> None:
+    def ids() -> list[int]:
+        raise ValueError("redis://user:secret@host/0 broke")
+
+    warm_many("i:{id}", ids=ids, name="i")(dict)
+    run = request_run("i", Trigger.COMMAND).run
+    assert run.state == State.FAILED
+    assert "The ids could not be found: ValueError" in run.error
+    assert "secret" not in run.error
+
+
+def test_start_run__ids_that_are_no_ids_are_counted_as_failed() -> None:
+    warm_many("b:{id}", ids=lambda: [1, object(), 2], name="b")(lambda ids: {id: id for id in ids})
+    run = request_run("b", Trigger.COMMAND).run
+    assert (run.state, run.written, run.failed) == (State.INCOMPLETE, 2, 1)
+
+
+def test_start_run__of_a_job_that_this_code_does_not_know() -> None:
+    run = ledger.open_run("gone", Trigger.COMMAND).run
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert "There is no job 'gone'" in run.error
+
+
+def test_warm_batch__time_limit_fails_what_is_left() -> None:
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        raise SoftTimeLimitExceeded
+
+    warm_many("s:{id}", ids=lambda: range(6), name="s")(loader)
+    run = request_run("s", Trigger.COMMAND).run
+    assert (run.state, run.failed) == (State.FAILED, 6)
+    assert "SoftTimeLimitExceeded" in run.error
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_refresh__changes_share_one_queued_run(make_post: Any) -> None:
+    warm("fresh", name="fresh", depends_on=["myapp.Post"], on_change="refresh")(lambda: 1)
+    with transaction.atomic():
+        make_post()
+        make_post()
+    make_post()
+    run = WarmingRun.objects.get(job="fresh")
+    assert (run.trigger, run.state, run.only_missing) == ("change", State.QUEUED, True)
+
+
+def test_refresh__warms_what_the_change_made_cold(make_post: Any) -> None:
+    warm("fresh", name="fresh", depends_on=["myapp.Post"], on_change="refresh")(lambda: "new")
+    cache.set("fresh", "old")
+    make_post()
+    assert cache.get("fresh") == "new"
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_refresh__change_during_a_run_is_followed_by_another(job: Any) -> None:
+    started = ledger.start(request_run("t", Trigger.SCHEDULE).run.pk)
+    assert started is not None
+    request_refresh(job.spec)
+    assert WarmingRun.objects.count() == 1
+    ledger.expect(started, batches=0, report=started.report)
+    first, second = WarmingRun.objects.order_by("id")
+    assert (first.state, second.state, second.trigger) == (State.COMPLETE, State.QUEUED, "change")

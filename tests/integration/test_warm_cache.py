@@ -1,0 +1,210 @@
+"""`manage.py warm_cache` in this process: what it prints, and its exit status. On workers: tests/system."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.core.management import CommandError, call_command
+
+from embedded.redis_server import RedisServer
+from warmer import jobs, ledger, warm, warm_many
+from warmer.models import State, Trigger, WarmingRun
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def run(*args: str) -> str:
+    out = io.StringIO()
+    call_command("warm_cache", *args, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def failing(*args: str) -> CommandError:
+    with pytest.raises(CommandError) as caught:
+        run(*args)
+    return caught.value
+
+
+def test_all__warms_every_job_for_the_deploy(make_user: Any, make_post: Any) -> None:
+    user = make_user()
+    post = make_post(author=user)
+    out = run()
+    assert cache.get(f"user:{user.pk}:profile")["username"] == user.username
+    assert cache.get("popular_posts")[0]["id"] == cache.get(f"post:{post.pk}")["id"] == post.pk
+    assert {each.trigger for each in WarmingRun.objects.all()} == {"deploy"}
+    assert "Warming in this process: no broker is configured" in out
+    assert "user_profiles: complete, 1 key in" in out
+
+
+def test_table__counts_equal_the_ledger(make_user: Any) -> None:
+    for _ in range(3):
+        make_user()
+    lines = run("user_profiles", "--inline").splitlines()
+    header, row = lines[-3].split(), lines[-1].split()
+    shown = dict(zip(header, row, strict=True))
+    kept = WarmingRun.objects.get()
+    assert shown["job"] == kept.job
+    assert {name: int(shown[name]) for name in ("run", "written", "failed", "queries")} == {
+        "run": kept.pk,
+        "written": 3,
+        "failed": 0,
+        "queries": 2,
+    }
+
+
+def test_named__is_a_command(make_user: Any) -> None:
+    run("popular_posts", "--inline")
+    assert [(each.job, each.trigger) for each in WarmingRun.objects.all()] == [("popular_posts", "command")]
+
+
+def test_required__come_first() -> None:
+    order = []
+    warm("zz", name="zz", required=False)(lambda: order.append("optional") or 1)
+    warm("yy", name="yy")(lambda: order.append("required") or 1)
+    run("zz", "yy", "--inline")
+    assert order == ["required", "optional"]
+
+
+def test_json__is_all_that_is_printed(make_user: Any) -> None:
+    make_user()
+    printed = json.loads(run("user_profiles", "--inline", "--json"))
+    assert printed["status"] == 0
+    (job,) = printed["jobs"]
+    assert (job["job"], job["state"], job["written"], job["failures"]) == ("user_profiles", "complete", 1, [])
+
+
+def test_status__unknown_job_is_2_and_names_the_nearest() -> None:
+    error = failing("user_profile")
+    assert error.returncode == 2
+    assert "Did you mean user_profiles?" in str(error)
+    assert not WarmingRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--inline", "--no-wait"), ("--inline", "--workers"), ("--timeout", "0"), ("--timeout", "soon")],
+)
+def test_status__usage_is_2_or_refused_by_the_parser(args: tuple[str, ...]) -> None:
+    assert failing(*args).returncode in (1, 2)
+    assert not WarmingRun.objects.exists()
+
+
+def test_status__failed_key_of_a_required_job_is_1() -> None:
+    def loader(ids: Any) -> Any:
+        if 2 in ids:
+            raise ValueError("row 2 is broken")
+        return {id: id for id in ids}
+
+    warm_many("x:{id}", ids=lambda: range(4), name="x")(loader)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="Not complete, though required: x") as caught:
+        call_command("warm_cache", "x", "--inline", stdout=out, stderr=out)
+    assert caught.value.returncode == 1
+    assert "x:2: ValueError: row 2 is broken" in out.getvalue()
+    assert "incomplete" in out.getvalue()
+
+
+def test_status__failed_job_that_is_not_required_is_0() -> None:
+    def loader() -> Any:
+        raise ValueError("broken")
+
+    warm("x", name="x", required=False)(loader)
+    assert "x: failed" in run("x", "--inline")
+
+
+def test_status__out_of_time_is_3() -> None:
+    error = failing("--inline", "--timeout", "0.000001")
+    assert error.returncode == 3
+    assert not WarmingRun.objects.filter(active_job__isnull=False).exists()
+
+
+def test_status__cache_down_is_1_with_one_clear_line(redis_server: RedisServer) -> None:
+    redis_server.stop()
+    error = failing("--inline")
+    assert error.returncode == 1
+    assert str(error).count("\n") == 0
+    assert "The cache 'default' at 127.0.0.1" in str(error)
+    assert str(error).endswith("Nothing was warmed.")
+    assert not WarmingRun.objects.exists()
+
+
+@pytest.mark.parametrize("flag", ["--workers", "--no-wait"])
+def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
+    error = failing(flag)
+    assert error.returncode == 1
+    assert "Nothing was warmed" in str(error)
+    assert not WarmingRun.objects.exists()
+
+
+def test_list__names_the_jobs_and_their_last_runs(make_user: Any) -> None:
+    run("user_profiles", "--inline")
+    rows = {row["job"]: row for row in json.loads(run("--list", "--json"))}
+    assert set(rows) == set(jobs)
+    assert rows["user_profiles"]["key"] == "user:{id}:profile"
+    assert (rows["user_profiles"]["last run"], rows["posts"]["last run"]) == ("complete", "never")
+    assert "user:{id}:profile" in run("--list")
+
+
+def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> None:
+    for _ in range(3):
+        make_user()
+    row = {row["job"]: row for row in json.loads(run("--dry-run", "--json"))}["user_profiles"]
+    assert row == {"job": "user_profiles", "keys": 3, "batches": 1, "queries": 2, "seconds": None}
+    assert not WarmingRun.objects.exists()
+    assert cache.get("user:1:profile") is None
+    run("user_profiles", "--inline")
+    again = {row["job"]: row for row in json.loads(run("--dry-run", "--json"))}["user_profiles"]
+    assert again["seconds"] > 0
+    assert "Nothing was written" in run("--dry-run")
+
+
+def test_only_missing__leaves_cached_keys_alone(make_user: Any) -> None:
+    user = make_user()
+    make_user()
+    cache.set(f"user:{user.pk}:profile", "cached")
+    run("user_profiles", "--inline", "--only-missing")
+    assert cache.get(f"user:{user.pk}:profile") == "cached"
+    kept = WarmingRun.objects.get()
+    assert (kept.written, kept.fresh, kept.only_missing) == (1, 1, True)
+
+
+def test_joined__run_that_nobody_began_is_executed_here() -> None:
+    other = ledger.open_run("popular_posts", Trigger.SCHEDULE).run
+    out = run("popular_posts", "--inline")
+    other.refresh_from_db()
+    assert (other.state, other.trigger) == (State.COMPLETE, "schedule")
+    assert out.count("popular_posts: complete") == 1
+
+
+def test_joined__waits_for_the_run_under_way_and_says_so() -> None:
+    other = ledger.open_run("popular_posts", Trigger.SCHEDULE).run
+    ledger.start(other.pk)
+    error_or_text = failing("popular_posts", "--inline", "--timeout", "0.5")
+    assert error_or_text.returncode == 3
+    other.refresh_from_db()
+    assert other.state == State.RUNNING
+    ledger.fail(other, "over")
+    assert failing_or_ok("popular_posts") == 0
+
+
+def failing_or_ok(*args: str) -> int:
+    try:
+        run(*args, "--inline")
+    except CommandError as error:
+        return error.returncode
+    return 0
+
+
+def test_interrupted__run_has_ended_all_the_same() -> None:
+    def loader() -> Any:
+        raise KeyboardInterrupt
+
+    warm("x", name="x")(loader)
+    with pytest.raises(KeyboardInterrupt):
+        run("x", "--inline")
+    kept = WarmingRun.objects.get()
+    assert (kept.state, kept.error) == (State.FAILED, "It was interrupted.")

@@ -1,0 +1,23 @@
+"""warmer: a job over the titles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.races.peers.means import Means
+from tests.races.peers.models import Article
+from warmer import invalidate_for, warm_many
+
+
+@warm_many("title:{id}", ids=list, depends_on={Article: "id"})
+def titles(ids: Sequence[int]) -> dict[int, str]:
+    return dict(Article.objects.filter(pk__in=ids).values_list("pk", "title"))
+
+
+class Warmer(Means):
+    def read(self, pk: int) -> str:
+        title: str = titles.get(pk)
+        return title
+
+    def invalidate(self, article: Article) -> None:
+        invalidate_for(article)

@@ -1,0 +1,173 @@
+"""Forced interleavings: a writer steps in at each named point of a fill, by every way of filling.
+
+Whatever the order, what is cached at the end is what the database says, or nothing. Each test fails
+when the write scripts stop comparing the fence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import transaction
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from tests.races.conftest import Filled, in_thread
+from warmer.testing import at, hold
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Rollback(Exception):
+    """Rolls a transaction back."""
+
+
+def test_writer__before_the_load(filled: Filled) -> None:
+    with at("token_taken", lambda: filled.change("new"), job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_writer__between_load_and_write(filled: Filled) -> None:
+    with at("loaded", lambda: filled.change("new"), job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_writer__after_the_write(filled: Filled) -> None:
+    with at("written", lambda: filled.change("new"), job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_writer__at_every_load(filled: Filled, settings: Any) -> None:
+    settings.WARMER_FENCE_ATTEMPTS = 3
+    titles = iter(f"new {number}" for number in range(100))
+    last = []
+
+    def change() -> None:
+        last.append(next(titles))
+        filled.change(last[-1])
+
+    with at("loaded", change, job=filled.name, times=100):
+        filled.fill()
+    assert filled.cached in (None, last[-1])
+
+
+def test_writer__committed_but_not_yet_invalidated_while_a_fill_goes_through(filled: Filled) -> None:
+    """The fill reads the new row, or its old value is deleted by the late invalidation."""
+    with at("committed", filled.fill, job=filled.name):
+        filled.change("new")
+    assert filled.cached in (None, "new")
+
+
+def test_writer__load_before_the_commit_and_write_before_the_invalidation(filled: Filled) -> None:
+    with hold("loaded", job=filled.name) as fill:
+        (filling,) = in_thread(filled.fill)
+        fill.wait()
+        with hold("committed", job=filled.name) as commit:
+            (changing,) = in_thread(lambda: filled.change("new"))
+            commit.wait()
+            fill.release()
+            filling.join()
+        changing.join()
+    assert filled.cached in (None, "new")
+
+
+def test_writer__rolled_back_in_between_leaves_the_value(filled: Filled) -> None:
+    def roll_back() -> None:
+        with pytest.raises(Rollback), transaction.atomic():
+            Post.objects.get(pk=filled.post.pk).save()
+            raise Rollback
+
+    with at("loaded", roll_back, job=filled.name):
+        filled.fill()
+    assert filled.cached == "old"
+
+
+def test_fill__inside_the_transaction_of_a_change_that_is_rolled_back(filled: Filled) -> None:
+    with pytest.raises(Rollback), transaction.atomic():
+        filled.change("never")
+        filled.fill()
+        raise Rollback
+    assert filled.cached in (None, "old")
+
+
+def test_fence__evicted_between_token_and_write(filled: Filled, redis_client: Redis) -> None:
+    def evict_and_change() -> None:
+        redis_client.delete(filled.job.spec.store.fence_key)
+        Post.objects.filter(pk=filled.post.pk).update(title="new")
+        filled.job.invalidate()
+        redis_client.delete(filled.job.spec.store.fence_key)
+
+    with at("loaded", evict_and_change, job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_fence__evicted_and_made_anew_between_token_and_write(filled: Filled, redis_client: Redis) -> None:
+    def evict_and_change() -> None:
+        filled.change("new")
+        redis_client.delete(filled.job.spec.store.fence_key)
+        filled.job.spec.store.token()
+
+    with at("loaded", evict_and_change, job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_server__flushed_between_token_and_write(filled: Filled) -> None:
+    def flush_and_change() -> None:
+        cache.clear()
+        filled.change("new")
+        cache.clear()
+        filled.job.spec.store.token()
+
+    with at("loaded", flush_and_change, job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_server__restarted_between_token_and_write(filled: Filled, redis_server: RedisServer) -> None:
+    def change_and_restart() -> None:
+        filled.change("new")
+        redis_server.restart()
+        filled.job.spec.store.token()
+
+    with at("loaded", change_and_restart, job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_fence__records_trimmed_past_the_token(filled: Filled, settings: Any) -> None:
+    settings.WARMER_FENCE_RECORDS = 2
+
+    def change_and_crowd_out() -> None:
+        filled.change("new")
+        for number in range(10):
+            filled.job.spec.store.invalidate([f"title:{10**6 + number}"])
+
+    with at("loaded", change_and_crowd_out, job=filled.name):
+        filled.fill()
+    assert filled.cached in (None, "new")
+
+
+def test_two_fills__the_slower_one_does_not_bring_the_old_value_back(filled: Filled) -> None:
+    with hold("loaded", job=filled.name) as slow:
+        (filling,) = in_thread(filled.job.warm)
+        slow.wait()
+        filled.change("new")
+        filled.job.warm()
+        assert filled.cached == "new"
+    filling.join()
+    assert filled.cached == "new"
+
+
+def test_read_committed__transaction_may_fill(filled: Filled) -> None:
+    with transaction.atomic():
+        Post.objects.get(pk=filled.post.pk)
+        filled.fill()
+    assert filled.cached == "old"

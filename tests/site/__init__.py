@@ -1,0 +1,1 @@
+"""The site: its pages, its admin, its loaders and its sample data."""

@@ -1,0 +1,140 @@
+"""Start a supervisor as somebody in a terminal does, look at what it says and at what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from embedded.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# What the test run set for itself, or what would lead the site to other servers.
+NOT_INHERITED = {
+    "ADMIN_PASSWORD",
+    "ADMIN_USERNAME",
+    "CELERY_BROKER_URL",
+    "DATABASE_URL",
+    "DJANGO_ENV",
+    "DJANGO_SETTINGS_MODULE",
+    "HOST",
+    "PORT",
+    "REDIS_URL",
+    "WARMER_DATA_DIR",
+}
+PATIENCE_SECONDS = 120
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of somebody who set nothing but these variables."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in NOT_INHERITED and not name.startswith(("PYTEST_", "COV_"))
+    }
+    return inherited | variables
+
+
+class Supervised:
+    """A running command whose output goes to a file; all its processes are ended at the end."""
+
+    def __init__(self, command: Sequence[str], *, output: Path, env: Mapping[str, str]) -> None:
+        self._output = output
+        with output.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=dict(env), stdout=stream, stderr=subprocess.STDOUT
+            )
+        self._family: dict[int, psutil.Process] = {}
+
+    @property
+    def text(self) -> str:
+        """Return what it has said so far."""
+        return self._output.read_text(errors="replace")
+
+    def wait_for(self, words: str) -> None:
+        """Wait until it says these words."""
+        self.wait_until(lambda: words in self.text, f"it says {words!r}")
+
+    def wait_until(self, condition: object, what: str) -> None:
+        """Wait for a condition, and note meanwhile which processes there are."""
+        assert callable(condition)
+
+        def holds() -> bool:
+            self.note_family()
+            ended = self.process.poll() is not None
+            if condition():
+                return True
+            assert not ended, f"ended with {self.process.returncode} before {what}:\n{self.text}"
+            return False
+
+        wait_until(holds, seconds=PATIENCE_SECONDS, what=what)
+
+    def note_family(self) -> None:
+        """Note all processes below this one: when it has ended they are not below it any more."""
+        try:
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                self._family.setdefault(process.pid, process)
+        except psutil.NoSuchProcess:
+            pass
+
+    def find(self, *words: str) -> psutil.Process:
+        """Return its oldest process whose command line has all these words."""
+        self.note_family()
+        found = [process for process in self._family.values() if set(words) <= set(_command(process))]
+        assert found, f"no process with {words}: {[_command(one) for one in self._family.values()]}"
+        return min(found, key=lambda process: process.create_time())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor alone, as Ctrl-C does: the others have their own groups."""
+        self.note_family()
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        """Wait until it ends; return its exit code."""
+
+        def has_ended() -> bool:
+            self.note_family()
+            return self.process.poll() is not None
+
+        wait_until(has_ended, seconds=PATIENCE_SECONDS, what="it ends")
+        return self.process.wait()
+
+    def assert_nothing_is_left(self, *, at_least: int) -> None:
+        """Fail unless every process that was ever seen below it is gone."""
+        assert len(self._family) >= at_least, f"only {len(self._family)} processes were seen"
+        wait_until(lambda: not self.left(), seconds=30, what=f"{[_command(one) for one in self.left()]} end")
+
+    def left(self) -> list[psutil.Process]:
+        """Return which of the processes still run."""
+        return [process for process in self._family.values() if _runs(process)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.note_family()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for process in self.left():
+            process.kill()
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _runs(process: psutil.Process) -> bool:
+    # is_running() also says no when another process has got the number meanwhile.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

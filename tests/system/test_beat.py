@@ -1,0 +1,60 @@
+"""Beat sends what is due, with the schedule that is in the database."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from pytest_celery import CeleryTestContainer
+from redis import Redis
+
+from embedded.waiting import wait_until
+from tests.system import site
+from tests.system.nodes import Worker
+from tests.system.project import Project, ended
+from warmer.models import WarmingRun
+
+ENTRY = "warm user_profiles"
+
+
+@pytest.fixture
+def edited_entry(transactional_db: None) -> PeriodicTask:
+    """The entry of one job as an operator set it, to every second; all others are switched off."""
+    PeriodicTask.objects.exclude(name=ENTRY).update(enabled=False)
+    entry = PeriodicTask.objects.get(name=ENTRY)
+    entry.interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    entry.save()
+    return entry
+
+
+def test_beat__fires_the_schedule_of_the_database(
+    edited_entry: PeriodicTask,
+    project: Project,
+    worker: Worker,
+    request: pytest.FixtureRequest,
+    redis_client: Redis,
+) -> None:
+    users = site.fill()
+    key = site.profile_key(users[0])
+    cache.set(key, {"email": "old@example.org"}, 60)
+
+    beat: CeleryTestContainer = request.getfixturevalue("beat_container")
+
+    wait_until(lambda: WarmingRun.objects.exists(), seconds=60, what="beat has a run started")
+    run = ended(WarmingRun.objects.earliest("id"))
+    assert (run.job, run.trigger, run.state, run.written) == ("user_profiles", "schedule", "complete", 100)
+    assert run.worker == worker.hostname()
+    assert cache.get(key)["email"] == users[0].email
+    assert 60 < site.lifetimes(redis_client, key)[key] <= 3600
+    wait_until(lambda: WarmingRun.objects.count() > 1, seconds=60, what="beat fires again")
+    assert set(WarmingRun.objects.values_list("job", flat=True)) == {"user_profiles"}
+    assert "--scheduler" not in beat.attrs["Config"]["Cmd"]
+    assert "DatabaseScheduler" in beat.logs()
+
+
+def test_sync__keeps_the_interval_that_an_operator_set(edited_entry: PeriodicTask, project: Project) -> None:
+    said = project.manage("warm_schedule")
+
+    edited_entry.refresh_from_db()
+    assert (edited_entry.interval.every, edited_entry.interval.period) == (1, "seconds")
+    assert "kept as an operator set it" in said

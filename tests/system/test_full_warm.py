@@ -1,0 +1,89 @@
+"""A worker warms the whole site, in one batch a job or in many."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.core.cache import cache
+from pytest_celery import CeleryWorkerCluster
+from redis import Redis
+
+from tests.system import site
+from tests.system.nodes import Worker
+from tests.system.project import Project, ended
+from tests.system.slowapp import gate
+from warmer.models import WarmingRun
+
+
+def test_warm_cache__warms_every_job_on_a_worker(
+    project: Project, worker: Worker, redis_client: Redis
+) -> None:
+    users = site.fill()
+
+    said = project.manage("warm_cache", "--workers")
+
+    profiles = site.lifetimes(redis_client, "user:*:profile")
+    assert set(profiles) == {site.profile_key(user) for user in users}
+    posts = site.lifetimes(redis_client, "post:*")
+    popular = site.lifetimes(redis_client, "popular_posts")
+    assert (len(profiles), len(posts), len(popular)) == (site.WARM_USERS, site.POPULAR_POSTS, 1)
+    for key, seconds in (profiles | posts | popular).items():
+        assert 0 < seconds <= 3600, key
+
+    runs = {run.job: run for run in WarmingRun.objects.all()}
+    assert {run.state for run in runs.values()} == {"complete"}
+    assert {run.trigger for run in runs.values()} == {"deploy"}
+    assert {run.worker for run in runs.values()} == {worker.hostname()}
+    assert {job: run.written for job, run in runs.items()} == {
+        "user_profiles": len(profiles),
+        "posts": len(posts),
+        "popular_posts": 1,
+    }
+    assert {run.report.keys - run.written for run in runs.values()} == {0}
+    assert "user_profiles: complete, 100 keys" in said
+
+    assert cache.get(site.profile_key(users[0]))["email"] == users[0].email
+    assert [post["views"] for post in cache.get("popular_posts")] == list(range(11, 1, -1))
+
+
+@pytest.mark.environment(WARMER_BATCH_SIZE=9)
+def test_warm_cache__many_batches_are_one_task_each(
+    project: Project, worker: Worker, redis_client: Redis
+) -> None:
+    users = site.fill()
+
+    project.manage("warm_cache", "--workers", "user_profiles")
+
+    (run,) = WarmingRun.objects.all()
+    assert (run.state, run.trigger) == ("complete", "command")
+    assert (run.batches_total, run.batches_done, run.written) == (12, 12, 100)
+    assert run.queries == 12 + 1  # one for the ids
+    assert sorted(run.batches.values_list("number", flat=True)) == list(range(1, 13))
+    tasks = re.findall(r"Task warmer\.warm_batch\[([-0-9a-f]+)\] received", worker.logs())
+    assert len(tasks) == len(set(tasks)) == 12
+    assert set(site.lifetimes(redis_client, "user:*:profile")) == {site.profile_key(user) for user in users}
+
+
+class TestTwoWorkers:
+    """Two workers of two processes each, and three batches: neither can do them all at once."""
+
+    @pytest.fixture
+    def celery_worker_cluster(self, celery_worker: Worker, second_worker: Worker) -> CeleryWorkerCluster:
+        return CeleryWorkerCluster(celery_worker, second_worker)
+
+    @pytest.mark.environment(EXTRA_APPS="tests.system.slowapp")
+    def test_workers__share_the_batches_of_a_run(
+        self, project: Project, worker: Worker, second_worker: Worker, redis_client: Redis
+    ) -> None:
+        gate.hold(*gate.IDS)
+        run = project.request("slow_items")
+        gate.await_loads(*gate.IDS)
+        gate.release()
+
+        ended(run)
+
+        assert (run.state, run.batches_done, run.written) == ("complete", 3, 12)
+        workers = set(run.batches.values_list("worker", flat=True))
+        assert workers == {worker.hostname(), second_worker.hostname()}
+        assert len(site.lifetimes(redis_client, "slow:*")) == 12

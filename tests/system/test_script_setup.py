@@ -1,0 +1,159 @@
+"""`script/setup` finds a Python that works, says what is missing, and tries again what failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.supervised import ROOT
+
+pytestmark = pytest.mark.system
+
+
+class Checkout:
+    """A folder with `script/setup`, and a PATH with nothing but what a test puts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "checkout"
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        (self.folder / "script").mkdir(parents=True)
+        shutil.copy(ROOT / "script" / "setup", self.folder / "script")
+        for tool in ("bash", "cmp", "cp", "dirname", "env", "rm", "tail"):
+            found = shutil.which(tool)
+            assert found
+            (self.bin / tool).symlink_to(found)
+        self.require()
+
+    def require(self, *lines: str) -> None:
+        (self.folder / "requirements-dev.txt").write_text("".join(f"{line}\n" for line in lines))
+
+    def program(self, name: str, body: str) -> Path:
+        path = self.bin / name
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(0o755)
+        return path
+
+    def real_python(self, name: str) -> None:
+        self.program(name, f'exec {sys.base_prefix}/bin/python3 "$@"')
+
+    def setup(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", self.folder / "script" / "setup"],
+            cwd="/",
+            env={"PATH": str(self.bin), "HOME": str(self.folder), **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def venv_python(self) -> str:
+        return subprocess.run(
+            [self.folder / ".venv" / "bin" / "python", "-c", "import sys, pip; print(sys.prefix)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_setup__skips_a_python_that_only_exists_and_works_from_anywhere(checkout: Checkout) -> None:
+    checkout.program("python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
+    checkout.program("python3.12", "exit 1")
+    checkout.real_python("python3")
+    done = checkout.setup()
+    assert done.returncode == 0, done.stderr
+    assert checkout.venv_python() == str(checkout.folder / ".venv")
+    assert done.stderr.count("\n") == 1
+    assert "installing requirements-dev.txt with pip" in done.stderr
+
+
+def test_setup__second_time__says_and_does_nothing(checkout: Checkout) -> None:
+    checkout.real_python("python3")
+    assert checkout.setup().returncode == 0
+    (checkout.bin / "python3").unlink()
+    done = checkout.setup()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_setup__failed_download__says_so_and_is_tried_again(checkout: Checkout) -> None:
+    checkout.real_python("python3")
+    checkout.require("no-such-package-of-ours==1.0")
+    offline = {"PIP_NO_INDEX": "1"}
+    for _ in range(2):
+        done = checkout.setup(**offline)
+        assert done.returncode == 1
+        assert "no-such-package-of-ours" in done.stderr
+        assert "could not be installed" in done.stderr
+        assert "run this again" in done.stderr
+    checkout.require()
+    assert checkout.setup(**offline).returncode == 0
+
+
+@pytest.mark.parametrize("broken", ["another Python", "no pip"])
+def test_setup__half_made_venv__is_made_anew(checkout: Checkout, broken: str) -> None:
+    checkout.real_python("python3")
+    python = checkout.folder / ".venv" / "bin" / "python"
+    if broken == "no pip":
+        subprocess.run(
+            [f"{sys.base_prefix}/bin/python3", "-m", "venv", "--without-pip", python.parent.parent],
+            check=True,
+        )
+    else:
+        python.parent.mkdir(parents=True)
+        python.symlink_to(f"{sys.base_prefix}/bin/python3")
+    done = checkout.setup()
+    assert done.returncode == 0, done.stderr
+    assert checkout.venv_python() == str(checkout.folder / ".venv")
+
+
+def test_setup__no_python__says_how_to_get_one(checkout: Checkout) -> None:
+    done = checkout.setup()
+    assert done.returncode == 1
+    assert "No Python 3.11 or newer was found" in done.stderr
+    assert "PYTHON=" in done.stderr
+
+
+def test_setup__given_python_is_no_good__names_it(checkout: Checkout) -> None:
+    checkout.real_python("python3")
+    done = checkout.setup(PYTHON="/nowhere/python3")
+    assert done.returncode == 1
+    assert "PYTHON is '/nowhere/python3'" in done.stderr
+
+
+def test_setup__python_without_venv__says_what_to_install(checkout: Checkout) -> None:
+    checkout.program(
+        "python3", f'[[ "$2" == *ensurepip* ]] && exit 1; exec {sys.base_prefix}/bin/python3 "$@"'
+    )
+    done = checkout.setup()
+    assert done.returncode == 1
+    assert "python3 has no venv module" in done.stderr
+    assert "python3-venv" in done.stderr
+
+
+def test_setup__uses_uv_where_it_is_installed_unless_told_otherwise(checkout: Checkout) -> None:
+    checkout.real_python("python3")
+    calls = checkout.folder / "calls"
+    checkout.program(
+        "uv",
+        f'echo "$@" >> {calls}; if [ "$1" = venv ]; then python3 -m venv --without-pip .venv; fi',
+    )
+    done = checkout.setup()
+    assert done.returncode == 0, done.stderr
+    assert "with uv" in done.stderr
+    assert "pip install --quiet --python .venv/bin/python -r requirements-dev.txt" in calls.read_text()
+    checkout.require("# changed")
+    done = checkout.setup(UV="")
+    assert done.returncode == 0, done.stderr
+    assert "with pip" in done.stderr
+    assert os.access(checkout.folder / ".venv" / "bin" / "pip", os.X_OK)

@@ -1,0 +1,162 @@
+"""The benchmarks: each runs to its end at a tiny size; their arithmetic, charts and documentation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import chart, results
+from bench.catalogue import CATALOGUE
+from bench.measure import Comparison, Contender, Round, compare, measure
+from bench.results import Figure, Result
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+
+
+def bench(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def result_of(**seconds: list[float]) -> Result:
+    return Result(
+        benchmark="race",
+        summary="A race: us against them",
+        command="script/bench race",
+        measured="2026-01-02T03:04:05+00:00",
+        machine={"cpu": "Some <CPU>", "cores": 2, "load": 0.5},
+        versions={"Python": "3.11", "server": "Valkey 9"},
+        rows=10,
+        rounds=len(next(iter(seconds.values()))),
+        operation="step",
+        shows="time",
+        figures=[
+            Figure(
+                name=name,
+                title=f"warmer: {name}" if name == "us" else name,
+                group="",
+                operations=10,
+                rounds=[Round(seconds=each, cpu_seconds=each / 2) for each in taken],
+            )
+            for name, taken in seconds.items()
+        ],
+        ratios=[],
+    )
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_path: Path) -> None:
+    said = bench(name, "--rows", 110, "--rounds", 2, "--results", tmp_path)
+    result = Result.read(tmp_path / f"{name}.json")
+    assert result.tables() in said
+    assert (result.benchmark, result.rows, result.rounds) == (name, 110, 2)
+    assert result.machine["cpu"]
+    assert {"Python", "Django", "redis-py", "django-redis", "server"} <= result.versions.keys()
+    assert all(len(figure.rounds) == 2 and figure.time > 0 for figure in result.figures)
+    assert result.ratios
+    assert all(ratio.lowest <= ratio.highest and ratio.cpu_ratio > 0 for ratio in result.ratios)
+    assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+def test_list__names_every_benchmark() -> None:
+    assert [line.split()[0] for line in bench("--list").splitlines()] == list(CATALOGUE)
+
+
+def test_unknown_name__is_refused_with_the_names_that_there_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "walk"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "warm" in done.stderr
+
+
+def test_measure__contenders_take_turns__and_the_warm_up_does_not_count() -> None:
+    happened: list[str] = []
+
+    def contender(name: str) -> Contender:
+        return Contender(
+            name=name,
+            title=name,
+            operations=1,
+            prepare=lambda: happened.append(f"prepare {name}"),
+            run=lambda: happened.append(f"run {name}"),
+            verify=lambda: happened.append(f"verify {name}"),
+        )
+
+    taken = measure(
+        [contender("a"), contender("b")], rounds=2, server_cpu=lambda: 0.0, progress=lambda number: None
+    )
+    once = [f"{what} {name}" for name in "ab" for what in ("prepare", "run", "verify")]
+    assert happened == once * 3
+    assert {name: len(rounds) for name, rounds in taken.items()} == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "ratio", "lowest", "highest", "met"),
+    [("speed", 3.0, 5.0, 1.0, 10.0, True), ("cost", 0.1, 0.2, 0.1, 1.0, False)],
+)
+def test_compare__is_the_ratio_of_the_medians_with_that_of_the_pairs(
+    kind: str, target: float, ratio: float, lowest: float, highest: float, met: bool
+) -> None:
+    contenders = [
+        Contender(name=name, title=name, run=lambda: None, operations=operations)
+        for name, operations in (("us", 10), ("them", 20))
+    ]
+    taken = {
+        "us": [Round(seconds=each, cpu_seconds=1) for each in (1, 2, 10)],
+        "them": [Round(seconds=each, cpu_seconds=4) for each in (20, 16, 20)],
+    }
+    comparison = Comparison(subject="us", against="them", kind=kind, target=target)  # type: ignore[arg-type]
+    found = compare(comparison, contenders, taken)
+    assert [found.ratio, found.lowest, found.highest] == pytest.approx([ratio, lowest, highest])
+    assert found.cpu_ratio == pytest.approx(2.0 if kind == "speed" else 0.5)
+    assert found.met is met
+
+
+def test_result__is_read_as_it_was_written(tmp_path: Path) -> None:
+    result = result_of(us=[0.1, 0.2], them=[1.0, 2.0])
+    assert Result.read(result.write(tmp_path)) == result
+
+
+def test_chart__names_every_contender_and_marks_ours() -> None:
+    svg = chart.draw(result_of(us=[0.1, 0.2], them=[1.0, 2.0]))
+    root = ElementTree.fromstring(svg)
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "warmer: us" in texts
+    assert "them" in texts
+    assert any("Some <CPU>" in (text or "") for text in texts)
+    assert svg.count('class="bar ours"') == 1
+    assert "prefers-color-scheme: dark" in svg
+
+
+def test_put_into__replaces_what_is_between_the_marks() -> None:
+    page = "before\n<!-- race: begin -->\nold\n<!-- race: end -->\nafter\n"
+    done = results.put_into(page, result_of(us=[0.1], them=[1.0]))
+    assert done.startswith("before\n<!-- race: begin -->\n`script/bench race`\n")
+    assert "| them | 100.00 ms |" in done
+    assert "old" not in done
+    assert done.endswith("\n<!-- race: end -->\nafter\n")
+    with pytest.raises(ValueError, match="has no <!-- race: begin"):
+        results.put_into("nothing", result_of(us=[0.1]))
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_documentation__says_what_was_measured(name: str) -> None:
+    page = PAGE.read_text()
+    result = Result.read(ROOT / "bench" / "results" / f"{name}.json")
+    assert results.put_into(page, result) == page
+    assert (ROOT / "bench" / "results" / f"{name}.svg").read_text() == chart.draw(result)
+    assert f"../bench/results/{name}.svg" in page

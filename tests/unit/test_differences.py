@@ -1,0 +1,110 @@
+"""Where two values differ: paths, and never a value."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from users.models import CustomUser
+from warmer.differences import MAX_DEPTH, MAX_PATHS, MORE, differences
+
+
+class Plain:
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+
+@pytest.mark.parametrize(
+    ("cached", "current", "paths"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, ("b",)),
+        ({"a": 1, "b": 2}, {"b": 3, "a": 0}, ("a", "b")),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, ("a.b.c",)),
+        ({"a": 1}, {"a": 1, "b": 2}, ("b (new)",)),
+        ({"a": 1, "b": 2}, {"a": 1}, ("b (no longer there)",)),
+        ({"a": "x"}, {"a": None}, ("a (str, now NoneType)",)),
+        ({"a": [1, 2, 3]}, {"a": [1, 2]}, ("a (length)",)),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, ("a[1].b",)),
+        ([{"a": 1}], [{"a": 2}], ("[0].a",)),
+        ([1], [], ("(length)",)),
+        ([1], (1,), ("(list, now tuple)",)),
+        ("x", "y", ("str",)),
+        (1, "1", ("(int, now str)",)),
+        ({"a": True}, {"a": 1}, ("a (bool, now int)",)),
+        ({1: "x"}, {1: "y"}, ("1",)),
+        ({"ada@example.org": 1}, {"ada@example.org": 2}, ("*",)),
+        ({("a", 1): 1}, {("a", 1): 2}, ("*",)),
+        (Plain(a=1, _b=1), Plain(a=2, _b=2), ("a",)),
+    ],
+)
+def test_differences__are_named_by_their_paths(cached: Any, current: Any, paths: tuple[str, ...]) -> None:
+    assert differences(cached, current) == paths
+
+
+@pytest.mark.parametrize(
+    ("cached", "current"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({"a": 1}, OrderedDict(a=1)),
+        ({"a": float("nan")}, {"a": float("nan")}),
+        (1, 1.0),
+        (None, None),
+        ({1, 2}, {2, 1}),
+        (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
+        (Plain(a=[1]), Plain(a=[1])),
+    ],
+)
+def test_differences__of_equal_values_are_none(cached: Any, current: Any) -> None:
+    assert differences(cached, current) == ()
+
+
+def test_differences__of_rows_are_those_of_their_fields() -> None:
+    # Django calls two rows equal when their primary keys are.
+    joined = datetime(2026, 1, 1, tzinfo=UTC)
+    old, new, same = (CustomUser(pk=1, username=name, date_joined=joined) for name in ("ada", "eve", "ada"))
+    assert old == new
+    assert differences(old, new) == ("username",)
+    assert differences(old, same) == ()
+
+
+def test_differences__are_bounded_in_number() -> None:
+    many = {f"field{number}": 0 for number in range(1000)}
+    paths = differences(many, dict.fromkeys(many, 1))
+    assert (len(paths), paths[-1]) == (MAX_PATHS + 1, MORE)
+    few = dict(list(many.items())[:MAX_PATHS])
+    assert len(differences(few, dict.fromkeys(few, 1))) == MAX_PATHS
+
+
+def test_differences__are_bounded_in_depth() -> None:
+    def nested(value: Any, depth: int) -> Any:
+        for _ in range(depth):
+            value = {"a": value}
+        return value
+
+    (path,) = differences(nested(1, 50), nested(2, 50))
+    assert path == ".".join("a" * MAX_DEPTH)
+    assert differences(nested(1, 50), nested(1, 50)) == ()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_differences__no_value_differs_from_itself(value: Any) -> None:
+    assert differences(value, value) == ()
+
+
+@given(VALUES, VALUES)
+def test_differences__of_values_that_are_not_equal_there_are_some(one: Any, other: Any) -> None:
+    if one != other:
+        # NaN is no other value than NaN.
+        assert differences(one, other) or "nan" in repr(one)

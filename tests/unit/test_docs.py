@@ -1,0 +1,43 @@
+"""What the docs say is what ships."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from warmer import points
+from warmer.conf import Settings
+from warmer.models import State
+from warmer.report import Outcome
+
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = (ROOT / "docs/guide.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+
+
+def test_settings__are_all_documented_and_no_others() -> None:
+    exist = {f"WARMER_{name}" for name in vars(Settings) if name.isupper()}
+    assert set(re.findall(r"^\| `(WARMER_\w+)`", GUIDE, flags=re.M)) == exist
+
+
+@pytest.mark.parametrize("word", [*Outcome, *State.values, *points.NAMES])
+def test_words__are_in_the_guide(word: str) -> None:
+    assert f"`{word}`" in GUIDE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links__lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_guarantees__name_tests_that_exist() -> None:
+    text = (ROOT / "docs/guarantees.md").read_text()
+    named = set(re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", text))
+    assert named
+    for name in named:
+        found = [*ROOT.glob(name), *ROOT.glob(f"tests/*/{name}")]
+        assert found, name

@@ -1,0 +1,166 @@
+"""`import warmer`: which names it offers, and how little it needs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.dispatch import Signal
+
+import warmer
+from tests.unit.conftest import ROOT, Python
+from warmer import exceptions, signals
+from warmer.registry import Registry
+from warmer.report import Report
+
+NOT_CONFIGURED = """
+import json, sys
+{before}
+import warmer
+{after}
+from django.apps import apps
+from django.conf import settings
+assert not settings.configured and not apps.apps_ready
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+
+
+def test_all__is_what_the_package_offers() -> None:
+    assert sorted(warmer.__all__) == sorted(
+        [
+            "warm",
+            "warm_many",
+            "jobs",
+            "Report",
+            "invalidate_for",
+            # signals
+            "keys_invalidated",
+            "refresh_wanted",
+            "run_finished",
+            # exceptions
+            "BypassError",
+            "BypassWarning",
+            "DeclarationError",
+            "InvalidId",
+            "LoaderError",
+            "StoreUnavailable",
+            "UnknownJob",
+            "WarmerError",
+        ]
+    )
+    assert len(set(warmer.__all__)) == len(warmer.__all__)
+
+
+def test_all__names_what_is_there() -> None:
+    assert callable(warmer.warm)
+    assert callable(warmer.warm_many)
+    assert callable(warmer.invalidate_for)
+    assert isinstance(warmer.jobs, Registry)
+    assert warmer.Report is Report
+
+
+def test_all__has_every_signal_but_those_between_its_own_parts() -> None:
+    every = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+
+    assert every - set(warmer.__all__) == {"change_recorded", "pending_wanted"}
+
+
+def test_all__has_every_exception() -> None:
+    own = {
+        name
+        for name, value in inspect.getmembers(exceptions, inspect.isclass)
+        if value.__module__ == exceptions.__name__
+    }
+    assert own <= set(warmer.__all__)
+
+
+def test_public_names__are_documented() -> None:
+    for name in (name for name in warmer.__all__ if not isinstance(getattr(warmer, name), Signal | Registry)):
+        assert inspect.getdoc(getattr(warmer, name)), name
+
+
+@pytest.mark.parametrize("call", [warmer.warm, warmer.warm_many])
+def test_options__are_documented(call: Callable[..., Any]) -> None:
+    documented = f"{inspect.getdoc(warmer.warm)}\n{inspect.getdoc(call)}"
+
+    for option in inspect.signature(call).parameters:
+        assert f"    {option}: " in documented
+
+
+def test_import__needs_no_settings_and_no_app_registry(python: Python) -> None:
+    done = python(NOT_CONFIGURED.format(before="", after=""))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    imported = set(json.loads(done.stdout))
+    assert "django" in imported
+    # A client of the cache's server is imported where it is installed, and not connected.
+    assert imported.isdisjoint({"celery", "kombu", "django_celery_beat", "config", "myapp", "users"})
+
+
+@pytest.mark.parametrize("missing", [["redis", "django_redis"], ["django_redis"]])
+def test_import__without_the_redis_extra(python: Python, missing: list[str]) -> None:
+    without = f"sys.modules.update(dict.fromkeys({missing}))"
+
+    done = python(NOT_CONFIGURED.format(before=without, after=""))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("missing", [["redis", "django_redis"], ["django_redis"]])
+def test_declaration__works_without_the_redis_extra(python: Python, missing: list[str]) -> None:
+    done = python(
+        f"""
+import sys
+sys.modules.update(dict.fromkeys({missing}))
+from django.conf import settings
+settings.configure()
+from warmer import warm, jobs
+from warmer.stores import is_fenced
+
+@warm("greeting")
+def greeting():
+    return "hello"
+
+assert jobs["greeting"] is greeting and not is_fenced("default")
+assert greeting.get() == "hello" and greeting.warm().written == 1
+from django.core.cache import cache
+print(cache.get("greeting"))
+"""
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+def test_declaration__needs_no_ready_app_registry(python: Python) -> None:
+    done = python(
+        """
+from django.apps import apps
+from django.conf import settings
+settings.configure()
+from warmer import jobs, warm_many
+
+@warm_many("user:{id}", ids=list, depends_on={"auth.User": "id"})
+def users(ids):
+    return {}
+
+assert not apps.apps_ready
+print(jobs["users"])
+"""
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "<KeyedJob users 'user:{id}'>\n", "")
+
+
+def test_package__says_that_it_has_types() -> None:
+    assert (ROOT / "warmer" / "py.typed").is_file()
+
+
+def test_package__ships_the_scripts_that_it_reads() -> None:
+    scripts = {path.relative_to(ROOT / "warmer").as_posix() for path in Path(ROOT / "warmer").rglob("*.lua")}
+
+    assert scripts
+    assert all(path.startswith("stores/") for path in scripts)

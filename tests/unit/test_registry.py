@@ -1,0 +1,288 @@
+"""The registry: jobs by name, what two jobs may not share, and which jobs a change concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import AbstractUser, Group, User
+from django.db import models
+from django.test.utils import isolate_apps
+
+from myapp.models import Comment, Post
+from tests.jobs import make_spec
+from users.models import CustomUser
+from warmer.exceptions import DeclarationError, UnknownJob
+from warmer.models import Job, WarmingRun
+from warmer.registry import Concern, Registry
+from warmer.spec import Dependency, JobSpec
+
+LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+
+
+@pytest.fixture
+def own() -> Registry:
+    """A registry of the test's own: no signal receiver knows of it."""
+    return Registry()
+
+
+def declared(name: str = "things", key: str = "thing:{id}", *depends_on: Dependency, **options: Any) -> Any:
+    """Return a job as far as the registry looks at it."""
+    spec = make_spec(key, name=name, depends_on=depends_on, declared_at=f"{name}.py:1", **options)
+    return SimpleNamespace(spec=spec)
+
+
+def concerned(registry: Registry, model: Any) -> list[JobSpec]:
+    return [concern.spec for concern in registry.concerned(model)]
+
+
+def test_registry__is_a_mapping_of_jobs(own: Registry) -> None:
+    assert isinstance(own, Mapping)
+    assert (len(own), list(own), own.specs(), bool(own)) == (0, [], [], False)
+    things, more = declared("things", "thing:{id}"), declared("more", "more")
+    own.register(things)
+    own.register(more)
+
+    assert own["things"] is things
+    assert list(own) == ["things", "more"]
+    assert dict(own) == {"things": things, "more": more}
+    assert len(own) == 2
+    assert own.specs() == [things.spec, more.spec]
+    assert "things" in own
+    assert "thing" not in own
+
+
+def test_getitem__unknown_job_names_the_nearest(own: Registry) -> None:
+    own.register(declared("user_profiles"))
+
+    with pytest.raises(UnknownJob, match=r"^There is no job 'profiles'\. Did you mean user_profiles\?$"):
+        own["profiles"]
+
+
+def test_get__unknown_job(own: Registry) -> None:
+    assert own.get("nothing") is None
+
+
+def test_unregister__forgets_the_job(own: Registry) -> None:
+    own.register(declared("things", "thing:{id}", Dependency(model=Post)))
+    assert concerned(own, Post)
+
+    own.unregister("things")
+
+    assert "things" not in own
+    assert not concerned(own, Post)
+    own.register(declared("things"))
+
+
+def test_register__name_of_another_job(own: Registry) -> None:
+    first = declared("things", "thing:{id}")
+    own.register(first)
+    second = declared("things", "other:{id}")
+
+    with pytest.raises(DeclarationError) as caught:
+        own.register(second)
+
+    assert str(caught.value) == (
+        "The job 'things' (things.py:1) has the name of the one declared at things.py:1: "
+        "give one of them another name=."
+    )
+    assert own["things"] is first
+
+
+def test_register__keys_of_another_job(own: Registry) -> None:
+    own.register(declared("things", "thing:{id}"))
+
+    with pytest.raises(DeclarationError) as caught:
+        own.register(declared("best", "thing:best"))
+
+    assert str(caught.value) == (
+        "The job 'best' (best.py:1) has the key 'thing:best', which can be the same as 'thing:{id}' of "
+        "'things' (things.py:1): give one of them another key."
+    )
+    assert list(own) == ["things"]
+
+
+def test_register__same_keys_in_another_cache(own: Registry, settings: Any) -> None:
+    settings.CACHES = {**settings.CACHES, "other": LOCMEM}
+    own.register(declared("things", "thing:{id}"))
+
+    own.register(declared("more", "thing:{id}", cache="other"))
+
+    assert len(own) == 2
+
+
+@pytest.mark.parametrize("label", ["myapp.Nothing", "nothing.Post", "Post", "", "a.b.c"])
+def test_register__label_of_no_model(own: Registry, label: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        own.register(declared("things", "thing:{id}", Dependency(model=label)))
+
+    message = str(caught.value)
+    assert message.startswith(f"The job 'things' (things.py:1) depends on {label!r}, which is no model: ")
+    assert message.endswith(". Write the class, or 'app_label.ModelName'.")
+    assert "things" not in own
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        (Post, "id"),
+        (Post, "pk"),
+        ("myapp.Post", "id"),
+        (Post, "author"),
+        (Post, "author_id"),
+        (Post, "author__email"),
+        (Post, "author__pk"),
+        (Comment, "post__author__groups__id"),
+        (CustomUser, "posts__id"),
+        (CustomUser, "comments__post__id"),
+    ],
+)
+def test_register__path_of_a_field(own: Registry, model: Any, path: str) -> None:
+    own.register(declared("things", "thing:{id}", Dependency(model=model, ids=path)))
+
+    (concern,) = own.concerned(apps.get_model(model) if isinstance(model, str) else model)
+    assert concern.dependency.ids == path
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "without", "step"),
+    [
+        (Post, "identity", "myapp.Post", "identity"),
+        ("myapp.Post", "author__nick", "users.CustomUser", "nick"),
+        (Comment, "post__author__groups__size", "auth.Group", "size"),
+        (Post, "", "myapp.Post", ""),
+        (Post, "author__", "users.CustomUser", ""),
+        (Post, "author.id", "myapp.Post", "author.id"),
+    ],
+)
+def test_register__path_of_no_field(own: Registry, model: Any, path: str, without: str, step: str) -> None:
+    label = "myapp.Comment" if model is Comment else "myapp.Post"
+
+    with pytest.raises(DeclarationError) as caught:
+        own.register(declared("things", "thing:{id}", Dependency(model=model, ids=path)))
+
+    assert str(caught.value) == (
+        f"The job 'things' (things.py:1) takes the ids of a changed {label} from {path!r}, but {without} "
+        f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the instance."
+    )
+    assert "things" not in own
+
+
+@pytest.mark.parametrize("path", ["title__views", "views__author"])
+def test_register__path_through_a_plain_column(own: Registry, path: str) -> None:
+    with pytest.raises(DeclarationError, match=path):
+        own.register(declared("things", "thing:{id}", Dependency(model=Post, ids=path)))
+
+
+@pytest.mark.parametrize("model", [AbstractUser, User, "auth.User"])
+def test_register__model_that_never_has_rows(own: Registry, model: Any) -> None:
+    # Abstract, or swapped for AUTH_USER_MODEL: nothing would ever invalidate the job.
+    with pytest.raises(DeclarationError, match="things"):
+        own.register(declared("things", "thing:{id}", Dependency(model=model)))
+
+
+def test_check_models__of_jobs_that_were_declared_before_the_models(
+    own: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as early:
+        early.setattr(apps, "models_ready", False)
+        own.register(declared("things", "thing:{id}", Dependency(model="myapp.Post", ids="id")))
+        own.register(declared("more", "more:{id}", Dependency(model="myapp.Post", ids="identity")))
+
+    with pytest.raises(DeclarationError, match=r"^The job 'more' \(more\.py:1\) .* no field 'identity'"):
+        own.check_models()
+
+    own.unregister("more")
+    own.check_models()
+
+
+def test_concerned__jobs_that_depend_on_the_model(own: Registry) -> None:
+    by_class = declared("by_class", "a:{id}", Dependency(model=Post, ids="id"))
+    by_label = declared("by_label", "b", Dependency(model="myapp.Post"))
+    other = declared("other", "c", Dependency(model=Comment))
+    for job in (by_class, by_label, other, declared("none", "d")):
+        own.register(job)
+
+    assert own.concerned(Post) == (
+        Concern(spec=by_class.spec, dependency=Dependency(model=Post, ids="id")),
+        Concern(spec=by_label.spec, dependency=Dependency(model=Post)),
+    )
+    assert concerned(own, Comment) == [other.spec]
+    assert own.concerned(CustomUser) == ()
+
+
+def test_concerned__each_dependency_of_a_job(own: Registry) -> None:
+    twice = (Dependency(model=Post, ids="id"), Dependency(model=Comment, ids="post_id"))
+    own.register(declared("things", "thing:{id}", *twice))
+
+    assert [concern.dependency for concern in own.concerned(Comment)] == [twice[1]]
+
+
+def test_concerned__knows_a_job_that_is_declared_later(own: Registry) -> None:
+    assert own.concerned(Post) == ()
+    late = declared("late", "late", Dependency(model=Post))
+
+    own.register(late)
+
+    assert concerned(own, Post) == [late.spec]
+
+
+@pytest.mark.parametrize(("depends_on", "changed"), [(WarmingRun, Job), (Job, WarmingRun), (Job, Job)])
+def test_concerned__proxy_and_its_model_are_one(own: Registry, depends_on: Any, changed: Any) -> None:
+    job = declared("things", "thing:{id}", Dependency(model=depends_on))
+    own.register(job)
+
+    assert concerned(own, changed) == [job.spec]
+
+
+def test_concerned__row_is_also_one_of_the_model_that_it_inherits_from(own: Registry) -> None:
+    with isolate_apps("myapp"):
+
+        class Place(models.Model):
+            class Meta:
+                app_label = "myapp"
+
+        class Shop(Place):
+            class Meta:
+                app_label = "myapp"
+
+    places = declared("places", "place:{id}", Dependency(model=Place))
+    shops = declared("shops", "shop:{id}", Dependency(model=Shop))
+    own.register(places)
+    own.register(shops)
+
+    assert concerned(own, Shop) == [places.spec, shops.spec]
+    assert concerned(own, Place) == [places.spec]
+
+
+def test_concerned__m2m_through_model_like_any_other(own: Registry) -> None:
+    through = CustomUser.groups.through
+    job = declared("things", "thing:{id}", Dependency(model=through, ids="customuser_id"))
+    own.register(job)
+
+    assert concerned(own, through) == [job.spec]
+    assert concerned(own, Group) == []
+
+
+@pytest.mark.parametrize(
+    ("depends_on", "models"),
+    [
+        ((), set()),
+        ((Post,), {Post}),
+        (("myapp.Post", Comment), {Post, Comment}),
+        ((WarmingRun,), {WarmingRun, Job}),
+        ((Job,), {WarmingRun, Job}),
+        ((CustomUser.groups.through,), {CustomUser.groups.through}),
+    ],
+)
+def test_models_of__are_those_whose_changes_concern_the_job(
+    own: Registry, depends_on: tuple[Any, ...], models: set[Any]
+) -> None:
+    job = declared("things", "thing:{id}", *(Dependency(model=model) for model in depends_on))
+    own.register(job)
+
+    assert own.models_of(job.spec) == models
+    assert all(concerned(own, model) == [job.spec] for model in models)

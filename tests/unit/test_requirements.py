@@ -1,0 +1,120 @@
+"""The pinned requirements: what `pyproject.toml` asks for, whole, and nothing of one machine."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.unit.conftest import ROOT
+
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+PACKAGE: list[str] = PYPROJECT["project"]["dependencies"]
+
+# A name, one exact version, and perhaps where it is needed: no address, path, option or comment.
+PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==\d[\w.]*( ; [\w <>=!.'()]+)?")
+FILES = {
+    "requirements.txt": [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"], *EXTRAS["project"]],
+    "requirements-dev.txt": [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"], *EXTRAS["project"], *EXTRAS["dev"]],
+}
+
+
+def lines(file: str) -> list[str]:
+    return (ROOT / file).read_text().splitlines()
+
+
+def pins(file: str) -> dict[str, Requirement]:
+    return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines(file))}
+
+
+def version(pin: Requirement) -> str:
+    (specifier,) = pin.specifier
+    return specifier.version
+
+
+def needed(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """Yield requirements and theirs in turn, as they hold for this Python."""
+    ahead = [Requirement(each) for each in requirements]
+    seen: set[str] = set()
+    while ahead:
+        requirement = ahead.pop()
+        if str(requirement) in seen:
+            continue
+        seen.add(str(requirement))
+        yield requirement
+        for each in map(Requirement, metadata.requires(requirement.name) or ()):
+            extras = requirement.extras or {""}
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras | {""}):
+                ahead.append(each)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_requirements__every_line_is_a_pin(file: str) -> None:
+    assert [line for line in lines(file) if not PIN.fullmatch(line)] == []
+    assert (ROOT / file).read_text().endswith("\n")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_requirements__each_package_once_in_order(file: str) -> None:
+    names = [line.split("==")[0] for line in lines(file)]
+
+    assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_requirements__pin_what_the_project_asks_for(file: str) -> None:
+    pinned = pins(file)
+
+    for asked in map(Requirement, FILES[file]):
+        pin = pinned.get(canonicalize_name(asked.name))
+        assert pin is not None, f"{file} does not pin {asked.name}: compile it again"
+        assert asked.specifier.contains(version(pin)), f"{file} has {pin}, pyproject.toml asks for {asked}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_requirements__pin_what_is_needed_in_turn(file: str) -> None:
+    pinned = pins(file)
+    unpinned = {each.name for each in needed(FILES[file]) if canonicalize_name(each.name) not in pinned}
+
+    assert unpinned == set()
+
+
+def test_requirements__for_development_are_those_of_production_and_more() -> None:
+    production, development = lines("requirements.txt"), lines("requirements-dev.txt")
+
+    assert set(production) < set(development)
+
+
+def test_requirements__production_has_no_tool_of_development() -> None:
+    production = pins("requirements.txt")
+    asked = {canonicalize_name(Requirement(each).name) for each in FILES["requirements.txt"]}
+
+    for tool in map(Requirement, EXTRAS["dev"]):
+        name = canonicalize_name(tool.name)
+        assert name in asked or name not in production
+
+
+def test_pyproject__the_package_asks_for_less_than_its_project() -> None:
+    # What a user installs with the package is not held to the exact versions of this project.
+    project = {canonicalize_name(each.name): each for each in map(Requirement, EXTRAS["project"])}
+
+    for asked in map(Requirement, [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"]]):
+        assert canonicalize_name(asked.name) in project
+        assert "<" not in str(asked.specifier)
+        assert "==" not in str(asked.specifier)
+
+
+def test_pyproject__oldest_python_is_the_same_everywhere() -> None:
+    oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
+    declared = [each for each in PYPROJECT["project"]["classifiers"] if "Python :: 3." in each]
+
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == oldest
+    assert declared[0].endswith(f":: {oldest}")

@@ -1,0 +1,130 @@
+"""Statements that write: what is read from their beginning, and from the stack."""
+
+from __future__ import annotations
+
+import sys
+import time
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from warmer.statements import is_running, origin, parse, table_key
+
+
+@pytest.mark.parametrize(
+    ("sql", "tables"),
+    [
+        # Django's own, on SQLite and PostgreSQL, MySQL, Oracle
+        ('INSERT INTO "myapp_post" ("title") VALUES (%s) RETURNING "myapp_post"."id"', ["myapp_post"]),
+        ("INSERT INTO `myapp_post` (`title`) VALUES (%s)", ["myapp_post"]),
+        ('INSERT OR IGNORE INTO "myapp_post" ("title") VALUES (%s)', ["myapp_post"]),
+        ("INSERT IGNORE INTO `myapp_post` (`title`) VALUES (%s)", ["myapp_post"]),
+        ('INSERT INTO "myapp_post" ("a") VALUES (%s) ON CONFLICT("a") DO UPDATE SET "a" = 1', ["myapp_post"]),
+        ('UPDATE "myapp_post" SET "title" = %s WHERE "myapp_post"."id" = %s', ["myapp_post"]),
+        ('DELETE FROM "myapp_post" WHERE "myapp_post"."id" IN (%s)', ["myapp_post"]),
+        ("DELETE `myapp_post` FROM `myapp_post` INNER JOIN `other` ON (TRUE)", ["myapp_post"]),
+        ('INSERT INTO "MYAPP_POST" ("TITLE") VALUES (:1)', ["myapp_post"]),
+        # by hand
+        ("update myapp_post set views = 0", ["myapp_post"]),
+        ("  \n\tUPDATE ONLY public.myapp_post AS p SET views = 0", ["myapp_post"]),
+        ('UPDATE "public"."myapp_post" SET views = 0', ["myapp_post"]),
+        ("UPDATE OR REPLACE myapp_post SET views = 0", ["myapp_post"]),
+        ("/* a tool */ -- and more\n UPDATE myapp_post SET views = 0", ["myapp_post"]),
+        ("REPLACE INTO myapp_post VALUES (1)", ["myapp_post"]),
+        ("MERGE INTO myapp_post USING other ON (TRUE)", ["myapp_post"]),
+        ('INSERT INTO [my table] VALUES ("x")', ["my table"]),
+        ("WITH old AS (SELECT 1 FOR UPDATE) UPDATE myapp_post SET views = 0", ["myapp_post"]),
+        ("WITH gone AS (DELETE FROM a RETURNING *) INSERT INTO b SELECT * FROM gone", ["a", "b"]),
+        ("UPDATE a SET x = 1; DELETE FROM b;", ["a", "b"]),
+    ],
+)
+def test_parse__names_what_is_written(sql: str, tables: list[str]) -> None:
+    statement = parse(sql)
+    assert statement is not None
+    assert list(statement.tables) == tables
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "",
+        "UPDATE",
+        "SELECT * FROM update",
+        "SELECT 1 FOR UPDATE",
+        "WITH a AS (SELECT 1) SELECT * FROM a FOR UPDATE OF a",
+        "BEGIN",
+        'SAVEPOINT "update"',
+        "EXPLAIN UPDATE a SET x = 1",
+        "TRUNCATE a",
+        "CREATE TABLE update (id int)",
+        b"UPDATE a SET x = 1",
+        None,
+        "\0\n\r;)(",
+    ],
+)
+def test_parse__is_silent_about_all_else(sql: Any) -> None:
+    assert parse(sql) is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "(" * 100_000,
+        "/*" * 50_000,
+        "-- \n" * 30_000,
+        "UPDATE " + "x." * 50_000,
+        "WITH " + "UPDATE x " * 50_000,
+    ],
+)
+def test_parse__takes_no_longer_for_what_is_long(sql: str) -> None:
+    began = time.perf_counter()
+    parse(sql)
+    assert time.perf_counter() - began < 0.1
+
+
+@pytest.mark.parametrize("name", ['"public"."Post"', "`Post`", "post", 'public"."post', "[dbo].[post]"])
+def test_table_key__is_the_bare_name(name: str) -> None:
+    assert table_key(name) == "post"
+
+
+def test_origin__is_the_innermost_frame_of_the_project() -> None:
+    def in_the_project() -> Any:
+        return origin("post")
+
+    found = sorted([1], key=lambda _: 0) and in_the_project()
+    assert found.path == __file__
+    assert found.function.endswith("in_the_project")
+    assert str(found).startswith("tests/unit/test_statements.py:")
+    assert not found.told
+    assert not found.exempt
+
+
+def test_origin__without_a_frame_of_the_project_is_the_librarys() -> None:
+    found: list[Any] = []
+    path = f"{sys.prefix}/lib/site-packages/other/writing.py"
+    scope: dict[str, Any] = {"origin": origin, "found": found}
+    exec(compile("def write():\n    found.append(origin('post'))", path, "exec"), scope)
+    thread = Thread(target=scope["write"])  # nothing of this file is on its stack
+    thread.start()
+    thread.join()
+    assert (found[0].path, found[0].line, found[0].function) == (path, 2, "write")
+    assert not is_running(found[0].work)
+
+
+def test_is_running__until_the_function_returns() -> None:
+    def work() -> Any:
+        found = origin("post").work
+        assert is_running(found)
+        return found
+
+    # The outermost function of the project is this test.
+    assert is_running(work())
+
+
+def test_is_running__no_more_when_it_has_returned() -> None:
+    found: list[Any] = []
+    thread = Thread(target=lambda: found.append(origin("post").work))
+    thread.start()
+    thread.join()
+    assert not is_running(found[0])

@@ -1,0 +1,9 @@
+"""The `users` app."""
+
+from django.apps import AppConfig
+
+
+class UsersConfig(AppConfig):
+    """The site's people."""
+
+    name = "users"

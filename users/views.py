@@ -1,0 +1,21 @@
+"""The public profile. It reads through the cache alone: warm, it costs no query."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from users.warming import user_profiles
+
+
+@require_safe
+def profile(request: HttpRequest, user_id: int) -> HttpResponse:
+    """Show a user's public profile.
+
+    The cached value holds the email address too; the page is public, and does not show it.
+    """
+    person = user_profiles.get(user_id)
+    if person is None:
+        raise Http404("There is no such user, or they are no longer active.")
+    return render(request, "users/profile.html", {"person": person})

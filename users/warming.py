@@ -1,0 +1,47 @@
+"""The user profiles that are kept warm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from users.models import CustomUser, most_active_ids
+from warmer import warm_many
+
+WARM_PROFILES = 100
+
+
+def top_user_ids() -> Sequence[int]:
+    """Return whose profiles are read most: the 100 most active of the active users."""
+    return most_active_ids(WARM_PROFILES)
+
+
+@warm_many(
+    "user:{id}:profile",
+    ids=top_user_ids,
+    depends_on={CustomUser: "id"},
+    every=timedelta(minutes=15),
+    timeout=timedelta(hours=1),
+)
+def user_profiles(ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
+    """Load profiles in one query. An inactive user has no public profile, so is left out."""
+    rows = CustomUser.objects.filter(id__in=ids, is_active=True).values(
+        "id",
+        "username",
+        "email",
+        "first_name",
+        "last_name",
+        "location",
+        "bio",
+        "activity",
+        "date_joined",
+    )
+    return {
+        row["id"]: {
+            **row,
+            "full_name": f"{row['first_name']} {row['last_name']}".strip() or row["username"],
+            "date_joined": row["date_joined"].isoformat(),
+        }
+        for row in rows
+    }

@@ -1,0 +1,36 @@
+"""Keep chosen cache keys warm, and never wrong."""
+
+from warmer.exceptions import (
+    BypassError,
+    BypassWarning,
+    DeclarationError,
+    InvalidId,
+    LoaderError,
+    StoreUnavailable,
+    UnknownJob,
+    WarmerError,
+)
+from warmer.invalidation import invalidate_for
+from warmer.jobs import warm, warm_many
+from warmer.registry import jobs
+from warmer.report import Report
+from warmer.signals import keys_invalidated, refresh_wanted, run_finished
+
+__all__ = [
+    "BypassError",
+    "BypassWarning",
+    "DeclarationError",
+    "InvalidId",
+    "LoaderError",
+    "Report",
+    "StoreUnavailable",
+    "UnknownJob",
+    "WarmerError",
+    "invalidate_for",
+    "jobs",
+    "keys_invalidated",
+    "refresh_wanted",
+    "run_finished",
+    "warm",
+    "warm_many",
+]

@@ -1,0 +1,84 @@
+"""Wiring: find the `warming` modules, connect the signals, keep the schedule in step."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core.signals import request_finished, setting_changed
+from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules
+
+logger = logging.getLogger(__name__)
+
+
+class WarmerConfig(AppConfig):
+    """The Django app."""
+
+    name = "warmer"
+    verbose_name = "Cache warming"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the declared jobs and connect what keeps them right."""
+        # Django's own rule: an app's models, and what imports them, are imported here, not before.
+        from warmer import bypass, checks, receivers, signals, tasks  # noqa: F401
+        from warmer.registry import jobs
+
+        autodiscover_modules("warming")
+        jobs.check_models()
+
+        for spec in jobs.specs():
+            receivers.listen(spec)
+        signals.refresh_wanted.connect(_refresh, dispatch_uid="warmer.refresh")
+        signals.pending_wanted.connect(_apply_pending, dispatch_uid="warmer.pending")
+        signals.run_finished.connect(_run_finished, dispatch_uid="warmer.run_finished")
+        signals.change_recorded.connect(bypass.on_record, dispatch_uid="warmer.bypass")
+        connection_created.connect(bypass.on_connection, dispatch_uid="warmer.bypass")
+        request_finished.connect(bypass.on_request_finished, dispatch_uid="warmer.bypass")
+        setting_changed.connect(bypass.on_setting, dispatch_uid="warmer.bypass")
+        bypass.follow_settings()
+        if apps.is_installed("django_celery_beat"):
+            post_migrate.connect(_sync_schedule, sender=self, dispatch_uid="warmer.schedule")
+
+
+def _refresh(sender: Any, **_kwargs: Any) -> None:
+    from warmer import tasks
+
+    tasks.request_refresh(sender)
+
+
+def _apply_pending(**_kwargs: Any) -> None:
+    from warmer import tasks
+
+    tasks.request_pending()
+
+
+def _run_finished(run: Any, **_kwargs: Any) -> None:
+    from warmer import tasks
+
+    report = run.report
+    logger.info(
+        "%s (%s) is %s: %d written, %d fresh, %d fenced, %d absent, %d failed, %d queries, %.2f s%s",
+        run,
+        run.trigger,
+        run.state,
+        report.written,
+        report.fresh,
+        report.fenced,
+        report.absent,
+        report.failed,
+        report.queries,
+        run.took or 0.0,
+        f": {run.error}" if run.error else "",
+    )
+    tasks.follow_up(run)
+
+
+def _sync_schedule(**_kwargs: Any) -> None:
+    from warmer import schedule
+
+    if schedule.tables_exist():
+        schedule.sync()

@@ -1,0 +1,116 @@
+"""Which ids of a job a model's change concerns: read from the row as it was and as it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Model
+from django.db.models.constants import LOOKUP_SEP
+
+from warmer.keys import Id
+from warmer.registry import Concern
+from warmer.report import describe
+
+logger = logging.getLogger(__name__)
+
+
+class EveryKey:
+    """All keys of a job."""
+
+    def __repr__(self) -> str:
+        return "EVERY_KEY"
+
+
+EVERY_KEY = EveryKey()
+Ids = frozenset[Id] | EveryKey
+
+
+def ids_in_memory(concern: Concern, instance: Model) -> Ids:
+    """Return the ids that an instance gives, as it stands in memory (a longer path is queried)."""
+    source = concern.dependency.ids
+    if source is None:
+        return EVERY_KEY
+    try:
+        if callable(source):
+            return as_ids(source(instance))
+        if not _is_column(type(instance), source):
+            return ids_in_database(concern, type(instance), [instance.pk], using=instance._state.db)
+        return as_ids(getattr(instance, attname_of(type(instance), source)))
+    except Exception as error:  # noqa: BLE001 - a project's own function
+        return all_after(error, concern, instance)
+
+
+def ids_in_database(concern: Concern, model: type[Model], pks: Iterable[Any], *, using: str | None) -> Ids:
+    """Return the ids that rows give, as they stand in the database: one query."""
+    source = concern.dependency.ids
+    if source is None:
+        return EVERY_KEY
+    rows = model._base_manager.using(using).filter(pk__in=list(pks))
+    try:
+        if callable(source):
+            return frozenset().union(*(as_ids(source(row)) for row in rows))
+        return as_ids(list(rows.values_list(source, flat=True)))
+    except Exception as error:  # noqa: BLE001 - a project's own function
+        return all_after(error, concern, model)
+
+
+def is_fixed(concern: Concern, model: type[Model]) -> bool:
+    """Say whether a row's ids cannot change: there are none, or they are its primary key."""
+    source = concern.dependency.ids
+    if source is None:
+        return True
+    return isinstance(source, str) and attname_of(model, source) == model._meta.pk.attname
+
+
+def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> bool:
+    """Say whether a save of these fields alone cannot move a row from one id to another."""
+    source = concern.dependency.ids
+    if not isinstance(source, str):
+        return False
+    first = source.split(LOOKUP_SEP)[0]
+    names = {first, attname_of(model, first)}
+    field = next((each for each in model._meta.concrete_fields if each.attname in names), None)
+    if field is None:
+        return False
+    return not {field.name, field.attname} & set(fields)
+
+
+def _is_column(model: type[Model], path: str) -> bool:
+    """Say whether a path is a column of the model's own row, which an instance has in memory."""
+    return path == "pk" or any(path in (each.name, each.attname) for each in model._meta.concrete_fields)
+
+
+def attname_of(model: type[Model], path: str) -> str:
+    """Return the attribute that a path of one step names: `post_id` for `post`."""
+    if path == "pk":
+        return model._meta.pk.attname
+    for field in model._meta.concrete_fields:
+        if path in (field.name, field.attname):
+            return field.attname
+    return path
+
+
+def as_ids(value: Any) -> frozenset[Id]:
+    """Return the ids that a field or a function gives: one, several, or none for None."""
+    if value is None:
+        return frozenset()
+    if isinstance(value, str | int | UUID):
+        return frozenset([value])
+    return frozenset(each for each in value if each is not None)
+
+
+def all_after(error: Exception, concern: Concern, subject: object) -> EveryKey:
+    """Log that the ids could not be found; return all.
+
+    A save must not fail because of us, and nothing may stay wrong: so the whole job goes.
+    """
+    logger.error(
+        "The ids of %r for the job %s could not be found, so all of its keys are invalidated: %s",
+        subject,
+        concern.spec.name,
+        describe(error),
+    )
+    return EVERY_KEY

@@ -1,0 +1,74 @@
+"""System checks: what would not work as expected, each with the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+
+from warmer.registry import jobs
+from warmer.stores import is_fenced
+
+
+@register("warmer")
+def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """W001, W002: a cache without an atomic fence."""
+    messages: list[CheckMessage] = []
+    production = not settings.DEBUG
+    for alias in sorted({spec.cache for spec in jobs.specs()}):
+        if is_fenced(alias):
+            continue
+        backend = settings.CACHES[alias]["BACKEND"]
+        if production:
+            messages.append(
+                Warning(
+                    f"The cache {alias!r} ({backend}) cannot keep the fence in one atomic step.",
+                    hint="An old value may be seen for a moment after an invalidation. Use "
+                    "django_redis.cache.RedisCache or Django's own RedisCache.",
+                    id="warmer.W001",
+                )
+            )
+        sweeping = [
+            spec.name
+            for spec in jobs.specs()
+            if spec.cache == alias and spec.keyed and any(d.ids is None for d in spec.depends_on)
+        ]
+        if sweeping:
+            messages.append(
+                Warning(
+                    f"The cache {alias!r} ({backend}) cannot find all keys of {', '.join(sweeping)} "
+                    "when a model of depends_on changes: they stay until their timeout.",
+                    hint="Use a Redis cache, or say which ids a change concerns: "
+                    "depends_on={Model: 'field'}.",
+                    id="warmer.W002",
+                )
+            )
+    return messages
+
+
+@register("warmer")
+def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """W003: jobs with an interval and nothing that would send them."""
+    scheduled = [spec.name for spec in jobs.specs() if spec.every is not None]
+    if scheduled and not apps.is_installed("django_celery_beat"):
+        yield Warning(
+            f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed.",
+            hint="Run 'pip install warmer[beat]' and add 'django_celery_beat' to INSTALLED_APPS, or "
+            "declare the jobs with every=None.",
+            id="warmer.W003",
+        )
+
+
+@register("warmer")
+def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """W004: Celery accepts pickle, so that who can write to the broker runs code."""
+    accepted = getattr(settings, "CELERY_ACCEPT_CONTENT", ["json"])
+    if {"pickle", "yaml", "application/x-python-serialize"} & set(accepted):
+        yield Warning(
+            f"Celery accepts {', '.join(map(repr, accepted))}: whoever can write to the broker can run code.",
+            hint="Set CELERY_ACCEPT_CONTENT = ['json']: the warming tasks need nothing else.",
+            id="warmer.W004",
+        )

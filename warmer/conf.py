@@ -1,0 +1,71 @@
+"""Settings: `conf.X` is the project's `WARMER_X`, or else the default that stands here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+
+
+class Settings:
+    """Defaults as typed class attributes, read live so that `override_settings` works."""
+
+    CACHE: str = "default"
+    """The alias in `CACHES` of a job that names none."""
+
+    QUEUE: str = "warming"
+    """The Celery queue of a job that names none."""
+
+    BATCH_SIZE: int = 500
+    """How many ids a batch has when a job does not say."""
+
+    FENCE_ATTEMPTS: int = 4
+    """How often a batch is loaded when invalidations overtake it, before its keys are left cold."""
+
+    FENCE_RECORDS: int = 10_000
+    """How many invalidated keys a job's fence remembers; an older token is refused."""
+
+    READ_WAIT: timedelta = timedelta(seconds=10)
+    """How long a read waits for a value that another reader is loading, before it loads the value for
+    itself without storing it. Longer than the slowest loader takes for a batch."""
+
+    READ_CLAIM: timedelta = timedelta(seconds=5)
+    """How long a reader that loads a missing value keeps others waiting when it was killed: then one of
+    them takes over. A loader that takes longer runs a second time."""
+
+    RUN_EXPIRY: timedelta = timedelta(hours=1)
+    """How long a requested run may wait for a worker (a scheduled one: until the next is due)."""
+
+    STALL_TIMEOUT: timedelta = timedelta(minutes=10)
+    """A running run without any progress for so long has lost its worker. Longer than the broker
+    takes to deliver a killed worker's message again."""
+
+    REFRESH_DELAY: timedelta = timedelta(seconds=2)
+    """How long a re-warm after a change waits for further changes."""
+
+    DURABLE_INVALIDATION: bool = True
+    """Whether invalidations are kept in the database until they were applied. Off: an invalidation is
+    lost when the cache does not answer, or when the process is killed between the commit and it; the
+    old value then stays until its timeout. It saves a row per change of a transaction."""
+
+    BYPASS: str = ""
+    """What happens when a table that a job depends on is changed past the signals, with no invalidation
+    by the end of the transaction: "warn", "raise" before the commit, "invalidate" the whole job, or
+    nothing ("off"). Empty: "warn" where DEBUG is on, "off" elsewhere."""
+
+    REPORTED_FAILURES: int = 20
+    """How many failed keys a report names, and how many wrong ones an audit; all are counted."""
+
+    AUDIT_SAMPLE: int = 0
+    """How many keys of each job the scheduled audit compares with the database. 0: it is off."""
+
+    AUDIT_EVERY: timedelta = timedelta(hours=1)
+    """How often the scheduled audit looks, until an operator changes its entry in the schedule."""
+
+    def __getattribute__(self, name: str) -> Any:
+        default = super().__getattribute__(name)
+        return getattr(settings, f"WARMER_{name}", default) if name.isupper() else default
+
+
+conf = Settings()

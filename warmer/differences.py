@@ -1,0 +1,91 @@
+"""Where two values differ: the paths of the fields, never what is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from django.db.models import Model
+
+# A value as deep or as different as this is better looked at itself.
+MAX_DEPTH = 6
+MAX_PATHS = 10
+MORE = "..."
+# A key of another form is data, e.g. an address, and not the name of a field.
+_NAME = re.compile(r"[\w-]{1,60}")
+_PLAIN = frozenset([str, int, float, bool, type(None)])
+
+
+def differences(cached: Any, current: Any) -> tuple[str, ...]:
+    """Return the paths at which a value differs from what is cached; empty when it does not.
+
+    Of mappings, objects and lists the parts are compared, e.g. `address.city` or `tags[2]`; of
+    anything else a difference is named by its type. At most `MAX_PATHS` are named, then `...`.
+    """
+    paths = tuple(islice(_walk("", cached, current, 0), MAX_PATHS + 1))
+    return paths if len(paths) <= MAX_PATHS else (*paths[:MAX_PATHS], MORE)
+
+
+def _walk(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
+    if type(cached) in _PLAIN and type(cached) is type(current) and cached == current:
+        return  # most fields of most values, so the shortest way for them
+    if depth < MAX_DEPTH:
+        old, new = _fields(cached), _fields(current)
+        if old is not None and new is not None:
+            yield from _walk_fields(path, old, new, depth)
+            return
+        if isinstance(cached, list | tuple) and type(cached) is type(current):
+            yield from _walk_items(path, cached, current, depth)
+            return
+    if not _equal(cached, current):
+        was, now = type(cached).__name__, type(current).__name__
+        if was != now:
+            yield f"{path} ({was}, now {now})".strip()
+        else:
+            yield path or was
+
+
+def _walk_fields(path: str, old: Mapping[Any, Any], new: Mapping[Any, Any], depth: int) -> Iterator[str]:
+    for name, value in old.items():
+        step = _step(path, name)
+        if name in new:
+            yield from _walk(step, value, new[name], depth + 1)
+        else:
+            yield f"{step} (no longer there)"
+    for name in new:
+        if name not in old:
+            yield f"{_step(path, name)} (new)"
+
+
+def _walk_items(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
+    if len(cached) != len(current):
+        yield f"{path} (length)".strip()
+        return
+    for at, (old, new) in enumerate(zip(cached, current, strict=True)):
+        yield from _walk(f"{path}[{at}]", old, new, depth + 1)
+
+
+def _fields(value: Any) -> Mapping[Any, Any] | None:
+    """Return the fields of a mapping or an object; None of anything that is compared as it is."""
+    if isinstance(value, Mapping):
+        return value
+    # Two model instances are equal when their primary keys are; objects without an `__eq__`, never.
+    plain: Any = type(value).__eq__
+    if isinstance(value, Model) or (plain is object.__eq__ and hasattr(value, "__dict__")):
+        return {name: field for name, field in vars(value).items() if not name.startswith("_")}
+    return None
+
+
+def _equal(cached: Any, current: Any) -> bool:
+    if isinstance(cached, bool) != isinstance(current, bool):
+        return False  # True is 1 to Python, and to nobody who reads it on a page
+    if isinstance(cached, float) and isinstance(current, float) and cached != cached:
+        return current != current
+    return bool(cached == current)
+
+
+def _step(path: str, name: Any) -> str:
+    text = str(name) if isinstance(name, str | int) and _NAME.fullmatch(str(name)) else "*"
+    return f"{path}.{text}" if path else text

@@ -1,0 +1,56 @@
+"""What can go wrong. A declaration error is Django's `ImproperlyConfigured`; the rest share `WarmerError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class DeclarationError(ImproperlyConfigured):
+    """A job is declared in a way that cannot work."""
+
+
+class WarmerError(Exception):
+    """Base of everything that `warmer` raises at run time."""
+
+
+class BypassError(WarmerError):
+    """A table that a job depends on was changed, and nothing was invalidated."""
+
+
+class BypassWarning(UserWarning):
+    """A table that a job depends on was changed, and nothing was invalidated."""
+
+
+class InvalidId(WarmerError, ValueError):
+    """An id cannot be part of a cache key."""
+
+
+class LoaderError(WarmerError):
+    """A loader returned something that is not what its job declares."""
+
+
+class StoreUnavailable(WarmerError):
+    """The cache does not answer."""
+
+
+class UnknownJob(WarmerError, KeyError):
+    """No job of that name is declared."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        names = sorted(known)
+        self.nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        if self.nearest:
+            hint = "Did you mean " + " or ".join(self.nearest) + "?"
+        elif names:
+            hint = "Declared are: " + ", ".join(names) + "."
+        else:
+            hint = "No job is declared: write one with @warm in an app's warming.py."
+        self.message = f"There is no job {name!r}. {hint}"
+        super().__init__(name, names)
+
+    def __str__(self) -> str:
+        return self.message

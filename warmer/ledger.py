@@ -1,0 +1,256 @@
+"""The ledger: what became of each run, counted once, with an end to every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Max, Q
+from django.utils import timezone
+
+from warmer.conf import conf
+from warmer.models import State, Trigger, WarmingBatch, WarmingRun
+from warmer.report import MAX_ERROR_LENGTH, Outcome, Report
+from warmer.signals import run_finished
+
+ACTIVE = (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The answer to a request for a run.
+
+    Attributes:
+        run: the run that will do it.
+        joined: it is one that was asked for before and has not ended.
+    """
+
+    run: WarmingRun
+    joined: bool
+
+
+def open_run(
+    job: str,
+    trigger: Trigger,
+    *,
+    user: Any = None,
+    only_missing: bool = False,
+    expires_in: timedelta | None = None,
+) -> Opened:
+    """Open a run of a job, or join the one that is under way.
+
+    Args:
+        job: the job's name.
+        trigger: what asks.
+        user: who asks, where that is known.
+        only_missing: leave keys alone that are cached.
+        expires_in: how long the run may wait for a worker; default `WARMER_RUN_EXPIRY`.
+    """
+    close_stalled(job)
+    now = timezone.now()
+    while True:
+        try:
+            with transaction.atomic():
+                run = WarmingRun.objects.create(
+                    job=job,
+                    active_job=job,
+                    trigger=trigger,
+                    requested_by=user,
+                    only_missing=only_missing,
+                    requested_at=now,
+                    expires_at=now + (expires_in or conf.RUN_EXPIRY),
+                )
+            return Opened(run=run, joined=False)
+        except IntegrityError:
+            if not only_missing:  # a full run was asked for: one that has not begun can still be one
+                WarmingRun.objects.filter(active_job=job, state=State.QUEUED).update(only_missing=False)
+            active = WarmingRun.objects.filter(active_job=job).first()
+            if active is not None:  # else it ended between the two queries
+                return Opened(run=active, joined=True)
+
+
+def start(run_id: int, *, worker: str = "") -> WarmingRun | None:
+    """Mark a run as running, and void what an earlier start of it counted.
+
+    Returns:
+        The run, with the number of this attempt; None when it has ended or does not exist, so that
+        there is nothing to do.
+    """
+    with transaction.atomic():
+        run = WarmingRun.objects.select_for_update().filter(pk=run_id, state__in=ACTIVE).first()
+        if run is None:
+            return None
+        now = timezone.now()
+        if run.attempt:
+            run.batches.all().delete()
+            for name in (
+                *(outcome.value for outcome in Outcome),
+                "queries",
+                "seconds",
+                "batches_done",
+            ):
+                setattr(run, name, 0)
+            run.failures, run.batches_total = [], None
+        run.state = State.RUNNING
+        run.attempt += 1
+        run.worker = worker
+        run.started_at = run.started_at or now
+        run.heartbeat_at = now
+        run.save()
+    return run
+
+
+def is_current(run_id: int, attempt: int) -> bool:
+    """Say whether the work of an attempt is still wanted."""
+    return WarmingRun.objects.filter(pk=run_id, attempt=attempt, state=State.RUNNING).exists()
+
+
+def record_batch(run: WarmingRun, number: int, report: Report, *, worker: str = "") -> bool:
+    """Count a batch, and end the run when it was the last.
+
+    Returns:
+        Whether it was counted: not when it was before, nor when the run has ended or started anew.
+    """
+    with transaction.atomic():
+        current = _lock(run)
+        if current is None:
+            return False
+        _, is_new = WarmingBatch.objects.get_or_create(
+            run_id=run.pk, number=number, defaults={"worker": worker}
+        )
+        if not is_new:
+            return False
+        _add(current, report)
+        current.batches_done += 1
+        current.save()
+    _finish_when_done(run)
+    return True
+
+
+def expect(run: WarmingRun, *, batches: int, report: Report) -> None:
+    """Say how many batches were sent out, and what finding the ids cost; end the run if all are done."""
+    with transaction.atomic():
+        current = _lock(run)
+        if current is None:
+            return
+        _add(current, report)
+        current.batches_total = batches
+        current.save()
+    _finish_when_done(run)
+
+
+def beat(run: WarmingRun) -> None:
+    """Say that the run gets on, though no batch of it has ended."""
+    WarmingRun.objects.filter(pk=run.pk, attempt=run.attempt).update(heartbeat_at=timezone.now())
+
+
+def fail(run: WarmingRun, error: str) -> bool:
+    """End a run that could not be executed; return whether it had not ended before."""
+    return _end(Q(pk=run.pk), State.FAILED, error) > 0
+
+
+def request_follow_up(run: WarmingRun) -> bool:
+    """Ask a running run for another one at its end; return whether it was still running."""
+    return bool(WarmingRun.objects.filter(pk=run.pk, state=State.RUNNING).update(follow_up=True))
+
+
+def close_stalled(job: str | None = None) -> int:
+    """End the runs that nobody will end any more; return how many there were.
+
+    A queued run that no worker took before it expired is `expired`. A running one without progress
+    for `WARMER_STALL_TIMEOUT` is `lost`: its worker was killed, or its messages are gone.
+    """
+    now = timezone.now()
+    of_job = Q(job=job) if job else Q()
+    expired = _end(
+        of_job & Q(state=State.QUEUED, expires_at__lt=now),
+        State.EXPIRED,
+        "No worker took it in time. Is a worker running that consumes the job's queue?",
+    )
+    lost = _end(
+        of_job & Q(state=State.RUNNING, heartbeat_at__lt=now - conf.STALL_TIMEOUT),
+        State.LOST,
+        f"No progress for {conf.STALL_TIMEOUT.total_seconds():.0f} s: its worker was lost.",
+    )
+    return expired + lost
+
+
+def last_runs(jobs: Iterable[str]) -> dict[str, WarmingRun]:
+    """Return the newest run of each job that has one, in one query."""
+    newest = (
+        WarmingRun.objects.filter(job__in=list(jobs))
+        .values("job")
+        .order_by()
+        .annotate(newest=Max("id"))
+        .values("newest")
+    )
+    return {run.job: run for run in WarmingRun.objects.filter(pk__in=newest)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastCost:
+    """What a job's last complete full runs cost, on average."""
+
+    seconds_per_key: float
+    queries_per_batch: float
+
+
+def past_cost(job: str, *, runs: int = 5) -> PastCost | None:
+    """Return what a job cost in its last complete full runs, or None without any."""
+    past = WarmingRun.objects.filter(job=job, state=State.COMPLETE, only_missing=False)[:runs]
+    reports = [(run.took or 0.0, run.report) for run in past if run.report.keys]
+    if not reports:
+        return None
+    return PastCost(
+        seconds_per_key=sum(took for took, _ in reports) / sum(report.keys for _, report in reports),
+        queries_per_batch=sum(max(0, report.queries - 1) for _, report in reports)
+        / max(1, sum(report.batches for _, report in reports)),
+    )
+
+
+def _lock(run: WarmingRun) -> WarmingRun | None:
+    running = WarmingRun.objects.select_for_update()
+    return running.filter(pk=run.pk, attempt=run.attempt, state=State.RUNNING).first()
+
+
+def _add(run: WarmingRun, report: Report) -> None:
+    total = run.report + report
+    for name in (*(outcome.value for outcome in Outcome), "queries", "seconds"):
+        setattr(run, name, getattr(total, name))
+    run.failures = total.as_dict()["failures"]
+    run.heartbeat_at = timezone.now()
+
+
+def _finish_when_done(run: WarmingRun) -> None:
+    """End the run if every batch was counted; of two that see the last one, one ends it."""
+    done = Q(pk=run.pk, attempt=run.attempt, state=State.RUNNING, batches_done=F("batches_total"))
+    if not WarmingRun.objects.filter(done).exists():
+        return
+    report = WarmingRun.objects.get(pk=run.pk).report
+    if report.ok:
+        _end(done, State.COMPLETE)
+    elif report.failed == report.keys:
+        _end(done, State.FAILED, f"Every key failed; the first: {report.failures[0].error}")
+    else:
+        _end(done, State.INCOMPLETE, f"{report.failed} of {report.keys} keys failed.")
+
+
+def _end(which: Q, state: State, error: str = "") -> int:
+    """Bring the active runs among `which` to a final state; return how many."""
+    ended = 0
+    for run in WarmingRun.objects.filter(which, state__in=ACTIVE):
+        # Compared again in the update: of several that end a run, one does, and one signal is sent.
+        ended_here = WarmingRun.objects.filter(which, pk=run.pk, state__in=ACTIVE).update(
+            state=state,
+            active_job=None,
+            finished_at=timezone.now(),
+            error=error[: 4 * MAX_ERROR_LENGTH],
+        )
+        if ended_here:
+            ended += 1
+            run.refresh_from_db()
+            run_finished.send(WarmingRun, run=run)
+    return ended

@@ -1,0 +1,143 @@
+"""Invalidations that are kept in the database until they were applied.
+
+Inside a transaction a row is written with the change itself, so that a process that is killed between
+commit and invalidation loses nothing; outside, when the cache did not answer. What is left over is
+applied by a task, oldest first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import DatabaseError, connections, router
+from django.db.models import Count, Min
+from django.utils import timezone
+
+from warmer.conf import conf
+from warmer.report import describe
+
+if TYPE_CHECKING:
+    from warmer.models import PendingInvalidation
+
+logger = logging.getLogger(__name__)
+
+# While the cache is away, its invalidations are tried again after 1, 2, 4, ... seconds, at most this.
+LONGEST_PAUSE = timedelta(minutes=1)
+
+Kept = Mapping[str, Sequence[Any] | None]
+"""Job name -> ids; None: every key of the job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What is waiting on all databases."""
+
+    count: int = 0
+    oldest: datetime | None = None
+
+    @property
+    def age(self) -> timedelta:
+        """How long the oldest has been waiting."""
+        return timezone.now() - self.oldest if self.oldest else timedelta(0)
+
+
+def keep(collected: Kept, *, using: str) -> int | None:
+    """Write invalidations down on the database of their change; return the row's number.
+
+    Returns:
+        None when nothing is kept: `WARMER_DURABLE_INVALIDATION` is off, the table is not there (said in
+        the log, once), or, outside a transaction, the database does not answer (said in the log).
+
+    Raises:
+        DatabaseError: inside a transaction, which cannot go on then.
+    """
+    if not conf.DURABLE_INVALIDATION or not _has_table(using):
+        return None
+    try:
+        return int(_rows(using).create(jobs=dict(collected)).pk)
+    except DatabaseError as error:
+        if connections[using].in_atomic_block:
+            raise
+        logger.error(
+            "Invalidations of %s could not be kept: %s. Their old values stay until their timeout",
+            ", ".join(collected),
+            describe(error),
+        )
+        return None
+
+
+def drop(numbers: Iterable[int], *, using: str) -> None:
+    """Forget invalidations that were applied."""
+    numbers = list(numbers)
+    if not numbers:
+        return
+    try:
+        _rows(using).filter(pk__in=numbers).delete()
+    except DatabaseError as error:
+        # Applied once more than needed, then: that costs a miss.
+        logger.warning("Applied invalidations could not be dropped: %s", describe(error))
+
+
+def due(*, using: str, limit: int = 100) -> list[PendingInvalidation]:
+    """Return the oldest invalidations that are to be tried now."""
+    if not _has_table(using):
+        return []
+    return list(_rows(using).filter(due_at__lte=timezone.now()).order_by("pk")[:limit])
+
+
+def postpone(rows: Sequence[PendingInvalidation], *, using: str) -> None:
+    """Have invalidations tried again later: at each failure after twice the time."""
+    for attempts in {row.attempts for row in rows}:
+        pause = min(timedelta(seconds=2 ** min(attempts, 16)), LONGEST_PAUSE)
+        numbers = [row.pk for row in rows if row.attempts == attempts]
+        _rows(using).filter(pk__in=numbers).update(attempts=attempts + 1, due_at=timezone.now() + pause)
+
+
+def aliases() -> list[str]:
+    """Return the databases that keep invalidations."""
+    return [alias for alias in connections if _has_table(alias)]
+
+
+def backlog() -> Backlog:
+    """Return how many invalidations wait on all databases, and since when; one query each."""
+    count, oldest = 0, None
+    for alias in aliases():
+        found = _rows(alias).aggregate(count=Count("pk"), oldest=Min("recorded_at"))
+        count += found["count"]
+        if found["oldest"] and (oldest is None or found["oldest"] < oldest):
+            oldest = found["oldest"]
+    return Backlog(count=count, oldest=oldest)
+
+
+def _rows(using: str) -> Any:
+    return _model()._base_manager.using(using)
+
+
+def _model() -> Any:
+    # By name: models are not ready yet when `import warmer` brings this module.
+    return apps.get_model("warmer", "PendingInvalidation")
+
+
+_tables: set[str] = set()
+
+
+def _has_table(using: str) -> bool:
+    if using in _tables:
+        return True
+    if not router.allow_migrate_model(using, _model()):
+        return False
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        found = _model()._meta.db_table in connection.introspection.table_names(cursor)
+    if found:
+        _tables.add(using)
+    else:
+        logger.warning(
+            "Invalidations on %r are not kept: run 'manage.py migrate --database %s'", using, using
+        )
+    return found

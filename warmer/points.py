@@ -1,0 +1,23 @@
+"""Named points of the way of the data, at which a test can stop it or step in (see `warmer.testing`).
+
+token_taken   a fill has taken its token, and will read the database next
+loaded        a fill has loaded its values, and will write them next
+written       a fill has written, and knows the outcomes
+committed     a change is committed, and its invalidation will be applied next
+invalidated   an invalidation was applied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+NAMES = ("token_taken", "loaded", "written", "committed", "invalidated")
+
+hooks: dict[str, Callable[[str], None]] = {}
+"""What to call at a point, with the job's name. Empty but in tests."""
+
+
+def reach(point: str, job: str) -> None:
+    """Say that the way of the data has come to a point."""
+    if hooks and point in hooks:
+        hooks[point](job)

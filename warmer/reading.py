@@ -1,0 +1,61 @@
+"""Read-through: what is cached, or else loaded once and stored under the fence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from warmer import pending
+from warmer.exceptions import StoreUnavailable
+from warmer.flight import load_missing, load_past_the_cache
+from warmer.isolation import reads_a_snapshot
+from warmer.keys import Id
+from warmer.report import describe
+from warmer.spec import JobSpec
+
+logger = logging.getLogger(__name__)
+
+
+def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
+    """Return the value of one key; `default` when it has none.
+
+    Raises:
+        InvalidId: the id cannot be part of a key.
+        Exception: whatever the loader raises.
+    """
+    key = spec.key.key(id)
+    return _get_keys(spec, {key: id}).get(key, default)
+
+
+def get_many(spec: JobSpec, ids: Iterable[Id]) -> dict[Id, Any]:
+    """Return the values of many ids; ids without one are left out.
+
+    Raises:
+        InvalidId: an id cannot be part of a key.
+        Exception: whatever the loader raises.
+    """
+    wanted = {id: spec.key.key(id) for id in ids}
+    found = _get_keys(spec, {key: id for id, key in wanted.items()})
+    return {id: found[key] for id, key in wanted.items() if key in found}
+
+
+def _get_keys(spec: JobSpec, wanted: dict[str, Id | None]) -> dict[str, Any]:
+    """Return the values by key; `wanted` maps each key to its id."""
+    if not wanted:
+        return {}
+    if pending.is_pending(spec):
+        # What this transaction changed is not in the cache, and must not get there before its commit.
+        return load_past_the_cache(spec, wanted)
+    try:
+        cached = spec.store.look(list(wanted))
+    except StoreUnavailable as error:
+        logger.warning("Reading %s from the database: %s", spec.name, describe(error))
+        return load_past_the_cache(spec, wanted)
+    known = {*cached.values, *cached.absent}
+    missing = {key: id for key, id in wanted.items() if key not in known}
+    if not missing:
+        return dict(cached.values)
+    # What a snapshot shows may be older than the token, so it is not for others.
+    fill = load_past_the_cache if reads_a_snapshot() else load_missing
+    return {**cached.values, **fill(spec, missing)}

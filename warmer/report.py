@@ -1,0 +1,115 @@
+"""What happened to the keys of a run or a call: outcomes, counted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from warmer.conf import conf
+
+MAX_ERROR_LENGTH = 500
+# Greedy to the last @: a password that is not escaped may hold any of the characters before it.
+_LOGIN_IN_URL = re.compile(r"(\w+://)\S*@")
+
+
+class Outcome(StrEnum):
+    """What happened to one key."""
+
+    WRITTEN = "written"
+    FRESH = "fresh"
+    FENCED = "fenced"
+    ABSENT = "absent"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A key that could not be warmed, and why."""
+
+    key: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcomes of a run or a call, counted, with what they cost.
+
+    Attributes:
+        written, fresh, fenced, absent, failed: how many keys ended so.
+        batches: how many times ids were loaded and written together.
+        queries: how many database queries were made.
+        seconds: how long the work took; of several workers, the sum.
+        failures: the first failed keys with their errors, at most `WARMER_REPORTED_FAILURES`.
+    """
+
+    job: str
+    written: int = 0
+    fresh: int = 0
+    fenced: int = 0
+    absent: int = 0
+    failed: int = 0
+    batches: int = 0
+    queries: int = 0
+    seconds: float = 0.0
+    failures: tuple[Failure, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        job: str,
+        outcomes: Mapping[str, Outcome],
+        *,
+        errors: Mapping[str, str] | None = None,
+        batches: int = 1,
+        queries: int = 0,
+        seconds: float = 0.0,
+    ) -> Report:
+        """Count outcomes, by default those of one batch; `errors` are those of the failed keys."""
+        counts = Counter(outcome.value for outcome in outcomes.values())
+        failures = [Failure(key=key, error=error) for key, error in (errors or {}).items()]
+        return cls(
+            job=job,
+            batches=batches,
+            queries=queries,
+            seconds=seconds,
+            failures=tuple(failures[: conf.REPORTED_FAILURES]),
+            **counts,
+        )
+
+    @property
+    def keys(self) -> int:
+        """How many keys the report speaks of."""
+        return self.written + self.fresh + self.fenced + self.absent + self.failed
+
+    @property
+    def ok(self) -> bool:
+        """Whether no key failed. A fenced key did not: it is cold, not wrong, and a read loads it."""
+        return self.failed == 0
+
+    def __add__(self, other: Report) -> Report:
+        failures = (self.failures + other.failures)[: conf.REPORTED_FAILURES]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
+        return Report(job=self.job, failures=failures, **sums)
+
+    def timed(self, seconds: float) -> Report:
+        """Return the same outcomes with the seconds that they took as a whole."""
+        return replace(self, seconds=seconds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return asdict(self)
+
+
+_SUMMED = (*(outcome.value for outcome in Outcome), "batches", "queries", "seconds")
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line fit for a log, a report or a page: bounded, and without a login."""
+    text = " ".join(str(error).split()).rstrip(".")
+    text = _LOGIN_IN_URL.sub(r"\1***@", text)
+    name = type(error).__name__
+    return f"{name}: {text}"[:MAX_ERROR_LENGTH] if text else name

@@ -1,0 +1,141 @@
+"""What a declaration says, as frozen data that was checked when it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from django.conf import settings
+from django.db.models import Model
+
+from warmer.exceptions import DeclarationError
+from warmer.keys import Id, KeyTemplate
+from warmer.stores import Store, open_store
+
+OnChange = Literal["invalidate", "refresh"]
+IdsOfChange = str | Callable[[Any], Any]
+DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
+
+# The ledger keeps names in a column of this length.
+MAX_NAME_LENGTH = 100
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependency:
+    """A model that a job reads.
+
+    Attributes:
+        model: the model, or its label `"app.Model"` until the registry has resolved it.
+        ids: what gives the job's ids of a changed row: the path of a field, or a function of the
+            instance. None: any change concerns every key of the job.
+    """
+
+    model: type[Model] | str
+    ids: IdsOfChange | None = None
+
+    @property
+    def label(self) -> str:
+        """The model's label, e.g. `myapp.Post`."""
+        return self.model if isinstance(self.model, str) else self.model._meta.label
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JobSpec:
+    """One job, as it was declared. For the options see `warmer.warm`.
+
+    Raises:
+        DeclarationError: the declaration cannot work; the message says what to write instead.
+    """
+
+    name: str
+    key: KeyTemplate
+    loader: Callable[..., Any]
+    ids: Callable[[], Iterable[Id]] | None
+    cache: str
+    timeout: timedelta
+    every: timedelta | None
+    depends_on: tuple[Dependency, ...]
+    batch_size: int
+    on_change: OnChange
+    required: bool
+    queue: str
+    jitter: timedelta
+    declared_at: str
+    cache_absent: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        self._check_name()
+        self._check_times()
+        if self.cache not in settings.CACHES:
+            raise self._wrong(
+                f"there is no cache {self.cache!r}: CACHES has {', '.join(map(repr, settings.CACHES))}"
+            )
+        if not _is_count(self.batch_size):
+            raise self._wrong(f"batch_size={self.batch_size!r}: expected a whole number of at least 1")
+        if self.on_change not in ("invalidate", "refresh"):
+            raise self._wrong(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
+        if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
+            raise self._wrong(f"queue={self.queue!r}: expected the name of a Celery queue")
+        if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):
+            raise self._wrong("a job with one key needs no ids of a change: write depends_on=[Model, ...]")
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the job has a key for each id."""
+        return self.key.keyed
+
+    @property
+    def store(self) -> Store:
+        """The store that keeps the job's keys."""
+        return open_store(
+            alias=self.cache,
+            fence=self.name,
+            template=self.key,
+            timeout=self.timeout.total_seconds(),
+            jitter=self.jitter.total_seconds(),
+            absent_timeout=self.cache_absent.total_seconds() if self.cache_absent else None,
+        )
+
+    def _check_name(self) -> None:
+        if not _is_name(self.name):
+            raise self._wrong(
+                "a name begins with a letter and holds letters, digits, '_', '.' and '-' only: give name="
+            )
+        if len(self.name) > MAX_NAME_LENGTH:
+            raise self._wrong(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
+
+    def _check_times(self) -> None:
+        for option in ("timeout", "every", "jitter", "cache_absent"):
+            value = getattr(self, option)
+            if option in ("every", "cache_absent") and value is None:
+                continue
+            if not isinstance(value, timedelta):
+                raise self._wrong(
+                    f"{option}={value!r}: expected a timedelta, e.g. {option}=timedelta(minutes=15)"
+                )
+            if value < timedelta(0) or (option != "jitter" and value < timedelta(seconds=1)):
+                raise self._wrong(f"{option}={value}: expected at least a second")
+        shortest = self.timeout - self.jitter
+        if shortest <= timedelta(0):
+            raise self._wrong(f"jitter={self.jitter} must be shorter than timeout={self.timeout}")
+        if self.every is not None and shortest <= self.every:
+            less = " less jitter" if self.jitter else ""
+            raise self._wrong(
+                f"timeout={self.timeout}{less} must be longer than every={self.every}, or keys expire "
+                "before they are refreshed: raise timeout, or lower every"
+            )
+
+    def _wrong(self, why: str) -> DeclarationError:
+        return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None

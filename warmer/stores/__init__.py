@@ -1,0 +1,19 @@
+"""Stores: the only code that touches a cache."""
+
+from warmer.stores.base import Cached, Invalidation, Store, Written
+from warmer.stores.choice import invalidate_together, is_fenced, open_store
+from warmer.stores.claims import Claim, Record
+from warmer.stores.token import Token
+
+__all__ = [
+    "Cached",
+    "Claim",
+    "Invalidation",
+    "Record",
+    "Store",
+    "Token",
+    "Written",
+    "invalidate_together",
+    "is_fenced",
+    "open_store",
+]

@@ -1,0 +1,189 @@
+"""The interface of a store: one job's keys in one cache, with the fence that guards their writes."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from warmer.keys import KeyTemplate
+from warmer.report import Outcome
+from warmer.stores.claims import Claim, Record
+from warmer.stores.token import Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cached:
+    """What a look at some keys found.
+
+    Attributes:
+        values: key -> value.
+        absent: the keys that are known to have no value.
+        claims: the keys that are being loaded, where that was asked for.
+    """
+
+    values: Mapping[str, Any]
+    absent: frozenset[str] = frozenset()
+    claims: Mapping[str, Record] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a write did to each key, from the cache's own answers."""
+
+    outcomes: Mapping[str, Outcome]
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+class Store(ABC):
+    """One job's keys in one cache.
+
+    Keys are the job's logical keys, as declared; the store adds the cache's prefix and version.
+    Every method raises `StoreUnavailable` when the cache does not answer.
+
+    Args:
+        alias: the cache's name in `CACHES`.
+        fence: the name of the fence, which is the job's.
+        template: the job's key template.
+        timeout: seconds that a written key lives.
+        jitter: seconds by which a key's life may be shortened, at random.
+        absent_timeout: seconds for which it is cached that a key has no value; None: that is not.
+
+    Attributes:
+        lists_keys: whether the cache can list the keys of a job.
+    """
+
+    lists_keys: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        alias: str,
+        fence: str,
+        template: KeyTemplate,
+        timeout: float,
+        jitter: float = 0.0,
+        absent_timeout: float | None = None,
+    ) -> None:
+        self.alias = alias
+        self.fence = fence
+        self.template = template
+        self.timeout = timeout
+        self.jitter = jitter
+        self.absent_timeout = absent_timeout
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Return when the cache answers."""
+
+    @abstractmethod
+    def token(self) -> Token:
+        """Return the fence's state. Take it before the first read of the database."""
+
+    @abstractmethod
+    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+        """Return what is cached; a value that cannot be decoded is none.
+
+        Args:
+            keys: the keys to look at.
+            claims: look also who is loading them.
+        """
+
+    def read(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the values that are cached."""
+        return dict(self.look(keys).values)
+
+    @abstractmethod
+    def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
+        """Take a token and, of missing keys, claim those that nobody else is loading.
+
+        Args:
+            keys: what a look did not find.
+            seconds: how long the claim lasts when nothing ends it.
+        """
+
+    @abstractmethod
+    def write(
+        self,
+        token: Token,
+        values: Mapping[str, Any],
+        absent: Collection[str] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Written:
+        """Write what was loaded after `token`, unless an invalidation overtook it.
+
+        Args:
+            token: the fence's state before the load.
+            values: key -> value.
+            absent: keys that have no value; they are deleted.
+            claim: the reader's claim, which ends with the write, whatever becomes of that. To those
+                who wait for an absent key is told that it is.
+
+        Returns:
+            The outcome of every key: `written`, `absent`, `fenced` or `failed`.
+        """
+
+    def release(self, claim: Claim) -> None:
+        """End a claim with nothing to write."""
+        self.write(claim.token, {}, claim=claim)
+
+    @abstractmethod
+    def invalidate(self, keys: Collection[str]) -> None:
+        """Delete the keys and see that nothing that was loaded before can be written any more."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Delete every key of a keyed job. Drop its fence before, so that none comes back old."""
+
+    def invalidate_all(self) -> None:
+        """Invalidate every key of the job: at once no old value can be written, then all are deleted."""
+        self.invalidate_together([Invalidation(store=self, keys=None)])
+        if self.template.keyed:
+            self.sweep()
+
+    @abstractmethod
+    def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
+        """Return the seconds that cached keys have left (None: the cache does not tell)."""
+
+    @abstractmethod
+    def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
+        """Return the keys that were invalidated after the token was taken."""
+
+    @abstractmethod
+    def as_cached(self, value: Any) -> Any:
+        """Return what a read would give, were the value written."""
+
+    def cached_ids(self) -> Iterator[str]:
+        """Yield the texts between a keyed job's prefix and suffix in the keys that are cached.
+
+        Some may come twice. A text need not be an id: others may write keys of this form. Of a cache
+        that cannot list its keys (see `lists_keys`) nothing comes.
+        """
+        return iter(())
+
+    @classmethod
+    def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
+        """Invalidate for several jobs of one cache, in as few round trips as the cache allows.
+
+        Of a keyed job that is invalidated as a whole, what is under way is fenced; its keys are left
+        for `sweep`.
+        """
+        for each in invalidations:
+            template = each.store.template
+            whole = [] if template.keyed else [template.key()]
+            each.store.invalidate(whole if each.keys is None else each.keys)
+
+    def lifetime(self) -> float:
+        """Return the seconds that a key written now shall live."""
+        return self.timeout - random.uniform(0, self.jitter) if self.jitter else self.timeout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invalidation:
+    """What to invalidate of one store: some keys, or (None) all."""
+
+    store: Store
+    keys: Collection[str] | None

@@ -1,0 +1,64 @@
+"""Which store serves a cache."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from django.core.cache import caches
+from django.core.signals import setting_changed
+
+from warmer.exceptions import StoreUnavailable
+from warmer.stores.base import Invalidation, Store
+from warmer.stores.generic import GenericStore
+
+if find_spec("redis"):
+    from warmer.stores.codec import codec_of
+    from warmer.stores.redis import RedisStore
+
+    HAS_REDIS = True
+else:  # pragma: no cover - the test environment has it
+    HAS_REDIS = False
+
+
+@cache
+def open_store(*, alias: str, **options: Any) -> Store:
+    """Return the store that keeps a job's keys in a cache (for the arguments, see `Store`)."""
+    if is_fenced(alias):
+        return RedisStore(alias=alias, **options)
+    return GenericStore(alias=alias, **options)
+
+
+def is_fenced(alias: str) -> bool:
+    """Say whether a cache keeps the full guarantees (see docs/guarantees.md)."""
+    return HAS_REDIS and codec_of(caches[alias]) is not None
+
+
+def invalidate_together(invalidations: Sequence[Invalidation]) -> None:
+    """Invalidate for several jobs: one round trip a cache where it is a Redis server.
+
+    Raises:
+        StoreUnavailable: a cache does not answer. What the other caches were asked is done.
+    """
+    groups: dict[tuple[str, type[Store]], list[Invalidation]] = defaultdict(list)
+    for each in invalidations:
+        groups[each.store.alias, type(each.store)].append(each)
+    failed: Exception | None = None
+    for (_, store_class), group in groups.items():
+        try:
+            store_class.invalidate_together(group)
+        except StoreUnavailable as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
+    if setting == "CACHES":
+        open_store.cache_clear()
+
+
+setting_changed.connect(_forget_stores)

@@ -1,0 +1,62 @@
+-- Take the token of a job's fence and, of missing keys, claim those that nobody else is loading.
+--
+-- A claim is a text beside its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
+-- who loads the key, and the state of the fence then. The holder "-" loads no more: it found no value.
+--
+-- KEYS[1]   the fence (see token.lua)
+-- KEYS[2..] for each key: the key as the server knows it, with ARGV[5] its absence mark, its claim
+-- ARGV[1]   the generation to use when the fence is made
+-- ARGV[2]   milliseconds after which an unused fence is dropped
+-- ARGV[3]   the id of the claim to make
+-- ARGV[4]   milliseconds after which it ends by itself
+-- ARGV[5]   whether the job's absences are cached: 1 or 0
+-- ARGV[6..] for each key: its logical name, and what is cached there but counts as nothing
+-- Returns   {generation, counter, one letter a key, one text a key}: m claimed for the caller,
+--           t another loads it (the id of that claim), v it is cached by now (its value), a it is known
+--           by now to have no value
+-- Keeps     one load a fence: a key is claimed only where there is neither a value nor a claim that
+--           stands. A claim stands as long as a write after its token would pass the fence, so that
+--           nobody waits for a load that began before an invalidation. It is no fence itself.
+local fence, id, absence = KEYS[1], ARGV[3], ARGV[5] == '1'
+local stride = absence and 3 or 2
+
+local found = redis.call('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
+if #found == 0 then
+  redis.call('DEL', fence)
+  redis.call('ZADD', fence, -1, 'g:' .. ARGV[1], 0, 'c', 0, 'f')
+  found = {'g:' .. ARGV[1]}
+end
+redis.call('PEXPIRE', fence, ARGV[2])
+local generation, counter = string.sub(found[1], 3), redis.call('ZSCORE', fence, 'c')
+local floor = tonumber(redis.call('ZSCORE', fence, 'f') or math.huge)
+
+local function stands(name, made_in, made_at)
+  if made_in ~= generation or floor > tonumber(made_at) then return false end
+  local invalidated_at = redis.call('ZSCORE', fence, 'k:' .. name)
+  return not (invalidated_at and tonumber(invalidated_at) > tonumber(made_at))
+end
+
+local letters, texts = {}, {}
+for i = 1, (#KEYS - 1) / stride do
+  local key, mark, claim = 2 + stride * (i - 1), 3 + stride * (i - 1), 1 + stride * i
+  local name, nothing = ARGV[4 + 2 * i], ARGV[5 + 2 * i]
+  -- MGET: of a key of another type it says nothing, where GET fails.
+  local value, record = unpack(redis.call('MGET', KEYS[key], KEYS[claim]))
+  if value and value ~= nothing then
+    letters[i], texts[i] = 'v', value
+  elseif absence and redis.call('EXISTS', KEYS[mark]) == 1 then
+    letters[i], texts[i] = 'a', ''
+  else
+    local holder, made_in, made_at = string.match(record or '', '^(%S+) (%S+) (%d+) [01]$')
+    local standing = holder and stands(name, made_in, made_at)
+    if standing and holder ~= '-' then
+      letters[i], texts[i] = 't', holder
+    else
+      local after_absence = standing and '1' or '0'
+      record = table.concat({id, generation, counter, after_absence}, ' ')
+      redis.call('SET', KEYS[claim], record, 'PX', ARGV[4])
+      letters[i], texts[i] = 'm', ''
+    end
+  end
+end
+return {generation, counter, table.concat(letters), texts}

@@ -1,0 +1,76 @@
+"""What a Redis cache backend of Django does to values, so that `cache.get` reads what we write."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
+from redis import Redis
+
+if find_spec("django_redis"):
+    from django_redis.cache import RedisCache as DjangoRedis
+    from django_redis.client import HerdClient, ShardClient
+
+    HAS_DJANGO_REDIS = True
+else:  # pragma: no cover - the test environment has it
+    HAS_DJANGO_REDIS = False
+
+
+class Codec(Protocol):
+    """One cache's connection and values."""
+
+    def connect(self) -> Redis: ...
+    def encode(self, value: Any) -> bytes | int: ...
+    def decode(self, value: bytes) -> Any: ...
+
+
+class DjangoRedisCodec:
+    """Of django-redis, with its serializer and compressor."""
+
+    def __init__(self, cache: Any) -> None:
+        self._client = cache.client
+
+    def connect(self) -> Redis:
+        # Always the primary: a replica may still hold what was invalidated.
+        client: Redis = self._client.get_client(write=True)
+        return client
+
+    def encode(self, value: Any) -> bytes | int:
+        encoded: bytes | int = self._client.encode(value)
+        return encoded
+
+    def decode(self, value: bytes) -> Any:
+        return self._client.decode(value)
+
+
+class DjangoCodec:
+    """Of Django's own Redis backend."""
+
+    def __init__(self, cache: Any) -> None:
+        self._client = cache._cache
+
+    def connect(self) -> Redis:
+        client: Redis = self._client.get_client(None, write=True)
+        return client
+
+    def encode(self, value: Any) -> bytes | int:
+        encoded: bytes | int = self._client._serializer.dumps(value)
+        return encoded
+
+    def decode(self, value: bytes) -> Any:
+        return self._client._serializer.loads(value)
+
+
+def codec_of(cache: BaseCache) -> Codec | None:
+    """Return the codec of a cache in one Redis server; None for any other cache.
+
+    django-redis' `ShardClient` spreads keys over servers, where no script is atomic, and its
+    `HerdClient` wraps values: neither is one Redis server with plain values.
+    """
+    if isinstance(cache, DjangoRedisCache):
+        return DjangoCodec(cache)
+    if not HAS_DJANGO_REDIS or not isinstance(cache, DjangoRedis):
+        return None
+    return None if issubclass(cache._client_cls, HerdClient | ShardClient) else DjangoRedisCodec(cache)

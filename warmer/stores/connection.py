@@ -1,0 +1,41 @@
+"""A connection to a cache's Redis server, on which everything that goes wrong is one error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from warmer.exceptions import StoreUnavailable
+from warmer.report import describe
+from warmer.stores.codec import Codec
+
+
+@contextmanager
+def connected(alias: str, codec: Codec) -> Iterator[Redis]:
+    """Give a connection to the server of the cache `alias`.
+
+    Raises:
+        StoreUnavailable: it does not answer, or answers with an error.
+    """
+    server = codec.connect()
+    try:
+        yield server
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(
+            f"The cache {alias!r} at {_address(server)} does not answer as it should: {describe(error)}"
+        ) from error
+
+
+def _address(server: Redis) -> str:
+    """Return where the server is, without its password."""
+    options: dict[str, Any] = server.connection_pool.connection_kwargs
+    if "path" in options:
+        return str(options["path"])
+    pool: Any = server.connection_pool
+    if hasattr(pool, "service_name"):
+        return f"the Sentinel master {pool.service_name!r}"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"

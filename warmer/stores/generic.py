@@ -1,0 +1,207 @@
+"""Keys in any Django cache, through its ordinary interface: a narrowed window instead of an atomic fence.
+
+The fence is one random value in the cache, replaced by every invalidation. A write compares it before and
+after, and takes back what it wrote when it changed in between; so an old value may be seen for the moment
+between the two, and stays only if the writer dies in that moment.
+
+A claim is made by `add`, which is one step in locmem, memcached and the database, and nearly one in files,
+where two readers may load the same key. Any invalidation of the job voids all of its claims.
+"""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.cache import caches
+
+from warmer.exceptions import StoreUnavailable
+from warmer.report import Outcome, describe
+from warmer.stores.base import Cached, Store, Written
+from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, beside
+from warmer.stores.token import Token
+
+
+class GenericStore(Store):
+    """One job's keys in a locmem, file, database or memcached cache, or in any other."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._fence_key = f"warmer-fence:{self.fence}"
+
+    @property
+    def _cache(self) -> Any:
+        return caches[self.alias]  # a cache object belongs to one thread
+
+    def ping(self) -> None:
+        with self._answering():
+            self._cache.get(self._fence_key)
+
+    def token(self) -> Token:
+        with self._answering():
+            generation = self._cache.get(self._fence_key)
+            if generation is None:
+                made = secrets.token_hex(8)
+                # Of two that make it at once, one is refused where `add` is not one step.
+                self._cache.add(self._fence_key, made, timeout=None)
+                generation = self._cache.get(self._fence_key, made)
+        return Token(generation=generation)
+
+    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+        asked = [*keys, *self._marks(keys), *(_claims(keys) if claims else ())]
+        with self._answering():
+            found: dict[str, Any] = self._cache.get_many(asked)
+        texts = {key: str(found[name]) for name, key in _claims(keys).items() if name in found}
+        return Cached(
+            values={key: found[key] for key in keys if key in found},
+            absent=frozenset(
+                key for name, key in self._marks(keys).items() if name in found and key not in found
+            ),
+            claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
+        )
+
+    def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
+        token, id = self.token(), secrets.token_hex(8)
+        seconds = max(1.0, seconds)  # memcached counts in whole seconds, and 0 is for ever
+        with self._answering():
+            for name in _claims(keys):
+                if not self._cache.add(name, str(Record(holder=id, token=token)), timeout=seconds):
+                    self._take_over(name, id, token, seconds)
+        # Only now it is certain what was cached before the claim, and who of several has made it.
+        cached = self.look(keys, claims=True)
+        holders = {key: record.holder for key, record in cached.claims.items()}
+        left = [key for key in keys if key not in cached.values and key not in cached.absent]
+        claim = Claim(
+            id=id,
+            token=token,
+            mine=tuple(key for key in left if holders.get(key, id) in (id, NOBODY)),
+            theirs={key: holders[key] for key in left if holders.get(key, id) not in (id, NOBODY)},
+            values=cached.values,
+            absent=cached.absent,
+        )
+        self._end(claim, [key for key in keys if key not in left and holders.get(key) == id])
+        return claim
+
+    def write(
+        self,
+        token: Token,
+        values: Mapping[str, Any],
+        absent: Collection[str] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Written:
+        written = self._write(token, values, absent)
+        if claim is not None:
+            self._end(claim, claim.mine, written)
+        return written
+
+    def _write(self, token: Token, values: Mapping[str, Any], absent: Collection[str]) -> Written:
+        everything = [*values, *absent]
+        if not self._stands(token):
+            return Written(outcomes=dict.fromkeys(everything, Outcome.FENCED))
+        errors = self._set(values)
+        with self._answering():
+            self._cache.delete_many([*absent, *self._marks(values)])
+            if absent and self.absent_timeout:
+                self._cache.set_many(dict.fromkeys(self._marks(absent), 1), timeout=self.absent_timeout)
+            stands = self._stands(token)
+            if not stands:
+                self._cache.delete_many([*everything, *self._marks(everything)])
+        outcomes = {
+            **dict.fromkeys(values, Outcome.WRITTEN if stands else Outcome.FENCED),
+            **dict.fromkeys(absent, Outcome.ABSENT if stands else Outcome.FENCED),
+            **dict.fromkeys(errors, Outcome.FAILED),
+        }
+        return Written(outcomes=outcomes, errors=errors)
+
+    def invalidate(self, keys: Collection[str]) -> None:
+        with self._answering():
+            self._cache.set(self._fence_key, secrets.token_hex(8), timeout=None)
+            self._cache.delete_many([*keys, *self._marks(keys)])
+
+    def sweep(self) -> None:
+        """Leave the keys until their timeout: Django's interface cannot find the keys of a job.
+
+        A system check says so for a job that would need it.
+        """
+
+    def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
+        return dict.fromkeys(self.read(keys))
+
+    def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
+        return set() if self._stands(token) else set(keys)
+
+    def as_cached(self, value: Any) -> Any:
+        """Return the value as Django's own backends give it back, which pickle it."""
+        return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own, of just now
+
+    def _take_over(self, name: str, id: str, token: Token, seconds: float) -> None:
+        """Take a claim whose load is over, or began before an invalidation."""
+        old = Record.parse(str(self._cache.get(name)))
+        stands = old is not None and old.token == token
+        is_over = old is not None and old.holder == NOBODY
+        if is_over or not stands:
+            new = Record(holder=id, token=token, after_absence=is_over and stands)
+            self._cache.set(name, str(new), timeout=seconds)
+
+    def _end(self, claim: Claim, keys: Collection[str], written: Written | None = None) -> None:
+        """End a claim on some keys; to those who wait for an absent one, say so."""
+        if not keys:
+            return
+        outcomes = written.outcomes if written is not None else {}
+        names = _claims(keys)
+        note = str(Record(holder=NOBODY, token=claim.token, after_absence=True))
+        with self._answering():
+            standing = self._cache.get_many(names)
+            mine = {name for name, text in standing.items() if str(text).startswith(f"{claim.id} ")}
+            told = {name for name in mine if outcomes.get(names[name]) is Outcome.ABSENT}
+            self._cache.delete_many(mine - told)
+            self._cache.set_many(dict.fromkeys(told, note), timeout=NOTE_SECONDS)
+
+    def _marks(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the names of the keys' absence marks, if absences are cached, and whose each is."""
+        return {beside(key, "absent"): key for key in keys} if self.absent_timeout else {}
+
+    def _stands(self, token: Token) -> bool:
+        with self._answering():
+            return bool(self._cache.get(self._fence_key) == token.generation)
+
+    def _set(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Write the values; return the errors of those that were not written."""
+        if not values:
+            return {}
+        try:
+            refused = self._cache.set_many(values, timeout=self.lifetime())
+            return dict.fromkeys(refused or (), "the cache refused it")
+        except Exception:  # noqa: BLE001 - a backend's own
+            # One value that cannot be encoded fails them all: find out which.
+            errors = {}
+            for key, value in values.items():
+                try:
+                    self._cache.set(key, value, timeout=self.lifetime())
+                except OSError as error:
+                    raise self._unavailable(error) from error
+                except Exception as error:  # noqa: BLE001 - a backend's own
+                    errors[key] = f"the cache refused it: {describe(error)}"
+            return errors
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # what a backend raises when it is away is its own affair
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The cache {self.alias!r} ({type(self._cache).__name__}) does not answer as it should: "
+            f"{describe(error)}"
+        )
+
+
+def _claims(keys: Iterable[str]) -> dict[str, str]:
+    """Return the names of the keys' claims, and whose each is."""
+    return {beside(key, "claim"): key for key in keys}

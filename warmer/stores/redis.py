@@ -1,0 +1,240 @@
+"""Keys in one Redis server: the fence is kept by Lua scripts, each atomic and one round trip."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+from django.core.cache import caches
+from redis import Redis
+
+from warmer.conf import conf
+from warmer.report import Outcome, describe
+from warmer.stores.base import Cached, Invalidation, Store, Written
+from warmer.stores.claims import NOTE_SECONDS, Claim, Record, beside
+from warmer.stores.codec import Codec, codec_of
+from warmer.stores.connection import connected
+from warmer.stores.scan import PLACE, batches, ids_of
+from warmer.stores.scripts import CLAIM, INVALIDATE, OVERTAKEN, TOKEN, WRITE
+from warmer.stores.token import Token
+
+logger = logging.getLogger(__name__)
+
+# An unused fence costs memory for no reader; losing it only makes the next write load again.
+FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
+# A version of its own keeps the fence apart from the keys, and the same for every `VERSION` of them.
+FENCE_VERSION = "warmer-fence"
+
+OUTCOMES = {
+    "w": Outcome.WRITTEN,
+    "a": Outcome.ABSENT,
+    "f": Outcome.FENCED,
+    "e": Outcome.FAILED,
+}
+# What write.lua does for a life that is none: a key without a value, and one that was not loaded.
+ABSENT, NOT_LOADED = 0, -1
+
+
+class RedisStore(Store):
+    """One job's keys in one Redis server. The full guarantees hold here."""
+
+    lists_keys = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        cache = caches[self.alias]
+        codec = codec_of(cache)
+        assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
+        self._codec: Codec = codec
+        self._cache: Any = cache
+        self.fence_key: str = self._cache.make_key(self.fence, version=FENCE_VERSION)  # type: ignore[arg-type]
+
+    def ping(self) -> None:
+        with self._server() as server:
+            server.ping()
+
+    def token(self) -> Token:
+        with self._server() as server:
+            generation, counter = TOKEN(
+                keys=[self.fence_key],
+                args=[secrets.token_hex(8), FENCE_LIFETIME_MS],
+                client=server,
+            )
+        return Token(generation=generation.decode(), counter=int(counter))
+
+    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+        with self._server() as server:
+            raw: Any = server.mget(self._places(keys, claims=claims)) if keys else []
+        stride = len(raw) // len(keys) if keys else 1
+        # Of a value that cannot be read, who waits for it would else warn at every look.
+        level = logging.DEBUG if claims else logging.WARNING
+        values = self._decode(dict(zip(keys, raw[::stride], strict=True)), level)
+        marks = raw[1::stride] if self.absent_timeout else ()
+        standing = raw[stride - 1 :: stride] if claims else ()
+        texts = {key: text for key, text in zip(keys, standing, strict=False) if text is not None}
+        return Cached(
+            values=values,
+            absent=frozenset(
+                key for key, mark in zip(keys, marks, strict=False) if mark is not None and key not in values
+            ),
+            claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
+        )
+
+    def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
+        return self._claim(dict.fromkeys(keys, b""), secrets.token_hex(8), seconds)
+
+    def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
+        """Claim keys; each is mapped to what is cached there but counts as nothing."""
+        args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS]
+        args += (id, _ms(seconds), 1 if self.absent_timeout else 0)
+        for key, nothing in keys.items():
+            args += (key, nothing)
+        with self._server() as server:
+            generation, counter, letters, texts = CLAIM(
+                keys=[self.fence_key, *self._places(keys, claims=True)], args=args, client=server
+            )
+        answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
+        for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
+            answers[letter][key] = text
+        claim = Claim(
+            id=id,
+            token=Token(generation=generation.decode(), counter=int(counter)),
+            mine=tuple(answers["m"]),
+            theirs={key: holder.decode() for key, holder in answers["t"].items()},
+            values=self._decode(answers["v"], logging.DEBUG),
+            absent=frozenset(answers["a"]),
+        )
+        unreadable = {key: value for key, value in answers["v"].items() if key not in claim.values}
+        return claim + self._claim(unreadable, id, seconds) if unreadable else claim
+
+    def write(
+        self,
+        token: Token,
+        values: Mapping[str, Any],
+        absent: Collection[str] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Written:
+        errors: dict[str, str] = {}
+        lives: dict[str, tuple[int, Any]] = dict.fromkeys(claim.mine if claim else (), (NOT_LOADED, b""))
+        for key, value in values.items():
+            try:
+                lives[key] = (_ms(self.lifetime()), self._codec.encode(value))
+            except Exception as error:  # noqa: BLE001 - a serializer's own; it costs this one key
+                errors[key] = f"its value cannot be encoded: {describe(error)}"
+        lives |= dict.fromkeys(absent, (ABSENT, b""))
+        outcomes = dict.fromkeys(errors, Outcome.FAILED)
+        if lives:
+            args: list[Any] = [
+                token.generation,
+                token.counter,
+                _ms(self.absent_timeout) if self.absent_timeout else 0,
+            ]
+            args += (claim.id if claim else "", _ms(NOTE_SECONDS))
+            for key, (life, value) in lives.items():
+                args += (key, life, value)
+            places = self._places(lives, claims=claim is not None)
+            with self._server() as server:
+                letters, refusal = WRITE(keys=[self.fence_key, *places], args=args, client=server)
+            for key, letter in zip(lives, letters.decode(), strict=True):
+                if letter in OUTCOMES:
+                    outcomes[key] = OUTCOMES[letter]
+                if letter == "e":
+                    errors[key] = f"the cache refused it: {refusal.decode()}"
+        return Written(outcomes=outcomes, errors=errors)
+
+    def invalidate(self, keys: Collection[str]) -> None:
+        self.invalidate_together([Invalidation(store=self, keys=keys)])
+
+    @classmethod
+    def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
+        keys: list[str] = []
+        args: list[Any] = [conf.FENCE_RECORDS, FENCE_LIFETIME_MS]
+        for each in invalidations:
+            store = cast(RedisStore, each.store)
+            if each.keys is None and store.template.keyed:
+                keys.append(store.fence_key)
+                args += (0, 1)
+                continue
+            logical = list(each.keys) if each.keys is not None else [store.template.key()]
+            if logical:
+                places = store._places(logical)
+                keys += (store.fence_key, *places)
+                args += (len(logical), len(places) // len(logical), *logical)
+        if keys:
+            with cast(RedisStore, invalidations[0].store)._server() as server:
+                INVALIDATE(keys=keys, args=args, client=server)
+
+    def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
+        with self._server() as server:
+            pipeline = server.pipeline(transaction=False)
+            for key in keys:
+                pipeline.pttl(self._cache.make_key(key))
+            left = pipeline.execute()
+        return {
+            key: None if ms < 0 else ms / 1000
+            for key, ms in zip(keys, left, strict=True)
+            if ms != -2  # -2: there is no such key
+        }
+
+    def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
+        with self._server() as server:
+            letters = OVERTAKEN(
+                keys=[self.fence_key], args=[token.generation, token.counter, *keys], client=server
+            )
+        return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
+
+    def as_cached(self, value: Any) -> Any:
+        encoded = self._codec.encode(value)
+        # Numbers are sent bare, and come back as text.
+        return self._codec.decode(encoded if isinstance(encoded, bytes) else str(encoded).encode())
+
+    def sweep(self) -> None:
+        with self._server() as server:
+            for made in self._places([self._any_key]):
+                for ids in batches(ids_of(server, made)):
+                    server.unlink(*(made.replace(PLACE, id) for id in ids))
+
+    def cached_ids(self) -> Iterator[str]:
+        with self._server() as server:
+            yield from ids_of(server, self._places([self._any_key])[0])
+
+    @property
+    def _any_key(self) -> str:
+        return f"{self.template.prefix}{PLACE}{self.template.suffix}"
+
+    def _places(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
+        """Return, of each key, what the server calls it, its absence mark (if absences are cached) and
+        its claim (if that is asked for)."""
+        make_key = self._cache.make_key
+        places = []
+        for key in keys:
+            made = make_key(key)
+            places.append(made)
+            if self.absent_timeout:
+                places.append(beside(made, "absent"))
+            if claims:
+                places.append(beside(made, "claim"))
+        return places
+
+    def _decode(self, raw: Mapping[str, bytes | None], level: int) -> dict[str, Any]:
+        """Return the values of the keys that have one."""
+        values = {}
+        for key, value in raw.items():
+            if value is not None:
+                try:
+                    values[key] = self._codec.decode(value)
+                except Exception as error:  # noqa: BLE001 - a serializer's own
+                    # Written by another serializer, e.g. that of the last release: a miss.
+                    logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
+        return values
+
+    def _server(self) -> AbstractContextManager[Redis]:
+        return connected(self.alias, self._codec)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

@@ -1,0 +1,281 @@
+"""The Celery side: `request_run`, the one door for every trigger, and the tasks behind it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import task_postrun, worker_ready
+from django.db import InterfaceError, OperationalError, transaction
+from kombu.exceptions import OperationalError as BrokerError
+
+from warmer import auditing, bypass, invalidation, ledger, outbox, runner
+from warmer.batching import Batches
+from warmer.conf import conf
+from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.keys import Id
+from warmer.ledger import Opened
+from warmer.models import Trigger, WarmingRun
+from warmer.registry import jobs
+from warmer.report import describe
+from warmer.spec import JobSpec
+
+logger = logging.getLogger(__name__)
+
+# A database that is away for a moment costs a wait, not a batch.
+_PATIENT: dict[str, Any] = {
+    "autoretry_for": (OperationalError, InterfaceError),
+    "max_retries": 5,
+    "retry_backoff": True,
+    "retry_backoff_max": 30,
+    "acks_late": True,
+    "ignore_result": True,
+}
+INTERRUPTS = (SoftTimeLimitExceeded,)
+# A message that waits longer is not needed: the schedule sends the next one by then.
+PENDING_EXPIRY_SECONDS = 60
+TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
+
+
+def request_run(
+    job: str,
+    trigger: Trigger,
+    *,
+    user: Any = None,
+    only_missing: bool = False,
+    expires_in: timedelta | None = None,
+    delay: timedelta = timedelta(0),
+) -> Opened:
+    """Have a job run on a worker, once the current transaction commits: the door for every trigger.
+
+    A job has one run at a time: a second request joins the one that is under way, and the answer
+    says so. With `CELERY_TASK_ALWAYS_EAGER` the run happens here and now.
+
+    Args:
+        job: the job's name.
+        trigger: what asks.
+        user: who asks, where that is known.
+        only_missing: leave keys alone that are cached.
+        expires_in: how long the request is useful; default `WARMER_RUN_EXPIRY`.
+        delay: how long a worker waits before it begins.
+
+    Returns:
+        The run, and whether it is one that was under way. Without a transaction, and when the broker
+        does not answer, the run has failed and says why.
+
+    Raises:
+        UnknownJob: no job of that name is declared.
+    """
+    spec = jobs[job].spec
+    opened = ledger.open_run(job, trigger, user=user, only_missing=only_missing, expires_in=expires_in)
+    if not opened.joined:
+        transaction.on_commit(partial(_send, spec, opened.run, delay))
+        opened.run.refresh_from_db()
+    return opened
+
+
+def request_refresh(spec: JobSpec) -> None:
+    """Have a job's missing keys warmed again after a change; changes in quick succession share a run."""
+    while True:
+        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=conf.REFRESH_DELAY)
+        # A queued run will see this change. A running one may be past it: another follows it. One that
+        # ended meanwhile is no longer joined.
+        if not opened.joined or opened.run.state == "queued" or ledger.request_follow_up(opened.run):
+            return
+
+
+def follow_up(run: WarmingRun) -> None:
+    """Request the run that changes asked for while another ran."""
+    if run.follow_up and run.job in jobs:
+        request_refresh(jobs[run.job].spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Which workers would take a job, or why none would."""
+
+    names: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
+    """Ask for workers that consume a queue, waiting `timeout` seconds for their answers."""
+    if current_app.conf.task_always_eager:
+        return Workers(problem="no broker is configured: tasks run in process")
+    try:
+        answers = current_app.control.inspect(timeout=timeout).active_queues() or {}
+    except (BrokerError, OSError) as error:
+        return Workers(problem=f"the broker does not answer: {describe(error)}")
+    names = tuple(name for name, queues in answers.items() if any(q["name"] == queue for q in queues))
+    if names:
+        return Workers(names=names)
+    if answers:
+        return Workers(problem=f"no worker consumes the queue {queue!r}")
+    return Workers(problem="no worker answers")
+
+
+@shared_task(name="warmer.scheduled_run", **_PATIENT)
+def scheduled_run(job: str) -> None:
+    """What beat sends when a job is due."""
+    spec = jobs[job].spec
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=spec.every)
+    if opened.joined:
+        logger.info("%s is due, but %s has not ended: nothing is added", job, opened.run)
+
+
+@shared_task(name="warmer.start_run", bind=True, **_PATIENT)
+def start_run(self: Task, run_id: int) -> None:
+    """Find a run's ids and send out its batches; a run of one batch is done at once."""
+    started = ledger.start(run_id, worker=_worker(self))
+    if started is None:
+        logger.info("Run %s has ended: its message is dropped", run_id)
+        return
+    try:
+        spec = jobs[started.job].spec
+        batches = Batches(spec)
+        first = list(islice(batches, 2))
+        if len(first) == 1:  # not worth another message
+            _do_batch(self, spec, started, 1, first[0])
+            number = 1
+        else:
+            number = 0
+            for number, batch in enumerate(chain(first, batches), start=1):
+                _send_batch(spec, started, number, batch)
+                ledger.beat(started)
+        ledger.expect(started, batches=number, report=batches.report)
+    except SoftTimeLimitExceeded:
+        ledger.fail(started, TOO_LONG)
+    except (OperationalError, InterfaceError):
+        raise
+    except UnknownJob as error:
+        ledger.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
+    except (BrokerError, OSError) as error:
+        ledger.fail(started, f"The broker does not answer: {describe(error)}")
+    except Exception as error:
+        logger.exception("The run %s of %s failed", run_id, started.job)
+        ledger.fail(started, f"The ids could not be found: {describe(error)}")
+
+
+@shared_task(name="warmer.warm_batch", bind=True, **_PATIENT)
+def warm_batch(self: Task, run_id: int, attempt: int, number: int, ids: list[Id]) -> None:
+    """Load and write one batch of a run, and count it."""
+    if not ledger.is_current(run_id, attempt):
+        logger.info("Batch %s of run %s is no longer wanted: dropped", number, run_id)
+        return
+    run = WarmingRun.objects.get(pk=run_id)
+    _do_batch(self, jobs[run.job].spec, run, number, ids)
+
+
+@shared_task(name="warmer.apply_pending", **_PATIENT)
+def apply_pending() -> int:
+    """Apply the invalidations that the outbox keeps; return how many rows were done."""
+    try:
+        return invalidation.apply_kept()
+    except StoreUnavailable as error:
+        waiting = outbox.backlog()
+        logger.warning(
+            "%d invalidations wait for the cache, the oldest for %d s: %s",
+            waiting.count,
+            waiting.age.total_seconds(),
+            describe(error),
+        )
+        return 0
+
+
+def request_pending() -> None:
+    """Have a worker apply what the outbox keeps, now; without one the schedule does it later."""
+    try:
+        apply_pending.apply_async(queue=conf.QUEUE, expires=PENDING_EXPIRY_SECONDS)
+    except (BrokerError, OSError) as error:
+        logger.warning("Pending invalidations wait for the schedule: %s", describe(error))
+
+
+@worker_ready.connect(dispatch_uid="warmer.worker_ready")
+def _catch_up(**_kwargs: Any) -> None:
+    """See to what was left over while no worker ran."""
+    request_pending()
+
+
+@task_postrun.connect(dispatch_uid="warmer.bypass")
+def _judge_writes(task: Any, **_kwargs: Any) -> None:
+    """Judge what a task of the project's wrote past the signals; in process, its caller goes on."""
+    if not task.request.is_eager:
+        bypass.check()
+
+
+@shared_task(name="warmer.close_stalled_runs", **_PATIENT)
+def close_stalled_runs() -> int:
+    """End the runs whose workers or messages are gone; return how many there were."""
+    return ledger.close_stalled()
+
+
+@shared_task(name="warmer.audit_sample", **_PATIENT)
+def audit_sample(job: str | None = None) -> None:
+    """Audit a small sample of a job and keep the result; without a name, have every job audited."""
+    if conf.AUDIT_SAMPLE <= 0:
+        return  # a message of before it was turned off
+    if job is None:
+        for spec in jobs.specs():
+            _send_audit(spec)
+        return
+    try:
+        found = auditing.perform(
+            jobs[job].spec, Trigger.SCHEDULE, sample=conf.AUDIT_SAMPLE, interrupts=INTERRUPTS
+        )
+    except StoreUnavailable as error:
+        logger.warning("%s was not audited: %s", job, describe(error))
+        return
+    if not found.ok:
+        shown = ", ".join(f"{each.key} {' '.join(each.fields)}" for each in found.wrong_keys)
+        logger.error(
+            "%s: of %d sampled keys %d are wrong and %d failed%s%s",
+            job,
+            found.sampled,
+            found.wrong,
+            found.failed,
+            f": {shown}" if shown else "",
+            f": {found.error}" if found.error else "",
+        )
+
+
+def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
+    try:
+        start_run.apply_async(
+            (run.pk,),
+            queue=spec.queue,
+            countdown=delay.total_seconds() or None,
+            expires=run.expires_at,
+        )
+    except (BrokerError, OSError) as error:
+        logger.error("Could not send %s to a worker: %s", run, describe(error))
+        ledger.fail(run, f"The broker does not answer: {describe(error)}")
+
+
+def _send_batch(spec: JobSpec, run: WarmingRun, number: int, batch: list[Id]) -> None:
+    warm_batch.apply_async(
+        (run.pk, run.attempt, number, batch),
+        queue=spec.queue,
+        expires=conf.RUN_EXPIRY.total_seconds(),
+    )
+
+
+def _send_audit(spec: JobSpec) -> None:
+    try:
+        audit_sample.apply_async((spec.name,), queue=spec.queue, expires=conf.AUDIT_EVERY.total_seconds())
+    except (BrokerError, OSError) as error:
+        logger.warning("%s waits for the next audit: %s", spec.name, describe(error))
+
+
+def _do_batch(task: Task, spec: JobSpec, run: WarmingRun, number: int, ids: list[Id]) -> None:
+    report = runner.warm_batch(spec, ids, only_missing=run.only_missing, interrupts=INTERRUPTS)
+    ledger.record_batch(run, number, report, worker=_worker(task))
+
+
+def _worker(task: Task) -> str:
+    return task.request.hostname or ""

@@ -1,0 +1,142 @@
+"""Helpers for the tests of a project that uses `warmer`.
+
+with at("loaded", change_the_row):      # step in between a load and its write
+    user_profiles.warm()
+
+with hold("loaded") as point:           # or stop it there, while this thread goes on
+    thread = Thread(target=user_profiles.warm)
+    thread.start()
+    point.wait()
+    change_the_row()
+thread.join()                           # it went on at the end of the block
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.test import override_settings
+
+from warmer import bypass, points
+
+# A test that waits longer for a point has come to a standstill.
+PATIENCE_SECONDS = 30
+
+
+@contextmanager
+def at(point: str, action: Callable[[], object], *, job: str | None = None, times: int = 1) -> Iterator[None]:
+    """Run an action when the way of the data comes to a named point, in the thread that comes there.
+
+    Args:
+        point: one of `warmer.points.NAMES`.
+        action: what to run.
+        job: run it only for the job of that name.
+        times: how often, at the most; what the action itself causes does not come to the point.
+
+    Raises:
+        ValueError: there is no such point.
+        AssertionError: at the end of the block, when the point was never reached.
+    """
+    done = 0
+
+    def step_in(name: str) -> None:
+        nonlocal done
+        if done >= times or job not in (None, name):
+            return
+        done += 1
+        with _hooked(point, None):
+            action()
+
+    with _hooked(point, step_in):
+        yield
+    assert done, f"the point {point!r} was never reached"
+
+
+class Held:
+    """A point at which one thread stops."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._released = threading.Event()
+
+    def wait(self) -> None:
+        """Return when a thread has come to the point.
+
+        Raises:
+            AssertionError: none has after 30 s.
+        """
+        assert self._reached.wait(PATIENCE_SECONDS), "no thread came to the point"
+
+    def release(self) -> None:
+        """Let the thread go on."""
+        self._released.set()
+
+    def stop_here(self) -> None:
+        """Stop the first thread that comes, until it is released."""
+        if not self._reached.is_set():
+            self._reached.set()
+            assert self._released.wait(PATIENCE_SECONDS), "the point was never released"
+
+
+@contextmanager
+def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
+    """Stop the first thread that comes to a named point, until the end of the block or `release()`.
+
+    Args:
+        point: one of `warmer.points.NAMES`.
+        job: stop only what belongs to the job of that name.
+
+    Raises:
+        ValueError: there is no such point.
+    """
+    held = Held()
+
+    def stop(name: str) -> None:
+        if job in (None, name):
+            held.stop_here()
+
+    with _hooked(point, stop):
+        try:
+            yield held
+        finally:
+            held.release()
+
+
+@contextmanager
+def _hooked(point: str, hook: Callable[[str], None] | None) -> Iterator[None]:
+    if point not in points.NAMES:
+        raise ValueError(f"There is no point {point!r}: expected one of {', '.join(points.NAMES)}.")
+    before = points.hooks.pop(point, None)
+    if hook is not None:
+        points.hooks[point] = hook
+    try:
+        yield
+    finally:
+        points.hooks.pop(point, None)
+        if before is not None:
+            points.hooks[point] = before
+
+
+@contextmanager
+def no_bypass() -> Iterator[None]:
+    """Fail when a table that a job depends on is changed and nothing is invalidated.
+
+    As a fixture for all tests:
+
+        @pytest.fixture(autouse=True)
+        def _no_bypass(db):
+            with no_bypass():
+                yield
+
+    Raises:
+        BypassError: before the commit of a transaction, or at the end of the block.
+    """
+    bypass.forget()
+    with override_settings(WARMER_BYPASS="raise"):
+        try:
+            yield
+            bypass.check()
+        finally:
+            bypass.forget()

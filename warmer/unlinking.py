@@ -1,0 +1,88 @@
+"""Rows that a delete elsewhere changes, or takes with it, without a signal.
+
+Django sends signals for the rows that a cascade deletes, but not for those of a many-to-many's own table, nor
+for those whose foreign key `on_delete` sets to something else. So the rows that refer to what is deleted are
+read before: one query for a queryset's `delete()`, one for an instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.apps import apps
+from django.db import connections
+from django.db.models import CASCADE, DO_NOTHING, PROTECT, RESTRICT, SET_DEFAULT, SET_NULL, Model, QuerySet
+from django.db.models.deletion import get_candidate_relations_to_delete
+from django.db.models.signals import pre_delete
+
+from warmer.invalidation import record_all
+from warmer.registry import jobs
+from warmer.rows import UNKNOWN, NewValues, look, new_value
+
+
+def listen(model: type[Model]) -> None:
+    """Hear of the deletes that change rows of a model without a signal."""
+    columns: Any = model._meta.concrete_fields
+    for column in filter(_is_silent, columns):
+        referred = column.remote_field.model
+        for each in apps.get_models():
+            if each._meta.concrete_model is referred._meta.concrete_model:
+                pre_delete.connect(before_delete, sender=each, dispatch_uid="warmer.unlinking")
+
+
+def before_delete(sender: type[Model], instance: Model, using: str, origin: Any = None, **_: Any) -> None:
+    """`pre_delete` of what rows refer to: invalidate for the ids that they have, and for those they get."""
+    for column in _columns_to(sender):
+        concerns = jobs.concerned(column.model)
+        if not concerns:
+            continue
+        lookup: dict[str, Any] = {column.name: instance}
+        if isinstance(origin, QuerySet) and origin.model is sender:
+            if not _is_first(origin, column, using):
+                continue
+            lookup = {f"{column.name}__in": origin.order_by()}
+        rows: QuerySet[Any] = QuerySet(column.model, using=using).filter(**lookup)
+        record_all(look(rows, concerns, new=_written(column), lock=True).found, using=using)
+
+
+def _columns_to(model: type[Model]) -> Iterator[Any]:
+    """Return the foreign keys to a model whose rows change silently."""
+    concrete: Any = model._meta.concrete_model
+    relations: Iterable[Any] = get_candidate_relations_to_delete(concrete._meta)
+    for relation in relations:
+        if _is_silent(relation.field):
+            yield relation.field
+
+
+def _is_silent(column: Any) -> bool:
+    if not column.is_relation or column.remote_field is None:
+        return False
+    on_delete = column.remote_field.on_delete
+    if on_delete is CASCADE:
+        return bool(column.model._meta.auto_created)
+    return on_delete not in (DO_NOTHING, PROTECT, RESTRICT)
+
+
+def _written(column: Any) -> NewValues:
+    """Return what a row has in the column afterwards; nothing when it goes itself."""
+    on_delete = column.remote_field.on_delete
+    if on_delete is CASCADE:
+        return {}
+    if on_delete is SET_NULL:
+        return {column.attname: None}
+    if on_delete is SET_DEFAULT:
+        return {column.attname: new_value(column, column.get_default())}
+    return {column.attname: UNKNOWN}
+
+
+def _is_first(origin: Any, column: Any, using: str) -> bool:
+    """Say whether a queryset's `delete()` asks for the first time: it sends a signal for each row."""
+    block = connections[using].atomic_blocks[-1]
+    of_block, asked = origin.__dict__.get("_warmer_unlinked", (None, set()))
+    if of_block is not block:
+        asked = set()
+        origin._warmer_unlinked = (block, asked)
+    first = column not in asked
+    asked.add(column)
+    return first
