@@ -20,7 +20,7 @@ from warmer.conf import conf
 from warmer.models import JobSchedule
 from warmer.registry import jobs
 from warmer.spec import JobSpec
-from warmer.tasks import apply_pending, audit_sample, close_stalled_runs, scheduled_run
+from warmer.tasks import apply_pending, audit_sample, close_stalled_runs, observe_jobs, scheduled_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,12 @@ UPKEEP = (
         task=apply_pending.name,
         every=timedelta(seconds=15),
         description="Applies invalidations that the cache could not take when their change was committed.",
+    ),
+    Upkeep(
+        name="warmer: observe the jobs",
+        task=observe_jobs.name,
+        every=timedelta(minutes=1),
+        description="Looks how much of each job is cached, how old it is, and how much it is read.",
     ),
 )
 

@@ -22,6 +22,7 @@ from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.keys import Id
 from warmer.ledger import Opened
 from warmer.models import Trigger, WarmingRun
+from warmer.monitoring import observation
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
@@ -40,6 +41,8 @@ _PATIENT: dict[str, Any] = {
 INTERRUPTS = (SoftTimeLimitExceeded,)
 # A message that waits longer is not needed: the schedule sends the next one by then.
 PENDING_EXPIRY_SECONDS = 60
+# Less than the schedule's minute, so that observations do not pile up.
+OBSERVING_SECONDS = 45
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -213,6 +216,12 @@ def _judge_writes(task: Any, **_kwargs: Any) -> None:
 def close_stalled_runs() -> int:
     """End the runs whose workers or messages are gone; return how many there were."""
     return ledger.close_stalled()
+
+
+@shared_task(name="warmer.observe_jobs", **_PATIENT)
+def observe_jobs() -> int:
+    """Observe every job, as far as the time allows; return how many were."""
+    return observation.observe_all(seconds=OBSERVING_SECONDS)
 
 
 @shared_task(name="warmer.audit_sample", **_PATIENT)

@@ -148,7 +148,8 @@ def test_sync__leaves_other_entries_alone() -> None:
 def test_sync__its_own_upkeep_is_scheduled() -> None:
     schedule.sync()
     tasks = PeriodicTask.objects.filter(name__startswith="warmer: ").values_list("task", "queue")
-    assert {("warmer.close_stalled_runs", "warming"), ("warmer.apply_pending", "warming")} <= set(tasks)
+    names = ("close_stalled_runs", "apply_pending", "observe_jobs")
+    assert {(f"warmer.{name}", "warming") for name in names} <= set(tasks)
 
 
 def test_entries__say_when_a_job_is_due(django_assert_num_queries: Any) -> None:

@@ -1,0 +1,206 @@
+"""Observations: what a look at a job finds, what it costs, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from warmer import warm, warm_many
+from warmer.execution import execute
+from warmer.ledger import open_run
+from warmer.models import JobObservation, Trigger
+from warmer.monitoring import observation
+from warmer.monitoring.observation import Observation, latest, observe, observe_all
+from warmer.tasks import observe_jobs
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "observe"}}
+
+
+def declare(ids: Any = range(10), **options: Any) -> Any:
+    options = {"name": "things", "ids": lambda: ids} | options
+
+    @warm_many("thing:{id}", **options)
+    def things(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        return {id: {"id": id} for id in ids if not str(id).startswith("-")}
+
+    return things
+
+
+def last(job: Any) -> Observation:
+    return latest([job.name])[job.name]
+
+
+@pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partly"), (9, "partly"), (10, "warm")])
+def test_coverage__is_the_share_that_is_cached(warmed: int, state: str) -> None:
+    job = declare()
+    job.warm(range(warmed))
+    observe(job.spec)
+    assert (last(job).sampled, last(job).cached, last(job).coverage) == (10, warmed, warmed / 10)
+    assert last(job).state == state
+
+
+def test_coverage__of_a_single_job() -> None:
+    job = warm("only", name="only")(lambda: 1)
+    assert observe(job.spec).state == "cold"
+    job.warm()
+    assert observe(job.spec).state == "warm"
+
+
+def test_coverage__of_a_large_job_is_a_sample(redis_client: Redis) -> None:
+    job = declare(range(3_000), batch_size=1_000)
+    job.warm(range(1_500))
+    before = redis_client.info("stats")["total_commands_processed"]
+    found = observe(job.spec)
+    assert redis_client.info("stats")["total_commands_processed"] - before <= observation.SAMPLE + 10
+    assert (found.declared, found.sampled) == (3_000, observation.SAMPLE)
+    # Six times the standard deviation of a sample of 1,000.
+    assert found.coverage == pytest.approx(0.5, abs=0.095)
+
+
+def test_coverage__reads_no_more_ids_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observation, "IDS_READ", 25)
+    read = 0
+
+    def endless() -> Any:
+        nonlocal read
+        while True:
+            read += 1
+            yield read
+
+    job = declare()
+    job.spec.__dict__["ids"] = endless
+    assert observe(job.spec).declared == 25
+    assert read == 25
+
+
+def test_coverage__ids_without_a_value_are_not_cold() -> None:
+    job = declare([1, 2, 3, -4])
+    execute(job.spec, open_run(job.name, Trigger.COMMAND).run)
+    found = observe(job.spec)
+    assert (found.sampled, found.cached, found.absent, found.coverage) == (4, 3, 1, 1.0)
+    cache.delete("thing:1")
+    assert observe(job.spec).coverage == 2 / 3
+
+
+def test_coverage__ids_that_cannot_be_keys_are_left_out() -> None:
+    job = declare([1, "a b", 2])
+    job.warm([1, 2])
+    assert (observe(job.spec).sampled, last(job).coverage) == (2, 1.0)
+
+
+def test_coverage__without_ids_is_not_known() -> None:
+    job = declare([])
+    found = observe(job.spec)
+    assert (found.coverage, found.state, found.oldest) == (None, None, None)
+    assert found.observed_at is not None
+
+
+def test_oldest__is_the_age_of_the_oldest_key(redis_client: Redis) -> None:
+    job = declare(timeout=timedelta(hours=1))
+    job.warm()
+    redis_client.pexpire(cache.make_key("thing:3"), 3_000_000)
+    redis_client.pexpire(cache.make_key("thing:4"), 3_300_000)
+    oldest = observe(job.spec).oldest
+    assert oldest is not None
+    assert timedelta(seconds=600) <= oldest < timedelta(seconds=660)
+    assert last(job).oldest == oldest
+
+
+def test_oldest__is_not_known_where_the_cache_does_not_tell(settings: Any) -> None:
+    settings.CACHES = LOCMEM
+    job = declare()
+    job.warm([1, 2])
+    found = observe(job.spec)
+    assert (found.coverage, found.oldest) == (0.2, None)
+    cache.clear()
+
+
+def test_look__is_one_round_trip_and_bounded_queries() -> None:
+    job = declare()
+    observe(job.spec)
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        observe(job.spec)
+    assert len(queries) <= 3
+
+
+def test_look__with_the_cache_down_keeps_what_was_known(redis_server: RedisServer) -> None:
+    job = declare()
+    job.warm()
+    seen = observe(job.spec)
+    redis_server.stop()
+    failed = observe(job.spec)
+    assert "does not answer" in failed.error
+    assert (failed.coverage, failed.observed_at) == (1.0, seen.observed_at)
+    assert last(job) == failed
+    redis_server.start()
+    again = observe(job.spec)
+    assert (again.error, again.coverage) == ("", 0.0)
+
+
+def test_look__first_one_with_the_cache_down(redis_server: RedisServer) -> None:
+    job = declare()
+    redis_server.stop()
+    assert observe(job.spec).observed_at is None
+    assert last(job).coverage is None
+
+
+def test_look__ids_that_raise_are_an_error() -> None:
+    def broken() -> Any:
+        raise ValueError("no such table")
+
+    job = declare()
+    job.spec.__dict__["ids"] = broken
+    assert "no such table" in observe(job.spec).error
+
+
+def test_latest__is_one_query_however_many_jobs(django_assert_num_queries: Any) -> None:
+    for number in range(20):
+        job = warm(f"single:{number}", name=f"single{number}")(lambda: 1)
+        observe(job.spec)
+    with django_assert_num_queries(1):
+        assert len(latest(f"single{number}" for number in range(30))) == 20
+
+
+def test_task__observes_every_job() -> None:
+    job = declare()
+    job.warm()
+    observed = observe_jobs.delay().get()
+    assert observed == JobObservation.objects.count() > 1
+    assert last(job).state == "warm"
+
+
+def test_task__out_of_time_goes_on_with_those_that_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        warm(f"single:{number}", name=f"single{number}")(lambda: 1)
+    times = iter([0.0, 0.0, 0.0, 99.0, *[0.0] * 99])
+    monkeypatch.setattr(observation, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    assert observe_all(seconds=45) == 2
+    first = set(JobObservation.objects.values_list("job", flat=True))
+    observe_all(seconds=45)
+    by_age = JobObservation.objects.order_by("looked_at").values_list("job", flat=True)
+    assert set(by_age[len(by_age) - 2 :]) == first
+
+
+def test_task__forgets_jobs_that_are_long_gone() -> None:
+    job = declare()
+    observe(job.spec)
+    gone = JobObservation.objects.create(job="gone")
+    observe_all(seconds=45)
+    assert JobObservation.objects.filter(pk=gone.pk).exists()
+    JobObservation.objects.filter(pk=gone.pk).update(looked_at=gone.looked_at - 2 * observation.ROLL_OUT)
+    observe_all(seconds=45)
+    assert not JobObservation.objects.filter(pk=gone.pk).exists()
+    assert JobObservation.objects.filter(job=job.name).exists()

@@ -1,0 +1,245 @@
+"""Observations: how much of a job is in the cache, how old it is, and how much it is read.
+
+A look at a job costs a bounded sample of its declared ids and one round trip for their lives. It is kept as
+the job's row, so that pages and metrics show all jobs with one query, whichever process looked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from warmer.exceptions import InvalidId
+from warmer.keys import Id
+from warmer.models import JobObservation, State, WarmingRun
+from warmer.registry import jobs
+from warmer.report import MAX_ERROR_LENGTH, describe
+from warmer.sampling import Sample
+from warmer.spec import JobSpec
+
+logger = logging.getLogger(__name__)
+
+# A share of so many is known to about 3 points at 95 % confidence.
+SAMPLE = 1_000
+# Of a job with more, the first so many ids stand for all: reading them takes about 0.1 s.
+IDS_READ = 100_000
+# A job of which so much is cached is warm: a key that expired a moment ago makes no alarm.
+WARM_SHARE = 0.99
+# While a release is rolled out, a worker may not know yet what others observe.
+ROLL_OUT = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the last look at a job found.
+
+    Attributes:
+        observed_at: when it was; None when no look has succeeded yet.
+        error: why the last look failed; the rest is then of the one before.
+        declared: how many ids are declared, at most `IDS_READ`.
+        sampled: how many of them were looked at.
+        cached: how many of these have a value in the cache.
+        absent: how many of the others can have none: the loader has no value for them.
+        oldest: the age of the oldest cached key, its timeout less what it has left; a job's jitter
+            counts as age. None when it is not known, as on caches that do not tell.
+        hits_hour, misses_hour, hits_day, misses_day: reads of the last hour and day; None when they are
+            not counted.
+        effectiveness_until: the end of the last period of which the effectiveness is known.
+        effectiveness_due: when it is known anew.
+        watched: how many warm keys were watched in that period.
+        watched_read: how many of them were read in it.
+        watched_share: the share of the declared keys that was watched.
+        watched_misses: how many reads of watched keys missed, though the job declares them.
+    """
+
+    job: str
+    observed_at: datetime | None = None
+    error: str = ""
+    declared: int = 0
+    sampled: int = 0
+    cached: int = 0
+    absent: int = 0
+    oldest: timedelta | None = None
+    hits_hour: int | None = None
+    misses_hour: int | None = None
+    hits_day: int | None = None
+    misses_day: int | None = None
+    effectiveness_until: datetime | None = None
+    effectiveness_due: datetime | None = None
+    watched: int | None = None
+    watched_read: int | None = None
+    watched_share: float | None = None
+    watched_misses: int | None = None
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the keys that can be cached and are, 0 to 1; None when that is not known."""
+        can_be = self.sampled - self.absent
+        return self.cached / can_be if can_be > 0 else None
+
+    @property
+    def state(self) -> str | None:
+        """`warm`, `partly` or `cold`; None when that is not known."""
+        if self.coverage is None:
+            return None
+        if self.coverage >= WARM_SHARE:
+            return "warm"
+        return "partly" if self.cached else "cold"
+
+    @property
+    def hit_rate_hour(self) -> float | None:
+        """The share of the last hour's reads that hit, 0 to 1; None without reads."""
+        return _rate(self.hits_hour, self.misses_hour)
+
+    @property
+    def hit_rate_day(self) -> float | None:
+        """The share of the last day's reads that hit, 0 to 1; None without reads."""
+        return _rate(self.hits_day, self.misses_day)
+
+    @property
+    def effectiveness(self) -> float | None:
+        """The share of the warm keys that were read before they would have expired, 0 to 1."""
+        if not self.watched or self.watched_read is None:
+            return None
+        return self.watched_read / self.watched
+
+    @property
+    def effectiveness_margin(self) -> float | None:
+        """How far off that share may be, at 95 % confidence; 0 when every declared key was watched."""
+        if not self.watched or self.watched_share is None:
+            return None
+        return 0.0 if self.watched_share >= 1 else float(min(1.0, 0.98 / self.watched**0.5))
+
+    @property
+    def missed_while_declared(self) -> int | None:
+        """About how many reads of declared keys missed in that period; None when that is not known."""
+        if self.watched_misses is None or not self.watched_share:
+            return None
+        return round(self.watched_misses / self.watched_share)
+
+
+def latest(names: Iterable[str]) -> dict[str, Observation]:
+    """Return the last observation of each job that has one, in one query."""
+    return {row.job: _of_row(row) for row in JobObservation.objects.filter(job__in=list(names))}
+
+
+def observe(spec: JobSpec) -> Observation:
+    """Look at a job's keys, keep what was found, and return it.
+
+    A look that fails, as when the cache does not answer, is kept as an error beside the last values.
+
+    Raises:
+        OperationalError, InterfaceError: the database does not answer.
+    """
+    row = JobObservation.objects.filter(job=spec.name).first() or JobObservation(job=spec.name)
+    row.looked_at = timezone.now()
+    try:
+        _look(spec, row)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own, as is the cache
+        logger.warning("%s was not observed: %s", spec.name, describe(error))
+        row.error = describe(error)[:MAX_ERROR_LENGTH]
+    else:
+        row.error, row.observed_at = "", row.looked_at
+    _keep(row)
+    return _of_row(row)
+
+
+def observe_all(*, seconds: float) -> int:
+    """Observe every job, those first that were not for the longest; return how many were.
+
+    Args:
+        seconds: begin no further look after so long.
+    """
+    gone = JobObservation.objects.exclude(job__in=list(jobs))
+    gone.filter(looked_at__lt=timezone.now() - ROLL_OUT).delete()
+    looked_at = dict(JobObservation.objects.values_list("job", "looked_at"))
+    specs = sorted(jobs.specs(), key=lambda spec: (spec.name in looked_at, looked_at.get(spec.name)))
+    ends = time.monotonic() + seconds
+    done = 0
+    for spec in specs:
+        if time.monotonic() >= ends:
+            logger.warning(
+                "%d of %d jobs were observed in %d s: the others are first next time",
+                done,
+                len(specs),
+                seconds,
+            )
+            break
+        observe(spec)
+        done += 1
+    return done
+
+
+def _look(spec: JobSpec, row: JobObservation) -> None:
+    sample = Sample(lambda: _declared_ids(spec), size=SAMPLE)
+    keys = list(dict.fromkeys(_keys(spec, sample)))
+    left = spec.store.remaining(keys)
+    ages = [spec.timeout.total_seconds() - seconds for seconds in left.values() if seconds is not None]
+    row.declared, row.sampled, row.cached = sample.seen, len(keys), len(left)
+    row.absent = min(len(keys) - len(left), round(_share_without_value(spec) * len(keys)))
+    row.oldest_seconds = max(0.0, *ages) if ages else None
+
+
+def _declared_ids(spec: JobSpec) -> Iterable[Id | None]:
+    """Return the declared ids, as far as they are read; of a single job, None."""
+    return (None,) if spec.ids is None else islice(spec.ids(), IDS_READ)
+
+
+def _keys(spec: JobSpec, ids: Iterable[Id | None]) -> Iterator[str]:
+    for id in ids:
+        try:
+            yield spec.key.key(id)
+        except InvalidId:
+            continue  # a run counts it as failed
+
+
+def _keep(row: JobObservation) -> None:
+    if not row._state.adding:
+        row.save()
+        return
+    fields = [field.name for field in row._meta.concrete_fields if not field.primary_key]
+    values = {name: getattr(row, name) for name in fields}
+    JobObservation.objects.update_or_create(job=row.job, defaults=values)
+
+
+def _share_without_value(spec: JobSpec) -> float:
+    """Return the share of the ids for which the last full run found no value: they are not cold."""
+    runs = WarmingRun.objects.filter(job=spec.name, state=State.COMPLETE, only_missing=False)
+    run = runs.order_by("-pk").first()
+    return run.absent / run.report.keys if run is not None and run.report.keys else 0.0
+
+
+def _rate(hits: int | None, misses: int | None) -> float | None:
+    return None if hits is None or misses is None or not hits + misses else hits / (hits + misses)
+
+
+def _of_row(row: JobObservation) -> Observation:
+    return Observation(
+        job=row.job,
+        observed_at=row.observed_at,
+        error=row.error,
+        declared=row.declared,
+        sampled=row.sampled,
+        cached=row.cached,
+        absent=row.absent,
+        oldest=None if row.oldest_seconds is None else timedelta(seconds=row.oldest_seconds),
+        hits_hour=row.hits_hour,
+        misses_hour=row.misses_hour,
+        hits_day=row.hits_day,
+        misses_day=row.misses_day,
+        effectiveness_until=row.watched_until,
+        effectiveness_due=row.panel_ends_at,
+        watched=row.watched,
+        watched_read=row.watched_read,
+        watched_share=row.watched_share,
+        watched_misses=row.watched_misses,
+    )
