@@ -41,6 +41,9 @@ class Settings:
     """A running run without any progress for so long has lost its worker. Longer than the broker
     takes to deliver a killed worker's message again."""
 
+    RUN_RETENTION: timedelta = timedelta(days=30)
+    """How long an ended run is kept. The newest run of each job is kept for ever."""
+
     REFRESH_DELAY: timedelta = timedelta(seconds=2)
     """How long a re-warm after a change waits for further changes."""
 

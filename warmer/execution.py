@@ -25,6 +25,8 @@ def execute(
 ) -> None:
     """Execute a run that was opened, in this process, and bring it to its end in the ledger.
 
+    A run that is cancelled meanwhile ends before its next batch.
+
     Args:
         worker: the name of this process for the ledger.
         deadline: the `time.monotonic()` after which no further batch is begun.
@@ -38,6 +40,9 @@ def execute(
     ended = False
     try:
         for number, batch in enumerate(batches, start=1):
+            if number > 1 and not ledger.is_current(started.pk, started.attempt):
+                ended = True  # somebody cancelled it
+                return
             if deadline is not None and time.monotonic() >= deadline:
                 ended = ledger.fail(started, f"It was stopped before batch {number}: out of time.")
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -17,6 +17,8 @@ from warmer.report import MAX_ERROR_LENGTH, Outcome, Report
 from warmer.signals import run_finished
 
 ACTIVE = (State.QUEUED, State.RUNNING)
+# Of runs that are forgotten in one transaction, each with its batches.
+CHUNK = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +113,13 @@ def is_current(run_id: int, attempt: int) -> bool:
 def record_batch(run: WarmingRun, number: int, report: Report, *, worker: str = "") -> bool:
     """Count a batch, and end the run when it was the last.
 
+    A batch that was in hand when its run was cancelled is counted, too: its keys are written.
+
     Returns:
         Whether it was counted: not when it was before, nor when the run has ended or started anew.
     """
     with transaction.atomic():
-        current = _lock(run)
+        current = _lock(run, State.RUNNING, State.CANCELLED)
         if current is None:
             return False
         _, is_new = WarmingBatch.objects.get_or_create(
@@ -142,14 +146,53 @@ def expect(run: WarmingRun, *, batches: int, report: Report) -> None:
     _finish_when_done(run)
 
 
-def beat(run: WarmingRun) -> None:
-    """Say that the run gets on, though no batch of it has ended."""
-    WarmingRun.objects.filter(pk=run.pk, attempt=run.attempt).update(heartbeat_at=timezone.now())
+def beat(run: WarmingRun) -> bool:
+    """Say that the run gets on, though no batch of it has ended; return whether it is still wanted."""
+    current = WarmingRun.objects.filter(pk=run.pk, attempt=run.attempt, state=State.RUNNING)
+    return bool(current.update(heartbeat_at=timezone.now()))
 
 
 def fail(run: WarmingRun, error: str) -> bool:
     """End a run that could not be executed; return whether it had not ended before."""
     return _end(Q(pk=run.pk), State.FAILED, error) > 0
+
+
+def cancel(run: WarmingRun, who: str) -> bool:
+    """End a run at its next batch, and with it the run that changes asked for after it.
+
+    What was counted stays; a batch that is in hand is finished and counted.
+
+    Args:
+        who: who cancels it, for the ledger.
+
+    Returns:
+        Whether it had not ended before.
+    """
+    WarmingRun.objects.filter(pk=run.pk, state__in=ACTIVE).update(follow_up=False)
+    return _end(Q(pk=run.pk), State.CANCELLED, f"Cancelled by {who}.") > 0
+
+
+def forget(*, before: datetime, newest_of: Iterable[str] = ()) -> int:
+    """Delete the runs that ended before a time, in chunks, so that no transaction is long.
+
+    Args:
+        newest_of: the jobs whose newest run is kept, however old it is.
+
+    Returns:
+        How many were deleted.
+    """
+    kept = set(_newest(newest_of).values_list("newest", flat=True))
+    forgotten, last = 0, 0
+    while True:
+        # Nothing ends before it was asked for: so the index on that time serves.
+        old = WarmingRun.objects.filter(requested_at__lt=before, finished_at__lt=before, pk__gt=last)
+        numbers = list(old.exclude(state__in=ACTIVE).order_by("pk").values_list("pk", flat=True)[:CHUNK])
+        if not numbers:
+            return forgotten
+        last = numbers[-1]
+        chunk = [number for number in numbers if number not in kept]
+        WarmingRun.objects.filter(pk__in=chunk).delete()
+        forgotten += len(chunk)
 
 
 def request_follow_up(run: WarmingRun) -> bool:
@@ -180,14 +223,7 @@ def close_stalled(job: str | None = None) -> int:
 
 def last_runs(jobs: Iterable[str]) -> dict[str, WarmingRun]:
     """Return the newest run of each job that has one, in one query."""
-    newest = (
-        WarmingRun.objects.filter(job__in=list(jobs))
-        .values("job")
-        .order_by()
-        .annotate(newest=Max("id"))
-        .values("newest")
-    )
-    return {run.job: run for run in WarmingRun.objects.filter(pk__in=newest)}
+    return {run.job: run for run in WarmingRun.objects.filter(pk__in=_newest(jobs))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,9 +247,14 @@ def past_cost(job: str, *, runs: int = 5) -> PastCost | None:
     )
 
 
-def _lock(run: WarmingRun) -> WarmingRun | None:
+def _newest(jobs: Iterable[str]) -> Any:
+    of_jobs = WarmingRun.objects.filter(job__in=list(jobs)).values("job").order_by()
+    return of_jobs.annotate(newest=Max("id")).values("newest")
+
+
+def _lock(run: WarmingRun, *states: State) -> WarmingRun | None:
     running = WarmingRun.objects.select_for_update()
-    return running.filter(pk=run.pk, attempt=run.attempt, state=State.RUNNING).first()
+    return running.filter(pk=run.pk, attempt=run.attempt, state__in=states or (State.RUNNING,)).first()
 
 
 def _add(run: WarmingRun, report: Report) -> None:

@@ -24,7 +24,7 @@ class Trigger(models.TextChoices):
 
 
 class State(models.TextChoices):
-    """Where a run is. A run ends in one of the last five."""
+    """Where a run is. A run ends in one of the last six."""
 
     QUEUED = "queued", "queued"
     RUNNING = "running", "running"
@@ -33,6 +33,7 @@ class State(models.TextChoices):
     FAILED = "failed", "failed"
     LOST = "lost", "lost"
     EXPIRED = "expired", "expired"
+    CANCELLED = "cancelled", "cancelled"
 
     @property
     def is_final(self) -> bool:
@@ -86,11 +87,19 @@ class WarmingRun(models.Model):
     class Meta:
         ordering = ["-id"]
         default_permissions = ("view",)
-        permissions = [("warm_job", "Can warm a job now")]
+        permissions = [
+            ("warm_job", "Can warm a job now"),
+            ("cancel_run", "Can cancel a run"),
+            ("invalidate_job", "Can invalidate every key of a job"),
+            ("pause_job", "Can pause and resume the schedule of a job"),
+            ("audit_job", "Can audit a job"),
+            ("edit_schedule", "Can set when a job is refreshed"),
+        ]
         verbose_name = "run"
         indexes = [
             models.Index(fields=["job", "-id"], name="warmer_run_job"),
             models.Index(fields=["state", "-id"], name="warmer_run_state"),
+            models.Index(fields=["requested_at"], name="warmer_run_requested"),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,14 @@ from warmer.conf import conf
 from warmer.models import JobSchedule
 from warmer.registry import jobs
 from warmer.spec import JobSpec
-from warmer.tasks import apply_pending, audit_sample, close_stalled_runs, observe_jobs, scheduled_run
+from warmer.tasks import (
+    apply_pending,
+    audit_sample,
+    close_stalled_runs,
+    forget_runs,
+    observe_jobs,
+    scheduled_run,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,12 @@ UPKEEP = (
         task=observe_jobs.name,
         every=timedelta(minutes=1),
         description="Looks how much of each job is cached, how old it is, and how much it is read.",
+    ),
+    Upkeep(
+        name="warmer: forget old runs",
+        task=forget_runs.name,
+        every=timedelta(days=1),
+        description="Deletes the runs that ended longer ago than WARMER_RUN_RETENTION.",
     ),
 )
 

@@ -13,6 +13,7 @@ from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import task_postrun, worker_ready
 from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer import auditing, bypass, invalidation, ledger, outbox, runner
@@ -150,7 +151,9 @@ def start_run(self: Task, run_id: int) -> None:
             number = 0
             for number, batch in enumerate(chain(first, batches), start=1):
                 _send_batch(spec, started, number, batch)
-                ledger.beat(started)
+                if not ledger.beat(started):
+                    logger.info("%s has ended: no further batches are sent", started)
+                    return
         ledger.expect(started, batches=number, report=batches.report)
     except SoftTimeLimitExceeded:
         ledger.fail(started, TOO_LONG)
@@ -222,6 +225,15 @@ def close_stalled_runs() -> int:
 def observe_jobs() -> int:
     """Observe every job, as far as the time allows; return how many were."""
     return observation.observe_all(seconds=OBSERVING_SECONDS)
+
+
+@shared_task(name="warmer.forget_runs", **_PATIENT)
+def forget_runs() -> int:
+    """Delete the runs that ended longer ago than `WARMER_RUN_RETENTION`; return how many.
+
+    The newest run of each job is kept, however old it is.
+    """
+    return ledger.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
 
 
 @shared_task(name="warmer.audit_sample", **_PATIENT)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from warmer import ledger, run_finished
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import State, Trigger, WarmingBatch, WarmingRun
 from warmer.report import Failure, Report
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -240,3 +241,101 @@ def test_past_cost__of_complete_full_runs(run: WarmingRun) -> None:
     assert cost is not None
     assert cost.queries_per_batch == 2
     assert cost.seconds_per_key > 0
+
+
+def test_cancel__ends_it_and_keeps_what_was_counted(run: WarmingRun, finished: list[WarmingRun]) -> None:
+    ledger.expect(run, batches=3, report=Report(job="things", queries=1))
+    ledger.record_batch(run, 1, report(written=3))
+    assert ledger.cancel(run, "ada")
+    run.refresh_from_db()
+    assert (run.state, run.error, run.written, run.batches_done) == (
+        State.CANCELLED,
+        "Cancelled by ada.",
+        3,
+        1,
+    )
+    assert run.active_job is None
+    assert run.is_final
+    assert finished == [run]
+    assert not ledger.open_run("things", Trigger.COMMAND).joined
+
+
+def test_cancel__batch_in_hand_is_counted_and_ends_nothing(run: WarmingRun) -> None:
+    ledger.expect(run, batches=2, report=Report(job="things"))
+    ledger.record_batch(run, 1, report(written=3))
+    ledger.cancel(run, "ada")
+    assert ledger.record_batch(run, 2, report(written=4))
+    run.refresh_from_db()
+    assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 7, 2)
+
+
+def test_cancel__queued_run_is_not_started(finished: list[WarmingRun]) -> None:
+    run = ledger.open_run("things", Trigger.COMMAND).run
+    assert ledger.cancel(run, "ada")
+    assert ledger.start(run.pk) is None
+    assert finished == [run]
+
+
+def test_cancel__of_an_ended_run_changes_nothing(run: WarmingRun) -> None:
+    ledger.fail(run, "broken")
+    assert not ledger.cancel(run, "ada")
+    run.refresh_from_db()
+    assert (run.state, run.error) == (State.FAILED, "broken")
+
+
+def test_cancel__no_run_follows(run: WarmingRun, finished: list[WarmingRun]) -> None:
+    ledger.request_follow_up(run)
+    ledger.cancel(run, "ada")
+    assert [each.follow_up for each in finished] == [False]
+
+
+def test_beat__says_whether_the_run_is_still_wanted(run: WarmingRun) -> None:
+    assert ledger.beat(run)
+    ledger.cancel(run, "ada")
+    assert not ledger.beat(run)
+
+
+@pytest.fixture
+def old_runs() -> list[int]:
+    """Seven runs of 'things' that ended 40 days ago, with a batch each; return their numbers."""
+    then = timezone.now() - timedelta(days=40)
+    fields = {"job": "things", "trigger": Trigger.SCHEDULE, "state": State.COMPLETE}
+    runs = [
+        WarmingRun.objects.create(**fields, requested_at=then, finished_at=then, expires_at=then)
+        for _ in range(7)
+    ]
+    WarmingBatch.objects.bulk_create(WarmingBatch(run=run, number=1) for run in runs)
+    return [run.pk for run in runs]
+
+
+def month_ago() -> Any:
+    return timezone.now() - timedelta(days=30)
+
+
+def test_forget__deletes_old_runs_with_their_batches(old_runs: list[int]) -> None:
+    young = ledger.open_run("others", Trigger.COMMAND).run
+    ledger.fail(young, "broken")
+    assert ledger.forget(before=month_ago()) == 7
+    assert list(WarmingRun.objects.all()) == [young]
+    assert not WarmingBatch.objects.exists()
+
+
+def test_forget__keeps_the_newest_of_a_job(old_runs: list[int]) -> None:
+    assert ledger.forget(before=month_ago(), newest_of=["things"]) == 6
+    assert list(WarmingRun.objects.values_list("pk", flat=True)) == [max(old_runs)]
+
+
+def test_forget__keeps_what_has_not_ended_and_what_ended_lately(old_runs: list[int]) -> None:
+    WarmingRun.objects.filter(pk=old_runs[0]).update(state=State.RUNNING, finished_at=None)
+    WarmingRun.objects.filter(pk=old_runs[1]).update(finished_at=timezone.now())
+    ledger.forget(before=month_ago())
+    assert set(WarmingRun.objects.values_list("pk", flat=True)) == set(old_runs[:2])
+
+
+def test_forget__works_in_bounded_chunks(old_runs: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "CHUNK", 3)
+    with CaptureQueriesContext(connection) as queries:
+        assert ledger.forget(before=month_ago()) == 7
+    deletes = [each["sql"] for each in queries if 'DELETE FROM "warmer_warmingrun"' in each["sql"]]
+    assert len(deletes) == 3  # of 3, 3 and 1
+    assert not WarmingRun.objects.exists()

@@ -11,11 +11,21 @@ from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 from django.db import transaction
+from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from warmer import UnknownJob, ledger, warm, warm_many
+from warmer.execution import execute
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import find_workers, request_refresh, request_run, scheduled_run, start_run, warm_batch
+from warmer.tasks import (
+    find_workers,
+    forget_runs,
+    request_refresh,
+    request_run,
+    scheduled_run,
+    start_run,
+    warm_batch,
+)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -227,3 +237,50 @@ def test_refresh__change_during_a_run_is_followed_by_another(job: Any) -> None:
     ledger.expect(started, batches=0, report=started.report)
     first, second = WarmingRun.objects.order_by("id")
     assert (first.state, second.state, second.trigger) == (State.COMPLETE, State.QUEUED, "change")
+
+
+def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
+    """A loader in whose second batch the run is cancelled."""
+    if 4 in ids:
+        ledger.cancel(WarmingRun.objects.get(active_job="t"), "ada")
+    return {id: id for id in ids}
+
+
+@pytest.fixture
+def cancelled_job() -> Any:
+    return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)
+
+
+def test_cancel__takes_effect_at_the_next_batch_on_workers(cancelled_job: Any) -> None:
+    run = request_run("t", Trigger.ADMIN).run
+    assert (run.state, run.written, run.batches_done, run.batches_total) == (State.CANCELLED, 8, 2, None)
+    assert cache.get_many([f"t:{id}" for id in range(12)]) == {f"t:{id}": id for id in range(8)}
+
+
+def test_cancel__batch_that_waits_is_dropped(job: Any) -> None:
+    run = ledger.start(ledger.open_run("t", Trigger.COMMAND).run.pk)
+    assert run is not None
+    ledger.cancel(run, "ada")
+    warm_batch(run.pk, run.attempt, 1, [1, 2])
+    start_run(run.pk)
+    assert cache.get("t:1") is None
+    assert not run.batches.exists()
+
+
+def test_cancel__takes_effect_at_the_next_batch_in_this_process(cancelled_job: Any) -> None:
+    run = ledger.open_run("t", Trigger.COMMAND).run
+    execute(cancelled_job.spec, run)
+    run.refresh_from_db()
+    assert (run.state, run.error, run.written) == (State.CANCELLED, "Cancelled by ada.", 8)
+    assert cache.get("t:8") is None
+
+
+def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(settings: Any) -> None:
+    settings.WARMER_RUN_RETENTION = timedelta(days=2)
+    for job, days in (("posts", 3), ("posts", 1), ("popular_posts", 4), ("gone", 4)):
+        run = ledger.open_run(job, Trigger.COMMAND).run
+        ledger.fail(run, "broken")
+        then = timezone.now() - timedelta(days=days)
+        WarmingRun.objects.filter(pk=run.pk).update(requested_at=then, finished_at=then)
+    assert forget_runs() == 2
+    assert set(WarmingRun.objects.values_list("job", flat=True)) == {"posts", "popular_posts"}
