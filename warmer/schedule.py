@@ -113,7 +113,7 @@ def sync() -> list[Synced]:
     """
     with transaction.atomic():
         declared = {spec.name: spec for spec in jobs.specs() if spec.every is not None}
-        done = [_sync_job(spec) for spec in declared.values()]
+        done = [sync_job(spec) for spec in declared.values()]
         done += [_remove(job) for job in _known_jobs() - set(declared)]
         for upkeep in UPKEEP:
             _create(upkeep)
@@ -132,12 +132,20 @@ def entry_name(job: str) -> str:
     return f"warm {job}"
 
 
-def entries() -> dict[str, Entry]:
-    """Return the entry of each job that has one, in one query."""
-    tasks = PeriodicTask.objects.filter(task=scheduled_run.name).select_related(
-        "interval", "crontab", "solar", "clocked"
-    )
-    return {json.loads(task.args)[0]: _entry(task) for task in tasks}
+def entries(jobs: Iterable[str] | None = None) -> dict[str, Entry]:
+    """Return the entry of each job that has one, or of some jobs, in one query."""
+    tasks = PeriodicTask.objects.filter(task=scheduled_run.name)
+    if jobs is not None:
+        tasks = tasks.filter(name__in=[entry_name(job) for job in jobs])
+    found = tasks.select_related("interval", "crontab", "solar", "clocked")
+    return {job: _entry(task) for task in found if (job := job_of(task.args)) is not None}
+
+
+def paused() -> set[str]:
+    """Return the jobs whose entry is switched off, in one query."""
+    tasks = PeriodicTask.objects.filter(task=scheduled_run.name, enabled=False).values_list("name", "args")
+    jobs = {(name, job_of(args)) for name, args in tasks}
+    return {job for name, job in jobs if job is not None and name == entry_name(job)}
 
 
 def _entry(task: PeriodicTask) -> Entry:
@@ -149,7 +157,8 @@ def _entry(task: PeriodicTask) -> Entry:
     return Entry(every=str(task.scheduler), enabled=task.enabled, due=due)
 
 
-def _sync_job(spec: JobSpec) -> Synced:
+def sync_job(spec: JobSpec) -> Synced:
+    """Bring one job's entry in line."""
     assert spec.every is not None
     action = _sync_entry(
         spec.name,
@@ -185,12 +194,12 @@ def _sync_entry(job: str, every: timedelta, *, name: str, **fields: Any) -> Acti
     known = JobSchedule.objects.filter(job=job).first()
     action = Action.KEPT
     if task is None:
-        PeriodicTask.objects.create(name=name, interval=_interval(seconds), expire_seconds=seconds, **fields)
+        PeriodicTask.objects.create(name=name, interval=interval(seconds), expire_seconds=seconds, **fields)
         action = Action.CREATED
-    elif known is None or _seconds(task) != known.declared_seconds:
-        action = Action.EDITED if _seconds(task) != seconds else Action.KEPT
+    elif known is None or seconds_of(task) != known.declared_seconds:
+        action = Action.EDITED if seconds_of(task) != seconds else Action.KEPT
     elif known.declared_seconds != seconds:
-        task.interval = _interval(seconds)
+        task.interval = interval(seconds)
         task.expire_seconds = seconds
         task.save()
         action = Action.UPDATED
@@ -214,7 +223,16 @@ def _remove_entries(job: str, entries: Iterable[PeriodicTask]) -> None:
 def _known_jobs() -> set[str]:
     args = PeriodicTask.objects.filter(task=scheduled_run.name).values_list("args", flat=True)
     declared = JobSchedule.objects.exclude(job=AUDIT).values_list("job", flat=True)
-    return {json.loads(each)[0] for each in args} | set(declared)
+    return {job for each in args if (job := job_of(each)) is not None} | set(declared)
+
+
+def job_of(args: str) -> str | None:
+    """Return the job that an entry's arguments name; None when an operator wrote something else there."""
+    try:
+        (job,) = json.loads(args)
+    except (ValueError, TypeError):
+        return None
+    return job if isinstance(job, str) else None
 
 
 def _create(upkeep: Upkeep) -> None:
@@ -223,7 +241,7 @@ def _create(upkeep: Upkeep) -> None:
         name=upkeep.name,
         defaults={
             "task": upkeep.task,
-            "interval": _interval(seconds),
+            "interval": interval(seconds),
             "expire_seconds": seconds,
             "queue": conf.QUEUE,
             "description": upkeep.description,
@@ -231,7 +249,7 @@ def _create(upkeep: Upkeep) -> None:
     )
 
 
-def _interval(seconds: int) -> IntervalSchedule:
+def interval(seconds: int) -> IntervalSchedule:
     """Return the interval in the largest unit that fits, as an operator would write it."""
     for unit, size in ((IntervalSchedule.HOURS, 3600), (IntervalSchedule.MINUTES, 60)):
         if seconds % size == 0:
@@ -243,7 +261,7 @@ def _interval(seconds: int) -> IntervalSchedule:
     return found or IntervalSchedule.objects.create(every=every, period=period)
 
 
-def _seconds(task: PeriodicTask) -> int | None:
+def seconds_of(task: PeriodicTask) -> int | None:
     """Return an entry's interval in seconds; None when an operator gave it another kind of schedule."""
     interval: Any = task.interval
     if interval is None:
