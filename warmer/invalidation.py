@@ -70,6 +70,11 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None) -> None:
     keys_invalidated.send(spec, keys=keys)
 
 
+def request(specs: Iterable[JobSpec], *, using: str) -> None:
+    """Invalidate every key of some jobs as a change would: at the commit, and kept until it is applied."""
+    pending.add(dict.fromkeys(specs, EVERY_KEY), using=using, apply=apply)
+
+
 def record(concern: Concern, ids: Ids, *, using: str) -> None:
     """Invalidate a job's ids when the transaction on `using` commits; at once where there is none."""
     record_all([(concern, ids)], using=using)

@@ -8,6 +8,7 @@ applied by a task, oldest first.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -112,6 +113,15 @@ def backlog() -> Backlog:
         if found["oldest"] and (oldest is None or found["oldest"] < oldest):
             oldest = found["oldest"]
     return Backlog(count=count, oldest=oldest)
+
+
+def by_job(*, limit: int = 500) -> Counter[str]:
+    """Return how many invalidations wait for each job, of the `limit` oldest on each database."""
+    counted: Counter[str] = Counter()
+    for alias in aliases():
+        for jobs in _rows(alias).order_by("pk").values_list("jobs", flat=True)[:limit]:
+            counted.update(jobs.keys())
+    return counted
 
 
 def _rows(using: str) -> Any:

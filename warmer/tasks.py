@@ -44,6 +44,8 @@ INTERRUPTS = (SoftTimeLimitExceeded,)
 PENDING_EXPIRY_SECONDS = 60
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
+# Of a job that no scheduled audit looks at: 99.4 % right at least, when all of them are.
+ASKED_SAMPLE = 500
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -263,6 +265,24 @@ def audit_sample(job: str | None = None) -> None:
             f": {shown}" if shown else "",
             f": {found.error}" if found.error else "",
         )
+
+
+@shared_task(name="warmer.audit_job", **_PATIENT)
+def audit_job(job: str) -> None:
+    """Audit a sample of a job, as somebody asked for."""
+    sample = conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
+    auditing.perform(jobs[job].spec, Trigger.ADMIN, sample=sample, interrupts=INTERRUPTS)
+
+
+def request_audit(spec: JobSpec) -> str:
+    """Have a worker audit a sample of a job; return why that is not possible, or nothing."""
+    try:
+        audit_job.apply_async((spec.name,), queue=spec.queue, expires=conf.RUN_EXPIRY.total_seconds())
+    except (BrokerError, OSError) as error:
+        return f"The broker does not answer: {describe(error)}"
+    except StoreUnavailable as error:  # tasks run in process
+        return describe(error)
+    return ""
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:

@@ -115,7 +115,7 @@ def test_set_timing__interval_at_the_bounds(declare: Any, seconds: int) -> None:
 @pytest.mark.parametrize("every", [timedelta(minutes=50), timedelta(hours=1), timedelta(hours=2)])
 def test_set_timing__keys_that_expire_before_their_refresh(declare: Any, every: timedelta) -> None:
     spec = declare(timeout=timedelta(hours=1), jitter=timedelta(minutes=10))
-    with pytest.raises(ScheduleError, match="Keys of timed live 50 minutes.*expire before it"):
+    with pytest.raises(ScheduleError, match=r"Keys of timed live 50 minutes.*expire before it"):
         set_timing(spec, Timing(every=every))
     assert entry().interval.every == 15
 

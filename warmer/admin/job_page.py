@@ -1,0 +1,95 @@
+"""A job's page: what is declared, when it is refreshed and by whose word, and who did what with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from warmer import history
+from warmer.admin import beat, permissions
+from warmer.admin.actions import allowed
+from warmer.admin.log import entries_of, log_job, reason
+from warmer.admin.schedule_form import ScheduleForm, initial, save
+from warmer.admin.sparkline import BARS, sparkline
+from warmer.exceptions import WarmerError
+from warmer.spec import JobSpec
+
+
+def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> HttpResponse:
+    """Show a job; by POST, set when it is refreshed."""
+    may_edit = request.user.has_perm(permissions.SCHEDULE)
+    if request.method == "POST" and not may_edit:
+        raise PermissionDenied
+    found = _timings(spec)
+    form = None
+    if may_edit and found["declared"] and not found["problem"]:
+        if request.method == "POST":
+            form = ScheduleForm(request.POST)
+            if form.is_valid() and (note := save(form, spec)) is not None:
+                _set(request, spec, before=found["current"], note=note)
+                return redirect("admin:warmer_job_schedule", spec.name)
+        else:
+            form = ScheduleForm(initial=initial(found["current"] or found["declared"]))
+    elif request.method == "POST":
+        messages.error(request, found["problem"] or f"Not scheduled: {spec.name}.")
+        return redirect("admin:warmer_job_schedule", spec.name)
+    runs = history.recent([spec.name], each=BARS)[spec.name]
+    page = {
+        "title": f"Job {spec.name}",
+        "spec": spec,
+        "form": form,
+        "runs": runs[:5],
+        "drawing": sparkline(runs),
+        "entries": entries_of(spec),
+        "may": allowed(request.user),
+        "may_see_runs": request.user.has_perm(permissions.VIEW_RUNS),
+        **found,
+    }
+    return TemplateResponse(request, "admin/warmer/job/page.html", context | page)
+
+
+def reset_view(request: HttpRequest, spec: JobSpec) -> HttpResponse:
+    """Have a job's schedule be what code says, and follow it."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not request.user.has_perm(permissions.SCHEDULE):
+        raise PermissionDenied
+    found = _timings(spec)
+    try:
+        if beat.edits is None or found["problem"]:
+            raise WarmerError(found["problem"])
+        beat.edits.reset(spec)
+    except WarmerError as error:
+        messages.error(request, str(error))
+    else:
+        _set(request, spec, before=found["current"], note="")
+    return redirect("admin:warmer_job_schedule", spec.name)
+
+
+def _timings(spec: JobSpec) -> dict[str, Any]:
+    """Return what code says, what is in force, and why that cannot be told or set."""
+    timings: dict[str, Any] = {"declared": None, "current": None, "is_edited": False, "problem": ""}
+    if beat.edits is None:
+        return timings | {"problem": "Nothing refreshes it: django_celery_beat is not installed."}
+    timings["declared"] = declared = beat.edits.declared(spec)
+    if declared is None:
+        return timings
+    try:
+        timings["current"] = current = beat.edits.current(spec)
+    except WarmerError as error:
+        return timings | {"problem": str(error)}
+    timings["is_edited"] = current is not None and current != declared
+    return timings
+
+
+def _set(request: HttpRequest, spec: JobSpec, *, before: Any, note: str) -> None:
+    now = beat.edits.current(spec)
+    log_job(request.user, spec, f"Schedule: {now} (before: {before or 'none'}).", reason(request))
+    messages.success(request, f"Set the schedule of {spec.name}: {now}.")
+    if note:
+        messages.warning(request, note)

@@ -1,0 +1,150 @@
+"""The ledger: the history of runs, and the page of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    JsonResponse,
+)
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+
+from warmer import ledger
+from warmer.admin import permissions
+from warmer.admin.export import MOST_ROWS, as_csv, as_json
+from warmer.admin.filters import MOST_LISTED, CappedPaginator, JobFilter
+from warmer.admin.log import log_run, reason
+from warmer.admin.read_only import ReadOnlyAdmin
+from warmer.admin.run_page import details, progress
+from warmer.models import WarmingRun
+from warmer.registry import jobs
+from warmer.report import Outcome
+
+_FORMATS: dict[str, Callable[[Any], HttpResponseBase]] = {"csv": as_csv, "json": as_json}
+
+
+@admin.register(WarmingRun)
+class WarmingRunAdmin(ReadOnlyAdmin):
+    """The runs."""
+
+    list_display = ("run", "job", "state", "keys", "duration", "asked", "requested")
+    list_filter = (JobFilter, "state", "trigger", "requested_at")
+    list_select_related = ("requested_by",)
+    list_per_page = 50
+    show_full_result_count = False
+    paginator = CappedPaginator
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        own = [
+            path("export.<str:kind>", wrap(self.export_view), name="warmer_warmingrun_export"),
+            path("<int:number>/progress/", wrap(self.progress_view), name="warmer_warmingrun_progress"),
+            path("<int:number>/cancel/", wrap(self.cancel_view), name="warmer_warmingrun_cancel"),
+        ]
+        return own + super().get_urls()
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """List the runs, newest first."""
+        query = request.GET.urlencode()
+        extra = {"query": f"?{query}" if query else "", "most_listed": MOST_LISTED, "most_rows": MOST_ROWS}
+        return super().changelist_view(request, (extra_context or {}) | extra)
+
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
+        """Download the runs that the same filters list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if kind not in _FORMATS:
+            raise Http404("Runs are exported as csv or json.")
+        try:
+            listed = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            return HttpResponseBadRequest("There is no such filter.")
+        return _FORMATS[kind](listed)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show a run."""
+        if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        run = self.get_object(request, object_id)
+        if run is None:
+            raise Http404("There is no such run. Old ones are forgotten: see WARMER_RUN_RETENTION.")
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Run {run.pk} of {run.job}",
+            "run": run,
+            "is_declared": run.job in jobs,
+            "may_cancel": request.user.has_perm(permissions.CANCEL) and not run.is_final,
+            "may_see_jobs": permissions.may_see_jobs(request.user),
+            **details(run),
+        }
+        return TemplateResponse(request, "admin/warmer/warmingrun/page.html", context)
+
+    def progress_view(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Answer how a run gets on, as JSON."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = WarmingRun.objects.filter(pk=number).first()
+        if run is None:
+            raise Http404("There is no such run.")
+        return JsonResponse(progress(run), headers={"Cache-Control": "no-store"})
+
+    def cancel_view(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Cancel a run; by POST only."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not request.user.has_perm(permissions.CANCEL):
+            raise PermissionDenied
+        run = WarmingRun.objects.filter(pk=number).first()
+        if run is None:
+            raise Http404("There is no such run.")
+        if ledger.cancel(run, str(request.user)):
+            log_run(request.user, run, "Cancelled.", reason(request))
+            messages.success(request, f"Cancelled: run {run.pk} of {run.job} ends at its next batch.")
+        else:
+            run.refresh_from_db()
+            messages.info(request, f"Run {run.pk} had ended already: it is {run.state}.")
+        if not self.has_view_permission(request):
+            return redirect("admin:index")
+        return redirect("admin:warmer_warmingrun_change", run.pk)
+
+    @admin.display(description="run", ordering="id")
+    def run(self, run: WarmingRun) -> str:
+        """The run's number, which leads to its page."""
+        return str(run.pk)
+
+    @admin.display(description="asked for by")
+    def asked(self, run: WarmingRun) -> str:
+        """The trigger, and who pulled it."""
+        return run.trigger if run.requested_by is None else f"{run.trigger}: {run.requested_by}"
+
+    @admin.display(description="requested at", ordering="requested_at")
+    def requested(self, run: WarmingRun) -> str:
+        """When it was asked for, to the second."""
+        return f"{timezone.localtime(run.requested_at):%Y-%m-%d\N{NO-BREAK SPACE}%H:%M:%S}"
+
+    @admin.display(description="keys")
+    def keys(self, run: WarmingRun) -> str:
+        """The outcomes that occurred, counted."""
+        counts = [(getattr(run, outcome.value), outcome.value) for outcome in Outcome]
+        return ", ".join(f"{count:,} {name}" for count, name in counts if count) or "none"
+
+    @admin.display(description="took")
+    def duration(self, run: WarmingRun) -> str:
+        """How long the run took, or takes so far."""
+        return "" if run.took is None else f"{run.took:.2f}\N{NO-BREAK SPACE}s"

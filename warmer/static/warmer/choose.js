@@ -1,0 +1,19 @@
+/* The overview: one box that chooses every job of the page. Without scripts each has its own. */
+"use strict";
+
+(function () {
+  const place = document.querySelector("#warmer-jobs th.warmer-choose");
+  const boxes = document.querySelectorAll('#warmer-jobs input[name="job"]');
+  if (!place || !boxes.length) {
+    return;
+  }
+  const all = document.createElement("input");
+  all.type = "checkbox";
+  all.setAttribute("aria-label", "Choose every job of this page");
+  all.addEventListener("change", function () {
+    boxes.forEach(function (box) {
+      box.checked = all.checked;
+    });
+  });
+  place.append(all);
+})();

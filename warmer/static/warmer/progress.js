@@ -1,0 +1,67 @@
+/* A run's page: ask how the run gets on, and show it. Without scripts the page reloads itself instead. */
+"use strict";
+
+(function () {
+  const page = document.querySelector("[data-warmer-progress]");
+  if (!page) {
+    return;
+  }
+  const PAUSE = 1000, LONGEST_PAUSE = 15000;
+  const bar = page.querySelector("progress");
+  let failures = 0;
+
+  function show(name, text) {
+    const place = page.querySelector('[data-warmer="' + name + '"]');
+    if (place && place.textContent !== text) {
+      place.textContent = text;
+    }
+  }
+
+  function draw(run) {
+    show("state", run.state);
+    page.querySelector('[data-warmer="state"]').className = "warmer-state warmer-state-" + run.state;
+    show("batches", run.batches_done + " of " + (run.batches_total === null ? "?" : run.batches_total));
+    show("keys", String(run.keys));
+    show("rate", run.keys_per_second === null ? "–" : run.keys_per_second + " keys/s");
+    show("seconds", run.state === "queued" ? "not begun" : run.seconds + " s");
+    show("left", run.seconds_left === null ? "not known yet" : run.seconds_left + " s");
+    if (run.percent === null) {
+      bar.removeAttribute("value");
+    } else {
+      bar.value = run.percent;
+    }
+    for (const [outcome, count] of Object.entries(run.counts)) {
+      const place = page.querySelector('[data-warmer-count="' + outcome + '"]');
+      if (place) {
+        place.textContent = String(count);
+      }
+    }
+  }
+
+  async function look() {
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(page.dataset.warmerProgress, {
+          headers: {Accept: "application/json"}, credentials: "same-origin", redirect: "error",
+        });
+        if (!answer.ok) {
+          throw new Error("status " + answer.status);
+        }
+        const run = await answer.json();
+        failures = 0;
+        show("note", "");
+        draw(run);
+        if (run.final) {
+          window.location.reload();
+          return;
+        }
+      } catch (error) {
+        failures += 1;
+        show("note", "The server does not answer (" + error.message + "): trying again.");
+      }
+    }
+    window.setTimeout(look, Math.min(PAUSE * 2 ** failures, LONGEST_PAUSE));
+  }
+
+  window.setTimeout(look, PAUSE);
+})();
