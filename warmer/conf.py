@@ -26,6 +26,13 @@ class Settings:
     FENCE_RECORDS: int = 10_000
     """How many invalidated keys a job's fence remembers; an older token is refused."""
 
+    FENCE_AGE: timedelta = timedelta(hours=1)
+    """For how long it remembers them: longer than loading and writing a batch may take."""
+
+    REPLICA_LAG: timedelta = timedelta(0)
+    """By how much what loaders read may lag behind the database that is written, as a replica does: an
+    invalidated key is not filled for so long, and reads of it load past the cache."""
+
     READ_WAIT: timedelta = timedelta(seconds=10)
     """How long a read waits for a value that another reader is loading, before it loads the value for
     itself without storing it. Longer than the slowest loader takes for a batch."""

@@ -88,8 +88,9 @@ def request_run(
 
 def request_refresh(spec: JobSpec) -> None:
     """Have a job's missing keys warmed again after a change; changes in quick succession share a run."""
+    delay = conf.REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
     while True:
-        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=conf.REFRESH_DELAY)
+        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
         # A queued run will see this change. A running one may be past it: another follows it. One that
         # ended meanwhile is no longer joined.
         if not opened.joined or opened.run.state == "queued" or ledger.request_follow_up(opened.run):

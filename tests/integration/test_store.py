@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,14 @@ KEY = KeyTemplate.parse("thing:{id}", keyed=True)
 
 def open_things(**options: Any) -> Store:
     return open_store(alias="default", fence="things", template=KEY, timeout=60.0, **options)
+
+
+def shift_counts(store: Any, seconds: float) -> None:
+    """Set all counts of a fence as if the server's clock had been so much ahead when they were made."""
+    with store._server() as server:
+        for member, count in server.zrange(store.fence_key, 0, -1, withscores=True):
+            if count >= 0:
+                server.zadd(store.fence_key, {member: count + seconds * 10**6})
 
 
 class StoreContract(ClaimContract):
@@ -140,6 +150,32 @@ class StoreContract(ClaimContract):
         store.invalidate_all()
         assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
 
+    def let_pass(self, store: Store, seconds: float) -> None:
+        """Make the fence as it were so many seconds later."""
+        raise NotImplementedError
+
+    def test_replica_lag__an_invalidated_key_is_not_filled_for_so_long(
+        self, store: Store, settings: Any
+    ) -> None:
+        settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
+        store.token()
+        self.let_pass(store, 31)
+        store.invalidate(["thing:1"])
+        for _ in range(2):
+            assert store.write(store.token(), {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+            self.let_pass(store, 14)
+        self.let_pass(store, 3)
+        assert store.write(store.token(), {"thing:1": "new"}).outcomes == {"thing:1": Outcome.WRITTEN}
+
+    def test_replica_lag__a_fence_just_made_does_not_know_what_was_invalidated(
+        self, store: Store, settings: Any
+    ) -> None:
+        settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
+        store.invalidate_all()
+        assert store.write(store.token(), {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+        self.let_pass(store, 31)
+        assert store.write(store.token(), {"thing:1": "new"}).outcomes == {"thing:1": Outcome.WRITTEN}
+
     def test_remaining__names_what_is_cached(self, store: Store) -> None:
         store.write(store.token(), {"thing:1": 1})
         left = store.remaining(["thing:1", "thing:2"])
@@ -150,7 +186,16 @@ class StoreContract(ClaimContract):
         store.ping()
 
 
-class TestLocmem(StoreContract):
+class GenericContract(StoreContract):
+    """What stores do that keep the fence through Django's interface."""
+
+    def let_pass(self, store: Store, seconds: float) -> None:
+        fence = store._fence_key  # type: ignore[attr-defined]
+        made, _, at = cache.get(fence).partition("@")
+        cache.set(fence, f"{made}@{float(at) - seconds}", timeout=None)
+
+
+class TestLocmem(GenericContract):
     @pytest.fixture
     def caches(self) -> dict[str, Any]:
         return {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "store"}}
@@ -159,7 +204,7 @@ class TestLocmem(StoreContract):
         assert not is_fenced("default")
 
 
-class TestFileBased(StoreContract):
+class TestFileBased(GenericContract):
     @pytest.fixture
     def caches(self, tmp_path: Path) -> dict[str, Any]:
         backend = "django.core.cache.backends.filebased.FileBasedCache"
@@ -230,6 +275,53 @@ class RedisContract(RedisClaimContract, StoreContract):
             for key in (f"thing:{number}", f"thing:{number % 5}"):
                 assert store.write(token, {key: "old"}).outcomes == {key: Outcome.FENCED}
         assert store.write(store.token(), {"thing:0": 1}).outcomes == {"thing:0": Outcome.WRITTEN}
+
+    def let_pass(self, store: Store, seconds: float) -> None:
+        shift_counts(store, -seconds)
+
+    def test_replica_lag__other_keys_are_filled(self, store: Store, settings: Any) -> None:
+        settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
+        store.token()
+        self.let_pass(store, 31)
+        store.invalidate(["thing:1"])
+        assert store.write(store.token(), {"thing:2": "as ever"}).outcomes == {"thing:2": Outcome.WRITTEN}
+
+    def test_records__are_forgotten_by_age_and_older_tokens_refused(
+        self, store: Store, redis_client: Redis, settings: Any
+    ) -> None:
+        settings.WARMER_FENCE_AGE = timedelta(minutes=10)
+        first = store.token()
+        store.invalidate([f"thing:{id}" for id in range(100)])
+        assert redis_client.zcard(store.fence_key) == 103  # type: ignore[attr-defined]
+        shift_counts(store, -800)
+        second = store.token()
+        store.invalidate(["thing:100"])
+        assert redis_client.zcard(store.fence_key) == 4  # type: ignore[attr-defined]
+        older = dataclasses.replace(first, counter=first.counter - 800 * 10**6)
+        assert store.write(older, {"thing:500": "?"}).outcomes == {"thing:500": Outcome.FENCED}
+        assert store.write(second, {"thing:500": 5, "thing:100": "old"}).outcomes == {
+            "thing:500": Outcome.WRITTEN,
+            "thing:100": Outcome.FENCED,
+        }
+
+    def test_clock__set_back_lets_no_old_value_in(self, store: Store) -> None:
+        store.token()
+        shift_counts(store, 3600)  # as if the clock had been an hour ahead until now
+        for _ in range(3):
+            token = store.token()
+            store.invalidate(["thing:1"])
+            assert store.write(token, {"thing:1": "old", "thing:2": 2}).outcomes == {
+                "thing:1": Outcome.FENCED,
+                "thing:2": Outcome.WRITTEN,
+            }
+
+    def test_clock__far_ahead_and_back_refuses_what_is_too_old_to_tell(self, store: Store) -> None:
+        token = store.token()
+        store.invalidate(["thing:1"])
+        shift_counts(store, -86_400)  # as if the clock now jumped a day ahead
+        token = dataclasses.replace(token, counter=token.counter - 86_400 * 10**6)
+        store.invalidate(["thing:2"])
+        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
 
     def test_invalidate__the_fence_is_bounded(self, store: Store, redis_client: Redis, settings: Any) -> None:
         settings.WARMER_FENCE_RECORDS = 50

@@ -6,6 +6,8 @@ when the write scripts stop comparing the fence.
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,8 +16,12 @@ from django.db import transaction
 from redis import Redis
 
 from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.races.conftest import Filled, in_thread
+from warmer.models import Trigger, WarmingRun
+from warmer.stores.claims import beside
+from warmer.tasks import request_run
 from warmer.testing import at, hold
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,6 +170,40 @@ def test_two_fills__the_slower_one_does_not_bring_the_old_value_back(filled: Fil
         assert filled.cached == "new"
     filling.join()
     assert filled.cached == "new"
+
+
+def test_lock__reader_that_sleeps_past_its_claim_does_not_bring_the_old_value_back(
+    filled: Filled, redis_client: Redis, settings: Any
+) -> None:
+    settings.WARMER_READ_CLAIM = timedelta(milliseconds=1)
+    read = partial(filled.job.get, *([filled.post.pk] if filled.job.spec.keyed else []))
+    claim = beside(str(cache.make_key(filled.key)), "claim")
+    with hold("loaded", job=filled.name) as sleeper:
+        (reading,) = in_thread(read)
+        sleeper.wait()
+        wait_until(lambda: not redis_client.exists(claim), seconds=30, what="its claim has ended")
+        filled.change("new")
+        assert read() == "new"
+        assert filled.cached == "new"
+    reading.join()
+    assert filled.cached == "new"
+
+
+def test_lock__run_that_was_given_up_does_not_bring_the_old_value_back(filled: Filled, settings: Any) -> None:
+    """Its worker stands still for so long that the run is called lost, and another one is made."""
+    run = partial(request_run, filled.name, Trigger.COMMAND)
+    with hold("loaded", job=filled.name) as sleeper:
+        (running,) = in_thread(run)
+        sleeper.wait()
+        settings.WARMER_STALL_TIMEOUT = timedelta(0)
+        filled.change("new")
+        second = run()
+        assert not second.joined
+        assert filled.cached == "new"
+    running.join()
+    assert filled.cached == "new"
+    lost = WarmingRun.objects.get(pk__lt=second.run.pk)
+    assert (lost.state, lost.written, lost.batches_done) == ("lost", 0, 0)
 
 
 def test_read_committed__transaction_may_fill(filled: Filled) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -114,10 +115,11 @@ class Fence(RuleBasedStateMachine):
         self.rows = {id: 1 if id % 2 else -1 for id in IDS}
         self.held: list[Fill] = []
 
-    @initialize(records=st.sampled_from([1, 3, 4, 10_000]))
-    def limit_records(self, records: int) -> None:
-        self.records = records
-        self.overridden = override_settings(WARMER_FENCE_RECORDS=records)
+    @initialize(records=st.sampled_from([1, 3, 4, 10_000]), age=st.sampled_from([None, timedelta(0)]))
+    def limit_records(self, records: int, age: timedelta | None) -> None:
+        self.records = 1 if age is not None else records  # at no age every record is soon forgotten
+        limits = {"WARMER_FENCE_AGE": age} if age is not None else {}
+        self.overridden = override_settings(WARMER_FENCE_RECORDS=records, **limits)
         self.overridden.enable()
 
     def teardown(self) -> None:

@@ -3,14 +3,15 @@
 -- A claim is a text beside its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
 -- who loads the key, and the state of the fence then. The holder "-" loads no more: it found no value.
 --
--- KEYS[1]   the fence (see token.lua)
+-- KEYS[1]   the fence (see fence.lua)
 -- KEYS[2..] for each key: the key as the server knows it, with ARGV[5] its absence mark, its claim
 -- ARGV[1]   the generation to use when the fence is made
 -- ARGV[2]   milliseconds after which an unused fence is dropped
 -- ARGV[3]   the id of the claim to make
 -- ARGV[4]   milliseconds after which it ends by itself
 -- ARGV[5]   whether the job's absences are cached: 1 or 0
--- ARGV[6..] for each key: its logical name, and what is cached there but counts as nothing
+-- ARGV[6]   microseconds by which a loader may read the past (replica lag)
+-- ARGV[7..] for each key: its logical name, and what is cached there but counts as nothing
 -- Returns   {generation, counter, one letter a key, one text a key}: m claimed for the caller,
 --           t another loads it (the id of that claim), v it is cached by now (its value), a it is known
 --           by now to have no value
@@ -20,26 +21,18 @@
 local fence, id, absence = KEYS[1], ARGV[3], ARGV[5] == '1'
 local stride = absence and 3 or 2
 
-local found = redis.call('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
-if #found == 0 then
-  redis.call('DEL', fence)
-  redis.call('ZADD', fence, -1, 'g:' .. ARGV[1], 0, 'c', 0, 'f')
-  found = {'g:' .. ARGV[1]}
-end
-redis.call('PEXPIRE', fence, ARGV[2])
-local generation, counter = string.sub(found[1], 3), redis.call('ZSCORE', fence, 'c')
-local floor = tonumber(redis.call('ZSCORE', fence, 'f') or math.huge)
+local generation, counter = take(fence, ARGV[1], ARGV[2], tonumber(ARGV[6]))
+local floor = count_of(fence, 'f') or math.huge
 
 local function stands(name, made_in, made_at)
-  if made_in ~= generation or floor > tonumber(made_at) then return false end
-  local invalidated_at = redis.call('ZSCORE', fence, 'k:' .. name)
-  return not (invalidated_at and tonumber(invalidated_at) > tonumber(made_at))
+  made_at = tonumber(made_at)
+  return made_in == generation and floor <= made_at and not is_overtaken(fence, name, made_at)
 end
 
 local letters, texts = {}, {}
 for i = 1, (#KEYS - 1) / stride do
   local key, mark, claim = 2 + stride * (i - 1), 3 + stride * (i - 1), 1 + stride * i
-  local name, nothing = ARGV[4 + 2 * i], ARGV[5 + 2 * i]
+  local name, nothing = ARGV[5 + 2 * i], ARGV[6 + 2 * i]
   -- MGET: of a key of another type it says nothing, where GET fails.
   local value, record = unpack(redis.call('MGET', KEYS[key], KEYS[claim]))
   if value and value ~= nothing then

@@ -1,8 +1,8 @@
 """Keys in any Django cache, through its ordinary interface: a narrowed window instead of an atomic fence.
 
-The fence is one random value in the cache, replaced by every invalidation. A write compares it before and
-after, and takes back what it wrote when it changed in between; so an old value may be seen for the moment
-between the two, and stays only if the writer dies in that moment.
+The fence is one random value in the cache, with the time of its making, replaced by every invalidation. A
+write compares it before and after, and takes back what it wrote when it changed in between; so an old value
+may be seen for the moment between the two, and stays only if the writer dies in that moment.
 
 A claim is made by `add`, which is one step in locmem, memcached and the database, and nearly one in files,
 where two readers may load the same key. Any invalidation of the job voids all of its claims.
@@ -12,17 +12,22 @@ from __future__ import annotations
 
 import pickle
 import secrets
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.core.cache import caches
 
+from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, beside
 from warmer.stores.token import Token
+
+# The generation of a token that no fence ever has.
+REFUSED = "-"
 
 
 class GenericStore(Store):
@@ -44,11 +49,11 @@ class GenericStore(Store):
         with self._answering():
             generation = self._cache.get(self._fence_key)
             if generation is None:
-                made = secrets.token_hex(8)
+                made = _generation()
                 # Of two that make it at once, one is refused where `add` is not one step.
                 self._cache.add(self._fence_key, made, timeout=None)
                 generation = self._cache.get(self._fence_key, made)
-        return Token(generation=generation)
+        return Token(generation=REFUSED if _is_too_young(generation) else generation)
 
     def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         asked = [*keys, *self._marks(keys), *(_claims(keys) if claims else ())]
@@ -119,7 +124,7 @@ class GenericStore(Store):
 
     def invalidate(self, keys: Collection[str]) -> None:
         with self._answering():
-            self._cache.set(self._fence_key, secrets.token_hex(8), timeout=None)
+            self._cache.set(self._fence_key, _generation(), timeout=None)
             self._cache.delete_many([*keys, *self._marks(keys)])
 
     def sweep(self) -> None:
@@ -200,6 +205,17 @@ class GenericStore(Store):
             f"The cache {self.alias!r} ({type(self._cache).__name__}) does not answer as it should: "
             f"{describe(error)}"
         )
+
+
+def _generation() -> str:
+    """Return a fence's value: random, and when it was made."""
+    return f"{secrets.token_hex(8)}@{time.time():.6f}"
+
+
+def _is_too_young(generation: str) -> bool:
+    """Say whether loaders may still read what an invalidation has made old (`WARMER_REPLICA_LAG`)."""
+    lag = conf.REPLICA_LAG.total_seconds()
+    return lag > 0 and time.time() - float(generation.partition("@")[2] or time.time()) < lag
 
 
 def _claims(keys: Iterable[str]) -> dict[str, str]:

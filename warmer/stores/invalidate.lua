@@ -1,26 +1,39 @@
 -- Invalidate keys of one or more jobs: raise each fence's counter, record the keys, delete them.
 --
--- KEYS         for each job: its fence (see token.lua), then its keys as the server knows them, each
+-- KEYS         for each job: its fence (see fence.lua), then its keys as the server knows them, each
 --              with what stands beside it and ends with it
 -- ARGV[1]      how many records a fence may hold
--- ARGV[2]      milliseconds after which an unused fence is dropped
--- ARGV[3..]    for each job: how many keys follow (0: the whole job, whose fence is dropped; its keys are
+-- ARGV[2]      microseconds after which a record may be forgotten
+-- ARGV[3]      milliseconds after which an unused fence is dropped
+-- ARGV[4..]    for each job: how many keys follow (0: the whole job, whose fence is dropped; its keys are
 --              then swept by SCAN), how many KEYS each of them has, and their logical names
 -- Returns      how many KEYS were deleted
 -- Keeps        no stale fill: all is one atomic step. A fence that does not exist needs no record:
---              no token of it can be valid. Records over the limit are trimmed from the oldest, and
---              the floor says so to tokens that are older.
-local limit, lifetime = tonumber(ARGV[1]), ARGV[2]
-local at_key, at_arg, deleted = 1, 3, 0
+--              no token of it can be valid. Records over the limit, or past their age, are forgotten from
+--              the oldest, and the floor says so to tokens that are older.
+local limit, age, lifetime = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local now, at_key, at_arg, deleted = clock(), 1, 4, 0
+
+-- Return the count of the newest record that may be forgotten, if there is one.
+local function forgettable(fence, floor)
+  local surplus = redis.call('ZCARD', fence) - 3 - limit
+  if surplus > 0 then
+    -- To half the limit, so that a full fence is not trimmed at every invalidation.
+    local last = math.min(surplus + math.floor(limit / 2), surplus + limit - 1)
+    local above = string.format('(%.0f', floor)
+    return redis.call('ZRANGEBYSCORE', fence, above, '+inf', 'WITHSCORES', 'LIMIT', last - 1, 1)[2]
+  end
+  -- Looked at only when the oldest record is well past its age, for the same reason.
+  local oldest = redis.call('ZRANGEBYSCORE', fence, string.format('(%.0f', floor), now - age * 1.25, 'LIMIT', 0, 1)
+  if #oldest == 0 then return nil end
+  return redis.call('ZREVRANGEBYSCORE', fence, now - age, 0, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+end
 
 local function trim(fence, counter)
-  local surplus = redis.call('ZCARD', fence) - 3 - limit
-  if surplus <= 0 then return end
-  -- To half the limit, so that a full fence is not trimmed at every invalidation.
-  local last = math.min(surplus + math.floor(limit / 2), surplus + limit - 1) + 1
-  local floor = tonumber(redis.call('ZRANGEBYSCORE', fence, 1, '+inf', 'WITHSCORES', 'LIMIT', last - 1, 1)[2])
-  redis.call('ZREMRANGEBYSCORE', fence, 1, floor)
-  redis.call('ZADD', fence, counter, 'c', floor, 'f')
+  local last = forgettable(fence, count_of(fence, 'f'))
+  if not last then return end
+  redis.call('ZREMRANGEBYSCORE', fence, 0, last)
+  redis.call('ZADD', fence, counter, 'c', last, 'f')
 end
 
 while at_arg <= #ARGV do
@@ -28,13 +41,14 @@ while at_arg <= #ARGV do
   if count == 0 then
     redis.call('DEL', fence)
   else
-    local exists = redis.call('EXISTS', fence) == 1
-    local counter = exists and tonumber(redis.call('ZINCRBY', fence, 1, 'c'))
+    local last = count_of(fence, 'c')
+    local counter = last and math.max(last + 1, now)
     for i = 1, count do
-      if exists then redis.call('ZADD', fence, counter, 'k:' .. ARGV[at_arg + 1 + i]) end
+      if last then redis.call('ZADD', fence, counter, 'k:' .. ARGV[at_arg + 1 + i]) end
     end
     for i = 1, count * stride do deleted = deleted + redis.call('DEL', KEYS[at_key + i]) end
-    if exists then
+    if last then
+      redis.call('ZADD', fence, counter, 'c')
       redis.call('PEXPIRE', fence, lifetime)
       trim(fence, counter)
     end

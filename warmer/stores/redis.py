@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any, cast
 
 from django.core.cache import caches
@@ -60,7 +61,7 @@ class RedisStore(Store):
         with self._server() as server:
             generation, counter = TOKEN(
                 keys=[self.fence_key],
-                args=[secrets.token_hex(8), FENCE_LIFETIME_MS],
+                args=[secrets.token_hex(8), FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)],
                 client=server,
             )
         return Token(generation=generation.decode(), counter=int(counter))
@@ -89,7 +90,7 @@ class RedisStore(Store):
     def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
         """Claim keys; each is mapped to what is cached there but counts as nothing."""
         args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS]
-        args += (id, _ms(seconds), 1 if self.absent_timeout else 0)
+        args += (id, _ms(seconds), 1 if self.absent_timeout else 0, _us(conf.REPLICA_LAG))
         for key, nothing in keys.items():
             args += (key, nothing)
         with self._server() as server:
@@ -152,7 +153,7 @@ class RedisStore(Store):
     @classmethod
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         keys: list[str] = []
-        args: list[Any] = [conf.FENCE_RECORDS, FENCE_LIFETIME_MS]
+        args: list[Any] = [conf.FENCE_RECORDS, _us(conf.FENCE_AGE), FENCE_LIFETIME_MS]
         for each in invalidations:
             store = cast(RedisStore, each.store)
             if each.keys is None and store.template.keyed:
@@ -238,3 +239,7 @@ class RedisStore(Store):
 
 def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1000))
+
+
+def _us(length: timedelta) -> int:
+    return length // timedelta(microseconds=1)

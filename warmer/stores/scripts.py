@@ -10,7 +10,8 @@ from redis.commands.core import Script
 def _script(name: str) -> Script:
     # Bound to no client: each call names its own. redis-py sends the script again to a server that
     # does not know it (restarted, or its scripts flushed).
-    return Script(None, Path(__file__).with_name(f"{name}.lua").read_bytes())  # type: ignore[arg-type]
+    text = b"".join(Path(__file__).with_name(f"{part}.lua").read_bytes() for part in ("fence", name))
+    return Script(None, text)  # type: ignore[arg-type]
 
 
 TOKEN = _script("token")

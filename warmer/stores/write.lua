@@ -1,6 +1,6 @@
 -- Write a batch that was loaded after a token was taken, but for the keys invalidated since.
 --
--- KEYS[1]      the fence (see token.lua)
+-- KEYS[1]      the fence (see fence.lua)
 -- KEYS[2..]    for each key: the key as the server knows it, with ARGV[3] its absence mark, and with
 --              ARGV[4] its claim (see claim.lua)
 -- ARGV[1]      the token's generation
@@ -17,17 +17,8 @@
 --              its holder only, and whether the write is fenced or not.
 local fence, taken, absence, id = KEYS[1], tonumber(ARGV[2]), ARGV[3] ~= '0', ARGV[4]
 local stride = 1 + (absence and 1 or 0) + (id ~= '' and 1 or 0)
-local counter = redis.call('ZSCORE', fence, 'c')
-local refused = not counter
-    or not redis.call('ZSCORE', fence, 'g:' .. ARGV[1])
-    or tonumber(redis.call('ZSCORE', fence, 'f') or math.huge) > taken
-local overtaken = refused or tonumber(counter) > taken
-
-local function is_fenced(name)
-  if refused then return true end
-  local record = redis.call('ZSCORE', fence, 'k:' .. name)
-  return record and tonumber(record) > taken
-end
+local refused = is_refused(fence, ARGV[1], taken)
+local overtaken = refused or count_of(fence, 'c') > taken
 
 local function end_claim(claim, found_nothing)
   local record = redis.call('GET', claim)
@@ -44,7 +35,7 @@ for i = 1, (#KEYS - 1) / stride do
   local name, life, value = ARGV[3 + 3 * i], ARGV[4 + 3 * i], ARGV[5 + 3 * i]
   if life == '-1' then
     letters[i] = 'l'
-  elseif overtaken and is_fenced(name) then
+  elseif refused or overtaken and is_overtaken(fence, name, taken) then
     letters[i] = 'f'
   elseif life == '0' then
     redis.call('DEL', KEYS[key])
