@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -27,7 +27,7 @@ from warmer.conf import conf
 from warmer.differences import differences
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
 from warmer.isolation import reads_a_snapshot
-from warmer.keys import Id
+from warmer.keys import Batch, Id
 from warmer.loading import Loaded, counted_queries, halved, load
 from warmer.models import CacheAudit, Trigger
 from warmer.points import reach
@@ -291,15 +291,14 @@ class _Audit:
 
     def judge_sample(self, size: int, seed: int | None) -> bool:
         """Judge some of the declared ids; say whether that was all of them."""
-        assert self.spec.ids is not None
-        sample = Sample(self.spec.ids, size=size, seed=seed)
+        sample = Sample(self.spec.find_ids, size=size, seed=seed)
         self.judge(Batches(self.spec, sample))
         return sample.is_whole
 
     def judge(self, batches: Batches, *, declared: bool = True) -> None:
         """Judge batch by batch."""
-        for ids in batches:
-            self.found += self._judge_batch(ids, declared=declared)
+        for keys in batches:
+            self.found += self._judge_batch(keys, declared=declared)
             if self.progress is not None:
                 self.progress(self.found)
         rejected = batches.report
@@ -311,13 +310,10 @@ class _Audit:
             failures=rejected.failures,
         )
 
-    def _judge_batch(self, ids: Sequence[Id], *, declared: bool) -> Audit:
-        by_key: dict[str, Id | None] = {self.spec.key.key(id): id for id in ids} or {
-            self.spec.key.key(): None
-        }
+    def _judge_batch(self, keys: Batch, *, declared: bool) -> Audit:
         batch = _Batch(spec=self.spec, interrupts=self.interrupts)
         with counted_queries() as count:
-            batch.look(by_key)
+            batch.look(keys)
         verdicts = batch.verdicts
         if not declared:  # a key that a reader brought need not be there
             gone = (Verdict.MISSING, Verdict.ABSENT)
@@ -325,7 +321,7 @@ class _Audit:
         wrong = [key for key, verdict in verdicts.items() if verdict is Verdict.WRONG]
         failed = [key for key, verdict in verdicts.items() if verdict is Verdict.FAILED]
         if wrong and self.repair:
-            self._repair([by_key[key] for key in wrong])
+            self._repair([keys[key] for key in wrong])
         limit = conf.REPORTED_FAILURES
         counts: dict[str, Any] = Counter(verdict.value for verdict in verdicts.values())
         return Audit(
@@ -358,7 +354,7 @@ class _Batch:
     wrong: dict[str, tuple[str, ...]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
-    def look(self, left: Mapping[str, Id | None]) -> None:
+    def look(self, left: Batch) -> None:
         """Look at keys until each is judged, a bounded number of times."""
         store = self.spec.store
         ends: Interrupts = (OperationalError, InterfaceError, *self.interrupts)
@@ -370,7 +366,7 @@ class _Batch:
             reach("token_taken", self.spec.name)
             cached = store.look(list(left))
             try:
-                loaded = load(self.spec, [id for id in left.values() if id is not None])
+                loaded = load(self.spec, left)
             except ends:
                 raise
             except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
@@ -413,7 +409,7 @@ class _Batch:
         self.wrong[key] = differing
         return Verdict.WRONG
 
-    def _narrow(self, left: Mapping[str, Id | None], error: Exception) -> None:
+    def _narrow(self, left: Batch, error: Exception) -> None:
         halves = halved(left, error)
         for half in halves:
             self.look(half)
@@ -431,8 +427,7 @@ class _Declared(Iterable[Id]):
         self._parsers: set[Callable[[str], Id]] = set()
 
     def __iter__(self) -> Iterator[Id]:
-        assert self._spec.ids is not None
-        for id in self._spec.ids():
+        for id in self._spec.find_ids():
             self._parsers.add(next((each for each in (int, UUID) if isinstance(id, each)), str))
             self._seen.add(str(id))
             yield id

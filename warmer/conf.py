@@ -20,6 +20,10 @@ class Settings:
     BATCH_SIZE: int = 500
     """How many ids a batch has when a job does not say."""
 
+    MAX_BATCHES_PER_SECOND: float = 0.0
+    """How fast batches may follow each other, of all jobs and on all workers together; 0: as they come.
+    A job has `max_batches_per_second` of its own besides."""
+
     FENCE_ATTEMPTS: int = 4
     """How often a batch is loaded when invalidations overtake it, before its keys are left cold."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from warmer import ledger, runner
 from warmer.batching import Batches
-from warmer.models import WarmingRun
+from warmer.keys import Batch
+from warmer.models import Trigger, WarmingRun
 from warmer.report import Report, describe
 from warmer.spec import JobSpec
 
@@ -36,20 +37,33 @@ def execute(
     if started is None:
         return
     batches = Batches(spec)
+    keep = runner.keep_seconds(
+        spec, only_missing=started.only_missing, scheduled=started.trigger == Trigger.SCHEDULE
+    )
+    out_of_time = cancelled = False
+
+    def wanted() -> Iterator[Batch]:
+        nonlocal out_of_time, cancelled
+        for keys in batches:
+            out_of_time = deadline is not None and time.monotonic() >= deadline
+            cancelled = not ledger.is_current(started.pk, started.attempt)
+            if out_of_time or cancelled:
+                return
+            yield keys
+
     number = 0
     ended = False
     try:
-        for number, batch in enumerate(batches, start=1):
-            if number > 1 and not ledger.is_current(started.pk, started.attempt):
-                ended = True  # somebody cancelled it
-                return
-            if deadline is not None and time.monotonic() >= deadline:
-                ended = ledger.fail(started, f"It was stopped before batch {number}: out of time.")
-                return
-            report = runner.warm_batch(spec, batch, only_missing=started.only_missing)
+        for number, report in enumerate(runner.warm_batches(spec, wanted(), keep_seconds=keep), start=1):
             ledger.record_batch(started, number, report, worker=worker)
             if progress is not None:
                 progress(report)
+        if cancelled:
+            ended = True  # by who cancelled it
+            return
+        if out_of_time:
+            ended = ledger.fail(started, f"It was stopped before batch {number + 1}: out of time.")
+            return
         ledger.expect(started, batches=number, report=batches.report)
         ended = True
     except Exception as error:  # of the declared ids: a loader's errors are counted in its batch

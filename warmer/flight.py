@@ -65,7 +65,7 @@ def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[
     """Load keys, batch by batch, and store nothing."""
     values: dict[str, Any] = {}
     for batch in _batches(wanted, spec.batch_size):
-        values |= load(spec, _ids(wanted, batch)).values
+        values |= load(spec, {key: wanted[key] for key in batch}).values
     return values
 
 
@@ -111,7 +111,7 @@ class _Reader:
         outer = _loading.set((*_loading.get(), self.spec))
         try:
             reach("token_taken", self.spec.name)
-            loaded = load(self.spec, _ids(self.left, claim.mine))
+            loaded = load(self.spec, {key: self.left[key] for key in claim.mine})
             reach("loaded", self.spec.name)
             ended = self._write(claim, loaded)
         finally:
@@ -178,10 +178,6 @@ class _Reader:
             self.cache_is_down = True
             logger.warning("Reading %s from the database: %s", self.spec.name, describe(error))
             return None
-
-
-def _ids(of: Mapping[str, Id | None], keys: Iterable[str]) -> list[Id]:
-    return [id for key in keys if (id := of[key]) is not None]
 
 
 def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:

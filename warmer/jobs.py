@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from django.apps import apps
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from warmer import invalidation, reading, receivers, runner
 from warmer.conf import conf
@@ -151,6 +151,8 @@ def warm(
     queue: str | None = None,
     jitter: timedelta = timedelta(0),
     cache_absent: timedelta | None = None,
+    refresh_when: float | None = None,
+    max_batches_per_second: float | None = None,
 ) -> Callable[[Callable[[], R]], SingleJob[R]]:
     """Declare a job with one key.
 
@@ -172,6 +174,10 @@ def warm(
         cache_absent: how long it is cached that there is no value, which otherwise every read asks the
             database again. An invalidation ends it, so the creation of a row does when `depends_on`
             names its model.
+        refresh_when: the fraction of its life below which the schedule refreshes a key, e.g. 0.5: a key with
+            more left is looked at, and not loaded. Default: all are refreshed.
+        max_batches_per_second: how fast the job's batches may follow each other, on all workers together, so
+            that a run does not crowd out the site at its database. Default: as they come.
 
     Raises:
         DeclarationError: the declaration cannot work; the message says what to write instead.
@@ -196,6 +202,8 @@ def warm(
             queue=queue,
             jitter=jitter,
             cache_absent=cache_absent,
+            refresh_when=refresh_when,
+            max_batches_per_second=max_batches_per_second,
         )
         job = SingleJob[R](spec)
         _register(job)
@@ -208,7 +216,7 @@ def warm_many(
     key: str,
     /,
     *,
-    ids: Callable[[], Iterable[Any]],
+    ids: Callable[[], Iterable[Any]] | QuerySet[Any],
     name: str | None = None,
     cache: str | None = None,
     timeout: timedelta = HOUR,
@@ -220,6 +228,8 @@ def warm_many(
     queue: str | None = None,
     jitter: timedelta = timedelta(0),
     cache_absent: timedelta | None = None,
+    refresh_when: float | None = None,
+    max_batches_per_second: float | None = None,
 ) -> Callable[[Callable[[Sequence[Any]], M]], KeyedJob[M]]:
     """Declare a job with a key for each id.
 
@@ -228,7 +238,8 @@ def warm_many(
 
     Args:
         key: the key with `{id}` in it, e.g. "user:{id}:profile".
-        ids: gives the ids to keep warm; called for each run.
+        ids: the ids to keep warm: a function that gives them, also one by one, or a queryset. Asked for each
+            run, and read as a stream, so there may be millions.
         depends_on: the models that the loader reads. A list: any change invalidates every key. A
             mapping from model to what gives the ids of a changed row, e.g.
             `{Post: "id", Comment: "post_id"}`: the path of a field, or a function of the instance.
@@ -256,6 +267,8 @@ def warm_many(
             queue=queue,
             jitter=jitter,
             cache_absent=cache_absent,
+            refresh_when=refresh_when,
+            max_batches_per_second=max_batches_per_second,
         )
         job = KeyedJob[M](spec)
         _register(job)
@@ -296,8 +309,8 @@ def _spec(
     job_name = name if name is not None else getattr(loader, "__name__", "")
     try:
         template = KeyTemplate.parse(key, keyed=keyed)
-        if keyed and not callable(ids):
-            raise DeclarationError(f"ids={ids!r}: expected a function that gives the ids, e.g. top_user_ids")
+        if keyed:
+            _check_ids(ids)
         dependencies = _dependencies(depends_on)
     except DeclarationError as error:
         raise DeclarationError(f"The job {job_name!r} ({declared_at}): {error}.") from None
@@ -311,6 +324,19 @@ def _spec(
         queue=queue or conf.QUEUE,
         declared_at=declared_at,
         **options,
+    )
+
+
+def _check_ids(ids: object) -> None:
+    if callable(ids) or isinstance(ids, QuerySet):
+        return
+    if isinstance(ids, Iterator):
+        raise DeclarationError(
+            f"ids={ids!r} would be at its end after one run: give the function that makes it, "
+            "without calling it"
+        )
+    raise DeclarationError(
+        f"ids={ids!r}: expected a function that gives the ids, e.g. top_user_ids, or a queryset"
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from warmer.exceptions import DeclarationError, InvalidId
 
 type_names = "an int, a str or a UUID"
 Id = int | str | UUID
+Batch = dict[str, Id | None]
+"""Keys with their ids: what is loaded and written together. The key of a single job has no id."""
 
 PLACE = "{id}"
 # Memcached's limit of 250 bytes, less room for a prefix and a version.
@@ -17,6 +21,9 @@ MAX_KEY_LENGTH = 200
 # An id must not reach into the next part of a key, nor hold what a cache or a glob takes specially.
 _ID = re.compile(r"[^\s:{}\x00-\x1f\x7f]+")
 _LITERAL = re.compile(r"[^\s{}\x00-\x1f\x7f]*")
+# Within these a number is a valid id whatever else holds, and is not looked at further.
+_PLAIN_NUMBERS = range(-(10**18), 10**18)
+_PLAIN_NUMBER_LENGTH = 19
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
@@ -71,6 +78,8 @@ class KeyTemplate:
         """
         if not self.keyed:
             return self.prefix
+        if type(id) is int and id in _PLAIN_NUMBERS and self._has_room:
+            return f"{self.prefix}{id}{self.suffix}"
         if isinstance(id, bool) or not isinstance(id, int | str | UUID):
             raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}")
         try:
@@ -87,6 +96,26 @@ class KeyTemplate:
         if len(key.encode()) > MAX_KEY_LENGTH:
             raise InvalidId(f"the id {text[:20]}… makes a key of {self} longer than {MAX_KEY_LENGTH}")
         return key
+
+    def batch(self, ids: Sequence[Id]) -> Batch:
+        """Return the keys of ids, each with its id (of a single job, whose `ids` are ignored: its one key).
+
+        Raises:
+            InvalidId: one of them cannot be part of a key.
+        """
+        if not self.keyed:
+            return {self.prefix: None}
+        if self._has_room and set(map(type, ids)) == {int}:
+            numbers: Sequence[int] = ids  # type: ignore[assignment]
+            if min(numbers) in _PLAIN_NUMBERS and max(numbers) in _PLAIN_NUMBERS:
+                prefix, suffix = self.prefix, self.suffix
+                return {f"{prefix}{id}{suffix}": id for id in numbers}
+        return {self.key(id): id for id in ids}
+
+    @cached_property
+    def _has_room(self) -> bool:
+        """Whether no plain number makes the key too long."""
+        return len(f"{self.prefix}{self.suffix}".encode()) + _PLAIN_NUMBER_LENGTH <= MAX_KEY_LENGTH
 
     def collides(self, other: KeyTemplate) -> bool:
         """Say whether some ids give both templates the same key.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
 
 from warmer.exceptions import LoaderError
-from warmer.keys import Id
+from warmer.keys import Batch
 from warmer.spec import JobSpec
 
 # What ails the whole batch, not one of its rows: asking again for each half would only ask again.
@@ -25,8 +25,8 @@ class Loaded:
     absent: tuple[str, ...]
 
 
-def load(spec: JobSpec, ids: Sequence[Id]) -> Loaded:
-    """Load a batch (of a single job, whose `ids` are ignored: its one value).
+def load(spec: JobSpec, batch: Batch) -> Loaded:
+    """Load a batch.
 
     An id that the loader leaves out, or gives None for, has no value. Ids are matched by the key that
     they make, so that 42 and "42" are one.
@@ -39,21 +39,21 @@ def load(spec: JobSpec, ids: Sequence[Id]) -> Loaded:
         value = spec.loader()
         key = spec.key.key()
         return Loaded(values={} if value is None else {key: value}, absent=(key,) if value is None else ())
-    loaded = spec.loader(list(ids))
+    loaded = spec.loader(list(batch.values()))
     if not isinstance(loaded, Mapping):
         raise LoaderError(
             f"The loader of {spec.name!r} returned {type(loaded).__name__}: expected a mapping "
             "from each id to its value, e.g. {row['id']: row for row in rows}."
         )
-    asked = [spec.key.key(id) for id in ids]
-    given = {spec.key.key(id): value for id, value in loaded.items() if value is not None}
-    return Loaded(
-        values={key: given[key] for key in asked if key in given},
-        absent=tuple(key for key in asked if key not in given),
-    )
+    values = {key: value for key, id in batch.items() if (value := loaded.get(id)) is not None}
+    if len(values) != len(loaded):  # some ids are not as they were asked for, or have no value
+        given = {spec.key.key(id): value for id, value in loaded.items() if value is not None}
+        values = {key: given[key] for key in batch if key in given}
+    absent = () if len(values) == len(batch) else tuple(key for key in batch if key not in values)
+    return Loaded(values=values, absent=absent)
 
 
-def halved(batch: Mapping[str, Id | None], error: Exception) -> tuple[dict[str, Id | None], ...]:
+def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
     """Return the halves to ask for instead of a batch whose loader raised, until what fails is one key.
 
     Returns:
@@ -77,11 +77,18 @@ class QueryCount:
         return execute(sql, params, many, context)
 
 
+C = TypeVar("C", bound=QueryCount)
+
+
 @contextmanager
-def counted_queries() -> Iterator[QueryCount]:
-    """Count the queries of a block."""
-    count = QueryCount()
+def counted_by(count: C) -> Iterator[C]:
+    """Have the queries of a block counted, in addition to what was counted before."""
     with ExitStack() as stack:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(count))
         yield count
+
+
+def counted_queries() -> AbstractContextManager[QueryCount]:
+    """Count the queries of a block."""
+    return counted_by(QueryCount())

@@ -1,27 +1,35 @@
-"""One run in this process: ids -> batches -> (token -> loader -> write) -> report."""
+"""One run in this process: ids -> batches -> (token -> loader -> write) -> report.
+
+A batch is loaded while the one before is written. So two are in memory at a time, and the token of a batch is
+taken before the write of the one before is sent: the server would answer only after that.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 from warmer import pending
 from warmer.batching import Batches
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.isolation import reads_a_snapshot
-from warmer.keys import Id
-from warmer.loading import counted_queries, halved, load
+from warmer.keys import Batch, Id
+from warmer.loading import Loaded, QueryCount, counted_by, halved, load
 from warmer.points import reach
 from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
+from warmer.stores import Token, Writing
 
 logger = logging.getLogger(__name__)
 
 # Between the loads of a batch that invalidations overtake: doubled each time, so 0.14 s in all.
 FIRST_PAUSE_SECONDS = 0.02
+# What takes turns when the pace is the project's.
+EVERY_JOB = "*"
 
 Progress = Callable[[Report], None]
 Interrupts = tuple[type[Exception], ...]
@@ -50,110 +58,265 @@ def warm(
     began = time.monotonic()
     batches = Batches(spec, ids)
     report = Report(job=spec.name)
-    for batch in batches:
-        report += warm_batch(spec, batch, only_missing=only_missing)
+    for each in warm_batches(spec, batches, keep_seconds=0.0 if only_missing else None):
+        report += each
         if progress is not None:
             progress(report)
     return (report + batches.report).timed(time.monotonic() - began)
 
 
+def warm_batches(
+    spec: JobSpec, batches: Iterable[Batch], *, keep_seconds: float | None = None
+) -> Iterator[Report]:
+    """Load and write batches, each while the one before is written; yield what happened to each, in order.
+
+    Args:
+        keep_seconds: leave keys alone that live for so many seconds yet; 0: that are cached; None: none.
+    """
+    before: _Batch | None = None
+    try:
+        for keys in batches:
+            batch = _Batch(spec=spec, keep_seconds=keep_seconds)
+            batch.begin(keys)
+            if before is not None:
+                before.send()
+            batch.load()
+            if before is not None:
+                yield before.end()
+            before = batch
+        if before is not None:
+            before.send()
+            last, before = before, None
+            yield last.end()
+    finally:
+        if before is not None:
+            before.abandon()
+
+
 def warm_batch(
-    spec: JobSpec, ids: Sequence[Id], *, only_missing: bool = False, interrupts: Interrupts = ()
+    spec: JobSpec, keys: Batch, *, keep_seconds: float | None = None, interrupts: Interrupts = ()
 ) -> Report:
     """Load and write one batch. A row that fails costs one key; errors are counted, not raised.
 
     Args:
-        ids: the batch's ids, each fit for a key; of a single job, none.
-        only_missing: leave keys alone that are cached.
+        keep_seconds: leave keys alone that live for so many seconds yet; 0: that are cached; None: none.
         interrupts: errors that end the work, e.g. of a time limit; the keys that are left have failed.
     """
-    batch = _Batch(spec=spec, interrupts=interrupts)
-    began = time.monotonic()
-    # What a load sees there may never be committed, or is no longer so.
-    may_store = not (pending.is_pending(spec) or reads_a_snapshot())
-    with counted_queries() as count:
-        if may_store:
-            batch.warm(ids, only_missing=only_missing)
-        else:
-            batch.refuse(ids)
-    if batch.errors:
-        key, error = next(iter(batch.errors.items()))
-        logger.error(
-            "%s: %d of %d keys failed; %s: %s", spec.name, len(batch.errors), len(batch.outcomes), key, error
-        )
-    return Report.of(
-        spec.name,
-        batch.outcomes,
-        errors=batch.errors,
-        queries=count.queries,
-        seconds=time.monotonic() - began,
-    )
+    batch = _Batch(spec=spec, keep_seconds=keep_seconds, interrupts=interrupts)
+    batch.begin(keys)
+    batch.load()
+    batch.send()
+    return batch.end()
+
+
+def keep_seconds(spec: JobSpec, *, only_missing: bool, scheduled: bool) -> float | None:
+    """Return how long a key must live yet for a run to leave it alone; None: the run leaves none alone.
+
+    Args:
+        only_missing: the run was asked to leave keys alone that are cached.
+        scheduled: the schedule asked, so that `refresh_when` holds.
+    """
+    if only_missing:
+        return 0.0
+    if scheduled and spec.refresh_when is not None:
+        return spec.refresh_when * spec.timeout.total_seconds()
+    return None
 
 
 @dataclass(kw_only=True)
 class _Batch:
-    """The work on one batch: the outcome of each key, as it becomes known."""
+    """The work on one batch, step by step: begin, load, send, end.
+
+    Attributes:
+        keys: the whole batch.
+        left: what has no outcome yet.
+        outcomes: how the other keys ended.
+    """
 
     spec: JobSpec
-    interrupts: Interrupts
+    keep_seconds: float | None
+    interrupts: Interrupts = ()
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    queries: QueryCount = field(default_factory=QueryCount)
+    keys: Batch = field(default_factory=dict)
+    left: Batch = field(default_factory=dict)
+    load_seconds: float = 0.0
+    encode_seconds: float = 0.0
+    write_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    look_seconds: float = 0.0
+    _token: Token | None = None
+    _loaded: Loaded | None = None
+    _writing: Writing | None = None
 
-    def warm(self, ids: Sequence[Id], *, only_missing: bool) -> None:
-        left = self._by_key(ids)
+    def begin(self, keys: Batch) -> None:
+        """Find the keys that are due, wait for the turn, and take the token."""
+        self.keys = self.left = keys
+        # What a load sees there may never be committed, or is no longer so.
+        if pending.is_pending(self.spec) or reads_a_snapshot():
+            self._settle(Outcome.FENCED, keys)
+            return
+        with self._failing_what_is_left():
+            if self.keep_seconds is not None:
+                self._leave_fresh_alone(self.keep_seconds)
+            if self.left:
+                self._wait_for_the_turn()
+                self._take_token()
+
+    def load(self) -> None:
+        """Have the loader read the database."""
+        if self.left:
+            with self._failing_what_is_left(), counted_by(self.queries):
+                self._load()
+
+    def send(self) -> None:
+        """Send what was loaded to the cache, and do not wait."""
+        if self.left:
+            with self._failing_what_is_left():
+                self._send()
+
+    def end(self) -> Report:
+        """Wait for the cache's answers, load again what was overtaken, and report."""
+        if self.left:
+            with self._failing_what_is_left(), counted_by(self.queries):
+                self._end()
+        if self.errors:
+            key, error = next(iter(self.errors.items()))
+            logger.error(
+                "%s: %d of %d keys failed; %s: %s",
+                self.spec.name,
+                len(self.errors),
+                len(self.outcomes),
+                key,
+                error,
+            )
+        report = Report.of(self.spec.name, self.outcomes, errors=self.errors, queries=self.queries.queries)
+        parts = (self.load_seconds, self.encode_seconds, self.write_seconds, self.wait_seconds)
+        return replace(
+            report,
+            seconds=sum(parts) + self.look_seconds,
+            load_seconds=self.load_seconds,
+            encode_seconds=self.encode_seconds,
+            write_seconds=self.write_seconds,
+            wait_seconds=self.wait_seconds,
+        )
+
+    def abandon(self) -> None:
+        """Leave off, and wait for nothing."""
+        if self._writing is not None:
+            self._writing.abandon()
+
+    def _leave_fresh_alone(self, seconds: float) -> None:
+        began = time.perf_counter()
+        fresh = self.spec.store.fresh(list(self.left), seconds=seconds)
+        self.look_seconds += time.perf_counter() - began
+        self._settle(Outcome.FRESH, fresh)
+
+    def _wait_for_the_turn(self) -> None:
+        store = self.spec.store
+        paces = ((self.spec.name, self.spec.max_batches_per_second), (EVERY_JOB, conf.MAX_BATCHES_PER_SECOND))
+        for name, per_second in paces:
+            if per_second:
+                self._pause(store.turn(per_second=per_second, name=name))
+
+    def _take_token(self) -> None:
+        self._token = self.spec.store.token()
+        reach("token_taken", self.spec.name)
+
+    def _load(self) -> None:
+        began = time.perf_counter()
+        try:
+            self._loaded = load(self.spec, self.left)
+        except self.interrupts:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
+            self.load_seconds += time.perf_counter() - began
+            self._narrow(error)
+            return
+        self.load_seconds += time.perf_counter() - began
+        reach("loaded", self.spec.name)
+
+    def _send(self) -> None:
+        assert self._token is not None
+        assert self._loaded is not None
+        began = time.perf_counter()
+        self._writing = self.spec.store.begin_write(self._token, self._loaded.values, self._loaded.absent)
+        self._loaded = None  # encoded by now, and not needed twice in memory
+        self.write_seconds += time.perf_counter() - began
+
+    def _end(self) -> None:
+        """Take the outcomes, again for keys that an invalidation overtook, a bounded number of times."""
+        for attempt in range(1, conf.FENCE_ATTEMPTS + 1):
+            self._take_outcomes()
+            if not self.left or attempt == conf.FENCE_ATTEMPTS:
+                break
+            self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+            self._take_token()
+            self._load()
+            if not self.left:
+                break
+            self._send()
+        self._settle(Outcome.FENCED, self.left)
+
+    def _take_outcomes(self) -> None:
+        assert self._writing is not None
+        began = time.perf_counter()
+        written = self._writing.end()
+        # The serializer's time was counted with the sending.
+        self.write_seconds += time.perf_counter() - began - written.encode_seconds
+        self.encode_seconds += written.encode_seconds
+        reach("written", self.spec.name)
+        self.errors |= written.errors
+        fenced = [key for key, outcome in written.outcomes.items() if outcome is Outcome.FENCED]
+        if not fenced:
+            self.outcomes |= written.outcomes
+            self.left = {}
+            return
+        again = {key: self.left[key] for key in fenced}
+        self.outcomes |= {key: each for key, each in written.outcomes.items() if key not in again}
+        self.left = again
+
+    def _narrow(self, error: Exception) -> None:
+        """Halve a batch whose loader raised, until what fails is one key; nothing is left of it then."""
+        halves = halved(self.left, error)
+        if not halves:
+            self._fail(self.left, error)
+            return
+        for half in halves:
+            self.left = half
+            self._take_token()
+            self._load()
+            if self.left:
+                self._send()
+                self._end()
+
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(seconds)
+            self.wait_seconds += seconds
+
+    def _settle(self, outcome: Outcome, keys: Collection[str]) -> None:
+        """Note how keys ended; they are not left."""
+        self.outcomes |= dict.fromkeys(keys, outcome)
+        if len(keys) == len(self.left):
+            self.left = {}
+        else:
+            self.left = {key: id for key, id in self.left.items() if key not in self.outcomes}
+
+    @contextmanager
+    def _failing_what_is_left(self) -> Iterator[None]:
+        """Count what ends the work on the batch: a cache that does not answer, or an interrupt."""
         ends: Interrupts = (StoreUnavailable, *self.interrupts)
         try:
-            if only_missing:
-                fresh = self.spec.store.remaining(list(left))
-                self.outcomes |= dict.fromkeys(fresh, Outcome.FRESH)
-                left = {key: id for key, id in left.items() if key not in fresh}
-            if left:
-                self._load_and_write(left)
+            yield
         except ends as error:
-            self._fail([key for key in left if key not in self.outcomes], error)
-
-    def refuse(self, ids: Sequence[Id]) -> None:
-        """Store nothing: every key is fenced."""
-        self.outcomes |= dict.fromkeys(self._by_key(ids), Outcome.FENCED)
-
-    def _load_and_write(self, left: dict[str, Id | None]) -> None:
-        """Load and write keys, again for those that an invalidation overtook, a bounded number of times."""
-        for attempt in range(conf.FENCE_ATTEMPTS):
-            if attempt:
-                time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
-            token = self.spec.store.token()
-            reach("token_taken", self.spec.name)
-            try:
-                loaded = load(self.spec, [id for id in left.values() if id is not None])
-            except self.interrupts:
-                raise
-            except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
-                self._narrow(left, error)
-                return
-            reach("loaded", self.spec.name)
-            written = self.spec.store.write(token, loaded.values, loaded.absent)
-            reach("written", self.spec.name)
-            self.outcomes |= written.outcomes
-            self.errors |= written.errors
-            left = {key: id for key, id in left.items() if written.outcomes[key] is Outcome.FENCED}
-            if not left:
-                return
-
-    def _narrow(self, left: dict[str, Id | None], error: Exception) -> None:
-        """Halve a batch whose loader raised, until what fails is one key."""
-        halves = halved(left, error)
-        for half in halves:
-            self._load_and_write(half)
-        if not halves:
-            self._fail(left, error)
+            self.abandon()
+            self._fail([key for key in self.keys if key not in self.outcomes], error)
 
     def _fail(self, keys: Iterable[str], error: Exception) -> None:
         why = describe(error)
         for key in keys:
             self.outcomes[key] = Outcome.FAILED
             self.errors[key] = why
-
-    def _by_key(self, ids: Sequence[Id]) -> dict[str, Id | None]:
-        if not self.spec.keyed:
-            return {self.spec.key.key(): None}
-        return {self.spec.key.key(id): id for id in ids}
+        self.left = {}

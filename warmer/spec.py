@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from django.conf import settings
-from django.db.models import Model
+from django.db.models import Model, QuerySet
+from django.db.models.query import ModelIterable
 
 from warmer.exceptions import DeclarationError
 from warmer.keys import Id, KeyTemplate
@@ -19,6 +21,10 @@ OnChange = Literal["invalidate", "refresh"]
 IdsOfChange = str | Callable[[Any], Any]
 DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
 
+# A worker waits for its turn, and a task has a time limit: so no turn is further apart than 10 s.
+SLOWEST_PACE = 0.1
+# How many ids of a queryset come from the database at once.
+IDS_AT_ONCE = 2_000
 # The ledger keeps names in a column of this length.
 MAX_NAME_LENGTH = 100
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
@@ -54,7 +60,7 @@ class JobSpec:
     name: str
     key: KeyTemplate
     loader: Callable[..., Any]
-    ids: Callable[[], Iterable[Id]] | None
+    ids: Callable[[], Iterable[Id]] | QuerySet[Any] | None
     cache: str
     timeout: timedelta
     every: timedelta | None
@@ -66,6 +72,8 @@ class JobSpec:
     jitter: timedelta
     declared_at: str
     cache_absent: timedelta | None = None
+    refresh_when: float | None = None
+    max_batches_per_second: float | None = None
 
     def __post_init__(self) -> None:
         self._check_name()
@@ -74,8 +82,7 @@ class JobSpec:
             raise self._wrong(
                 f"there is no cache {self.cache!r}: CACHES has {', '.join(map(repr, settings.CACHES))}"
             )
-        if not _is_count(self.batch_size):
-            raise self._wrong(f"batch_size={self.batch_size!r}: expected a whole number of at least 1")
+        self._check_numbers()
         if self.on_change not in ("invalidate", "refresh"):
             raise self._wrong(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
         if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
@@ -99,6 +106,20 @@ class JobSpec:
             jitter=self.jitter.total_seconds(),
             absent_timeout=self.cache_absent.total_seconds() if self.cache_absent else None,
         )
+
+    def find_ids(self) -> Iterable[Id]:
+        """Return a keyed job's declared ids; of a queryset as a stream, which never holds all of them.
+
+        Raises:
+            Exception: whatever the declared function raises.
+        """
+        found: Any = self.ids() if callable(self.ids) else self.ids
+        if not isinstance(found, QuerySet):
+            return found  # type: ignore[no-any-return]
+        if issubclass(found._iterable_class, ModelIterable):
+            found = found.values_list("pk", flat=True)
+        # `all()`, for a queryset keeps its rows, and one that is declared would keep them for the next run.
+        return found.all().iterator(chunk_size=IDS_AT_ONCE)  # type: ignore[no-any-return]
 
     def _check_name(self) -> None:
         if not _is_name(self.name):
@@ -129,12 +150,30 @@ class JobSpec:
                 "before they are refreshed: raise timeout, or lower every"
             )
 
+    def _check_numbers(self) -> None:
+        if not _is_count(self.batch_size):
+            raise self._wrong(f"batch_size={self.batch_size!r}: expected a whole number of at least 1")
+        part = self.refresh_when
+        if part is not None and not (_is_number(part) and 0 < part < 1):
+            raise self._wrong(
+                f"refresh_when={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
+            )
+        pace = self.max_batches_per_second
+        if pace is not None and not (_is_number(pace) and SLOWEST_PACE <= pace < math.inf):
+            raise self._wrong(
+                f"max_batches_per_second={pace!r}: expected a number of at least {SLOWEST_PACE}, or None"
+            )
+
     def _wrong(self, why: str) -> DeclarationError:
         return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_name(value: object) -> bool:

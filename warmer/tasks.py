@@ -20,7 +20,7 @@ from warmer import auditing, bypass, invalidation, ledger, outbox, runner
 from warmer.batching import Batches
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.keys import Id
+from warmer.keys import Batch, Id
 from warmer.ledger import Opened
 from warmer.models import Trigger, WarmingRun
 from warmer.monitoring import observation
@@ -153,7 +153,7 @@ def start_run(self: Task, run_id: int) -> None:
         else:
             number = 0
             for number, batch in enumerate(chain(first, batches), start=1):
-                _send_batch(spec, started, number, batch)
+                _send_batch(spec, started, number, list(batch.values()))
                 if not ledger.beat(started):
                     logger.info("%s has ended: no further batches are sent", started)
                     return
@@ -178,7 +178,8 @@ def warm_batch(self: Task, run_id: int, attempt: int, number: int, ids: list[Id]
         logger.info("Batch %s of run %s is no longer wanted: dropped", number, run_id)
         return
     run = WarmingRun.objects.get(pk=run_id)
-    _do_batch(self, jobs[run.job].spec, run, number, ids)
+    spec = jobs[run.job].spec
+    _do_batch(self, spec, run, number, spec.key.batch(ids))
 
 
 @shared_task(name="warmer.apply_pending", **_PATIENT)
@@ -299,7 +300,7 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
         ledger.fail(run, f"The broker does not answer: {describe(error)}")
 
 
-def _send_batch(spec: JobSpec, run: WarmingRun, number: int, batch: list[Id]) -> None:
+def _send_batch(spec: JobSpec, run: WarmingRun, number: int, batch: list[Id | None]) -> None:
     warm_batch.apply_async(
         (run.pk, run.attempt, number, batch),
         queue=spec.queue,
@@ -314,8 +315,9 @@ def _send_audit(spec: JobSpec) -> None:
         logger.warning("%s waits for the next audit: %s", spec.name, describe(error))
 
 
-def _do_batch(task: Task, spec: JobSpec, run: WarmingRun, number: int, ids: list[Id]) -> None:
-    report = runner.warm_batch(spec, ids, only_missing=run.only_missing, interrupts=INTERRUPTS)
+def _do_batch(task: Task, spec: JobSpec, run: WarmingRun, number: int, keys: Batch) -> None:
+    keep = runner.keep_seconds(spec, only_missing=run.only_missing, scheduled=run.trigger == Trigger.SCHEDULE)
+    report = runner.warm_batch(spec, keys, keep_seconds=keep, interrupts=INTERRUPTS)
     ledger.record_batch(run, number, report, worker=_worker(task))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,28 +13,33 @@ from hypothesis import strategies as st
 
 from tests.jobs import make_spec
 from users.models import CustomUser
-from warmer.batching import Batches
+from warmer.batching import Batches, read_out
+from warmer.keys import Batch
 from warmer.report import Failure, Report
 
 
-def test_batches__of_a_single_job_are_one_without_ids() -> None:
+def ids_of(batches: Iterable[Batch]) -> list[list[Any]]:
+    return [list(batch.values()) for batch in batches]
+
+
+def test_batches__of_a_single_job_are_its_key() -> None:
     batches = Batches(make_spec("thing"))
 
-    assert list(batches) == [[]]
+    assert list(batches) == [{"thing": None}]
     assert batches.report == Report(job="things")
 
 
 def test_batches__of_the_declared_ids() -> None:
     batches = Batches(make_spec(ids=lambda: ["a", "b", "c"], batch_size=2))
 
-    assert list(batches) == [["a", "b"], ["c"]]
+    assert list(batches) == [{"thing:a": "a", "thing:b": "b"}, {"thing:c": "c"}]
 
 
 def test_batches__of_given_ids_instead() -> None:
     def declared() -> list[int]:
         raise AssertionError("not asked for")
 
-    assert list(Batches(make_spec(ids=declared), [7, 8])) == [[7, 8]]
+    assert ids_of(Batches(make_spec(ids=declared), [7, 8])) == [[7, 8]]
     assert list(Batches(make_spec(ids=declared), [])) == []
 
 
@@ -44,7 +49,7 @@ def test_batches__of_no_ids() -> None:
 
 @given(count=st.integers(0, 30), size=st.integers(1, 12))
 def test_batches__hold_every_id_once_in_order(count: int, size: int) -> None:
-    batches = list(Batches(make_spec(ids=lambda: range(count), batch_size=size)))
+    batches = ids_of(Batches(make_spec(ids=lambda: range(count), batch_size=size)))
 
     assert list(itertools.chain(*batches)) == list(range(count))
     assert all(len(batch) == size for batch in batches[:-1])
@@ -63,14 +68,14 @@ def test_batches__find_ids_only_as_they_are_needed() -> None:
     batches = Batches(make_spec(ids=endless, batch_size=10))
     assert found == 0
 
-    assert next(batches) == list(range(1, 11))
+    assert list(next(batches).values()) == list(range(1, 11))
     assert found == 10
 
 
 def test_batches__set_aside_what_cannot_be_an_id() -> None:
     batches = Batches(make_spec(ids=lambda: [1, "two words", 3, None, 4], batch_size=2))
 
-    assert list(batches) == [[1, 3], [4]]
+    assert ids_of(batches) == [[1, 3], [4]]
     assert batches.report == Report(
         job="things",
         failed=2,
@@ -110,7 +115,7 @@ def test_batches__error_of_the_declared_ids() -> None:
 
     batches = Batches(make_spec(ids=broken, batch_size=1))
 
-    assert next(batches) == [1]
+    assert next(batches) == {"thing:1": 1}
     with pytest.raises(RuntimeError, match="no connection"):
         next(batches)
 
@@ -139,3 +144,34 @@ def test_report__counts_a_query_that_fails() -> None:
     with pytest.raises(RuntimeError, match="after the query"):
         next(batches)
     assert batches.report.queries == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("declared", ["queryset of rows", "queryset of ids", "function", "generator"])
+def test_batches__of_a_queryset_or_what_reads_one(declared: str) -> None:
+    users = [CustomUser.objects.create(username=f"u{n}", email=f"u{n}@example.org") for n in range(7)]
+    rows = CustomUser.objects.order_by("id")
+
+    def generator() -> Iterator[int]:
+        yield from rows.values_list("id", flat=True).iterator()
+
+    ids: Any = {
+        "queryset of rows": rows,
+        "queryset of ids": rows.values_list("id", flat=True),
+        "function": lambda: rows,
+        "generator": generator,
+    }[declared]
+    spec = make_spec(ids=ids, batch_size=3)
+    expected = [[user.pk for user in some] for some in (users[:3], users[3:6], users[6:])]
+
+    assert ids_of(Batches(spec)) == expected
+    CustomUser.objects.filter(pk=users[0].pk).delete()
+    assert ids_of(Batches(spec))[0] == [user.pk for user in users[1:4]], "a run asks anew"
+
+
+@given(st.lists(st.integers() | st.text(max_size=3) | st.uuids() | st.booleans()))
+def test_read_out__gives_all_in_order(ids: list[Any]) -> None:
+    found = list(read_out(iter(ids)))
+
+    assert found == ids
+    assert [type(each) for each in found] == [type(each) for each in ids]

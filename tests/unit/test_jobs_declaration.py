@@ -300,7 +300,10 @@ def test_declaration__key_that_a_keyed_job_cannot_have(key: Any, message: str) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ids": [1, 2]}, ": ids=[1, 2]: expected a function that gives the ids, e.g. top_user_ids."),
+        (
+            {"ids": [1, 2]},
+            ": ids=[1, 2]: expected a function that gives the ids, e.g. top_user_ids, or a queryset.",
+        ),
         ({"batch_size": 0}, ": batch_size=0: expected a whole number of at least 1."),
         (
             {"depends_on": {Comment: "article_id"}},
@@ -313,6 +316,36 @@ def test_declaration__key_that_a_keyed_job_cannot_have(key: Any, message: str) -
 )
 def test_declaration__option_of_a_keyed_job_that_cannot_work(options: dict[str, Any], message: str) -> None:
     assert refusal(partial(warm_crowd, **options)) == CROWD + message
+
+
+def test_declaration__ids_that_end_after_one_run() -> None:
+    message = refusal(partial(warm_crowd, ids=(id for id in range(3))))
+
+    assert message.startswith(f"{CROWD}: ids=<generator object")
+    assert message.endswith(
+        "> would be at its end after one run: give the function that makes it, without calling it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"refresh_when": 1},
+            "refresh_when=1: expected a fraction of timeout above 0 and below 1, e.g. 0.5.",
+        ),
+        (
+            {"refresh_when": "half"},
+            "refresh_when='half': expected a fraction of timeout above 0 and below 1, e.g. 0.5.",
+        ),
+        (
+            {"max_batches_per_second": 0},
+            "max_batches_per_second=0: expected a number of at least 0.1, or None.",
+        ),
+    ],
+)
+def test_declaration__pace_that_cannot_work(options: dict[str, Any], message: str) -> None:
+    assert refusal(partial(warm_crowd, **options)) == f"{CROWD}: {message}"
 
 
 def test_declaration__ids_of_a_change_for_a_single_job() -> None:

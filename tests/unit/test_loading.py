@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,14 @@ from django.db import DatabaseError, connection
 
 from tests.jobs import make_spec
 from warmer.exceptions import InvalidId, LoaderError
-from warmer.loading import Loaded, counted_queries, load
+from warmer.loading import Loaded, counted_queries
+from warmer.loading import load as load_batch
+from warmer.spec import JobSpec
+
+
+def load(spec: JobSpec, ids: Sequence[Any]) -> Loaded:
+    return load_batch(spec, spec.key.batch(ids))
+
 
 UUID_TEXT = "12345678-1234-5678-1234-567812345678"
 

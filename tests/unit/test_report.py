@@ -46,8 +46,7 @@ def test_of__counts_each_outcome() -> None:
         },
         errors={"f": "ValueError: no"},
         queries=3,
-        seconds=0.5,
-    )
+    ).timed(0.5)
 
     assert report == Report(
         job="things",
@@ -140,6 +139,10 @@ def test_as_dict__is_plain_data() -> None:
         "batches": 0,
         "queries": 0,
         "seconds": 0.0,
+        "load_seconds": 0.0,
+        "encode_seconds": 0.0,
+        "write_seconds": 0.0,
+        "wait_seconds": 0.0,
         "failures": [{"key": "a", "error": "no"}],
     }
 

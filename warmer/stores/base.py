@@ -12,6 +12,7 @@ from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores.claims import Claim, Record
 from warmer.stores.token import Token
+from warmer.stores.turns import local_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,44 @@ class Cached:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a write did to each key, from the cache's own answers."""
+    """What a write did to each key, from the cache's own answers.
+
+    Attributes:
+        encode_seconds: how long the cache's serializer took.
+    """
 
     outcomes: Mapping[str, Outcome]
     errors: Mapping[str, str] = field(default_factory=dict)
+    encode_seconds: float = 0.0
+
+
+class Writing(ABC):
+    """A write that is under way: it is ended, or else abandoned."""
+
+    @abstractmethod
+    def end(self) -> Written:
+        """Wait for the cache's answers, and return them.
+
+        Raises:
+            StoreUnavailable: the cache does not answer.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Wait for nothing any more; what was written is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WritingDone(Writing):
+    """A write that was over when it began."""
+
+    written: Written
+
+    def end(self) -> Written:
+        return self.written
+
+    def abandon(self) -> None:
+        """Do nothing: it is over."""
 
 
 class Store(ABC):
@@ -126,6 +161,14 @@ class Store(ABC):
             The outcome of every key: `written`, `absent`, `fenced` or `failed`.
         """
 
+    def begin_write(self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()) -> Writing:
+        """Begin a write, and do not wait for its end where the cache allows that.
+
+        The calling thread may go on meanwhile; it may not take a token, for that waits for the write. For
+        the arguments, and what the end of it gives, see `write`.
+        """
+        return WritingDone(written=self.write(token, values, absent))
+
     def release(self, claim: Claim) -> None:
         """End a claim with nothing to write."""
         self.write(claim.token, {}, claim=claim)
@@ -147,6 +190,23 @@ class Store(ABC):
     @abstractmethod
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         """Return the seconds that cached keys have left (None: the cache does not tell)."""
+
+    def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
+        """Return the keys that are cached and live for at least so many seconds yet; 0: that are cached.
+
+        A key of which the cache does not tell how long it lives is taken for fresh only with 0.
+        """
+        left = self.remaining(keys)
+        return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
+
+    def turn(self, *, per_second: float, name: str) -> float:
+        """Take the next turn of those that are given so many times a second; return the seconds until then.
+
+        Args:
+            name: what is shared: all who use the name take turns; in all processes where the cache can keep
+                that (Redis), else in this one.
+        """
+        return local_turn(name, per_second)
 
     @abstractmethod
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:

@@ -7,20 +7,23 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from django.core.cache import caches
+from django.core.cache.backends.base import default_key_func
 from redis import Redis
 
 from warmer.conf import conf
-from warmer.report import Outcome, describe
-from warmer.stores.base import Cached, Invalidation, Store, Written
-from warmer.stores.claims import NOTE_SECONDS, Claim, Record, beside
+from warmer.report import describe
+from warmer.stores.base import Cached, Invalidation, Store, Writing, WritingDone, Written
+from warmer.stores.claims import Claim, Record, beside
 from warmer.stores.codec import Codec, codec_of
 from warmer.stores.connection import connected
 from warmer.stores.scan import PLACE, batches, ids_of
-from warmer.stores.scripts import CLAIM, INVALIDATE, OVERTAKEN, TOKEN, WRITE
+from warmer.stores.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, TOKEN, TURN
 from warmer.stores.token import Token
+from warmer.stores.writes import WriteCall, WriteUnderWay, encode_all
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +32,8 @@ FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # A version of its own keeps the fence apart from the keys, and the same for every `VERSION` of them.
 FENCE_VERSION = "warmer-fence"
 
-OUTCOMES = {
-    "w": Outcome.WRITTEN,
-    "a": Outcome.ABSENT,
-    "f": Outcome.FENCED,
-    "e": Outcome.FAILED,
-}
-# What write.lua does for a life that is none: a key without a value, and one that was not loaded.
-ABSENT, NOT_LOADED = 0, -1
+# So are the turns of those who are held to a pace.
+TURN_VERSION = "warmer-turn"
 
 
 class RedisStore(Store):
@@ -51,6 +48,9 @@ class RedisStore(Store):
         assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
         self._codec: Codec = codec
         self._cache: Any = cache
+        # What Django's own way of making keys puts before every one; of another way nothing is known.
+        made_by_django = cache.key_func is default_key_func
+        self._head = str(self._cache.make_key("")) if made_by_django else None
         self.fence_key: str = self._cache.make_key(self.fence, version=FENCE_VERSION)  # type: ignore[arg-type]
 
     def ping(self) -> None:
@@ -119,33 +119,36 @@ class RedisStore(Store):
         *,
         claim: Claim | None = None,
     ) -> Written:
-        errors: dict[str, str] = {}
-        lives: dict[str, tuple[int, Any]] = dict.fromkeys(claim.mine if claim else (), (NOT_LOADED, b""))
-        for key, value in values.items():
-            try:
-                lives[key] = (_ms(self.lifetime()), self._codec.encode(value))
-            except Exception as error:  # noqa: BLE001 - a serializer's own; it costs this one key
-                errors[key] = f"its value cannot be encoded: {describe(error)}"
-        lives |= dict.fromkeys(absent, (ABSENT, b""))
-        outcomes = dict.fromkeys(errors, Outcome.FAILED)
-        if lives:
-            args: list[Any] = [
-                token.generation,
-                token.counter,
-                _ms(self.absent_timeout) if self.absent_timeout else 0,
-            ]
-            args += (claim.id if claim else "", _ms(NOTE_SECONDS))
-            for key, (life, value) in lives.items():
-                args += (key, life, value)
-            places = self._places(lives, claims=claim is not None)
-            with self._server() as server:
-                letters, refusal = WRITE(keys=[self.fence_key, *places], args=args, client=server)
-            for key, letter in zip(lives, letters.decode(), strict=True):
-                if letter in OUTCOMES:
-                    outcomes[key] = OUTCOMES[letter]
-                if letter == "e":
-                    errors[key] = f"the cache refused it: {refusal.decode()}"
-        return Written(outcomes=outcomes, errors=errors)
+        return self._write(self._call(token, values, absent, claim))
+
+    def begin_write(self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()) -> Writing:
+        call = self._call(token, values, absent, None)
+        if not call.names:
+            return WritingDone(written=self._write(call))
+        return WriteUnderWay(call, self._codec.connect(), self._write)
+
+    def _call(
+        self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
+    ) -> WriteCall:
+        encoded = encode_all(values, self._codec.encode)
+        count = len(encoded.values) if self.jitter else 1
+        return WriteCall.make(
+            token,
+            encoded,
+            absent,
+            claim,
+            fence=self.fence_key,
+            places=partial(self._places, claims=claim is not None),
+            lives=[_ms(self.lifetime()) for _ in range(count)],
+            absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
+            head=-1 if self._head is None else len(self._head.encode()),
+        )
+
+    def _write(self, call: WriteCall) -> Written:
+        if not call.names:
+            return call.read((b"", b""))
+        with self._server() as server:
+            return call(server)
 
     def invalidate(self, keys: Collection[str]) -> None:
         self.invalidate_together([Invalidation(store=self, keys=keys)])
@@ -172,14 +175,27 @@ class RedisStore(Store):
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         with self._server() as server:
             pipeline = server.pipeline(transaction=False)
-            for key in keys:
-                pipeline.pttl(self._cache.make_key(key))
+            for key in self._made(keys):
+                pipeline.pttl(key)
             left = pipeline.execute()
         return {
             key: None if ms < 0 else ms / 1000
             for key, ms in zip(keys, left, strict=True)
             if ms != -2  # -2: there is no such key
         }
+
+    def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
+        with self._server() as server:
+            letters = FRESH(keys=self._made(keys), args=[int(seconds * 1000)], client=server)
+        if letters.count(b"y") == len(keys):
+            return keys
+        return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
+
+    def turn(self, *, per_second: float, name: str) -> float:
+        key = self._cache.make_key(name, version=TURN_VERSION)
+        with self._server() as server:
+            wait: int = TURN(keys=[key], args=[int(1_000_000 / per_second)], client=server)
+        return wait / 1_000_000
 
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
         with self._server() as server:
@@ -207,19 +223,21 @@ class RedisStore(Store):
     def _any_key(self) -> str:
         return f"{self.template.prefix}{PLACE}{self.template.suffix}"
 
+    def _made(self, keys: Iterable[str]) -> list[str]:
+        """Return what the server calls the keys."""
+        head = self._head
+        if head is None:
+            return list(map(self._cache.make_key, keys))
+        return [head + key for key in keys]
+
     def _places(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
         """Return, of each key, what the server calls it, its absence mark (if absences are cached) and
         its claim (if that is asked for)."""
-        make_key = self._cache.make_key
-        places = []
-        for key in keys:
-            made = make_key(key)
-            places.append(made)
-            if self.absent_timeout:
-                places.append(beside(made, "absent"))
-            if claims:
-                places.append(beside(made, "claim"))
-        return places
+        beside_it = [*(["absent"] if self.absent_timeout else []), *(["claim"] if claims else [])]
+        made = self._made(keys)
+        if not beside_it:
+            return made
+        return [name for key in made for name in (key, *(beside(key, kind) for kind in beside_it))]
 
     def _decode(self, raw: Mapping[str, bytes | None], level: int) -> dict[str, Any]:
         """Return the values of the keys that have one."""

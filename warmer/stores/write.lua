@@ -1,24 +1,39 @@
 -- Write a batch that was loaded after a token was taken, but for the keys invalidated since.
 --
--- KEYS[1]      the fence (see fence.lua)
--- KEYS[2..]    for each key: the key as the server knows it, with ARGV[3] its absence mark, and with
---              ARGV[4] its claim (see claim.lua)
--- ARGV[1]      the token's generation
--- ARGV[2]      the token's counter
--- ARGV[3]      milliseconds for which an absence is cached; 0: it is not
--- ARGV[4]      the id of the claim that ends with this write; empty: there is none
--- ARGV[5]      milliseconds for which waiting readers can see that its load found no value
--- ARGV[6..]    for each key: its logical name, its life in milliseconds (0: it has no value, delete it;
---              -1: nothing was loaded, leave it), its value
--- Returns      {one letter a key, the first error}: w written, a absent (deleted), f fenced, e error,
---              l left as it is
--- Keeps        no stale fill: the comparison and the writes are one atomic step. Another or a missing
---              generation, or records trimmed past the token, fence the whole batch. A claim is ended by
---              its holder only, and whether the write is fenced or not.
+-- KEYS[1]    the fence (see fence.lua)
+-- KEYS[2..]  for each key: the key as the server knows it, with ARGV[3] its absence mark, and with ARGV[4]
+--            its claim (see claim.lua); first the keys with a value, then those that have none, then those
+--            of which nothing was loaded
+-- ARGV[1]    the token's generation
+-- ARGV[2]    the token's counter
+-- ARGV[3]    milliseconds for which an absence is cached; 0: it is not
+-- ARGV[4]    the id of the claim that ends with this write; empty: there is none
+-- ARGV[5]    milliseconds for which waiting readers can see that its load found no value
+-- ARGV[6]    milliseconds that each value lives; empty: each has its own
+-- ARGV[7]    how many characters a key has here before its logical name; -1: the names are given
+-- ARGV[8]    how many keys have a value
+-- ARGV[9]    how many have none; they are deleted
+-- ARGV[10..] the values, then their lives (without ARGV[6]), then the logical names of all keys (with -1)
+-- Returns    {one letter a key, the first error}: w written, a absent (deleted), f fenced, e error, l left
+--            as it is
+-- Keeps      no stale fill: the comparison and the writes are one atomic step. Another or a missing
+--            generation, or records trimmed past the token, fence the whole batch. A claim is ended by
+--            its holder only, and whether the write is fenced or not.
 local fence, taken, absence, id = KEYS[1], tonumber(ARGV[2]), ARGV[3] ~= '0', ARGV[4]
+local with_value, without = tonumber(ARGV[8]), tonumber(ARGV[9])
+local one_life, head = ARGV[6], tonumber(ARGV[7])
 local stride = 1 + (absence and 1 or 0) + (id ~= '' and 1 or 0)
 local refused = is_refused(fence, ARGV[1], taken)
 local overtaken = refused or count_of(fence, 'c') > taken
+
+local lives_at = 9 + with_value
+local names_at = lives_at + (one_life == '' and with_value or 0)
+
+local function is_fenced(i, key)
+  if refused or not overtaken then return refused end
+  local name = head >= 0 and string.sub(key, head + 1) or ARGV[names_at + i]
+  return is_overtaken(fence, name, taken)
+end
 
 local function end_claim(claim, found_nothing)
   local record = redis.call('GET', claim)
@@ -31,26 +46,27 @@ end
 
 local letters, first_error = {}, ''
 for i = 1, (#KEYS - 1) / stride do
-  local key, mark, claim = 2 + stride * (i - 1), 3 + stride * (i - 1), 1 + stride * i
-  local name, life, value = ARGV[3 + 3 * i], ARGV[4 + 3 * i], ARGV[5 + 3 * i]
-  if life == '-1' then
-    letters[i] = 'l'
-  elseif refused or overtaken and is_overtaken(fence, name, taken) then
-    letters[i] = 'f'
-  elseif life == '0' then
-    redis.call('DEL', KEYS[key])
-    if absence then redis.pcall('SET', KEYS[mark], '1', 'PX', ARGV[3]) end
-    letters[i] = 'a'
+  local at = 2 + stride * (i - 1)
+  local key = KEYS[at]
+  local letter = 'w'
+  if i > with_value + without then
+    letter = 'l'
+  elseif overtaken and is_fenced(i, key) then
+    letter = 'f'
+  elseif i > with_value then
+    redis.call('DEL', key)
+    if absence then redis.pcall('SET', KEYS[at + 1], '1', 'PX', ARGV[3]) end
+    letter = 'a'
   else
-    local answer = redis.pcall('SET', KEYS[key], value, 'PX', life)
-    if absence then redis.call('DEL', KEYS[mark]) end
+    local life = one_life ~= '' and one_life or ARGV[lives_at + i]
+    local answer = redis.pcall('SET', key, ARGV[9 + i], 'PX', life)
+    if absence then redis.call('DEL', KEYS[at + 1]) end
     if answer.err then
-      letters[i] = 'e'
+      letter = 'e'
       first_error = first_error == '' and answer.err or first_error
-    else
-      letters[i] = 'w'
     end
   end
-  if id ~= '' then end_claim(KEYS[claim], letters[i] == 'a') end
+  if id ~= '' then end_claim(KEYS[at + stride - 1], letter == 'a') end
+  letters[i] = letter
 end
 return {table.concat(letters), first_error}

@@ -178,7 +178,7 @@ def _planned(specs: list[JobSpec]) -> list[dict[str, Any]]:
         batches = Batches(spec)
         keys = count = 0
         for batch in batches:
-            keys += len(batch) if spec.keyed else 1
+            keys += len(batch)
             count += 1
         past = ledger.past_cost(spec.name)
         queries = count * (past.queries_per_batch if past else 1) + batches.report.queries

@@ -1,0 +1,131 @@
+"""Only what is needed: keys that are still good are looked at in one round trip, and not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from redis import Redis
+
+from warmer import warm_many
+from warmer.models import Trigger
+from warmer.stores import Store
+from warmer.tasks import request_run
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "fresh"}}
+
+
+class Loader:
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def __call__(self, ids: Sequence[int]) -> dict[int, int]:
+        self.calls.append(list(ids))
+        return {id: id for id in ids}
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()
+
+
+@pytest.fixture
+def job(loader: Loader) -> Any:
+    return warm_many(
+        "fresh:{id}",
+        ids=lambda: range(10),
+        name="fresh",
+        batch_size=5,
+        timeout=timedelta(hours=1),
+        refresh_when=0.5,
+    )(loader)
+
+
+def round_trips(server: Redis) -> dict[str, int]:
+    calls = {
+        name.removeprefix("cmdstat_"): stats["calls"] for name, stats in server.info("commandstats").items()
+    }
+    return {name: count for name, count in calls.items() if name in ("evalsha", "pttl", "get", "mget")}
+
+
+def make_older(server: Redis, ids: Sequence[int], *, left: timedelta) -> None:
+    for id in ids:
+        server.pexpire(str(cache.make_key(f"fresh:{id}")), left)
+
+
+def test_only_missing__all_there_is_one_round_trip_a_batch_and_no_load(
+    job: Any, loader: Loader, redis_client: Redis
+) -> None:
+    job.warm()
+    loader.calls.clear()
+    redis_client.config_resetstat()
+    report = job.warm(only_missing=True)
+    assert (report.fresh, report.queries, loader.calls) == (10, 0, [])
+    # EXISTS tells of a whole batch at once, so no key is asked for its time.
+    assert round_trips(redis_client) == {"evalsha": 2}
+
+
+def test_only_missing__loads_those_that_are_not_there(job: Any, loader: Loader) -> None:
+    job.warm()
+    cache.delete_many(["fresh:3", "fresh:8"])
+    loader.calls.clear()
+    report = job.warm(only_missing=True)
+    assert (report.fresh, report.written, loader.calls) == (8, 2, [[3], [8]])
+
+
+def test_refresh_when__the_schedule_loads_what_has_little_time_left(
+    job: Any, loader: Loader, redis_client: Redis
+) -> None:
+    job.warm()
+    make_older(redis_client, [1, 2], left=timedelta(minutes=29))
+    make_older(redis_client, [7], left=timedelta(minutes=31))
+    cache.delete("fresh:9")
+    loader.calls.clear()
+    run = request_run("fresh", Trigger.SCHEDULE).run
+    assert (run.state, run.fresh, run.written) == ("complete", 7, 3)
+    assert loader.calls == [[1, 2], [9]]
+    assert redis_client.pttl(str(cache.make_key("fresh:1"))) > 3_500_000
+
+
+@pytest.mark.parametrize("trigger", [each for each in Trigger if each is not Trigger.SCHEDULE])
+def test_refresh_when__of_the_schedule_alone(job: Any, loader: Loader, trigger: Trigger) -> None:
+    job.warm()
+    assert request_run("fresh", trigger).run.written == 10
+
+
+def test_refresh_when__without_it_the_schedule_loads_all(loader: Loader) -> None:
+    warm_many("fresh:{id}", ids=lambda: range(10), name="all")(loader)
+    assert request_run("all", Trigger.SCHEDULE).run.written == 10
+    assert request_run("all", Trigger.SCHEDULE).run.written == 10
+
+
+def test_refresh_when__cache_that_tells_no_times_refreshes_all(loader: Loader, settings: Any) -> None:
+    settings.CACHES = LOCMEM
+    cache.clear()
+    warm_many("fresh:{id}", ids=lambda: range(10), name="untold", refresh_when=0.5)(loader)
+    for _ in range(2):
+        run = request_run("untold", Trigger.SCHEDULE).run
+        assert (run.fresh, run.written) == (0, 10)
+    assert request_run("untold", Trigger.SCHEDULE, only_missing=True).run.fresh == 10
+
+
+def test_fresh__key_without_an_end_is_fresh(job: Any, redis_client: Redis) -> None:
+    store: Store = job.spec.store
+    cache.set("fresh:1", "for ever", timeout=None)
+    assert list(store.fresh(["fresh:1", "fresh:2"], seconds=1800.0)) == ["fresh:1"]
+
+
+def test_fresh__more_keys_than_a_script_can_hand_on_at_once(job: Any) -> None:
+    store: Store = job.spec.store
+    keys = [f"fresh:{id}" for id in range(9_001)]
+    store.write(store.token(), dict.fromkeys(keys, 1))
+    assert len(store.fresh(keys, seconds=0.0)) == 9_001
+    cache.delete("fresh:9000")
+    assert set(keys) - set(store.fresh(keys, seconds=0.0)) == {"fresh:9000"}

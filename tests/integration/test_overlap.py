@@ -1,0 +1,202 @@
+"""A batch is loaded while the one before is written: what stays true all the same."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from tests.races.conftest import in_thread
+from warmer import runner, warm_many
+from warmer.batching import Batches
+from warmer.stores.redis import RedisStore
+from warmer.stores.writes import WriteUnderWay
+from warmer.testing import at
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def squares(ids: Sequence[int]) -> dict[int, int]:
+    return {id: id * id for id in ids}
+
+
+def declare(loader: Any = squares, **options: Any) -> Any:
+    options = {"ids": lambda: range(10), "name": "squares", "batch_size": 2} | options
+    return warm_many("square:{id}", **options)(loader)
+
+
+def sent(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
+    """Have steps told of each write that is sent, and of each answer that is read."""
+    begin, end = WriteUnderWay.__init__, WriteUnderWay.end
+
+    def begun(self: Any, *args: Any) -> None:
+        begin(self, *args)
+        steps.append("sent")
+
+    def ended(self: Any) -> Any:
+        steps.append("awaited")
+        return end(self)
+
+    monkeypatch.setattr(WriteUnderWay, "__init__", begun)
+    monkeypatch.setattr(WriteUnderWay, "end", ended)
+
+
+def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[str] = []
+    sent(monkeypatch, steps)
+    token = RedisStore.token
+    monkeypatch.setattr(RedisStore, "token", lambda self: (steps.append("token"), token(self))[1])
+
+    def loader(ids: Sequence[int]) -> dict[int, int]:
+        steps.append("load")
+        return squares(ids)
+
+    assert declare(loader, ids=lambda: range(6)).warm().written == 6
+    # The token comes before the write is sent: the server answers it only after the write.
+    first, between, last = ["token", "load"], ["token", "sent", "load", "awaited"], ["sent", "awaited"]
+    assert steps == [*first, *between, *between, *last]
+
+
+def test_warm__holds_two_batches_and_not_the_third() -> None:
+    class Value(dict[str, int]):
+        """Something that can be watched."""
+
+    alive: list[weakref.ref[Value]] = []
+    most = 0
+
+    def loader(ids: Sequence[int]) -> Mapping[int, Value]:
+        nonlocal most
+        most = max(most, sum(ref() is not None for ref in alive))
+        values = {id: Value(id=id) for id in ids}
+        alive.extend(weakref.ref(value) for value in values.values())
+        return values
+
+    report = declare(loader, ids=lambda: range(20), cache="default").warm()
+    assert report.keys == 20
+    assert most <= 2
+
+
+def test_warm__batch_overtaken_while_the_next_is_loaded_is_loaded_again() -> None:
+    source = dict.fromkeys(range(6), "old")
+    job: Any = declare(lambda ids: {id: source[id] for id in ids}, ids=lambda: range(6))
+
+    def change() -> None:
+        source[0] = "new"
+        job.invalidate([0])
+
+    with at("loaded", change, job="squares"):
+        report = job.warm()
+    assert (report.written, report.fenced) == (6, 0)
+    assert cache.get("square:0") == "new"
+
+
+def test_warm__server_that_forgets_the_scripts_between_batches(redis_client: Redis) -> None:
+    def loader(ids: Sequence[int]) -> dict[int, int]:
+        redis_client.script_flush()
+        return squares(ids)
+
+    assert declare(loader).warm().written == 10
+    assert cache.get_many([f"square:{id}" for id in range(10)]) == {f"square:{id}": id**2 for id in range(10)}
+
+
+def test_warm__server_restarted_while_a_write_is_under_way(redis_server: RedisServer) -> None:
+    def restart() -> None:
+        redis_server.restart()
+
+    with at("loaded", restart, job="squares", times=2):
+        report = declare().warm()
+    assert report.keys == 10
+    assert report.failed == 0
+    cached = cache.get_many([f"square:{id}" for id in range(10)])
+    assert all(value == int(key.split(":")[1]) ** 2 for key, value in cached.items())
+
+
+def test_warm__server_that_goes_away_fails_what_is_left_and_says_so(redis_server: RedisServer) -> None:
+    with at("loaded", redis_server.stop, job="squares"):
+        report = declare().warm()
+    assert (report.written, report.failed) == (0, 10)
+    assert "does not answer" in report.failures[0].error
+
+
+def test_warm__interrupted_leaves_no_answer_for_the_next_on_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stop(Exception):
+        """Ends the stream of ids."""
+
+    def ids() -> Iterator[int]:
+        yield from range(4)
+        raise Stop
+
+    job = declare(ids=ids)
+    with pytest.raises(Stop):
+        job.warm()
+    # On a connection that was put back with an answer unread, these would read it.
+    for number in range(60):
+        cache.set("plain", number)
+        assert cache.get("plain") == number
+
+
+def test_warm_batches__that_are_not_read_to_the_end_write_nothing_more() -> None:
+    job = declare()
+    batches = runner.warm_batches(job.spec, Batches(job.spec))
+    assert next(batches).written == 2
+    batches.close()
+    # The next batch was loaded, and not sent.
+    assert set(cache.get_many([f"square:{id}" for id in range(10)])) == {"square:0", "square:1"}
+    assert job.warm().written == 10
+
+
+def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = declare(ids=lambda: range(2))
+    store = job.spec.store
+    writing = store.begin_write(store.token(), {"square:0": 0})
+    lost = writing._connection
+
+    def fail() -> None:
+        monkeypatch.undo()  # once
+        raise RedisConnectionError("reset by peer")
+
+    monkeypatch.setattr(lost, "read_response", fail)
+    assert writing.end().outcomes == {"square:0": "written"}
+
+
+def test_ids__that_are_still_being_read_do_not_keep_a_loader_in_the_past(make_post: Any) -> None:
+    """A query of ids that is not read to its end would hold an old snapshot, where SQLite reads."""
+    rows = [make_post(title="old") for _ in range(6)]  # of the last ones the query would be read to its end
+    numbers = Post.objects.order_by("id").values_list("id", flat=True)
+
+    def change() -> None:
+        rows[3].title = "new"
+        rows[3].save()
+
+    changed = []
+
+    def loader(ids: Sequence[int]) -> dict[int, str]:
+        if not changed:
+            (changing,) = in_thread(change)
+            changing.join()
+            changed.append(True)
+        return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
+
+    job: Any = warm_many(
+        "late:{id}",
+        ids=lambda: numbers.iterator(chunk_size=1),
+        name="late",
+        depends_on={Post: "id"},
+        batch_size=1,
+    )(loader)
+    report = job.warm()
+    assert (report.written, report.fenced) == (6, 0)
+    assert [cache.get(f"late:{row.pk}") for row in rows] == ["old"] * 3 + ["new"] + ["old"] * 2
