@@ -8,6 +8,8 @@ from warmer.exceptions import (
     LoaderError,
     StoreUnavailable,
     UnknownJob,
+    UnreadableValue,
+    UnsupportedValue,
     WarmerError,
 )
 from warmer.invalidation import invalidate_for
@@ -25,6 +27,8 @@ __all__ = [
     "Report",
     "StoreUnavailable",
     "UnknownJob",
+    "UnreadableValue",
+    "UnsupportedValue",
     "WarmerError",
     "invalidate_for",
     "jobs",

@@ -36,6 +36,14 @@ class StoreUnavailable(WarmerError):
     """The cache does not answer."""
 
 
+class UnreadableValue(WarmerError, ValueError):
+    """What is cached was written by another serializer, or is damaged."""
+
+
+class UnsupportedValue(WarmerError, TypeError):
+    """A value holds something that a cache would give back as something else."""
+
+
 class UnknownJob(WarmerError, KeyError):
     """No job of that name is declared."""
 

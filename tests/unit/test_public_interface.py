@@ -49,6 +49,8 @@ def test_all__is_what_the_package_offers() -> None:
             "LoaderError",
             "StoreUnavailable",
             "UnknownJob",
+            "UnreadableValue",
+            "UnsupportedValue",
             "WarmerError",
         ]
     )

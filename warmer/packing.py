@@ -1,0 +1,196 @@
+"""What MessagePack does not carry by itself, as its extension types: exactly, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from msgspec.msgpack import Decoder, Encoder, Ext
+
+ENCODE = Encoder().encode
+
+# What MessagePack gives back as it was: of int those of 64 bits, of str those that UTF-8 can write.
+SCALARS: frozenset[type] = frozenset((str, int, float, bool, type(None), bytes))
+# The same without the ifs.
+ALWAYS = SCALARS - {str, int}
+SMALLEST, LARGEST = -(2**63), 2**64 - 1
+# Who reads may stand deeper in the stack than who wrote: far from where either of them ends.
+MAX_DEPTH = 100
+
+# The codes are the format: they may be added to, and never change their meaning.
+INT, STR, TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_ = range(1, 13)
+
+
+class Refused(Exception):
+    """A value cannot be carried as it is.
+
+    Attributes:
+        value: the value, or the part of it.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than `MAX_DEPTH`, perhaps as it holds itself."""
+
+
+class Packer:
+    """Turns a value into what msgspec encodes exactly.
+
+    Args:
+        plain: the types to leave as they are: `SCALARS`, or `ALWAYS` where that did not do.
+    """
+
+    def __init__(self, plain: frozenset[type]) -> None:
+        self._plain = plain
+        self._depth = 0
+
+    def pack(self, value: Any) -> Any:
+        """Return what to encode in place of a value.
+
+        Raises:
+            Refused: a type in it is not one that is carried.
+            TooDeep: it is nested too deeply.
+        """
+        kind = type(value)
+        if kind in self._plain:
+            return value
+        pack = PACKERS.get(kind)
+        if pack is None:
+            raise Refused(value)
+        return pack(self, value)
+
+    def pack_list(self, values: Iterable[Any]) -> list[Any]:
+        if self._depth == MAX_DEPTH:
+            raise TooDeep
+        self._depth += 1
+        plain, pack = self._plain, self.pack
+        packed = [value if type(value) in plain else pack(value) for value in values]
+        self._depth -= 1
+        return packed
+
+    def pack_dict(self, value: dict[Any, Any]) -> Any:
+        if self._plain.issuperset(map(type, value)):
+            return dict(zip(value, self.pack_list(value.values()), strict=True))
+        return self.pack_array(PAIRS, (part for pair in value.items() for part in pair))
+
+    def pack_array(self, code: int, values: Iterable[Any]) -> Ext:
+        return Ext(code, ENCODE(self.pack_list(values)))
+
+    def pack_str(self, value: str) -> str | Ext:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return Ext(STR, value.encode(errors="surrogatepass"))
+        return value
+
+    def pack_int(self, value: int) -> int | Ext:
+        if SMALLEST <= value <= LARGEST:
+            return value
+        return Ext(INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+    def pack_datetime(self, value: datetime) -> datetime | Ext:
+        if is_native(value):
+            return value
+        bare = value.replace(tzinfo=None).isoformat()
+        return Ext(DATETIME, ENCODE((bare, value.fold, _zone(value, value.tzinfo))))
+
+    def pack_time(self, value: time) -> Ext:
+        bare = value.replace(tzinfo=None).isoformat()
+        return Ext(TIME, ENCODE((bare, value.fold, _zone(value, value.tzinfo))))
+
+
+PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
+    str: Packer.pack_str,
+    int: Packer.pack_int,
+    list: Packer.pack_list,
+    dict: Packer.pack_dict,
+    tuple: lambda packer, value: packer.pack_array(TUPLE, value),
+    set: lambda packer, value: packer.pack_array(SET, value),
+    frozenset: lambda packer, value: packer.pack_array(FROZENSET, value),
+    datetime: Packer.pack_datetime,
+    date: lambda packer, value: Ext(DATE, value.isoformat().encode()),
+    time: Packer.pack_time,
+    timedelta: lambda packer, value: Ext(TIMEDELTA, ENCODE(_parts(value))),
+    Decimal: lambda packer, value: Ext(DECIMAL, str(value).encode()),
+    UUID: lambda packer, value: Ext(UUID_, value.bytes),
+}
+
+
+def is_native(value: datetime) -> bool:
+    """Say whether MessagePack has the type: a moment in UTC, to the nanosecond."""
+    return value.tzinfo is UTC and not value.fold
+
+
+def unpack(code: int, data: memoryview) -> Any:
+    """Return the value of an extension type.
+
+    Raises:
+        Exception: of many classes, as the data is not what `Packer` makes.
+    """
+    return UNPACKERS[code](data)
+
+
+def _zone(holder: datetime | time, zone: tzinfo | None) -> Any:
+    """Return what stands for a time zone: nothing, its key, or its offset and perhaps its name."""
+    if zone is None:
+        return None
+    if type(zone) is timezone:
+        offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]  # what pickle asks for
+        return [*_parts(offset), *name]
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    raise Refused(holder)
+
+
+def _zone_of(packed: Any) -> tzinfo | None:
+    if packed is None:
+        return None
+    if isinstance(packed, str):
+        return ZoneInfo(packed)
+    days, seconds, microseconds, *name = packed
+    return timezone(timedelta(days, seconds, microseconds), *name)
+
+
+def _parts(value: timedelta) -> tuple[int, int, int]:
+    return value.days, value.seconds, value.microseconds
+
+
+def _datetime_of(data: memoryview) -> datetime:
+    bare, fold, zone = DECODE(data)
+    return datetime.fromisoformat(bare).replace(fold=fold, tzinfo=_zone_of(zone))
+
+
+def _time_of(data: memoryview) -> time:
+    bare, fold, zone = DECODE(data)
+    return time.fromisoformat(bare).replace(fold=fold, tzinfo=_zone_of(zone))
+
+
+def _dict_of(data: memoryview) -> dict[Any, Any]:
+    parts = DECODE(data)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
+    INT: lambda data: int.from_bytes(data, "big", signed=True),
+    STR: lambda data: str(data, "utf-8", "surrogatepass"),
+    TUPLE: lambda data: tuple(DECODE(data)),
+    SET: lambda data: set(DECODE(data)),
+    FROZENSET: lambda data: frozenset(DECODE(data)),
+    PAIRS: _dict_of,
+    DATETIME: _datetime_of,
+    DATE: lambda data: date.fromisoformat(str(data, "ascii")),
+    TIME: _time_of,
+    TIMEDELTA: lambda data: timedelta(*DECODE(data)),
+    DECIMAL: lambda data: Decimal(str(data, "ascii")),
+    UUID_: lambda data: UUID(bytes=bytes(data)),
+}
+
+DECODE: Callable[[bytes | memoryview], Any] = Decoder(ext_hook=unpack).decode
