@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from redis import Redis
@@ -25,6 +26,8 @@ from bench.site import running_site
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "performance.md"
+INSTALL_PEERS = (HERE.parent / "script" / "peers", "--install")
+PEERS_PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
 ROUNDS, QUICK_ROUNDS = 9, 5
 PROFILED_FUNCTIONS = 20
 
@@ -38,12 +41,20 @@ def main(arguments: list[str]) -> int:
         return 0
     names = options.names or list(CATALOGUE)
     if len(names) == 1:
-        _run(CATALOGUE[names[0]], options)
+        entry = CATALOGUE[names[0]]
+        if entry.peers and find_spec("cacheback") is None:
+            return _run_beside_peers(arguments)
+        _run(entry, options)
         return 0
     # Django is set up once a process, and no benchmark shall find what another left behind.
     flags = [each for each in arguments if each not in CATALOGUE]
     codes = [subprocess.call([sys.executable, "-m", "bench", name, *flags]) for name in names]
     return max(codes)
+
+
+def _run_beside_peers(arguments: list[str]) -> int:
+    """Run a benchmark with the Python that has the other libraries; return the exit code."""
+    return subprocess.call(INSTALL_PEERS) or subprocess.call([PEERS_PYTHON, "-m", "bench", *arguments])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +94,7 @@ def _run(entry: Entry, options: argparse.Namespace) -> None:
             command=_command(entry, options),
             measured=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=measured_on,
-            versions=machine.versions(server.version()),
+            versions=machine.versions(server.version(), entry.peers),
             rows=rows,
             rounds=rounds,
             operation=benchmark.operation,
@@ -93,6 +104,7 @@ def _run(entry: Entry, options: argparse.Namespace) -> None:
         )
         if options.profile:
             _profile(benchmark)
+        benchmark.close()
     path = result.write(folder)
     path.with_suffix(".svg").write_text(chart.draw(result))
     if options.docs:

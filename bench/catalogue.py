@@ -12,12 +12,14 @@ class Entry:
     Attributes:
         rows: how many rows a measurement is about.
         quick_rows: the same with `--quick`.
+        peers: the other libraries that take part, by their distributions; they are in .venv-peers.
     """
 
     name: str
     summary: str
     rows: int
     quick_rows: int
+    peers: tuple[str, ...] = ()
 
 
 ENTRIES = (
@@ -44,6 +46,20 @@ ENTRIES = (
         summary="Saving a user: invalidation by a job against a post_save handler with cache.delete",
         rows=500,
         quick_rows=50,
+    ),
+    Entry(
+        name="herd",
+        summary="A herd: 200 readers of one cold key, whose load takes 50 ms",
+        rows=200,
+        quick_rows=200,
+        peers=("django-cacheback",),
+    ),
+    Entry(
+        name="peers",
+        summary="Other libraries that can warm: the same profiles, each in its own way",
+        rows=10_000,
+        quick_rows=1_000,
+        peers=("django-cacheback", "django-cacheops", "dogpile.cache"),
     ),
 )
 

@@ -6,6 +6,7 @@ import os
 import platform
 import sqlite3
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,11 +21,12 @@ def machine() -> dict[str, str | int | float]:
     }
 
 
-def versions(server: str) -> dict[str, str]:
+def versions(server: str, peers: Iterable[str] = ()) -> dict[str, str]:
     """Return the versions of what takes part.
 
     Args:
         server: that of the Redis server.
+        peers: other distributions.
     """
     return {
         "Python": platform.python_version(),
@@ -34,6 +36,7 @@ def versions(server: str) -> dict[str, str]:
         "django-redis": version("django-redis"),
         "server": server,
         "SQLite": sqlite3.sqlite_version,
+        **{peer: version(peer) for peer in peers},
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
@@ -20,6 +20,14 @@ WARM_UPS = 1
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _no_time() -> float:
+    return 0.0
+
+
+def _no_counts() -> Mapping[str, float]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,8 @@ class Contender:
         group: contenders of a group do the same work.
         prepare: called before each `run`.
         verify: called after each `run`; raises when the work was not done.
+        count: called after each `verify`; gives what else there is to show, by its name.
+        other_cpu: gives the seconds of processor time that processes of its own have used.
     """
 
     name: str
@@ -43,6 +53,8 @@ class Contender:
     group: str = ""
     prepare: Callable[[], None] = _nothing
     verify: Callable[[], None] = _nothing
+    count: Callable[[], Mapping[str, float]] = _no_counts
+    other_cpu: Callable[[], float] = _no_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +65,14 @@ class Comparison:
         kind: "speed" is the other's time over the subject's (more is better); "cost" is the subject's
             time over the other's (less is better).
         target: what is aimed at; None: nothing.
+        of: the count that is compared; None: the time.
     """
 
     subject: str
     against: str
     kind: Literal["speed", "cost"]
     target: float | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +82,23 @@ class Benchmark:
     Attributes:
         operation: one operation in words, e.g. "profile".
         shows: whether a figure is operations a second or the time of one.
+        close: called at the end.
     """
 
     operation: str
     shows: Literal["rate", "time"]
     contenders: Sequence[Contender]
     comparisons: Sequence[Comparison]
+    close: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round of one contender took: by the clock, and of the processors."""
+    """What one round of one contender took: by the clock, and of the processors; and what was counted."""
 
     seconds: float
     cpu_seconds: float
+    counts: Mapping[str, float] = field(default_factory=dict)
 
 
 Rounds = Mapping[str, Sequence[Round]]
@@ -94,7 +111,8 @@ class Ratio:
     Attributes:
         ratio: of the medians, by the clock; the target is for this one.
         lowest, highest: of the pairs of each round.
-        cpu_ratio: of the medians of the processor time.
+        cpu_ratio: of the medians of the processor time; None where a count is compared.
+        of: the count that is compared; None: the time.
     """
 
     subject: str
@@ -103,9 +121,10 @@ class Ratio:
     ratio: float
     lowest: float
     highest: float
-    cpu_ratio: float
+    cpu_ratio: float | None
     target: float | None
     met: bool | None
+    of: str | None = None
 
 
 def measure(
@@ -127,31 +146,34 @@ def measure(
         for contender in contenders:
             contender.prepare()
             gc.collect()  # nobody pays for the garbage of another
-            cpu_began = time.process_time() + server_cpu()
+            cpu_began = time.process_time() + server_cpu() + contender.other_cpu()
             began = time.perf_counter()
             contender.run()
             seconds = time.perf_counter() - began
-            cpu_seconds = time.process_time() + server_cpu() - cpu_began
+            cpu_seconds = time.process_time() + server_cpu() + contender.other_cpu() - cpu_began
             contender.verify()
+            counts = dict(contender.count())
             if number > 0:
-                taken[contender.name].append(Round(seconds=seconds, cpu_seconds=cpu_seconds))
+                taken[contender.name].append(Round(seconds=seconds, cpu_seconds=cpu_seconds, counts=counts))
     return taken
 
 
 def compare(comparison: Comparison, contenders: Sequence[Contender], taken: Rounds) -> Ratio:
-    """Return what a comparison came to, per operation."""
+    """Return what a comparison came to: times per operation, counts as they are."""
     operations = {contender.name: contender.operations for contender in contenders}
     above, below = comparison.against, comparison.subject
     if comparison.kind == "cost":
         above, below = below, above
-    scale = operations[below] / operations[above]
-    pairs = [
-        scale * one.seconds / other.seconds for one, other in zip(taken[above], taken[below], strict=True)
-    ]
-    ratio = scale * _median(taken[above], "seconds") / _median(taken[below], "seconds")
+    scale = operations[below] / operations[above] if comparison.of is None else 1
+    tops, bottoms = (_figures(taken[name], comparison.of) for name in (above, below))
+    ratio = scale * median(tops) / median(bottoms)
     met = None
     if comparison.target is not None:
         met = ratio <= comparison.target if comparison.kind == "cost" else ratio >= comparison.target
+    pairs = [scale * top / bottom for top, bottom in zip(tops, bottoms, strict=True)]
+    cpu_ratio = None
+    if comparison.of is None:
+        cpu_ratio = scale * _median_cpu(taken[above]) / _median_cpu(taken[below])
     return Ratio(
         subject=comparison.subject,
         against=comparison.against,
@@ -159,11 +181,16 @@ def compare(comparison: Comparison, contenders: Sequence[Contender], taken: Roun
         ratio=ratio,
         lowest=min(pairs),
         highest=max(pairs),
-        cpu_ratio=scale * _median(taken[above], "cpu_seconds") / _median(taken[below], "cpu_seconds"),
+        cpu_ratio=cpu_ratio,
         target=comparison.target,
         met=met,
+        of=comparison.of,
     )
 
 
-def _median(rounds: Sequence[Round], what: str) -> float:
-    return median(getattr(each, what) for each in rounds)
+def _figures(rounds: Sequence[Round], of: str | None) -> list[float]:
+    return [each.seconds if of is None else each.counts[of] for each in rounds]
+
+
+def _median_cpu(rounds: Sequence[Round]) -> float:
+    return median(each.cpu_seconds for each in rounds)

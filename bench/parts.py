@@ -58,8 +58,8 @@ def benchmark(rows: int) -> Benchmark:
     ]
     comparisons = [
         Comparison(subject="values", against="objects", kind="speed"),
-        Comparison(subject="encode_uncompressed", against="encode_default", kind="speed"),
-        Comparison(subject="encode_pickled", against="encode_default", kind="speed"),
+        Comparison(subject="encode_default", against="encode_json", kind="speed"),
+        Comparison(subject="encode_default", against="encode_pickled", kind="speed"),
         Comparison(subject="lua", against="sets", kind="speed"),
         Comparison(subject="lua", against="pipeline", kind="speed"),
     ]

@@ -110,7 +110,9 @@ def load(ids: Sequence[int]) -> dict[int, Profile]:
     return {row["id"]: of_row(row) for row in active_users().filter(id__in=ids).values(*FIELDS)}
 
 
-def declare_job(cache: str = "default") -> KeyedJob[Any]:
+def declare_job(
+    cache: str = "default", *, loader: Callable[[Sequence[int]], dict[int, Profile]] = load
+) -> KeyedJob[Any]:
     """Declare the job for the profiles in a cache; the project's own jobs are forgotten."""
     if "user_profiles" in jobs:
         for name in list(jobs):
@@ -124,7 +126,7 @@ def declare_job(cache: str = "default") -> KeyedJob[Any]:
         batch_size=BATCH,
         timeout=timedelta(seconds=TIMEOUT_SECONDS),
     )
-    return declare(load)
+    return declare(loader)
 
 
 def expect_all(alias: str, ids: Sequence[int]) -> Callable[[], None]:

@@ -35,6 +35,11 @@ class Figure:
         """The median of the processor time of one operation."""
         return median(each.cpu_seconds / self.operations for each in self.rounds)
 
+    @property
+    def counts(self) -> dict[str, float]:
+        """The medians of what was counted."""
+        return {name: median(each.counts[name] for each in self.rounds) for name in self.rounds[0].counts}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -102,15 +107,18 @@ class Result:
         title = f"{self.operation}s a second" if self.shows == "rate" else f"time of a {self.operation}"
         lines = []
         for group, figures in self.groups().items():
+            counted = list(figures[0].counts)
+            columns = [title, "slowest to fastest round", "processor time of one", *counted]
             lines += [
-                f"| {group or self.operation} | {title} | slowest to fastest round | processor time of one |",
-                "|---|---|---|---|",
+                f"| {group or self.operation} | {' | '.join(columns)} |",
+                "|---" * (1 + len(columns)) + "|",
             ]
             for figure in figures:
                 slowest, fastest = (self.shown(each(figure.times())) for each in (max, min))
                 lines.append(
                     f"| {figure.title} | {self.shown(figure.time)} | {slowest} to {fastest} "
                     f"| {_duration(figure.cpu_time)} |"
+                    + "".join(f" {figure.counts[name]:,.4g} |" for name in counted)
                 )
             lines.append("")
             names = {figure.name for figure in figures}
@@ -126,14 +134,15 @@ class Result:
 
     def _row(self, ratio: Ratio) -> str:
         titles = {figure.name: figure.title for figure in self.figures}
-        what = "the speed" if ratio.kind == "speed" else "the time"
+        what = f"the {ratio.of}" if ratio.of else ("the speed" if ratio.kind == "speed" else "the time")
+        cpu = "" if ratio.cpu_ratio is None else f"{ratio.cpu_ratio:.2f}"
         target = ""
         if ratio.target is not None:
             sign = "≥" if ratio.kind == "speed" else "≤"
             target = f"{sign} {ratio.target:g}: {'met' if ratio.met else '**missed**'}"
         return (
             f"| {titles[ratio.subject]} | {ratio.ratio:.2f} times {what} of | {titles[ratio.against]} "
-            f"| {ratio.lowest:.2f} to {ratio.highest:.2f} | {ratio.cpu_ratio:.2f} | {target} |"
+            f"| {ratio.lowest:.2f} to {ratio.highest:.2f} | {cpu} | {target} |"
         )
 
 

@@ -1,4 +1,4 @@
-"""The settings of production, with two more caches: without the compressor, and with what is usual."""
+"""The settings of production, with two more caches: JSON and zlib, and what django-redis does by itself."""
 
 from copy import deepcopy
 from typing import Any
@@ -9,13 +9,16 @@ from config.settings.production import CACHES
 LOGGING_CONFIG = None
 
 
-def _without(*options: str) -> dict[str, Any]:
+def _with(**options: str) -> dict[str, Any]:
     settings = deepcopy(CACHES["default"])
-    for option in options:
+    for option in ("SERIALIZER", "COMPRESSOR"):
         del settings["OPTIONS"][option]
+    settings["OPTIONS"] |= options
     return settings
 
 
-CACHES["uncompressed"] = _without("COMPRESSOR")
-# What django-redis does by itself.
-CACHES["pickled"] = _without("COMPRESSOR", "SERIALIZER")
+CACHES["json"] = _with(
+    SERIALIZER="django_redis.serializers.json.JSONSerializer",
+    COMPRESSOR="django_redis.compressors.zlib.ZlibCompressor",
+)
+CACHES["pickled"] = _with()

@@ -1,9 +1,9 @@
 """Warming profiles: a job, against what people write by hand, and against the limit of the machine.
 
 Everyone reads the same rows in the way that suits it best and writes the same values with the same
-timeout into an empty cache. Three times: with the project's cache settings (JSON, compressed by zlib),
-where making the values takes most of the time whoever writes them; without the compressor; and with what
-django-redis does by itself (pickle, not compressed), where little else than reading and writing is left.
+timeout into an empty cache. Three times: with the project's cache settings (MessagePack, of which only
+values from 1 KiB on are compressed); with JSON compressed by zlib, where making the values takes most of the
+time whoever writes them; and with what django-redis does by itself (pickle, not compressed).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ WRITE_ALL = b"""
 for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
 """
 GROUPS = {
-    "default": "JSON, compressed: the project's settings",
-    "uncompressed": "JSON, not compressed",
+    "default": "MessagePack, exact: the project's settings",
+    "json": "JSON, compressed",
     "pickled": "pickle, not compressed: django-redis' own default",
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from bench import chart, results
-from bench.catalogue import CATALOGUE
+from bench.catalogue import CATALOGUE, ENTRIES
 from bench.measure import Comparison, Contender, Round, compare, measure
 from bench.results import Figure, Result
 
@@ -57,18 +58,37 @@ def result_of(**seconds: list[float]) -> Result:
     )
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+# One at a time installs the other libraries.
+TINY = [
+    pytest.param(entry.name, marks=[pytest.mark.xdist_group("peers")] if entry.peers else [])
+    for entry in ENTRIES
+]
+
+
+@pytest.mark.parametrize("name", TINY)
 def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_path: Path) -> None:
     said = bench(name, "--rows", 110, "--rounds", 2, "--results", tmp_path)
     result = Result.read(tmp_path / f"{name}.json")
     assert result.tables() in said
     assert (result.benchmark, result.rows, result.rounds) == (name, 110, 2)
     assert result.machine["cpu"]
-    assert {"Python", "Django", "redis-py", "django-redis", "server"} <= result.versions.keys()
+    versions = {"Python", "Django", "redis-py", "django-redis", "server", *CATALOGUE[name].peers}
+    assert versions <= result.versions.keys()
     assert all(len(figure.rounds) == 2 and figure.time > 0 for figure in result.figures)
     assert result.ratios
-    assert all(ratio.lowest <= ratio.highest and ratio.cpu_ratio > 0 for ratio in result.ratios)
+    assert all(ratio.lowest <= ratio.highest for ratio in result.ratios)
+    assert all((ratio.cpu_ratio is None) if ratio.of else ratio.cpu_ratio > 0 for ratio in result.ratios)
+    assert all(ratio.of in figure.counts for ratio in result.ratios if ratio.of for figure in result.figures)
     assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.xdist_group("peers")
+def test_herd__loads_once_where_others_load_for_each_reader(tmp_path: Path) -> None:
+    bench("herd", "--rows", 40, "--rounds", 1, "--results", tmp_path)
+    figures = {figure.name: figure for figure in Result.read(tmp_path / "herd.json").figures}
+    assert figures["warmer"].counts == {"loader calls": 1}
+    assert figures["get_or_set"].counts["loader calls"] > 1
+    assert figures["cacheback"].counts["loader calls"] > 1
 
 
 def test_list__names_every_benchmark() -> None:
@@ -104,6 +124,40 @@ def test_measure__contenders_take_turns__and_the_warm_up_does_not_count() -> Non
     assert {name: len(rounds) for name, rounds in taken.items()} == {"a": 2, "b": 2}
 
 
+def test_measure__counts_after_the_check__and_the_time_of_other_processes() -> None:
+    happened: list[str] = []
+    used = iter(range(100))
+    contender = Contender(
+        name="a",
+        title="a",
+        operations=1,
+        run=lambda: happened.append("run"),
+        verify=lambda: happened.append("verify"),
+        count=lambda: happened.append("count") or {"calls": len(happened)},  # type: ignore[func-returns-value]
+        other_cpu=lambda: 1000 * next(used),
+    )
+    (taken,) = measure([contender], rounds=1, server_cpu=lambda: 0.0, progress=lambda number: None)["a"]
+    assert happened == ["run", "verify", "count"] * 2
+    assert taken.counts == {"calls": 6}
+    assert 1000 <= taken.cpu_seconds < 1001
+
+
+def test_compare__of_counts_is_as_they_are__whatever_the_operations() -> None:
+    contenders = [
+        Contender(name=name, title=name, run=lambda: None, operations=operations)
+        for name, operations in (("us", 10), ("them", 20))
+    ]
+    taken = {
+        "us": [Round(seconds=1, cpu_seconds=1, counts={"calls": each}) for each in (1, 1, 2)],
+        "them": [Round(seconds=1, cpu_seconds=1, counts={"calls": each}) for each in (4, 5, 6)],
+    }
+    found = compare(
+        Comparison(subject="us", against="them", kind="cost", target=0.2, of="calls"), contenders, taken
+    )
+    assert [found.ratio, found.lowest, found.highest] == pytest.approx([1 / 5, 1 / 5, 1 / 3])
+    assert (found.cpu_ratio, found.met, found.of) == (None, True, "calls")
+
+
 @pytest.mark.parametrize(
     ("kind", "target", "ratio", "lowest", "highest", "met"),
     [("speed", 3.0, 5.0, 1.0, 10.0, True), ("cost", 0.1, 0.2, 0.1, 1.0, False)],
@@ -129,6 +183,25 @@ def test_compare__is_the_ratio_of_the_medians_with_that_of_the_pairs(
 def test_result__is_read_as_it_was_written(tmp_path: Path) -> None:
     result = result_of(us=[0.1, 0.2], them=[1.0, 2.0])
     assert Result.read(result.write(tmp_path)) == result
+
+
+def test_tables__show_what_was_counted() -> None:
+    result = result_of(us=[0.1], them=[1.0])
+    counted = [
+        replace(figure, rounds=[replace(each, counts={"calls": 1234.5}) for each in figure.rounds])
+        for figure in result.figures
+    ]
+    contenders = [Contender(name=name, title=name, run=lambda: None, operations=1) for name in ("us", "them")]
+    ratio = compare(
+        Comparison(subject="us", against="them", kind="cost", target=1.0, of="calls"),
+        contenders,
+        {figure.name: figure.rounds for figure in counted},
+    )
+    lines = replace(result, figures=counted, ratios=[ratio]).tables().splitlines()
+    assert lines[0].endswith("| processor time of one | calls |")
+    assert lines[1].count("---") == 5
+    assert lines[2].endswith(" | 1,234 |")
+    assert lines[-1] == "| warmer: us | 1.00 times the calls of | them | 1.00 to 1.00 |  | ≤ 1: met |"
 
 
 def test_chart__names_every_contender_and_marks_ours() -> None:
