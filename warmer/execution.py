@@ -16,6 +16,63 @@ from warmer.spec import JobSpec
 logger = logging.getLogger(__name__)
 
 
+class Wanted(Iterator[Batch]):
+    """The batches of a run that has begun, for as long as it is wanted: not cancelled, and in time.
+
+    Attributes:
+        is_cancelled, is_late: why it gave no further one.
+    """
+
+    def __init__(self, run: WarmingRun, batches: Iterator[Batch], *, deadline: float | None = None) -> None:
+        self.is_cancelled = self.is_late = False
+        self._run = run
+        self._batches = batches
+        self._deadline = deadline
+
+    def __next__(self) -> Batch:
+        batch = next(self._batches)
+        self.is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        self.is_cancelled = not ledger.is_current(self._run.pk, self._run.attempt)
+        if self.is_late or self.is_cancelled:
+            raise StopIteration
+        return batch
+
+
+def warm_here(
+    spec: JobSpec,
+    run: WarmingRun,
+    batches: Iterator[Batch],
+    *,
+    worker: str = "",
+    progress: Callable[[Report], None] | None = None,
+    interrupts: runner.Interrupts = (),
+) -> int:
+    """Load and write batches of a run that has begun, and count each; return how many there were.
+
+    Args:
+        worker: the name of this process for the ledger.
+        progress: called with the report of each batch.
+        interrupts: errors that end the work, see `runner.warm_batch`.
+    """
+    keep = keep_seconds(spec, run)
+    number = 0
+    reports = runner.warm_batches(spec, batches, keep_seconds=keep, interrupts=interrupts)
+    for number, report in enumerate(reports, start=1):
+        ledger.record_batch(run, number, report, worker=worker)
+        if progress is not None:
+            progress(report)
+    return number
+
+
+def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:
+    """Return how long a key must live yet for a run to leave it alone; None: the run leaves none alone."""
+    if run.only_missing:
+        return 0.0
+    if run.trigger == Trigger.SCHEDULE and spec.refresh_when is not None:
+        return spec.refresh_when * spec.timeout.total_seconds()
+    return None
+
+
 def execute(
     spec: JobSpec,
     run: WarmingRun,
@@ -37,34 +94,14 @@ def execute(
     if started is None:
         return
     batches = Batches(spec)
-    keep = runner.keep_seconds(
-        spec, only_missing=started.only_missing, scheduled=started.trigger == Trigger.SCHEDULE
-    )
-    out_of_time = cancelled = False
-
-    def wanted() -> Iterator[Batch]:
-        nonlocal out_of_time, cancelled
-        for keys in batches:
-            out_of_time = deadline is not None and time.monotonic() >= deadline
-            cancelled = not ledger.is_current(started.pk, started.attempt)
-            if out_of_time or cancelled:
-                return
-            yield keys
-
-    number = 0
+    wanted = Wanted(started, batches, deadline=deadline)
     ended = False
     try:
-        for number, report in enumerate(runner.warm_batches(spec, wanted(), keep_seconds=keep), start=1):
-            ledger.record_batch(started, number, report, worker=worker)
-            if progress is not None:
-                progress(report)
-        if cancelled:
-            ended = True  # by who cancelled it
-            return
-        if out_of_time:
-            ended = ledger.fail(started, f"It was stopped before batch {number + 1}: out of time.")
-            return
-        ledger.expect(started, batches=number, report=batches.report)
+        number = warm_here(spec, started, wanted, worker=worker, progress=progress)
+        if wanted.is_late:
+            ledger.fail(started, f"It was stopped before batch {number + 1}: out of time.")
+        elif not wanted.is_cancelled:
+            ledger.expect(started, batches=number, report=batches.report)
         ended = True
     except Exception as error:  # of the declared ids: a loader's errors are counted in its batch
         logger.exception("The run %s of %s failed", run.pk, spec.name)

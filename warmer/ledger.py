@@ -11,12 +11,15 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Q
 from django.utils import timezone
 
+from warmer import spool
 from warmer.conf import conf
-from warmer.models import State, Trigger, WarmingBatch, WarmingRun
-from warmer.report import MAX_ERROR_LENGTH, Outcome, Report
+from warmer.models import State, Trigger, WarmingRun
+from warmer.report import MAX_ERROR_LENGTH, SECONDS, Outcome, Report
 from warmer.signals import run_finished
 
 ACTIVE = (State.QUEUED, State.RUNNING)
+# What a run adds up of its batches' reports.
+_FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
 # Of runs that are forgotten in one transaction, each with its batches.
 CHUNK = 500
 
@@ -88,12 +91,7 @@ def start(run_id: int, *, worker: str = "") -> WarmingRun | None:
         now = timezone.now()
         if run.attempt:
             run.batches.all().delete()
-            for name in (
-                *(outcome.value for outcome in Outcome),
-                "queries",
-                "seconds",
-                "batches_done",
-            ):
+            for name in (*_FIGURES, "batches_done", "batches_sent"):
                 setattr(run, name, 0)
             run.failures, run.batches_total = [], None
         run.state = State.RUNNING
@@ -110,40 +108,65 @@ def is_current(run_id: int, attempt: int) -> bool:
     return WarmingRun.objects.filter(pk=run_id, attempt=attempt, state=State.RUNNING).exists()
 
 
-def record_batch(run: WarmingRun, number: int, report: Report, *, worker: str = "") -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of a report on a batch.
+
+    Attributes:
+        counted: it was counted: not when it was before, nor when the run has ended or started anew.
+        then: the number of the batch to send for next, where workers do the run.
+    """
+
+    counted: bool
+    then: int | None = None
+
+
+def record_batch(run: WarmingRun, number: int, report: Report, *, worker: str = "") -> Recorded:
     """Count a batch, and end the run when it was the last.
 
     A batch that was in hand when its run was cancelled is counted, too: its keys are written.
-
-    Returns:
-        Whether it was counted: not when it was before, nor when the run has ended or started anew.
     """
     with transaction.atomic():
         current = _lock(run, State.RUNNING, State.CANCELLED)
         if current is None:
-            return False
-        _, is_new = WarmingBatch.objects.get_or_create(
-            run_id=run.pk, number=number, defaults={"worker": worker}
-        )
-        if not is_new:
-            return False
+            return Recorded(counted=False)
+        then = _next_to_send(current)
+        if not spool.count_once(current, number, worker=worker, then=then):
+            return Recorded(counted=False)
         _add(current, report)
         current.batches_done += 1
+        current.batches_sent = then or current.batches_sent
         current.save()
-    _finish_when_done(run)
-    return True
+    if current.batches_done == current.batches_total:
+        _finish_when_done(run)
+    return Recorded(counted=True, then=then)
 
 
-def expect(run: WarmingRun, *, batches: int, report: Report) -> None:
-    """Say how many batches were sent out, and what finding the ids cost; end the run if all are done."""
+def _next_to_send(run: WarmingRun) -> int | None:
+    if run.state != State.RUNNING or not run.batches_sent or run.batches_sent >= (run.batches_total or 0):
+        return None
+    return run.batches_sent + 1
+
+
+def expect(run: WarmingRun, *, batches: int, report: Report, sent: int = 0) -> bool:
+    """Say how many batches there are, and what finding the ids cost; end the run if all are done.
+
+    Args:
+        sent: how many of them are sent to workers now; each asks for one of the others when it is done.
+
+    Returns:
+        Whether the run is still wanted.
+    """
     with transaction.atomic():
         current = _lock(run)
         if current is None:
-            return
+            return False
         _add(current, report)
         current.batches_total = batches
+        current.batches_sent = sent
         current.save()
     _finish_when_done(run)
+    return True
 
 
 def beat(run: WarmingRun) -> bool:
@@ -259,7 +282,7 @@ def _lock(run: WarmingRun, *states: State) -> WarmingRun | None:
 
 def _add(run: WarmingRun, report: Report) -> None:
     total = run.report + report
-    for name in (*(outcome.value for outcome in Outcome), "queries", "seconds"):
+    for name in _FIGURES:
         setattr(run, name, getattr(total, name))
     run.failures = total.as_dict()["failures"]
     run.heartbeat_at = timezone.now()
@@ -293,5 +316,6 @@ def _end(which: Q, state: State, error: str = "") -> int:
         if ended_here:
             ended += 1
             run.refresh_from_db()
+            spool.clear(run)
             run_finished.send(WarmingRun, run=run)
     return ended

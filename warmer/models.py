@@ -9,7 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils import timezone
 
-from warmer.report import Failure, Outcome, Report
+from warmer.report import SECONDS, Failure, Outcome, Report
 from warmer.spec import MAX_NAME_LENGTH
 
 
@@ -74,6 +74,7 @@ class WarmingRun(models.Model):
     )
     batches_total = models.PositiveIntegerField(null=True, help_text="Unknown until all are sent out.")
     batches_done = models.PositiveIntegerField(default=0)
+    batches_sent = models.PositiveIntegerField(default=0, help_text="To workers, by number; 0: to none.")
     written = models.PositiveBigIntegerField(default=0)
     fresh = models.PositiveBigIntegerField(default=0)
     fenced = models.PositiveBigIntegerField(default=0)
@@ -81,6 +82,10 @@ class WarmingRun(models.Model):
     failed = models.PositiveBigIntegerField(default=0)
     queries = models.PositiveBigIntegerField(default=0)
     seconds = models.FloatField(default=0, help_text="Seconds of work, summed over the workers.")
+    load_seconds = models.FloatField(default=0, help_text="Of these, in the loader.")
+    encode_seconds = models.FloatField(default=0, help_text="In the cache's serializer.")
+    write_seconds = models.FloatField(default=0, help_text="Waiting for the cache to write.")
+    wait_seconds = models.FloatField(default=0, help_text="Waiting for a turn, or to load again.")
     error = models.TextField(blank=True)
     failures = models.JSONField(default=list, blank=True)
 
@@ -121,24 +126,27 @@ class WarmingRun(models.Model):
     @property
     def report(self) -> Report:
         """What has happened to the run's keys so far."""
-        counts = {outcome.value: getattr(self, outcome.value) for outcome in Outcome}
+        figures = {name: getattr(self, name) for name in (*(each.value for each in Outcome), *SECONDS)}
         return Report(
             job=self.job,
             batches=self.batches_done,
             queries=self.queries,
-            seconds=self.seconds,
             failures=tuple(Failure(**failure) for failure in self.failures),
-            **counts,
+            **figures,
         )
 
 
 class WarmingBatch(models.Model):
-    """A batch of a run that was counted: its row keeps a second delivery from counting again."""
+    """A batch of a run. Once it was counted, its row keeps a second delivery from counting again."""
 
     run = models.ForeignKey(WarmingRun, on_delete=models.CASCADE, related_name="batches")
     number = models.PositiveIntegerField()
+    ids = models.JSONField(null=True, help_text="What a worker is to load; null once it was counted.")
     worker = models.CharField(max_length=255, blank=True)
-    recorded_at = models.DateTimeField(default=timezone.now)
+    recorded_at = models.DateTimeField(null=True, help_text="When it was counted.")
+    successor = models.PositiveIntegerField(
+        null=True, help_text="The batch that is sent for next, should it not have been sent."
+    )
 
     class Meta:
         default_permissions = ()

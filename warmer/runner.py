@@ -66,17 +66,20 @@ def warm(
 
 
 def warm_batches(
-    spec: JobSpec, batches: Iterable[Batch], *, keep_seconds: float | None = None
+    spec: JobSpec,
+    batches: Iterable[Batch],
+    *,
+    keep_seconds: float | None = None,
+    interrupts: Interrupts = (),
 ) -> Iterator[Report]:
     """Load and write batches, each while the one before is written; yield what happened to each, in order.
 
-    Args:
-        keep_seconds: leave keys alone that live for so many seconds yet; 0: that are cached; None: none.
+    For `keep_seconds` and `interrupts` see `warm_batch`.
     """
     before: _Batch | None = None
     try:
         for keys in batches:
-            batch = _Batch(spec=spec, keep_seconds=keep_seconds)
+            batch = _Batch(spec=spec, keep_seconds=keep_seconds, interrupts=interrupts)
             batch.begin(keys)
             if before is not None:
                 before.send()
@@ -107,20 +110,6 @@ def warm_batch(
     batch.load()
     batch.send()
     return batch.end()
-
-
-def keep_seconds(spec: JobSpec, *, only_missing: bool, scheduled: bool) -> float | None:
-    """Return how long a key must live yet for a run to leave it alone; None: the run leaves none alone.
-
-    Args:
-        only_missing: the run was asked to leave keys alone that are cached.
-        scheduled: the schedule asked, so that `refresh_when` holds.
-    """
-    if only_missing:
-        return 0.0
-    if scheduled and spec.refresh_when is not None:
-        return spec.refresh_when * spec.timeout.total_seconds()
-    return None
 
 
 @dataclass(kw_only=True)

@@ -16,11 +16,10 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import auditing, bypass, invalidation, ledger, outbox, runner
+from warmer import auditing, bypass, execution, invalidation, ledger, outbox, runner, spool
 from warmer.batching import Batches
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.keys import Batch, Id
 from warmer.ledger import Opened
 from warmer.models import Trigger, WarmingRun
 from warmer.monitoring import observation
@@ -138,26 +137,13 @@ def scheduled_run(job: str) -> None:
 
 @shared_task(name="warmer.start_run", bind=True, **_PATIENT)
 def start_run(self: Task, run_id: int) -> None:
-    """Find a run's ids and send out its batches; a run of one batch is done at once."""
+    """Find a run's ids and send for its first batches; a run of one batch is done at once."""
     started = ledger.start(run_id, worker=_worker(self))
     if started is None:
         logger.info("Run %s has ended: its message is dropped", run_id)
         return
     try:
-        spec = jobs[started.job].spec
-        batches = Batches(spec)
-        first = list(islice(batches, 2))
-        if len(first) == 1:  # not worth another message
-            _do_batch(self, spec, started, 1, first[0])
-            number = 1
-        else:
-            number = 0
-            for number, batch in enumerate(chain(first, batches), start=1):
-                _send_batch(spec, started, number, list(batch.values()))
-                if not ledger.beat(started):
-                    logger.info("%s has ended: no further batches are sent", started)
-                    return
-        ledger.expect(started, batches=number, report=batches.report)
+        _execute(self, jobs[started.job].spec, started)
     except SoftTimeLimitExceeded:
         ledger.fail(started, TOO_LONG)
     except (OperationalError, InterfaceError):
@@ -172,14 +158,21 @@ def start_run(self: Task, run_id: int) -> None:
 
 
 @shared_task(name="warmer.warm_batch", bind=True, **_PATIENT)
-def warm_batch(self: Task, run_id: int, attempt: int, number: int, ids: list[Id]) -> None:
-    """Load and write one batch of a run, and count it."""
-    if not ledger.is_current(run_id, attempt):
+def warm_batch(self: Task, run_id: int, attempt: int, number: int) -> None:
+    """Load and write one batch of a run, count it, and send for the next one."""
+    batch = spool.take(run_id, attempt, number)
+    if batch is None:
         logger.info("Batch %s of run %s is no longer wanted: dropped", number, run_id)
         return
-    run = WarmingRun.objects.get(pk=run_id)
+    run, then = batch.run, batch.successor
     spec = jobs[run.job].spec
-    _do_batch(self, spec, run, number, spec.key.batch(ids))
+    if batch.recorded_at is None:
+        keys = spec.key.batch(spool.ids_of(batch))
+        keep = execution.keep_seconds(spec, run)
+        report = runner.warm_batch(spec, keys, keep_seconds=keep, interrupts=INTERRUPTS)
+        then = ledger.record_batch(run, number, report, worker=_worker(self)).then
+    if then is not None:
+        _send_batch(spec, run, then)
 
 
 @shared_task(name="warmer.apply_pending", **_PATIENT)
@@ -300,9 +293,31 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
         ledger.fail(run, f"The broker does not answer: {describe(error)}")
 
 
-def _send_batch(spec: JobSpec, run: WarmingRun, number: int, batch: list[Id | None]) -> None:
+def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
+    batches = Batches(spec)
+    first = list(islice(batches, 2))
+    every = chain(first, batches)
+    if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to
+        wanted = execution.Wanted(run, every)
+        count = execution.warm_here(spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS)
+        if not wanted.is_cancelled:
+            ledger.expect(run, batches=count, report=batches.report)
+        return
+    count = 0
+    for written in spool.write_down(run, every):
+        count = written
+        if not ledger.beat(run):
+            logger.info("%s has ended: its batches are not sent", run)
+            return
+    sent = min(count, conf.BATCHES_OUT)
+    if ledger.expect(run, batches=count, report=batches.report, sent=sent):
+        for number in range(1, sent + 1):
+            _send_batch(spec, run, number)
+
+
+def _send_batch(spec: JobSpec, run: WarmingRun, number: int) -> None:
     warm_batch.apply_async(
-        (run.pk, run.attempt, number, batch),
+        (run.pk, run.attempt, number),
         queue=spec.queue,
         expires=conf.RUN_EXPIRY.total_seconds(),
     )
@@ -313,12 +328,6 @@ def _send_audit(spec: JobSpec) -> None:
         audit_sample.apply_async((spec.name,), queue=spec.queue, expires=conf.AUDIT_EVERY.total_seconds())
     except (BrokerError, OSError) as error:
         logger.warning("%s waits for the next audit: %s", spec.name, describe(error))
-
-
-def _do_batch(task: Task, spec: JobSpec, run: WarmingRun, number: int, keys: Batch) -> None:
-    keep = runner.keep_seconds(spec, only_missing=run.only_missing, scheduled=run.trigger == Trigger.SCHEDULE)
-    report = runner.warm_batch(spec, keys, keep_seconds=keep, interrupts=INTERRUPTS)
-    ledger.record_batch(run, number, report, worker=_worker(task))
 
 
 def _worker(task: Task) -> str:

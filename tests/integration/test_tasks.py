@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import current_app
@@ -14,7 +15,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from warmer import UnknownJob, ledger, warm, warm_many
+from warmer import UnknownJob, ledger, spool, warm, warm_many
+from warmer.batching import Batches
 from warmer.execution import execute
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import (
@@ -130,14 +132,104 @@ def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
     assert run.expires_at - run.requested_at == timedelta(minutes=15)
 
 
+def begun(job: Any, *, sent: int = 0) -> WarmingRun:
+    """Return a run of a job whose batches are written down for workers."""
+    run = ledger.start(ledger.open_run(job.name, Trigger.COMMAND).run.pk)
+    assert run is not None
+    batches = Batches(job.spec)
+    (count,) = spool.write_down(run, batches)
+    ledger.expect(run, batches=count, report=batches.report, sent=sent)
+    run.refresh_from_db()
+    return run
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """The messages for batches, which nobody takes."""
+    sent: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
+    return sent
+
+
 def test_warm_batch__delivered_twice_counts_once(job: Any) -> None:
+    run = begun(job)
+    warm_batch(run.pk, run.attempt, 1)
+    warm_batch(run.pk, run.attempt, 1)
+    run.refresh_from_db()
+    assert (run.written, run.batches_done, run.state) == (4, 1, State.RUNNING)
+
+
+def test_warm_batch__sends_for_the_next_one_until_all_are_sent(job: Any, messages: list[Any]) -> None:
+    run = begun(job, sent=1)
+    assert run.batches_total == 3
+    for number in (1, 2, 3):
+        warm_batch(run.pk, run.attempt, number)
+    assert messages == [(run.pk, 1, 2), (run.pk, 1, 3)]
+    run.refresh_from_db()
+    assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__of_a_worker_killed_before_it_sent_for_the_next_sends_it_again(
+    job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(job, sent=1)
+    with monkeypatch.context() as killed:
+        killed.setattr(warm_batch, "apply_async", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            warm_batch(run.pk, run.attempt, 1)
+    warm_batch(run.pk, run.attempt, 1)  # it was not acknowledged, so it is delivered again
+    run.refresh_from_db()
+    assert (run.batches_done, run.batches_sent, messages) == (1, 2, [(run.pk, 1, 2)])
+
+
+def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
+    messages: list[Any], settings: Any
+) -> None:
+    settings.WARMER_BATCHES_OUT = 3
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
+    run = ledger.open_run("m", Trigger.COMMAND).run
+    start_run(run.pk)
+    assert messages == [(run.pk, 1, number) for number in (1, 2, 3)]
+    run.refresh_from_db()
+    assert (run.state, run.batches_total, run.batches_sent) == (State.RUNNING, 100, 3)
+    assert run.batches.count() == 100
+    most = 0
+    while messages:
+        most = max(most, len(messages))
+        warm_batch(*messages.pop())  # type: ignore[misc]
+    run.refresh_from_db()
+    assert (most, run.state, run.written) == (3, State.COMPLETE, 1_000)
+
+
+def test_spool__keeps_ids_with_their_types_and_lets_go_of_them(job: Any) -> None:
+    ids = [1, "1a", UUID(int=7), 2**70]
     run = ledger.start(ledger.open_run("t", Trigger.COMMAND).run.pk)
     assert run is not None
-    ledger.expect(run, batches=2, report=run.report)
-    warm_batch(run.pk, run.attempt, 1, [0, 1, 2])
-    warm_batch(run.pk, run.attempt, 1, [0, 1, 2])
-    run.refresh_from_db()
-    assert (run.written, run.batches_done, run.state) == (3, 1, State.RUNNING)
+    list(spool.write_down(run, [job.spec.key.batch(ids)]))
+    batch = spool.take(run.pk, run.attempt, 1)
+    assert batch is not None
+    found = spool.ids_of(batch)
+    assert (found, [type(each) for each in found]) == (ids, [int, str, UUID, int])
+    warm_batch(run.pk, run.attempt, 1)
+    batch.refresh_from_db()
+    assert batch.ids is None
+
+
+def test_spool__of_an_ended_run_holds_only_the_first_of_what_was_done(job: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(spool, "KEPT", 2)
+    run = begun(job)
+    for number in (1, 2, 3):
+        warm_batch(run.pk, run.attempt, number)
+    assert list(run.batches.values_list("number", flat=True).order_by("number")) == [1, 2]
+
+
+def test_spool__of_a_lost_run_is_emptied(job: Any, settings: Any) -> None:
+    run = begun(job)
+    warm_batch(run.pk, run.attempt, 2)
+    settings.WARMER_STALL_TIMEOUT = timedelta(0)
+    ledger.close_stalled()
+    assert list(run.batches.values_list("number", flat=True)) == [2]
 
 
 def test_warm_batch__of_an_ended_run_loads_nothing() -> None:
@@ -147,12 +239,9 @@ def test_warm_batch__of_an_ended_run_loads_nothing() -> None:
         loaded.extend(ids)
         return {}
 
-    warm_many("e:{id}", ids=list, name="e")(loader)
-    run = ledger.open_run("e", Trigger.COMMAND).run
-    started = ledger.start(run.pk)
-    assert started is not None
+    run = begun(warm_many("e:{id}", ids=lambda: [1, 2], name="e")(loader))
     ledger.fail(run, "over")
-    warm_batch(run.pk, started.attempt, 1, [1, 2])
+    warm_batch(run.pk, run.attempt, 1)
     assert loaded == []
 
 
@@ -258,10 +347,9 @@ def test_cancel__takes_effect_at_the_next_batch_on_workers(cancelled_job: Any) -
 
 
 def test_cancel__batch_that_waits_is_dropped(job: Any) -> None:
-    run = ledger.start(ledger.open_run("t", Trigger.COMMAND).run.pk)
-    assert run is not None
+    run = begun(job)
     ledger.cancel(run, "ada")
-    warm_batch(run.pk, run.attempt, 1, [1, 2])
+    warm_batch(run.pk, run.attempt, 1)
     start_run(run.pk)
     assert cache.get("t:1") is None
     assert not run.batches.exists()

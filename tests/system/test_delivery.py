@@ -12,7 +12,8 @@ from tests.system import site
 from tests.system.nodes import Worker
 from tests.system.project import Project, ended, reached
 from tests.system.slowapp import gate
-from warmer import ledger
+from users.warming import user_profiles
+from warmer import ledger, spool
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Report
 
@@ -24,18 +25,18 @@ def test_batch__delivered_twice_is_counted_once(project: Project, worker: Worker
     run = ledger.open_run("user_profiles", Trigger.COMMAND).run
     started = ledger.start(run.pk)
     assert started is not None
+    key = user_profiles.spec.key
+    assert list(spool.write_down(started, [key.batch(ids[:60]), key.batch(ids[60:])])) == [2]
     ledger.expect(started, batches=2, report=Report(job=run.job))
 
-    twice = [
-        project.send("warmer.warm_batch", run.pk, 1, 1, ids[:60], queue="warming") for _delivery in range(2)
-    ]
+    twice = [project.send("warmer.warm_batch", run.pk, 1, 1, queue="warming") for _delivery in range(2)]
     for message in twice:
         worker.await_log(f"Task warmer.warm_batch[{message}] succeeded")
 
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == ("running", 1, 60)
 
-    project.send("warmer.warm_batch", run.pk, 1, 2, ids[60:], queue="warming")
+    project.send("warmer.warm_batch", run.pk, 1, 2, queue="warming")
     ended(run)
     assert (run.state, run.batches_done, run.written) == ("complete", 2, 100)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, QuerySet
 from django.urls import reverse
 
 from warmer.models import State, WarmingBatch, WarmingRun
@@ -54,7 +54,7 @@ class WorkerShare:
 
 def details(run: WarmingRun) -> dict[str, Any]:
     """Return what a run's page shows, with a bounded number of queries and rows."""
-    batches = WarmingBatch.objects.filter(run=run)
+    batches = _counted(run)
     return {
         "progress": progress(run),
         "progress_url": reverse("admin:warmer_warmingrun_progress", args=[run.pk]),
@@ -118,8 +118,12 @@ def _share(run: WarmingRun, keys: int) -> float | None:
     return min(0.99, keys / expected) if expected else None
 
 
+def _counted(run: WarmingRun) -> QuerySet[WarmingBatch]:
+    return WarmingBatch.objects.filter(run=run, recorded_at__isnull=False)
+
+
 def _workers(run: WarmingRun) -> list[WorkerShare]:
-    rows = WarmingBatch.objects.filter(run=run).values("worker").order_by()
+    rows = _counted(run).values("worker").order_by()
     counted = rows.annotate(count=Count("pk"), last=Max("recorded_at")).order_by("-count")[:WORKERS_SHOWN]
     return [
         WorkerShare(worker=row["worker"] or "not named", batches=row["count"], last=row["last"])
