@@ -10,6 +10,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from tests.servers import CACHE_DATABASE, SERVERS
+from warmer import traffic
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +19,16 @@ def _empty_cache(pytestconfig: pytest.Config) -> None:
     server = pytestconfig.stash[SERVERS].redis
     with server.start().client(CACHE_DATABASE) as client:
         client.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _traffic_is_told_when_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have no thread write counts to the cache at a moment of its own."""
+    monkeypatch.setattr(traffic, "start_flushing", lambda: None)
+    monkeypatch.setattr(traffic, "FLUSH_SECONDS", float("inf"))
+    traffic.forget()
+    yield
+    traffic.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ class WarmerConfig(AppConfig):
     def ready(self) -> None:
         """Register the declared jobs and connect what keeps them right."""
         # Django's own rule: an app's models, and what imports them, are imported here, not before.
-        from warmer import bypass, checks, receivers, signals, tasks  # noqa: F401
+        from warmer import bypass, checks, receivers, signals, tasks, traffic  # noqa: F401
         from warmer.registry import jobs
 
         autodiscover_modules("warming")
@@ -40,6 +40,10 @@ class WarmerConfig(AppConfig):
         request_finished.connect(bypass.on_request_finished, dispatch_uid="warmer.bypass")
         setting_changed.connect(bypass.on_setting, dispatch_uid="warmer.bypass")
         bypass.follow_settings()
+        signals.keys_invalidated.connect(traffic.on_invalidated, dispatch_uid="warmer.traffic")
+        request_finished.connect(_flush_traffic, dispatch_uid="warmer.traffic")
+        setting_changed.connect(traffic.on_setting, dispatch_uid="warmer.traffic")
+        traffic.follow_settings()
         if apps.is_installed("django_celery_beat"):
             post_migrate.connect(_sync_schedule, sender=self, dispatch_uid="warmer.schedule")
 
@@ -48,6 +52,12 @@ def _refresh(sender: Any, **_kwargs: Any) -> None:
     from warmer import tasks
 
     tasks.request_refresh(sender)
+
+
+def _flush_traffic(**_kwargs: Any) -> None:
+    from warmer import traffic
+
+    traffic.flush_if_due()
 
 
 def _apply_pending(**_kwargs: Any) -> None:

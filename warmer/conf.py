@@ -81,6 +81,12 @@ class Settings:
     AUDIT_EVERY: timedelta = timedelta(hours=1)
     """How often the scheduled audit looks, until an operator changes its entry in the schedule."""
 
+    COUNT_READS: bool = True
+    """Whether it is counted how often each job is read, and misses. It is looked at when a process starts."""
+
+    EFFECTIVENESS_SAMPLE: int = 200
+    """How many keys of each job readers watch, to tell which share of them is read at all. 0: it is off."""
+
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
         return getattr(settings, f"WARMER_{name}", default) if name.isupper() else default

@@ -26,6 +26,7 @@ from itertools import islice
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+from warmer import traffic
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import Id
@@ -126,6 +127,7 @@ class _Reader:
         if written is None:
             return False
         reach("written", self.spec.name)
+        traffic.count_filled(self.spec, written.outcomes.values())
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -67,7 +68,7 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None) -> None:
     reach("invalidated", spec.name)
     if keys is None and spec.keyed:
         spec.store.sweep()
-    keys_invalidated.send(spec, keys=keys)
+    keys_invalidated.send(spec, keys=keys, lag=timedelta(0))
 
 
 def request(specs: Iterable[JobSpec], *, using: str) -> None:
@@ -104,6 +105,7 @@ def apply(committed: Committed) -> None:
     What cannot be done now is left in the outbox: all of it while the cache does not answer, and the
     sweep of a whole job's keys, which may take long, for a worker.
     """
+    began = time.monotonic()
     invalidations = _invalidations(committed.ids)
     kept: Sequence[int] = committed.kept
     _reached("committed", committed.ids)
@@ -127,7 +129,7 @@ def apply(committed: Committed) -> None:
             _sweep(invalidations)
     else:
         outbox.drop(kept, using=committed.using)
-    _tell(committed.ids, invalidations)
+    _tell(committed.ids, invalidations, lag=timedelta(seconds=time.monotonic() - began))
 
 
 def apply_kept() -> int:
@@ -149,11 +151,12 @@ def apply_kept() -> int:
                 outbox.postpone(rows, using=using)
                 raise
             _reached("invalidated", ids)
+            lag = timezone.now() - min(row.recorded_at for row in rows)
             foreign = [row for row in rows if _is_for_other_code(row)]
             outbox.postpone(foreign, using=using)
             outbox.drop([row.pk for row in rows if row not in foreign], using=using)
             done += len(rows) - len(foreign)
-            _tell(ids, invalidations)
+            _tell(ids, invalidations, lag=lag)
     return done
 
 
@@ -172,9 +175,9 @@ def _reached(point: str, specs: Iterable[JobSpec]) -> None:
         reach(point, spec.name)
 
 
-def _tell(ids: pending.Collected, invalidations: Iterable[Invalidation]) -> None:
+def _tell(ids: pending.Collected, invalidations: Iterable[Invalidation], *, lag: timedelta) -> None:
     for spec, each in zip(ids, invalidations, strict=True):
-        keys_invalidated.send(spec, keys=each.keys)
+        keys_invalidated.send(spec, keys=each.keys, lag=lag)
         if spec.on_change == "refresh":
             refresh_wanted.send(spec)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from warmer import pending
+from warmer import pending, traffic
 from warmer.exceptions import StoreUnavailable
 from warmer.flight import load_missing, load_past_the_cache
 from warmer.isolation import reads_a_snapshot
@@ -46,14 +46,17 @@ def _get_keys(spec: JobSpec, wanted: dict[str, Id | None]) -> dict[str, Any]:
         return {}
     if pending.is_pending(spec):
         # What this transaction changed is not in the cache, and must not get there before its commit.
+        traffic.count_past(spec, wanted)
         return load_past_the_cache(spec, wanted)
     try:
         cached = spec.store.look(list(wanted))
     except StoreUnavailable as error:
         logger.warning("Reading %s from the database: %s", spec.name, describe(error))
+        traffic.count_past(spec, wanted)
         return load_past_the_cache(spec, wanted)
     known = {*cached.values, *cached.absent}
     missing = {key: id for key, id in wanted.items() if key not in known}
+    traffic.count_read(spec, wanted, missing)
     if not missing:
         return dict(cached.values)
     # What a snapshot shows may be older than the token, so it is not for others.

@@ -12,7 +12,10 @@ Arguments: `found` (concerns with their ids), `using`, `by_hand` (the project as
 """
 
 keys_invalidated = Signal()
-"""Keys were invalidated. Sender: the job's spec. Arguments: `keys` (None: all of the job's)."""
+"""Keys were invalidated. Sender: the job's spec.
+
+Arguments: `keys` (None: all of the job's), `lag` (how long after the change was committed).
+"""
 
 pending_wanted = Signal()
 """The outbox holds something that a worker should do now."""

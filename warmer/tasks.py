@@ -11,12 +11,12 @@ from typing import Any
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.signals import task_postrun, worker_ready
+from celery.signals import task_postrun, worker_process_shutdown, worker_ready
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import auditing, bypass, execution, invalidation, ledger, outbox, runner, spool
+from warmer import auditing, bypass, execution, invalidation, ledger, outbox, runner, spool, traffic
 from warmer.batching import Batches
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable, UnknownJob
@@ -210,6 +210,17 @@ def _judge_writes(task: Any, **_kwargs: Any) -> None:
     """Judge what a task of the project's wrote past the signals; in process, its caller goes on."""
     if not task.request.is_eager:
         bypass.check()
+
+
+@task_postrun.connect(dispatch_uid="warmer.traffic")
+def _flush_traffic(**_kwargs: Any) -> None:
+    traffic.flush_if_due()
+
+
+@worker_process_shutdown.connect(dispatch_uid="warmer.traffic")
+def _tell_traffic(**_kwargs: Any) -> None:
+    """Tell what is left: a worker's process ends without what `atexit` would call."""
+    traffic.flush()
 
 
 @shared_task(name="warmer.close_stalled_runs", **_PATIENT)

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from warmer.exceptions import InvalidId
-from warmer.keys import Id
-from warmer.models import JobObservation, State, WarmingRun
+from warmer.models import JobObservation
+from warmer.monitoring import looking
 from warmer.registry import jobs
 from warmer.report import MAX_ERROR_LENGTH, describe
-from warmer.sampling import Sample
 from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
 
-# A share of so many is known to about 3 points at 95 % confidence.
-SAMPLE = 1_000
-# Of a job with more, the first so many ids stand for all: reading them takes about 0.1 s.
-IDS_READ = 100_000
 # A job of which so much is cached is warm: a key that expired a moment ago makes no alarm.
 WARM_SHARE = 0.99
 # While a release is rolled out, a worker may not know yet what others observe.
@@ -43,7 +37,7 @@ class Observation:
     Attributes:
         observed_at: when it was; None when no look has succeeded yet.
         error: why the last look failed; the rest is then of the one before.
-        declared: how many ids are declared, at most `IDS_READ`.
+        declared: how many ids are declared, at most `looking.IDS_READ`.
         sampled: how many of them were looked at.
         cached: how many of these have a value in the cache.
         absent: how many of the others can have none: the loader has no value for them.
@@ -140,14 +134,16 @@ def observe(spec: JobSpec) -> Observation:
     """
     row = JobObservation.objects.filter(job=spec.name).first() or JobObservation(job=spec.name)
     row.looked_at = timezone.now()
+    seen = copy(row)
     try:
-        _look(spec, row)
+        looking.look(spec, seen)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # noqa: BLE001 - the declared ids are the project's own, as is the cache
         logger.warning("%s was not observed: %s", spec.name, describe(error))
         row.error = describe(error)[:MAX_ERROR_LENGTH]
     else:
+        row = seen
         row.error, row.observed_at = "", row.looked_at
     _keep(row)
     return _of_row(row)
@@ -179,29 +175,6 @@ def observe_all(*, seconds: float) -> int:
     return done
 
 
-def _look(spec: JobSpec, row: JobObservation) -> None:
-    sample = Sample(lambda: _declared_ids(spec), size=SAMPLE)
-    keys = list(dict.fromkeys(_keys(spec, sample)))
-    left = spec.store.remaining(keys)
-    ages = [spec.timeout.total_seconds() - seconds for seconds in left.values() if seconds is not None]
-    row.declared, row.sampled, row.cached = sample.seen, len(keys), len(left)
-    row.absent = min(len(keys) - len(left), round(_share_without_value(spec) * len(keys)))
-    row.oldest_seconds = max(0.0, *ages) if ages else None
-
-
-def _declared_ids(spec: JobSpec) -> Iterable[Id | None]:
-    """Return the declared ids, as far as they are read; of a single job, None."""
-    return (None,) if spec.ids is None else islice(spec.find_ids(), IDS_READ)
-
-
-def _keys(spec: JobSpec, ids: Iterable[Id | None]) -> Iterator[str]:
-    for id in ids:
-        try:
-            yield spec.key.key(id)
-        except InvalidId:
-            continue  # a run counts it as failed
-
-
 def _keep(row: JobObservation) -> None:
     if not row._state.adding:
         row.save()
@@ -209,13 +182,6 @@ def _keep(row: JobObservation) -> None:
     fields = [field.name for field in row._meta.concrete_fields if not field.primary_key]
     values = {name: getattr(row, name) for name in fields}
     JobObservation.objects.update_or_create(job=row.job, defaults=values)
-
-
-def _share_without_value(spec: JobSpec) -> float:
-    """Return the share of the ids for which the last full run found no value: they are not cold."""
-    runs = WarmingRun.objects.filter(job=spec.name, state=State.COMPLETE, only_missing=False)
-    run = runs.order_by("-pk").first()
-    return run.absent / run.report.keys if run is not None and run.report.keys else 0.0
 
 
 def _rate(hits: int | None, misses: int | None) -> float | None:

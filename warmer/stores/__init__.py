@@ -3,14 +3,19 @@
 from warmer.stores.base import Cached, Invalidation, Store, Writing, Written
 from warmer.stores.choice import invalidate_together, is_fenced, open_store
 from warmer.stores.claims import Claim, Record
+from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
 from warmer.stores.token import Token
 
 __all__ = [
     "Cached",
     "Claim",
+    "Counted",
     "Invalidation",
+    "PanelResult",
+    "Recent",
     "Record",
     "Store",
+    "Tallies",
     "Token",
     "Writing",
     "Written",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores.claims import Claim, Record
+from warmer.stores.counts import Tallies
 from warmer.stores.token import Token
 from warmer.stores.turns import local_turn
 
@@ -88,9 +89,11 @@ class Store(ABC):
 
     Attributes:
         lists_keys: whether the cache can list the keys of a job.
+        tallies: where it is counted how the job is read; None: this cache cannot count.
     """
 
     lists_keys: ClassVar[bool] = False
+    tallies: Tallies | None = None
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from warmer.stores.codec import Codec, codec_of
 from warmer.stores.connection import connected
 from warmer.stores.scan import PLACE, batches, ids_of
 from warmer.stores.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, TOKEN, TURN
+from warmer.stores.tallies import RedisTallies
 from warmer.stores.token import Token
 from warmer.stores.writes import WriteCall, WriteUnderWay, encode_all
 
@@ -52,6 +53,7 @@ class RedisStore(Store):
         made_by_django = cache.key_func is default_key_func
         self._head = str(self._cache.make_key("")) if made_by_django else None
         self.fence_key: str = self._cache.make_key(self.fence, version=FENCE_VERSION)  # type: ignore[arg-type]
+        self.tallies = RedisTallies(alias=self.alias, fence=self.fence_key, codec=codec)
 
     def ping(self) -> None:
         with self._server() as server:

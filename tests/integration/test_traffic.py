@@ -1,0 +1,417 @@
+"""Traffic: reads are counted right, in threads and processes, and told to the cache at no reader's cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery.signals import task_postrun, worker_process_shutdown
+from django.conf import settings as project_settings
+from django.core.cache import cache
+from django.core.signals import request_finished
+from django.db import transaction
+from django.utils import timezone
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from myapp.models import Post
+from warmer import traffic, warm, warm_many
+from warmer.models import PendingInvalidation
+from warmer.stores.counts import Counted
+from warmer.stores.tallies import DAY_SECONDS, HOUR_SECONDS, SLOT_SECONDS
+from warmer.tasks import apply_pending
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "traffic"}}
+PATIENCE_SECONDS = 60
+start_flushing = traffic.start_flushing
+
+
+def declare(name: str = "things", **options: Any) -> Any:
+    @warm_many(f"{name}:{{id}}", name=name, ids=lambda: range(10), **options)
+    def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        return {id: {"id": id} for id in ids if id >= 0}
+
+    return load
+
+
+@pytest.fixture
+def job() -> Any:
+    return declare()
+
+
+def told(job: Any) -> dict[str, int]:
+    """Return what the cache knows, after this process has told it."""
+    traffic.flush()
+    return known(job)
+
+
+def known(job: Any) -> dict[str, int]:
+    tallies = job.spec.store.tallies
+    (totals,) = tallies.totals([tallies])
+    return dict(totals)
+
+
+def ours(redis_client: Redis) -> list[bytes]:
+    """Return the keys that counting has made."""
+    return [name for name in redis_client.scan_iter() if b"}:reads" in name or b"}:panel" in name]
+
+
+# -- what counts as what -----------------------------------------------------------------------
+
+
+def test_read__hits_and_misses(job: Any) -> None:
+    job.warm([1, 2])
+    job.get(1)
+    job.get(3)
+    job.get(3)
+    job.get_many([1, 2, 4, 5, 6])
+    assert told(job) == {"hits": 4, "misses": 4, "written": 4}
+
+
+def test_read__of_a_single_job() -> None:
+    job = warm("only", name="only")(lambda: 1)
+    assert (job.get(), job.get()) == (1, 1)
+    assert told(job) == {"hits": 1, "misses": 1, "written": 1}
+
+
+def test_read__absent_key_misses_unless_its_absence_is_cached() -> None:
+    job, remembers = declare(), declare("remembered", cache_absent=timedelta(minutes=1))
+    for each in (job, remembers):
+        each.get(-1)
+        each.get(-1)
+    assert told(job) == {"misses": 2, "absent": 2}
+    assert told(remembers) == {"hits": 1, "misses": 1, "absent": 1}
+
+
+def test_read__past_the_cache_is_neither(make_post: Any) -> None:
+    post = make_post()
+    job = declare(depends_on={Post: "id"})
+    with transaction.atomic():
+        post.save()
+        job.get(post.pk)
+    counts = told(job)
+    assert (counts.get("past"), counts.get("hits"), counts.get("misses")) == (1, None, None)
+
+
+def test_warm__is_no_read(job: Any, redis_client: Redis) -> None:
+    job.warm()
+    traffic.flush()
+    assert ours(redis_client) == []
+
+
+def test_invalidation__is_counted_with_its_lag(job: Any) -> None:
+    job.invalidate([1])
+    assert told(job) == {"invalidations": 1}
+
+
+def test_invalidation__lag_of_one_that_waited_is_since_the_change(
+    make_post: Any, redis_server: RedisServer
+) -> None:
+    post = make_post()
+    job = declare(depends_on={Post: "id"})
+    told(job)
+    redis_server.stop()
+    post.save()
+    redis_server.start()
+    earlier = timezone.now() - timedelta(seconds=90)
+    PendingInvalidation.objects.update(due_at=earlier, recorded_at=earlier)
+    apply_pending()
+    counts = told(job)
+    assert counts["invalidations"] == 1
+    assert 90e6 <= counts["invalidation_us"] < 150e6
+
+
+def test_off__counts_nothing(job: Any, settings: Any, redis_client: Redis) -> None:
+    settings.WARMER_COUNT_READS = False
+    job.get(1)
+    job.get(1)
+    job.invalidate([1])
+    traffic.flush()
+    assert ours(redis_client) == []
+
+
+def test_other_caches__count_nothing_and_nothing_fails(settings: Any) -> None:
+    settings.CACHES = LOCMEM
+    job = declare()
+    job.get(1)
+    job.get(1)
+    traffic.flush()
+    assert job.spec.store.tallies is None
+    cache.clear()
+
+
+# -- telling -----------------------------------------------------------------------------------
+
+
+def test_flush__adds_to_what_others_told(job: Any) -> None:
+    job.warm()
+    for total in (1, 2, 3):
+        job.get(1)
+        assert told(job) == {"hits": total}
+    assert told(job) == {"hits": 3}
+
+
+def test_flush__is_one_round_trip_for_all_jobs(redis_client: Redis) -> None:
+    several = [declare(f"job{number}") for number in range(5)]
+    for each in several:
+        each.warm()
+        each.get(1)
+    traffic.flush()
+    redis_client.config_resetstat()
+    for each in several:
+        each.get_many([1, 2])
+    redis_client.config_resetstat()
+    traffic.flush()
+    stats = redis_client.info("commandstats")
+    assert stats["cmdstat_exec"]["calls"] == 1
+    assert stats["cmdstat_hincrby"]["calls"] == 2 * len(several)
+    traffic.flush()
+    assert redis_client.info("commandstats")["cmdstat_exec"]["calls"] == 1, "nothing new, nothing told"
+
+
+def test_flush__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
+    job.get(1)
+    traffic.flush()
+    kept = ours(redis_client)
+    assert len(kept) == 2
+    assert all(0 < redis_client.ttl(name) <= 7 * DAY_SECONDS for name in kept)
+
+
+def test_flush__with_the_cache_down_is_made_up_for(
+    job: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.stop()
+    for _ in range(3):
+        assert job.get(1) == {"id": 1}
+    traffic.flush()
+    assert "Traceback" not in caplog.text
+    redis_server.start()
+    assert told(job) == {"past": 3}
+
+
+def test_flush__one_cache_down_does_not_keep_another_waiting(
+    job: Any, redis_server: RedisServer, settings: Any
+) -> None:
+    with RedisServer() as other:
+        other.start()
+        settings.CACHES = {
+            **settings.CACHES,
+            "other": {**settings.CACHES["default"], "LOCATION": other.url(0)},
+        }
+        elsewhere = declare("elsewhere", cache="other")
+        job.get(1)
+        elsewhere.get(1)
+        other.stop()
+        assert told(job)["misses"] == 1
+        other.start()
+        assert told(elsewhere)["misses"] == 1
+
+
+def test_thread__tells_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "start_flushing", start_flushing)
+    monkeypatch.setattr(traffic, "FLUSH_SECONDS", 0.01)
+    job.get(1)
+    wait_until(lambda: known(job).get("misses") == 1, seconds=PATIENCE_SECONDS, what="a miss is told")
+    job.get(1)
+    wait_until(lambda: known(job).get("hits") == 1, seconds=PATIENCE_SECONDS, what="a hit is told")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda: request_finished.send(None),
+        lambda: task_postrun.send(None, task=apply_pending),
+        lambda: worker_process_shutdown.send(None),
+    ],
+    ids=["request", "task", "worker"],
+)
+def test_end__of_what_reads_tells_when_no_thread_did(
+    end: Callable[[], Any], job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "FLUSH_SECONDS", 0.0)
+    job.get(1)
+    end()
+    assert known(job)["misses"] == 1
+
+
+def test_end__of_a_request_tells_nothing_when_it_is_not_due(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "FLUSH_SECONDS", 3600.0)
+    job.get(1)
+    request_finished.send(None)
+    assert known(job) == {}
+
+
+# -- threads and processes ---------------------------------------------------------------------
+
+
+def test_threads__lose_no_count(job: Any) -> None:
+    job.warm()
+    threads, reads = 8, 400
+    over = threading.Event()
+
+    def keep_telling() -> None:
+        while not over.is_set():
+            traffic.flush()
+
+    teller = threading.Thread(target=keep_telling)
+    teller.start()
+    switches = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda _: [job.get_many([1, 2, -1]) for _ in range(reads)], range(threads)))
+    finally:
+        sys.setswitchinterval(switches)
+        over.set()
+        teller.join()
+    counts = told(job)
+    assert (counts["hits"], counts["misses"]) == (2 * threads * reads, threads * reads)
+
+
+def test_threads__that_count_at_the_same_moment_lose_nothing(job: Any) -> None:
+    both = threading.Barrier(2)
+
+    class Keys(tuple[str, ...]):
+        def __len__(self) -> int:  # is asked for between reading the count and writing it
+            both.wait(PATIENCE_SECONDS)
+            return 1
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: traffic.count_read(job.spec, Keys(("things:1",))), range(2)))
+    assert told(job) == {"hits": 2}
+
+
+def test_threads__that_ended_are_told_and_forgotten(job: Any) -> None:
+    job.warm()
+    for _ in range(20):
+        thread = threading.Thread(target=job.get, args=(1,))
+        thread.start()
+        thread.join()
+    assert told(job) == {"hits": 20}
+    assert told(job) == {"hits": 20}
+    assert len(traffic._process.threads) == 0
+
+
+PROCESS = """
+import os, signal, sys
+import django
+django.setup()
+from warmer import traffic, warm_many
+job = warm_many("things:{{id}}", name="things", ids=range)(lambda ids: {{id: id for id in ids}})
+{body}
+"""
+
+
+def start(body: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROCESS.format(body=body)],
+        cwd=project_settings.BASE_DIR,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes__that_end_lose_no_count(job: Any) -> None:
+    job.warm()
+    processes = [start("for _ in range(300): job.get_many([1, 2])") for _ in range(3)]
+    for process in processes:
+        process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0
+    assert known(job)["hits"] == 3 * 300 * 2
+
+
+def test_process__that_is_killed_loses_what_it_did_not_tell(job: Any) -> None:
+    job.warm()
+    body = """
+for _ in range(100): job.get(1)
+traffic.flush()
+for _ in range(50): job.get(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = start("traffic.start_flushing = lambda: None\n" + body)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    assert known(job) == {"hits": 100}
+
+
+def test_process__forked_tells_its_own_counts_alone(job: Any) -> None:
+    job.warm()
+    body = """
+for _ in range(10): job.get(1)
+if not os.fork():
+    for _ in range(5): job.get(1)
+    traffic.flush()
+    os._exit(0)
+os.wait()
+"""
+    process = start("traffic.start_flushing = lambda: None\n" + body)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert known(job) == {"hits": 15}
+
+
+def test_process__forked_has_a_thread_of_its_own(job: Any) -> None:
+    job.warm()
+    body = """
+traffic.FLUSH_SECONDS = 0.01
+job.get(1)
+if not os.fork():
+    job.get(1)
+    sys.stdin.readline()
+    os._exit(0)
+os.wait()
+"""
+    process = start(body)
+    try:
+        wait_until(
+            lambda: known(job).get("hits") == 2, seconds=PATIENCE_SECONDS, what="parent and child have told"
+        )
+    finally:
+        process.communicate("\n", timeout=PATIENCE_SECONDS)
+
+
+# -- by the hour and the day -------------------------------------------------------------------
+
+
+def count(job: Any, at: float, **counts: int) -> None:
+    tallies = job.spec.store.tallies
+    tallies.add([Counted(tallies=tallies, at=at, counts=counts)])
+
+
+def test_recent__hour_and_day(job: Any) -> None:
+    now = 1_800_000_000.0  # begins a slot and an hour
+    count(job, now, hits=1)
+    count(job, now - HOUR_SECONDS + SLOT_SECONDS, hits=10, misses=1)
+    count(job, now - HOUR_SECONDS, hits=100)
+    count(job, now - DAY_SECONDS + SLOT_SECONDS, hits=1_000, misses=2)
+    count(job, now - DAY_SECONDS, hits=10_000)
+    recent = job.spec.store.tallies.recent(now)
+    assert (recent.hits_hour, recent.misses_hour) == (11, 1)
+    assert (recent.hits_day, recent.misses_day) == (1_111, 3)
+
+
+def test_recent__is_one_round_trip(job: Any, redis_client: Redis) -> None:
+    job.get(1)
+    traffic.flush()
+    redis_client.config_resetstat()
+    job.spec.store.tallies.recent(1_800_000_000.0)
+    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+    assert calls == {"cmdstat_hgetall": 25, "cmdstat_get": 1, "cmdstat_config|resetstat": 1}
+
+
+def test_recent__of_a_job_that_nobody_reads(job: Any) -> None:
+    recent = job.spec.store.tallies.recent(1_800_000_000.0)
+    assert (recent.hits_hour, recent.misses_day, recent.panel) == (0, 0, "")
