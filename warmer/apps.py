@@ -68,6 +68,7 @@ def _apply_pending(**_kwargs: Any) -> None:
 
 def _run_finished(run: Any, **_kwargs: Any) -> None:
     from warmer import tasks
+    from warmer.monitoring import totals
 
     report = run.report
     logger.info(
@@ -84,6 +85,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
         run.took or 0.0,
         f": {run.error}" if run.error else "",
     )
+    totals.add(run)
     tasks.follow_up(run)
 
 

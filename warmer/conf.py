@@ -87,6 +87,12 @@ class Settings:
     EFFECTIVENESS_SAMPLE: int = 200
     """How many keys of each job readers watch, to tell which share of them is read at all. 0: it is off."""
 
+    METRICS: bool = False
+    """Whether `/metrics` answers; it needs the extra `warmer[metrics]`."""
+
+    METRICS_TOKEN: str = ""
+    """What a scrape must show as `Authorization: Bearer`. Empty: nothing is asked for."""
+
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
         return getattr(settings, f"WARMER_{name}", default) if name.isupper() else default

@@ -251,6 +251,7 @@ class RunTotal(models.Model):
     job = models.CharField(max_length=MAX_NAME_LENGTH)
     trigger = models.CharField(max_length=10)
     state = models.CharField(max_length=10)
+    last_at = models.DateTimeField(default=timezone.now, help_text="When the last of them ended.")
     runs = models.PositiveBigIntegerField(default=0)
     started = models.PositiveBigIntegerField(default=0, help_text="Of them, those that a worker began.")
     wait_seconds = models.FloatField(default=0, help_text="From the request to the start, summed.")

@@ -20,9 +20,13 @@ PACKAGE: list[str] = PYPROJECT["project"]["dependencies"]
 
 # A name, one exact version, and perhaps where it is needed: no address, path, option or comment.
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==\d[\w.]*( ; [\w <>=!.'()]+)?")
+PRODUCTION = [
+    *PACKAGE,
+    *(each for extra in ("redis", "beat", "metrics", "project") for each in EXTRAS[extra]),
+]
 FILES = {
-    "requirements.txt": [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"], *EXTRAS["project"]],
-    "requirements-dev.txt": [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"], *EXTRAS["project"], *EXTRAS["dev"]],
+    "requirements.txt": PRODUCTION,
+    "requirements-dev.txt": [*PRODUCTION, *EXTRAS["dev"]],
 }
 
 
@@ -105,7 +109,7 @@ def test_pyproject__the_package_asks_for_less_than_its_project() -> None:
     # What a user installs with the package is not held to the exact versions of this project.
     project = {canonicalize_name(each.name): each for each in map(Requirement, EXTRAS["project"])}
 
-    for asked in map(Requirement, [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"]]):
+    for asked in map(Requirement, [*PACKAGE, *EXTRAS["redis"], *EXTRAS["beat"], *EXTRAS["metrics"]]):
         assert canonicalize_name(asked.name) in project
         assert "<" not in str(asked.specifier)
         assert "==" not in str(asked.specifier)

@@ -35,7 +35,8 @@ class Observation:
     """What the last look at a job found.
 
     Attributes:
-        observed_at: when it was; None when no look has succeeded yet.
+        looked_at: when it was, with success or not.
+        observed_at: when the last one with success was; None when there was none yet.
         error: why the last look failed; the rest is then of the one before.
         declared: how many ids are declared, at most `looking.IDS_READ`.
         sampled: how many of them were looked at.
@@ -54,6 +55,7 @@ class Observation:
     """
 
     job: str
+    looked_at: datetime | None = None
     observed_at: datetime | None = None
     error: str = ""
     declared: int = 0
@@ -191,6 +193,7 @@ def _rate(hits: int | None, misses: int | None) -> float | None:
 def _of_row(row: JobObservation) -> Observation:
     return Observation(
         job=row.job,
+        looked_at=row.looked_at,
         observed_at=row.observed_at,
         error=row.error,
         declared=row.declared,
