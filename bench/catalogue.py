@@ -42,6 +42,12 @@ ENTRIES = (
         quick_rows=200,
     ),
     Entry(
+        name="effect",
+        summary="Counting reads: job.get with and without it, and with keys to watch",
+        rows=2_000,
+        quick_rows=200,
+    ),
+    Entry(
         name="save",
         summary="Saving a user: invalidation by a job against a post_save handler with cache.delete",
         rows=500,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
+from warmer.conf import conf
 from warmer.registry import jobs
 from warmer.stores import is_fenced
 
@@ -71,4 +73,15 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
             f"Celery accepts {', '.join(map(repr, accepted))}: whoever can write to the broker can run code.",
             hint="Set CELERY_ACCEPT_CONTENT = ['json']: the warming tasks need nothing else.",
             id="warmer.W004",
+        )
+
+
+@register("warmer")
+def check_metrics(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """W005: metrics are asked for, and what writes them is not installed."""
+    if conf.METRICS and find_spec("prometheus_client") is None:
+        yield Warning(
+            "WARMER_METRICS is on, but prometheus-client is not installed: /metrics answers 404.",
+            hint="Run 'pip install warmer[metrics]'.",
+            id="warmer.W005",
         )

@@ -162,6 +162,11 @@ def flush_if_due() -> None:
         flush()
 
 
+def watch_of(spec: JobSpec) -> Watch | None:
+    """Return the panel of a job that this process watches."""
+    return _process.watches.get(spec)
+
+
 def forget() -> None:
     """Drop what was counted and not told: in a forked child it is its parent's."""
     global _process

@@ -77,6 +77,10 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
+# `/metrics` for Prometheus, where the environment asks for it.
+WARMER_METRICS = env("WARMER_METRICS") == "1"
+WARMER_METRICS_TOKEN = env("WARMER_METRICS_TOKEN")
+
 # -- Celery ------------------------------------------------------------------------------------
 CELERY_TASK_SERIALIZER = "json"
 CELERY_RESULT_SERIALIZER = "json"

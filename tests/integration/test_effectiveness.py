@@ -37,7 +37,7 @@ def draw(job: Any) -> frozenset[str]:
     observe(job.spec)
     job.get(0)
     traffic.flush()
-    watch = traffic._process.watches.get(job.spec)
+    watch = traffic.watch_of(job.spec)
     return watch.keys if watch else frozenset()
 
 
@@ -225,7 +225,7 @@ def test_off__no_panel_is_drawn_and_a_standing_one_ends(job: Any, settings: Any,
     left = [name for name in redis_client.scan_iter() if b"}:panel" in name]
     # What a process saw of it and told late ends by itself.
     assert all(name.endswith(b"-read") and redis_client.ttl(name) > 0 for name in left)
-    assert traffic._process.watches == {}
+    assert traffic.watch_of(job.spec) is None
     job.get(2)
     assert traffic._process.here.tallies[job.spec].watch is None
 

@@ -180,6 +180,27 @@ def test_w004__silent_when_the_project_leaves_celerys_default(settings: Any) -> 
     assert not found("W004")
 
 
+def test_w005__metrics_without_the_client(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.WARMER_METRICS = True
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+
+    (message,) = found("W005")
+
+    assert message.level == WARNING
+    assert message.hint == "Run 'pip install warmer[metrics]'."
+
+
+def test_w005__silent_with_it_and_where_metrics_are_off(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WARMER_METRICS = True
+    assert not found("W005")
+
+    settings.WARMER_METRICS = False
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    assert not found("W005")
+
+
 def test_checks__can_be_asked_for_by_their_tag(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("check", "--tag", "warmer")
 

@@ -68,7 +68,7 @@ def _look_at_traffic(
 
 def _declared_ids(spec: JobSpec) -> Iterable[Id | None]:
     """Return the declared ids, as far as they are read; of a single job, None."""
-    return (None,) if spec.ids is None else islice(spec.ids(), IDS_READ)
+    return (None,) if spec.ids is None else islice(spec.find_ids(), IDS_READ)
 
 
 def _keys(spec: JobSpec, ids: Iterable[Id | None]) -> Iterator[str]:
