@@ -22,7 +22,7 @@ PACKAGE: list[str] = PYPROJECT["project"]["dependencies"]
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==\d[\w.]*( ; [\w <>=!.'()]+)?")
 PRODUCTION = [
     *PACKAGE,
-    *(each for extra in ("redis", "beat", "metrics", "project") for each in EXTRAS[extra]),
+    *(each for extra in ("redis", "beat", "metrics", "msgspec", "project") for each in EXTRAS[extra]),
 ]
 FILES = {
     "requirements.txt": PRODUCTION,
