@@ -78,7 +78,7 @@ def _run(entry: Entry, options: argparse.Namespace) -> None:
     # What is kept in the repository is measured in full.
     folder = options.results or (RESULTS / "quick" if options.quick else RESULTS)
     measured_on = machine.machine()
-    print(f"\n{entry.name}: {entry.summary}. {rows:,} rows, {rounds} rounds.", flush=True)
+    print(f"\n{entry.name}: {entry.summary}. {rows:,} {entry.unit}, {rounds} rounds.", flush=True)
     with running_site() as server:
         benchmark: Benchmark = importlib.import_module(f"bench.{entry.name}").benchmark(rows)
         with server.client() as client:
@@ -101,6 +101,7 @@ def _run(entry: Entry, options: argparse.Namespace) -> None:
             shows=benchmark.shows,
             figures=[_figure(contender, taken) for contender in benchmark.contenders],
             ratios=[compare(each, benchmark.contenders, taken) for each in benchmark.comparisons],
+            unit=entry.unit,
         )
         if options.profile:
             _profile(benchmark)

@@ -12,6 +12,7 @@ class Entry:
     Attributes:
         rows: how many rows a measurement is about.
         quick_rows: the same with `--quick`.
+        unit: what these are.
         peers: the other libraries that take part, by their distributions; they are in .venv-peers.
     """
 
@@ -19,6 +20,7 @@ class Entry:
     summary: str
     rows: int
     quick_rows: int
+    unit: str = "rows"
     peers: tuple[str, ...] = ()
 
 
@@ -55,7 +57,8 @@ ENTRIES = (
     ),
     Entry(
         name="herd",
-        summary="A herd: 200 readers of one cold key, whose load takes 50 ms",
+        summary="A herd of readers on a cold key: how often it is loaded, and until when the last has it",
+        unit="readers",
         rows=200,
         quick_rows=200,
         peers=("django-cacheback",),

@@ -10,6 +10,8 @@ WIDTH = 760
 MARGIN = 24
 LABELS = 278
 VALUES = 84
+# The first thing that was counted is written beside the value.
+COUNTS = 180
 BAR, GAP = 20, 10
 GROUP_HEAD = 34
 LEFT = MARGIN + LABELS
@@ -51,7 +53,7 @@ def draw(result: Result) -> str:
         body.append(_text(MARGIN, y - 12, group, "group"))
         longest = max(_length(result, seconds) for figure in figures for seconds in figure.times())
         for figure in figures:
-            body += _bar(result, figure, y, ROOM / longest)
+            body += _bar(result, figure, y, (ROOM - COUNTS * bool(figure.counts)) / longest)
             y += BAR + GAP
     y += 20
     for line in _wrapped(result.where(), 112):
@@ -76,8 +78,13 @@ def _bar(result: Result, figure: Figure, y: float, scale: float) -> list[str]:
         _text(MARGIN, middle + 4.5, figure.title, f"label{ours}"),
         f'<rect class="bar{ours}" x="{LEFT}" y="{y}" width="{max(length, 1):.1f}" height="{BAR}" rx="2"/>',
         f'<path class="range" d="M{shortest:.1f} {middle}H{longest:.1f}"/>',
-        _text(max(LEFT + length, longest) + 8, middle + 4.5, result.shown(figure.time), f"value{ours}"),
+        _text(max(LEFT + length, longest) + 8, middle + 4.5, _value(result, figure), f"value{ours}"),
     ]
+
+
+def _value(result: Result, figure: Figure) -> str:
+    counted = [f", {name}: {count:,.4g}" for name, count in figure.counts.items()]
+    return "".join([result.shown(figure.time), *counted[:1]])
 
 
 def _length(result: Result, seconds: float) -> float:
@@ -91,7 +98,7 @@ def _note(result: Result) -> str:
         else f"Time of a {result.operation}: shorter is better."
     )
     return (
-        f"{what} Median of {result.rounds} rounds of {result.rows:,} rows; "
+        f"{what} Median of {result.rounds} rounds of {result.rows:,} {result.unit}; "
         "the thin line is the range of the rounds."
     )
 

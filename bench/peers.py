@@ -23,7 +23,7 @@ SERVER_MEMORY, PEAK_MEMORY = "server bytes a key", "peak MiB of the process"
 
 WAYS = {
     "warmer": ("warmer: job.warm()", "with_warmer:Warmer", ""),
-    "warmer_pickle": ("warmer: job.warm(), pickle as the others", "with_warmer:OnPickle", ""),
+    "warmer_pickle": ("warmer: job.warm(), pickle", "with_warmer:OnPickle", ""),
     "dogpile": ("dogpile.cache: get_or_create_multi", "with_dogpile:Dogpile", ""),
     "cacheops": ("cacheops: cached_as", "with_cacheops:CachedAs", "cacheops"),
     "cacheback": ("cacheback: Job.refresh", "with_cacheback:Cacheback", "cacheback"),

@@ -57,6 +57,7 @@ class Result:
     shows: str
     figures: list[Figure]
     ratios: list[Ratio]
+    unit: str = "rows"
 
     def write(self, folder: Path) -> Path:
         """Write `<name>.json`; return its path."""
@@ -153,7 +154,9 @@ def put_into(text: str, result: Result) -> str:
         ValueError: the page has no marks for them.
     """
     begin, end = f"<!-- {result.benchmark}: begin -->", f"<!-- {result.benchmark}: end -->"
-    where = f"{result.rounds} rounds of {result.rows:,} rows, {result.measured[:10]}: {result.where()}."
+    where = (
+        f"{result.rounds} rounds of {result.rows:,} {result.unit}, {result.measured[:10]}: {result.where()}."
+    )
     block = f"{begin}\n`{result.command}`\n\n{where}\n\n{result.tables()}\n{end}"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):

@@ -215,6 +215,15 @@ def test_chart__names_every_contender_and_marks_ours() -> None:
     assert "prefers-color-scheme: dark" in svg
 
 
+def test_chart__writes_the_first_count_beside_the_value() -> None:
+    result = result_of(us=[0.1])
+    (figure,) = result.figures
+    counted = replace(figure, rounds=[replace(figure.rounds[0], counts={"calls": 1234.0, "bytes": 5.0})])
+    svg = chart.draw(replace(result, figures=[counted], unit="readers"))
+    assert ">10.00 ms, calls: 1,234</text>" in svg
+    assert "rounds of 10 readers;" in svg
+
+
 def test_put_into__replaces_what_is_between_the_marks() -> None:
     page = "before\n<!-- race: begin -->\nold\n<!-- race: end -->\nafter\n"
     done = results.put_into(page, result_of(us=[0.1], them=[1.0]))
