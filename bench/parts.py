@@ -13,11 +13,17 @@ from typing import Any
 from django.core.cache import caches
 
 from bench.measure import Benchmark, Comparison, Contender
-from bench.profiles import BATCH, TIMEOUT_SECONDS, create_users, key_of, load_all, of_rows, of_users
-from bench.warm import GROUPS, one_call
+from bench.profiles import BATCH, TIMEOUT_SECONDS, WHOLE, create_users, key_of, load_all
+from bench.warm import one_call
 
 MILLISECONDS = TIMEOUT_SECONDS * 1000
 READING, ENCODING, WRITING = "reading", "encoding", "writing what was encoded before"
+
+CACHES = {
+    "default": "MessagePack, exact",
+    "json": "JSON, compressed",
+    "pickled": "pickle, not compressed",
+}
 
 Part = Callable[[], Any]
 Encoded = dict[str, bytes]
@@ -26,19 +32,19 @@ Encoded = dict[str, bytes]
 def benchmark(rows: int) -> Benchmark:
     """Return the parts; what a part needs of another one is made before."""
     ids = create_users(rows)
-    profiles = list(of_rows())
+    profiles = list(WHOLE.of_rows())
     encode = _cache("default").client.encode
     batches = [
         {key_of(profile["id"]): encode(profile) for profile in profiles[at : at + BATCH]}
         for at in range(0, len(profiles), BATCH)
     ]
     parts: list[tuple[str, str, str, Part]] = [
-        (READING, "objects", "model objects", lambda: list(of_users())),
-        (READING, "values", ".values() rows", lambda: list(of_rows())),
+        (READING, "objects", "model objects", lambda: list(WHOLE.of_users())),
+        (READING, "values", ".values() rows", lambda: list(WHOLE.of_rows())),
         (READING, "by_ids", ".values() rows, each batch by its ids", partial(load_all, ids)),
         *(
-            (ENCODING, f"encode_{alias}", title.partition(": ")[0], partial(_encode, alias, profiles))
-            for alias, title in GROUPS.items()
+            (ENCODING, f"encode_{alias}", title, partial(_encode, alias, profiles))
+            for alias, title in CACHES.items()
         ),
         (WRITING, "sets", "SET, one by one", partial(_one_by_one, batches)),
         (WRITING, "pipeline", "SET, a pipeline a batch", partial(_pipelines, batches)),

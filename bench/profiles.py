@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +28,8 @@ FIELDS = (
     "activity",
     "date_joined",
 )
+# What it takes to name and address a person: no date, no long text.
+PLAIN_FIELDS = ("id", "username", "email", "first_name", "last_name")
 BIO = "Writes about old maps, the people who drew them and what they left out. "
 
 Profile = dict[str, Any]
@@ -95,23 +98,43 @@ def of_row(row: Mapping[str, Any]) -> Profile:
     }
 
 
-def of_users() -> Iterator[Profile]:
-    """Read all profiles by model objects."""
-    return map(of_user, active_users().iterator(chunk_size=BATCH))
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a profile holds: how it is made of a model object, and of a row."""
+
+    fields: tuple[str, ...]
+    of_user: Callable[[CustomUser], Profile]
+    of_row: Callable[[dict[str, Any]], Profile]
+
+    def of_users(self) -> Iterator[Profile]:
+        """Read all profiles by model objects."""
+        return map(self.of_user, active_users().iterator(chunk_size=BATCH))
+
+    def of_rows(self) -> Iterator[Profile]:
+        """Read all profiles by rows, which is the fast way."""
+        return map(self.of_row, active_users().values(*self.fields).iterator(chunk_size=BATCH))
+
+    def load(self, ids: Sequence[int]) -> dict[int, Profile]:
+        """Load profiles in one query: the loader of the job."""
+        rows = active_users().filter(id__in=ids).values(*self.fields)
+        return {row["id"]: self.of_row(row) for row in rows}
 
 
-def of_rows() -> Iterator[Profile]:
-    """Read all profiles by rows, which is the fast way."""
-    return map(of_row, active_users().values(*FIELDS).iterator(chunk_size=BATCH))
+def plain_of_user(user: CustomUser) -> Profile:
+    """Return the plain profile of a model object."""
+    return {name: getattr(user, name) for name in PLAIN_FIELDS}
 
 
-def load(ids: Sequence[int]) -> dict[int, Profile]:
-    """Load profiles in one query: the loader of the job."""
-    return {row["id"]: of_row(row) for row in active_users().filter(id__in=ids).values(*FIELDS)}
+WHOLE = Shape(fields=FIELDS, of_user=of_user, of_row=of_row)
+PLAIN = Shape(fields=PLAIN_FIELDS, of_user=plain_of_user, of_row=dict)
+load = WHOLE.load
 
 
 def declare_job(
-    cache: str = "default", *, loader: Callable[[Sequence[int]], dict[int, Profile]] = load
+    cache: str = "default",
+    *,
+    loader: Callable[[Sequence[int]], dict[int, Profile]] = load,
+    **options: Any,
 ) -> KeyedJob[Any]:
     """Declare the job for the profiles in a cache; the project's own jobs are forgotten."""
     if "user_profiles" in jobs:
@@ -125,13 +148,14 @@ def declare_job(
         depends_on={CustomUser: "id"},
         batch_size=BATCH,
         timeout=timedelta(seconds=TIMEOUT_SECONDS),
+        **options,
     )
     return declare(loader)
 
 
-def expect_all(alias: str, ids: Sequence[int]) -> Callable[[], None]:
+def expect_all(alias: str, ids: Sequence[int], shape: Shape = WHOLE) -> Callable[[], None]:
     """Return a check that each profile is cached, right, and lives as long as it should."""
-    expected = {key_of(id): profile for id, profile in load_all(ids).items()}
+    expected = {key_of(id): profile for id, profile in load_all(ids, shape).items()}
 
     def check() -> None:
         cache: Any = caches[alias]
@@ -149,9 +173,9 @@ def expect_all(alias: str, ids: Sequence[int]) -> Callable[[], None]:
     return check
 
 
-def load_all(ids: Sequence[int]) -> dict[int, Profile]:
+def load_all(ids: Sequence[int], shape: Shape = WHOLE) -> dict[int, Profile]:
     """Load any number of profiles, batch by batch, as a job does."""
     profiles: dict[int, Profile] = {}
     for at in range(0, len(ids), BATCH):
-        profiles |= load(ids[at : at + BATCH])
+        profiles |= shape.load(ids[at : at + BATCH])
     return profiles

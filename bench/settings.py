@@ -1,4 +1,4 @@
-"""The settings of production, with two more caches: JSON and zlib, and what django-redis does by itself."""
+"""The settings of production, with another cache of the same kind, and two that encode otherwise."""
 
 from copy import deepcopy
 from typing import Any
@@ -17,8 +17,10 @@ def _with(**options: str) -> dict[str, Any]:
     return settings
 
 
+CACHES["plain"] = CACHES["default"]
 CACHES["json"] = _with(
     SERIALIZER="django_redis.serializers.json.JSONSerializer",
     COMPRESSOR="django_redis.compressors.zlib.ZlibCompressor",
 )
+# What django-redis does by itself.
 CACHES["pickled"] = _with()

@@ -8,7 +8,7 @@ import zlib
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -170,3 +170,19 @@ def test_session__of_the_admin_is_served_from_the_cache(
     with django_assert_num_queries(0):
         assert dict(client.session.items()) == {**cached, "seen": {"at": "2026-01-01", "ids": [1, 2]}}
     assert client.get("/admin/").status_code == 200
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [(Colour.RED, "UnsupportedValue"), (10**5000, "ValueError")], ids=["subclass", "huge"]
+)
+def test_job__number_that_cannot_be_cached_costs_its_own_key(value: Any, why: str) -> None:
+    """django-redis passes whole numbers on as they are, past the serializer."""
+    job = warm_many("number:{id}", ids=lambda: [1, 2], name="numbers")(lambda ids: {1: value, 2: 2})
+    report = job.warm()
+    assert (report.written, report.failed) == (1, 1)
+    assert why in report.failures[0].error
+    assert cache.get_many(["number:1", "number:2"]) == {"number:2": 2}

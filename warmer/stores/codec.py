@@ -19,10 +19,10 @@ else:  # pragma: no cover - the test environment has it
 
 
 class Codec(Protocol):
-    """One cache's connection and values."""
+    """One cache's connection and values; `encode` raises what the serializer does, or ValueError."""
 
     def connect(self) -> Redis: ...
-    def encode(self, value: Any) -> bytes | int: ...
+    def encode(self, value: Any) -> bytes: ...
     def decode(self, value: bytes) -> Any: ...
 
 
@@ -37,9 +37,13 @@ class DjangoRedisCodec:
         client: Redis = self._client.get_client(write=True)
         return client
 
-    def encode(self, value: Any) -> bytes | int:
-        encoded: bytes | int = self._client.encode(value)
-        return encoded
+    def encode(self, value: Any) -> bytes:
+        if isinstance(value, int) and type(value) not in (int, bool):
+            # django-redis would store the bare number, which comes back as an int: let the serializer say.
+            encoded = self._client._compressor.compress(self._client._serializer.dumps(value))
+        else:
+            encoded = self._client.encode(value)
+        return encoded if isinstance(encoded, bytes) else str(encoded).encode()
 
     def decode(self, value: bytes) -> Any:
         return self._client.decode(value)
@@ -55,9 +59,9 @@ class DjangoCodec:
         client: Redis = self._client.get_client(None, write=True)
         return client
 
-    def encode(self, value: Any) -> bytes | int:
-        encoded: bytes | int = self._client._serializer.dumps(value)
-        return encoded
+    def encode(self, value: Any) -> bytes:
+        encoded = self._client._serializer.dumps(value)
+        return encoded if isinstance(encoded, bytes) else str(encoded).encode()
 
     def decode(self, value: bytes) -> Any:
         return self._client._serializer.loads(value)

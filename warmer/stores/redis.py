@@ -207,9 +207,7 @@ class RedisStore(Store):
         return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
 
     def as_cached(self, value: Any) -> Any:
-        encoded = self._codec.encode(value)
-        # Numbers are sent bare, and come back as text.
-        return self._codec.decode(encoded if isinstance(encoded, bytes) else str(encoded).encode())
+        return self._codec.decode(self._codec.encode(value))
 
     def sweep(self) -> None:
         with self._server() as server:
