@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from redis import Redis
@@ -15,6 +16,10 @@ from warmer.stores.base import Writing, Written
 from warmer.stores.claims import NOTE_SECONDS, Claim
 from warmer.stores.scripts import WRITE
 from warmer.stores.token import Token
+
+HAS_HIREDIS = find_spec("hiredis") is not None
+if HAS_HIREDIS:
+    from hiredis import pack_command
 
 OUTCOMES = {
     "w": Outcome.WRITTEN,
@@ -115,6 +120,14 @@ class WriteCall:
         return Written(outcomes=outcomes, errors=errors, encode_seconds=encoded.seconds)
 
 
+def send(connection: Any, command: list[Any]) -> None:
+    """Send a command whose parts are text, bytes and numbers."""
+    if HAS_HIREDIS:  # what redis-py does with it, but for a look at each part whether it is something else
+        connection.send_packed_command([pack_command(tuple(command))])
+    else:  # pragma: no cover - the test environment has it
+        connection.send_command(*command)
+
+
 class WriteUnderWay(Writing):
     """A call that was sent, on a connection of its own, and whose answer was not read yet."""
 
@@ -130,7 +143,7 @@ class WriteUnderWay(Writing):
         self._connection: Any = None
         try:
             self._connection = self._pool.get_connection()
-            self._connection.send_command("EVALSHA", WRITE.sha, len(call.keys), *call.keys, *call.args)
+            send(self._connection, ["EVALSHA", WRITE.sha, len(call.keys), *call.keys, *call.args])
         except (RedisError, OSError):
             self.abandon()
 
