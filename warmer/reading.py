@@ -10,9 +10,10 @@ from warmer import pending, traffic
 from warmer.exceptions import StoreUnavailable
 from warmer.flight import load_missing, load_past_the_cache
 from warmer.isolation import reads_a_snapshot
-from warmer.keys import Id
+from warmer.keys import Batch, Id
 from warmer.report import describe
 from warmer.spec import JobSpec
+from warmer.stores import Peeked
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,18 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
         Exception: whatever the loader raises.
     """
     key = spec.key.key(id)
-    return _get_keys(spec, {key: id}).get(key, default)
+    wanted = {key: id}
+    if pending.is_pending(spec):
+        return _load_past(spec, wanted).get(key, default)
+    try:
+        value = spec.store.peek(key)
+    except StoreUnavailable as error:
+        return _load_without_cache(spec, wanted, error).get(key, default)
+    if value is Peeked.NOTHING:
+        traffic.count_read(spec, wanted, wanted)
+        return _fill(spec, wanted).get(key, default)
+    traffic.count_read(spec, wanted)
+    return default if value is Peeked.NO_VALUE else value
 
 
 def get_many(spec: JobSpec, ids: Iterable[Id]) -> dict[Id, Any]:
@@ -40,25 +52,37 @@ def get_many(spec: JobSpec, ids: Iterable[Id]) -> dict[Id, Any]:
     return {id: found[key] for id, key in wanted.items() if key in found}
 
 
-def _get_keys(spec: JobSpec, wanted: dict[str, Id | None]) -> dict[str, Any]:
+def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     """Return the values by key; `wanted` maps each key to its id."""
     if not wanted:
         return {}
     if pending.is_pending(spec):
-        # What this transaction changed is not in the cache, and must not get there before its commit.
-        traffic.count_past(spec, wanted)
-        return load_past_the_cache(spec, wanted)
+        return _load_past(spec, wanted)
     try:
         cached = spec.store.look(list(wanted))
     except StoreUnavailable as error:
-        logger.warning("Reading %s from the database: %s", spec.name, describe(error))
-        traffic.count_past(spec, wanted)
-        return load_past_the_cache(spec, wanted)
+        return _load_without_cache(spec, wanted, error)
     known = {*cached.values, *cached.absent}
     missing = {key: id for key, id in wanted.items() if key not in known}
     traffic.count_read(spec, wanted, missing)
     if not missing:
         return dict(cached.values)
+    return {**cached.values, **_fill(spec, missing)}
+
+
+def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
     # What a snapshot shows may be older than the token, so it is not for others.
     fill = load_past_the_cache if reads_a_snapshot() else load_missing
-    return {**cached.values, **fill(spec, missing)}
+    return fill(spec, missing)
+
+
+def _load_past(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
+    # What this transaction changed is not in the cache, and must not get there before its commit.
+    traffic.count_past(spec, wanted)
+    return load_past_the_cache(spec, wanted)
+
+
+def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -> dict[str, Any]:
+    logger.warning("Reading %s from the database: %s", spec.name, describe(error))
+    traffic.count_past(spec, wanted)
+    return load_past_the_cache(spec, wanted)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db.models import Model, QuerySet
 from django.db.models.query import ModelIterable
 
@@ -98,6 +99,12 @@ class JobSpec:
     @property
     def store(self) -> Store:
         """The store that keeps the job's keys."""
+        store = _stores.get(self)
+        if store is None:
+            store = _stores[self] = self._open_store()
+        return store
+
+    def _open_store(self) -> Store:
         return open_store(
             alias=self.cache,
             fence=self.name,
@@ -166,6 +173,18 @@ class JobSpec:
 
     def _wrong(self, why: str) -> DeclarationError:
         return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
+
+
+# What is asked for at every read is not put together anew each time.
+_stores: dict[JobSpec, Store] = {}
+
+
+def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
+    if setting == "CACHES":
+        _stores.clear()
+
+
+setting_changed.connect(_forget_stores, dispatch_uid="warmer.spec")
 
 
 def _is_count(value: object) -> bool:

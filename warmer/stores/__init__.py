@@ -1,6 +1,6 @@
 """Stores: the only code that touches a cache."""
 
-from warmer.stores.base import Cached, Invalidation, Store, Writing, Written
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, Writing, Written
 from warmer.stores.choice import invalidate_together, is_fenced, open_store
 from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
@@ -12,6 +12,7 @@ __all__ = [
     "Counted",
     "Invalidation",
     "PanelResult",
+    "Peeked",
     "Recent",
     "Record",
     "Store",

@@ -16,7 +16,7 @@ from redis import Redis
 
 from warmer.conf import conf
 from warmer.report import describe
-from warmer.stores.base import Cached, Invalidation, Store, Writing, WritingDone, Written
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, Writing, WritingDone, Written
 from warmer.stores.claims import Claim, Record, beside
 from warmer.stores.codec import Codec, codec_of
 from warmer.stores.connection import connected
@@ -85,6 +85,21 @@ class RedisStore(Store):
             ),
             claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
         )
+
+    def peek(self, key: str) -> Any:
+        if self.absent_timeout:
+            return super().peek(key)
+        made = self._head + key if self._head is not None else self._cache.make_key(key)
+        with self._server() as server:
+            # Not GET, which fails for a key of another type, where this says that there is no value.
+            (raw,) = cast(Any, server).execute_command("MGET", made)
+        if raw is None:
+            return Peeked.NOTHING
+        try:
+            return self._codec.decode(raw)
+        except Exception as error:  # noqa: BLE001 - a serializer's own
+            self._say_unreadable(key, error, logging.WARNING)
+            return Peeked.NOTHING
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
         return self._claim(dict.fromkeys(keys, b""), secrets.token_hex(8), seconds)
@@ -247,9 +262,12 @@ class RedisStore(Store):
                 try:
                     values[key] = self._codec.decode(value)
                 except Exception as error:  # noqa: BLE001 - a serializer's own
-                    # Written by another serializer, e.g. that of the last release: a miss.
-                    logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
+                    self._say_unreadable(key, error, level)
         return values
+
+    def _say_unreadable(self, key: str, error: Exception, level: int) -> None:
+        """Log that a value was written by another serializer, e.g. that of the last release: it is a miss."""
+        logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
 
     def _server(self) -> AbstractContextManager[Redis]:
         return connected(self.alias, self._codec)
