@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from itertools import count
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
 
 from myapp.models import Comment, Post
 from users.models import CustomUser
@@ -67,3 +69,29 @@ def make_comment(make_user: Callable[..., CustomUser]) -> Callable[..., Comment]
         return Comment.objects.create(**defaults | fields)
 
     return make
+
+
+@pytest.fixture
+def log_in(make_user: Callable[..., CustomUser]) -> Callable[..., Client]:
+    """Return a function that logs a member of the staff in, with the named permissions."""
+
+    def log_in(*permissions: str, **fields: object) -> Client:
+        user = make_user(is_staff=True, **fields)
+        found = Permission.objects.filter(codename__in=permissions)
+        assert {permission.codename for permission in found} == set(permissions)
+        user.user_permissions.set(found)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def operator(log_in: Callable[..., Client]) -> Client:
+    """A client named `olga` that may do everything of warmer's."""
+    return log_in(
+        *("view_job", "view_warmingrun", "view_cacheaudit"),
+        *("warm_job", "invalidate_job", "pause_job", "audit_job", "edit_schedule", "cancel_run"),
+        username="olga",
+    )

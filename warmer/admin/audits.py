@@ -21,6 +21,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     search_help_text = "The name of a job"
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     fieldsets = (
         (None, {"fields": ("job", "trigger", "started_at", "finished_at", "share", "error")}),
         (

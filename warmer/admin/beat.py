@@ -1,4 +1,4 @@
-"""The schedule, in projects that have it."""
+"""The schedule, in projects that have it: else both are None."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ schedule: Any = None
 edits: Any = None
 
 if apps.is_installed("django_celery_beat"):
-    from warmer import schedule_edits
+    from warmer import schedule as _schedule
+    from warmer import schedule_edits as _edits
 
-    edits = schedule_edits
+    schedule, edits = _schedule, _edits

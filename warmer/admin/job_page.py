@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 
 from warmer import history
 from warmer.admin import beat, permissions
-from warmer.admin.actions import allowed
+from warmer.admin.actions import ACTIONS, Action, allowed
 from warmer.admin.log import entries_of, log_job, reason
 from warmer.admin.schedule_form import ScheduleForm, initial, save
 from warmer.admin.sparkline import BARS, sparkline
@@ -46,7 +46,7 @@ def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> Ht
         "runs": runs[:5],
         "drawing": sparkline(runs),
         "entries": entries_of(spec),
-        "may": allowed(request.user),
+        "actions": _actions(request.user, found),
         "may_see_runs": request.user.has_perm(permissions.VIEW_RUNS),
         **found,
     }
@@ -69,6 +69,13 @@ def reset_view(request: HttpRequest, spec: JobSpec) -> HttpResponse:
     else:
         _set(request, spec, before=found["current"], note="")
     return redirect("admin:warmer_job_schedule", spec.name)
+
+
+def _actions(user: Any, found: dict[str, Any]) -> list[Action]:
+    """Return what a user may do with a job now: pause or resume it, not both."""
+    current, may = found["current"], allowed(user)
+    senseless = {"pause", "resume"} if current is None else {"resume" if current.enabled else "pause"}
+    return [action for action in ACTIONS if may[action.name] and action.name not in senseless]
 
 
 def _timings(spec: JobSpec) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def progress(run: WarmingRun) -> dict[str, Any]:
         "keys": report.keys,
         "share": share,
         "percent": None if share is None else round(100 * share),
-        "seconds": round(took, 1),
-        "keys_per_second": round(report.keys / took, 1) if took and report.keys else None,
+        "seconds": round(took, 1 if took >= 10 else 2),
+        "keys_per_second": _rate(report.keys, took),
         "seconds_left": None if left is None else round(left, 1),
         "counts": {outcome.value: getattr(run, outcome.value) for outcome in Outcome},
     }
@@ -102,6 +102,13 @@ def phases(run: WarmingRun) -> list[Phase]:
     seconds = {name: float(getattr(run, f"{name}_seconds", None) or 0.0) for name in PHASES}
     whole = sum(seconds.values())
     return [Phase(name=name, seconds=each, share=each / whole) for name, each in seconds.items() if whole]
+
+
+def _rate(keys: int, seconds: float) -> float | int | None:
+    if not keys or not seconds:
+        return None
+    rate = keys / seconds
+    return round(rate) if rate >= 10 else round(rate, 1)
 
 
 def _share(run: WarmingRun, keys: int) -> float | None:

@@ -46,6 +46,8 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     list_per_page = 50
     show_full_result_count = False
     paginator = CappedPaginator
+    # They would count all runs for each choice.
+    show_facets = admin.ShowFacets.NEVER
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -59,7 +61,12 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """List the runs, newest first."""
         query = request.GET.urlencode()
-        extra = {"query": f"?{query}" if query else "", "most_listed": MOST_LISTED, "most_rows": MOST_ROWS}
+        extra = {
+            "title": "Runs",
+            "query": f"?{query}" if query else "",
+            "most_listed": MOST_LISTED,
+            "most_rows": MOST_ROWS,
+        }
         return super().changelist_view(request, (extra_context or {}) | extra)
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
@@ -136,7 +143,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="requested at", ordering="requested_at")
     def requested(self, run: WarmingRun) -> str:
         """When it was asked for, to the second."""
-        return f"{timezone.localtime(run.requested_at):%Y-%m-%d\N{NO-BREAK SPACE}%H:%M:%S}"
+        return f"{timezone.localtime(run.requested_at):%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="keys")
     def keys(self, run: WarmingRun) -> str:

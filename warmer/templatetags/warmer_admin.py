@@ -47,7 +47,7 @@ def short(length: timedelta | float | None) -> str:
 @register.filter
 def ago(time: datetime | None) -> str:
     """Return how long ago a time was."""
-    return "" if time is None else f"{short(max(timedelta(0), timezone.now() - time))} ago"
+    return "" if time is None else f"{short(max(timedelta(0), timezone.now() - time))}\N{NO-BREAK SPACE}ago"
 
 
 @register.filter
@@ -56,7 +56,7 @@ def until(time: datetime | None) -> str:
     if time is None:
         return ""
     left = time - timezone.now()
-    return f"in {short(left)}" if left > timedelta(0) else "now"
+    return f"in\N{NO-BREAK SPACE}{short(left)}" if left > timedelta(0) else "now"
 
 
 @register.filter

@@ -1,0 +1,114 @@
+"""What the screenshots show: runs, an audit and a schedule as an operator might meet them.
+
+Executed by `manage.py shell` in the environment of the served site, see `embedded.screenshots`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+
+from django.utils import timezone
+
+from users.models import CustomUser
+from warmer import auditing, jobs, ledger
+from warmer.models import State, Trigger, WarmingRun
+from warmer.monitoring.observation import observe_all
+from warmer.report import Failure, Report
+
+QUARTERS = 24
+
+
+def history(job: str, keys: int, seconds: float) -> None:
+    """Put in the runs of the last hours: every one complete, but for two."""
+    random = Random(job)
+    runs = []
+    for number in range(QUARTERS, 0, -1):
+        asked = timezone.now() - timedelta(minutes=15 * number)
+        took = timedelta(seconds=seconds * random.uniform(0.7, 1.4))
+        state = {QUARTERS // 3: State.INCOMPLETE, QUARTERS // 4: State.LOST}.get(number, State.COMPLETE)
+        if keys == 1:
+            state = State.COMPLETE
+        runs.append(
+            WarmingRun(
+                job=job,
+                trigger=Trigger.SCHEDULE,
+                state=state,
+                worker="worker@localhost",
+                requested_at=asked,
+                expires_at=asked,
+                started_at=asked,
+                heartbeat_at=asked + took,
+                finished_at=asked + took,
+                attempt=1,
+                batches_total=1,
+                batches_done=1,
+                written=keys - 2 * (state == State.INCOMPLETE),
+                failed=2 * (state == State.INCOMPLETE),
+                queries=2,
+                seconds=took.total_seconds(),
+                error={State.INCOMPLETE: f"2 of {keys} keys failed.", State.LOST: "Its worker was lost."}.get(
+                    state, ""
+                ),
+            )
+        )
+    WarmingRun.objects.bulk_create(runs)
+
+
+def failed_run(job: str, user: CustomUser) -> None:
+    """Put in a run with failed keys."""
+    run = ledger.start(ledger.open_run(job, Trigger.ADMIN, user=user).run.pk, worker="worker@localhost")
+    assert run is not None
+    WarmingRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(seconds=0.33))
+    failures = tuple(
+        Failure(key=f"user:{id}:profile", error="ValueError: invalid literal for int() with base 10: 'n/a'")
+        for id in (17, 42)
+    )
+    ledger.record_batch(
+        run,
+        1,
+        Report(
+            job=job, written=96, absent=2, failed=2, queries=14, seconds=0.31, batches=1, failures=failures
+        ),
+        worker="worker@localhost",
+    )
+    ledger.expect(run, batches=1, report=Report(job=job, queries=1))
+
+
+def running_run(job: str, user: CustomUser) -> None:
+    """Put in a run that is under way, with six of ten batches done by two workers."""
+    run = ledger.start(ledger.open_run(job, Trigger.ADMIN, user=user).run.pk, worker="first@example")
+    assert run is not None
+    WarmingRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(seconds=42))
+    ledger.expect(run, batches=10, report=Report(job=job, queries=1))
+    for number in range(1, 7):
+        ledger.record_batch(
+            run,
+            number,
+            Report(job=job, written=498, fenced=2, queries=3, seconds=6.5, batches=1),
+            worker=("first@example", "second@example")[number % 2],
+        )
+
+
+def wrong_audit() -> None:
+    """Change a row behind Django's back, and audit."""
+    user = CustomUser.objects.filter(is_active=True).order_by("-activity").first()
+    assert user is not None
+    CustomUser._base_manager.filter(pk=user.pk).update(first_name="Changed behind the back")
+    auditing.perform(jobs["user_profiles"].spec, Trigger.ADMIN)
+
+
+def main() -> None:
+    """Put everything in."""
+    operator = CustomUser.objects.get(username="admin")
+    history("user_profiles", 100, 0.31)
+    history("popular_posts", 1, 0.04)
+    history("posts", 5_000, 61)
+    failed_run("user_profiles", operator)
+    wrong_audit()
+    observe_all(seconds=30)
+    running_run("posts", operator)
+
+
+if __name__ == "__main__":
+    main()
