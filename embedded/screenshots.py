@@ -43,13 +43,11 @@ class Shot:
 
     Attributes:
         path: its address, from `/admin/warmer/` on.
-        fill: what to put into its fields first, by their selectors.
-        click: what to click on it then, one after the other.
+        click: what to click on it first, one after the other.
     """
 
     name: str
     path: str
-    fill: tuple[tuple[str, str], ...] = ()
     click: tuple[str, ...] = ()
 
 
@@ -141,8 +139,6 @@ def take(site: Site, browser: Path, folder: Path) -> None:
                 for scheme in SCHEMES:
                     page.emulate_media(color_scheme=scheme)
                     page.goto(site.address + "/admin/warmer/" + shot.path)
-                    for selector, text in shot.fill:
-                        page.fill(selector, text)
                     for selector in shot.click:
                         page.click(selector)
                     target = folder / f"{shot.name}-{width_name}-{scheme}.png"
@@ -170,26 +166,19 @@ def _shots(site: Site, page: Page) -> list[Shot]:
     )
     return [
         Shot(name="overview", path=""),
-        Shot(name="overview-menu", path="", click=("tr:has-text('popular_posts') summary",)),
         Shot(
             name="confirm",
             path="",
             click=("tr:has-text('user_profiles') summary", "button[aria-label='Invalidate user_profiles']"),
         ),
         Shot(name="job", path="job/user_profiles/schedule/"),
-        Shot(
-            name="job-refused",
-            path="job/user_profiles/schedule/",
-            fill=(("#id_number", "90"),),
-            click=("button:text-is('Save')",),
-        ),
         Shot(name="run-running", path=f"warmingrun/{numbers['running']}/change/"),
         Shot(
             name="run-ended",
             path=f"warmingrun/{numbers['incomplete']}/change/",
             click=("summary:text-is('Each batch')",),
         ),
-        Shot(name="runs", path="warmingrun/"),
+        Shot(name="runs", path="warmingrun/?job=user_profiles"),
         Shot(name="audit", path=f"cacheaudit/{numbers['audit']}/change/"),
     ]
 

@@ -7,6 +7,7 @@ from config.environment import env, env_int, env_list
 from config.redis_url import broker_settings, cache_settings
 from config.settings.base import *
 from config.settings.base import INSTALLED_APPS as PROJECT_APPS
+from config.settings.base import MIDDLEWARE as PROJECT_MIDDLEWARE
 from config.settings.base import VISIBILITY_TIMEOUT_SECONDS
 
 DEBUG = False
@@ -33,6 +34,7 @@ CELERY_TASK_EAGER_PROPAGATES = True
 
 # What the system tests change for the worker processes that they start.
 INSTALLED_APPS = [*PROJECT_APPS, *env_list("EXTRA_APPS")]
+MIDDLEWARE = [*PROJECT_MIDDLEWARE, *env_list("EXTRA_MIDDLEWARE")]
 WARMER_BATCH_SIZE = env_int("WARMER_BATCH_SIZE", 500)
 WARMER_STALL_TIMEOUT = timedelta(seconds=env_int("WARMER_STALL_TIMEOUT", 600))
 
