@@ -1,10 +1,16 @@
-"""Find a Chromium for the tests of the admin's pages and for their screenshots."""
+"""Find a Chromium for the tests of the admin's pages and for their screenshots, or download one.
+
+    python -m embedded.browser            print which is used
+
+No package on PyPI has one in its wheel, so where none is installed Playwright's own is downloaded.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,9 +33,9 @@ FLAGS = (
     "--no-first-run",
 )
 MISSING = (
-    "No Chromium was found. Install one (Debian: `apt install chromium`, Ubuntu: `apt install "
-    "chromium-browser`, macOS: `brew install --cask google-chrome`, anywhere that a download is possible: "
-    f"`.venv/bin/playwright install chromium`), or set {VARIABLE} to the path of a Chromium or Chrome."
+    "No Chromium was found, and none could be downloaded. Install one (Debian: `apt install chromium`, "
+    "Ubuntu: `snap install chromium`, macOS: `brew install --cask google-chrome`), or set "
+    f"{VARIABLE} to the path of a Chromium or Chrome."
 )
 
 
@@ -38,7 +44,7 @@ class BrowserNotFound(EmbeddedError):
 
 
 def find_browser(given: str | None = None) -> Path:
-    """Return the browser to use: the one that is given, one on PATH, or Playwright's own download.
+    """Return the browser to use: the one that is given, one on PATH, or one that Playwright downloaded.
 
     Args:
         given: a path; default what `WARMER_TEST_BROWSER` holds.
@@ -61,13 +67,37 @@ def find_browser(given: str | None = None) -> Path:
     raise BrowserNotFound(MISSING)
 
 
+def ensure_browser() -> Path:
+    """Return the browser to use; where there is none, have Playwright download it.
+
+    Raises:
+        BrowserNotFound: that did not work either.
+    """
+    try:
+        return find_browser()
+    except BrowserNotFound:
+        if os.environ.get(VARIABLE):
+            raise
+    download = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
+    done = subprocess.run(download, capture_output=True, text=True, check=False)
+    try:
+        return find_browser()
+    except BrowserNotFound as error:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it needs libraries that are not here"]
+        raise BrowserNotFound(f"{error} (The download: {said[0]})") from None
+
+
 def _candidates() -> Iterable[Path]:
     for name in (*NAMES, *APPLICATIONS):
         if path := shutil.which(name):
             yield Path(path)
     for cache in (Path.home() / ".cache/ms-playwright", Path.home() / "Library/Caches/ms-playwright"):
-        yield from sorted(cache.glob("chromium-*/chrome-linux*/chrome"), reverse=True)
-        yield from sorted(cache.glob("chromium-*/chrome-mac*/*.app/Contents/MacOS/*"), reverse=True)
+        for pattern in (
+            "chromium_headless_shell-*/*/*headless*shell",
+            "chromium-*/chrome-linux*/chrome",
+            "chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
+        ):
+            yield from sorted(cache.glob(pattern), reverse=True)
 
 
 def _runs(path: Path) -> bool:
@@ -76,3 +106,10 @@ def _runs(path: Path) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
+
+
+if __name__ == "__main__":
+    try:
+        print(ensure_browser())
+    except BrowserNotFound as problem:
+        sys.exit(str(problem))

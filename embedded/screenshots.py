@@ -20,7 +20,7 @@ from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
-from embedded.browser import FLAGS, find_browser
+from embedded.browser import FLAGS, ensure_browser
 from embedded.errors import EmbeddedError
 from embedded.plan import ROOT
 from embedded.ports import free_port
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
     """Take all pictures; return the exit code."""
     folder = Path(arguments[0]) if arguments else USUAL_FOLDER
     try:
-        browser = find_browser()
+        browser = ensure_browser()
         with served() as site:
             site.shell("from embedded.scene import main; main()")
             take(site, browser, folder)

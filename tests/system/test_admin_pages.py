@@ -22,7 +22,7 @@ from django.core.cache import cache
 from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from embedded.browser import FLAGS, find_browser
+from embedded.browser import FLAGS, ensure_browser
 from embedded.errors import EmbeddedError
 from embedded.ports import free_port
 from embedded.waiting import wait_until
@@ -53,7 +53,7 @@ expect.set_options(timeout=SECONDS * 1000)
 def browser() -> Iterator[Browser]:
     """One browser for all tests; without one they fail, and say how to get it."""
     try:
-        program = find_browser()
+        program = ensure_browser()
     except EmbeddedError as error:
         pytest.fail(str(error), pytrace=False)
     with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
@@ -107,9 +107,7 @@ def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             errors.append(message.text)
 
-    def open_page(
-        *permissions: str, name: str = "olga", width: int = WIDE, scripts: bool = True
-    ) -> Page:
+    def open_page(*permissions: str, name: str = "olga", width: int = WIDE, scripts: bool = True) -> Page:
         user = CustomUser.objects.create_user(name, f"{name}@example.org", PASSWORD, is_staff=True)
         user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
         context = browser.new_context(
@@ -324,8 +322,8 @@ _CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
   .filter(one => one.checkVisibility() && !one.closest(".visually-hidden, thead"))
   .filter(one => one.getBoundingClientRect().right > width + 1)
   .map(one => one.outerHTML.slice(0, 120))"""
-_WITHOUT_NAME = """() => [...document.querySelectorAll(
-    "#content-main input:not([type=hidden]), #content-main button, #content-main select, #content-main summary")]
+_WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]
+  .filter(one => one.type !== "hidden")
   .filter(one => one.checkVisibility())
   .filter(one => !(one.getAttribute("aria-label") || one.textContent.trim()
     || [...(one.labels || [])].some(label => label.textContent.trim())))
