@@ -141,6 +141,7 @@ def take(site: Site, browser: Path, folder: Path) -> None:
                     page.goto(site.address + "/admin/warmer/" + shot.path)
                     for selector in shot.click:
                         page.click(selector)
+                    page.evaluate("window.scrollTo(0, 0)")
                     target = folder / f"{shot.name}-{width_name}-{scheme}.png"
                     page.screenshot(path=target, full_page=True)
                     print(f"{target.name}: {target.stat().st_size // 1024} KiB")

@@ -292,6 +292,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         page.goto(f"/admin/warmer/{address}")
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width, address
         assert page.evaluate(_CUT_OFF, width) == [], address
+        assert page.evaluate(_SCROLLS) == [], address
         assert page.evaluate(_WITHOUT_NAME) == [], address
     page.goto("/admin/warmer/")
     more = page.locator("summary[aria-label='More actions on posts']")
@@ -321,6 +322,11 @@ def test_run__without_scripts_the_page_reloads_itself(open_page: Callable[..., P
 _CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
   .filter(one => one.checkVisibility() && !one.closest(".visually-hidden, thead"))
   .filter(one => one.getBoundingClientRect().right > width + 1)
+  .map(one => one.outerHTML.slice(0, 120))"""
+# What is wider than the box that scrolls it.
+_SCROLLS = """() => [...document.querySelectorAll("#content *")]
+  .filter(one => one.checkVisibility() && ["auto", "scroll", "hidden"].includes(getComputedStyle(one).overflowX))
+  .filter(one => !one.closest(".visually-hidden, thead") && one.scrollWidth > one.clientWidth + 1)
   .map(one => one.outerHTML.slice(0, 120))"""
 _WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]
   .filter(one => one.type !== "hidden")

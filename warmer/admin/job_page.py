@@ -17,6 +17,7 @@ from warmer.admin.log import entries_of, log_job, reason
 from warmer.admin.schedule_form import ScheduleForm, initial, save
 from warmer.admin.sparkline import BARS, sparkline
 from warmer.exceptions import WarmerError
+from warmer.monitoring.observation import latest
 from warmer.spec import JobSpec
 
 
@@ -43,6 +44,7 @@ def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> Ht
         "title": f"Job {spec.name}",
         "spec": spec,
         "form": form,
+        "seen": latest([spec.name]).get(spec.name),
         "runs": runs[:5],
         "drawing": sparkline(runs),
         "entries": entries_of(spec),

@@ -21,6 +21,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from warmer import ledger
 from warmer.admin import permissions
@@ -141,9 +143,11 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         return run.trigger if run.requested_by is None else f"{run.trigger}: {run.requested_by}"
 
     @admin.display(description="requested at", ordering="requested_at")
-    def requested(self, run: WarmingRun) -> str:
-        """When it was asked for, to the second."""
-        return f"{timezone.localtime(run.requested_at):%Y-%m-%d %H:%M:%S}"
+    def requested(self, run: WarmingRun) -> SafeString:
+        """When it was asked for, to the second; on two lines where there is no room."""
+        asked = timezone.localtime(run.requested_at)
+        parts = ((f"{asked:%Y-%m-%d}",), (f"{asked:%H:%M:%S}",))
+        return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)
 
     @admin.display(description="keys")
     def keys(self, run: WarmingRun) -> str:
