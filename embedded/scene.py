@@ -69,7 +69,17 @@ def failed_run(job: str, user: CustomUser) -> None:
         run,
         1,
         Report(
-            job=job, written=96, absent=2, failed=2, queries=14, seconds=0.31, batches=1, failures=failures
+            job=job,
+            written=96,
+            absent=2,
+            failed=2,
+            queries=14,
+            seconds=0.31,
+            load_seconds=0.262,
+            encode_seconds=0.004,
+            write_seconds=0.021,
+            batches=1,
+            failures=failures,
         ),
         worker="worker@localhost",
     )
@@ -86,7 +96,18 @@ def running_run(job: str, user: CustomUser) -> None:
         ledger.record_batch(
             run,
             number,
-            Report(job=job, written=498, fenced=2, queries=3, seconds=6.5, batches=1),
+            Report(
+                job=job,
+                written=498,
+                fenced=2,
+                queries=3,
+                seconds=6.5,
+                load_seconds=5.1,
+                encode_seconds=0.3,
+                write_seconds=0.6,
+                wait_seconds=0.5,
+                batches=1,
+            ),
             worker=("first@example", "second@example")[number % 2],
         )
 

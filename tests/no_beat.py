@@ -1,7 +1,8 @@
 """Settings of a project without django-celery-beat."""
 
-from config.settings.test import *
-from config.settings.test import INSTALLED_APPS as TEST_APPS
+from config.settings import test
 
-INSTALLED_APPS = [app for app in TEST_APPS if app != "django_celery_beat"]
+globals().update({name: value for name, value in vars(test).items() if name.isupper()})
+
+INSTALLED_APPS = [app for app in test.INSTALLED_APPS if app != "django_celery_beat"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}

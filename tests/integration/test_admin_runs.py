@@ -168,7 +168,27 @@ class TestPage:
         with django_assert_max_num_queries(9):
             page = page_of(operator, run)
         assert page.count("<td>w1@host</td>") == 50
-        assert "and 29 earlier ones" in page
+        assert "and 29 more" in page
+
+    def test_page__says_what_its_seconds_went_into(self, operator: Client, run: WarmingRun) -> None:
+        assert "encode</th>" not in page_of(operator, run)
+        seconds = {"load_seconds": 1.5, "encode_seconds": 0.5, "write_seconds": 1.75, "wait_seconds": 0.25}
+        ledger.record_batch(run, 2, report(written=1, **seconds))
+        page = " ".join(page_of(operator, run).replace("\xa0", " ").split())
+        for name, told in {
+            "load": "1.500 s",
+            "encode": "0.500 s",
+            "write": "1.750 s",
+            "wait": "0.250 s",
+        }.items():
+            assert f'<th scope="row">{name}</th><td>{told} ' in page
+        assert "37.5 %" in page
+
+    def test_page__of_a_long_run_says_that_not_every_batch_is_kept(
+        self, operator: Client, run: WarmingRun
+    ) -> None:
+        WarmingRun.objects.update(batches_done=900)
+        assert "of 1 batches: of a long run" in page_of(operator, run)
 
     def test_page__of_a_job_that_is_gone(self, operator: Client) -> None:
         gone = ledger.open_run("gone", Trigger.COMMAND).run

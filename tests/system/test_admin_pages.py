@@ -325,7 +325,7 @@ _CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
   .map(one => one.outerHTML.slice(0, 120))"""
 # What is wider than the box that scrolls it.
 _SCROLLS = """() => [...document.querySelectorAll("#content *")]
-  .filter(one => one.checkVisibility() && ["auto", "scroll", "hidden"].includes(getComputedStyle(one).overflowX))
+  .filter(one => one.checkVisibility() && getComputedStyle(one).overflowX !== "visible")
   .filter(one => !one.closest(".visually-hidden, thead") && one.scrollWidth > one.clientWidth + 1)
   .map(one => one.outerHTML.slice(0, 120))"""
 _WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]

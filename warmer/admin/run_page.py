@@ -54,7 +54,7 @@ class WorkerShare:
 
 def details(run: WarmingRun) -> dict[str, Any]:
     """Return what a run's page shows, with a bounded number of queries and rows."""
-    batches = _counted(run)
+    batches, workers = _counted(run).defer("ids"), _workers(run)
     return {
         "progress": progress(run),
         "progress_url": reverse("admin:warmer_warmingrun_progress", args=[run.pk]),
@@ -65,8 +65,9 @@ def details(run: WarmingRun) -> dict[str, Any]:
         "failures": run.report.failures,
         "more_failures": max(0, run.failed - len(run.failures)),
         "phases": phases(run),
-        "workers": _workers(run),
-        "batches": batches.order_by("-pk")[:BATCHES_SHOWN],
+        "workers": workers,
+        "batches_told": sum(each.batches for each in workers),
+        "batches": batches.order_by("-recorded_at", "-number")[:BATCHES_SHOWN],
         "more_batches": max(0, run.batches_done - BATCHES_SHOWN),
     }
 
