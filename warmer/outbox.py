@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 # While the cache is away, its invalidations are tried again after 1, 2, 4, ... seconds, at most this.
 LONGEST_PAUSE = timedelta(minutes=1)
 
+# Of so many the jobs are told: each row may hold many ids.
+COUNTED_BY_JOB = 500
+
 Kept = Mapping[str, Sequence[Any] | None]
 """Job name -> ids; None: every key of the job."""
 
@@ -115,11 +118,11 @@ def backlog() -> Backlog:
     return Backlog(count=count, oldest=oldest)
 
 
-def by_job(*, limit: int = 500) -> Counter[str]:
-    """Return how many invalidations wait for each job, of the `limit` oldest on each database."""
+def by_job() -> Counter[str]:
+    """Return how many invalidations wait for each job, of the `COUNTED_BY_JOB` oldest on each database."""
     counted: Counter[str] = Counter()
     for alias in aliases():
-        for jobs in _rows(alias).order_by("pk").values_list("jobs", flat=True)[:limit]:
+        for jobs in _rows(alias).order_by("pk").values_list("jobs", flat=True)[:COUNTED_BY_JOB]:
             counted.update(jobs.keys())
     return counted
 

@@ -19,7 +19,7 @@ from django_celery_beat.models import PeriodicTask
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from warmer import auditing, history, jobs, ledger, warm, warm_many
+from warmer import auditing, history, jobs, ledger, outbox, warm, warm_many
 from warmer.admin.overview import overview
 from warmer.models import CacheAudit, JobObservation, PendingInvalidation, State, Trigger, WarmingRun
 from warmer.monitoring.observation import observe_all
@@ -201,6 +201,15 @@ class TestOverview:
         assert "1 pending" in row(operator, "user_profiles")
         assert "0 pending" in row(operator, "popular_posts")
         assert "2 invalidations\n  waiting" in operator.get(OVERVIEW).content.decode()
+
+    def test_overview__counts_the_oldest_of_very_many_pending_ones(
+        self, operator: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox, "COUNTED_BY_JOB", 1)
+        PendingInvalidation.objects.create(jobs={"posts": None})
+        assert "are of the oldest" not in operator.get(OVERVIEW).content.decode()
+        PendingInvalidation.objects.create(jobs={"posts": None})
+        assert "are of the oldest 1." in operator.get(OVERVIEW).content.decode()
 
     def test_overview__last_audit(self, operator: Client, make_post: Any) -> None:
         post = make_post()

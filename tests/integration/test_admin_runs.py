@@ -330,6 +330,10 @@ class TestHistory:
         assert numbers_of(operator.get(RUNS, query).content.decode()) == expected
         assert [row["run"] for row in exported(operator, **query)] == expected
 
+    def test_history__long_names_may_break_at_underscores(self, operator: Client) -> None:
+        ledger.open_run("a_job_of<b>", Trigger.COMMAND)
+        assert "a_<wbr>job_<wbr>of&lt;b&gt;" in operator.get(RUNS).content.decode()
+
     def test_history__export_links_keep_the_filters(
         self, operator: Client, history: list[WarmingRun]
     ) -> None:

@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -288,8 +289,21 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         expires_at="2099-01-01T00:00:00Z",
     )
     page = open_page(*EVERYTHING, width=width)
+    counts = dict.fromkeys(("written", "fresh", "fenced", "absent", "failed"), 123_456)
+    WarmingRun.objects.create(
+        job="user_profiles",
+        trigger="admin",
+        requested_by=CustomUser.objects.get(username="olga"),
+        state=State.INCOMPLETE,
+        expires_at=run.requested_at,
+        started_at=run.requested_at,
+        finished_at=run.requested_at + timedelta(minutes=75),
+        error="ValueError: " + "something_without_any_space_" * 8,
+        **counts,
+    )
     for address in ("", "job/posts/schedule/", f"warmingrun/{run.pk}/change/", "warmingrun/"):
         page.goto(f"/admin/warmer/{address}")
+        page.evaluate(_LONG_NAMES)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width, address
         assert page.evaluate(_CUT_OFF, width) == [], address
         assert page.evaluate(_SCROLLS) == [], address
@@ -323,11 +337,17 @@ _CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
   .filter(one => one.checkVisibility() && !one.closest(".visually-hidden, thead"))
   .filter(one => one.getBoundingClientRect().right > width + 1)
   .map(one => one.outerHTML.slice(0, 120))"""
+_LONG_NAMES = """() => {
+  const name = "a_long_name_of_a_job_".repeat(4);
+  document.querySelectorAll("tbody th[scope=row] > a").forEach(one => { one.textContent = name });
+  const broken = name.replaceAll("_", "_<wbr>");
+  document.querySelectorAll("td.field-name").forEach(one => { one.innerHTML = broken });
+}"""
 # What is wider than the box that scrolls it.
 _SCROLLS = """() => [...document.querySelectorAll("#content *")]
   .filter(one => one.checkVisibility() && getComputedStyle(one).overflowX !== "visible")
   .filter(one => !one.closest(".visually-hidden, thead") && one.scrollWidth > one.clientWidth + 1)
-  .map(one => one.outerHTML.slice(0, 120))"""
+  .map(one => `${one.scrollWidth} in ${one.clientWidth}: ${one.outerHTML.slice(0, 120)}`)"""
 _WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]
   .filter(one => one.type !== "hidden")
   .filter(one => one.checkVisibility())

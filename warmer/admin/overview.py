@@ -114,6 +114,11 @@ class Overview:
     backlog: Backlog
 
     @property
+    def counts_oldest(self) -> int:
+        """How many of the oldest waiting invalidations the jobs' counts are of; 0: of all."""
+        return outbox.COUNTED_BY_JOB if self.backlog.count > outbox.COUNTED_BY_JOB else 0
+
+    @property
     def other_pages(self) -> str:
         """The address of another page, but for its number."""
         return "?" + urlencode({"q": self.search, "state": self.state, "p": ""})

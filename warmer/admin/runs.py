@@ -22,7 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from warmer import ledger
 from warmer.admin import permissions
@@ -42,7 +42,7 @@ _FORMATS: dict[str, Callable[[Any], HttpResponseBase]] = {"csv": as_csv, "json":
 class WarmingRunAdmin(ReadOnlyAdmin):
     """The runs."""
 
-    list_display = ("run", "job", "state", "keys", "duration", "asked", "requested")
+    list_display = ("run", "name", "state", "keys", "duration", "asked", "requested")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     list_select_related = ("requested_by",)
     list_per_page = 50
@@ -136,6 +136,11 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     def run(self, run: WarmingRun) -> str:
         """The run's number, which leads to its page."""
         return str(run.pk)
+
+    @admin.display(description="job", ordering="job")
+    def name(self, run: WarmingRun) -> SafeString:
+        """The job, which a narrow column breaks at its underscores."""
+        return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in run.job.split("_")))
 
     @admin.display(description="asked for by")
     def asked(self, run: WarmingRun) -> str:

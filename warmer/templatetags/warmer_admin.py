@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django import template
-from django.template import RequestContext
+from django.apps import apps
 from django.utils import timezone
-
-from warmer.admin import permissions
-from warmer.admin.actions import ACTIONS, allowed
-from warmer.admin.overview import overview
 
 register = template.Library()
 
+# Django imports this module in every project, also in one without an admin.
+if apps.is_installed("django.contrib.admin"):
+    from warmer.admin.overview_tag import warmer_overview
+
+    register.simple_tag(takes_context=True)(warmer_overview)
+
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-
-
-@register.simple_tag(takes_context=True)
-def warmer_overview(context: RequestContext) -> dict[str, Any] | None:
-    """Return the overview with what the reader may do; None for one who may not see the jobs."""
-    user = context.request.user
-    if not permissions.may_see_jobs(user):
-        return None
-    may = allowed(user)
-    return {
-        "page": overview(context.request.GET),
-        "actions": [action for action in ACTIONS if may[action.name]],
-        "may": may,
-        "may_see_runs": user.has_perm(permissions.VIEW_RUNS),
-        "may_see_audits": user.has_perm(permissions.VIEW_AUDITS),
-    }
 
 
 @register.filter
