@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Max
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from warmer.conf import conf
 from warmer.models import JobSchedule
+from warmer.monitoring.facts import Beat, Timing
 from warmer.registry import jobs
 from warmer.spec import JobSpec
 from warmer.tasks import (
@@ -69,6 +72,8 @@ UPKEEP = (
 
 # `JobSchedule` keeps its declared interval beside the jobs'; no job can have this name.
 AUDIT = "warmer: audit a sample"
+# So many times of a crontab show its longest pause: a week of hourly ones.
+LOOK_AHEAD = 170
 
 
 class Action(StrEnum):
@@ -146,6 +151,40 @@ def paused() -> set[str]:
     tasks = PeriodicTask.objects.filter(task=scheduled_run.name, enabled=False).values_list("name", "args")
     jobs = {(name, job_of(args)) for name, args in tasks}
     return {job for name, job in jobs if job is not None and name == entry_name(job)}
+
+
+def look_at_beat() -> Beat:
+    """Return what the tables tell of beat: when it last sent anything, and how often jobs are due."""
+    last = PeriodicTask.objects.aggregate(last=Max("last_run_at"))["last"]
+    own = PeriodicTask.objects.filter(name__in=[upkeep.name for upkeep in UPKEEP], enabled=True)
+    tasks = PeriodicTask.objects.filter(task=scheduled_run.name).select_related(
+        "interval", "crontab", "solar", "clocked"
+    )
+    return Beat(
+        last_sent=last,
+        upkeep_enabled=own.count(),
+        upkeep_wanted=len(UPKEEP),
+        timings={json.loads(task.args)[0]: _timing(task) for task in tasks},
+    )
+
+
+def _timing(task: PeriodicTask) -> Timing:
+    return Timing(text=str(task.scheduler), seconds=_longest_pause(task), enabled=task.enabled)
+
+
+def _longest_pause(task: PeriodicTask) -> float | None:
+    """Return the most seconds between two times at which a task is due; None: who can tell of the sun."""
+    if (seconds := _seconds(task)) is not None:
+        return seconds
+    if task.crontab is None:
+        return None
+    schedule = task.schedule
+    times = [schedule.now()]
+    while len(times) < LOOK_AHEAD:
+        start, left, _ = schedule.remaining_delta(times[-1], tz=schedule.tz)
+        times.append(start + left)
+    pauses: list[float] = [(after - before).total_seconds() for before, after in pairwise(times[1:])]
+    return max(pauses)
 
 
 def _entry(task: PeriodicTask) -> Entry:

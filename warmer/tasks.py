@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.ledger import Opened
 from warmer.models import Trigger, WarmingRun
 from warmer.monitoring import observation
+from warmer.monitoring.facts import Broker, Queue
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
@@ -45,6 +47,9 @@ PENDING_EXPIRY_SECONDS = 60
 OBSERVING_SECONDS = 45
 # Of a job that no scheduled audit looks at: 99.4 % right at least, when all of them are.
 ASKED_SAMPLE = 500
+# Who asks how the broker is wants an answer soon.
+BROKER_SECONDS = 3
+_LOGIN = re.compile(r"//[^/]*@")
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -124,6 +129,63 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
     if answers:
         return Workers(problem=f"no worker consumes the queue {queue!r}")
     return Workers(problem="no worker answers")
+
+
+def look_at_broker() -> Broker:
+    """Ask the broker whether it serves; a Redis one also what its INFO says."""
+    known: dict[str, Any] = {
+        "app": current_app.main or "PROJECT",
+        "accepts": tuple(current_app.conf.accept_content or ()),
+    }
+    if current_app.conf.task_always_eager:
+        return Broker(**known, in_process=True)
+    with _broker() as connection:
+        known |= {
+            "address": _LOGIN.sub("//", connection.as_uri()),
+            "is_redis": connection.transport.driver_type == "redis",
+            "database": str(connection.virtual_host or "").strip("/") or "0",
+        }
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+            info = _redis_info(connection) if known["is_redis"] else {}
+        except (BrokerError, OSError, *connection.connection_errors) as error:
+            return Broker(**known, problem=describe(error))
+    return Broker(**known, info=info)
+
+
+def look_at_queue(name: str) -> Queue:
+    """Ask for the workers that consume a queue, and for how many messages wait there."""
+    workers = find_workers(name)
+    return Queue(name=name, workers=workers.names, problem=workers.problem, length=_queue_length(name))
+
+
+def _queue_length(name: str) -> int | None:
+    if current_app.conf.task_always_eager:
+        return None
+    with _broker() as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue=name, passive=True).message_count)
+        except connection.channel_errors:
+            return 0  # Redis has no list where nothing waits
+        except (BrokerError, OSError, *connection.connection_errors):
+            return None
+
+
+def _broker() -> Any:
+    """Return a connection to the broker, not yet connected, which does not wait long."""
+    connection = current_app.connection_for_read()
+    if connection.transport.driver_type != "redis":
+        return connection
+    waits = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
+    return current_app.connection_for_read(transport_options=waits)
+
+
+def _redis_info(connection: Any) -> dict[str, Any]:
+    """Return the server's INFO; nothing when it does not allow that to this user."""
+    try:
+        return dict(connection.default_channel.client.info())
+    except connection.channel_errors:
+        return {}
 
 
 @shared_task(name="warmer.scheduled_run", **_PATIENT)

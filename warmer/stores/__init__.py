@@ -1,7 +1,7 @@
 """Stores: the only code that touches a cache."""
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, Writing, Written
-from warmer.stores.choice import invalidate_together, is_fenced, open_store
+from warmer.stores.choice import invalidate_together, is_fenced, open_server, open_store
 from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
 from warmer.stores.token import Token
@@ -22,5 +22,6 @@ __all__ = [
     "Written",
     "invalidate_together",
     "is_fenced",
+    "open_server",
     "open_store",
 ]

@@ -17,6 +17,7 @@ from warmer.stores.generic import GenericStore
 
 if find_spec("redis"):
     from warmer.stores.codec import codec_of
+    from warmer.stores.inspection import Server
     from warmer.stores.redis import RedisStore
 
     HAS_REDIS = True
@@ -35,6 +36,16 @@ def open_store(*, alias: str, **options: Any) -> Store:
 def is_fenced(alias: str) -> bool:
     """Say whether a cache keeps the full guarantees (see docs/guarantees.md)."""
     return HAS_REDIS and codec_of(caches[alias]) is not None
+
+
+def open_server(alias: str) -> Server | None:
+    """Return the Redis server of a cache, to look at; None when it is not one Redis server.
+
+    Raises:
+        InvalidCacheBackendError: the cache's backend cannot be imported.
+    """
+    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    return None if codec is None else Server(alias=alias, codec=codec, cache=caches[alias])
 
 
 def invalidate_together(invalidations: Sequence[Invalidation]) -> None:

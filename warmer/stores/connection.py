@@ -15,22 +15,22 @@ from warmer.stores.codec import Codec
 
 
 @contextmanager
-def connected(alias: str, codec: Codec) -> Iterator[Redis]:
-    """Give a connection to the server of the cache `alias`.
+def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator[Redis]:
+    """Give a connection to the server of the cache `alias`: `server`, or the cache's own.
 
     Raises:
         StoreUnavailable: it does not answer, or answers with an error.
     """
-    server = codec.connect()
+    server = codec.connect() if server is None else server
     try:
         yield server
     except (RedisError, OSError) as error:
         raise StoreUnavailable(
-            f"The cache {alias!r} at {_address(server)} does not answer as it should: {describe(error)}"
+            f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
         ) from error
 
 
-def _address(server: Redis) -> str:
+def address(server: Redis) -> str:
     """Return where the server is, without its password."""
     options: dict[str, Any] = server.connection_pool.connection_kwargs
     if "path" in options:

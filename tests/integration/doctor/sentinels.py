@@ -1,0 +1,66 @@
+"""Sentinels, which watch a master and name another when it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from embedded.ports import LOOPBACK, free_port
+from embedded.processes import Ask, finish, spawn
+from embedded.redis_server import find_redis_server
+from embedded.waiting import wait_until
+
+
+class Sentinel:
+    """One Sentinel on the loopback address.
+
+    Args:
+        folder: where it keeps its file.
+        master: the port of the server that it watches.
+        name: what it calls it. Of one name django-redis keeps one pool, whatever the Sentinels.
+        quorum: how many must agree that the master is down.
+    """
+
+    def __init__(self, *, folder: Path, master: int, name: str = "mymaster", quorum: int = 2) -> None:
+        self._name = name
+        self.port = free_port()
+        self._file = folder / f"sentinel-{self.port}.conf"
+        self._file.write_text(
+            f"bind {LOOPBACK}\nport {self.port}\ndir {folder}\n"
+            f"sentinel monitor {name} {LOOPBACK} {master} {quorum}\n"
+            f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 60000\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        binary = find_redis_server(os.environ.get("REDIS_SERVER", ""))
+        command = [str(binary), str(self._file), "--sentinel"]
+        self._process = spawn(command, output=subprocess.DEVNULL)
+        wait_until(lambda: bool(self.state()), seconds=20, what="the Sentinel answers")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        if self._process is not None:
+            no_ask: tuple[Ask, ...] = ()
+            finish(self._process, asks=no_ask)
+            self._process = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what it says of the master; nothing while it does not answer."""
+        try:
+            with Redis(host=LOOPBACK, port=self.port, socket_timeout=5) as client:
+                return dict(client.sentinel_master(self._name))
+        except RedisError:
+            return {}

@@ -1,0 +1,260 @@
+"""The doctor on the broker, the queues and beat. Live workers: tests/system/test_cache_doctor.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, current_app
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from config import celery_app as project_app
+from embedded.ports import free_port
+from embedded.redis_server import RedisServer
+from tests.integration.doctor.looking import PASSWORD, Look, Serve, says
+from warmer import schedule, tasks
+from warmer.monitoring.doctor.celery import (
+    BeatAlive,
+    BrokerAnswers,
+    BrokerApart,
+    BrokerEviction,
+    CeleryPickle,
+    QueueLength,
+    Workers,
+)
+from warmer.monitoring.facts import Beat, Broker
+from warmer.tasks import apply_pending
+
+IN_PROCESS = "tasks run in process: there is no broker"
+NO_BEAT = Broker(app="config", is_redis=True)
+
+
+@pytest.fixture
+def broker_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Broker]]:
+    """Return a function that has Celery use a broker, and looks at it."""
+    apps = []
+
+    def look_at(url: str, **conf: Any) -> Broker:
+        monkeypatch.setenv("CELERY_BROKER_URL", url)  # Celery prefers it to every setting
+        app = Celery("config")
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.conf.update(broker_url=url, task_always_eager=False, **conf)
+        apps.append(app)
+        return tasks.look_at_broker()
+
+    yield look_at
+    for app in apps:
+        app.close()
+    project_app.set_current()
+
+
+# -- the broker ------------------------------------------------------------------------------------
+def test_broker__answers(look: Look, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker = broker_at(server.url(3))
+    assert (broker.app, broker.is_redis, broker.database) == ("config", True, "3")
+    found = look(BrokerAnswers(), broker=broker)
+    assert says(found) == ("ok", f"redis://127.0.0.1:{server.port}/3 answers")
+
+
+def test_broker__is_away(look: Look, broker_at: Any) -> None:
+    port = free_port()
+    found = look(BrokerAnswers(), broker=broker_at(f"redis://:{PASSWORD}@127.0.0.1:{port}/0"))
+    assert found.severity == "error"
+    assert found.seen.startswith(f"redis://127.0.0.1:{port}/0 does not answer: ")
+    assert "Connection refused" in found.seen
+
+
+def test_broker__password_is_wrong(look: Look, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    with server.client() as client:
+        client.config_set("requirepass", "another")
+    found = look(BrokerAnswers(), broker=broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"))
+    assert found.severity == "error"
+    assert "invalid username-password pair" in found.seen
+
+
+def test_broker__hangs(look: Look, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "BROKER_SECONDS", 0.2)
+    server = serve()
+    server.pause()
+    found = look(BrokerAnswers(), broker=broker_at(server.url()))
+    assert found.severity == "error"
+    assert "Timeout" in found.seen
+
+
+def test_broker__tasks_in_process(look: Look, settings: Any) -> None:
+    assert look(BrokerAnswers(), broker=tasks.look_at_broker()).severity == "warning"
+    settings.DEBUG = True
+    assert look(BrokerAnswers(), broker=tasks.look_at_broker()).severity == "ok"
+
+
+@pytest.mark.parametrize("check", [BrokerEviction(), Workers(), QueueLength(), BeatAlive(), BrokerApart()])
+def test_checks_of_celery__are_not_made_when_tasks_run_in_process(
+    look: Look, serve: Serve, check: Any
+) -> None:
+    where = serve() if isinstance(check, BrokerApart) else ""
+    assert look.not_checked(check, where, broker=tasks.look_at_broker()) == IN_PROCESS
+
+
+# -- cache and broker ------------------------------------------------------------------------------
+def test_broker_apart__two_servers(look: Look, serve: Serve, broker_at: Any) -> None:
+    broker = broker_at(serve().url())
+    assert look(BrokerApart(), serve(), broker=broker).severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "severity"),
+    [
+        ("allkeys-lru", "100mb", "error"),
+        ("allkeys-lru", "0", "warning"),
+        ("volatile-lru", "100mb", "warning"),
+        ("noeviction", "100mb", "warning"),
+    ],
+)
+def test_broker_apart__one_server(
+    look: Look, serve: Serve, broker_at: Any, policy: str, limit: str, severity: str
+) -> None:
+    server = serve(maxmemory=limit, maxmemory_policy=policy)
+    found = look(BrokerApart(), server, broker=broker_at(server.url(1)))
+    assert found.severity == severity
+    assert "The cache and the broker are one server" in found.seen
+    assert policy in found.seen
+
+
+def test_broker_apart__one_server_under_two_names(look: Look, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker = broker_at(f"redis://localhost:{server.port}/1")
+    assert look(BrokerApart(), server, broker=broker).severity == "warning"
+
+
+def test_broker_apart__one_database(look: Look, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    found = look(BrokerApart(), server, broker=broker_at(server.url()))
+    assert found.severity == "error"
+    assert "share database 0" in found.seen
+
+
+def test_broker_apart__evicting_server_loses_messages(serve: Serve, broker_at: Any) -> None:
+    """What the check warns of: it is so."""
+    server = serve(maxmemory="3mb", maxmemory_policy="allkeys-random")
+    broker_at(server.url(1))
+    apply_pending.apply_async(queue="warming")
+    with server.client(1) as queues, server.client() as cache:
+        assert queues.llen("warming") == 1
+        for number in range(20_000):
+            cache.set(f"key{number}", "x" * 10_000)
+            if not queues.exists("warming"):
+                break
+        assert queues.llen("warming") == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "severity"),
+    [("allkeys-lru", "100mb", "error"), ("allkeys-lru", "0", "warning"), ("noeviction", "100mb", "ok")],
+)
+def test_broker_eviction(
+    look: Look, serve: Serve, broker_at: Any, policy: str, limit: str, severity: str
+) -> None:
+    broker = broker_at(serve(maxmemory=limit, maxmemory_policy=policy).url())
+    assert look(BrokerEviction(), broker=broker).severity == severity
+
+
+def test_broker_eviction__server_that_does_not_tell(look: Look, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~*", "&*", "+@all", "-info")
+    broker = broker_at(f"redis://app:{PASSWORD}@127.0.0.1:{server.port}/0")
+    assert broker.problem == ""
+    reason = look.not_checked(BrokerEviction(), broker=broker)
+    assert reason == "the broker's server does not tell its policy"
+
+
+# -- workers and queues ----------------------------------------------------------------------------
+def test_workers__none(look: Look, serve: Serve, broker_at: Any) -> None:
+    broker = broker_at(serve().url())
+    found = look(Workers(), broker=broker, queues=(tasks.look_at_queue("warming"),))
+    assert says(found) == ("error", "Queue 'warming': no worker answers.")
+    assert found.fix.startswith("celery -A config worker -Q warming\n")
+
+
+def test_queue_length(look: Look, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker = broker_at(server.url())
+
+    def found() -> Any:
+        return look(QueueLength(), broker=broker, queues=(tasks.look_at_queue("warming"),))
+
+    assert says(found()) == ("ok", "queue 'warming' is empty")
+    apply_pending.apply_async(queue="warming")
+    assert says(found()) == ("ok", "queue 'warming': 1 message waiting")
+    with server.client() as client:
+        (message,) = client.lrange("warming", 0, -1)
+        client.lpush("warming", *[message] * 600)
+    assert says(found()) == ("warning", "Queue 'warming': 601 messages waiting.")
+
+
+def test_queue_length__of_a_priority_is_counted(serve: Serve, broker_at: Any) -> None:
+    broker_at(serve().url())
+    apply_pending.apply_async(queue="warming", priority=9)
+    assert tasks.look_at_queue("warming").length == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "severity"), [(["json"], "ok"), (["json", "pickle"], "error"), (["yaml"], "error")]
+)
+def test_celery_pickle(look: Look, serve: Serve, broker_at: Any, accepted: list[str], severity: str) -> None:
+    broker = broker_at(serve().url(), accept_content=accepted)
+    assert look(CeleryPickle(), broker=broker).severity == severity
+
+
+# -- beat ------------------------------------------------------------------------------------------
+@pytest.mark.django_db
+def test_beat__has_never_sent_anything(look: Look) -> None:
+    found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat())
+    assert says(found) == ("error", "Beat has never sent anything.")
+    assert found.fix.startswith("celery -A config beat\n")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("ago", "severity", "said"),
+    [
+        (timedelta(seconds=40), "ok", "last seen 40 s ago"),
+        (timedelta(minutes=4), "ok", "last seen 4 min ago"),  # it writes every 3 minutes only
+        (timedelta(minutes=20), "error", "Beat last sent something 20 min ago."),
+        (timedelta(days=3), "error", "Beat last sent something 3 days ago."),
+    ],
+)
+def test_beat__was_last_seen(look: Look, ago: timedelta, severity: str, said: str) -> None:
+    now = timezone.now()
+    PeriodicTask.objects.filter(name="warmer: close stalled runs").update(last_run_at=now - ago)
+    found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: now)
+    assert says(found) == (severity, said)
+
+
+@pytest.mark.django_db
+def test_beat__upkeep_is_switched_off(look: Look) -> None:
+    now = timezone.now()
+    PeriodicTask.objects.update(last_run_at=now)
+    PeriodicTask.objects.filter(name="warmer: close stalled runs").update(enabled=False)
+    PeriodicTask.objects.filter(name="warmer: apply pending invalidations").delete()
+    found, alive = look.all(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: now)
+    assert found.severity == "warning"  # type: ignore[union-attr]
+    assert found.seen.startswith("2 of 2 entries")  # type: ignore[union-attr]
+    assert alive.severity == "ok"  # type: ignore[union-attr]
+
+
+def test_beat__is_not_installed(look: Look) -> None:
+    found = look(BeatAlive(), broker=NO_BEAT)
+    assert found.severity == "error"
+    assert "django_celery_beat is not installed" in found.seen
+
+
+def test_beat__facts_are_of_the_current_app(broker_at: Any, redis_server: RedisServer) -> None:
+    broker_at(redis_server.url(1))
+    assert current_app.main == "config"
+    assert Beat().last_sent is None

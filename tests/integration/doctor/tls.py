@@ -1,0 +1,56 @@
+"""TLS in front of a Redis server: the embedded one is built without it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from embedded.ports import LOOPBACK
+
+
+def certificate(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody but itself has signed; its key is in the same file."""
+    both, key = folder / "both.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-keyout", str(key), "-out", str(both), "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    both.write_text(both.read_text() + key.read_text())
+    return both
+
+
+@contextlib.contextmanager
+def in_front_of(port: int, pem: Path) -> Iterator[int]:
+    """Take TLS connections and pass what they say on to a port; give the port to connect to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        thread = threading.Thread(target=_serve, args=(listener, context, port), daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)  # ends the accept
+        thread.join()
+
+
+def _serve(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
+    with contextlib.ExitStack() as links, contextlib.suppress(OSError):
+        while True:
+            link = links.enter_context(listener.accept()[0])
+            threading.Thread(target=_pass_on, args=(link, context, port), daemon=True).start()
+
+
+def _pass_on(link: socket.socket, context: ssl.SSLContext, port: int) -> None:
+    with contextlib.suppress(OSError), link:
+        link.settimeout(10)
+        with (
+            context.wrap_socket(link, server_side=True) as client,
+            socket.create_connection((LOOPBACK, port), 10) as server,
+        ):
+            # One asks, the other answers: no need to listen to both at once.
+            while asked := client.recv(65536):
+                server.sendall(asked)
+                client.sendall(server.recv(65536))

@@ -1,0 +1,48 @@
+"""The doctor beside a living worker and beat, and after they have died."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from embedded.waiting import wait_until
+from tests.system.nodes import Worker
+from tests.system.project import Project
+from warmer.models import WarmingRun
+
+
+def examined(project: Project, *, status: int) -> dict[str, dict[str, Any]]:
+    """Return what the doctor finds, by check."""
+    said = project.manage("cache_doctor", "--json", status=status)
+    told = json.loads(said[: said.rindex("}") + 1])
+    return {each["check"]: each for each in told["findings"]}
+
+
+def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pytest.FixtureRequest) -> None:
+    PeriodicTask.objects.filter(name="warm popular_posts").update(
+        interval=IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    )
+    found = examined(project, status=1)
+    assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {
+        "beat": "error"
+    }
+    assert found["workers"]["seen"] == f"queue 'warming': {worker.hostname()}"
+    assert found["broker-apart"]["severity"] == "ok"
+
+    beat = request.getfixturevalue("beat_container")
+    wait_until(lambda: WarmingRun.objects.exists(), seconds=60, what="beat has a run started")
+    beat.stop()  # it writes down then what it sent
+    found = examined(project, status=0)
+    assert found["beat"]["seen"].startswith("last seen ")
+    assert found["workers"]["severity"] == "ok"
+
+    worker.kill()
+    found = examined(project, status=1)
+    assert (found["workers"]["severity"], found["workers"]["seen"]) == (
+        "error",
+        "Queue 'warming': no worker answers.",
+    )
+    assert found["queue-length"]["severity"] == "ok"

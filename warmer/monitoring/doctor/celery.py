@@ -1,0 +1,246 @@
+"""Celery: the broker, its workers and queues, and beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+
+from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
+from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, ok, warning
+from warmer.monitoring.doctor.project import Cache, Project
+from warmer.monitoring.doctor.words import counted, lasting
+
+IN_PROCESS = "tasks run in process: there is no broker"
+# More batches than a full warm of a large site sends out.
+LONG_QUEUE = 500
+# Beat writes down what it sent every 3 minutes only, and our entries are due every 15 s.
+BEAT_SILENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class BrokerAnswers(ProjectCheck):
+    """Celery's broker answers."""
+
+    id = "broker"
+    subject = "broker"
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        broker = project.broker()
+        if broker.in_process and settings.DEBUG:
+            yield ok("none: tasks run in process, as is usual in development")
+        elif broker.in_process:
+            yield warning(
+                "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
+                why="A request that changes a row waits for the warm, and nothing runs on schedule.",
+                fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
+            )
+        elif broker.problem:
+            yield error(
+                f"{broker.address} does not answer: {broker.problem}.",
+                why="No run starts: nothing is refreshed, and keys expire.",
+                fix="CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up: "
+                "systemctl status redis, or docker compose ps.",
+            )
+        else:
+            yield ok(f"{broker.address} answers")
+
+
+@dataclass(frozen=True)
+class BrokerApart(CacheCheck):
+    """The cache and the broker are two servers."""
+
+    id = "broker-apart"
+
+    def look(self, cache: Cache, project: Project) -> Iterator[Finding]:
+        broker, place = project.broker(), cache.redis.place
+        if broker.in_process:
+            raise NotApplicable(IN_PROCESS)
+        if not broker.is_redis:
+            yield ok("the broker is no Redis server")
+            return
+        if not broker.info:
+            raise NotApplicable("the broker's server does not tell who it is")
+        if broker.info.get("run_id") != cache.redis.info.get("run_id"):
+            yield ok(f"the broker is another server, {broker.address}")
+            return
+        policy, limit = str(broker.info.get("maxmemory_policy")), int(broker.info.get("maxmemory", 0))
+        fix = (
+            "CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/0\na second server, with "
+            "maxmemory-policy noeviction."
+        )
+        if broker.database == str(place.database):
+            yield error(
+                f"The cache and the broker share database {place.database} of {place.text}.",
+                why="cache.clear() empties the database: the queues too, with every run that waits.",
+                fix=f"{fix} At the very least another database number.",
+            )
+        elif limit and policy.startswith("allkeys-"):
+            yield error(
+                f"The cache and the broker are one server, {place.text}, which evicts ({policy}).",
+                why="When the cache fills the memory, the queues are evicted: runs are lost without a trace.",
+                fix=fix,
+            )
+        else:
+            yield warning(
+                f"The cache and the broker are one server, {place.text} ({policy}"
+                + ("" if limit else ", no limit")
+                + ").",
+                why="The cache wants a server that evicts and the broker one that does not; when the cache "
+                "fills the memory, no task can be sent.",
+                fix=fix,
+            )
+
+
+@dataclass(frozen=True)
+class BrokerEviction(ProjectCheck):
+    """The broker does not throw messages away."""
+
+    id = "broker-eviction"
+    subject = "broker"
+    after = ("broker",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        broker = project.broker()
+        if broker.in_process:
+            raise NotApplicable(IN_PROCESS)
+        if not broker.is_redis:
+            yield ok("the broker is no Redis server")
+            return
+        if not broker.info:
+            raise NotApplicable("the broker's server does not tell its policy")
+        policy, limit = str(broker.info.get("maxmemory_policy")), int(broker.info.get("maxmemory", 0))
+        if not policy.startswith("allkeys-"):
+            yield ok(f"maxmemory-policy {policy}")
+            return
+        problem = error if limit else warning
+        yield problem(
+            f"maxmemory-policy of the broker {broker.address} is {policy}"
+            + ("." if limit else "; without a limit it has no effect yet."),
+            why="When memory is short the queues are evicted: runs are lost without a trace.",
+            fix="redis-cli -h BROKER-HOST CONFIG SET maxmemory-policy noeviction\nand in redis.conf, for "
+            "its next start: maxmemory-policy noeviction",
+        )
+
+
+@dataclass(frozen=True)
+class Workers(ProjectCheck):
+    """A worker consumes each queue of the jobs."""
+
+    id = "workers"
+    subject = "workers"
+    after = ("broker",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        if project.broker().in_process:
+            raise NotApplicable(IN_PROCESS)
+        for queue in project.queues():
+            if queue.workers:
+                yield ok(f"queue {queue.name!r}: {', '.join(queue.workers)}")
+            else:
+                yield error(
+                    f"Queue {queue.name!r}: {queue.problem}.",
+                    why="Runs of its jobs wait, then expire: nothing is refreshed, and keys go cold.",
+                    fix=f"celery -A {project.broker().app} worker -Q {queue.name}\nand look why the one "
+                    "that was there has ended. One that is busy with a single long task (--pool solo) "
+                    "answers late: ask again.",
+                )
+
+
+@dataclass(frozen=True)
+class QueueLength(ProjectCheck):
+    """Messages do not pile up."""
+
+    id = "queue-length"
+    subject = "workers"
+    after = ("broker",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        if project.broker().in_process:
+            raise NotApplicable(IN_PROCESS)
+        for queue in project.queues():
+            if queue.length is None:
+                raise NotApplicable("the broker does not tell")
+            if queue.length >= LONG_QUEUE:
+                yield warning(
+                    f"Queue {queue.name!r}: {counted(queue.length, 'message')} waiting.",
+                    why="Runs begin late: values are older than the interval says, and keys may expire "
+                    "first.",
+                    fix=f"celery -A {project.broker().app} worker -Q {queue.name} --concurrency 8\nmore "
+                    "workers for it; or a longer every= and a larger batch_size= in the jobs.",
+                )
+            elif queue.length:
+                yield ok(f"queue {queue.name!r}: {counted(queue.length, 'message')} waiting")
+            else:
+                yield ok(f"queue {queue.name!r} is empty")
+
+
+@dataclass(frozen=True)
+class BeatAlive(ProjectCheck):
+    """Beat sends what is due."""
+
+    id = "beat"
+    subject = "beat"
+    after = ("database",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        if project.broker().in_process:
+            raise NotApplicable(IN_PROCESS)
+        if project.beat is None:
+            scheduled = [spec.name for spec in project.specs if spec.every is not None]
+            if not scheduled:
+                raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
+            yield error(
+                f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed.",
+                why="Keys expire and go cold, though the jobs say every=.",
+                fix='pip install django-celery-beat\nand INSTALLED_APPS += ["django_celery_beat"], then '
+                f"'manage.py migrate' and 'celery -A {project.broker().app} beat'.",
+            )
+            return
+        beat = project.beat()
+        if beat.upkeep_enabled < beat.upkeep_wanted:
+            yield warning(
+                f"{beat.upkeep_wanted - beat.upkeep_enabled} of {beat.upkeep_wanted} entries of warmer's "
+                "own upkeep are missing or switched off.",
+                why="Lost runs are not closed, and invalidations that the cache could not take wait.",
+                fix="manage.py warm_schedule\nmakes those that are missing; switch the others on in the "
+                "admin, under periodic tasks.",
+            )
+        silence = project.now() - beat.last_sent if beat.last_sent else None
+        yield _last_seen(silence, app=project.broker().app)
+
+
+@dataclass(frozen=True)
+class CeleryPickle(ProjectCheck):
+    """Workers take no pickles."""
+
+    id = "celery-pickle"
+    subject = "workers"
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        accepted = project.broker().accepts
+        unsafe = sorted({"pickle", "yaml", "application/x-python-serialize"} & set(accepted))
+        if unsafe:
+            yield error(
+                f"Celery accepts {' and '.join(unsafe)}.",
+                why="Whoever can write to the broker runs code in every worker.",
+                fix='CELERY_ACCEPT_CONTENT = ["json"]\nthe warming tasks need nothing else.',
+            )
+        else:
+            yield ok(f"Celery accepts {', '.join(accepted)} only")
+
+
+def _last_seen(silence: timedelta | None, *, app: str) -> Finding:
+    why = "Nothing is refreshed on schedule: keys expire and go cold, and left-over invalidations wait."
+    fix = (
+        f"celery -A {app} beat\nwith CELERY_BEAT_SCHEDULER = "
+        '"django_celery_beat.schedulers:DatabaseScheduler". It runs once, beside the workers, and notes '
+        "every 3 minutes what it sent: after its first start, ask again then."
+    )
+    if silence is None:
+        return error("Beat has never sent anything.", why=why, fix=fix)
+    if silence > BEAT_SILENCE:
+        return error(f"Beat last sent something {lasting(silence.total_seconds())} ago.", why=why, fix=fix)
+    return ok(f"last seen {lasting(max(silence.total_seconds(), 0))} ago")

@@ -1,0 +1,92 @@
+"""The jobs: whether their keys live until the next refresh, and what waits to be invalidated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from warmer import outbox
+from warmer.monitoring.doctor.check import ProjectCheck
+from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, info, ok, warning
+from warmer.monitoring.doctor.project import Project
+from warmer.monitoring.doctor.words import counted, lasting
+from warmer.monitoring.facts import Timing
+from warmer.spec import JobSpec
+
+# They are tried every 15 s, with pauses of up to a minute.
+LATE = timedelta(minutes=1)
+VERY_LATE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class JobTtl(ProjectCheck):
+    """A job's keys live longer than it takes until they are refreshed."""
+
+    id = "job-ttl"
+    subject = "jobs"
+    after = ("database",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        timings = project.beat().timings if project.beat else {}
+        scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in timings]
+        if not scheduled:
+            raise NotApplicable("no job is scheduled")
+        found = [finding for spec in scheduled for finding in _judge(spec, timings.get(spec.name))]
+        yield from found or [ok(f"{counted(len(scheduled), 'scheduled job')}: keys outlive a missed refresh")]
+
+
+@dataclass(frozen=True)
+class PendingInvalidations(ProjectCheck):
+    """What was changed is invalidated at once."""
+
+    id = "pending-invalidations"
+    subject = "jobs"
+    after = ("database",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        waiting = outbox.backlog()
+        if not waiting.count or waiting.age < LATE:
+            yield ok(f"{counted(waiting.count, 'invalidation')} waiting" if waiting.count else "none")
+            return
+        problem, app = error if waiting.age >= VERY_LATE else warning, project.broker().app
+        yield problem(
+            f"{counted(waiting.count, 'invalidation')} waiting, the oldest for "
+            f"{lasting(waiting.age.total_seconds())}.",
+            why="Readers may see values from before these changes. The cache could not take them, and no "
+            "worker has applied them since.",
+            fix=f"celery -A {app} worker\nand 'celery -A {app} beat' apply them within a minute once the "
+            "cache answers; see reachability, writes, workers and beat.",
+        )
+
+
+def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
+    shortest = (spec.timeout - spec.jitter).total_seconds()
+    if timing is not None and not timing.enabled:
+        yield info(
+            f"{spec.name} is switched off in the schedule.",
+            why="Its keys go cold when they expire, and are then loaded by readers.",
+            fix="/admin/django_celery_beat/periodictask/\nwhere 'enabled' of its entry is set again.",
+        )
+        return
+    declared = spec.every.total_seconds() if spec.every is not None else None
+    every = timing.seconds if timing is not None else declared
+    if every is None:
+        return  # by the sun, or once at a date
+    said = timing.text if timing is not None else f"every {lasting(every)}"
+    fix = (
+        f"timeout=timedelta(seconds={round(3 * every)})\nin the declaration of {spec.name} "
+        f"({spec.declared_at}); or a shorter interval in the schedule."
+    )
+    if every >= shortest:
+        yield error(
+            f"{spec.name} is refreshed {said}, but its keys live {lasting(shortest)}.",
+            why="The keys are gone before they are refreshed: readers find them cold each time.",
+            fix=fix,
+        )
+    elif 2 * every > shortest:
+        yield warning(
+            f"{spec.name} is refreshed {said}, and its keys live {lasting(shortest)}.",
+            why="One refresh that is missed or late, and all its keys are cold.",
+            fix=fix,
+        )

@@ -1,0 +1,84 @@
+"""What is left of a cache after a restart of its server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from warmer.monitoring.doctor.check import CacheCheck
+from warmer.monitoring.doctor.finding import Finding, error, info, ok, warning
+from warmer.monitoring.doctor.project import Cache, Project
+from warmer.monitoring.doctor.words import command, set_option
+
+SESSIONS_IN_CACHE = "django.contrib.sessions.backends.cache"
+
+
+def keeps_sessions(cache: Cache) -> bool:
+    """Say whether sessions are in this cache and nowhere else."""
+    return (
+        settings.SESSION_ENGINE == SESSIONS_IN_CACHE
+        and getattr(settings, "SESSION_CACHE_ALIAS", "default") == cache.alias
+    )
+
+
+@dataclass(frozen=True)
+class Persistence(CacheCheck):
+    """`save` and `appendonly`: what is set, and whether the last attempt worked."""
+
+    id = "persistence"
+
+    def look(self, cache: Cache, project: Project) -> Iterator[Finding]:
+        yield from _failures(cache)
+        redis, place = cache.redis, cache.redis.place
+        save, appends = redis.setting("save"), redis.setting("appendonly") == "yes"
+        if not save and not appends:
+            yield _nothing_is_kept(cache)
+        elif appends and redis.setting("appendfsync") == "always":
+            yield warning(
+                "appendfsync is 'always'.",
+                why="Every write to the cache waits for the disk: a warm is many times slower.",
+                fix=set_option(place, "appendfsync", "everysec"),
+            )
+        else:
+            kept = [f"save {save!r}"] if save else []
+            kept += ["appendonly yes"] if appends else []
+            yield ok(", ".join(kept))
+
+
+def _failures(cache: Cache) -> Iterator[Finding]:
+    found, place = cache.redis.info, cache.redis.place
+    if found.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield error(
+            "The last save to disk (RDB) failed.",
+            why="After a restart the keys are those of an older save; and with "
+            "'stop-writes-on-bgsave-error' the server refuses every write.",
+            fix=f"{command(place, 'CONFIG GET dir')}\nIs that folder there, writable, and the disk not full? "
+            "The server's log has the cause. Then: " + command(place, "BGSAVE"),
+        )
+    for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
+        if found.get("aof_enabled") and found.get(name, "ok") != "ok":
+            yield error(
+                f"The append-only file cannot be written ({name} is {found[name]!r}).",
+                why="The server refuses writes, or loses them at a restart.",
+                fix=f"{command(place, 'INFO persistence')}\nIs the disk full? The server's log has the "
+                "cause. Then: " + command(place, "BGREWRITEAOF"),
+            )
+
+
+def _nothing_is_kept(cache: Cache) -> Finding:
+    seen = "Nothing is kept on disk: save is empty, and appendonly is 'no'."
+    fix = f"{set_option(cache.redis.place, 'appendonly', 'yes')}"
+    if keeps_sessions(cache):
+        return warning(
+            seen,
+            why="A restart of the server signs out every user: sessions are in this cache and nowhere else.",
+            fix=f'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"\nin the settings, or: {fix}',
+        )
+    return info(
+        seen,
+        why="After a restart every key is cold, until beat or 'manage.py warm_cache' has run. For a cache "
+        "that may be meant so.",
+        fix=fix,
+    )

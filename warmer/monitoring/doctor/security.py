@@ -1,0 +1,124 @@
+"""Who can get at a cache, and what they could do with it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from warmer.exceptions import CommandRefused
+from warmer.monitoring.doctor.check import CacheCheck
+from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, info, ok, warning
+from warmer.monitoring.doctor.project import Cache, Project
+from warmer.monitoring.doctor.words import DJANGO_REDIS, option, set_option
+
+EVERYWHERE = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
+JSON = '"django_redis.serializers.json.JSONSerializer"'
+# Where others can write what is unpickled here.
+SHARED = ("memcached", "filebased", "db.DatabaseCache")
+
+
+@dataclass(frozen=True)
+class Exposure(CacheCheck):
+    """Without a password the server is reached from its own machine only."""
+
+    id = "exposure"
+
+    def look(self, cache: Cache, project: Project) -> Iterator[Finding]:
+        redis, place = cache.redis, cache.redis.place
+        if not redis.lets_in_without_password():
+            yield ok("a password is required")
+            return
+        try:
+            bind, protected = redis.setting("bind"), redis.setting("protected-mode") == "yes"
+        except CommandRefused as refused:
+            yield from _unknown(cache, str(refused))
+            return
+        fix = (
+            f"{set_option(place, 'requirepass', 'PASSWORD')}\nand "
+            f"REDIS_URL=redis://:PASSWORD@HOST:PORT/{place.database} in the project. Or in redis.conf, "
+            "where only this machine needs it: bind 127.0.0.1"
+        )
+        public = [each for each in bind.split() or [""] if _is_public(each.removeprefix("-"))]
+        if place.path and not public:
+            yield ok("a unix socket and this machine's own address only")
+        elif not public:
+            yield ok(f"no password, but it listens on this machine only (bind {bind})")
+        elif protected:
+            yield info(
+                f"No password, and it listens on {bind or 'every address'}; protected mode keeps other "
+                "machines out.",
+                why="It serves its own machine only. Whoever turns protected mode off opens it to all.",
+                fix=fix,
+            )
+        else:
+            yield error(
+                f"No password, protected mode is off, and it listens on {bind or 'every address'}.",
+                why="Whoever reaches this port reads and writes every key, and can take over the machine "
+                "(CONFIG SET dir, MODULE LOAD).",
+                fix=fix,
+            )
+
+
+@dataclass(frozen=True)
+class Pickle(CacheCheck):
+    """What is read from the cache cannot run code."""
+
+    id = "pickle"
+    needs_redis = False
+    after = ("backend",)
+
+    def look(self, cache: Cache, project: Project) -> Iterator[Finding]:
+        if cache.server is None:
+            if not any(each in cache.backend for each in SHARED):
+                raise NotApplicable("it is in the memory of this process")
+            yield info(
+                f"{cache.backend} pickles its values.",
+                why="Whoever can write where it keeps them can run code in every web process.",
+                fix=f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n"
+                f"{option(cache.alias, 'OPTIONS', 'SERIALIZER', value=JSON)}",
+            )
+        elif cache.server.pickles:
+            yield warning(
+                "Values are pickled.",
+                why="Whoever can write to this server runs code in every web process and worker; and a "
+                "value of an older release may not load.",
+                fix=_json_settings(cache),
+            )
+        else:
+            yield ok("values are plain data")
+
+
+def _json_settings(cache: Cache) -> str:
+    line = option(cache.alias, "OPTIONS", "SERIALIZER", value=JSON)
+    after = "\nValues that are pickled are then misses: run 'manage.py warm_cache' after the deploy."
+    if cache.backend.startswith("django_redis"):
+        return line + after
+    return f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n{line}{after}"
+
+
+def _unknown(cache: Cache, refused: str) -> Iterator[Finding]:
+    place = cache.redis.place
+    fix = "requirepass PASSWORD\nin redis.conf, or in the console of the provider."
+    if place.path or not _is_public(place.host):
+        yield info(
+            f"No password. Whether it listens beyond this machine is not known. {refused}.",
+            why="If it does, whoever reaches the port reads and writes every key.",
+            fix=fix,
+        )
+    else:
+        yield warning(
+            f"No password, and it is reached over the network. {refused}.",
+            why="Whoever reaches the port reads and writes every key.",
+            fix=fix,
+        )
+
+
+def _is_public(address: str) -> bool:
+    """Say whether an address is reached from other machines."""
+    if address in EVERYWHERE:
+        return True
+    try:
+        return not ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address != "localhost"

@@ -1,0 +1,78 @@
+"""What the layers above see of Celery and beat, as plain data for those that judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """The broker that Celery is set up with.
+
+    Attributes:
+        app: the Celery app's name, as in `celery -A`.
+        in_process: there is none: tasks run in the process that sends them.
+        address: without a login.
+        problem: why it cannot be used; empty when it can.
+        database: of a Redis broker, the number of its database.
+        info: of a Redis broker, what its INFO says.
+        is_redis: whether it is one; of another kind only the queues are known.
+        accepts: the formats of messages that a worker takes.
+    """
+
+    app: str = "PROJECT"
+    in_process: bool = False
+    address: str = ""
+    problem: str = ""
+    is_redis: bool = False
+    database: str = ""
+    accepts: tuple[str, ...] = ("json",)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """A queue, with the workers that consume it.
+
+    Attributes:
+        problem: why there is no worker; empty when there is one.
+        length: how many messages wait there; None: the broker does not tell.
+    """
+
+    name: str
+    workers: tuple[str, ...] = ()
+    problem: str = ""
+    length: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How a job is scheduled in beat.
+
+    Attributes:
+        text: what the entry says, e.g. "every 15 minutes".
+        seconds: the longest time between two runs; None: that is not known.
+    """
+
+    text: str
+    seconds: float | None
+    enabled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What beat's tables tell.
+
+    Attributes:
+        last_sent: when beat last sent anything, as far as it wrote that down.
+        upkeep: how many of our own entries are enabled, of how many that there should be.
+        timings: job -> how it is scheduled.
+    """
+
+    last_sent: datetime | None = None
+    upkeep_enabled: int = 0
+    upkeep_wanted: int = 0
+    timings: Mapping[str, Timing] = field(default_factory=dict)
