@@ -34,7 +34,9 @@ def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pyte
 
     beat = request.getfixturevalue("beat_container")
     wait_until(lambda: WarmingRun.objects.exists(), seconds=60, what="beat has a run started")
-    beat.stop()  # it writes down then what it sent
+    beat.kill("SIGTERM")
+    sent = PeriodicTask.objects.filter(last_run_at__isnull=False)
+    wait_until(lambda: sent.exists(), seconds=60, what="beat notes at its end what it sent")
     found = examined(project, status=0)
     assert found["beat"]["seen"].startswith("last seen ")
     assert found["workers"]["severity"] == "ok"

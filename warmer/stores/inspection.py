@@ -11,22 +11,19 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from redis import Connection, ConnectionPool, Redis, SSLConnection
-from redis.backoff import NoBackoff
+from redis import Connection, Redis, SSLConnection
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
 from warmer.stores.codec import Codec
 from warmer.stores.connection import address, connected
+from warmer.stores.impatience import ask_sentinel, impatient, seconds
 from warmer.stores.looks import KeySeen, Place, Reach, Reached, Sample, SentinelSeen, SlowCommand
 from warmer.stores.reaching import explain, try_to_answer, try_to_write
 from warmer.stores.scan import SCAN_COUNT, batches
 
-# Who looks at a broken set-up wants an answer soon, whatever its settings allow.
-PATIENCE_SECONDS = 5.0
 # About 10 ms of the server's time, in pieces. SCAN's order is that of a hash: as good as drawn.
 SAMPLE_KEYS = 2_000
 # A version of its own keeps what the doctor writes apart from the keys.
@@ -69,8 +66,8 @@ class Server:
             username=str(options.get("username") or ""),
             has_password=bool(options.get("password")),
             # What the library takes where the settings do not say depends on its version.
-            timeout=_seconds(link.socket_timeout),
-            connect_timeout=_seconds(link.socket_connect_timeout),
+            timeout=seconds(link.socket_timeout),
+            connect_timeout=seconds(link.socket_connect_timeout),
         )
 
     def reach(self) -> Reached:
@@ -153,7 +150,7 @@ class Server:
         manager: Any = getattr(self._ordinary.connection_pool, "sentinel_manager", None)
         if manager is None:
             return ()
-        return tuple(_ask_sentinel(each, self.place.service) for each in manager.sentinels)
+        return tuple(ask_sentinel(each, self.place.service) for each in manager.sentinels)
 
     def note(self, name: str) -> str | None:
         """Return what was written down on the server before."""
@@ -193,7 +190,7 @@ class Server:
             options.pop("connection_pool")
             options |= self._master()
             kind = SSLConnection if self.place.tls else Connection
-        return _impatient(kind, options | changes)
+        return impatient(kind, options | changes)
 
     def _master(self) -> dict[str, Any]:
         """Return where the Sentinels say that the master is."""
@@ -226,18 +223,6 @@ class Server:
             raise
 
 
-def _impatient(kind: Any, options: dict[str, Any]) -> Redis:
-    """Return a client that neither retries nor waits long."""
-    waits = {
-        name: min(_seconds(options.get(name)) or PATIENCE_SECONDS, PATIENCE_SECONDS)
-        for name in ("socket_timeout", "socket_connect_timeout")
-    }
-    # A server that cannot save refuses also the PING of a health check: then nothing could be read.
-    quiet = {"retry": Retry(NoBackoff(), 0), "retry_on_timeout": False, "health_check_interval": 0}
-    pool = ConnectionPool(connection_class=kind, max_connections=2, **options | waits | quiet)
-    return Redis(connection_pool=pool)
-
-
 def _look_at(server: Redis, names: list[bytes]) -> Iterator[KeySeen]:
     """Ask for the life and the size of keys, in one round trip."""
     pipeline = server.pipeline(transaction=False)
@@ -256,32 +241,7 @@ def _look_at(server: Redis, names: list[bytes]) -> Iterator[KeySeen]:
             )
 
 
-def _ask_sentinel(sentinel: Any, service: str) -> SentinelSeen:
-    pool: Any = sentinel.connection_pool
-    place = f"{pool.connection_kwargs.get('host')}:{pool.connection_kwargs.get('port')}"
-    client = _impatient(pool.connection_class, dict(pool.connection_kwargs))
-    try:
-        state: Any = client.sentinel_master(service)
-    except (RedisError, OSError) as error:
-        return SentinelSeen(address=place, problem=describe(error))
-    finally:
-        client.connection_pool.disconnect()
-    return SentinelSeen(
-        address=place,
-        master=f"{state['ip']}:{state['port']}",
-        down=bool(state["is_sdown"]),
-        agreed_down=bool(state["is_odown"]),
-        quorum=int(state["quorum"]),
-        others=int(state["num-other-sentinels"]),
-        replicas=int(state["num-slaves"]),
-    )
-
-
 def _command(raw: Any) -> str:
     words = str(raw.decode(errors="replace") if isinstance(raw, bytes) else raw).split(" ")
     shown = words[:1] if words[0].upper() in KEYLESS else words[:2]
     return " ".join(shown)[:SHOWN_CHARACTERS]
-
-
-def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

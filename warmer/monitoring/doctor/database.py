@@ -85,8 +85,7 @@ class ClockSkew(ProjectCheck):
             return
         problem = error if abs(skew) >= LARGE_SKEW else warning
         yield problem(
-            f"The clock of this machine is {lasting(abs(skew).total_seconds())} "
-            f"{'ahead of' if skew > timedelta(0) else 'behind'} "
+            f"The clock of this machine is {lasting(abs(skew).total_seconds())} {'ahead of' if skew > timedelta(0) else 'behind'} "
             "the database's.",
             why="Machines judge each other's runs by these times: a living run is taken for lost, or a "
             "lost one for living, and what is due is sent early or late.",

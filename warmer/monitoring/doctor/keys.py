@@ -55,7 +55,7 @@ class KeysWithoutTtl(CacheCheck):
             "They are never removed by time: the memory fills, and with a volatile-* policy or noeviction "
             "they never go."
         )
-        fix = f"{fix}\nFor those that are there: {command(place, 'EXPIRE KEY 86400')}"
+        fix = f"{fix}\nFor those that are there:\n{command(place, 'EXPIRE KEY 86400')}"
         yield warning(found, why=why, fix=fix) if share >= MANY else info(found, why=why, fix=fix)
 
 
@@ -78,11 +78,11 @@ class BigKeys(CacheCheck):
         shown = ", ".join(f"{shown_name(key.name)} ({size(_bytes(key))})" for key in big[:SHOWN])
         more = f" and {len(big) - SHOWN:,} more" if len(big) > SHOWN else ""
         yield warning(
-            f"{counted(len(big), 'key')} of {len(sized):,} sampled take over {size(BIG)}: {shown}{more}.",
+            f"{counted(len(big), 'key')} of {len(sized):,} sampled with over {size(BIG)}: {shown}{more}.",
             why="Each read sends it whole over the network and decodes it, and meanwhile the server "
             "answers nobody else.",
             fix='@warm_many("KEY:{id}", ...)\na key for each part that a page needs, in place of one with '
-            f"everything. All of them: {command(cache.redis.place, '--bigkeys')}",
+            f"everything. This lists all:\n{command(cache.redis.place, '--bigkeys')}",
         )
 
 

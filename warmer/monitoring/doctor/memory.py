@@ -131,9 +131,8 @@ class Fragmentation(CacheCheck):
             yield warning(
                 f"The process holds {size(resident)} for {size(used)} of data, {ratio:.1f} times as much.",
                 why="The machine runs out of memory before the server reaches its limit.",
-                fix=f"{command(place, 'MEMORY PURGE')}\nand with jemalloc: "
-                f"{command(place, 'CONFIG SET activedefrag yes')}\nWhere "
-                "neither helps, a restart does.",
+                fix=f"{command(place, 'MEMORY PURGE')}\n{command(place, 'CONFIG SET activedefrag yes')}\nThe "
+                "second needs jemalloc. Where neither helps, a restart does.",
             )
         elif 0 < ratio < 1 and used - resident > WASTE_BYTES:
             yield warning(

@@ -54,8 +54,8 @@ def _failures(cache: Cache) -> Iterator[Finding]:
             "The last save to disk (RDB) failed.",
             why="After a restart the keys are those of an older save; and with "
             "'stop-writes-on-bgsave-error' the server refuses every write.",
-            fix=f"{command(place, 'CONFIG GET dir')}\nIs that folder there, writable, and the disk not full? "
-            "The server's log has the cause. Then: " + command(place, "BGSAVE"),
+            fix=f"{command(place, 'CONFIG GET dir')}\nIs that folder there, writable, and the disk not "
+            f"full? The server's log has the cause. Then:\n{command(place, 'BGSAVE')}",
         )
     for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
         if found.get("aof_enabled") and found.get(name, "ok") != "ok":
@@ -63,7 +63,7 @@ def _failures(cache: Cache) -> Iterator[Finding]:
                 f"The append-only file cannot be written ({name} is {found[name]!r}).",
                 why="The server refuses writes, or loses them at a restart.",
                 fix=f"{command(place, 'INFO persistence')}\nIs the disk full? The server's log has the "
-                "cause. Then: " + command(place, "BGREWRITEAOF"),
+                f"cause. Then:\n{command(place, 'BGREWRITEAOF')}",
             )
 
 

@@ -117,8 +117,7 @@ class Timeouts(CacheCheck):
             if seconds is None or seconds > LONGEST_WAIT:
                 yield warning(
                     f"{name} is {'not set' if seconds is None else lasting(seconds)}.",
-                    why="When the server hangs or the network drops packets, every request waits "
-                    f"{'for ever' if seconds is None else 'so long'}, "
+                    why=f"When the server hangs or the network drops packets, every request waits {'for ever' if seconds is None else 'so long'}, "
                     "until no process of the web server is free.",
                     fix=_timeout_line(cache, name),
                 )

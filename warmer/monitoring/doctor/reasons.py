@@ -161,8 +161,8 @@ WRITES: Mapping[Reach, Reason] = {
     ),
     Reach.NOT_SAVED: Reason(
         seen="{at} refuses every write, as it could not save its data to disk.",
-        why="Nothing can be warmed or invalidated: readers see old values. It refuses PING too, so a client "
-        "that checks its connections cannot even read.",
+        why="Nothing can be warmed or invalidated: readers see old values. It refuses PING too, so a "
+        "client that checks its connections cannot even read.",
         fix="{cli} CONFIG SET stop-writes-on-bgsave-error no\nlets writes in now. The cause is in the "
         "server's log: a full disk, a missing folder, or no memory for the fork.",
     ),

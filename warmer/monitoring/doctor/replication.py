@@ -32,7 +32,7 @@ class Replication(CacheCheck):
                 why="A replica refuses writes, so nothing is warmed or invalidated"
                 + (", and what it holds gets older and older." if broken else "."),
                 fix=f"REDIS_URL=redis://{primary}/{place.database}\nthe primary; after a failover, or to "
-                f"make this one the primary: {command(place, 'REPLICAOF NO ONE')}",
+                f"make this one the primary:\n{command(place, 'REPLICAOF NO ONE')}",
             )
             return
         count = int(info.get("connected_slaves", 0))

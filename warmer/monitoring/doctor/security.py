@@ -75,8 +75,7 @@ class Pickle(CacheCheck):
             yield info(
                 f"{cache.backend} pickles its values.",
                 why="Whoever can write where it keeps them can run code in every web process.",
-                fix=f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n"
-                f"{option(cache.alias, 'OPTIONS', 'SERIALIZER', value=JSON)}",
+                fix=f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n{option(cache.alias, 'OPTIONS', 'SERIALIZER', value=JSON)}",
             )
         elif cache.server.pickles:
             yield warning(
