@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Max
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from warmer.conf import conf
+from warmer.crontabs import DAYS_LOOKED_AT, Crontab, Gaps, gaps
 from warmer.models import JobSchedule
 from warmer.monitoring.facts import Beat, Timing
 from warmer.registry import jobs
@@ -72,8 +72,6 @@ UPKEEP = (
 
 # `JobSchedule` keeps its declared interval beside the jobs'; no job can have this name.
 AUDIT = "warmer: audit a sample"
-# So many times of a crontab show its longest pause: a week of hourly ones.
-LOOK_AHEAD = 170
 
 
 class Action(StrEnum):
@@ -164,27 +162,33 @@ def look_at_beat() -> Beat:
         last_sent=last,
         upkeep_enabled=own.count(),
         upkeep_wanted=len(UPKEEP),
-        timings={json.loads(task.args)[0]: _timing(task) for task in tasks},
+        timings={job: _timing(task) for task in tasks if (job := job_of(task.args)) is not None},
     )
 
 
 def _timing(task: PeriodicTask) -> Timing:
-    return Timing(text=str(task.scheduler), seconds=_longest_pause(task), enabled=task.enabled)
+    shortest: float | None = seconds_of(task)  # None: of the sun, or once
+    longest = shortest
+    if task.crontab is not None:
+        never = timedelta(days=DAYS_LOOKED_AT)
+        found = gaps_of(task.crontab) or Gaps(shortest=never, longest=never)
+        shortest, longest = found.shortest.total_seconds(), found.longest.total_seconds()
+    return Timing(text=str(task.scheduler), shortest=shortest, longest=longest, enabled=task.enabled)
 
 
-def _longest_pause(task: PeriodicTask) -> float | None:
-    """Return the most seconds between two times at which a task is due; None: who can tell of the sun."""
-    if (seconds := _seconds(task)) is not None:
-        return seconds
-    if task.crontab is None:
-        return None
-    schedule = task.schedule
-    times = [schedule.now()]
-    while len(times) < LOOK_AHEAD:
-        start, left, _ = schedule.remaining_delta(times[-1], tz=schedule.tz)
-        times.append(start + left)
-    pauses: list[float] = [(after - before).total_seconds() for before, after in pairwise(times[1:])]
-    return max(pauses)
+def gaps_of(crontab: CrontabSchedule) -> Gaps | None:
+    """Return how far apart a crontab's times are, from today on; None when it never comes due."""
+    times = crontab.schedule
+    return gaps(
+        Crontab(
+            minutes=times.minute,
+            hours=times.hour,
+            days=times.day_of_month,
+            months=times.month_of_year,
+            weekdays=times.day_of_week,
+        ),
+        first=datetime.now(crontab.timezone).date(),
+    )
 
 
 def _entry(task: PeriodicTask) -> Entry:

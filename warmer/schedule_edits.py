@@ -7,14 +7,14 @@ never from a request, and no other entry is read or written here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from warmer import schedule
-from warmer.crontabs import Crontab, Gaps, gaps
+from warmer.crontabs import Gaps
 from warmer.exceptions import WarmerError
 from warmer.models import JobSchedule
 from warmer.spec import JobSpec
@@ -184,17 +184,7 @@ def _checked_interval(spec: JobSpec, every: timedelta) -> int:
 
 
 def _checked_gaps(spec: JobSpec, crontab: CrontabSchedule) -> tuple[Gaps, str]:
-    times = crontab.schedule
-    found = gaps(
-        Crontab(
-            minutes=times.minute,
-            hours=times.hour,
-            days=times.day_of_month,
-            months=times.month_of_year,
-            weekdays=times.day_of_week,
-        ),
-        first=datetime.now(crontab.timezone).date(),
-    )
+    found = schedule.gaps_of(crontab)
     if found is None:
         raise ScheduleError("This crontab never comes due: no day is in all of its three day fields.")
     life = _life(spec)

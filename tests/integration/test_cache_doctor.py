@@ -63,9 +63,8 @@ def test_finding__has_seen_why_and_fix(redis_server: RedisServer) -> None:
 def test_fix__is_one_line_to_copy_however_long(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": FILES, "LOCATION": "/nowhere"}}
     _, printed = run()
-    assert (
-        'CACHES["default"]["OPTIONS"]["SERIALIZER"] = "django_redis.serializers.json.JSONSerializer"\n'
-        in (printed)
+    assert 'CACHES["default"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.MsgspecSerializer"\n' in (
+        printed
     )
 
 

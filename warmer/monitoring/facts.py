@@ -54,11 +54,12 @@ class Timing:
 
     Attributes:
         text: what the entry says, e.g. "every 15 minutes".
-        seconds: the longest time between two runs; None: that is not known.
+        shortest, longest: the seconds between two times that follow each other; None: not known.
     """
 
     text: str
-    seconds: float | None
+    shortest: float | None
+    longest: float | None
     enabled: bool
 
 

@@ -129,7 +129,7 @@ class Server:
         """Whether this cache's values are pickles."""
         # Too short for a compressor; every protocol since 2 begins and ends so.
         raw = self._codec.encode(None)
-        return isinstance(raw, bytes) and raw[:1] == b"\x80" and raw[-1:] == b"."
+        return raw[:1] == b"\x80" and raw[-1:] == b"."
 
     def slow_log(self, limit: int) -> tuple[SlowCommand, ...]:
         """Return the latest entries of the slow log."""

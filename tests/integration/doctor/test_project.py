@@ -36,13 +36,14 @@ def test_job_ttl__operator_set_a_longer_interval(look: Look) -> None:
     entry.save()
     found = look(JobTtl(), beat=schedule.look_at_beat())
     assert found.severity == "error"
-    assert found.seen.startswith("popular_posts is refreshed every 2 hours, but its keys live 60 min.")
+    assert found.seen.startswith("popular_posts is refreshed every 2 hours, and its keys live 60 min.")
     assert found.fix.startswith("timeout=timedelta(seconds=21600)\n")
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("minute", "hour", "severity"), [("*/15", "*", "ok"), ("0,40", "*", "warning"), ("0", "*/2", "error")]
+    ("minute", "hour", "severity"),
+    [("*/15", "*", "ok"), ("0,40", "*", "warning"), ("*/15", "6-20", "info"), ("0", "*/2", "error")],
 )
 def test_job_ttl__crontab(look: Look, minute: str, hour: str, severity: str) -> None:
     entry = PeriodicTask.objects.get(name=ENTRY)
@@ -57,7 +58,7 @@ def test_job_ttl__crontab_of_working_days_has_its_weekend() -> None:
     entry.interval = None
     entry.crontab = CrontabSchedule.objects.create(minute="0", hour="8", day_of_week="1-5")
     entry.save()
-    assert schedule.look_at_beat().timings["popular_posts"].seconds == 3 * 24 * 3600
+    assert schedule.look_at_beat().timings["popular_posts"].longest == 3 * 24 * 3600
 
 
 @pytest.mark.django_db

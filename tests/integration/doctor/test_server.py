@@ -395,9 +395,7 @@ def test_pickle__django_redis(look: Look, serve: Serve, entry: dict[str, Any], s
     found = look(Pickle(), made)
     assert found.severity == severity
     if severity != "ok":
-        assert found.fix.startswith(
-            'CACHES["other"]["OPTIONS"]["SERIALIZER"] = "django_redis.serializers.json'
-        )
+        assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.Msgspec')
 
 
 def test_pickle__djangos_own_backend(look: Look, serve: Serve) -> None:

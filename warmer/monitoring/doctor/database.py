@@ -84,9 +84,9 @@ class ClockSkew(ProjectCheck):
             yield ok(f"{abs(skew).total_seconds():.1f} s")
             return
         problem = error if abs(skew) >= LARGE_SKEW else warning
+        side = "ahead of" if skew > timedelta(0) else "behind"
         yield problem(
-            f"The clock of this machine is {lasting(abs(skew).total_seconds())} {'ahead of' if skew > timedelta(0) else 'behind'} "
-            "the database's.",
+            f"The clock of this machine is {lasting(abs(skew).total_seconds())} {side} the database's.",
             why="Machines judge each other's runs by these times: a living run is taken for lost, or a "
             "lost one for living, and what is due is sent early or late.",
             fix="timedatectl set-ntp true\non both machines; 'chronyc tracking' shows how far each is off.",

@@ -61,32 +61,36 @@ class PendingInvalidations(ProjectCheck):
 
 
 def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
-    shortest = (spec.timeout - spec.jitter).total_seconds()
+    life = (spec.timeout - spec.jitter).total_seconds()
     if timing is not None and not timing.enabled:
         yield info(
             f"{spec.name} is switched off in the schedule.",
             why="Its keys go cold when they expire, and are then loaded by readers.",
-            fix="/admin/django_celery_beat/periodictask/\nwhere 'enabled' of its entry is set again.",
+            fix="/admin/warmer/\nwhere it can be resumed.",
         )
         return
     declared = spec.every.total_seconds() if spec.every is not None else None
-    every = timing.seconds if timing is not None else declared
-    if every is None:
+    shortest = timing.shortest if timing is not None else declared
+    longest = timing.longest if timing is not None else declared
+    if shortest is None or longest is None:
         return  # by the sun, or once at a date
-    said = timing.text if timing is not None else f"every {lasting(every)}"
+    said = timing.text if timing is not None else f"every {lasting(longest)}"
+    seen = f"{spec.name} is refreshed {said}, and its keys live {lasting(life)}."
     fix = (
-        f"timeout=timedelta(seconds={round(3 * every)})\nin the declaration of {spec.name} "
+        f"timeout=timedelta(seconds={round(3 * shortest)})\nin the declaration of {spec.name} "
         f"({spec.declared_at}); or a shorter interval in the schedule."
     )
-    if every >= shortest:
+    if life <= shortest:
         yield error(
-            f"{spec.name} is refreshed {said}, but its keys live {lasting(shortest)}.",
+            seen,
             why="The keys are gone before they are refreshed: readers find them cold each time.",
             fix=fix,
         )
-    elif 2 * every > shortest:
-        yield warning(
-            f"{spec.name} is refreshed {said}, and its keys live {lasting(shortest)}.",
-            why="One refresh that is missed or late, and all its keys are cold.",
-            fix=fix,
+    elif life <= longest:
+        yield info(
+            seen,
+            why=f"Up to {lasting(longest)} lie between two refreshes: meanwhile readers load the keys.",
+            fix="/admin/warmer/\nwhere the schedule of the job can name more times, if that is not meant so.",
         )
+    elif life < 2 * longest:
+        yield warning(seen, why="One refresh that is missed or late, and all its keys are cold.", fix=fix)

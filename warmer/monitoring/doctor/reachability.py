@@ -115,9 +115,10 @@ class Timeouts(CacheCheck):
         longest = {"socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout}
         for name, seconds in longest.items():
             if seconds is None or seconds > LONGEST_WAIT:
+                so_long = "for ever" if seconds is None else "so long"
                 yield warning(
                     f"{name} is {'not set' if seconds is None else lasting(seconds)}.",
-                    why=f"When the server hangs or the network drops packets, every request waits {'for ever' if seconds is None else 'so long'}, "
+                    why=f"When the server hangs or the network drops packets, every request waits {so_long}, "
                     "until no process of the web server is free.",
                     fix=_timeout_line(cache, name),
                 )

@@ -13,7 +13,7 @@ from warmer.monitoring.doctor.project import Cache, Project
 from warmer.monitoring.doctor.words import DJANGO_REDIS, option, set_option
 
 EVERYWHERE = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
-JSON = '"django_redis.serializers.json.JSONSerializer"'
+SERIALIZER = '"warmer.serializers.MsgspecSerializer"'
 # Where others can write what is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
 
@@ -75,22 +75,26 @@ class Pickle(CacheCheck):
             yield info(
                 f"{cache.backend} pickles its values.",
                 why="Whoever can write where it keeps them can run code in every web process.",
-                fix=f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n{option(cache.alias, 'OPTIONS', 'SERIALIZER', value=JSON)}",
+                fix=f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n"
+                f"{option(cache.alias, 'OPTIONS', 'SERIALIZER', value=SERIALIZER)}",
             )
         elif cache.server.pickles:
             yield warning(
                 "Values are pickled.",
                 why="Whoever can write to this server runs code in every web process and worker; and a "
                 "value of an older release may not load.",
-                fix=_json_settings(cache),
+                fix=_plain_data(cache),
             )
         else:
             yield ok("values are plain data")
 
 
-def _json_settings(cache: Cache) -> str:
-    line = option(cache.alias, "OPTIONS", "SERIALIZER", value=JSON)
-    after = "\nValues that are pickled are then misses: run 'manage.py warm_cache' after the deploy."
+def _plain_data(cache: Cache) -> str:
+    line = option(cache.alias, "OPTIONS", "SERIALIZER", value=SERIALIZER)
+    after = (
+        "\nwith 'pip install warmer[msgspec]', and another KEY_PREFIX, so that the releases do not read each "
+        "other's values; then 'manage.py warm_cache'."
+    )
     if cache.backend.startswith("django_redis"):
         return line + after
     return f"{option(cache.alias, 'BACKEND', value=DJANGO_REDIS)}\n{line}{after}"
