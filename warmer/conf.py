@@ -93,6 +93,14 @@ class Settings:
     METRICS_TOKEN: str = ""
     """What a scrape must show as `Authorization: Bearer`. Empty: nothing is asked for."""
 
+    READY_REQUIRES_WARM: bool = False
+    """Whether `/readyz` waits until every required job was warmed: until one of its runs, other than
+    those after a change, ended complete since `WARMER_READY_WARM_SINCE`."""
+
+    READY_WARM_SINCE: str = ""
+    """The moment since when a warm counts for `/readyz`, e.g. that of the deploy, as ISO 8601 with its
+    offset. Empty: as long before the process started as the job's timeout is."""
+
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
         return getattr(settings, f"WARMER_{name}", default) if name.isupper() else default

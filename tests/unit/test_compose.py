@@ -9,7 +9,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -330,3 +332,30 @@ def test_beat__is_one(services: Services) -> None:
 
 def test_web__is_gunicorn_with_the_project(services: Services) -> None:
     assert services["web"]["command"].startswith("gunicorn config.wsgi ")
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_web__is_healthy_when_it_is_ready(services: Services, status: int, healthy: bool) -> None:
+    asked = []
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    kind, *command = services["web"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    with HTTPServer(("127.0.0.1", 0), Site) as site:
+        thread = Thread(target=site.handle_request)
+        thread.start()
+        here = f'"127.0.0.1", {site.server_port}'
+        code = command[-1].replace('"localhost", 8000', here)
+        assert here in code
+        done = subprocess.run([sys.executable, "-c", code], timeout=30, capture_output=True, check=False)
+        thread.join()
+    assert asked == ["/readyz"]
+    assert (done.returncode == 0) is healthy

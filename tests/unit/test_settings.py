@@ -230,6 +230,24 @@ for message in run_checks(include_deployment_checks=True):
     assert set(done.stdout.split()) <= {"security.W005", "security.W021"}
 
 
+def test_production__health_is_asked_by_plain_http(python: Python) -> None:
+    done = python(
+        """
+import django
+django.setup()
+from django.conf import settings
+from django.test import Client
+settings.STATIC_ROOT = "."
+for path in ("/", "/healthz", "/healthz/more"):
+    print(path, Client().get(path, headers={"host": "example.org"}).status_code)
+""",
+        **PRODUCTION,
+        DJANGO_SETTINGS_MODULE="config.settings",
+    )
+
+    assert done.stdout.splitlines() == ["/ 301", "/healthz 200", "/healthz/more 301"], done.stderr
+
+
 def test_development__needs_nothing(python: Python, tmp_path: Path) -> None:
     found = shown(python, "DEBUG DATABASES CACHES CELERY_TASK_ALWAYS_EAGER CELERY_BROKER_URL ALLOWED_HOSTS")
 

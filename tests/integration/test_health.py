@@ -1,0 +1,270 @@
+"""Health for load balancers: what `/healthz` and `/readyz` answer, on servers in the state they speak of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from embedded.redis_server import RedisServer
+from warmer import jobs, warm
+from warmer.models import State, Trigger, WarmingRun
+from warmer.monitoring import health
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
+
+WELL = {"database:default": {"ok": True}, "migrations:default": {"ok": True}, "cache:default": {"ok": True}}
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_warmed", set())
+    monkeypatch.setattr(health, "_complete", {})
+    monkeypatch.setattr(health, "STARTED_AT", timezone.now())
+
+
+@pytest.fixture
+def no_database(transactional_db: None) -> Iterator[None]:
+    """Lead the site to a database that cannot be opened."""
+    before = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict["NAME"] = "/no/such/folder/no-such-database"
+    yield
+    connection.close()
+    connection.settings_dict.update(before)
+
+
+def asked(path: str = "/readyz", **headers: str) -> tuple[int, dict[str, Any]]:
+    response = Client().get(path, headers=headers)
+    return response.status_code, json.loads(response.content)
+
+
+def why(name: str) -> str:
+    """Return what `/readyz` says of a check that fails."""
+    status, answer = asked()
+    assert status == 503
+    assert not answer["ok"]
+    assert not answer["checks"][name]["ok"]
+    return str(answer["checks"][name]["why"])
+
+
+def ran(
+    job: str, *, state: State = State.COMPLETE, trigger: Trigger = Trigger.DEPLOY, ago: timedelta
+) -> None:
+    """Put a run that ended into the ledger."""
+    ended = timezone.now() - ago
+    WarmingRun.objects.create(
+        job=job, trigger=trigger, state=state, expires_at=ended, started_at=ended, finished_at=ended
+    )
+
+
+def all_ran(**how: Any) -> None:
+    for name in jobs:
+        ran(name, **how)
+
+
+# -- the process -----------------------------------------------------------------------------------
+def test_healthz__asks_nothing(no_database: None, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    assert asked("/healthz") == (200, {"ok": True})
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_answer__is_not_cached(path: str) -> None:
+    response = Client().get(path)
+    assert {"no-store", "no-cache", "private"} <= set(response["Cache-Control"].split(", "))
+    assert response["Content-Type"] == "application/json"
+    assert "Set-Cookie" not in response
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_method__only_get_and_head(path: str) -> None:
+    client = Client()
+    head: HttpResponse = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert [method(path).status_code for method in (client.post, client.put, client.delete)] == [405] * 3
+
+
+def test_host__is_checked_as_of_any_page(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["example.org"]
+    assert Client().get("/readyz", headers={"host": "other.example"}).status_code == 400
+    assert asked("/readyz", host="example.org")[0] == 200
+
+
+# -- the servers -----------------------------------------------------------------------------------
+def test_readyz__all_is_well() -> None:
+    assert asked() == (200, {"ok": True, "checks": WELL})
+
+
+def test_readyz__cache_down(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    redis_server.stop()
+    said = why("cache:default")
+    assert said == "does not answer as it should (ConnectionError; see the log)"
+    assert f"127.0.0.1:{redis_server.port}" in caplog.text
+    redis_server.start()
+    assert asked()[0] == 200
+
+
+def test_readyz__asks_each_cache_that_a_job_uses(settings: Any, redis_server: RedisServer) -> None:
+    away = {**settings.CACHES["default"], "LOCATION": "redis://:s3cr3t@127.0.0.1:1/0"}
+    settings.CACHES = {**settings.CACHES, "away": away, "unused": away}
+    warm("elsewhere", name="elsewhere", cache="away")(lambda: 1)
+    _, answer = asked()
+    assert {name for name in answer["checks"] if name.startswith("cache:")} == {"cache:default", "cache:away"}
+    assert "ConnectionError" in why("cache:away")
+    assert answer["checks"]["cache:default"] == {"ok": True}
+
+
+def test_readyz__database_down(no_database: None, caplog: pytest.LogCaptureFixture) -> None:
+    status, answer = asked()
+    assert status == 503
+    # Without the database it is not known which migrations were applied.
+    assert set(answer["checks"]) == {"database:default", "cache:default"}
+    assert why("database:default") == "does not answer as it should (OperationalError; see the log)"
+    assert "Not ready: database:default: OperationalError" in caplog.text
+
+
+def test_readyz__database_down_under_atomic_requests(
+    no_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    assert asked()[0] == 503
+
+
+def test_readyz__says_nothing_that_is_secret(settings: Any, no_database: None) -> None:
+    away = {**settings.CACHES["default"], "LOCATION": "redis://user:s3cr3t@127.0.0.1:1/0"}
+    settings.CACHES = {"default": away}
+    text = json.dumps(asked()[1])
+    assert not [part for part in ("s3cr3t", "user", "127.0.0.1", "no-such-database") if part in text]
+
+
+def test_readyz__migration_that_was_not_applied() -> None:
+    assert asked()[0] == 200
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("users", "0001_custom_user")
+    assert "not applied: " in why("migrations:default")
+    assert "users.0001_custom_user" in why("migrations:default")
+    recorder.record_applied("users", "0001_custom_user")
+    assert asked()[0] == 200
+
+
+def test_readyz__migrations_of_a_later_release_are_no_concern_of_this_one() -> None:
+    MigrationRecorder(connection).record_applied("users", "0999_of_a_later_release")
+    assert asked()[0] == 200
+
+
+def test_readyz__costs_three_queries_when_asked_again(settings: Any) -> None:
+    settings.WARMER_READY_REQUIRES_WARM = True
+    all_ran(ago=timedelta(0))
+    assert asked()[0] == 200
+    with CaptureQueriesContext(connection) as queries:
+        assert asked()[0] == 200
+    assert len(queries) == 3  # an answer, whether there is a table of migrations, and those applied
+
+
+# -- the warm --------------------------------------------------------------------------------------
+@pytest.fixture
+def _required(settings: Any) -> None:
+    settings.WARMER_READY_REQUIRES_WARM = True
+
+
+def test_warm__is_not_looked_at_unless_asked_for() -> None:
+    assert "warm" not in asked()[1]["checks"]
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__waits_for_every_required_job() -> None:
+    names = list(jobs)
+    for name in names[1:]:
+        ran(name, ago=timedelta(0))
+    assert why("warm") == f"no complete run since their timeout before this process started: {names[0]}"
+    ran(names[0], ago=timedelta(0))
+    assert asked() == (200, {"ok": True, "checks": WELL | {"warm": {"ok": True}}})
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__of_a_real_run(make_user: Any) -> None:
+    make_user()
+    assert "user_profiles" in why("warm")
+    call_command("warm_cache", "--inline", verbosity=0)
+    assert asked()[0] == 200
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__job_that_is_not_required_is_not_waited_for() -> None:
+    all_ran(ago=timedelta(0))
+    warm("optional", name="optional", required=False)(lambda: 1)
+    assert asked()[0] == 200
+
+
+@pytest.mark.usefixtures("_required")
+@pytest.mark.parametrize("state", [State.RUNNING, State.INCOMPLETE, State.FAILED, State.LOST, State.EXPIRED])
+def test_warm__run_that_is_not_complete_does_not_count(state: State) -> None:
+    all_ran(state=state, ago=timedelta(0))
+    assert "user_profiles" in why("warm")
+
+
+@pytest.mark.usefixtures("_required")
+@pytest.mark.parametrize(
+    ("trigger", "status"),
+    [(trigger, 503 if trigger is Trigger.CHANGE else 200) for trigger in Trigger],
+)
+def test_warm__trigger_that_counts(trigger: Trigger, status: int) -> None:
+    all_ran(trigger=trigger, ago=timedelta(0))
+    assert asked()[0] == status
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__of_before_the_process_counts_while_its_keys_live() -> None:
+    timeout = max(job.spec.timeout for job in jobs.values())
+    all_ran(ago=timeout + timedelta(minutes=1))
+    assert "user_profiles" in why("warm")
+    all_ran(ago=timeout - timedelta(minutes=1))
+    assert asked()[0] == 200
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__since_a_given_moment(settings: Any) -> None:
+    deployed = timezone.now() - timedelta(minutes=5)
+    settings.WARMER_READY_WARM_SINCE = deployed.isoformat()
+    all_ran(ago=timedelta(minutes=6))
+    assert why("warm").startswith(f"no complete run since {deployed.isoformat()}: ")
+    all_ran(ago=timedelta(minutes=4))
+    assert asked()[0] == 200
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__once_seen_stays_whatever_comes_later(settings: Any) -> None:
+    all_ran(ago=timedelta(0))
+    assert asked()[0] == 200
+    WarmingRun.objects.all().delete()
+    all_ran(state=State.FAILED, ago=timedelta(0))
+    assert asked()[0] == 200
+    # But not as the answer to another question.
+    settings.WARMER_READY_WARM_SINCE = datetime(2999, 1, 1, tzinfo=UTC).isoformat()
+    assert asked()[0] == 503
+
+
+@pytest.mark.usefixtures("_required")
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-30T12:00:00"])
+def test_warm__moment_that_cannot_be_read(settings: Any, text: str) -> None:
+    settings.WARMER_READY_WARM_SINCE = text
+    all_ran(ago=timedelta(0))
+    assert why("warm").startswith(f"WARMER_READY_WARM_SINCE is {text!r}: expected")
+
+
+@pytest.mark.usefixtures("_required")
+def test_warm__names_a_few_of_many() -> None:
+    for number in range(20):
+        warm(f"key{number}", name=f"job{number}")(lambda: 1)
+    assert why("warm").endswith(f" and {len(jobs) - 5} more")
