@@ -101,6 +101,16 @@ class Settings:
     """The moment since when a warm counts for `/readyz`, e.g. that of the deploy, as ISO 8601 with its
     offset. Empty: as long before the process started as the job's timeout is."""
 
+    SERVER_TIMING: bool = False
+    """Whether every response says in a `Server-Timing` header how it used the caches, and not only those
+    to staff; by the middleware."""
+
+    LOG_CACHE_TIME: timedelta = timedelta(milliseconds=100)
+    """A request that spends longer in the caches is logged by the middleware. 0: none is."""
+
+    LOG_CACHE_CALLS: int = 100
+    """A request that calls the caches more often is logged by the middleware. 0: none is."""
+
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
         return getattr(settings, f"WARMER_{name}", default) if name.isupper() else default

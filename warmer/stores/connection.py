@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.codec import Codec
+from warmer.stores.observed import called, observer
 
 
 @contextmanager
@@ -23,7 +24,11 @@ def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator
     """
     server = codec.connect() if server is None else server
     try:
-        yield server
+        if observer.get() is None:  # as mostly: then it costs this look, and no more
+            yield server
+        else:
+            with called(alias):
+                yield server
     except (RedisError, OSError) as error:
         raise StoreUnavailable(
             f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"

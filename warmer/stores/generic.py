@@ -24,6 +24,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, beside
+from warmer.stores.observed import looked, looks, observer
 from warmer.stores.token import Token
 
 # The generation of a token that no fence ever has.
@@ -60,11 +61,13 @@ class GenericStore(Store):
         with self._answering():
             found: dict[str, Any] = self._cache.get_many(asked)
         texts = {key: str(found[name]) for name, key in _claims(keys).items() if name in found}
+        values = {key: found[key] for key in keys if key in found}
+        absent = {key for name, key in self._marks(keys).items() if name in found and key not in found}
+        if not claims:  # who waits looks at the same keys again and again
+            looked(self.alias, asked=len(keys), found=len(values) + len(absent))
         return Cached(
-            values={key: found[key] for key in keys if key in found},
-            absent=frozenset(
-                key for name, key in self._marks(keys).items() if name in found and key not in found
-            ),
+            values=values,
+            absent=frozenset(absent),
             claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
         )
 
@@ -196,7 +199,11 @@ class GenericStore(Store):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         try:
-            yield
+            if observer.get() is None:
+                yield
+            else:
+                with looks(at_most=0):  # the fence, the claims and the marks are not what was looked for
+                    yield
         except Exception as error:  # what a backend raises when it is away is its own affair
             raise self._unavailable(error) from error
 

@@ -20,6 +20,7 @@ from warmer.stores.base import Cached, Invalidation, Peeked, Store, Writing, Wri
 from warmer.stores.claims import Claim, Record, beside
 from warmer.stores.codec import Codec, codec_of
 from warmer.stores.connection import connected
+from warmer.stores.observed import looked
 from warmer.stores.scan import PLACE, batches, ids_of
 from warmer.stores.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, TOKEN, TURN
 from warmer.stores.tallies import RedisTallies
@@ -78,11 +79,13 @@ class RedisStore(Store):
         marks = raw[1::stride] if self.absent_timeout else ()
         standing = raw[stride - 1 :: stride] if claims else ()
         texts = {key: text for key, text in zip(keys, standing, strict=False) if text is not None}
+        marked = {key for key, mark in zip(keys, marks, strict=False) if mark is not None}
+        absent = marked - values.keys()
+        if not claims:  # who waits looks at the same keys again and again
+            looked(self.alias, asked=len(keys), found=len(values) + len(absent))
         return Cached(
             values=values,
-            absent=frozenset(
-                key for key, mark in zip(keys, marks, strict=False) if mark is not None and key not in values
-            ),
+            absent=frozenset(absent),
             claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
         )
 
@@ -93,13 +96,14 @@ class RedisStore(Store):
         with self._server() as server:
             # Not GET, which fails for a key of another type, where this says that there is no value.
             (raw,) = cast(Any, server).execute_command("MGET", made)
-        if raw is None:
-            return Peeked.NOTHING
-        try:
-            return self._codec.decode(raw)
-        except Exception as error:  # noqa: BLE001 - a serializer's own
-            self._say_unreadable(key, error, logging.WARNING)
-            return Peeked.NOTHING
+        value: Any = Peeked.NOTHING
+        if raw is not None:
+            try:
+                value = self._codec.decode(raw)
+            except Exception as error:  # noqa: BLE001 - a serializer's own
+                self._say_unreadable(key, error, logging.WARNING)
+        looked(self.alias, asked=1, found=int(value is not Peeked.NOTHING))
+        return value
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
         return self._claim(dict.fromkeys(keys, b""), secrets.token_hex(8), seconds)
