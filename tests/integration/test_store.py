@@ -150,6 +150,10 @@ class StoreContract(ClaimContract):
         store.invalidate_all()
         assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
 
+    def has_fence(self, store: Store) -> bool:
+        """Say whether the cache holds the fence."""
+        raise NotImplementedError
+
     def let_pass(self, store: Store, seconds: float) -> None:
         """Make the fence as it were so many seconds later."""
         raise NotImplementedError
@@ -176,6 +180,13 @@ class StoreContract(ClaimContract):
         self.let_pass(store, 31)
         assert store.write(store.token(), {"thing:1": "new"}).outcomes == {"thing:1": Outcome.WRITTEN}
 
+    def test_forget__leaves_no_fence_and_voids_every_token(self, store: Store) -> None:
+        token = store.token()
+        assert self.has_fence(store)
+        store.forget()
+        assert not self.has_fence(store)
+        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+
     def test_remaining__names_what_is_cached(self, store: Store) -> None:
         store.write(store.token(), {"thing:1": 1})
         left = store.remaining(["thing:1", "thing:2"])
@@ -188,6 +199,9 @@ class StoreContract(ClaimContract):
 
 class GenericContract(StoreContract):
     """What stores do that keep the fence through Django's interface."""
+
+    def has_fence(self, store: Store) -> bool:
+        return bool(cache.has_key(store._fence_key))  # type: ignore[attr-defined]
 
     def let_pass(self, store: Store, seconds: float) -> None:
         fence = store._fence_key  # type: ignore[attr-defined]
@@ -215,6 +229,10 @@ class RedisContract(RedisClaimContract, StoreContract):
     """What a store in Redis does besides."""
 
     fenced_per_key = True
+
+    def has_fence(self, store: Any) -> bool:
+        with store._server() as server:
+            return bool(server.exists(store.fence_key))
 
     def test_is_fenced__says_yes(self) -> None:
         assert is_fenced("default")

@@ -206,6 +206,10 @@ class Store(ABC):
             self.sweep()
 
     @abstractmethod
+    def forget(self) -> None:
+        """Delete the fence, of a job that is no more. Every token that was taken is void."""
+
+    @abstractmethod
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         """Return the seconds that cached keys have left (None: the cache does not tell)."""
 

@@ -136,6 +136,10 @@ class GenericStore(Store):
         A system check says so for a job that would need it.
         """
 
+    def forget(self) -> None:
+        with self._answering():
+            self._cache.delete(self._fence_key)
+
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         return dict.fromkeys(self.read(keys))
 

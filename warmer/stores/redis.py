@@ -193,6 +193,10 @@ class RedisStore(Store):
             with cast(RedisStore, invalidations[0].store)._server() as server:
                 INVALIDATE(keys=keys, args=args, client=server)
 
+    def forget(self) -> None:
+        with self._server() as server:
+            server.delete(self.fence_key)
+
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         with self._server() as server:
             pipeline = server.pipeline(transaction=False)
