@@ -196,6 +196,15 @@ def test_job__read_is_one_call(any_cache: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_job__warm_is_a_token_and_a_write_a_batch() -> None:
+    things = warm_many("thing:{id}", name="things", ids=lambda: range(10), batch_size=5)(
+        lambda ids: {id: {"id": id} for id in ids}
+    )
+    things.warm()  # so that the server knows the scripts
+    assert counted(things.warm) == "4 calls, 0 hits, 0 misses"
+
+
+@pytest.mark.django_db(transaction=True)
 def test_job__miss_is_one_miss_whatever_the_fence_needs(any_cache: str) -> None:
     thing = warm("thing", name="thing")(lambda: "value")
     found = counted(thing.get)

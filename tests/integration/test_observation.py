@@ -18,7 +18,7 @@ from warmer import warm, warm_many
 from warmer.execution import execute
 from warmer.ledger import open_run
 from warmer.models import JobObservation, Trigger
-from warmer.monitoring import looking, observation
+from warmer.monitoring import coverage, observation
 from warmer.monitoring.observation import Observation, latest, observe, observe_all
 from warmer.tasks import observe_jobs
 
@@ -62,14 +62,14 @@ def test_coverage__of_a_large_job_is_a_sample(redis_client: Redis) -> None:
     job.warm(range(1_500))
     before = redis_client.info("stats")["total_commands_processed"]
     found = observe(job.spec)
-    assert redis_client.info("stats")["total_commands_processed"] - before < looking.SAMPLE + 50
-    assert (found.declared, found.sampled) == (3_000, looking.SAMPLE)
+    assert redis_client.info("stats")["total_commands_processed"] - before < coverage.SAMPLE + 50
+    assert (found.declared, found.sampled) == (3_000, coverage.SAMPLE)
     # Six times the standard deviation of a sample of 1,000.
     assert found.coverage == pytest.approx(0.5, abs=0.095)
 
 
 def test_coverage__reads_no_more_ids_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "IDS_READ", 25)
+    monkeypatch.setattr(coverage, "IDS_READ", 25)
     read = 0
 
     def endless() -> Any:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Sequence
 
 from warmer.conf import conf
-from warmer.exceptions import InvalidId
-from warmer.keys import Id
-from warmer.models import JobObservation, State, WarmingRun
+from warmer.models import JobObservation
 from warmer.monitoring import effectiveness
-from warmer.sampling import Sample
+from warmer.monitoring.coverage import cover
 from warmer.spec import JobSpec
 
-# A share of so many is known to about 3 points at 95 % confidence.
-SAMPLE = 1_000
-# Of a job with more, the first so many ids stand for all: reading them takes about 0.1 s.
-IDS_READ = 100_000
 # What is not known of a cache that cannot count.
 TRAFFIC = (
     *(f"{what}_{span}" for what in ("hits", "misses") for span in ("hour", "day")),
@@ -33,14 +26,11 @@ def look(spec: JobSpec, row: JobObservation) -> None:
         OperationalError, InterfaceError: the database does not.
         Exception: whatever the declared `ids` raises.
     """
-    sample = Sample(lambda: _declared_ids(spec), size=SAMPLE)
-    keys = list(dict.fromkeys(_keys(spec, sample)))
-    left = spec.store.remaining(keys)
-    ages = [spec.timeout.total_seconds() - seconds for seconds in left.values() if seconds is not None]
-    row.declared, row.sampled, row.cached = sample.seen, len(keys), len(left)
-    row.absent = min(len(keys) - len(left), round(_share_without_value(spec) * len(keys)))
-    row.oldest_seconds = max(0.0, *ages) if ages else None
-    _look_at_traffic(spec, row, keys=keys, cached=left)
+    found = cover(spec)
+    row.declared, row.sampled = found.declared, found.sampled
+    row.cached, row.absent = found.cached, found.absent
+    row.oldest_seconds = found.oldest
+    _look_at_traffic(spec, row, keys=found.keys, cached=found.lives)
 
 
 def _look_at_traffic(
@@ -64,23 +54,3 @@ def _look_at_traffic(
         cached=cached,
         now=row.looked_at,
     )
-
-
-def _declared_ids(spec: JobSpec) -> Iterable[Id | None]:
-    """Return the declared ids, as far as they are read; of a single job, None."""
-    return (None,) if spec.ids is None else islice(spec.find_ids(), IDS_READ)
-
-
-def _keys(spec: JobSpec, ids: Iterable[Id | None]) -> Iterator[str]:
-    for id in ids:
-        try:
-            yield spec.key.key(id)
-        except InvalidId:
-            continue  # a run counts it as failed
-
-
-def _share_without_value(spec: JobSpec) -> float:
-    """Return the share of the ids for which the last full run found no value: they are not cold."""
-    runs = WarmingRun.objects.filter(job=spec.name, state=State.COMPLETE, only_missing=False)
-    run = runs.order_by("-pk").first()
-    return run.absent / run.report.keys if run is not None and run.report.keys else 0.0

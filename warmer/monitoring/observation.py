@@ -38,7 +38,7 @@ class Observation:
         looked_at: when it was, with success or not.
         observed_at: when the last one with success was; None when there was none yet.
         error: why the last look failed; the rest is then of the one before.
-        declared: how many ids are declared, at most `looking.IDS_READ`.
+        declared: how many ids are declared, at most `coverage.IDS_READ`.
         sampled: how many of them were looked at.
         cached: how many of these have a value in the cache.
         absent: how many of the others can have none: the loader has no value for them.

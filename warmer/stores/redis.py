@@ -146,7 +146,7 @@ class RedisStore(Store):
         call = self._call(token, values, absent, None)
         if not call.names:
             return WritingDone(written=self._write(call))
-        return WriteUnderWay(call, self._codec.connect(), self._write)
+        return WriteUnderWay(call, self._codec.connect(), self._write, alias=self.alias)
 
     def _call(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None

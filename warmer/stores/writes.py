@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from warmer.report import Outcome, describe
 from warmer.stores.base import Writing, Written
 from warmer.stores.claims import NOTE_SECONDS, Claim
+from warmer.stores.observed import called
 from warmer.stores.scripts import WRITE
 from warmer.stores.token import Token
 
@@ -131,14 +132,18 @@ def send(connection: Any, command: list[Any]) -> None:
 class WriteUnderWay(Writing):
     """A call that was sent, on a connection of its own, and whose answer was not read yet."""
 
-    def __init__(self, call: WriteCall, server: Redis, again: Callable[[WriteCall], Written]) -> None:
+    def __init__(
+        self, call: WriteCall, server: Redis, again: Callable[[WriteCall], Written], *, alias: str
+    ) -> None:
         """Send the call.
 
         Args:
+            alias: the cache's name, for who watches its calls.
             again: writes in the ordinary way, with its retries. Twice is no harm: both are under the fence.
         """
         self._call = call
         self._again = again
+        self._alias = alias
         self._pool: Any = server.connection_pool
         self._connection: Any = None
         try:
@@ -151,7 +156,8 @@ class WriteUnderWay(Writing):
         if self._connection is None:
             return self._again(self._call)
         try:
-            answer = self._connection.read_response()
+            with called(self._alias):
+                answer = self._connection.read_response()
         except (RedisError, OSError):  # the server forgot the script, was restarted, or is away
             self.abandon()
             return self._again(self._call)
