@@ -28,7 +28,7 @@ RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "performance.md"
 INSTALL_PEERS = (HERE.parent / "script" / "peers", "--install")
 PEERS_PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
-ROUNDS, QUICK_ROUNDS = 9, 5
+QUICK_ROUNDS = 5
 PROFILED_FUNCTIONS = 20
 
 
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="say which there are")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows: a look, not a measurement")
     parser.add_argument("--rows", type=int, help="another number of rows")
-    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}, and {QUICK_ROUNDS} with --quick")
+    parser.add_argument("--rounds", type=int, help=f"default: each its own, and {QUICK_ROUNDS} with --quick")
     parser.add_argument("--results", type=Path, help="the folder to write to (default: bench/results)")
     parser.add_argument("--docs", action="store_true", help="put the tables into docs/performance.md as well")
     parser.add_argument("--profile", action="store_true", help="then show where warmer's time goes")
@@ -74,12 +74,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(entry: Entry, options: argparse.Namespace) -> None:
     rows = options.rows or (entry.quick_rows if options.quick else entry.rows)
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    rounds = options.rounds or (min(QUICK_ROUNDS, entry.rounds) if options.quick else entry.rounds)
     # What is kept in the repository is measured in full.
     folder = options.results or (RESULTS / "quick" if options.quick else RESULTS)
     measured_on = machine.machine()
     print(f"\n{entry.name}: {entry.summary}. {rows:,} {entry.unit}, {rounds} rounds.", flush=True)
-    with running_site() as server:
+    with running_site(entry.database) as server:
         benchmark: Benchmark = importlib.import_module(f"bench.{entry.name}").benchmark(rows)
         with server.client() as client:
             taken = measure(

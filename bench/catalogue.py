@@ -13,6 +13,8 @@ class Entry:
         rows: how many rows a measurement is about.
         quick_rows: the same with `--quick`.
         unit: what these are.
+        rounds: how many rounds count, when nothing else is said.
+        database: "sqlite", or "postgresql" where several processes write at once.
         peers: the other libraries that take part, by their distributions; they are in .venv-peers.
     """
 
@@ -21,6 +23,8 @@ class Entry:
     rows: int
     quick_rows: int
     unit: str = "rows"
+    rounds: int = 9
+    database: str = "sqlite"
     peers: tuple[str, ...] = ()
 
 
@@ -28,8 +32,9 @@ ENTRIES = (
     Entry(
         name="warm",
         summary="Warming user profiles: a job against a loop of cache.set, set_many, and the limit",
-        rows=20_000,
-        quick_rows=2_000,
+        rows=100_000,
+        quick_rows=10_000,
+        rounds=5,
     ),
     Entry(
         name="parts",
@@ -54,6 +59,30 @@ ENTRIES = (
         summary="Saving a user: invalidation by a job against a post_save handler with cache.delete",
         rows=500,
         quick_rows=50,
+    ),
+    Entry(
+        name="refresh",
+        summary="A refresh with nothing to do: runs when all keys are fresh, against a full one",
+        rows=20_000,
+        quick_rows=2_000,
+    ),
+    Entry(
+        name="fanout",
+        summary="Fan-out: batches on Celery workers, against the same in one process",
+        unit="keys",
+        rows=20_000,
+        quick_rows=2_000,
+        rounds=5,
+        database="postgresql",
+    ),
+    Entry(
+        name="scale",
+        summary="Scale: jobs of a hundredth, a tenth and all of so many keys, their time and memory",
+        unit="keys",
+        rows=1_000_000,
+        quick_rows=100_000,
+        rounds=3,
+        database="postgresql",
     ),
     Entry(
         name="herd",

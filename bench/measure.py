@@ -63,14 +63,15 @@ class Comparison:
 
     Attributes:
         kind: "speed" is the other's time over the subject's (more is better); "cost" is the subject's
-            time over the other's (less is better).
+            time over the other's (less is better); "difference" is by how many milliseconds an operation of
+            the subject takes longer, or by how much its count is more (less is better).
         target: what is aimed at; None: nothing.
         of: the count that is compared; None: the time.
     """
 
     subject: str
     against: str
-    kind: Literal["speed", "cost"]
+    kind: Literal["speed", "cost", "difference"]
     target: float | None = None
     of: str | None = None
 
@@ -109,7 +110,7 @@ class Ratio:
     """A comparison with its result.
 
     Attributes:
-        ratio: of the medians, by the clock; the target is for this one.
+        ratio: of the medians, by the clock, or their difference; the target is for this one.
         lowest, highest: of the pairs of each round.
         cpu_ratio: of the medians of the processor time; None where a count is compared.
         of: the count that is compared; None: the time.
@@ -161,6 +162,8 @@ def measure(
 def compare(comparison: Comparison, contenders: Sequence[Contender], taken: Rounds) -> Ratio:
     """Return what a comparison came to: times per operation, counts as they are."""
     operations = {contender.name: contender.operations for contender in contenders}
+    if comparison.kind == "difference":
+        return _difference(comparison, operations, taken)
     above, below = comparison.against, comparison.subject
     if comparison.kind == "cost":
         above, below = below, above
@@ -184,6 +187,28 @@ def compare(comparison: Comparison, contenders: Sequence[Contender], taken: Roun
         cpu_ratio=cpu_ratio,
         target=comparison.target,
         met=met,
+        of=comparison.of,
+    )
+
+
+def _difference(comparison: Comparison, operations: Mapping[str, int], taken: Rounds) -> Ratio:
+    sides = []
+    for name in (comparison.subject, comparison.against):
+        scale = 1_000 / operations[name] if comparison.of is None else 1
+        sides.append([scale * each for each in _figures(taken[name], comparison.of)])
+    subject, against = sides
+    difference = median(subject) - median(against)
+    pairs = [one - other for one, other in zip(subject, against, strict=True)]
+    return Ratio(
+        subject=comparison.subject,
+        against=comparison.against,
+        kind=comparison.kind,
+        ratio=difference,
+        lowest=min(pairs),
+        highest=max(pairs),
+        cpu_ratio=None,
+        target=comparison.target,
+        met=None if comparison.target is None else difference <= comparison.target,
         of=comparison.of,
     )
 

@@ -135,6 +135,8 @@ class Result:
 
     def _row(self, ratio: Ratio) -> str:
         titles = {figure.name: figure.title for figure in self.figures}
+        if ratio.kind == "difference":
+            return self._difference_row(ratio, titles)
         what = f"the {ratio.of}" if ratio.of else ("the speed" if ratio.kind == "speed" else "the time")
         cpu = "" if ratio.cpu_ratio is None else f"{ratio.cpu_ratio:.2f}"
         target = ""
@@ -144,6 +146,16 @@ class Result:
         return (
             f"| {titles[ratio.subject]} | {ratio.ratio:.2f} times {what} of | {titles[ratio.against]} "
             f"| {ratio.lowest:.2f} to {ratio.highest:.2f} | {cpu} | {target} |"
+        )
+
+    def _difference_row(self, ratio: Ratio, titles: dict[str, str]) -> str:
+        unit = f"in the {ratio.of}" if ratio.of else f"ms a {self.operation}"
+        target = ""
+        if ratio.target is not None:
+            target = f"≤ {ratio.target:g}: {'met' if ratio.met else '**missed**'}"
+        return (
+            f"| {titles[ratio.subject]} | {ratio.ratio:+.1f} {unit} to | {titles[ratio.against]} "
+            f"| {ratio.lowest:+.1f} to {ratio.highest:+.1f} |  | {target} |"
         )
 
 

@@ -55,12 +55,14 @@ def benchmark(rows: int) -> Benchmark:
             )
             for kind, (title, connect) in kinds.items()
         ]
+        # With the durable row it does more than the handler: it loses nothing when a process is killed.
+        target = 1.3 if run is _save else None
         comparisons += [
-            Comparison(subject=f"warmer_{way}", against=f"handler_{way}", kind="cost", target=1.3),
+            Comparison(subject=f"warmer_{way}", against=f"handler_{way}", kind="cost", target=target),
             Comparison(subject=f"warmer_{way}", against=f"bare_{way}", kind="cost"),
             Comparison(subject=f"handler_{way}", against=f"bare_{way}", kind="cost"),
         ]
-    comparisons.append(Comparison(subject="unkept_atomic", against="handler_atomic", kind="cost"))
+    comparisons.append(Comparison(subject="unkept_atomic", against="handler_atomic", kind="cost", target=1.3))
     return Benchmark(operation="save", shows="time", contenders=contenders, comparisons=comparisons)
 
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 import django
 from django.core.management import call_command
+from django.db import connections
 
+from embedded.postgres_server import PostgresServer
 from embedded.processes import remove_folder, temporary_folder
 from embedded.redis_server import RedisServer
 
@@ -17,22 +19,32 @@ CACHE_OPTIONS = {"maxmemory": "4gb", "maxmemory-policy": "allkeys-lru"}
 
 
 @contextmanager
-def running_site() -> Iterator[RedisServer]:
-    """Set up Django, once a process, with an empty database and an empty cache."""
+def running_site(database: str = "sqlite") -> Iterator[RedisServer]:
+    """Set up Django, once a process, with an empty database and an empty cache.
+
+    Args:
+        database: "sqlite", or "postgresql" where several processes write at once.
+    """
     folder = temporary_folder("warmer-bench-")
+    postgres = PostgresServer()
     try:
+        url = f"sqlite:///{folder / 'db.sqlite3'}"
+        if database == "postgresql":
+            url = postgres.start().create_database("bench")
         with RedisServer(options=CACHE_OPTIONS) as server:
             os.environ |= {
                 "DJANGO_SETTINGS_MODULE": "bench.settings",
                 "DJANGO_ENV": "production",
                 "SECRET_KEY": "only-for-benchmarks-" + "0123456789" * 4,
                 "ALLOWED_HOSTS": "localhost",
-                "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
+                "DATABASE_URL": url,
                 "REDIS_URL": server.url(0),
                 "CELERY_BROKER_URL": server.url(1),
             }
             django.setup()
             call_command("migrate", verbosity=0)
             yield server
+            connections.close_all()
     finally:
+        postgres.stop()
         remove_folder(folder)

@@ -1,11 +1,21 @@
 """The project's Celery app: `celery -A config worker`, `celery -A config beat`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import task_prerun
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@task_prerun.connect(dispatch_uid="config.close_old_connections")
+def close_unusable_connections(task: Any, **_kwargs: Any) -> None:
+    """Close database connections that are broken or too old, as Django does at the begin of a request."""
+    if not task.request.is_eager:
+        close_old_connections()

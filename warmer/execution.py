@@ -15,6 +15,9 @@ from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
 
+# How often a run in one process tells the ledger how far it is: an operator sees it get on.
+COUNT_SECONDS = 0.25
+
 
 class Wanted(Iterator[Batch]):
     """The batches of a run that has begun, for as long as it is wanted: not cancelled, and in time.
@@ -54,14 +57,25 @@ def warm_here(
         progress: called with the report of each batch.
         interrupts: errors that end the work, see `runner.warm_batch`.
     """
-    keep = keep_seconds(spec, run)
-    number = 0
-    reports = runner.warm_batches(spec, batches, keep_seconds=keep, interrupts=interrupts)
-    for number, report in enumerate(reports, start=1):
-        ledger.record_batch(run, number, report, worker=worker)
-        if progress is not None:
-            progress(report)
+    reports = runner.warm_batches(spec, batches, keep_seconds=keep_seconds(spec, run), interrupts=interrupts)
+    number, uncounted, told_at = 0, Report(job=spec.name), time.monotonic()
+    try:
+        for number, report in enumerate(reports, start=1):
+            uncounted += report
+            if progress is not None:
+                progress(report)
+            if time.monotonic() - told_at >= COUNT_SECONDS:
+                _count(run, number, uncounted, worker)
+                uncounted, told_at = Report(job=spec.name), time.monotonic()
+    finally:  # also of a run whose ids fail half way
+        _count(run, number, uncounted, worker)
     return number
+
+
+def _count(run: WarmingRun, number: int, report: Report, worker: str) -> None:
+    if report.batches:
+        numbers = range(number - report.batches + 1, number + 1)
+        ledger.record_together(run, numbers, report, worker=worker)
 
 
 def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:

@@ -60,13 +60,19 @@ def count_once(run: WarmingRun, number: int, *, worker: str, then: int | None) -
         Whether it was not noted before.
     """
     done = {"ids": None, "worker": worker, "recorded_at": timezone.now(), "successor": then}
-    row, is_new = WarmingBatch.objects.get_or_create(run_id=run.pk, number=number, defaults=done)
-    if is_new:
+    row = WarmingBatch.objects.filter(run_id=run.pk, number=number)
+    if row.filter(recorded_at=None).update(**done):
         return True
-    if row.recorded_at is not None:
-        return False
-    WarmingBatch.objects.filter(pk=row.pk).update(**done)
-    return True
+    _, is_new = WarmingBatch.objects.get_or_create(run_id=run.pk, number=number, defaults=done)
+    return is_new
+
+
+def note_done(run: WarmingRun, numbers: Iterable[int], *, worker: str) -> None:
+    """Note batches that were never written down: of a run in one process, which counts them itself."""
+    now = timezone.now()
+    WarmingBatch.objects.bulk_create(
+        WarmingBatch(run_id=run.pk, number=number, worker=worker, recorded_at=now) for number in numbers
+    )
 
 
 def clear(run: WarmingRun) -> None:

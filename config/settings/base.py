@@ -93,6 +93,9 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Celery closes the database connection before and after every task, which costs several times what the
+# statements of a batch do. So many tasks share one, and `config/celery.py` closes what is unusable.
+CELERY_DB_REUSE_MAX = 10_000
 # A worker told to stop hands back what it cannot finish (Celery 5.5 and later).
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from warmer import UnknownJob, ledger, spool, warm, warm_many
+from warmer import UnknownJob, ledger, spool, tasks, warm, warm_many
 from warmer.batching import Batches
 from warmer.execution import execute
 from warmer.models import State, Trigger, WarmingRun
@@ -145,7 +145,8 @@ def begun(job: Any, *, sent: int = 0) -> WarmingRun:
 
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """The messages for batches, which nobody takes."""
+    """The messages for batches, which nobody takes; each task does one."""
+    monkeypatch.setattr(tasks, "TASK_SECONDS", 0.0)
     sent: list[tuple[int, int, int]] = []
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
     return sent
@@ -167,6 +168,26 @@ def test_warm_batch__sends_for_the_next_one_until_all_are_sent(job: Any, message
     assert messages == [(run.pk, 1, 2), (run.pk, 1, 3)]
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__that_is_quick_does_the_next_ones_itself(
+    job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "TASK_SECONDS", 60.0)
+    run = begun(job, sent=1)
+    warm_batch(run.pk, run.attempt, 1)
+    run.refresh_from_db()
+    assert (messages, run.state, run.batches_done, run.written) == ([], State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__cancelled_meanwhile_does_not_go_on(
+    cancelled_job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "TASK_SECONDS", 60.0)
+    run = begun(cancelled_job, sent=1)
+    warm_batch(run.pk, run.attempt, 1)
+    run.refresh_from_db()
+    assert (messages, run.state, run.batches_done, run.written) == ([], State.CANCELLED, 2, 8)
 
 
 def test_warm_batch__of_a_worker_killed_before_it_sent_for_the_next_sends_it_again(
