@@ -65,7 +65,7 @@ class Here:
     """A run in one process, which is a new one each time."""
 
     counts: tuple[str, ...] = (RUNNER,)
-    what = "run_here"
+    what = "warm"
 
     def __init__(self, size: int, rows: int) -> None:
         self.size = size
