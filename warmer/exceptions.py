@@ -24,10 +24,6 @@ class BypassWarning(UserWarning):
     """A table that a job depends on was changed, and nothing was invalidated."""
 
 
-class CommandRefused(WarmerError):
-    """A cache's server does not allow a command to this user."""
-
-
 class InvalidId(WarmerError, ValueError):
     """An id cannot be part of a cache key."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.conftest import Python
-from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.exceptions import StoreUnavailable
 from warmer.monitoring import doctor
 from warmer.monitoring.doctor.catalogue import CACHE_CHECKS, PROJECT_CHECKS
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
@@ -32,7 +32,7 @@ from warmer.monitoring.doctor.project import Cache, Project
 from warmer.monitoring.doctor.reasons import REASONS, WRITES
 from warmer.monitoring.doctor.words import GB, MB, command, lasting, set_option, size
 from warmer.monitoring.facts import Broker
-from warmer.stores.looks import Place, Reach
+from warmer.stores.looks import CommandRefused, Place, Reach
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/doctor.md").read_text()
 CHECKS = (*CACHE_CHECKS, *PROJECT_CHECKS)

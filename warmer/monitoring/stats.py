@@ -15,14 +15,14 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import DatabaseError, InterfaceError
 
 from warmer import outbox
-from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.exceptions import StoreUnavailable
 from warmer.monitoring.coverage import Coverage, cover
 from warmer.outbox import Backlog
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
 from warmer.stores import open_server
-from warmer.stores.looks import Place, Reach, SlowCommand
+from warmer.stores.looks import CommandRefused, Place, Reach, SlowCommand
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,21 @@ from redis import Connection, Redis, SSLConnection
 from redis.exceptions import RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError
 
-from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.codec import Codec
 from warmer.stores.connection import address, connected
 from warmer.stores.impatience import ask_sentinel, impatient, seconds
-from warmer.stores.looks import KeySeen, Place, Reach, Reached, Sample, SentinelSeen, SlowCommand
+from warmer.stores.looks import (
+    CommandRefused,
+    KeySeen,
+    Place,
+    Reach,
+    Reached,
+    Sample,
+    SentinelSeen,
+    SlowCommand,
+)
 from warmer.stores.reaching import explain, try_to_answer, try_to_write
 from warmer.stores.scan import SCAN_COUNT, batches
 

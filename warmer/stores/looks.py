@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from warmer.exceptions import WarmerError
+
+
+class CommandRefused(WarmerError):
+    """A cache's server does not allow a command to this user."""
+
 
 class Reach(StrEnum):
     """How a try to use a server ended."""

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.exceptions import StoreUnavailable
 from warmer.monitoring.doctor import readings
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
 from warmer.monitoring.doctor.finding import Finding, NotApplicable, NotChecked, Severity
 from warmer.monitoring.doctor.project import Cache, Project
 from warmer.report import describe
+from warmer.stores.looks import CommandRefused
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from warmer.exceptions import CommandRefused
 from warmer.monitoring.doctor.check import CacheCheck
 from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, info, ok, warning
 from warmer.monitoring.doctor.project import Cache, Project
 from warmer.monitoring.doctor.words import DJANGO_REDIS, option, set_option
+from warmer.stores.looks import CommandRefused
 
 EVERYWHERE = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
 SERIALIZER = '"warmer.serializers.MsgspecSerializer"'
