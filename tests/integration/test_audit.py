@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -255,7 +257,7 @@ def test_changed__looks_are_bounded(
     settings.WARMER_FENCE_ATTEMPTS = 3
     job = declare(source, batch_size=10)
     pauses: list[float] = []
-    monkeypatch.setattr(auditing.time, "sleep", pauses.append)
+    monkeypatch.setattr(auditing, "time", SimpleNamespace(monotonic=monotonic, sleep=pauses.append))
     loads: list[int] = []
     with at("loaded", lambda: (loads.append(1), job.invalidate([1])), times=100):
         found = audit(job.spec, sample=10)
@@ -268,7 +270,8 @@ def test_changed__commit_whose_invalidation_is_on_its_way_is_not_wrong(
 ) -> None:
     user = make_user(first_name="Ada")
     user_profiles.warm()
-    monkeypatch.setattr(auditing.time, "sleep", lambda seconds: release())
+    clock = SimpleNamespace(monotonic=monotonic, sleep=lambda seconds: release())
+    monkeypatch.setattr(auditing, "time", clock)
 
     def save() -> None:
         try:

@@ -36,8 +36,8 @@ def sent(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
     """Have steps told of each write that is sent, and of each answer that is read."""
     begin, end = WriteUnderWay.__init__, WriteUnderWay.end
 
-    def begun(self: Any, *args: Any) -> None:
-        begin(self, *args)
+    def begun(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
         steps.append("sent")
 
     def ended(self: Any) -> Any:

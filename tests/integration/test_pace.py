@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +32,8 @@ def declare(name: str = "paced", **options: Any) -> Any:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long batches paused; nobody sleeps."""
     taken: list[float] = []
-    monkeypatch.setattr("warmer.runner.time.sleep", taken.append)
+    clock = SimpleNamespace(monotonic=time.monotonic, perf_counter=time.perf_counter, sleep=taken.append)
+    monkeypatch.setattr(runner, "time", clock)
     return taken
 
 

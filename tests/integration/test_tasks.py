@@ -146,7 +146,7 @@ def begun(job: Any, *, sent: int = 0) -> WarmingRun:
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """The messages for batches, which nobody takes; each task does one."""
-    monkeypatch.setattr(tasks, "TASK_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 0.0)
     sent: list[tuple[int, int, int]] = []
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
     return sent
@@ -173,7 +173,7 @@ def test_warm_batch__sends_for_the_next_one_until_all_are_sent(job: Any, message
 def test_warm_batch__that_is_quick_does_the_next_ones_itself(
     job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "TASK_SECONDS", 60.0)
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 60.0)
     run = begun(job, sent=1)
     warm_batch(run.pk, run.attempt, 1)
     run.refresh_from_db()
@@ -183,7 +183,7 @@ def test_warm_batch__that_is_quick_does_the_next_ones_itself(
 def test_warm_batch__cancelled_meanwhile_does_not_go_on(
     cancelled_job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "TASK_SECONDS", 60.0)
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 60.0)
     run = begun(cancelled_job, sent=1)
     warm_batch(run.pk, run.attempt, 1)
     run.refresh_from_db()

@@ -77,8 +77,13 @@ def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_p
     assert all(len(figure.rounds) == 2 and figure.time > 0 for figure in result.figures)
     assert result.ratios
     assert all(ratio.lowest <= ratio.highest for ratio in result.ratios)
-    assert all((ratio.cpu_ratio is None) if ratio.of else ratio.cpu_ratio > 0 for ratio in result.ratios)
-    assert all(ratio.of in figure.counts for ratio in result.ratios if ratio.of for figure in result.figures)
+    figures = {figure.name: figure for figure in result.figures}
+    for ratio in result.ratios:
+        if ratio.of:
+            assert ratio.of in figures[ratio.subject].counts
+            assert ratio.of in figures[ratio.against].counts
+        of_time = ratio.of is None and ratio.kind != "difference"
+        assert (ratio.cpu_ratio > 0) if of_time else (ratio.cpu_ratio is None)
     assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
 
 

@@ -20,7 +20,7 @@ from embedded.redis_server import LOG_NAME, RedisServer
 from embedded.waiting import wait_until
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, carry_out, says
 from tests.integration.doctor.sentinels import Sentinel
-from tests.integration.doctor.tls import certificate, in_front_of
+from tests.integration.doctor.tls import CERTIFICATE, in_front_of
 from warmer.monitoring.doctor.reachability import Backend, Reachability, Timeouts, Writes
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -91,8 +91,8 @@ def test_reachability__unix_socket(look: Look, serve: Serve, tmp_path: Path) -> 
     assert says(look(Reachability(), f"unix://{path}?db=0")) == ("ok", f"{path} answers")
 
 
-def test_reachability__tls(look: Look, serve: Serve, tmp_path: Path) -> None:
-    pem = certificate(tmp_path)
+def test_reachability__tls(look: Look, serve: Serve) -> None:
+    pem = CERTIFICATE
     with in_front_of(serve().port, pem) as port:
         found = look(Reachability(), f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={pem}")
     assert says(found) == ("ok", f"127.0.0.1:{port}/0 answers")
@@ -151,15 +151,15 @@ def test_reachability__tls_client_at_a_plain_server(look: Look, serve: Serve) ->
     assert found.fix.startswith("REDIS_URL=redis://")
 
 
-def test_reachability__plain_client_at_a_tls_server(look: Look, serve: Serve, tmp_path: Path) -> None:
-    with in_front_of(serve().port, certificate(tmp_path)) as port:
+def test_reachability__plain_client_at_a_tls_server(look: Look, serve: Serve) -> None:
+    with in_front_of(serve().port, CERTIFICATE) as port:
         found = look(Reachability(), quick(f"redis://127.0.0.1:{port}/0"))
     assert says(found) == ("error", f"127.0.0.1:{port}/0 speaks TLS, and the settings do not.")
     assert found.fix.startswith("REDIS_URL=rediss://")
 
 
-def test_reachability__certificate_that_nobody_trusts(look: Look, serve: Serve, tmp_path: Path) -> None:
-    with in_front_of(serve().port, certificate(tmp_path)) as port:
+def test_reachability__certificate_that_nobody_trusts(look: Look, serve: Serve) -> None:
+    with in_front_of(serve().port, CERTIFICATE) as port:
         found = look(Reachability(), quick(f"rediss://127.0.0.1:{port}/0"))
     assert found.severity == "error"
     assert found.seen.startswith(f"The certificate of 127.0.0.1:{port}/0 is not trusted")

@@ -5,22 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from embedded.ports import LOOPBACK
 
-
-def certificate(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody but itself has signed; its key is in the same file."""
-    both, key = folder / "both.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-keyout", str(key), "-out", str(both), "-subj", "/CN=127.0.0.1"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    both.write_text(both.read_text() + key.read_text())
-    return both
+# Kept as a file, so that nobody needs a program that makes one.
+CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,35 @@
+"""The Celery side, and the only part that imports Celery."""
+
+from warmer.tasks.runs import follow_up, request_refresh, request_run, scheduled_run, start_run, warm_batch
+from warmer.tasks.upkeep import (
+    apply_pending,
+    audit_job,
+    audit_sample,
+    close_stalled_runs,
+    forget_runs,
+    observe_jobs,
+    request_audit,
+    request_pending,
+)
+from warmer.tasks.workers import Workers, find_workers, look_at_broker, look_at_queue
+
+__all__ = [
+    "Workers",
+    "apply_pending",
+    "audit_job",
+    "audit_sample",
+    "close_stalled_runs",
+    "find_workers",
+    "follow_up",
+    "forget_runs",
+    "look_at_broker",
+    "look_at_queue",
+    "observe_jobs",
+    "request_audit",
+    "request_pending",
+    "request_refresh",
+    "request_run",
+    "scheduled_run",
+    "start_run",
+    "warm_batch",
+]

@@ -1,0 +1,191 @@
+"""Runs: `request_run`, the one door for every trigger, and the tasks that do them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError, transaction
+from kombu.exceptions import OperationalError as BrokerError
+
+from warmer import execution, ledger, runner, spool
+from warmer.batching import Batches
+from warmer.conf import conf
+from warmer.exceptions import UnknownJob
+from warmer.ledger import Opened
+from warmer.models import Trigger, WarmingBatch, WarmingRun
+from warmer.registry import jobs
+from warmer.report import describe
+from warmer.spec import JobSpec
+from warmer.tasks.options import INTERRUPTS, PATIENT
+
+logger = logging.getLogger(__name__)
+
+# A task that has taken less than this goes on with the next batch itself: a message costs about 2 ms.
+TASK_SECONDS = 0.1
+TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
+
+
+def request_run(
+    job: str,
+    trigger: Trigger,
+    *,
+    user: Any = None,
+    only_missing: bool = False,
+    expires_in: timedelta | None = None,
+    delay: timedelta = timedelta(0),
+) -> Opened:
+    """Have a job run on a worker, once the current transaction commits: the door for every trigger.
+
+    A job has one run at a time: a second request joins the one that is under way, and the answer
+    says so. With `CELERY_TASK_ALWAYS_EAGER` the run happens here and now.
+
+    Args:
+        job: the job's name.
+        trigger: what asks.
+        user: who asks, where that is known.
+        only_missing: leave keys alone that are cached.
+        expires_in: how long the request is useful; default `WARMER_RUN_EXPIRY`.
+        delay: how long a worker waits before it begins.
+
+    Returns:
+        The run, and whether it is one that was under way. Without a transaction, and when the broker
+        does not answer, the run has failed and says why.
+
+    Raises:
+        UnknownJob: no job of that name is declared.
+    """
+    spec = jobs[job].spec
+    opened = ledger.open_run(job, trigger, user=user, only_missing=only_missing, expires_in=expires_in)
+    if not opened.joined:
+        transaction.on_commit(partial(_send, spec, opened.run, delay))
+        opened.run.refresh_from_db()
+    return opened
+
+
+def request_refresh(spec: JobSpec) -> None:
+    """Have a job's missing keys warmed again after a change; changes in quick succession share a run."""
+    delay = conf.REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
+    while True:
+        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
+        # A queued run will see this change. A running one may be past it: another follows it. One that
+        # ended meanwhile is no longer joined.
+        if not opened.joined or opened.run.state == "queued" or ledger.request_follow_up(opened.run):
+            return
+
+
+def follow_up(run: WarmingRun) -> None:
+    """Request the run that changes asked for while another ran."""
+    if run.follow_up and run.job in jobs:
+        request_refresh(jobs[run.job].spec)
+
+
+@shared_task(name="warmer.scheduled_run", **PATIENT)
+def scheduled_run(job: str) -> None:
+    """What beat sends when a job is due."""
+    spec = jobs[job].spec
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=spec.every)
+    if opened.joined:
+        logger.info("%s is due, but %s has not ended: nothing is added", job, opened.run)
+
+
+@shared_task(name="warmer.start_run", bind=True, **PATIENT)
+def start_run(self: Task, run_id: int) -> None:
+    """Find a run's ids and send for its first batches; a run of one batch is done at once."""
+    started = ledger.start(run_id, worker=_worker(self))
+    if started is None:
+        logger.info("Run %s has ended: its message is dropped", run_id)
+        return
+    try:
+        _execute(self, jobs[started.job].spec, started)
+    except SoftTimeLimitExceeded:
+        ledger.fail(started, TOO_LONG)
+    except (OperationalError, InterfaceError):
+        raise
+    except UnknownJob as error:
+        ledger.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
+    except (BrokerError, OSError) as error:
+        ledger.fail(started, f"The broker does not answer: {describe(error)}")
+    except Exception as error:
+        logger.exception("The run %s of %s failed", run_id, started.job)
+        ledger.fail(started, f"The ids could not be found: {describe(error)}")
+
+
+@shared_task(name="warmer.warm_batch", bind=True, **PATIENT)
+def warm_batch(self: Task, run_id: int, attempt: int, number: int) -> None:
+    """Load and write a batch of a run, count it, and go on with the next one or send for it."""
+    began = time.monotonic()
+    while True:
+        batch = spool.take(run_id, attempt, number)
+        if batch is None:
+            logger.info("Batch %s of run %s is no longer wanted: dropped", number, run_id)
+            return
+        then = batch.successor if batch.recorded_at else _do_batch(self, batch)
+        if then is None:
+            return
+        if time.monotonic() - began >= TASK_SECONDS:
+            _send_batch(jobs[batch.run.job].spec, batch.run, then)
+            return
+        number = then
+
+
+def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
+    try:
+        start_run.apply_async(
+            (run.pk,),
+            queue=spec.queue,
+            countdown=delay.total_seconds() or None,
+            expires=run.expires_at,
+        )
+    except (BrokerError, OSError) as error:
+        logger.error("Could not send %s to a worker: %s", run, describe(error))
+        ledger.fail(run, f"The broker does not answer: {describe(error)}")
+
+
+def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
+    batches = Batches(spec)
+    first = list(islice(batches, 2))
+    every = chain(first, batches)
+    if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to
+        wanted = execution.Wanted(run, every)
+        count = execution.warm_here(spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS)
+        if not wanted.is_cancelled:
+            ledger.expect(run, batches=count, report=batches.report)
+        return
+    count = 0
+    for written in spool.write_down(run, every):
+        count = written
+        if not ledger.beat(run):
+            logger.info("%s has ended: its batches are not sent", run)
+            return
+    sent = min(count, conf.BATCHES_OUT)
+    if ledger.expect(run, batches=count, report=batches.report, sent=sent):
+        for number in range(1, sent + 1):
+            _send_batch(spec, run, number)
+
+
+def _do_batch(task: Task, batch: WarmingBatch) -> int | None:
+    """Load, write and count a batch; return the number of the one that is next."""
+    spec = jobs[batch.run.job].spec
+    keys = spec.key.batch(spool.ids_of(batch))
+    keep = execution.keep_seconds(spec, batch.run)
+    report = runner.warm_batch(spec, keys, keep_seconds=keep, interrupts=INTERRUPTS)
+    return ledger.record_batch(batch.run, batch.number, report, worker=_worker(task)).then
+
+
+def _send_batch(spec: JobSpec, run: WarmingRun, number: int) -> None:
+    warm_batch.apply_async(
+        (run.pk, run.attempt, number),
+        queue=spec.queue,
+        expires=conf.RUN_EXPIRY.total_seconds(),
+    )
+
+
+def _worker(task: Task) -> str:
+    return task.request.hostname or ""

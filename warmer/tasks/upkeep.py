@@ -1,0 +1,153 @@
+"""What `warmer` does for itself: pending invalidations, audits, observations, old and stalled runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import shared_task
+from celery.signals import task_postrun, worker_process_shutdown, worker_ready
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
+
+from warmer import auditing, bypass, invalidation, ledger, outbox, traffic
+from warmer.conf import conf
+from warmer.exceptions import StoreUnavailable
+from warmer.models import Trigger
+from warmer.monitoring import observation
+from warmer.registry import jobs
+from warmer.report import describe
+from warmer.spec import JobSpec
+from warmer.tasks.options import INTERRUPTS, PATIENT
+
+logger = logging.getLogger(__name__)
+
+# A message that waits longer is not needed: the schedule sends the next one by then.
+PENDING_EXPIRY_SECONDS = 60
+# Less than the schedule's minute, so that observations do not pile up.
+OBSERVING_SECONDS = 45
+# Of a job that no scheduled audit looks at: 99.4 % right at least, when all of them are.
+ASKED_SAMPLE = 500
+
+
+@shared_task(name="warmer.apply_pending", **PATIENT)
+def apply_pending() -> int:
+    """Apply the invalidations that the outbox keeps; return how many rows were done."""
+    try:
+        return invalidation.apply_kept()
+    except StoreUnavailable as error:
+        waiting = outbox.backlog()
+        logger.warning(
+            "%d invalidations wait for the cache, the oldest for %d s: %s",
+            waiting.count,
+            waiting.age.total_seconds(),
+            describe(error),
+        )
+        return 0
+
+
+def request_pending() -> None:
+    """Have a worker apply what the outbox keeps, now; without one the schedule does it later."""
+    try:
+        apply_pending.apply_async(queue=conf.QUEUE, expires=PENDING_EXPIRY_SECONDS)
+    except (BrokerError, OSError) as error:
+        logger.warning("Pending invalidations wait for the schedule: %s", describe(error))
+
+
+@worker_ready.connect(dispatch_uid="warmer.worker_ready")
+def _catch_up(**_kwargs: Any) -> None:
+    """See to what was left over while no worker ran."""
+    request_pending()
+
+
+@task_postrun.connect(dispatch_uid="warmer.bypass")
+def _judge_writes(task: Any, **_kwargs: Any) -> None:
+    """Judge what a task of the project's wrote past the signals; in process, its caller goes on."""
+    if not task.request.is_eager:
+        bypass.check()
+
+
+@task_postrun.connect(dispatch_uid="warmer.traffic")
+def _flush_traffic(**_kwargs: Any) -> None:
+    traffic.flush_if_due()
+
+
+@worker_process_shutdown.connect(dispatch_uid="warmer.traffic")
+def _tell_traffic(**_kwargs: Any) -> None:
+    """Tell what is left: a worker's process ends without what `atexit` would call."""
+    traffic.flush()
+
+
+@shared_task(name="warmer.close_stalled_runs", **PATIENT)
+def close_stalled_runs() -> int:
+    """End the runs whose workers or messages are gone; return how many there were."""
+    return ledger.close_stalled()
+
+
+@shared_task(name="warmer.observe_jobs", **PATIENT)
+def observe_jobs() -> int:
+    """Observe every job, as far as the time allows; return how many were."""
+    return observation.observe_all(seconds=OBSERVING_SECONDS)
+
+
+@shared_task(name="warmer.forget_runs", **PATIENT)
+def forget_runs() -> int:
+    """Delete the runs that ended longer ago than `WARMER_RUN_RETENTION`; return how many.
+
+    The newest run of each job is kept, however old it is.
+    """
+    return ledger.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
+
+
+@shared_task(name="warmer.audit_sample", **PATIENT)
+def audit_sample(job: str | None = None) -> None:
+    """Audit a small sample of a job and keep the result; without a name, have every job audited."""
+    if conf.AUDIT_SAMPLE <= 0:
+        return  # a message of before it was turned off
+    if job is None:
+        for spec in jobs.specs():
+            _send_audit(spec)
+        return
+    try:
+        found = auditing.perform(
+            jobs[job].spec, Trigger.SCHEDULE, sample=conf.AUDIT_SAMPLE, interrupts=INTERRUPTS
+        )
+    except StoreUnavailable as error:
+        logger.warning("%s was not audited: %s", job, describe(error))
+        return
+    if not found.ok:
+        shown = ", ".join(f"{each.key} {' '.join(each.fields)}" for each in found.wrong_keys)
+        logger.error(
+            "%s: of %d sampled keys %d are wrong and %d failed%s%s",
+            job,
+            found.sampled,
+            found.wrong,
+            found.failed,
+            f": {shown}" if shown else "",
+            f": {found.error}" if found.error else "",
+        )
+
+
+@shared_task(name="warmer.audit_job", **PATIENT)
+def audit_job(job: str) -> None:
+    """Audit a sample of a job, as somebody asked for."""
+    sample = conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
+    auditing.perform(jobs[job].spec, Trigger.ADMIN, sample=sample, interrupts=INTERRUPTS)
+
+
+def request_audit(spec: JobSpec) -> str:
+    """Have a worker audit a sample of a job; return why that is not possible, or nothing."""
+    try:
+        audit_job.apply_async((spec.name,), queue=spec.queue, expires=conf.RUN_EXPIRY.total_seconds())
+    except (BrokerError, OSError) as error:
+        return f"The broker does not answer: {describe(error)}"
+    except StoreUnavailable as error:  # tasks run in process
+        return describe(error)
+    return ""
+
+
+def _send_audit(spec: JobSpec) -> None:
+    try:
+        audit_sample.apply_async((spec.name,), queue=spec.queue, expires=conf.AUDIT_EVERY.total_seconds())
+    except (BrokerError, OSError) as error:
+        logger.warning("%s waits for the next audit: %s", spec.name, describe(error))
