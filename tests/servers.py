@@ -54,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="the database that the tests run on (default: %(default)s)",
     )
+    parser.addoption(
+        "--write-docs",
+        action="store_true",
+        help="tests/integration/operations: put what is printed into docs/operations.md; not with -n",
+    )
 
 
 # A wrapper runs before every plain hook: pytest-django reads the settings in a plain one.

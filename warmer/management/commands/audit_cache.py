@@ -57,7 +57,9 @@ class Command(BaseCommand):
         except UncommittedChanges as error:
             raise CommandError(str(error), returncode=WRONG) from None
         except StoreUnavailable as error:
-            raise CommandError(f"{error} The audit was not finished.", returncode=WRONG) from None
+            raise CommandError(
+                f"{str(error).rstrip('.')}. The audit was not finished.", returncode=WRONG
+            ) from None
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(
                 f"The database does not serve: {describe(error)}. Is it migrated? Run 'manage.py migrate'.",

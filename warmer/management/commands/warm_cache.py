@@ -67,7 +67,9 @@ class Command(BaseCommand):
             else:
                 self._warm(specs, options)
         except StoreUnavailable as error:
-            raise CommandError(f"{error} Nothing was warmed.", returncode=INCOMPLETE) from None
+            raise CommandError(
+                f"{str(error).rstrip('.')}. Nothing was warmed.", returncode=INCOMPLETE
+            ) from None
         except DatabaseError as error:
             raise CommandError(
                 f"The database does not serve: {describe(error)}. Is it migrated? Run 'manage.py migrate'.",

@@ -1,0 +1,109 @@
+"""The cache does not answer: what is seen then, and that the page's fixes help."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from config import redis_url
+from myapp.models import Post
+from tests.integration.operations.page import Page
+from tests.integration.operations.terminal import CacheAt, curl, doctor, logged, manage, states, stats
+from tests.integration.test_metrics import scrape
+from warmer import tasks
+from warmer.models import PendingInvalidation, Trigger
+from warmer.monitoring.observation import observe_all
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ERROR_NUMBER = r"Error (\d+) connecting"
+
+
+def test_refused(
+    page: Page,
+    cache_at: CacheAt,
+    post: Post,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    operator: Client,
+) -> None:
+    server = cache_at()
+    manage("warm_cache --inline")
+    server.stop()
+    page.shows("refused-doctor", doctor("reachability"))
+    page.shows("refused-stats", manage("cache_stats"), varies=[ERROR_NUMBER])
+    page.shows("refused-warm", manage("warm_cache"), varies=[ERROR_NUMBER])
+    page.shows("refused-readyz", curl("/readyz"))
+    caplog.clear()
+    assert Client().get("/").status_code == 200
+    post.save()
+    page.shows(
+        "refused-log", logged(caplog.records, "warmer.reading", "warmer.invalidation"), varies=[ERROR_NUMBER]
+    )
+
+    assert tasks.request_run("posts", Trigger.SCHEDULE).run.state == "failed"
+    observe_all(seconds=10)
+    settings.WARMER_METRICS = True
+    told = scrape()
+    assert told("warmer_cache_up", job="posts") == 0
+    assert told("warmer_pending_invalidations") == 1
+    assert told("warmer_observation_failing", job="posts") == 1
+    assert told("warmer_last_run_state", job="posts", state="failed") == 1
+    assert states()["posts"] == "failed"
+    assert "does not answer" in operator.get("/admin/warmer/").content.decode()
+
+    server.start()
+    manage(page.tells('manage.py shell -c "from warmer.tasks import apply_pending; apply_pending()"'))
+    assert not PendingInvalidation.objects.exists()
+    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    assert "ERROR" not in manage(page.tells("manage.py cache_doctor"))
+
+
+def test_hanging(
+    page: Page,
+    cache_at: CacheAt,
+    post: Post,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(redis_url, "SOCKET_TIMEOUT_SECONDS", 0.5)
+    server = cache_at()
+    manage("warm_cache --inline")
+    server.pause()
+    page.shows("hanging-doctor", doctor("reachability"))
+    caplog.clear()
+    assert Client().get("/users/42/").status_code == 200
+    line = logged(caplog.records, "warmer.monitoring.middleware")
+    page.shows("hanging-log", line, varies=[r"spent (1\.\d+) s"])  # the time-out, and one more try
+    server.resume()
+    assert "ERROR" not in manage("cache_doctor")
+
+
+def test_invalidations_wait(
+    page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = cache_at(appendonly="yes")
+    manage("warm_cache --inline")
+    server.kill()
+    Post.objects.get(pk=post.pk).save()
+    PendingInvalidation.objects.update(recorded_at=timezone.now() - timedelta(minutes=6, seconds=10))
+    caplog.set_level(logging.WARNING, "warmer.tasks")
+    caplog.clear()
+    assert tasks.apply_pending() == 0
+    varies = [r"oldest for (\d+) s", ERROR_NUMBER]
+    page.shows("waiting-log", logged(caplog.records, "warmer.tasks"), varies=varies)
+
+    server.start()  # and no worker sees to it
+    assert cache.get(f"post:{post.pk}") is not None
+    page.shows("waiting-doctor", doctor("pending-invalidations"))
+    page.shows("waiting-stats", stats("Pending"), varies=[r"6 min (\d+) s$"])
+    PendingInvalidation.objects.update(due_at=timezone.now())  # after a pause of a minute at most
+    manage(page.tells('manage.py shell -c "from warmer.tasks import apply_pending; apply_pending()"'))
+    assert cache.get(f"post:{post.pk}") is None
+    assert "Pending invalidations: none" in manage("cache_stats")

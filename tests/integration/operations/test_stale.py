@@ -1,0 +1,66 @@
+"""The site shows old values: what is seen then, and that the page's fixes help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+
+from myapp.models import Post
+from tests.integration.operations.page import Page
+from tests.integration.operations.terminal import CacheAt, logged, manage
+from tests.integration.test_metrics import scrape
+from users.models import CustomUser
+from warmer import invalidate_for, tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def rename(name: str) -> None:
+    """Change a row behind Django's back."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE users_customuser SET last_name = %s WHERE id = 42", [name])
+
+
+def shown_name() -> str:
+    body = Client().get("/users/42/").content.decode()
+    (name,) = (name for name in ("Ada Old", "Ada New") if name in body)
+    return name
+
+
+def test_stale(
+    page: Page,
+    cache_at: CacheAt,
+    post: Post,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    operator: Client,
+) -> None:
+    cache_at()
+    manage("warm_cache --inline")
+    rename("New")
+    assert shown_name() == "Ada Old"
+    page.shows("stale-audit", manage("audit_cache"))
+    settings.WARMER_AUDIT_SAMPLE = 500
+    caplog.clear()
+    tasks.audit_sample("user_profiles")
+    page.shows("stale-log", logged(caplog.records, "warmer.tasks"))
+    settings.WARMER_METRICS = True
+    assert scrape()("warmer_audit_keys", job="user_profiles", outcome="wrong") == 1
+    assert "1 wrong" in operator.get("/admin/warmer/").content.decode()
+
+    page.shows("stale-repair", manage(page.tells("manage.py audit_cache user_profiles --repair")))
+    assert shown_name() == "Ada New"
+    assert "CommandError" not in manage("audit_cache")
+
+
+def test_stale__told_is_not_stale(cache_at: CacheAt, post: Post) -> None:
+    """The cure that the page gives for the code."""
+    cache_at()
+    manage("warm_cache --inline")
+    with transaction.atomic():
+        rename("New")
+        invalidate_for(CustomUser.objects.filter(pk=42))
+    assert shown_name() == "Ada New"
