@@ -124,7 +124,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"status": status, "jobs": details}, indent=2))
         else:
             self.stdout.write("")
-            self._print(rows, as_json=False)
+            # A run's number is a name: its digits are not grouped.
+            self._print([row | {"run": row["run"] and str(row["run"])} for row in rows], as_json=False)
             self._print_failures(runs.values())
         if status == OUT_OF_TIME:
             raise CommandError(
