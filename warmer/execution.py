@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # How often a run in one process tells the ledger how far it is: an operator sees it get on.
 COUNT_SECONDS = 0.25
+# How long a run goes on without a look whether it was cancelled: many quick batches, or one that is not.
+LOOK_SECONDS = 0.05
 
 
 class Wanted(Iterator[Batch]):
@@ -31,11 +33,15 @@ class Wanted(Iterator[Batch]):
         self._run = run
         self._batches = batches
         self._deadline = deadline
+        self._looked_at = time.monotonic()
 
     def __next__(self) -> Batch:
         batch = next(self._batches)
-        self.is_late = self._deadline is not None and time.monotonic() >= self._deadline
-        self.is_cancelled = not ledger.is_current(self._run.pk, self._run.attempt)
+        now = time.monotonic()
+        self.is_late = self._deadline is not None and now >= self._deadline
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            self.is_cancelled = not ledger.is_current(self._run.pk, self._run.attempt)
         if self.is_late or self.is_cancelled:
             raise StopIteration
         return batch
@@ -58,24 +64,20 @@ def warm_here(
         interrupts: errors that end the work, see `runner.warm_batch`.
     """
     reports = runner.warm_batches(spec, batches, keep_seconds=keep_seconds(spec, run), interrupts=interrupts)
-    number, uncounted, told_at = 0, Report(job=spec.name), time.monotonic()
+    number, told_at = 0, time.monotonic()
+    uncounted: dict[int, Report] = {}
     try:
         for number, report in enumerate(reports, start=1):
-            uncounted += report
+            uncounted[number] = report
             if progress is not None:
                 progress(report)
             if time.monotonic() - told_at >= COUNT_SECONDS:
-                _count(run, number, uncounted, worker)
-                uncounted, told_at = Report(job=spec.name), time.monotonic()
+                ledger.record_batches(run, uncounted, worker=worker)
+                uncounted, told_at = {}, time.monotonic()
     finally:  # also of a run whose ids fail half way
-        _count(run, number, uncounted, worker)
+        if uncounted:
+            ledger.record_batches(run, uncounted, worker=worker)
     return number
-
-
-def _count(run: WarmingRun, number: int, report: Report, worker: str) -> None:
-    if report.batches:
-        numbers = range(number - report.batches + 1, number + 1)
-        ledger.record_together(run, numbers, report, worker=worker)
 
 
 def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:

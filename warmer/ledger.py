@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,52 +111,55 @@ def is_current(run_id: int, attempt: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What became of a report on a batch.
+    """What became of reports on batches.
 
     Attributes:
-        counted: it was counted: not when it was before, nor when the run has ended or started anew.
-        then: the number of the batch to send for next, where workers do the run.
+        counted: how many were counted: not those that were before, and none when the run has ended or
+            started anew.
+        then: the batches to send for next, where workers do the run.
     """
 
-    counted: bool
-    then: int | None = None
+    counted: int
+    then: spool.Range | None = None
 
 
 def record_batch(run: WarmingRun, number: int, report: Report, *, worker: str = "") -> Recorded:
-    """Count a batch, and end the run when it was the last.
+    """Count one batch, see `record_batches`."""
+    return record_batches(run, {number: report}, worker=worker)
 
-    A batch that was in hand when its run was cancelled is counted, too: its keys are written.
+
+def record_batches(
+    run: WarmingRun, reports: Mapping[int, Report], *, worker: str = "", at_most: int = 1
+) -> Recorded:
+    """Count batches together, and end the run when they were the last.
+
+    Where batches take little time, counting each by itself would take most of it. Batches that were in hand
+    when their run was cancelled are counted, too: their keys are written.
+
+    Args:
+        reports: by the numbers of the batches.
+        at_most: how many batches to send for next.
     """
     with transaction.atomic():
         current = _lock(run, State.RUNNING, State.CANCELLED)
-        if current is None:
-            return Recorded(counted=False)
-        then = _next_to_send(current)
-        if not spool.count_once(current, number, worker=worker, then=then):
-            return Recorded(counted=False)
-        current.batches_sent = then or current.batches_sent
-        _add(current, report, batches=1)
+        new = spool.uncounted(current, list(reports)) if current is not None else []
+        if current is None or not new:
+            return Recorded(counted=0)
+        then = _next_to_send(current, at_most)
+        spool.note_done(current, new, worker=worker, then=then)
+        if then is not None:
+            current.batches_sent = then.last
+        _add(current, sum((reports[number] for number in new), Report(job=run.job)), batches=len(new))
     if current.batches_done == current.batches_total:
         _finish_when_done(run)
-    return Recorded(counted=True, then=then)
+    return Recorded(counted=len(new), then=then)
 
 
-def record_together(run: WarmingRun, numbers: Sequence[int], report: Report, *, worker: str = "") -> None:
-    """Count batches of a run in one process, by their joint report.
-
-    Where batches take little time, counting each by itself would take most of it.
-    """
-    with transaction.atomic():
-        current = _lock(run, State.RUNNING, State.CANCELLED)
-        if current is not None:
-            spool.note_done(current, numbers, worker=worker)
-            _add(current, report, batches=len(numbers))
-
-
-def _next_to_send(run: WarmingRun) -> int | None:
-    if run.state != State.RUNNING or not run.batches_sent or run.batches_sent >= (run.batches_total or 0):
+def _next_to_send(run: WarmingRun, at_most: int) -> spool.Range | None:
+    left = (run.batches_total or 0) - run.batches_sent
+    if run.state != State.RUNNING or not run.batches_sent or left <= 0:
         return None
-    return run.batches_sent + 1
+    return spool.Range(first=run.batches_sent + 1, count=min(at_most, left))
 
 
 def expect(run: WarmingRun, *, batches: int, report: Report, sent: int = 0) -> bool:

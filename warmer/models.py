@@ -145,8 +145,9 @@ class WarmingBatch(models.Model):
     worker = models.CharField(max_length=255, blank=True)
     recorded_at = models.DateTimeField(null=True, help_text="When it was counted.")
     successor = models.PositiveIntegerField(
-        null=True, help_text="The batch that is sent for next, should it not have been sent."
+        null=True, help_text="The first of the batches that are sent for next, should it not have been done."
     )
+    successors = models.PositiveSmallIntegerField(default=0, help_text="How many these are.")
 
     class Meta:
         default_permissions = ()

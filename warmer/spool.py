@@ -1,13 +1,14 @@
 """The batches of a run, written down for workers to take one after the other.
 
-A message to a worker names a batch and holds no ids, and only some messages of a run are under way at a
-time: who has done a batch sends for the next one. So neither the broker nor a worker ever holds all the ids,
-and what a killed worker had in hand is one batch.
+A message to a worker names some batches and holds no ids, and only some messages of a run are under way at
+a time: who has done his batches sends for the next ones. So neither the broker nor a worker ever holds all
+the ids, and what a killed worker had in hand is a tenth of a second's work, or one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,19 @@ CHUNK = 20
 KEPT = 200
 
 
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Batches that follow each other, by number."""
+
+    first: int
+    count: int = 1
+
+    @property
+    def last(self) -> int:
+        """The number of the last."""
+        return self.first + self.count - 1
+
+
 def write_down(run: WarmingRun, batches: Iterable[Batch]) -> Iterator[int]:
     """Write batches down as they come, numbered from 1; yield how many there are so far."""
     rest, number = iter(batches), 0
@@ -36,13 +50,16 @@ def write_down(run: WarmingRun, batches: Iterable[Batch]) -> Iterator[int]:
         yield number
 
 
-def take(run_id: int, attempt: int, number: int) -> WarmingBatch | None:
-    """Return a batch, with its run; None when it is no longer wanted.
+def take(run_id: int, attempt: int, some: Range) -> list[WarmingBatch]:
+    """Return batches, each with its run; none when they are no longer wanted.
 
-    One that was counted is returned as well: its worker may have been killed before it sent for the next.
+    Those that were counted are returned as well: their worker may have been killed before it sent for the
+    next ones.
     """
-    rows = WarmingBatch.objects.select_related("run")
-    return rows.filter(run_id=run_id, number=number, run__attempt=attempt, run__state=State.RUNNING).first()
+    rows = WarmingBatch.objects.select_related("run").filter(
+        run_id=run_id, run__attempt=attempt, run__state=State.RUNNING
+    )
+    return list(rows.filter(number__range=(some.first, some.last)).order_by("number"))
 
 
 def ids_of(batch: WarmingBatch) -> list[Id]:
@@ -50,29 +67,32 @@ def ids_of(batch: WarmingBatch) -> list[Id]:
     return [UUID(each["uuid"]) if isinstance(each, dict) else each for each in batch.ids or ()]
 
 
-def count_once(run: WarmingRun, number: int, *, worker: str, then: int | None) -> bool:
-    """Note that a batch is done; call it under the run's lock.
+def successors_of(batch: WarmingBatch) -> Range | None:
+    """Return what is to be sent for after the batches that begin with this one."""
+    return Range(first=batch.successor, count=batch.successors) if batch.successor else None
+
+
+def uncounted(run: WarmingRun, numbers: Collection[int]) -> list[int]:
+    """Return those that are not counted yet, also if they were never written down; under the run's lock."""
+    rows = WarmingBatch.objects.filter(run_id=run.pk, number__in=numbers, recorded_at__isnull=False)
+    counted = set(rows.values_list("number", flat=True))
+    return [number for number in numbers if number not in counted]
+
+
+def note_done(run: WarmingRun, numbers: Sequence[int], *, worker: str, then: Range | None) -> None:
+    """Note that batches are done; call it under the run's lock.
 
     Args:
-        then: the batch that is to be sent for next.
-
-    Returns:
-        Whether it was not noted before.
+        then: what is to be sent for next; it is noted with the first.
     """
-    done = {"ids": None, "worker": worker, "recorded_at": timezone.now(), "successor": then}
-    row = WarmingBatch.objects.filter(run_id=run.pk, number=number)
-    if row.filter(recorded_at=None).update(**done):
-        return True
-    _, is_new = WarmingBatch.objects.get_or_create(run_id=run.pk, number=number, defaults=done)
-    return is_new
-
-
-def note_done(run: WarmingRun, numbers: Iterable[int], *, worker: str) -> None:
-    """Note batches that were never written down: of a run in one process, which counts them itself."""
-    now = timezone.now()
-    WarmingBatch.objects.bulk_create(
-        WarmingBatch(run_id=run.pk, number=number, worker=worker, recorded_at=now) for number in numbers
-    )
+    done = {"ids": None, "worker": worker, "recorded_at": timezone.now()}
+    updated = WarmingBatch.objects.filter(run_id=run.pk, number__in=numbers).update(**done)
+    if updated < len(numbers):  # of a run in one process, or one that was cancelled meanwhile
+        rows = [WarmingBatch(run_id=run.pk, number=number, **done) for number in numbers]
+        WarmingBatch.objects.bulk_create(rows, ignore_conflicts=True)
+    if then is not None:
+        first = WarmingBatch.objects.filter(run_id=run.pk, number=numbers[0])
+        first.update(successor=then.first, successors=then.count)
 
 
 def clear(run: WarmingRun) -> None:

@@ -15,10 +15,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from warmer import UnknownJob, ledger, spool, tasks, warm, warm_many
+from warmer import UnknownJob, execution, ledger, spool, tasks, warm, warm_many
 from warmer.batching import Batches
 from warmer.execution import execute
 from warmer.models import State, Trigger, WarmingRun
+from warmer.report import Report
 from warmer.tasks import (
     find_workers,
     forget_runs,
@@ -144,10 +145,10 @@ def begun(job: Any, *, sent: int = 0) -> WarmingRun:
 
 
 @pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The messages for batches, which nobody takes; each task does one."""
     monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 0.0)
-    sent: list[tuple[int, int, int]] = []
+    sent: list[tuple[int, ...]] = []
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
     return sent
 
@@ -165,7 +166,7 @@ def test_warm_batch__sends_for_the_next_one_until_all_are_sent(job: Any, message
     assert run.batches_total == 3
     for number in (1, 2, 3):
         warm_batch(run.pk, run.attempt, number)
-    assert messages == [(run.pk, 1, 2), (run.pk, 1, 3)]
+    assert messages == [(run.pk, 1, 2, 1), (run.pk, 1, 3, 1)]
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
@@ -200,7 +201,25 @@ def test_warm_batch__of_a_worker_killed_before_it_sent_for_the_next_sends_it_aga
             warm_batch(run.pk, run.attempt, 1)
     warm_batch(run.pk, run.attempt, 1)  # it was not acknowledged, so it is delivered again
     run.refresh_from_db()
-    assert (run.batches_done, run.batches_sent, messages) == (1, 2, [(run.pk, 1, 2)])
+    assert (run.batches_done, run.batches_sent, messages) == (1, 2, [(run.pk, 1, 2, 1)])
+
+
+def test_batches__that_follow_are_noted_with_the_first_and_given_out_once(job: Any) -> None:
+    run = begun(warm_many("n:{id}", ids=lambda: range(40), name="n", batch_size=4)(dict), sent=1)
+    report = Report(job="n", written=4, batches=1)
+    first = ledger.record_batches(run, {1: report}, at_most=5)
+    assert (first.counted, first.then) == (1, spool.Range(first=2, count=5))
+    (row,) = spool.take(run.pk, run.attempt, spool.Range(first=1))
+    assert spool.successors_of(row) == first.then
+    numbers = range(2, 7)
+    second = ledger.record_batches(run, dict.fromkeys(numbers, report), at_most=16)
+    assert (second.counted, second.then) == (5, spool.Range(first=7, count=4)), "there are no more than ten"
+    assert ledger.record_batches(run, dict.fromkeys(numbers, report)).counted == 0
+    # One of them was counted before: by a second delivery, while the first was under way.
+    assert ledger.record_batches(run, dict.fromkeys((6, 7, 8), report)).counted == 2
+    run.refresh_from_db()
+    assert (run.batches_done, run.batches_sent, run.written) == (8, 10, 32)
+    assert run.batches.filter(recorded_at=None).count() == 2
 
 
 def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
@@ -211,7 +230,7 @@ def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
     warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
     run = ledger.open_run("m", Trigger.COMMAND).run
     start_run(run.pk)
-    assert messages == [(run.pk, 1, number) for number in (1, 2, 3)]
+    assert messages == [(run.pk, 1, number, 1) for number in (1, 2, 3)]
     run.refresh_from_db()
     assert (run.state, run.batches_total, run.batches_sent) == (State.RUNNING, 100, 3)
     assert run.batches.count() == 100
@@ -228,8 +247,7 @@ def test_spool__keeps_ids_with_their_types_and_lets_go_of_them(job: Any) -> None
     run = ledger.start(ledger.open_run("t", Trigger.COMMAND).run.pk)
     assert run is not None
     list(spool.write_down(run, [job.spec.key.batch(ids)]))
-    batch = spool.take(run.pk, run.attempt, 1)
-    assert batch is not None
+    (batch,) = spool.take(run.pk, run.attempt, spool.Range(first=1))
     found = spool.ids_of(batch)
     assert (found, [type(each) for each in found]) == (ids, [int, str, UUID, int])
     warm_batch(run.pk, run.attempt, 1)
@@ -357,7 +375,8 @@ def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
 
 
 @pytest.fixture
-def cancelled_job() -> Any:
+def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(execution, "LOOK_SECONDS", 0.0)
     return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)
 
 

@@ -27,8 +27,10 @@ from warmer.tasks.options import INTERRUPTS, PATIENT
 
 logger = logging.getLogger(__name__)
 
-# A task that has taken less than this goes on with the next batch itself: a message costs about 2 ms.
+# For about so long a task goes on with further batches itself: a message costs about 2 ms.
 TASK_SECONDS = 0.1
+# How many batches it does before it counts them; should they become slow, few are done in one task.
+MOST_BATCHES = 16
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -118,21 +120,23 @@ def start_run(self: Task, run_id: int) -> None:
 
 
 @shared_task(name="warmer.warm_batch", bind=True, **PATIENT)
-def warm_batch(self: Task, run_id: int, attempt: int, number: int) -> None:
-    """Load and write a batch of a run, count it, and go on with the next one or send for it."""
+def warm_batch(self: Task, run_id: int, attempt: int, first: int, count: int = 1) -> None:
+    """Load and write some batches of a run, count them, and go on with the next ones or send for them."""
     began = time.monotonic()
+    some = spool.Range(first=first, count=count)
     while True:
-        batch = spool.take(run_id, attempt, number)
-        if batch is None:
-            logger.info("Batch %s of run %s is no longer wanted: dropped", number, run_id)
+        batches = spool.take(run_id, attempt, some)
+        if not batches:
+            logger.info("Batch %s of run %s is no longer wanted: dropped", some.first, run_id)
             return
-        then = batch.successor if batch.recorded_at else _do_batch(self, batch)
+        then = _do_batches(self, batches)
         if then is None:
             return
         if time.monotonic() - began >= TASK_SECONDS:
-            _send_batch(jobs[batch.run.job].spec, batch.run, then)
+            run = batches[0].run
+            _send_batches(jobs[run.job].spec, run, then)
             return
-        number = then
+        some = then
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
@@ -167,21 +171,35 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     sent = min(count, conf.BATCHES_OUT)
     if ledger.expect(run, batches=count, report=batches.report, sent=sent):
         for number in range(1, sent + 1):
-            _send_batch(spec, run, number)
+            _send_batches(spec, run, spool.Range(first=number))
 
 
-def _do_batch(task: Task, batch: WarmingBatch) -> int | None:
-    """Load, write and count a batch; return the number of the one that is next."""
-    spec = jobs[batch.run.job].spec
-    keys = spec.key.batch(spool.ids_of(batch))
-    keep = execution.keep_seconds(spec, batch.run)
-    report = runner.warm_batch(spec, keys, keep_seconds=keep, interrupts=INTERRUPTS)
-    return ledger.record_batch(batch.run, batch.number, report, worker=_worker(task)).then
+def _do_batches(task: Task, batches: list[WarmingBatch]) -> spool.Range | None:
+    """Load, write and count batches; return those to do next.
+
+    As many as this worker does in about `TASK_SECONDS`: of quick ones the ledger and a message would cost
+    more than the work, and slow ones are better shared.
+    """
+    left = [batch for batch in batches if batch.recorded_at is None]
+    if not left:
+        return spool.successors_of(batches[0])
+    run = left[0].run
+    spec = jobs[run.job].spec
+    wanted = execution.Wanted(run, (spec.key.batch(spool.ids_of(batch)) for batch in left))
+    keep = execution.keep_seconds(spec, run)
+    began = time.perf_counter()
+    done = runner.warm_batches(spec, wanted, keep_seconds=keep, interrupts=INTERRUPTS)
+    reports = {batch.number: report for batch, report in zip(left, done, strict=False)}
+    if not reports:
+        return None
+    seconds = (time.perf_counter() - began) / len(reports)
+    at_most = max(1, min(MOST_BATCHES, int(TASK_SECONDS / seconds)))
+    return ledger.record_batches(run, reports, worker=_worker(task), at_most=at_most).then
 
 
-def _send_batch(spec: JobSpec, run: WarmingRun, number: int) -> None:
+def _send_batches(spec: JobSpec, run: WarmingRun, some: spool.Range) -> None:
     warm_batch.apply_async(
-        (run.pk, run.attempt, number),
+        (run.pk, run.attempt, some.first, some.count),
         queue=spec.queue,
         expires=conf.RUN_EXPIRY.total_seconds(),
     )
