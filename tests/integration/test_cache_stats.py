@@ -26,7 +26,7 @@ from embedded.waiting import wait_until
 from tests.servers import CACHE_DATABASE
 from tests.unit.conftest import ROOT
 from warmer import jobs, warm, warm_many
-from warmer.models import PendingInvalidation
+from warmer.models import JobObservation, PendingInvalidation
 from warmer.monitoring import coverage
 from warmer.monitoring.counts import Counts
 from warmer.monitoring.coverage import cover
@@ -389,3 +389,17 @@ def test_watch__draws_again_until_ctrl_c(redis_client: Redis, flags: tuple[str, 
     else:
         assert read[0].endswith(", again every 0.5 s; Ctrl-C ends it\n")
         assert "\x1b" not in "".join(read)  # no terminal: nothing to clear
+
+
+def test_jobs__show_the_hit_rates_that_were_observed_last() -> None:
+    warm_many("rated:{id}", ids=lambda: [1], name="rated")(lambda ids: {id: id for id in ids})
+    assert "hits, hour" not in run()
+    now = timezone.now()
+    JobObservation.objects.create(
+        job="rated", observed_at=now, hits_hour=3, misses_hour=1, hits_day=999, misses_day=1
+    )
+    header, row = (line for line in run().splitlines() if line.startswith(("job ", "rated ")))
+    assert header.split("  ")[-2:] == ["hits, hour", "hits, day"]
+    assert row.split()[-4:] == ["75", "%", "99.9", "%"]
+    told = {job["job"]: job for job in json.loads(run("--json"))["jobs"]}
+    assert (told["rated"]["hit_rate_hour"], told["rated"]["hit_rate_day"]) == (0.75, 0.999)

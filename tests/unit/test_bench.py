@@ -247,3 +247,25 @@ def test_documentation__says_what_was_measured(name: str) -> None:
     assert results.put_into(page, result) == page
     assert (ROOT / "bench" / "results" / f"{name}.svg").read_text() == chart.draw(result)
     assert f"../bench/results/{name}.svg" in page
+
+
+def test_readme__says_what_was_measured() -> None:
+    results = {name: Result.read(ROOT / "bench" / "results" / f"{name}.json") for name in CATALOGUE}
+    ratios = {
+        (name, ratio.subject, ratio.against): ratio.ratio
+        for name, result in results.items()
+        for ratio in result.ratios
+    }
+    rate = 1 / next(each.time for each in results["warm"].figures if each.name == "warmer_plain")
+    loop, objects, values, limit = (
+        ratios["warm", "warmer_plain", f"{other}_plain"] for other in ("loop", "objects", "values", "limit")
+    )
+    readme = (ROOT / "README.md").read_text()
+    for cell in (
+        f"| {loop:.1f} times as fast, fence on: {rate / 1000:.0f},000 a second |",
+        f"| {objects:.1f} / {values:.1f} times as fast |",
+        f"| {limit:.2f} times its speed |",
+        f"against plain `cache.get` | {ratios['read', 'get', 'cache_get']:.1f} times its time |",
+        f"one `cache.delete` | {ratios['save', 'warmer_plain', 'handler_plain']:.1f} times its time |",
+    ):
+        assert cell in readme

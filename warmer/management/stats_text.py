@@ -51,7 +51,8 @@ def as_plain_data(found: Stats) -> dict[str, Any]:
 def _plain_job(job: JobStats) -> dict[str, Any]:
     names = ("declared", "sampled", "cached", "absent", "share", "shortest", "oldest")
     seen = {name: getattr(job.coverage, name, None) for name in names}
-    return {"job": job.job, "cache": job.cache, "error": job.error, **seen}
+    rates = {"hit_rate_hour": job.hit_rate_hour, "hit_rate_day": job.hit_rate_day}
+    return {"job": job.job, "cache": job.cache, "error": job.error, **seen, **rates}
 
 
 def _hit_rate(cache: CacheStats) -> dict[str, Any]:
@@ -107,9 +108,9 @@ def _memory(server: ServerStats) -> str:
 
 
 def _jobs(jobs: tuple[JobStats, ...]) -> Iterator[str]:
-    rows = [_row(job.job, job.cache, job.coverage) for job in jobs if job.coverage is not None]
+    rows = [_row(job, job.coverage) for job in jobs if job.coverage is not None]
     if rows:
-        # Some caches do not tell the lives of keys.
+        # Some caches do not tell the lives of keys, and not every job was read and observed.
         names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
         yield table(names, [[row[name] for name in names] for row in rows])
     for job in jobs:
@@ -117,10 +118,10 @@ def _jobs(jobs: tuple[JobStats, ...]) -> Iterator[str]:
             yield f"{job.job} could not be looked at: {job.error}"
 
 
-def _row(job: str, cache: str, found: Coverage) -> dict[str, Any]:
+def _row(job: JobStats, found: Coverage) -> dict[str, Any]:
     return {
-        "job": job,
-        "cache": cache,
+        "job": job.job,
+        "cache": job.cache,
         "ids": found.declared,
         "looked at": found.sampled,
         "cached": found.cached,
@@ -128,6 +129,8 @@ def _row(job: str, cache: str, found: Coverage) -> dict[str, Any]:
         "share": percent(found.share),
         "oldest": None if found.oldest is None else span(found.oldest),
         "first expires in": None if found.shortest is None else span(found.shortest),
+        "hits, hour": None if job.hit_rate_hour is None else percent(job.hit_rate_hour),
+        "hits, day": None if job.hit_rate_day is None else percent(job.hit_rate_day),
     }
 
 

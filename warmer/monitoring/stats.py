@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError
 from warmer import outbox
 from warmer.exceptions import StoreUnavailable
 from warmer.monitoring.coverage import Coverage, cover
+from warmer.monitoring.observation import Observation, latest
 from warmer.outbox import Backlog
 from warmer.registry import jobs
 from warmer.report import describe
@@ -103,11 +104,17 @@ class CacheStats:
 
 @dataclass(frozen=True, kw_only=True)
 class JobStats:
-    """One job: how much of it is cached, or why that is not known."""
+    """One job: how much of it is cached, or why that is not known; and how its reads went.
+
+    Attributes:
+        hit_rate_hour, hit_rate_day: the share of its reads that hit, 0 to 1, as last observed.
+    """
 
     job: str
     cache: str
     coverage: Coverage | None = None
+    hit_rate_hour: float | None = None
+    hit_rate_day: float | None = None
     error: str = ""
 
 
@@ -132,22 +139,28 @@ class Stats:
 def collect(aliases: Sequence[str]) -> Stats:
     """Look at caches, and at the jobs that use them."""
     found = {alias: look(alias) for alias in aliases}
+    pending, observed = None, {}
+    try:
+        pending, observed = outbox.backlog(), latest(jobs)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("Pending invalidations and hit rates are not known: %s", describe(error))
     covered = []
     for spec in jobs.specs():
         cache = found.get(spec.cache)
         if cache is not None and not cache.error:  # else each job would wait for it anew
-            covered.append(_look_at_job(spec))
-    try:
-        pending = outbox.backlog()
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("Pending invalidations are not known: %s", describe(error))
-        pending = None
+            covered.append(_look_at_job(spec, observed.get(spec.name)))
     return Stats(caches=tuple(found.values()), jobs=tuple(covered), pending=pending)
 
 
-def _look_at_job(spec: JobSpec) -> JobStats:
+def _look_at_job(spec: JobSpec, observed: Observation | None) -> JobStats:
     try:
-        return JobStats(job=spec.name, cache=spec.cache, coverage=cover(spec))
+        return JobStats(
+            job=spec.name,
+            cache=spec.cache,
+            coverage=cover(spec),
+            hit_rate_hour=observed.hit_rate_hour if observed else None,
+            hit_rate_day=observed.hit_rate_day if observed else None,
+        )
     except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
         return JobStats(job=spec.name, cache=spec.cache, error=describe(error))
 

@@ -1,0 +1,1 @@
+"""A site with two databases, in a process of its own: the suite's own has one."""
