@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ KEY = KeyTemplate.parse("thing:{id}", keyed=True)
 
 def open_things(**options: Any) -> Store:
     return open_store(alias="default", fence="things", template=KEY, timeout=60.0, **options)
+
+
+def hashed_key(key: str, prefix: str, version: int) -> str:
+    """A project's own `KEY_FUNCTION`, which leaves nothing of a key to be seen."""
+    return sha256(f"{prefix}{version}{key}".encode()).hexdigest()
 
 
 def shift_counts(store: Any, seconds: float) -> None:
@@ -434,6 +440,27 @@ class TestDjangoRedis(RedisContract):
             assert redis_client.exists("site:3:thing:1")
             store.invalidate_all()
             assert cache.get("thing:1") is None
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"KEY_PREFIX": "a longer prefix", "VERSION": 12},
+            {"KEY_PREFIX": "präfix"},
+            {"KEY_FUNCTION": f"{__name__}.hashed_key"},
+        ],
+        ids=["prefix", "not ascii", "key function"],
+    )
+    def test_write__knows_what_was_invalidated_however_keys_are_made(
+        self, caches: Any, changed: dict[str, Any], redis_client: Redis
+    ) -> None:
+        with override_settings(CACHES={"default": {**caches["default"], **changed}}):
+            store = open_things()
+            token = store.token()
+            store.invalidate(["thing:1"])
+            outcomes = store.write(token, {"thing:1": "old", "thing:2": "as ever"}).outcomes
+            assert outcomes == {"thing:1": Outcome.FENCED, "thing:2": Outcome.WRITTEN}
+            assert cache.get_many(["thing:1", "thing:2"]) == {"thing:2": "as ever"}
+            assert redis_client.exists(str(cache.make_key("thing:2")))
 
 
 class TestDjangosOwnRedis(RedisContract):
