@@ -19,7 +19,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from warmer.conf import conf
 from warmer.crontabs import DAYS_LOOKED_AT, Crontab, Gaps, gaps
-from warmer.models import JobSchedule
+from warmer.models import JobObservation, JobSchedule
 from warmer.monitoring.facts import Beat, Timing
 from warmer.registry import jobs
 from warmer.spec import JobSpec
@@ -153,7 +153,10 @@ def paused() -> set[str]:
 
 def look_at_beat() -> Beat:
     """Return what the tables tell of beat: when it last sent anything, and how often jobs are due."""
-    last = PeriodicTask.objects.aggregate(last=Max("last_run_at"))["last"]
+    # Beat notes what it sent every few minutes only; what it has observed once a minute is there at once.
+    noted = PeriodicTask.objects.aggregate(last=Max("last_run_at"))["last"]
+    observed = JobObservation.objects.aggregate(last=Max("looked_at"))["last"]
+    last = max((each for each in (noted, observed) if each is not None), default=None)
     own = PeriodicTask.objects.filter(name__in=[upkeep.name for upkeep in UPKEEP], enabled=True)
     tasks = PeriodicTask.objects.filter(task=scheduled_run.name).select_related(
         "interval", "crontab", "solar", "clocked"

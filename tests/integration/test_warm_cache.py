@@ -159,6 +159,9 @@ def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> No
     run("user_profiles", "--inline")
     again = {row["job"]: row for row in json.loads(run("--dry-run", "--json"))}["user_profiles"]
     assert again["seconds"] > 0
+    run("popular_posts", "--inline")  # a job with one key has no query for ids
+    single = {row["job"]: row for row in json.loads(run("--dry-run", "--json"))}["popular_posts"]
+    assert single["queries"] == WarmingRun.objects.get(job="popular_posts").queries == 1
     assert "Nothing was written" in run("--dry-run")
 
 

@@ -16,6 +16,7 @@ from embedded.ports import free_port
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, says
 from warmer import schedule, tasks
+from warmer.models import JobObservation
 from warmer.monitoring.doctor.celery import (
     BeatAlive,
     BrokerAnswers,
@@ -234,6 +235,14 @@ def test_beat__was_last_seen(look: Look, ago: timedelta, severity: str, said: st
     PeriodicTask.objects.filter(name="warmer: close stalled runs").update(last_run_at=now - ago)
     found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: now)
     assert says(found) == (severity, said)
+
+
+@pytest.mark.django_db
+def test_beat__that_has_just_started_is_seen_by_what_it_had_observed(look: Look) -> None:
+    now = timezone.now()
+    JobObservation.objects.create(job="posts", looked_at=now - timedelta(seconds=30))
+    found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: now)
+    assert says(found) == ("ok", "last seen 30 s ago")
 
 
 @pytest.mark.django_db

@@ -183,7 +183,7 @@ def _planned(specs: list[JobSpec]) -> list[dict[str, Any]]:
         for batch in batches:
             keys += len(batch)
             count += 1
-        past = ledger.past_cost(spec.name)
+        past = ledger.past_cost(spec.name, keyed=spec.keyed)
         queries = count * (past.queries_per_batch if past else 1) + batches.report.queries
         rows.append(
             {
