@@ -9,13 +9,12 @@ from bench.results import Figure, Result
 WIDTH = 760
 MARGIN = 24
 LABELS = 278
-VALUES = 84
-# The first thing that was counted is written beside the value.
-COUNTS = 180
+# At most so wide is a letter of what stands beside a bar: the value, and the first thing that was counted.
+LETTER = 7.4
 BAR, GAP = 20, 10
 GROUP_HEAD = 34
 LEFT = MARGIN + LABELS
-ROOM = WIDTH - LEFT - VALUES - MARGIN
+ROOM = WIDTH - LEFT - MARGIN
 
 STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f }
@@ -52,8 +51,9 @@ def draw(result: Result) -> str:
         y += GROUP_HEAD
         body.append(_text(MARGIN, y - 12, group, "group"))
         longest = max(_length(result, seconds) for figure in figures for seconds in figure.times())
+        room = ROOM - 8 - LETTER * max(len(_value(result, figure)) for figure in figures)
         for figure in figures:
-            body += _bar(result, figure, y, (ROOM - COUNTS * bool(figure.counts)) / longest)
+            body += _bar(result, figure, y, room / longest)
             y += BAR + GAP
     y += 20
     for line in _wrapped(result.where(), 112):

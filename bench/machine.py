@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+from django.db import connection
+
 
 def machine() -> dict[str, str | int | float]:
     """Return the processor, its cores, the system, and how busy it is."""
@@ -22,7 +24,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 def versions(server: str, peers: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions of what takes part.
+    """Return the versions of what takes part; Django is set up.
 
     Args:
         server: that of the Redis server.
@@ -35,9 +37,17 @@ def versions(server: str, peers: Iterable[str] = ()) -> dict[str, str]:
         "hiredis": version("hiredis"),
         "django-redis": version("django-redis"),
         "server": server,
-        "SQLite": sqlite3.sqlite_version,
+        **_database(),
         **{peer: version(peer) for peer in peers},
     }
+
+
+def _database() -> dict[str, str]:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            return {"PostgreSQL": cursor.fetchone()[0].split()[0]}
+    return {"SQLite": sqlite3.sqlite_version}
 
 
 def _cpu() -> str:
