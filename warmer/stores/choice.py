@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 from django.core.cache import caches
-from django.core.signals import setting_changed
 
 from warmer.exceptions import StoreUnavailable
 from warmer.stores.base import Invalidation, Store
@@ -25,9 +23,8 @@ else:  # pragma: no cover - the test environment has it
     HAS_REDIS = False
 
 
-@cache
 def open_store(*, alias: str, **options: Any) -> Store:
-    """Return the store that keeps a job's keys in a cache (for the arguments, see `Store`)."""
+    """Make the store that keeps a job's keys in a cache (for the arguments, see `Store`)."""
     if is_fenced(alias):
         return RedisStore(alias=alias, **options)
     return GenericStore(alias=alias, **options)
@@ -65,11 +62,3 @@ def invalidate_together(invalidations: Sequence[Invalidation]) -> None:
             failed = error
     if failed is not None:
         raise failed
-
-
-def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
-    if setting == "CACHES":
-        open_store.cache_clear()
-
-
-setting_changed.connect(_forget_stores)
