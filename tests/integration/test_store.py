@@ -272,6 +272,23 @@ class RedisContract(RedisClaimContract, StoreContract):
         redis_client.script_flush()
         assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.WRITTEN}
 
+    def test_write__to_a_server_that_forgets_the_scripts_whenever_it_is_asked_for_one(
+        self, store: Store, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ask = Redis.execute_command
+
+        def forget_and_ask(client: Redis, *args: Any, **options: Any) -> Any:
+            if args[0] == "EVALSHA":
+                ask(redis_client, "SCRIPT FLUSH")
+            return ask(client, *args, **options)
+
+        monkeypatch.setattr(Redis, "execute_command", forget_and_ask)
+        token = store.token()
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.WRITTEN}
+        assert store.begin_write(token, {"thing:2": 2}).end().outcomes == {"thing:2": Outcome.WRITTEN}
+        store.invalidate(["thing:1"])
+        assert store.read(["thing:1", "thing:2"]) == {"thing:2": 2}
+
     def test_write__after_the_fence_was_evicted(self, store: Store, redis_client: Redis) -> None:
         token = store.token()
         redis_client.delete(store.fence_key)  # type: ignore[attr-defined]

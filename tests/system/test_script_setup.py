@@ -24,6 +24,7 @@ class Checkout:
         self.bin.mkdir()
         (self.folder / "script").mkdir(parents=True)
         shutil.copy(ROOT / "script" / "setup", self.folder / "script")
+        shutil.copytree(ROOT / "script" / "lib", self.folder / "script" / "lib")
         for tool in ("bash", "cmp", "cp", "dirname", "env", "rm", "tail"):
             found = shutil.which(tool)
             assert found
@@ -43,14 +44,18 @@ class Checkout:
         self.program(name, f'exec {sys.base_prefix}/bin/python3 "$@"')
 
     def setup(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        process = self.start(**environment)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             ["bash", self.folder / "script" / "setup"],
             cwd="/",
             env={"PATH": str(self.bin), "HOME": str(self.folder), **environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=300,
-            check=False,
         )
 
     def venv_python(self) -> str:
@@ -84,6 +89,16 @@ def test_setup__second_time__says_and_does_nothing(checkout: Checkout) -> None:
     (checkout.bin / "python3").unlink()
     done = checkout.setup()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_setup__two_at_once__one_installs_and_the_other_waits_for_it(checkout: Checkout) -> None:
+    checkout.real_python("python3")
+    both = [checkout.start() for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("installing requirements-dev.txt" in each for each in said) == 1
+    assert sum("waiting for it" in each for each in said) == 1
+    assert checkout.venv_python() == str(checkout.folder / ".venv")
 
 
 def test_setup__failed_download__says_so_and_is_tried_again(checkout: Checkout) -> None:

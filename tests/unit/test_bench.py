@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import chart, results
-from bench.catalogue import CATALOGUE, ENTRIES
+from bench.catalogue import CATALOGUE
 from bench.measure import Comparison, Contender, Round, compare, measure
 from bench.results import Figure, Result
 
@@ -58,14 +58,7 @@ def result_of(**seconds: list[float]) -> Result:
     )
 
 
-# One at a time installs the other libraries.
-TINY = [
-    pytest.param(entry.name, marks=[pytest.mark.xdist_group("peers")] if entry.peers else [])
-    for entry in ENTRIES
-]
-
-
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_path: Path) -> None:
     said = bench(name, "--rows", 110, "--rounds", 2, "--results", tmp_path)
     result = Result.read(tmp_path / f"{name}.json")
@@ -87,7 +80,6 @@ def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_p
     assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
 
 
-@pytest.mark.xdist_group("peers")
 def test_herd__loads_once_where_others_load_for_each_reader(tmp_path: Path) -> None:
     bench("herd", "--rows", 40, "--rounds", 1, "--results", tmp_path)
     figures = {figure.name: figure for figure in Result.read(tmp_path / "herd.json").figures}
