@@ -31,6 +31,8 @@ from django.test import Client, TestCase, TransactionTestCase
 from myapp.models import Comment, Post
 from users.models import CustomUser
 from warmer import BypassError, BypassWarning, bypass, invalidate_for, jobs, tasks, warm, warm_many
+from warmer.bypass import events
+from warmer.bypass.watches import watch_of
 from warmer.models import Trigger, WarmingRun
 from warmer.querysets import WarmingManager, WarmingQuerySet, WarmingQuerySetMixin
 from warmer.receivers import after_save
@@ -841,7 +843,7 @@ def test_invalidate__in_autocommit_does_not_wait_long(
     Group.objects.create(name="a")
     assert gone(*keys) == set()
     # The module's own name for it: whatever is imported meanwhile would keep a changed `time.monotonic`.
-    monkeypatch.setattr(bypass, "time", SimpleNamespace(monotonic=lambda: 1e12))
+    monkeypatch.setattr(events, "time", SimpleNamespace(monotonic=lambda: 1e12))
     with pytest.raises(Rollback), transaction.atomic():
         Group.objects.create(name="b")
         assert gone(*keys) == set(keys)  # also when what is written next is rolled back
@@ -863,9 +865,9 @@ def test_invalidate__what_is_matched_is_left_alone(make_post: Any, settings: Any
 
 def test_off__watches_nothing(make_post: Any, settings: Any) -> None:
     settings.WARMER_BYPASS = "raise"
-    assert bypass._watch_of(connections["default"]) is not None
+    assert watch_of(connections["default"]) is not None
     settings.WARMER_BYPASS = "off"
-    assert bypass._watch_of(connections["default"]) is None
+    assert watch_of(connections["default"]) is None
     assert connection.execute_wrappers == []
     assert "commit" not in vars(connections["default"])
     make_post()
@@ -882,7 +884,7 @@ def test_setting__default_is_of_debug(settings: Any, debug: bool, said: str, mod
     settings.DEBUG = debug
     settings.WARMER_BYPASS = said
     assert bypass.mode() == mode
-    assert (bypass._watch_of(connections["default"]) is None) == (mode == "off")
+    assert (watch_of(connections["default"]) is None) == (mode == "off")
 
 
 def test_setting__that_is_none_of_the_four(settings: Any) -> None:
@@ -915,7 +917,7 @@ def test_connection__wrapped_while_it_opens_keeps_its_watch(raising: None) -> No
         before = len(counted)
         fresh.cursor().execute("SELECT 2")
         assert len(counted) == before > 0
-        assert bypass._watch_of(fresh) is not None
+        assert watch_of(fresh) is not None
         assert len(fresh.execute_wrappers) == 1
     finally:
         fresh.close()
@@ -924,7 +926,7 @@ def test_connection__wrapped_while_it_opens_keeps_its_watch(raising: None) -> No
 def test_connection__watched_is_let_go(raising: None) -> None:
     fresh = connection.copy()
     fresh.cursor().execute("SELECT 1")
-    assert bypass._watch_of(fresh) is not None
+    assert watch_of(fresh) is not None
     gone_with = weakref.ref(fresh)
     fresh.close()
     del fresh
@@ -934,7 +936,7 @@ def test_connection__watched_is_let_go(raising: None) -> None:
 
 def test_transaction__long_one_keeps_little(make_post: Any, raising: None) -> None:
     post = make_post()
-    watch: Any = bypass._watch_of(connections["default"])
+    watch: Any = watch_of(connections["default"])
     with transaction.atomic():
         for _ in range(50):
             post.save()

@@ -1,15 +1,13 @@
-"""Statements that write: what is read from their beginning, and from the stack."""
+"""Statements that write: what is read from their beginning."""
 
 from __future__ import annotations
 
-import sys
 import time
-from threading import Thread
 from typing import Any
 
 import pytest
 
-from warmer.statements import is_running, origin, parse, table_key
+from warmer.bypass.statements import parse, table_key
 
 
 @pytest.mark.parametrize(
@@ -86,45 +84,3 @@ def test_parse__takes_no_longer_for_what_is_long(sql: str) -> None:
 @pytest.mark.parametrize("name", ['"public"."Post"', "`Post`", "post", 'public"."post', "[dbo].[post]"])
 def test_table_key__is_the_bare_name(name: str) -> None:
     assert table_key(name) == "post"
-
-
-def test_origin__is_the_innermost_frame_of_the_project() -> None:
-    def in_the_project() -> Any:
-        return origin("post")
-
-    found = sorted([1], key=lambda _: 0) and in_the_project()
-    assert found.path == __file__
-    assert found.function.endswith("in_the_project")
-    assert str(found).startswith("tests/unit/test_statements.py:")
-    assert not found.told
-    assert not found.exempt
-
-
-def test_origin__without_a_frame_of_the_project_is_the_librarys() -> None:
-    found: list[Any] = []
-    path = f"{sys.prefix}/lib/site-packages/other/writing.py"
-    scope: dict[str, Any] = {"origin": origin, "found": found}
-    exec(compile("def write():\n    found.append(origin('post'))", path, "exec"), scope)
-    thread = Thread(target=scope["write"])  # nothing of this file is on its stack
-    thread.start()
-    thread.join()
-    assert (found[0].path, found[0].line, found[0].function) == (path, 2, "write")
-    assert not is_running(found[0].work)
-
-
-def test_is_running__until_the_function_returns() -> None:
-    def work() -> Any:
-        found = origin("post").work
-        assert is_running(found)
-        return found
-
-    # The outermost function of the project is this test.
-    assert is_running(work())
-
-
-def test_is_running__no_more_when_it_has_returned() -> None:
-    found: list[Any] = []
-    thread = Thread(target=lambda: found.append(origin("post").work))
-    thread.start()
-    thread.join()
-    assert not is_running(found[0])

@@ -1,0 +1,88 @@
+"""What happens on a connection: writes, and what may match them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic
+
+from warmer.bypass.modes import mode
+from warmer.bypass.origins import Origin, is_running
+from warmer.registry import Concern
+from warmer.spec import JobSpec
+
+# Without a transaction, how long the match of a write may take while its function is running: a daemon's
+# function may never end. A whole job that goes for nothing costs less than one that stays wrong.
+PATIENCE_SECONDS = {"warn": 60.0, "raise": 60.0, "invalidate": 1.0, "off": 0.0}
+
+_numbers = count(1)
+
+
+@dataclass(eq=False, kw_only=True)
+class Event:
+    """What happened inside a transaction; Django keeps it as a callback until the commit.
+
+    Django drops the callbacks of what is rolled back, and nothing else holds them.
+
+    Attributes:
+        root: the outermost block of the transaction, but for those of a test case; None outside of one.
+        survived: called after the commit.
+    """
+
+    number: int = field(default_factory=lambda: next(_numbers))
+    root: Atomic | None = None
+    survived: Callable[[Any], None] | None = None
+
+    def __call__(self) -> None:
+        if self.survived is not None:
+            self.survived(self)
+
+
+@dataclass(eq=False, kw_only=True)
+class Write(Event):
+    """A statement that changed a table."""
+
+    table: str
+    verb: str
+    origin: Origin
+    concerns: tuple[Concern, ...]
+    at: float
+    settled: bool = False
+
+    def left(self, matches: Iterable[Match]) -> tuple[Concern, ...]:
+        """Return the concerns that nothing matches."""
+        left = self.concerns
+        for match in matches:
+            same = match.root is not None and match.root is self.root
+            if (match.by_hand or self.origin.told) and (same or match.number > self.number):
+                left = tuple(concern for concern in left if not match.fits(concern))
+        return left
+
+    def is_over(self, connection: BaseDatabaseWrapper) -> bool:
+        """Say whether its transaction has ended."""
+        return not any(block is self.root for block in connection.atomic_blocks)
+
+    def is_late(self) -> bool:
+        """Say whether its match would have come by now."""
+        return not is_running(self.origin.work) or time.monotonic() - self.at > PATIENCE_SECONDS[mode()]
+
+
+@dataclass(eq=False, kw_only=True)
+class Match(Event):
+    """Something that was recorded to be invalidated."""
+
+    concern: Concern | None
+    spec: JobSpec
+    by_hand: bool
+
+    def fits(self, concern: Concern) -> bool:
+        """Say whether it is what a change of the concern's table asks for.
+
+        Who invalidates by hand may name the rows of another model that the job depends on.
+        """
+        return concern == self.concern or (self.by_hand and concern.spec is self.spec)

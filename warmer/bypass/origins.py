@@ -1,0 +1,95 @@
+"""Where in the code a statement comes from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from types import FrameType
+
+from warmer.bypass.frames import QUERYSETS, role_of
+from warmer.bypass.statements import table_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where in the code a statement comes from.
+
+    Attributes:
+        path: the file of the innermost frame that belongs to the project.
+        line: its line.
+        function: its function.
+        told: whether Django's own way of saving and deleting, or ours, made the statement: it says so.
+        exempt: whether a migration or a flush did.
+        work: the outermost function of the project that was running, to be compared with a later stack.
+    """
+
+    path: str
+    line: int
+    function: str
+    told: bool
+    exempt: bool
+    work: tuple[int, int]
+
+    def __str__(self) -> str:
+        path = os.path.relpath(self.path) if os.path.isabs(self.path) else self.path
+        return f"{self.path if path.startswith('..') else path}:{self.line}, in {self.function}"
+
+
+def origin(table: str) -> Origin:
+    """Look at the stack of the caller, who writes to a table."""
+    told = decided = exempt = False
+    place: FrameType | None = None
+    library: FrameType | None = None
+    work: FrameType | None = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        role = role_of(frame)
+        if role == "project":
+            decided = True
+            place = place or frame
+            if work is None or frame.f_globals.get("__name__") != "__main__":
+                work = frame
+        elif role == "library":
+            library = library or frame
+        elif role == "exempt":
+            exempt = True
+        elif role == "machinery" and (not decided or _is_queryset_of(frame, table)):
+            told = decided = True
+        frame = frame.f_back
+    place = place or library
+    return Origin(
+        path=place.f_code.co_filename if place else "<unknown>",
+        line=(place.f_lineno or 0) if place else 0,
+        function=place.f_code.co_qualname if place else "<unknown>",
+        told=told,
+        exempt=exempt,
+        work=_identity(work) if work else (0, 0),
+    )
+
+
+def is_running(work: tuple[int, int]) -> bool:
+    """Say whether the function in which a statement was made is still running in this thread."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if id(frame) == work[0] and _identity(frame) == work:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_queryset_of(frame: FrameType, table: str) -> bool:
+    """Say whether a frame is a method of a `WarmingQuerySet` of the table.
+
+    It calls the methods of the project's querysets that come after it, so these do not decide.
+    """
+    if frame.f_code.co_filename != QUERYSETS:
+        return False
+    model = getattr(frame.f_locals.get("self"), "model", None)
+    return model is not None and table in {
+        table_key(each._meta.db_table) for each in (model, *model._meta.get_parent_list())
+    }
+
+
+def _identity(frame: FrameType) -> tuple[int, int]:
+    return id(frame), id(frame.f_code)
