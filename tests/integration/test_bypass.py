@@ -936,7 +936,8 @@ def test_connection__watched_is_let_go(raising: None) -> None:
 
 def test_transaction__long_one_keeps_little(make_post: Any, raising: None) -> None:
     post = make_post()
-    watch: Any = watch_of(connections["default"])
+    watch = watch_of(connections["default"])
+    assert watch is not None
     with transaction.atomic():
         for _ in range(50):
             post.save()
@@ -944,12 +945,12 @@ def test_transaction__long_one_keeps_little(make_post: Any, raising: None) -> No
         for _ in range(50):
             Post.objects.update(title="New")
         invalidate_for(post)
-        assert len(watch._inside) < 10
+        assert len(watch.journal._inside) < 10
     post.save()
     with transaction.atomic():
         post.save()
-        assert len(watch._inside) < 10
-    assert watch._open == []
+        assert len(watch.journal._inside) < 10
+    assert watch.journal._open == []
 
 
 def test_queries__are_not_more(make_post: Any, raising: None, django_assert_num_queries: Any) -> None:

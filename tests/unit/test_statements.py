@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from psycopg.sql import SQL, Identifier
 
-from warmer.bypass.statements import parse, table_key
+from warmer.bypass.statements import as_text, parse, table_key
 
 
 @pytest.mark.parametrize(
@@ -56,12 +58,10 @@ def test_parse__names_what_is_written(sql: str, tables: list[str]) -> None:
         "EXPLAIN UPDATE a SET x = 1",
         "TRUNCATE a",
         "CREATE TABLE update (id int)",
-        b"UPDATE a SET x = 1",
-        None,
         "\0\n\r;)(",
     ],
 )
-def test_parse__is_silent_about_all_else(sql: Any) -> None:
+def test_parse__is_silent_about_all_else(sql: str) -> None:
     assert parse(sql) is None
 
 
@@ -79,6 +79,19 @@ def test_parse__takes_no_longer_for_what_is_long(sql: str) -> None:
     began = time.perf_counter()
     parse(sql)
     assert time.perf_counter() - began < 0.1
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("UPDATE a SET x = 1", "UPDATE a SET x = 1"),
+        (SQL("UPDATE {} SET x = 1").format(Identifier("a")), 'UPDATE "a" SET x = 1'),
+        (b"UPDATE a SET x = 1", ""),
+        (None, ""),
+    ],
+)
+def test_as_text__is_empty_for_what_is_no_text(sql: Any, text: str) -> None:
+    assert as_text(sql, SimpleNamespace(connection=None)) == text
 
 
 @pytest.mark.parametrize("name", ['"public"."Post"', "`Post`", "post", 'public"."post', "[dbo].[post]"])

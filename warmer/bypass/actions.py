@@ -1,53 +1,59 @@
-"""What is done about bypasses, by mode."""
+"""What is done about findings, by mode."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from warmer import invalidation
-from warmer.bypass.findings import Bypass
+from warmer.bypass.findings import Finding
 from warmer.bypass.modes import Mode
 from warmer.changes import EVERY_KEY
 from warmer.exceptions import BypassError, BypassWarning
 from warmer.pending import Committed
 
-# Named for the package: projects name it in their logging.
+# The package's name, not this file's: it is the one that projects name in `LOGGING`.
 logger = logging.getLogger("warmer.bypass")
 
-
-def warn(found: Sequence[Bypass], _connection: Any, _before_commit: bool) -> None:
-    for bypass in found:
-        logger.warning("%s", bypass)
-    for bypass in found:
-        where = bypass.origin
-        warnings.warn_explicit(BypassWarning(str(bypass)), None, where.path, where.line, registry=_warned)
+# Python's memory of which places were warned about already.
+_warned: dict[Any, Any] = {}
 
 
-def _raise(found: Sequence[Bypass], _connection: Any, _before_commit: bool) -> None:
-    raise BypassError("\n".join(map(str, found)))
+def act(found: Sequence[Finding], *, how: Mode, connection: Any, before_commit: bool = False) -> None:
+    """Do what a mode asks for about bypasses on one connection.
+
+    Args:
+        before_commit: their transaction is about to be committed, and may fail to be.
+
+    Raises:
+        BypassError: there is one, and the mode is "raise".
+    """
+    if how == "warn":
+        _warn(found)
+    elif how == "raise":
+        raise BypassError("\n".join(map(str, found)))
+    elif how == "invalidate":
+        _invalidate(found, connection=connection, before_commit=before_commit)
 
 
-def invalidate(found: Sequence[Bypass], connection: Any, before_commit: bool) -> None:
-    specs = {spec for bypass in found for spec in bypass.jobs}
+def _warn(found: Sequence[Finding]) -> None:
+    for each in found:
+        logger.warning("%s", each)
+    for each in found:
+        where = each.write.origin
+        warnings.warn_explicit(BypassWarning(str(each)), None, where.path, where.line, registry=_warned)
+
+
+def _invalidate(found: Sequence[Finding], *, connection: Any, before_commit: bool) -> None:
+    specs = {spec for each in found for spec in each.jobs}
     committed = Committed(ids=dict.fromkeys(specs, EVERY_KEY), using=connection.alias)
-    for bypass in found:
-        logger.warning("%s All of their keys are invalidated.", bypass)
+    for each in found:
+        logger.warning("%s All of their keys are invalidated.", each)
     if before_commit:
+        # Not by `on_commit`: the connection says already that it is in no transaction.
         after = (set(connection.savepoint_ids), lambda: invalidation.apply(committed), True)
         connection.run_on_commit.append(after)
     else:
         invalidation.apply(committed)
-
-
-ACTIONS: dict[Mode, Callable[[Sequence[Bypass], Any, bool], None]] = {
-    "off": lambda _found, _connection, _before_commit: None,
-    "warn": warn,
-    "raise": _raise,
-    "invalidate": invalidate,
-}
-
-# Python's memory of which places were warned about already.
-_warned: dict[Any, Any] = {}

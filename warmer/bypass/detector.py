@@ -11,8 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from warmer.bypass.actions import invalidate, warn
-from warmer.bypass.events import Match
+from warmer.bypass.events import Match, root_of
 from warmer.bypass.modes import mode
 from warmer.bypass.watches import Watch, watch_of, watches_of_thread
 from warmer.spec import JobSpec
@@ -25,13 +24,13 @@ def check() -> None:
         BypassError: there is a bypass, and the mode is "raise".
     """
     for watch in watches_of_thread():
-        watch.judge(watch.unmatched())
+        watch.judge(watch.journal.unmatched())
 
 
 def forget() -> None:
     """Forget what this thread has written."""
     for watch in watches_of_thread():
-        watch.clear()
+        watch.journal.clear()
 
 
 def follow(connection: BaseDatabaseWrapper) -> None:
@@ -73,18 +72,20 @@ def on_request_finished(**_: Any) -> None:
     check()
 
 
-def on_record(sender: JobSpec | None, *, found: Any, using: str | None, by_hand: bool, **_: Any) -> None:
+def on_record(sender: JobSpec | None, *, found: Any, using: Any, by_hand: bool, **_: Any) -> None:
     """`change_recorded`: it may match what was written, or will be."""
     if sender is not None:
         for watch in watches_of_thread():
             # Before a commit it is too early, and after it, with the transaction gone, it may get lost.
             if not watch.connection.in_atomic_block:
-                watch.match(Match(concern=None, spec=sender, by_hand=True))
+                watch.journal.match(Match(root=None, concern=None, spec=sender, by_hand=True))
         return
-    watched = watch_of(connections[using or "default"])
+    connection = connections[using]
+    watched = watch_of(connection)
     if watched is not None:
+        root = root_of(connection)
         for concern, _ids in found:
-            watched.match(Match(concern=concern, spec=concern.spec, by_hand=by_hand))
+            watched.journal.match(Match(root=root, concern=concern, spec=concern.spec, by_hand=by_hand))
 
 
 @cache
@@ -94,7 +95,6 @@ def _judge_at_exit() -> None:
 
 def _at_exit() -> None:
     """Judge what is left; nobody could catch an error any more."""
+    how = mode()
     for watch in watches_of_thread():
-        found = [each.bypass() for each in watch.unmatched()]
-        if found:
-            (invalidate if mode() == "invalidate" else warn)(found, watch.connection, False)
+        watch.judge(watch.journal.unmatched(), how="warn" if how == "raise" else how)

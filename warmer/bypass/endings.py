@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
-from warmer.bypass.frames import DJANGO, MODELS, OURS
+from warmer.bypass.frames import DJANGO, MODELS, OURS, stack
 
 _CALLS_OF_ITS_OWN = (MODELS, os.path.join(DJANGO, "contrib", "contenttypes", "fields.py"), OURS)
 _TRANSACTION = os.path.join(DJANGO, "db", "transaction.py")
@@ -31,13 +29,10 @@ class Ending:
 
 def ending_block() -> Ending | None:
     """Return the block that the caller's stack is leaving."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    frames = stack()
+    for frame in frames:
         if frame.f_code.co_filename == _TRANSACTION and frame.f_code.co_name == "__exit__":
-            caller = frame.f_back
-            while caller is not None and caller.f_code.co_filename == _CONTEXTLIB:
-                caller = caller.f_back
-            by_django = caller is not None and caller.f_code.co_filename.startswith(_CALLS_OF_ITS_OWN)
-            return Ending(block=frame.f_locals["self"], by_django=by_django)
-        frame = frame.f_back
+            callers = (each.f_code.co_filename for each in frames)
+            caller = next((path for path in callers if path != _CONTEXTLIB), "")
+            return Ending(block=frame.f_locals["self"], by_django=caller.startswith(_CALLS_OF_ITS_OWN))
     return None

@@ -3,56 +3,60 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 
-from warmer.bypass.modes import mode
+from warmer.bypass.modes import Mode, mode
 from warmer.bypass.origins import Origin, is_running
 from warmer.registry import Concern
 from warmer.spec import JobSpec
 
 # Without a transaction, how long the match of a write may take while its function is running: a daemon's
 # function may never end. A whole job that goes for nothing costs less than one that stays wrong.
-PATIENCE_SECONDS = {"warn": 60.0, "raise": 60.0, "invalidate": 1.0, "off": 0.0}
+PATIENCE_SECONDS: dict[Mode, float] = {"warn": 60.0, "raise": 60.0, "invalidate": 1.0, "off": 0.0}
 
 _numbers = count(1)
 
 
 @dataclass(eq=False, kw_only=True)
 class Event:
-    """What happened inside a transaction; Django keeps it as a callback until the commit.
-
-    Django drops the callbacks of what is rolled back, and nothing else holds them.
+    """What happened on a connection.
 
     Attributes:
-        root: the outermost block of the transaction, but for those of a test case; None outside of one.
-        survived: called after the commit.
+        number: in which order.
+        root: the outermost block of its transaction, as `root_of` returns it.
     """
 
     number: int = field(default_factory=lambda: next(_numbers))
-    root: Atomic | None = None
-    survived: Callable[[Any], None] | None = None
+    root: Atomic | None
 
-    def __call__(self) -> None:
-        if self.survived is not None:
-            self.survived(self)
+    @property
+    def what(self) -> Any:
+        """What happened. Of events inside one transaction that say the same, one is enough."""
+        raise NotImplementedError
 
 
 @dataclass(eq=False, kw_only=True)
 class Write(Event):
-    """A statement that changed a table."""
+    """A statement that changed a table.
+
+    Attributes:
+        concerns: those that nothing has matched for good; none when it was judged.
+    """
 
     table: str
     verb: str
     origin: Origin
     concerns: tuple[Concern, ...]
-    at: float
-    settled: bool = False
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def what(self) -> Any:
+        return self.table, self.verb, self.origin.told or (self.origin.path, self.origin.line)
 
     def left(self, matches: Iterable[Match]) -> tuple[Concern, ...]:
         """Return the concerns that nothing matches."""
@@ -63,7 +67,7 @@ class Write(Event):
                 left = tuple(concern for concern in left if not match.fits(concern))
         return left
 
-    def is_over(self, connection: BaseDatabaseWrapper) -> bool:
+    def is_over(self, connection: Any) -> bool:
         """Say whether its transaction has ended."""
         return not any(block is self.root for block in connection.atomic_blocks)
 
@@ -80,9 +84,18 @@ class Match(Event):
     spec: JobSpec
     by_hand: bool
 
+    @property
+    def what(self) -> Any:
+        return self.concern, self.spec, self.by_hand
+
     def fits(self, concern: Concern) -> bool:
         """Say whether it is what a change of the concern's table asks for.
 
         Who invalidates by hand may name the rows of another model that the job depends on.
         """
         return concern == self.concern or (self.by_hand and concern.spec is self.spec)
+
+
+def root_of(connection: Any) -> Atomic | None:
+    """Return the outermost block of the open transaction, but for those of a test case; None without one."""
+    return next((block for block in connection.atomic_blocks if not block._from_testcase), None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from warmer.bypass.origins import Origin
+from warmer.bypass.events import Write
+from warmer.registry import Concern
 from warmer.spec import JobSpec
 
 FIX = (
@@ -14,18 +15,21 @@ FIX = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bypass:
-    """A write that nothing matches."""
+class Finding:
+    """A write, and its concerns that nothing matches."""
 
-    table: str
-    verb: str
-    origin: Origin
-    jobs: tuple[JobSpec, ...]
+    write: Write
+    concerns: tuple[Concern, ...]
+
+    @property
+    def jobs(self) -> list[JobSpec]:
+        """The jobs for which nothing was invalidated."""
+        return list(dict.fromkeys(concern.spec for concern in self.concerns))
 
     def __str__(self) -> str:
-        names = ", ".join(spec.name for spec in self.jobs)
-        verb = {"INSERT": "an INSERT", "UPDATE": "an UPDATE"}.get(self.verb, f"a {self.verb}")
+        names = [spec.name for spec in self.jobs]
+        verb = {"INSERT": "an INSERT", "UPDATE": "an UPDATE"}.get(self.write.verb, f"a {self.write.verb}")
         return (
-            f"The table {self.table!r} was changed by {verb} at {self.origin}, and nothing was invalidated "
-            f"for the job{'s' if len(self.jobs) > 1 else ''} {names}. {FIX}"
+            f"The table {self.write.table!r} was changed by {verb} at {self.write.origin}, and nothing was "
+            f"invalidated for the job{'s' if len(names) > 1 else ''} {', '.join(names)}. {FIX}"
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import sysconfig
+from collections.abc import Iterator
 from functools import cache
 from types import FrameType
 from typing import Literal
@@ -43,6 +45,14 @@ _EXEMPT = tuple(
         ("core", "management", "commands", "flush.py"),
     )
 )
+
+
+def stack() -> Iterator[FrameType]:
+    """Yield the frames of the caller's stack, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def role_of(frame: FrameType) -> Role:

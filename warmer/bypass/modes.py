@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal, get_args
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from warmer.conf import conf
 
 Mode = Literal["off", "warn", "raise", "invalidate"]
-MODES = ("off", "warn", "raise", "invalidate")
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def mode() -> Mode:
@@ -24,4 +24,4 @@ def mode() -> Mode:
         raise ImproperlyConfigured(
             f"WARMER_BYPASS = {said!r}: expected one of {', '.join(map(repr, MODES))}."
         )
-    return cast(Mode, said)
+    return said

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from types import FrameType
 
-from warmer.bypass.frames import QUERYSETS, role_of
+from warmer.bypass.frames import QUERYSETS, role_of, stack
 from warmer.bypass.statements import table_key
 
 
@@ -42,8 +41,7 @@ def origin(table: str) -> Origin:
     place: FrameType | None = None
     library: FrameType | None = None
     work: FrameType | None = None
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    for frame in stack():
         role = role_of(frame)
         if role == "project":
             decided = True
@@ -56,7 +54,6 @@ def origin(table: str) -> Origin:
             exempt = True
         elif role == "machinery" and (not decided or _is_queryset_of(frame, table)):
             told = decided = True
-        frame = frame.f_back
     place = place or library
     return Origin(
         path=place.f_code.co_filename if place else "<unknown>",
@@ -70,12 +67,7 @@ def origin(table: str) -> Origin:
 
 def is_running(work: tuple[int, int]) -> bool:
     """Say whether the function in which a statement was made is still running in this thread."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if id(frame) == work[0] and _identity(frame) == work:
-            return True
-        frame = frame.f_back
-    return False
+    return work in map(_identity, stack())
 
 
 def _is_queryset_of(frame: FrameType, table: str) -> bool:

@@ -45,10 +45,15 @@ class Statement:
     tables: tuple[str, ...]
 
 
-def parse(sql: Any) -> Statement | None:
+def as_text(sql: Any, connection: Any) -> str:
+    """Return a statement, also one that psycopg composes, as text; empty where it can be none."""
+    if isinstance(sql, str):
+        return sql
+    return str(sql.as_string(connection.connection)) if hasattr(sql, "as_string") else ""
+
+
+def parse(sql: str) -> Statement | None:
     """Return what a statement writes to; None when it does not write, or nobody could say what."""
-    if not isinstance(sql, str):
-        return None
     first = _FIRST.match(sql, 0, BEGINNING)
     if first is None:
         return None
