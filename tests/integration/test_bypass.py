@@ -344,6 +344,32 @@ def test_transaction__commit_of_another_does_not_end_the_patience(make_post: Any
     assert found() == ""
 
 
+def test_transaction__rolled_back_is_no_match_of_what_came_before_it(make_post: Any, raising: None) -> None:
+    post = make_post()
+    Post.objects.update(title="New")
+    with pytest.raises(Rollback), transaction.atomic():
+        invalidate_for(post)
+        Group.objects.create(name="a")
+        raise Rollback
+    assert "an UPDATE at" in found()
+
+
+def test_transaction__matches_for_one_job_each_add_up(
+    make_post: Any, make_comment: Any, raising: None
+) -> None:
+    post = make_post()
+    comment = make_comment(post=post)
+    Post.objects.update(title="New")
+    with transaction.atomic():
+        invalidate_for(comment)  # the job `posts` alone depends on comments
+    assert "for the job popular_posts." in found()
+    Post.objects.update(title="New")
+    with transaction.atomic():
+        invalidate_for(comment)
+    jobs["popular_posts"].invalidate()  # type: ignore[attr-defined]
+    assert found() == ""
+
+
 def test_transaction__raises_the_error_of_the_project_first(make_post: Any, raising: None) -> None:
     make_post()
     with pytest.raises(ZeroDivisionError), transaction.atomic():
@@ -440,6 +466,22 @@ def test_autocommit__function_that_never_ends_is_judged_all_the_same(
     Group.objects.create(name="a")
     monkeypatch.setitem(bypass.PATIENCE_SECONDS, "raise", 0.0)
     assert "an UPDATE at" in found(lambda: Group.objects.create(name="b"))
+
+
+def test_forget__inside_a_transaction_is_for_good(make_post: Any, raising: None) -> None:
+    make_post()
+    with transaction.atomic():
+        Post.objects.update(title="New")
+        bypass.forget()
+    assert found() == ""
+
+    def write() -> None:
+        with transaction.atomic():
+            for _ in range(2):
+                bypass.forget()
+                Post.objects.update(title="New")
+
+    assert found(write).count("an UPDATE at") == 1
 
 
 def test_request__is_judged_at_its_end(make_post: Any, raising: None) -> None:

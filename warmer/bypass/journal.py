@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,7 +25,9 @@ class Journal:
         self._inside: WeakValueDictionary[Any, Event] = WeakValueDictionary()
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Forget all of it, also what Django keeps until a commit."""
+        for write in self._writes():
+            write.concerns = ()
         self._open.clear()
         self._inside.clear()
 
@@ -40,27 +43,37 @@ class Journal:
         if self._connection.in_atomic_block:
             self._keep(match)
         if match.root is None:  # it stands, and counts for what was written before
-            for write in self._over():
-                write.concerns = write.left([match])
+            self._settle([match])
+
+    def settle(self) -> None:
+        """Have what was recorded in the transaction that is about to be committed count for good."""
+        self._settle(self._matches())
 
     def unmatched(self) -> list[Finding]:
-        """Return what was written in transactions that are over, and that nothing matches so far."""
-        matches = [event for event in self._inside.values() if isinstance(event, Match)]
-        unmatched = []
+        """Return what was written in transactions that are over, and that nothing matches so far.
+
+        A match in an open transaction is one as long as that is not rolled back.
+        """
+        matches = self._matches()
+        return [
+            Finding(write=write, concerns=left) for write in self._over() if (left := write.left(matches))
+        ]
+
+    def _settle(self, matches: Sequence[Match]) -> None:
         for write in self._over():
-            left = write.left(matches)
-            if left:
-                unmatched.append(Finding(write=write, concerns=left))
-            else:
-                write.concerns = ()
-        return unmatched
+            write.concerns = write.left(matches)
 
     def _over(self) -> list[Write]:
         """Return the writes of transactions that are over, and that may be bypasses yet."""
         self._open = [write for write in self._open if write.concerns]
+        return [write for write in self._writes() if write.concerns and write.is_over(self._connection)]
+
+    def _writes(self) -> Iterable[Write]:
         inside = [event for event in self._inside.values() if isinstance(event, Write)]
-        writes = dict.fromkeys([*self._open, *inside])
-        return [write for write in writes if write.concerns and write.is_over(self._connection)]
+        return dict.fromkeys([*self._open, *inside])
+
+    def _matches(self) -> list[Match]:
+        return [event for event in self._inside.values() if isinstance(event, Match)]
 
     def _keep(self, event: Event) -> None:
         """Have what happens inside a transaction kept as long as Django keeps its callbacks."""

@@ -99,6 +99,7 @@ class Watch:
 
     def _judge_the_end(self) -> None:
         """Judge a transaction that ends now, unless Django opened it: its caller may invalidate yet."""
+        self.journal.settle()
         unmatched = self.journal.unmatched()
         ending = ending_block() if unmatched else None
         if ending is not None and not ending.by_django:
