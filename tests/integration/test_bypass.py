@@ -468,6 +468,24 @@ def test_autocommit__function_that_never_ends_is_judged_all_the_same(
     assert "an UPDATE at" in found(lambda: Group.objects.create(name="b"))
 
 
+def test_autocommit__same_write_again_is_kept_once(make_post: Any, raising: None) -> None:
+    """A loop over many rows is looked through at each of its statements."""
+    post = make_post()
+    watch = watch_of(connections["default"])
+    assert watch is not None
+    for _ in range(50):
+        Post.objects.update(title="New")
+        Post.objects.bulk_update([post], ["title"])  # opens a transaction of its own
+    assert len(watch.journal._open) == 2
+    invalidate_for(post)
+    assert found() == ""
+    for _ in range(2):
+        Post.objects.update(title="New")
+    invalidate_for(post)
+    Post.objects.update(title="New")
+    assert found().count("an UPDATE at") == 1
+
+
 def test_forget__inside_a_transaction_is_for_good(make_post: Any, raising: None) -> None:
     make_post()
     with transaction.atomic():

@@ -58,6 +58,11 @@ class Write(Event):
     def what(self) -> Any:
         return self.table, self.verb, self.origin.told or (self.origin.path, self.origin.line)
 
+    def repeats(self, other: Write) -> bool:
+        """Say whether whatever matches the other from now on matches this one as well."""
+        same = self.what == other.what and self.origin.work == other.origin.work
+        return same and self.concerns == other.concerns
+
     def left(self, matches: Iterable[Match]) -> tuple[Concern, ...]:
         """Return the concerns that nothing matches."""
         left = self.concerns

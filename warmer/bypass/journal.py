@@ -36,7 +36,7 @@ class Journal:
         if self._connection.in_atomic_block:
             self._keep(write)
         else:
-            self._open.append(write)
+            self._stand(write)
 
     def match(self, match: Match) -> None:
         """Take in something that was recorded."""
@@ -86,5 +86,10 @@ class Journal:
 
     def _survive(self, event: Event) -> None:
         """Go on with a write that was committed and not judged: its match may come yet."""
-        if isinstance(event, Write) and event.concerns and event not in self._open:
-            self._open.append(event)
+        if isinstance(event, Write) and event.concerns:
+            self._stand(event)
+
+    def _stand(self, write: Write) -> None:
+        """Keep what was written for good: once, however often a loop writes it."""
+        if not any(map(write.repeats, self._open)):
+            self._open.append(write)
