@@ -63,7 +63,7 @@ ENTRIES = (
     Entry(
         name="refresh",
         summary="A refresh with nothing to do: runs when all keys are fresh, against a full one",
-        rows=20_000,
+        rows=100_000,
         quick_rows=2_000,
     ),
     Entry(

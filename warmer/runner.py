@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +22,7 @@ from warmer.loading import Loaded, QueryCount, counted_by, halved, load
 from warmer.points import reach
 from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
-from warmer.stores import Token, Writing
+from warmer.stores import Token, UnderWay, Written
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,13 @@ def warm_batches(
     For `keep_seconds` and `interrupts` see `warm_batch`.
     """
     before: _Batch | None = None
+    made = (
+        _Batch(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts) for keys in batches
+    )
+    looked_at = made if keep_seconds is None else _looked_at(made)
     try:
-        for keys in batches:
-            batch = _Batch(spec=spec, keep_seconds=keep_seconds, interrupts=interrupts)
-            batch.begin(keys)
+        for batch in looked_at:
+            batch.begin()
             if before is not None:
                 before.send()
             batch.load()
@@ -91,6 +94,24 @@ def warm_batches(
             before.send()
             last, before = before, None
             yield last.end()
+    finally:
+        looked_at.close()
+        if before is not None:
+            before.abandon()
+
+
+def _looked_at(batches: Iterable[_Batch]) -> Generator[_Batch]:
+    """Yield batches that the cache is looking through, each while it looks through the next one."""
+    before: _Batch | None = None
+    try:
+        for batch in batches:
+            batch.look()
+            if before is not None:
+                yield before
+            before = batch
+        if before is not None:
+            last, before = before, None
+            yield last
     finally:
         if before is not None:
             before.abandon()
@@ -105,8 +126,9 @@ def warm_batch(
         keep_seconds: leave keys alone that live for so many seconds yet; 0: that are cached; None: none.
         interrupts: errors that end the work, e.g. of a time limit; the keys that are left have failed.
     """
-    batch = _Batch(spec=spec, keep_seconds=keep_seconds, interrupts=interrupts)
-    batch.begin(keys)
+    batch = _Batch(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts)
+    batch.look()
+    batch.begin()
     batch.load()
     batch.send()
     return batch.end()
@@ -114,7 +136,7 @@ def warm_batch(
 
 @dataclass(kw_only=True)
 class _Batch:
-    """The work on one batch, step by step: begin, load, send, end.
+    """The work on one batch, step by step: look, begin, load, send, end.
 
     Attributes:
         keys: the whole batch.
@@ -123,32 +145,45 @@ class _Batch:
     """
 
     spec: JobSpec
+    keys: Batch
     keep_seconds: float | None
     interrupts: Interrupts = ()
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     queries: QueryCount = field(default_factory=QueryCount)
-    keys: Batch = field(default_factory=dict)
-    left: Batch = field(default_factory=dict)
+    left: Batch = field(init=False)
     load_seconds: float = 0.0
     encode_seconds: float = 0.0
     write_seconds: float = 0.0
     wait_seconds: float = 0.0
     look_seconds: float = 0.0
+    _looking: UnderWay[Collection[str]] | None = None
     _token: Token | None = None
     _loaded: Loaded | None = None
-    _writing: Writing | None = None
+    _writing: UnderWay[Written] | None = None
 
-    def begin(self, keys: Batch) -> None:
+    def __post_init__(self) -> None:
+        self.left = self.keys
+
+    def look(self) -> None:
+        """Ask the cache which keys are fresh, if those are left alone, and do not wait."""
+        if self.keep_seconds is None:
+            return
+        began = time.perf_counter()
+        with self._failing_what_is_left():
+            self._looking = self.spec.store.begin_fresh(list(self.left), seconds=self.keep_seconds)
+        self.look_seconds += time.perf_counter() - began
+
+    def begin(self) -> None:
         """Find the keys that are due, wait for the turn, and take the token."""
-        self.keys = self.left = keys
         # What a load sees there may never be committed, or is no longer so.
         if pending.is_pending(self.spec) or reads_a_snapshot():
-            self._settle(Outcome.FENCED, keys)
+            self.abandon()
+            self._settle(Outcome.FENCED, self.left)
             return
         with self._failing_what_is_left():
-            if self.keep_seconds is not None:
-                self._leave_fresh_alone(self.keep_seconds)
+            if self._looking is not None:
+                self._leave_fresh_alone(self._looking)
             if self.left:
                 self._wait_for_the_turn()
                 self._take_token()
@@ -193,12 +228,13 @@ class _Batch:
 
     def abandon(self) -> None:
         """Leave off, and wait for nothing."""
-        if self._writing is not None:
-            self._writing.abandon()
+        for under_way in (self._looking, self._writing):
+            if under_way is not None:
+                under_way.abandon()
 
-    def _leave_fresh_alone(self, seconds: float) -> None:
+    def _leave_fresh_alone(self, looking: UnderWay[Collection[str]]) -> None:
         began = time.perf_counter()
-        fresh = self.spec.store.fresh(list(self.left), seconds=seconds)
+        fresh = looking.end()
         self.look_seconds += time.perf_counter() - began
         self._settle(Outcome.FRESH, fresh)
 

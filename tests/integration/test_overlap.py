@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import transaction
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -16,8 +17,9 @@ from myapp.models import Post
 from tests.races.conftest import in_thread
 from warmer import runner, warm_many
 from warmer.batching import Batches
+from warmer.report import Report
+from warmer.stores.calls import CallUnderWay
 from warmer.stores.redis import RedisStore
-from warmer.stores.writes import WriteUnderWay
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -34,7 +36,7 @@ def declare(loader: Any = squares, **options: Any) -> Any:
 
 def sent(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
     """Have steps told of each write that is sent, and of each answer that is read."""
-    begin, end = WriteUnderWay.__init__, WriteUnderWay.end
+    begin, end = CallUnderWay.__init__, CallUnderWay.end
 
     def begun(self: Any, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
@@ -44,8 +46,8 @@ def sent(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
         steps.append("awaited")
         return end(self)
 
-    monkeypatch.setattr(WriteUnderWay, "__init__", begun)
-    monkeypatch.setattr(WriteUnderWay, "end", ended)
+    monkeypatch.setattr(CallUnderWay, "__init__", begun)
+    monkeypatch.setattr(CallUnderWay, "end", ended)
 
 
 def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answer(
@@ -64,6 +66,17 @@ def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answ
     # The token comes before the write is sent: the server answers it only after the write.
     first, between, last = ["token", "load"], ["token", "sent", "load", "awaited"], ["sent", "awaited"]
     assert steps == [*first, *between, *between, *last]
+
+
+def test_only_missing__looks_through_the_next_batch_before_the_answer_for_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = declare(ids=lambda: range(6))
+    job.warm()
+    steps: list[str] = []
+    sent(monkeypatch, steps)
+    assert job.warm(only_missing=True).fresh == 6
+    assert steps == ["sent", "sent", "awaited", "sent", "awaited", "awaited"]
 
 
 def test_warm__holds_two_batches_and_not_the_third() -> None:
@@ -154,6 +167,43 @@ def test_warm_batches__that_are_not_read_to_the_end_write_nothing_more() -> None
     # The next batch was loaded, and not sent.
     assert set(cache.get_many([f"square:{id}" for id in range(10)])) == {"square:0", "square:1"}
     assert job.warm().written == 10
+
+
+def test_only_missing__that_is_not_read_to_the_end_leaves_no_answer_for_the_next_on_the_connection() -> None:
+    job = declare()
+    job.warm()
+    cache.delete("square:0")
+    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
+    assert (next(batches).written, next(batches).fresh) == (1, 2)
+    batches.close()
+    assert cache.get_many(["square:6", "square:7"]) == {"square:6": 36, "square:7": 49}
+    assert job.warm(only_missing=True).fresh == 10
+
+
+def test_only_missing__server_that_goes_away_between_the_looks_fails_what_is_left(
+    redis_server: RedisServer,
+) -> None:
+    job = declare()
+    job.warm()
+    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
+    assert next(batches).fresh == 2
+    redis_server.stop()
+    # The next two were looked through before; whether their answers still come is not known.
+    left = sum(batches, Report(job="squares"))
+    assert left.keys == 8
+    assert left.failed >= 4
+    assert "does not answer" in left.failures[0].error
+
+
+def test_only_missing__inside_a_transaction_that_changed_what_it_reads_looks_for_nothing(
+    make_post: Any,
+) -> None:
+    job = declare(ids=lambda: range(4), depends_on=[Post])
+    job.warm()
+    with transaction.atomic():
+        make_post()
+        assert job.warm(only_missing=True).fenced == 4
+    assert job.warm(only_missing=True).written == 4
 
 
 def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(

@@ -1,10 +1,11 @@
 """Stores: the only code that touches a cache."""
 
-from warmer.stores.base import Cached, Invalidation, Peeked, Store, Writing, Written
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
 from warmer.stores.choice import invalidate_together, is_fenced, open_server, open_store
 from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
 from warmer.stores.token import Token
+from warmer.stores.under_way import UnderWay
 
 __all__ = [
     "Cached",
@@ -18,7 +19,7 @@ __all__ = [
     "Store",
     "Tallies",
     "Token",
-    "Writing",
+    "UnderWay",
     "Written",
     "invalidate_together",
     "is_fenced",

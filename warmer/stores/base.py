@@ -15,6 +15,7 @@ from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Tallies
 from warmer.stores.token import Token
 from warmer.stores.turns import local_turn
+from warmer.stores.under_way import Over, UnderWay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,35 +44,6 @@ class Written:
     outcomes: Mapping[str, Outcome]
     errors: Mapping[str, str] = field(default_factory=dict)
     encode_seconds: float = 0.0
-
-
-class Writing(ABC):
-    """A write that is under way: it is ended, or else abandoned."""
-
-    @abstractmethod
-    def end(self) -> Written:
-        """Wait for the cache's answers, and return them.
-
-        Raises:
-            StoreUnavailable: the cache does not answer.
-        """
-
-    @abstractmethod
-    def abandon(self) -> None:
-        """Wait for nothing any more; what was written is not known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WritingDone(Writing):
-    """A write that was over when it began."""
-
-    written: Written
-
-    def end(self) -> Written:
-        return self.written
-
-    def abandon(self) -> None:
-        """Do nothing: it is over."""
 
 
 class Peeked(Enum):
@@ -179,13 +151,15 @@ class Store(ABC):
             The outcome of every key: `written`, `absent`, `fenced` or `failed`.
         """
 
-    def begin_write(self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()) -> Writing:
+    def begin_write(
+        self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
+    ) -> UnderWay[Written]:
         """Begin a write, and do not wait for its end where the cache allows that.
 
         The calling thread may go on meanwhile; it may not take a token, for that waits for the write. For
         the arguments, and what the end of it gives, see `write`.
         """
-        return WritingDone(written=self.write(token, values, absent))
+        return Over(result=self.write(token, values, absent))
 
     def release(self, claim: Claim) -> None:
         """End a claim with nothing to write."""
@@ -220,6 +194,10 @@ class Store(ABC):
         """
         left = self.remaining(keys)
         return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
+
+    def begin_fresh(self, keys: Sequence[str], *, seconds: float) -> UnderWay[Collection[str]]:
+        """Begin to look which keys are fresh (see `fresh`), and do not wait where the cache allows that."""
+        return Over(result=self.fresh(keys, seconds=seconds))
 
     def turn(self, *, per_second: float, name: str) -> float:
         """Take the next turn of those that are given so many times a second; return the seconds until then.

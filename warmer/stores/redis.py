@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from django.core.cache import caches
 from django.core.cache.backends.base import default_key_func
@@ -16,18 +16,22 @@ from redis import Redis
 
 from warmer.conf import conf
 from warmer.report import describe
-from warmer.stores.base import Cached, Invalidation, Peeked, Store, Writing, WritingDone, Written
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
+from warmer.stores.calls import CallUnderWay
 from warmer.stores.claims import Claim, Record, beside
 from warmer.stores.codec import Codec, codec_of
 from warmer.stores.connection import connected
 from warmer.stores.observed import looked
 from warmer.stores.scan import PLACE, batches, ids_of
-from warmer.stores.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, TOKEN, TURN
+from warmer.stores.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, TOKEN, TURN, WRITE, Script
 from warmer.stores.tallies import RedisTallies
 from warmer.stores.token import Token
-from warmer.stores.writes import WriteCall, WriteUnderWay, encode_all
+from warmer.stores.under_way import Over, UnderWay
+from warmer.stores.writes import WriteCall, encode_all
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # An unused fence costs memory for no reader; losing it only makes the next write load again.
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
@@ -142,11 +146,14 @@ class RedisStore(Store):
     ) -> Written:
         return self._write(self._call(token, values, absent, claim))
 
-    def begin_write(self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()) -> Writing:
+    def begin_write(
+        self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
+    ) -> UnderWay[Written]:
         call = self._call(token, values, absent, None)
+        again = partial(self._write, call)  # twice is no harm: both are under the fence
         if not call.names:
-            return WritingDone(written=self._write(call))
-        return WriteUnderWay(call, self._codec.connect(), self._write, alias=self.alias)
+            return Over(result=again())
+        return self._send(WRITE, call.keys, call.args, read=call.read, again=again)
 
     def _call(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
@@ -212,9 +219,16 @@ class RedisStore(Store):
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         with self._server() as server:
             letters = FRESH(keys=self._made(keys), args=[int(seconds * 1000)], client=server)
-        if letters.count(b"y") == len(keys):
-            return keys
-        return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
+        return _marked_y(keys, letters)
+
+    def begin_fresh(self, keys: Sequence[str], *, seconds: float) -> UnderWay[Collection[str]]:
+        return self._send(
+            FRESH,
+            self._made(keys),
+            [int(seconds * 1000)],
+            read=partial(_marked_y, keys),
+            again=partial(self.fresh, keys, seconds=seconds),
+        )
 
     def turn(self, *, per_second: float, name: str) -> float:
         key = self._cache.make_key(name, version=TURN_VERSION)
@@ -279,6 +293,24 @@ class RedisStore(Store):
 
     def _server(self) -> AbstractContextManager[Redis]:
         return connected(self.alias, self._codec)
+
+    def _send(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Any],
+        *,
+        read: Callable[[Any], T],
+        again: Callable[[], T],
+    ) -> UnderWay[T]:
+        server = self._codec.connect()
+        return CallUnderWay(script, keys, args, server, read=read, again=again, alias=self.alias)
+
+
+def _marked_y(keys: Sequence[str], letters: bytes) -> Collection[str]:
+    if letters.count(b"y") == len(keys):
+        return keys
+    return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
 
 
 def _ms(seconds: float) -> int:

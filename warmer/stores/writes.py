@@ -5,22 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from warmer.report import Outcome, describe
-from warmer.stores.base import Writing, Written
+from warmer.stores.base import Written
 from warmer.stores.claims import NOTE_SECONDS, Claim
-from warmer.stores.observed import called
 from warmer.stores.scripts import WRITE
 from warmer.stores.token import Token
-
-HAS_HIREDIS = find_spec("hiredis") is not None
-if HAS_HIREDIS:
-    from hiredis import pack_command
 
 OUTCOMES = {
     "w": Outcome.WRITTEN,
@@ -119,57 +112,3 @@ class WriteCall:
             errors |= {key: why for key, outcome in outcomes.items() if outcome is Outcome.FAILED}
         outcomes |= dict.fromkeys(encoded.errors, Outcome.FAILED)
         return Written(outcomes=outcomes, errors=errors, encode_seconds=encoded.seconds)
-
-
-def send(connection: Any, command: list[Any]) -> None:
-    """Send a command whose parts are text, bytes and numbers."""
-    if HAS_HIREDIS:  # what redis-py does with it, but for a look at each part whether it is something else
-        connection.send_packed_command([pack_command(tuple(command))])
-    else:  # pragma: no cover - the test environment has it
-        connection.send_command(*command)
-
-
-class WriteUnderWay(Writing):
-    """A call that was sent, on a connection of its own, and whose answer was not read yet."""
-
-    def __init__(
-        self, call: WriteCall, server: Redis, again: Callable[[WriteCall], Written], *, alias: str
-    ) -> None:
-        """Send the call.
-
-        Args:
-            alias: the cache's name, for who watches its calls.
-            again: writes in the ordinary way, with its retries. Twice is no harm: both are under the fence.
-        """
-        self._call = call
-        self._again = again
-        self._alias = alias
-        self._pool: Any = server.connection_pool
-        self._connection: Any = None
-        try:
-            self._connection = self._pool.get_connection()
-            send(self._connection, ["EVALSHA", WRITE.sha, len(call.keys), *call.keys, *call.args])
-        except (RedisError, OSError):
-            self.abandon()
-
-    def end(self) -> Written:
-        if self._connection is None:
-            return self._again(self._call)
-        try:
-            with called(self._alias):
-                answer = self._connection.read_response()
-        except (RedisError, OSError):  # the server forgot the script, was restarted, or is away
-            self.abandon()
-            return self._again(self._call)
-        except BaseException:  # an interrupt: the answer that comes yet must not be the next one's
-            self.abandon()
-            raise
-        self._pool.release(self._connection)
-        self._connection = None
-        return self._call.read(answer)
-
-    def abandon(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._pool.release(self._connection)
-            self._connection = None
