@@ -141,7 +141,7 @@ def test_check_that_breaks__is_told_and_the_others_go_on(monkeypatch: pytest.Mon
     assert block(printed, "FAILED", "breaks").startswith(
         "seen The check itself failed: ValueError: redis://***@host is odd. why Nothing is known here."
     )
-    assert re.search(r"^  ok +slow-log: ", printed, flags=re.M)
+    assert re.search(r"^  ok +reachability: ", printed, flags=re.M)
     assert "Wrong: breaks of the cache 'default'." in printed
 
 
