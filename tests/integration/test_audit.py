@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -29,7 +28,10 @@ from embedded.redis_server import RedisServer
 from users.models import CustomUser
 from users.warming import user_profiles
 from warmer import LoaderError, StoreUnavailable, auditing, jobs, schedule, warm, warm_many
-from warmer.auditing import HAS_VALUE, NO_VALUE, Audit, UncommittedChanges, WrongKey, audit
+from warmer.auditing import Audit, UncommittedChanges, audits, keeping, looks
+from warmer.auditing.audits import audit
+from warmer.auditing.findings import WrongKey
+from warmer.auditing.looks import HAS_VALUE, NO_VALUE
 from warmer.models import CacheAudit, JobSchedule, Trigger
 from warmer.tasks import audit_sample
 from warmer.testing import at, hold
@@ -257,7 +259,7 @@ def test_changed__looks_are_bounded(
     settings.WARMER_FENCE_ATTEMPTS = 3
     job = declare(source, batch_size=10)
     pauses: list[float] = []
-    monkeypatch.setattr(auditing, "time", SimpleNamespace(monotonic=monotonic, sleep=pauses.append))
+    monkeypatch.setattr(looks, "time", SimpleNamespace(sleep=pauses.append))
     loads: list[int] = []
     with at("loaded", lambda: (loads.append(1), job.invalidate([1])), times=100):
         found = audit(job.spec, sample=10)
@@ -270,8 +272,8 @@ def test_changed__commit_whose_invalidation_is_on_its_way_is_not_wrong(
 ) -> None:
     user = make_user(first_name="Ada")
     user_profiles.warm()
-    clock = SimpleNamespace(monotonic=monotonic, sleep=lambda seconds: release())
-    monkeypatch.setattr(auditing, "time", clock)
+    clock = SimpleNamespace(sleep=lambda seconds: release())
+    monkeypatch.setattr(looks, "time", clock)
 
     def save() -> None:
         try:
@@ -316,15 +318,15 @@ def test_changed__what_is_still_wrong_at_the_next_look_is_wrong(
 ) -> None:
     job.warm()
     source[2] = "another"
-    looks: list[Sequence[str]] = []
+    asked: list[Sequence[str]] = []
     look = type(job.spec.store).look
     monkeypatch.setattr(
-        type(job.spec.store), "look", lambda self, keys: looks.append(list(keys)) or look(self, keys)
+        type(job.spec.store), "look", lambda self, keys: asked.append(list(keys)) or look(self, keys)
     )
     assert counts(audit(job.spec, sample=10, seed=1)) == {"right": 9, "wrong": 1}
     # Four reads for the key: twice at each of two looks; the second look is for this key alone.
-    assert sum(keys == ["thing:2"] for keys in looks) == 3
-    assert sum("thing:2" in keys for keys in looks) == 4
+    assert sum(keys == ["thing:2"] for keys in asked) == 3
+    assert sum("thing:2" in keys for keys in asked) == 4
 
 
 def test_changed__with_a_single_attempt_wrong_is_wrong_all_the_same(
@@ -382,7 +384,7 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
 
 
 def test_transaction__with_a_snapshot_is_refused(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "reads_a_snapshot", lambda: True)
+    monkeypatch.setattr(audits, "reads_a_snapshot", lambda: True)
     with pytest.raises(UncommittedChanges, match="as it was at its beginning"):
         audit(job.spec)
 
@@ -752,7 +754,7 @@ def test_kept__is_what_was_found(job: Any, source: Any) -> None:
 
 
 def test_kept__oldest_are_forgotten(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "KEPT_PER_JOB", 3)
+    monkeypatch.setattr(keeping, "KEPT_PER_JOB", 3)
     other = warm("other", name="other")(lambda: 1)
     auditing.perform(other.spec, Trigger.COMMAND)
     for _ in range(5):
