@@ -399,10 +399,12 @@ def test_declaration__keys_of_one_of_the_projects_jobs() -> None:
     assert "can be the same as 'user:{id}:profile' of 'user_profiles' (users.warming:" in message
 
 
-def test_declaration__bare_decorator() -> None:
+@pytest.mark.parametrize(("decorator", "name"), [(warm_lonely, "warm"), (warm_crowd, "warm_many")])
+def test_declaration__bare_decorator(decorator: Callable[..., object], name: str) -> None:
     # `@warm` without a call takes the loader for its key, and would declare nothing at all.
-    with pytest.raises(DeclarationError, match="a key is a text"):
-        warm(lonely)  # type: ignore[arg-type]
+    assert refusal(partial(decorator, lonely)) == (
+        f"@{name} on lonely has no arguments: a key is a text, e.g. @{name}('popular_posts')."
+    )
 
 
 def test_declaration__depends_on_a_form() -> None:

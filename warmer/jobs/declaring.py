@@ -1,0 +1,109 @@
+"""What is written in a declaration, checked and made into a job's spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from django.db.models import Model, QuerySet
+
+from warmer.conf import conf
+from warmer.exceptions import DeclarationError
+from warmer.keys import KeyTemplate
+from warmer.spec import Dependency, DependsOn, JobSpec
+
+
+def refuse_bare(key: object, *, keyed: bool) -> None:
+    """Refuse `@warm` without a call, which takes the loader for the key and would declare nothing.
+
+    Raises:
+        DeclarationError: the key is a function.
+    """
+    if callable(key):
+        decorator = "warm_many" if keyed else "warm"
+        name = getattr(key, "__qualname__", repr(key))
+        raise DeclarationError(
+            f"@{decorator} on {name} has no arguments: a key is a text, e.g. @{decorator}('popular_posts')."
+        )
+
+
+def spec_of(
+    loader: Callable[..., Any],
+    *,
+    key: str,
+    keyed: bool,
+    ids: Any,
+    name: str | None,
+    cache: str | None,
+    depends_on: DependsOn,
+    batch_size: int | None,
+    queue: str | None,
+    **options: Any,
+) -> JobSpec:
+    """Return the spec of a job as it was declared; what is None is as the settings say.
+
+    For the options see `warmer.warm`.
+
+    Raises:
+        DeclarationError: the declaration cannot work; the message says what to write instead.
+    """
+    code = getattr(loader, "__code__", None)
+    declared_at = f"{loader.__module__}:{code.co_firstlineno if code else '?'}"
+    job_name = name if name is not None else getattr(loader, "__name__", "")
+    try:
+        template = KeyTemplate.parse(key, keyed=keyed)
+        if keyed:
+            _check_ids(ids)
+        dependencies = _dependencies(depends_on)
+    except DeclarationError as error:
+        raise DeclarationError(f"The job {job_name!r} ({declared_at}): {error}.") from None
+    return JobSpec(
+        name=job_name,
+        key=template,
+        loader=loader,
+        ids=ids,
+        cache=cache or conf.CACHE,
+        depends_on=dependencies,
+        batch_size=conf.BATCH_SIZE if batch_size is None else batch_size,
+        queue=queue or conf.QUEUE,
+        declared_at=declared_at,
+        **options,
+    )
+
+
+def _check_ids(ids: object) -> None:
+    if callable(ids) or isinstance(ids, QuerySet):
+        return
+    if isinstance(ids, Iterator):
+        raise DeclarationError(
+            f"ids={ids!r} would be at its end after one run: give the function that makes it, "
+            "without calling it"
+        )
+    raise DeclarationError(
+        f"ids={ids!r}: expected a function that gives the ids, e.g. top_user_ids, or a queryset"
+    )
+
+
+def _dependencies(depends_on: object) -> tuple[Dependency, ...]:
+    if isinstance(depends_on, Mapping):
+        pairs = list(depends_on.items())
+    elif isinstance(depends_on, list | tuple | set | frozenset):
+        pairs = [(model, None) for model in depends_on]
+    else:
+        raise DeclarationError(
+            f"depends_on={depends_on!r}: expected a list of models, e.g. [Post], or a mapping from "
+            "model to what gives the ids, e.g. {Post: 'id'}"
+        )
+    dependencies = []
+    for model, source in pairs:
+        if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Model)):
+            raise DeclarationError(
+                f"depends_on names {model!r}: expected a model, or its label 'app_label.ModelName'"
+            )
+        if isinstance(depends_on, Mapping) and not (isinstance(source, str) or callable(source)):
+            raise DeclarationError(
+                f"depends_on maps {model!r} to {source!r}: expected the path of a field, e.g. 'id', or a "
+                "function of the instance"
+            )
+        dependencies.append(Dependency(model=model, ids=source))
+    return tuple(dependencies)
