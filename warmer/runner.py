@@ -1,8 +1,8 @@
 """One run in this process: ids -> batches -> (token -> loader -> write) -> report.
 
 A batch is loaded while the one before is written. So two are in memory at a time, and the token of a batch is
-taken before the write of the one before is sent: the server would answer only after that. Where fresh keys are
-left alone, the cache looks through the batch after it meanwhile.
+taken before the write of the one before is sent: the server would answer only after that. Where fresh keys
+are left alone, the cache looks through the next batch meanwhile.
 """
 
 from __future__ import annotations
