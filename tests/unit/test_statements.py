@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from warmer.bypass.statements import as_text, parse, table_key
+from warmer.bypass.statements import SEVERAL, as_text, parse, table_key
 
 
 @pytest.mark.parametrize(
@@ -75,10 +74,9 @@ def test_parse__is_silent_about_all_else(sql: str) -> None:
         "WITH " + "UPDATE x " * 50_000,
     ],
 )
-def test_parse__takes_no_longer_for_what_is_long(sql: str) -> None:
-    began = time.perf_counter()
-    parse(sql)
-    assert time.perf_counter() - began < 0.1
+def test_parse__looks_at_the_beginning_alone_of_what_is_long(sql: str) -> None:
+    # What goes back again and again over so much would run into the time limit of every test.
+    assert parse(sql) == parse(sql[:SEVERAL]) == parse(sql + "; DELETE FROM late")
 
 
 @pytest.mark.parametrize(
