@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -76,6 +76,28 @@ def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> b
     if field is None:
         return False
     return not {field.name, field.attname} & set(fields)
+
+
+def is_local(concern: Concern, model: type[Model]) -> bool:
+    """Say whether a job's ids are in a column of the row itself."""
+    source = concern.dependency.ids
+    return isinstance(source, str) and _is_column(model, source)
+
+
+def is_far(concern: Concern, model: type[Model]) -> bool:
+    """Say whether a job's ids are in another table."""
+    source = concern.dependency.ids
+    return isinstance(source, str) and not _is_column(model, source)
+
+
+def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str]) -> bool:
+    """Say whether new values of these columns can change the ids that a row gives."""
+    source = concern.dependency.ids
+    if source is None:
+        return False
+    if callable(source):
+        return bool(attnames)
+    return attname_of(model, source.split(LOOKUP_SEP)[0]) in attnames
 
 
 def _is_column(model: type[Model], path: str) -> bool:

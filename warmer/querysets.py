@@ -25,11 +25,12 @@ from django.db import connections, transaction
 from django.db.models import Manager, Model, QuerySet, sql
 
 from warmer import pending
-from warmer.changes import EVERY_KEY, Ids, is_fixed
+from warmer.changes import EVERY_KEY, Ids, is_far, is_fixed, is_moved_by
 from warmer.inserts import Insert, ids_of, values_to_write
 from warmer.invalidation import Found, record_all
+from warmer.new_values import NewValues, new_value
 from warmer.registry import Concern, jobs
-from warmer.rows import IN_LIMIT, NewValues, by_pk, chunks, is_local, is_moved_by, look, new_value
+from warmer.rows import IN_LIMIT, by_pk, chunks, look
 
 if TYPE_CHECKING:
 
@@ -152,7 +153,7 @@ class WarmingQuerySetMixin(_Base):
         if not concerns or refused:
             return super().delete()
         self._for_write = True
-        far = [c for c in concerns if isinstance(c.dependency.ids, str) and not is_local(c, self.model)]
+        far = [concern for concern in concerns if is_far(concern, self.model)]
         with _transaction(self.db), pending.together(using=self.db):
             rows: Any = self
             if far:

@@ -17,8 +17,9 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import pre_delete
 
 from warmer.invalidation import record_all
+from warmer.new_values import UNKNOWN, NewValues, new_value
 from warmer.registry import jobs
-from warmer.rows import UNKNOWN, NewValues, look, new_value
+from warmer.rows import look
 
 
 def listen(model: type[Model]) -> None:
