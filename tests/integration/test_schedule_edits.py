@@ -10,9 +10,9 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks, SolarSchedule
 
-from warmer import jobs, schedule, schedule_edits, warm
-from warmer.schedule import Action
-from warmer.schedule_edits import ScheduleError, Timing, set_timing
+from warmer import jobs, schedule, warm
+from warmer.schedule import Action, edits
+from warmer.schedule.edits import ScheduleError, Timing, set_timing
 from warmer.spec import JobSpec
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
@@ -51,7 +51,7 @@ def test_set_timing__interval(spec: JobSpec) -> None:
     assert set_timing(spec, Timing(every=timedelta(minutes=2))) == ""
     task = entry()
     assert (task.interval.every, task.interval.period, task.expire_seconds) == (2, "minutes", 120)
-    assert schedule_edits.current(spec) == Timing(every=timedelta(minutes=2))
+    assert edits.current(spec) == Timing(every=timedelta(minutes=2))
     assert before is None or PeriodicTasks.last_change() > before  # so beat reads it
 
 
@@ -66,7 +66,7 @@ def test_set_timing__crontab_and_back(spec: JobSpec, declare: Any) -> None:
     assert set_timing(spec, Timing(crontab="*/20  *  * * *")) == ""
     task = entry()
     assert (task.interval, task.crontab.minute, task.expire_seconds) == (None, "*/20", 1200)
-    now = schedule_edits.current(spec)
+    now = edits.current(spec)
     assert now is not None
     assert (now.crontab, now.timezone) == ("*/20 * * * *", "UTC")
     declare(every=timedelta(minutes=30))
@@ -90,7 +90,7 @@ def test_set_timing__of_another_kind_is_replaced(spec: JobSpec) -> None:
         SolarSchedule.objects.create(event="sunrise", latitude=48, longitude=16),
     )
     task.save()
-    now = schedule_edits.current(spec)
+    now = edits.current(spec)
     assert now is not None
     assert "Sunrise" in now.other
     set_timing(spec, Timing(every=timedelta(minutes=2)))
@@ -109,7 +109,7 @@ def test_set_timing__interval_out_of_bounds(declare: Any, seconds: float) -> Non
 def test_set_timing__interval_at_the_bounds(declare: Any, seconds: int) -> None:
     spec = declare(timeout=timedelta(days=90))
     set_timing(spec, Timing(every=timedelta(seconds=seconds)))
-    assert schedule_edits.current(spec) == Timing(every=timedelta(seconds=seconds))
+    assert edits.current(spec) == Timing(every=timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("every", [timedelta(minutes=50), timedelta(hours=1), timedelta(hours=2)])
@@ -163,7 +163,7 @@ def test_set_timing__touches_nothing_else(spec: JobSpec) -> None:
 
 def test_set_timing__entry_that_is_gone_is_made_again(spec: JobSpec) -> None:
     entry().delete()
-    assert schedule_edits.current(spec) is None
+    assert edits.current(spec) is None
     set_timing(spec, Timing(every=timedelta(minutes=2)))
     assert (entry().task, entry().args, entry().interval.every) == ("warmer.scheduled_run", '["timed"]', 2)
 
@@ -176,8 +176,8 @@ def test_set_timing__entry_that_runs_something_else_is_left_alone(
     before = PeriodicTask.objects.filter(name="warm timed").values().get()
     for act in (
         lambda: set_timing(spec, Timing(every=timedelta(minutes=2))),
-        lambda: schedule_edits.switch(spec, on=False),
-        lambda: schedule_edits.reset(spec),
+        lambda: edits.switch(spec, on=False),
+        lambda: edits.reset(spec),
     ):
         with pytest.raises(ScheduleError, match="no longer runs this job"):
             act()
@@ -188,32 +188,30 @@ def test_set_timing__job_that_is_not_scheduled(declare: Any) -> None:
     spec = declare(every=None)
     for act in (
         lambda: set_timing(spec, Timing(every=timedelta(minutes=2))),
-        lambda: schedule_edits.reset(spec),
+        lambda: edits.reset(spec),
     ):
         with pytest.raises(ScheduleError, match="every=None"):
             act()
-    assert schedule_edits.declared(spec) is None
+    assert edits.declared(spec) is None
     assert not PeriodicTask.objects.filter(name="warm timed").exists()
 
 
 def test_reset__follows_the_code_again(spec: JobSpec, declare: Any) -> None:
     set_timing(spec, Timing(crontab="*/20 * * * *", enabled=False))
     spec = declare(every=timedelta(minutes=30))
-    schedule_edits.reset(spec)
-    assert (
-        schedule_edits.current(spec) == schedule_edits.declared(spec) == Timing(every=timedelta(minutes=30))
-    )
+    edits.reset(spec)
+    assert edits.current(spec) == edits.declared(spec) == Timing(every=timedelta(minutes=30))
     assert entry().expire_seconds == 1800
     declare(every=timedelta(minutes=10))
     assert entry().interval.every == 10
 
 
 def test_switch__off_and_on(spec: JobSpec) -> None:
-    assert schedule_edits.switch(spec, on=False)
-    assert not schedule_edits.switch(spec, on=False)
+    assert edits.switch(spec, on=False)
+    assert not edits.switch(spec, on=False)
     assert schedule.paused() == {"timed"}
     assert schedule.entries(["timed"])["timed"].due is None
-    assert schedule_edits.switch(spec, on=True)
+    assert edits.switch(spec, on=True)
     assert schedule.paused() == set()
     due = schedule.entries(["timed"])["timed"].due
     assert due is not None
@@ -229,7 +227,5 @@ def test_entries__skip_what_an_operator_made_unreadable(spec: JobSpec) -> None:
 
 
 def test_in_words__in_the_largest_whole_unit() -> None:
-    said = [
-        schedule_edits.in_words(timedelta(seconds=each)) for each in (1, 90, 60, 900, 3600, 86_400, 172_800)
-    ]
+    said = [edits.in_words(timedelta(seconds=each)) for each in (1, 90, 60, 900, 3600, 86_400, 172_800)]
     assert said == ["1 second", "90 seconds", "1 minute", "15 minutes", "1 hour", "1 day", "2 days"]

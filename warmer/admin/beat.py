@@ -11,6 +11,6 @@ edits: Any = None
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule as _schedule
-    from warmer import schedule_edits as _edits
+    from warmer.schedule import edits as _edits
 
     schedule, edits = _schedule, _edits

@@ -13,10 +13,12 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from warmer import schedule
 from warmer.crontabs import Gaps
 from warmer.exceptions import WarmerError
 from warmer.models import JobSchedule
+from warmer.schedule.entry import KINDS, entry_name, job_of
+from warmer.schedule.syncing import sync_job
+from warmer.schedule.timings import gaps_of, interval, seconds_of
 from warmer.spec import JobSpec
 from warmer.tasks import scheduled_run
 
@@ -64,7 +66,7 @@ def current(spec: JobSpec) -> Timing | None:
     task = _find(spec)
     if task is None:
         return None
-    every = schedule.seconds_of(task)
+    every = seconds_of(task)
     crontab = task.crontab
     return Timing(
         every=None if every is None else timedelta(seconds=every),
@@ -88,7 +90,7 @@ def set_timing(spec: JobSpec, timing: Timing) -> str:
         task = _entry(spec)
         if timing.every is not None:
             every, note = _checked_interval(spec, timing.every), ""
-            task.interval, task.crontab = schedule.interval(every), None
+            task.interval, task.crontab = interval(every), None
             task.expire_seconds = every
         else:
             task.interval, task.crontab = None, _crontab(timing.crontab)
@@ -108,7 +110,7 @@ def reset(spec: JobSpec) -> None:
     seconds = round(timing.every.total_seconds())
     with transaction.atomic():
         task = _entry(spec)
-        task.interval, task.crontab, task.solar, task.clocked = schedule.interval(seconds), None, None, None
+        task.interval, task.crontab, task.solar, task.clocked = interval(seconds), None, None, None
         task.expire_seconds, task.enabled = seconds, True
         task.save()
         JobSchedule.objects.update_or_create(job=spec.name, defaults={"declared_seconds": seconds})
@@ -138,9 +140,9 @@ def in_words(length: timedelta) -> str:
 
 
 def _find(spec: JobSpec) -> PeriodicTask | None:
-    named = PeriodicTask.objects.filter(name=schedule.entry_name(spec.name))
-    task = named.select_related("interval", "crontab", "solar", "clocked").first()
-    if task is None or (task.task == scheduled_run.name and schedule.job_of(task.args) == spec.name):
+    named = PeriodicTask.objects.filter(name=entry_name(spec.name))
+    task = named.select_related(*KINDS).first()
+    if task is None or (task.task == scheduled_run.name and job_of(task.args) == spec.name):
         return task
     raise ScheduleError(
         f"The periodic task {task.name!r} no longer runs this job: somebody gave it another task or other "
@@ -154,7 +156,7 @@ def _entry(spec: JobSpec) -> PeriodicTask:
         raise ScheduleError(_not_scheduled(spec))
     task = _find(spec)
     if task is None:
-        schedule.sync_job(spec)
+        sync_job(spec)
         task = _find(spec)
     assert task is not None
     return task
@@ -184,7 +186,7 @@ def _checked_interval(spec: JobSpec, every: timedelta) -> int:
 
 
 def _checked_gaps(spec: JobSpec, crontab: CrontabSchedule) -> tuple[Gaps, str]:
-    found = schedule.gaps_of(crontab)
+    found = gaps_of(crontab)
     if found is None:
         raise ScheduleError("This crontab never comes due: no day is in all of its three day fields.")
     life = _life(spec)
