@@ -65,24 +65,20 @@ def failed_run(job: str, user: CustomUser) -> None:
         Failure(key=f"user:{id}:profile", error="ValueError: invalid literal for int() with base 10: 'n/a'")
         for id in (17, 42)
     )
-    ledger.record_batch(
-        run,
-        1,
-        Report(
-            job=job,
-            written=96,
-            absent=2,
-            failed=2,
-            queries=14,
-            seconds=0.31,
-            load_seconds=0.262,
-            encode_seconds=0.004,
-            write_seconds=0.021,
-            batches=1,
-            failures=failures,
-        ),
-        worker="worker@localhost",
+    report = Report(
+        job=job,
+        written=96,
+        absent=2,
+        failed=2,
+        queries=14,
+        seconds=0.31,
+        load_seconds=0.262,
+        encode_seconds=0.004,
+        write_seconds=0.021,
+        batches=1,
+        failures=failures,
     )
+    ledger.record_batches(run, {1: report}, worker="worker@localhost")
     ledger.expect(run, batches=1, report=Report(job=job, queries=1))
 
 
@@ -93,23 +89,19 @@ def running_run(job: str, user: CustomUser) -> None:
     WarmingRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(seconds=42))
     ledger.expect(run, batches=10, report=Report(job=job, queries=1))
     for number in range(1, 7):
-        ledger.record_batch(
-            run,
-            number,
-            Report(
-                job=job,
-                written=498,
-                fenced=2,
-                queries=3,
-                seconds=6.5,
-                load_seconds=5.1,
-                encode_seconds=0.3,
-                write_seconds=0.6,
-                wait_seconds=0.5,
-                batches=1,
-            ),
-            worker=("first@example", "second@example")[number % 2],
+        report = Report(
+            job=job,
+            written=498,
+            fenced=2,
+            queries=3,
+            seconds=6.5,
+            load_seconds=5.1,
+            encode_seconds=0.3,
+            write_seconds=0.6,
+            wait_seconds=0.5,
+            batches=1,
         )
+        ledger.record_batches(run, {number: report}, worker=("first@example", "second@example")[number % 2])
 
 
 def wrong_audit() -> None:

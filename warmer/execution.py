@@ -41,7 +41,7 @@ class Wanted(Iterator[Batch]):
         self.is_late = self._deadline is not None and now >= self._deadline
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
-            self.is_cancelled = not ledger.is_current(self._run.pk, self._run.attempt)
+            self.is_cancelled = not ledger.is_current(self._run)
         if self.is_late or self.is_cancelled:
             raise StopIteration
         return batch

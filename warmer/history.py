@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connections
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Max, OuterRef, QuerySet, Subquery
 
-from warmer.ledger import last_runs
 from warmer.models import JobObservation, WarmingRun
 
 # SQLite takes at most 500 parts of a compound query.
@@ -30,6 +29,17 @@ def recent(names: Sequence[str], *, each: int) -> dict[str, list[WarmingRun]]:
     for run in sorted(runs, key=lambda run: -run.pk):
         found[run.job].append(run)
     return found
+
+
+def last_runs(names: Iterable[str]) -> dict[str, WarmingRun]:
+    """Return the newest run of each job that has one, in one query."""
+    return {run.job: run for run in WarmingRun.objects.filter(pk__in=last_numbers(names))}
+
+
+def last_numbers(names: Iterable[str]) -> QuerySet[WarmingRun, int]:
+    """Return the number of the newest run of each job that has one, to be read or queried with."""
+    of_jobs = WarmingRun.objects.filter(job__in=list(names)).values("job").order_by()
+    return of_jobs.annotate(newest=Max("id")).values_list("newest", flat=True)
 
 
 def last_states(names: Iterable[str]) -> dict[str, str]:

@@ -180,7 +180,7 @@ class TestOverview:
         run = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
         assert run is not None
         ledger.expect(run, batches=4, report=Report(job="posts"))
-        ledger.record_batch(run, 1, Report(job="posts", batches=1, written=3))
+        ledger.record_batches(run, {1: Report(job="posts", batches=1, written=3)})
         assert state_of(operator, "posts") == "running"
         assert "1 of 4 batches" in row(operator, "posts")
 

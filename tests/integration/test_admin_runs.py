@@ -46,7 +46,9 @@ def run(make_user: Any) -> WarmingRun:
     assert started is not None
     WarmingRun.objects.filter(pk=started.pk).update(started_at=timezone.now() - timedelta(seconds=10))
     ledger.expect(started, batches=4, report=report(queries=1, batches=0))
-    ledger.record_batch(started, 1, report(written=90, fenced=10, queries=2, seconds=7.5), worker="w1@host")
+    ledger.record_batches(
+        started, {1: report(written=90, fenced=10, queries=2, seconds=7.5)}, worker="w1@host"
+    )
     return started
 
 
@@ -69,13 +71,13 @@ class TestProgress:
     def test_progress__without_a_total_goes_by_the_last_complete_run(self, operator: Client) -> None:
         before = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
         assert before is not None
-        ledger.record_batch(before, 1, report(written=200))
+        ledger.record_batches(before, {1: report(written=200)})
         ledger.expect(before, batches=1, report=report(batches=0))
         now = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
         assert now is not None
-        ledger.record_batch(now, 1, report(written=50))
+        ledger.record_batches(now, {1: report(written=50)})
         assert progress_of(operator, now)["percent"] == 25
-        ledger.record_batch(now, 2, report(written=500))
+        ledger.record_batches(now, {2: report(written=500)})
         assert progress_of(operator, now)["percent"] == 99
 
     def test_progress__of_a_first_run_without_a_total_is_not_known(self, operator: Client) -> None:
@@ -128,8 +130,8 @@ class TestPage:
     def test_page__says_who_asked_what_it_cost_and_who_did_it(
         self, operator: Client, run: WarmingRun
     ) -> None:
-        ledger.record_batch(run, 2, report(written=5, queries=2, seconds=1), worker="w2@host")
-        ledger.record_batch(run, 3, report(written=5, queries=2, seconds=1), worker="w2@host")
+        ledger.record_batches(run, {2: report(written=5, queries=2, seconds=1)}, worker="w2@host")
+        ledger.record_batches(run, {3: report(written=5, queries=2, seconds=1)}, worker="w2@host")
         page = page_of(operator, run)
         assert "admin: ada" in page
         assert "<td>7</td>" in page  # queries
@@ -140,7 +142,7 @@ class TestPage:
 
     def test_page__counts_every_outcome_and_names_the_failed(self, operator: Client, run: WarmingRun) -> None:
         failures = (Failure(key="post:7", error="ValueError: <script>alert(1)</script>"),)
-        ledger.record_batch(run, 2, report(fresh=3, absent=2, failed=25, failures=failures))
+        ledger.record_batches(run, {2: report(fresh=3, absent=2, failed=25, failures=failures)})
         page = page_of(operator, run)
         for outcome, count in {"written": 90, "fresh": 3, "fenced": 10, "absent": 2, "failed": 25}.items():
             assert f'data-warmer-count="{outcome}">{count}</td>' in page
@@ -163,7 +165,7 @@ class TestPage:
     ) -> None:
         WarmingRun.objects.update(batches_total=100)
         for number in range(2, 80):
-            ledger.record_batch(run, number, report(written=1), worker="w1@host")
+            ledger.record_batches(run, {number: report(written=1)}, worker="w1@host")
         page_of(operator, run)
         with django_assert_max_num_queries(9):
             page = page_of(operator, run)
@@ -173,7 +175,7 @@ class TestPage:
     def test_page__says_what_its_seconds_went_into(self, operator: Client, run: WarmingRun) -> None:
         assert "encode</th>" not in page_of(operator, run)
         seconds = {"load_seconds": 1.5, "encode_seconds": 0.5, "write_seconds": 1.75, "wait_seconds": 0.25}
-        ledger.record_batch(run, 2, report(written=1, **seconds))
+        ledger.record_batches(run, {2: report(written=1, **seconds)})
         page = " ".join(page_of(operator, run).replace("\xa0", " ").split())
         for name, told in {
             "load": "1.500 s",

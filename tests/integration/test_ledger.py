@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from warmer import ledger, run_finished
+from warmer.ledger import forgetting
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
 from warmer.report import Failure, Report
 
@@ -87,10 +88,10 @@ def test_open_run__after_the_end_opens_another(run: WarmingRun) -> None:
 
 def test_record_batch__last_one_ends_the_run(run: WarmingRun, finished: list[WarmingRun]) -> None:
     ledger.expect(run, batches=2, report=Report(job="things", queries=1))
-    assert ledger.record_batch(run, 1, report(written=3, queries=1)).counted
+    assert ledger.record_batches(run, {1: report(written=3, queries=1)}).counted
     run.refresh_from_db()
     assert (run.state, run.batches_done) == (State.RUNNING, 1)
-    assert ledger.record_batch(run, 2, report(written=2, absent=1, queries=1)).counted
+    assert ledger.record_batches(run, {2: report(written=2, absent=1, queries=1)}).counted
     run.refresh_from_db()
     assert (run.state, run.written, run.absent, run.queries) == (State.COMPLETE, 5, 1, 3)
     assert run.finished_at is not None
@@ -99,7 +100,7 @@ def test_record_batch__last_one_ends_the_run(run: WarmingRun, finished: list[War
 
 
 def test_expect__after_every_batch_ends_the_run(run: WarmingRun) -> None:
-    ledger.record_batch(run, 1, report(written=3))
+    ledger.record_batches(run, {1: report(written=3)})
     run.refresh_from_db()
     assert run.state == State.RUNNING
     ledger.expect(run, batches=1, report=Report(job="things"))
@@ -115,8 +116,8 @@ def test_expect__without_any_key_is_complete(run: WarmingRun) -> None:
 
 def test_record_batch__delivered_twice_counts_once(run: WarmingRun) -> None:
     ledger.expect(run, batches=2, report=Report(job="things"))
-    assert ledger.record_batch(run, 1, report(written=3)).counted
-    assert not ledger.record_batch(run, 1, report(written=3)).counted
+    assert ledger.record_batches(run, {1: report(written=3)}).counted
+    assert not ledger.record_batches(run, {1: report(written=3)}).counted
     run.refresh_from_db()
     assert (run.written, run.batches_done, run.state) == (3, 1, State.RUNNING)
 
@@ -124,7 +125,7 @@ def test_record_batch__delivered_twice_counts_once(run: WarmingRun) -> None:
 def test_record_batch__many_at_once_are_all_counted(run: WarmingRun, finished: list[WarmingRun]) -> None:
     ledger.expect(run, batches=12, report=Report(job="things"))
     calls = [
-        lambda number=number: ledger.record_batch(run, number, report(written=1))
+        lambda number=number: ledger.record_batches(run, {number: report(written=1)})
         for number in [*range(1, 13), *range(1, 5)]
     ]
     counted = concurrently(*calls)
@@ -136,19 +137,20 @@ def test_record_batch__many_at_once_are_all_counted(run: WarmingRun, finished: l
 
 def test_record_batch__of_an_ended_run_counts_nothing(run: WarmingRun) -> None:
     ledger.fail(run, "lost")
-    assert not ledger.record_batch(run, 1, report(written=3)).counted
+    assert not ledger.record_batches(run, {1: report(written=3)}).counted
     run.refresh_from_db()
     assert (run.written, run.state, run.error) == (0, State.FAILED, "lost")
 
 
 def test_start__again_voids_what_the_first_start_counted(run: WarmingRun) -> None:
-    ledger.record_batch(run, 1, report(written=3, queries=2))
+    ledger.record_batches(run, {1: report(written=3, queries=2)})
     again = ledger.start(run.pk)
     assert again is not None
     assert (again.attempt, again.written, again.queries, again.batches_done) == (2, 0, 0, 0)
-    assert not ledger.record_batch(run, 2, report(written=9)).counted
-    assert not ledger.is_current(run.pk, run.attempt)
-    assert ledger.record_batch(again, 1, report(written=4)).counted
+    assert not ledger.record_batches(run, {2: report(written=9)}).counted
+    assert ledger.is_current(again)
+    assert not ledger.is_current(run)
+    assert ledger.record_batches(again, {1: report(written=4)}).counted
     ledger.expect(again, batches=1, report=Report(job="things"))
     again.refresh_from_db()
     assert (again.state, again.written) == (State.COMPLETE, 4)
@@ -173,7 +175,7 @@ def test_end__state_says_what_became_of_the_keys(
     run: WarmingRun, counts: dict[str, int], state: State
 ) -> None:
     failures = (Failure(key="thing:1", error="ValueError: no"),) if "failed" in counts else ()
-    ledger.record_batch(run, 1, report(failures=failures, **counts))
+    ledger.record_batches(run, {1: report(failures=failures, **counts)})
     ledger.expect(run, batches=1, report=Report(job="things"))
     run.refresh_from_db()
     assert run.state == state
@@ -203,7 +205,7 @@ def test_close_stalled__progress_keeps_a_run_alive(run: WarmingRun) -> None:
     ledger.beat(run)
     assert ledger.close_stalled() == 0
     WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)
-    ledger.record_batch(run, 1, report(written=1))
+    ledger.record_batches(run, {1: report(written=1)})
     assert ledger.close_stalled() == 0
 
 
@@ -224,28 +226,9 @@ def test_open_run__ends_a_stalled_one_first(run: WarmingRun) -> None:
     assert run.state == State.LOST
 
 
-def test_last_runs__newest_of_each_job_in_few_queries(django_assert_max_num_queries: Any) -> None:
-    for job in ("a", "b", "a"):
-        ledger.fail(ledger.open_run(job, Trigger.COMMAND).run, "x")
-    newest = ledger.open_run("a", Trigger.COMMAND).run
-    with django_assert_max_num_queries(1):
-        last = ledger.last_runs(["a", "b", "never"])
-    assert {job: run.pk for job, run in last.items()} == {"a": newest.pk, "b": newest.pk - 2}
-
-
-def test_past_cost__of_complete_full_runs(run: WarmingRun) -> None:
-    assert ledger.past_cost("things") is None
-    ledger.record_batch(run, 1, report(written=10, queries=2))
-    ledger.expect(run, batches=1, report=Report(job="things", queries=1))
-    cost = ledger.past_cost("things")
-    assert cost is not None
-    assert cost.queries_per_batch == 2
-    assert cost.seconds_per_key > 0
-
-
 def test_cancel__ends_it_and_keeps_what_was_counted(run: WarmingRun, finished: list[WarmingRun]) -> None:
     ledger.expect(run, batches=3, report=Report(job="things", queries=1))
-    ledger.record_batch(run, 1, report(written=3))
+    ledger.record_batches(run, {1: report(written=3)})
     assert ledger.cancel(run, "ada")
     run.refresh_from_db()
     assert (run.state, run.error, run.written, run.batches_done) == (
@@ -262,9 +245,9 @@ def test_cancel__ends_it_and_keeps_what_was_counted(run: WarmingRun, finished: l
 
 def test_cancel__batch_in_hand_is_counted_and_ends_nothing(run: WarmingRun) -> None:
     ledger.expect(run, batches=2, report=Report(job="things"))
-    ledger.record_batch(run, 1, report(written=3))
+    ledger.record_batches(run, {1: report(written=3)})
     ledger.cancel(run, "ada")
-    assert ledger.record_batch(run, 2, report(written=4)).counted
+    assert ledger.record_batches(run, {2: report(written=4)}).counted
     run.refresh_from_db()
     assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 7, 2)
 
@@ -333,7 +316,7 @@ def test_forget__keeps_what_has_not_ended_and_what_ended_lately(old_runs: list[i
 
 
 def test_forget__works_in_bounded_chunks(old_runs: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "CHUNK", 3)
+    monkeypatch.setattr(forgetting, "CHUNK", 3)
     with CaptureQueriesContext(connection) as queries:
         assert ledger.forget(before=month_ago()) == 7
     deletes = [each["sql"] for each in queries if 'DELETE FROM "warmer_warmingrun"' in each["sql"]]

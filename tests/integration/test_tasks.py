@@ -297,7 +297,7 @@ def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None
     run = ledger.open_run("t", Trigger.COMMAND).run
     first = ledger.start(run.pk)  # and its worker was killed
     assert first is not None
-    ledger.record_batch(first, 1, run.report)
+    ledger.record_batches(first, {1: run.report})
     start_run(run.pk)
     run.refresh_from_db()
     assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)

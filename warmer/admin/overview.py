@@ -16,8 +16,7 @@ from django.utils.safestring import SafeString
 from warmer import auditing, history, outbox
 from warmer.admin import beat
 from warmer.admin.sparkline import BARS, sparkline
-from warmer.ledger import ACTIVE
-from warmer.models import CacheAudit, State, WarmingRun
+from warmer.models import ACTIVE, CacheAudit, State, WarmingRun
 from warmer.monitoring.observation import Observation, latest
 from warmer.outbox import Backlog
 from warmer.registry import jobs

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from warmer.ledger import ACTIVE
-from warmer.models import RunTotal, State
+from warmer.models import ACTIVE, RunTotal, State
 from warmer.monitoring.families import Family, counter, gauge, of_jobs, summary, timestamp
 from warmer.monitoring.snapshot import Snapshot
 from warmer.monitoring.totals import OUTCOMES

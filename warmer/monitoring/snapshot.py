@@ -14,8 +14,7 @@ from django.utils import timezone
 
 from warmer import auditing, outbox, traffic
 from warmer.exceptions import StoreUnavailable
-from warmer.ledger import ACTIVE
-from warmer.models import CacheAudit, RunTotal, WarmingRun
+from warmer.models import ACTIVE, CacheAudit, RunTotal, WarmingRun
 from warmer.monitoring import observation
 from warmer.monitoring.observation import Observation
 from warmer.outbox import Backlog

@@ -16,8 +16,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 from django.db import DatabaseError
 
-from warmer import ledger, tasks
+from warmer import history, tasks
 from warmer.batching import Batches
+from warmer.costs import past_cost
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.watching import Watch, chosen_specs, deadline_after
@@ -159,7 +160,7 @@ class Command(BaseCommand):
 
 
 def _listed(specs: list[JobSpec]) -> list[dict[str, Any]]:
-    last = ledger.last_runs(spec.name for spec in specs)
+    last = history.last_runs(spec.name for spec in specs)
     return [
         {
             "job": spec.name,
@@ -183,7 +184,7 @@ def _planned(specs: list[JobSpec]) -> list[dict[str, Any]]:
         for batch in batches:
             keys += len(batch)
             count += 1
-        past = ledger.past_cost(spec.name, keyed=spec.keyed)
+        past = past_cost(spec.name, keyed=spec.keyed)
         queries = count * (past.queries_per_batch if past else 1) + batches.report.queries
         rows.append(
             {

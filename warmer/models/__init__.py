@@ -1,0 +1,27 @@
+"""What `warmer` keeps in the database: runs, audits, observations, the schedule that code declared."""
+
+from warmer.models.audits import CacheAudit
+from warmer.models.batches import WarmingBatch
+from warmer.models.jobs import Job
+from warmer.models.observations import JobObservation
+from warmer.models.pending import PendingInvalidation
+from warmer.models.runs import FIGURES, WarmingRun
+from warmer.models.schedules import JobSchedule
+from warmer.models.states import ACTIVE, State
+from warmer.models.totals import RunTotal
+from warmer.models.triggers import Trigger
+
+__all__ = [
+    "ACTIVE",
+    "FIGURES",
+    "CacheAudit",
+    "Job",
+    "JobObservation",
+    "JobSchedule",
+    "PendingInvalidation",
+    "RunTotal",
+    "State",
+    "Trigger",
+    "WarmingBatch",
+    "WarmingRun",
+]
