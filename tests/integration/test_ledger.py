@@ -183,6 +183,14 @@ def test_end__state_says_what_became_of_the_keys(
     assert bool(run.error) == ("failed" in counts)
 
 
+def test_end__of_a_run_whose_failures_are_not_named(run: WarmingRun, settings: Any) -> None:
+    settings.WARMER_REPORTED_FAILURES = 0
+    ledger.record_batches(run, {1: report(failed=2)})
+    ledger.expect(run, batches=1, report=Report(job="things"))
+    run.refresh_from_db()
+    assert (run.state, run.error) == (State.FAILED, "Every key failed.")
+
+
 def test_end__happens_once(run: WarmingRun, finished: list[WarmingRun]) -> None:
     assert sum(concurrently(*[lambda: ledger.fail(run, "broken")] * 6)) == 1
     assert len(finished) == 1

@@ -152,6 +152,7 @@ def _finish_when_done(run: WarmingRun) -> None:
     if report.ok:
         end(done, State.COMPLETE)
     elif report.failed == report.keys:
-        end(done, State.FAILED, f"Every key failed; the first: {report.failures[0].error}")
+        first = f"; the first: {report.failures[0].error}" if report.failures else "."
+        end(done, State.FAILED, f"Every key failed{first}")
     else:
         end(done, State.INCOMPLETE, f"{report.failed} of {report.keys} keys failed.")
