@@ -2,7 +2,7 @@
 
 A message to a worker names some batches and holds no ids, and only some messages of a run are under way at
 a time: who has done his batches sends for the next ones. So neither the broker nor a worker ever holds all
-the ids, and what a killed worker had in hand is a tenth of a second's work, or one batch.
+the ids, and what a killed worker had in hand is some tenths of a second's work, or one batch.
 """
 
 from __future__ import annotations
@@ -67,9 +67,15 @@ def ids_of(batch: WarmingBatch) -> list[Id]:
     return [UUID(each["uuid"]) if isinstance(each, dict) else each for each in batch.ids or ()]
 
 
-def successors_of(batch: WarmingBatch) -> Range | None:
-    """Return what is to be sent for after the batches that begin with this one."""
-    return Range(first=batch.successor, count=batch.successors) if batch.successor else None
+def successors_of(batches: Iterable[WarmingBatch]) -> list[Range]:
+    """Return what is to be sent for after batches that were counted, as it was noted with them."""
+    return [Range(first=each.successor, count=each.successors) for each in batches if each.successor]
+
+
+def ranges(batches: int, *, each: int, at_most: int) -> list[Range]:
+    """Return the first of so many batches as ranges of `each`, and of the ranges no more than `at_most`."""
+    firsts = range(1, batches + 1, each)[:at_most]
+    return [Range(first=first, count=min(each, batches - first + 1)) for first in firsts]
 
 
 def uncounted(run: WarmingRun, numbers: Collection[int]) -> list[int]:

@@ -204,13 +204,69 @@ def test_warm_batch__of_a_worker_killed_before_it_sent_for_the_next_sends_it_aga
     assert (run.batches_done, run.batches_sent, messages) == (1, 2, [(run.pk, 1, 2, 1)])
 
 
+def test_warm_batch__some_counted_by_a_worker_killed_before_it_sent_does_the_others_and_sends_again(
+    messages: list[Any],
+) -> None:
+    run = begun(warm_many("k:{id}", ids=lambda: range(40), name="k", batch_size=4)(dict.fromkeys), sent=3)
+    # Two deliveries of one message for three batches; one counted the first of them, and was killed.
+    noted = ledger.record_batches(run, {1: Report(job="k", written=4, batches=1)}, at_most=2).then
+    assert noted == spool.Range(first=4, count=2)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    assert messages[0] == (run.pk, 1, 4, 2)
+    while messages:
+        warm_batch(*messages.pop())  # type: ignore[misc]
+    run.refresh_from_db()
+    assert (run.state, run.batches_done) == (State.COMPLETE, 10)
+
+
+def test_warm_batch__of_several_that_are_slower_than_expected_counts_some_and_goes_on_with_the_rest(
+    messages: list[Any],
+) -> None:
+    run = begun(warm_many("s:{id}", ids=lambda: range(40), name="s", batch_size=4)(dict.fromkeys), sent=8)
+    warm_batch(run.pk, run.attempt, 1, 8)  # there is no time at all, see `messages`
+    run.refresh_from_db()
+    assert (run.batches_done, run.batches_sent, messages) == (1, 8, [(run.pk, 1, 2, 7)])
+    while messages:
+        warm_batch(*messages.pop())  # type: ignore[misc]
+    run.refresh_from_db()
+    assert (run.state, run.batches_done, run.batches_sent) == (State.COMPLETE, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("batches", "seconds", "expected"),
+    [
+        (100, 0.001, [(1, 16), (17, 16), (33, 16)]),  # quick: as many as are done together
+        (100, 0.04, [(1, 2), (3, 2), (5, 2)]),
+        (100, 5.0, [(1, 1), (2, 1), (3, 1)]),
+        (6, 0.001, [(1, 2), (3, 2), (5, 2)]),  # few: shared among the workers all the same
+    ],
+)
+def test_start_run__of_a_job_whose_cost_is_known_sends_for_quick_batches_together(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, batches: int, seconds: float, expected: list[Any]
+) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args[2:]))
+    settings.WARMER_BATCHES_OUT = 3
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    warm_many("q:{id}", ids=lambda: range(batches), name="q", batch_size=1)(dict)
+    past = ledger.start(ledger.open_run("q", Trigger.COMMAND).run.pk)
+    assert past is not None
+    report = Report(job="q", written=10, batches=1, seconds=seconds)
+    ledger.record_batches(past, {1: report})
+    ledger.expect(past, batches=1, report=Report(job="q"))
+    run = ledger.open_run("q", Trigger.COMMAND).run
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (sent, run.batches_sent) == (expected, sum(expected[-1]) - 1)
+
+
 def test_batches__that_follow_are_noted_with_the_first_and_given_out_once(job: Any) -> None:
     run = begun(warm_many("n:{id}", ids=lambda: range(40), name="n", batch_size=4)(dict), sent=1)
     report = Report(job="n", written=4, batches=1)
     first = ledger.record_batches(run, {1: report}, at_most=5)
     assert (first.counted, first.then) == (1, spool.Range(first=2, count=5))
     (row,) = spool.take(run.pk, run.attempt, spool.Range(first=1))
-    assert spool.successors_of(row) == first.then
+    assert spool.successors_of([row]) == [first.then]
     numbers = range(2, 7)
     second = ledger.record_batches(run, dict.fromkeys(numbers, report), at_most=16)
     assert (second.counted, second.then) == (5, spool.Range(first=7, count=4)), "there are no more than ten"

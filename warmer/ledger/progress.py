@@ -72,7 +72,7 @@ def record_batches(
 
     Args:
         reports: by the numbers of the batches.
-        at_most: how many batches to send for next.
+        at_most: how many batches to send for next; 0: not yet.
     """
     with transaction.atomic():
         current = _lock(run, State.RUNNING, State.CANCELLED)
@@ -91,7 +91,7 @@ def record_batches(
 
 def _next_to_send(run: WarmingRun, at_most: int) -> spool.Range | None:
     left = (run.batches_total or 0) - run.batches_sent
-    if run.state != State.RUNNING or not run.batches_sent or left <= 0:
+    if run.state != State.RUNNING or not run.batches_sent or left <= 0 or at_most <= 0:
         return None
     return spool.Range(first=run.batches_sent + 1, count=min(at_most, left))
 

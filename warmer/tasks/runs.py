@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
@@ -17,7 +19,9 @@ from kombu.exceptions import OperationalError as BrokerError
 from warmer import execution, ledger, runner, spool
 from warmer.batching import Batches
 from warmer.conf import conf
+from warmer.costs import past_cost
 from warmer.exceptions import UnknownJob
+from warmer.keys import Batch
 from warmer.ledger import Opened
 from warmer.models import Trigger, WarmingBatch, WarmingRun
 from warmer.registry import jobs
@@ -29,8 +33,10 @@ logger = logging.getLogger(__name__)
 
 # For about so long a task goes on with further batches itself: a message costs about 2 ms.
 TASK_SECONDS = 0.1
-# How many batches it does before it counts them; should they become slow, few are done in one task.
+# How many batches it does before it counts them.
 MOST_BATCHES = 16
+# Among so many workers at least the first batches of a run are shared, however quick they are.
+SHARES = 4
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -129,14 +135,21 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, count: int = 1
         if not batches:
             logger.info("Batch %s of run %s is no longer wanted: dropped", some.first, run_id)
             return
-        then = _do_batches(self, batches)
-        if then is None:
+        run = batches[0].run
+        spec = jobs[run.job].spec
+        # Who counted some of these before may have been killed before he sent for the next ones.
+        noted = spool.successors_of(batches)
+        left = [batch for batch in batches if batch.recorded_at is None]
+        then = _do_batches(self, spec, run, left) if left else None
+        following = [*noted, *([then] if then is not None else [])]
+        for each in following[:-1]:
+            _send_batches(spec, run, each)
+        if not following:
             return
         if time.monotonic() - began >= TASK_SECONDS:
-            run = batches[0].run
-            _send_batches(jobs[run.job].spec, run, then)
+            _send_batches(spec, run, following[-1])
             return
-        some = then
+        some = following[-1]
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
@@ -168,33 +181,47 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
         if not ledger.beat(run):
             logger.info("%s has ended: its batches are not sent", run)
             return
-    sent = min(count, conf.BATCHES_OUT)
-    if ledger.expect(run, batches=count, report=batches.report, sent=sent):
-        for number in range(1, sent + 1):
-            _send_batches(spec, run, spool.Range(first=number))
+    past = past_cost(spec.name, keyed=spec.keyed)
+    # Of an unknown job one each, for slow batches are better shared.
+    each = min(_quick_together(past.seconds_per_batch), math.ceil(count / SHARES)) if past else 1
+    first_ones = spool.ranges(count, each=each, at_most=conf.BATCHES_OUT)
+    if ledger.expect(run, batches=count, report=batches.report, sent=first_ones[-1].last):
+        for some in first_ones:
+            _send_batches(spec, run, some)
 
 
-def _do_batches(task: Task, batches: list[WarmingBatch]) -> spool.Range | None:
+def _do_batches(task: Task, spec: JobSpec, run: WarmingRun, left: list[WarmingBatch]) -> spool.Range | None:
     """Load, write and count batches; return those to do next.
 
     As many as this worker does in about `TASK_SECONDS`: of quick ones the ledger and a message would cost
-    more than the work, and slow ones are better shared.
+    more than the work, and slow ones are better shared. Of these, too, if they are slower than was expected:
+    then the rest comes next.
     """
-    left = [batch for batch in batches if batch.recorded_at is None]
-    if not left:
-        return spool.successors_of(batches[0])
-    run = left[0].run
-    spec = jobs[run.job].spec
-    wanted = execution.Wanted(run, (spec.key.batch(spool.ids_of(batch)) for batch in left))
+    until = time.monotonic() + 2 * TASK_SECONDS
+    wanted = execution.Wanted(run, _in_time(spec, left, until))
     keep = execution.keep_seconds(spec, run)
     began = time.perf_counter()
     done = runner.warm_batches(spec, wanted, keep_seconds=keep, interrupts=INTERRUPTS)
     reports = {batch.number: report for batch, report in zip(left, done, strict=False)}
     if not reports:
         return None
-    seconds = (time.perf_counter() - began) / len(reports)
-    at_most = max(1, min(MOST_BATCHES, int(TASK_SECONDS / seconds)))
-    return ledger.record_batches(run, reports, worker=_worker(task), at_most=at_most).then
+    rest = [] if wanted.is_cancelled else left[len(reports) :]
+    at_most = 0 if rest else _quick_together((time.perf_counter() - began) / len(reports))
+    then = ledger.record_batches(run, reports, worker=_worker(task), at_most=at_most).then
+    return spool.Range(first=rest[0].number, count=rest[-1].number - rest[0].number + 1) if rest else then
+
+
+def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:
+    """Yield the keys of the first batch, and of the others as long as there is time."""
+    for place, batch in enumerate(batches):
+        if place and time.monotonic() >= until:
+            return
+        yield spec.key.batch(spool.ids_of(batch))
+
+
+def _quick_together(seconds: float) -> int:
+    """Return how many batches of so many seconds each are done and counted together."""
+    return max(1, min(MOST_BATCHES, int(TASK_SECONDS / seconds))) if seconds else MOST_BATCHES
 
 
 def _send_batches(spec: JobSpec, run: WarmingRun, some: spool.Range) -> None:
