@@ -157,10 +157,14 @@ def test_trial__server_that_is_full_is_shown_with_its_memory(redis_client: Redis
 @pytest.mark.parametrize(
     ("rights", "told"),
     [
-        ("-slowlog", ["the slow log. The server does not allow SLOWLOG to this user"]),
+        ("-slowlog", ["slow log", "The server does not allow SLOWLOG to this user"]),
         (
             "-info -slowlog",
-            ["clients, memory, keys, hits and the like. The server does not", "the slow log. "],
+            [
+                "clients, memory, number of keys, hit rate, evictions, expired keys, slow log",
+                "The server does not allow INFO to this user",
+                "The server does not allow SLOWLOG to this user",
+            ],
         ),
     ],
 )
@@ -169,7 +173,9 @@ def test_server__that_forbids_a_command_is_shown_without(
 ) -> None:
     with as_user(redis_client, settings, rights):
         text = run()
-    lines = [line[15:] for line in text.splitlines() if line.strip().startswith("not told")]
+    cache_lines = text.split("\n\n")[0].splitlines()
+    first = next(at for at, line in enumerate(cache_lines) if line.strip().startswith("not told"))
+    lines = [line[15:] for line in cache_lines[first:]]
     assert [line.startswith(start) for line, start in zip(lines, told, strict=True)] == [True] * len(told)
     assert "s3cr3t" not in text
     assert ("\n  memory " in text) == ("info" not in rights)
@@ -219,6 +225,25 @@ def test_other_cache__says_what_it_cannot_tell(settings: Any, tmp_path: Path, ma
     assert shown(text)["not told"].startswith("clients, memory, number of keys, hit rate, ")
     assert table_of(text)["user_profiles"] == ["default", "1", "1", "1", "100", "%"]
     assert "oldest" not in text
+
+
+@pytest.mark.parametrize(
+    ("backend", "remarks"),
+    [("filebased.FileBasedCache", 0), ("locmem.LocMemCache", 1)],
+    ids=["file", "locmem"],
+)
+def test_other_cache__json_names_each_thing_that_it_cannot_tell(
+    settings: Any, tmp_path: Path, backend: str, remarks: int
+) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": str(tmp_path)}
+    }
+    (seen,) = json.loads(run("--json"))["caches"]
+    assert seen["untold"] == [
+        *("clients", "memory", "number of keys", "hit rate", "evictions", "expired keys"),
+        *("slow log", "lives of keys"),
+    ]
+    assert len(seen["remarks"]) == remarks
 
 
 def test_locmem__says_that_it_is_not_the_sites(settings: Any) -> None:
@@ -347,6 +372,7 @@ def test_json__is_all_of_it() -> None:
     assert (found["status"], found["pending"]) == (0, {"count": 0, "oldest_seconds": 0.0})
     (seen,) = found["caches"]
     assert (seen["alias"], seen["ok"], seen["error"], seen["untold"]) == ("default", True, "", [])
+    assert seen["remarks"] == []
     assert seen["server"]["memory"] > 0
     by_name = {job["job"]: job for job in found["jobs"]}
     assert set(by_name) == set(jobs)

@@ -73,8 +73,10 @@ def _cache(cache: CacheStats) -> Iterator[str]:
     if cache.server is not None:
         for label, text in _server(cache.server):
             yield _line(label, text)
-    for text in cache.untold:
-        yield _line("not told", text)
+    if cache.untold:
+        yield _line("not told", ", ".join(cache.untold))
+    for text in cache.remarks:
+        yield _line("", text)
 
 
 def _server(server: ServerStats) -> Iterator[tuple[str, str]]:

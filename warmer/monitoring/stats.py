@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 SLOW_SHOWN = 5
 TRIAL_SECONDS = 30
+# What only a Redis server tells.
+OF_A_SERVER = ("clients", "memory", "number of keys", "hit rate", "evictions", "expired keys")
+SLOW_LOG = "slow log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,8 @@ class CacheStats:
 
     Attributes:
         error: why it does not answer; the rest is then not known.
-        untold: what it has no way to tell, in words.
+        untold: what it has no way to tell, by name.
+        remarks: why not, or what else is not seen, in words.
     """
 
     alias: str
@@ -95,6 +99,7 @@ class CacheStats:
     trial: Trial | None = None
     server: ServerStats | None = None
     untold: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -170,7 +175,13 @@ def look(alias: str) -> CacheStats:
     backend = str(settings.CACHES[alias]["BACKEND"])
     server = open_server(alias)
     if server is None:
-        return CacheStats(alias=alias, backend=backend, trial=_try(alias), untold=_untold(caches[alias]))
+        return CacheStats(
+            alias=alias,
+            backend=backend,
+            trial=_try(alias),
+            untold=(*OF_A_SERVER, SLOW_LOG, "lives of keys"),
+            remarks=_remarks(caches[alias]),
+        )
     try:
         reached = server.reach()
         if reached.how is not Reach.ANSWERS:
@@ -180,8 +191,7 @@ def look(alias: str) -> CacheStats:
             return CacheStats(alias=alias, backend=backend, error=error)
         writes = server.accepts_writes()
         trial = _try(alias) if writes.how is Reach.ANSWERS else Trial(problem=writes.detail)
-        seen, untold = _ask(server)
-        return CacheStats(alias=alias, backend=backend, trial=trial, server=seen, untold=untold)
+        return CacheStats(alias=alias, backend=backend, trial=trial, **_ask(server))
     except StoreUnavailable as error:
         return CacheStats(alias=alias, backend=backend, error=str(error))
     finally:
@@ -203,27 +213,30 @@ def _try(alias: str) -> Trial:
     return Trial(seconds=perf_counter() - began)
 
 
-def _untold(cache: Any) -> tuple[str, ...]:
-    """Say what a cache that is no Redis server cannot tell."""
-    lacking = "clients, memory, number of keys, hit rate, evictions, expired keys, slow log, lives of keys"
+def _remarks(cache: Any) -> tuple[str, ...]:
+    """Say what is not to be taken for more than it is of a cache that is no Redis server."""
     if isinstance(cache, LocMemCache):
-        return (lacking, "what the site's processes hold: each has such a cache of its own")
-    return (lacking,)
+        return ("The site's processes hold other keys: each has such a cache of its own.",)
+    return ()
 
 
-def _ask(server: Any) -> tuple[ServerStats | None, tuple[str, ...]]:
-    """Ask a server for all it tells this user; return what it does not tell beside."""
+def _ask(server: Any) -> dict[str, Any]:
+    """Ask a server for all it tells this user; return that, what it does not tell, and why not."""
     untold: list[str] = []
+    remarks: list[str] = []
+    slow: tuple[SlowCommand, ...] | None = None
+    seen = None
     try:
-        slow: tuple[SlowCommand, ...] | None = server.slow_log(SLOW_SHOWN)
+        slow = server.slow_log(SLOW_SHOWN)
     except CommandRefused as error:
-        slow = None
-        untold.append(f"the slow log. {error}")
+        untold.append(SLOW_LOG)
+        remarks.append(str(error))
     try:
-        info = server.info
+        seen = _of_info(server.info, server.place, slow)
     except CommandRefused as error:
-        return None, (f"clients, memory, keys, hits and the like. {error}", *untold)
-    return _of_info(info, server.place, slow), tuple(untold)
+        untold = [*OF_A_SERVER, *untold]
+        remarks = [str(error), *remarks]
+    return {"server": seen, "untold": tuple(untold), "remarks": tuple(remarks)}
 
 
 def _of_info(info: Mapping[str, Any], place: Place, slow: tuple[SlowCommand, ...] | None) -> ServerStats:
