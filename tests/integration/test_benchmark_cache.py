@@ -19,6 +19,7 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.unit.conftest import ROOT
+from warmer.management.commands.benchmark_cache import _rows
 from warmer.monitoring import benchmark
 from warmer.monitoring.benchmark import Benchmark, Measured
 
@@ -54,6 +55,16 @@ def test_table__has_each_way_beside_the_ping() -> None:
         "job, a batch read",
     ]
     assert lines[2].split() == ["way", "calls", "keys", "keys/s", "p50", "p95", "p99", "x"]
+
+
+def test_table__of_one_key_of_one_byte() -> None:
+    assert run("--count", "1", "--size", "1").splitlines()[0].endswith(": 1 key of 1 byte, batches of 100.")
+
+
+def test_rows__have_the_ratio_as_it_was_measured() -> None:
+    ping = Measured(way="PING", keys=0, seconds=[0.000100])
+    slower = Measured(way="cache.set", keys=1, seconds=[0.000136])
+    assert [row["x"] for row in _rows([ping, slower], is_server=True)] == [1.0, 1.36]
 
 
 def test_json__counts_what_was_done() -> None:

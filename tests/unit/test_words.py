@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from warmer.management.arguments import cache_alias, whole_number
-from warmer.management.words import percent, size, span
+from warmer.management.words import counted, percent, size, span
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ from warmer.management.words import percent, size, span
 )
 def test_size(number: float, text: str) -> None:
     assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (2_000, "2,000 keys")]
+)
+def test_counted(number: int, text: str) -> None:
+    assert counted(number, "key") == text
 
 
 @pytest.mark.parametrize(

@@ -35,3 +35,8 @@ def percent(share: float | None) -> str:
     if 0 < share < 1:
         share = min(max(share, 0.001), 0.999)
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, e.g. "1 key", "2,000 keys"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -17,6 +17,7 @@ from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.management.arguments import cache_alias, whole_number
 from warmer.management.terminal import ProgressBar, table
+from warmer.management.words import counted
 from warmer.monitoring.benchmark import BATCH, Benchmark, Measured, refusal
 from warmer.stores import is_fenced
 
@@ -63,7 +64,8 @@ class Command(BaseCommand):
         else:
             backend = settings.CACHES[alias]["BACKEND"]
             self.stdout.write(
-                f"The cache {alias!r} ({backend}): {count:,} keys of {size:,} bytes, batches of {BATCH}.\n\n"
+                f"The cache {alias!r} ({backend}): {counted(count, 'key')} of "
+                f"{counted(size, 'byte')}, batches of {BATCH}.\n\n"
             )
             self._print(rows)
 
@@ -88,7 +90,7 @@ def _rows(measured: list[Measured], *, is_server: bool) -> list[dict[str, Any]]:
             "missing": each.missing,
             "per_second": round(each.per_second),
             **{f"p{percent}_us": round(each.percentile(percent) * 1e6) for percent in PERCENTILES},
-            "x": round(each.percentile(50) / least, 1) if is_server else None,
+            "x": round(each.percentile(50) / least, 2) if is_server else None,
         }
         for each in measured
     ]
