@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from embedded.waiting import wait_until
@@ -25,6 +27,7 @@ def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pyte
     PeriodicTask.objects.filter(name="warm popular_posts").update(
         interval=IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
     )
+    PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
     found = examined(project, status=1)
     assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {
         "beat": "error"

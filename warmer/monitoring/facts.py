@@ -69,11 +69,13 @@ class Beat:
 
     Attributes:
         last_sent: when beat last sent anything, as far as it wrote that down.
+        entries_since: since when there is something of our own for it to send.
         upkeep: how many of our own entries are enabled, of how many that there should be.
         timings: job -> how it is scheduled.
     """
 
     last_sent: datetime | None = None
+    entries_since: datetime | None = None
     upkeep_enabled: int = 0
     upkeep_wanted: int = 0
     timings: Mapping[str, Timing] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Max
+from django.db.models import Max, Min
 from django_celery_beat.models import PeriodicTask
 
 from warmer.crontabs import DAYS_LOOKED_AT, Gaps
@@ -24,6 +24,8 @@ def look_at_beat() -> Beat:
     own = PeriodicTask.objects.filter(name__in=[upkeep.name for upkeep in UPKEEP], enabled=True)
     return Beat(
         last_sent=last,
+        # A row has no time of its making, but until beat has sent it nobody else has a reason to change it.
+        entries_since=own.aggregate(first=Min("date_changed"))["first"],
         upkeep_enabled=own.count(),
         upkeep_wanted=len(UPKEEP),
         timings={job: _timing(task) for job, task in by_job(job_tasks()).items()},

@@ -215,9 +215,22 @@ def test_celery_pickle(look: Look, serve: Serve, broker_at: Any, accepted: list[
 # -- beat ------------------------------------------------------------------------------------------
 @pytest.mark.django_db
 def test_beat__has_never_sent_anything(look: Look) -> None:
-    found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat())
+    later = timezone.now() + timedelta(minutes=6)
+    found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: later)
     assert says(found) == ("error", "Beat has never sent anything.")
     assert found.fix.startswith("celery -A config beat\n")
+
+
+@pytest.mark.django_db
+def test_beat__is_given_time_after_its_entries_were_made(look: Look) -> None:
+    made = timezone.now()
+    PeriodicTask.objects.update(date_changed=made)
+    beat, later = schedule.look_at_beat(), made + timedelta(seconds=40)
+    seen = look(BeatAlive(), broker=NO_BEAT, beat=beat, now=lambda: later)
+    assert says(seen) == ("info", "Nothing is known of beat yet: it has had something to send for 40 s.")
+    PeriodicTask.objects.all().delete()
+    *_, found = look.all(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: later)
+    assert found.seen == "Beat has never sent anything."  # type: ignore[union-attr]
 
 
 @pytest.mark.django_db

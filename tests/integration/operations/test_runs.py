@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings as project_settings
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from myapp.models import Post
 from tests.integration.doctor.looking import Serve
@@ -45,6 +46,7 @@ def test_no_worker(
     run = tasks.request_run("posts", Trigger.SCHEDULE).run
     assert run.state == "queued"
     assert states()["posts"] == "running"
+    PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
     page.shows("no-worker-doctor", doctor("workers", "beat"))
     WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=5))
     settings.WARMER_METRICS = True

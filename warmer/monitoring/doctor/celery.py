@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.conf import settings
 
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
-from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, ok, warning
+from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, info, ok, warning
 from warmer.monitoring.doctor.project import Cache, Project
 from warmer.monitoring.doctor.words import counted, lasting
 
@@ -208,7 +208,17 @@ class BeatAlive(ProjectCheck):
                 fix="manage.py warm_schedule\nmakes those that are missing; switch the others on in the "
                 "admin, under periodic tasks.",
             )
-        silence = project.now() - beat.last_sent if beat.last_sent else None
+        now = project.now()
+        if beat.last_sent is None and beat.entries_since and now - beat.entries_since <= BEAT_SILENCE:
+            age = max((now - beat.entries_since).total_seconds(), 0)
+            yield info(
+                f"Nothing is known of beat yet: it has had something to send for {lasting(age)}.",
+                why="It notes every 3 minutes what it sent; an observation, which it has made each minute, "
+                "is seen sooner.",
+                fix="Ask again in 5 minutes.",
+            )
+            return
+        silence = now - beat.last_sent if beat.last_sent else None
         yield _last_seen(silence, app=project.broker().app)
 
 
