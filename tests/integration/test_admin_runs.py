@@ -95,8 +95,50 @@ class TestProgress:
         self, operator: Client, run: WarmingRun, django_assert_max_num_queries: Any
     ) -> None:
         progress_of(operator, run)
-        with django_assert_max_num_queries(5):
+        with django_assert_max_num_queries(7):  # two of them for who asks
             progress_of(operator, run)
+        WarmingRun.objects.update(batches_total=200)
+        for number in range(2, 120):
+            ledger.record_batches(run, {number: report(written=1)}, worker=f"w{number}@host")
+        with django_assert_max_num_queries(8):  # and one for how many batches are not listed
+            told = progress_of(operator, run)
+        assert told["parts"]["batches"].count("<tr>") == 51
+        assert told["parts"]["work"].count("<li>") == 20
+
+    def test_progress__has_what_changes_on_the_page_as_the_page_has_it(
+        self, operator: Client, run: WarmingRun
+    ) -> None:
+        failures = (Failure(key="post:7", error="ValueError: <b>"),)
+        ledger.record_batches(
+            run,
+            {2: report(failed=1, failures=failures, queries=5, load_seconds=1.5, seconds=2)},
+            worker="w2@host",
+        )
+        parts, page = progress_of(operator, run)["parts"], page_of(operator, run)
+        assert "<code>post:7</code>: ValueError: &lt;b&gt;" in parts["keys"]
+        assert 'data-warmer-count="failed">1</td>' in parts["keys"]
+        assert "<td>8</td>" in parts["work"]
+        assert "<td>9.50 s</td>" in parts["work"]
+        assert "load</th><td>1.500 s" in parts["work"]
+        assert "w2@host: 1 batch," in parts["work"]
+        assert "<td>w2@host</td>" in parts["batches"]
+        assert "admin: ada" in parts["asked"]
+        for name, part in parts.items():
+            assert f'<div data-warmer-part="{name}">{part}</div>' in page
+
+    def test_progress__of_a_cancelled_run_goes_on_for_the_batches_in_hand(
+        self, operator: Client, run: WarmingRun
+    ) -> None:
+        assert ledger.cancel(run, "ada")
+        assert "data-warmer-progress" in page_of(operator, run)
+        ledger.record_batches(run, {2: report(written=7)}, worker="w2@host")
+        told = progress_of(operator, run)
+        assert (told["final"], told["settled"], told["batches_done"]) == (True, False, 2)
+        assert 'data-warmer-count="written">97</td>' in told["parts"]["keys"]
+        past = timezone.now() - timedelta(minutes=2)
+        WarmingRun.objects.update(started_at=past, heartbeat_at=past, finished_at=past)
+        assert progress_of(operator, run)["settled"]
+        assert "data-warmer-progress" not in page_of(operator, run)
 
     def test_progress__is_not_kept_by_anybody(self, operator: Client, run: WarmingRun) -> None:
         assert "no-store" in operator.get(f"{RUNS}{run.pk}/progress/")["Cache-Control"]
@@ -227,7 +269,7 @@ class TestCancel:
         assert answer.redirect_chain == [(f"{RUNS}{run.pk}/change/", 302)]
         page = answer.content.decode()
         assert f"Cancelled: run {run.pk} of posts ends at its next batch" in page
-        assert "Cancelled by olga." in page
+        assert "Cancelled by olga. Why: too slow" in page
         assert "Cancel this run" not in page
         run.refresh_from_db()
         assert (run.state, run.written) == (State.CANCELLED, 90)
@@ -238,6 +280,14 @@ class TestCancel:
             "Cancelled. Why: too slow",
         )
         assert logged.get_admin_url() == f"{RUNS}{run.pk}/change/"
+
+    def test_cancel__of_a_queued_run_says_that_it_had_not_begun(self, operator: Client) -> None:
+        queued = ledger.open_run("posts", Trigger.COMMAND).run
+        page = operator.post(f"{RUNS}{queued.pk}/cancel/", follow=True).content.decode()
+        assert f"Cancelled: run {queued.pk} of posts had not begun." in page
+        assert "Cancelled by olga.</span>" in page
+        assert "next batch" not in page
+        assert "data-warmer-progress" not in page
 
     def test_cancel__of_an_ended_run_says_so(self, operator: Client, run: WarmingRun) -> None:
         ledger.fail(run, "broken")

@@ -168,6 +168,12 @@ def test_operator__warms_a_job_and_watches_it_to_the_end(
     assert progress.locator("progress").get_attribute("value") or progress.locator("progress").evaluate(
         "bar => bar.value"
     )
+    expect(progress.locator('[data-warmer-count="written"]')).to_have_text("4")
+    expect(progress.get_by_text(f"{worker.hostname()}: 1 batch,")).to_be_visible()
+    progress.get_by_text("Each batch").click()
+    expect(progress.get_by_role("row", name=f"1 {worker.hostname()}")).to_be_visible()
+    gate.hold(*gate.BATCHES[2])
+    expect(progress.get_by_role("row", name=f"2 {worker.hostname()}")).to_be_visible()
     assert page.evaluate("window.sameDocument"), "the page was loaded again instead of brought up to date"
 
     gate.release()
@@ -193,7 +199,7 @@ def test_operator__cancels_a_run_which_ends_at_its_next_batch(
     page.get_by_role("button", name="Cancel this run").click()
 
     expect(page.locator(".warmer-state").first).to_have_text("cancelled")
-    expect(page.get_by_text("Cancelled by olga.")).to_be_visible()
+    expect(page.get_by_text("Cancelled by olga. Why: wrong day")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel this run")).to_have_count(0)
     gate.release()
     run = reached(last_run("slow_items"), lambda now: now.batches_done == 2, "has counted what was in hand")
@@ -201,8 +207,10 @@ def test_operator__cancels_a_run_which_ends_at_its_next_batch(
     run.refresh_from_db()
     assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 8, 2)
     assert [gate.loads(id) for id in gate.BATCHES[2]] == [0] * 4
-    page.reload()
+    # The page says so by itself.
+    expect(page.locator('[data-warmer="batches"]')).to_have_text("2 of 3")
     expect(page.locator('[data-warmer-count="written"]')).to_have_text("8")
+    expect(page.get_by_text(f"{worker.hostname()}: 2 batches")).to_be_visible()
     assert LogEntry.objects.latest("pk").change_message == "Cancelled. Why: wrong day"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Max, QuerySet
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 
 from warmer.models import State, WarmingBatch, WarmingRun
 from warmer.report import Outcome
@@ -15,6 +17,11 @@ from warmer.report import Outcome
 BATCHES_SHOWN = 50
 WORKERS_SHOWN = 20
 PHASES = ("load", "encode", "write", "wait")
+# The parts of the page that change while a run is under way.
+PARTS = ("keys", "asked", "work", "batches")
+# A batch that was in hand when its run was cancelled is counted when it is done. Nobody knows whether there
+# is one; most take less.
+SETTLING = timedelta(minutes=1)
 
 _MEANINGS = {
     Outcome.WRITTEN: "loaded and written",
@@ -52,11 +59,29 @@ class WorkerShare:
     last: datetime
 
 
+def is_settled(run: WarmingRun) -> bool:
+    """Say whether what the run came to changes no more."""
+    if run.state != State.CANCELLED or run.started_at is None:
+        return run.is_final
+    seen = max(each for each in (run.started_at, run.heartbeat_at, run.finished_at) if each is not None)
+    return timezone.now() - seen > SETTLING
+
+
+def parts(context: dict[str, Any]) -> dict[str, str]:
+    """Return the parts of the page that change, as HTML.
+
+    Args:
+        context: that of the page.
+    """
+    return {name: render_to_string(f"admin/warmer/warmingrun/parts/{name}.html", context) for name in PARTS}
+
+
 def details(run: WarmingRun) -> dict[str, Any]:
     """Return what a run's page shows, with a bounded number of queries and rows."""
     batches, workers = _counted(run).defer("ids"), _workers(run)
     return {
         "progress": progress(run),
+        "is_settled": is_settled(run),
         "progress_url": reverse("admin:warmer_warmingrun_progress", args=[run.pk]),
         "counts": [
             OutcomeCount(outcome=outcome.value, count=getattr(run, outcome.value), meaning=_MEANINGS[outcome])
@@ -86,6 +111,7 @@ def progress(run: WarmingRun) -> dict[str, Any]:
         "run": run.pk,
         "state": run.state,
         "final": run.is_final,
+        "settled": is_settled(run),
         "batches_done": run.batches_done,
         "batches_total": run.batches_total,
         "keys": report.keys,

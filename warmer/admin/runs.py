@@ -30,7 +30,7 @@ from warmer.admin.export import MOST_ROWS, as_csv, as_json
 from warmer.admin.filters import MOST_LISTED, CappedPaginator, JobFilter
 from warmer.admin.log import log_run, reason
 from warmer.admin.read_only import ReadOnlyAdmin
-from warmer.admin.run_page import details, progress
+from warmer.admin.run_page import details, parts
 from warmer.models import WarmingRun
 from warmer.registry import jobs
 from warmer.report import Outcome
@@ -96,22 +96,21 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": f"Run {run.pk} of {run.job}",
-            "run": run,
-            "is_declared": run.job in jobs,
             "may_cancel": request.user.has_perm(permissions.CANCEL) and not run.is_final,
-            "may_see_jobs": permissions.may_see_jobs(request.user),
-            **details(run),
+            **_shown(request, run),
         }
         return TemplateResponse(request, "admin/warmer/warmingrun/page.html", context)
 
     def progress_view(self, request: HttpRequest, number: int) -> HttpResponse:
-        """Answer how a run gets on, as JSON."""
+        """Answer how a run gets on, as JSON, with the parts of its page that this changes."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        run = WarmingRun.objects.filter(pk=number).first()
+        run = WarmingRun.objects.select_related("requested_by").filter(pk=number).first()
         if run is None:
             raise Http404("There is no such run.")
-        return JsonResponse(progress(run), headers={"Cache-Control": "no-store"})
+        shown = _shown(request, run)
+        told = shown["progress"] | {"parts": parts(shown)}
+        return JsonResponse(told, headers={"Cache-Control": "no-store"})
 
     def cancel_view(self, request: HttpRequest, number: int) -> HttpResponse:
         """Cancel a run; by POST only."""
@@ -122,9 +121,11 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         run = WarmingRun.objects.filter(pk=number).first()
         if run is None:
             raise Http404("There is no such run.")
-        if ledger.cancel(run, str(request.user)):
-            log_run(request.user, run, "Cancelled.", reason(request))
-            messages.success(request, f"Cancelled: run {run.pk} of {run.job} ends at its next batch.")
+        why = reason(request)
+        if ledger.cancel(run, str(request.user), why):
+            log_run(request.user, run, "Cancelled.", why)
+            how = "had not begun" if run.started_at is None else "ends at its next batch"
+            messages.success(request, f"Cancelled: run {run.pk} of {run.job} {how}.")
         else:
             run.refresh_from_db()
             messages.info(request, f"Run {run.pk} had ended already: it is {run.state}.")
@@ -164,3 +165,13 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     def duration(self, run: WarmingRun) -> str:
         """How long the run took, or takes so far."""
         return "" if run.took is None else f"{run.took:.2f}\N{NO-BREAK SPACE}s"
+
+
+def _shown(request: HttpRequest, run: WarmingRun) -> dict[str, Any]:
+    """Return what the page of a run shows of it, to this user."""
+    return {
+        "run": run,
+        "is_declared": run.job in jobs,
+        "may_see_jobs": permissions.may_see_jobs(request.user),
+        **details(run),
+    }

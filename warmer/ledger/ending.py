@@ -17,19 +17,21 @@ def fail(run: WarmingRun, error: str) -> bool:
     return end(Q(pk=run.pk), State.FAILED, error) > 0
 
 
-def cancel(run: WarmingRun, who: str) -> bool:
+def cancel(run: WarmingRun, who: str, why: str = "") -> bool:
     """End a run at its next batch, and with it the run that changes asked for after it.
 
     What was counted stays; a batch that is in hand is finished and counted.
 
     Args:
         who: who cancels it, for the ledger.
+        why: why, as they say it; for the ledger, too.
 
     Returns:
         Whether it had not ended before.
     """
     WarmingRun.objects.filter(pk=run.pk, state__in=ACTIVE).update(follow_up=False)
-    return end(Q(pk=run.pk), State.CANCELLED, f"Cancelled by {who}.") > 0
+    said = f" Why: {why}" if why else ""
+    return end(Q(pk=run.pk), State.CANCELLED, f"Cancelled by {who}.{said}") > 0
 
 
 def close_stalled(job: str | None = None) -> int:

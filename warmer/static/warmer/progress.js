@@ -8,6 +8,7 @@
   }
   const PAUSE = 1000, LONGEST_PAUSE = 15000;
   const bar = page.querySelector("progress");
+  const wasFinal = page.dataset.warmerFinal === "true";
   let failures = 0;
 
   function show(name, text) {
@@ -30,10 +31,12 @@
     } else {
       bar.value = run.percent;
     }
-    for (const [outcome, count] of Object.entries(run.counts)) {
-      const place = page.querySelector('[data-warmer-count="' + outcome + '"]');
-      if (place) {
-        place.textContent = String(count);
+    for (const [name, html] of Object.entries(run.parts)) {
+      const place = page.querySelector('[data-warmer-part="' + name + '"]');
+      const part = document.createElement("template");
+      part.innerHTML = html;
+      if (place && place.innerHTML !== part.innerHTML) {  // else what somebody has selected there would be lost
+        place.replaceChildren(part.content);
       }
     }
   }
@@ -51,8 +54,12 @@
         failures = 0;
         show("note", "");
         draw(run);
-        if (run.final) {
+        if (run.final && !wasFinal) {
           window.location.reload();
+          return;
+        }
+        if (run.settled) {  // nor is a batch that was in hand still counted
+          show("settling", "");
           return;
         }
       } catch (error) {
