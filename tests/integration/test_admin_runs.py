@@ -281,6 +281,16 @@ class TestCancel:
         )
         assert logged.get_admin_url() == f"{RUNS}{run.pk}/change/"
 
+    def test_cancel__is_in_the_log_of_the_job_too(self, operator: Client, run: WarmingRun) -> None:
+        other = ledger.open_run("popular_posts", Trigger.COMMAND).run
+        operator.post(f"{RUNS}{other.pk}/cancel/", {"why": "another job's"})
+        operator.post(f"{RUNS}{run.pk}/cancel/", {"why": "too slow"})
+        page = operator.get("/admin/warmer/job/posts/schedule/").content.decode()
+        log = page[page.index('id="log"') :]
+        link = f'<a href="{RUNS}{run.pk}/change/">run {run.pk}</a>'
+        assert f"<strong>olga</strong>: {link}: Cancelled. Why: too slow" in log
+        assert "another job" not in log
+
     def test_cancel__of_a_queued_run_says_that_it_had_not_begun(self, operator: Client) -> None:
         queued = ledger.open_run("posts", Trigger.COMMAND).run
         page = operator.post(f"{RUNS}{queued.pk}/cancel/", follow=True).content.decode()

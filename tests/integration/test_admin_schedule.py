@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from warmer import schedule, warm
+from warmer import jobs, schedule, warm, warm_many
+from warmer.admin.log import log_job
 from warmer.models import CacheAudit, WarmingRun
 from warmer.schedule import Action
 
@@ -36,6 +38,10 @@ def crontab(text: str, **fields: object) -> dict[str, object]:
     return {"kind": "crontab", "crontab": text, "enabled": "on", **fields}
 
 
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).replace("\xa0", " ").split())
+
+
 @pytest.fixture
 def editor(log_in: Callable[..., Client]) -> Client:
     """A client named `ed` that may set schedules, and do nothing else."""
@@ -55,10 +61,47 @@ def test_page__shows_what_code_says_beside_what_is_in_force(editor: Client) -> N
     assert 'name="number" value="2"' in page
 
 
+def test_page__pausing_is_no_edit_of_the_interval(editor: Client) -> None:
+    PeriodicTask.objects.filter(name="warm posts").update(enabled=False)
+    page = editor.get(PAGE).content.decode()
+    assert "<td>every 15 minutes, paused <" in page
+    assert "set by an operator" not in page
+    assert "(the interval as code says, paused by an operator)" in page
+
+
 def test_page__shows_the_declaration(editor: Client) -> None:
     page = editor.get(PAGE).content.decode()
     for shown in ("post:{id}", "1:00:00", "myapp.Post", "default, warming", "myapp.warming:"):
         assert shown in page
+
+
+def test_page__shows_what_is_declared_beyond_the_usual(editor: Client) -> None:
+    plain = text_of(editor.get(PAGE).content.decode())
+    for shown in (
+        "Absent values not cached cache_absent",
+        "as fast as they go max_batches_per_second",
+        "refreshes every key refresh_when",
+        "A change invalidates the keys on_change",
+    ):
+        assert shown in plain
+    warm_many(
+        "x:{id}",
+        ids=list,
+        name="x",
+        cache_absent=timedelta(minutes=5),
+        max_batches_per_second=2.5,
+        refresh_when=0.5,
+        on_change="refresh",
+        batch_size=1,
+    )(dict.fromkeys)
+    full = text_of(editor.get("/admin/warmer/job/x/schedule/").content.decode())
+    for shown in (
+        "that there is none is cached for 0:05:00",
+        "1 id, at most 2.5 a second",
+        "keys with less than 50 % of their life left",
+        "invalidates the keys, and has them warmed again",
+    ):
+        assert shown in full
 
 
 def test_set__interval_with_who_and_why(editor: Client) -> None:
@@ -68,6 +111,7 @@ def test_set__interval_with_who_and_why(editor: Client) -> None:
     assert (entry().interval.every, entry().interval.period, entry().enabled) == (90, "seconds", True)
     logged = LogEntry.objects.get()
     assert (logged.user.username, logged.object_id) == ("ed", "posts")
+    assert editor.get(str(logged.get_admin_url()))["Location"] == PAGE
     assert logged.change_message == (
         "Schedule: every 90 seconds (before: every 15 minutes). Why: more traffic"
     )
@@ -281,3 +325,18 @@ def test_page__buttons_are_those_that_make_sense(operator: Client) -> None:
     assert actions() == {"warm", "audit", "pause", "invalidate"}
     operator.post("/admin/warmer/job/pause/", {"only": "posts"})
     assert actions() == {"warm", "audit", "resume", "invalidate"}
+
+
+def test_log__entry_leads_to_the_job_whatever_its_name(editor: Client) -> None:
+    warm("x", name="under_scored-and.dotted", timeout=timedelta(hours=1))(lambda: 1)
+    page = "/admin/warmer/job/under_scored-and.dotted/schedule/"
+    log_job(
+        LogEntry.user.field.related_model.objects.get(), jobs["under_scored-and.dotted"].spec, "Did it.", ""
+    )
+    found = str(LogEntry.objects.get().get_admin_url())
+    assert editor.get(found)["Location"] == page
+    assert editor.get("/admin/warmer/job/no_such/change/").status_code == 404
+
+
+def test_log__entry_needs_the_permission_to_see_jobs(log_in: Callable[..., Client]) -> None:
+    assert log_in("view_warmingrun").get("/admin/warmer/job/posts/change/").status_code == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
@@ -92,7 +93,8 @@ def _timings(spec: JobSpec) -> dict[str, Any]:
         timings["current"] = current = beat.edits.current(spec)
     except WarmerError as error:
         return timings | {"problem": str(error)}
-    timings["is_edited"] = current is not None and current != declared
+    # Whether it is on is apart from when it is due.
+    timings["is_edited"] = current is not None and replace(current, enabled=True) != declared
     return timings
 
 

@@ -6,8 +6,10 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
@@ -33,6 +35,7 @@ class JobAdmin(ReadOnlyAdmin):
         return [
             path("", wrap(self.changelist_view), name="warmer_job_changelist"),
             *actions,
+            path("<str:quoted>/change/", wrap(self.entry_view), name="warmer_job_change"),
             path("<str:name>/schedule/", wrap(self.schedule_view), name="warmer_job_schedule"),
             path("<str:name>/schedule/reset/", wrap(self.reset_view), name="warmer_job_schedule_reset"),
         ]
@@ -59,6 +62,12 @@ class JobAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return job_page(request, _spec(name), self._context(request))
+
+    def entry_view(self, request: HttpRequest, quoted: str) -> HttpResponse:
+        """Lead from an entry in the admin log, which has the name in Django's own spelling, to the job."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return redirect("admin:warmer_job_schedule", _spec(unquote(quoted)).name)
 
     def reset_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """Have a job's schedule be what code says."""

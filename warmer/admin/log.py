@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.db.models import Q
 from django.http import HttpRequest
 
 from warmer.models import Job, WarmingRun
@@ -13,6 +16,21 @@ from warmer.spec import JobSpec
 
 LONGEST_REASON = 200
 SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What somebody did with a job, or with a run of it.
+
+    Attributes:
+        who: their name.
+        run: the number of the run, where it was one.
+    """
+
+    at: datetime
+    who: str
+    what: str
+    run: str = ""
 
 
 def reason(request: HttpRequest) -> str:
@@ -30,10 +48,23 @@ def log_run(user: Any, run: WarmingRun, what: str, why: str) -> None:
     _log(user, WarmingRun, str(run.pk), str(run), what, why)
 
 
-def entries_of(spec: JobSpec) -> list[LogEntry]:
-    """Return the last entries about a job, newest first."""
-    entries = LogEntry.objects.filter(content_type=_type(Job), object_id=spec.name).select_related("user")
-    return list(entries.order_by("-action_time", "-pk")[:SHOWN])
+def entries_of(spec: JobSpec) -> list[Entry]:
+    """Return the last entries about a job and its runs, newest first."""
+    of_runs = _type(WarmingRun)
+    # The entry of a run has its number only; but it has its text, too, and no name of a job has a space.
+    about = Q(content_type=_type(Job), object_id=spec.name) | Q(
+        content_type=of_runs, object_repr__endswith=f" of {spec.name}"
+    )
+    entries = LogEntry.objects.filter(about).select_related("user").order_by("-action_time", "-pk")[:SHOWN]
+    return [
+        Entry(
+            at=entry.action_time,
+            who=str(entry.user),
+            what=entry.get_change_message(),
+            run=str(entry.object_id) if entry.content_type_id == of_runs.pk else "",
+        )
+        for entry in entries
+    ]
 
 
 def _log(user: Any, model: type[WarmingRun], id: str, name: str, what: str, why: str) -> None:
