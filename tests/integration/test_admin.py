@@ -157,6 +157,26 @@ class TestOverview:
         )
         assert "StoreUnavailable: &lt;b&gt;away" in row(operator, "posts")
 
+    def test_overview__a_first_look_that_failed_is_not_no_look(self, operator: Client) -> None:
+        def ids() -> list[int]:
+            raise RuntimeError("ids broke")
+
+        warm_many("x:{id}", ids=ids, name="x")(lambda ids: {})
+        assert "not looked at yet" in row(operator, "x")
+        observe_all(seconds=10)
+        assert "the look failed RuntimeError: ids broke" in row(operator, "x")
+        assert "not looked at yet" not in row(operator, "x")
+        page = operator.get(f"{JOBS}x/schedule/").content.decode()
+        assert "never with success; 0\N{NO-BREAK SPACE}s\N{NO-BREAK SPACE}ago that failed: " in page
+
+    def test_overview__says_when_a_run_ended_after_the_look(self, operator: Client) -> None:
+        seen = timezone.now()
+        JobObservation.objects.create(job="posts", observed_at=seen, sampled=4, cached=0)
+        run_of("posts", finished_at=seen - timedelta(seconds=1))
+        assert "before run" not in row(operator, "posts")
+        run = run_of("posts", finished_at=seen + timedelta(seconds=1))
+        assert f"seen 0 s ago before run {run.pk} ended" in row(operator, "posts")
+
     @pytest.mark.parametrize(
         ("state", "shown"),
         [
@@ -224,6 +244,16 @@ class TestOverview:
         assert f"post:{post.pk}" in page
         assert "title" in page
         assert "Behind the back" not in page
+
+    def test_overview__audit_that_found_keys_missing_says_how_many(
+        self, operator: Client, make_post: Any
+    ) -> None:
+        posts = [make_post() for _ in range(3)]
+        auditing.perform(jobs["posts"].spec, Trigger.COMMAND)
+        assert "3 missing 0 s ago" in row(operator, "posts")
+        jobs["posts"].warm([posts[0].pk])  # type: ignore[attr-defined]
+        auditing.perform(jobs["posts"].spec, Trigger.COMMAND)
+        assert "100 % 2 missing, 0 s ago" in row(operator, "posts")
 
     def test_overview__search_and_choice_of_a_state(self, operator: Client) -> None:
         run_of("posts", State.FAILED)
@@ -410,6 +440,31 @@ class TestInvalidate:
             ("olga", "user_profiles", "Invalidated every key. Why: wrong"),
         ]
         assert not PendingInvalidation.objects.exists()
+
+    def test_invalidate__voids_what_was_seen_of_the_keys_before(self, operator: Client) -> None:
+        looked_at = timezone.now() - timedelta(seconds=20)
+        for job in ("posts", "popular_posts"):
+            JobObservation.objects.create(
+                job=job,
+                looked_at=looked_at,
+                observed_at=looked_at,
+                sampled=4,
+                cached=4,
+                hits_day=3,
+                misses_day=1,
+            )
+        operator.post(INVALIDATE, {"only": "posts", "confirmed": "yes"})
+        assert state_of(operator, "posts") == "unknown"
+        assert "invalidated, not looked at since" in row(operator, "posts")
+        assert "100 %" not in row(operator, "posts")
+        assert "75 % day" in row(operator, "posts")
+        assert JobObservation.objects.get(job="posts").looked_at == looked_at
+        assert (
+            "not since the keys were invalidated" in operator.get(f"{JOBS}posts/schedule/").content.decode()
+        )
+        assert state_of(operator, "popular_posts") == "warm"
+        observe_all(seconds=10)
+        assert "invalidated" not in row(operator, "posts").removesuffix("Invalidate \u2026")
 
     def test_invalidate__cache_that_is_away_is_said_and_it_is_kept(
         self, operator: Client, redis_server: RedisServer, settings: Any

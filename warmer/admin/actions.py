@@ -19,6 +19,7 @@ from warmer.admin import beat, permissions
 from warmer.admin.log import log_job, reason
 from warmer.exceptions import UnknownJob, WarmerError
 from warmer.models import State, Trigger, WarmingRun
+from warmer.monitoring import observation
 from warmer.registry import jobs
 from warmer.spec import JobSpec
 from warmer.tasks import request_audit, request_run
@@ -53,6 +54,7 @@ class Action:
         permission: who may.
         perform: does it.
         question: what is asked before, where it deletes.
+        empties: what was seen of the keys no longer holds after it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Action:
     permission: str
     perform: Callable[[Any, JobSpec], Done]
     question: str = ""
+    empties: bool = False
 
     @property
     def view(self) -> str:
@@ -134,6 +137,7 @@ ACTIONS = (
         perform=_invalidate,
         question="Every key of these jobs is deleted from the cache. Until they are warm again, each first "
         "read of a key costs a load from the database.",
+        empties=True,
     ),
 )
 
@@ -175,6 +179,8 @@ def _perform(user: Any, action: Action, spec: JobSpec, why: str) -> Done:
         done = action.perform(user, spec)
     except WarmerError as error:
         return Done(text=f"{action.label}: {error}", level=messages.ERROR)
+    if done.entry and action.empties:
+        observation.void(spec.name)
     if done.entry:
         log_job(user, spec, done.entry, why)
     return done

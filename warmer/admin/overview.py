@@ -74,14 +74,34 @@ class Row:
         return seen is not None and timezone.now() - seen > STALE
 
     @property
+    def is_before_run(self) -> bool:
+        """Whether the newest run has ended since somebody looked at its keys."""
+        seen = self.observation.observed_at if self.observation else None
+        ended = self.run.finished_at if self.run else None
+        return seen is not None and ended is not None and seen < ended
+
+    @property
     def due(self) -> datetime | None:
         """When beat sends it next."""
         return self.entry.due if self.entry else None
 
     @property
     def audit_share(self) -> str:
-        """The share that the last audit found right."""
-        return auditing.kept(self.audit).share if self.audit else ""
+        """The share that the last audit found right; where nothing is cached, how many keys are missing."""
+        if self.audit is None:
+            return ""
+        if self.audit.missing and not (self.audit.right or self.audit.wrong):
+            return f"{self.audit.missing:,} missing"
+        return auditing.kept(self.audit).share
+
+    @property
+    def audit_counts(self) -> str:
+        """What the last audit found beside, in words."""
+        if self.audit is None:
+            return ""
+        counts = {name: getattr(self.audit, name) for name in ("wrong", "missing", "failed")}
+        said = [f"{count:,} {name}" for name, count in counts.items() if count]
+        return "".join(f"{each}, " for each in said if each != self.audit_share)
 
     @property
     def audit_ok(self) -> bool:

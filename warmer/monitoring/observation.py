@@ -36,7 +36,8 @@ class Observation:
 
     Attributes:
         looked_at: when it was, with success or not.
-        observed_at: when the last one with success was; None when there was none yet.
+        observed_at: when the last one with success was; None when there was none yet, or the keys were all
+            invalidated since.
         error: why the last look failed; the rest is then of the one before.
         declared: how many ids are declared, at most `coverage.IDS_READ`.
         sampled: how many of them were looked at.
@@ -73,6 +74,11 @@ class Observation:
     watched_read: int | None = None
     watched_share: float | None = None
     watched_misses: int | None = None
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the keys were all invalidated since the last look, and nothing is known of them."""
+        return self.observed_at is None and not self.error
 
     @property
     def coverage(self) -> float | None:
@@ -175,6 +181,16 @@ def observe_all(*, seconds: float) -> int:
         observe(spec)
         done += 1
     return done
+
+
+def void(job: str) -> None:
+    """Forget what was seen of a job's keys, as it no longer holds; the next look sees them anew.
+
+    What is known of its traffic stays, and so does when it was looked at last: beat is known by that.
+    """
+    JobObservation.objects.filter(job=job).update(
+        observed_at=None, error="", declared=0, sampled=0, cached=0, absent=0, oldest_seconds=None
+    )
 
 
 def _keep(row: JobObservation) -> None:
