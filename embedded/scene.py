@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from random import Random
 
+from django.core.cache import cache
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -104,8 +105,13 @@ def running_run(job: str, user: CustomUser) -> None:
         ledger.record_batches(run, {number: report}, worker=("first@example", "second@example")[number % 2])
 
 
-def wrong_audit() -> None:
-    """Change a row behind Django's back, and audit."""
+def audits() -> None:
+    """Change a row behind Django's back, lose some keys, and audit."""
+    auditing.perform(jobs["popular_posts"].spec, Trigger.SCHEDULE)
+    posts = jobs["posts"].spec
+    cached = list(posts.find_ids())
+    cache.delete_many([posts.key.key(id) for id in cached[:3]])
+    auditing.perform(posts, Trigger.SCHEDULE)
     user = CustomUser.objects.filter(is_active=True).order_by("-activity").first()
     assert user is not None
     CustomUser._base_manager.filter(pk=user.pk).update(first_name="Changed behind the back")
@@ -143,7 +149,7 @@ def main() -> None:
     history("popular_posts", 1, 0.04)
     history("posts", 5_000, 61)
     failed_run("user_profiles", operator)
-    wrong_audit()
+    audits()
     seen()
     running_run("posts", operator)
 

@@ -162,7 +162,7 @@ def _shots(site: Site, page: Page) -> list[Shot]:
         site.shell(
             "import json; from warmer.models import *\n"
             "print(json.dumps({r.state: r.pk for r in WarmingRun.objects.filter(trigger='admin')}"
-            " | {'audit': CacheAudit.objects.first().pk}))"
+            " | {'audit': CacheAudit.objects.get(job='user_profiles').pk}))"
         )
     )
     return [
@@ -180,6 +180,7 @@ def _shots(site: Site, page: Page) -> list[Shot]:
             click=("summary:text-is('Each batch')",),
         ),
         Shot(name="runs", path="warmingrun/?job=user_profiles"),
+        Shot(name="audits", path="cacheaudit/"),
         Shot(name="audit", path=f"cacheaudit/{numbers['audit']}/change/"),
     ]
 

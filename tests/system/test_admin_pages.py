@@ -27,16 +27,18 @@ from embedded.browser import FLAGS, ensure_browser
 from embedded.errors import EmbeddedError
 from embedded.ports import free_port
 from embedded.waiting import wait_until
+from tests.system.longapp import LONG_NAME
 from tests.system.nodes import Worker
 from tests.system.project import ROOT, SECONDS, Project, reached
 from tests.system.slowapp import gate
 from users.models import CustomUser
-from warmer.models import State, WarmingRun
+from warmer.models import CacheAudit, State, WarmingRun
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.environment(
-        EXTRA_APPS="tests.system.slowapp", EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy"
+        EXTRA_APPS="tests.system.slowapp,tests.system.longapp",
+        EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy",
     ),
 ]
 
@@ -309,9 +311,29 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         error="ValueError: " + "something_without_any_space_" * 8,
         **counts,
     )
-    for address in ("", "job/posts/schedule/", f"warmingrun/{run.pk}/change/", "warmingrun/"):
+    counts = dict.fromkeys(("right", "wrong", "missing", "absent", "changed", "failed"), 123_456)
+    audit = CacheAudit.objects.create(
+        job=LONG_NAME,
+        trigger="schedule",
+        started_at=run.requested_at,
+        whole=False,
+        sampled=6 * 123_456,
+        undeclared=0,
+        repaired=0,
+        queries=9,
+        **counts,
+    )
+    long = WarmingRun.objects.create(
+        job=LONG_NAME, trigger="schedule", state=State.COMPLETE, expires_at=run.requested_at
+    )
+    for address in (
+        *("", "job/posts/schedule/", f"job/{LONG_NAME}/schedule/"),
+        *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
+        *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
+    ):
         page.goto(f"/admin/warmer/{address}")
         page.evaluate(_LONG_NAMES)
+        assert page.evaluate(_SAME_ID) == [], address
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width, address
         assert page.evaluate(_CUT_OFF, width) == [], address
         assert page.evaluate(_SCROLLS) == [], address
@@ -356,9 +378,12 @@ _SCROLLS = """() => [...document.querySelectorAll("#content *")]
   .filter(one => one.checkVisibility() && getComputedStyle(one).overflowX !== "visible")
   .filter(one => !one.closest(".visually-hidden, thead") && one.scrollWidth > one.clientWidth + 1)
   .map(one => `${one.scrollWidth} in ${one.clientWidth}: ${one.outerHTML.slice(0, 120)}`)"""
+_SAME_ID = """() => [...document.querySelectorAll("[id]")].map(one => one.id)
+  .filter((id, at, all) => all.indexOf(id) !== at)"""
 _WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]
   .filter(one => one.type !== "hidden")
   .filter(one => one.checkVisibility())
-  .filter(one => !(one.getAttribute("aria-label") || one.textContent.trim()
-    || [...(one.labels || [])].some(label => label.textContent.trim())))
+  .filter(one => !(one.getAttribute("aria-label") || (one.type === "submit" && one.value)
+    || (one.matches("button, summary") && one.textContent.trim())
+    || [...(one.labels || [])].some(label => label.textContent.trim() || label.querySelector("img[alt]"))))
   .map(one => one.outerHTML.slice(0, 120))"""

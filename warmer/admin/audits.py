@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from warmer import auditing
+from warmer.admin import cells
 from warmer.admin.read_only import ReadOnlyAdmin
 from warmer.models import CacheAudit
 
@@ -15,7 +19,7 @@ from warmer.models import CacheAudit
 class CacheAuditAdmin(ReadOnlyAdmin):
     """The kept audits."""
 
-    list_display = ("number", "job", "trigger", "share", "sampled", "wrong", "failed", "finished_at")
+    list_display = ("number", "name", "trigger", "share", "keys", "finished")
     list_filter = ("trigger",)
     search_fields = ("=job",)
     search_help_text = "The name of a job"
@@ -35,12 +39,35 @@ class CacheAuditAdmin(ReadOnlyAdmin):
         ),
         ("First of them", {"fields": ("wrong_ones", "failed_ones")}),
     )
+
+    class Media:
+        css: ClassVar = {"all": ["warmer/admin.css"]}
+
     readonly_fields = ("share", "wrong_ones", "failed_ones")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """List the audits, newest first."""
+        return super().changelist_view(request, (extra_context or {}) | {"title": "Audits"})
 
     @admin.display(description="audit", ordering="id")
     def number(self, audit: CacheAudit) -> str:
         """The audit's number, which leads to its page."""
         return str(audit.pk)
+
+    @admin.display(description="job", ordering="job")
+    def name(self, audit: CacheAudit) -> SafeString:
+        """The job."""
+        return cells.name(audit.job)
+
+    @admin.display(description="keys")
+    def keys(self, audit: CacheAudit) -> str:
+        """The verdicts that occurred, counted: one column that can break, where six would be cut off."""
+        return cells.counts(audit, (verdict.value for verdict in auditing.Verdict))
+
+    @admin.display(description="finished at", ordering="finished_at")
+    def finished(self, audit: CacheAudit) -> SafeString:
+        """When it ended."""
+        return cells.moment(audit.finished_at)
 
     @admin.display(description="right share")
     def share(self, audit: CacheAudit) -> str:

@@ -20,12 +20,10 @@ from django.http import (
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
-from django.utils.html import format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from warmer import ledger
-from warmer.admin import permissions
+from warmer.admin import cells, permissions
 from warmer.admin.export import MOST_ROWS, as_csv, as_json
 from warmer.admin.filters import MOST_LISTED, CappedPaginator, JobFilter
 from warmer.admin.log import log_run, reason
@@ -141,7 +139,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="job", ordering="job")
     def name(self, run: WarmingRun) -> SafeString:
         """The job, which a narrow column breaks at its underscores."""
-        return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in run.job.split("_")))
+        return cells.name(run.job)
 
     @admin.display(description="asked for by")
     def asked(self, run: WarmingRun) -> str:
@@ -151,15 +149,12 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="requested at", ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:
         """When it was asked for, to the second; on two lines where there is no room."""
-        asked = timezone.localtime(run.requested_at)
-        parts = ((f"{asked:%Y-%m-%d}",), (f"{asked:%H:%M:%S}",))
-        return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)
+        return cells.moment(run.requested_at)
 
     @admin.display(description="keys")
     def keys(self, run: WarmingRun) -> str:
         """The outcomes that occurred, counted."""
-        counts = [(getattr(run, outcome.value), outcome.value) for outcome in Outcome]
-        return ", ".join(f"{count:,} {name}" for count, name in counts if count) or "none"
+        return cells.counts(run, (outcome.value for outcome in Outcome))
 
     @admin.display(description="took")
     def duration(self, run: WarmingRun) -> str:
