@@ -34,7 +34,7 @@ class Committed:
     kept: Sequence[int] = ()
 
 
-Apply = Callable[[Committed], None]
+Apply = Callable[[Committed], object]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -43,11 +43,19 @@ class _Part:
 
     Django drops the `on_commit` callbacks of a savepoint, or a transaction, that is rolled back. The
     callback is the only strong reference to its part, so a part that is gone was rolled back.
+
+    Attributes:
+        ids: what to invalidate at the commit.
+        kept: the rows in the outbox, each with how many savepoints the connection had made before it.
     """
 
     transaction: _Transaction
+    stack: tuple[str | None, ...] = ()
     ids: dict[JobSpec, set[Id] | EveryKey] = field(default_factory=dict)
-    kept: list[int] = field(default_factory=list)
+    kept: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.__qualname__ = type(self).__qualname__  # by which Django names a callback that fails
 
     def add(self, spec: JobSpec, ids: Ids) -> Ids:
         """Take ids in; return those that are new."""
@@ -61,8 +69,39 @@ class _Part:
         known.update(new)
         return new
 
+    def on_rollback(self, savepoint: str) -> None:
+        """Hear that a savepoint was rolled back under which the part was not begun.
+
+        Rows that were written since it was made are gone. What comes now is written down anew, in another
+        part: this one invalidates too much, then, which costs a miss.
+        """
+        since = _number(savepoint)
+        undone = [row for row, made in self.kept.items() if made >= since]
+        for row in undone:
+            del self.kept[row]
+        if undone:
+            self.transaction.set_aside(self)
+
     def __call__(self) -> None:
-        self.transaction.flush()
+        self.transaction.flush(self)
+
+
+class _Savepoints(set[str | None]):
+    """The savepoints that were open when a part was begun, as Django keeps them with its callback.
+
+    Of each savepoint that is rolled back Django asks whether it was among them. One that was made by hand,
+    with `transaction.savepoint()`, never is, and only so is it heard of.
+    """
+
+    def __init__(self, part: _Part) -> None:
+        super().__init__(part.stack)
+        self._part = part
+
+    def __contains__(self, savepoint: object) -> bool:
+        if super().__contains__(savepoint):
+            return True
+        self._part.on_rollback(str(savepoint))
+        return False
 
 
 @dataclass(eq=False, kw_only=True)
@@ -71,20 +110,25 @@ class _Transaction:
 
     using: str
     apply: Apply
-    parts: dict[tuple[str | None, ...], weakref.ref[_Part]] = field(default_factory=dict)
+    parts: weakref.WeakValueDictionary[tuple[object, ...], _Part] = field(
+        default_factory=weakref.WeakValueDictionary
+    )
 
-    def alive(self) -> list[_Part]:
-        return [part for ref in self.parts.values() if (part := ref()) is not None]
+    def set_aside(self, part: _Part) -> None:
+        """Have the next change under the part's savepoints begin another."""
+        if self.parts.get(part.stack) is part:
+            del self.parts[part.stack]
+            self.parts[*part.stack, object()] = part
 
-    def flush(self) -> None:
+    def flush(self, called: _Part) -> None:
         """Apply all that survived at once, at the first callback; the later ones find nothing left."""
-        parts = self.alive()
+        parts = dict.fromkeys([*self.parts.values(), called])
         self.parts.clear()
         together = _Part(transaction=self)
         for part in parts:
             for spec, ids in part.ids.items():
                 together.add(spec, _frozen(ids))
-            together.kept += part.kept
+            together.kept |= part.kept
             part.ids = {}
         if together.ids:
             collected = {spec: _frozen(each) for spec, each in together.ids.items()}
@@ -152,25 +196,59 @@ def together(*, using: str) -> Iterator[None]:
         _keep(part, {spec: _frozen(ids) for spec, ids in merged.ids.items()}, using=using)
 
 
+def call_first(connection: BaseDatabaseWrapper, callback: Callable[[], object]) -> None:
+    """Have something called after the commit, before whatever the project has called then.
+
+    A callback that raises stops those that come after it. Also just before the commit, when the connection
+    says already that it is in no transaction.
+    """
+    _register(connection, set(connection.savepoint_ids), callback)
+
+
 def _part(connection: BaseDatabaseWrapper, *, using: str, apply: Apply) -> _Part:
     """Return what is collected under the open savepoints, and have it applied at the commit."""
     open_one = _transactions.setdefault(connection, _Transaction(using=using, apply=apply))
+    callbacks = connection.run_on_commit
+    if not any(isinstance(each[1], _Part) for each in callbacks):
+        # What holds parts beyond their transaction (a traceback, a test's captured callbacks) must not make
+        # the changes of the next one seem known.
+        open_one.parts.clear()
     stack = tuple(connection.savepoint_ids)
-    ref = open_one.parts.get(stack)
-    part = ref() if ref is not None else None
+    part = open_one.parts.get(stack)
     if part is None:
-        part = _Part(transaction=open_one)
-        open_one.parts[stack] = weakref.ref(part)
-    # Registered at every change, not once: what holds a part beyond its transaction (a traceback, a
-    # test's captured callbacks) must not keep the changes of the next one from being applied.
-    transaction.on_commit(part, using=using, robust=True)
+        part = open_one.parts[stack] = _Part(transaction=open_one, stack=stack)
+    if _is_in_test_case(connection):  # which takes the callbacks of a block of its own
+        transaction.on_commit(part, using=using, robust=True)
+    elif not callbacks or callbacks[0][1] is not part:
+        _register(connection, _Savepoints(part), part)
     return part
+
+
+def _register(
+    connection: BaseDatabaseWrapper, savepoints: set[str | None], callback: Callable[[], object]
+) -> None:
+    entry: Any = (savepoints, callback, True)
+    if _is_in_test_case(connection):
+        connection.run_on_commit.append(entry)
+    else:
+        connection.run_on_commit.insert(0, entry)
+
+
+def _is_in_test_case(connection: Any) -> bool:
+    """Say whether a test case's transaction is open, which is never committed."""
+    return bool(connection.atomic_blocks) and connection.atomic_blocks[0]._from_testcase
 
 
 def _keep(part: _Part, ids: Collected, *, using: str) -> None:
     number = outbox.keep(as_kept(ids), using=using)
     if number is not None:
-        part.kept.append(number)
+        part.kept[number] = connections[using].savepoint_state
+
+
+def _number(savepoint: str) -> int:
+    """Return which one of its connection's savepoints it is; 0 where its name does not tell."""
+    digits = savepoint.rpartition("_x")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def is_pending(spec: JobSpec) -> bool:
@@ -179,7 +257,7 @@ def is_pending(spec: JobSpec) -> bool:
         open_one = _transactions.get(connection)
         if open_one is None or not connection.in_atomic_block:
             continue
-        if any(spec in part.ids for part in open_one.alive()):
+        if any(spec in part.ids for part in open_one.parts.values()):
             return True
     return False
 

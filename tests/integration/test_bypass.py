@@ -893,6 +893,20 @@ def test_invalidate__whole_jobs_after_the_commit(
     assert gone(*keys) == set()
 
 
+def test_invalidate__before_a_callback_of_the_project_that_fails(make_post: Any, settings: Any) -> None:
+    settings.WARMER_BYPASS = "invalidate"
+    post = make_post()
+    keys = cached("popular_posts", f"post:{post.pk}")
+
+    def fail() -> None:
+        raise Rollback
+
+    with pytest.raises(Rollback), transaction.atomic():
+        transaction.on_commit(fail)
+        Post.objects.update(title="New")
+    assert gone(*keys) == set(keys)
+
+
 def test_invalidate__in_autocommit_does_not_wait_long(
     make_post: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

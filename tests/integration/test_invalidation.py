@@ -260,6 +260,28 @@ def test_transaction__invalidates_before_later_callbacks_of_the_project(make_pos
     assert seen == [{f"post:{post.pk}"}]
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_transaction__invalidates_before_earlier_callbacks_of_the_project(
+    make_post: Any, cached: Any, settings: Any, durable: bool
+) -> None:
+    """Also before one that raises, after which Django calls no other."""
+    settings.WARMER_DURABLE_INVALIDATION = durable
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    seen = []
+
+    def fail() -> None:
+        seen.append(gone("popular_posts", f"post:{post.pk}"))
+        raise Rollback
+
+    with pytest.raises(Rollback), transaction.atomic():
+        transaction.on_commit(fail)
+        with transaction.atomic():
+            transaction.on_commit(fail)
+            post.save()
+    assert seen == [{"popular_posts", f"post:{post.pk}"}]
+
+
 def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any, cached: Any) -> None:
     """Also when something keeps the callbacks of the first one alive."""
     post = make_post()
@@ -282,6 +304,19 @@ def test_transaction__captured_callbacks_of_a_test_case(
     post = make_post()  # pending in the test's own transaction
     cached(f"post:{post.pk}")
     with django_capture_on_commit_callbacks(execute=True):
+        post.save()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+@pytest.mark.django_db(transaction=False)
+def test_transaction__callbacks_captured_after_one_of_the_project(
+    make_post: Any, cached: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    transaction.on_commit(lambda: None)
+    post = make_post()
+    cached(f"post:{post.pk}")
+    with django_capture_on_commit_callbacks(execute=True):
+        transaction.on_commit(lambda: None)
         post.save()
     assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
 

@@ -75,6 +75,70 @@ def test_atomic__savepoint_rolled_back_leaves_the_other_rows(make_post: Any) -> 
         assert kept() == [{"popular_posts": None, "posts": [first.pk]}]
 
 
+def test_atomic__change_again_after_a_savepoint_by_hand_was_rolled_back(make_post: Any) -> None:
+    """The row of the first change is gone with the savepoint, of which `atomic` knows nothing."""
+    first, second = make_post(), make_post()
+    first_row = {"popular_posts": None, "posts": [first.pk]}
+    with transaction.atomic():
+        first.save()
+        savepoint = transaction.savepoint()
+        second.save()
+        with transaction.atomic():
+            second.save()
+        transaction.savepoint_rollback(savepoint)
+        assert kept() == [first_row]
+        second.save()
+        assert kept() == [first_row, {"popular_posts": None, "posts": [second.pk]}]
+        second.save()
+        transaction.savepoint_rollback(savepoint)  # it can be done again
+        with transaction.atomic():
+            second.save()
+        assert kept() == [first_row, {"popular_posts": None, "posts": [second.pk]}]
+    assert kept() == []
+
+
+def test_atomic__savepoint_by_hand_before_the_first_change(make_post: Any) -> None:
+    post = make_post()
+    cache.set_many({"popular_posts": "old", f"post:{post.pk}": "old"})
+    with transaction.atomic():
+        savepoint = transaction.savepoint()
+        post.save()
+        transaction.savepoint_rollback(savepoint)
+        post.save()
+        assert kept() == [{"popular_posts": None, "posts": [post.pk]}]
+    assert kept() == []
+    assert cache.get_many(["popular_posts", f"post:{post.pk}"]) == {}
+
+
+def test_atomic__savepoints_that_stand_cost_no_row_more(make_post: Any) -> None:
+    post = make_post()
+    row = {"popular_posts": None, "posts": [post.pk]}
+    with transaction.atomic():
+        post.save()
+        savepoint = transaction.savepoint()
+        post.save()
+        transaction.savepoint_rollback(savepoint)
+        transaction.savepoint_commit(transaction.savepoint())
+        with pytest.raises(Rollback), transaction.atomic():
+            raise Rollback
+        post.save()
+        assert kept() == [row]
+
+
+def test_atomic__change_of_a_rolled_back_transaction_that_something_holds(make_post: Any) -> None:
+    """As the frames of a traceback do."""
+    post = make_post()
+    held = []
+    with pytest.raises(Rollback), transaction.atomic():
+        post.save()
+        held.extend(connection.run_on_commit)
+        raise Rollback
+    with transaction.atomic():
+        post.save()
+        assert kept() == [{"popular_posts": None, "posts": [post.pk]}]
+    assert held
+
+
 def test_cache_down__inside_a_transaction_is_applied_later(make_post: Any, redis_server: RedisServer) -> None:
     post = make_post()
     redis_server.stop()

@@ -151,6 +151,23 @@ def test_get__inside_a_transaction_with_changes_goes_past_the_cache(make_post: A
     assert [post["title"] for post in popular_posts.get()] == ["Old"]
 
 
+def test_get__after_a_savepoint_by_hand_stores_nothing_uncommitted(make_post: Any) -> None:
+    post = make_post(title="Old", views=5)
+    with transaction.atomic():
+        savepoint = transaction.savepoint()
+        post.title = "Undone"
+        post.save()
+        assert [each["title"] for each in popular_posts.get()] == ["Undone"]
+        transaction.savepoint_rollback(savepoint)
+        assert [each["title"] for each in popular_posts.get()] == ["Old"]
+        post.title = "Uncommitted"
+        post.save()
+        assert [each["title"] for each in popular_posts.get()] == ["Uncommitted"]
+        transaction.set_rollback(True)
+    assert cache.get("popular_posts") is None
+    assert [each["title"] for each in popular_posts.get()] == ["Old"]
+
+
 def test_get__inside_a_transaction_that_changed_something_else_reads_the_cache(
     make_user: Any, make_post: Any
 ) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from warmer import invalidation
+from warmer import invalidation, pending
 from warmer.bypass.findings import Finding
 from warmer.bypass.modes import Mode
 from warmer.changes import EVERY_KEY
@@ -52,8 +52,6 @@ def _invalidate(found: Sequence[Finding], *, connection: Any, before_commit: boo
     for each in found:
         logger.warning("%s All of their keys are invalidated.", each)
     if before_commit:
-        # Not by `on_commit`: the connection says already that it is in no transaction.
-        after = (set(connection.savepoint_ids), lambda: invalidation.apply(committed), True)
-        connection.run_on_commit.append(after)
+        pending.call_first(connection, lambda: invalidation.apply(committed))
     else:
         invalidation.apply(committed)
