@@ -76,6 +76,14 @@ def request(specs: Iterable[JobSpec], *, using: str) -> None:
     pending.add(dict.fromkeys(specs, EVERY_KEY), using=using, apply=apply)
 
 
+def expect(concerns: Iterable[Concern], *, using: str) -> None:
+    """Have reads in the transaction on `using` go past the cache: rows are about to be written, or just were.
+
+    What the write asks for is recorded apart from it. Costs no query; without a transaction it does nothing.
+    """
+    pending.note((concern.spec for concern in concerns), using=using, apply=apply)
+
+
 def record(concern: Concern, ids: Ids, *, using: str) -> None:
     """Invalidate a job's ids when the transaction on `using` commits; at once where there is none."""
     record_all([(concern, ids)], using=using)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,12 +46,14 @@ class _Part:
 
     Attributes:
         ids: what to invalidate at the commit.
+        noted: jobs whose rows may have been written, of which nothing else is known yet.
         kept: the rows in the outbox, each with how many savepoints the connection had made before it.
     """
 
     transaction: _Transaction
     stack: tuple[str | None, ...] = ()
     ids: dict[JobSpec, set[Id] | EveryKey] = field(default_factory=dict)
+    noted: set[JobSpec] = field(default_factory=set)
     kept: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -196,6 +198,16 @@ def together(*, using: str) -> Iterator[None]:
         _keep(part, {spec: _frozen(ids) for spec, ids in merged.ids.items()}, using=using)
 
 
+def note(specs: Iterable[JobSpec], *, using: str, apply: Apply) -> None:
+    """Have the jobs count as pending until the transaction on `using` ends: their rows are being written.
+
+    Nothing is invalidated by it. Without a transaction it does nothing.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block:
+        _part(connection, using=using, apply=apply).noted.update(specs)
+
+
 def call_first(connection: BaseDatabaseWrapper, callback: Callable[[], object]) -> None:
     """Have something called after the commit, before whatever the project has called then.
 
@@ -252,12 +264,12 @@ def _number(savepoint: str) -> int:
 
 
 def is_pending(spec: JobSpec) -> bool:
-    """Say whether this thread's open transactions changed something that the job reads."""
+    """Say whether this thread's open transactions changed, or may have, something that the job reads."""
     for connection in connections.all(initialized_only=True):
         open_one = _transactions.get(connection)
         if open_one is None or not connection.in_atomic_block:
             continue
-        if any(spec in part.ids for part in open_one.parts.values()):
+        if any(spec in part.ids or spec in part.noted for part in open_one.parts.values()):
             return True
     return False
 

@@ -27,7 +27,7 @@ from django.db.models import Manager, Model, QuerySet, sql
 from warmer import pending
 from warmer.changes import EVERY_KEY, Ids, is_far, is_fixed, is_moved_by
 from warmer.inserts import Insert, ids_of, values_to_write
-from warmer.invalidation import Found, record_all
+from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import NewValues, new_value
 from warmer.registry import Concern, jobs
 from warmer.rows import IN_LIMIT, by_pk, chunks, look
@@ -68,7 +68,7 @@ class WarmingQuerySetMixin(_Base):
         self._for_write = True
         query: Any = self.query.chain(sql.UpdateQuery)
         query.add_update_values(kwargs)  # raises what is wrong with the names
-        with _transaction(self.db):
+        with _transaction(self.db, concerns):
             if all(concern.dependency.ids is None for concern in concerns):
                 count = super().update(**kwargs)
                 if count:
@@ -94,7 +94,7 @@ class WarmingQuerySetMixin(_Base):
         moving = [concern for concern in concerns if concern not in fixed]
         seen = self._chain()
         seen._warmer_seen = True
-        with _transaction(self.db):
+        with _transaction(self.db, concerns):
             found = self._warmer_look_at(objs, fields, moving) if moving else []
             count: int = _plain(seen).bulk_update(objs, fields, batch_size=batch_size)
             record_all([*found, *((each, ids_of(each, objs)) for each in fixed)], using=self.db)
@@ -124,7 +124,7 @@ class WarmingQuerySetMixin(_Base):
             return super().bulk_create(objs, **options)
         objs = list(objs)
         self._for_write = True
-        with _transaction(self.db):
+        with _transaction(self.db, concerns):
             insert = Insert(
                 model=self.model,
                 using=self.db,
@@ -154,7 +154,7 @@ class WarmingQuerySetMixin(_Base):
             return super().delete()
         self._for_write = True
         far = [concern for concern in concerns if is_far(concern, self.model)]
-        with _transaction(self.db), pending.together(using=self.db):
+        with _transaction(self.db, concerns), pending.together(using=self.db):
             rows: Any = self
             if far:
                 seen = look(self._warmer_rows(plain=self._warmer_is_plain()), far, lock=True)
@@ -175,7 +175,7 @@ class WarmingQuerySetMixin(_Base):
         if not concerns:
             return super()._raw_delete(using)
         rows = self.using(using)
-        with _transaction(rows.db):
+        with _transaction(rows.db, concerns):
             return rows._warmer_change(concerns, new={}, change=lambda some: _plain(some)._raw_delete(using))
 
     _raw_delete.alters_data = True  # type: ignore[attr-defined]
@@ -273,15 +273,16 @@ class WarmingManager(Manager.from_queryset(WarmingQuerySet)[M]):  # type: ignore
 
 
 @contextmanager
-def _transaction(using: str) -> Iterator[None]:
+def _transaction(using: str, concerns: Iterable[Concern]) -> Iterator[None]:
     """A transaction, in which what was looked at stays as it is until it is changed.
 
     SQLite locks no rows: there it begins with the write lock, and does not fail for what another wrote
-    between the look and the change.
+    between the look and the change. Methods of the project's that come after ours may read what they wrote.
     """
     connection: Any = connections[using]
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         with transaction.atomic(using=using, savepoint=False):
+            expect(concerns, using=using)
             yield
         return
     connection.ensure_connection()  # it reads the settings
@@ -289,6 +290,7 @@ def _transaction(using: str) -> Iterator[None]:
     connection.transaction_mode = mode or "IMMEDIATE"
     try:
         with transaction.atomic(using=using, savepoint=False):
+            expect(concerns, using=using)
             yield
     finally:
         connection.transaction_mode = mode

@@ -9,7 +9,7 @@ from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_sav
 
 from warmer import unlinking
 from warmer.changes import EVERY_KEY, Ids, ids_in_database, ids_in_memory, is_fixed, reads_only
-from warmer.invalidation import Found, record_all
+from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
 from warmer.spec import JobSpec
 
@@ -35,10 +35,15 @@ def listen(spec: JobSpec) -> None:
 def before_save(
     sender: type[Model], instance: Model, using: str, update_fields: Any = None, **_: Any
 ) -> None:
-    """`pre_save`: note the ids that the row has in the database, where the save may move it."""
+    """`pre_save`: note the ids that the row has in the database, where the save may move it.
+
+    A receiver of the project may come before `after_save`, and must not store what it reads.
+    """
+    concerned = jobs.concerned(sender)
+    expect(concerned, using=using)
     concerns = [
         concern
-        for concern in jobs.concerned(sender)
+        for concern in concerned
         if not is_fixed(concern, sender)
         and not (update_fields is not None and reads_only(concern, sender, update_fields))
     ]
@@ -85,6 +90,8 @@ def after_m2m_change(
 ) -> None:
     """`m2m_changed`: invalidate for the rows of the through model that come or go."""
     concerns = jobs.concerned(sender)
+    if action == "pre_add":
+        expect(concerns, using=using)
     if not concerns or action not in ("post_add", "pre_remove", "pre_clear"):
         return
     through: Any = sender

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.cache import cache
-from django.db import transaction
+from django.db import connection, models, transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 from redis import Redis
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import popular_posts
+from users.models import CustomUser
 from users.warming import user_profiles
 from warmer import InvalidId, warm, warm_many
+from warmer.querysets import WarmingQuerySet
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+class Rollback(Exception):
+    """Rolls a transaction back."""
+
+
+@contextmanager
+def first_to_hear(signal: Any, sender: Any, receiver: Callable[[], object]) -> Iterator[None]:
+    """Have a receiver of the project called before those of warmer."""
+
+    def call(**_: Any) -> None:
+        receiver()
+
+    signal.connect(call, sender=sender)
+    signal.receivers.insert(0, signal.receivers.pop())
+    try:
+        yield
+    finally:
+        signal.disconnect(call, sender=sender)
 
 
 class Counting:
@@ -149,6 +173,115 @@ def test_get__inside_a_transaction_with_changes_goes_past_the_cache(make_post: A
         assert [post["title"] for post in cache.get("popular_posts")] == ["Old"]
         transaction.set_rollback(True)
     assert [post["title"] for post in popular_posts.get()] == ["Old"]
+
+
+@pytest.mark.parametrize("savepoint", [False, True])
+def test_get__in_an_earlier_receiver_of_a_save_stores_nothing(make_post: Any, savepoint: bool) -> None:
+    post = make_post(title="Old", views=5)
+    seen = []
+    with (
+        first_to_hear(post_save, Post, lambda: seen.append(popular_posts.get()[0]["title"])),
+        pytest.raises(Rollback),
+        transaction.atomic(),
+    ):
+        if savepoint:
+            with pytest.raises(Rollback), transaction.atomic():
+                post.title = "Uncommitted"
+                post.save()
+                raise Rollback
+            assert popular_posts.get()[0]["title"] == "Old"
+            assert cache.get("popular_posts")[0]["title"] == "Old"  # nothing is pending any more
+        else:
+            post.title = "Uncommitted"
+            post.save()
+        raise Rollback
+    assert seen == ["Uncommitted"]
+    assert popular_posts.get()[0]["title"] == "Old"
+
+
+def test_get__in_an_earlier_receiver_of_a_delete_stores_nothing(make_post: Any) -> None:
+    post = make_post(title="Old", views=5)
+    seen = []
+    with (
+        first_to_hear(pre_delete, Post, lambda: seen.append(len(popular_posts()))),
+        first_to_hear(post_delete, Post, lambda: seen.append(len(popular_posts.get()))),
+        pytest.raises(Rollback),
+        transaction.atomic(),
+    ):
+        post.delete()
+        raise Rollback
+    assert seen == [1, 0]
+    assert [each["title"] for each in popular_posts.get()] == ["Old"]
+
+
+@pytest.mark.parametrize("way", ["add", "set", "reverse add", "remove", "clear"])
+def test_get__in_an_earlier_receiver_of_a_many_to_many_stores_nothing(make_user: Any, way: str) -> None:
+    through: Any = CustomUser.groups.through
+    job: Any = warm_many("in:{id}", ids=list, name="in", depends_on={through: "customuser_id"})(
+        lambda ids: {id: through.objects.filter(customuser_id=id).count() for id in ids}
+    )
+    user, group = make_user(), Group.objects.create(name="editors")
+    if way in ("remove", "clear"):
+        user.groups.add(group)
+    before = user.groups.count()
+    seen = []
+    with (
+        first_to_hear(m2m_changed, through, lambda: seen.append(job.get(user.pk))),
+        pytest.raises(Rollback),
+        transaction.atomic(),
+    ):
+        match way:
+            case "add":
+                user.groups.add(group)
+            case "set":
+                user.groups.set([group])
+            case "reverse add":
+                group.user_set.add(user)
+            case "remove":
+                user.groups.remove(group)
+            case "clear":
+                user.groups.clear()
+        raise Rollback
+    assert seen == [before, 1 - before]
+    assert job.get(user.pk) == before
+
+
+def test_get__in_a_queryset_of_the_project_that_reads_what_it_updated(make_post: Any) -> None:
+    class Reading(models.QuerySet[Post]):
+        def update(self, **values: Any) -> int:
+            count = super().update(**values)
+            seen.append(popular_posts.get()[0]["title"])
+            return count
+
+    class Both(WarmingQuerySet, Reading):  # type: ignore[type-arg]
+        pass
+
+    make_post(title="Old", views=5)
+    seen: list[str] = []
+    with pytest.raises(Rollback), transaction.atomic():
+        Both(Post).update(title="Uncommitted")
+        raise Rollback
+    assert seen == ["Uncommitted"]
+    assert popular_posts.get()[0]["title"] == "Old"
+
+
+@pytest.mark.parametrize("mode", ["warn", "invalidate"])
+@pytest.mark.parametrize("sql", [False, True])
+def test_get__after_a_write_past_the_signals_that_is_seen_stores_nothing(
+    make_post: Any, settings: Any, mode: str, sql: bool
+) -> None:
+    settings.WARMER_BYPASS = mode
+    make_post(title="Old", views=5)
+    with pytest.raises(Rollback), transaction.atomic():
+        if sql:
+            with connection.cursor() as cursor:
+                cursor.execute("UPDATE myapp_post SET title = 'Uncommitted'")
+        else:
+            Post.objects.update(title="Uncommitted")
+        assert popular_posts.get()[0]["title"] == "Uncommitted"
+        raise Rollback
+    assert popular_posts.get()[0]["title"] == "Old"
+    assert cache.get("popular_posts")[0]["title"] == "Old"
 
 
 def test_get__after_a_savepoint_by_hand_stores_nothing_uncommitted(make_post: Any) -> None:
