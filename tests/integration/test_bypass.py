@@ -854,8 +854,10 @@ def test_warn__warns_at_the_place_and_logs(
 ) -> None:
     settings.WARMER_BYPASS = "warn"
     make_post()
+    keys = cached("popular_posts")
     with pytest.warns(BypassWarning, match="The table 'myapp_post'") as warned, transaction.atomic():
         Post.objects.update(title="New")
+    assert gone(*keys) == set()
     assert warned[0].filename == __file__
     assert "Post.objects.update" in Path(__file__).read_text().splitlines()[warned[0].lineno - 1]
     assert Post.objects.get().title == "New"

@@ -16,6 +16,7 @@ from warmer.bypass.modes import Mode, mode
 from warmer.bypass.origins import origin
 from warmer.bypass.statements import as_text, parse
 from warmer.bypass.tables import concerns_by_key
+from warmer.invalidation import expect
 
 
 class Watch:
@@ -79,6 +80,7 @@ class Watch:
         concerns = concerns_by_key().get(table)
         if not concerns:
             return
+        expect(concerns, using=self.connection.alias)  # nothing else may say so before the commit
         where = origin(table)
         if where.exempt:
             return
