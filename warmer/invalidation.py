@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db import connections, transaction
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
@@ -68,12 +70,22 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None) -> None:
     reach("invalidated", spec.name)
     if keys is None and spec.keyed:
         spec.store.sweep()
-    keys_invalidated.send(spec, keys=keys, lag=timedelta(0))
+    _tell_invalidated(spec, keys=keys, lag=timedelta(0))
 
 
-def request(specs: Iterable[JobSpec], *, using: str) -> None:
-    """Invalidate every key of some jobs as a change would: at the commit, and kept until it is applied."""
-    pending.add(dict.fromkeys(specs, EVERY_KEY), using=using, apply=apply)
+def request(spec: JobSpec, *, using: str) -> bool:
+    """Invalidate every key of a job now, or have the outbox of `using` keep what cannot be done now.
+
+    Returns:
+        Whether it is done; else a worker does the rest.
+
+    Raises:
+        StoreUnavailable: the cache does not answer, and nothing keeps what was asked for.
+    """
+    applied = apply(Committed(ids={spec: EVERY_KEY}, using=using))
+    if applied.lost is not None:
+        raise applied.lost
+    return not outbox.holds(applied.kept, using=using)
 
 
 def expect(concerns: Iterable[Concern], *, using: str) -> None:
@@ -107,7 +119,20 @@ def record_all(found: Found, *, using: str, by_hand: bool = False) -> None:
         pending.add(collected, using=using, apply=apply)
 
 
-def apply(committed: Committed) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What became of invalidations.
+
+    Attributes:
+        kept: the rows in the outbox that say what is left to do.
+        lost: why something was not done that nothing keeps.
+    """
+
+    kept: Sequence[int] = ()
+    lost: StoreUnavailable | None = None
+
+
+def apply(committed: Committed) -> Applied:
     """Invalidate what a transaction asked for. Never raises: the change is committed already.
 
     What cannot be done now is left in the outbox: all of it while the cache does not answer, and the
@@ -121,23 +146,33 @@ def apply(committed: Committed) -> None:
         invalidate_together(invalidations)
     except StoreUnavailable as error:
         kept = kept or _keep(committed)
+        if not kept:
+            return _lost(committed.ids, error)
         logger.error(
-            "Could not invalidate %s, %s: %s",
-            ", ".join(spec.name for spec in committed.ids),
-            "so it is kept and tried again" if kept else "and nothing keeps it",
+            "Could not invalidate %s, so it is kept and tried again: %s",
+            _names(committed.ids),
             describe(error),
         )
-        return
+        return Applied(kept=kept)
     _reached("invalidated", committed.ids)
-    if any(map(_needs_sweep, invalidations)):
-        kept = kept or _keep(committed)
-        if kept:
-            pending_wanted.send(None)
-        else:
-            _sweep(invalidations)
-    else:
+    swept = {
+        spec: committed.ids[spec]
+        for spec, each in zip(committed.ids, invalidations, strict=True)
+        if _needs_sweep(each)
+    }
+    applied = Applied()
+    if not swept:
         outbox.drop(kept, using=committed.using)
+    elif kept := kept or _keep(committed):
+        applied = Applied(kept=kept)
+        _want_a_worker(committed)
+    else:
+        try:
+            _sweep(invalidations)
+        except StoreUnavailable as error:
+            applied = _lost(swept, error)
     _tell(committed.ids, invalidations, lag=timedelta(seconds=time.monotonic() - began))
+    return applied
 
 
 def apply_kept() -> int:
@@ -184,10 +219,61 @@ def _reached(point: str, specs: Iterable[JobSpec]) -> None:
 
 
 def _tell(ids: pending.Collected, invalidations: Iterable[Invalidation], *, lag: timedelta) -> None:
+    """Tell of what was invalidated. A receiver that fails is said in the log: the change is committed."""
     for spec, each in zip(ids, invalidations, strict=True):
-        keys_invalidated.send(spec, keys=each.keys, lag=lag)
-        if spec.on_change == "refresh":
-            refresh_wanted.send(spec)
+        _tell_invalidated(spec, keys=each.keys, lag=lag)
+        if spec.on_change != "refresh":
+            continue
+        for error in _failures(refresh_wanted.send_robust(spec)):
+            logger.error(
+                "Could not ask for a refresh of %s: what was invalidated stays cold until it is read or the "
+                "schedule comes; or run 'manage.py warm_cache %s --only-missing': %s",
+                spec.name,
+                spec.name,
+                describe(error),
+            )
+
+
+def _tell_invalidated(spec: JobSpec, *, keys: Collection[str] | None, lag: timedelta) -> None:
+    for error in _failures(keys_invalidated.send_robust(spec, keys=keys, lag=lag)):
+        logger.error(
+            "A receiver of keys_invalidated failed for %s, whose keys are invalidated all the same. What the "
+            "receiver does with it was not done: %s",
+            spec.name,
+            describe(error),
+        )
+
+
+def _failures(answers: Iterable[tuple[object, object]]) -> list[Exception]:
+    """Return what receivers raised; the traceback is in Django's own log."""
+    return [answer for _, answer in answers if isinstance(answer, Exception)]
+
+
+def _want_a_worker(committed: Committed) -> None:
+    """Have the outbox seen to by a worker, once it can see the rows."""
+    if connections[committed.using].in_atomic_block:
+        transaction.on_commit(_send_for_a_worker, using=committed.using, robust=True)
+    else:
+        _send_for_a_worker()
+
+
+def _send_for_a_worker() -> None:
+    for error in _failures(pending_wanted.send_robust(None)):
+        logger.error("Pending invalidations wait for the schedule: %s", describe(error))
+
+
+def _lost(specs: Iterable[JobSpec], error: StoreUnavailable) -> Applied:
+    logger.error(
+        "Could not invalidate %s, and nothing keeps it: old values stay until their timeout, unless you call "
+        "invalidate() of the job, or do it in the admin, when the cache answers again: %s",
+        _names(specs),
+        describe(error),
+    )
+    return Applied(lost=error)
+
+
+def _names(specs: Iterable[JobSpec]) -> str:
+    return ", ".join(spec.name for spec in specs)
 
 
 def _is_for_other_code(row: Any) -> bool:
@@ -220,8 +306,19 @@ def _needs_sweep(invalidation: Invalidation) -> bool:
 
 
 def _sweep(invalidations: Iterable[Invalidation]) -> None:
+    """Sweep the keys of the jobs that need it.
+
+    Raises:
+        StoreUnavailable: a cache does not answer. The other jobs are swept.
+    """
+    failed: StoreUnavailable | None = None
     for each in filter(_needs_sweep, invalidations):
-        each.store.sweep()
+        try:
+            each.store.sweep()
+        except StoreUnavailable as error:
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _keys(spec: JobSpec, ids: Iterable[Id]) -> list[str]:

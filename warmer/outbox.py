@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import DatabaseError, connections, router
+from django.db import Error, connections, router
 from django.db.models import Count, Min
 from django.utils import timezone
 
@@ -58,13 +58,15 @@ def keep(collected: Kept, *, using: str) -> int | None:
         the log, once), or, outside a transaction, the database does not answer (said in the log).
 
     Raises:
-        DatabaseError: inside a transaction, which cannot go on then.
+        Error: inside a transaction, which cannot go on then.
     """
-    if not conf.DURABLE_INVALIDATION or not _has_table(using):
+    if not conf.DURABLE_INVALIDATION:
         return None
     try:
+        if not _has_table(using):
+            return None
         return int(_rows(using).create(jobs=dict(collected)).pk)
-    except DatabaseError as error:
+    except Error as error:
         if connections[using].in_atomic_block:
             raise
         logger.error(
@@ -82,9 +84,14 @@ def drop(numbers: Iterable[int], *, using: str) -> None:
         return
     try:
         _rows(using).filter(pk__in=numbers).delete()
-    except DatabaseError as error:
+    except Error as error:
         # Applied once more than needed, then: that costs a miss.
         logger.warning("Applied invalidations could not be dropped: %s", describe(error))
+
+
+def holds(numbers: Collection[int], *, using: str) -> bool:
+    """Say whether some of these rows are waiting yet."""
+    return bool(numbers) and bool(_rows(using).filter(pk__in=numbers).exists())
 
 
 def due(*, using: str, limit: int = 100) -> list[PendingInvalidation]:

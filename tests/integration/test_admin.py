@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.messages import get_messages
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
@@ -475,7 +476,36 @@ class TestInvalidate:
         answer = operator.post(INVALIDATE, {"only": "popular_posts", "confirmed": "yes"}, follow=True)
         assert "is invalidated by a worker" in answer.content.decode()
         assert [row.jobs for row in PendingInvalidation.objects.all()] == [{"popular_posts": None}]
+        assert log() == [("olga", "popular_posts", "Asked for every key to be invalidated.")]
         redis_server.start()
+
+    @pytest.mark.parametrize("job", ["popular_posts", "posts"])
+    def test_invalidate__that_failed_and_is_kept_nowhere_is_said(
+        self, operator: Client, redis_server: RedisServer, settings: Any, job: str
+    ) -> None:
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        settings.WARMER_DURABLE_INVALIDATION = False
+        operator.force_login(LogEntry.user.field.related_model.objects.get(username="olga"))
+        redis_server.stop()
+        answer = operator.post(INVALIDATE, {"only": job, "confirmed": "yes"}, follow=True)
+        page = answer.content.decode()
+        assert "Invalidate: The cache" in page
+        assert "does not answer as it should" in page
+        assert "Invalidated:" not in page
+        assert log() == []
+        redis_server.start()
+
+    def test_invalidate__in_the_transaction_of_a_request(self, operator: Client, settings: Any) -> None:
+        cache.set_many({"popular_posts": ["old"], "post:1": "old"})
+        with transaction.atomic():
+            answer = operator.post(INVALIDATE, {"job": ["popular_posts", "posts"], "confirmed": "yes"})
+            assert cache.get("popular_posts") is None
+            assert [row.jobs for row in PendingInvalidation.objects.all()] == [{"posts": None}]
+        said = [str(each) for each in get_messages(answer.wsgi_request)]
+        assert "Invalidated: every key of popular_posts." in said
+        assert any(each.startswith("Asked for: every key of posts") for each in said)
+        assert cache.get("post:1") is None
+        assert not PendingInvalidation.objects.exists()
 
 
 class TestPause:

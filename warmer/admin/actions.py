@@ -8,13 +8,12 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from warmer import invalidation, outbox
+from warmer import invalidation
 from warmer.admin import beat, permissions
 from warmer.admin.log import log_job, reason
 from warmer.exceptions import UnknownJob, WarmerError
@@ -86,16 +85,13 @@ def _warm(user: Any, spec: JobSpec) -> Done:
 
 
 def _invalidate(_user: Any, spec: JobSpec) -> Done:
-    with transaction.atomic():  # so that it is kept until it is applied
-        invalidation.request([spec], using="default")
-    entry = "Invalidated every key."
-    if not outbox.by_job()[spec.name]:
-        return Done(text=f"Invalidated: every key of {spec.name}.", entry=entry)
+    if invalidation.request(spec, using="default"):
+        return Done(text=f"Invalidated: every key of {spec.name}.", entry="Invalidated every key.")
     text = (
         f"Asked for: every key of {spec.name} is invalidated by a worker. Until then it counts as pending, "
         "and readers may see old values."
     )
-    return Done(text=text, level=messages.WARNING, entry=entry)
+    return Done(text=text, level=messages.WARNING, entry="Asked for every key to be invalidated.")
 
 
 def _pause(_user: Any, spec: JobSpec) -> Done:
