@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from users.models import CustomUser
 from warmer import ledger, run_finished
 from warmer.ledger import forgetting
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
@@ -62,6 +63,27 @@ def test_open_run__second_request_joins_the_first() -> None:
     assert (first.joined, second.joined) == (False, True)
     assert second.run == first.run
     assert second.run.trigger == "schedule"
+
+
+def test_open_run__refused_for_another_reason_raises() -> None:
+    with pytest.raises(IntegrityError):
+        ledger.open_run("posts", Trigger.ADMIN, user=CustomUser(pk=404))
+    assert not WarmingRun.objects.exists()
+
+
+def test_open_run__other_run_that_ended_between_the_queries_is_no_error(monkeypatch: Any) -> None:
+    create = WarmingRun.objects.create
+    refused: list[object] = []
+
+    def refuse_once(**fields: Any) -> WarmingRun:
+        if not refused:
+            refused.append(fields)
+            raise IntegrityError("active_job")
+        return create(**fields)
+
+    monkeypatch.setattr(WarmingRun.objects, "create", refuse_once)
+    assert not ledger.open_run("posts", Trigger.DEPLOY).joined
+    assert refused
 
 
 def test_open_run__full_request_makes_a_queued_run_full() -> None:

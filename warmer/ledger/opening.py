@@ -43,9 +43,13 @@ def open_run(
         user: who asks, where that is known.
         only_missing: leave keys alone that are cached.
         expires_in: how long the run may wait for a worker; default `WARMER_RUN_EXPIRY`.
+
+    Raises:
+        IntegrityError: the database refuses the row, and not for a run that is under way.
     """
     close_stalled(job)
     now = timezone.now()
+    failed_alone = False
     while True:
         try:
             with transaction.atomic():
@@ -63,8 +67,11 @@ def open_run(
             if not only_missing:  # a full run was asked for: one that has not begun can still be one
                 WarmingRun.objects.filter(active_job=job, state=State.QUEUED).update(only_missing=False)
             active = WarmingRun.objects.filter(active_job=job).first()
-            if active is not None:  # else it ended between the two queries
+            if active is not None:
                 return Opened(run=active, joined=True)
+            if failed_alone:
+                raise
+            failed_alone = True  # it may have ended between the two queries; hardly so twice in a row
 
 
 def request_follow_up(run: WarmingRun) -> bool:
