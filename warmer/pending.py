@@ -116,6 +116,9 @@ class _Transaction:
         default_factory=weakref.WeakValueDictionary
     )
 
+    def alive(self) -> list[_Part]:
+        return [part for ref in self.parts.valuerefs() if (part := ref()) is not None]
+
     def set_aside(self, part: _Part) -> None:
         """Have the next change under the part's savepoints begin another."""
         if self.parts.get(part.stack) is part:
@@ -124,14 +127,12 @@ class _Transaction:
 
     def flush(self, called: _Part) -> None:
         """Apply all that survived at once, at the first callback; the later ones find nothing left."""
-        parts = dict.fromkeys([*self.parts.values(), called])
-        self.parts.clear()
         together = _Part(transaction=self)
-        for part in parts:
+        for part in dict.fromkeys([*self.alive(), called]):
             for spec, ids in part.ids.items():
                 together.add(spec, _frozen(ids))
             together.kept |= part.kept
-            part.ids = {}
+            part.ids, part.noted, part.kept = {}, set(), {}
         if together.ids:
             collected = {spec: _frozen(each) for spec, each in together.ids.items()}
             self.apply(Committed(ids=collected, using=self.using, kept=tuple(together.kept)))
@@ -219,9 +220,11 @@ def call_first(connection: BaseDatabaseWrapper, callback: Callable[[], object]) 
 
 def _part(connection: BaseDatabaseWrapper, *, using: str, apply: Apply) -> _Part:
     """Return what is collected under the open savepoints, and have it applied at the commit."""
-    open_one = _transactions.setdefault(connection, _Transaction(using=using, apply=apply))
+    open_one = _transactions.get(connection)
+    if open_one is None:
+        open_one = _transactions[connection] = _Transaction(using=using, apply=apply)
     callbacks = connection.run_on_commit
-    if not any(isinstance(each[1], _Part) for each in callbacks):
+    if open_one.parts and not any(isinstance(each[1], _Part) for each in callbacks):
         # What holds parts beyond their transaction (a traceback, a test's captured callbacks) must not make
         # the changes of the next one seem known.
         open_one.parts.clear()
@@ -269,7 +272,7 @@ def is_pending(spec: JobSpec) -> bool:
         open_one = _transactions.get(connection)
         if open_one is None or not connection.in_atomic_block:
             continue
-        if any(spec in part.ids or spec in part.noted for part in open_one.parts.values()):
+        if any(spec in part.ids or spec in part.noted for part in open_one.alive()):
             return True
     return False
 
