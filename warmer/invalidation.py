@@ -250,11 +250,10 @@ def _failures(answers: Iterable[tuple[object, object]]) -> list[Exception]:
 
 
 def _want_a_worker(committed: Committed) -> None:
-    """Have the outbox seen to by a worker, once it can see the rows."""
+    """Have a worker see to the outbox; inside a transaction again at its commit, when it can see the rows."""
+    _send_for_a_worker()
     if connections[committed.using].in_atomic_block:
         transaction.on_commit(_send_for_a_worker, using=committed.using, robust=True)
-    else:
-        _send_for_a_worker()
 
 
 def _send_for_a_worker() -> None:
