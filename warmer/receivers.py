@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
+from typing import Any
 
-from django.db.models import Model
+from django.db.models import Model, Q
+from django.db.models.constants import LOOKUP_SEP
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
 from warmer import unlinking
@@ -95,7 +99,8 @@ def after_m2m_change(
     if not concerns or action not in ("post_add", "pre_remove", "pre_clear"):
         return
     through: Any = sender
-    rows = through._base_manager.using(using)
+    fields = list(_many_to_many_of(through, model if reverse else type(instance)))
+    mirrored = [field for field in fields if action == "post_add" and field.remote_field.symmetrical]
     found: Found = []
     pks: list[Any] | None = None
     for concern in concerns:
@@ -103,9 +108,10 @@ def after_m2m_change(
             found.append((concern, EVERY_KEY))
             continue
         if pks is None:
-            lookup = _through_filter(through, instance, reverse, model, pk_set)
-            pks = list(rows.filter(**lookup).values_list("pk", flat=True))
-        found.append((concern, ids_in_database(concern, sender, pks, using=using)))
+            lookup = _through_lookup(fields, instance, reverse, pk_set)
+            pks = list(through._base_manager.using(using).filter(lookup).values_list("pk", flat=True))
+        for each in (concern, *(_mirrored(concern, field) for field in mirrored)):
+            found.append((concern, ids_in_database(each, sender, pks, using=using)))
     record_all(found, using=using)
 
 
@@ -115,22 +121,53 @@ def _is_surely_new(instance: Model) -> bool:
     return instance._state.adding and (pk.has_default() or pk.has_db_default())
 
 
-def _through_filter(
-    through: Any, instance: Model, reverse: bool, model: type[Model], pk_set: set[Any] | None
-) -> dict[str, Any]:
-    """Return the lookup of the through rows between an instance and others (None: all of them)."""
-    field = _many_to_many_of(through, instance, model, reverse)
-    mine, theirs = field.m2m_field_name(), field.m2m_reverse_field_name()
-    if reverse:
-        mine, theirs = theirs, mine
-    lookup = {mine: instance.pk}
-    if pk_set is not None:
-        lookup[f"{theirs}__in"] = pk_set
+def _many_to_many_of(through: Any, source: Any) -> Iterator[Any]:
+    """Yield the fields of a model whose rows are those of a through model."""
+    return (field for field in source._meta.many_to_many if field.remote_field.through is through)
+
+
+def _through_lookup(fields: list[Any], instance: Model, reverse: bool, targets: set[Any] | None) -> Q:
+    """Return the lookup of the through rows between an instance and others (None: all of them).
+
+    Of a symmetrical field that is the rows of both directions, of which the signal names one.
+    """
+    lookup = Q()
+    for field in fields:
+        ends = [_end(field, field.m2m_field_name()), _end(field, field.m2m_reverse_field_name())]
+        for mine, theirs in [ends, ends[::-1]] if field.remote_field.symmetrical else [ends]:
+            if reverse:
+                mine, theirs = theirs, mine
+            rows = Q((mine.name, mine.get_foreign_related_value(instance)[0]))
+            if targets is not None:
+                rows &= Q((f"{theirs.name}__in", targets))
+            lookup |= rows
     return lookup
 
 
-def _many_to_many_of(through: Any, instance: Model, model: type[Model], reverse: bool) -> Any:
-    source = model if reverse else type(instance)
-    return next(
-        field for field in source._meta.many_to_many if cast(Any, field).remote_field.through is through
-    )
+def _mirrored(concern: Concern, field: Any) -> Concern:
+    """Return the concern of the mirrors of through rows, asked of the rows themselves.
+
+    Django inserts the mirror after the signal: what a mirror has on one end, the row has on the other.
+    """
+    mine, theirs = _end(field, field.m2m_field_name()), _end(field, field.m2m_reverse_field_name())
+    source: Any = concern.dependency.ids
+
+    def of_mirror(row: Model) -> Any:
+        mirror = copy(row)
+        mirror.pk = None
+        setattr(mirror, mine.attname, getattr(row, theirs.attname))
+        setattr(mirror, theirs.attname, getattr(row, mine.attname))
+        return source(mirror)
+
+    if callable(source):
+        return replace(concern, dependency=replace(concern.dependency, ids=of_mirror))
+    other = {mine.name: theirs.name, mine.attname: theirs.attname}
+    other |= {name: name_of_other for name_of_other, name in other.items()}
+    first, *rest = source.split(LOOKUP_SEP)
+    path = LOOKUP_SEP.join([other.get(first, first), *rest])
+    return replace(concern, dependency=replace(concern.dependency, ids=path))
+
+
+def _end(field: Any, name: str) -> Any:
+    """Return one of the two foreign keys of a many-to-many's through model."""
+    return field.remote_field.through._meta.get_field(name)

@@ -1,0 +1,37 @@
+"""Tables for models that a test defines for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.apps import apps
+from django.db import connection
+from django.db.models import Model
+
+
+@contextmanager
+def tables_of(*models: type[Model]) -> Iterator[None]:
+    """Create the tables of models, in this order; at the end drop them, and forget the models.
+
+    Args:
+        models: all that the test defines, in one app. A proxy has no table, but is to be forgotten too.
+    """
+    managed = [model for model in models if not model._meta.proxy]
+    with connection.schema_editor() as editor:
+        for model in managed:
+            editor.create_model(model)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            for model in reversed(managed):
+                editor.delete_model(model)
+        of_app = apps.all_models[models[0]._meta.app_label]
+        for name in [name for name, each in of_app.items() if _belongs_to(each, models)]:
+            del of_app[name]
+        apps.clear_cache()
+
+
+def _belongs_to(model: type[Model], models: tuple[type[Model], ...]) -> bool:
+    return model in models or model._meta.auto_created in models

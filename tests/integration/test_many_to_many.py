@@ -1,0 +1,151 @@
+"""Many-to-many fields: whose rows come and go, where the two sides are not an id each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import models
+
+from tests.integration.tables import tables_of
+from warmer import warm_many
+from warmer.testing import no_bypass
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def cached(*keys: str) -> list[str]:
+    cache.set_many(dict.fromkeys(keys, "cached"))
+    return list(keys)
+
+
+def gone(*keys: str) -> set[str]:
+    return set(keys) - set(cache.get_many(keys))
+
+
+def job(key: str, depends_on: Any) -> Any:
+    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on)(dict)
+
+
+@pytest.fixture
+def club() -> Iterator[Any]:
+    """People who are friends both ways, by a table of Django's own and by one of the project's."""
+
+    class Town(models.Model):
+        class Meta:
+            app_label = "myapp"
+
+    class Person(models.Model):
+        town = models.ForeignKey(Town, on_delete=models.CASCADE, null=True)
+        friends = models.ManyToManyField("self")
+        partners = models.ManyToManyField("self", through="Partnership")
+
+        class Meta:
+            app_label = "myapp"
+
+    class Partnership(models.Model):
+        one = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="+")
+        other = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="+")
+        since = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Town, Person, Partnership):
+        yield SimpleNamespace(Town=Town, Person=Person, Partnership=Partnership)
+
+
+@pytest.mark.parametrize(
+    ("field", "mine", "theirs"),
+    [("friends", "from_person", "to_person"), ("partners", "one", "other")],
+)
+@pytest.mark.parametrize("way", ["add", "remove", "clear", "set", "set to none"])
+def test_symmetrical__changes_both_rows(club: Any, field: str, mine: str, theirs: str, way: str) -> None:
+    through = getattr(club.Person, field).through
+    job("mine:{id}", {through: f"{mine}_id"})
+    job("theirs:{id}", {through: theirs})
+    job("town:{id}", {through: f"{mine}__town_id"})
+    job("function:{id}", {through: lambda row: getattr(row, f"{mine}_id")})
+    people = [club.Person.objects.create(town=club.Town.objects.create()) for _ in range(3)]
+    one, other, _ = people
+    related = getattr(one, field)
+    if way not in ("add", "set"):
+        related.add(other)
+    keys = [f"{name}:{person.pk}" for name in ("mine", "theirs", "function") for person in people]
+    keys = cached(*keys, *(f"town:{person.town_id}" for person in people))
+    with no_bypass():
+        match way:
+            case "add":
+                related.add(other)
+            case "remove":
+                related.remove(other)
+            case "clear":
+                related.clear()
+            case "set":
+                related.set([other])
+            case _:
+                related.set([])
+    assert gone(*keys) == {key for number, key in enumerate(keys) if number % 3 != 2}
+
+
+def test_symmetrical__mirror_has_what_through_defaults_say(club: Any) -> None:
+    job("since:{id}", {club.Partnership: lambda row: f"{row.one_id}-{row.since}"})
+    one, other = (club.Person.objects.create() for _ in range(2))
+    keys = cached(f"since:{one.pk}-7", f"since:{other.pk}-7")
+    one.partners.add(other, through_defaults={"since": 7})
+    assert gone(*keys) == set(keys)
+
+
+@pytest.fixture
+def library() -> Iterator[Any]:
+    """Documents whose tags are referred to by their codes."""
+
+    class Tag(models.Model):
+        code = models.CharField(max_length=20, unique=True)
+
+        class Meta:
+            app_label = "myapp"
+
+    class Doc(models.Model):
+        name = models.CharField(max_length=20, unique=True)
+        tags = models.ManyToManyField(Tag, through="DocTag")
+
+        class Meta:
+            app_label = "myapp"
+
+    class DocTag(models.Model):
+        doc = models.ForeignKey(Doc, on_delete=models.CASCADE, to_field="name")
+        tag = models.ForeignKey(Tag, on_delete=models.CASCADE, to_field="code")
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Tag, Doc, DocTag):
+        yield SimpleNamespace(Tag=Tag, Doc=Doc, DocTag=DocTag)
+
+
+@pytest.mark.parametrize("way", ["add", "remove", "clear", "set"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_to_field__is_what_the_rows_hold(library: Any, way: str, reverse: bool) -> None:
+    job("docs:{id}", {library.DocTag: "doc_id"})
+    job("tags:{id}", {library.DocTag: "tag__id"})
+    library.Tag.objects.create(code="other")
+    doc, tag = library.Doc.objects.create(name="a"), library.Tag.objects.create(code="py")
+    related, what = (tag.doc_set, doc) if reverse else (doc.tags, tag)
+    if way in ("remove", "clear"):
+        related.add(what)
+    keys = cached("docs:a", f"tags:{tag.pk}", "docs:b", f"tags:{tag.pk + 1}")
+    with no_bypass():
+        match way:
+            case "add":
+                related.add(what)
+            case "remove":
+                related.remove(what)
+            case "clear":
+                related.clear()
+            case _:
+                related.set([what])
+    assert gone(*keys) == set(keys[:2])
