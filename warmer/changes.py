@@ -11,6 +11,7 @@ from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
 from warmer.keys import Id
+from warmer.new_values import UNKNOWN, Computed, new_value
 from warmer.registry import Concern
 from warmer.report import describe
 
@@ -36,9 +37,10 @@ def ids_in_memory(concern: Concern, instance: Model) -> Ids:
     try:
         if callable(source):
             return as_ids(source(instance))
-        if not _is_column(type(instance), source):
+        column = _column(type(instance), source)
+        if column is None:
             return ids_in_database(concern, type(instance), [instance.pk], using=instance._state.db)
-        return as_ids(getattr(instance, attname_of(type(instance), source)))
+        return as_ids(_as_column_has_it(column, getattr(instance, column.attname)))
     except Exception as error:  # noqa: BLE001 - a project's own function
         return all_after(error, concern, instance)
 
@@ -81,13 +83,13 @@ def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> b
 def is_local(concern: Concern, model: type[Model]) -> bool:
     """Say whether a job's ids are in a column of the row itself."""
     source = concern.dependency.ids
-    return isinstance(source, str) and _is_column(model, source)
+    return isinstance(source, str) and _column(model, source) is not None
 
 
 def is_far(concern: Concern, model: type[Model]) -> bool:
     """Say whether a job's ids are in another table."""
     source = concern.dependency.ids
-    return isinstance(source, str) and not _is_column(model, source)
+    return isinstance(source, str) and _column(model, source) is None
 
 
 def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str]) -> bool:
@@ -100,19 +102,24 @@ def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str])
     return attname_of(model, source.split(LOOKUP_SEP)[0]) in attnames
 
 
-def _is_column(model: type[Model], path: str) -> bool:
-    """Say whether a path is a column of the model's own row, which an instance has in memory."""
-    return path == "pk" or any(path in (each.name, each.attname) for each in model._meta.concrete_fields)
-
-
 def attname_of(model: type[Model], path: str) -> str:
     """Return the attribute that a path of one step names: `post_id` for `post`."""
+    column = _column(model, path)
+    return path if column is None else column.attname
+
+
+def _column(model: type[Model], path: str) -> Any:
+    """Return the column of the model's own row that a path names, which an instance has in memory."""
     if path == "pk":
-        return model._meta.pk.attname
-    for field in model._meta.concrete_fields:
-        if path in (field.name, field.attname):
-            return field.attname
-    return path
+        return model._meta.pk
+    return next((each for each in model._meta.concrete_fields if path in (each.name, each.attname)), None)
+
+
+def _as_column_has_it(column: Any, value: Any) -> Any:
+    """Return the value of a saved row as the column gives it back: 7 for "07", a UUID for its text."""
+    new = new_value(column, value)
+    # What the database computes, and what it will refuse, is not known here.
+    return value if new is UNKNOWN or isinstance(new, Computed) else new
 
 
 def as_ids(value: Any) -> frozenset[Id]:

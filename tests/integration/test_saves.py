@@ -1,0 +1,112 @@
+"""Saves of rows whose values, or whose keys, are not as Django itself would have made them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import models
+from django.db.models import F, Value
+
+from tests.integration.tables import tables_of
+from warmer import invalidate_for, warm_many
+from warmer.querysets import WarmingQuerySet
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+REF = uuid.UUID("0a4d55a8-d778-4022-9fab-701977c5d840")
+
+
+def cached(*keys: str) -> list[str]:
+    cache.set_many(dict.fromkeys(keys, "cached"))
+    return list(keys)
+
+
+def gone(*keys: str) -> set[str]:
+    return set(keys) - set(cache.get_many(keys))
+
+
+def job(key: str, depends_on: Any) -> Any:
+    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on)(dict)
+
+
+@pytest.fixture
+def box() -> Iterator[Any]:
+    """A model whose key is a default, and one that refers to it."""
+
+    class Item(models.Model):
+        id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+        number = models.IntegerField(default=0)
+        text = models.CharField(max_length=20, default="")
+
+        class Meta:
+            app_label = "myapp"
+
+    class Part(models.Model):
+        item = models.ForeignKey(Item, on_delete=models.CASCADE, db_constraint=False)
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Item, Part):
+        yield SimpleNamespace(Item=Item, Part=Part)
+
+
+@pytest.mark.parametrize("given", [7, "7", "07", " 7", 7.0])
+def test_value__of_another_type_is_the_id_that_the_column_has(box: Any, given: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:7", "number:8")
+    item = box.Item.objects.create(number=given)
+    assert gone(*keys) == {"number:7"}
+    keys = cached("number:7", "number:8")
+    invalidate_for(item)
+    assert gone(*keys) == {"number:7"}
+    keys = cached("number:7", "number:8")
+    WarmingQuerySet(box.Item).bulk_create([box.Item(number=given)])
+    assert gone(*keys) == {"number:7"}
+    keys = cached("number:7", "number:8")
+    item.delete()
+    assert gone(*keys) == {"number:7"}
+
+
+def test_value__bool_of_a_number_is_a_number(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:0", "number:1", "number:True")
+    box.Item.objects.create(number=True)
+    assert gone(*keys) == {"number:1"}
+
+
+@pytest.mark.parametrize("given", [REF, REF.hex, str(REF).upper(), f"urn:uuid:{REF}", REF.int])
+def test_value__uuid_as_text(box: Any, given: Any) -> None:
+    job("item:{id}", {box.Item: "id"})
+    job("part:{id}", {box.Part: "item"})
+    keys = cached(f"item:{REF}", f"part:{REF}")
+    box.Item.objects.create(id=given)
+    assert gone(*keys) == {f"item:{REF}"}
+    keys = cached(f"item:{REF}", f"part:{REF}")
+    box.Part.objects.create(item_id=given)
+    assert gone(*keys) == {f"part:{REF}"}
+
+
+def test_value__that_the_database_computes_costs_the_whole_job(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    item = box.Item.objects.create(number=6)
+    keys = cached("number:6", "number:7", "number:8")
+    item.number = Value("7")
+    item.save()
+    assert gone(*keys) == set(keys[:2])
+    keys = cached(*keys)
+    item.number = F("number") + 1
+    item.save()
+    assert gone(*keys) == set(keys)
+
+
+def test_value__that_is_none_of_the_column_is_left_to_django(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:7")
+    invalidate_for(box.Item(number="seven"))
+    assert gone(*keys) == set()
