@@ -19,6 +19,8 @@ from warmer.spec import JobSpec
 
 # Where a save keeps, from before to after it, the ids that its row had in the database.
 _BEFORE = "_warmer_ids_before"
+# The same, as long as it is not known that the row is a new one.
+_IF_IT_WAS_THERE = "_warmer_ids_if_it_was_there"
 
 
 def listen(spec: JobSpec) -> None:
@@ -37,7 +39,12 @@ def listen(spec: JobSpec) -> None:
 
 
 def before_save(
-    sender: type[Model], instance: Model, using: str, update_fields: Any = None, **_: Any
+    sender: type[Model],
+    instance: Model,
+    using: str,
+    raw: bool = False,
+    update_fields: Any = None,
+    **_: Any,
 ) -> None:
     """`pre_save`: note the ids that the row has in the database, where the save may move it.
 
@@ -51,16 +58,22 @@ def before_save(
         if not is_fixed(concern, sender)
         and not (update_fields is not None and reads_only(concern, sender, update_fields))
     ]
-    if not concerns or instance.pk is None or _is_surely_new(instance):
+    if not concerns or instance.pk is None:
+        return
+    if not raw and _is_likely_new(instance):
+        instance.__dict__[_IF_IT_WAS_THERE] = dict.fromkeys(concerns, EVERY_KEY)
         return
     instance.__dict__[_BEFORE] = {
         concern: ids_in_database(concern, sender, [instance.pk], using=using) for concern in concerns
     }
 
 
-def after_save(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+def after_save(sender: type[Model], instance: Model, using: str, created: bool = True, **_: Any) -> None:
     """`post_save`: invalidate for the ids that the row has now and for those that it had."""
     before: dict[Concern, Ids] = instance.__dict__.pop(_BEFORE, {})
+    if_it_was_there: dict[Concern, Ids] = instance.__dict__.pop(_IF_IT_WAS_THERE, {})
+    if not created:
+        before |= if_it_was_there
     now = [(concern, ids_in_memory(concern, instance)) for concern in jobs.concerned(sender)]
     record_all([*now, *before.items()], using=using)
 
@@ -115,8 +128,11 @@ def after_m2m_change(
     record_all(found, using=using)
 
 
-def _is_surely_new(instance: Model) -> bool:
-    """Say whether a save can only insert: Django tries no update when the key is a default."""
+def _is_likely_new(instance: Model) -> bool:
+    """Say whether a save can only insert: Django tries no update when the key is a default.
+
+    But for `force_update`, of which a receiver learns afterwards alone, and for a fixture's rows.
+    """
     pk: Any = instance._meta.pk
     return instance._state.adding and (pk.has_default() or pk.has_db_default())
 

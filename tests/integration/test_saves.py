@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.serializers import deserialize, serialize
 from django.db import models
 from django.db.models import F, Value
 
 from tests.integration.tables import tables_of
 from warmer import invalidate_for, warm_many
 from warmer.querysets import WarmingQuerySet
+from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -110,3 +112,42 @@ def test_value__that_is_none_of_the_column_is_left_to_django(box: Any) -> None:
     keys = cached("number:7")
     invalidate_for(box.Item(number="seven"))
     assert gone(*keys) == set()
+
+
+def loaded(box: Any, **fields: Any) -> None:
+    for each in deserialize("json", serialize("json", [box.Item(**fields)])):
+        each.save()
+
+
+def forced(box: Any, **fields: Any) -> None:
+    box.Item(**fields).save(force_update=True)
+
+
+@pytest.mark.parametrize("way", [loaded, forced])
+def test_key_with_a_default__row_that_is_there_moves(box: Any, way: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    job("function:{id}", {box.Item: lambda item: item.number})
+    item = box.Item.objects.create(number=1)
+    keys = cached("number:1", "number:2", "function:1", "function:2")
+    with no_bypass():
+        way(box, id=item.id, number=2)
+    assert box.Item.objects.get().number == 2
+    assert gone(*keys) == set(keys)
+
+
+def test_key_with_a_default__new_row_asks_nothing_and_costs_one_id(
+    box: Any, django_assert_num_queries: Any
+) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:1", "number:2")
+    with django_assert_num_queries(1):
+        box.Item.objects.create(number=1)
+    assert gone(*keys) == {"number:1"}
+
+
+def test_key_with_a_default__loaded_row_costs_its_ids_alone(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    item = box.Item.objects.create(number=1)
+    keys = cached("number:1", "number:2", "number:3")
+    loaded(box, id=item.id, number=2)
+    assert gone(*keys) == {"number:1", "number:2"}
