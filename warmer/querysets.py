@@ -153,15 +153,19 @@ class WarmingQuerySetMixin(_Base):
         if not concerns or refused:
             return super().delete()
         self._for_write = True
-        far = [concern for concern in concerns if is_far(concern, self.model)]
+        # For the rows of a table that Django made there are no signals.
+        silent = bool(self.model._meta.auto_created)
+        unheard = [concern for concern in concerns if silent or is_far(concern, self.model)]
         with _transaction(self.db, concerns), pending.together(using=self.db):
             rows: Any = self
-            if far:
-                seen = look(self._warmer_rows(plain=self._warmer_is_plain()), far, lock=True)
+            if unheard:
+                seen = look(self._warmer_rows(plain=self._warmer_is_plain()), unheard, lock=True)
                 if len(seen.pks) <= IN_LIMIT:
                     record_all(seen.found, using=self.db)
                     rows = self.filter(pk__in=seen.pks)
-                    rows._warmer_recorded = {self.model: frozenset(far)}
+                    rows._warmer_recorded = {self.model: frozenset(unheard)}
+                elif silent:
+                    _record(unheard, EVERY_KEY, using=self.db)
             deleted: tuple[int, dict[str, int]] = _plain(rows).delete()
         self._result_cache = None
         return deleted

@@ -1,17 +1,20 @@
-"""Many-to-many fields: whose rows come and go, where the two sides are not an id each."""
+"""Many-to-many fields: which rows come and go with a change, and who hears of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.cache import cache
-from django.db import models
+from django.db import models, transaction
 
 from tests.integration.tables import tables_of
-from warmer import warm_many
+from users.models import CustomUser
+from warmer import BypassError, bypass, invalidate_for, querysets, warm_many
+from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -149,3 +152,93 @@ def test_to_field__is_what_the_rows_hold(library: Any, way: str, reverse: bool) 
             case _:
                 related.set([what])
     assert gone(*keys) == set(keys[:2])
+
+
+DIRECT_WRITES: dict[str, Callable[[Any, Any, Any], object]] = {
+    "create": lambda rows, user, group: rows.create(customuser=user, group=group),
+    "save": lambda rows, user, group: rows.get().save(),
+    "bulk_create": lambda rows, user, group: rows.bulk_create([rows.model(customuser=user, group=group)]),
+    "update": lambda rows, user, group: rows.update(group=group),
+    "bulk_update": lambda rows, user, group: rows.bulk_update(rows.all(), ["group"]),
+    "delete": lambda rows, user, group: rows.get().delete(),
+    "delete of a queryset": lambda rows, user, group: rows.all().delete(),
+    "raw delete": lambda rows, user, group: rows.all()._raw_delete("default"),
+}
+
+
+@pytest.mark.parametrize("beside_others", [False, True])
+@pytest.mark.parametrize("way", DIRECT_WRITES)
+def test_table_of_django_itself__written_directly_is_a_bypass(
+    make_user: Any, settings: Any, way: str, beside_others: bool
+) -> None:
+    """Django sends no signals for the rows of such a table, other than those of the field."""
+    through = CustomUser.groups.through
+    job("groups:{id}", {through: "customuser_id"})
+    user, one, other = make_user(), *(Group.objects.create(name=name) for name in "ab")
+    user.groups.add(one)
+    third = Group.objects.create(name="c")
+
+    def write() -> None:
+        with transaction.atomic():
+            if beside_others:
+                third.user_set.set([make_user()])
+                third.user_set.clear()
+            DIRECT_WRITES[way](through.objects, user, other)
+
+    bypass.forget()
+    settings.WARMER_BYPASS = "raise"
+    with pytest.raises(
+        BypassError, match=r"'users_customuser_groups' was changed by an? .*test_many_to_many"
+    ):
+        write()
+
+
+@pytest.mark.parametrize("way", DIRECT_WRITES)
+def test_table_of_django_itself__is_invalidated_by_hand(make_user: Any, way: str) -> None:
+    through = CustomUser.groups.through
+    job("groups:{id}", {through: "customuser_id"})
+    user, one, other = make_user(), *(Group.objects.create(name=name) for name in "ab")
+    user.groups.add(one)
+    keys = cached(f"groups:{user.pk}", "groups:0")
+    with no_bypass(), transaction.atomic():
+        invalidate_for(through.objects.filter(customuser=user))
+        DIRECT_WRITES[way](through.objects, user, other)
+    assert gone(*keys) == {keys[0]}
+
+
+@pytest.mark.parametrize("way", [way for way in DIRECT_WRITES if way not in ("create", "save", "delete")])
+def test_table_of_django_itself__is_heard_by_a_warming_queryset(make_user: Any, way: str) -> None:
+    through: Any = CustomUser.groups.through
+    job("groups:{id}", {through: "customuser_id"})
+    user, one, other = make_user(), *(Group.objects.create(name=name) for name in "ab")
+    user.groups.add(one)
+    keys = cached(f"groups:{user.pk}", "groups:0")
+    with no_bypass():
+        DIRECT_WRITES[way](WarmingQuerySet(through), user, other)
+    assert gone(*keys) == {keys[0]}
+
+
+def test_table_of_django_itself__delete_of_very_many_rows_costs_the_whole_job(
+    make_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through: Any = CustomUser.groups.through
+    job("groups:{id}", {through: "customuser_id"})
+    user = make_user()
+    user.groups.set([Group.objects.create(name=name) for name in "ab"])
+    keys = cached(f"groups:{user.pk}", "groups:0")
+    monkeypatch.setattr(querysets, "IN_LIMIT", 1)
+    with no_bypass():
+        WarmingQuerySet(through).delete()
+    assert gone(*keys) == set(keys)
+
+
+@pytest.mark.parametrize("way", ["user", "users", "group", "groups"])
+def test_table_of_django_itself__cascades_are_no_bypass(make_user: Any, way: str) -> None:
+    job("groups:{id}", {CustomUser.groups.through: "customuser_id"})
+    user, group = make_user(), Group.objects.create(name="a")
+    user.groups.add(group)
+    rows = {"user": user, "users": CustomUser.objects.all(), "group": group, "groups": Group.objects.all()}
+    keys = cached(f"groups:{user.pk}")
+    with no_bypass():
+        rows[way].delete()
+    assert gone(*keys) == set(keys)

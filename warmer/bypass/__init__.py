@@ -7,7 +7,8 @@ transaction ends is a bypass: `WARMER_BYPASS` says what happens then.
 
 What matches a statement:
 - one that Django makes for `save()`, `delete()` or a many-to-many field, or a `WarmingQuerySet` makes, by
-  what was recorded for its table;
+  what was recorded for its table (not for `save()` and `delete()` of rows of a many-to-many's own table, for
+  which there are no signals);
 - any other, by `invalidate_for` of whatever concerns the same job: its rows are not compared. A save of
   another row is no match;
 - before or after it inside a transaction; after it outside, where `job.invalidate()` will do as well.

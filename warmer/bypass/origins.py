@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from django.db.models.deletion import Collector
 
 from warmer.bypass.frames import QUERYSETS, role_of, stack
 from warmer.bypass.statements import table_key
@@ -52,6 +56,8 @@ def origin(table: str) -> Origin:
             library = library or frame
         elif role == "exempt":
             exempt = True
+        elif role == "machinery" and _is_silent(frame):
+            continue  # what called it may tell, as a many-to-many field does
         elif role == "machinery" and (not decided or _is_queryset_of(frame, table)):
             told = decided = True
     place = place or library
@@ -81,6 +87,15 @@ def _is_queryset_of(frame: FrameType, table: str) -> bool:
     return model is not None and table in {
         table_key(each._meta.db_table) for each in (model, *model._meta.get_parent_list())
     }
+
+
+def _is_silent(frame: FrameType) -> bool:
+    """Say whether a frame saves or deletes rows of a table that Django made: it sends no signals for them."""
+    subject = frame.f_locals.get("self")
+    model: Any = type(subject)
+    if isinstance(subject, Collector):
+        model = subject.origin.model if isinstance(subject.origin, QuerySet) else type(subject.origin)
+    return issubclass(model, Model) and bool(model._meta.auto_created)
 
 
 def _identity(frame: FrameType) -> tuple[int, int]:
