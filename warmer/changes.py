@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Model
+from django.db.models import Model, OneToOneRel
 from django.db.models.constants import LOOKUP_SEP
 
 from warmer.keys import Id
@@ -27,6 +27,7 @@ class EveryKey:
 
 EVERY_KEY = EveryKey()
 Ids = frozenset[Id] | EveryKey
+NO_IDS: Ids = frozenset()
 
 
 def ids_in_memory(concern: Concern, instance: Model) -> Ids:
@@ -78,6 +79,15 @@ def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> b
     if field is None:
         return False
     return not {field.name, field.attname} & set(fields)
+
+
+def is_column_of_child(concern: Concern, model: type[Model]) -> bool:
+    """Say whether a path begins with a column of the row's child, which a save of the row leaves alone."""
+    source = concern.dependency.ids
+    if not concern.is_of_child or not isinstance(source, str) or source == "pk":
+        return False
+    first = model._meta.get_field(source.split(LOOKUP_SEP)[0])
+    return isinstance(first, OneToOneRel) and first.parent_link
 
 
 def is_local(concern: Concern, model: type[Model]) -> bool:

@@ -46,8 +46,10 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
     """
     if isinstance(rows, QuerySet):
         found = [(concern, _ids_of_queryset(concern, rows)) for concern in jobs.concerned(rows.model)]
-        # Without rows nothing is asked for: they may have left the queryset with their change.
-        record_all([(concern, ids) for concern, ids in found if ids], using=rows.db, by_hand=True)
+        if not all(ids for _, ids in found) and not rows.exists():
+            # Without rows nothing is asked for: they may have left the queryset with their change.
+            found = [(concern, ids) for concern, ids in found if ids]
+        record_all(found, using=rows.db, by_hand=True)
         return
     by_alias: dict[str, Found] = defaultdict(list)
     for instance in [rows] if isinstance(rows, Model) else rows:

@@ -12,7 +12,16 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
 from warmer import unlinking
-from warmer.changes import EVERY_KEY, Ids, ids_in_database, ids_in_memory, is_fixed, reads_only
+from warmer.changes import (
+    EVERY_KEY,
+    NO_IDS,
+    Ids,
+    ids_in_database,
+    ids_in_memory,
+    is_column_of_child,
+    is_fixed,
+    reads_only,
+)
 from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
 from warmer.spec import JobSpec
@@ -56,6 +65,7 @@ def before_save(
         concern
         for concern in concerned
         if not is_fixed(concern, sender)
+        and not is_column_of_child(concern, sender)
         and not (update_fields is not None and reads_only(concern, sender, update_fields))
     ]
     if not concerns or instance.pk is None:
@@ -74,7 +84,10 @@ def after_save(sender: type[Model], instance: Model, using: str, created: bool =
     if_it_was_there: dict[Concern, Ids] = instance.__dict__.pop(_IF_IT_WAS_THERE, {})
     if not created:
         before |= if_it_was_there
-    now = [(concern, ids_in_memory(concern, instance)) for concern in jobs.concerned(sender)]
+    now = [
+        (concern, NO_IDS if created and concern.is_of_child else ids_in_memory(concern, instance))
+        for concern in jobs.concerned(sender)
+    ]
     record_all([*now, *before.items()], using=using)
 
 
@@ -88,6 +101,9 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
     of_all_rows = getattr(origin, "_warmer_recorded", {}).get(sender, ())
     for concern in jobs.concerned(sender):
         if concern in of_all_rows:
+            continue
+        if concern.is_of_child:
+            found.append((concern, NO_IDS))  # the child goes with its parent, and has a signal of its own
             continue
         found.append((concern, ids_in_memory(concern, instance)))
         if origin is instance and not is_fixed(concern, sender):

@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
 from warmer.exceptions import DeclarationError, UnknownJob
+from warmer.inheritance import as_child_has_it, as_parent_has_it, concrete, rows_of
 from warmer.spec import Dependency, JobSpec
 
 
@@ -25,10 +26,22 @@ class Declared(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Concern:
-    """A job that a model's changes concern, and how."""
+    """A job that a model's changes concern, and how.
+
+    Attributes:
+        spec: the job.
+        dependency: what a change of a row means, in terms of the model that is changed.
+        declared: what the job says, perhaps of a model that inherits from that one.
+    """
 
     spec: JobSpec
     dependency: Dependency
+    declared: Dependency
+
+    @property
+    def is_of_child(self) -> bool:
+        """Whether it is the child of a changed row that the job depends on: a new row has none."""
+        return self.dependency.model is not self.declared.model
 
 
 class Registry(Mapping[str, Declared]):
@@ -103,9 +116,11 @@ class Registry(Mapping[str, Declared]):
             _resolve(spec)
 
     def models_of(self, spec: JobSpec) -> set[type[Model]]:
-        """Return the models whose changes concern a job: those it names, with proxies and children."""
-        named = {_concrete(dependency.model) for dependency in _resolve(spec)}
-        return {model for model in apps.get_models(include_auto_created=True) if named & _rows_of(model)}
+        """Return the models whose changes concern a job: those named, with proxies, children and parents."""
+        named = {concrete(dependency.model) for dependency in _resolve(spec)}
+        parents = set().union(*map(rows_of, named))
+        every = apps.get_models(include_auto_created=True)
+        return {model for model in every if named & rows_of(model) or concrete(model) in parents}
 
     def concerned(self, model: type[Model]) -> tuple[Concern, ...]:
         """Return the jobs that a change of one of the model's rows concerns."""
@@ -116,34 +131,35 @@ class Registry(Mapping[str, Declared]):
         return self._concerns[model]
 
     def tables(self) -> Mapping[str, tuple[Concern, ...]]:
-        """Return the tables whose rows jobs depend on, by their names in `_meta.db_table`."""
+        """Return the tables whose rows jobs depend on, by their names in `_meta.db_table`.
+
+        A row of a model is in the tables of its parents, too.
+        """
         if self._tables is None:
             tables: dict[str, list[Concern]] = defaultdict(list)
             for spec in self.specs():
                 for dependency in _resolve(spec):
-                    concern = Concern(spec=spec, dependency=dependency)
-                    tables[_concrete(dependency.model)._meta.db_table].append(concern)
+                    concern = Concern(spec=spec, dependency=dependency, declared=dependency)
+                    for model in rows_of(concrete(dependency.model)):
+                        tables[model._meta.db_table].append(concern)
             self._tables = {name: tuple(concerns) for name, concerns in tables.items()}
         return self._tables
 
     def _find(self, model: type[Model]) -> Iterator[Concern]:
         for spec in self.specs():
             for dependency in _resolve(spec):
-                if _concrete(dependency.model) in _rows_of(model):
-                    yield Concern(spec=spec, dependency=dependency)
+                named = concrete(dependency.model)
+                if named in rows_of(model):
+                    here = as_child_has_it(dependency, model)
+                elif concrete(model) in rows_of(named):
+                    here = as_parent_has_it(dependency, model)
+                else:
+                    continue
+                yield Concern(spec=spec, dependency=here, declared=dependency)
 
 
 jobs = Registry()
 """The jobs of the project."""
-
-
-def _concrete(model: Any) -> Any:
-    return model._meta.concrete_model
-
-
-def _rows_of(model: type[Model]) -> set[Any]:
-    """Return the models that a row of a model is one of: itself, and those it inherits from."""
-    return {_concrete(each) for each in (model, *model._meta.get_parent_list())}
 
 
 def _resolve(spec: JobSpec) -> tuple[Dependency, ...]:

@@ -200,15 +200,16 @@ def test_check_models__of_jobs_that_were_declared_before_the_models(
 
 
 def test_concerned__jobs_that_depend_on_the_model(own: Registry) -> None:
-    by_class = declared("by_class", "a:{id}", Dependency(model=Post, ids="id"))
+    on_id, on_all = Dependency(model=Post, ids="id"), Dependency(model=Post)
+    by_class = declared("by_class", "a:{id}", on_id)
     by_label = declared("by_label", "b", Dependency(model="myapp.Post"))
     other = declared("other", "c", Dependency(model=Comment))
     for job in (by_class, by_label, other, declared("none", "d")):
         own.register(job)
 
     assert own.concerned(Post) == (
-        Concern(spec=by_class.spec, dependency=Dependency(model=Post, ids="id")),
-        Concern(spec=by_label.spec, dependency=Dependency(model=Post)),
+        Concern(spec=by_class.spec, dependency=on_id, declared=on_id),
+        Concern(spec=by_label.spec, dependency=on_all, declared=on_all),
     )
     assert concerned(own, Comment) == [other.spec]
     assert own.concerned(CustomUser) == ()
@@ -255,7 +256,87 @@ def test_concerned__row_is_also_one_of_the_model_that_it_inherits_from(own: Regi
     own.register(shops)
 
     assert concerned(own, Shop) == [places.spec, shops.spec]
-    assert concerned(own, Place) == [places.spec]
+    assert concerned(own, Place) == [places.spec, shops.spec]
+    assert [concern.is_of_child for concern in own.concerned(Shop)] == [False, False]
+    assert [concern.is_of_child for concern in own.concerned(Place)] == [False, True]
+    tables = {name: [each.spec for each in concerns] for name, concerns in own.tables().items()}
+    assert tables == {"myapp_place": [places.spec, shops.spec], "myapp_shop": [shops.spec]}
+
+
+@pytest.mark.parametrize(
+    ("ids", "of_place", "of_licence"),
+    [
+        ("pk", "shop__pk", "number"),
+        ("number", "shop__number", "number"),
+        ("licence_ptr_id", "shop__licence_ptr_id", "number"),
+        ("place_ptr", "id", "shop__place_ptr"),
+        ("id", "id", "shop__id"),
+        ("owner", "owner", "shop__owner"),
+        ("owner_id", "owner", "shop__owner_id"),
+        ("owner__owner__id", "owner__owner__id", "shop__owner__owner__id"),
+        ("place_ptr__owner__id", "owner__id", "shop__place_ptr__owner__id"),
+        ("size", "shop__size", "shop__size"),
+        (lambda shop: shop.pk, None, None),
+        (None, None, None),
+    ],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_concerned__path_from_a_parent_to_its_child(
+    own: Registry, ids: Any, of_place: str | None, of_licence: str | None, hidden: bool
+) -> None:
+    with isolate_apps("myapp"):
+
+        class Licence(models.Model):
+            number = models.AutoField(primary_key=True)
+
+            class Meta:
+                app_label = "myapp"
+
+        class Place(models.Model):
+            owner = models.ForeignKey("self", on_delete=models.CASCADE)
+
+            class Meta:
+                app_label = "myapp"
+
+        class Shop(Licence, Place):
+            place_ptr = models.OneToOneField(
+                Place, on_delete=models.CASCADE, parent_link=True, related_name="+" if hidden else "shop"
+            )
+            size = models.IntegerField()
+
+            class Meta:
+                app_label = "myapp"
+
+    own.register(declared("shops", "shop:{id}", Dependency(model=Shop, ids=ids)))
+    if hidden and str(of_place).startswith("shop__"):
+        of_place = None  # nothing leads there, so any change concerns every key
+
+    assert own.concerned(Place)[0].dependency == Dependency(model=Place, ids=of_place)
+    assert own.concerned(Licence)[0].dependency == Dependency(model=Licence, ids=of_licence)
+    assert own.concerned(Shop)[0].dependency == Dependency(model=Shop, ids=ids)
+
+
+def test_concerned__key_of_a_parent_that_is_not_the_first(own: Registry) -> None:
+    with isolate_apps("myapp"):
+
+        class Licence(models.Model):
+            class Meta:
+                app_label = "myapp"
+
+        class Place(models.Model):
+            number = models.AutoField(primary_key=True)
+
+            class Meta:
+                app_label = "myapp"
+
+        class Shop(Licence, Place):
+            class Meta:
+                app_label = "myapp"
+
+    own.register(declared("places", "place:{id}", Dependency(model=Place, ids="pk")))
+    own.register(declared("licences", "licence:{id}", Dependency(model=Licence, ids="pk")))
+
+    assert [concern.dependency.ids for concern in own.concerned(Shop)] == ["number", "pk"]
 
 
 def test_concerned__m2m_through_model_like_any_other(own: Registry) -> None:

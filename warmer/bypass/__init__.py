@@ -18,8 +18,8 @@ Django opens for a single call, the match may come a line later: so when the fun
 it has ended and the connection writes again, at the end of the request or of the Celery task, by `check()`,
 and at the end of the process.
 
-What is not seen: writes of other programs, of database triggers and cascades, of stored procedures, `COPY`,
-and of a model's columns in its parent's table, for a job that depends on the child alone.
+What is not seen: writes of other programs, of database triggers and cascades, of stored procedures, and
+`COPY`.
 """
 
 from warmer.bypass.detector import (

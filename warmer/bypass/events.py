@@ -98,7 +98,10 @@ class Match(Event):
 
         Who invalidates by hand may name the rows of another model that the job depends on.
         """
-        return concern == self.concern or (self.by_hand and concern.spec is self.spec)
+        if concern.spec is not self.spec:
+            return False
+        mine = self.concern
+        return self.by_hand or (mine is not None and concern.declared == mine.declared)
 
 
 def root_of(connection: Any) -> Atomic | None:

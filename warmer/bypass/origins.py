@@ -23,6 +23,7 @@ class Origin:
         line: its line.
         function: its function.
         told: whether Django's own way of saving and deleting, or ours, made the statement: it says so.
+        model: the model whose rows it saved, or whose `WarmingQuerySet` it is; None where it is neither.
         exempt: whether a migration or a flush did.
         work: the outermost function of the project that was running, to be compared with a later stack.
     """
@@ -31,6 +32,7 @@ class Origin:
     line: int
     function: str
     told: bool
+    model: type[Model] | None
     exempt: bool
     work: tuple[int, int]
 
@@ -42,6 +44,7 @@ class Origin:
 def origin(table: str) -> Origin:
     """Look at the stack of the caller, who writes to a table."""
     told = decided = exempt = False
+    model: type[Model] | None = None
     place: FrameType | None = None
     library: FrameType | None = None
     work: FrameType | None = None
@@ -60,12 +63,14 @@ def origin(table: str) -> Origin:
             continue  # what called it may tell, as a many-to-many field does
         elif role == "machinery" and (not decided or _is_queryset_of(frame, table)):
             told = decided = True
+            model = model or _model_of(frame)
     place = place or library
     return Origin(
         path=place.f_code.co_filename if place else "<unknown>",
         line=(place.f_lineno or 0) if place else 0,
         function=place.f_code.co_qualname if place else "<unknown>",
         told=told,
+        model=model,
         exempt=exempt,
         work=_identity(work) if work else (0, 0),
     )
@@ -87,6 +92,13 @@ def _is_queryset_of(frame: FrameType, table: str) -> bool:
     return model is not None and table in {
         table_key(each._meta.db_table) for each in (model, *model._meta.get_parent_list())
     }
+
+
+def _model_of(frame: FrameType) -> type[Model] | None:
+    subject = frame.f_locals.get("self")
+    if isinstance(subject, Model):
+        return type(subject)
+    return subject.model if frame.f_code.co_filename == QUERYSETS and isinstance(subject, QuerySet) else None
 
 
 def _is_silent(frame: FrameType) -> bool:

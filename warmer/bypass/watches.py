@@ -17,6 +17,7 @@ from warmer.bypass.origins import origin
 from warmer.bypass.statements import as_text, parse
 from warmer.bypass.tables import concerns_by_key
 from warmer.invalidation import expect
+from warmer.registry import jobs
 
 
 class Watch:
@@ -84,6 +85,12 @@ class Watch:
         where = origin(table)
         if where.exempt:
             return
+        if where.told and where.model is not None:
+            # In its parent's table it may be beside others, of which it is none.
+            told = {each.declared for each in jobs.concerned(where.model)}
+            concerns = tuple(each for each in concerns if each.declared in told)
+            if not concerns:
+                return
         root = root_of(self.connection)
         self.journal.write(Write(root=root, table=table, verb=verb, origin=where, concerns=concerns))
 
