@@ -198,6 +198,8 @@ def apply_kept() -> int:
             _reached("invalidated", ids)
             lag = timezone.now() - min(row.recorded_at for row in rows)
             foreign = [row for row in rows if _is_for_other_code(row)]
+            for row in foreign:
+                outbox.narrow(row, _unknown(row), using=using)
             outbox.postpone(foreign, using=using)
             outbox.drop([row.pk for row in rows if row not in foreign], using=using)
             done += len(rows) - len(foreign)
@@ -278,17 +280,27 @@ def _names(specs: Iterable[JobSpec]) -> str:
 
 
 def _is_for_other_code(row: Any) -> bool:
-    """Say whether a row names a job that only newer code may know, as while a release is rolled out."""
-    return not set(row.jobs) <= set(jobs) and timezone.now() - row.recorded_at < ROLL_OUT
+    """Say whether a row names a job that only other code may know, as while a release is rolled out."""
+    return bool(_unknown(row)) and timezone.now() - row.recorded_at < ROLL_OUT
+
+
+def _unknown(row: Any) -> list[str]:
+    """Return the names in a row of jobs that this code does not know."""
+    return [name for name in row.jobs if not _meant(row, name)]
+
+
+def _meant(row: Any, name: str) -> list[JobSpec]:
+    """Return the jobs that a row means by a name: those that have its key now, whatever they are called."""
+    key = row.keys.get(name)
+    if key is None:
+        return [jobs[name].spec] if name in jobs else []
+    return [spec for spec in jobs.specs() if str(spec.key) == key]
 
 
 def _merged(rows: Iterable[Any]) -> dict[JobSpec, Ids]:
     merged: dict[JobSpec, Ids] = {}
     for row in rows:
-        for name, ids in row.jobs.items():
-            if name not in jobs:
-                continue
-            spec = jobs[name].spec
+        for spec, ids in [(spec, ids) for name, ids in row.jobs.items() for spec in _meant(row, name)]:
             known = merged.get(spec, frozenset())
             if ids is None or isinstance(known, EveryKey):
                 merged[spec] = EVERY_KEY

@@ -70,6 +70,15 @@ class KeyTemplate:
     def __str__(self) -> str:
         return f"{self.prefix}{PLACE if self.keyed else ''}{self.suffix}"
 
+    @property
+    def fence(self) -> str:
+        """The name of what guards all the keys together: the template, with a star for `{id}`.
+
+        A star could be an id, so templates of which two cannot meet have different names. There is no brace
+        in it, which a Redis Cluster would take for a hash tag.
+        """
+        return f"{self.prefix}{'*' if self.keyed else ''}{self.suffix}"
+
     def key(self, id: Id | None = None) -> str:
         """Return the key of an id (of a single job: its one key).
 

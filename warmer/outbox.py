@@ -33,8 +33,18 @@ LONGEST_PAUSE = timedelta(minutes=1)
 # Of so many the jobs are told: each row may hold many ids.
 COUNTED_BY_JOB = 500
 
-Kept = Mapping[str, Sequence[Any] | None]
-"""Job name -> ids; None: every key of the job."""
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Invalidations as they are written down.
+
+    Attributes:
+        ids: job name -> ids; None: every key of the job.
+        keys: job name -> its key as declared.
+    """
+
+    ids: Mapping[str, Sequence[Any] | None]
+    keys: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +60,7 @@ class Backlog:
         return timezone.now() - self.oldest if self.oldest else timedelta(0)
 
 
-def keep(collected: Kept, *, using: str) -> int | None:
+def keep(kept: Kept, *, using: str) -> int | None:
     """Write invalidations down on the database of their change; return the row's number.
 
     Returns:
@@ -65,13 +75,13 @@ def keep(collected: Kept, *, using: str) -> int | None:
     try:
         if not _has_table(using):
             return None
-        return int(_rows(using).create(jobs=dict(collected)).pk)
+        return int(_rows(using).create(jobs=dict(kept.ids), keys=dict(kept.keys)).pk)
     except Error as error:
         if connections[using].in_atomic_block:
             raise
         logger.error(
             "Invalidations of %s could not be kept: %s. Their old values stay until their timeout",
-            ", ".join(collected),
+            ", ".join(kept.ids),
             describe(error),
         )
         return None
@@ -107,6 +117,11 @@ def postpone(rows: Sequence[PendingInvalidation], *, using: str) -> None:
         pause = min(timedelta(seconds=2 ** min(attempts, 16)), LONGEST_PAUSE)
         numbers = [row.pk for row in rows if row.attempts == attempts]
         _rows(using).filter(pk__in=numbers).update(attempts=attempts + 1, due_at=timezone.now() + pause)
+
+
+def narrow(row: PendingInvalidation, names: Iterable[str], *, using: str) -> None:
+    """Forget all of a row but what it asks of some jobs."""
+    _rows(using).filter(pk=row.pk).update(jobs={name: row.jobs[name] for name in names})
 
 
 def aliases() -> list[str]:

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -277,12 +276,15 @@ def is_pending(spec: JobSpec) -> bool:
     return False
 
 
-def as_kept(collected: Collected) -> dict[str, list[Any] | None]:
+def as_kept(collected: Collected) -> outbox.Kept:
     """Return invalidations as the outbox keeps them."""
-    return {
-        spec.name: None if isinstance(ids, EveryKey) or not spec.keyed else sorted(ids, key=str)
-        for spec, ids in collected.items()
-    }
+    return outbox.Kept(
+        ids={
+            spec.name: None if isinstance(ids, EveryKey) or not spec.keyed else sorted(ids, key=str)
+            for spec, ids in collected.items()
+        },
+        keys={spec.name: str(spec.key) for spec in collected},
+    )
 
 
 def _frozen(ids: set[Id] | frozenset[Id] | EveryKey) -> Ids:

@@ -107,7 +107,7 @@ class JobSpec:
     def _open_store(self) -> Store:
         return open_store(
             alias=self.cache,
-            fence=self.name,
+            fence=self.key.fence,  # not the name, which a release may change beside one that runs still
             template=self.key,
             timeout=self.timeout.total_seconds(),
             jitter=self.jitter.total_seconds(),

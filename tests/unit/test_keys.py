@@ -250,6 +250,22 @@ def test_collides__with_itself_and_each_of_its_keys(template: KeyTemplate, id: I
     assert template.collides(KeyTemplate(prefix=template.key(id), suffix="", keyed=False))
 
 
+def test_fence__shows_the_template_without_braces() -> None:
+    assert [parse(text).fence for text in ("count", "user:{id}:profile")] == ["count", "user:*:profile"]
+
+
+@given(template=templates)
+def test_fence__is_that_of_templates_alone_that_collide(template: KeyTemplate) -> None:
+    name = template.fence
+    same = [KeyTemplate(prefix=name, suffix="", keyed=False)]
+    for at in [at for at, letter in enumerate(name) if letter == "*"]:
+        same.append(KeyTemplate(prefix=name[:at], suffix=name[at + 1 :], keyed=True))
+
+    assert {each.fence for each in same} == {name}
+    assert template in same
+    assert all(map(template.collides, same))
+
+
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [

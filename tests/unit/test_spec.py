@@ -198,7 +198,7 @@ def test_store__keeps_what_was_declared() -> None:
 
     store = spec.store
 
-    assert (store.alias, store.fence, store.template) == ("default", "mine", spec.key)
+    assert (store.alias, store.fence, store.template) == ("default", "thing:*", spec.key)
     assert (store.timeout, store.jitter) == (1200.0, 1.5)
     assert is_fenced("default")
     assert spec.store is store

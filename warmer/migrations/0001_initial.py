@@ -64,6 +64,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('jobs', models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, help_text='Job name -> ids; null: every key.')),
+                ('keys', models.JSONField(default=dict, help_text='Job name -> its key as declared, by which it is found under another name.')),
                 ('recorded_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('due_at', models.DateTimeField(default=django.utils.timezone.now, help_text='When it is tried next.')),
                 ('attempts', models.PositiveIntegerField(default=0)),

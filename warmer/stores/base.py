@@ -61,7 +61,7 @@ class Store(ABC):
 
     Args:
         alias: the cache's name in `CACHES`.
-        fence: the name of the fence, which is the job's.
+        fence: the name of the fence; stores of the same keys have the same.
         template: the job's key template.
         timeout: seconds that a written key lives.
         jitter: seconds by which a key's life may be shortened, at random.

@@ -57,7 +57,7 @@ class RedisStore(Store):
         # What Django's own way of making keys puts before every one; of another way nothing is known.
         made_by_django = cache.key_func is default_key_func
         self._head = str(self._cache.make_key("")) if made_by_django else None
-        self.fence_key: str = self._cache.make_key(self.fence, version=FENCE_VERSION)  # type: ignore[arg-type]
+        self.fence_key = self._own_key(self.fence, FENCE_VERSION)
         self.tallies = RedisTallies(alias=self.alias, fence=self.fence_key, codec=codec)
 
     def ping(self) -> None:
@@ -231,7 +231,7 @@ class RedisStore(Store):
         )
 
     def turn(self, *, per_second: float, name: str) -> float:
-        key = self._cache.make_key(name, version=TURN_VERSION)
+        key = self._own_key(name, TURN_VERSION)
         with self._server() as server:
             wait: int = TURN(keys=[key], args=[int(1_000_000 / per_second)], client=server)
         return wait / 1_000_000
@@ -259,6 +259,13 @@ class RedisStore(Store):
     @property
     def _any_key(self) -> str:
         return f"{self.template.prefix}{PLACE}{self.template.suffix}"
+
+    def _own_key(self, name: str, version: str) -> str:
+        """Return what the server calls something of our own, which no key of the project is called."""
+        # A project's own way of making keys may leave the version out.
+        own = name if self._head is not None else f"{version}:{name}"
+        made: str = self._cache.make_key(own, version=version)
+        return made
 
     def _made(self, keys: Iterable[str]) -> list[str]:
         """Return what the server calls the keys."""
