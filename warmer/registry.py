@@ -15,6 +15,7 @@ from django.db.models.constants import LOOKUP_SEP
 from warmer.exceptions import DeclarationError, UnknownJob
 from warmer.inheritance import as_child_has_it, as_parent_has_it, concrete, rows_of
 from warmer.spec import Dependency, JobSpec
+from warmer.stores import share_keys
 
 
 class Declared(Protocol):
@@ -86,10 +87,11 @@ class Registry(Mapping[str, Declared]):
                     f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
                     f"{other.declared_at}: give one of them another name=."
                 )
-            if other.cache == spec.cache and other.key.collides(spec.key):
+            if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
+                place = "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
                 raise DeclarationError(
                     f"The job {spec.name!r} ({spec.declared_at}) has the key '{spec.key}', which can be "
-                    f"the same as '{other.key}' of {other.name!r} ({other.declared_at}): "
+                    f"the same as '{other.key}' of {other.name!r} ({other.declared_at}){place}: "
                     "give one of them another key."
                 )
         if apps.models_ready:

@@ -114,6 +114,73 @@ def test_register__same_keys_in_another_cache(own: Registry, settings: Any) -> N
     assert len(own) == 2
 
 
+REDIS = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://cache:6379/1"}
+DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
+MEMCACHED = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "a:1;b:2"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (REDIS, REDIS),
+        (REDIS, REDIS | {"BACKEND": DJANGOS_REDIS}),
+        (REDIS, REDIS | {"LOCATION": ["redis://cache:6379/1", "redis://replica:6379/1"]}),
+        (REDIS, REDIS | {"LOCATION": "redis://cache:6379/1,redis://replica:6379/1"}),
+        (REDIS, REDIS | {"LOCATION": "redis://:secret@CACHE/1"}),
+        (REDIS, REDIS | {"LOCATION": "redis://cache?db=1"}),
+        (REDIS, REDIS | {"LOCATION": "redis://cache", "OPTIONS": {"db": 1}}),
+        (REDIS, REDIS | {"LOCATION": "redis://cache", "OPTIONS": {"CONNECTION_POOL_KWARGS": {"db": 1}}}),
+        (REDIS, REDIS | {"VERSION": 1, "KEY_PREFIX": "", "KEY_FUNCTION": None, "TIMEOUT": 5}),
+        (REDIS | {"LOCATION": "unix:///run/redis"}, REDIS | {"LOCATION": "unix:///run/redis?db=0"}),
+        (LOCMEM, LOCMEM),
+        (MEMCACHED, MEMCACHED | {"LOCATION": ["b:2", "a:1"]}),
+        (MEMCACHED, MEMCACHED | {"BACKEND": "django.core.cache.backends.memcached.PyLibMCCache"}),
+    ],
+)
+def test_register__same_keys_in_another_alias_of_one_cache(
+    own: Registry, settings: Any, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    settings.CACHES = {"default": one, "other": other}
+    own.register(declared("things", "thing:{id}"))
+
+    with pytest.raises(DeclarationError) as caught:
+        own.register(declared("more", "thing:1", cache="other"))
+
+    assert str(caught.value) == (
+        "The job 'more' (more.py:1) has the key 'thing:1', which can be the same as 'thing:{id}' of "
+        "'things' (things.py:1) in 'default', which is the same cache: give one of them another key."
+    )
+    own.register(declared("different", "different", cache="other"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (REDIS, REDIS | {"LOCATION": "redis://cache:6379/2"}),
+        (REDIS, REDIS | {"LOCATION": "redis://cache:6380/1"}),
+        (REDIS, REDIS | {"LOCATION": "redis://other:6379/1"}),
+        (REDIS, REDIS | {"LOCATION": "redis://cache:what"}),
+        (REDIS, REDIS | {"OPTIONS": {"SENTINELS": [("other", 26379)]}}),
+        (REDIS, REDIS | {"KEY_PREFIX": "site"}),
+        (REDIS, REDIS | {"VERSION": 2}),
+        (REDIS, REDIS | {"KEY_FUNCTION": "myapp.keys.make"}),
+        (REDIS, LOCMEM),
+        (LOCMEM, LOCMEM | {"LOCATION": "another"}),
+        (MEMCACHED, MEMCACHED | {"LOCATION": "a:1"}),
+        *[({"BACKEND": "django.core.cache.backends.dummy.DummyCache"},) * 2],
+    ],
+)
+def test_register__same_keys_in_two_caches(
+    own: Registry, settings: Any, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    settings.CACHES = {"default": one, "other": other}
+    own.register(declared("things", "thing:{id}"))
+
+    own.register(declared("more", "thing:{id}", cache="other"))
+
+    assert len(own) == 2
+
+
 @pytest.mark.parametrize("label", ["myapp.Nothing", "nothing.Post", "Post", "", "a.b.c"])
 def test_register__label_of_no_model(own: Registry, label: str) -> None:
     with pytest.raises(DeclarationError) as caught:

@@ -4,6 +4,7 @@ from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
 from warmer.stores.choice import invalidate_together, is_fenced, open_server, open_store
 from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
+from warmer.stores.places import share_keys
 from warmer.stores.token import Token
 from warmer.stores.under_way import UnderWay
 
@@ -25,4 +26,5 @@ __all__ = [
     "is_fenced",
     "open_server",
     "open_store",
+    "share_keys",
 ]
