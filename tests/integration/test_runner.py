@@ -256,7 +256,7 @@ def test_warm__counts_equal_what_is_on_the_server(redis_client: Redis) -> None:
     job = declare(lambda ids: {id: object() if id == 5 else id for id in ids if id != 6})
     report = job.warm()
     assert report.keys == 10
-    assert len(redis_client.keys("*square:*")) == report.written == 8
+    assert len(redis_client.keys(":1:square:*")) == report.written == 8
 
 
 def test_warm__ids_are_found_anew_for_each_run() -> None:
