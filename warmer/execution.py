@@ -120,8 +120,9 @@ def execute(
             ledger.expect(started, batches=number, report=batches.report)
         ended = True
     except Exception as error:  # of the declared ids: a loader's errors are counted in its batch
-        logger.exception("The run %s of %s failed", run.pk, spec.name)
-        ended = ledger.fail(started, f"The ids could not be found: {describe(error)}")
+        why = f"The ids could not be found: {describe(error)}"
+        logger.exception("The run %s of %s failed. %s", run.pk, spec.name, why)
+        ended = ledger.fail(started, why)
     finally:
         if not ended:  # interrupted by Ctrl-C, or by the end of the process
             ledger.fail(started, "It was interrupted.")

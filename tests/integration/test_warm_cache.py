@@ -119,6 +119,7 @@ def test_status__failed_job_that_is_not_required_is_0() -> None:
 def test_status__out_of_time_is_3() -> None:
     error = failing("--inline", "--timeout", "0.000001")
     assert error.returncode == 3
+    assert str(error) == ("Out of time. What was not begun by then is as it was: give it a longer --timeout.")
     assert not WarmingRun.objects.filter(active_job__isnull=False).exists()
 
 
@@ -153,7 +154,8 @@ def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> No
     for _ in range(3):
         make_user()
     row = {row["job"]: row for row in json.loads(run("--dry-run", "--json"))}["user_profiles"]
-    assert row == {"job": "user_profiles", "keys": 3, "batches": 1, "queries": 2, "seconds": None}
+    plan = {"job": "user_profiles", "keys": 3, "batches": 1, "failed": 0, "queries": 2, "seconds": None}
+    assert row == plan | {"failures": []}
     assert not WarmingRun.objects.exists()
     assert cache.get("user:1:profile") is None
     run("user_profiles", "--inline")
@@ -163,6 +165,56 @@ def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> No
     single = {row["job"]: row for row in json.loads(run("--dry-run", "--json"))}["popular_posts"]
     assert single["queries"] == WarmingRun.objects.get(job="popular_posts").queries == 1
     assert "Nothing was written" in run("--dry-run")
+
+
+def broken_ids() -> Any:
+    yield 1
+    raise RuntimeError("the list of ids is broken")
+
+
+@pytest.mark.parametrize(
+    ("ids", "why"),
+    [(broken_ids, "RuntimeError: the list of ids is broken"), (lambda: 7, "TypeError: 'int' object is not")],
+)
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(
+    ids: Any, why: str, flags: tuple[str, ...]
+) -> None:
+    warm_many("x:{id}", ids=ids, name="x")(dict)
+    error = failing("x", "--dry-run", *flags)
+    assert error.returncode == 1
+    assert str(error).startswith(f"The ids of x could not be found: {why}")
+    assert str(error).count("\n") == 0
+
+
+def test_dry_run__says_which_ids_would_fail() -> None:
+    warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
+    (row,) = json.loads(run("x", "--dry-run", "--json"))
+    assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
+    assert row["failures"][0]["key"] == "x:{id} with the id 'a b'"
+    text = run("x", "--dry-run")
+    assert "x:{id} with the id 1.5: InvalidId: 1.5 cannot be an id" in text
+    with pytest.raises(CommandError):
+        run("x", "--inline")
+    assert WarmingRun.objects.get().failed == row["failed"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("output", "verbosity"), [(Terminal, 1), (Terminal, 2), (io.StringIO, 1)])
+def test_inline__ids_that_cannot_be_found_are_a_line_on_a_terminal(
+    output: type[io.StringIO], verbosity: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    warm_many("x:{id}", ids=broken_ids, name="x")(dict)
+    with pytest.raises(CommandError) as caught:
+        call_command("warm_cache", "x", "--inline", stdout=output(), stderr=output(), verbosity=verbosity)
+    assert caught.value.returncode == 1
+    (record,) = [each for each in caplog.records if each.name == "warmer.execution"]
+    assert "The ids could not be found: RuntimeError: the list of ids is broken" in record.getMessage()
+    assert (record.exc_info is None) is (output is Terminal and verbosity == 1)
 
 
 def test_only_missing__leaves_cached_keys_alone(make_user: Any) -> None:
@@ -188,6 +240,7 @@ def test_joined__waits_for_the_run_under_way_and_says_so() -> None:
     ledger.start(other.pk)
     error_or_text = failing("popular_posts", "--inline", "--timeout", "0.5")
     assert error_or_text.returncode == 3
+    assert "Runs that have not ended go on elsewhere" in str(error_or_text)
     other.refresh_from_db()
     assert other.state == State.RUNNING
     ledger.fail(other, "over")

@@ -1,9 +1,11 @@
-"""Draw on a terminal: a table, and a progress bar that stays on one line."""
+"""Draw on a terminal: a table, a progress bar that stays on one line, and a log that a reader can take in."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import OutputWrapper
@@ -55,6 +57,22 @@ class ProgressBar:
             self._stream.write("\r\x1b[K", ending="")
             self._stream.flush()
             self._drawn = False
+
+
+@contextmanager
+def without_tracebacks(name: str) -> Iterator[None]:
+    """Have what is logged under a name during a block be lines, without the traceback of an error."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_drop_traceback)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_drop_traceback)
+
+
+def _drop_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def _cell(value: Any) -> str:

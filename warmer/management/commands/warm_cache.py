@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import logging
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,10 +22,10 @@ from warmer import history, tasks
 from warmer.batching import Batches
 from warmer.costs import past_cost
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.management.terminal import ProgressBar, table
+from warmer.management.terminal import ProgressBar, table, without_tracebacks
 from warmer.management.watching import Watch, chosen_specs, deadline_after
 from warmer.models import State, Trigger, WarmingRun
-from warmer.report import Outcome, describe
+from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
 
 INCOMPLETE, USAGE, OUT_OF_TIME = 1, 2, 3
@@ -63,8 +65,7 @@ class Command(BaseCommand):
             if options["list"]:
                 self._print(_listed(specs), as_json=options["json"])
             elif options["dry_run"]:
-                self._print(_planned(specs), as_json=options["json"])
-                self._say(options, "\nNothing was written. The seconds are estimated from past runs.")
+                self._plan(specs, options)
             else:
                 self._warm(specs, options)
         except StoreUnavailable as error:
@@ -76,6 +77,16 @@ class Command(BaseCommand):
                 f"The database does not serve: {describe(error)}. Is it migrated? Run 'manage.py migrate'.",
                 returncode=INCOMPLETE,
             ) from None
+
+    def _plan(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
+        plans = [_planned(spec) for spec in specs]
+        if options["json"]:
+            self._print([plan.row | plan.details for plan in plans], as_json=True)
+            return
+        self._print([plan.row for plan in plans], as_json=False)
+        for plan in plans:
+            self._print_failed(plan.report)
+        self._say(options, "\nNothing was written. The seconds are estimated from past runs.")
 
     def _warm(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
         for spec in {spec.cache: spec for spec in specs}.values():
@@ -96,7 +107,10 @@ class Command(BaseCommand):
             if not options["no_wait"]:
                 watch.await_workers()
         else:
-            watch.execute_here()
+            # What failed is said below, and is no fault of this command.
+            in_short = options["verbosity"] < 2 and self.stderr.isatty()
+            with without_tracebacks("warmer.execution") if in_short else nullcontext():
+                watch.execute_here()
         self._conclude(watch, options)
 
     def _is_for_workers(self, specs: list[JobSpec], options: dict[str, Any]) -> bool:
@@ -129,9 +143,10 @@ class Command(BaseCommand):
             self._print([row | {"run": row["run"] and str(row["run"])} for row in rows], as_json=False)
             self._print_failures(runs.values())
         if status == OUT_OF_TIME:
-            raise CommandError(
-                "Out of time. Runs on the workers go on: see the ledger in the admin.", returncode=OUT_OF_TIME
-            )
+            go_on = not all(run.is_final for run in runs.values())
+            rest = "Runs that have not ended go on elsewhere: see the ledger in the admin"
+            none = "What was not begun by then is as it was: give it a longer --timeout"
+            raise CommandError(f"Out of time. {rest if go_on else none}.", returncode=OUT_OF_TIME)
         if status:
             names = ", ".join(
                 spec.name for spec in watch.specs if spec.required and not _is_complete(runs.get(spec.name))
@@ -148,11 +163,14 @@ class Command(BaseCommand):
 
     def _print_failures(self, runs: Any) -> None:
         for run in runs:
-            for failure in run.report.failures:
-                self.stderr.write(f"{failure.key}: {failure.error}")
-            more = run.failed - len(run.report.failures)
-            if more > 0:
-                self.stderr.write(f"{run.job}: and {more:,} more failed keys")
+            self._print_failed(run.report)
+
+    def _print_failed(self, report: Report) -> None:
+        for failure in report.failures:
+            self.stderr.write(f"{failure.key}: {failure.error}")
+        more = report.failed - len(report.failures)
+        if more > 0:
+            self.stderr.write(f"{report.job}: and {more:,} more failed keys")
 
     def _say(self, options: dict[str, Any], line: str) -> None:
         if not options["json"]:
@@ -176,26 +194,48 @@ def _listed(specs: list[JobSpec]) -> list[dict[str, Any]]:
     ]
 
 
-def _planned(specs: list[JobSpec]) -> list[dict[str, Any]]:
-    rows = []
-    for spec in specs:
-        batches = Batches(spec)
-        keys = count = 0
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What a warm of one job would do.
+
+    Attributes:
+        row: what is shown of it.
+        report: what is known already: the ids that cannot be part of a key fail.
+    """
+
+    row: dict[str, Any]
+    report: Report
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"failures": [asdict(failure) for failure in self.report.failures]}
+
+
+def _planned(spec: JobSpec) -> _Plan:
+    batches = Batches(spec)
+    keys = count = 0
+    try:
         for batch in batches:
             keys += len(batch)
             count += 1
-        past = past_cost(spec.name, keyed=spec.keyed)
-        queries = count * (past.queries_per_batch if past else 1) + batches.report.queries
-        rows.append(
-            {
-                "job": spec.name,
-                "keys": keys,
-                "batches": count,
-                "queries": round(queries),
-                "seconds": keys * past.seconds_per_key if past else None,
-            }
-        )
-    return rows
+    except (DatabaseError, StoreUnavailable):
+        raise
+    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
+        raise CommandError(
+            f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
+            returncode=INCOMPLETE,
+        ) from None
+    past = past_cost(spec.name, keyed=spec.keyed)
+    queries = count * (past.queries_per_batch if past else 1) + batches.report.queries
+    row = {
+        "job": spec.name,
+        "keys": keys,
+        "batches": count,
+        "failed": batches.report.failed,
+        "queries": round(queries),
+        "seconds": keys * past.seconds_per_key if past else None,
+    }
+    return _Plan(row=row, report=batches.report)
 
 
 def _row(spec: JobSpec, run: WarmingRun | None) -> dict[str, Any]:
