@@ -116,6 +116,18 @@ def test_audit__value_of_a_row_that_is_gone_is_wrong(make_user: Any) -> None:
     assert counts(found) == {"right": 1, "wrong": 1}
 
 
+def test_audit__missing_value_that_cannot_be_cached_has_failed(job: Any, source: Any) -> None:
+    source[3] = {"name": lambda: "no plain data"}
+    found = audit(job.spec)
+    assert counts(found) == {"missing": 9, "failed": 1}
+    (failure,) = found.failures
+    assert failure.key == "thing:3"
+    assert failure.error.startswith("its value cannot be encoded: ")
+    with pytest.raises(CommandError) as caught:
+        run("things")
+    assert caught.value.returncode == 1
+
+
 def test_audit__what_is_not_cached_is_missing_and_not_wrong(job: Any) -> None:
     job.warm([1, 2])
     found = audit(job.spec)
@@ -606,7 +618,7 @@ def test_failed__value_that_cannot_be_cached(any_cache: str) -> None:
     found = audit(job.spec)
     assert counts(found) == {"failed": 1}
     kind = "UnsupportedValue" if any_cache == "redis" else "TypeError"
-    assert found.failures[0].error.startswith(f"its value cannot be compared: {kind}")
+    assert found.failures[0].error.startswith(f"its value cannot be encoded: {kind}")
 
 
 def test_failed__what_cannot_be_an_id(job: Any) -> None:

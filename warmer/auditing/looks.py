@@ -87,11 +87,16 @@ class Looks:
         if key in cached.absent:
             self.wrong[key] = (HAS_VALUE,)
             return Verdict.WRONG
+        try:
+            expected = self.spec.store.as_cached(loaded.values[key])
+        except Exception as error:  # noqa: BLE001 - a serializer's own
+            self.errors[key] = f"its value cannot be encoded: {describe(error)}"
+            return Verdict.FAILED
         if key not in cached.values:
             return Verdict.MISSING
         try:
-            differing = differences(cached.values[key], self.spec.store.as_cached(loaded.values[key]))
-        except Exception as error:  # noqa: BLE001 - a value's own `__eq__`, or a serializer
+            differing = differences(cached.values[key], expected)
+        except Exception as error:  # noqa: BLE001 - a value's own `__eq__`
             self.errors[key] = f"its value cannot be compared: {describe(error)}"
             return Verdict.FAILED
         if not differing:
