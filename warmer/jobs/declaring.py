@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 
 from warmer.conf import conf
 from warmer.exceptions import DeclarationError
+from warmer.jobs.callables import check_ids, check_loader
 from warmer.keys import KeyTemplate
 from warmer.spec import Dependency, DependsOn, JobSpec
 
@@ -54,6 +55,7 @@ def spec_of(
         template = KeyTemplate.parse(key, keyed=keyed)
         if keyed:
             _check_ids(ids)
+        check_loader(loader, keyed=keyed)
         dependencies = _dependencies(depends_on)
     except DeclarationError as error:
         raise DeclarationError(f"The job {job_name!r} ({declared_at}): {error}.") from None
@@ -72,7 +74,10 @@ def spec_of(
 
 
 def _check_ids(ids: object) -> None:
-    if callable(ids) or isinstance(ids, QuerySet):
+    if isinstance(ids, QuerySet):
+        return
+    if callable(ids):
+        check_ids(ids)
         return
     if isinstance(ids, Iterator):
         raise DeclarationError(
