@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import dj_database_url
@@ -18,6 +19,9 @@ SQLITE_OPTIONS = {
 }
 
 
+EXPECTED = "expected e.g. postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
+
+
 def database_settings(url: str) -> dict[str, Any]:
     """Return the `DATABASES` entry for an address such as `postgres://user:password@host/name`.
 
@@ -27,12 +31,22 @@ def database_settings(url: str) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
     except ValueError:
-        raise ImproperlyConfigured(
-            f"DATABASE_URL is {masked(url)!r}: expected e.g. "
-            "postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
-        ) from None
+        raise ImproperlyConfigured(f"DATABASE_URL is {masked(url)!r}: {EXPECTED}") from None
+    if settings["ENGINE"].startswith("django.db.backends."):
+        _check_driver(settings["ENGINE"], url)
     if settings["ENGINE"].endswith("sqlite3"):
         settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
     elif settings["ENGINE"].endswith("postgresql"):
         settings["CONN_HEALTH_CHECKS"] = True
     return settings
+
+
+def _check_driver(engine: str, url: str) -> None:
+    """Refuse a database whose driver is not installed now, and not when the first query finds it out."""
+    try:
+        import_module(f"{engine}.base")
+    except (ImportError, ImproperlyConfigured) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise ImproperlyConfigured(
+            f"DATABASE_URL is {masked(url)!r}, and its driver cannot be loaded ({why}): {EXPECTED}"
+        ) from None

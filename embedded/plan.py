@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
+from config.database_url import database_settings
+from config.redis_url import broker_settings, cache_settings
 from embedded.errors import EmbeddedError
 from embedded.ports import EVERYWHERE
 from embedded.processes import POLITELY, Ask
@@ -89,6 +94,7 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
     Raises:
         EmbeddedError: a variable holds something that cannot be used.
     """
+    _check_addresses(environment)
     python = sys.executable
     manage = (python, "manage.py")
     celery = (python, "-m", "celery", "--quiet", "-A", "config")
@@ -151,6 +157,21 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
             ),
         ),
     )
+
+
+def _check_addresses(environment: Mapping[str, str]) -> None:
+    """See that the settings will take the addresses, before anything is started."""
+    readers: dict[str, Callable[[str], object]] = {
+        "DATABASE_URL": database_settings,
+        "REDIS_URL": partial(cache_settings, max_connections=1),
+        "CELERY_BROKER_URL": broker_settings,
+    }
+    for variable, read in readers.items():
+        if address := environment.get(variable, "").strip():
+            try:
+                read(address)
+            except ImproperlyConfigured as error:
+                raise EmbeddedError(str(error)) from None
 
 
 def _port(text: str) -> int:

@@ -27,6 +27,21 @@ def free_port() -> int:
     raise OSError(f"200 tries found no free port between {FIRST_PORT} and {LAST_PORT}.")
 
 
+def why_not_here(host: str) -> str | None:
+    """Return why no server of this machine can listen at a host; None when it can."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except socket.gaierror as error:
+        return f"it is unknown ({error.strerror})"
+    except OSError as error:
+        return f"it is no address of this machine ({error.strerror})"
+    return None
+
+
 def why_unusable(host: str, port: int) -> str | None:
     """Return why a server cannot listen there ("is taken"), or None when it can."""
     try:

@@ -21,7 +21,7 @@ from embedded.console import Console
 from embedded.errors import EmbeddedError
 from embedded.instance import only_instance
 from embedded.plan import Plan, Server, Step
-from embedded.ports import LOOPBACK, why_unusable
+from embedded.ports import LOOPBACK, why_not_here, why_unusable
 from embedded.processes import describe_exit
 from embedded.redis_server import RedisServer
 from embedded.running import FILE_NAME, announce
@@ -99,6 +99,11 @@ class Supervisor:
 
     # -- start ---------------------------------------------------------------------------------
     def _check_port(self) -> None:
+        if (why := why_not_here(self._plan.host)) is not None:
+            raise EmbeddedError(
+                f"HOST is {self._plan.host!r}: {why}. Expected one of its addresses, e.g. 127.0.0.1, or "
+                "0.0.0.0 for all of them."
+            )
         why = why_unusable(self._plan.host, self._plan.port)
         if why is not None:
             raise EmbeddedError(

@@ -105,17 +105,43 @@ def test_serve__database_that_is_not_there__says_so_and_leaves_nothing(data_dir:
         supervised.assert_nothing_is_left(at_least=2)
 
 
-def test_serve__bad_port__one_clear_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "embedded.serve"],
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
         cwd=ROOT,
-        env=clean_environment(PORT="web"),
+        env=clean_environment(**environment),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_serve__bad_port__one_clear_line() -> None:
+    done = run("-m", "embedded.serve", PORT="web")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
         "PORT is 'web': expected a number from 1 to 65535, e.g. PORT=8001 script/server."
     ]
+
+
+def test_serve__host_of_another_machine__says_so_and_leaves_nothing(data_dir: Path) -> None:
+    environment = clean_environment(WARMER_DATA_DIR=str(data_dir), HOST="192.0.2.1", PORT=str(free_port()))
+    command = [sys.executable, "-m", "embedded.serve"]
+    with Supervised(command, output=data_dir.parent / "output.txt", env=environment) as supervised:
+        assert supervised.exit_code() == 1
+        assert "HOST is '192.0.2.1': it is no address of this machine" in supervised.text
+        assert "Traceback" not in supervised.text
+        supervised.assert_nothing_is_left(at_least=0)
+
+
+@pytest.mark.parametrize(("variable", "address"), [("REDIS_URL", "foo"), ("DATABASE_URL", "oracle://x")])
+@pytest.mark.parametrize("command", [("-m", "embedded.serve"), ("manage.py", "check")])
+def test_bad_address__one_clear_line(
+    data_dir: Path, command: tuple[str, ...], variable: str, address: str
+) -> None:
+    done = run(*command, WARMER_DATA_DIR=str(data_dir), **{variable: address})
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert f"{variable} is '{address}'" in line
+    assert "expected" in line

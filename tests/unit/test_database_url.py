@@ -103,6 +103,20 @@ def test_database_settings__address_that_cannot_be_used(url: str, shown: str) ->
     assert caught.value.__suppress_context__
 
 
+def test_database_settings__driver_that_is_not_installed() -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        database_settings("oracle://ada:secret@db.example.org/site")
+
+    message = str(caught.value)
+    assert message.startswith(
+        "DATABASE_URL is 'oracle://ada:***@db.example.org/site', and its driver cannot be loaded ("
+    )
+    assert message.endswith(
+        "): expected e.g. postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
+    )
+    assert "\n" not in message
+
+
 @pytest.mark.parametrize(
     "password",
     [

@@ -47,6 +47,20 @@ def test_plan__bad_port__says_what_is_expected(port: str) -> None:
         project_plan({"PORT": port})
 
 
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [
+        ("REDIS_URL", "foo"),
+        ("DATABASE_URL", "oracle://x"),
+        ("DATABASE_URL", "foo"),
+        ("CELERY_BROKER_URL", "redis-sentinel://x"),
+    ],
+)
+def test_plan__bad_address__says_what_is_expected(variable: str, address: str) -> None:
+    with pytest.raises(EmbeddedError, match=f"^{variable} is '{address}'.*: expected [^\n]*$"):
+        project_plan({variable: address})
+
+
 def test_banner__has_addresses_login_and_how_to_stop(tmp_path: Path) -> None:
     (tmp_path / "admin-password").write_text("s3cret\n")
     plan = project_plan({"WARMER_DATA_DIR": str(tmp_path), "PORT": "8001"})

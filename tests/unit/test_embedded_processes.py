@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from embedded.ports import free_port, why_unusable
+from embedded.ports import free_port, why_not_here, why_unusable
 from embedded.processes import Ask, describe_exit, finish, spawn
 from embedded.waiting import wait_until
 
@@ -131,6 +131,20 @@ sys.stdin.read()
 
 def test_why_unusable__unknown_host() -> None:
     assert "no-such-host.invalid" in str(why_unusable("no-such-host.invalid", 8000))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_why_not_here__host_of_this_machine(host: str) -> None:
+    assert why_not_here(host) is None
+
+
+# The first is of a network that is for documentation alone.
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("192.0.2.1", "it is no address of this machine"), ("no-such-host.invalid", "it is unknown")],
+)
+def test_why_not_here__host_of_no_one_here(host: str, why: str) -> None:
+    assert str(why_not_here(host)).startswith(why)
 
 
 def test_wait_until__gives_up_with_the_condition_in_words() -> None:
