@@ -8,11 +8,23 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 from warmer.conf import conf
+from warmer.limits import wrong_settings
 from warmer.registry import jobs
 from warmer.stores import is_fenced
+
+
+@register("warmer")
+def check_settings(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """E001: a setting that cannot work."""
+    for wrong in wrong_settings():
+        yield Error(
+            f"{wrong.name} = {wrong.value!r}: expected {wrong.expected}.",
+            hint=f"Leave it out for the default, {wrong.default!r}; docs/guide.md says what it does.",
+            id="warmer.E001",
+        )
 
 
 @register("warmer")

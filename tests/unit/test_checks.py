@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.core.checks import WARNING, CheckMessage, run_checks
+from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
 
 from myapp.models import Post
 from warmer import checks, warm, warm_many
+from warmer.conf import Settings
 
 REDIS = "django_redis.cache.RedisCache"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -46,6 +47,78 @@ def test_every_id__has_a_test_that_is_named_after_it() -> None:
 
     assert ids
     assert {f"test_{id.lower()}" for id in ids} <= tested
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("REPORTED_FAILURES", -1, "a whole number of at least 0"),
+        ("REPORTED_FAILURES", "20", "a whole number of at least 0"),
+        ("REPORTED_FAILURES", None, "a whole number of at least 0"),
+        ("REPORTED_FAILURES", True, "a whole number of at least 0"),
+        ("BATCH_SIZE", 0, "a whole number of at least 1"),
+        ("BATCH_SIZE", 2.5, "a whole number of at least 1"),
+        ("BATCHES_OUT", 0, "a whole number of at least 1"),
+        ("FENCE_ATTEMPTS", 0, "a whole number of at least 1"),
+        ("FENCE_RECORDS", 0, "a whole number of at least 1"),
+        ("MAX_BATCHES_PER_SECOND", -0.5, "a number of at least 0"),
+        ("MAX_BATCHES_PER_SECOND", float("nan"), "a number of at least 0"),
+        ("MAX_BATCHES_PER_SECOND", "fast", "a number of at least 0"),
+        ("READ_WAIT", 10, "a timedelta of at least timedelta(seconds=0)"),
+        ("REPLICA_LAG", timedelta(seconds=-1), "a timedelta of at least timedelta(seconds=0)"),
+        ("READ_CLAIM", timedelta(0), "a timedelta of at least timedelta(seconds=0.001)"),
+        ("STALL_TIMEOUT", timedelta(0), "a timedelta of at least timedelta(seconds=1)"),
+        ("COUNT_READS", "False", "True or False"),
+        ("METRICS", None, "True or False"),
+        ("QUEUE", None, "a text"),
+        ("READY_WARM_SINCE", 2026, "a text"),
+    ],
+)
+def test_e001__setting_that_cannot_work(settings: Any, name: str, value: Any, expected: str) -> None:
+    setattr(settings, f"WARMER_{name}", value)
+
+    (message,) = found("E001")
+
+    assert message.level == ERROR
+    assert message.msg == f"WARMER_{name} = {value!r}: expected {expected}."
+    default = vars(Settings)[name]
+    assert message.hint == f"Leave it out for the default, {default!r}; docs/guide.md says what it does."
+
+
+def test_e001__one_for_each_wrong_setting(settings: Any) -> None:
+    settings.WARMER_BATCHES_OUT = 0
+    settings.WARMER_FENCE_ATTEMPTS = "4"
+
+    assert [message.msg.partition(" ")[0] for message in found("E001")] == [
+        "WARMER_BATCHES_OUT",
+        "WARMER_FENCE_ATTEMPTS",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_BATCHES_PER_SECOND", 2),
+        ("REPORTED_FAILURES", 0),
+        ("AUDIT_SAMPLE", 0),
+        ("LOG_CACHE_TIME", timedelta(0)),
+        ("METRICS", 1),
+        ("METRICS_TOKEN", None),
+        ("BATCHES_OUT", 1),
+    ],
+)
+def test_e001__silent_for_what_works(settings: Any, name: str, value: Any) -> None:
+    setattr(settings, f"WARMER_{name}", value)
+
+    assert not found("E001")
+
+
+def test_e001__silent_for_the_defaults(settings: Any) -> None:
+    for name in [name for name in vars(Settings) if name.isupper()]:
+        if hasattr(settings, f"WARMER_{name}"):
+            delattr(settings, f"WARMER_{name}")
+
+    assert not found("E001")
 
 
 @pytest.mark.usefixtures("plain_cache")
