@@ -199,7 +199,8 @@ def apply_kept() -> int:
             lag = timezone.now() - min(row.recorded_at for row in rows)
             foreign = [row for row in rows if _is_for_other_code(row)]
             for row in foreign:
-                outbox.narrow(row, _unknown(row), using=using)
+                if len(left := _unknown(row)) < len(row.jobs):
+                    outbox.narrow(row, left, using=using)
             outbox.postpone(foreign, using=using)
             outbox.drop([row.pk for row in rows if row not in foreign], using=using)
             done += len(rows) - len(foreign)
