@@ -278,6 +278,7 @@ class _Batch:
             if not self.left or attempt == conf.FENCE_ATTEMPTS:
                 break
             self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+            self._wait_for_the_turn()
             self._take_token()
             self._load()
             if not self.left:
@@ -311,6 +312,7 @@ class _Batch:
             return
         for half in halves:
             self.left = half
+            self._wait_for_the_turn()  # each is a load of the database like any other
             self._take_token()
             self._load()
             if self.left:

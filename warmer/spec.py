@@ -165,6 +165,12 @@ class JobSpec:
             raise self._wrong(
                 f"refresh_when={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
             )
+        if part is not None and self.every is not None and part * self.timeout < self.every:
+            raise self._wrong(
+                f"refresh_when={part!r}: keys that live {part * self.timeout} yet are left alone, and expire "
+                f"before the next refresh, every={self.every} later; expected at least "
+                f"{math.ceil(100 * (self.every / self.timeout)) / 100:g}"
+            )
         pace = self.max_batches_per_second
         if pace is not None and not (_is_number(pace) and SLOWEST_PACE <= pace < math.inf):
             raise self._wrong(

@@ -37,6 +37,21 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return taken
 
 
+def test_warm__each_load_of_a_batch_that_is_narrowed_takes_a_turn(pauses: list[float]) -> None:
+    loads: list[int] = []
+
+    def loader(ids: Sequence[int]) -> dict[int, int]:
+        loads.append(len(ids))
+        raise ValueError("broken")
+
+    job: Any = warm_many(
+        "broken:{id}", ids=lambda: range(4), name="broken", batch_size=4, max_batches_per_second=0.1
+    )(loader)
+    assert job.warm().failed == 4
+    assert loads == [4, 2, 1, 1, 2, 1, 1]
+    assert [round(pause, -1) for pause in pauses] == [10, 20, 30, 40, 50, 60]
+
+
 def test_turn__each_is_an_interval_after_the_one_before() -> None:
     store: Store = declare().spec.store
     waits = [store.turn(per_second=0.1, name="paced") for _ in range(4)]

@@ -23,6 +23,7 @@ from warmer.report import Report
 from warmer.tasks import (
     find_workers,
     forget_runs,
+    request_pending,
     request_refresh,
     request_run,
     scheduled_run,
@@ -131,6 +132,41 @@ def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
     run = WarmingRun.objects.get()
     assert (run.trigger, run.state) == ("schedule", State.COMPLETE)
     assert run.expires_at - run.requested_at == timedelta(minutes=15)
+
+
+def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator(job: Any) -> None:
+    scheduled_run.push_request(expires=(timezone.now() + timedelta(days=1)).isoformat())
+    try:
+        scheduled_run.run("t")
+    finally:
+        scheduled_run.pop_request()
+    run = WarmingRun.objects.get()
+    assert timedelta(hours=23) < run.expires_at - run.requested_at <= timedelta(days=1)
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -> None:
+    start_run(ledger.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
+    warm("u", name="u")(lambda: 1)
+    request_run("u", Trigger.COMMAND)
+    request_pending()
+    with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
+        names = [queue.get_nowait().headers["task"] for _ in range(5)]
+    assert names == ["warmer.apply_pending", "warmer.start_run", *["warmer.warm_batch"] * 3]
+
+
+def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so(job: Any) -> None:
+    missing = ledger.open_run("t", Trigger.CHANGE, only_missing=True)
+    assert ledger.start(missing.run.pk)
+    assert request_run("t", Trigger.ADMIN).leaves_cached
+    assert not request_run("t", Trigger.CHANGE, only_missing=True).leaves_cached
+
+
+def test_request_run__of_every_key_that_joins_one_that_has_not_begun_makes_it_one(job: Any) -> None:
+    missing = ledger.open_run("t", Trigger.CHANGE, only_missing=True)
+    opened = ledger.open_run("t", Trigger.ADMIN)
+    assert (opened.run, opened.joined, opened.leaves_cached) == (missing.run, True, False)
+    assert not opened.run.only_missing
 
 
 def begun(job: Any, *, sent: int = 0) -> WarmingRun:

@@ -74,6 +74,8 @@ def _warm(user: Any, spec: JobSpec) -> Done:
     run = opened.run
     if opened.joined:
         text = f"Already being warmed: {run.job}, by run {run.pk} ({run.trigger})."
+        if opened.leaves_cached:
+            text += " It leaves keys alone that are cached: ask again when it has ended, for all of them."
         return Done(text=text, level=messages.INFO, entry=f"Warm now: joined run {run.pk}.", run=run)
     entry = f"Warm now: run {run.pk}."
     if run.state in (State.QUEUED, State.RUNNING):

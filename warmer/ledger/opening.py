@@ -21,10 +21,12 @@ class Opened:
     Attributes:
         run: the run that will do it.
         joined: it is one that was asked for before and has not ended.
+        leaves_cached: a run of every key was asked for, and it leaves keys alone that are cached.
     """
 
     run: WarmingRun
     joined: bool
+    leaves_cached: bool = False
 
 
 def open_run(
@@ -68,7 +70,8 @@ def open_run(
                 WarmingRun.objects.filter(active_job=job, state=State.QUEUED).update(only_missing=False)
             active = WarmingRun.objects.filter(active_job=job).first()
             if active is not None:
-                return Opened(run=active, joined=True)
+                leaves_cached = active.only_missing and not only_missing
+                return Opened(run=active, joined=True, leaves_cached=leaves_cached)
             if failed_alone:
                 raise
             failed_alone = True  # it may have ended between the two queries; hardly so twice in a row

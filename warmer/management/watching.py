@@ -106,7 +106,8 @@ class Watch:
         run = opened.run
         self.opened[run.job] = opened
         if opened.joined:
-            self.say(f"{run.job}: joined run {run.pk} ({run.trigger}), which is under way")
+            less = ", and leaves keys alone that are cached" if opened.leaves_cached else ""
+            self.say(f"{run.job}: joined run {run.pk} ({run.trigger}), which is under way{less}")
         return opened
 
     def _tell(self, run: WarmingRun) -> None:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer import execution, ledger, runner, spool
@@ -27,7 +28,7 @@ from warmer.models import Trigger, WarmingBatch, WarmingRun
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
-from warmer.tasks.options import INTERRUPTS, PATIENT
+from warmer.tasks.options import BATCHES, INTERRUPTS, PATIENT, RUNS, behind
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +95,10 @@ def follow_up(run: WarmingRun) -> None:
         request_refresh(jobs[run.job].spec)
 
 
-@shared_task(name="warmer.scheduled_run", **PATIENT)
-def scheduled_run(job: str) -> None:
+@shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
+def scheduled_run(self: Task, job: str) -> None:
     """What beat sends when a job is due."""
-    spec = jobs[job].spec
-    opened = request_run(job, Trigger.SCHEDULE, expires_in=spec.every)
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=_until_due_again(self, jobs[job].spec))
     if opened.joined:
         logger.info("%s is due, but %s has not ended: nothing is added", job, opened.run)
 
@@ -152,11 +152,21 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, count: int = 1
         some = following[-1]
 
 
+def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
+    """Return for how long what beat sent is useful: beat says so, by the interval that an operator set."""
+    expires = task.request.expires
+    if not expires:
+        return spec.every
+    at = expires if isinstance(expires, datetime) else datetime.fromisoformat(expires)
+    return max(at - timezone.now(), timedelta(seconds=1))
+
+
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
     try:
         start_run.apply_async(
             (run.pk,),
             queue=spec.queue,
+            **behind(RUNS),
             countdown=delay.total_seconds() or None,
             expires=run.expires_at,
         )
@@ -228,6 +238,7 @@ def _send_batches(spec: JobSpec, run: WarmingRun, some: spool.Range) -> None:
     warm_batch.apply_async(
         (run.pk, run.attempt, some.first, some.count),
         queue=spec.queue,
+        **behind(BATCHES),
         expires=conf.RUN_EXPIRY.total_seconds(),
     )
 

@@ -14,7 +14,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import Look, says
 from tests.jobs import make_spec
-from warmer import invalidate_for, schedule
+from warmer import invalidate_for, schedule, warm
 from warmer.models import PendingInvalidation, WarmingRun
 from warmer.monitoring.doctor.database import ClockSkew, Database
 from warmer.monitoring.doctor.jobs import JobTtl, PendingInvalidations
@@ -50,6 +50,24 @@ def test_job_ttl__crontab(look: Look, minute: str, hour: str, severity: str) -> 
     entry.interval, entry.crontab = None, CrontabSchedule.objects.create(minute=minute, hour=hour)
     entry.save()
     assert look(JobTtl(), beat=schedule.look_at_beat()).severity == severity
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_jobs")
+def test_job_ttl__leaves_keys_alone_that_expire_before_the_next_refresh(look: Look) -> None:
+    times = {"every": timedelta(minutes=15), "timeout": timedelta(hours=1), "refresh_when": 0.25}
+    warm("news", name="news", **times)(dict)  # type: ignore[arg-type]
+    call_command("warm_schedule", verbosity=0)
+    assert look(JobTtl(), beat=schedule.look_at_beat()).severity == "ok"
+    entry = PeriodicTask.objects.get(name="warm news")
+    entry.interval = IntervalSchedule.objects.create(every=25, period="minutes")
+    entry.save()
+    found = look(JobTtl(), beat=schedule.look_at_beat())
+    assert says(found) == (
+        "warning",
+        "news is refreshed every 25 minutes, and keys that live 15 min yet are left alone.",
+    )
+    assert found.fix.startswith("refresh_when=0.42\n")
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,10 +54,11 @@ class PendingInvalidations(ProjectCheck):
         yield problem(
             f"{counted(waiting.count, 'invalidation')} waiting, the oldest for "
             f"{lasting(waiting.age.total_seconds())}.",
-            why="Readers may see values from before these changes. The cache could not take them, and no "
-            "worker has applied them since.",
+            why="Readers may see values from before these changes. The cache could not take them, or a whole "
+            "job's keys are to be found first; and no worker has come to it since.",
             fix=f"celery -A {app} worker\nand 'celery -A {app} beat' apply them within a minute once the "
-            "cache answers; see reachability, writes, workers and beat.",
+            "cache answers; see reachability, writes, workers and beat. Are all of these well, then every "
+            "worker process has been busy since: see queue-length, and the runs in /admin/warmer/.",
         )
 
 
@@ -91,6 +93,14 @@ def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
             seen,
             why=f"Up to {lasting(longest)} lie between two refreshes: meanwhile readers load the keys.",
             fix="/admin/warmer/\nwhere the schedule of the job can name more times, if that is not meant so.",
+        )
+    elif spec.refresh_when is not None and spec.refresh_when * life < longest:
+        yield warning(
+            f"{spec.name} is refreshed {said}, and keys that live {lasting(spec.refresh_when * life)} yet "
+            "are left alone.",
+            why="They expire before the next refresh, and readers find them cold.",
+            fix=f"refresh_when={min(0.99, math.ceil(100 * longest / life) / 100):g}\nin the declaration of "
+            f"{spec.name} ({spec.declared_at}), at least; or a shorter interval in the schedule.",
         )
     elif life < 2 * longest:
         yield warning(seen, why="One refresh that is missed or late, and all its keys are cold.", fix=fix)
