@@ -177,18 +177,7 @@ def compare(comparison: Comparison, contenders: Sequence[Contender], taken: Roun
     cpu_ratio = None
     if comparison.of is None:
         cpu_ratio = scale * _median_cpu(taken[above]) / _median_cpu(taken[below])
-    return Ratio(
-        subject=comparison.subject,
-        against=comparison.against,
-        kind=comparison.kind,
-        ratio=ratio,
-        lowest=min(pairs),
-        highest=max(pairs),
-        cpu_ratio=cpu_ratio,
-        target=comparison.target,
-        met=met,
-        of=comparison.of,
-    )
+    return _ratio(comparison, ratio, pairs, met=met, cpu_ratio=cpu_ratio)
 
 
 def _difference(comparison: Comparison, operations: Mapping[str, int], taken: Rounds) -> Ratio:
@@ -199,16 +188,28 @@ def _difference(comparison: Comparison, operations: Mapping[str, int], taken: Ro
     subject, against = sides
     difference = median(subject) - median(against)
     pairs = [one - other for one, other in zip(subject, against, strict=True)]
+    met = None if comparison.target is None else difference <= comparison.target
+    return _ratio(comparison, difference, pairs, met=met)
+
+
+def _ratio(
+    comparison: Comparison,
+    ratio: float,
+    pairs: Sequence[float],
+    *,
+    met: bool | None,
+    cpu_ratio: float | None = None,
+) -> Ratio:
     return Ratio(
         subject=comparison.subject,
         against=comparison.against,
         kind=comparison.kind,
-        ratio=difference,
+        ratio=ratio,
         lowest=min(pairs),
         highest=max(pairs),
-        cpu_ratio=None,
+        cpu_ratio=cpu_ratio,
         target=comparison.target,
-        met=None if comparison.target is None else difference <= comparison.target,
+        met=met,
         of=comparison.of,
     )
 
