@@ -9,6 +9,8 @@ from typing import Any, get_type_hints
 
 from warmer.conf import Settings, conf
 
+# A worker waits for its turn, and a task has a time limit: so no turn is further apart than 10 s.
+SLOWEST_PACE = 0.1
 MOMENT = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 # The others, such as those of which 0 means "off", may be 0.
@@ -23,6 +25,8 @@ LEAST: dict[str, Any] = {
     "STALL_TIMEOUT": SECOND,
     "AUDIT_EVERY": SECOND,
 }
+# What may be 0 for "off", but then at least so much.
+LEAST_UNLESS_OFF = {"MAX_BATCHES_PER_SECOND": SLOWEST_PACE}
 _WORDS = {
     bool: "True or False",
     str: "a text",
@@ -47,9 +51,12 @@ def wrong_settings() -> Iterator[WrongSetting]:
     for name, kind in get_type_hints(Settings).items():
         default, value = vars(Settings)[name], getattr(conf, name)
         least = LEAST.get(name, kind() if kind in (int, float, timedelta) else None)
-        if _is_of(kind, value, default) and (least is None or value >= least):
+        unless_off = LEAST_UNLESS_OFF.get(name)
+        if _is_of(kind, value, default) and _is_enough(value, least, unless_off):
             continue
+        least = least if unless_off is None else unless_off
         expected = _WORDS[kind] + ("" if least is None else f" of at least {_shown(least)}")
+        expected += "" if unless_off is None else ", or 0 for no limit"
         yield WrongSetting(name=f"WARMER_{name}", value=value, expected=expected, default=default)
 
 
@@ -61,6 +68,12 @@ def _is_of(kind: type, value: object, default: object) -> bool:
     if kind is timedelta:
         return isinstance(value, timedelta)
     return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+
+
+def _is_enough(value: Any, least: Any, unless_off: Any) -> bool:
+    if unless_off is not None:
+        return bool(value == 0 or value >= unless_off)
+    return bool(least is None or value >= least)
 
 
 def _shown(least: Any) -> str:

@@ -16,14 +16,13 @@ from django.db.models.query import ModelIterable
 
 from warmer.exceptions import DeclarationError
 from warmer.keys import Id, KeyTemplate
+from warmer.limits import SLOWEST_PACE
 from warmer.stores import Store, open_store
 
 OnChange = Literal["invalidate", "refresh"]
 IdsOfChange = str | Callable[[Any], Any]
 DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
 
-# A worker waits for its turn, and a task has a time limit: so no turn is further apart than 10 s.
-SLOWEST_PACE = 0.1
 # How many ids of a queryset come from the database at once.
 IDS_AT_ONCE = 2_000
 # The ledger keeps names in a column of this length.
