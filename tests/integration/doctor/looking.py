@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django_redis.pool import ConnectionFactory
+
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
@@ -40,6 +42,8 @@ class Look:
         if where:
             entry = where if isinstance(where, dict) else self._entry(where)
             self._settings.CACHES = {**self._settings.CACHES, "other": entry}
+            # django-redis keeps a pool for good by its address, and a server may get the port of one before.
+            ConnectionFactory._pools.pop(entry.get("LOCATION", ""), None)
         caches = chosen_caches("other" if where else "default")
         project = Project(
             caches=caches,
