@@ -34,6 +34,14 @@ def test_links__lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_map__names_every_part_of_the_package_and_no_other() -> None:
+    page = (ROOT / "docs/decisions/0008-where-things-are.md").read_text()
+    table = "".join(line for line in page.splitlines() if line.startswith("|"))
+    named = {name.rstrip("/") for name in re.findall(r"`([a-z_]+/?)`", table)} - {"request_run", "warming"}
+    parts = {path.stem for path in (ROOT / "warmer").iterdir() if path.suffix in ("", ".py")}
+    assert named == {part for part in parts if not part.startswith("__")}
+
+
 def test_guarantees__name_tests_that_exist() -> None:
     text = (ROOT / "docs/guarantees.md").read_text()
     named = set(re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", text))
