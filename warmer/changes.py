@@ -132,6 +132,13 @@ def _as_column_has_it(column: Any, value: Any) -> Any:
     return value if new is UNKNOWN or isinstance(new, Computed) else new
 
 
+def both(one: Ids, other: Ids) -> Ids:
+    """Return the ids that are in one or in the other."""
+    if isinstance(one, EveryKey) or isinstance(other, EveryKey):
+        return EVERY_KEY
+    return one | other
+
+
 def as_ids(value: Any) -> frozenset[Id]:
     """Return the ids that a field or a function gives: one, several, or none for None."""
     if value is None:

@@ -15,7 +15,7 @@ from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from warmer import outbox, pending
-from warmer.changes import EVERY_KEY, EveryKey, Ids, ids_in_database, ids_in_memory
+from warmer.changes import EVERY_KEY, NO_IDS, EveryKey, Ids, both, ids_in_database, ids_in_memory
 from warmer.exceptions import InvalidId, StoreUnavailable
 from warmer.keys import Id
 from warmer.pending import Committed
@@ -112,11 +112,8 @@ def record_all(found: Found, *, using: str, by_hand: bool = False) -> None:
     change_recorded.send(None, found=found, using=using, by_hand=by_hand)
     collected: dict[JobSpec, Ids] = {}
     for concern, ids in found:
-        known = collected.get(concern.spec, frozenset())
-        if isinstance(ids, EveryKey) or isinstance(known, EveryKey):
-            collected[concern.spec] = EVERY_KEY
-        elif ids:
-            collected[concern.spec] = known | ids
+        if ids:
+            collected[concern.spec] = both(collected.get(concern.spec, NO_IDS), ids)
     if collected:
         pending.add(collected, using=using, apply=apply)
 
@@ -302,11 +299,8 @@ def _merged(rows: Iterable[Any]) -> dict[JobSpec, Ids]:
     merged: dict[JobSpec, Ids] = {}
     for row in rows:
         for spec, ids in [(spec, ids) for name, ids in row.jobs.items() for spec in _meant(row, name)]:
-            known = merged.get(spec, frozenset())
-            if ids is None or isinstance(known, EveryKey):
-                merged[spec] = EVERY_KEY
-            else:
-                merged[spec] = known | frozenset(ids)
+            asked = EVERY_KEY if ids is None else frozenset(ids)
+            merged[spec] = both(merged.get(spec, NO_IDS), asked)
     return merged
 
 

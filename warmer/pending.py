@@ -12,7 +12,8 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from warmer import outbox
-from warmer.changes import EVERY_KEY, EveryKey, Ids
+from warmer.changes import EVERY_KEY, NO_IDS, EveryKey, Ids, both
+from warmer.conf import conf
 from warmer.keys import Id
 from warmer.spec import JobSpec
 
@@ -56,8 +57,10 @@ class _Part:
     noted: set[JobSpec] = field(default_factory=set)
     kept: dict[int, int] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.__qualname__ = type(self).__qualname__  # by which Django names a callback that fails
+    def __getattr__(self, name: str) -> Any:
+        if name == "__qualname__":  # by which Django names a callback that fails
+            return type(self).__qualname__
+        raise AttributeError(name)
 
     def add(self, spec: JobSpec, ids: Ids) -> Ids:
         """Take ids in; return those that are new."""
@@ -127,15 +130,18 @@ class _Transaction:
 
     def flush(self, called: _Part) -> None:
         """Apply all that survived at once, at the first callback; the later ones find nothing left."""
-        together = _Part(transaction=self)
-        for part in dict.fromkeys([*self.alive(), called]):
-            for spec, ids in part.ids.items():
-                together.add(spec, _frozen(ids))
-            together.kept |= part.kept
+        ids: dict[JobSpec, Ids] = {}
+        kept: list[int] = []
+        parts = self.alive()
+        if called not in parts:
+            parts.append(called)
+        for part in parts:
+            for spec, each in part.ids.items():
+                ids[spec] = both(ids.get(spec, NO_IDS), _frozen(each))
+            kept += part.kept
             part.ids, part.noted, part.kept = {}, set(), {}
-        if together.ids:
-            collected = {spec: _frozen(each) for spec, each in together.ids.items()}
-            self.apply(Committed(ids=collected, using=self.using, kept=tuple(together.kept)))
+        if ids:
+            self.apply(Committed(ids=ids, using=self.using, kept=tuple(kept)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +172,7 @@ def add(collected: Collected, *, using: str, apply: Apply) -> None:
         return
     part = _part(connection, using=using, apply=apply)
     new = {spec: fresh for spec, ids in collected.items() if (fresh := part.add(spec, ids))}
-    gathered = _gathered.get(connection)
+    gathered = _gathered.get(connection) if _gathered else None
     if gathered is not None:
         gathered.append(_New(ids=new, apply=apply))
     elif new:
@@ -223,18 +229,21 @@ def _part(connection: BaseDatabaseWrapper, *, using: str, apply: Apply) -> _Part
     open_one = _transactions.get(connection)
     if open_one is None:
         open_one = _transactions[connection] = _Transaction(using=using, apply=apply)
-    callbacks = connection.run_on_commit
+    callbacks, stack = connection.run_on_commit, tuple(connection.savepoint_ids)
+    part = open_one.parts.get(stack)
+    in_test_case = _is_in_test_case(connection)
+    if part is not None and callbacks and callbacks[0][1] is part and not in_test_case:
+        return part  # as at most calls
     if open_one.parts and not any(isinstance(each[1], _Part) for each in callbacks):
         # What holds parts beyond their transaction (a traceback, a test's captured callbacks) must not make
         # the changes of the next one seem known.
         open_one.parts.clear()
-    stack = tuple(connection.savepoint_ids)
-    part = open_one.parts.get(stack)
+        part = None
     if part is None:
         part = open_one.parts[stack] = _Part(transaction=open_one, stack=stack)
-    if _is_in_test_case(connection):  # which takes the callbacks of a block of its own
+    if in_test_case:  # which takes the callbacks of a block of its own
         transaction.on_commit(part, using=using, robust=True)
-    elif not callbacks or callbacks[0][1] is not part:
+    else:
         _register(connection, _Savepoints(part), part)
     return part
 
@@ -255,6 +264,8 @@ def _is_in_test_case(connection: Any) -> bool:
 
 
 def _keep(part: _Part, ids: Collected, *, using: str) -> None:
+    if not conf.DURABLE_INVALIDATION:
+        return  # before it is put together for nothing
     number = outbox.keep(as_kept(ids), using=using)
     if number is not None:
         part.kept[number] = connections[using].savepoint_state

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import override_settings
-from redis import Redis
+from redis import Connection, Redis
 
 from embedded.redis_server import RedisServer
 from tests.integration.claims import ClaimContract, RedisClaimContract, claim
@@ -275,14 +275,14 @@ class RedisContract(RedisClaimContract, StoreContract):
     def test_write__to_a_server_that_forgets_the_scripts_whenever_it_is_asked_for_one(
         self, store: Store, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ask = Redis.execute_command
+        ask = Connection.send_packed_command
 
-        def forget_and_ask(client: Redis, *args: Any, **options: Any) -> Any:
-            if args[0] == "EVALSHA":
-                ask(redis_client, "SCRIPT FLUSH")
-            return ask(client, *args, **options)
+        def forget_and_ask(connection: Any, command: Any, *args: Any, **options: Any) -> Any:
+            if b"EVALSHA" in b"".join(command):
+                redis_client.script_flush()
+            return ask(connection, command, *args, **options)
 
-        monkeypatch.setattr(Redis, "execute_command", forget_and_ask)
+        monkeypatch.setattr(Connection, "send_packed_command", forget_and_ask)
         token = store.token()
         assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.WRITTEN}
         assert store.begin_write(token, {"thing:2": 2}).end().outcomes == {"thing:2": Outcome.WRITTEN}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -14,10 +13,6 @@ from warmer.stores.scripts import Script
 from warmer.stores.under_way import UnderWay
 
 T = TypeVar("T")
-
-HAS_HIREDIS = find_spec("hiredis") is not None
-if HAS_HIREDIS:
-    from hiredis import pack_command
 
 
 class CallUnderWay(UnderWay[T]):
@@ -49,7 +44,7 @@ class CallUnderWay(UnderWay[T]):
         self._connection: Any = None
         try:
             self._connection = self._pool.get_connection()
-            _send(self._connection, ["EVALSHA", script.sha, len(keys), *keys, *args])
+            script.send(self._connection, keys, args)
         except (RedisError, OSError):
             self.abandon()
 
@@ -74,11 +69,3 @@ class CallUnderWay(UnderWay[T]):
             self._connection.disconnect()
             self._pool.release(self._connection)
             self._connection = None
-
-
-def _send(connection: Any, command: list[Any]) -> None:
-    """Send a command whose parts are text, bytes and numbers."""
-    if HAS_HIREDIS:  # what redis-py does with it, but for a look at each part whether it is something else
-        connection.send_packed_command([pack_command(tuple(command))])
-    else:  # pragma: no cover - the test environment has it
-        connection.send_command(*command)
