@@ -14,6 +14,9 @@ from warmer.loading import QueryCount, counted_by
 from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
 
+# How many ids are looked at together.
+READ_AT_ONCE = 10_000
+
 
 class Batches(Iterator[Batch]):
     """The batches of a job; of a single job, one batch.
@@ -103,13 +106,14 @@ class _Reads(QueryCount):
 def read_out(source: Iterator[Id]) -> Iterator[Id]:
     """Read a stream to its end, and keep it in little memory: 8 bytes for a number of 64 bits."""
     numbers = array("q")
-    others: list[Id] = []
-    for id in source:
-        if type(id) is int and -(2**63) <= id < 2**63 and not others:
-            numbers.append(id)
-        else:
-            others.append(id)
-    return chain(numbers, others)
+    while some := list(islice(source, READ_AT_ONCE)):
+        if set(map(type, some)) != {int}:
+            return chain(numbers, some, list(source))
+        few: list[int] = some  # type: ignore[assignment]
+        if min(few) < -(2**63) or max(few) >= 2**63:
+            return chain(numbers, few, list(source))
+        numbers.extend(few)
+    return iter(numbers)
 
 
 def _shortened(id: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import connection
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.jobs import make_spec
 from users.models import CustomUser
+from warmer import batching
 from warmer.batching import Batches, read_out
 from warmer.keys import Batch
 from warmer.report import Failure, Report
@@ -169,9 +171,10 @@ def test_batches__of_a_queryset_or_what_reads_one(declared: str) -> None:
     assert ids_of(Batches(spec))[0] == [user.pk for user in users[1:4]], "a run asks anew"
 
 
-@given(st.lists(st.integers() | st.text(max_size=3) | st.uuids() | st.booleans()))
-def test_read_out__gives_all_in_order(ids: list[Any]) -> None:
-    found = list(read_out(iter(ids)))
+@given(st.lists(st.integers() | st.text(max_size=3) | st.uuids() | st.booleans()), st.integers(1, 5))
+def test_read_out__gives_all_in_order(ids: list[Any], at_once: int) -> None:
+    with patch.object(batching, "READ_AT_ONCE", at_once):
+        found = list(read_out(iter(ids)))
 
     assert found == ids
     assert [type(each) for each in found] == [type(each) for each in ids]
