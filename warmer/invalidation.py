@@ -199,9 +199,11 @@ def apply_kept() -> int:
                 if len(left := _unknown(row)) < len(row.jobs):
                     outbox.narrow(row, left, using=using)
             outbox.postpone(foreign, using=using)
-            outbox.drop([row.pk for row in rows if row not in foreign], using=using)
+            dropped = outbox.drop([row.pk for row in rows if row not in foreign], using=using)
             done += len(rows) - len(foreign)
             _tell(ids, invalidations, lag=lag)
+            if not dropped:
+                break  # they are due yet: else they would be applied again and again
     return done
 
 

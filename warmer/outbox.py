@@ -87,16 +87,18 @@ def keep(kept: Kept, *, using: str) -> int | None:
         return None
 
 
-def drop(numbers: Iterable[int], *, using: str) -> None:
-    """Forget invalidations that were applied."""
+def drop(numbers: Iterable[int], *, using: str) -> bool:
+    """Forget invalidations that were applied; return whether that was possible."""
     numbers = list(numbers)
     if not numbers:
-        return
+        return True
     try:
         _rows(using).filter(pk__in=numbers).delete()
     except Error as error:
         # Applied once more than needed, then: that costs a miss.
         logger.warning("Applied invalidations could not be dropped: %s", describe(error))
+        return False
+    return True
 
 
 def holds(numbers: Collection[int], *, using: str) -> bool:

@@ -2,7 +2,10 @@
 
 A batch is loaded while the one before is written. So two are in memory at a time, and the token of a batch is
 taken before the write of the one before is sent: the server would answer only after that. Where fresh keys
-are left alone, the cache looks through the next batch meanwhile.
+are left alone, the cache looks through a batch while the next one is put together.
+
+No more than one answer is awaited while something else is asked for: who holds a connection and waits for
+another may wait for a thread that does the same.
 """
 
 from __future__ import annotations
@@ -77,45 +80,52 @@ def warm_batches(
 
     For `keep_seconds` and `interrupts` see `warm_batch`.
     """
-    before: _Batch | None = None
-    made = (
-        _Batch(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts) for keys in batches
-    )
-    looked_at = made if keep_seconds is None else _looked_at(made)
+    ahead: _Batch | None = None  # the cache is looking through it
+    before: _Batch | None = None  # it was loaded, and is to be written
+    looks = keep_seconds is not None
     try:
-        for batch in looked_at:
-            batch.begin()
-            if before is not None:
-                before.send()
-            batch.load()
-            if before is not None:
-                yield before.end()
-            before = batch
+        for keys in batches:
+            batch = _Batch(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts)
+            if looks and ahead is None:
+                ahead = batch
+                ahead.look()
+                continue
+            current, ahead = (ahead, None) if ahead is not None else (batch, None)
+            current.find_fresh()
+            if not current.left and before is None:
+                ahead = batch  # nothing else wants a connection now, which a look would keep from it
+                ahead.look()
+                yield current.end()
+                continue
+            before = yield from _step(current, before)
+            if looks:
+                ahead = batch
+                ahead.look()
+        if ahead is not None:
+            ahead.find_fresh()
+            before = yield from _step(ahead, before)
         if before is not None:
             before.send()
             last, before = before, None
             yield last.end()
     finally:
-        looked_at.close()
-        if before is not None:
-            before.abandon()
+        for each in (ahead, before):
+            if each is not None:
+                each.abandon()
 
 
-def _looked_at(batches: Iterable[_Batch]) -> Generator[_Batch]:
-    """Yield batches that the cache is looking through, each while it looks through the next one."""
-    before: _Batch | None = None
-    try:
-        for batch in batches:
-            batch.look()
-            if before is not None:
-                yield before
-            before = batch
-        if before is not None:
-            last, before = before, None
-            yield last
-    finally:
-        if before is not None:
-            before.abandon()
+def _step(batch: _Batch, before: _Batch | None) -> Generator[Report, None, _Batch | None]:
+    """Load a batch while the one before is written; return it if it is to be written, too."""
+    batch.begin()
+    if before is not None:
+        before.send()
+    batch.load()
+    if before is not None:
+        yield before.end()
+    if batch.left:
+        return batch
+    yield batch.end()
+    return None
 
 
 def warm_batch(
@@ -129,6 +139,7 @@ def warm_batch(
     """
     batch = _Batch(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts)
     batch.look()
+    batch.find_fresh()
     batch.begin()
     batch.load()
     batch.send()
@@ -137,7 +148,7 @@ def warm_batch(
 
 @dataclass(kw_only=True)
 class _Batch:
-    """The work on one batch, step by step: look, begin, load, send, end.
+    """The work on one batch, step by step: look, find_fresh, begin, load, send, end.
 
     Attributes:
         keys: the whole batch.
@@ -168,26 +179,32 @@ class _Batch:
 
     def look(self) -> None:
         """Ask the cache which keys are fresh, if those are left alone, and do not wait."""
-        if self.keep_seconds is None:
+        if self.keep_seconds is None or self._is_blind():
             return
         began = time.perf_counter()
         with self._failing_what_is_left():
             self._looking = self.spec.store.begin_fresh(list(self.left), seconds=self.keep_seconds)
         self.look_seconds += time.perf_counter() - began
 
+    def find_fresh(self) -> None:
+        """Wait for the cache's answer, and leave those keys alone."""
+        if self._looking is None or not self.left:
+            return
+        began = time.perf_counter()
+        with self._failing_what_is_left():
+            self._settle(Outcome.FRESH, self._looking.end())
+        self.look_seconds += time.perf_counter() - began
+
     def begin(self) -> None:
-        """Find the keys that are due, wait for the turn, and take the token."""
-        # What a load sees there may never be committed, or is no longer so.
-        if pending.is_pending(self.spec) or reads_a_snapshot():
-            self.abandon()
+        """Wait for the turn, and take the token."""
+        if not self.left:
+            return
+        if self._is_blind():
             self._settle(Outcome.FENCED, self.left)
             return
         with self._failing_what_is_left():
-            if self._looking is not None:
-                self._leave_fresh_alone(self._looking)
-            if self.left:
-                self._wait_for_the_turn()
-                self._take_token()
+            self._wait_for_the_turn()
+            self._take_token()
 
     def load(self) -> None:
         """Have the loader read the database."""
@@ -233,11 +250,9 @@ class _Batch:
             if under_way is not None:
                 under_way.abandon()
 
-    def _leave_fresh_alone(self, looking: UnderWay[Collection[str]]) -> None:
-        began = time.perf_counter()
-        fresh = looking.end()
-        self.look_seconds += time.perf_counter() - began
-        self._settle(Outcome.FRESH, fresh)
+    def _is_blind(self) -> bool:
+        """Say whether what a load sees here may never be committed, or is no longer so."""
+        return pending.is_pending(self.spec) or reads_a_snapshot()
 
     def _wait_for_the_turn(self) -> None:
         store = self.spec.store

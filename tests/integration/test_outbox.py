@@ -213,6 +213,18 @@ def test_apply_kept__many_rows_are_merged_into_few_round_trips(make_post: Any, r
     assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 3
 
 
+def test_apply_kept__rows_that_cannot_be_deleted_are_applied_once_at_a_time(
+    make_post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = make_post()
+    PendingInvalidation.objects.create(jobs={"posts": [post.pk]})
+    with monkeypatch.context() as read_only:
+        read_only.setattr(outbox, "drop", lambda *_, **__: False)
+        assert invalidation.apply_kept() == 1
+    assert invalidation.apply_kept() == 1
+    assert invalidation.apply_kept() == 0
+
+
 def test_apply_kept__job_of_newer_code_is_left_for_it(make_post: Any) -> None:
     post = make_post()
     cache.set(f"post:{post.pk}", "old")

@@ -68,15 +68,81 @@ def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answ
     assert steps == [*first, *between, *between, *last]
 
 
-def test_only_missing__looks_through_the_next_batch_before_the_answer_for_one_is_read(
+def test_only_missing__puts_the_next_batch_together_while_the_cache_looks_through_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = declare(ids=lambda: range(6))
-    job.warm()
     steps: list[str] = []
+
+    def ids() -> Iterator[int]:
+        for id in range(6):
+            if id % 2 == 0:
+                steps.append("ids")
+            yield id
+
+    job = declare(ids=ids)
+    job.warm()
+    steps.clear()
     sent(monkeypatch, steps)
     assert job.warm(only_missing=True).fresh == 6
-    assert steps == ["sent", "sent", "awaited", "sent", "awaited", "awaited"]
+    # One answer is awaited at a time: a second connection might be another thread's.
+    assert steps == ["ids", "sent", *["ids", "awaited", "sent"] * 2, "awaited"]
+
+
+@pytest.fixture
+def one_connection(settings: Any) -> None:
+    """Have a process open one connection to the cache, and no more."""
+    entry = settings.CACHES["default"]
+    pool = entry["OPTIONS"]["CONNECTION_POOL_KWARGS"] | {"max_connections": 1, "timeout": 0.01}
+    # django-redis keeps a pool for good by its address.
+    another = {
+        "LOCATION": entry["LOCATION"] + "?client_name=alone",
+        "OPTIONS": entry["OPTIONS"] | {"CONNECTION_POOL_KWARGS": pool},
+    }
+    settings.CACHES = {"default": entry | another}
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("missing", [[], [0], [3], [4, 9], range(10)])
+def test_only_missing__with_one_connection(missing: Sequence[int]) -> None:
+    job = declare()
+    assert job.warm().written == 10
+    cache.delete_many([f"square:{id}" for id in missing])
+    report = job.warm(only_missing=True)
+    assert (report.fresh, report.written) == (10 - len(missing), len(missing))
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("missing", [[], [0], [3], [4, 9], range(10)])
+@pytest.mark.parametrize("read", range(5))
+def test_only_missing__that_is_stopped_anywhere_keeps_no_connection(
+    missing: Sequence[int], read: int
+) -> None:
+    job = declare()
+    job.warm()
+    cache.delete_many([f"square:{id}" for id in missing])
+    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
+    for _ in range(read):
+        next(batches)
+    batches.close()
+    assert job.warm().written == 10
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("only_missing", [False, True])
+def test_warm__with_a_loader_that_is_interrupted_keeps_no_connection(only_missing: bool) -> None:
+    interrupts = iter([0, 1, 0, 1])
+
+    def loader(ids: Sequence[int]) -> dict[int, int]:
+        if next(interrupts, 0):
+            raise KeyboardInterrupt
+        return squares(ids)
+
+    job = declare(loader)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            job.warm(only_missing=only_missing)
+        cache.clear()
+    assert job.warm().written == 10
 
 
 def test_warm__holds_two_batches_and_not_the_third() -> None:

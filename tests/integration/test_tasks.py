@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -142,6 +143,18 @@ def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator
         scheduled_run.pop_request()
     run = WarmingRun.objects.get()
     assert timedelta(hours=23) < run.expires_at - run.requested_at <= timedelta(days=1)
+
+
+@pytest.mark.parametrize("zone", ["", "+00:00"])
+def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(
+    job: Any, settings: Any, zone: str
+) -> None:
+    settings.USE_TZ = False
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+    task: Any = SimpleNamespace(request=SimpleNamespace(expires=f"{at.isoformat()}{zone}"))
+    until = tasks.runs._until_due_again(task, job.spec)
+    assert until is not None
+    assert timedelta(minutes=59) < until <= timedelta(hours=1)
 
 
 @pytest.mark.usefixtures("on_a_broker")

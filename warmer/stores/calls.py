@@ -47,6 +47,9 @@ class CallUnderWay(UnderWay[T]):
             script.send(self._connection, keys, args)
         except (RedisError, OSError):
             self.abandon()
+        except BaseException:  # an interrupt, half way
+            self.abandon()
+            raise
 
     def end(self) -> T:
         if self._connection is None:

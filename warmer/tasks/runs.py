@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, transaction
-from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer import execution, ledger, runner, spool
@@ -158,7 +157,8 @@ def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
     if not expires:
         return spec.every
     at = expires if isinstance(expires, datetime) else datetime.fromisoformat(expires)
-    return max(at - timezone.now(), timedelta(seconds=1))
+    # Not `timezone.now()`, which has no zone where USE_TZ is off; Celery's times are of UTC then.
+    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC), timedelta(seconds=1))
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
