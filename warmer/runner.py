@@ -4,8 +4,8 @@ A batch is loaded while the one before is written. So two are in memory at a tim
 taken before the write of the one before is sent: the server would answer only after that. Where fresh keys
 are left alone, the cache looks through a batch while the next one is put together.
 
-No more than one answer is awaited while something else is asked for: who holds a connection and waits for
-another may wait for a thread that does the same.
+No look is under way while a token or a write wants a connection: who holds one and waits for another may
+wait for a thread that does the same.
 """
 
 from __future__ import annotations
