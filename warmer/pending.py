@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from warmer import outbox
@@ -266,7 +266,11 @@ def _is_in_test_case(connection: Any) -> bool:
 def _keep(part: _Part, ids: Collected, *, using: str) -> None:
     if not conf.DURABLE_INVALIDATION:
         return  # before it is put together for nothing
-    number = outbox.keep(as_kept(ids), using=using)
+    try:
+        number = outbox.keep(as_kept(ids), using=using)
+    except Error:
+        part.transaction.set_aside(part)  # what it knows is not written down: a second try has to be
+        raise
     if number is not None:
         part.kept[number] = connections[using].savepoint_state
 

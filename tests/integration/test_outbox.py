@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings as project_settings
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from redis import Redis
 
@@ -95,6 +95,22 @@ def test_atomic__change_again_after_a_savepoint_by_hand_was_rolled_back(make_pos
             second.save()
         assert kept() == [first_row, {"popular_posts": None, "posts": [second.pk]}]
     assert kept() == []
+
+
+def test_atomic__change_again_after_it_could_not_be_written_down(
+    make_post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = make_post()
+    with transaction.atomic():
+        before = transaction.savepoint()
+        with monkeypatch.context() as failing:
+            failing.setattr(outbox, "keep", lambda *_, **__: (_ for _ in ()).throw(DatabaseError("full")))
+            with pytest.raises(DatabaseError):
+                post.save()
+        transaction.savepoint_rollback(before)
+        post.save()
+        assert PendingInvalidation.objects.count() == 1
+    assert PendingInvalidation.objects.count() == 0
 
 
 def test_atomic__savepoint_by_hand_before_the_first_change(make_post: Any) -> None:
