@@ -7,28 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.db import models, transaction
 
+from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
-from warmer import BypassError, bypass, invalidate_for, warm, warm_many
+from warmer import BypassError, bypass, invalidate_for, warm
 from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-def cached(*keys: str) -> list[str]:
-    cache.set_many(dict.fromkeys(keys, "cached"))
-    return list(keys)
-
-
-def gone(*keys: str) -> set[str]:
-    return set(keys) - set(cache.get_many(keys))
-
-
-def job(key: str, depends_on: Any) -> Any:
-    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on)(dict)
 
 
 @pytest.fixture

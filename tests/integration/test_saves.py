@@ -8,32 +8,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.core.serializers import deserialize, serialize
 from django.db import models
 from django.db.models import F, Value
 
+from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
-from warmer import invalidate_for, warm_many
+from warmer import invalidate_for
 from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 REF = uuid.UUID("0a4d55a8-d778-4022-9fab-701977c5d840")
-
-
-def cached(*keys: str) -> list[str]:
-    cache.set_many(dict.fromkeys(keys, "cached"))
-    return list(keys)
-
-
-def gone(*keys: str) -> set[str]:
-    return set(keys) - set(cache.get_many(keys))
-
-
-def job(key: str, depends_on: Any) -> Any:
-    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on)(dict)
 
 
 @pytest.fixture

@@ -9,29 +9,15 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
-from django.core.cache import cache
 from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
+from tests.integration.keyed import cached, gone, job
 from users.models import CustomUser
-from warmer import warm_many
 from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-def cached(*keys: str) -> list[str]:
-    cache.set_many(dict.fromkeys(keys, "cached"))
-    return list(keys)
-
-
-def gone(*keys: str) -> set[str]:
-    return set(keys) - set(cache.get_many(keys))
-
-
-def job(key: str, depends_on: Any) -> Any:
-    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on)(dict)
 
 
 @pytest.fixture
