@@ -71,11 +71,12 @@ def try_to_answer(server: Redis, place: Place) -> Reached:
 
 
 def try_to_write(server: Redis, place: Place, key: str) -> Reached:
-    """Write a key of our own, read it back and remove it."""
+    """Write a key of our own, read it back and remove it.
+
+    All in one transaction of the server, between whose commands nothing is evicted.
+    """
     try:
-        server.set(key, "trial", px=TRIAL_MS)
-        found = server.get(key)
-        server.delete(key)
+        _, found, _ = server.pipeline().set(key, "trial", px=TRIAL_MS).get(key).delete(key).execute()
     except (RedisError, OSError) as error:
         return explain(error, place)
     if found != b"trial":

@@ -104,6 +104,18 @@ def carry_out(finding: Finding, server: RedisServer) -> None:
     assert f"in redis.conf, for its next start: {name} {value}" in finding.fix
 
 
+def overfill(server: RedisServer) -> None:
+    """Give a server a limit that its data is far above, so that it refuses every write or must evict.
+
+    The keys are many and small, as a cache's are: a single large one is freed in the background, and what is
+    written just then may be refused although room is being made.
+    """
+    with server.client() as client:
+        client.config_set("maxmemory", "0")
+        client.mset({f"more:{number}": "x" * 500 for number in range(20_000)})
+        client.config_set("maxmemory", "4mb")
+
+
 def says(finding: Finding) -> tuple[str, str]:
     """Return how bad a finding is, and what was seen."""
     return finding.severity.value, finding.seen
