@@ -73,9 +73,12 @@ def try_to_answer(server: Redis, place: Place) -> Reached:
 def try_to_write(server: Redis, place: Place, key: str) -> Reached:
     """Write a key of our own, read it back and remove it.
 
-    All in one transaction of the server, between whose commands nothing is evicted.
+    What is read was set in the same transaction of the server, between whose commands nothing is evicted:
+    a server that makes room may evict a key just set. The SET before it is for the server's own words, to
+    which a pipeline adds.
     """
     try:
+        server.set(key, "trial", px=TRIAL_MS)
         _, found, _ = server.pipeline().set(key, "trial", px=TRIAL_MS).get(key).delete(key).execute()
     except (RedisError, OSError) as error:
         return explain(error, place)
