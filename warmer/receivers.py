@@ -26,6 +26,7 @@ from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
 from warmer.spec import JobSpec
 
+_UID = "warmer.receivers"
 # Where a save keeps, from before to after it, the ids that its row had in the database.
 _BEFORE = "_warmer_ids_before"
 # The same, as long as it is not known that the row is a new one.
@@ -37,13 +38,15 @@ def listen(spec: JobSpec) -> None:
 
     Django reads the rows of a model with `pre_delete` receivers before it deletes them, so a receiver
     for every model would slow down deletes that concern no job.
+
+    Django knows a sender by its address in memory. Under a name of the model's own, one that came to where
+    another was (as those that tests define do) would be listened to twice.
     """
     for model in jobs.models_of(spec):
-        uid = f"warmer.{model._meta.label}"
-        pre_save.connect(before_save, sender=model, dispatch_uid=uid)
-        post_save.connect(after_save, sender=model, dispatch_uid=uid)
-        pre_delete.connect(before_delete, sender=model, dispatch_uid=uid)
-        m2m_changed.connect(after_m2m_change, sender=model, dispatch_uid=uid)
+        pre_save.connect(before_save, sender=model, dispatch_uid=_UID)
+        post_save.connect(after_save, sender=model, dispatch_uid=_UID)
+        pre_delete.connect(before_delete, sender=model, dispatch_uid=_UID)
+        m2m_changed.connect(after_m2m_change, sender=model, dispatch_uid=_UID)
         unlinking.listen(model)
 
 

@@ -11,7 +11,7 @@ from django.db import models, transaction
 
 from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
-from warmer import BypassError, bypass, invalidate_for, warm
+from warmer import BypassError, bypass, invalidate_for, jobs, warm
 from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
@@ -186,6 +186,19 @@ def test_parent__cost_of_a_save(
     job("some:{id}", {town.Shop: "pk"} if depends_on == "pk" else {town.Cafe: depends_on})
     place = town.Place.objects.create()
     with django_assert_num_queries(queries):
+        place.save()
+
+
+def test_parent__is_heard_once_where_another_model_was_in_memory(
+    town: Any, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # as a class that is gone, at the same address
+        patch.setattr(town.Place._meta, "object_name", "Gone")
+        of_other = job("gone:{id}", {town.Place: "owner_id"})
+    jobs.unregister(of_other.spec.name)
+    job("some:{id}", {town.Cafe: "owner_id"})
+    place = town.Place.objects.create()
+    with django_assert_num_queries(2):
         place.save()
 
 

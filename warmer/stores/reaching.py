@@ -79,7 +79,11 @@ def try_to_write(server: Redis, place: Place, key: str) -> Reached:
     """
     try:
         server.set(key, "trial", px=TRIAL_MS)
-        _, found, _ = server.pipeline().set(key, "trial", px=TRIAL_MS).get(key).delete(key).execute()
+        pipeline = server.pipeline()
+        pipeline.set(key, "trial", px=TRIAL_MS)
+        pipeline.get(key)
+        pipeline.delete(key)
+        _, found, _ = pipeline.execute()
     except (RedisError, OSError) as error:
         return explain(error, place)
     if found != b"trial":
