@@ -104,7 +104,7 @@ def _handler() -> None:
 
 def _neither() -> None:
     for signal in (pre_save, post_save):
-        for uid in (HANDLER, f"warmer.{CustomUser._meta.label}"):
+        for uid in (HANDLER, "warmer.receivers"):
             signal.disconnect(sender=CustomUser, dispatch_uid=uid)
         if signal.has_listeners(CustomUser):
             raise AssertionError("somebody else still hears of saves")
