@@ -104,7 +104,7 @@ def _handler() -> None:
 
 def _neither() -> None:
     for signal in (pre_save, post_save):
-        for uid in (HANDLER, "warmer.receivers"):
+        for uid in (HANDLER, receivers.UID):
             signal.disconnect(sender=CustomUser, dispatch_uid=uid)
         if signal.has_listeners(CustomUser):
             raise AssertionError("somebody else still hears of saves")

@@ -26,7 +26,9 @@ from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
 from warmer.spec import JobSpec
 
-_UID = "warmer.receivers"
+UID = "warmer.receivers"
+"""The `dispatch_uid` of every receiver here, by which one is muted."""
+
 # Where a save keeps, from before to after it, the ids that its row had in the database.
 _BEFORE = "_warmer_ids_before"
 # The same, as long as it is not known that the row is a new one.
@@ -43,10 +45,10 @@ def listen(spec: JobSpec) -> None:
     another was (as those that tests define do) would be listened to twice.
     """
     for model in jobs.models_of(spec):
-        pre_save.connect(before_save, sender=model, dispatch_uid=_UID)
-        post_save.connect(after_save, sender=model, dispatch_uid=_UID)
-        pre_delete.connect(before_delete, sender=model, dispatch_uid=_UID)
-        m2m_changed.connect(after_m2m_change, sender=model, dispatch_uid=_UID)
+        pre_save.connect(before_save, sender=model, dispatch_uid=UID)
+        post_save.connect(after_save, sender=model, dispatch_uid=UID)
+        pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
+        m2m_changed.connect(after_m2m_change, sender=model, dispatch_uid=UID)
         unlinking.listen(model)
 
 

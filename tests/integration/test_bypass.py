@@ -35,7 +35,7 @@ from warmer.bypass import events
 from warmer.bypass.watches import watch_of
 from warmer.models import Trigger, WarmingRun
 from warmer.querysets import WarmingManager, WarmingQuerySet, WarmingQuerySetMixin
-from warmer.receivers import after_save
+from warmer.receivers import UID, after_save
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -711,13 +711,13 @@ def test_told__by_a_queryset_of_the_project_behind_the_mixin(make_post: Any, rai
 def test_told__without_its_signal_is_a_bypass(make_post: Any, raising: None) -> None:
     """As where a test library mutes signals."""
     post = make_post()
-    muted = post_save.disconnect(after_save, sender=Post, dispatch_uid="warmer.receivers")
+    muted = post_save.disconnect(after_save, sender=Post, dispatch_uid=UID)
     try:
         post.save()
         assert muted
         assert "an UPDATE at" in found()
     finally:
-        post_save.connect(after_save, sender=Post, dispatch_uid="warmer.receivers")
+        post_save.connect(after_save, sender=Post, dispatch_uid=UID)
 
 
 def test_receiver__of_the_project_that_writes_past_the_signals_is_found(
