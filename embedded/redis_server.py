@@ -67,7 +67,9 @@ class RedisServer:
     """One Redis server on the loopback address.
 
     The data folder, when none is given, is a temporary one that `stop` removes. `kill` and `restart`
-    keep port and data: what was written with `appendonly` is there again.
+    keep port and data: what was written with `appendonly` is there again. After a `kill` that is sure
+    with `appendfsync always` only: with `everysec` a server whose disk is slow answers before it has
+    written, for up to two seconds.
 
     Args:
         port: where to listen; a free port when None.

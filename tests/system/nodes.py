@@ -59,12 +59,12 @@ def _engine() -> docker.DockerClient | str:
 
 
 class BrokerContainer(RedisContainer):
-    """A Redis that keeps its messages over a restart, as the broker in production does."""
+    """A Redis that keeps its messages over a restart, even where it was killed."""
 
     @classmethod
     def command(cls, *args: str, **options: Any) -> list[str]:
         # Of an option that is given twice the last counts.
-        return [*super().command(*args, **options), "--appendonly", "yes"]
+        return [*super().command(*args, **options), "--appendonly", "yes", "--appendfsync", "always"]
 
 
 class CommandContainer(CeleryTestContainer):

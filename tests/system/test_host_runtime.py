@@ -106,7 +106,7 @@ def test_restart__keeps_port_and_files(client: HostClient) -> None:
     broker: HostContainer = client.containers.run(
         detach=True,
         image="any",
-        command=["redis-server", "--save", "", "--appendonly", "yes"],
+        command=["redis-server", "--save", "", "--appendonly", "yes", "--appendfsync", "always"],
         ports={"6379/tcp": None},
     )
     port = int(broker.attrs["NetworkSettings"]["Ports"]["6379/tcp"][0]["HostPort"])

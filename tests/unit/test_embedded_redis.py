@@ -79,7 +79,7 @@ def test_stop__process_port_and_temporary_folder_are_free() -> None:
 
 
 def test_kill_and_start__same_port_and_what_was_appended() -> None:
-    with RedisServer(options={"appendonly": "yes"}) as server:
+    with RedisServer(options={"appendonly": "yes", "appendfsync": "always"}) as server:
         port = server.port
         with server.client() as client:
             client.set("kept", 1)

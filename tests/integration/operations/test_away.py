@@ -88,7 +88,7 @@ def test_hanging(
 def test_invalidations_wait(
     page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = cache_at(appendonly="yes")
+    server = cache_at(appendonly="yes", appendfsync="always")
     manage("warm_cache --inline")
     server.kill()
     Post.objects.get(pk=post.pk).save()
