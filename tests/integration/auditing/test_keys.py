@@ -1,0 +1,153 @@
+"""Which keys are looked at: a sample of the declared ids, and what was read beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.cache import cache
+from django.test import override_settings
+
+from tests.integration.auditing.command import run
+from tests.integration.auditing.things import LOCMEM, counts, declare, wrong_fields
+from warmer import warm_many
+from warmer.auditing import Audit
+from warmer.auditing.audits import audit
+from warmer.testing import at
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_sample__looks_at_so_many_declared_ids(job: Any) -> None:
+    job.warm()
+    found = audit(job.spec, sample=6)
+    assert counts(found) == {"right": 6}
+    assert (found.whole, found.batches, found.share) == (False, 2, "at least 50 %")
+
+
+def test_sample__same_seed_looks_at_the_same(any_cache: str) -> None:
+    loaded: list[int] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        loaded.extend(ids)
+        return dict.fromkeys(ids, 1)
+
+    job = warm_many("thing:{id}", ids=lambda: range(1000), name="things")(loader)
+
+    def draw(seed: int) -> list[int]:
+        loaded.clear()
+        audit(job.spec, sample=20, seed=seed)
+        return list(loaded)
+
+    assert draw(1) == draw(1) != draw(2)
+    assert len(set(draw(3))) == 20
+
+
+@pytest.mark.parametrize("size", [10, 11])
+def test_sample__as_large_as_all_is_all(job: Any, size: int) -> None:
+    job.warm()
+    found = audit(job.spec, sample=size)
+    assert (found.whole, found.sampled, found.share) == (True, 10, "100 %")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "whole", "share"),
+    [
+        (1000, 0, False, "at least 99.7 %"),
+        (3000, 0, False, "at least 99.9 %"),
+        (999, 1, False, "at least 99.5 %"),
+        (3, 0, False, "too few to tell"),
+        (1000, 0, True, "100 %"),
+        (999, 1, True, "99.9 %"),
+        (0, 5, True, "0 %"),
+        (0, 0, False, "nothing judged"),
+    ],
+)
+def test_share__has_no_more_digits_than_is_known(right: int, wrong: int, whole: bool, share: str) -> None:
+    assert Audit(job="x", right=right, wrong=wrong, whole=whole).share == share
+
+
+NUMBERS = dict.fromkeys([1, 2, 3, 40, 50], "value")
+
+
+@pytest.mark.parametrize("as_id", [int, str, lambda number: UUID(int=number)])
+def test_read_through__keys_beyond_the_declared_ids_are_audited(as_id: Callable[[int], Any]) -> None:
+    source = {as_id(number): value for number, value in NUMBERS.items()}
+    job = declare(source, ids=lambda: [as_id(number) for number in (1, 2, 3)])
+    job.warm()
+    job.get_many([as_id(40), as_id(50)])
+    source[as_id(50)] = "another"
+    found = audit(job.spec)
+    assert counts(found) == {"right": 4, "wrong": 1}
+    assert wrong_fields(found) == {job.key(as_id(50)): ("str",)}
+    assert (found.undeclared, found.note) == (2, "")
+
+
+def test_read_through__ids_reach_the_loader_in_their_type() -> None:
+    loaded: list[Any] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        loaded.extend(ids)
+        return {id: id * 2 for id in ids}
+
+    job = warm_many("thing:{id}", ids=lambda: [1], name="things")(loader)
+    job.get(42)
+    loaded.clear()
+    assert counts(audit(job.spec)) == {"missing": 1, "right": 1}
+    assert [(type(id), id) for id in loaded] == [(int, 1), (int, 42)]
+
+
+def test_read_through__keys_of_others_are_left_alone() -> None:
+    job = declare(dict(NUMBERS), ids=lambda: [1, 2])
+    job.warm()
+    others = ("thing:one", "thing:a:b", "thing:01", "thing:+2", "thing:٣", "thing:", "thing:8 ", "things:8")
+    for key in others:
+        cache.set(key, "of another", version=None)
+    cache.set("thing:40", "value", version=7)
+    found = audit(job.spec, repair=True)
+    assert counts(found) == {"right": 2}
+    assert all(cache.get(key) == "of another" for key in others)
+
+
+def test_read_through__gone_meanwhile_is_not_missing() -> None:
+    job = declare(dict(NUMBERS), ids=lambda: [1])
+    job.get_many([1, 40, 50])
+    # Before the batch of declared ids nothing; before that of the others, which were listed by then:
+    steps = iter([lambda: None, lambda: cache.delete("thing:40")])
+    with at("token_taken", lambda: next(steps)(), times=2):
+        found = audit(job.spec)
+    assert (counts(found), found.undeclared) == ({"right": 2}, 1)
+
+
+def test_read_through__glob_characters_in_the_key_are_no_pattern(source: Any) -> None:
+    job = warm_many("[ab]?:{id}*", ids=lambda: [1], name="globs")(lambda ids: dict.fromkeys(ids, 1))
+    job.get_many([1, 2])
+    cache.set("ax:3*", "of another")
+    cache.set("[ab]?:4x", "of another")
+    found = audit(job.spec)
+    assert (counts(found), found.undeclared) == ({"right": 2}, 1)
+
+
+@pytest.mark.parametrize("ids", [[], [1, "a"]])
+def test_read_through__ids_of_unknown_type_are_not_looked_at_and_it_says_so(ids: list[Any]) -> None:
+    source = {1: "one", "a": "A", 40: "old"}
+    job = declare(source, ids=lambda: ids)
+    job.get_many([1, "a", 40])
+    source[40] = "new"
+    found = audit(job.spec)
+    assert (found.sampled, found.wrong, found.undeclared) == (len(ids), 0, 0)
+    assert "the type of another cached id is not known" in found.note
+    assert "Only the declared ids were looked at" in run("things")
+
+
+def test_read_through__of_a_cache_that_cannot_list_its_keys(source: Any) -> None:
+    with override_settings(CACHES=LOCMEM):
+        cache.clear()
+        job = declare(source, ids=lambda: [1])
+        job.get_many([1, 2])
+        found = audit(job.spec)
+        assert found.sampled == 1
+        assert "this cache cannot list its keys" in found.note
+        cache.clear()

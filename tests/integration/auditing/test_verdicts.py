@@ -1,0 +1,154 @@
+"""What an audit calls right, wrong, missing and absent, and what it says of a value."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.cache import cache
+from django.core.management import CommandError
+from django.test import override_settings
+from redis import Redis
+
+from tests.integration.auditing.command import run
+from tests.integration.auditing.things import counts, declare, wrong_fields
+from users.models import CustomUser
+from users.warming import user_profiles
+from warmer import jobs, warm
+from warmer.auditing.audits import audit
+from warmer.auditing.looks import HAS_VALUE, NO_VALUE
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_audit__everything_is_as_the_loader_gives_it(job: Any) -> None:
+    job.warm()
+    found = audit(job.spec)
+    assert counts(found) == {"right": 10}
+    assert (found.ok, found.whole, found.share, found.batches) == (True, True, "100 %", 3)
+
+
+def test_audit__old_value_is_wrong_and_its_fields_are_named(job: Any, source: Any) -> None:
+    job.warm()
+    source[3] = {"id": 3, "name": "another", "tags": []}
+    source[8] = None
+    found = audit(job.spec)
+    assert counts(found) == {"right": 8, "wrong": 2}
+    assert wrong_fields(found) == {"thing:3": ("name", "tags (new)"), "thing:8": (NO_VALUE,)}
+    assert (found.ok, found.share) == (False, "80 %")
+
+
+def test_audit__value_of_a_row_that_is_gone_is_wrong(make_user: Any) -> None:
+    user, gone = make_user(), make_user()
+    user_profiles.get_many([user.pk, gone.pk])
+    CustomUser.objects.filter(pk=gone.pk)._raw_delete("default")
+    found = audit(user_profiles.spec)
+    assert wrong_fields(found) == {f"user:{gone.pk}:profile": (NO_VALUE,)}
+    assert counts(found) == {"right": 1, "wrong": 1}
+
+
+def test_audit__missing_value_that_cannot_be_cached_has_failed(job: Any, source: Any) -> None:
+    source[3] = {"name": lambda: "no plain data"}
+    found = audit(job.spec)
+    assert counts(found) == {"missing": 9, "failed": 1}
+    (failure,) = found.failures
+    assert failure.key == "thing:3"
+    assert failure.error.startswith("its value cannot be encoded: ")
+    with pytest.raises(CommandError) as caught:
+        run("things")
+    assert caught.value.returncode == 1
+
+
+def test_audit__what_is_not_cached_is_missing_and_not_wrong(job: Any) -> None:
+    job.warm([1, 2])
+    found = audit(job.spec)
+    assert counts(found) == {"right": 2, "missing": 8}
+    assert (found.ok, found.share) == (True, "100 %")
+
+
+def test_audit__neither_cached_nor_loaded_is_absent(job: Any, source: Any) -> None:
+    job.warm()
+    cache.delete("thing:4")
+    source[4] = None
+    cache.set("thing:5", None)
+    source[5] = None
+    assert counts(audit(job.spec)) == {"right": 8, "absent": 2}
+
+
+def test_audit__cached_absence_is_wrong_once_there_is_a_value(any_cache: str, source: Any) -> None:
+    job = declare(source, cache_absent=timedelta(minutes=5))
+    value, source[4] = source[4], None
+    job.warm()
+    assert counts(audit(job.spec)) == {"right": 9, "absent": 1}
+    source[4] = value
+    found = audit(job.spec, repair=True)
+    assert (counts(found), wrong_fields(found)) == ({"right": 9, "wrong": 1}, {"thing:4": (HAS_VALUE,)})
+    assert job.get(4) == value
+    assert counts(audit(job.spec)) == {"right": 10}
+
+
+def test_audit__nothing_cached_is_nothing_judged(job: Any) -> None:
+    found = audit(job.spec)
+    assert counts(found) == {"missing": 10}
+    assert (found.ok, found.share, found.right_at_least) == (True, "nothing judged", None)
+
+
+@pytest.mark.parametrize("cached", [41, "42", None, {"a": 1}])
+def test_audit__single_job(any_cache: str, cached: Any) -> None:
+    answer = warm("answer", name="answer")(lambda: 42)
+    assert counts(audit(answer.spec)) == {"missing": 1}
+    answer.warm()
+    assert counts(audit(answer.spec)) == {"right": 1}
+    cache.set("answer", cached)
+    assert counts(audit(answer.spec, sample=5)) == {"wrong": 1}
+
+
+VALUES = {
+    "tuple": (1, (2, 3)),
+    "keys": {1: "one", "nested": {2: ("two",)}},
+    "datetime": {"at": datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)},
+    "decimal": Decimal("1.50"),
+    "uuid": UUID(int=7),
+    "number": 7,
+    "float": 7.0,
+    "bool": True,
+    "text": "7",
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_audit__what_the_cache_makes_of_a_value_is_not_wrong(any_cache: str, name: str) -> None:
+    job = warm("value", name="value")(lambda: VALUES[name])
+    assert job.warm().written == 1
+    found = audit(job.spec)
+    assert (counts(found), wrong_fields(found)) == ({"right": 1}, {})
+
+
+def test_audit__django_redis_with_pickle_and_djangos_own_backend(settings: Any) -> None:
+    location = settings.CACHES["default"]["LOCATION"]
+    for backend in ("django_redis.cache.RedisCache", "django.core.cache.backends.redis.RedisCache"):
+        with override_settings(CACHES={"default": {"BACKEND": backend, "LOCATION": location}}):
+            cache.clear()
+            job = declare(VALUES)
+            assert job.warm().written == len(VALUES)
+            assert counts(audit(job.spec)) == {"right": len(VALUES)}
+            cache.set("thing:number", True)
+            assert wrong_fields(audit(job.spec)) == {"thing:number": ("(bool, now int)",)}
+        jobs.unregister("things")
+
+
+def test_audit__writes_nothing(source: Any, redis_client: Redis) -> None:
+    def dump() -> dict[bytes, Any]:
+        names = [name for name in redis_client.scan_iter() if b"fence" not in name]
+        return {name: redis_client.get(name) for name in names}
+
+    job = declare(source)
+    job.warm([1, 2, 3])
+    source[2] = "another"
+    before = dump()
+    audit(job.spec)
+    assert dump() == before

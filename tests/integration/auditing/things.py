@@ -1,0 +1,36 @@
+"""A job to audit, and what an audit says in short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from warmer import warm_many
+from warmer.auditing import Audit
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "audit"}}
+
+
+def declare(source: Mapping[Any, Any], **options: Any) -> Any:
+    """Declare a job whose loader gives what is in a dictionary; its ids are those of the dictionary."""
+    options = {"ids": lambda: list(source), "name": "things", "batch_size": 4} | options
+
+    @warm_many("thing:{id}", **options)
+    def things(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        return {id: source[id] for id in ids if id in source}
+
+    return things
+
+
+def counts(found: Audit) -> dict[str, int]:
+    """Return the verdicts that occurred, and see that they add up."""
+    occurred = {
+        name: getattr(found, name) for name in ("right", "wrong", "missing", "absent", "changed", "failed")
+    }
+    assert sum(occurred.values()) == found.sampled
+    return {name: number for name, number in occurred.items() if number}
+
+
+def wrong_fields(found: Audit) -> dict[str, tuple[str, ...]]:
+    """Return the keys that are wrong, with the fields that differ."""
+    return {each.key: each.fields for each in found.wrong_keys}
