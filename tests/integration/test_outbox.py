@@ -19,16 +19,13 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from myapp.models import Comment, Post
 from myapp.warming import posts
+from tests.integration.transactions import Rollback
 from warmer import StoreUnavailable, invalidation, outbox, warm_many
 from warmer.models import PendingInvalidation
 from warmer.tasks import apply_pending
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-class Rollback(Exception):
-    """Rolls a transaction back."""
 
 
 def kept() -> list[dict[str, Any]]:

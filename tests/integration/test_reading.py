@@ -16,16 +16,13 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import popular_posts
+from tests.integration.transactions import Rollback
 from users.models import CustomUser
 from users.warming import user_profiles
 from warmer import InvalidId, warm, warm_many
 from warmer.querysets import WarmingQuerySet
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-class Rollback(Exception):
-    """Rolls a transaction back."""
 
 
 @contextmanager

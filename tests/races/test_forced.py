@@ -18,6 +18,7 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
+from tests.integration.transactions import Rollback
 from tests.races.conftest import Filled, in_thread
 from warmer.models import Trigger, WarmingRun
 from warmer.stores.claims import beside
@@ -25,10 +26,6 @@ from warmer.tasks import request_run
 from warmer.testing import at, hold
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Rollback(Exception):
-    """Rolls a transaction back."""
 
 
 def test_writer__before_the_load(filled: Filled) -> None:
