@@ -1,0 +1,1 @@
+"""The pages of the admin: what they show, what they do, and for whom."""

@@ -1,0 +1,109 @@
+"""What the overview costs, with few jobs and runs and with many."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tests.integration.admin.pages import OVERVIEW, PAUSE, PROJECT, run_of
+from warmer import history, warm
+from warmer.admin.overview import overview
+from warmer.models import JobObservation, PendingInvalidation, State, WarmingRun
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def assert_index_serves(query: str) -> None:
+    """Fail unless a query finds its runs by the index of their job, however many there are."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+            plan = "\n".join(row[3] for row in cursor.fetchall())
+            assert not re.search(r"^SCAN (warmer_warmingrun|U0)", plan, flags=re.M), plan
+        else:  # a table of a few rows is read whole, unless that is forbidden
+            with transaction.atomic():
+                cursor.execute("SET LOCAL enable_seqscan = off")
+                cursor.execute(f"EXPLAIN {query}")
+                plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Seq Scan on warmer_warmingrun" not in plan, plan
+    assert "warmer_run_job" in plan, plan
+
+
+@pytest.fixture
+def many_jobs(own_jobs: None) -> list[str]:
+    names = [f"job{number:04}" for number in range(1_000)]
+    for name in names:
+        warm(f"key:{name}", name=name)(lambda: 1)
+    return names
+
+
+def queries_of(client: Client, url: str, **query: str) -> int:
+    client.get(url, query)  # what is looked up once a process
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url, query).status_code == 200
+    return len(queries)
+
+
+def test_cost__queries_grow_with_neither_runs_nor_jobs(operator: Client, many_jobs: list[str]) -> None:
+    few = queries_of(operator, OVERVIEW, q="posts")
+    now = timezone.now()
+    WarmingRun.objects.bulk_create(
+        [
+            WarmingRun(job=name, trigger="schedule", state="complete", requested_at=now, expires_at=now)
+            for name in many_jobs[:200]
+            for _ in range(25)
+        ]
+    )
+    JobObservation.objects.bulk_create(JobObservation(job=name) for name in many_jobs[:500])
+    PendingInvalidation.objects.bulk_create(
+        PendingInvalidation(jobs={name: None}) for name in many_jobs[:700]
+    )
+    assert few <= 16
+    for query in ({}, {"q": "job"}, {"p": "7"}, {"state": "unknown"}):
+        assert queries_of(operator, OVERVIEW, **query) <= few + 1, query
+
+
+def test_cost__page_holds_fifty_jobs(operator: Client, many_jobs: list[str]) -> None:
+    page = operator.get(OVERVIEW).content.decode()
+    assert page.count('name="job"') == 50
+    assert "page 1 of 21, 1003 jobs" in page
+    last = operator.get(OVERVIEW, {"p": "21"}).content.decode()
+    assert last.count('name="job"') == 3
+
+
+def test_cost__bulk_action_on_many_says_it_once(operator: Client, many_jobs: list[str]) -> None:
+    page = operator.post(PAUSE, {"job": many_jobs[:30]}, follow=True).content.decode()
+    assert "And so for 20 more jobs" in page
+
+
+def test_cost__newest_runs_of_a_job_are_found_by_index(operator: Client) -> None:
+    for number in range(3):
+        run_of("posts", seconds=number + 1)
+    with CaptureQueriesContext(connection) as queries:
+        found = history.recent(["posts", "popular_posts", "user_profiles"], each=2)
+    assert [len(found[name]) for name in ("posts", "popular_posts", "user_profiles")] == [2, 0, 0]
+    assert found["posts"][0].pk > found["posts"][1].pk
+    assert len(queries) == 1
+    assert_index_serves(queries[0]["sql"])
+
+
+def test_cost__last_states_of_observed_jobs_are_found_by_index() -> None:
+    run_of("posts", State.FAILED)
+    run_of("user_profiles")
+    JobObservation.objects.create(job="posts")
+    JobObservation.objects.create(job="popular_posts")
+    with CaptureQueriesContext(connection) as queries:
+        states = history.last_states(PROJECT)
+    assert states == {"posts": "failed", "user_profiles": "complete"}
+    assert len(queries) == 2
+    assert_index_serves(queries[0]["sql"])
+
+
+def test_cost__overview_without_any_job() -> None:
+    assert history.recent([], each=3) == {}
+    assert overview({"q": "nothing at all"}).rows == []
