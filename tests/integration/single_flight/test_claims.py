@@ -1,0 +1,100 @@
+"""The claim of who loads: how it ends, and how long others wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from redis import Redis
+
+from embedded.waiting import wait_until
+from tests.integration.readers import PATIENCE_SECONDS, Readers
+from tests.integration.single_flight.loading import Loader, Start, kept
+from warmer.testing import hold
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_cold_key__reader_that_is_killed_while_it_loads(
+    missed: Callable[[int], None], redis_client: Redis, settings: Any, start: Start, loader: Loader, job: Any
+) -> None:
+    claim = "{:1:cold:1}:claim"
+    with Readers(processes=1, threads=1, sticks=True) as killed:
+        killed.go()
+        wait_until(
+            lambda: redis_client.get("loads") == b"1", seconds=PATIENCE_SECONDS, what="the process is loading"
+        )
+        assert 0 < redis_client.pttl(claim) <= PATIENCE_SECONDS * 1000
+        waiting = [start(job.get, 1) for _ in range(10)]
+        missed(11)
+    redis_client.pexpire(claim, 1)  # its time is over
+    assert [each.result() for each in waiting] == ["value 1"] * 10
+    assert loader.calls == [[1]]
+
+
+def test_claim__ends_by_itself(settings: Any, redis_client: Redis, loader: Loader, job: Any) -> None:
+    settings.WARMER_READ_CLAIM = timedelta(seconds=1)
+    job.spec.store.claim(["cold:1"], seconds=1.0)
+    assert 0 < redis_client.pttl("{:1:cold:1}:claim") <= 1000
+    assert job.get(1) == "value 1"  # by then the claim of one who never came back is over
+    assert cache.get("cold:1") == "value 1"
+
+
+def test_bound__then_the_reader_loads_and_stores_nothing(
+    settings: Any, start: Start, loader: Loader, job: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.WARMER_READ_WAIT = timedelta(milliseconds=30)
+    with hold("token_taken", job="cold") as point:
+        first = start(job.get, 1)
+        point.wait()
+        assert job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
+        assert cache.get_many(["cold:1", "cold:2"]) == {"cold:2": "value 2"}
+        assert "1 keys are still being loaded elsewhere after 0:00:00.030000" in caplog.text
+    assert first.result() == "value 1"
+    assert cache.get("cold:1") == "value 1"
+    assert sorted(loader.calls) == [[1], [1], [2]]
+
+
+def test_bound__of_nothing_waits_for_nobody(settings: Any, start: Start, loader: Loader, job: Any) -> None:
+    settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(0)
+    with hold("token_taken", job="cold") as point:
+        first = start(job.get, 1)
+        point.wait()
+        assert job.get(1) == "value 1"
+    assert first.result() == "value 1"
+
+
+def test_claim__that_is_lost_costs_a_second_load_and_nothing_else(
+    start: Start, redis_client: Redis, loader: Loader, job: Any
+) -> None:
+    with hold("loaded", job="cold") as point:
+        first = start(job.get, 1)
+        point.wait()
+        redis_client.delete("{:1:cold:1}:claim")
+        assert job.get(1) == "value 1"
+    assert first.result() == "value 1"
+    assert loader.calls == [[1], [1]]
+    assert kept(redis_client) == {":1:cold:1"}
+
+
+def test_claim__of_another_is_not_ended(start: Start, redis_client: Redis, loader: Loader, job: Any) -> None:
+    with hold("loaded", job="cold") as point:
+        first = start(job.get, 1)
+        point.wait()
+        job.invalidate([1])
+        later = job.spec.store.claim(["cold:1"], seconds=20.0)
+        assert later.mine == ("cold:1",)
+    assert first.result() == "value 1"
+    assert kept(redis_client) == {"{:1:cold:1}:claim"}
+
+
+def test_claim__ends_also_when_the_value_cannot_be_stored(
+    loader: Loader, job: Any, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.rows[1] = value = object()
+    assert job.get(1) is value
+    assert "cannot be encoded" in caplog.text
+    assert kept(redis_client) == set()
