@@ -1,0 +1,1 @@
+"""The middleware: what it counts of a request, in threads, tasks and streams, and where it says so."""
