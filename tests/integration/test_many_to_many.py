@@ -12,12 +12,50 @@ from django.db import models, transaction
 
 from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
+from tests.integration.transactions import Rollback
 from users.models import CustomUser
 from warmer import BypassError, bypass, invalidate_for, querysets
 from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.mark.parametrize("way", ["add", "remove", "clear", "set", "reverse add", "reverse clear"])
+def test_m2m__invalidates_both_ends_as_declared(make_user: Any, way: str) -> None:
+    through = CustomUser.groups.through
+    job("user:{id}:groups", {through: "customuser_id"})
+    user, other = make_user(), make_user()
+    group = Group.objects.create(name="editors")
+    if "add" not in way and way != "set":
+        user.groups.add(group)
+    keys = [f"user:{user.pk}:groups", f"user:{other.pk}:groups"]
+    cached(*keys)
+    match way:
+        case "add":
+            user.groups.add(group)
+        case "remove":
+            user.groups.remove(group)
+        case "clear":
+            user.groups.clear()
+        case "set":
+            user.groups.set([group])
+        case "reverse add":
+            group.user_set.add(user)
+        case "reverse clear":
+            group.user_set.clear()
+    assert gone(*keys) == {keys[0]}
+
+
+def test_m2m__rolled_back_changes_nothing(make_user: Any) -> None:
+    through = CustomUser.groups.through
+    job("user:{id}:groups", {through: "customuser_id"})
+    user = make_user()
+    cached(f"user:{user.pk}:groups")
+    with pytest.raises(Rollback), transaction.atomic():
+        user.groups.add(Group.objects.create(name="editors"))
+        raise Rollback
+    assert gone(f"user:{user.pk}:groups") == set()
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Model changes: what is invalidated, when, and what is left alone."""

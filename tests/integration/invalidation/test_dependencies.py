@@ -1,0 +1,67 @@
+"""What a job may say that it depends on: a path, a function, whole models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from myapp.models import Comment, Post
+from tests.integration.keyed import cached, gone
+from warmer import keys_invalidated, warm_many
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_dependency__path_over_a_relation(make_post: Any, make_comment: Any) -> None:
+    warm_many("a:{id}", ids=list, name="a", depends_on={Comment: "post__author_id"})(dict)
+    old, new = make_post(), make_post()
+    comment = make_comment(post=old)
+    keys = [f"a:{old.author_id}", f"a:{new.author_id}"]
+    cached(*keys)
+    comment.post = new
+    comment.save()
+    assert gone(*keys) == set(keys)
+
+
+def test_dependency__function_of_the_instance(make_post: Any) -> None:
+    def ids(post: Post) -> list[str]:
+        return [post.slug, "everyone"]
+
+    warm_many("slug:{id}", ids=list, name="slugs", depends_on={Post: ids})(dict)
+    post = make_post(slug="old")
+    cached("slug:old", "slug:new", "slug:everyone")
+    post.slug = "new"
+    post.save()
+    assert gone("slug:old", "slug:new", "slug:everyone") == {"slug:old", "slug:new", "slug:everyone"}
+
+
+def test_dependency__function_that_fails_costs_the_job_and_not_the_save(
+    make_post: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ids(post: Post) -> list[str]:
+        raise ValueError("no ids")
+
+    warm_many("f:{id}", ids=list, name="f", depends_on={Post: ids})(dict)
+    cached("f:1", "f:2")
+    make_post()
+    assert gone("f:1", "f:2") == {"f:1", "f:2"}
+    assert "all of its keys are invalidated: ValueError: no ids" in caplog.text
+
+
+def test_dependency__list_on_a_keyed_job_invalidates_every_key(make_post: Any) -> None:
+    warm_many("all:{id}", ids=list, name="all", depends_on=[Post])(dict)
+    cached("all:1", "all:2", "other:1")
+    make_post()
+    assert gone("all:1", "all:2", "other:1") == {"all:1", "all:2"}
+
+
+def test_dependency__none_is_no_id(make_post: Any) -> None:
+    warm_many("p:{id}", ids=list, name="p", depends_on={Post: "published_at"})(dict)
+    heard: list[Any] = []
+    keys_invalidated.connect(lambda sender, **_: heard.append(sender.name), weak=False, dispatch_uid="t")
+    try:
+        make_post(published_at=None)
+    finally:
+        keys_invalidated.disconnect(dispatch_uid="t")
+    assert "p" not in heard

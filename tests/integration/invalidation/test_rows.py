@@ -1,0 +1,154 @@
+"""Rows that are saved, created, moved and deleted: which keys go, for how many queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.sessions.models import Session
+from django.db.models.signals import pre_delete
+
+from myapp.models import Comment, Post
+from tests.integration.keyed import cached, gone
+from warmer import warm_many
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.fixture
+def by_author() -> Any:
+    """A job whose keys are authors' ids, which a post can move between."""
+    return warm_many("author:{id}:posts", ids=list, name="by_author", depends_on={Post: "author_id"})(
+        lambda ids: {id: id for id in ids}
+    )
+
+
+def test_save__invalidates_the_keys_that_depend_on_the_row(make_post: Any) -> None:
+    post, other = make_post(), make_post()
+    cached("popular_posts", f"post:{post.pk}", f"post:{other.pk}")
+    post.title = "New"
+    post.save()
+    assert gone("popular_posts", f"post:{post.pk}", f"post:{other.pk}") == {
+        "popular_posts",
+        f"post:{post.pk}",
+    }
+
+
+def test_create__invalidates_the_id_of_the_new_row(make_post: Any) -> None:
+    cached("popular_posts", "post:1")
+    post = make_post()
+    assert "popular_posts" in gone("popular_posts")
+    cached(f"post:{post.pk}")
+    make_post()
+    assert gone(f"post:{post.pk}") == set()
+
+
+def test_related_row__invalidates_what_it_belongs_to(make_post: Any, make_comment: Any) -> None:
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    comment = make_comment(post=post)
+    assert gone("popular_posts", f"post:{post.pk}") == {f"post:{post.pk}"}
+    cached(f"post:{post.pk}")
+    comment.delete()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+def test_moved_row__invalidates_the_old_and_the_new_id(make_post: Any, make_comment: Any) -> None:
+    old, new, other = make_post(), make_post(), make_post()
+    comment = make_comment(post=old)
+    keys = [f"post:{post.pk}" for post in (old, new, other)]
+    cached(*keys)
+    comment.post = new
+    comment.save()
+    assert gone(*keys) == set(keys[:2])
+
+
+def test_moved_row__that_another_process_moved_before(make_post: Any, make_comment: Any) -> None:
+    """The instance in memory says A -> C, but its row was at B."""
+    a, b, c = make_post(), make_post(), make_post()
+    comment = make_comment(post=a)
+    Comment.objects.filter(pk=comment.pk).update(post=b)
+    keys = [f"post:{post.pk}" for post in (a, b, c)]
+    cached(*keys)
+    comment.post = c
+    comment.save()
+    assert gone(*keys) >= set(keys[1:])
+
+
+def test_moved_row__by_update_fields(make_post: Any, make_comment: Any) -> None:
+    old, new = make_post(), make_post()
+    comment = make_comment(post=old)
+    keys = [f"post:{post.pk}" for post in (old, new)]
+    cached(*keys)
+    comment.post = new
+    comment.save(update_fields=["post"])
+    assert gone(*keys) == set(keys)
+
+
+def test_save__of_other_fields_asks_the_database_nothing(
+    make_post: Any, by_author: Any, django_assert_num_queries: Any
+) -> None:
+    post = make_post()
+    cached(f"author:{post.author_id}:posts")
+    with django_assert_num_queries(1):
+        post.save(update_fields=["title"])
+    assert gone(f"author:{post.author_id}:posts") == {f"author:{post.author_id}:posts"}
+
+
+def test_save__of_a_row_that_cannot_move_asks_the_database_nothing(
+    make_user: Any, django_assert_num_queries: Any
+) -> None:
+    user = make_user()
+    with django_assert_num_queries(1):
+        user.save()
+
+
+def test_delete__of_an_instance_older_than_its_row(make_post: Any, make_comment: Any) -> None:
+    a, b = make_post(), make_post()
+    comment = make_comment(post=a)
+    Comment.objects.filter(pk=comment.pk).update(post=b)
+    cached(f"post:{b.pk}")
+    comment.delete()
+    assert gone(f"post:{b.pk}") == {f"post:{b.pk}"}
+
+
+def test_delete__cascades(make_post: Any, make_comment: Any, make_user: Any) -> None:
+    post, reader = make_post(), make_user()
+    make_comment(post=post, author=reader)
+    cached(f"post:{post.pk}", f"user:{reader.pk}:profile")
+    reader.delete()
+    assert gone(f"post:{post.pk}", f"user:{reader.pk}:profile") == {
+        f"post:{post.pk}",
+        f"user:{reader.pk}:profile",
+    }
+
+
+def test_delete__of_a_queryset(make_post: Any, make_comment: Any) -> None:
+    post = make_post()
+    make_comment(post=post)
+    cached(f"post:{post.pk}", "popular_posts")
+    Post.objects.filter(pk=post.pk).delete()
+    assert gone(f"post:{post.pk}", "popular_posts") == {f"post:{post.pk}", "popular_posts"}
+
+
+def test_delete__of_a_model_that_no_job_depends_on_stays_fast() -> None:
+    assert not pre_delete.has_listeners(Session)
+    assert pre_delete.has_listeners(Post)
+
+
+def test_proxy__is_its_model(make_post: Any) -> None:
+    class PostInReview(Post):
+        class Meta:
+            proxy = True
+            app_label = "myapp"
+
+    try:
+        warm_many("proxied:{id}", ids=list, name="proxied", depends_on={PostInReview: "id"})(dict)
+        post = make_post()
+        cached(f"proxied:{post.pk}", f"post:{post.pk}")
+        PostInReview.objects.get(pk=post.pk).save()
+        assert gone(f"proxied:{post.pk}", f"post:{post.pk}") == {f"proxied:{post.pk}", f"post:{post.pk}"}
+    finally:
+        del apps.all_models["myapp"]["postinreview"]
+        apps.clear_cache()

@@ -1,0 +1,154 @@
+"""Invalidations come at the commit, once and first; what is rolled back has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from redis import Redis
+
+from tests.integration.keyed import cached, gone
+from tests.integration.transactions import Rollback
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_transaction__invalidates_at_its_commit_and_not_before(make_post: Any) -> None:
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    with transaction.atomic():
+        post.save()
+        assert gone("popular_posts", f"post:{post.pk}") == set()
+    assert gone("popular_posts", f"post:{post.pk}") == {"popular_posts", f"post:{post.pk}"}
+
+
+def test_transaction__rolled_back_changes_nothing(make_post: Any, redis_client: Redis) -> None:
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    redis_client.config_resetstat()
+    with pytest.raises(Rollback), transaction.atomic():
+        post.title = "Never"
+        post.save()
+        raise Rollback
+    assert gone("popular_posts", f"post:{post.pk}") == set()
+    assert "cmdstat_evalsha" not in redis_client.info("commandstats")
+
+
+def test_savepoint__rolled_back_changes_nothing(make_post: Any) -> None:
+    kept, undone = make_post(), make_post()
+    cached(f"post:{kept.pk}", f"post:{undone.pk}")
+    with transaction.atomic():
+        kept.save()
+        with pytest.raises(Rollback), transaction.atomic():
+            undone.save()
+            raise Rollback
+        with transaction.atomic():
+            kept.save()
+    assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
+
+
+def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any) -> None:
+    kept, undone = make_post(), make_post()
+    cached(f"post:{kept.pk}", f"post:{undone.pk}")
+    with transaction.atomic():
+        with pytest.raises(Rollback), transaction.atomic():
+            undone.save()
+            raise Rollback
+        kept.save()
+    assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
+
+
+def test_savepoint__outer_one_rolled_back_with_the_inner_ones(make_post: Any) -> None:
+    post = make_post()
+    cached(f"post:{post.pk}")
+    with transaction.atomic(), pytest.raises(Rollback), transaction.atomic():
+        with transaction.atomic():
+            post.save()
+        raise Rollback
+    assert gone(f"post:{post.pk}") == set()
+
+
+def test_transaction__is_one_round_trip(make_post: Any, make_comment: Any, redis_client: Redis) -> None:
+    posts = [make_post() for _ in range(5)]
+    redis_client.config_resetstat()
+    with transaction.atomic():
+        for post in posts:
+            with transaction.atomic():
+                post.save()
+            make_comment(post=post)
+    assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
+
+
+def test_transaction__invalidates_before_later_callbacks_of_the_project(make_post: Any) -> None:
+    post = make_post()
+    cached(f"post:{post.pk}")
+    seen = []
+    with transaction.atomic():
+        with transaction.atomic():
+            post.save()
+        transaction.on_commit(lambda: seen.append(gone(f"post:{post.pk}")))
+        with transaction.atomic():
+            post.save()
+    assert seen == [{f"post:{post.pk}"}]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_transaction__invalidates_before_earlier_callbacks_of_the_project(
+    make_post: Any, settings: Any, durable: bool
+) -> None:
+    """Also before one that raises, after which Django calls no other."""
+    settings.WARMER_DURABLE_INVALIDATION = durable
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    seen = []
+
+    def fail() -> None:
+        seen.append(gone("popular_posts", f"post:{post.pk}"))
+        raise Rollback
+
+    with pytest.raises(Rollback), transaction.atomic():
+        transaction.on_commit(fail)
+        with transaction.atomic():
+            transaction.on_commit(fail)
+            post.save()
+    assert seen == [{"popular_posts", f"post:{post.pk}"}]
+
+
+def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any) -> None:
+    """Also when something keeps the callbacks of the first one alive."""
+    post = make_post()
+    cached(f"post:{post.pk}")
+    held = []
+    with pytest.raises(Rollback), transaction.atomic():
+        post.save()
+        held.extend(connection.run_on_commit)
+        raise Rollback
+    with transaction.atomic():
+        post.save()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+    assert held
+
+
+@pytest.mark.django_db(transaction=False)
+def test_transaction__captured_callbacks_of_a_test_case(
+    make_post: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    post = make_post()  # pending in the test's own transaction
+    cached(f"post:{post.pk}")
+    with django_capture_on_commit_callbacks(execute=True):
+        post.save()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+@pytest.mark.django_db(transaction=False)
+def test_transaction__callbacks_captured_after_one_of_the_project(
+    make_post: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    transaction.on_commit(lambda: None)
+    post = make_post()
+    cached(f"post:{post.pk}")
+    with django_capture_on_commit_callbacks(execute=True):
+        transaction.on_commit(lambda: None)
+        post.save()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
