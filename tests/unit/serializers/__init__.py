@@ -1,0 +1,1 @@
+"""The serializer: what comes back is what was written, to the type and the bit, or it is refused."""
