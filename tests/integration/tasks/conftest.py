@@ -1,0 +1,51 @@
+"""Fixtures of the tasks' tests: jobs of three batches, a broker without workers, and what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from celery import current_app
+
+from warmer import execution, ledger, tasks, warm_many
+from warmer.models import WarmingRun
+from warmer.tasks import warm_batch
+
+
+@pytest.fixture
+def job() -> Any:
+    return warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4)(
+        lambda ids: {id: id for id in ids}
+    )
+
+
+@pytest.fixture
+def on_a_broker() -> Iterator[None]:
+    """Send messages to the broker, where no worker takes them."""
+    current_app.conf.task_always_eager = False
+    yield
+    current_app.control.purge()
+    current_app.conf.task_always_eager = True
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The messages for batches, which nobody takes; each task does one."""
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 0.0)
+    sent: list[tuple[int, ...]] = []
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
+    return sent
+
+
+def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
+    """A loader in whose second batch the run is cancelled."""
+    if 4 in ids:
+        ledger.cancel(WarmingRun.objects.get(active_job="t"), "ada")
+    return {id: id for id in ids}
+
+
+@pytest.fixture
+def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(execution, "LOOK_SECONDS", 0.0)
+    return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)

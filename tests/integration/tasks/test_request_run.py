@@ -1,0 +1,110 @@
+"""`request_run`, the door for every trigger: what it does, joins and says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.core.cache import cache
+from django.db import transaction
+
+from embedded.redis_server import RedisServer
+from warmer import UnknownJob, ledger, warm
+from warmer.models import State, Trigger, WarmingRun
+from warmer.tasks import request_pending, request_run, start_run
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_request_run__does_the_work_and_the_ledger_says_so(job: Any, django_user_model: Any) -> None:
+    user = django_user_model.objects.create(username="ada")
+    opened = request_run("t", Trigger.ADMIN, user=user)
+    run = WarmingRun.objects.get()
+    assert opened.run == run
+    assert (run.state, run.written, run.batches_done, run.batches_total) == (State.COMPLETE, 10, 3, 3)
+    assert (run.trigger, run.requested_by) == ("admin", user)
+    assert cache.get_many([f"t:{id}" for id in range(10)]) == {f"t:{id}": id for id in range(10)}
+
+
+def test_request_run__counts_queries_of_batches_and_ids(make_user: Any) -> None:
+    for _ in range(3):
+        make_user()
+    run = request_run("user_profiles", Trigger.COMMAND).run
+    assert (run.written, run.batches_done, run.queries) == (3, 1, 2)
+
+
+def test_request_run__only_missing(job: Any) -> None:
+    cache.set("t:1", "cached")
+    run = request_run("t", Trigger.COMMAND, only_missing=True).run
+    assert (run.written, run.fresh) == (9, 1)
+    assert cache.get("t:1") == "cached"
+
+
+def test_request_run__unknown_job() -> None:
+    with pytest.raises(UnknownJob, match="Did you mean user_profiles"):
+        request_run("user_profile", Trigger.COMMAND)
+    assert not WarmingRun.objects.exists()
+
+
+def test_request_run__is_sent_at_the_commit(job: Any) -> None:
+    with transaction.atomic():
+        run = request_run("t", Trigger.COMMAND).run
+        assert run.state == State.QUEUED
+        assert cache.get("t:1") is None
+    run.refresh_from_db()
+    assert run.state == State.COMPLETE
+
+
+def test_request_run__rolled_back_is_no_run(job: Any) -> None:
+    with transaction.atomic():
+        request_run("t", Trigger.COMMAND)
+        transaction.set_rollback(True)
+    assert not WarmingRun.objects.exists()
+    assert cache.get("t:1") is None
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_request_run__second_joins_the_one_under_way(job: Any) -> None:
+    first = request_run("t", Trigger.SCHEDULE)
+    second = request_run("t", Trigger.ADMIN)
+    assert (first.joined, second.joined) == (False, True)
+    assert first.run == second.run
+    with current_app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("warming")
+        assert queue.qsize() == 1
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_request_run__broker_down_fails_the_run_and_says_why(job: Any, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    run = request_run("t", Trigger.ADMIN).run
+    assert run.state == State.FAILED
+    assert run.error.startswith("The broker does not answer")
+    redis_server.start()
+    assert not request_run("t", Trigger.ADMIN).joined
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -> None:
+    start_run(ledger.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
+    warm("u", name="u")(lambda: 1)
+    request_run("u", Trigger.COMMAND)
+    request_pending()
+    with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
+        names = [queue.get_nowait().headers["task"] for _ in range(5)]
+    assert names == ["warmer.apply_pending", "warmer.start_run", *["warmer.warm_batch"] * 3]
+
+
+def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so(job: Any) -> None:
+    missing = ledger.open_run("t", Trigger.CHANGE, only_missing=True)
+    assert ledger.start(missing.run.pk)
+    assert request_run("t", Trigger.ADMIN).leaves_cached
+    assert not request_run("t", Trigger.CHANGE, only_missing=True).leaves_cached
+
+
+def test_request_run__of_every_key_that_joins_one_that_has_not_begun_makes_it_one(job: Any) -> None:
+    missing = ledger.open_run("t", Trigger.CHANGE, only_missing=True)
+    opened = ledger.open_run("t", Trigger.ADMIN)
+    assert (opened.run, opened.joined, opened.leaves_cached) == (missing.run, True, False)
+    assert not opened.run.only_missing

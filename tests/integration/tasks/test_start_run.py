@@ -1,0 +1,107 @@
+"""`start_run`: it finds the ids, sends for the first batches, and may be delivered again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from warmer import ledger, warm_many
+from warmer.models import State, Trigger
+from warmer.report import Report
+from warmer.tasks import request_run, start_run, warm_batch
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.mark.parametrize(
+    ("batches", "seconds", "expected"),
+    [
+        (100, 0.001, [(1, 16), (17, 16), (33, 16)]),  # quick: as many as are done together
+        (100, 0.04, [(1, 2), (3, 2), (5, 2)]),
+        (100, 5.0, [(1, 1), (2, 1), (3, 1)]),
+        (6, 0.001, [(1, 2), (3, 2), (5, 2)]),  # few: shared among the workers all the same
+    ],
+)
+def test_start_run__of_a_job_whose_cost_is_known_sends_for_quick_batches_together(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, batches: int, seconds: float, expected: list[Any]
+) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args[2:]))
+    settings.WARMER_BATCHES_OUT = 3
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    warm_many("q:{id}", ids=lambda: range(batches), name="q", batch_size=1)(dict)
+    past = ledger.start(ledger.open_run("q", Trigger.COMMAND).run.pk)
+    assert past is not None
+    report = Report(job="q", written=10, batches=1, seconds=seconds)
+    ledger.record_batches(past, {1: report})
+    ledger.expect(past, batches=1, report=Report(job="q"))
+    run = ledger.open_run("q", Trigger.COMMAND).run
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (sent, run.batches_sent) == (expected, sum(expected[-1]) - 1)
+
+
+def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
+    messages: list[Any], settings: Any
+) -> None:
+    settings.WARMER_BATCHES_OUT = 3
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
+    run = ledger.open_run("m", Trigger.COMMAND).run
+    start_run(run.pk)
+    assert messages == [(run.pk, 1, number, 1) for number in (1, 2, 3)]
+    run.refresh_from_db()
+    assert (run.state, run.batches_total, run.batches_sent) == (State.RUNNING, 100, 3)
+    assert run.batches.count() == 100
+    most = 0
+    while messages:
+        most = max(most, len(messages))
+        warm_batch(*messages.pop())  # type: ignore[misc]
+    run.refresh_from_db()
+    assert (most, run.state, run.written) == (3, State.COMPLETE, 1_000)
+
+
+def test_start_run__delivered_again_after_its_end_does_nothing(job: Any) -> None:
+    run = request_run("t", Trigger.COMMAND).run
+    cache.clear()
+    start_run(run.pk)
+    assert cache.get("t:1") is None
+    run.refresh_from_db()
+    assert run.attempt == 1
+
+
+def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None:
+    run = ledger.open_run("t", Trigger.COMMAND).run
+    first = ledger.start(run.pk)  # and its worker was killed
+    assert first is not None
+    ledger.record_batches(first, {1: run.report})
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)
+
+
+def test_start_run__ids_that_fail_end_the_run() -> None:
+    def ids() -> list[int]:
+        raise ValueError("redis://user:secret@host/0 broke")
+
+    warm_many("i:{id}", ids=ids, name="i")(dict)
+    run = request_run("i", Trigger.COMMAND).run
+    assert run.state == State.FAILED
+    assert "The ids could not be found: ValueError" in run.error
+    assert "secret" not in run.error
+
+
+def test_start_run__ids_that_are_no_ids_are_counted_as_failed() -> None:
+    warm_many("b:{id}", ids=lambda: [1, object(), 2], name="b")(lambda ids: {id: id for id in ids})
+    run = request_run("b", Trigger.COMMAND).run
+    assert (run.state, run.written, run.failed) == (State.INCOMPLETE, 2, 1)
+
+
+def test_start_run__of_a_job_that_this_code_does_not_know() -> None:
+    run = ledger.open_run("gone", Trigger.COMMAND).run
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert "There is no job 'gone'" in run.error
