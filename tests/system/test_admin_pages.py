@@ -187,6 +187,41 @@ def test_operator__warms_a_job_and_watches_it_to_the_end(
     assert LogEntry.objects.get().change_message == f"Warm now: run {run.pk}. Why: before the sale"
 
 
+def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page: Callable[..., Page]) -> None:
+    page = open_page(*EVERYTHING)
+    page.evaluate("window.sameDocument = true")
+    page.get_by_role("checkbox", name="Choose popular_posts").check()
+    page.get_by_label("More actions on posts").click()
+    posts = page.get_by_role("row").filter(has=page.get_by_role("link", name="posts", exact=True))
+    expect(posts).to_contain_text("never run")
+
+    run = WarmingRun.objects.create(
+        job="posts",
+        active_job="posts",
+        trigger="deploy",
+        state=State.RUNNING,
+        batches_total=3,
+        attempt=1,
+        expires_at="2099-01-01T00:00:00Z",
+    )
+    expect(posts.locator(".warmer-state")).to_have_text("running")
+    expect(posts).to_contain_text("0 of 3 batches")
+    expect(posts.get_by_role("link", name=f"run {run.pk}")).to_be_visible()
+    expect(page.get_by_label("Jobs by state")).to_contain_text("running 1")
+    expect(page.get_by_role("checkbox", name="Choose popular_posts")).to_be_checked()
+    expect(page.get_by_role("button", name="Pause posts")).to_be_visible()
+    page.get_by_label("Choose every job of this page").check()
+    expect(page.get_by_role("checkbox", name="Choose posts")).to_be_checked()
+    assert page.evaluate("window.sameDocument"), "the page was loaded again instead of brought up to date"
+
+    page.get_by_role("button", name="Pause posts").click()
+    expect(page.get_by_text("Paused: posts.")).to_be_visible()
+    page.route("**/overview/**", lambda route: route.fulfill(status=503))
+    expect(page.get_by_text("The server does not answer (status 503): this was seen at")).to_be_visible()
+    page.unroute_all()
+    expect(page.get_by_text("Brought up to date every 10 s.")).to_be_visible()
+
+
 def test_operator__cancels_a_run_which_ends_at_its_next_batch(
     open_page: Callable[..., Page], project: Project, worker: Worker
 ) -> None:
@@ -368,10 +403,9 @@ _CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
   .filter(one => one.getBoundingClientRect().right > width + 1)
   .map(one => one.outerHTML.slice(0, 120))"""
 _LONG_NAMES = """() => {
-  const name = "a_long_name_of_a_job_".repeat(4);
-  document.querySelectorAll("tbody th[scope=row] > a").forEach(one => { one.textContent = name });
-  const broken = name.replaceAll("_", "_<wbr>");
-  document.querySelectorAll("td.field-name").forEach(one => { one.innerHTML = broken });
+  const broken = "a_long_name_of_a_job_".repeat(4).replaceAll("_", "_<wbr>");
+  const names = document.querySelectorAll("tbody th[scope=row] > a, td.field-name");
+  names.forEach(one => { one.innerHTML = broken });
 }"""
 # What is wider than the box that scrolls it.
 _SCROLLS = """() => [...document.querySelectorAll("#content *")]

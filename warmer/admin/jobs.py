@@ -16,6 +16,7 @@ from django.urls import URLPattern, path
 from warmer.admin import permissions
 from warmer.admin.actions import ACTIONS, Action, act
 from warmer.admin.job_page import job_page, reset_view
+from warmer.admin.overview_tag import shown_to
 from warmer.admin.read_only import ReadOnlyAdmin
 from warmer.models import Job
 from warmer.registry import jobs
@@ -34,6 +35,7 @@ class JobAdmin(ReadOnlyAdmin):
             actions.append(path(f"{action.name}/", view, name=f"warmer_job_{action.name}"))
         return [
             path("", wrap(self.changelist_view), name="warmer_job_changelist"),
+            path("overview/", wrap(self.overview_view), name="warmer_job_overview"),
             *actions,
             path("<str:quoted>/change/", wrap(self.entry_view), name="warmer_job_change"),
             path("<str:name>/schedule/", wrap(self.schedule_view), name="warmer_job_schedule"),
@@ -52,6 +54,12 @@ class JobAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         context = self._context(request) | {"title": self.opts.app_config.verbose_name}
         return TemplateResponse(request, "admin/warmer/app_index.html", context)
+
+    def overview_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what is on the overview and no page around it, which would take messages that wait for another."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return TemplateResponse(request, "admin/warmer/includes/overview.html", shown_to(request))
 
     def action_view(self, request: HttpRequest, action: Action) -> HttpResponse:
         """Take an action on one, several or all jobs."""

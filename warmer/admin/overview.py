@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from warmer import auditing, history, outbox
-from warmer.admin import beat
+from warmer.admin import beat, cells
 from warmer.admin.sparkline import BARS, sparkline
 from warmer.models import ACTIVE, CacheAudit, State, WarmingRun
 from warmer.monitoring.observation import Observation, latest
@@ -50,6 +50,11 @@ class Row:
     entry: Any
     pending: int
     audit: CacheAudit | None
+
+    @property
+    def name(self) -> SafeString:
+        """The job's name, which narrow columns can break."""
+        return cells.name(self.spec.name)
 
     @property
     def run(self) -> WarmingRun | None:

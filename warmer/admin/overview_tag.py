@@ -1,9 +1,10 @@
-"""The overview as a template tag: so the app's own page is it, whatever admin site serves that page."""
+"""The overview for one reader; as a template tag, the app's own page is it, whatever admin site serves that."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest
 from django.template import RequestContext
 
 from warmer.admin import permissions
@@ -13,12 +14,15 @@ from warmer.admin.overview import overview
 
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:
     """Return the overview with what the reader may do; None for one who may not see the jobs."""
-    user = context.request.user
-    if not permissions.may_see_jobs(user):
-        return None
+    return shown_to(context.request) if permissions.may_see_jobs(context.request.user) else None
+
+
+def shown_to(request: HttpRequest) -> dict[str, Any]:
+    """Return what the overview's template needs, for one who may see the jobs."""
+    user = request.user
     may = allowed(user)
     return {
-        "page": overview(context.request.GET),
+        "page": overview(request.GET),
         "actions": [action for action in ACTIONS if may[action.name]],
         "may": may,
         "may_see_runs": user.has_perm(permissions.VIEW_RUNS),

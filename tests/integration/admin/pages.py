@@ -14,6 +14,7 @@ from warmer.models import State, Trigger, WarmingRun
 
 OVERVIEW = "/admin/warmer/"
 JOBS = "/admin/warmer/job/"
+OVERVIEW_ALONE = f"{JOBS}overview/"
 WARM = f"{JOBS}warm/"
 INVALIDATE = f"{JOBS}invalidate/"
 AUDIT = f"{JOBS}audit/"
@@ -29,6 +30,11 @@ def row(client: Client, job: str, url: str = OVERVIEW) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).replace("&nbsp;", " ").replace("\xa0", " ").split())
 
 
+def listed(client: Client, url: str = OVERVIEW, **query: str) -> set[str]:
+    """Return the jobs that the overview shows."""
+    return set(re.findall('data-warmer-job="([^"]*)"', client.get(url, query).content.decode()))
+
+
 def state_of(client: Client, job: str) -> str:
     """Return the state that the overview says a job is in."""
     match = re.search(r"warmer-state-(\w+)", _row(client, job, OVERVIEW))
@@ -37,8 +43,8 @@ def state_of(client: Client, job: str) -> str:
 
 
 def _row(client: Client, job: str, url: str) -> str:
-    page = client.get(url).content.decode()
-    (found,) = [each for each in re.findall(r"<tr>.*?</tr>", page, flags=re.S) if f">{job}</a>" in each]
+    page = client.get(url).content.decode().replace("<wbr>", "")
+    (found,) = [each for each in re.findall(r"<tr\b.*?</tr>", page, flags=re.S) if f">{job}</a>" in each]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,18 @@ from django.test import Client
 from django.utils import timezone
 
 from myapp.models import Post
-from tests.integration.admin.pages import JOBS, OVERVIEW, RUNS, row, run_of, state_of
+from tests.integration.admin.pages import (
+    JOBS,
+    OVERVIEW,
+    OVERVIEW_ALONE,
+    PROJECT,
+    RUNS,
+    WARM,
+    listed,
+    row,
+    run_of,
+    state_of,
+)
 from warmer import auditing, jobs, ledger, outbox, warm_many
 from warmer.models import CacheAudit, JobObservation, PendingInvalidation, State, Trigger
 from warmer.monitoring.observation import observe_all
@@ -198,19 +210,14 @@ def test_overview__audit_that_found_keys_missing_says_how_many(operator: Client,
 
 def test_overview__search_and_choice_of_a_state(operator: Client) -> None:
     run_of("posts", State.FAILED)
-    page = operator.get(OVERVIEW, {"q": "POST"}).content.decode()
-    assert ">posts</a>" in page
-    assert ">popular_posts</a>" in page
-    assert ">user_profiles</a>" not in page
-    page = operator.get(OVERVIEW, {"state": "failed"}).content.decode()
-    assert ">posts</a>" in page
-    assert ">popular_posts</a>" not in page
+    assert listed(operator, q="POST") == {"popular_posts", "posts"}
+    assert listed(operator, state="failed") == {"posts"}
     assert "No job is so" in operator.get(OVERVIEW, {"q": "<script>alert(1)"}).content.decode()
     assert "<script>alert" not in operator.get(OVERVIEW, {"q": "<script>alert(1)"}).content.decode()
 
 
 def test_overview__page_that_is_no_number(operator: Client) -> None:
-    assert ">posts</a>" in operator.get(OVERVIEW, {"p": "x"}).content.decode()
+    assert listed(operator, p="x") == PROJECT
 
 
 def test_overview__no_inline_script_or_style(operator: Client) -> None:
@@ -226,3 +233,28 @@ def test_overview__index_leads_here(operator: Client) -> None:
     page = operator.get("/admin/").content.decode()
     for url in (OVERVIEW, JOBS, RUNS):
         assert f'"{url}"' in page
+
+
+@pytest.mark.parametrize("url", [OVERVIEW, JOBS, OVERVIEW_ALONE])
+def test_overview__a_name_breaks_at_its_underscores_first(operator: Client, url: str) -> None:
+    assert ">user_<wbr>profiles</a>" in operator.get(url).content.decode()
+
+
+def test_overview_alone__is_the_same_and_leaves_messages_to_the_page(operator: Client) -> None:
+    run_of("posts", State.FAILED)
+    assert operator.post(WARM).status_code == 302  # no job was chosen, as the next page will say
+    for query in ({}, {"q": "post"}, {"state": "failed"}, {"q": "none"}):
+        alone = operator.get(OVERVIEW_ALONE, query).content.decode()
+        assert "<html" not in alone
+        assert "No job was chosen" not in alone
+        page = operator.get(OVERVIEW, query).content.decode()
+        assert listed(operator, OVERVIEW_ALONE, **query) == listed(operator, **query)
+        assert ("No job was chosen" in page) == (query == {})
+    assert "failed" in row(operator, "posts", OVERVIEW_ALONE)
+
+
+def test_overview_alone__is_refused_without_a_permission_and_without_a_login(
+    log_in: Callable[..., Client], client: Client
+) -> None:
+    assert log_in("view_warmingrun").get(OVERVIEW_ALONE).status_code == 403
+    assert client.get(OVERVIEW_ALONE).status_code == 302

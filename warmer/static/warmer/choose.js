@@ -3,15 +3,17 @@
 
 (function () {
   const place = document.querySelector("#warmer-jobs th.warmer-choose");
-  const boxes = document.querySelectorAll('#warmer-jobs input[name="job"]');
-  if (!place || !boxes.length) {
+  function boxes() {
+    return document.querySelectorAll('#warmer-jobs input[name="job"]');
+  }
+  if (!place || !boxes().length) {
     return;
   }
   const all = document.createElement("input");
   all.type = "checkbox";
   all.setAttribute("aria-label", "Choose every job of this page");
   all.addEventListener("change", function () {
-    boxes.forEach(function (box) {
+    boxes().forEach(function (box) {
       box.checked = all.checked;
     });
   });
