@@ -2,10 +2,11 @@
 
 A batch is loaded while the one before is written. So two are in memory at a time, and the token of a batch is
 taken before the write of the one before is sent: the server would answer only after that. Where fresh keys
-are left alone, the cache looks through a batch while the next one is put together.
+are left alone, the cache looks through a batch while the next one is put together; and as long as all are
+fresh, it is asked for the next one before its answer is read.
 
-No look is under way while a token or a write wants a connection: who holds one and waits for another may
-wait for a thread that does the same.
+Looks share one connection, and none is under way while a token or a write wants one: who holds one and waits
+for another may wait for a thread that does the same.
 """
 
 from __future__ import annotations
@@ -83,24 +84,28 @@ def warm_batches(
     ahead: _Batch | None = None  # the cache is looking through it
     before: _Batch | None = None  # it was loaded, and is to be written
     looks = keep_seconds is not None
+    idle = False  # all of the last batch was fresh; so is the next one, most likely
     try:
         for keys in batches:
             batch = _Batch(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts)
-            if looks and ahead is None:
-                ahead = batch
-                ahead.look()
+            if not looks:
+                before = yield from _step(batch, before)
                 continue
-            current, ahead = (ahead, None) if ahead is not None else (batch, None)
+            current, ahead = ahead, batch
+            if current is None:
+                batch.look()
+                continue
+            if idle:
+                batch.look(behind=current)
             current.find_fresh()
-            if not current.left and before is None:
-                ahead = batch  # nothing else wants a connection now, which a look would keep from it
-                ahead.look()
+            idle = not current.left and before is None
+            if idle:
+                batch.look()  # nothing else wants a connection now, which a look would keep from it
                 yield current.end()
                 continue
+            batch.find_fresh()
             before = yield from _step(current, before)
-            if looks:
-                ahead = batch
-                ahead.look()
+            batch.look()
         if ahead is not None:
             ahead.find_fresh()
             before = yield from _step(ahead, before)
@@ -169,6 +174,7 @@ class _Batch:
     write_seconds: float = 0.0
     wait_seconds: float = 0.0
     look_seconds: float = 0.0
+    _looked: bool = False
     _looking: UnderWay[Collection[str]] | None = None
     _token: Token | None = None
     _loaded: Loaded | None = None
@@ -177,13 +183,20 @@ class _Batch:
     def __post_init__(self) -> None:
         self.left = self.keys
 
-    def look(self) -> None:
-        """Ask the cache which keys are fresh, if those are left alone, and do not wait."""
-        if self.keep_seconds is None or self._is_blind():
+    def look(self, *, behind: _Batch | None = None) -> None:
+        """Ask the cache once which keys are fresh, if those are left alone, and do not wait.
+
+        Args:
+            behind: a batch whose look is under way and is awaited first: both need one connection.
+        """
+        if self.keep_seconds is None or self._looked or self._is_blind():
             return
+        self._looked = True
         began = time.perf_counter()
         with self._failing_what_is_left():
-            self._looking = self.spec.store.begin_fresh(list(self.left), seconds=self.keep_seconds)
+            self._looking = self.spec.store.begin_fresh(
+                list(self.left), seconds=self.keep_seconds, behind=behind._looking if behind else None
+            )
         self.look_seconds += time.perf_counter() - began
 
     def find_fresh(self) -> None:
@@ -191,8 +204,9 @@ class _Batch:
         if self._looking is None or not self.left:
             return
         began = time.perf_counter()
+        looking, self._looking = self._looking, None
         with self._failing_what_is_left():
-            self._settle(Outcome.FRESH, self._looking.end())
+            self._settle(Outcome.FRESH, looking.end())
         self.look_seconds += time.perf_counter() - began
 
     def begin(self) -> None:

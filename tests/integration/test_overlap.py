@@ -18,6 +18,7 @@ from tests.races.conftest import in_thread
 from warmer import runner, warm_many
 from warmer.batching import Batches
 from warmer.report import Report
+from warmer.stores import UnderWay
 from warmer.stores.calls import CallUnderWay
 from warmer.stores.redis import RedisStore
 from warmer.testing import at
@@ -84,8 +85,8 @@ def test_only_missing__puts_the_next_batch_together_while_the_cache_looks_throug
     steps.clear()
     sent(monkeypatch, steps)
     assert job.warm(only_missing=True).fresh == 6
-    # One answer is awaited at a time: a second connection might be another thread's.
-    assert steps == ["ids", "sent", *["ids", "awaited", "sent"] * 2, "awaited"]
+    # Once a batch was fresh, the next is sent before the answer to the one before is awaited.
+    assert steps == ["ids", "sent", "ids", "awaited", "sent", "ids", "sent", "awaited", "awaited"]
 
 
 @pytest.fixture
@@ -278,7 +279,7 @@ def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(
     job = declare(ids=lambda: range(2))
     store = job.spec.store
     writing = store.begin_write(store.token(), {"square:0": 0})
-    lost = writing._connection
+    lost = writing._line._connection
 
     def fail() -> None:
         monkeypatch.undo()  # once
@@ -286,6 +287,53 @@ def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(
 
     monkeypatch.setattr(lost, "read_response", fail)
     assert writing.end().outcomes == {"square:0": "written"}
+
+
+def begin_two_looks(job: Any) -> list[UnderWay[Any]]:
+    """Begin to look at two batches, of which one key is missing each."""
+    job.warm()
+    cache.delete_many(["square:1", "square:3"])
+    one = job.spec.store.begin_fresh(["square:0", "square:1"], seconds=0.0)
+    return [one, job.spec.store.begin_fresh(["square:2", "square:3"], seconds=0.0, behind=one)]
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_looks__one_behind_the_other_share_a_connection_and_each_gets_its_answer() -> None:
+    looks = begin_two_looks(declare())
+    assert [list(look.end()) for look in looks] == [["square:0"], ["square:2"]]
+    assert cache.get("square:0") == 0
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("reads", [0, 1])
+def test_looks__that_lose_their_connection_are_asked_again(reads: int, redis_client: Redis) -> None:
+    looks = begin_two_looks(declare())
+    found = [list(look.end()) for look in looks[:reads]]
+    (ours,) = [each["id"] for each in redis_client.client_list() if each["name"] == "alone"]
+    redis_client.client_kill_filter(_id=ours)
+    found += [list(look.end()) for look in looks[reads:]]
+    assert found == [["square:0"], ["square:2"]]
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("abandoned", [0, 1])
+def test_looks__of_which_one_is_abandoned_leave_no_answer_to_another(abandoned: int) -> None:
+    looks = begin_two_looks(declare())
+    looks.pop(abandoned).abandon()
+    assert [list(look.end()) for look in looks] == [[f"square:{2 - 2 * abandoned}"]]
+    for number in range(60):
+        cache.set("plain", number)
+        assert cache.get("plain") == number
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_looks__server_that_forgets_the_script_is_asked_again(redis_client: Redis) -> None:
+    job = declare()
+    job.warm()
+    job.warm(only_missing=True)
+    redis_client.script_flush()
+    looks = begin_two_looks(job)
+    assert [list(look.end()) for look in looks] == [["square:0"], ["square:2"]]
 
 
 def test_ids__that_are_still_being_read_do_not_keep_a_loader_in_the_past(make_post: Any) -> None:

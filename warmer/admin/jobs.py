@@ -56,7 +56,7 @@ class JobAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/warmer/app_index.html", context)
 
     def overview_view(self, request: HttpRequest) -> HttpResponse:
-        """Show what is on the overview and no page around it, which would take messages that wait for another."""
+        """Show the overview alone: the page around it would take the messages that wait for another page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return TemplateResponse(request, "admin/warmer/includes/overview.html", shown_to(request))

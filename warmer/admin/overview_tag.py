@@ -1,4 +1,4 @@
-"""The overview for one reader; as a template tag, the app's own page is it, whatever admin site serves that."""
+"""The overview for one reader; by its tag it is the app's own page, whatever admin site serves that."""
 
 from __future__ import annotations
 

@@ -195,8 +195,14 @@ class Store(ABC):
         left = self.remaining(keys)
         return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
 
-    def begin_fresh(self, keys: Sequence[str], *, seconds: float) -> UnderWay[Collection[str]]:
-        """Begin to look which keys are fresh (see `fresh`), and do not wait where the cache allows that."""
+    def begin_fresh(
+        self, keys: Sequence[str], *, seconds: float, behind: UnderWay[Any] | None = None
+    ) -> UnderWay[Collection[str]]:
+        """Begin to look which keys are fresh (see `fresh`), and do not wait where the cache allows that.
+
+        Args:
+            behind: a look that is under way and is ended before this one; both need one connection.
+        """
         return Over(result=self.fresh(keys, seconds=seconds))
 
     def turn(self, *, per_second: float, name: str) -> float:

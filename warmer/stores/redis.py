@@ -221,13 +221,16 @@ class RedisStore(Store):
             letters = FRESH(keys=self._made(keys), args=[int(seconds * 1000)], client=server)
         return _marked_y(keys, letters)
 
-    def begin_fresh(self, keys: Sequence[str], *, seconds: float) -> UnderWay[Collection[str]]:
+    def begin_fresh(
+        self, keys: Sequence[str], *, seconds: float, behind: UnderWay[Any] | None = None
+    ) -> UnderWay[Collection[str]]:
         return self._send(
             FRESH,
             self._made(keys),
             [int(seconds * 1000)],
             read=partial(_marked_y, keys),
             again=partial(self.fresh, keys, seconds=seconds),
+            behind=behind,
         )
 
     def turn(self, *, per_second: float, name: str) -> float:
@@ -309,9 +312,12 @@ class RedisStore(Store):
         *,
         read: Callable[[Any], T],
         again: Callable[[], T],
+        behind: UnderWay[Any] | None = None,
     ) -> UnderWay[T]:
         server = self._codec.connect()
-        return CallUnderWay(script, keys, args, server, read=read, again=again, alias=self.alias)
+        return CallUnderWay(
+            script, keys, args, server, read=read, again=again, alias=self.alias, behind=behind
+        )
 
 
 def _marked_y(keys: Sequence[str], letters: bytes) -> Collection[str]:
