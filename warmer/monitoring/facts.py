@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+BROKER_OPTIONS = ("save", "appendonly", "bind", "protected-mode")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
@@ -19,6 +21,8 @@ class Broker:
         problem: why it cannot be used; empty when it can.
         database: of a Redis broker, the number of its database.
         info: of a Redis broker, what its INFO says.
+        options: of a Redis broker, what its CONFIG says of `BROKER_OPTIONS`.
+        is_open: of a Redis broker, whether it serves who gives no password.
         is_redis: whether it is one; of another kind only the queues are known.
         accepts: the formats of messages that a worker takes.
     """
@@ -31,6 +35,8 @@ class Broker:
     database: str = ""
     accepts: tuple[str, ...] = ("json",)
     info: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    is_open: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

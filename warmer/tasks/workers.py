@@ -9,7 +9,7 @@ from typing import Any
 from celery import current_app
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer.monitoring.facts import Broker, Queue
+from warmer.monitoring.facts import BROKER_OPTIONS, Broker, Queue
 from warmer.report import describe
 
 # Who asks how the broker is wants an answer soon.
@@ -42,7 +42,7 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
 
 
 def look_at_broker() -> Broker:
-    """Ask the broker whether it serves; a Redis one also what its INFO says."""
+    """Ask the broker whether it serves; a Redis one also what its INFO and CONFIG say."""
     known: dict[str, Any] = {
         "app": current_app.main or "PROJECT",
         "accepts": tuple(current_app.conf.accept_content or ()),
@@ -57,10 +57,12 @@ def look_at_broker() -> Broker:
         }
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
-            info = _redis_info(connection) if known["is_redis"] else {}
+            if known["is_redis"]:
+                known |= {"info": _redis_info(connection), "options": _redis_options(connection)}
+                known |= {"is_open": not connection.password or _serves_strangers()}
         except (BrokerError, OSError, *connection.connection_errors) as error:
             return Broker(**known, problem=describe(error))
-    return Broker(**known, info=info)
+    return Broker(**known)
 
 
 def look_at_queue(name: str) -> Queue:
@@ -96,3 +98,22 @@ def _redis_info(connection: Any) -> dict[str, Any]:
         return dict(connection.default_channel.client.info())
     except connection.channel_errors:
         return {}
+
+
+def _serves_strangers() -> bool:
+    """Say whether a Redis broker answers who gives no password."""
+    with _broker() as connection:
+        connection.userid = connection.password = None
+        try:
+            return bool(connection.default_channel.client.ping())
+        except (BrokerError, OSError, *connection.connection_errors, *connection.channel_errors):
+            return False
+
+
+def _redis_options(connection: Any) -> dict[str, str]:
+    """Return the server's options; none when it does not allow that to this user."""
+    try:
+        found = [connection.default_channel.client.config_get(name) for name in BROKER_OPTIONS]
+    except connection.channel_errors:
+        return {}
+    return {name: str(value) for each in found for name, value in each.items()}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from celery import Celery
 
+from config import celery_app as project_app
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import Look, Serve
+from warmer import tasks
+from warmer.monitoring.facts import Broker
 
 
 @pytest.fixture
@@ -28,3 +32,22 @@ def serve() -> Iterator[Serve]:
 def look(settings: Any) -> Look:
     """Make a check of a cache: `look(Maxmemory(), server)`."""
     return Look(settings)
+
+
+@pytest.fixture
+def broker_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Broker]]:
+    """Return a function that has Celery use a broker, and looks at it."""
+    apps = []
+
+    def look_at(url: str, **conf: Any) -> Broker:
+        monkeypatch.setenv("CELERY_BROKER_URL", url)  # Celery prefers it to every setting
+        app = Celery("config")
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.conf.update(broker_url=url, task_always_eager=False, **conf)
+        apps.append(app)
+        return tasks.look_at_broker()
+
+    yield look_at
+    for app in apps:
+        app.close()
+    project_app.set_current()

@@ -1,99 +1,35 @@
-"""The doctor on the broker, the queues and beat. Live workers: tests/system/test_cache_doctor.py."""
+"""The doctor on workers, queues and beat. Live workers: tests/system/test_cache_doctor.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import Celery, current_app
+from celery import current_app
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from config import celery_app as project_app
-from embedded.ports import free_port
 from embedded.redis_server import RedisServer
-from tests.integration.doctor.looking import PASSWORD, Look, Serve, says
+from tests.integration.doctor.looking import Look, Serve, says
 from warmer import schedule, tasks
 from warmer.models import JobObservation
-from warmer.monitoring.doctor.celery import (
-    BeatAlive,
-    BrokerAnswers,
+from warmer.monitoring.doctor.broker import (
+    IN_PROCESS,
     BrokerApart,
     BrokerEviction,
-    CeleryPickle,
-    QueueLength,
-    Workers,
+    BrokerExposure,
+    BrokerPersistence,
 )
+from warmer.monitoring.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.monitoring.facts import Beat, Broker
 from warmer.tasks import apply_pending
 
-IN_PROCESS = "tasks run in process: there is no broker"
 NO_BEAT = Broker(app="config", is_redis=True)
+BROKER_CHECKS = [BrokerApart(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
 
 
-@pytest.fixture
-def broker_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Broker]]:
-    """Return a function that has Celery use a broker, and looks at it."""
-    apps = []
-
-    def look_at(url: str, **conf: Any) -> Broker:
-        monkeypatch.setenv("CELERY_BROKER_URL", url)  # Celery prefers it to every setting
-        app = Celery("config")
-        app.config_from_object("django.conf:settings", namespace="CELERY")
-        app.conf.update(broker_url=url, task_always_eager=False, **conf)
-        apps.append(app)
-        return tasks.look_at_broker()
-
-    yield look_at
-    for app in apps:
-        app.close()
-    project_app.set_current()
-
-
-# -- the broker ------------------------------------------------------------------------------------
-def test_broker__answers(look: Look, serve: Serve, broker_at: Any) -> None:
-    server = serve()
-    broker = broker_at(server.url(3))
-    assert (broker.app, broker.is_redis, broker.database) == ("config", True, "3")
-    found = look(BrokerAnswers(), broker=broker)
-    assert says(found) == ("ok", f"redis://127.0.0.1:{server.port}/3 answers")
-
-
-def test_broker__is_away(look: Look, broker_at: Any) -> None:
-    port = free_port()
-    found = look(BrokerAnswers(), broker=broker_at(f"redis://:{PASSWORD}@127.0.0.1:{port}/0"))
-    assert found.severity == "error"
-    assert found.seen.startswith(f"redis://127.0.0.1:{port}/0 does not answer: ")
-    assert "Connection refused" in found.seen
-
-
-def test_broker__password_is_wrong(look: Look, serve: Serve, broker_at: Any) -> None:
-    server = serve()
-    with server.client() as client:
-        client.config_set("requirepass", "another")
-    found = look(BrokerAnswers(), broker=broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"))
-    assert found.severity == "error"
-    assert "invalid username-password pair" in found.seen
-
-
-def test_broker__hangs(look: Look, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.workers, "BROKER_SECONDS", 0.2)
-    server = serve()
-    server.pause()
-    found = look(BrokerAnswers(), broker=broker_at(server.url()))
-    assert found.severity == "error"
-    assert "Timeout" in found.seen
-
-
-def test_broker__tasks_in_process(look: Look, settings: Any) -> None:
-    assert look(BrokerAnswers(), broker=tasks.look_at_broker()).severity == "warning"
-    settings.DEBUG = True
-    assert look(BrokerAnswers(), broker=tasks.look_at_broker()).severity == "ok"
-
-
-@pytest.mark.parametrize("check", [BrokerEviction(), Workers(), QueueLength(), BeatAlive(), BrokerApart()])
+@pytest.mark.parametrize("check", [Workers(), QueueLength(), BeatAlive(), *BROKER_CHECKS])
 def test_checks_of_celery__are_not_made_when_tasks_run_in_process(
     look: Look, serve: Serve, check: Any
 ) -> None:
@@ -101,80 +37,6 @@ def test_checks_of_celery__are_not_made_when_tasks_run_in_process(
     assert look.not_checked(check, where, broker=tasks.look_at_broker()) == IN_PROCESS
 
 
-# -- cache and broker ------------------------------------------------------------------------------
-def test_broker_apart__two_servers(look: Look, serve: Serve, broker_at: Any) -> None:
-    broker = broker_at(serve().url())
-    assert look(BrokerApart(), serve(), broker=broker).severity == "ok"
-
-
-@pytest.mark.parametrize(
-    ("policy", "limit", "severity"),
-    [
-        ("allkeys-lru", "100mb", "error"),
-        ("allkeys-lru", "0", "warning"),
-        ("volatile-lru", "100mb", "warning"),
-        ("noeviction", "100mb", "warning"),
-    ],
-)
-def test_broker_apart__one_server(
-    look: Look, serve: Serve, broker_at: Any, policy: str, limit: str, severity: str
-) -> None:
-    server = serve(maxmemory=limit, maxmemory_policy=policy)
-    found = look(BrokerApart(), server, broker=broker_at(server.url(1)))
-    assert found.severity == severity
-    assert "The cache and the broker are one server" in found.seen
-    assert policy in found.seen
-
-
-def test_broker_apart__one_server_under_two_names(look: Look, serve: Serve, broker_at: Any) -> None:
-    server = serve()
-    broker = broker_at(f"redis://localhost:{server.port}/1")
-    assert look(BrokerApart(), server, broker=broker).severity == "warning"
-
-
-def test_broker_apart__one_database(look: Look, serve: Serve, broker_at: Any) -> None:
-    server = serve()
-    found = look(BrokerApart(), server, broker=broker_at(server.url()))
-    assert found.severity == "error"
-    assert "share database 0" in found.seen
-
-
-def test_broker_apart__evicting_server_loses_messages(serve: Serve, broker_at: Any) -> None:
-    """What the check warns of: it is so."""
-    server = serve(maxmemory="3mb", maxmemory_policy="allkeys-random")
-    broker_at(server.url(1))
-    apply_pending.apply_async(queue="warming")
-    with server.client(1) as queues, server.client() as cache:
-        assert queues.llen("warming") == 1
-        for number in range(20_000):
-            cache.set(f"key{number}", "x" * 10_000)
-            if not queues.exists("warming"):
-                break
-        assert queues.llen("warming") == 0
-
-
-@pytest.mark.parametrize(
-    ("policy", "limit", "severity"),
-    [("allkeys-lru", "100mb", "error"), ("allkeys-lru", "0", "warning"), ("noeviction", "100mb", "ok")],
-)
-def test_broker_eviction(
-    look: Look, serve: Serve, broker_at: Any, policy: str, limit: str, severity: str
-) -> None:
-    broker = broker_at(serve(maxmemory=limit, maxmemory_policy=policy).url())
-    assert look(BrokerEviction(), broker=broker).severity == severity
-
-
-def test_broker_eviction__server_that_does_not_tell(look: Look, serve: Serve, broker_at: Any) -> None:
-    server = serve()
-    with server.client() as client:
-        client.execute_command("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~*", "&*", "+@all", "-info")
-    broker = broker_at(f"redis://app:{PASSWORD}@127.0.0.1:{server.port}/0")
-    assert broker.problem == ""
-    reason = look.not_checked(BrokerEviction(), broker=broker)
-    assert reason == "the broker's server does not tell its policy"
-
-
-# -- workers and queues ----------------------------------------------------------------------------
 def test_workers__none(look: Look, serve: Serve, broker_at: Any) -> None:
     broker = broker_at(serve().url())
     found = look(Workers(), broker=broker, queues=(tasks.look_at_queue("warming"),))

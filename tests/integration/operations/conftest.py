@@ -12,9 +12,8 @@ from django.db import connection
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.integration.doctor.conftest import serve  # noqa: F401
+from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import Serve
-from tests.integration.doctor.test_celery import broker_at  # noqa: F401
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt
 from users.models import CustomUser

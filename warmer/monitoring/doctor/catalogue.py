@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from warmer.monitoring.doctor.celery import (
-    BeatAlive,
+from warmer.monitoring.doctor.broker import (
     BrokerAnswers,
     BrokerApart,
     BrokerEviction,
-    CeleryPickle,
-    QueueLength,
-    Workers,
+    BrokerExposure,
+    BrokerPersistence,
 )
+from warmer.monitoring.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
 from warmer.monitoring.doctor.database import ClockSkew, Database
 from warmer.monitoring.doctor.jobs import JobTtl, PendingInvalidations
@@ -46,6 +45,8 @@ PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
     Database(),
     ClockSkew(),
     BrokerAnswers(),
+    BrokerExposure(),
+    BrokerPersistence(),
     BrokerEviction(),
     CeleryPickle(),
     Workers(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from django.conf import settings
 
@@ -30,8 +32,8 @@ class Persistence(CacheCheck):
     id = "persistence"
 
     def look(self, cache: Cache, project: Project) -> Iterator[Finding]:
-        yield from _failures(cache)
         redis, place = cache.redis, cache.redis.place
+        yield from failures(redis.info, partial(command, place))
         save, appends = redis.setting("save"), redis.setting("appendonly") == "yes"
         if not save and not appends:
             yield _nothing_is_kept(cache)
@@ -42,28 +44,35 @@ class Persistence(CacheCheck):
                 fix=set_option(place, "appendfsync", "everysec"),
             )
         else:
-            kept = [f"save {save!r}"] if save else []
-            kept += ["appendonly yes"] if appends else []
-            yield ok(", ".join(kept))
+            yield ok(what_is_kept(save=save, appends=appends))
 
 
-def _failures(cache: Cache) -> Iterator[Finding]:
-    found, place = cache.redis.info, cache.redis.place
+def what_is_kept(*, save: str, appends: bool) -> str:
+    """Return what a server keeps on disk, in the words of its options; empty: nothing."""
+    return ", ".join([*([f"save {save!r}"] if save else []), *(["appendonly yes"] if appends else [])])
+
+
+def failures(found: Mapping[str, Any], redis_cli: Callable[[str], str]) -> Iterator[Finding]:
+    """Yield what a server's INFO says of attempts to write to the disk that failed.
+
+    Args:
+        redis_cli: gives the line that asks the server for something.
+    """
     if found.get("rdb_last_bgsave_status", "ok") != "ok":
         yield error(
             "The last save to disk (RDB) failed.",
             why="After a restart the keys are those of an older save; and with "
             "'stop-writes-on-bgsave-error' the server refuses every write.",
-            fix=f"{command(place, 'CONFIG GET dir')}\nIs that folder there, writable, and the disk not "
-            f"full? The server's log has the cause. Then:\n{command(place, 'BGSAVE')}",
+            fix=f"{redis_cli('CONFIG GET dir')}\nIs that folder there, writable, and the disk not "
+            f"full? The server's log has the cause. Then:\n{redis_cli('BGSAVE')}",
         )
     for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
         if found.get("aof_enabled") and found.get(name, "ok") != "ok":
             yield error(
                 f"The append-only file cannot be written ({name} is {found[name]!r}).",
                 why="The server refuses writes, or loses them at a restart.",
-                fix=f"{command(place, 'INFO persistence')}\nIs the disk full? The server's log has the "
-                f"cause. Then:\n{command(place, 'BGREWRITEAOF')}",
+                fix=f"{redis_cli('INFO persistence')}\nIs the disk full? The server's log has the "
+                f"cause. Then:\n{redis_cli('BGREWRITEAOF')}",
             )
 
 

@@ -39,25 +39,34 @@ class Exposure(CacheCheck):
             f"REDIS_URL=redis://:PASSWORD@HOST:PORT/{place.database} in the project. Or in redis.conf, "
             "where only this machine needs it: bind 127.0.0.1"
         )
-        public = [each for each in bind.split() or [""] if _is_public(each.removeprefix("-"))]
-        if place.path and not public:
+        if place.path and not public_addresses(bind):
             yield ok("a unix socket and this machine's own address only")
-        elif not public:
-            yield ok(f"no password, but it listens on this machine only (bind {bind})")
-        elif protected:
-            yield info(
-                f"No password, and it listens on {bind or 'every address'}; protected mode keeps other "
-                "machines out.",
-                why="It serves its own machine only. Whoever turns protected mode off opens it to all.",
-                fix=fix,
-            )
         else:
-            yield error(
-                f"No password, protected mode is off, and it listens on {bind or 'every address'}.",
-                why="Whoever reaches this port reads and writes every key, and can take over the machine "
-                "(CONFIG SET dir, MODULE LOAD).",
-                fix=fix,
-            )
+            yield without_password(bind, protected=protected, fix=fix)
+
+
+def without_password(bind: str, *, protected: bool, fix: str) -> Finding:
+    """Return what it means that a server with no password listens where its option `bind` says."""
+    if not public_addresses(bind):
+        return ok(f"no password, but it listens on this machine only (bind {bind})")
+    if protected:
+        return info(
+            f"No password, and it listens on {bind or 'every address'}; protected mode keeps other machines "
+            "out.",
+            why="It serves its own machine only. Whoever turns protected mode off opens it to all.",
+            fix=fix,
+        )
+    return error(
+        f"No password, protected mode is off, and it listens on {bind or 'every address'}.",
+        why="Whoever reaches this port reads and writes every key, and can take over the machine "
+        "(CONFIG SET dir, MODULE LOAD).",
+        fix=fix,
+    )
+
+
+def public_addresses(bind: str) -> list[str]:
+    """Return which addresses of an option `bind` are reached from other machines."""
+    return [each for each in bind.split() or [""] if _is_public(each.removeprefix("-"))]
 
 
 @dataclass(frozen=True)
