@@ -15,9 +15,10 @@
 -- Returns   {generation, counter, one letter a key, one text a key}: m claimed for the caller,
 --           t another loads it (the id of that claim), v it is cached by now (its value), a it is known
 --           by now to have no value
--- Keeps     one load a fence: a key is claimed only where there is neither a value nor a claim that
---           stands. A claim stands as long as a write after its token would pass the fence, so that
---           nobody waits for a load that began before an invalidation. It is no fence itself.
+-- Keeps     one load a fence: a key is claimed only where there is neither a value nor a claim of another
+--           that stands. (The caller's own was made by this very call, which the client sent again when
+--           the answer was lost.) A claim stands as long as a write after its token would pass the fence,
+--           so that nobody waits for a load that began before an invalidation. It is no fence itself.
 local fence, id, absence = KEYS[1], ARGV[3], ARGV[5] == '1'
 local stride = absence and 3 or 2
 
@@ -42,7 +43,9 @@ for i = 1, (#KEYS - 1) / stride do
   else
     local holder, made_in, made_at = string.match(record or '', '^(%S+) (%S+) (%d+) [01]$')
     local standing = holder and stands(name, made_in, made_at)
-    if standing and holder ~= '-' then
+    if standing and holder == id then
+      letters[i], texts[i] = 'm', ''
+    elseif standing and holder ~= '-' then
       letters[i], texts[i] = 't', holder
     else
       local after_absence = standing and '1' or '0'

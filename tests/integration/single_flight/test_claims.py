@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedded.waiting import wait_until
 from tests.integration.readers import PATIENCE_SECONDS, Readers
 from tests.integration.single_flight.loading import Loader, Start, kept
-from warmer.testing import hold
+from warmer.stores.scripts import CLAIM, Script
+from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -98,3 +100,28 @@ def test_claim__ends_also_when_the_value_cannot_be_stored(
     assert job.get(1) is value
     assert "cannot be encoded" in caplog.text
     assert kept(redis_client) == set()
+
+
+def test_claim__whose_answer_was_lost_is_the_readers_own(
+    settings: Any, redis_client: Redis, loader: Loader, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sends the call again, and finds the claim that its first try made."""
+    settings.WARMER_READ_WAIT = timedelta(seconds=1)
+    job.get(2)  # the server knows the script from now on
+    records: list[Any] = []
+    send = Script.send
+
+    def lose_the_first(script: Script, connection: Any, keys: Any, args: Any) -> None:
+        send(script, connection, keys, args)
+        if script is CLAIM and not records:
+            connection.read_response()
+            records.append(redis_client.get("{:1:cold:1}:claim"))
+            raise RedisTimeoutError("Timeout reading from socket")
+
+    monkeypatch.setattr(Script, "send", lose_the_first)
+    with at("token_taken", lambda: records.append(redis_client.get("{:1:cold:1}:claim")), job="cold"):
+        assert job.get(1) == "value 1"
+    made, kept_until_the_load = records
+    assert made == kept_until_the_load
+    assert loader.calls == [[2], [1]]
+    assert kept(redis_client) == {":1:cold:1", ":1:cold:2"}
