@@ -81,6 +81,24 @@ def test_turn__that_was_missed_is_not_made_up_for(redis_client: Redis) -> None:
     assert round(store.turn(per_second=0.1, name="paced"), -1) == 10
 
 
+def test_turn__begins_anew_after_the_servers_clock_was_set_back(redis_client: Redis) -> None:
+    """What is stored is then as far ahead as the clock went back, and no queue of batches is so long."""
+    store: Store = declare().spec.store
+    assert store.turn(per_second=10, name="paced") == 0
+    (name,) = redis_client.keys("*warmer-turn*")
+    redis_client.incrby(name, 3600 * 1_000_000)
+    assert store.turn(per_second=10, name="paced") == 0
+    assert round(store.turn(per_second=10, name="paced"), 1) == 0.1
+
+
+def test_turn__of_a_long_queue_is_kept(redis_client: Redis) -> None:
+    store: Store = declare().spec.store
+    store.turn(per_second=0.1, name="paced")
+    (name,) = redis_client.keys("*warmer-turn*")
+    redis_client.incrby(name, 300 * 1_000_000)
+    assert round(store.turn(per_second=0.1, name="paced"), -1) == 310
+
+
 def test_turn__is_forgotten_when_nobody_needs_it(redis_client: Redis) -> None:
     declare().spec.store.turn(per_second=1, name="paced")
     (name,) = redis_client.keys("*warmer-turn*")
