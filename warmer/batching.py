@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 from warmer.exceptions import InvalidId
-from warmer.keys import MAX_KEY_LENGTH, Batch, Id
+from warmer.keys import MAX_KEY_LENGTH, Batch, Id, plain
 from warmer.loading import QueryCount, counted_by
 from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
@@ -69,7 +69,7 @@ class Batches(Iterator[Batch]):
 
     def _take(self, id: Id, batch: Batch) -> None:
         try:
-            batch[self._spec.key.key(id)] = id
+            batch[self._spec.key.key(id)] = plain(id)
         except InvalidId as error:
             self._reject(id, error)
 

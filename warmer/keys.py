@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from warmer.exceptions import DeclarationError, InvalidId
@@ -89,10 +91,11 @@ class KeyTemplate:
             return self.prefix
         if type(id) is int and id in _PLAIN_NUMBERS and self._has_room:
             return f"{self.prefix}{id}{self.suffix}"
-        if isinstance(id, bool) or not isinstance(id, int | str | UUID):
+        value = plain(id)
+        if isinstance(value, bool) or not isinstance(value, int | str | UUID):
             raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}")
         try:
-            text = str(id)
+            text = str(value)
             text.encode()
         except ValueError:
             raise InvalidId(f"an id of {self} is too long a number, or no text that can be encoded") from None
@@ -119,7 +122,7 @@ class KeyTemplate:
             if min(numbers) in _PLAIN_NUMBERS and max(numbers) in _PLAIN_NUMBERS:
                 prefix, suffix = self.prefix, self.suffix
                 return {f"{prefix}{id}{suffix}": id for id in numbers}
-        return {self.key(id): id for id in ids}
+        return {self.key(id): plain(id) for id in ids}
 
     @cached_property
     def _has_room(self) -> bool:
@@ -134,6 +137,11 @@ class KeyTemplate:
         """
         mine, theirs = str(self).split(":"), str(other).split(":")
         return len(mine) == len(theirs) and all(map(_parts_meet, mine, theirs))
+
+
+def plain(id: Any) -> Any:
+    """Return an id as the database gives it: of an enum's member, its value."""
+    return id.value if isinstance(id, Enum) else id
 
 
 def is_id_text(text: str) -> bool:

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from warmer import outbox
 from warmer.changes import EVERY_KEY, NO_IDS, EveryKey, Ids, both
 from warmer.conf import conf
-from warmer.keys import Id
+from warmer.keys import Id, plain
 from warmer.spec import JobSpec
 
 Collected = Mapping[JobSpec, Ids]
@@ -296,7 +296,9 @@ def as_kept(collected: Collected) -> outbox.Kept:
     """Return invalidations as the outbox keeps them."""
     return outbox.Kept(
         ids={
-            spec.name: None if isinstance(ids, EveryKey) or not spec.keyed else sorted(ids, key=str)
+            spec.name: None
+            if isinstance(ids, EveryKey) or not spec.keyed
+            else sorted(map(plain, ids), key=str)
             for spec, ids in collected.items()
         },
         keys={spec.name: str(spec.key) for spec in collected},

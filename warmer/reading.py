@@ -10,7 +10,7 @@ from warmer import pending, traffic
 from warmer.exceptions import StoreUnavailable
 from warmer.flight import load_missing, load_past_the_cache
 from warmer.isolation import reads_a_snapshot
-from warmer.keys import Batch, Id
+from warmer.keys import Batch, Id, plain
 from warmer.report import describe
 from warmer.spec import JobSpec
 from warmer.stores import Peeked
@@ -26,7 +26,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
         Exception: whatever the loader raises.
     """
     key = spec.key.key(id)
-    wanted = {key: id}
+    wanted = {key: plain(id)}
     if pending.is_pending(spec):
         return _load_past(spec, wanted).get(key, default)
     try:
@@ -48,7 +48,7 @@ def get_many(spec: JobSpec, ids: Iterable[Id]) -> dict[Id, Any]:
         Exception: whatever the loader raises.
     """
     wanted = {id: spec.key.key(id) for id in ids}
-    found = _get_keys(spec, {key: id for id, key in wanted.items()})
+    found = _get_keys(spec, {key: plain(id) for id, key in wanted.items()})
     return {id: found[key] for id, key in wanted.items() if key in found}
 
 

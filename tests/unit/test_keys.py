@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import string
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db.models import IntegerChoices, TextChoices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,6 +135,36 @@ def test_parse__longest_key(keyed: bool) -> None:
 )
 def test_key__of_an_id(id: Id, key: str) -> None:
     assert KeyTemplate.parse("user:{id}:profile", keyed=True).key(id) == key
+
+
+@pytest.mark.parametrize("value", ["red", 7, 10**20])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: Enum("Kind", {"ONE": value}),
+        lambda value: Enum("Kind", {"ONE": value}, type=type(value)),
+        lambda value: (StrEnum if isinstance(value, str) else IntEnum)("Kind", {"ONE": value}),
+        lambda value: (TextChoices if isinstance(value, str) else IntegerChoices)("Kind", {"ONE": value}),
+    ],
+    ids=["Enum", "mixed in", "StrEnum or IntEnum", "Choices"],
+)
+def test_key__of_a_member_of_an_enum_is_that_of_its_value(make: Any, value: Any) -> None:
+    template, member = KeyTemplate.parse("kind:{id}", keyed=True), make(value).ONE
+
+    assert template.key(member) == f"kind:{value}"
+    batch = template.batch([member])
+    assert batch == {f"kind:{value}": value}
+    assert type(batch[f"kind:{value}"]) is type(value)
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "a b", (1,)])
+def test_key__of_a_member_whose_value_is_no_id(value: Any) -> None:
+    member = Enum("Kind", {"ONE": value}).ONE  # type: ignore[attr-defined]
+
+    with pytest.raises(InvalidId) as caught:
+        KeyTemplate.parse("kind:{id}", keyed=True).key(member)
+
+    assert str(caught.value).startswith(f"{member!r} cannot be an id of kind:{{id}}: ")
 
 
 @given(prefix=literals, suffix=literals, id=ids)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from warmer.auditing.seen import Seen
 from warmer.exceptions import InvalidId
-from warmer.keys import Id
+from warmer.keys import Id, plain
 from warmer.spec import JobSpec
 
 
@@ -20,7 +20,7 @@ class DeclaredIds(Iterable[Id]):
         self._parsers: set[Callable[[str], Id]] = set()
 
     def __iter__(self) -> Iterator[Id]:
-        for id in self._spec.find_ids():
+        for id in map(plain, self._spec.find_ids()):
             self._parsers.add(next((each for each in (int, UUID) if isinstance(id, each)), str))
             self._seen.add(str(id))
             yield id
