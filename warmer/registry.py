@@ -195,7 +195,8 @@ def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
 
 def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
     step_model: Any = model
-    for step in path.split(LOOKUP_SEP):
+    steps = path.split(LOOKUP_SEP)
+    for number, step in enumerate(steps):
         if step_model is None:
             raise _wrong(
                 spec,
@@ -212,6 +213,16 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
                 "instance",
             ) from None
         step_model = field.related_model
+        if step_model is None and not field.concrete:
+            instead = "Name a column"
+            if column := getattr(field, "fk_field", None):  # of a generic foreign key
+                instead = f"Write {LOOKUP_SEP.join([*steps[:number], column])!r}, where the id is"
+            raise _wrong(
+                spec,
+                f"takes the ids of a changed {model._meta.label} from {path!r}, but {step!r} is a "
+                f"{type(field).__name__}, which has no column of its own. {instead}, or give a function of "
+                "the instance",
+            )
 
 
 def _wrong(spec: JobSpec, what: str) -> DeclarationError:

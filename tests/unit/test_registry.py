@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import AbstractUser, Group, User
+from django.contrib.contenttypes.fields import GenericForeignKey
 from django.db import models
 from django.test.utils import isolate_apps
 
@@ -242,6 +243,48 @@ def test_register__path_of_no_field(own: Registry, model: Any, path: str, withou
 def test_register__path_through_a_plain_column(own: Registry, path: str) -> None:
     with pytest.raises(DeclarationError, match=path):
         own.register(declared("things", "thing:{id}", Dependency(model=Post, ids=path)))
+
+
+@isolate_apps("tests.unit")
+@pytest.mark.parametrize(
+    ("path", "step", "kind", "instead"),
+    [
+        ("target", "target", "GenericForeignKey", "Write 'number', where the id is, or give"),
+        ("target__id", "target", "GenericForeignKey", "Write 'number', where the id is, or give"),
+        ("lines__target", "target", "GenericForeignKey", "Write 'lines__number', where the id is, or give"),
+        ("lines__pk", "pk", "CompositePrimaryKey", "Name a column, or give"),
+    ],
+)
+def test_register__path_of_what_is_no_column(
+    own: Registry, path: str, step: str, kind: str, instead: str
+) -> None:
+    class Tag(models.Model):
+        kind = models.ForeignKey("contenttypes.ContentType", on_delete=models.CASCADE)
+        number = models.PositiveIntegerField()
+        target = GenericForeignKey("kind", "number")
+
+        class Meta:
+            app_label = "unit"
+
+    class Line(models.Model):
+        pk = models.CompositePrimaryKey("tag", "place")
+        tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="lines")
+        place = models.IntegerField()
+        kind = models.ForeignKey("contenttypes.ContentType", on_delete=models.CASCADE)
+        number = models.PositiveIntegerField()
+        target = GenericForeignKey("kind", "number")
+
+        class Meta:
+            app_label = "unit"
+
+    with pytest.raises(DeclarationError) as caught:
+        own.register(declared("things", "thing:{id}", Dependency(model=Tag, ids=path)))
+
+    assert str(caught.value) == (
+        f"The job 'things' (things.py:1) takes the ids of a changed unit.Tag from {path!r}, but {step!r} is "
+        f"a {kind}, which has no column of its own. {instead} a function of the instance."
+    )
+    assert "things" not in own
 
 
 @pytest.mark.parametrize("model", [AbstractUser, User, "auth.User"])

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
 
 from myapp.models import Comment, Post
 from tests.integration.keyed import cached, gone
-from warmer import keys_invalidated, warm_many
+from tests.integration.tables import tables_of
+from warmer import jobs, keys_invalidated, warm_many
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -22,6 +26,37 @@ def test_dependency__path_over_a_relation(make_post: Any, make_comment: Any) -> 
     comment.post = new
     comment.save()
     assert gone(*keys) == set(keys)
+
+
+def test_dependency__path_over_a_generic_relation() -> None:
+    class Tag(models.Model):
+        content_type = models.ForeignKey(ContentType, on_delete=models.CASCADE)
+        object_id = models.PositiveIntegerField()
+        target = GenericForeignKey()
+
+        class Meta:
+            app_label = "myapp"
+
+    class Thing(models.Model):
+        tags = GenericRelation(Tag)
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Tag, Thing):
+        warm_many("tag:{id}", ids=list, name="tags", depends_on={Thing: "tags"})(dict)
+        warm_many("tagged:{id}", ids=list, name="tagged", depends_on={Tag: "object_id"})(dict)
+        try:
+            thing = Thing.objects.create()
+            tag = thing.tags.create()
+            keys = cached(f"tag:{tag.pk}", f"tagged:{thing.pk}")
+            thing.save()
+            assert gone(*keys) == {f"tag:{tag.pk}"}
+            tag.save()
+            assert gone(*keys) == {f"tag:{tag.pk}", f"tagged:{thing.pk}"}
+        finally:
+            jobs.unregister("tags")
+            jobs.unregister("tagged")
 
 
 def test_dependency__function_of_the_instance(make_post: Any) -> None:
