@@ -6,7 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -60,13 +60,15 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
 
 
 def invalidate(spec: JobSpec, ids: Iterable[Id] | None) -> None:
-    """Invalidate keys of a job now (ids None: all of them).
+    """Invalidate keys of a job now (ids None, or too many of them: all).
 
     Raises:
         InvalidId: an id cannot be part of a key.
         StoreUnavailable: the cache does not answer; what was asked may not have been done.
     """
-    keys = None if ids is None else [spec.key.key(id) for id in ids]
+    keys = None if ids is None else list(dict.fromkeys(spec.key.key(id) for id in ids))
+    if keys is not None and pending.are_too_many(spec, keys):
+        keys = None
     change_recorded.send(spec, found=(), using=None, by_hand=True)
     invalidate_together([Invalidation(store=spec.store, keys=keys)])
     reach("invalidated", spec.name)
@@ -138,6 +140,7 @@ def apply(committed: Committed) -> Applied:
     sweep of a whole job's keys, which may take long, for a worker.
     """
     began = time.monotonic()
+    committed = replace(committed, ids=pending.bounded(committed.ids))
     invalidations = _invalidations(committed.ids)
     kept: Sequence[int] = committed.kept
     _reached("committed", committed.ids)
@@ -184,7 +187,7 @@ def apply_kept() -> int:
     done = 0
     for using in outbox.aliases():
         while rows := outbox.due(using=using):
-            ids = _merged(rows)
+            ids = pending.bounded(_merged(rows))
             invalidations = _invalidations(ids)
             try:
                 invalidate_together(invalidations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +72,9 @@ class _Part:
             return EVERY_KEY
         new = ids - known
         known.update(new)
+        if are_too_many(spec, known):
+            self.ids[spec] = EVERY_KEY
+            return EVERY_KEY
         return new
 
     def on_rollback(self, savepoint: str) -> None:
@@ -203,6 +206,23 @@ def together(*, using: str) -> Iterator[None]:
             merged.add(spec, ids)
     if merged.ids:
         _keep(part, {spec: _frozen(ids) for spec, ids in merged.ids.items()}, using=using)
+
+
+def are_too_many(spec: JobSpec, ids: Sized) -> bool:
+    """Say whether so many ids are to be invalidated as the whole job is.
+
+    All of them in one step would hold up the cache server, and the fence would forget most at once. A cache
+    that cannot list the job's keys would not find them again.
+    """
+    return len(ids) > conf.FENCE_RECORDS and spec.keyed and spec.store.lists_keys
+
+
+def bounded(collected: Collected) -> Collected:
+    """Return what is to be invalidated, with whole jobs for ids that are too many."""
+    return {
+        spec: EVERY_KEY if not isinstance(ids, EveryKey) and are_too_many(spec, ids) else ids
+        for spec, ids in collected.items()
+    }
 
 
 def note(specs: Iterable[JobSpec], *, using: str, apply: Apply) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
@@ -68,11 +68,9 @@ class Store(ABC):
         absent_timeout: seconds for which it is cached that a key has no value; None: that is not.
 
     Attributes:
-        lists_keys: whether the cache can list the keys of a job.
         tallies: where it is counted how the job is read; None: this cache cannot count.
     """
 
-    lists_keys: ClassVar[bool] = False
     tallies: Tallies | None = None
 
     def __init__(
@@ -91,6 +89,11 @@ class Store(ABC):
         self.timeout = timeout
         self.jitter = jitter
         self.absent_timeout = absent_timeout
+
+    @property
+    def lists_keys(self) -> bool:
+        """Whether the cache can list the keys of the job, which is what `sweep` goes by."""
+        return False
 
     @abstractmethod
     def ping(self) -> None:

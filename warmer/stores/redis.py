@@ -45,8 +45,6 @@ TURN_VERSION = "warmer-turn"
 class RedisStore(Store):
     """One job's keys in one Redis server. The full guarantees hold here."""
 
-    lists_keys = True
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         cache = caches[self.alias]
@@ -59,6 +57,10 @@ class RedisStore(Store):
         self._head = str(self._cache.make_key("")) if made_by_django else None
         self.fence_key = self._own_key(self.fence, FENCE_VERSION)
         self.tallies = RedisTallies(alias=self.alias, fence=self.fence_key, codec=codec)
+
+    @property
+    def lists_keys(self) -> bool:
+        return PLACE in self._made([self._any_key])[0]  # a project's own way of making keys may leave none
 
     def ping(self) -> None:
         with self._server() as server:
