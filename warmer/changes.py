@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
+from copy import copy
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Model, OneToOneRel
+from django.db.models import Model, OneToOneRel, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
 from warmer.keys import Id
@@ -31,13 +32,13 @@ NO_IDS: Ids = frozenset()
 
 
 def ids_in_memory(concern: Concern, instance: Model) -> Ids:
-    """Return the ids that an instance gives, as it stands in memory (a longer path is queried)."""
+    """Return the ids that an instance gives, as it stands in memory; what it has not is queried."""
     source = concern.dependency.ids
     if source is None:
         return EVERY_KEY
     try:
         if callable(source):
-            return as_ids(source(instance))
+            return as_ids(source(_as_row_has_it(instance)))
         column = _column(type(instance), source)
         if column is None:
             return ids_in_database(concern, type(instance), [instance.pk], using=instance._state.db)
@@ -51,13 +52,18 @@ def ids_in_database(concern: Concern, model: type[Model], pks: Iterable[Any], *,
     source = concern.dependency.ids
     if source is None:
         return EVERY_KEY
-    rows = model._base_manager.using(using).filter(pk__in=list(pks))
+    rows = by_pk(model, pks, using)
     try:
         if callable(source):
             return frozenset().union(*(as_ids(source(row)) for row in rows))
         return as_ids(list(rows.values_list(source, flat=True)))
     except Exception as error:  # noqa: BLE001 - a project's own function
         return all_after(error, concern, model)
+
+
+def by_pk(model: type[Model], pks: Iterable[Any], using: str | None) -> QuerySet[Any]:
+    """Return the rows with these primary keys, whatever a manager would leave out."""
+    return QuerySet(model, using=using).filter(pk__in=list(pks))
 
 
 def is_fixed(concern: Concern, model: type[Model]) -> bool:
@@ -76,7 +82,7 @@ def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> b
     first = source.split(LOOKUP_SEP)[0]
     names = {first, attname_of(model, first)}
     field = next((each for each in model._meta.concrete_fields if each.attname in names), None)
-    if field is None:
+    if field is None or _is_generated(field):
         return False
     return not {field.name, field.attname} & set(fields)
 
@@ -97,7 +103,7 @@ def is_local(concern: Concern, model: type[Model]) -> bool:
 
 
 def is_far(concern: Concern, model: type[Model]) -> bool:
-    """Say whether a job's ids are in another table."""
+    """Say whether a job's ids are in another table, or computed by the database."""
     source = concern.dependency.ids
     return isinstance(source, str) and _column(model, source) is None
 
@@ -109,7 +115,10 @@ def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str])
         return False
     if callable(source):
         return bool(attnames)
-    return attname_of(model, source.split(LOOKUP_SEP)[0]) in attnames
+    first = source.split(LOOKUP_SEP)[0]
+    if any(_is_generated(each) for each in model._meta.concrete_fields if each.name == first):
+        return bool(attnames)
+    return attname_of(model, first) in attnames
 
 
 def attname_of(model: type[Model], path: str) -> str:
@@ -119,10 +128,35 @@ def attname_of(model: type[Model], path: str) -> str:
 
 
 def _column(model: type[Model], path: str) -> Any:
-    """Return the column of the model's own row that a path names, which an instance has in memory."""
+    """Return the column of the model's own row that a path names, which an instance has in memory.
+
+    What the database generates it has not: Django reads that when a row is loaded, and not when it is saved.
+    """
     if path == "pk":
         return model._meta.pk
-    return next((each for each in model._meta.concrete_fields if path in (each.name, each.attname)), None)
+    fields = (each for each in model._meta.concrete_fields if path in (each.name, each.attname))
+    return next((each for each in fields if not _is_generated(each)), None)
+
+
+def _is_generated(field: Any) -> bool:
+    return getattr(field, "generated", False)  # Django 4.2 has no such fields
+
+
+def _as_row_has_it(instance: Model) -> Model:
+    """Return an instance as its saved row would be loaded, for a function that reads it: 7 for "07"."""
+    told = {}
+    for column in instance._meta.concrete_fields:
+        value = instance.__dict__.get(column.attname)
+        if value is not None:
+            has = _as_column_has_it(column, value)
+            if has is not value and (type(has) is not type(value) or has != value):
+                told[column.attname] = has
+    if not told:
+        return instance
+    row = copy(instance)
+    for name, value in told.items():
+        setattr(row, name, value)
+    return row
 
 
 def _as_column_has_it(column: Any, value: Any) -> Any:

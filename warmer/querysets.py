@@ -25,12 +25,12 @@ from django.db import connections, transaction
 from django.db.models import Manager, Model, QuerySet, sql
 
 from warmer import pending
-from warmer.changes import EVERY_KEY, Ids, is_far, is_fixed, is_moved_by
+from warmer.changes import EVERY_KEY, Ids, by_pk, is_far, is_fixed, is_moved_by
 from warmer.inserts import Insert, ids_of, values_to_write
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import NewValues, new_value
 from warmer.registry import Concern, jobs
-from warmer.rows import IN_LIMIT, by_pk, chunks, look
+from warmer.rows import IN_LIMIT, chunks, look
 
 if TYPE_CHECKING:
 

@@ -7,9 +7,9 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
+from django.db.models.signals import ModelSignal, m2m_changed, post_save, pre_delete, pre_save
 
 from warmer import unlinking
 from warmer.changes import (
@@ -20,6 +20,7 @@ from warmer.changes import (
     ids_in_memory,
     is_column_of_child,
     is_fixed,
+    is_local,
     reads_only,
 )
 from warmer.invalidation import Found, expect, record_all
@@ -35,6 +36,13 @@ _BEFORE = "_warmer_ids_before"
 _IF_IT_WAS_THERE = "_warmer_ids_if_it_was_there"
 
 
+class _Noted(dict[Concern, Ids]):
+    """What a save noted. Who pickles or copies the instance meanwhile, or after a failure, has none of it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (dict, ())
+
+
 def listen(spec: JobSpec) -> None:
     """Hear of the changes of the models that a job depends on; of others not a signal is taken.
 
@@ -47,9 +55,23 @@ def listen(spec: JobSpec) -> None:
     for model in jobs.models_of(spec):
         pre_save.connect(before_save, sender=model, dispatch_uid=UID)
         post_save.connect(after_save, sender=model, dispatch_uid=UID)
+        _put_first(post_save, model)
         pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
         m2m_changed.connect(after_m2m_change, sender=model, dispatch_uid=UID)
         unlinking.listen(model)
+
+
+def _put_first(signal: ModelSignal, sender: type[Model]) -> None:
+    """Have our receiver of a signal called before those of the project.
+
+    Django sends `post_save` outside of the save's transaction and stops at a receiver that raises: the row
+    stays saved, and who is behind does not hear of it.
+    """
+    with signal.lock:
+        ours = next(each for each in signal.receivers if each[0] == (UID, id(sender)))
+        signal.receivers.remove(ours)
+        signal.receivers.insert(0, ours)
+        signal.sender_receivers_cache.clear()
 
 
 def before_save(
@@ -76,14 +98,21 @@ def before_save(
     if not concerns or instance.pk is None:
         return
     if not raw and _is_likely_new(instance):
-        instance.__dict__[_IF_IT_WAS_THERE] = dict.fromkeys(concerns, EVERY_KEY)
+        instance.__dict__[_IF_IT_WAS_THERE] = _Noted.fromkeys(concerns, EVERY_KEY)
         return
-    instance.__dict__[_BEFORE] = {
-        concern: ids_in_database(concern, sender, [instance.pk], using=using) for concern in concerns
-    }
+    instance.__dict__[_BEFORE] = _Noted(
+        (concern, ids_in_database(concern, sender, [instance.pk], using=using)) for concern in concerns
+    )
 
 
-def after_save(sender: type[Model], instance: Model, using: str, created: bool = True, **_: Any) -> None:
+def after_save(
+    sender: type[Model],
+    instance: Model,
+    using: str,
+    created: bool = True,
+    update_fields: Any = None,
+    **_: Any,
+) -> None:
     """`post_save`: invalidate for the ids that the row has now and for those that it had."""
     before: dict[Concern, Ids] = instance.__dict__.pop(_BEFORE, {})
     if_it_was_there: dict[Concern, Ids] = instance.__dict__.pop(_IF_IT_WAS_THERE, {})
@@ -93,6 +122,15 @@ def after_save(sender: type[Model], instance: Model, using: str, created: bool =
         (concern, NO_IDS if created and concern.is_of_child else ids_in_memory(concern, instance))
         for concern in jobs.concerned(sender)
     ]
+    if update_fields is not None:
+        # A column that was not saved may be another in memory than in the row.
+        now += [
+            (concern, ids_in_database(concern, sender, [instance.pk], using=using))
+            for concern, _ids in now
+            if is_local(concern, sender)
+            and not is_fixed(concern, sender)
+            and reads_only(concern, sender, update_fields)
+        ]
     record_all([*now, *before.items()], using=using)
 
 
@@ -143,7 +181,7 @@ def after_m2m_change(
             continue
         if pks is None:
             lookup = _through_lookup(fields, instance, reverse, pk_set)
-            pks = list(through._base_manager.using(using).filter(lookup).values_list("pk", flat=True))
+            pks = list(QuerySet(through, using=using).filter(lookup).values_list("pk", flat=True))
         for each in (concern, *(_mirrored(concern, field) for field in mirrored)):
             found.append((concern, ids_in_database(each, sender, pks, using=using)))
     record_all(found, using=using)

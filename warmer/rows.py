@@ -77,11 +77,6 @@ def look(
     return plan.read(_locked(rows, joined=bool(plan.far)) if lock else rows, also)
 
 
-def by_pk(model: type[Model], pks: Iterable[Any], using: str) -> QuerySet[Any]:
-    """Return the rows with these primary keys, whatever a manager would leave out."""
-    return QuerySet(model, using=using).filter(pk__in=list(pks))
-
-
 def chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
     """Return the items in lists of a size."""
     listed = list(items)

@@ -2,7 +2,7 @@
 
 Django sends signals for the rows that a cascade deletes, but not for those of a many-to-many's own table, nor
 for those whose foreign key `on_delete` sets to something else. So the rows that refer to what is deleted are
-read before: one query for a queryset's `delete()`, one for an instance.
+read before: one query for an instance; for a queryset's `delete()` another, which tells what it deletes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from django.db.models import CASCADE, DO_NOTHING, PROTECT, RESTRICT, SET_DEFAULT
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import pre_delete
 
+from warmer.changes import by_pk
 from warmer.invalidation import record_all
 from warmer.new_values import UNKNOWN, NewValues, new_value
 from warmer.registry import jobs
-from warmer.rows import look
+from warmer.rows import IN_LIMIT, chunks, look
 
 
 def listen(model: type[Model]) -> None:
@@ -38,13 +39,15 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
         concerns = jobs.concerned(column.model)
         if not concerns:
             continue
-        lookup: dict[str, Any] = {column.name: instance}
+        pks = [instance.pk]
         if isinstance(origin, QuerySet) and origin.model is sender:
-            if not _is_first(origin, column, using):
-                continue
-            lookup = {f"{column.name}__in": origin.order_by()}
-        rows: QuerySet[Any] = QuerySet(column.model, using=using).filter(**lookup)
-        record_all(look(rows, concerns, new=_written(column), lock=True).found, using=using)
+            pks = _not_looked_at(origin, column, instance.pk, using)
+        for some in chunks(pks, IN_LIMIT):
+            deleted = by_pk(sender, some, using)
+            rows: QuerySet[Any] = QuerySet(column.model, using=using).filter(
+                **{f"{column.name}__in": deleted}
+            )
+            record_all(look(rows, concerns, new=_written(column), lock=True).found, using=using)
 
 
 def _columns_to(model: type[Model]) -> Iterator[Any]:
@@ -77,13 +80,21 @@ def _written(column: Any) -> NewValues:
     return {column.attname: UNKNOWN}
 
 
-def _is_first(origin: Any, column: Any, using: str) -> bool:
-    """Say whether a queryset's `delete()` asks for the first time: it sends a signal for each row."""
+def _not_looked_at(origin: Any, column: Any, pk: Any, using: str) -> list[Any]:
+    """Return which rows of a queryset's `delete()`, which sends a signal for each, are to be looked at now.
+
+    At the first signal those that the queryset meets. Django met them a moment before, and what another
+    transaction has changed since it deletes all the same: that is looked at by itself.
+    """
     block = connections[using].atomic_blocks[-1]
-    of_block, asked = origin.__dict__.get("_warmer_unlinked", (None, set()))
+    of_block, met, looked_at = origin.__dict__.get("_warmer_unlinked", (None, frozenset(), {}))
     if of_block is not block:
-        asked = set()
-        origin._warmer_unlinked = (block, asked)
-    first = column not in asked
-    asked.add(column)
-    return first
+        met, looked_at = frozenset(origin.order_by().values_list("pk", flat=True)), {}
+        origin._warmer_unlinked = (block, met, looked_at)
+    if column not in looked_at:
+        looked_at[column] = {*met, pk}
+        return list(looked_at[column])
+    if pk in looked_at[column]:
+        return []
+    looked_at[column].add(pk)
+    return [pk]

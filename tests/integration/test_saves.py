@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -9,13 +11,15 @@ from typing import Any
 
 import pytest
 from django.core.serializers import deserialize, serialize
-from django.db import models
+from django.db import IntegrityError, models
 from django.db.models import F, Value
+from django.db.models.functions import Substr
+from django.db.models.signals import post_save, pre_save
 
 from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
 from warmer import invalidate_for
-from warmer.querysets import WarmingQuerySet
+from warmer.querysets import WarmingManager, WarmingQuerySet
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -138,3 +142,141 @@ def test_key_with_a_default__loaded_row_costs_its_ids_alone(box: Any) -> None:
     keys = cached("number:1", "number:2", "number:3")
     loaded(box, id=item.id, number=2)
     assert gone(*keys) == {"number:1", "number:2"}
+
+
+def test_function__is_given_the_row_as_it_is_loaded(box: Any) -> None:
+    seen = []
+
+    def item_of(part: Any) -> Any:
+        seen.append((part.item_id, part.item.pk))
+        return part.item_id
+
+    job("part:{id}", {box.Part: item_of})
+    box.Item.objects.create(id=REF)
+    keys = cached(f"part:{REF}")
+    part = box.Part.objects.create(item_id=REF.hex)
+    assert seen == [(REF, REF)]
+    assert gone(*keys) == set(keys)
+    assert part.item_id == REF.hex
+
+
+@pytest.mark.parametrize("copied", [lambda item: pickle.loads(pickle.dumps(item)), copy.deepcopy])
+def test_instance__can_be_pickled_by_a_receiver_and_after_a_save_that_failed(box: Any, copied: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    job("function:{id}", {box.Item: lambda item: item.number})
+    item = box.Item.objects.create(number=1)
+    made = []
+
+    def receives(instance: Any, **_: Any) -> None:
+        made.append(copied(instance))
+
+    for signal in (pre_save, post_save):
+        signal.connect(receives, sender=box.Item)
+    item.number = 2
+    item.save()
+    made.append(copied(box.Item(number=3)))
+    item.number = None
+    with pytest.raises(IntegrityError):
+        item.save()
+    item.refresh_from_db()
+    assert copied(item).number == 2
+    assert [each.number for each in made] == [2, 2, 3, None]
+    keys = cached("number:2", "number:5", "function:2", "function:5")
+    again = made[0]
+    again.number = 5
+    again.save()
+    assert gone(*keys) == set(keys)
+
+
+@pytest.fixture
+def word() -> Iterator[Any]:
+    """A model with a column that the database computes."""
+
+    class Word(models.Model):
+        text = models.CharField(max_length=20)
+        other = models.IntegerField(default=0)
+        initial = models.GeneratedField(
+            expression=Substr("text", 1, 1), output_field=models.CharField(max_length=1), db_persist=True
+        )
+        objects = WarmingManager()
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Word):
+        yield Word
+
+
+def bulk_updated(word: Any) -> None:
+    type(word).objects.bulk_update([word], ["text"])
+
+
+CHANGES = {
+    "save": lambda word: word.save(),
+    "save of some fields": lambda word: word.save(update_fields=["text"]),
+    "update": lambda word: type(word).objects.filter(pk=word.pk).update(text=word.text),
+    "bulk_update": bulk_updated,
+    "upsert": lambda word: type(word).objects.bulk_create(
+        [type(word)(pk=word.pk, text=word.text)],
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["text"],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_generated_column__row_moves_from_the_old_to_the_new_id(word: Any, change: Any) -> None:
+    job("initial:{id}", {word: "initial"})
+    one = word.objects.create(text="abc")
+    keys = cached("initial:a", "initial:x")
+    one.text = "xab"
+    change(one)
+    assert word.objects.get().initial == "x"
+    assert gone(*keys) == set(keys)
+
+
+def test_generated_column__row_that_comes_or_goes(word: Any) -> None:
+    job("initial:{id}", {word: "initial"})
+    keys = cached("initial:a", "initial:x")
+    one = word.objects.create(text="abc")
+    assert gone(*keys) == {"initial:a"}
+    cached(*keys)
+    one.text = "xab"  # and not saved
+    one.delete()
+    assert gone(*keys) == {"initial:a"}
+    cached(*keys)
+    word.objects.bulk_create([word(text="xyz")])
+    assert "initial:x" in gone(*keys)
+    cached(*keys)
+    word.objects.all().delete()
+    assert gone(*keys) == {"initial:x"}
+
+
+def test_row_that_its_base_manager_leaves_out_after_the_save() -> None:
+    class Live(models.Manager):  # type: ignore[type-arg]
+        def get_queryset(self) -> Any:
+            return super().get_queryset().filter(deleted=False)
+
+    class Album(models.Model):
+        owner = models.IntegerField()
+
+        class Meta:
+            app_label = "myapp"
+
+    class Photo(models.Model):
+        album = models.ForeignKey(Album, on_delete=models.CASCADE)
+        deleted = models.BooleanField(default=False)
+        objects = Live()
+
+        class Meta:
+            app_label = "myapp"
+            base_manager_name = "objects"
+
+    with tables_of(Album, Photo):
+        job("photos:{id}", {Photo: "album__owner"})
+        photo = Photo.objects.create(album=Album.objects.create(owner=7))
+        keys = cached("photos:7")
+        photo.deleted = True
+        photo.save(update_fields=["deleted"])
+        assert gone(*keys) == set(keys)

@@ -10,6 +10,8 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.db import connection, models, transaction
+from django.db.models import QuerySet
+from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 
 from tests.integration.keyed import cached, gone, job
@@ -155,3 +157,29 @@ def test_on_delete__rolled_back_changes_nothing(shop: Any) -> None:
         shelf.delete()
         raise ZeroDivisionError
     assert gone(*keys) == set()
+
+
+def test_delete__of_rows_that_the_queryset_no_longer_meets(shop: Any) -> None:
+    """What is changed between Django's read of the rows and ours is deleted all the same.
+
+    Here a receiver of the project changes a row, on PostgreSQL another transaction may as well.
+    """
+    job("book:{id}", {shop.Book: "id"})
+    shelves = [shop.Shelf.objects.create(name="old") for _ in range(2)]
+    books = [shop.Book.objects.create(nulled=shelf, reset=None) for shelf in shelves]
+    keys = cached(*(f"book:{book.pk}" for book in books))
+
+    def meanwhile(instance: Any, **_: Any) -> None:
+        if instance.pk == shelves[0].pk:
+            QuerySet(shop.Shelf).filter(pk=shelves[1].pk).update(name="new")
+
+    receivers = pre_delete.receivers
+    pre_delete.connect(meanwhile, sender=shop.Shelf)
+    pre_delete.receivers = [receivers[-1], *receivers[:-1]]
+    pre_delete.sender_receivers_cache.clear()
+    try:
+        shop.Shelf.objects.filter(name="old").delete()
+    finally:
+        pre_delete.disconnect(meanwhile, sender=shop.Shelf)
+    assert set(shop.Book.objects.values_list("nulled", flat=True)) == {None}
+    assert gone(*keys) == set(keys)

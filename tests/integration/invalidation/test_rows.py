@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.sessions.models import Session
-from django.db.models.signals import pre_delete
+from django.db import transaction
+from django.db.models.signals import post_save, pre_delete
 
 from myapp.models import Comment, Post
 from tests.integration.keyed import cached, gone
-from warmer import warm_many
+from warmer import jobs, warm_many
+from warmer.models import PendingInvalidation
+from warmer.receivers import UID, listen
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -86,14 +91,66 @@ def test_moved_row__by_update_fields(make_post: Any, make_comment: Any) -> None:
     assert gone(*keys) == set(keys)
 
 
-def test_save__of_other_fields_asks_the_database_nothing(
+@pytest.mark.parametrize("in_atomic", [False, True])
+def test_save__of_other_fields_invalidates_the_id_that_the_row_has_whatever_the_instance_says(
+    make_post: Any, make_comment: Any, in_atomic: bool
+) -> None:
+    a, b, c = make_post(), make_post(), make_post()
+    comment = make_comment(post=a)
+    Comment.objects.filter(pk=comment.pk).update(post=b)
+    comment.post = c  # and not saved
+    keys = cached(*(f"post:{post.pk}" for post in (a, b, c)))
+    with transaction.atomic() if in_atomic else nullcontext():
+        comment.save(update_fields=["body"])
+    assert keys[1] in gone(*keys)
+    assert keys[0] not in gone(*keys)
+
+
+def test_save__of_other_fields_asks_once_what_the_row_has(
     make_post: Any, by_author: Any, django_assert_num_queries: Any
 ) -> None:
     post = make_post()
     cached(f"author:{post.author_id}:posts")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         post.save(update_fields=["title"])
     assert gone(f"author:{post.author_id}:posts") == {f"author:{post.author_id}:posts"}
+
+
+@pytest.fixture
+def raising_receiver() -> Iterator[None]:
+    """A receiver of the project that raises, and that was connected before ours: as in a models.py."""
+
+    def raises(**_: Any) -> None:
+        raise RuntimeError("the mail server is away")
+
+    post_save.disconnect(sender=Post, dispatch_uid=UID)
+    post_save.connect(raises, sender=Post)
+    listen(jobs["posts"].spec)
+    try:
+        yield
+    finally:
+        post_save.disconnect(raises, sender=Post)
+
+
+@pytest.mark.usefixtures("raising_receiver")
+@pytest.mark.parametrize("in_atomic", [False, True])
+def test_save__is_heard_of_although_a_receiver_of_the_project_raises(make_post: Any, in_atomic: bool) -> None:
+    with pytest.raises(RuntimeError):
+        make_post(title="old")
+    post = Post.objects.get()
+    (key,) = cached(f"post:{post.pk}")
+    post.title = "new"
+    with transaction.atomic() if in_atomic else nullcontext(), pytest.raises(RuntimeError):
+        post.save()
+    assert Post.objects.get().title == "new"
+    assert gone(key) == {key}
+    assert not PendingInvalidation.objects.exists()
+
+
+def test_listen__again_is_heard_once(make_post: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [each for each in post_save.receivers if each[0] == (UID, id(Post))]
+    listen(jobs["posts"].spec)
+    assert [each for each in post_save.receivers if each[0] == (UID, id(Post))] == before
 
 
 def test_save__of_a_row_that_cannot_move_asks_the_database_nothing(
