@@ -25,12 +25,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def test_m2m__invalidates_both_ends_as_declared(make_user: Any, way: str) -> None:
     through = CustomUser.groups.through
     job("user:{id}:groups", {through: "customuser_id"})
+    job("group:{id}:users", {through: "group_id"})
     user, other = make_user(), make_user()
-    group = Group.objects.create(name="editors")
+    group, another = Group.objects.create(name="editors"), Group.objects.create(name="readers")
     if "add" not in way and way != "set":
         user.groups.add(group)
-    keys = [f"user:{user.pk}:groups", f"user:{other.pk}:groups"]
-    cached(*keys)
+    keys = [f"user:{user.pk}:groups", f"group:{group.pk}:users"]
+    cached(*keys, f"user:{other.pk}:groups", f"group:{another.pk}:users")
     match way:
         case "add":
             user.groups.add(group)
@@ -44,7 +45,7 @@ def test_m2m__invalidates_both_ends_as_declared(make_user: Any, way: str) -> Non
             group.user_set.add(user)
         case "reverse clear":
             group.user_set.clear()
-    assert gone(*keys) == {keys[0]}
+    assert gone(*keys, f"user:{other.pk}:groups", f"group:{another.pk}:users") == set(keys)
 
 
 def test_m2m__rolled_back_changes_nothing(make_user: Any) -> None:

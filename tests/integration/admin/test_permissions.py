@@ -32,11 +32,12 @@ def test_permissions__by_get_is_405(operator: Client, url: str) -> None:
 def test_permissions__without_the_permission_there_is_no_button_and_the_url_is_403(
     log_in: Callable[..., Client], url: str
 ) -> None:
-    cache.set("posts", "kept")
+    cache.set("post:1", "kept")
     others = {*PERMISSIONS.values(), "edit_schedule", "cancel_run"} - {PERMISSIONS[url]}
     client = log_in("view_job", "view_warmingrun", *others)
     before = list(PeriodicTask.objects.order_by("id").values())
     assert client.post(url, {"only": "posts", "confirmed": "yes"}).status_code == 403
+    assert cache.get("post:1") == "kept"
     assert not WarmingRun.objects.exists()
     assert not CacheAudit.objects.exists()
     assert list(PeriodicTask.objects.order_by("id").values()) == before

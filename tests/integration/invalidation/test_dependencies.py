@@ -99,4 +99,5 @@ def test_dependency__none_is_no_id(make_post: Any) -> None:
         make_post(published_at=None)
     finally:
         keys_invalidated.disconnect(dispatch_uid="t")
+    assert "posts" in heard
     assert "p" not in heard

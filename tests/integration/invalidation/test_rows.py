@@ -41,12 +41,11 @@ def test_save__invalidates_the_keys_that_depend_on_the_row(make_post: Any) -> No
 
 
 def test_create__invalidates_the_id_of_the_new_row(make_post: Any) -> None:
-    cached("popular_posts", "post:1")
-    post = make_post()
-    assert "popular_posts" in gone("popular_posts")
-    cached(f"post:{post.pk}")
-    make_post()
-    assert gone(f"post:{post.pk}") == set()
+    before = make_post()
+    keys = cached("popular_posts", *(f"post:{before.pk + more}" for more in range(10)))
+    new = make_post()
+    assert f"post:{new.pk}" in keys
+    assert gone(*keys) == {"popular_posts", f"post:{new.pk}"}
 
 
 def test_related_row__invalidates_what_it_belongs_to(make_post: Any, make_comment: Any) -> None:

@@ -83,12 +83,14 @@ def test_bulk_create__ignored_conflicts(
     """Django gives no keys here: the new rows are found again by their unique column."""
     author, other = make_user(), make_user()
     there = POSTS.bulk_create([new_post(other, "there")])[0]
-    keys = cached(f"post:{there.pk + 1}", f"post:{there.pk + 2}", f"author:{author.pk}:posts")
+    # PostgreSQL gives a number to the row that is left out, too.
+    keys = cached(*(f"post:{there.pk + more}" for more in range(1, 10)), f"author:{author.pk}:posts")
     with transaction.atomic(), django_assert_num_queries(2):
         POSTS.bulk_create([new_post(author, "there"), new_post(author, "new")], ignore_conflicts=True)
     new = Post.objects.get(slug="new")
     assert Post.objects.get(slug="there").author == other
-    assert gone(f"post:{new.pk}", keys[2]) == {f"post:{new.pk}", keys[2]}
+    assert f"post:{new.pk}" in keys
+    assert gone(*keys) == {f"post:{new.pk}", keys[-1]}
 
 
 def test_bulk_create__ignored_conflicts_of_local_ids_need_no_query(
