@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from copy import copy
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, OneToOneRel, QuerySet
@@ -18,6 +19,11 @@ from warmer.report import describe
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+# SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
+IN_LIMIT = 30_000
+
 
 class EveryKey:
     """All keys of a job."""
@@ -29,6 +35,47 @@ class EveryKey:
 EVERY_KEY = EveryKey()
 Ids = frozenset[Id] | EveryKey
 NO_IDS: Ids = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """Rows that give ids by rows of other tables, which other transactions may change until ours commits."""
+
+    concern: Concern
+    model: type[Model]
+    pks: frozenset[Any]
+
+    def ids(self, using: str) -> Ids:
+        """Return the ids that they give now: a query for every few thousand rows."""
+        found = NO_IDS
+        for some in chunks(self.pks, IN_LIMIT):
+            found = both(found, ids_in_database(self.concern, self.model, some, using=using))
+        return found
+
+
+def elsewhere(concerns: Iterable[Concern], model: type[Model], pks: Iterable[Any]) -> list[Elsewhere]:
+    """Return what rows give by rows of other tables, to be read again when they are committed."""
+    rows = frozenset(pks)
+    return [
+        Elsewhere(concern=concern, model=model, pks=rows)
+        for concern in concerns
+        if is_far(concern, model) and LOOKUP_SEP in str(concern.dependency.ids)
+    ]
+
+
+def beyond(concern: Concern, instance: Model) -> list[Elsewhere]:
+    """Return the row that the path of an instance leads by, where the instance itself will be gone."""
+    first, _, rest = str(concern.dependency.ids).partition(LOOKUP_SEP)
+    if not rest or callable(concern.dependency.ids):
+        return []
+    field: Any = instance._meta.get_field(first)
+    if not field.concrete or not field.is_relation or not field.target_field.primary_key:
+        return []
+    dependency = replace(concern.dependency, model=field.related_model, ids=rest)
+    referred = frozenset([getattr(instance, field.attname)]) - {None}
+    return [
+        Elsewhere(concern=replace(concern, dependency=dependency), model=field.related_model, pks=referred)
+    ]
 
 
 def ids_in_memory(concern: Concern, instance: Model) -> Ids:
@@ -64,6 +111,12 @@ def ids_in_database(concern: Concern, model: type[Model], pks: Iterable[Any], *,
 def by_pk(model: type[Model], pks: Iterable[Any], using: str | None) -> QuerySet[Any]:
     """Return the rows with these primary keys, whatever a manager would leave out."""
     return QuerySet(model, using=using).filter(pk__in=list(pks))
+
+
+def chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
+    """Return the items in lists of a size."""
+    listed = list(items)
+    return (listed[at : at + size] for at in range(0, len(listed), size))
 
 
 def is_fixed(concern: Concern, model: type[Model]) -> bool:

@@ -11,11 +11,21 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
 from django.db.models import Model, QuerySet
 
-from warmer.changes import EVERY_KEY, EveryKey, Ids, attname_of, by_pk, ids_in_memory, is_local, is_moved_by
+from warmer.changes import (
+    EVERY_KEY,
+    IN_LIMIT,
+    EveryKey,
+    Ids,
+    attname_of,
+    by_pk,
+    ids_in_memory,
+    is_local,
+    is_moved_by,
+)
 from warmer.keys import Id
 from warmer.new_values import UNKNOWN, Computed, NewValues, new_value
 from warmer.registry import Concern
-from warmer.rows import IN_LIMIT, Seen, look
+from warmer.rows import Seen, look
 
 Found = list[tuple[Concern, Ids]]
 

@@ -15,7 +15,17 @@ from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from warmer import outbox, pending
-from warmer.changes import EVERY_KEY, NO_IDS, EveryKey, Ids, both, ids_in_database, ids_in_memory
+from warmer.changes import (
+    EVERY_KEY,
+    NO_IDS,
+    Elsewhere,
+    EveryKey,
+    Ids,
+    both,
+    elsewhere,
+    ids_in_database,
+    ids_in_memory,
+)
 from warmer.exceptions import InvalidId, StoreUnavailable
 from warmer.keys import Id
 from warmer.pending import Committed
@@ -52,11 +62,14 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
         record_all(found, using=rows.db, by_hand=True)
         return
     by_alias: dict[str, Found] = defaultdict(list)
+    again: dict[str, list[Elsewhere]] = defaultdict(list)
     for instance in [rows] if isinstance(rows, Model) else rows:
-        for concern in jobs.concerned(type(instance)):
-            by_alias[instance._state.db or "default"].append((concern, ids_in_memory(concern, instance)))
+        using = instance._state.db or "default"
+        concerned = jobs.concerned(type(instance))
+        by_alias[using] += [(concern, ids_in_memory(concern, instance)) for concern in concerned]
+        again[using] += elsewhere(concerned, type(instance), [instance.pk])
     for using, found in by_alias.items():
-        record_all(found, using=using, by_hand=True)
+        record_all(found, using=using, by_hand=True, again=again[using])
 
 
 def invalidate(spec: JobSpec, ids: Iterable[Id] | None) -> None:
@@ -105,10 +118,12 @@ def record(concern: Concern, ids: Ids, *, using: str) -> None:
     record_all([(concern, ids)], using=using)
 
 
-def record_all(found: Found, *, using: str, by_hand: bool = False) -> None:
+def record_all(found: Found, *, using: str, by_hand: bool = False, again: Collection[Elsewhere] = ()) -> None:
     """Do so for all that one change concerns, together.
 
     Args:
+        again: rows that are asked for their ids once more after a commit: others may change till then what
+            they give.
         by_hand: the project asked for it, and not a signal or a method that changes rows.
     """
     change_recorded.send(None, found=found, using=using, by_hand=by_hand)
@@ -116,8 +131,8 @@ def record_all(found: Found, *, using: str, by_hand: bool = False) -> None:
     for concern, ids in found:
         if ids:
             collected[concern.spec] = both(collected.get(concern.spec, NO_IDS), ids)
-    if collected:
-        pending.add(collected, using=using, apply=apply)
+    if collected or again:
+        pending.add(collected, using=using, apply=apply, again=again)
 
 
 @dataclass(frozen=True, kw_only=True)

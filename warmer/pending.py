@@ -10,11 +10,13 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from warmer import outbox
-from warmer.changes import EVERY_KEY, NO_IDS, EveryKey, Ids, both
+from warmer.changes import EVERY_KEY, NO_IDS, Elsewhere, EveryKey, Ids, both
 from warmer.conf import conf
 from warmer.keys import Id, plain
+from warmer.registry import Concern
 from warmer.spec import JobSpec
 
 Collected = Mapping[JobSpec, Ids]
@@ -36,6 +38,7 @@ class Committed:
 
 
 Apply = Callable[[Committed], object]
+_Again = dict[tuple[Concern, type[Model]], set[Any]]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -49,6 +52,7 @@ class _Part:
         ids: what to invalidate at the commit.
         noted: jobs whose rows may have been written, of which nothing else is known yet.
         kept: the rows in the outbox, each with how many savepoints the connection had made before it.
+        again: rows that are asked for their ids once more at the commit.
     """
 
     transaction: _Transaction
@@ -56,6 +60,7 @@ class _Part:
     ids: dict[JobSpec, set[Id] | EveryKey] = field(default_factory=dict)
     noted: set[JobSpec] = field(default_factory=set)
     kept: dict[int, int] = field(default_factory=dict)
+    again: _Again = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         if name == "__qualname__":  # by which Django names a callback that fails
@@ -135,6 +140,7 @@ class _Transaction:
         """Apply all that survived at once, at the first callback; the later ones find nothing left."""
         ids: dict[JobSpec, Ids] = {}
         kept: list[int] = []
+        again: _Again = {}
         parts = self.alive()
         if called not in parts:
             parts.append(called)
@@ -142,7 +148,14 @@ class _Transaction:
             for spec, each in part.ids.items():
                 ids[spec] = both(ids.get(spec, NO_IDS), _frozen(each))
             kept += part.kept
-            part.ids, part.noted, part.kept = {}, set(), {}
+            for rows, pks in part.again.items():
+                again.setdefault(rows, set()).update(pks)
+            part.ids, part.noted, part.kept, part.again = {}, set(), {}, {}
+        for (concern, model), pks in again.items():
+            known = ids.get(concern.spec, NO_IDS)
+            if not isinstance(known, EveryKey):
+                rows_now = Elsewhere(concern=concern, model=model, pks=frozenset(pks))
+                ids[concern.spec] = both(known, rows_now.ids(self.using))
         if ids:
             self.apply(Committed(ids=ids, using=self.using, kept=tuple(kept)))
 
@@ -159,7 +172,7 @@ _transactions: weakref.WeakKeyDictionary[BaseDatabaseWrapper, _Transaction] = we
 _gathered: weakref.WeakKeyDictionary[BaseDatabaseWrapper, list[_New]] = weakref.WeakKeyDictionary()
 
 
-def add(collected: Collected, *, using: str, apply: Apply) -> None:
+def add(collected: Collected, *, using: str, apply: Apply, again: Iterable[Elsewhere] = ()) -> None:
     """Invalidate when the transaction on `using` commits; at once where there is none.
 
     Inside a transaction what is new is also written to the outbox, with the change.
@@ -168,12 +181,16 @@ def add(collected: Collected, *, using: str, apply: Apply) -> None:
         collected: ids by job.
         using: the database of the change.
         apply: called once after the commit, with all that was collected.
+        again: rows that are asked for their ids once more, then.
     """
     connection = connections[using]
     if not connection.in_atomic_block:
-        apply(Committed(ids=collected, using=using))
+        if collected:
+            apply(Committed(ids=collected, using=using))
         return
     part = _part(connection, using=using, apply=apply)
+    for rows in again:
+        part.again.setdefault((rows.concern, rows.model), set()).update(rows.pks)
     new = {spec: fresh for spec, ids in collected.items() if (fresh := part.add(spec, ids))}
     gathered = _gathered.get(connection) if _gathered else None
     if gathered is not None:

@@ -25,12 +25,12 @@ from django.db import connections, transaction
 from django.db.models import Manager, Model, QuerySet, sql
 
 from warmer import pending
-from warmer.changes import EVERY_KEY, Ids, by_pk, is_far, is_fixed, is_moved_by
+from warmer.changes import EVERY_KEY, IN_LIMIT, Ids, by_pk, chunks, elsewhere, is_far, is_fixed, is_moved_by
 from warmer.inserts import Insert, ids_of, values_to_write
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import NewValues, new_value
 from warmer.registry import Concern, jobs
-from warmer.rows import IN_LIMIT, chunks, look
+from warmer.rows import look
 
 if TYPE_CHECKING:
 
@@ -97,7 +97,8 @@ class WarmingQuerySetMixin(_Base):
         with _transaction(self.db, concerns):
             found = self._warmer_look_at(objs, fields, moving) if moving else []
             count: int = _plain(seen).bulk_update(objs, fields, batch_size=batch_size)
-            record_all([*found, *((each, ids_of(each, objs)) for each in fixed)], using=self.db)
+            again = elsewhere(moving, self.model, (obj.pk for obj in objs))
+            record_all([*found, *((each, ids_of(each, objs)) for each in fixed)], using=self.db, again=again)
         return count
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
@@ -210,7 +211,8 @@ class WarmingQuerySetMixin(_Base):
         if plain and count != len(seen.pks):
             _record(concerns, EVERY_KEY, using=self.db)
         else:
-            record_all(seen.found, using=self.db)
+            again = elsewhere(concerns, self.model, seen.pks)
+            record_all(seen.found, using=self.db, again=again)
         return count
 
     def _warmer_is_plain(self) -> bool:

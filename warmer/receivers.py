@@ -15,7 +15,10 @@ from warmer import unlinking
 from warmer.changes import (
     EVERY_KEY,
     NO_IDS,
+    Elsewhere,
     Ids,
+    beyond,
+    elsewhere,
     ids_in_database,
     ids_in_memory,
     is_column_of_child,
@@ -131,7 +134,8 @@ def after_save(
             and not is_fixed(concern, sender)
             and reads_only(concern, sender, update_fields)
         ]
-    record_all([*now, *before.items()], using=using)
+    again = elsewhere([concern for concern, _ids in now], sender, [instance.pk])
+    record_all([*now, *before.items()], using=using, again=again)
 
 
 def before_delete(sender: type[Model], instance: Model, using: str, origin: Any = None, **_: Any) -> None:
@@ -141,8 +145,10 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
     may be older than its row. A `WarmingQuerySet` has read the ids in other tables for all its rows.
     """
     found: Found = []
+    again: list[Elsewhere] = []
     of_all_rows = getattr(origin, "_warmer_recorded", {}).get(sender, ())
     for concern in jobs.concerned(sender):
+        again += beyond(concern, instance)
         if concern in of_all_rows:
             continue
         if concern.is_of_child:
@@ -151,7 +157,7 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
         found.append((concern, ids_in_memory(concern, instance)))
         if origin is instance and not is_fixed(concern, sender):
             found.append((concern, ids_in_database(concern, sender, [instance.pk], using=using)))
-    record_all(found, using=using)
+    record_all(found, using=using, again=again)
 
 
 def after_m2m_change(

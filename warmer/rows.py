@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import connections
 from django.db.models import F, Model, QuerySet
@@ -29,11 +29,6 @@ from warmer.changes import (
 from warmer.keys import Id
 from warmer.new_values import UNKNOWN, Computed, NewValues
 from warmer.registry import Concern
-
-T = TypeVar("T")
-
-# SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
-IN_LIMIT = 30_000
 
 NewOf = Callable[[Mapping[str, Any]], Sequence[NewValues]]
 """A row's columns -> the new values that it gets, one after the other."""
@@ -75,12 +70,6 @@ def look(
     """
     plan = _Plan(model=rows.model, concerns=concerns, new=new or {}, new_of=new_of)
     return plan.read(_locked(rows, joined=bool(plan.far)) if lock else rows, also)
-
-
-def chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
-    """Return the items in lists of a size."""
-    listed = list(items)
-    return (listed[at : at + size] for at in range(0, len(listed), size))
 
 
 @dataclass(kw_only=True)

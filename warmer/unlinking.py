@@ -16,11 +16,11 @@ from django.db.models import CASCADE, DO_NOTHING, PROTECT, RESTRICT, SET_DEFAULT
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import pre_delete
 
-from warmer.changes import by_pk
+from warmer.changes import IN_LIMIT, by_pk, chunks
 from warmer.invalidation import record_all
 from warmer.new_values import UNKNOWN, NewValues, new_value
 from warmer.registry import jobs
-from warmer.rows import IN_LIMIT, chunks, look
+from warmer.rows import look
 
 
 def listen(model: type[Model]) -> None:

@@ -12,6 +12,7 @@ from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, carry_out, overfill, says
 from tests.integration.doctor.test_reachability import fail_to_save
+from tests.jobs import make_spec
 from warmer.monitoring.doctor import readings
 from warmer.monitoring.doctor.catalogue import CACHE_CHECKS
 from warmer.monitoring.doctor.finding import Finding
@@ -58,10 +59,30 @@ def test_persistence__save(look: Look, serve: Serve) -> None:
     assert says(look(Persistence(), serve(save="900 1 60 1000"))) == ("ok", "save '900 1 60 1000'")
 
 
+def test_persistence__save_alone_for_a_cache_of_jobs(look: Look, serve: Serve, settings: Any) -> None:
+    server = serve(save="900 1 60 1000")
+    settings.CACHES = {**settings.CACHES, "other": cache_settings(server.url(), max_connections=5)}
+    specs = (make_spec(cache="default"), make_spec(cache="other"))
+    found = look(Persistence(), server, specs=specs)
+    assert says(found) == ("warning", "Keys are kept on disk by save '900 1 60 1000' alone.")
+    assert "invalidations since then are undone" in found.why
+    assert f'redis-cli -h 127.0.0.1 -p {server.port} CONFIG SET save ""' in found.fix
+    carry_out(found, server)
+    kept = "save '900 1 60 1000', appendonly yes"
+    assert says(look(Persistence(), server, specs=specs)) == ("ok", kept)
+    server.kill()  # it does not stop while the first file is written
+
+
+def test_persistence__save_alone_beside_the_caches_of_jobs(look: Look, serve: Serve) -> None:
+    found = look(Persistence(), serve(save="900 1"), specs=(make_spec(cache="default"),))
+    assert says(found) == ("ok", "save '900 1'")
+
+
 def test_persistence__every_write_waits_for_the_disk(look: Look, serve: Serve) -> None:
     server = serve(appendonly="yes", appendfsync="always")
     found = look(Persistence(), server)
     assert says(found) == ("warning", "appendfsync is 'always'.")
+    assert "loses the last second or two" in found.why  # what the fix costs
     carry_out(found, server)
     assert look(Persistence(), server).severity == "ok"
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
@@ -47,6 +48,26 @@ def test_not_kept(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     server.options["appendonly"] = "yes"  # as in redis.conf
     server.restart()
     assert cover(posts.spec).share == 1
+
+
+def test_old_save(page: Page, cache_at: CacheAt, post: Post) -> None:
+    server = cache_at(save="900 1 60 1000")
+    manage("warm_cache --inline")
+    with server.client() as client:
+        client.save()
+    post.title = "New"
+    post.save()
+    server.kill()
+    server.start()
+    assert cache.get(f"post:{post.pk}")["title"] != "New"
+    page.shows("saves-doctor", doctor("persistence"))
+    command = 'manage.py shell -c "import warmer; [job.invalidate() for job in warmer.jobs.values()]"'
+    manage(page.tells(command))
+    assert cache.get(f"post:{post.pk}") is None
+    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET appendonly yes"), server)
+    assert "WARNING  persistence" not in manage("cache_doctor")
+    _await_first_file(server)
 
 
 def test_not_saved(page: Page, cache_at: CacheAt, post: Post) -> None:

@@ -1,0 +1,152 @@
+"""Rows between a changed row and its job's ids, which another transaction changes while ours is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from myapp.models import Comment, Post
+from tests.races.conftest import in_thread
+from warmer import invalidate_for, jobs, warm_many
+from warmer.changes import NO_IDS, elsewhere
+from warmer.invalidation import record_all
+from warmer.models import PendingInvalidation
+from warmer.querysets import WarmingQuerySet
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+COMMENTS = WarmingQuerySet(Comment)
+
+
+@pytest.fixture
+def said() -> Any:
+    """A job of authors' ids: what was said about their posts."""
+
+    def load(ids: Any) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {id: [] for id in ids}
+        rows = Comment.objects.filter(post__author__in=ids).order_by("pk")
+        for author, body in rows.values_list("post__author", "body"):
+            found[author].append(body)
+        return found
+
+    depends_on = {Comment: "post__author_id", Post: "author_id"}
+    return warm_many("said:{id}", ids=list, name="said", depends_on=depends_on)(load)
+
+
+def by_save(comment: Comment) -> None:
+    comment.body = "new"
+    comment.save()
+
+
+def by_save_of_fields(comment: Comment) -> None:
+    comment.body = "new"
+    comment.save(update_fields=["body"])
+
+
+def by_update(comment: Comment) -> None:
+    COMMENTS.filter(pk=comment.pk).update(body="new")
+
+
+def by_bulk_update(comment: Comment) -> None:
+    comment.body = "new"
+    COMMENTS.bulk_update([comment], ["body"])
+
+
+def by_hand(comment: Comment) -> None:
+    Comment.objects.filter(pk=comment.pk).update(body="new")
+    comment.refresh_from_db()
+    invalidate_for(comment)
+
+
+def by_create(comment: Comment) -> None:
+    Comment.objects.create(post=comment.post, author=comment.author, body="another")
+
+
+def by_delete(comment: Comment) -> None:
+    comment.delete()
+
+
+def by_delete_of_a_queryset(comment: Comment) -> None:
+    Comment.objects.filter(pk=comment.pk).delete()
+
+
+def by_delete_of_ours(comment: Comment) -> None:
+    COMMENTS.filter(pk=comment.pk).delete()
+
+
+WAYS = [
+    *(by_save, by_save_of_fields, by_update, by_bulk_update, by_hand),
+    *(by_create, by_delete, by_delete_of_a_queryset, by_delete_of_ours),
+]
+
+
+@pytest.mark.parametrize("moved", ["before", "meanwhile", "after"])
+@pytest.mark.parametrize("change", WAYS)
+def test_far_path__row_between_is_moved_by_another(
+    make_post: Any,
+    make_user: Any,
+    make_comment: Any,
+    said: Any,
+    change: Callable[[Comment], None],
+    moved: str,
+) -> None:
+    old, new = make_user(), make_user()
+    post = make_post(author=old)
+    comment = make_comment(post=post, body="old")
+    said.get_many([old.pk, new.pk])
+
+    def move() -> None:
+        theirs = Post.objects.get(pk=post.pk)
+        theirs.author = new
+        theirs.save()
+        said.get_many([old.pk, new.pk])  # and readers come
+
+    def in_another_transaction() -> None:
+        (thread,) = in_thread(move)
+        thread.join()
+
+    if moved == "before":
+        in_another_transaction()
+    with transaction.atomic():
+        change(comment)
+        # SQLite lets nobody else write meanwhile; there it is the next thing that happens.
+        if moved == "meanwhile" and connection.vendor == "postgresql":
+            in_another_transaction()
+    if moved == "after" or connection.vendor != "postgresql":
+        in_another_transaction()
+    assert said.get_many([old.pk, new.pk]) == said([old.pk, new.pk])
+    assert not PendingInvalidation.objects.exists()
+
+
+def test_far_path__many_rows_are_asked_for_once_after_the_commit(
+    make_post: Any, make_comment: Any, said: Any
+) -> None:
+    comments = [make_comment(post=make_post()) for _ in range(5)]
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        for comment in comments:
+            comment.save()
+    told = [each["sql"].split()[0] for each in queries]
+    after = told[told.index("COMMIT") + 1 :]
+    assert [each for each in after if each not in ("BEGIN", "COMMIT")] == [
+        "SELECT",
+        "DELETE",
+    ]  # of the outbox
+
+
+def test_far_path__rows_that_give_nothing_before_the_commit_may_do_so_after_it(
+    make_post: Any, make_user: Any, make_comment: Any, said: Any
+) -> None:
+    """A path that leads nowhere when the row is written, and somewhere when it is committed."""
+    user = make_user()
+    comment = make_comment(post=make_post(author=user))
+    said.get(user.pk)
+    found = [(concern, NO_IDS) for concern in jobs.concerned(Comment) if concern.spec.name == "said"]
+    again = elsewhere([concern for concern, _ids in found], Comment, [comment.pk])
+    with transaction.atomic():
+        record_all(found, using="default", again=again)
+    assert cache.get(f"said:{user.pk}") is None
