@@ -40,8 +40,9 @@ class Persistence(CacheCheck):
         elif appends and redis.setting("appendfsync") == "always":
             yield warning(
                 "appendfsync is 'always'.",
-                why="Every write to the cache waits for the disk: a warm is many times slower. With 'everysec' a "
-                "machine that crashes loses the last second or two, and with it the invalidations of then.",
+                why="Every write to the cache waits for the disk: a warm is many times slower. With "
+                "'everysec' a machine that crashes loses the last second or two, and with it the "
+                "invalidations of then.",
                 fix=set_option(place, "appendfsync", "everysec"),
             )
         elif save and not appends and any(spec.cache == cache.alias for spec in project.specs):
@@ -81,13 +82,13 @@ def failures(found: Mapping[str, Any], redis_cli: Callable[[str], str]) -> Itera
 
 def _kept_by_saves_alone(cache: Cache, save: str) -> Finding:
     place = cache.redis.place
+    forgets = command(place, "CONFIG SET", "save", '""')
     return warning(
         f"Keys are kept on disk by {what_is_kept(save=save, appends=False)} alone.",
         why="A server that crashes comes back with keys and fences as they were at the last save: "
         "invalidations since then are undone, and readers get old values until their timeout.",
-        fix=f"{set_option(place, 'appendonly', 'yes')}\nOr, for a cache that may start empty: "
-        f"{command(place, 'CONFIG SET', 'save', '""')}, the same in redis.conf, and delete its dump.rdb, which is "
-        "loaded all the same.",
+        fix=f"{set_option(place, 'appendonly', 'yes')}\nOr, for a cache that may start empty: {forgets}, the "
+        "same in redis.conf, and delete its dump.rdb, which is loaded all the same.",
     )
 
 
