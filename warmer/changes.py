@@ -55,23 +55,30 @@ class Elsewhere:
 
 def elsewhere(concerns: Iterable[Concern], model: type[Model], pks: Iterable[Any]) -> list[Elsewhere]:
     """Return what rows give by rows of other tables, to be read again when they are committed."""
-    rows = frozenset(pks)
+    by_path = [concern for concern in concerns if _steps(concern)[1:]]
+    rows = frozenset(pks) if by_path else frozenset()
+    return [Elsewhere(concern=concern, model=model, pks=rows) for concern in by_path]
+
+
+def merged(rows: Iterable[Elsewhere]) -> list[Elsewhere]:
+    """Return the same rows with each job, and each model, once."""
+    found: dict[tuple[Concern, type[Model]], set[Any]] = {}
+    for each in rows:
+        found.setdefault((each.concern, each.model), set()).update(each.pks)
     return [
-        Elsewhere(concern=concern, model=model, pks=rows)
-        for concern in concerns
-        if is_far(concern, model) and LOOKUP_SEP in str(concern.dependency.ids)
+        Elsewhere(concern=concern, model=model, pks=frozenset(pks)) for (concern, model), pks in found.items()
     ]
 
 
 def beyond(concern: Concern, instance: Model) -> list[Elsewhere]:
     """Return the row that the path of an instance leads by, where the instance itself will be gone."""
-    first, _, rest = str(concern.dependency.ids).partition(LOOKUP_SEP)
-    if not rest or callable(concern.dependency.ids):
+    first, *rest = _steps(concern)
+    if not rest:
         return []
     field: Any = instance._meta.get_field(first)
     if not field.concrete or not field.is_relation or not field.target_field.primary_key:
         return []
-    dependency = replace(concern.dependency, model=field.related_model, ids=rest)
+    dependency = replace(concern.dependency, model=field.related_model, ids=LOOKUP_SEP.join(rest))
     referred = frozenset([getattr(instance, field.attname)]) - {None}
     return [
         Elsewhere(concern=replace(concern, dependency=dependency), model=field.related_model, pks=referred)
@@ -129,13 +136,8 @@ def is_fixed(concern: Concern, model: type[Model]) -> bool:
 
 def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> bool:
     """Say whether a save of these fields alone cannot move a row from one id to another."""
-    source = concern.dependency.ids
-    if not isinstance(source, str):
-        return False
-    first = source.split(LOOKUP_SEP)[0]
-    names = {first, attname_of(model, first)}
-    field = next((each for each in model._meta.concrete_fields if each.attname in names), None)
-    if field is None or _is_generated(field):
+    field = _concrete_field(model, _steps(concern)[0])
+    if field is None or field.generated:
         return False
     return not {field.name, field.attname} & set(fields)
 
@@ -168,8 +170,9 @@ def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str])
         return False
     if callable(source):
         return bool(attnames)
-    first = source.split(LOOKUP_SEP)[0]
-    if any(_is_generated(each) for each in model._meta.concrete_fields if each.name == first):
+    first = _steps(concern)[0]
+    field = _concrete_field(model, first)
+    if field is not None and field.generated:
         return bool(attnames)
     return attname_of(model, first) in attnames
 
@@ -185,14 +188,21 @@ def _column(model: type[Model], path: str) -> Any:
 
     What the database generates it has not: Django reads that when a row is loaded, and not when it is saved.
     """
+    field = _concrete_field(model, path)
+    return None if field is None or field.generated else field
+
+
+def _concrete_field(model: type[Model], path: str) -> Any:
+    """Return the field with a column of the model's own row that a path of one step names."""
     if path == "pk":
         return model._meta.pk
-    fields = (each for each in model._meta.concrete_fields if path in (each.name, each.attname))
-    return next((each for each in fields if not _is_generated(each)), None)
+    return next((each for each in model._meta.concrete_fields if path in (each.name, each.attname)), None)
 
 
-def _is_generated(field: Any) -> bool:
-    return getattr(field, "generated", False)  # Django 4.2 has no such fields
+def _steps(concern: Concern) -> list[str]:
+    """Return the steps of the path to a job's ids; a single empty one where no path tells them."""
+    source = concern.dependency.ids
+    return source.split(LOOKUP_SEP) if isinstance(source, str) else [""]
 
 
 def _as_row_has_it(instance: Model) -> Model:

@@ -10,13 +10,11 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
 
 from warmer import outbox
-from warmer.changes import EVERY_KEY, NO_IDS, Elsewhere, EveryKey, Ids, both
+from warmer.changes import EVERY_KEY, NO_IDS, Elsewhere, EveryKey, Ids, both, merged
 from warmer.conf import conf
 from warmer.keys import Id, plain
-from warmer.registry import Concern
 from warmer.spec import JobSpec
 
 Collected = Mapping[JobSpec, Ids]
@@ -38,7 +36,6 @@ class Committed:
 
 
 Apply = Callable[[Committed], object]
-_Again = dict[tuple[Concern, type[Model]], set[Any]]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -60,7 +57,7 @@ class _Part:
     ids: dict[JobSpec, set[Id] | EveryKey] = field(default_factory=dict)
     noted: set[JobSpec] = field(default_factory=set)
     kept: dict[int, int] = field(default_factory=dict)
-    again: _Again = field(default_factory=dict)
+    again: list[Elsewhere] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
         if name == "__qualname__":  # by which Django names a callback that fails
@@ -140,7 +137,7 @@ class _Transaction:
         """Apply all that survived at once, at the first callback; the later ones find nothing left."""
         ids: dict[JobSpec, Ids] = {}
         kept: list[int] = []
-        again: _Again = {}
+        again: list[Elsewhere] = []
         parts = self.alive()
         if called not in parts:
             parts.append(called)
@@ -148,14 +145,12 @@ class _Transaction:
             for spec, each in part.ids.items():
                 ids[spec] = both(ids.get(spec, NO_IDS), _frozen(each))
             kept += part.kept
-            for rows, pks in part.again.items():
-                again.setdefault(rows, set()).update(pks)
-            part.ids, part.noted, part.kept, part.again = {}, set(), {}, {}
-        for (concern, model), pks in again.items():
-            known = ids.get(concern.spec, NO_IDS)
+            again += part.again
+            part.ids, part.noted, part.kept, part.again = {}, set(), {}, []
+        for rows in merged(again):
+            known = ids.get(rows.concern.spec, NO_IDS)
             if not isinstance(known, EveryKey):
-                rows_now = Elsewhere(concern=concern, model=model, pks=frozenset(pks))
-                ids[concern.spec] = both(known, rows_now.ids(self.using))
+                ids[rows.concern.spec] = both(known, rows.ids(self.using))
         if ids:
             self.apply(Committed(ids=ids, using=self.using, kept=tuple(kept)))
 
@@ -189,8 +184,7 @@ def add(collected: Collected, *, using: str, apply: Apply, again: Iterable[Elsew
             apply(Committed(ids=collected, using=using))
         return
     part = _part(connection, using=using, apply=apply)
-    for rows in again:
-        part.again.setdefault((rows.concern, rows.model), set()).update(rows.pks)
+    part.again += again
     new = {spec: fresh for spec, ids in collected.items() if (fresh := part.add(spec, ids))}
     gathered = _gathered.get(connection) if _gathered else None
     if gathered is not None:

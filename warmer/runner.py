@@ -81,6 +81,7 @@ def warm_batches(
 
     For `keep_seconds` and `interrupts` see `warm_batch`.
     """
+    current: _Batch | None = None
     ahead: _Batch | None = None  # the cache is looking through it
     before: _Batch | None = None  # it was loaded, and is to be written
     looks = keep_seconds is not None
@@ -114,7 +115,7 @@ def warm_batches(
             last, before = before, None
             yield last.end()
     finally:
-        for each in (ahead, before):
+        for each in (current, ahead, before):
             if each is not None:
                 each.abandon()
 
@@ -204,9 +205,9 @@ class _Batch:
         if self._looking is None or not self.left:
             return
         began = time.perf_counter()
-        looking, self._looking = self._looking, None
         with self._failing_what_is_left():
-            self._settle(Outcome.FRESH, looking.end())
+            self._settle(Outcome.FRESH, self._looking.end())
+        self._looking = None  # only now: until it has ended, what fails has to abandon it
         self.look_seconds += time.perf_counter() - began
 
     def begin(self) -> None:

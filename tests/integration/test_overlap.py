@@ -146,6 +146,40 @@ def test_warm__with_a_loader_that_is_interrupted_keeps_no_connection(only_missin
     assert job.warm().written == 10
 
 
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("interrupts", [(), (KeyError,)], ids=["ends it", "ends a batch"])
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_only_missing__interrupted_before_an_answer_is_read_keeps_no_connection(
+    nth: int, interrupts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a time limit, which comes anywhere."""
+    job = declare()
+    job.warm()
+    end = CallUnderWay.end
+    asked = 0
+
+    def interrupted(self: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == nth:
+            raise KeyError("time is up")
+        return end(self)
+
+    monkeypatch.setattr(CallUnderWay, "end", interrupted)
+    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0, interrupts=interrupts)
+    if interrupts:
+        report = sum(batches, Report(job="squares"))
+        assert (report.keys, report.failed, report.fresh) == (10, 2, 8)
+    else:
+        with pytest.raises(KeyError):
+            list(batches)
+    monkeypatch.undo()
+    assert job.warm(only_missing=True).fresh == 10
+    for number in range(60):
+        cache.set("plain", number)
+        assert cache.get("plain") == number
+
+
 def test_warm__holds_two_batches_and_not_the_third() -> None:
     class Value(dict[str, int]):
         """Something that can be watched."""

@@ -38,13 +38,16 @@ class CallUnderWay(UnderWay[T]):
             again: asks in the ordinary way, with its retries, where this call was lost. So a call must do no
                 harm twice.
             alias: the cache's name, for who watches its calls.
-            behind: what is under way to the same server and is ended first: it shares its connection.
+            behind: what is under way to the same server and is ended first: it shares its connection. Where
+                that is lost, so is this: a connection of its own would be held while the other wants one.
         """
         self._read = read
         self._again = again
         self._alias = alias
         shared: _Line | None = behind._line if isinstance(behind, CallUnderWay) else None
-        self._line: _Line = shared if shared is not None and shared.is_open else _Line(server.connection_pool)
+        self._line: _Line = shared or _Line(server.connection_pool)
+        if shared is not None and not shared.is_open:
+            return
         try:
             self._line.send(self, script, keys, args)
         except (RedisError, OSError):

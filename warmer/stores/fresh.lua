@@ -11,7 +11,7 @@ local function is_fresh(key)
 end
 
 -- Mostly all are fresh, which takes no list.
-local fresh = 0
+local fresh, looked_at = 0, 0
 if at_least == 0 then
   -- One call tells how many are there; a script may hand on about 8,000 values at once.
   for i = 1, #keys, 4000 do
@@ -19,9 +19,10 @@ if at_least == 0 then
   end
 else
   while fresh < #keys and is_fresh(keys[fresh + 1]) do fresh = fresh + 1 end
+  looked_at = fresh
 end
 if fresh == #keys then return string.rep('y', fresh) end
 
-local letters = {}
-for i = 1, #keys do letters[i] = is_fresh(keys[i]) and 'y' or 'n' end
+local letters = {string.rep('y', looked_at)}
+for i = looked_at + 1, #keys do letters[#letters + 1] = is_fresh(keys[i]) and 'y' or 'n' end
 return table.concat(letters)

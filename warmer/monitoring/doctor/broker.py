@@ -12,6 +12,7 @@ from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, ok, 
 from warmer.monitoring.doctor.persistence import failures, what_is_kept
 from warmer.monitoring.doctor.project import Cache, Project
 from warmer.monitoring.doctor.security import without_password
+from warmer.monitoring.doctor.words import set_option_by
 from warmer.monitoring.facts import Broker
 
 IN_PROCESS = "tasks run in process: there is no broker"
@@ -113,8 +114,7 @@ class BrokerEviction(ProjectCheck):
             f"maxmemory-policy of the broker {broker.address} is {policy}"
             + ("." if limit else "; without a limit it has no effect yet."),
             why="When memory is short the queues are evicted: runs are lost without a trace.",
-            fix=f"{_redis_cli('CONFIG SET maxmemory-policy noeviction')}\nand in redis.conf, for its next "
-            "start: maxmemory-policy noeviction",
+            fix=set_option_by(_redis_cli, "maxmemory-policy", "noeviction"),
         )
 
 
@@ -141,8 +141,7 @@ class BrokerPersistence(ProjectCheck):
                 f"The broker {broker.address} keeps nothing on disk: save is empty, and appendonly is 'no'.",
                 why="A restart of the server loses every message that waits: those runs are lost, and other "
                 "tasks of the project without a trace.",
-                fix=f"{_redis_cli('CONFIG SET appendonly yes')}\nand in redis.conf, for its next start: "
-                "appendonly yes",
+                fix=set_option_by(_redis_cli, "appendonly", "yes"),
             )
 
 
@@ -164,10 +163,9 @@ class BrokerExposure(ProjectCheck):
         yield without_password(
             broker.options.get("bind", ""),
             protected=broker.options.get("protected-mode") == "yes",
-            fix=f"{_redis_cli('CONFIG SET requirepass PASSWORD')}\nand in redis.conf, for its next start: "
-            f"requirepass PASSWORD\nwith CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/"
-            f"{broker.database} in the project. Or in redis.conf, where only this machine needs it: "
-            "bind 127.0.0.1",
+            fix=f"{set_option_by(_redis_cli, 'requirepass', 'PASSWORD')}\nwith "
+            f"CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/{broker.database} in the project. Or in "
+            "redis.conf, where only this machine needs it: bind 127.0.0.1",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,10 +57,14 @@ def command(place: Place, *words: str) -> str:
 
 def set_option(place: Place, name: str, value: str) -> str:
     """Return how to change a server's option: now, and for its next start."""
+    return set_option_by(partial(command, place), name, value)
+
+
+def set_option_by(redis_cli: Callable[[str], str], name: str, value: str) -> str:
+    """Return the same of a server that is asked by the line which `redis_cli` gives."""
     shown = value if value else '""'
-    return (
-        f"{command(place, 'CONFIG SET', name, shown)}\nand in redis.conf, for its next start: {name} {shown}"
-    )
+    change = redis_cli(f"CONFIG SET {name} {shown}")
+    return f"{change}\nand in redis.conf, for its next start: {name} {shown}"
 
 
 def option(alias: str, *names: str, value: str) -> str:
