@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import Model, OneToOneRel, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
-from warmer.keys import Id
+from warmer.keys import Id, plain, type_names
 from warmer.new_values import UNKNOWN, Computed, new_value
 from warmer.registry import Concern
 from warmer.report import describe
@@ -20,6 +20,8 @@ from warmer.report import describe
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_ID_TYPES = (str, int, UUID)
 
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
 IN_LIMIT = 30_000
@@ -85,16 +87,20 @@ def beyond(concern: Concern, instance: Model) -> list[Elsewhere]:
     ]
 
 
-def ids_in_memory(concern: Concern, instance: Model) -> Ids:
-    """Return the ids that an instance gives, as it stands in memory; what it has not is queried."""
+def ids_in_memory(concern: Concern, instance: Model, *, is_loaded: bool = False) -> Ids:
+    """Return the ids that an instance gives, as it stands in memory; what it has not is queried.
+
+    Args:
+        is_loaded: it was read from the database, and not saved since: it has all that its row has.
+    """
     source = concern.dependency.ids
     if source is None:
         return EVERY_KEY
     try:
-        if callable(source):
+        if callable(source) and (is_loaded or not is_partly_computed(instance)):
             return as_ids(source(_as_row_has_it(instance)))
-        column = _column(type(instance), source)
-        if column is None:
+        column = None if callable(source) else _column(type(instance), source)
+        if column is None or _is_computed(getattr(instance, column.attname)):
             return ids_in_database(concern, type(instance), [instance.pk], using=instance._state.db)
         return as_ids(_as_column_has_it(column, getattr(instance, column.attname)))
     except Exception as error:  # noqa: BLE001 - a project's own function
@@ -205,6 +211,20 @@ def _steps(concern: Concern) -> list[str]:
     return source.split(LOOKUP_SEP) if isinstance(source, str) else [""]
 
 
+def is_partly_computed(instance: Model) -> bool:
+    """Say whether the database alone knows a value of the saved row, and the instance does not."""
+    values = instance.__dict__
+    return any(
+        column.generated or _is_computed(values.get(column.attname))
+        for column in instance._meta.concrete_fields
+    )
+
+
+def _is_computed(value: Any) -> bool:
+    """Say whether a value is an expression such as `F("number") + 1`, which the database computes."""
+    return hasattr(value, "resolve_expression")
+
+
 def _as_row_has_it(instance: Model) -> Model:
     """Return an instance as its saved row would be loaded, for a function that reads it: 7 for "07"."""
     told = {}
@@ -236,13 +256,38 @@ def both(one: Ids, other: Ids) -> Ids:
     return one | other
 
 
+def ids_told(value: Any, concern: Concern, subject: object) -> Ids:
+    """Return the ids that a column's value gives; all of the job's where it cannot be one."""
+    try:
+        return as_ids(value)
+    except TypeError as error:
+        return all_after(error, concern, subject)
+
+
 def as_ids(value: Any) -> frozenset[Id]:
-    """Return the ids that a field or a function gives: one, several, or none for None."""
+    """Return the ids that a field or a function gives: one, several, or none for None.
+
+    Raises:
+        TypeError: something else came, of which it is not known whose key it means.
+    """
+    value = plain(value)
     if value is None:
         return frozenset()
-    if isinstance(value, str | int | UUID):
+    if isinstance(value, _ID_TYPES):
         return frozenset([value])
-    return frozenset(each for each in value if each is not None)
+    # Not all that can be walked through ends: an `F` has an item at every index.
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise _no_ids(value)
+    ids = frozenset(plain(each) for each in value if each is not None)
+    for each in ids:
+        if not isinstance(each, _ID_TYPES):
+            raise _no_ids(each)
+    return ids
+
+
+def _no_ids(value: object) -> TypeError:
+    kind = type(value).__name__
+    return TypeError(f"expected {type_names}, several of them, or None, not something of the type {kind}")
 
 
 def all_after(error: Exception, concern: Concern, subject: object) -> EveryKey:

@@ -21,6 +21,7 @@ from warmer.changes import (
     ids_in_memory,
     is_local,
     is_moved_by,
+    is_partly_computed,
 )
 from warmer.keys import Id
 from warmer.new_values import UNKNOWN, Computed, NewValues, new_value
@@ -111,7 +112,7 @@ class Insert:
         """Say whether the objects tell the ids of all rows that the insert wrote."""
         name = self._column(concern)
         if name is None:
-            return callable(concern.dependency.ids) and self._knows_pks and self.on_conflict != "update"
+            return self.on_conflict != "update" and self._is_told_to_function(concern)
         if name == self._pk:
             return self._knows_pks
         if self.on_conflict == "update" and name not in self._unique:
@@ -120,6 +121,10 @@ class Insert:
 
     def _is_told(self, name: str) -> bool:
         return not any(hasattr(getattr(obj, name), "resolve_expression") for obj in self.objs)
+
+    def _is_told_to_function(self, concern: Concern) -> bool:
+        knows = callable(concern.dependency.ids) and self._knows_pks
+        return knows and not any(map(is_partly_computed, self.objs))
 
     def _column(self, concern: Concern) -> str | None:
         """Return the column of the row that has the ids; None where they come from elsewhere."""
@@ -187,7 +192,7 @@ class Insert:
             elif name is not None:
                 told = certain and self._is_told(name)
             else:
-                told = certain and callable(concern.dependency.ids) and self._knows_pks
+                told = certain and self._is_told_to_function(concern)
             found.append((concern, ids_of(concern, self.objs) if told else EVERY_KEY))
         return found + (before.found if before is not None else [])
 

@@ -154,7 +154,7 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
         if concern.is_of_child:
             found.append((concern, NO_IDS))  # the child goes with its parent, and has a signal of its own
             continue
-        found.append((concern, ids_in_memory(concern, instance)))
+        found.append((concern, ids_in_memory(concern, instance, is_loaded=origin is not instance)))
         if origin is instance and not is_fixed(concern, sender):
             found.append((concern, ids_in_database(concern, sender, [instance.pk], using=using)))
     record_all(found, using=using, again=again)

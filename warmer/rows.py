@@ -19,12 +19,13 @@ from warmer.changes import (
     EVERY_KEY,
     EveryKey,
     Ids,
-    as_ids,
     attname_of,
     ids_in_memory,
+    ids_told,
     is_far,
     is_local,
     is_moved_by,
+    is_partly_computed,
 )
 from warmer.keys import Id
 from warmer.new_values import UNKNOWN, Computed, NewValues
@@ -151,24 +152,28 @@ class _Plan:
             elif callable(source):
                 continue  # asked below
             elif concern in paths:
-                self._add(concern, as_ids(values[paths[concern]]))
+                self._take_value(concern, values[paths[concern]])
                 if is_moved_by(concern, self.model, new):
                     self._add(concern, EVERY_KEY)
             else:
                 name = attname_of(self.model, source)
-                self._add(concern, as_ids(values[name]))
+                self._take_value(concern, values[name])
                 if name in new:
-                    self._add(concern, EVERY_KEY if new[name] is UNKNOWN else as_ids(new[name]))
+                    self._take_value(concern, new[name])
         if instance is not None:
             self._ask(instance, new)
+
+    def _take_value(self, concern: Concern, value: Any) -> None:
+        if self.found.get(concern) is not EVERY_KEY:  # else what ails a column is said for every row
+            self._add(concern, EVERY_KEY if value is UNKNOWN else ids_told(value, concern, self.model))
 
     def _ask(self, row: Model, new: NewValues) -> None:
         """Have functions tell the ids of a row as it is, and as it will be."""
         for concern in self.functions:
-            self._add(concern, ids_in_memory(concern, row))
+            self._add(concern, ids_in_memory(concern, row, is_loaded=True))
         if not new:
             return
-        if UNKNOWN in new.values():
+        if UNKNOWN in new.values() or is_partly_computed(row):
             for concern in self.functions:
                 self._add(concern, EVERY_KEY)
             return

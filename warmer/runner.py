@@ -292,6 +292,8 @@ class _Batch:
             return
         self.load_seconds += time.perf_counter() - began
         reach("loaded", self.spec.name)
+        if pending.is_pending(self.spec):  # the loader itself wrote rows that it read
+            self._settle(Outcome.FENCED, self.left)
 
     def _send(self) -> None:
         assert self._token is not None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import transaction
-from redis import Redis
+from redis import Connection, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
@@ -176,6 +176,39 @@ def test_only_missing__interrupted_before_an_answer_is_read_keeps_no_connection(
     monkeypatch.undo()
     assert job.warm(only_missing=True).fresh == 10
     for number in range(60):
+        cache.set("plain", number)
+        assert cache.get("plain") == number
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("call", ["token", "invalidate", "claim", "write", "peek", "look"])
+def test_call__interrupted_before_its_answer_is_read_keeps_no_connection(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a time limit, or Ctrl-C; what the server answers yet would be taken for the next answer."""
+    job = declare()
+    job.warm()
+    store = job.spec.store
+    token = store.token()
+    calls: dict[str, Callable[[], object]] = {
+        "token": store.token,
+        "invalidate": lambda: job.invalidate([1]),
+        "claim": lambda: store.claim(["square:1"], seconds=10),
+        "write": lambda: store.write(token, {"square:1": 1}),
+        "peek": lambda: store.peek("square:1"),
+        "look": lambda: store.look(["square:1"]),
+    }
+
+    def interrupted(*_args: Any, **_options: Any) -> Any:
+        raise KeyError("time is up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "read_response", interrupted)
+        with pytest.raises(KeyError):
+            calls[call]()
+    # By which redis-py sees an answer that nobody read, where it has come by then.
+    monkeypatch.setattr(Connection, "can_read", lambda *_args, **_options: False)
+    for number in range(5):
         cache.set("plain", number)
         assert cache.get("plain") == number
 

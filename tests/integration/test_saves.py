@@ -34,7 +34,8 @@ def box() -> Iterator[Any]:
     class Item(models.Model):
         id = models.UUIDField(primary_key=True, default=uuid.uuid4)
         number = models.IntegerField(default=0)
-        text = models.CharField(max_length=20, default="")
+        other = models.IntegerField(default=0)
+        price = models.DecimalField(max_digits=5, decimal_places=2, default=0)
 
         class Meta:
             app_label = "myapp"
@@ -85,17 +86,25 @@ def test_value__uuid_as_text(box: Any, given: Any) -> None:
     assert gone(*keys) == {f"part:{REF}"}
 
 
-def test_value__that_the_database_computes_costs_the_whole_job(box: Any) -> None:
+def test_value__that_the_database_computes_is_the_id_that_the_row_has(box: Any) -> None:
     job("number:{id}", {box.Item: "number"})
+    job("function:{id}", {box.Item: lambda item: item.number})
     item = box.Item.objects.create(number=6)
-    keys = cached("number:6", "number:7", "number:8")
-    item.number = Value("7")
-    item.save()
-    assert gone(*keys) == set(keys[:2])
-    keys = cached(*keys)
-    item.number = F("number") + 1
-    item.save()
-    assert gone(*keys) == set(keys)
+    names = [f"{name}:{number}" for name in ("number", "function") for number in range(6, 12)]
+
+    def saved(value: Any) -> set[str]:
+        cached(*names)
+        item.number = value
+        item.save()
+        return gone(*names)
+
+    assert saved(Value("7")) == {"number:6", "number:7", "function:6", "function:7"}
+    assert saved(F("number") + 1) == {"number:7", "number:8", "function:7", "function:8"}
+    box.Item.objects.filter(pk=item.pk).update(other=10)
+    assert saved(F("other")) == {"number:8", "number:10", "function:8", "function:10"}
+    cached(*names)
+    item.delete()
+    assert gone(*names) == {"number:10", "function:10"}
 
 
 def test_value__that_is_none_of_the_column_is_left_to_django(box: Any) -> None:
@@ -228,8 +237,9 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_generated_column__row_moves_from_the_old_to_the_new_id(word: Any, change: Any) -> None:
     job("initial:{id}", {word: "initial"})
+    job("function:{id}", {word: lambda one: [one.initial, "every"]})
     one = word.objects.create(text="abc")
-    keys = cached("initial:a", "initial:x")
+    keys = cached("initial:a", "initial:x", "function:a", "function:x", "function:every")
     one.text = "xab"
     change(one)
     assert word.objects.get().initial == "x"

@@ -33,6 +33,18 @@ def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator
         raise StoreUnavailable(
             f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
         ) from error
+    except BaseException:
+        # An interrupt. redis-py gives a connection back on which an answer is yet to come; if it has not come
+        # when the connection is used again, it is taken for the next one's.
+        _disconnect_idle(server.connection_pool)
+        raise
+
+
+def _disconnect_idle(pool: Any) -> None:
+    try:
+        pool.disconnect(inuse_connections=False)
+    except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 knows no difference
+        pool.disconnect()
 
 
 def address(server: Redis) -> str:

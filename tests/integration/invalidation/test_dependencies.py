@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
-from django.db import models
+from django.db import models, transaction
 
 from myapp.models import Comment, Post
 from tests.integration.keyed import cached, gone
 from tests.integration.tables import tables_of
-from warmer import jobs, keys_invalidated, warm_many
+from warmer import invalidate_for, jobs, keys_invalidated, warm_many
+from warmer.querysets import WarmingQuerySet
+from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -82,6 +87,31 @@ def test_dependency__function_that_fails_costs_the_job_and_not_the_save(
     make_post()
     assert gone("f:1", "f:2") == {"f:1", "f:2"}
     assert "all of its keys are invalidated: ValueError: no ids" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [lambda post: post, lambda post: [post], lambda post: 1.0, lambda post: [Decimal(1)], lambda post: b"12"],
+    ids=["row", "rows", "float", "decimals", "bytes"],
+)
+@pytest.mark.parametrize("in_atomic", [False, True])
+def test_dependency__function_that_gives_no_ids_costs_the_job_and_not_the_change(
+    given: Any, in_atomic: bool, make_post: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    post = make_post()
+    warm_many("f:{id}", ids=list, name="f", depends_on={Post: given})(dict)
+    for change in (
+        post.save,
+        partial(invalidate_for, Post.objects.all()),
+        partial(WarmingQuerySet(Post).update, title="New"),
+        WarmingQuerySet(Post).delete,
+    ):
+        cached("f:1", "f:2")
+        with transaction.atomic() if in_atomic else nullcontext(), no_bypass():
+            change()
+        assert gone("f:1", "f:2") == {"f:1", "f:2"}
+        assert "TypeError: expected an int, a str or a UUID, several of them, or None, not " in caplog.text
+        caplog.clear()
 
 
 def test_dependency__list_on_a_keyed_job_invalidates_every_key(make_post: Any) -> None:

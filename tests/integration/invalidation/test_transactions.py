@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from redis import Redis
 
+from myapp.models import Post
 from tests.integration.keyed import cached, gone
 from tests.integration.transactions import Rollback
+from warmer import warm_many
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -152,3 +155,40 @@ def test_transaction__callbacks_captured_after_one_of_the_project(
         transaction.on_commit(lambda: None)
         post.save()
     assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "get": lambda job: job.get(7),
+    "get_many": lambda job: job.get_many([7]),
+    "warm": lambda job: job.warm([7]),
+    "warm several": lambda job: job.warm([6, 7]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("is_raising", [False, True], ids=["whole", "narrowed"])
+def test_loader__that_writes_stores_nothing_that_may_be_rolled_back(
+    way: Any, is_raising: bool, make_user: Any
+) -> None:
+    author = make_user()
+
+    def get_or_create(ids: Any) -> dict[int, str]:
+        if is_raising and len(ids) > 1:
+            raise ValueError("one by one")
+        for id in ids:
+            Post.objects.get_or_create(
+                pk=id, defaults={"title": "New", "slug": f"new-{id}", "author": author}
+            )
+        return dict.fromkeys(ids, "New")
+
+    job = warm_many("made:{id}", ids=list, name="made", depends_on={Post: "id"})(get_or_create)
+    with pytest.raises(Rollback), transaction.atomic():
+        assert way(job)
+        raise Rollback
+    assert gone("made:7") == {"made:7"}
+    assert not Post.objects.exists()
+    with transaction.atomic():
+        assert way(job)
+    assert gone("made:7") == {"made:7"}
+    assert job.get(7) == "New"
+    assert gone("made:7") == set()
