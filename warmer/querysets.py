@@ -25,7 +25,7 @@ from django.db import connections, transaction
 from django.db.models import Manager, Model, QuerySet, sql
 
 from warmer import pending
-from warmer.changes import EVERY_KEY, IN_LIMIT, Ids, by_pk, chunks, elsewhere, is_far, is_fixed, is_moved_by
+from warmer.changes import EVERY_KEY, IN_LIMIT, Ids, by_pk, chunks, elsewhere, is_fixed, is_moved_by
 from warmer.inserts import Insert, ids_of, values_to_write
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import NewValues, new_value
@@ -57,8 +57,6 @@ class WarmingQuerySetMixin(_Base):
 
     # Set on a queryset whose changes another method has seen to already.
     _warmer_seen = False
-    # The model and the jobs for which `delete` has recorded all rows: the signals of the rows need not.
-    _warmer_recorded: Mapping[type[Model], Collection[Concern]] = {}
 
     def update(self, **kwargs: Any) -> int:
         """Update the rows as Django does; invalidate for the ids they have and for those they get."""
@@ -146,7 +144,7 @@ class WarmingQuerySetMixin(_Base):
         """Delete the rows as Django does; invalidate for the ids that they have.
 
         Django sends a signal for each row that concerns a job, also for rows that go with them. Here what
-        they ask for is kept together, and ids in other tables are read for all rows at once.
+        they ask for is kept together.
         """
         concerns = self._warmer_concerns()
         query = self.query
@@ -154,19 +152,15 @@ class WarmingQuerySetMixin(_Base):
         if not concerns or refused:
             return super().delete()
         self._for_write = True
-        # For the rows of a table that Django made there are no signals.
-        silent = bool(self.model._meta.auto_created)
-        unheard = [concern for concern in concerns if silent or is_far(concern, self.model)]
         with _transaction(self.db, concerns), pending.together(using=self.db):
             rows: Any = self
-            if unheard:
-                seen = look(self._warmer_rows(plain=self._warmer_is_plain()), unheard, lock=True)
+            if self.model._meta.auto_created:  # for the rows of a table that Django made there are no signals
+                seen = look(self._warmer_rows(plain=self._warmer_is_plain()), concerns, lock=True)
                 if len(seen.pks) <= IN_LIMIT:
                     record_all(seen.found, using=self.db)
                     rows = self.filter(pk__in=seen.pks)
-                    rows._warmer_recorded = {self.model: frozenset(unheard)}
-                elif silent:
-                    _record(unheard, EVERY_KEY, using=self.db)
+                else:
+                    _record(concerns, EVERY_KEY, using=self.db)
             deleted: tuple[int, dict[str, int]] = _plain(rows).delete()
         self._result_cache = None
         return deleted

@@ -7,17 +7,19 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
+from django.db import connections
 from django.db.models import Model, Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.signals import ModelSignal, m2m_changed, post_save, pre_delete, pre_save
 
-from warmer import unlinking
+from warmer import deletes, unlinking
 from warmer.changes import (
     EVERY_KEY,
     NO_IDS,
     Elsewhere,
     Ids,
     beyond,
+    by_pk,
     elsewhere,
     ids_in_database,
     ids_in_memory,
@@ -28,6 +30,7 @@ from warmer.changes import (
 )
 from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
+from warmer.rows import look
 from warmer.spec import JobSpec
 
 UID = "warmer.receivers"
@@ -103,9 +106,9 @@ def before_save(
     if not raw and _is_likely_new(instance):
         instance.__dict__[_IF_IT_WAS_THERE] = _Noted.fromkeys(concerns, EVERY_KEY)
         return
-    instance.__dict__[_BEFORE] = _Noted(
-        (concern, ids_in_database(concern, sender, [instance.pk], using=using)) for concern in concerns
-    )
+    # A row that is not there yet is not asked to be locked: some databases lock where it would be.
+    lock = not instance._state.adding and deletes.can_hold(using)
+    instance.__dict__[_BEFORE] = _Noted(look(by_pk(sender, [instance.pk], using), concerns, lock=lock).found)
 
 
 def after_save(
@@ -139,24 +142,21 @@ def after_save(
 
 
 def before_delete(sender: type[Model], instance: Model, using: str, origin: Any = None, **_: Any) -> None:
-    """`pre_delete`: invalidate for the ids that the row has; a delete runs in a transaction of its own.
-
-    Rows that a queryset or a cascade deletes were read just now; an instance that is deleted itself
-    may be older than its row. A `WarmingQuerySet` has read the ids in other tables for all its rows.
-    """
+    """`pre_delete`: invalidate for the ids that the row has; a delete runs in a transaction of its own."""
     found: Found = []
     again: list[Elsewhere] = []
-    of_all_rows = getattr(origin, "_warmer_recorded", {}).get(sender, ())
+    moving = []
+    can_hold = origin is instance or deletes.can_hold(using)
     for concern in jobs.concerned(sender):
         again += beyond(concern, instance)
-        if concern in of_all_rows:
-            continue
         if concern.is_of_child:
             found.append((concern, NO_IDS))  # the child goes with its parent, and has a signal of its own
-            continue
-        found.append((concern, ids_in_memory(concern, instance, is_loaded=origin is not instance)))
-        if origin is instance and not is_fixed(concern, sender):
-            found.append((concern, ids_in_database(concern, sender, [instance.pk], using=using)))
+        elif is_fixed(concern, sender) or not can_hold:
+            found.append((concern, ids_in_memory(concern, instance, is_loaded=origin is not instance)))
+        else:
+            moving.append(concern)
+    if moving:
+        found += deletes.look_at_deleted(instance, origin, moving, using=using)
     record_all(found, using=using, again=again)
 
 
@@ -178,19 +178,45 @@ def after_m2m_change(
         return
     through: Any = sender
     fields = list(_many_to_many_of(through, model if reverse else type(instance)))
-    mirrored = [field for field in fields if action == "post_add" and field.remote_field.symmetrical]
-    found: Found = []
-    pks: list[Any] | None = None
-    for concern in concerns:
-        if concern.dependency.ids is None:
-            found.append((concern, EVERY_KEY))
-            continue
-        if pks is None:
-            lookup = _through_lookup(fields, instance, reverse, pk_set)
-            pks = list(QuerySet(through, using=using).filter(lookup).values_list("pk", flat=True))
-        for each in (concern, *(_mirrored(concern, field) for field in mirrored)):
-            found.append((concern, ids_in_database(each, sender, pks, using=using)))
+    found: Found = [(concern, EVERY_KEY) for concern in concerns if concern.dependency.ids is None]
+    with_ids = [concern for concern in concerns if concern.dependency.ids is not None]
+    if with_ids:
+        rows: QuerySet[Any] = QuerySet(through, using=using).filter(
+            _through_lookup(fields, instance, reverse, pk_set)
+        )
+        if action == "post_add":
+            found += _found_with_mirrors(with_ids, fields, rows)
+        else:
+            _hold_off_others(fields, instance, reverse, using)
+            found += look(rows, with_ids, lock=True).found
     record_all(found, using=using)
+
+
+def _found_with_mirrors(concerns: list[Concern], fields: list[Any], rows: QuerySet[Any]) -> Found:
+    """Return what new through rows give, and what their mirrors will."""
+    pks = list(rows.values_list("pk", flat=True))
+    mirrored = [field for field in fields if field.remote_field.symmetrical]
+    return [
+        (concern, ids_in_database(each, rows.model, pks, using=rows.db))
+        for concern in concerns
+        for each in (concern, *(_mirrored(concern, field) for field in mirrored))
+    ]
+
+
+def _hold_off_others(fields: list[Any], instance: Model, reverse: bool, using: str) -> None:
+    """Keep others from adding through rows of an instance until ours are deleted: they would go unheard.
+
+    A row that refers to another locks that against its deletion, and waits for who has locked it so.
+    """
+    connection = connections[using]
+    if not (connection.in_atomic_block and connection.features.has_select_for_update):
+        return
+    for field in fields:
+        mine = _end(field, field.m2m_reverse_field_name() if reverse else field.m2m_field_name())
+        referred: QuerySet[Any] = QuerySet(mine.related_model, using=using).filter(
+            **{mine.target_field.attname: mine.get_foreign_related_value(instance)[0]}
+        )
+        list(referred.select_for_update().values_list("pk"))
 
 
 def _is_likely_new(instance: Model) -> bool:

@@ -36,6 +36,14 @@ from warmer.bypass.statements import SEVERAL, as_text, parse, table_key
         ("WITH old AS (SELECT 1 FOR UPDATE) UPDATE myapp_post SET views = 0", ["myapp_post"]),
         ("WITH gone AS (DELETE FROM a RETURNING *) INSERT INTO b SELECT * FROM gone", ["a", "b"]),
         ("UPDATE a SET x = 1; DELETE FROM b;", ["a", "b"]),
+        ("SELECT 1; UPDATE a SET x = 1", ["a"]),
+        ("SET LOCAL statement_timeout = 0; UPDATE a SET x = 1; SELECT 1", ["a"]),
+        ("WITH old AS (SELECT ';') UPDATE a SET x = 1; DELETE FROM b", ["a", "b"]),
+        ("EXPLAIN ANALYZE UPDATE a SET x = 1", ["a"]),
+        ("explain analyse verbose delete from a", ["a"]),
+        ("EXPLAIN (ANALYZE, FORMAT JSON) WITH b AS (SELECT 1) INSERT INTO a SELECT * FROM b", ["a"]),
+        ("TRUNCATE a", ["a"]),
+        ('TRUNCATE TABLE ONLY public."a", b *, "c" RESTART IDENTITY CASCADE;', ["a", "b", "c"]),
     ],
 )
 def test_parse__names_what_is_written(sql: str, tables: list[str]) -> None:
@@ -55,7 +63,9 @@ def test_parse__names_what_is_written(sql: str, tables: list[str]) -> None:
         "BEGIN",
         'SAVEPOINT "update"',
         "EXPLAIN UPDATE a SET x = 1",
-        "TRUNCATE a",
+        "EXPLAIN (FORMAT JSON) UPDATE a SET x = 1",
+        "EXPLAIN ANALYZE SELECT * FROM a FOR UPDATE",
+        "SELECT 'truncate a'; SELECT 'update a set x = 1'",
         "CREATE TABLE update (id int)",
         "\0\n\r;)(",
     ],
@@ -72,6 +82,9 @@ def test_parse__is_silent_about_all_else(sql: str) -> None:
         "-- \n" * 30_000,
         "UPDATE " + "x." * 50_000,
         "WITH " + "UPDATE x " * 50_000,
+        "EXPLAIN (" + "ANALYZE " * 50_000,
+        "TRUNCATE " + "a, " * 50_000,
+        "SELECT 1;" * 50_000,
     ],
 )
 def test_parse__looks_at_the_beginning_alone_of_what_is_long(sql: str) -> None:

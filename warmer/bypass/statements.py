@@ -6,7 +6,8 @@ Nothing here understands SQL: the beginning of a statement tells.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 # A comment that a tool puts before a statement, a name, and nothing that comes after it.
@@ -26,7 +27,15 @@ _WRITE = rf"""
 """
 _FLAGS = re.IGNORECASE | re.VERBOSE
 _SPACE = r"(?:\s|/\*.*?\*/|--[^\n]*\n|\()*"
-_FIRST = re.compile(rf"(?s:{_SPACE}) (?P<verb>INSERT|REPLACE|MERGE|UPDATE|DELETE|WITH)\b", _FLAGS)
+# Which carries out what it explains.
+_EXPLAIN = r"EXPLAIN\s*(?:\([^()]*\bANALY[SZ]E\b[^()]*\)|\bANALY[SZ]E\b(?:\s+VERBOSE\b)?)\s*"
+_VERB = r"(?P<verb>INSERT|REPLACE|MERGE|UPDATE|DELETE|TRUNCATE|WITH)\b"
+_FIRST = re.compile(rf"(?s:{_SPACE}) (?:{_EXPLAIN})? {_VERB}", _FLAGS)
+_TABLE_TO_EMPTY = rf"(?:ONLY\s+)?{_NAME}(?:\s*\.\s*{_NAME})*(?:\s*\*)?"
+_TRUNCATE = re.compile(
+    rf"TRUNCATE\s+(?:TABLE\s+)?(?P<tables>{_TABLE_TO_EMPTY}(?:\s*,\s*{_TABLE_TO_EMPTY})*)", _FLAGS
+)
+_EMPTIED = re.compile(rf"(?:ONLY\s+)?{_TABLE}", _FLAGS)
 _ONE = re.compile(_WRITE, _FLAGS)
 _ANY = re.compile(rf"\b{_WRITE}", _FLAGS)
 _PART = re.compile(_NAME)
@@ -39,10 +48,12 @@ class Statement:
     Attributes:
         verb: its first word.
         tables: what it writes to, as `table_key` writes them.
+        is_several: whether it is several in one, of which the database tells how many rows the first changed.
     """
 
     verb: str
     tables: tuple[str, ...]
+    is_several: bool = False
 
 
 def as_text(sql: Any, connection: Any) -> str:
@@ -53,19 +64,37 @@ def as_text(sql: Any, connection: Any) -> str:
 
 
 def parse(sql: str) -> Statement | None:
-    """Return what a statement writes to; None when it does not write, or nobody could say what."""
+    """Return what a statement, or several in one, write to; None when none does, or nobody could say what."""
+    if ";" not in sql[:SEVERAL].rstrip().rstrip(";"):
+        return _parse_one(sql)
+    first = _FIRST.match(sql, 0, BEGINNING)
+    if first is not None and first["verb"].upper() == "WITH":
+        return _parse_one(sql, is_several=True)  # of which it is not clear where the first one ends
+    found = [each for part in sql[:SEVERAL].split(";") if (each := _parse_one(part, is_several=True))]
+    if not found:
+        return None
+    return replace(found[0], tables=tuple(dict.fromkeys(table for each in found for table in each.tables)))
+
+
+def _parse_one(sql: str, *, is_several: bool = False) -> Statement | None:
     first = _FIRST.match(sql, 0, BEGINNING)
     if first is None:
         return None
     verb = first["verb"].upper()
     start = first.start("verb")
-    if verb == "WITH" or ";" in sql[:SEVERAL]:
-        every = _ANY.finditer(sql, start, SEVERAL)
-        tables = tuple(dict.fromkeys(table_key(each["table"]) for each in every))
-    else:
-        one = _ONE.match(sql, start, start + BEGINNING)
-        tables = () if one is None else (table_key(one["table"]),)
-    return Statement(verb=verb, tables=tables) if tables else None
+    tables = tuple(dict.fromkeys(map(table_key, _names(sql, verb, start))))
+    return Statement(verb=verb, tables=tables, is_several=is_several) if tables else None
+
+
+def _names(sql: str, verb: str, start: int) -> Iterator[str]:
+    """Yield the names of the tables that a statement writes to."""
+    if verb == "WITH":
+        yield from (each["table"] for each in _ANY.finditer(sql, start, SEVERAL))
+    elif verb == "TRUNCATE":
+        emptied = _TRUNCATE.match(sql, start, SEVERAL)
+        yield from (each["table"] for each in _EMPTIED.finditer(emptied["tables"] if emptied else ""))
+    elif one := _ONE.match(sql, start, start + BEGINNING):
+        yield one["table"]
 
 
 def table_key(name: str) -> str:

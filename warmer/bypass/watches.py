@@ -63,7 +63,7 @@ class Watch:
 
     def _execute(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         text = as_text(sql, self.connection)
-        if text.startswith("SELECT"):
+        if text.startswith("SELECT") and ";" not in text:
             return execute(sql, params, many, context)
         if text.startswith("RELEASE") and self._is_in_test_case():
             self._judge_the_end()
@@ -72,7 +72,7 @@ class Watch:
             return execute(sql, params, many, context)
         self.judge(each for each in self.journal.unmatched() if each.write.is_late())
         result = execute(sql, params, many, context)
-        if not _changed_nothing(context["cursor"]):
+        if statement.is_several or not _changed_nothing(context["cursor"]):
             for table in statement.tables:
                 self._note(table, statement.verb)
         return result

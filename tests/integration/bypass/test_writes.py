@@ -23,6 +23,15 @@ def raw(sql: str, *params: Any) -> None:
         cursor.execute(sql, params)
 
 
+def several(*statements: str) -> None:
+    """Have statements executed as one, which SQLite refuses."""
+    if connection.vendor == "postgresql":
+        raw("; ".join(statements))
+    else:
+        for each in statements:
+            raw(each)
+
+
 WRITES: dict[str, Callable[[Any], object]] = {
     "update": lambda post: Post.objects.update(title="New"),
     "update without effect on the value": lambda post: Post.objects.update(title=F("title")),
@@ -38,7 +47,14 @@ WRITES: dict[str, Callable[[Any], object]] = {
     "raw update with a table of its own": lambda post: raw(
         'WITH old AS (SELECT id FROM myapp_post) UPDATE "myapp_post" SET title = %s', "New"
     ),
+    "raw delete of all": lambda post: raw(
+        "TRUNCATE myapp_post CASCADE" if connection.vendor == "postgresql" else "DELETE FROM myapp_post"
+    ),
     "raw delete by hand": lambda post: raw("DELETE FROM myapp_post WHERE id = %s", post.pk),
+    "in one with another": lambda post: several(
+        "UPDATE myapp_post SET title = 'New' WHERE id < 0", "UPDATE myapp_post SET title = 'New'"
+    ),
+    "in one with a look": lambda post: several("SELECT 1", "UPDATE myapp_post SET title = 'New'"),
     "executemany": lambda post: connection.cursor().executemany(
         "UPDATE myapp_post SET title = %s", [("a",), ("b",)]
     ),

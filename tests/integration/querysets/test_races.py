@@ -9,38 +9,13 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from embedded.waiting import wait_until
 from myapp.models import Comment, Post
 from tests.integration.keyed import cached, gone
+from tests.integration.others import await_end_or_lock
 from tests.integration.querysets.bulk import COMMENTS, POSTS
 from warmer import querysets
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-def await_end_or_lock(thread: Thread) -> None:
-    """Wait until a thread's change is committed, or waits for us.
-
-    On SQLite, where nothing tells of who waits, all that write wait for our commit.
-    """
-    if connection.vendor != "postgresql":
-        return
-    wait_until(
-        lambda: not thread.is_alive() or waits_for_a_lock(),
-        seconds=60,
-        what="the other has written, or waits",
-    )
-
-
-def waits_for_a_lock() -> bool:
-    """Say whether another connection to this database waits for a lock."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return bool(cursor.fetchone()[0])
 
 
 @pytest.fixture

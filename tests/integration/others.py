@@ -1,0 +1,34 @@
+"""Other threads that write to the database meanwhile."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+from django.db import connection
+
+from embedded.waiting import wait_until
+
+
+def await_end_or_lock(thread: Thread) -> None:
+    """Wait until a thread's change is committed, or waits for us.
+
+    On SQLite, where nothing tells of who waits, all that write wait for our commit.
+    """
+    if connection.vendor != "postgresql":
+        return
+    wait_until(
+        lambda: not thread.is_alive() or waits_for_a_lock(),
+        seconds=60,
+        what="the other has written, or waits",
+    )
+
+
+def waits_for_a_lock() -> bool:
+    """Say whether another connection to this database waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(cursor.fetchone()[0])

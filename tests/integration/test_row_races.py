@@ -1,0 +1,165 @@
+"""Rows that another transaction moves, or adds, while they are being saved or deleted: whose ids go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+from django.db.models.deletion import Collector
+from django.db.models.signals import m2m_changed, pre_delete, pre_save
+
+from myapp.models import Comment, Post
+from tests.integration.keyed import cached, gone, job
+from tests.integration.others import await_end_or_lock
+from users.models import CustomUser
+from warmer.querysets import WarmingQuerySet
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+Moment = Callable[[Callable[[], object]], None]
+
+WAYS: dict[str, Callable[[Any], object]] = {
+    "instance": lambda comment: comment.delete(),
+    "queryset": lambda comment: QuerySet(Comment).filter(post=comment.post).delete(),
+    "warming queryset": lambda comment: WarmingQuerySet(Comment).filter(post=comment.post).delete(),
+    "cascade": lambda comment: comment.post.delete(),
+    "cascade of a queryset": lambda comment: Post.objects.filter(pk=comment.post_id).delete(),
+}
+JOBS: dict[str, Callable[[], Any]] = {
+    "column": lambda: job("of:{id}", {Comment: "post_id"}),
+    "path": lambda: job("of:{id}", {Comment: "post__author_id"}),
+    "function": lambda: job("of:{id}", {Comment: lambda comment: comment.post_id}),
+}
+
+
+@pytest.fixture
+def before_the_look(monkeypatch: pytest.MonkeyPatch) -> Moment:
+    """Let something happen after Django has read which rows it deletes, and before it says so."""
+
+    def let(action: Callable[[], object]) -> None:
+        def act_then_delete(self: Any) -> Any:
+            monkeypatch.undo()
+            action()
+            return delete(self)
+
+        delete = Collector.delete
+        monkeypatch.setattr(Collector, "delete", act_then_delete)
+
+    return let
+
+
+@pytest.fixture
+def after_the_look() -> Iterator[Moment]:
+    """Let another thread do something after we have looked, and before the rows are deleted."""
+    threads: list[Thread] = []
+    actions: list[Callable[[], object]] = []
+
+    def run() -> None:
+        try:
+            actions[0]()
+        finally:
+            connection.close()
+
+    def receive(sender: type[Model], **options: Any) -> None:
+        if actions and not threads and options.get("action", "pre_remove") in ("pre_remove", "pre_clear"):
+            threads.append(Thread(target=run))
+            threads[0].start()
+            await_end_or_lock(threads[0])
+
+    signals = {pre_save: Comment, pre_delete: Comment, m2m_changed: CustomUser.groups.through}
+    for signal, sender in signals.items():
+        signal.connect(receive, sender=sender, dispatch_uid="after_the_look")
+
+    def end() -> None:
+        for thread in threads:
+            thread.join()
+
+    def let(action: Callable[[], object]) -> None:
+        actions.append(action)
+
+    let.end = end  # type: ignore[attr-defined]
+    try:
+        yield let
+    finally:
+        end()
+        for signal, sender in signals.items():
+            signal.disconnect(sender=sender, dispatch_uid="after_the_look")
+
+
+@pytest.mark.parametrize("declare", JOBS.values(), ids=JOBS)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("moment", ["before_the_look", "after_the_look"])
+def test_race__row_that_another_moves_goes_from_where_it_is_deleted(
+    moment: str, way: Any, declare: Any, make_post: Any, make_comment: Any, request: pytest.FixtureRequest
+) -> None:
+    a, b = make_post(), make_post()
+    comment = make_comment(post=a)
+    declare()
+    key = f"of:{b.author_id if declare is JOBS['path'] else b.pk}"
+    let = request.getfixturevalue(moment)
+
+    def move() -> None:
+        if QuerySet(Comment).filter(pk=comment.pk).update(post=b):
+            cached(key)  # as by a reader, who finds the row there
+
+    let(move)
+    way(comment)
+    if moment == "after_the_look":
+        let.end()
+    assert not Comment.objects.exists()
+    assert gone(key) == {key}
+
+
+@pytest.mark.parametrize("declare", JOBS.values(), ids=JOBS)
+def test_race__row_that_another_moves_while_we_save_it(
+    declare: Any, make_post: Any, make_comment: Any, after_the_look: Any
+) -> None:
+    a, b, c = make_post(), make_post(), make_post()
+    comment = make_comment(post=a)
+    declare()
+    key = f"of:{b.author_id if declare is JOBS['path'] else b.pk}"
+
+    def move() -> None:
+        QuerySet(Comment).filter(pk=comment.pk).update(post=b)
+        cached(key)  # as by a reader, who finds the row there
+
+    after_the_look(move)
+    comment.post = c
+    with transaction.atomic():
+        comment.save()
+    after_the_look.end()
+    comment.refresh_from_db()
+    assert comment.post == b or gone(key) == {key}
+
+
+@pytest.mark.parametrize("end", ["user", "group"])
+@pytest.mark.parametrize("way", ["remove", "clear", "reverse remove", "reverse clear"])
+def test_race__many_to_many_row_that_another_adds(
+    way: str, end: str, make_user: Any, after_the_look: Any
+) -> None:
+    through = CustomUser.groups.through
+    user, group = make_user(), Group.objects.create(name="editors")
+    job("end:{id}", {through: "customuser_id" if end == "user" else "group_id"})
+    key = f"end:{user.pk if end == 'user' else group.pk}"
+
+    def add() -> None:
+        CustomUser.objects.get(pk=user.pk).groups.add(group)
+        cached(key)  # as by a reader, who finds the row there
+
+    after_the_look(add)
+    match way:
+        case "remove":
+            user.groups.remove(group)
+        case "clear":
+            user.groups.clear()
+        case "reverse remove":
+            group.user_set.remove(user)
+        case "reverse clear":
+            group.user_set.clear()
+    after_the_look.end()
+    assert through.objects.exists() or gone(key) == {key}

@@ -1,0 +1,82 @@
+"""What the rows give that one `delete()` takes, for which Django sends a signal for each row.
+
+Django reads which rows go before its transaction begins, so another transaction may move one meanwhile: it
+is deleted all the same, from where it is by then. So the rows are read once more, and locked, at the first
+signal that tells of one of their model: those that the delete names, or that refer to what it names. A row
+that was not among them is read at its own signal.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.db import connections
+from django.db.models import CASCADE, Model, QuerySet
+
+from warmer.changes import Ids, by_pk
+from warmer.registry import Concern
+from warmer.rows import look
+
+# By the block of a delete: the rows of each model that were looked at.
+_looked_at: weakref.WeakKeyDictionary[object, dict[type[Model], set[Any]]] = weakref.WeakKeyDictionary()
+
+
+def can_hold(using: str) -> bool:
+    """Say whether rows that are read stay as they are until the transaction ends.
+
+    A transaction of SQLite that begins with a read fails when another has written since.
+    """
+    connection: Any = connections[using]
+    if not connection.in_atomic_block:
+        return False
+    return connection.features.has_select_for_update or connection.transaction_mode in (
+        "IMMEDIATE",
+        "EXCLUSIVE",
+    )
+
+
+def look_at_deleted(
+    instance: Model, origin: Any, concerns: Sequence[Concern], *, using: str
+) -> list[tuple[Concern, Ids]]:
+    """Return what a row gives that is about to be deleted; at the first one also what goes with it.
+
+    Args:
+        origin: whose `delete()` it is: an instance, a queryset, or None.
+        concerns: the jobs, for all signals of a delete the same.
+    """
+    sender = type(instance)
+    blocks: Any = connections[using].atomic_blocks
+    of_block = _looked_at.setdefault(blocks[-1], {}) if blocks else {}
+    lock = can_hold(using)
+    found: list[tuple[Concern, Ids]] = []
+    if sender not in of_block:
+        of_block[sender] = set()
+        for rows in _named_by(origin, sender, using):
+            seen = look(rows, concerns, lock=lock)
+            of_block[sender] |= seen.pks
+            found += seen.found
+    if instance.pk not in of_block[sender]:
+        of_block[sender].add(instance.pk)
+        found += look(by_pk(sender, [instance.pk], using), concerns, lock=lock).found
+    return found
+
+
+def _named_by(origin: Any, sender: type[Model], using: str) -> Iterator[QuerySet[Any]]:
+    """Yield the rows of a model that a delete names, and those that refer to what it names."""
+    if isinstance(origin, QuerySet):
+        model, named = origin.model, origin.order_by()
+    elif isinstance(origin, Model):
+        model, named = type(origin), by_pk(type(origin), [origin.pk], using)
+    else:
+        return
+    rows: QuerySet[Any] = QuerySet(sender, using=using)
+    if model._meta.concrete_model is sender._meta.concrete_model:
+        yield rows.filter(pk__in=named.values("pk"))
+    columns: Any = sender._meta.concrete_fields
+    for column in columns:
+        if not column.is_relation or column.remote_field.on_delete is not CASCADE:
+            continue
+        if column.remote_field.model._meta.concrete_model is model._meta.concrete_model:
+            yield rows.filter(**{f"{column.name}__in": named})
