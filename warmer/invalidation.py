@@ -185,7 +185,7 @@ def apply(committed: Committed) -> Applied:
         _want_a_worker(committed)
     else:
         try:
-            _sweep(invalidations)
+            _sweep_and_invalidate_again(invalidations)
         except StoreUnavailable as error:
             applied = _lost(swept, error)
     _tell(committed.ids, invalidations, lag=timedelta(seconds=time.monotonic() - began))
@@ -206,7 +206,7 @@ def apply_kept() -> int:
             invalidations = _invalidations(ids)
             try:
                 invalidate_together(invalidations)
-                _sweep(invalidations)
+                _sweep_and_invalidate_again(invalidations)
             except StoreUnavailable:
                 outbox.postpone(rows, using=using)
                 raise
@@ -331,6 +331,17 @@ def _keep(committed: Committed) -> Sequence[int]:
 
 def _needs_sweep(invalidation: Invalidation) -> bool:
     return invalidation.keys is None and invalidation.store.template.keyed
+
+
+def _sweep_and_invalidate_again(invalidations: Sequence[Invalidation]) -> None:
+    """Sweep, and invalidate anew what a loader may have read meanwhile through a job that was not swept yet.
+
+    Raises:
+        StoreUnavailable: a cache does not answer.
+    """
+    _sweep(invalidations)
+    if len(invalidations) > 1 and any(map(_needs_sweep, invalidations)):
+        invalidate_together(invalidations)
 
 
 def _sweep(invalidations: Iterable[Invalidation]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
 
-from warmer.exceptions import LoaderError
+from warmer.exceptions import InvalidId, LoaderError
 from warmer.keys import Batch
 from warmer.spec import JobSpec
 
@@ -29,10 +29,11 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
     """Load a batch.
 
     An id that the loader leaves out, or gives None for, has no value. Ids are matched by the key that
-    they make, so that 42 and "42" are one.
+    they make, so that 42 and "42" are one. What nobody asked for is left out.
 
     Raises:
         LoaderError: the loader returned something else than its job declares.
+        InvalidId: nothing that it gave belongs to an id that can be part of a key.
         Exception: whatever the loader raises.
     """
     if not spec.keyed:
@@ -47,10 +48,24 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
         )
     values = {key: value for key, id in batch.items() if (value := loaded.get(id)) is not None}
     if len(values) != len(loaded):  # some ids are not as they were asked for, or have no value
-        given = {spec.key.key(id): value for id, value in loaded.items() if value is not None}
+        given = _by_key(spec, loaded)
         values = {key: given[key] for key in batch if key in given}
     absent = () if len(values) == len(batch) else tuple(key for key in batch if key not in values)
     return Loaded(values=values, absent=absent)
+
+
+def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    odd: InvalidId | None = None
+    for id, value in loaded.items():
+        if value is not None:
+            try:
+                given[spec.key.key(id)] = value
+            except InvalidId as error:  # one row too many, which costs no other its value
+                odd = error
+    if odd is not None and not given:
+        raise odd
+    return given
 
 
 def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:

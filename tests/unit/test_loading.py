@@ -90,7 +90,14 @@ def test_load__keyed_loader_returns_no_mapping(returned: Any, kind: str) -> None
     )
 
 
-def test_load__keyed_loader_returns_what_is_no_id() -> None:
+@pytest.mark.parametrize("odd", [None, (1, 2), "a b", 1.5, ""])
+def test_load__keyed_what_is_no_id_costs_no_other_key(odd: Any) -> None:
+    loaded = load(make_spec(loader=lambda ids: {1: "one", odd: "odd", "3": "three"}), [1, 2, 3])
+
+    assert loaded == Loaded(values={"thing:1": "one", "thing:3": "three"}, absent=("thing:2",))
+
+
+def test_load__keyed_loader_returns_what_is_no_id_and_nothing_else() -> None:
     with pytest.raises(InvalidId, match=r"^None cannot be an id"):
         load(make_spec(loader=lambda ids: {None: "value"}), [1])
 

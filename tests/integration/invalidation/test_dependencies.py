@@ -17,6 +17,7 @@ from tests.integration.keyed import cached, gone
 from tests.integration.tables import tables_of
 from warmer import invalidate_for, jobs, keys_invalidated, warm_many
 from warmer.querysets import WarmingQuerySet
+from warmer.stores.redis import RedisStore
 from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -131,3 +132,31 @@ def test_dependency__none_is_no_id(make_post: Any) -> None:
         keys_invalidated.disconnect(dispatch_uid="t")
     assert "posts" in heard
     assert "p" not in heard
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_dependency__loader_that_reads_another_job_before_it_is_swept(
+    durable: bool, make_post: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WARMER_DURABLE_INVALIDATION = durable
+
+    @warm_many("title:{id}", ids=list, name="titles", depends_on=[Post])
+    def titles(ids: Any) -> dict[int, str]:
+        return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
+
+    @warm_many("card:{id}", ids=list, name="cards", depends_on={Post: "id"})
+    def cards(ids: Any) -> dict[Any, Any]:
+        return titles.get_many(ids)
+
+    def read_then_sweep(self: Any) -> None:
+        cards.get(post.pk)
+        sweep(self)
+
+    post = make_post(title="Old")
+    assert cards.get(post.pk) == "Old"
+    sweep = RedisStore.sweep
+    monkeypatch.setattr(RedisStore, "sweep", read_then_sweep)
+    post.title = "New"
+    post.save()
+    assert titles.get(post.pk) == "New"
+    assert cards.get(post.pk) == "New"
