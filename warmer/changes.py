@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from copy import copy
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -37,54 +36,6 @@ class EveryKey:
 EVERY_KEY = EveryKey()
 Ids = frozenset[Id] | EveryKey
 NO_IDS: Ids = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Elsewhere:
-    """Rows that give ids by rows of other tables, which other transactions may change until ours commits."""
-
-    concern: Concern
-    model: type[Model]
-    pks: frozenset[Any]
-
-    def ids(self, using: str) -> Ids:
-        """Return the ids that they give now: a query for every few thousand rows."""
-        found = NO_IDS
-        for some in chunks(self.pks, IN_LIMIT):
-            found = both(found, ids_in_database(self.concern, self.model, some, using=using))
-        return found
-
-
-def elsewhere(concerns: Iterable[Concern], model: type[Model], pks: Iterable[Any]) -> list[Elsewhere]:
-    """Return what rows give by rows of other tables, to be read again when they are committed."""
-    by_path = [concern for concern in concerns if _steps(concern)[1:]]
-    rows = frozenset(pks) if by_path else frozenset()
-    return [Elsewhere(concern=concern, model=model, pks=rows) for concern in by_path]
-
-
-def merged(rows: Iterable[Elsewhere]) -> list[Elsewhere]:
-    """Return the same rows with each job, and each model, once."""
-    found: dict[tuple[Concern, type[Model]], set[Any]] = {}
-    for each in rows:
-        found.setdefault((each.concern, each.model), set()).update(each.pks)
-    return [
-        Elsewhere(concern=concern, model=model, pks=frozenset(pks)) for (concern, model), pks in found.items()
-    ]
-
-
-def beyond(concern: Concern, instance: Model) -> list[Elsewhere]:
-    """Return the row that the path of an instance leads by, where the instance itself will be gone."""
-    first, *rest = _steps(concern)
-    if not rest:
-        return []
-    field: Any = instance._meta.get_field(first)
-    if not field.concrete or not field.is_relation or not field.target_field.primary_key:
-        return []
-    dependency = replace(concern.dependency, model=field.related_model, ids=LOOKUP_SEP.join(rest))
-    referred = frozenset([getattr(instance, field.attname)]) - {None}
-    return [
-        Elsewhere(concern=replace(concern, dependency=dependency), model=field.related_model, pks=referred)
-    ]
 
 
 def ids_in_memory(concern: Concern, instance: Model, *, is_loaded: bool = False) -> Ids:
@@ -142,7 +93,7 @@ def is_fixed(concern: Concern, model: type[Model]) -> bool:
 
 def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> bool:
     """Say whether a save of these fields alone cannot move a row from one id to another."""
-    field = _concrete_field(model, _steps(concern)[0])
+    field = _concrete_field(model, steps(concern)[0])
     if field is None or field.generated:
         return False
     return not {field.name, field.attname} & set(fields)
@@ -176,7 +127,7 @@ def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str])
         return False
     if callable(source):
         return bool(attnames)
-    first = _steps(concern)[0]
+    first = steps(concern)[0]
     field = _concrete_field(model, first)
     if field is not None and field.generated:
         return bool(attnames)
@@ -205,7 +156,7 @@ def _concrete_field(model: type[Model], path: str) -> Any:
     return next((each for each in model._meta.concrete_fields if path in (each.name, each.attname)), None)
 
 
-def _steps(concern: Concern) -> list[str]:
+def steps(concern: Concern) -> list[str]:
     """Return the steps of the path to a job's ids; a single empty one where no path tells them."""
     source = concern.dependency.ids
     return source.split(LOOKUP_SEP) if isinstance(source, str) else [""]

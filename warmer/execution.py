@@ -12,6 +12,7 @@ from warmer.keys import Batch
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Report, describe
 from warmer.spec import JobSpec
+from warmer.work import Interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def warm_here(
     *,
     worker: str = "",
     progress: Callable[[Report], None] | None = None,
-    interrupts: runner.Interrupts = (),
+    interrupts: Interrupts = (),
 ) -> int:
     """Load and write batches of a run that has begun, and count each; return how many there were.
 

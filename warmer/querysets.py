@@ -25,7 +25,8 @@ from django.db import connections, transaction
 from django.db.models import Manager, Model, QuerySet, sql
 
 from warmer import pending
-from warmer.changes import EVERY_KEY, IN_LIMIT, Ids, by_pk, chunks, elsewhere, is_fixed, is_moved_by
+from warmer.changes import EVERY_KEY, IN_LIMIT, Ids, by_pk, chunks, is_fixed, is_moved_by
+from warmer.far_rows import elsewhere
 from warmer.inserts import Insert, ids_of, values_to_write
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import NewValues, new_value

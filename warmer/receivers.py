@@ -16,11 +16,8 @@ from warmer import deletes, unlinking
 from warmer.changes import (
     EVERY_KEY,
     NO_IDS,
-    Elsewhere,
     Ids,
-    beyond,
     by_pk,
-    elsewhere,
     ids_in_database,
     ids_in_memory,
     is_column_of_child,
@@ -28,6 +25,7 @@ from warmer.changes import (
     is_local,
     reads_only,
 )
+from warmer.far_rows import Elsewhere, beyond, elsewhere
 from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
 from warmer.rows import look

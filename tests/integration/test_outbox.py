@@ -20,7 +20,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Comment, Post
 from myapp.warming import posts
 from tests.integration.transactions import Rollback
-from warmer import StoreUnavailable, invalidation, outbox, warm_many
+from warmer import StoreUnavailable, leftovers, outbox, warm_many
 from warmer.models import PendingInvalidation
 from warmer.tasks import apply_pending
 from warmer.testing import at
@@ -198,11 +198,11 @@ def test_apply_kept__pauses_twice_as_long_after_each_failure(
     for _ in range(8):
         retry_now()
         with pytest.raises(StoreUnavailable):
-            invalidation.apply_kept()
+            leftovers.apply_kept()
         row = PendingInvalidation.objects.get()
         pauses.append(round((row.due_at - timezone.now()).total_seconds()))
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert invalidation.apply_kept() == 0  # not due
+    assert leftovers.apply_kept() == 0  # not due
 
 
 def test_apply_pending__says_how_long_the_oldest_waits(
@@ -222,7 +222,7 @@ def test_apply_kept__many_rows_are_merged_into_few_round_trips(make_post: Any, r
         PendingInvalidation.objects.create(jobs={"posts": [number], "popular_posts": None})
     posts.invalidate([0])  # the server knows the script from here on
     redis_client.config_resetstat()
-    assert invalidation.apply_kept() == 250
+    assert leftovers.apply_kept() == 250
     assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 3
 
 
@@ -233,21 +233,21 @@ def test_apply_kept__rows_that_cannot_be_deleted_are_applied_once_at_a_time(
     PendingInvalidation.objects.create(jobs={"posts": [post.pk]})
     with monkeypatch.context() as read_only:
         read_only.setattr(outbox, "drop", lambda *_, **__: False)
-        assert invalidation.apply_kept() == 1
-    assert invalidation.apply_kept() == 1
-    assert invalidation.apply_kept() == 0
+        assert leftovers.apply_kept() == 1
+    assert leftovers.apply_kept() == 1
+    assert leftovers.apply_kept() == 0
 
 
 def test_apply_kept__job_of_newer_code_is_left_for_it(make_post: Any) -> None:
     post = make_post()
     cache.set(f"post:{post.pk}", "old")
     PendingInvalidation.objects.create(jobs={"of_the_next_release": [1], "posts": [post.pk]})
-    invalidation.apply_kept()
+    leftovers.apply_kept()
     assert cache.get(f"post:{post.pk}") is None
     assert len(kept()) == 1
     long_ago = timezone.now() - timedelta(days=2)
     PendingInvalidation.objects.update(recorded_at=long_ago, due_at=long_ago)
-    invalidation.apply_kept()
+    leftovers.apply_kept()
     assert kept() == []
 
 

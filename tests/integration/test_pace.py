@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from warmer import runner, warm_many
+from warmer import runner, warm_many, work
 from warmer.keys import KeyTemplate
 from warmer.stores import Store, open_store
 from warmer.stores.turns import local_turn
@@ -33,7 +33,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long batches paused; nobody sleeps."""
     taken: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, perf_counter=time.perf_counter, sleep=taken.append)
-    monkeypatch.setattr(runner, "time", clock)
+    monkeypatch.setattr(work, "time", clock)
     return taken
 
 

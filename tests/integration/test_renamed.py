@@ -14,7 +14,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from warmer import invalidation, jobs, warm, warm_many
+from warmer import jobs, leftovers, warm, warm_many
 from warmer.models import PendingInvalidation
 from warmer.testing import at
 
@@ -117,7 +117,7 @@ def test_kept__is_applied_by_the_job_that_has_the_key_now(make_post: Any, redis_
     titles("new_name")
     count("new_count")
     cache.set_many({f"title:{post.pk}": "old", "title:0": "other", "count": 0})
-    assert invalidation.apply_kept() == 1
+    assert leftovers.apply_kept() == 1
     assert cache.get_many([f"title:{post.pk}", "title:0", "count"]) == {"title:0": "other"}
     assert not PendingInvalidation.objects.exists()
 
@@ -130,17 +130,17 @@ def test_kept__for_a_key_of_other_code_is_left_for_it_and_the_rest_applied_once(
         jobs={"titles": [1], "count": None}, keys={"titles": "title:{id}", "count": "count"}
     )
     cache.set_many({"title:1": "old", "count": 0})
-    assert invalidation.apply_kept() == 0
+    assert leftovers.apply_kept() == 0
     assert cache.get_many(["title:1", "count"]) == {"title:1": "old"}
     (row,) = PendingInvalidation.objects.all()
     assert row.jobs == {"titles": [1]}
     cache.set("count", 5)
     PendingInvalidation.objects.update(due_at=timezone.now())
-    invalidation.apply_kept()
+    leftovers.apply_kept()
     assert cache.get("count") == 5
     long_ago = timezone.now() - timedelta(days=2)
     PendingInvalidation.objects.update(recorded_at=long_ago, due_at=long_ago)
-    invalidation.apply_kept()
+    leftovers.apply_kept()
     assert not PendingInvalidation.objects.exists()
 
 
@@ -149,5 +149,5 @@ def test_kept__of_swapped_names_follows_the_keys() -> None:
     titles("other", key="a:{id}")
     PendingInvalidation.objects.create(jobs={"one": [1]}, keys={"one": "a:{id}"})
     cache.set_many({"a:1": "old", "b:1": "other"})
-    assert invalidation.apply_kept() == 1
+    assert leftovers.apply_kept() == 1
     assert cache.get_many(["a:1", "b:1"]) == {"b:1": "other"}

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from myapp.models import Comment, Post
 from tests.races.conftest import in_thread
 from warmer import invalidate_for, jobs, warm_many
-from warmer.changes import NO_IDS, elsewhere
+from warmer.changes import NO_IDS
+from warmer.far_rows import elsewhere
 from warmer.invalidation import record_all
 from warmer.models import PendingInvalidation
 from warmer.querysets import WarmingQuerySet

@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from warmer import invalidation, pending
+from warmer import applying, pending
 from warmer.bypass.findings import Finding
 from warmer.bypass.modes import Mode
 from warmer.changes import EVERY_KEY
+from warmer.collected import Committed
 from warmer.exceptions import BypassError, BypassWarning
-from warmer.pending import Committed
 
 # The package's name, not this file's: it is the one that projects name in `LOGGING`.
 logger = logging.getLogger("warmer.bypass")
@@ -52,6 +52,6 @@ def _invalidate(found: Sequence[Finding], *, connection: Any, before_commit: boo
     for each in found:
         logger.warning("%s All of their keys are invalidated.", each)
     if before_commit:
-        pending.call_first(connection, lambda: invalidation.apply(committed))
+        pending.call_first(connection, lambda: applying.apply(committed))
     else:
-        invalidation.apply(committed)
+        applying.apply(committed)

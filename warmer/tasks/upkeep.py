@@ -10,7 +10,7 @@ from celery.signals import task_postrun, worker_process_shutdown, worker_ready
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import auditing, bypass, invalidation, ledger, outbox, traffic
+from warmer import auditing, bypass, ledger, leftovers, outbox, traffic
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.models import Trigger
@@ -34,7 +34,7 @@ ASKED_SAMPLE = 500
 def apply_pending() -> int:
     """Apply the invalidations that the outbox keeps; return how many rows were done."""
     try:
-        return invalidation.apply_kept()
+        return leftovers.apply_kept()
     except StoreUnavailable as error:
         waiting = outbox.backlog()
         logger.warning(

@@ -44,7 +44,7 @@ def test_refused(
     assert Client().get("/").status_code == 200
     post.save()
     page.shows(
-        "refused-log", logged(caplog.records, "warmer.reading", "warmer.invalidation"), varies=[ERROR_NUMBER]
+        "refused-log", logged(caplog.records, "warmer.reading", "warmer.applying"), varies=[ERROR_NUMBER]
     )
 
     assert tasks.request_run("posts", Trigger.SCHEDULE).run.state == "failed"

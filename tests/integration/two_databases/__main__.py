@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: E4
 
 from myapp.models import Post  # noqa: E402
 from users.models import CustomUser  # noqa: E402
-from warmer import invalidation, warm_many  # noqa: E402
+from warmer import leftovers, warm_many  # noqa: E402
 from warmer.models import PendingInvalidation  # noqa: E402
 from warmer.stores.scripts import INVALIDATE  # noqa: E402
 
@@ -104,7 +104,7 @@ def cache_away() -> Seen:
                 rename(post, "new")
     finally:
         type(INVALIDATE).__call__ = call  # type: ignore[method-assign]
-    seen = {"kept": kept(), "done": invalidation.apply_kept()}
+    seen = {"kept": kept(), "done": leftovers.apply_kept()}
     return {**seen, "left": kept(), "cached": [cache.get("title:6"), cache.get("title:7")]}
 
 
