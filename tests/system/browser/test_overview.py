@@ -1,0 +1,47 @@
+"""The overview, which brings itself up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.system.browser.pages import EVERYTHING, MARKS
+from warmer.models import State, WarmingRun
+
+pytestmark = MARKS
+
+
+def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page: Callable[..., Page]) -> None:
+    page = open_page(*EVERYTHING)
+    page.evaluate("window.sameDocument = true")
+    page.get_by_role("checkbox", name="Choose popular_posts").check()
+    page.get_by_label("More actions on posts").click()
+    posts = page.get_by_role("row").filter(has=page.get_by_role("link", name="posts", exact=True))
+    expect(posts).to_contain_text("never run")
+
+    run = WarmingRun.objects.create(
+        job="posts",
+        active_job="posts",
+        trigger="deploy",
+        state=State.RUNNING,
+        batches_total=3,
+        attempt=1,
+        expires_at="2099-01-01T00:00:00Z",
+    )
+    expect(posts.locator(".warmer-state")).to_have_text("running")
+    expect(posts).to_contain_text("0 of 3 batches")
+    expect(posts.get_by_role("link", name=f"run {run.pk}")).to_be_visible()
+    expect(page.get_by_label("Jobs by state")).to_contain_text("running 1")
+    expect(page.get_by_role("checkbox", name="Choose popular_posts")).to_be_checked()
+    expect(page.get_by_role("button", name="Pause posts")).to_be_visible()
+    page.get_by_label("Choose every job of this page").check()
+    expect(page.get_by_role("checkbox", name="Choose posts")).to_be_checked()
+    assert page.evaluate("window.sameDocument"), "the page was loaded again instead of brought up to date"
+
+    page.get_by_role("button", name="Pause posts").click()
+    expect(page.get_by_text("Paused: posts.")).to_be_visible()
+    page.route("**/overview/**", lambda route: route.fulfill(status=503))
+    expect(page.get_by_text("The server does not answer (status 503): this was seen at")).to_be_visible()
+    page.unroute_all()
+    expect(page.get_by_text("Brought up to date every 10 s.")).to_be_visible()

@@ -1,0 +1,116 @@
+"""Every page: it fits, is labelled, and works by keyboard and without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE
+from tests.system.longapp import LONG_NAME
+from users.models import CustomUser
+from warmer.models import CacheAudit, State, WarmingRun
+
+pytestmark = MARKS
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., Page], width: int) -> None:
+    run = WarmingRun.objects.create(
+        job="posts",
+        active_job="posts",
+        trigger="command",
+        state=State.RUNNING,
+        attempt=1,
+        expires_at="2099-01-01T00:00:00Z",
+    )
+    page = open_page(*EVERYTHING, width=width)
+    counts = dict.fromkeys(("written", "fresh", "fenced", "absent", "failed"), 123_456)
+    WarmingRun.objects.create(
+        job="user_profiles",
+        trigger="admin",
+        requested_by=CustomUser.objects.get(username="olga"),
+        state=State.INCOMPLETE,
+        expires_at=run.requested_at,
+        started_at=run.requested_at,
+        finished_at=run.requested_at + timedelta(minutes=75),
+        error="ValueError: " + "something_without_any_space_" * 8,
+        **counts,
+    )
+    counts = dict.fromkeys(("right", "wrong", "missing", "absent", "changed", "failed"), 123_456)
+    audit = CacheAudit.objects.create(
+        job=LONG_NAME,
+        trigger="schedule",
+        started_at=run.requested_at,
+        whole=False,
+        sampled=6 * 123_456,
+        undeclared=0,
+        repaired=0,
+        queries=9,
+        **counts,
+    )
+    long = WarmingRun.objects.create(
+        job=LONG_NAME, trigger="schedule", state=State.COMPLETE, expires_at=run.requested_at
+    )
+    for address in (
+        *("", "job/posts/schedule/", f"job/{LONG_NAME}/schedule/"),
+        *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
+        *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
+    ):
+        page.goto(f"/admin/warmer/{address}")
+        page.evaluate(_LONG_NAMES)
+        assert page.evaluate(_SAME_ID) == [], address
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width, address
+        assert page.evaluate(_CUT_OFF, width) == [], address
+        assert page.evaluate(_SCROLLS) == [], address
+        assert page.evaluate(_WITHOUT_NAME) == [], address
+    page.goto("/admin/warmer/")
+    more = page.locator("summary[aria-label='More actions on posts']")
+    for _ in range(200):
+        if more.evaluate("one => one === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Paused: posts.")).to_be_visible()
+
+
+def test_run__without_scripts_the_page_reloads_itself(open_page: Callable[..., Page]) -> None:
+    run = WarmingRun.objects.create(
+        job="posts", active_job="posts", trigger="command", expires_at="2099-01-01T00:00:00Z"
+    )
+    page = open_page(*EVERYTHING, scripts=False)
+    page.goto(f"/admin/warmer/warmingrun/{run.pk}/change/")
+    expect(page.locator(".warmer-state").first).to_have_text("queued")
+    WarmingRun.objects.update(state=State.FAILED, active_job=None)
+    expect(page.locator(".warmer-state").first).to_have_text("failed")
+
+
+# Of our own part of a page: what reaches past the window, and is not meant only for screen readers.
+_CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
+  .filter(one => one.checkVisibility() && !one.closest(".visually-hidden, thead"))
+  .filter(one => one.getBoundingClientRect().right > width + 1)
+  .map(one => one.outerHTML.slice(0, 120))"""
+_LONG_NAMES = """() => {
+  const broken = "a_long_name_of_a_job_".repeat(4).replaceAll("_", "_<wbr>");
+  const names = document.querySelectorAll("tbody th[scope=row] > a, td.field-name");
+  names.forEach(one => { one.innerHTML = broken });
+}"""
+# What is wider than the box that scrolls it.
+_SCROLLS = """() => [...document.querySelectorAll("#content *")]
+  .filter(one => one.checkVisibility() && getComputedStyle(one).overflowX !== "visible")
+  .filter(one => !one.closest(".visually-hidden, thead") && one.scrollWidth > one.clientWidth + 1)
+  .map(one => `${one.scrollWidth} in ${one.clientWidth}: ${one.outerHTML.slice(0, 120)}`)"""
+_SAME_ID = """() => [...document.querySelectorAll("[id]")].map(one => one.id)
+  .filter((id, at, all) => all.indexOf(id) !== at)"""
+_WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]
+  .filter(one => one.type !== "hidden")
+  .filter(one => one.checkVisibility())
+  .filter(one => !(one.getAttribute("aria-label") || (one.type === "submit" && one.value)
+    || (one.matches("button, summary") && one.textContent.trim())
+    || [...(one.labels || [])].some(label => label.textContent.trim() || label.querySelector("img[alt]"))))
+  .map(one => one.outerHTML.slice(0, 120))"""
