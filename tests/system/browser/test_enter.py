@@ -1,0 +1,57 @@
+"""Enter in a field of a form with several buttons: it presses none of them, with scripts and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from playwright.sync_api import Page, Request, expect
+
+from tests.system.browser.pages import EVERYTHING, MARKS
+from warmer.models import WarmingRun
+
+pytestmark = MARKS
+OVERVIEW, JOB = "/admin/warmer/", "/admin/warmer/job/posts/schedule/"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("address", [OVERVIEW, JOB])
+def test_enter__presses_no_button(open_page: Callable[..., Page], address: str, scripts: bool) -> None:
+    page = open_page(*EVERYTHING, scripts=scripts)
+    page.goto(address)
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
+
+    boxes = page.locator("form:has(#warmer-why) input[type=checkbox]")
+    count = boxes.count()
+    assert count > 3 or address == JOB
+    page.get_by_label("Why (optional, for the log)").fill("before the sale")
+    page.keyboard.press("Enter")
+    for at in range(count):
+        boxes.nth(at).focus()
+        page.keyboard.press("Enter")
+    # What had been sent would have been answered before this is.
+    page.goto(address)
+    assert sent == []
+    assert not WarmingRun.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("address", [OVERVIEW, JOB])
+def test_enter__on_a_button_presses_that_one(open_page: Callable[..., Page], address: str) -> None:
+    page = open_page(*EVERYTHING)
+    page.goto(address)
+    if address == OVERVIEW:
+        page.get_by_role("checkbox", name="Choose posts").check()
+    page.get_by_label("Why (optional, for the log)").fill("load")
+    reached = []
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim()"))
+        if reached[-1] == "Pause":
+            break
+    assert reached[:3] == ["Warm now", "Audit", "Pause"]
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Paused: posts.")).to_be_visible()
+    assert LogEntry.objects.get().change_message == "Paused the schedule. Why: load"
