@@ -88,8 +88,8 @@ class Observation:
 
     @property
     def state(self) -> str | None:
-        """`warm`, `partly` or `cold`; None when that is not known."""
-        if self.coverage is None:
+        """`warm`, `partly` or `cold`; None when that is not known, or not now: the last look failed."""
+        if self.error or self.coverage is None:
             return None
         if self.coverage >= WARM_SHARE:
             return "warm"

@@ -12,6 +12,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.integration.admin.pages import (
     JOBS,
@@ -25,9 +26,10 @@ from tests.integration.admin.pages import (
     run_of,
     state_of,
 )
+from users.models import CustomUser
 from warmer import auditing, jobs, ledger, outbox, warm_many
 from warmer.models import CacheAudit, JobObservation, PendingInvalidation, State, Trigger
-from warmer.monitoring.observation import observe_all
+from warmer.monitoring.observation import observe, observe_all
 from warmer.report import Report
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -114,6 +116,28 @@ def test_overview__a_first_look_that_failed_is_not_no_look(operator: Client) -> 
     assert "not looked at yet" not in row(operator, "x")
     page = operator.get(f"{JOBS}x/schedule/").content.decode()
     assert "never with success; 0\N{NO-BREAK SPACE}s\N{NO-BREAK SPACE}ago that failed: " in page
+
+
+@pytest.mark.parametrize("how", ["hung", "away"])
+def test_overview__state_is_unknown_while_the_cache_does_not_answer(
+    operator: Client, redis_server: RedisServer, settings: Any, how: str
+) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    operator.force_login(CustomUser.objects.get(username="olga"))
+    JobObservation.objects.create(
+        job="posts", observed_at=timezone.now() - timedelta(minutes=3), sampled=4, cached=4
+    )
+    assert state_of(operator, "posts") == "warm"
+    if how == "hung":
+        redis_server.pause()
+    else:
+        redis_server.stop()
+    observe(jobs["posts"].spec)
+    assert state_of(operator, "posts") == "unknown"
+    assert listed(operator, state="unknown") >= {"posts"}
+    assert listed(operator, state="warm") == set()
+    # What was seen last is still said, with its age.
+    assert "100 % seen 3 min ago StoreUnavailable: The cache" in row(operator, "posts")
 
 
 def test_overview__says_when_a_run_ended_after_the_look(operator: Client) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE
 from tests.system.longapp import LONG_NAME
 from users.models import CustomUser
-from warmer.models import CacheAudit, State, WarmingRun
+from warmer.models import CacheAudit, JobObservation, State, WarmingRun
 
 pytestmark = MARKS
 
@@ -51,6 +51,14 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         queries=9,
         **counts,
     )
+    JobObservation.objects.update_or_create(
+        job="posts",
+        defaults={
+            "looked_at": run.requested_at,
+            "observed_at": run.requested_at,
+            "error": "unix:///run/" + "a_folder_without_any_space/" * 8,
+        },
+    )
     long = WarmingRun.objects.create(
         job=LONG_NAME, trigger="schedule", state=State.COMPLETE, expires_at=run.requested_at
     )
@@ -77,6 +85,22 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Paused: posts.")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_job__a_long_error_has_room_beside_its_label(open_page: Callable[..., Page], width: int) -> None:
+    page = open_page(*EVERYTHING, width=width)
+    JobObservation.objects.create(
+        job="posts",
+        error="unix:///run/" + "a_folder_without_any_space/" * 8,
+        watched=9,
+        watched_read=9,
+        watched_share=1,
+        watched_misses=1,
+    )
+    page.goto("/admin/warmer/job/posts/schedule/")
+    cell = page.locator(".warmer-facts td").filter(has=page.locator(".warmer-warning"))
+    assert cell.evaluate("one => one.clientWidth") > 0.4 * width
 
 
 def test_run__without_scripts_the_page_reloads_itself(open_page: Callable[..., Page]) -> None:
