@@ -103,6 +103,13 @@ CELERY_TASK_SOFT_TIME_LIMIT = env_int("CELERY_TASK_SOFT_TIME_LIMIT", 240)
 CELERY_TASK_TIME_LIMIT = env_int("CELERY_TASK_TIME_LIMIT", 300)
 # Redis delivers again what is not acknowledged by then: longer than any task may take.
 VISIBILITY_TIMEOUT_SECONDS = env_int("CELERY_VISIBILITY_TIMEOUT", CELERY_TASK_TIME_LIMIT + 60)
+# A broker that takes connections and hangs must not hold up who sends, nor a worker for good. Longer than the
+# second for which a worker lets it wait for a message, and than a fork or a slow disk takes.
+BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+    "socket_connect_timeout": 2,
+    "socket_timeout": env_int("CELERY_BROKER_SOCKET_TIMEOUT", 5),
+}
 
 CELERY_TASK_DEFAULT_QUEUE = "default"
 # Declared here, so that a plain `celery -A config worker` consumes the warming queue too.

@@ -4,7 +4,7 @@ from config.database_url import database_settings
 from config.environment import env, env_list
 from config.redis_url import broker_settings, cache_settings
 from config.settings.base import *
-from config.settings.base import DATA_DIR, VISIBILITY_TIMEOUT_SECONDS
+from config.settings.base import BROKER_TRANSPORT_OPTIONS, DATA_DIR
 from embedded.running import running_servers
 
 DEBUG = True
@@ -34,10 +34,6 @@ else:
 if _broker_url:
     _broker = broker_settings(_broker_url)
     CELERY_BROKER_URL = _broker["url"]
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-        "socket_connect_timeout": 2,
-        **_broker["transport_options"],
-    }
+    CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 else:
     CELERY_TASK_ALWAYS_EAGER = True

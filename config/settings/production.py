@@ -4,7 +4,7 @@ from config.database_url import database_settings
 from config.environment import env, env_int, env_list, require
 from config.redis_url import broker_settings, cache_settings
 from config.settings.base import *
-from config.settings.base import MIDDLEWARE, VISIBILITY_TIMEOUT_SECONDS
+from config.settings.base import BROKER_TRANSPORT_OPTIONS, MIDDLEWARE
 
 _required = require(
     SECRET_KEY="a long random text, at least 50 characters",
@@ -26,11 +26,7 @@ CACHES = {
 
 _broker = broker_settings(_required["CELERY_BROKER_URL"])
 CELERY_BROKER_URL = _broker["url"]
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-    "socket_connect_timeout": 2,
-    **_broker["transport_options"],
-}
+CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 
 # Serves the static files, which the image collects when it is built.
 MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")

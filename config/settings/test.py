@@ -6,9 +6,9 @@ from config.database_url import database_settings
 from config.environment import env, env_int, env_list
 from config.redis_url import broker_settings, cache_settings
 from config.settings.base import *
+from config.settings.base import BROKER_TRANSPORT_OPTIONS
 from config.settings.base import INSTALLED_APPS as PROJECT_APPS
 from config.settings.base import MIDDLEWARE as PROJECT_MIDDLEWARE
-from config.settings.base import VISIBILITY_TIMEOUT_SECONDS
 
 DEBUG = False
 SECRET_KEY = "only-for-the-test-suite-0123456789abcdefghijklmnopqrstuvwxyz-0123456789"
@@ -24,10 +24,7 @@ CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
 
 _broker = broker_settings(env("CELERY_BROKER_URL"))
 CELERY_BROKER_URL = _broker["url"]
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-    "socket_connect_timeout": 2,
-}
+CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 # In the test process tasks run in place; the worker processes of the system tests unset this.
 CELERY_TASK_ALWAYS_EAGER = env("CELERY_TASK_ALWAYS_EAGER", "1") == "1"
 CELERY_TASK_EAGER_PROPAGATES = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from pytest_celery import CeleryTestSetup
 from redis import Redis
@@ -69,6 +71,24 @@ def test_broker__away_a_worker_that_is_half_busy_waits_for_it(
     celery_setup.broker.restart()
 
     await_answer(worker)
+    project.manage("warm_cache", "--workers", "popular_posts")
+
+
+@pytest.mark.environment(CELERY_BROKER_SOCKET_TIMEOUT=2)
+def test_broker__idle_worker_keeps_its_connection_longer_than_the_time_out(
+    project: Project, worker: Worker
+) -> None:
+    """Kombu reads from its waiting connection only when something came: the time-out is not for the wait."""
+
+    def waiting() -> set[str]:
+        with Redis.from_url(project.environment["CELERY_BROKER_URL"], decode_responses=True) as broker:
+            return {client["id"] for client in broker.client_list() if client["cmd"] == "brpop"}
+
+    wait_until(waiting, seconds=SECONDS, what="the worker waits for a message")
+    before = waiting()
+    time.sleep(3 * 2)
+    wait_until(lambda: waiting() == before, seconds=SECONDS, what="it waits on the same connection")
+    assert LOST not in worker.logs()
     project.manage("warm_cache", "--workers", "popular_posts")
 
 

@@ -136,6 +136,7 @@ def test_production__broker_behind_sentinel(python: Python) -> None:
     assert found["CELERY_BROKER_TRANSPORT_OPTIONS"] == {
         "visibility_timeout": 360,
         "socket_connect_timeout": 2,
+        "socket_timeout": 5,
         "master_name": "mymaster",
     }
 
@@ -175,6 +176,15 @@ def test_celery__takes_plain_data_only(python: Python, environment: dict[str, st
         "CELERY_RESULT_SERIALIZER": "json",
         "CELERY_ACCEPT_CONTENT": ["json"],
     }
+
+
+@pytest.mark.parametrize("name", ["development", "production", "test"])
+def test_celery__broker_that_hangs_is_not_awaited_for_ever(python: Python, name: str) -> None:
+    found = shown(python, "CELERY_BROKER_TRANSPORT_OPTIONS", **PRODUCTION | {"DJANGO_ENV": name})
+    options = found["CELERY_BROKER_TRANSPORT_OPTIONS"]
+
+    assert options["socket_connect_timeout"] == 2
+    assert options["socket_timeout"] == 5
 
 
 def test_celery__message_comes_again_only_after_the_longest_task(python: Python) -> None:
