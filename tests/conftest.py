@@ -11,6 +11,7 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.servers import CACHE_DATABASE, SERVERS
 from warmer import traffic
+from warmer.tasks import broker
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,12 @@ def _traffic_is_told_when_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> Ite
     traffic.forget()
     yield
     traffic.forget()
+
+
+@pytest.fixture(autouse=True)
+def _brokers_are_asked_anew() -> None:
+    """Forget which brokers gave no answer to the test before."""
+    broker.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ def test_status__cache_down_is_1_with_one_clear_line(redis_server: RedisServer) 
 def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
     error = failing(flag)
     assert error.returncode == 1
-    assert "Nothing was warmed" in str(error)
+    assert "Nothing was warmed. Name a broker in CELERY_BROKER_URL" in str(error)
     assert not WarmingRun.objects.exists()
 
 
@@ -146,8 +146,43 @@ def test_list__names_the_jobs_and_their_last_runs(make_user: Any) -> None:
     rows = {row["job"]: row for row in json.loads(run("--list", "--json"))}
     assert set(rows) == set(jobs)
     assert rows["user_profiles"]["key"] == "user:{id}:profile"
-    assert (rows["user_profiles"]["last run"], rows["posts"]["last run"]) == ("complete", "never")
-    assert "user:{id}:profile" in run("--list")
+    assert rows["user_profiles"]["last_run"]["state"] == "complete"
+    assert rows["posts"]["last_run"] is None
+    lines = {line.split()[0]: line.split() for line in run("--list").splitlines()}
+    assert lines["user_profiles"] == [
+        *("user_profiles", "user:{id}:profile", "yes", "0:15:00", "1:00:00"),
+        *("default", "warming", "complete"),
+    ]
+    assert lines["posts"][-1] == "never"
+
+
+def test_list__json_is_for_scripts(make_user: Any) -> None:
+    warm("x", name="x", every=None, required=False)(lambda: 1)
+    run("user_profiles", "--inline")
+    rows = {row["job"]: row for row in json.loads(run("--list", "--json"))}
+    kept = WarmingRun.objects.get()
+    assert kept.started_at
+    assert kept.finished_at
+    assert rows["x"] == {
+        "job": "x",
+        "key": "x",
+        "required": False,
+        "every_seconds": None,
+        "timeout_seconds": 3600.0,
+        "cache": "default",
+        "queue": "warming",
+        "last_run": None,
+    }
+    assert (rows["user_profiles"]["required"], rows["user_profiles"]["every_seconds"]) == (True, 900.0)
+    assert rows["user_profiles"]["last_run"] == {
+        "run": kept.pk,
+        "state": "complete",
+        "trigger": "command",
+        "requested_at": kept.requested_at.isoformat(),
+        "started_at": kept.started_at.isoformat(),
+        "finished_at": kept.finished_at.isoformat(),
+        "seconds": (kept.finished_at - kept.started_at).total_seconds(),
+    }
 
 
 def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> None:

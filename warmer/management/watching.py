@@ -57,8 +57,10 @@ class Watch:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def ask_workers(self) -> None:
-        """Request every run from the workers."""
+        """Request every run from the workers, as long as there is time."""
         for spec in self.specs:
+            if self.is_out_of_time:
+                break
             self._took(tasks.request_run(spec.name, self.trigger, only_missing=self.only_missing))
 
     def await_workers(self) -> None:
@@ -136,6 +138,11 @@ def count(keys: int) -> str:
 def deadline_after(timeout: timedelta | None) -> float | None:
     """Return the `time.monotonic()` at which a timeout ends."""
     return None if timeout is None else time.monotonic() + timeout.total_seconds()
+
+
+def seconds_left(deadline: float | None) -> float | None:
+    """Return the seconds until a deadline, 0 when it has passed."""
+    return None if deadline is None else max(deadline - time.monotonic(), 0.0)
 
 
 def chosen_specs(names: list[str]) -> list[JobSpec]:

@@ -27,6 +27,8 @@ from warmer.models import Trigger, WarmingBatch, WarmingRun
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
+from warmer.tasks import broker
+from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.options import BATCHES, INTERRUPTS, PATIENT, RUNS, behind
 
 logger = logging.getLogger(__name__)
@@ -78,7 +80,14 @@ def request_run(
 
 
 def request_refresh(spec: JobSpec) -> None:
-    """Have a job's missing keys warmed again after a change; changes in quick succession share a run."""
+    """Have a job's missing keys warmed again after a change; changes in quick succession share a run.
+
+    While the broker is left alone, as it gave no answer a moment ago, nothing is asked for: what was
+    invalidated is cold until it is read, or the schedule comes to it. Else each save would wait.
+    """
+    if broker.rests():
+        logger.debug("%s is not refreshed: the broker gave no answer a moment ago", spec.name)
+        return
     delay = conf.REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
     while True:
         opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
@@ -163,16 +172,18 @@ def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
     try:
-        start_run.apply_async(
+        broker.send(
+            start_run,
             (run.pk,),
+            insist=run.trigger == Trigger.SCHEDULE,  # the next time is far off
             queue=spec.queue,
             **behind(RUNS),
             countdown=delay.total_seconds() or None,
             expires=run.expires_at,
         )
-    except (BrokerError, OSError) as error:
-        logger.error("Could not send %s to a worker: %s", run, describe(error))
-        ledger.fail(run, f"The broker does not answer: {describe(error)}")
+    except BrokerUnavailable as error:
+        logger.error("Could not send %s to a worker: %s", run, error)
+        ledger.fail(run, str(error))
 
 
 def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:

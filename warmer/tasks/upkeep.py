@@ -18,6 +18,8 @@ from warmer.monitoring import observation
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
+from warmer.tasks import broker
+from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.options import INTERRUPTS, PATIENT
 
 logger = logging.getLogger(__name__)
@@ -48,10 +50,12 @@ def apply_pending() -> int:
 
 def request_pending() -> None:
     """Have a worker apply what the outbox keeps, now; without one the schedule does it later."""
+    if broker.rests():
+        return
     try:
-        apply_pending.apply_async(queue=conf.QUEUE, expires=PENDING_EXPIRY_SECONDS)
-    except (BrokerError, OSError) as error:
-        logger.warning("Pending invalidations wait for the schedule: %s", describe(error))
+        broker.send(apply_pending, queue=conf.QUEUE, expires=PENDING_EXPIRY_SECONDS)
+    except BrokerUnavailable as error:
+        logger.warning("Pending invalidations wait for the schedule: %s", error)
 
 
 @worker_ready.connect(dispatch_uid="warmer.worker_ready")
@@ -138,9 +142,9 @@ def audit_job(job: str) -> None:
 def request_audit(spec: JobSpec) -> str:
     """Have a worker audit a sample of a job; return why that is not possible, or nothing."""
     try:
-        audit_job.apply_async((spec.name,), queue=spec.queue, expires=conf.RUN_EXPIRY.total_seconds())
-    except (BrokerError, OSError) as error:
-        return f"The broker does not answer: {describe(error)}"
+        broker.send(audit_job, (spec.name,), queue=spec.queue, expires=conf.RUN_EXPIRY.total_seconds())
+    except BrokerUnavailable as error:
+        return str(error)
     except StoreUnavailable as error:  # tasks run in process
         return describe(error)
     return ""

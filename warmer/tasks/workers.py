@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from celery import current_app
@@ -11,52 +12,88 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from warmer.monitoring.facts import BROKER_OPTIONS, Broker, Queue
 from warmer.report import describe
-
-# Who asks how the broker is wants an answer soon.
-BROKER_SECONDS = 3
-_LOGIN = re.compile(r"//[^/]*@")
+from warmer.tasks import broker
+from warmer.tasks.broker import BrokerUnavailable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Which workers would take a job, or why none would."""
+    """Which workers would take a job, or why none would, and what to do."""
 
     names: tuple[str, ...] = ()
     problem: str = ""
+    advice: str = ""
 
 
-def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
-    """Ask for workers that consume a queue, waiting `timeout` seconds for their answers."""
+def find_workers(queue: str, *, timeout: float = 1.0, within: float | None = None) -> Workers:
+    """Ask for workers that consume a queue.
+
+    Args:
+        timeout: for how many seconds to wait for their answers.
+        within: how many seconds all of it may take; default: as the broker's own bounds are.
+    """
     if current_app.conf.task_always_eager:
-        return Workers(problem="no broker is configured: tasks run in process")
+        return Workers(
+            problem="no broker is configured: tasks run in process",
+            advice="Name a broker in CELERY_BROKER_URL, with CELERY_TASK_ALWAYS_EAGER off.",
+        )
     try:
-        answers = current_app.control.inspect(timeout=timeout).active_queues() or {}
-    except (BrokerError, OSError) as error:
-        return Workers(problem=f"the broker does not answer: {describe(error)}")
+        answers = _active_queues(timeout, within)
+    except BrokerUnavailable as error:
+        why = str(error)
+        return Workers(
+            problem=why[0].lower() + why[1:],
+            advice="CELERY_BROKER_URL must lead to a server that is up: see 'manage.py cache_doctor'.",
+        )
     names = tuple(name for name, queues in answers.items() if any(q["name"] == queue for q in queues))
     if names:
         return Workers(names=names)
+    start = f"Start 'celery -A {_app_name()} worker -Q {queue}'."
     if answers:
-        return Workers(problem=f"no worker consumes the queue {queue!r}")
-    return Workers(problem="no worker answers")
+        return Workers(problem=f"no worker consumes the queue {queue!r}", advice=start)
+    return Workers(problem="no worker answers", advice=start)
+
+
+def _app_name() -> str:
+    return current_app.main or "PROJECT"
+
+
+def _active_queues(timeout: float, within: float | None) -> dict[str, list[dict[str, Any]]]:
+    """Return which queues each worker consumes, of those that answer.
+
+    Celery's own `inspect` would send by the pool, and try without an end where the broker goes away.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    end = None if within is None else time.monotonic() + within
+    seconds = broker.BROKER_SECONDS if within is None else min(within, broker.BROKER_SECONDS)
+    with broker.connected(seconds=seconds) as connection:
+        channel = connection.default_channel
+        mailbox = current_app.control.mailbox(connection)
+        mailbox.producer_pool = SimpleNamespace(acquire=lambda: broker.Once(channel, auto_declare=False))
+        if end is not None:
+            timeout = max(min(timeout, end - time.monotonic()), 0.01)
+        answers = mailbox.multi_call("active_queues", timeout=timeout, channel=channel) or []
+    return {name: queues for answer in answers for name, queues in answer.items() if isinstance(queues, list)}
 
 
 def look_at_broker() -> Broker:
     """Ask the broker whether it serves; a Redis one also what its INFO and CONFIG say."""
     known: dict[str, Any] = {
-        "app": current_app.main or "PROJECT",
+        "app": _app_name(),
         "accepts": tuple(current_app.conf.accept_content or ()),
     }
     if current_app.conf.task_always_eager:
         return Broker(**known, in_process=True)
-    with _broker() as connection:
+    with broker.bounded() as connection:
         known |= {
-            "address": _LOGIN.sub("//", connection.as_uri()),
+            "address": broker.address_of(connection),
             "is_redis": connection.transport.driver_type == "redis",
             "database": str(connection.virtual_host or "").strip("/") or "0",
         }
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+            broker.reach(connection, seconds=broker.BROKER_SECONDS)
             if known["is_redis"]:
                 known |= {"info": _redis_info(connection), "options": _redis_options(connection)}
                 known |= {"is_open": not connection.password or _serves_strangers()}
@@ -74,22 +111,14 @@ def look_at_queue(name: str) -> Queue:
 def _queue_length(name: str) -> int | None:
     if current_app.conf.task_always_eager:
         return None
-    with _broker() as connection:
-        try:
-            return int(connection.default_channel.queue_declare(queue=name, passive=True).message_count)
-        except connection.channel_errors:
-            return 0  # Redis has no list where nothing waits
-        except (BrokerError, OSError, *connection.connection_errors):
-            return None
-
-
-def _broker() -> Any:
-    """Return a connection to the broker, not yet connected, which does not wait long."""
-    connection = current_app.connection_for_read()
-    if connection.transport.driver_type != "redis":
-        return connection
-    waits = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
-    return current_app.connection_for_read(transport_options=waits)
+    try:
+        with broker.connected() as connection:
+            try:
+                return int(connection.default_channel.queue_declare(queue=name, passive=True).message_count)
+            except connection.channel_errors:
+                return 0  # Redis has no list where nothing waits
+    except BrokerUnavailable:
+        return None
 
 
 def _redis_info(connection: Any) -> dict[str, Any]:
@@ -102,9 +131,10 @@ def _redis_info(connection: Any) -> dict[str, Any]:
 
 def _serves_strangers() -> bool:
     """Say whether a Redis broker answers who gives no password."""
-    with _broker() as connection:
+    with broker.bounded() as connection:
         connection.userid = connection.password = None
         try:
+            broker.reach(connection, seconds=broker.BROKER_SECONDS)
             return bool(connection.default_channel.client.ping())
         except (BrokerError, OSError, *connection.connection_errors, *connection.channel_errors):
             return False

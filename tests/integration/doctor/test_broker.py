@@ -49,7 +49,7 @@ def test_broker__password_is_wrong(look: Look, serve: Serve, broker_at: Any) -> 
 
 
 def test_broker__hangs(look: Look, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.workers, "BROKER_SECONDS", 0.2)
+    monkeypatch.setattr(tasks.broker, "BROKER_SECONDS", 0.2)
     server = serve()
     server.pause()
     found = look(BrokerAnswers(), broker=broker_at(server.url()))

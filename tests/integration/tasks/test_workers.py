@@ -11,7 +11,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.mark.usefixtures("on_a_broker")
 def test_find_workers__nobody_there() -> None:
-    assert find_workers("warming", timeout=0.1).problem == "no worker answers"
+    found = find_workers("warming", timeout=0.1)
+    assert found.problem == "no worker answers"
+    assert found.advice == "Start 'celery -A config worker -Q warming'."
 
 
 def test_find_workers__tasks_in_process() -> None:

@@ -11,24 +11,22 @@ import json
 import logging
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 from django.db import DatabaseError
 
-from warmer import history, tasks
-from warmer.batching import Batches
-from warmer.costs import past_cost
+from warmer import tasks
 from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.management.previews import INCOMPLETE, Preview, listed, planned
 from warmer.management.terminal import ProgressBar, table, without_tracebacks
-from warmer.management.watching import Watch, chosen_specs, deadline_after
+from warmer.management.watching import Watch, chosen_specs, deadline_after, seconds_left
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
 
-INCOMPLETE, USAGE, OUT_OF_TIME = 1, 2, 3
+USAGE, OUT_OF_TIME = 2, 3
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
@@ -63,7 +61,7 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=USAGE) from None
         try:
             if options["list"]:
-                self._print(_listed(specs), as_json=options["json"])
+                self._show(listed(specs), options)
             elif options["dry_run"]:
                 self._plan(specs, options)
             else:
@@ -79,24 +77,23 @@ class Command(BaseCommand):
             ) from None
 
     def _plan(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
-        plans = [_planned(spec) for spec in specs]
-        if options["json"]:
-            self._print([plan.row | plan.details for plan in plans], as_json=True)
-            return
-        self._print([plan.row for plan in plans], as_json=False)
-        for plan in plans:
-            self._print_failed(plan.report)
+        plans = [planned(spec) for spec in specs]
+        self._show(plans, options)
+        if not options["json"]:
+            for plan in plans:
+                self._print_failed(plan.report)
         self._say(options, "\nNothing was written. The seconds are estimated from past runs.")
 
     def _warm(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
+        deadline = deadline_after(options["timeout"])
         for spec in {spec.cache: spec for spec in specs}.values():
             spec.store.ping()
-        on_workers = self._is_for_workers(specs, options)
+        on_workers = self._is_for_workers(specs, options, deadline)
         watch = Watch(
             specs=specs,
             trigger=Trigger.COMMAND if options["jobs"] else Trigger.DEPLOY,
             only_missing=options["only_missing"],
-            deadline=deadline_after(options["timeout"]),
+            deadline=deadline,
             bar=ProgressBar(self.stdout),
             say=lambda line: self._say(options, line),
         )
@@ -113,17 +110,22 @@ class Command(BaseCommand):
                 watch.execute_here()
         self._conclude(watch, options)
 
-    def _is_for_workers(self, specs: list[JobSpec], options: dict[str, Any]) -> bool:
+    def _is_for_workers(self, specs: list[JobSpec], options: dict[str, Any], deadline: float | None) -> bool:
         if options["inline"]:
             return False
         for queue in sorted({spec.queue for spec in specs}):
-            found = tasks.find_workers(queue)
+            found = tasks.find_workers(queue, within=seconds_left(deadline))
             if found.names:
                 continue
+            if seconds_left(deadline) == 0:
+                raise CommandError(
+                    f"Out of time: {found.problem}. Nothing was warmed. {found.advice}",
+                    returncode=OUT_OF_TIME,
+                )
             if options["workers"] or options["no_wait"]:
                 flag = "--workers" if options["workers"] else "--no-wait"
                 raise CommandError(
-                    f"{flag}: {found.problem}. Nothing was warmed. Start 'celery -A PROJECT worker'.",
+                    f"{flag}: {found.problem}. Nothing was warmed. {found.advice}",
                     returncode=INCOMPLETE,
                 )
             self._say(options, f"Warming in this process: {found.problem}.")
@@ -132,7 +134,7 @@ class Command(BaseCommand):
 
     def _conclude(self, watch: Watch, options: dict[str, Any]) -> None:
         runs = {run.job: run for run in watch.runs}
-        status = 0 if options["no_wait"] else _status(watch, runs)
+        status = _status(watch, runs, waited=not options["no_wait"])
         rows = [_row(spec, runs.get(spec.name)) for spec in watch.specs]
         if options["json"]:
             details = [row | _failures(runs.get(row["job"])) for row in rows]
@@ -140,7 +142,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write("")
             # A run's number is a name: its digits are not grouped.
-            self._print([row | {"run": row["run"] and str(row["run"])} for row in rows], as_json=False)
+            self._print([row | {"run": row["run"] and str(row["run"])} for row in rows])
             self._print_failures(runs.values())
         if status == OUT_OF_TIME:
             go_on = not all(run.is_final for run in runs.values())
@@ -153,10 +155,14 @@ class Command(BaseCommand):
             )
             raise CommandError(f"Not complete, though required: {names}.", returncode=status)
 
-    def _print(self, rows: list[dict[str, Any]], *, as_json: bool) -> None:
-        if as_json:
-            self.stdout.write(json.dumps(rows, indent=2))
-        elif rows:
+    def _show(self, previews: list[Preview], options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps([preview.data for preview in previews], indent=2))
+        else:
+            self._print([preview.row for preview in previews])
+
+    def _print(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
             self.stdout.write(table(list(rows[0]), [list(row.values()) for row in rows]))
         else:
             self.stdout.write("No job is declared: write one with @warm in an app's warming.py.")
@@ -175,67 +181,6 @@ class Command(BaseCommand):
     def _say(self, options: dict[str, Any], line: str) -> None:
         if not options["json"]:
             self.stdout.write(line)
-
-
-def _listed(specs: list[JobSpec]) -> list[dict[str, Any]]:
-    last = history.last_runs(spec.name for spec in specs)
-    return [
-        {
-            "job": spec.name,
-            "key": str(spec.key),
-            "required": "yes" if spec.required else "no",
-            "every": str(spec.every) if spec.every else "not scheduled",
-            "timeout": str(spec.timeout),
-            "cache": spec.cache,
-            "queue": spec.queue,
-            "last run": last[spec.name].state if spec.name in last else "never",
-        }
-        for spec in specs
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """What a warm of one job would do.
-
-    Attributes:
-        row: what is shown of it.
-        report: what is known already: the ids that cannot be part of a key fail.
-    """
-
-    row: dict[str, Any]
-    report: Report
-
-    @property
-    def details(self) -> dict[str, Any]:
-        return {"failures": [asdict(failure) for failure in self.report.failures]}
-
-
-def _planned(spec: JobSpec) -> _Plan:
-    batches = Batches(spec)
-    keys = count = 0
-    try:
-        for batch in batches:
-            keys += len(batch)
-            count += 1
-    except (DatabaseError, StoreUnavailable):
-        raise
-    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
-        raise CommandError(
-            f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
-            returncode=INCOMPLETE,
-        ) from None
-    past = past_cost(spec.name, keyed=spec.keyed)
-    queries = count * (past.queries_per_batch if past else 1) + batches.report.queries
-    row = {
-        "job": spec.name,
-        "keys": keys,
-        "batches": count,
-        "failed": batches.report.failed,
-        "queries": round(queries),
-        "seconds": keys * past.seconds_per_key if past else None,
-    }
-    return _Plan(row=row, report=batches.report)
 
 
 def _row(spec: JobSpec, run: WarmingRun | None) -> dict[str, Any]:
@@ -265,11 +210,12 @@ def _failures(run: WarmingRun | None) -> dict[str, Any]:
     return {"error": run.error, "failures": run.failures}
 
 
-def _status(watch: Watch, runs: dict[str, WarmingRun]) -> int:
+def _status(watch: Watch, runs: dict[str, WarmingRun], *, waited: bool) -> int:
     required = [runs.get(spec.name) for spec in watch.specs if spec.required]
     if any(run is not None and run.is_final and not _is_complete(run) for run in required):
         return INCOMPLETE if not watch.is_out_of_time else OUT_OF_TIME
-    return 0 if all(map(_is_complete, required)) else OUT_OF_TIME
+    is_done = _is_complete if waited else bool  # without a wait it is enough that they were asked for
+    return 0 if all(map(is_done, required)) else OUT_OF_TIME
 
 
 def _is_complete(run: WarmingRun | None) -> bool:
