@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from copy import copy
-from dataclasses import replace
 from typing import Any
 
-from django.db import connections
-from django.db.models import Model, Q, QuerySet
-from django.db.models.constants import LOOKUP_SEP
+from django.db.models import Model
 from django.db.models.signals import ModelSignal, m2m_changed, post_save, pre_delete, pre_save
 
-from warmer import deletes, unlinking
+from warmer import deletes, many_to_many, unlinking
 from warmer.changes import (
     EVERY_KEY,
     NO_IDS,
@@ -61,7 +56,7 @@ def listen(spec: JobSpec) -> None:
         post_save.connect(after_save, sender=model, dispatch_uid=UID)
         _put_first(post_save, model)
         pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
-        m2m_changed.connect(after_m2m_change, sender=model, dispatch_uid=UID)
+        m2m_changed.connect(many_to_many.on_change, sender=model, dispatch_uid=UID)
         unlinking.listen(model)
 
 
@@ -158,65 +153,6 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
     record_all(found, using=using, again=again)
 
 
-def after_m2m_change(
-    sender: type[Model],
-    instance: Model,
-    action: str,
-    reverse: bool,
-    model: type[Model],
-    pk_set: set[Any] | None,
-    using: str,
-    **_: Any,
-) -> None:
-    """`m2m_changed`: invalidate for the rows of the through model that come or go."""
-    concerns = jobs.concerned(sender)
-    if action == "pre_add":
-        expect(concerns, using=using)
-    if not concerns or action not in ("post_add", "pre_remove", "pre_clear"):
-        return
-    through: Any = sender
-    fields = list(_many_to_many_of(through, model if reverse else type(instance)))
-    found: Found = [(concern, EVERY_KEY) for concern in concerns if concern.dependency.ids is None]
-    with_ids = [concern for concern in concerns if concern.dependency.ids is not None]
-    if with_ids:
-        rows: QuerySet[Any] = QuerySet(through, using=using).filter(
-            _through_lookup(fields, instance, reverse, pk_set)
-        )
-        if action == "post_add":
-            found += _found_with_mirrors(with_ids, fields, rows)
-        else:
-            _hold_off_others(fields, instance, reverse, using)
-            found += look(rows, with_ids, lock=True).found
-    record_all(found, using=using)
-
-
-def _found_with_mirrors(concerns: list[Concern], fields: list[Any], rows: QuerySet[Any]) -> Found:
-    """Return what new through rows give, and what their mirrors will."""
-    pks = list(rows.values_list("pk", flat=True))
-    mirrored = [field for field in fields if field.remote_field.symmetrical]
-    return [
-        (concern, ids_in_database(each, rows.model, pks, using=rows.db))
-        for concern in concerns
-        for each in (concern, *(_mirrored(concern, field) for field in mirrored))
-    ]
-
-
-def _hold_off_others(fields: list[Any], instance: Model, reverse: bool, using: str) -> None:
-    """Keep others from adding through rows of an instance until ours are deleted: they would go unheard.
-
-    A row that refers to another locks that against its deletion, and waits for who has locked it so.
-    """
-    connection = connections[using]
-    if not (connection.in_atomic_block and connection.features.has_select_for_update):
-        return
-    for field in fields:
-        mine = _end(field, field.m2m_reverse_field_name() if reverse else field.m2m_field_name())
-        referred: QuerySet[Any] = QuerySet(mine.related_model, using=using).filter(
-            **{mine.target_field.attname: mine.get_foreign_related_value(instance)[0]}
-        )
-        list(referred.select_for_update().values_list("pk"))
-
-
 def _is_likely_new(instance: Model) -> bool:
     """Say whether a save can only insert: Django tries no update when the key is a default.
 
@@ -224,55 +160,3 @@ def _is_likely_new(instance: Model) -> bool:
     """
     pk: Any = instance._meta.pk
     return instance._state.adding and (pk.has_default() or pk.has_db_default())
-
-
-def _many_to_many_of(through: Any, source: Any) -> Iterator[Any]:
-    """Yield the fields of a model whose rows are those of a through model."""
-    return (field for field in source._meta.many_to_many if field.remote_field.through is through)
-
-
-def _through_lookup(fields: list[Any], instance: Model, reverse: bool, targets: set[Any] | None) -> Q:
-    """Return the lookup of the through rows between an instance and others (None: all of them).
-
-    Of a symmetrical field that is the rows of both directions, of which the signal names one.
-    """
-    lookup = Q()
-    for field in fields:
-        ends = [_end(field, field.m2m_field_name()), _end(field, field.m2m_reverse_field_name())]
-        for mine, theirs in [ends, ends[::-1]] if field.remote_field.symmetrical else [ends]:
-            if reverse:
-                mine, theirs = theirs, mine
-            rows = Q((mine.name, mine.get_foreign_related_value(instance)[0]))
-            if targets is not None:
-                rows &= Q((f"{theirs.name}__in", targets))
-            lookup |= rows
-    return lookup
-
-
-def _mirrored(concern: Concern, field: Any) -> Concern:
-    """Return the concern of the mirrors of through rows, asked of the rows themselves.
-
-    Django inserts the mirror after the signal: what a mirror has on one end, the row has on the other.
-    """
-    mine, theirs = _end(field, field.m2m_field_name()), _end(field, field.m2m_reverse_field_name())
-    source: Any = concern.dependency.ids
-
-    def of_mirror(row: Model) -> Any:
-        mirror = copy(row)
-        mirror.pk = None
-        setattr(mirror, mine.attname, getattr(row, theirs.attname))
-        setattr(mirror, theirs.attname, getattr(row, mine.attname))
-        return source(mirror)
-
-    if callable(source):
-        return replace(concern, dependency=replace(concern.dependency, ids=of_mirror))
-    other = {mine.name: theirs.name, mine.attname: theirs.attname}
-    other |= {name: name_of_other for name_of_other, name in other.items()}
-    first, *rest = source.split(LOOKUP_SEP)
-    path = LOOKUP_SEP.join([other.get(first, first), *rest])
-    return replace(concern, dependency=replace(concern.dependency, ids=path))
-
-
-def _end(field: Any, name: str) -> Any:
-    """Return one of the two foreign keys of a many-to-many's through model."""
-    return field.remote_field.through._meta.get_field(name)

@@ -14,7 +14,7 @@ from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
 from tests.integration.transactions import Rollback
 from users.models import CustomUser
-from warmer import BypassError, bypass, invalidate_for, querysets
+from warmer import BypassError, bypass, invalidate_for, many_to_many, querysets
 from warmer.querysets import WarmingQuerySet
 from warmer.testing import no_bypass
 
@@ -46,6 +46,19 @@ def test_m2m__invalidates_both_ends_as_declared(make_user: Any, way: str) -> Non
         case "reverse clear":
             group.user_set.clear()
     assert gone(*keys, f"user:{other.pk}:groups", f"group:{another.pk}:users") == set(keys)
+
+
+def test_m2m__rows_that_are_named_are_not_looked_at(make_user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two who `set` each other would wait for each other's lock."""
+    through = CustomUser.groups.through
+    job("user:{id}:groups", {through: "customuser"})
+    job("group:{id}:users", {through: "group_id"})
+    user, group = make_user(), Group.objects.create(name="editors")
+    user.groups.add(group)
+    keys = cached(f"user:{user.pk}:groups", f"group:{group.pk}:users")
+    monkeypatch.setattr(many_to_many, "look", None)
+    user.groups.set([])
+    assert gone(*keys) == set(keys)
 
 
 def test_m2m__rolled_back_changes_nothing(make_user: Any) -> None:
