@@ -24,9 +24,11 @@ class WarmerConfig(AppConfig):
     def ready(self) -> None:
         """Register the declared jobs and connect what keeps them right."""
         # Django's own rule: an app's models, and what imports them, are imported here, not before.
-        from warmer import bypass, checks, receivers, signals, tasks, traffic  # noqa: F401
+        from warmer import bypass, checks, limits, receivers, signals, tasks, traffic  # noqa: F401
         from warmer.registry import jobs
 
+        for wrong in limits.wrong_settings():  # a web server makes no checks
+            logger.error("%s = %r: expected %s", wrong.name, wrong.value, wrong.expected)
         autodiscover_modules("warming")
         jobs.check_models()
 

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from warmer.conf import conf
 from warmer.limits import wrong_settings
 from warmer.registry import jobs
-from warmer.stores import is_fenced
+from warmer.stores import is_fenced, keeps_nothing, why_unusable
 
 
 @register("warmer")
@@ -29,38 +29,48 @@ def check_settings(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W001, W002: a cache without an atomic fence."""
-    messages: list[CheckMessage] = []
-    production = not settings.DEBUG
+    """E002, W001, W002, W006: a cache that cannot be used, keeps nothing, or has no atomic fence."""
     for alias in sorted({spec.cache for spec in jobs.specs()}):
-        if is_fenced(alias):
-            continue
-        backend = settings.CACHES[alias]["BACKEND"]
-        if production:
-            messages.append(
-                Warning(
-                    f"The cache {alias!r} ({backend}) cannot keep the fence in one atomic step.",
-                    hint="An old value may be seen for a moment after an invalidation. Use "
-                    "django_redis.cache.RedisCache or Django's own RedisCache.",
-                    id="warmer.W001",
-                )
+        backend = settings.CACHES[alias].get("BACKEND")
+        named = f"The cache {alias!r} ({backend})"
+        if why := why_unusable(alias):
+            yield Error(
+                f"{named} cannot be used: {why}.",
+                hint=f"CACHES[{alias!r}]['BACKEND'] must name a class that can be imported, e.g. "
+                "'django_redis.cache.RedisCache', with OPTIONS that it knows.",
+                id="warmer.E002",
             )
-        sweeping = [
-            spec.name
-            for spec in jobs.specs()
-            if spec.cache == alias and spec.keyed and any(d.ids is None for d in spec.depends_on)
-        ]
-        if sweeping:
-            messages.append(
-                Warning(
-                    f"The cache {alias!r} ({backend}) cannot find all keys of {', '.join(sweeping)} "
-                    "when a model of depends_on changes: they stay until their timeout.",
-                    hint="Use a Redis cache, or say which ids a change concerns: "
-                    "depends_on={Model: 'field'}.",
-                    id="warmer.W002",
-                )
+        elif keeps_nothing(alias):
+            yield Warning(
+                f"{named} keeps nothing: every read loads from the database, and a warm does nothing.",
+                hint="Use a Redis cache; for development without a server, "
+                "'django.core.cache.backends.filebased.FileBasedCache'.",
+                id="warmer.W006",
             )
-    return messages
+        elif not is_fenced(alias):
+            yield from _unfenced(alias, named)
+
+
+def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
+    if not settings.DEBUG:
+        yield Warning(
+            f"{named} cannot keep the fence in one atomic step.",
+            hint="An old value may be seen for a moment after an invalidation. Use "
+            "django_redis.cache.RedisCache or Django's own RedisCache.",
+            id="warmer.W001",
+        )
+    sweeping = [
+        spec.name
+        for spec in jobs.specs()
+        if spec.cache == alias and spec.keyed and any(d.ids is None for d in spec.depends_on)
+    ]
+    if sweeping:
+        yield Warning(
+            f"{named} cannot find all keys of {', '.join(sweeping)} "
+            "when a model of depends_on changes: they stay until their timeout.",
+            hint="Use a Redis cache, or say which ids a change concerns: depends_on={Model: 'field'}.",
+            id="warmer.W002",
+        )
 
 
 @register("warmer")

@@ -1,11 +1,13 @@
-"""What settings may hold: of the type of their default, and numbers and lengths of at least so much."""
+"""What settings may hold: of the type of their default, numbers of at least so much, names that exist."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, get_type_hints
+
+from django.conf import settings
 
 from warmer.conf import Settings, conf
 
@@ -47,17 +49,73 @@ class WrongSetting:
 
 
 def wrong_settings() -> Iterator[WrongSetting]:
-    """Yield the project's settings that are of another type than their default, or less than the least."""
+    """Yield the project's settings that are of another type than their default, or cannot be meant."""
     for name, kind in get_type_hints(Settings).items():
-        default, value = vars(Settings)[name], getattr(conf, name)
-        least = LEAST.get(name, kind() if kind in (int, float, timedelta) else None)
-        unless_off = LEAST_UNLESS_OFF.get(name)
-        if _is_of(kind, value, default) and _is_enough(value, least, unless_off):
-            continue
+        wrong = _wrong(name, kind)
+        if wrong is not None:
+            yield wrong
+
+
+def usable(name: str) -> Any:
+    """Return what the project sets, or the default where that cannot work.
+
+    For what is looked at before any check can say so: else the project did not even start, with a traceback
+    that names a job, and not the setting.
+    """
+    wrong = _wrong(name, get_type_hints(Settings)[name])
+    return getattr(conf, name) if wrong is None else wrong.default
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment that a text says, as ISO 8601 with its offset.
+
+    Raises:
+        ValueError: it says none; without an offset nobody knows when it is.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset")
+    return moment
+
+
+def _wrong(name: str, kind: type) -> WrongSetting | None:
+    default, value = vars(Settings)[name], getattr(conf, name)
+    least = LEAST.get(name, kind() if kind in (int, float, timedelta) else None)
+    unless_off = LEAST_UNLESS_OFF.get(name)
+    expected = ""
+    if not (_is_of(kind, value, default) and _is_enough(value, least, unless_off)):
         least = least if unless_off is None else unless_off
         expected = _WORDS[kind] + ("" if least is None else f" of at least {_shown(least)}")
         expected += "" if unless_off is None else ", or 0 for no limit"
-        yield WrongSetting(name=f"WARMER_{name}", value=value, expected=expected, default=default)
+    elif name in _MEANINGS:
+        expected = _MEANINGS[name](value)
+    if not expected:
+        return None
+    return WrongSetting(name=f"WARMER_{name}", value=value, expected=expected, default=default)
+
+
+def _no_cache(alias: str) -> str:
+    return "" if alias in settings.CACHES else f"a name in CACHES: {', '.join(map(repr, settings.CACHES))}"
+
+
+def _no_moment(text: str | None) -> str:
+    try:
+        _ = moment_of(text) if text else None
+    except ValueError:
+        return "a moment with its offset, e.g. '2026-11-30T12:00:00+00:00'"
+    return ""
+
+
+def _no_queue(name: str) -> str:
+    return "" if name else "the name of a Celery queue"
+
+
+# What a text must be besides; empty where it is.
+_MEANINGS: dict[str, Callable[[Any], str]] = {
+    "CACHE": _no_cache,
+    "QUEUE": _no_queue,
+    "READY_WARM_SINCE": _no_moment,
+}
 
 
 def _is_of(kind: type, value: object, default: object) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,13 @@ from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
 
 from myapp.models import Post
-from warmer import checks, warm, warm_many
+from tests.unit.conftest import Python
+from warmer import checks, jobs, warm, warm_many
 from warmer.conf import Settings
 
 REDIS = "django_redis.cache.RedisCache"
+DUMMY = "django.core.cache.backends.dummy.DummyCache"
+MOMENT = "a moment with its offset, e.g. '2026-11-30T12:00:00+00:00'"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -31,6 +36,13 @@ def plain_cache(settings: Any) -> None:
 
 def found(id: str) -> list[CheckMessage]:
     return [message for message in run_checks(tags=["warmer"]) if message.id == f"warmer.{id}"]
+
+
+def check(python: Python, folder: Path, wrong: str) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` in a project of which one setting is wrong."""
+    (folder / "wrong_settings.py").write_text(f"from config.settings import *\n{wrong}\n")
+    code = "from django.core.management import execute_from_command_line as do; do(['manage.py', 'check'])"
+    return python(code, DJANGO_SETTINGS_MODULE="wrong_settings")
 
 
 def declare_keyed(name: str, **options: Any) -> None:
@@ -72,7 +84,13 @@ def test_every_id__has_a_test_that_is_named_after_it() -> None:
         ("COUNT_READS", "False", "True or False"),
         ("METRICS", None, "True or False"),
         ("QUEUE", None, "a text"),
+        ("QUEUE", 5, "a text"),
+        ("QUEUE", "", "the name of a Celery queue"),
+        ("CACHE", "misspelt", "a name in CACHES: 'default'"),
+        ("CACHE", 5, "a text"),
         ("READY_WARM_SINCE", 2026, "a text"),
+        ("READY_WARM_SINCE", "yesterday", MOMENT),
+        ("READY_WARM_SINCE", "2026-11-30T12:00:00", MOMENT),
     ],
 )
 def test_e001__setting_that_cannot_work(settings: Any, name: str, value: Any, expected: str) -> None:
@@ -108,6 +126,8 @@ def test_e001__one_for_each_wrong_setting(settings: Any) -> None:
         ("METRICS", 1),
         ("METRICS_TOKEN", None),
         ("BATCHES_OUT", 1),
+        ("READY_WARM_SINCE", "2026-11-30T12:00:00+00:00"),
+        ("READY_WARM_SINCE", None),
     ],
 )
 def test_e001__silent_for_what_works(settings: Any, name: str, value: Any) -> None:
@@ -122,6 +142,104 @@ def test_e001__silent_for_the_defaults(settings: Any) -> None:
             delattr(settings, f"WARMER_{name}")
 
     assert not found("E001")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "option", "used"),
+    [
+        ("BATCH_SIZE", "500", "batch_size", 500),
+        ("QUEUE", 5, "queue", "warming"),
+        ("CACHE", "misspelt", "cache", "default"),
+    ],
+)
+def test_e001__job_can_be_declared_all_the_same(
+    settings: Any, name: str, value: Any, option: str, used: Any
+) -> None:
+    setattr(settings, f"WARMER_{name}", value)
+    declare_keyed("declared")
+
+    assert getattr(jobs["declared"].spec, option) == used
+    assert [message.msg.partition(" ")[0] for message in found("E001")] == [f"WARMER_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ("WARMER_BATCH_SIZE = '500'", "a whole number of at least 1"),
+        ("WARMER_QUEUE = 5", "a text"),
+        ("WARMER_CACHE = 'misspelt'", "a name in CACHES: 'default'"),
+        ("WARMER_READY_WARM_SINCE = 'yesterday'", MOMENT),
+    ],
+)
+def test_e001__is_what_a_project_is_told(python: Python, tmp_path: Path, wrong: str, expected: str) -> None:
+    done = check(python, tmp_path, wrong)
+
+    assert done.returncode == 1
+    assert f"(warmer.E001) {wrong}: expected {expected}." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_e001__is_logged_where_no_checks_are_made(python: Python, tmp_path: Path) -> None:
+    (tmp_path / "wrong_settings.py").write_text("from config.settings import *\nWARMER_BATCH_SIZE = '500'\n")
+    done = python("import django; django.setup()", DJANGO_SETTINGS_MODULE="wrong_settings")
+
+    assert done.returncode == 0
+    assert "WARMER_BATCH_SIZE = '500': expected a whole number of at least 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"BACKEND": "django_redis.cache.RedisCach"}, 'does not define a "RedisCach"'),
+        ({"BACKEND": "django_reddis.cache.RedisCache"}, "No module named 'django_reddis'"),
+        ({"BACKEND": LOCMEM, "OPTION": {}, "KEY_FUNCTION": "nowhere.at_all"}, "No module named 'nowhere'"),
+        ({}, "KeyError: 'BACKEND'"),
+    ],
+)
+def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], why: str) -> None:
+    settings.CACHES = {**settings.CACHES, "broken": entry}
+    declare_single("one", cache="broken")
+    declare_single("two", cache="broken")
+
+    (message,) = found("E002")
+
+    assert message.level == ERROR
+    assert message.msg.startswith(f"The cache 'broken' ({entry.get('BACKEND')}) cannot be used: ")
+    assert why in message.msg
+    assert message.hint
+    assert message.hint.startswith("CACHES['broken']['BACKEND'] must name a class that can be imported")
+
+
+def test_e002__silent_for_a_cache_that_no_job_uses(settings: Any) -> None:
+    settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": "nowhere.Cache"}}
+    declare_single("one")
+
+    assert not found("E002")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_w006__cache_that_keeps_nothing(settings: Any, debug: bool) -> None:
+    settings.DEBUG = debug
+    settings.CACHES = {**settings.CACHES, "none": {"BACKEND": DUMMY}}
+    declare_keyed("swept", cache="none", depends_on=[Post])
+
+    (message,) = run_checks(tags=["warmer"])
+
+    assert (message.id, message.level) == ("warmer.W006", WARNING)
+    assert message.msg == (
+        f"The cache 'none' ({DUMMY}) keeps nothing: every read loads from the database, and a warm does "
+        "nothing."
+    )
+    assert message.hint
+    assert "FileBasedCache" in message.hint
+
+
+@pytest.mark.usefixtures("plain_cache")
+def test_w006__silent_for_caches_that_keep_what_they_get() -> None:
+    declare_single("one", cache="plain")
+    declare_single("two")
+
+    assert not found("W006")
 
 
 @pytest.mark.usefixtures("plain_cache")

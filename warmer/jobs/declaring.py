@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db.models import Model, QuerySet
 
-from warmer.conf import conf
 from warmer.exceptions import DeclarationError
 from warmer.jobs.callables import check_ids, check_loader
 from warmer.keys import KeyTemplate
+from warmer.limits import usable
 from warmer.spec import Dependency, DependsOn, JobSpec
 
 
@@ -41,7 +41,7 @@ def spec_of(
     queue: str | None,
     **options: Any,
 ) -> JobSpec:
-    """Return the spec of a job as it was declared; what is None is as the settings say.
+    """Return the spec of a job as it was declared; what is None is as the settings say, where these can work.
 
     For the options see `warmer.warm`.
 
@@ -64,10 +64,10 @@ def spec_of(
         key=template,
         loader=loader,
         ids=ids,
-        cache=cache or conf.CACHE,
+        cache=cache or usable("CACHE"),
         depends_on=dependencies,
-        batch_size=conf.BATCH_SIZE if batch_size is None else batch_size,
-        queue=queue or conf.QUEUE,
+        batch_size=usable("BATCH_SIZE") if batch_size is None else batch_size,
+        queue=queue or usable("QUEUE"),
         declared_at=declared_at,
         **options,
     )

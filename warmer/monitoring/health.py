@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
+from warmer.limits import moment_of
 from warmer.models import State, Trigger, WarmingRun
 from warmer.registry import jobs
 from warmer.report import describe
@@ -124,7 +125,7 @@ def _not_warm() -> str:
     """
     given = conf.READY_WARM_SINCE
     try:
-        since = _moment(given) if given else None
+        since = moment_of(given) if given else None
     except ValueError:
         return (
             f"WARMER_READY_WARM_SINCE is {given!r}: expected a moment with its offset, "
@@ -151,13 +152,6 @@ def _not_warm() -> str:
 
 def _counts(ended: datetime | None, since: datetime | None, timeout: timedelta) -> bool:
     return ended is not None and ended >= (since or STARTED_AT - timeout)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if timezone.is_naive(moment):
-        raise ValueError("without an offset nobody knows when it is")
-    return moment
 
 
 def _some(names: Iterator[str]) -> str:

@@ -1,7 +1,14 @@
 """Stores: the only code that touches a cache."""
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
-from warmer.stores.choice import invalidate_together, is_fenced, open_server, open_store
+from warmer.stores.choice import (
+    invalidate_together,
+    is_fenced,
+    keeps_nothing,
+    open_server,
+    open_store,
+    why_unusable,
+)
 from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
 from warmer.stores.places import share_keys
@@ -24,7 +31,9 @@ __all__ = [
     "Written",
     "invalidate_together",
     "is_fenced",
+    "keeps_nothing",
     "open_server",
     "open_store",
     "share_keys",
+    "why_unusable",
 ]

@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
 
 from warmer.exceptions import StoreUnavailable
+from warmer.report import describe
 from warmer.stores.base import Invalidation, Store
 from warmer.stores.generic import GenericStore
 
@@ -33,6 +35,20 @@ def open_store(*, alias: str, **options: Any) -> Store:
 def is_fenced(alias: str) -> bool:
     """Say whether a cache keeps the full guarantees (see docs/guarantees.md)."""
     return HAS_REDIS and codec_of(caches[alias]) is not None
+
+
+def keeps_nothing(alias: str) -> bool:
+    """Say whether a cache is there for show, and takes nothing that is written."""
+    return isinstance(caches[alias], DummyCache)
+
+
+def why_unusable(alias: str) -> str:
+    """Return why a cache cannot be used at all, e.g. as its backend cannot be imported; empty when it can."""
+    try:
+        is_fenced(alias)
+    except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
+        return describe(error)
+    return ""
 
 
 def open_server(alias: str) -> Server | None:
