@@ -116,6 +116,48 @@ def test_status__failed_job_that_is_not_required_is_0() -> None:
     assert "x: failed" in run("x", "--inline")
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_status__cache_that_keeps_nothing_is_1(settings: Any, flags: tuple[str, ...]) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    warm_many("x:{id}", ids=lambda: range(3), name="x")(lambda ids: {id: id for id in ids})
+    warm("y", name="y")(lambda: 1)
+    warm("z", name="z", required=False)(lambda: 1)
+    error = failing("x", "y", "z", "--inline", *flags)
+    assert error.returncode == 1
+    assert str(error) == (
+        "Not complete, though required: x, y. Nothing could be stored of x, y: the cache 'default' "
+        "(django.core.cache.backends.dummy.DummyCache) keeps nothing; use a Redis cache."
+    )
+
+
+def test_status__every_key_of_a_required_job_fenced_is_1() -> None:
+    def loader(ids: Any) -> Any:
+        job.invalidate()
+        return {id: id for id in ids}
+
+    job: Any = warm_many("x:{id}", ids=lambda: range(3), name="x")(loader)
+    error = failing("x", "--inline")
+    assert error.returncode == 1
+    assert "Nothing could be stored of x: changes overtook every try" in str(error)
+    assert WarmingRun.objects.get().fenced == 3
+
+
+def test_status__some_fenced_keys_are_0() -> None:
+    def loader(ids: Any) -> Any:
+        job.invalidate([1])
+        return {id: id for id in ids}
+
+    job: Any = warm_many("x:{id}", ids=lambda: range(3), name="x")(loader)
+    run("x", "--inline")
+    kept = WarmingRun.objects.get()
+    assert (kept.written, kept.fenced) == (2, 1)
+
+
+def test_status__job_without_a_key_to_warm_is_0() -> None:
+    warm_many("x:{id}", ids=list, name="x")(dict)
+    assert "x: complete, 0 keys" in run("x", "--inline")
+
+
 def test_status__out_of_time_is_3() -> None:
     error = failing("--inline", "--timeout", "0.000001")
     assert error.returncode == 3

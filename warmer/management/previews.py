@@ -12,11 +12,10 @@ from warmer import history
 from warmer.batching import Batches
 from warmer.costs import past_cost
 from warmer.exceptions import StoreUnavailable
+from warmer.management.verdict import INCOMPLETE
 from warmer.models import WarmingRun
 from warmer.report import Report, describe
 from warmer.spec import JobSpec
-
-INCOMPLETE = 1
 
 
 @dataclass(frozen=True, kw_only=True)

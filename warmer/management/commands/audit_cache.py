@@ -13,12 +13,13 @@ import json
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
 from warmer import auditing
 from warmer.auditing import Audit, UncommittedChanges
 from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.management.checking import CheckedCommand
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.watching import chosen_specs, count
 from warmer.models import Trigger
@@ -29,7 +30,7 @@ WRONG, USAGE = 1, 2
 SHOWN = ("job", "sampled", "right", "wrong", "missing", "absent", "changed", "failed")
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -11,11 +11,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.management.arguments import cache_alias, whole_number
+from warmer.management.checking import CheckedCommand
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.words import counted
 from warmer.monitoring.benchmark import BATCH, Benchmark, Measured, refusal
@@ -25,7 +26,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 PERCENTILES = (50, 95, 99)
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     """Measure a cache, and leave nothing behind."""
 
     help = __doc__

@@ -13,11 +13,12 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from warmer.management import stats_text
 from warmer.management.arguments import cache_alias
+from warmer.management.checking import CheckedCommand
 from warmer.monitoring import stats
 
 FAILED = 1
@@ -26,7 +27,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 3_600
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     """Show the caches and the jobs, once or again and again."""
 
     help = __doc__

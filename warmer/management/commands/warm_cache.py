@@ -2,7 +2,7 @@
 
 Without names every job is warmed, the required ones first, and the runs have the trigger 'deploy';
 with names those jobs are, and the trigger is 'command'. Exit status: 0 every required job is
-complete, 1 one is not, 2 usage, 3 out of time.
+complete, 1 one is not, or nothing of one could be stored, 2 usage, 3 out of time.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.core.management.base import CommandError, DjangoHelpFormatter
 from django.db import DatabaseError
 
 from warmer import tasks
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.management.previews import INCOMPLETE, Preview, listed, planned
+from warmer.management.checking import CheckedCommand
+from warmer.management.previews import Preview, listed, planned
 from warmer.management.terminal import ProgressBar, table, without_tracebacks
+from warmer.management.verdict import INCOMPLETE, OUT_OF_TIME, status_of, what_is_incomplete
 from warmer.management.watching import Watch, chosen_specs, deadline_after, seconds_left
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, Report, describe
 from warmer.spec import JobSpec
 
-USAGE, OUT_OF_TIME = 2, 3
+USAGE = 2
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
     """Keep the lines of the description as they are written."""
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     """Warm jobs, on the workers or in this process, and say what happened to every key."""
 
     help = __doc__
@@ -134,7 +136,7 @@ class Command(BaseCommand):
 
     def _conclude(self, watch: Watch, options: dict[str, Any]) -> None:
         runs = {run.job: run for run in watch.runs}
-        status = _status(watch, runs, waited=not options["no_wait"])
+        status = status_of(watch, runs, waited=not options["no_wait"])
         rows = [_row(spec, runs.get(spec.name)) for spec in watch.specs]
         if options["json"]:
             details = [row | _failures(runs.get(row["job"])) for row in rows]
@@ -150,10 +152,7 @@ class Command(BaseCommand):
             none = "What was not begun by then is as it was: give it a longer --timeout"
             raise CommandError(f"Out of time. {rest if go_on else none}.", returncode=OUT_OF_TIME)
         if status:
-            names = ", ".join(
-                spec.name for spec in watch.specs if spec.required and not _is_complete(runs.get(spec.name))
-            )
-            raise CommandError(f"Not complete, though required: {names}.", returncode=status)
+            raise CommandError(what_is_incomplete(watch, runs), returncode=status)
 
     def _show(self, previews: list[Preview], options: dict[str, Any]) -> None:
         if options["json"]:
@@ -208,18 +207,6 @@ def _failures(run: WarmingRun | None) -> dict[str, Any]:
     if run is None:
         return {"error": "", "failures": []}
     return {"error": run.error, "failures": run.failures}
-
-
-def _status(watch: Watch, runs: dict[str, WarmingRun], *, waited: bool) -> int:
-    required = [runs.get(spec.name) for spec in watch.specs if spec.required]
-    if any(run is not None and run.is_final and not _is_complete(run) for run in required):
-        return INCOMPLETE if not watch.is_out_of_time else OUT_OF_TIME
-    is_done = _is_complete if waited else bool  # without a wait it is enough that they were asked for
-    return 0 if all(map(is_done, required)) else OUT_OF_TIME
-
-
-def _is_complete(run: WarmingRun | None) -> bool:
-    return run is not None and run.state == State.COMPLETE
 
 
 def _timeout(text: str) -> timedelta:

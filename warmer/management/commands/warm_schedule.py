@@ -11,8 +11,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from warmer.management.checking import CheckedCommand
 from warmer.management.terminal import table
 from warmer.registry import jobs
 
@@ -20,7 +21,7 @@ if apps.is_installed("django_celery_beat"):
     from warmer import schedule
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     """Sync the schedule and show it."""
 
     help = __doc__
