@@ -14,20 +14,6 @@ from warmer.limits import usable
 from warmer.spec import Dependency, DependsOn, JobSpec
 
 
-def refuse_bare(key: object, *, keyed: bool) -> None:
-    """Refuse `@warm` without a call, which takes the loader for the key and would declare nothing.
-
-    Raises:
-        DeclarationError: the key is a function.
-    """
-    if callable(key):
-        decorator = "warm_many" if keyed else "warm"
-        name = getattr(key, "__qualname__", repr(key))
-        raise DeclarationError(
-            f"@{decorator} on {name} has no arguments: a key is a text, e.g. @{decorator}('popular_posts')."
-        )
-
-
 def spec_of(
     loader: Callable[..., Any],
     *,

@@ -10,8 +10,9 @@ from django.apps import apps
 from django.db.models import QuerySet
 
 from warmer import receivers
-from warmer.jobs.declaring import refuse_bare, spec_of
+from warmer.jobs.declaring import spec_of
 from warmer.jobs.objects import KeyedJob, SingleJob
+from warmer.jobs.options import with_known_options
 from warmer.registry import Declared, jobs
 from warmer.spec import DependsOn, JobSpec, OnChange
 
@@ -23,6 +24,7 @@ M = TypeVar("M", bound=Mapping[Any, Any])
 J = TypeVar("J", bound=Declared)
 
 
+@with_known_options
 def warm(
     key: str,
     /,
@@ -89,6 +91,7 @@ def warm(
     )
 
 
+@with_known_options
 def warm_many(
     key: str,
     /,
@@ -148,8 +151,6 @@ def warm_many(
 def _decorator(
     kind: Callable[[JobSpec], J], key: str, *, keyed: bool, **options: Any
 ) -> Callable[[Callable[..., Any]], J]:
-    refuse_bare(key, keyed=keyed)
-
     def declare(loader: Callable[..., Any]) -> J:
         job = kind(spec_of(loader, key=key, keyed=keyed, **options))
         jobs.register(job)

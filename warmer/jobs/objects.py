@@ -95,7 +95,7 @@ class KeyedJob(_Job[[Sequence[Any]], M]):
             InvalidId: an id cannot be part of a key.
             Exception: whatever the loader raises.
         """
-        return reading.get_many(self.spec, ids)
+        return reading.get_many(self.spec, self._checked(ids, "get_many"))
 
     def warm(self, ids: Iterable[Id] | None = None, /, *, only_missing: bool = False) -> Report:
         """Load and write keys now, in this process; return what happened to each.
@@ -108,7 +108,7 @@ class KeyedJob(_Job[[Sequence[Any]], M]):
             InvalidId: an id cannot be part of a key; nothing was warmed.
         """
         if ids is not None:
-            ids = list(ids)
+            ids = list(self._checked(ids, "warm"))
             for id in ids:
                 self.spec.key.key(id)
         return runner.warm(self.spec, ids, only_missing=only_missing)
@@ -124,4 +124,10 @@ class KeyedJob(_Job[[Sequence[Any]], M]):
             InvalidId: an id cannot be part of a key; nothing was invalidated.
             StoreUnavailable: the cache does not answer.
         """
-        invalidation.invalidate(self.spec, ids)
+        invalidation.invalidate(self.spec, None if ids is None else self._checked(ids, "invalidate"))
+
+    def _checked(self, ids: Iterable[Id], call: str) -> Iterable[Id]:
+        """Return ids, if they are several: one id is no list of its letters."""
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            raise TypeError(f"ids is a list of ids, e.g. {self.name}.{call}([{ids!r}]): {ids!r} is none")
+        return ids

@@ -229,7 +229,7 @@ def test_declaration__depends_on_a_form() -> None:
 
 
 def test_declaration__options_are_named() -> None:
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(DeclarationError, match="'name' is given without a name, as only the key is"):
         warm("lonely", "name")  # type: ignore[misc]
-    with pytest.raises(TypeError, match="ids"):
+    with pytest.raises(DeclarationError, match="ids is missing"):
         warm_many("crowd:{id}")  # type: ignore[call-arg]

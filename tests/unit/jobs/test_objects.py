@@ -59,3 +59,14 @@ def test_warm__takes_ids_that_can_be_read_once() -> None:
     report = warm_crowd().warm(iter([1, 2]))
 
     assert (report.written, report.keys) == (2, 2)
+
+
+@pytest.mark.parametrize("call", ["warm", "invalidate", "get_many"])
+@pytest.mark.parametrize("ids", [12, "12", b"12", 1.5, object])
+def test_ids__are_several(call: str, ids: Any) -> None:
+    job = warm_crowd()
+
+    with pytest.raises(TypeError) as caught:
+        getattr(job, call)(ids)
+
+    assert str(caught.value) == f"ids is a list of ids, e.g. crowd.{call}([{ids!r}]): {ids!r} is none"
