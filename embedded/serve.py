@@ -1,6 +1,6 @@
-"""What `script/server` runs after its set-up: the site with all it needs, until Ctrl-C.
+"""Run the site with all it needs, until Ctrl-C: Redis servers, database, worker, beat and web.
 
-    python -m embedded.serve
+    script/server
 
 PORT (8000), HOST (127.0.0.1), REDIS_URL, CELERY_BROKER_URL, DATABASE_URL, ADMIN_USERNAME,
 ADMIN_PASSWORD and WARMER_DATA_DIR (.data) may be set in the environment.
@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 
 
 def main() -> int:
-    """Run the project's plan; return the exit code."""
+    """Run the project's plan, which is what `script/server` does after its set-up; return the exit code."""
     if sys.argv[1:]:
         print(__doc__)
         return 0 if sys.argv[1] in ("-h", "--help") else 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -171,14 +172,20 @@ def test_warm_schedule__shows_what_is_declared_and_what_is_set() -> None:
     out = io.StringIO()
     call_command("warm_schedule", "--json", stdout=out)
     rows = {row["job"]: row for row in json.loads(out.getvalue())}
+    due = schedule.entries()["posts"].due
+    assert due is not None
+    assert abs(datetime.fromisoformat(rows["posts"].pop("due")) - due) < timedelta(seconds=5)
     assert rows["posts"] == {
         "job": "posts",
-        "declared": "0:15:00",
+        "declared_seconds": 900.0,
         "schedule": "every 2 minutes",
-        "enabled": "yes",
+        "enabled": True,
         "sync": "kept as an operator set it",
     }
     assert rows["popular_posts"]["sync"] == "kept"
     out = io.StringIO()
     call_command("warm_schedule", stdout=out)
-    assert "kept as an operator set it" in out.getvalue()
+    (shown,) = [line for line in out.getvalue().splitlines() if line.startswith("posts")]
+    assert re.split(" {2,}", shown) == [
+        *("posts", "0:15:00", "every 2 minutes", "yes", "kept as an operator set it"),
+    ]

@@ -117,6 +117,14 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("-h", 0), ("start", 2)])
+def test_serve__help__names_the_program_that_is_typed(argument: str, status: int) -> None:
+    done = run("-m", "embedded.serve", argument)
+    assert done.returncode == status
+    assert "    script/server\n" in done.stdout
+    assert "embedded" not in done.stdout
+
+
 def test_serve__bad_port__one_clear_line() -> None:
     done = run("-m", "embedded.serve", PORT="web")
     assert done.returncode == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -36,23 +37,38 @@ class Command(CheckedCommand):
             raise CommandError("The schedule's tables do not exist: run 'manage.py migrate' first.")
         done = schedule.sync()
         entries = schedule.entries()
-        rows = []
-        for synced in done:
-            entry, declared = entries.get(synced.job), None
-            if synced.job in jobs and jobs[synced.job].spec.every is not None:
-                declared = str(jobs[synced.job].spec.every)
-            rows.append(
-                {
-                    "job": synced.job,
-                    "declared": declared,
-                    "schedule": entry.every if entry else None,
-                    "enabled": None if entry is None else "yes" if entry.enabled else "no",
-                    "sync": synced.action.value,
-                }
-            )
         if options["json"]:
-            self.stdout.write(json.dumps(rows, indent=2))
-        elif rows:
+            data = [_data(synced, entries.get(synced.job)) for synced in done]
+            self.stdout.write(json.dumps(data, indent=2))
+        elif done:
+            rows = [_row(synced, entries.get(synced.job)) for synced in done]
             self.stdout.write(table(list(rows[0]), [list(row.values()) for row in rows]))
         else:
             self.stdout.write("No job is scheduled.")
+
+
+def _row(synced: Any, entry: Any) -> dict[str, Any]:
+    every = _declared(synced.job)
+    return {
+        "job": synced.job,
+        "declared": None if every is None else str(every),
+        "schedule": entry.every if entry else None,
+        "enabled": None if entry is None else "yes" if entry.enabled else "no",
+        "sync": synced.action.value,
+    }
+
+
+def _data(synced: Any, entry: Any) -> dict[str, Any]:
+    every = _declared(synced.job)
+    return {
+        "job": synced.job,
+        "declared_seconds": None if every is None else every.total_seconds(),
+        "schedule": entry.every if entry else None,
+        "enabled": entry.enabled if entry else None,
+        "due": entry.due.isoformat() if entry and entry.due else None,
+        "sync": synced.action.value,
+    }
+
+
+def _declared(job: str) -> timedelta | None:
+    return jobs[job].spec.every if job in jobs else None
