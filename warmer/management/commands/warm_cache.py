@@ -2,7 +2,7 @@
 
 Without names every job is warmed, the required ones first, and the runs have the trigger 'deploy';
 with names those jobs are, and the trigger is 'command'. Exit status: 0 every required job is
-complete, 1 one is not, or nothing of one could be stored, 2 usage, 3 out of time.
+complete, 1 one is not, or its cache keeps nothing, 2 usage, 3 out of time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.management.checking import CheckedCommand
 from warmer.management.previews import Preview, listed, planned
 from warmer.management.terminal import ProgressBar, table, without_tracebacks
-from warmer.management.verdict import INCOMPLETE, OUT_OF_TIME, status_of, what_is_incomplete
+from warmer.management.verdict import (
+    INCOMPLETE,
+    OUT_OF_TIME,
+    status_of,
+    what_is_incomplete,
+    what_was_not_stored,
+)
 from warmer.management.watching import Watch, chosen_specs, deadline_after, seconds_left
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, Report, describe
@@ -146,13 +152,16 @@ class Command(CheckedCommand):
             # A run's number is a name: its digits are not grouped.
             self._print([row | {"run": row["run"] and str(row["run"])} for row in rows])
             self._print_failures(runs.values())
+        cold = what_was_not_stored(watch, runs)
         if status == OUT_OF_TIME:
             go_on = not all(run.is_final for run in runs.values())
             rest = "Runs that have not ended go on elsewhere: see the ledger in the admin"
             none = "What was not begun by then is as it was: give it a longer --timeout"
             raise CommandError(f"Out of time. {rest if go_on else none}.", returncode=OUT_OF_TIME)
         if status:
-            raise CommandError(what_is_incomplete(watch, runs), returncode=status)
+            raise CommandError(" ".join([what_is_incomplete(watch, runs), *cold]), returncode=status)
+        for line in cold:
+            self._say(options, line)
 
     def _show(self, previews: list[Preview], options: dict[str, Any]) -> None:
         if options["json"]:
