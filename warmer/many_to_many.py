@@ -15,7 +15,7 @@ from warmer.changes import EVERY_KEY, NO_IDS, Ids, both, ids_in_database, ids_to
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import UNKNOWN, new_value
 from warmer.registry import Concern, jobs
-from warmer.rows import look
+from warmer.rows import hold_off, look
 
 
 def on_change(
@@ -91,7 +91,10 @@ class _Change:
             else:
                 found.append((concern, named))
         if to_look_at:
-            self._hold_off_others()
+            for mine, _ in self._ends():
+                # Else they could add rows that go with ours, and nobody would hear of it.
+                referred: QuerySet[Any] = QuerySet(mine.related_model, using=self.using)
+                hold_off(referred.filter(**{mine.target_field.attname: self._value(mine)}))
             lock = connections[self.using].in_atomic_block
             found += look(self._rows(), to_look_at, lock=lock).found
         return found
@@ -132,19 +135,6 @@ class _Change:
                         return None
                     ids = both(ids or NO_IDS, ids_told(told, concern, self.through))
         return ids
-
-    def _hold_off_others(self) -> None:
-        """Keep others from adding rows of the instance until ours are deleted: they would go unheard.
-
-        A row that refers to another locks that against its deletion, and waits for who has locked it so.
-        """
-        connection = connections[self.using]
-        if not (connection.in_atomic_block and connection.features.has_select_for_update):
-            return
-        for mine, _ in self._ends():
-            referred: QuerySet[Any] = QuerySet(mine.related_model, using=self.using)
-            referred = referred.filter(**{mine.target_field.attname: self._value(mine)})
-            list(referred.select_for_update().values_list("pk"))
 
 
 def _many_to_many_of(through: type[Model], source: Any) -> Iterator[Any]:

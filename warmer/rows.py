@@ -73,6 +73,16 @@ def look(
     return plan.read(_locked(rows, joined=bool(plan.far)) if lock else rows, also)
 
 
+def hold_off(referred: QuerySet[Any]) -> None:
+    """Keep others from writing rows that refer to these until the transaction ends, where the database can.
+
+    A row that refers to another locks that against its deletion, and waits for who has locked it so.
+    """
+    connection = connections[referred.db]
+    if connection.in_atomic_block and connection.features.has_select_for_update:
+        list(referred.select_for_update().values_list("pk"))
+
+
 @dataclass(kw_only=True)
 class _Plan:
     """How to read what the jobs need: which paths, which new values, and whether whole rows."""

@@ -20,7 +20,7 @@ from warmer.changes import IN_LIMIT, by_pk, chunks
 from warmer.invalidation import record_all
 from warmer.new_values import UNKNOWN, NewValues, new_value
 from warmer.registry import jobs
-from warmer.rows import look
+from warmer.rows import hold_off, look
 
 
 def listen(model: type[Model]) -> None:
@@ -44,6 +44,7 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
             pks = _not_looked_at(origin, column, instance.pk, using)
         for some in chunks(pks, IN_LIMIT):
             deleted = by_pk(sender, some, using)
+            hold_off(deleted)
             rows: QuerySet[Any] = QuerySet(column.model, using=using).filter(
                 **{f"{column.name}__in": deleted}
             )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.deletion import Collector
-from django.db.models.signals import m2m_changed, pre_delete, pre_save
+from django.db.models.signals import ModelSignal, m2m_changed, pre_delete, pre_save
 
 from myapp.models import Comment, Post
 from tests.integration.keyed import cached, gone, job
@@ -71,8 +72,13 @@ def after_the_look() -> Iterator[Moment]:
             threads[0].start()
             await_end_or_lock(threads[0])
 
-    signals = {pre_save: Comment, pre_delete: Comment, m2m_changed: CustomUser.groups.through}
-    for signal, sender in signals.items():
+    signals: list[tuple[ModelSignal, type[Model]]] = [
+        (pre_save, Comment),
+        (pre_delete, Comment),
+        (pre_delete, Group),
+        (m2m_changed, CustomUser.groups.through),
+    ]
+    for signal, sender in signals:
         signal.connect(receive, sender=sender, dispatch_uid="after_the_look")
 
     def end() -> None:
@@ -87,7 +93,7 @@ def after_the_look() -> Iterator[Moment]:
         yield let
     finally:
         end()
-        for signal, sender in signals.items():
+        for signal, sender in signals:
             signal.disconnect(sender=sender, dispatch_uid="after_the_look")
 
 
@@ -163,3 +169,26 @@ def test_race__many_to_many_row_that_another_adds(
             group.user_set.clear()
     after_the_look.end()
     assert through.objects.exists() or gone(key) == {key}
+
+
+@pytest.mark.parametrize("way", ["instance", "queryset"])
+def test_race__many_to_many_row_that_another_adds_to_what_is_deleted(
+    way: str, make_user: Any, after_the_look: Any
+) -> None:
+    job("end:{id}", {CustomUser.groups.through: "customuser_id"})
+    user, group = make_user(), Group.objects.create(name="editors")
+    key, number = f"end:{user.pk}", group.pk
+
+    def add() -> None:
+        with suppress(IntegrityError):  # where it comes too late
+            user.groups.add(number)
+            cached(key)  # as by a reader, who finds the row there
+
+    after_the_look(add)
+    if way == "instance":
+        group.delete()
+    else:
+        Group.objects.all().delete()
+    after_the_look.end()
+    assert not CustomUser.groups.through.objects.exists()
+    assert gone(key) == {key}
