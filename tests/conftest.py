@@ -11,7 +11,6 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.servers import CACHE_DATABASE, SERVERS
 from warmer import traffic
-from warmer.tasks import broker
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +34,9 @@ def _traffic_is_told_when_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.fixture(autouse=True)
 def _brokers_are_asked_anew() -> None:
     """Forget which brokers gave no answer to the test before."""
+    # Only now: it wants settings, and pytest may load this file before there are any.
+    from warmer.tasks import broker
+
     broker.forget()
 
 
