@@ -1,0 +1,141 @@
+"""The guide's "Install", word for word in a new project: a worker warms, beat has a schedule."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from embedded.processes import finish, spawn
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from tests.system.project import ROOT, SECONDS
+
+pytestmark = pytest.mark.system
+
+GUIDE = (ROOT / "docs/guide.md").read_text()
+ADDRESS = "localhost:6379"
+TELLS = "python manage.py shell -v 0 -c"
+ADD_USER = "from django.contrib.auth.models import User; User.objects.create_user('ada')"
+ENTRIES = (
+    "from django_celery_beat.models import PeriodicTask as P; "
+    "print(*P.objects.filter(enabled=True).values_list('name', flat=True), sep='\\n')"
+)
+
+
+@dataclass
+class NewProject:
+    """A project that is made by following the guide.
+
+    Attributes:
+        said: what each command said, by the line that was typed.
+        left: what runs on in a terminal of its own, by the line that was typed.
+    """
+
+    folder: Path
+    server: RedisServer
+    said: dict[str, str] = field(default_factory=dict)
+    left: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def write(self, code: str) -> None:
+        """Write what a block of Python shows into the file that it names; settings come at the end."""
+        name = re.findall(r"^# (\S+)\n", code)[0]
+        code = code.replace(ADDRESS, f"localhost:{self.server.port}")
+        with (self.folder / name).open("a" if name.endswith("settings.py") else "w") as file:
+            file.write(f"\n{code}")
+
+    def type(self, line: str, *, check: bool = True) -> str:
+        """Run a line of a terminal to its end."""
+        done = subprocess.run(
+            self._command(line),
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self.said[line] = done.stdout + done.stderr
+        assert done.returncode == 0 or not check, self.said[line]
+        return self.said[line]
+
+    def leave(self, line: str) -> None:
+        """Run a line in a terminal of its own."""
+        with self.log(line).open("wb") as log:
+            self.left[line] = spawn(self._command(line), output=log, env=self._environment(), cwd=self.folder)
+
+    def log(self, line: str) -> Path:
+        return self.folder / f"{line.split()[3]}.log"
+
+    def _command(self, line: str) -> list[str]:
+        program, *rest = shlex.split(line)
+        return [sys.executable, *(["-m", "celery"] if program == "celery" else []), *rest]
+
+    def _environment(self) -> dict[str, str]:
+        # Nothing of the test run's own settings; the package is there as if pip had put it there.
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def new_project(tmp_path: Path) -> Iterator[NewProject]:
+    with ExitStack() as stack:
+        project = NewProject(folder=tmp_path / "mysite", server=stack.enter_context(RedisServer()))
+        subprocess.run(
+            [sys.executable, "-m", "django", "startproject", "mysite"],
+            cwd=tmp_path,
+            check=True,
+            timeout=SECONDS,
+        )
+        yield project
+        for process in project.left.values():
+            finish(process)
+
+
+def test_install__a_new_project_warms_on_a_worker_and_has_a_schedule(new_project: NewProject) -> None:
+    part = GUIDE.partition("## Install\n")[2].partition("\n## ")[0]
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", part, flags=re.M | re.S):
+        if language == "python":
+            new_project.write(block)
+            continue
+        for line in block.splitlines():
+            follow(new_project, line)
+
+    said = new_project.said
+    assert "no issues" in said["python manage.py check"]
+    assert "user_profiles: complete, 1 key" in said["python manage.py warm_cache --workers"]
+    with Redis(port=new_project.server.port) as cache:
+        assert b"ada" in (cache.get(":1:user:1:profile") or b"")
+        assert b"django" not in (cache.get(":1:user:1:profile") or b"")  # as a pickle would have it
+    assert "warm user_profiles" in new_project.type(f'{TELLS} "{ENTRIES}"')
+    beat = new_project.log("celery -A mysite beat")
+    wait_until(
+        lambda: "schedulers.DatabaseScheduler" in beat.read_text(), seconds=SECONDS, what="beat starts"
+    )
+    assert "ERROR    workers" not in said["python manage.py cache_doctor"]
+    assert "ERROR    serializer" not in said["python manage.py cache_doctor"]
+
+
+def follow(project: NewProject, line: str) -> None:
+    if line.startswith("pip "):
+        return  # the package is there already
+    if line.startswith("celery "):
+        project.leave(line)
+        if "worker" in line:
+            ping = "celery -A mysite inspect ping"
+            wait_until(
+                lambda: "pong" in project.type(ping, check=False), seconds=SECONDS, what="the worker answers"
+            )
+        return
+    # The doctor may find more, as that cache and broker are one server here.
+    project.type(line, check="cache_doctor" not in line)
+    if line.endswith("migrate"):
+        project.type(f'{TELLS} "{ADD_USER}"')
