@@ -79,4 +79,4 @@ def _named_by(origin: Any, sender: type[Model], using: str) -> Iterator[QuerySet
         if not column.is_relation or column.remote_field.on_delete is not CASCADE:
             continue
         if column.remote_field.model._meta.concrete_model is model._meta.concrete_model:
-            yield rows.filter(**{f"{column.name}__in": named})
+            yield rows.filter(**{f"{column.name}__in": named.values(column.target_field.attname)})

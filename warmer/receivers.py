@@ -16,6 +16,7 @@ from warmer.changes import (
     ids_in_database,
     ids_in_memory,
     is_column_of_child,
+    is_far,
     is_fixed,
     is_local,
     reads_only,
@@ -144,7 +145,7 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
         again += beyond(concern, instance)
         if concern.is_of_child:
             found.append((concern, NO_IDS))  # the child goes with its parent, and has a signal of its own
-        elif is_fixed(concern, sender) or not can_hold:
+        elif is_fixed(concern, sender) or not (can_hold or is_far(concern, sender)):
             found.append((concern, ids_in_memory(concern, instance, is_loaded=origin is not instance)))
         else:
             moving.append(concern)

@@ -70,6 +70,29 @@ def test_delete__path_over_a_relation_is_one_query_for_all_rows(
     assert not Comment.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda rows: rows.annotate(comments_=models.Count("comments")).filter(comments_=2),
+        lambda rows: rows.annotate(n=models.Count("comments")).alias(m=models.F("n")).filter(m=2),
+        lambda rows: rows.filter(comments__body__contains="").defer("body").select_related("author"),
+        lambda rows: rows.exclude(comments=None).extra(select={"one": "1"}),
+    ],
+)
+@pytest.mark.parametrize("rows", [POSTS, Post.objects], ids=["warming", "plain"])
+def test_delete__of_any_queryset_invalidates_what_refers_to_its_rows(
+    rows: Any, condition: Any, make_post: Any, make_comment: Any, by_author: Any
+) -> None:
+    job("a:{id}", {Comment: "post__author_id"})
+    job("c:{id}", {Comment: "author_id"})
+    post, other = make_post(), make_post()
+    comments = [make_comment(post=post), make_comment(post=post)]
+    keys = cached(f"a:{post.author_id}", *(f"c:{each.author_id}" for each in comments), f"post:{other.pk}")
+    condition(rows.all()).delete()
+    assert set(Post.objects.all()) == {other}
+    assert gone(*keys) == set(keys[:3])
+
+
 def test_delete__writes_one_row_to_the_outbox(make_post: Any, make_comment: Any, by_author: Any) -> None:
     posts = [make_post() for _ in range(3)]
     for post in posts:
