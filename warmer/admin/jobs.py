@@ -16,6 +16,7 @@ from django.urls import URLPattern, path
 from warmer.admin import permissions
 from warmer.admin.actions import ACTIONS, Action, act
 from warmer.admin.job_page import job_page, reset_view
+from warmer.admin.log_in import action_of
 from warmer.admin.overview_tag import shown_to
 from warmer.admin.read_only import ReadOnlyAdmin
 from warmer.models import Job
@@ -28,10 +29,10 @@ class JobAdmin(ReadOnlyAdmin):
     """The overview, a page for each job, and what can be done with them."""
 
     def get_urls(self) -> list[URLPattern]:
-        wrap = self.admin_site.admin_view
+        site, wrap = self.admin_site, self.admin_site.admin_view
         actions = []
         for action in ACTIONS:
-            view = wrap(partial(self.action_view, action=action))
+            view = action_of(site, partial(self.action_view, action=action))
             actions.append(path(f"{action.name}/", view, name=f"warmer_job_{action.name}"))
         return [
             path("", wrap(self.changelist_view), name="warmer_job_changelist"),
@@ -39,7 +40,11 @@ class JobAdmin(ReadOnlyAdmin):
             *actions,
             path("<str:quoted>/change/", wrap(self.entry_view), name="warmer_job_change"),
             path("<str:name>/schedule/", wrap(self.schedule_view), name="warmer_job_schedule"),
-            path("<str:name>/schedule/reset/", wrap(self.reset_view), name="warmer_job_schedule_reset"),
+            path(
+                "<str:name>/schedule/reset/",
+                action_of(site, self.reset_view),
+                name="warmer_job_schedule_reset",
+            ),
         ]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -27,6 +27,7 @@ from warmer.admin import cells, permissions
 from warmer.admin.export import MOST_ROWS, as_csv, as_json
 from warmer.admin.filters import MOST_LISTED, CappedPaginator, JobFilter
 from warmer.admin.log import log_run, reason
+from warmer.admin.log_in import action_of
 from warmer.admin.read_only import ReadOnlyAdmin
 from warmer.admin.run_page import details, parts
 from warmer.models import WarmingRun
@@ -51,10 +52,11 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
+        cancel = action_of(self.admin_site, self.cancel_view)
         own = [
             path("export.<str:kind>", wrap(self.export_view), name="warmer_warmingrun_export"),
             path("<int:number>/progress/", wrap(self.progress_view), name="warmer_warmingrun_progress"),
-            path("<int:number>/cancel/", wrap(self.cancel_view), name="warmer_warmingrun_cancel"),
+            path("<int:number>/cancel/", cancel, name="warmer_warmingrun_cancel"),
         ]
         return own + super().get_urls()
 
