@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from warmer import auditing
 from warmer.admin import cells
 from warmer.admin.read_only import ReadOnlyAdmin
+from warmer.auditing.keeping import KEPT_PER_JOB
 from warmer.models import CacheAudit
 
 
@@ -48,6 +51,16 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """List the audits, newest first."""
         return super().changelist_view(request, (extra_context or {}) | {"title": "Audits"})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show an audit."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST" and self.get_object(request, unquote(object_id)) is None:
+            raise Http404(f"There is no such audit. The last {KEPT_PER_JOB} of each job are kept.")
+        return super().change_view(request, object_id, form_url, extra_context)
 
     @admin.display(description="audit", ordering="id")
     def number(self, audit: CacheAudit) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -27,3 +29,12 @@ def test_audits__list(operator: Client) -> None:
     assert "1 right, 1,234 missing" in page
     assert "a_<wbr>job" in page
     assert "warmer/admin.css" in page
+
+
+@pytest.mark.parametrize("number", ["999", "x"])
+def test_audit__that_is_gone_is_404(operator: Client, log_in: Callable[..., Client], number: str) -> None:
+    answer = operator.get(f"/admin/warmer/cacheaudit/{number}/change/")
+    assert answer.status_code == 404
+    assert operator.post(f"/admin/warmer/cacheaudit/{number}/change/").status_code == 403
+    # Who may not see audits is not told which there are.
+    assert log_in("view_job").get(f"/admin/warmer/cacheaudit/{number}/change/").status_code == 403
