@@ -111,7 +111,11 @@ def bounded(*, to_write: bool = False, seconds: float | None = None) -> Any:
     connection = connect(connect_timeout=seconds)
     if connection.transport.driver_type != "redis":
         return connection  # an AMQP broker's handshake is bounded by that
-    waits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    waits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    if "sentinel" in str(connection.transport_cls):
+        # The Sentinels are asked in turn; redis-py would ask each of them again and again, with pauses.
+        own = connection.transport_options.get("sentinel_kwargs") or {}
+        waits["sentinel_kwargs"] = own | waits | {"retry": None}
     return connect(connect_timeout=seconds, transport_options=waits)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from celery import current_app
 
+from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from warmer import execution, ledger, tasks, warm_many
 from warmer.models import WarmingRun
 from warmer.tasks import warm_batch

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +19,8 @@ from django.test import Client
 from embedded.ports import free_port
 from embedded.redis_server import RedisServer
 from tests.integration.admin.pages import WARM
-from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import PASSWORD, Serve
+from tests.integration.doctor.sentinels import Sentinel
 from warmer import jobs, tasks, warm
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_pending, request_run
@@ -37,7 +39,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def hanging(serve: Serve, broker_at: Callable[..., Any]) -> RedisServer:  # noqa: F811
+def hanging(serve: Serve, broker_at: Callable[..., Any]) -> RedisServer:
     """A broker that takes connections, and says nothing. Celery's settings have no time-out."""
     server = serve()
     with server.client() as client:
@@ -79,8 +81,8 @@ def test_find_workers__broker_hangs_and_there_is_less_time(
 
 @pytest.mark.usefixtures("quick")
 def test_find_workers__broker_hangs_once_it_has_answered(
-    serve: Serve,  # noqa: F811
-    broker_at: Callable[..., Any],  # noqa: F811
+    serve: Serve,
+    broker_at: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = serve()
@@ -208,7 +210,7 @@ def test_away__schedule_insists(job: Any, hanging: RedisServer) -> None:
 
 def test_away__saves_do_not_wait_each_and_are_no_runs(
     job: Any,
-    broker_at: Callable[..., Any],  # noqa: F811
+    broker_at: Callable[..., Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker_at(f"redis://127.0.0.1:{free_port()}/0")
@@ -221,7 +223,7 @@ def test_away__saves_do_not_wait_each_and_are_no_runs(
     assert "Could not send" in record.getMessage()
 
 
-def test_full__is_said(job: Any, serve: Serve, broker_at: Callable[..., Any]) -> None:  # noqa: F811
+def test_full__is_said(job: Any, serve: Serve, broker_at: Callable[..., Any]) -> None:
     server = serve()
     broker_at(server.url())
     with server.client() as client:
@@ -231,7 +233,7 @@ def test_full__is_said(job: Any, serve: Serve, broker_at: Callable[..., Any]) ->
     assert "command not allowed when used memory > 'maxmemory'" in run.error
 
 
-def test_not_allowed__is_said(serve: Serve, broker_at: Callable[..., Any]) -> None:  # noqa: F811
+def test_not_allowed__is_said(serve: Serve, broker_at: Callable[..., Any]) -> None:
     server = serve()
     broker_at(server.url())
     with server.client() as client:
@@ -239,7 +241,7 @@ def test_not_allowed__is_said(serve: Serve, broker_at: Callable[..., Any]) -> No
     assert find_workers("warming").problem.startswith("the broker refuses: NoPermissionError")
 
 
-def test_send__as_celery_would(job: Any, serve: Serve, broker_at: Callable[..., Any]) -> None:  # noqa: F811
+def test_send__as_celery_would(job: Any, serve: Serve, broker_at: Callable[..., Any]) -> None:
     broker_at(serve().url())
     request_run("t", Trigger.ADMIN, expires_in=timedelta(minutes=5))
     with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
@@ -247,3 +249,34 @@ def test_send__as_celery_would(job: Any, serve: Serve, broker_at: Callable[..., 
     assert message.headers["task"] == "warmer.start_run"
     assert message.headers["expires"]
     assert jobs["t"].spec.queue == message.delivery_info["routing_key"]
+
+
+def test_sentinel__leads_to_the_master(
+    job: Any,
+    serve: Serve,
+    broker_at: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    master = serve()
+    with Sentinel(folder=tmp_path, master=master.port, quorum=1) as sentinel:
+        broker_at(
+            f"sentinel://127.0.0.1:{sentinel.port}/0", broker_transport_options={"master_name": "mymaster"}
+        )
+        assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
+        assert find_workers("warming", timeout=0.1).problem == "no worker answers"
+    with master.client() as client:
+        assert client.llen("warming\x06\x163") == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_sentinel__hangs(job: Any, broker_at: Callable[..., Any]) -> None:
+    """Its client would ask again and again, for some 40 s with the time-out of 3 s."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        broker_at(
+            f"sentinel://:{PASSWORD}@127.0.0.1:{port}/0", broker_transport_options={"master_name": "mymaster"}
+        )
+        run = request_run("t", Trigger.ADMIN).run
+    assert run.state == State.FAILED
+    assert f"at sentinel://127.0.0.1:{port}/0" in run.error
+    assert PASSWORD not in run.error
