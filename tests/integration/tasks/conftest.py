@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 from celery import current_app
 
+from embedded.redis_server import RedisServer
 from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
+from tests.integration.doctor.looking import PASSWORD, Serve
+from tests.integration.tasks.hanging import NOT_LONG, SOON
 from warmer import execution, ledger, tasks, warm_many
 from warmer.models import WarmingRun
-from warmer.tasks import warm_batch
+from warmer.tasks import broker, warm_batch
 
 
 @pytest.fixture
@@ -50,3 +54,32 @@ def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
 def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(execution, "LOOK_SECONDS", 0.0)
     return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody wait longer than `SOON` for a broker."""
+    monkeypatch.setattr(broker, "BROKER_SECONDS", SOON)
+
+
+@pytest.fixture
+def hanging(
+    impatient: None,
+    serve: Serve,  # noqa: F811
+    broker_at: Callable[..., Any],  # noqa: F811
+) -> RedisServer:
+    """A broker that takes connections, and says nothing. Celery's settings have no time-out."""
+    server = serve()
+    with server.client() as client:
+        client.config_set("requirepass", PASSWORD)
+    broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0", broker_transport_options={})
+    server.pause()
+    return server
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """Fail a test that takes long."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < NOT_LONG

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import socket
 import time
 from collections.abc import Callable
@@ -13,53 +11,19 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from django.core.management import CommandError, call_command
-from django.test import Client
 
-from embedded.ports import free_port
 from embedded.redis_server import RedisServer
-from tests.integration.admin.pages import WARM
 from tests.integration.doctor.looking import PASSWORD, Serve
 from tests.integration.doctor.sentinels import Sentinel
-from warmer import jobs, tasks, warm
-from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_pending, request_run
-from warmer.tasks.runs import request_refresh
+from tests.integration.tasks.hanging import NOT_LONG, SOON, names_it
+from warmer import jobs
+from warmer.models import State, Trigger
+from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_run
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-SOON = 0.3
-# A bound for what waits once or twice for so long, on a machine that is busy with other things.
-NOT_LONG = 10 * SOON
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "BROKER_SECONDS", SOON)
-
-
-@pytest.fixture
-def hanging(serve: Serve, broker_at: Callable[..., Any]) -> RedisServer:
-    """A broker that takes connections, and says nothing. Celery's settings have no time-out."""
-    server = serve()
-    with server.client() as client:
-        client.config_set("requirepass", PASSWORD)
-    broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0", broker_transport_options={})
-    server.pause()
-    return server
-
-
-@pytest.fixture
-def quick() -> Any:
-    """Return the seconds since the test began; fail when they are many."""
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < NOT_LONG
-
-
-def names_it(text: str, server: RedisServer) -> bool:
-    assert PASSWORD not in text
-    return f"redis://127.0.0.1:{server.port}/0" in text and "Timeout" in text
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("own_jobs", "impatient"),
+]
 
 
 @pytest.mark.usefixtures("quick")
@@ -114,113 +78,6 @@ def test_request_audit__broker_hangs(job: Any, hanging: RedisServer) -> None:
 def test_look_at_queue__broker_hangs() -> None:
     found = look_at_queue("warming")
     assert (found.workers, found.length) == ((), None)
-
-
-@pytest.mark.usefixtures("quick")
-def test_admin__broker_hangs_and_many_jobs_are_asked_for(operator: Client, hanging: RedisServer) -> None:
-    for number in range(20):
-        warm(f"x{number}", name=f"x{number}")(lambda: 1)
-    answer = operator.post(WARM, {"all": "1"}, follow=True)
-    assert answer.status_code == 200
-    shown = [str(message) for message in answer.context["messages"]]
-    assert sum(names_it(text, hanging) for text in shown) >= 3
-    assert {run.state for run in WarmingRun.objects.all()} == {"failed"}
-
-
-def warm_cache(*args: str) -> tuple[int, str]:
-    """Run the command; return its exit status, and all that it says."""
-    out = io.StringIO()
-    try:
-        call_command("warm_cache", *args, stdout=out, stderr=out)
-    except CommandError as error:
-        return error.returncode, f"{out.getvalue()}{error}"
-    return 0, out.getvalue()
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("flags", [(), ("--workers",), ("--no-wait",), ("--json",)])
-def test_warm_cache__broker_hangs_and_the_time_is_over(
-    job: Any, hanging: RedisServer, flags: tuple[str, ...]
-) -> None:
-    status, said = warm_cache("t", "--timeout", "0.1", *flags)
-    assert status == 3
-    assert said.startswith("Out of time: the broker does not answer: ")
-    assert "Nothing was warmed. CELERY_BROKER_URL must lead to a server that is up" in said
-    assert names_it(said, hanging)
-    assert "\n" not in said
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("flag", ["--workers", "--no-wait"])
-def test_warm_cache__broker_hangs_and_workers_are_asked_for(
-    job: Any, hanging: RedisServer, flag: str
-) -> None:
-    status, said = warm_cache("t", flag)
-    assert status == 1
-    assert said.startswith(f"{flag}: the broker does not answer: ")
-    assert names_it(said, hanging)
-
-
-@pytest.mark.usefixtures("quick")
-def test_warm_cache__broker_hangs_and_there_is_time_it_is_done_here(job: Any, hanging: RedisServer) -> None:
-    status, said = warm_cache("t", "--timeout", "60")
-    assert status == 0
-    assert "Warming in this process: the broker does not answer: " in said
-    assert names_it(said, hanging)
-    assert WarmingRun.objects.get().state == State.COMPLETE
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(("flags", "status"), [(("--timeout", "0.2"), 3), (("--no-wait",), 1)])
-def test_warm_cache__broker_hangs_once_workers_are_found(
-    hanging: RedisServer, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], status: int
-) -> None:
-    for number in range(20):
-        warm(f"x{number}", name=f"x{number}")(lambda: 1)
-    monkeypatch.setattr(tasks, "find_workers", lambda *_, **__: tasks.Workers(names=("a",)))
-    assert warm_cache(*flags)[0] == status
-
-
-def test_hung_broker__what_it_takes_later_is_dropped(job: Any, hanging: RedisServer) -> None:
-    run = request_run("t", Trigger.ADMIN).run
-    hanging.resume()
-    broker.forget()
-    again = request_run("t", Trigger.ADMIN)
-    assert (again.joined, again.run.state) == (False, State.QUEUED)
-    assert again.run.pk != run.pk
-
-
-def test_away__is_left_alone_for_a_moment_and_then_asked_again(
-    job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request_run("t", Trigger.ADMIN)
-    hanging.resume()
-    assert "not asked again yet" in request_run("t", Trigger.ADMIN).run.error
-    monkeypatch.setattr(broker, "REST_SECONDS", 0.0)
-    assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
-    monkeypatch.setattr(broker, "REST_SECONDS", 5.0)
-    assert not broker.rests()
-
-
-def test_away__schedule_insists(job: Any, hanging: RedisServer) -> None:
-    request_run("t", Trigger.ADMIN)
-    hanging.resume()
-    assert request_run("t", Trigger.SCHEDULE).run.state == State.QUEUED
-
-
-def test_away__saves_do_not_wait_each_and_are_no_runs(
-    job: Any,
-    broker_at: Callable[..., Any],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    broker_at(f"redis://127.0.0.1:{free_port()}/0")
-    caplog.set_level(logging.WARNING, "warmer.tasks")
-    for _ in range(50):
-        request_refresh(job.spec)
-        request_pending()
-    assert WarmingRun.objects.count() == 1
-    (record,) = [each for each in caplog.records if each.name.startswith("warmer.tasks")]
-    assert "Could not send" in record.getMessage()
 
 
 def test_full__is_said(job: Any, serve: Serve, broker_at: Callable[..., Any]) -> None:
