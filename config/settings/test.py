@@ -21,6 +21,12 @@ if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
     _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
     _database["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
+# What a server answers is tested, on machines that may be busy for a while, and not that it is quick.
+CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"] |= {
+    "socket_timeout": 20,
+    "socket_connect_timeout": 20,
+    "timeout": 20,
+}
 
 _broker = broker_settings(env("CELERY_BROKER_URL"))
 CELERY_BROKER_URL = _broker["url"]

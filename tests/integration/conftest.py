@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -24,6 +25,20 @@ def own_jobs() -> Iterator[None]:
     yield
     for name in set(jobs) - before:
         jobs.unregister(name)
+
+
+@pytest.fixture
+def impatient_cache(settings: Any) -> None:
+    """Have the cache be given up after half a second, for tests in which it hangs."""
+    entry = settings.CACHES["default"]
+    waits = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+    pool = entry["OPTIONS"]["CONNECTION_POOL_KWARGS"] | waits
+    another = {
+        # django-redis keeps a pool for good by its address.
+        "LOCATION": entry["LOCATION"] + "?client_name=impatient",
+        "OPTIONS": entry["OPTIONS"] | {"CONNECTION_POOL_KWARGS": pool},
+    }
+    settings.CACHES = {"default": entry | another}
 
 
 @pytest.fixture

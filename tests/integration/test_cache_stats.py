@@ -109,7 +109,7 @@ def test_server__counts_are_its_own(redis_client: Redis) -> None:
 def test_server__counts_what_expired_and_was_evicted(redis_client: Redis) -> None:
     redis_client.config_resetstat()
     redis_client.set("soon", 1, px=1)
-    wait_until(lambda: redis_client.get("soon") is None, seconds=30, what="a key has expired")
+    wait_until(lambda: redis_client.get("soon") is None, seconds=60, what="a key has expired")
     redis_client.config_set("maxmemory", int(redis_client.info()["used_memory"]) + 2**20)
     redis_client.config_set("maxmemory-policy", "allkeys-lru")
     try:

@@ -204,6 +204,7 @@ def test_panel__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
     assert len(again) == 3, "the next one, of which nothing was read yet"
 
 
+@pytest.mark.usefixtures("impatient_cache")
 def test_panel__with_the_cache_down_goes_on_afterwards(job: Any, redis_server: RedisServer) -> None:
     draw(job)
     panel = JobObservation.objects.get(job=job.name).panel

@@ -107,7 +107,7 @@ class Supervised:
     def assert_nothing_is_left(self, *, at_least: int) -> None:
         """Fail unless every process that was ever seen below it is gone."""
         assert len(self._family) >= at_least, f"only {len(self._family)} processes were seen"
-        wait_until(lambda: not self.left(), seconds=30, what=f"{[_command(one) for one in self.left()]} end")
+        wait_until(lambda: not self.left(), seconds=60, what=f"{[_command(one) for one in self.left()]} end")
 
     def left(self) -> list[psutil.Process]:
         """Return which of the processes still run."""

@@ -52,7 +52,7 @@ def family(client: HostClient, lock: Path) -> HostContainer:
 
 
 def await_log(container: HostContainer, text: str) -> None:
-    wait_until(lambda: text in container.logs().decode(), seconds=20, what=f"the log says {text!r}")
+    wait_until(lambda: text in container.logs().decode(), seconds=60, what=f"the log says {text!r}")
 
 
 def is_free(lock: Path) -> bool:
@@ -69,7 +69,7 @@ def test_kill__ends_the_children_too(family: HostContainer, lock: Path) -> None:
 
     family.kill()
 
-    wait_until(lambda: is_free(lock), seconds=20, what="every process is gone")
+    wait_until(lambda: is_free(lock), seconds=60, what="every process is gone")
     assert family.status == "running"  # as of the last look, like docker-py
     family.reload()
     assert (family.status, family.attrs["State"]["ExitCode"]) == ("exited", -9)
@@ -91,14 +91,14 @@ def test_end_of_the_first_process__ends_the_others(family: HostContainer, lock: 
     assert family._process is not None
     family._process.kill()
 
-    wait_until(lambda: family.reload() or family.status == "exited", seconds=20, what="it has ended")
-    wait_until(lambda: is_free(lock), seconds=20, what="the child is gone")
+    wait_until(lambda: family.reload() or family.status == "exited", seconds=60, what="it has ended")
+    wait_until(lambda: is_free(lock), seconds=60, what="the child is gone")
 
 
 def test_close__leaves_nothing(client: HostClient, family: HostContainer, lock: Path) -> None:
     client.close()
 
-    wait_until(lambda: is_free(lock), seconds=20, what="every process is gone")
+    wait_until(lambda: is_free(lock), seconds=60, what="every process is gone")
     assert not client.root.exists()
 
 

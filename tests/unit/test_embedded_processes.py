@@ -34,7 +34,7 @@ def is_gone(process: int) -> bool:
 
 
 def wait_until_gone(*processes: int) -> None:
-    wait_until(lambda: all(map(is_gone, processes)), seconds=30, what=f"{processes} are gone")
+    wait_until(lambda: all(map(is_gone, processes)), seconds=60, what=f"{processes} are gone")
 
 
 def test_finish__stubborn_process_and_its_child_are_killed() -> None:
@@ -95,7 +95,7 @@ print(process.stdout.readline().decode(), flush=True)
     folder, *numbers = done.stdout.split()
     assert len(numbers) == 2
     wait_until_gone(*map(int, numbers))
-    wait_until(lambda: not Path(folder).exists(), seconds=30, what=f"{folder} is removed")
+    wait_until(lambda: not Path(folder).exists(), seconds=60, what=f"{folder} is removed")
 
 
 def test_describe_exit__names_the_signal() -> None:

@@ -118,6 +118,7 @@ def test_overview__a_first_look_that_failed_is_not_no_look(operator: Client) -> 
     assert "never with success; 0\N{NO-BREAK SPACE}s\N{NO-BREAK SPACE}ago that failed: " in page
 
 
+@pytest.mark.usefixtures("impatient_cache")
 @pytest.mark.parametrize("how", ["hung", "away"])
 def test_overview__state_is_unknown_while_the_cache_does_not_answer(
     operator: Client, redis_server: RedisServer, settings: Any, how: str

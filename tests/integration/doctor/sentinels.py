@@ -42,7 +42,7 @@ class Sentinel:
         binary = find_redis_server(os.environ.get("REDIS_SERVER", ""))
         command = [str(binary), str(self._file), "--sentinel"]
         self._process = spawn(command, output=subprocess.DEVNULL)
-        wait_until(lambda: bool(self.state()), seconds=20, what="the Sentinel answers")
+        wait_until(lambda: bool(self.state()), seconds=60, what="the Sentinel answers")
         return self
 
     def __exit__(

@@ -284,7 +284,7 @@ def fail_to_save(server: RedisServer) -> None:
         client.bgsave()
         wait_until(
             lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
-            seconds=20,
+            seconds=60,
             what="the save has failed",
         )
 

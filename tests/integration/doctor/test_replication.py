@@ -25,7 +25,7 @@ def replica_of(master: RedisServer, serve: Serve) -> RedisServer:
         client.replicaof(LOOPBACK, master.port)
         wait_until(
             lambda: client.info("replication")["master_link_status"] == "up",
-            seconds=20,
+            seconds=60,
             what="the replica follows",
         )
     return replica
@@ -35,7 +35,7 @@ def online(master: RedisServer) -> None:
     with master.client() as client:
         wait_until(
             lambda: client.info("replication").get("slave0", {}).get("state") == "online",
-            seconds=20,
+            seconds=60,
             what="the replica is online",
         )
 
@@ -65,7 +65,7 @@ def test_replication__replica_that_is_still_fetching(look: Look, serve: Serve) -
     with replica.client() as client, master.client() as other:
         client.replicaof(LOOPBACK, master.port)
         wait_until(
-            lambda: other.info("replication")["connected_slaves"] == 1, seconds=20, what="it asks for a copy"
+            lambda: other.info("replication")["connected_slaves"] == 1, seconds=60, what="it asks for a copy"
         )
     found = look(Replication(), master)
     assert found.severity == "warning"
@@ -113,7 +113,7 @@ def test_sentinel__three_then_two_then_one_then_no_master(look: Look, serve: Ser
                     each.state().get("num-other-sentinels") == 2  # type: ignore[misc]
                     and each.state().get("num-slaves") == 1
                 ),
-                seconds=30,
+                seconds=60,
                 what="the Sentinels have found each other and the replica",
             )
         hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in three)
@@ -151,7 +151,7 @@ def test_sentinel__alone_with_a_master_that_died(look: Look, serve: Serve, tmp_p
             f"The master 127.0.0.1:{master.port} has no replica.": "warning",
         }
         master.kill()
-        wait_until(lambda: bool(sentinel.state().get("is_odown")), seconds=30, what="it is taken for down")
+        wait_until(lambda: bool(sentinel.state().get("is_odown")), seconds=60, what="it is taken for down")
         assert found_by(look, url)[
             f"The Sentinels agree that the master 127.0.0.1:{master.port} is down."
         ] == ("error")

@@ -105,6 +105,6 @@ def _await_first_file(server: RedisServer) -> None:
     with server.client() as client:
         wait_until(
             lambda: not client.info("persistence")["aof_rewrite_in_progress"],
-            seconds=20,
+            seconds=60,
             what="the append-only file is written",
         )
