@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from embedded.redis_server import RedisServer
 from warmer import jobs, ledger, warm, warm_many
@@ -149,6 +150,13 @@ def test_status__some_fenced_keys_are_0() -> None:
     run("x", "--inline")
     kept = WarmingRun.objects.get()
     assert (kept.written, kept.fenced) == (2, 1)
+
+
+def test_status__every_key_fenced_by_the_transaction_around_is_0(make_user: Any) -> None:
+    with transaction.atomic():  # as a TestCase is
+        make_user()
+        assert "user_profiles: complete" in run("user_profiles", "--inline")
+        assert WarmingRun.objects.get().fenced == 1
 
 
 def test_status__job_without_a_key_to_warm_is_0() -> None:
