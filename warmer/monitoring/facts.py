@@ -25,6 +25,7 @@ class Broker:
         is_open: of a Redis broker, whether it serves who gives no password.
         is_redis: whether it is one; of another kind only the queues are known.
         accepts: the formats of messages that a worker takes.
+        waits: of a Redis broker, for how many seconds a client waits for an answer; None: for ever.
     """
 
     app: str = "PROJECT"
@@ -37,6 +38,7 @@ class Broker:
     info: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     is_open: bool = False
+    waits: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

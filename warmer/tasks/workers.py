@@ -90,6 +90,7 @@ def look_at_broker() -> Broker:
         known |= {
             "address": broker.address_of(connection),
             "is_redis": connection.transport.driver_type == "redis",
+            "waits": current_app.conf.broker_transport_options.get("socket_timeout"),
             "database": str(connection.virtual_host or "").strip("/") or "0",
         }
         try:

@@ -17,6 +17,7 @@ from warmer.monitoring.doctor.broker import (
     BrokerEviction,
     BrokerExposure,
     BrokerPersistence,
+    BrokerTimeouts,
 )
 from warmer.monitoring.doctor.finding import Finding
 from warmer.monitoring.facts import Broker
@@ -55,6 +56,20 @@ def test_broker__hangs(look: Look, serve: Serve, broker_at: Any, monkeypatch: py
     found = look(BrokerAnswers(), broker=broker_at(server.url()))
     assert found.severity == "error"
     assert "Timeout" in found.seen
+
+
+@pytest.mark.parametrize(
+    ("options", "severity", "seen"),
+    [
+        ({}, "warning", "Celery's broker_transport_options have no socket_timeout."),
+        ({"socket_timeout": 5}, "ok", "a client waits 5 s for an answer"),
+    ],
+)
+def test_broker_timeouts(
+    look: Look, serve: Serve, broker_at: Any, options: dict[str, Any], severity: str, seen: str
+) -> None:
+    broker = broker_at(serve().url(), broker_transport_options=options)
+    assert says(look(BrokerTimeouts(), broker=broker)) == (severity, seen)
 
 
 def test_broker__tasks_in_process(look: Look, settings: Any) -> None:

@@ -12,7 +12,7 @@ from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, ok, 
 from warmer.monitoring.doctor.persistence import failures, what_is_kept
 from warmer.monitoring.doctor.project import Cache, Project
 from warmer.monitoring.doctor.security import without_password
-from warmer.monitoring.doctor.words import set_option_by
+from warmer.monitoring.doctor.words import lasting, set_option_by
 from warmer.monitoring.facts import Broker
 
 IN_PROCESS = "tasks run in process: there is no broker"
@@ -91,6 +91,26 @@ class BrokerApart(CacheCheck):
                 "fills the memory, no task can be sent.",
                 fix=fix,
             )
+
+
+@dataclass(frozen=True)
+class BrokerTimeouts(ProjectCheck):
+    """Who sends a task does not wait for ever for a broker that hangs."""
+
+    id = "broker-timeouts"
+    subject = "broker"
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        broker = _redis_broker(project)
+        if broker.waits is not None:
+            yield ok(f"a client waits {lasting(broker.waits)} for an answer")
+            return
+        yield warning(
+            "Celery's broker_transport_options have no socket_timeout.",
+            why="When the server hangs, a page that sends a task waits for ever, and so do the workers. What "
+            "warmer sends itself is bounded.",
+            fix='CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}',
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from warmer.monitoring.doctor.broker import (
     BrokerEviction,
     BrokerExposure,
     BrokerPersistence,
+    BrokerTimeouts,
 )
 from warmer.monitoring.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
@@ -45,6 +46,7 @@ PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
     Database(),
     ClockSkew(),
     BrokerAnswers(),
+    BrokerTimeouts(),
     BrokerExposure(),
     BrokerPersistence(),
     BrokerEviction(),
