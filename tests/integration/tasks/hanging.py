@@ -6,8 +6,6 @@ from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import PASSWORD
 
 SOON = 0.3
-# A bound for what waits once or twice for so long, on a machine that is busy with other things.
-NOT_LONG = 10 * SOON
 
 
 def names_it(text: str, server: RedisServer) -> bool:

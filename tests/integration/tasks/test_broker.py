@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from celery import current_app
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import PASSWORD, Serve
 from tests.integration.doctor.sentinels import Sentinel
-from tests.integration.tasks.hanging import NOT_LONG, SOON, names_it
+from tests.integration.tasks.hanging import SOON, names_it
 from warmer import jobs
 from warmer.models import State, Trigger
 from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_run
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("own_jobs", "impatient"),
+    pytest.mark.usefixtures("own_jobs"),
+    pytest.mark.timeout(120),  # what waits for ever fails
 ]
 
 
@@ -37,13 +38,11 @@ def test_find_workers__broker_hangs(hanging: RedisServer) -> None:
 def test_find_workers__broker_hangs_and_there_is_less_time(
     hanging: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "BROKER_SECONDS", 60.0)
-    began = time.monotonic()
+    monkeypatch.setattr(broker, "BROKER_SECONDS", 3600.0)
     assert names_it(find_workers("warming", within=SOON).problem, hanging)
-    assert time.monotonic() - began < NOT_LONG
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 def test_find_workers__broker_hangs_once_it_has_answered(
     serve: Serve,
     broker_at: Callable[..., Any],
@@ -125,7 +124,7 @@ def test_sentinel__leads_to_the_master(
         assert client.llen("warming\x06\x163") == 1
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 def test_sentinel__hangs(job: Any, broker_at: Callable[..., Any]) -> None:
     """Its client would ask again and again, for some 40 s with the time-out of 3 s."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -134,6 +133,13 @@ def test_sentinel__hangs(job: Any, broker_at: Callable[..., Any]) -> None:
             f"sentinel://:{PASSWORD}@127.0.0.1:{port}/0", broker_transport_options={"master_name": "mymaster"}
         )
         run = request_run("t", Trigger.ADMIN).run
+        silent.setblocking(False)
+        asked = 0
+        with suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+    assert asked <= 2
     assert run.state == State.FAILED
     assert f"at sentinel://127.0.0.1:{port}/0" in run.error
     assert PASSWORD not in run.error

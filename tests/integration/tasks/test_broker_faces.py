@@ -17,7 +17,8 @@ from warmer.models import State, WarmingRun
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("own_jobs", "impatient"),
+    pytest.mark.usefixtures("own_jobs"),
+    pytest.mark.timeout(120),  # what waits for ever fails
 ]
 
 

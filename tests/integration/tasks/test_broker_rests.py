@@ -19,13 +19,17 @@ from warmer.tasks.runs import request_refresh
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("own_jobs", "impatient"),
+    pytest.mark.usefixtures("own_jobs"),
+    pytest.mark.timeout(120),  # what waits for ever fails
 ]
 
 
-def test_hung_broker__is_asked_again_later(job: Any, hanging: RedisServer) -> None:
+def test_hung_broker__is_asked_again_later(
+    job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = request_run("t", Trigger.ADMIN).run
     hanging.resume()
+    monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
     broker.forget()
     again = request_run("t", Trigger.ADMIN)
     assert (again.joined, again.run.state) == (False, State.QUEUED)
@@ -37,6 +41,7 @@ def test_away__is_left_alone_for_a_moment_and_then_asked_again(
 ) -> None:
     request_run("t", Trigger.ADMIN)
     hanging.resume()
+    monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
     assert "not asked again yet" in request_run("t", Trigger.ADMIN).run.error
     monkeypatch.setattr(broker, "REST_SECONDS", 0.0)
     assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
@@ -44,12 +49,14 @@ def test_away__is_left_alone_for_a_moment_and_then_asked_again(
     assert not broker.rests()
 
 
-def test_away__schedule_insists(job: Any, hanging: RedisServer) -> None:
+def test_away__schedule_insists(job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     request_run("t", Trigger.ADMIN)
     hanging.resume()
+    monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
     assert request_run("t", Trigger.SCHEDULE).run.state == State.QUEUED
 
 
+@pytest.mark.usefixtures("impatient")
 def test_away__saves_do_not_wait_each_and_are_no_runs(
     job: Any,
     broker_at: Callable[..., Any],
@@ -65,6 +72,7 @@ def test_away__saves_do_not_wait_each_and_are_no_runs(
     assert "Could not send" in record.getMessage()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_away__saves_are_quick(
     make_post: Any, broker_at: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.management.arguments import cache_alias, whole_number
 from warmer.management.checking import CheckedCommand
+from warmer.management.interrupts import interrupted_between_steps
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.words import counted
 from warmer.monitoring.benchmark import BATCH, Benchmark, Measured, refusal
@@ -46,9 +47,14 @@ class Command(CheckedCommand):
         if why := refusal(count, size):
             raise CommandError(why, returncode=USAGE)
         bar = ProgressBar(self.stdout)
-        benchmark = Benchmark(alias, count=count, size=size, progress=bar.draw)
+
+        def progress(done: int, total: int, way: str) -> None:
+            step()
+            bar.draw(done, total, way)
+
+        benchmark = Benchmark(alias, count=count, size=size, progress=progress)
         try:
-            with benchmark:
+            with interrupted_between_steps() as step, benchmark:
                 measured = benchmark.measure()
         except StoreUnavailable as error:
             bar.clear()

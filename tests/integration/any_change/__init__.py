@@ -1,0 +1,1 @@
+"""Every way in which Django changes rows, tried at random."""

@@ -1,0 +1,186 @@
+"""Random changes of rows, by every method that Django has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from tests.integration.transactions import Rollback
+from warmer.querysets import WarmingQuerySet
+
+
+def save(world: Any) -> None:
+    world.moved(world.one(world.random.choice([world.Node, world.Leaf]))).save()
+
+
+def save_some_fields(world: Any) -> None:
+    world.moved(world.one(world.Node)).save(update_fields=world.random.sample(["owner", "label", "text"], 2))
+
+
+def save_an_expression(world: Any) -> None:
+    node = world.one(world.Node)
+    node.number = world.random.choice([F("owner_id"), F("number") + 1])
+    node.save()
+
+
+def save_a_stale_instance(world: Any) -> None:
+    stale = world.one(world.Node)
+    world.moved(world.Node.objects.get(pk=stale.pk)).save()
+    world.moved(stale).save()
+
+
+def rename(world: Any) -> None:
+    row = world.one(world.random.choice([world.Owner, world.Label, world.Tag]))
+    row.name = world.word()
+    row.save()
+
+
+def create(world: Any) -> None:
+    world.made(world.random.choice([world.Owner, world.Node, world.Leaf, world.Label, world.Tag]))
+
+
+def delete(world: Any) -> None:
+    model = world.random.choice([world.Owner, world.Node, world.Leaf, world.Label, world.Tag])
+    world.one(model).delete()
+
+
+def delete_queryset(world: Any) -> None:
+    model = world.random.choice([world.Owner, world.Label, world.Tag])
+    world.random.choice([QuerySet, WarmingQuerySet])(model).filter(name=world.word()).delete()
+
+
+def delete_nodes(world: Any) -> None:
+    model = world.random.choice([world.Node, world.Leaf])
+    world.random.choice([QuerySet, WarmingQuerySet])(model).filter(world.condition()).delete()
+
+
+def update(world: Any) -> None:
+    values = {"owner": world.one(world.Owner), "label": world.maybe(world.Label), "text": world.word()}
+    values |= {"number": world.random.choice([F("number") + 1, F("owner_id"), 3])}
+    chosen = world.random.sample(sorted(values), world.random.randint(1, 4))
+    rows = WarmingQuerySet(world.random.choice([world.Node, world.Leaf]))
+    rows.filter(world.condition()).update(**{name: values[name] for name in chosen})
+
+
+def update_names(world: Any) -> None:
+    model = world.random.choice([world.Owner, world.Label, world.Tag])
+    WarmingQuerySet(model).filter(name=world.word()).update(name=world.word())
+
+
+def bulk_update(world: Any) -> None:
+    nodes = [world.moved(each) for each in world.some(world.Node)]
+    fields = world.random.sample(["owner", "label", "text", "number"], 2)
+    WarmingQuerySet(world.Node).bulk_update(nodes, fields)
+
+
+def bulk_create(world: Any) -> None:
+    WarmingQuerySet(world.Node).bulk_create([world.Node(**world.columns()) for _ in range(2)])
+
+
+def upsert(world: Any) -> None:
+    nodes = [world.moved(each) for each in world.some(world.Node)]
+    WarmingQuerySet(world.Node).bulk_create(
+        nodes, update_conflicts=True, unique_fields=["id"], update_fields=["owner", "text"]
+    )
+
+
+def tag(world: Any) -> None:
+    node, tags = world.one(world.Node), world.some(world.Tag)
+    match world.random.randrange(4):
+        case 0:
+            node.tags.add(*tags)
+        case 1:
+            node.tags.remove(*tags)
+        case 2:
+            node.tags.set(tags)
+        case _:
+            node.tags.clear()
+
+
+def tag_from_the_other_end(world: Any) -> None:
+    tag, nodes = world.one(world.Tag), world.some(world.Node)
+    match world.random.randrange(4):
+        case 0:
+            tag.nodes.add(*nodes)
+        case 1:
+            tag.nodes.remove(*nodes)
+        case 2:
+            tag.nodes.set(nodes)
+        case _:
+            tag.nodes.create(**world.columns())
+
+
+def befriend(world: Any) -> None:
+    node, others = world.one(world.Node), world.some(world.Node)
+    match world.random.randrange(4):
+        case 0:
+            node.friends.add(*others)
+        case 1:
+            node.friends.remove(*others)
+        case 2:
+            node.friends.set(others)
+        case _:
+            node.friends.clear()
+
+
+def relate(world: Any) -> None:
+    label = world.one(world.Label)
+    match world.random.randrange(4):
+        case 0:
+            label.nodes.add(*world.some(world.Node))
+        case 1:
+            label.nodes.remove(*label.nodes.all()[:1])
+        case 2:
+            label.nodes.set(world.some(world.Node))
+        case _:
+            label.nodes.clear()
+
+
+def update_or_create(world: Any) -> None:
+    known = {"pk": world.one(world.Node).pk} if world.random.random() < 0.5 else {"text": "new"}
+    world.Node.objects.update_or_create(**known, defaults=world.columns())
+
+
+def several_in_one(world: Any) -> None:
+    with transaction.atomic():
+        for _ in range(3):
+            if world.random.random() < 0.3:
+                with suppress(Rollback), transaction.atomic():
+                    world.random.choice(CHANGES)(world)
+                    raise Rollback
+            else:
+                world.random.choice(CHANGES)(world)
+
+
+def rolled_back(world: Any) -> None:
+    with suppress(Rollback), transaction.atomic():
+        world.random.choice(CHANGES)(world)
+        raise Rollback
+
+
+CHANGES: list[Callable[[Any], None]] = [
+    save,
+    save_some_fields,
+    save_an_expression,
+    save_a_stale_instance,
+    rename,
+    create,
+    create,
+    delete,
+    delete_queryset,
+    delete_nodes,
+    update,
+    update_names,
+    bulk_update,
+    bulk_create,
+    upsert,
+    tag,
+    tag_from_the_other_end,
+    befriend,
+    relate,
+    update_or_create,
+]

@@ -1,0 +1,89 @@
+"""Every way in which Django changes rows, in any order: what is cached then is what the database says.
+
+Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of one thread again as they were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import Error, connection, transaction
+from django.db.models import Model
+
+from tests.integration.any_change.changes import CHANGES, create, rolled_back, several_in_one
+from tests.integration.any_change.declared import declare, wrong
+from tests.integration.any_change.world import World, models_of_every_kind
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+FEWEST = 40
+THREADS = 3
+CHANGES_OF_ONE = 8
+
+
+@pytest.fixture
+def declared() -> Iterator[dict[str, type[Model]]]:
+    with models_of_every_kind() as models:
+        yield models
+
+
+def test_changes__of_every_kind_leave_nothing_wrong(
+    declared: dict[str, type[Model]], pytestconfig: pytest.Config
+) -> None:
+    seed = pytestconfig.getoption("--race-seed")
+    world = World(declared, seed)
+    jobs = declare(world)
+    for _ in range(5):
+        create(world)
+    end = time.monotonic() + pytestconfig.getoption("--race-seconds") / 2
+    steps = 0
+    while steps < FEWEST or time.monotonic() < end:
+        for job in jobs:
+            job.warm(only_missing=True)
+        change = world.random.choice([*CHANGES, several_in_one, rolled_back])
+        change(world)
+        steps += 1
+        assert wrong(jobs, world.ids()) == [], f"seed {seed}, after step {steps}: {change.__name__}"
+    print(f"{steps} changes, seed {seed}; 0 wrong values")
+
+
+def test_changes__of_several_at_once_leave_nothing_wrong(
+    declared: dict[str, type[Model]], pytestconfig: pytest.Config
+) -> None:
+    """Each is a transaction; some fail, as rows that they found are gone by then."""
+    seed = pytestconfig.getoption("--race-seed")
+    worlds = [World(declared, seed * THREADS + number) for number in range(THREADS)]
+    jobs = declare(worlds[0])
+    for _ in range(8):
+        create(worlds[0])
+    refused: list[str] = []
+
+    def run(world: World) -> None:
+        try:
+            for _ in range(CHANGES_OF_ONE):
+                try:
+                    with transaction.atomic():
+                        world.random.choice([*CHANGES, several_in_one, rolled_back])(world)
+                except (Error, ObjectDoesNotExist, ValueError) as error:
+                    refused.append(str(error))
+                job = world.random.choice(jobs)
+                job.get_many(world.ids())
+        finally:
+            connection.close()
+
+    end = time.monotonic() + pytestconfig.getoption("--race-seconds") / 2
+    rounds = 0
+    with ThreadPoolExecutor(THREADS) as threads:
+        while rounds < 3 or time.monotonic() < end:
+            for job in jobs:
+                job.warm(only_missing=True)
+            for each in [threads.submit(run, world) for world in worlds]:
+                each.result()
+            rounds += 1
+            assert wrong(jobs, worlds[0].ids()) == [], f"seed {seed}, after round {rounds}"
+    print(f"{rounds * THREADS * CHANGES_OF_ONE} changes, {len(refused)} refused, seed {seed}; 0 wrong values")
+    print(*sorted({each.splitlines()[0] for each in refused}), sep="\n")
