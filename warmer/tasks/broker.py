@@ -46,8 +46,8 @@ _failures: dict[str, _Failure] = {}
 def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **options: Any) -> None:
     """Send a message, within a bound; for the options see Celery's `apply_async`.
 
-    On a connection of its own, which costs about a millisecond: what a task sends while it runs goes by
-    Celery's pool instead.
+    On a connection of its own, which costs 6 ms where Celery's pool takes 0.5: it is for what asks for a run.
+    What a run sends for its batches goes by the pool.
 
     Args:
         insist: try also when the broker gave no answer a moment ago.
