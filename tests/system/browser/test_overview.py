@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.system.browser.pages import EVERYTHING, MARKS
 from warmer.models import State, WarmingRun
@@ -45,3 +46,40 @@ def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page:
     expect(page.get_by_text("The server does not answer (status 503): this was seen at")).to_be_visible()
     page.unroute_all()
     expect(page.get_by_text("Brought up to date every 10 s.")).to_be_visible()
+
+
+def test_overview__says_so_while_the_server_hangs(open_page: Callable[..., Page]) -> None:
+    page = open_page(*EVERYTHING)
+    note = page.get_by_role("status")
+    expect(note).to_have_text("Brought up to date every 10 s.")
+    page.route("**/overview/**", lambda route: None)  # an answer that never comes
+    expect(note).to_contain_text("The server has not answered yet: this was seen at ")
+
+
+def test_overview__leads_to_the_log_in_once_one_is_logged_out(open_page: Callable[..., Page]) -> None:
+    page = open_page(*EVERYTHING)
+    page.context.clear_cookies()
+    note = page.get_by_role("status")
+    expect(note).to_contain_text(
+        "You are logged out: log in again to see how the jobs are; this was seen at "
+    )
+    note.get_by_role("link", name="log in again").click()
+    expect(page.get_by_label("Password:")).to_be_visible()
+
+
+def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes(open_page: Callable[..., Page]) -> None:
+    page = open_page(*EVERYTHING)
+    gone = "popular_posts"
+
+    def without_it(route: Route) -> None:
+        answer = route.fetch()
+        row = re.compile(rf'<tr[^>]*data-warmer-job="{gone}".*?</tr>', re.DOTALL)
+        route.fulfill(response=answer, body=row.sub("", answer.text()))
+
+    chosen = page.get_by_role("checkbox", name="Choose posts")
+    chosen.check()
+    chosen.focus()
+    page.route("**/overview/**", without_it)
+    expect(page.get_by_role("checkbox", name=f"Choose {gone}")).to_have_count(0)
+    expect(chosen).to_be_checked()
+    expect(chosen).to_be_focused()

@@ -7,9 +7,7 @@
   if (!body) {
     return;
   }
-  const PAUSE = 10000, LONGEST_PAUSE = 60000;
-  const note = page.querySelector("[data-warmer-note]");
-  let failures = 0, seen = new Date();
+  const PAUSE = 10000;
 
   function inUse(place) {
     const selection = document.getSelection();
@@ -37,6 +35,20 @@
     return row;
   }
 
+  // A row that stays is not taken out, not even to be put back: it may have the keyboard.
+  function arrange(rows) {
+    for (const row of [...body.rows]) {
+      if (!rows.includes(row)) {
+        row.remove();
+      }
+    }
+    for (const [at, row] of rows.entries()) {
+      if (body.rows[at] !== row) {
+        body.insertBefore(row, body.rows[at] || null);
+      }
+    }
+  }
+
   function draw(html) {
     const fresh = document.createElement("template");
     fresh.innerHTML = html;
@@ -44,37 +56,19 @@
       renew(part, fresh.content.querySelector('[data-warmer-part="' + part.dataset.warmerPart + '"]'));
     }
     const jobs = [...fresh.content.querySelectorAll("tr[data-warmer-job]")];
-    const rows = jobs.length ? jobs.map(rowOf) : [...fresh.content.querySelectorAll("#warmer-jobs tbody tr")];
-    // A row that stays where it is must not be taken out: it may have the keyboard.
-    if (rows.length !== body.rows.length || rows.some((row, at) => row !== body.rows[at])) {
-      body.replaceChildren(...rows);
-    }
+    arrange(jobs.length ? jobs.map(rowOf) : [...fresh.content.querySelectorAll("#warmer-jobs tbody tr")]);
   }
 
-  async function look() {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(page.dataset.warmerOverview + window.location.search, {
-          credentials: "same-origin", redirect: "error",
-        });
-        if (!answer.ok) {
-          throw new Error("status " + answer.status);
-        }
-        draw(await answer.text());
-        failures = 0;
-        seen = new Date();
-        note.textContent = "Brought up to date every " + PAUSE / 1000 + " s.";
-        note.className = "warmer-quiet";
-      } catch (error) {
-        failures += 1;
-        note.textContent = "The server does not answer (" + error.message + "): this was seen at "
-          + seen.toLocaleTimeString() + ". Trying again.";
-        note.className = "warmer-warning";
-      }
-    }
-    window.setTimeout(look, Math.min(PAUSE * 2 ** failures, LONGEST_PAUSE));
-  }
-
-  note.textContent = "Brought up to date every " + PAUSE / 1000 + " s.";
-  window.setTimeout(look, PAUSE);
+  window.warmerPoll({
+    address: page.dataset.warmerOverview + window.location.search,
+    what: "how the jobs are",
+    note: page.querySelector("[data-warmer-note]"),
+    fine: "Brought up to date every " + PAUSE / 1000 + " s.",
+    pause: PAUSE,
+    longest: 60000,
+    show: async function (answer) {
+      draw(await answer.text());
+      return false;
+    },
+  });
 })();

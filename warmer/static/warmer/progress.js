@@ -6,10 +6,8 @@
   if (!page) {
     return;
   }
-  const PAUSE = 1000, LONGEST_PAUSE = 15000;
   const bar = page.querySelector("progress");
   const wasFinal = page.dataset.warmerFinal === "true";
-  let failures = 0;
 
   function show(name, text) {
     const place = page.querySelector('[data-warmer="' + name + '"]');
@@ -41,34 +39,24 @@
     }
   }
 
-  async function look() {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(page.dataset.warmerProgress, {
-          headers: {Accept: "application/json"}, credentials: "same-origin", redirect: "error",
-        });
-        if (!answer.ok) {
-          throw new Error("status " + answer.status);
-        }
-        const run = await answer.json();
-        failures = 0;
-        show("note", "");
-        draw(run);
-        if (run.final && !wasFinal) {
-          window.location.reload();
-          return;
-        }
-        if (run.settled) {  // nor is a batch that was in hand still counted
-          show("settling", "");
-          return;
-        }
-      } catch (error) {
-        failures += 1;
-        show("note", "The server does not answer (" + error.message + "): trying again.");
+  window.warmerPoll({
+    address: page.dataset.warmerProgress,
+    what: "how the run is",
+    note: page.querySelector("[data-warmer-note]"),
+    fine: "",
+    pause: 1000,
+    longest: 15000,
+    show: async function (answer) {
+      const run = await answer.json();
+      draw(run);
+      if (run.final && !wasFinal) {
+        window.location.reload();
+        return true;
       }
-    }
-    window.setTimeout(look, Math.min(PAUSE * 2 ** failures, LONGEST_PAUSE));
-  }
-
-  window.setTimeout(look, PAUSE);
+      if (run.settled) {  // nor is a batch that was in hand still counted
+        show("settling", "");
+      }
+      return run.settled;
+    },
+  });
 })();
