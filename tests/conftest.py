@@ -13,6 +13,13 @@ from tests.servers import CACHE_DATABASE, SERVERS
 from warmer import traffic
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give what runs at random the time that was asked for, beyond the limit of other tests."""
+    for item in items:
+        if item.path.name in ("test_random.py", "test_any_change.py"):
+            item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
+
+
 @pytest.fixture(autouse=True)
 def _empty_cache(pytestconfig: pytest.Config) -> None:
     # The broker's database stays as it is: a worker that a wider fixture started is using it.

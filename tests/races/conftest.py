@@ -22,13 +22,6 @@ from warmer.tasks import request_refresh, request_run
 __all__ = ["make_comment", "make_post", "make_user", "own_jobs"]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the randomised race the time that was asked for, beyond the limit of other tests."""
-    for item in items:
-        if item.path.name == "test_random.py":
-            item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Filled:
     """A job over one post's title, with one way of filling its key.

@@ -34,12 +34,12 @@ def declared() -> Iterator[dict[str, type[Model]]]:
 def test_changes__of_every_kind_leave_nothing_wrong(
     declared: dict[str, type[Model]], pytestconfig: pytest.Config
 ) -> None:
-    seed = pytestconfig.getoption("--race-seed")
+    seed = pytestconfig.getoption("race_seed")
     world = World(declared, seed)
     jobs = declare(world)
     for _ in range(5):
         create(world)
-    end = time.monotonic() + pytestconfig.getoption("--race-seconds") / 2
+    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 2
     steps = 0
     while steps < FEWEST or time.monotonic() < end:
         for job in jobs:
@@ -55,7 +55,7 @@ def test_changes__of_several_at_once_leave_nothing_wrong(
     declared: dict[str, type[Model]], pytestconfig: pytest.Config
 ) -> None:
     """Each is a transaction; some fail, as rows that they found are gone by then."""
-    seed = pytestconfig.getoption("--race-seed")
+    seed = pytestconfig.getoption("race_seed")
     worlds = [World(declared, seed * THREADS + number) for number in range(THREADS)]
     jobs = declare(worlds[0])
     for _ in range(8):
@@ -75,7 +75,7 @@ def test_changes__of_several_at_once_leave_nothing_wrong(
         finally:
             connection.close()
 
-    end = time.monotonic() + pytestconfig.getoption("--race-seconds") / 2
+    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 2
     rounds = 0
     with ThreadPoolExecutor(THREADS) as threads:
         while rounds < 3 or time.monotonic() < end:
