@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
@@ -18,6 +19,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.name in ("test_random.py", "test_any_change.py"):
             item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """pytest-django's, and ids that no test gives itself."""
+    # Only now: it wants settings, and pytest may load this file before there are any.
+    from tests.first_ids import begin_apart
+
+    with django_db_blocker.unblock():
+        begin_apart()
 
 
 @pytest.fixture(autouse=True)

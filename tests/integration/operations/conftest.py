@@ -6,8 +6,6 @@ import os
 from typing import Any
 
 import pytest
-from django.core.management.color import no_style
-from django.db import connection
 
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
@@ -16,7 +14,6 @@ from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt
-from users.models import CustomUser
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +49,4 @@ def post(make_user: Any, make_post: Any) -> Post:
     for number in (1, 2, 3):
         author = make_user(id=40 + number, username=f"ada{number}", first_name="Ada", last_name="Old")
         make_post(id=number, author=author)
-    # PostgreSQL counts on from where it was, and would come to the ids that are given here.
-    with connection.cursor() as cursor:
-        for statement in connection.ops.sequence_reset_sql(no_style(), [CustomUser, Post]):
-            cursor.execute(statement)
     return Post.objects.get(pk=1)
