@@ -19,8 +19,11 @@ from warmer.changes import Ids, by_pk
 from warmer.registry import Concern
 from warmer.rows import look
 
-# By the block of a delete: the rows of each model that were looked at.
-_looked_at: weakref.WeakKeyDictionary[object, dict[type[Model], set[Any]]] = weakref.WeakKeyDictionary()
+Looked = dict[tuple[str, type[Model]], set[Any]]
+"""What was looked for, and in rows of which model -> their primary keys."""
+
+# By the block of a delete.
+_looked_at: weakref.WeakKeyDictionary[object, Looked] = weakref.WeakKeyDictionary()
 
 
 def can_hold(using: str) -> bool:
@@ -37,6 +40,12 @@ def can_hold(using: str) -> bool:
     )
 
 
+def looked_at(using: str) -> Looked:
+    """Return what was looked at for the delete under way; who looks adds to it."""
+    blocks: Any = connections[using].atomic_blocks
+    return _looked_at.setdefault(blocks[-1], {}) if blocks else {}
+
+
 def look_at_deleted(
     instance: Model, origin: Any, concerns: Sequence[Concern], *, using: str
 ) -> list[tuple[Concern, Ids]]:
@@ -47,19 +56,17 @@ def look_at_deleted(
         concerns: the jobs, for all signals of a delete the same.
     """
     sender = type(instance)
-    blocks: Any = connections[using].atomic_blocks
-    of_block = _looked_at.setdefault(blocks[-1], {}) if blocks else {}
-    lock = can_hold(using)
+    looked, given = looked_at(using), ("what rows give", sender)
     found: list[tuple[Concern, Ids]] = []
-    if sender not in of_block:
-        of_block[sender] = set()
+    if given not in looked:
+        looked[given] = set()
         for rows in _named_by(origin, sender, using):
-            seen = look(rows, concerns, lock=lock)
-            of_block[sender] |= seen.pks
+            seen = look(rows, concerns, lock=True)
+            looked[given] |= seen.pks
             found += seen.found
-    if instance.pk not in of_block[sender]:
-        of_block[sender].add(instance.pk)
-        found += look(by_pk(sender, [instance.pk], using), concerns, lock=lock).found
+    if instance.pk not in looked[given]:
+        looked[given].add(instance.pk)
+        found += look(by_pk(sender, [instance.pk], using), concerns, lock=True).found
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, get_type_hints
 
 from django.conf import settings
@@ -50,8 +51,8 @@ class WrongSetting:
 
 def wrong_settings() -> Iterator[WrongSetting]:
     """Yield the project's settings that are of another type than their default, or cannot be meant."""
-    for name, kind in get_type_hints(Settings).items():
-        wrong = _wrong(name, kind)
+    for name in _kinds():
+        wrong = _wrong(name)
         if wrong is not None:
             yield wrong
 
@@ -62,7 +63,7 @@ def usable(name: str) -> Any:
     For what is looked at before any check can say so: else the project did not even start, with a traceback
     that names a job, and not the setting.
     """
-    wrong = _wrong(name, get_type_hints(Settings)[name])
+    wrong = _wrong(name)
     return getattr(conf, name) if wrong is None else wrong.default
 
 
@@ -78,7 +79,14 @@ def moment_of(text: str) -> datetime:
     return moment
 
 
-def _wrong(name: str, kind: type) -> WrongSetting | None:
+@cache
+def _kinds() -> dict[str, Any]:
+    """Return the type of each setting: asked for once, as each declared job looks at some."""
+    return get_type_hints(Settings)
+
+
+def _wrong(name: str) -> WrongSetting | None:
+    kind = _kinds()[name]
     default, value = vars(Settings)[name], getattr(conf, name)
     least = LEAST.get(name, kind() if kind in (int, float, timedelta) else None)
     unless_off = LEAST_UNLESS_OFF.get(name)

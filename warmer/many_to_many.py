@@ -7,7 +7,6 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import connections
 from django.db.models import Model, Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
@@ -91,12 +90,12 @@ class _Change:
             else:
                 found.append((concern, named))
         if to_look_at:
-            for mine, _ in self._ends():
-                # Else they could add rows that go with ours, and nobody would hear of it.
-                referred: QuerySet[Any] = QuerySet(mine.related_model, using=self.using)
-                hold_off(referred.filter(**{mine.target_field.attname: self._value(mine)}))
-            lock = connections[self.using].in_atomic_block
-            found += look(self._rows(), to_look_at, lock=lock).found
+            # Else others could add rows that go with ours, and nobody would hear of it. Both ends of a
+            # symmetrical field refer to the instance by the same column.
+            for target, value in {(mine.target_field, self._value(mine)) for mine, _ in self._ends()}:
+                referred: QuerySet[Any] = QuerySet(target.model, using=self.using)
+                hold_off(referred.filter(**{target.attname: value}))
+            found += look(self._rows(), to_look_at, lock=True).found
         return found
 
     def _ends(self) -> Iterator[tuple[Any, Any]]:

@@ -101,8 +101,8 @@ def before_save(
         instance.__dict__[_IF_IT_WAS_THERE] = _Noted.fromkeys(concerns, EVERY_KEY)
         return
     # A row that is not there yet is not asked to be locked: some databases lock where it would be.
-    lock = not instance._state.adding and deletes.can_hold(using)
-    instance.__dict__[_BEFORE] = _Noted(look(by_pk(sender, [instance.pk], using), concerns, lock=lock).found)
+    seen = look(by_pk(sender, [instance.pk], using), concerns, lock=not instance._state.adding)
+    instance.__dict__[_BEFORE] = _Noted(seen.found)
 
 
 def after_save(

@@ -66,7 +66,8 @@ def look(
         concerns: the jobs.
         new: the values that the change will write, the same for all rows.
         new_of: tells those of a row by the columns that were asked for.
-        lock: keep the rows from being changed until the transaction ends, where the database can.
+        lock: keep the rows from being changed until the transaction ends, where there is one and the
+            database can.
         also: columns whose values are wanted too.
     """
     plan = _Plan(model=rows.model, concerns=concerns, new=new or {}, new_of=new_of)
@@ -78,8 +79,7 @@ def hold_off(referred: QuerySet[Any]) -> None:
 
     A row that refers to another locks that against its deletion, and waits for who has locked it so.
     """
-    connection = connections[referred.db]
-    if connection.in_atomic_block and connection.features.has_select_for_update:
+    if _can_lock(referred.db):
         list(referred.select_for_update().values_list("pk"))
 
 
@@ -202,11 +202,16 @@ class _Plan:
             known.update(ids)
 
 
+def _can_lock(using: str) -> bool:
+    connection = connections[using]
+    return bool(connection.in_atomic_block and connection.features.has_select_for_update)
+
+
 def _locked(rows: QuerySet[Any], *, joined: bool) -> QuerySet[Any]:
     """Lock what an update would lock: the rows of the model's own tables."""
-    features = connections[rows.db].features
-    if not features.has_select_for_update:
+    if not _can_lock(rows.db):
         return rows
+    features = connections[rows.db].features
     of: tuple[str, ...] = ()
     if joined and features.has_select_for_update_of:
         of = ("self", *_parent_links(rows.model))

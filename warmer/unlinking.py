@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
-from django.db import connections
 from django.db.models import CASCADE, DO_NOTHING, PROTECT, RESTRICT, SET_DEFAULT, SET_NULL, Model, QuerySet
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import pre_delete
 
 from warmer.changes import IN_LIMIT, by_pk, chunks
+from warmer.deletes import looked_at
 from warmer.invalidation import record_all
 from warmer.new_values import UNKNOWN, NewValues, new_value
 from warmer.registry import jobs
@@ -35,20 +35,18 @@ def listen(model: type[Model]) -> None:
 
 def before_delete(sender: type[Model], instance: Model, using: str, origin: Any = None, **_: Any) -> None:
     """`pre_delete` of what rows refer to: invalidate for the ids that they have, and for those they get."""
-    for column in _columns_to(sender):
-        concerns = jobs.concerned(column.model)
-        if not concerns:
-            continue
-        pks = [instance.pk]
-        if isinstance(origin, QuerySet) and origin.model is sender:
-            pks = _not_looked_at(origin, column, instance.pk, using)
-        for some in chunks(pks, IN_LIMIT):
-            deleted = by_pk(sender, some, using)
-            hold_off(deleted)
+    columns = [column for column in _columns_to(sender) if jobs.concerned(column.model)]
+    if not columns:
+        return
+    for some in chunks(_not_looked_at(sender, instance.pk, origin, using), IN_LIMIT):
+        deleted = by_pk(sender, some, using)
+        hold_off(deleted)
+        for column in columns:
             rows: QuerySet[Any] = QuerySet(column.model, using=using).filter(
                 **{f"{column.name}__in": deleted}
             )
-            record_all(look(rows, concerns, new=_written(column), lock=True).found, using=using)
+            seen = look(rows, jobs.concerned(column.model), new=_written(column), lock=True)
+            record_all(seen.found, using=using)
 
 
 def _columns_to(model: type[Model]) -> Iterator[Any]:
@@ -81,21 +79,19 @@ def _written(column: Any) -> NewValues:
     return {column.attname: UNKNOWN}
 
 
-def _not_looked_at(origin: Any, column: Any, pk: Any, using: str) -> list[Any]:
-    """Return which rows of a queryset's `delete()`, which sends a signal for each, are to be looked at now.
+def _not_looked_at(sender: type[Model], pk: Any, origin: Any, using: str) -> list[Any]:
+    """Return which rows of a delete, which sends a signal for each, are to be looked at now.
 
-    At the first signal those that the queryset meets. Django met them a moment before, and what another
+    At the first signal those that its queryset meets. Django met them a moment before, and what another
     transaction has changed since it deletes all the same: that is looked at by itself.
     """
-    block = connections[using].atomic_blocks[-1]
-    of_block, met, looked_at = origin.__dict__.get("_warmer_unlinked", (None, frozenset(), {}))
-    if of_block is not block:
-        met, looked_at = frozenset(origin.order_by().values_list("pk", flat=True)), {}
-        origin._warmer_unlinked = (block, met, looked_at)
-    if column not in looked_at:
-        looked_at[column] = {*met, pk}
-        return list(looked_at[column])
-    if pk in looked_at[column]:
+    looked, referring = looked_at(using), ("what refers to rows", sender)
+    if referring not in looked:
+        looked[referring] = {pk}
+        if isinstance(origin, QuerySet) and origin.model is sender:
+            looked[referring].update(origin.order_by().values_list("pk", flat=True))
+        return list(looked[referring])
+    if pk in looked[referring]:
         return []
-    looked_at[column].add(pk)
+    looked[referring].add(pk)
     return [pk]

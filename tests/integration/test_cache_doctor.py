@@ -15,6 +15,7 @@ from redis import Redis
 from config.redis_url import cache_settings
 from embedded.ports import free_port
 from embedded.redis_server import RedisServer
+from tests.integration.commands import ended
 from tests.integration.doctor.looking import PASSWORD
 from warmer.management.commands import cache_doctor
 from warmer.monitoring.doctor.catalogue import CACHE_CHECKS, PROJECT_CHECKS
@@ -29,12 +30,7 @@ FILES = "django.core.cache.backends.filebased.FileBasedCache"
 
 def run(*args: str) -> tuple[int, str]:
     """Return the exit status, and everything that was printed."""
-    out = io.StringIO()
-    try:
-        call_command("cache_doctor", *args, stdout=out, stderr=out)
-    except CommandError as error:
-        return error.returncode, f"{out.getvalue()}{error}"
-    return 0, out.getvalue()
+    return ended("cache_doctor", *args)
 
 
 def block(printed: str, label: str, check: str) -> str:

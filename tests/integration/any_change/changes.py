@@ -88,43 +88,33 @@ def upsert(world: Any) -> None:
     )
 
 
-def tag(world: Any) -> None:
-    node, tags = world.one(world.Node), world.some(world.Tag)
+def relink(world: Any, related: Any, others: list[Any]) -> None:
+    """Change which rows a many-to-many field relates, by one of its methods."""
     match world.random.randrange(4):
         case 0:
-            node.tags.add(*tags)
+            related.add(*others)
         case 1:
-            node.tags.remove(*tags)
+            related.remove(*others)
         case 2:
-            node.tags.set(tags)
+            related.set(others)
         case _:
-            node.tags.clear()
+            related.clear()
+
+
+def tag(world: Any) -> None:
+    relink(world, world.one(world.Node).tags, world.some(world.Tag))
 
 
 def tag_from_the_other_end(world: Any) -> None:
-    tag, nodes = world.one(world.Tag), world.some(world.Node)
-    match world.random.randrange(4):
-        case 0:
-            tag.nodes.add(*nodes)
-        case 1:
-            tag.nodes.remove(*nodes)
-        case 2:
-            tag.nodes.set(nodes)
-        case _:
-            tag.nodes.create(**world.columns())
+    relink(world, world.one(world.Tag).nodes, world.some(world.Node))
+
+
+def tag_a_new_node(world: Any) -> None:
+    world.one(world.Tag).nodes.create(**world.columns())
 
 
 def befriend(world: Any) -> None:
-    node, others = world.one(world.Node), world.some(world.Node)
-    match world.random.randrange(4):
-        case 0:
-            node.friends.add(*others)
-        case 1:
-            node.friends.remove(*others)
-        case 2:
-            node.friends.set(others)
-        case _:
-            node.friends.clear()
+    relink(world, world.one(world.Node).friends, world.some(world.Node))
 
 
 def relate(world: Any) -> None:
@@ -180,6 +170,7 @@ CHANGES: list[Callable[[Any], None]] = [
     upsert,
     tag,
     tag_from_the_other_end,
+    tag_a_new_node,
     befriend,
     relate,
     update_or_create,

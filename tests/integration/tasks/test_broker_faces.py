@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.test import Client
 
 from embedded.redis_server import RedisServer
 from tests.integration.admin.pages import WARM
+from tests.integration.commands import ended
 from tests.integration.tasks.hanging import names_it
 from warmer import tasks, warm
 from warmer.models import State, WarmingRun
@@ -33,22 +32,12 @@ def test_admin__broker_hangs_and_many_jobs_are_asked_for(operator: Client, hangi
     assert {run.state for run in WarmingRun.objects.all()} == {"failed"}
 
 
-def warm_cache(*args: str) -> tuple[int, str]:
-    """Run the command; return its exit status, and all that it says."""
-    out = io.StringIO()
-    try:
-        call_command("warm_cache", *args, stdout=out, stderr=out)
-    except CommandError as error:
-        return error.returncode, f"{out.getvalue()}{error}"
-    return 0, out.getvalue()
-
-
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("flags", [(), ("--workers",), ("--no-wait",), ("--json",)])
 def test_warm_cache__broker_hangs_and_the_time_is_over(
     job: Any, hanging: RedisServer, flags: tuple[str, ...]
 ) -> None:
-    status, said = warm_cache("t", "--timeout", "0.1", *flags)
+    status, said = ended("warm_cache", "t", "--timeout", "0.1", *flags)
     assert status == 3
     assert said.startswith("Out of time: the broker does not answer: ")
     assert "Nothing was warmed. CELERY_BROKER_URL must lead to a server that is up" in said
@@ -61,7 +50,7 @@ def test_warm_cache__broker_hangs_and_the_time_is_over(
 def test_warm_cache__broker_hangs_and_workers_are_asked_for(
     job: Any, hanging: RedisServer, flag: str
 ) -> None:
-    status, said = warm_cache("t", flag)
+    status, said = ended("warm_cache", "t", flag)
     assert status == 1
     assert said.startswith(f"{flag}: the broker does not answer: ")
     assert names_it(said, hanging)
@@ -69,7 +58,7 @@ def test_warm_cache__broker_hangs_and_workers_are_asked_for(
 
 @pytest.mark.usefixtures("quick")
 def test_warm_cache__broker_hangs_and_there_is_time_it_is_done_here(job: Any, hanging: RedisServer) -> None:
-    status, said = warm_cache("t", "--timeout", "60")
+    status, said = ended("warm_cache", "t", "--timeout", "60")
     assert status == 0
     assert "Warming in this process: the broker does not answer: " in said
     assert names_it(said, hanging)
@@ -84,4 +73,4 @@ def test_warm_cache__broker_hangs_once_workers_are_found(
     for number in range(20):
         warm(f"x{number}", name=f"x{number}")(lambda: 1)
     monkeypatch.setattr(tasks, "find_workers", lambda *_, **__: tasks.Workers(names=("a",)))
-    assert warm_cache(*flags)[0] == status
+    assert ended("warm_cache", *flags)[0] == status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from warmer.models import WarmingRun
 
@@ -29,10 +29,14 @@ def log_in(page: Page, name: str = "olga") -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+def row_of(page: Page, job: str) -> Locator:
+    """Return a job's row on the overview."""
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=job, exact=True))
+
+
 def state_of(page: Page, job: str) -> str:
     """Return a job's state on the overview."""
-    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=job, exact=True))
-    return row.locator(".warmer-state").inner_text()
+    return row_of(page, job).locator(".warmer-state").inner_text()
 
 
 def last_run(job: str) -> WarmingRun:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.system.browser.pages import EVERYTHING, MARKS
+from tests.system.browser.pages import EVERYTHING, MARKS, row_of
 from warmer.models import State, WarmingRun
 
 pytestmark = MARKS
@@ -18,7 +18,7 @@ def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page:
     page.evaluate("window.sameDocument = true")
     page.get_by_role("checkbox", name="Choose popular_posts").check()
     page.get_by_label("More actions on posts").click()
-    posts = page.get_by_role("row").filter(has=page.get_by_role("link", name="posts", exact=True))
+    posts = row_of(page, "posts")
     expect(posts).to_contain_text("never run")
 
     run = WarmingRun.objects.create(
