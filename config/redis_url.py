@@ -98,7 +98,16 @@ def broker_settings(url: str) -> dict[str, Any]:
     password = quote(address.password or "", safe="")
     login = f"{quote(address.username or '', safe='')}:{password}@" if password else ""
     hosts = [f"sentinel://{login}{host}:{port}/{address.database}" for host, port in address.sentinels]
-    return {"url": ";".join(hosts), "transport_options": {"master_name": address.master}}
+    # The Sentinels are asked in turn; redis-py would ask one that hangs again and again, for some 40 s.
+    waits = {
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+        "retry": None,
+    }
+    return {
+        "url": ";".join(hosts),
+        "transport_options": {"master_name": address.master, "sentinel_kwargs": waits},
+    }
 
 
 def sentinel_address(url: str, variable: str) -> SentinelAddress:

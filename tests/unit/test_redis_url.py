@@ -264,7 +264,10 @@ def test_broker_settings__sentinel() -> None:
 
     assert broker == {
         "url": "sentinel://ada:secret@s1:26380/2;sentinel://ada:secret@s2:26379/2",
-        "transport_options": {"master_name": "mymaster"},
+        "transport_options": {
+            "master_name": "mymaster",
+            "sentinel_kwargs": {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": None},
+        },
     }
 
 
