@@ -21,10 +21,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _threads_have_the_projects_celery() -> None:
+    """Make the project's app that of new threads too: under pytest-celery theirs is one without a broker."""
+    # Only now: it wants settings, and pytest may load this file before there are any.
+    from config import celery_app
+
+    celery_app.set_default()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """pytest-django's, and ids that no test gives itself."""
-    # Only now: it wants settings, and pytest may load this file before there are any.
+    # Only now, as above.
     from tests.first_ids import begin_apart
 
     with django_db_blocker.unblock():
@@ -52,7 +61,7 @@ def _traffic_is_told_when_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.fixture(autouse=True)
 def _brokers_are_asked_anew() -> None:
     """Forget which brokers gave no answer to the test before."""
-    # Only now: it wants settings, and pytest may load this file before there are any.
+    # Only now, as above.
     from warmer.tasks import broker
 
     broker.forget()

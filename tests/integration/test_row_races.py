@@ -67,7 +67,7 @@ def after_the_look() -> Iterator[Moment]:
             connection.close()
 
     def receive(sender: type[Model], **options: Any) -> None:
-        if actions and not threads and options.get("action", "pre_remove") in ("pre_remove", "pre_clear"):
+        if not threads and options.get("action", "pre_remove") in ("pre_remove", "pre_clear"):
             threads.append(Thread(target=run))
             threads[0].start()
             await_end_or_lock(threads[0])
@@ -78,8 +78,6 @@ def after_the_look() -> Iterator[Moment]:
         (pre_delete, Group),
         (m2m_changed, CustomUser.groups.through),
     ]
-    for signal, sender in signals:
-        signal.connect(receive, sender=sender, dispatch_uid="after_the_look")
 
     def end() -> None:
         for thread in threads:
@@ -87,6 +85,9 @@ def after_the_look() -> Iterator[Moment]:
 
     def let(action: Callable[[], object]) -> None:
         actions.append(action)
+        # Only now: a test has declared its jobs, so that their receivers come before this one.
+        for signal, sender in signals:
+            signal.connect(receive, sender=sender, dispatch_uid="after_the_look")
 
     let.end = end  # type: ignore[attr-defined]
     try:

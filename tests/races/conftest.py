@@ -12,7 +12,6 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 
-from config import celery_app
 from myapp.models import Post
 from tests.integration.conftest import make_comment, make_post, make_user, own_jobs
 from warmer import warm, warm_many
@@ -51,7 +50,6 @@ class Filled:
 
 def in_thread(*calls: Any) -> list[Thread]:
     def call(each: Any) -> None:
-        celery_app.set_current()  # else a new thread's is pytest-celery's own
         try:
             each()
         finally:

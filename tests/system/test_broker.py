@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from pytest_celery import CeleryTestSetup
 from redis import Redis
@@ -80,14 +78,20 @@ def test_broker__idle_worker_keeps_its_connection_longer_than_the_time_out(
 ) -> None:
     """Kombu reads from its waiting connection only when something came: the time-out is not for the wait."""
 
-    def waiting() -> set[str]:
+    def ages() -> dict[str, int]:
+        """By the connections that wait for a message: for how many seconds they are open."""
         with Redis.from_url(project.environment["CELERY_BROKER_URL"], decode_responses=True) as broker:
-            return {client["id"] for client in broker.client_list() if client["cmd"] == "brpop"}
+            waiting = [client for client in broker.client_list() if client["cmd"] == "brpop"]
+        return {client["id"]: int(client["age"]) for client in waiting}
 
-    wait_until(waiting, seconds=SECONDS, what="the worker waits for a message")
-    before = waiting()
-    time.sleep(3 * 2)
-    wait_until(lambda: waiting() == before, seconds=SECONDS, what="it waits on the same connection")
+    wait_until(lambda: bool(ages()), seconds=SECONDS, what="the worker waits for a message")
+    [(connection, age)] = ages().items()
+    long_after = age + 3 * 2
+    wait_until(
+        lambda: ages().get(connection, 0) >= long_after,
+        seconds=SECONDS,
+        what="it has waited on one connection for three times the time-out",
+    )
     assert LOST not in worker.logs()
     project.manage("warm_cache", "--workers", "popular_posts")
 
