@@ -138,6 +138,7 @@ def test_production__broker_behind_sentinel(python: Python) -> None:
         "socket_connect_timeout": 2,
         "socket_timeout": 5,
         "master_name": "mymaster",
+        "sentinel_kwargs": {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": None},
     }
 
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from django.core.cache import caches
-from django.core.cache.backends.base import default_key_func
 from redis import Redis
 
 from warmer.conf import conf
 from warmer.report import describe
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
 from warmer.stores.calls import CallUnderWay
-from warmer.stores.claims import Claim, Record, beside
+from warmer.stores.claims import Claim, Record
 from warmer.stores.codec import Codec, codec_of
 from warmer.stores.connection import connected
+from warmer.stores.naming import Names
 from warmer.stores.observed import looked
 from warmer.stores.scan import PLACE, batches, ids_of
 from warmer.stores.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, TOKEN, TURN, WRITE, Script
@@ -51,16 +51,13 @@ class RedisStore(Store):
         codec = codec_of(cache)
         assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
         self._codec: Codec = codec
-        self._cache: Any = cache
-        # What Django's own way of making keys puts before every one; of another way nothing is known.
-        made_by_django = cache.key_func is default_key_func
-        self._head = str(self._cache.make_key("")) if made_by_django else None
-        self.fence_key = self._own_key(self.fence, FENCE_VERSION)
+        self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
+        self.fence_key = self._names.own(self.fence, FENCE_VERSION)
         self.tallies = RedisTallies(alias=self.alias, fence=self.fence_key, codec=codec)
 
     @property
     def lists_keys(self) -> bool:
-        return PLACE in self._made([self._any_key])[0]  # a project's own way of making keys may leave none
+        return PLACE in self._names.patterns()[0]  # a project's own way of making keys may leave none
 
     def ping(self) -> None:
         with self._server() as server:
@@ -77,7 +74,7 @@ class RedisStore(Store):
 
     def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
-            raw: Any = server.mget(self._places(keys, claims=claims)) if keys else []
+            raw: Any = server.mget(self._names.places(keys, claims=claims)) if keys else []
         stride = len(raw) // len(keys) if keys else 1
         # Of a value that cannot be read, who waits for it would else warn at every look.
         level = logging.DEBUG if claims else logging.WARNING
@@ -98,7 +95,7 @@ class RedisStore(Store):
     def peek(self, key: str) -> Any:
         if self.absent_timeout:
             return super().peek(key)
-        made = self._head + key if self._head is not None else self._cache.make_key(key)
+        (made,) = self._names.made((key,))
         with self._server() as server:
             # Not GET, which fails for a key of another type, where this says that there is no value.
             (raw,) = cast(Any, server).execute_command("MGET", made)
@@ -122,7 +119,7 @@ class RedisStore(Store):
             args += (key, nothing)
         with self._server() as server:
             generation, counter, letters, texts = CLAIM(
-                keys=[self.fence_key, *self._places(keys, claims=True)], args=args, client=server
+                keys=[self.fence_key, *self._names.places(keys, claims=True)], args=args, client=server
             )
         answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
         for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
@@ -168,10 +165,10 @@ class RedisStore(Store):
             absent,
             claim,
             fence=self.fence_key,
-            places=partial(self._places, claims=claim is not None),
+            places=partial(self._names.places, claims=claim is not None),
             lives=[_ms(self.lifetime()) for _ in range(count)],
             absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
-            head=-1 if self._head is None else len(self._head.encode()),
+            head=-1 if self._names.head is None else len(self._names.head.encode()),
         )
 
     def _write(self, call: WriteCall) -> Written:
@@ -195,7 +192,7 @@ class RedisStore(Store):
                 continue
             logical = list(each.keys) if each.keys is not None else [store.template.key()]
             if logical:
-                places = store._places(logical)
+                places = store._names.places(logical)
                 keys += (store.fence_key, *places)
                 args += (len(logical), len(places) // len(logical), *logical)
         if keys:
@@ -209,7 +206,7 @@ class RedisStore(Store):
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         with self._server() as server:
             pipeline = server.pipeline(transaction=False)
-            for key in self._made(keys):
+            for key in self._names.made(keys):
                 pipeline.pttl(key)
             left = pipeline.execute()
         return {
@@ -220,7 +217,7 @@ class RedisStore(Store):
 
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         with self._server() as server:
-            letters = FRESH(keys=self._made(keys), args=[int(seconds * 1000)], client=server)
+            letters = FRESH(keys=self._names.made(keys), args=[int(seconds * 1000)], client=server)
         return _marked_y(keys, letters)
 
     def begin_fresh(
@@ -228,7 +225,7 @@ class RedisStore(Store):
     ) -> UnderWay[Collection[str]]:
         return self._send(
             FRESH,
-            self._made(keys),
+            self._names.made(keys),
             [int(seconds * 1000)],
             read=partial(_marked_y, keys),
             again=partial(self.fresh, keys, seconds=seconds),
@@ -236,7 +233,7 @@ class RedisStore(Store):
         )
 
     def turn(self, *, per_second: float, name: str) -> float:
-        key = self._own_key(name, TURN_VERSION)
+        key = self._names.own(name, TURN_VERSION)
         with self._server() as server:
             wait: int = TURN(keys=[key], args=[int(1_000_000 / per_second)], client=server)
         return wait / 1_000_000
@@ -253,40 +250,13 @@ class RedisStore(Store):
 
     def sweep(self) -> None:
         with self._server() as server:
-            for made in self._places([self._any_key]):
+            for made in self._names.patterns():
                 for ids in batches(ids_of(server, made)):
                     server.unlink(*(made.replace(PLACE, id) for id in ids))
 
     def cached_ids(self) -> Iterator[str]:
         with self._server() as server:
-            yield from ids_of(server, self._places([self._any_key])[0])
-
-    @property
-    def _any_key(self) -> str:
-        return f"{self.template.prefix}{PLACE}{self.template.suffix}"
-
-    def _own_key(self, name: str, version: str) -> str:
-        """Return what the server calls something of our own, which no key of the project is called."""
-        # A project's own way of making keys may leave the version out.
-        own = name if self._head is not None else f"{version}:{name}"
-        made: str = self._cache.make_key(own, version=version)
-        return made
-
-    def _made(self, keys: Iterable[str]) -> list[str]:
-        """Return what the server calls the keys."""
-        head = self._head
-        if head is None:
-            return list(map(self._cache.make_key, keys))
-        return [head + key for key in keys]
-
-    def _places(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
-        """Return, of each key, what the server calls it, its absence mark (if absences are cached) and
-        its claim (if that is asked for)."""
-        beside_it = [*(["absent"] if self.absent_timeout else []), *(["claim"] if claims else [])]
-        made = self._made(keys)
-        if not beside_it:
-            return made
-        return [name for key in made for name in (key, *(beside(key, kind) for kind in beside_it))]
+            yield from ids_of(server, self._names.patterns()[0])
 
     def _decode(self, raw: Mapping[str, bytes | None], level: int) -> dict[str, Any]:
         """Return the values of the keys that have one."""
