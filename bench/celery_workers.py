@@ -101,12 +101,9 @@ class Workers:
     def close(self) -> None:
         """End them all."""
         self.client.close()
-        self._worker.send_signal(signal.SIGTERM)
-        try:
-            self._worker.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._worker.pid, signal.SIGKILL)
-            self._worker.wait()
+        # It has nothing in hand, and would take seconds to end by itself.
+        os.killpg(self._worker.pid, signal.SIGKILL)
+        self._worker.wait()
         self._broker.stop()
 
 
