@@ -59,17 +59,26 @@ def ids_in_memory(concern: Concern, instance: Model, *, is_loaded: bool = False)
 
 
 def ids_in_database(concern: Concern, model: type[Model], pks: Iterable[Any], *, using: str | None) -> Ids:
-    """Return the ids that rows give, as they stand in the database: one query."""
+    """Return the ids that rows give, as they stand in the database: one query for every few thousand."""
+    if concern.dependency.ids is None:
+        return EVERY_KEY
+    found = NO_IDS
+    for some in chunks(pks, IN_LIMIT):
+        found = both(found, ids_of_rows(concern, by_pk(model, some, using)))
+    return found
+
+
+def ids_of_rows(concern: Concern, rows: QuerySet[Any]) -> Ids:
+    """Return the ids that the rows of a query give."""
     source = concern.dependency.ids
     if source is None:
         return EVERY_KEY
-    rows = by_pk(model, pks, using)
     try:
         if callable(source):
             return frozenset().union(*(as_ids(source(row)) for row in rows))
         return as_ids(list(rows.values_list(source, flat=True)))
     except Exception as error:  # noqa: BLE001 - a project's own function
-        return all_after(error, concern, model)
+        return all_after(error, concern, rows.model)
 
 
 def by_pk(model: type[Model], pks: Iterable[Any], using: str | None) -> QuerySet[Any]:
@@ -93,7 +102,7 @@ def is_fixed(concern: Concern, model: type[Model]) -> bool:
 
 def reads_only(concern: Concern, model: type[Model], fields: Iterable[str]) -> bool:
     """Say whether a save of these fields alone cannot move a row from one id to another."""
-    field = _concrete_field(model, steps(concern)[0])
+    field = concrete_field(model, steps(concern)[0])
     if field is None or field.generated:
         return False
     return not {field.name, field.attname} & set(fields)
@@ -128,7 +137,7 @@ def is_moved_by(concern: Concern, model: type[Model], attnames: Collection[str])
     if callable(source):
         return bool(attnames)
     first = steps(concern)[0]
-    field = _concrete_field(model, first)
+    field = concrete_field(model, first)
     if field is not None and field.generated:
         return bool(attnames)
     return attname_of(model, first) in attnames
@@ -145,11 +154,11 @@ def _column(model: type[Model], path: str) -> Any:
 
     What the database generates it has not: Django reads that when a row is loaded, and not when it is saved.
     """
-    field = _concrete_field(model, path)
+    field = concrete_field(model, path)
     return None if field is None or field.generated else field
 
 
-def _concrete_field(model: type[Model], path: str) -> Any:
+def concrete_field(model: type[Model], path: str) -> Any:
     """Return the field with a column of the model's own row that a path of one step names."""
     if path == "pk":
         return model._meta.pk

@@ -9,7 +9,7 @@ from typing import Any
 
 from warmer.changes import EVERY_KEY, NO_IDS, EveryKey, Ids, both
 from warmer.conf import conf
-from warmer.far_rows import Elsewhere, merged
+from warmer.far_rows import Elsewhere, asked_again
 from warmer.keys import Id
 from warmer.spec import JobSpec
 
@@ -143,10 +143,7 @@ class Transaction:
             kept += part.kept
             again += part.again
             part.ids, part.noted, part.kept, part.again = {}, set(), {}, []
-        for rows in merged(again):
-            known = ids.get(rows.concern.spec, NO_IDS)
-            if not isinstance(known, EveryKey):
-                ids[rows.concern.spec] = both(known, rows.ids(self.using))
+        ids = asked_again(ids, again, using=self.using)
         if ids:
             self.apply(Committed(ids=ids, using=self.using, kept=tuple(kept)))
 

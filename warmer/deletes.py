@@ -15,9 +15,9 @@ from typing import Any
 from django.db import connections
 from django.db.models import CASCADE, Model, QuerySet
 
-from warmer.changes import Ids, by_pk
+from warmer.changes import by_pk
 from warmer.registry import Concern
-from warmer.rows import look
+from warmer.rows import Seen, look
 
 Looked = dict[tuple[str, type[Model]], set[Any]]
 """What was looked for, and in rows of which model -> their primary keys."""
@@ -46,10 +46,8 @@ def looked_at(using: str) -> Looked:
     return _looked_at.setdefault(blocks[-1], {}) if blocks else {}
 
 
-def look_at_deleted(
-    instance: Model, origin: Any, concerns: Sequence[Concern], *, using: str
-) -> list[tuple[Concern, Ids]]:
-    """Return what a row gives that is about to be deleted; at the first one also what goes with it.
+def look_at_deleted(instance: Model, origin: Any, concerns: Sequence[Concern], *, using: str) -> list[Seen]:
+    """Return what is read of a row that is about to be deleted; at the first one also of what goes with it.
 
     Args:
         origin: whose `delete()` it is: an instance, a queryset, or None.
@@ -57,16 +55,15 @@ def look_at_deleted(
     """
     sender = type(instance)
     looked, given = looked_at(using), ("what rows give", sender)
-    found: list[tuple[Concern, Ids]] = []
+    found: list[Seen] = []
     if given not in looked:
         looked[given] = set()
         for rows in _named_by(origin, sender, using):
-            seen = look(rows, concerns, lock=True)
-            looked[given] |= seen.pks
-            found += seen.found
+            found.append(look(rows, concerns, lock=True))
+            looked[given] |= found[-1].pks
     if instance.pk not in looked[given]:
         looked[given].add(instance.pk)
-        found += look(by_pk(sender, [instance.pk], using), concerns, lock=True).found
+        found.append(look(by_pk(sender, [instance.pk], using), concerns, lock=True))
     return found
 
 

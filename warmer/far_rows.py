@@ -1,61 +1,116 @@
-"""Rows that give ids by rows of other tables, which other transactions may change until ours commits."""
+"""Rows that give ids by rows of other tables, which other transactions may change until ours commits.
+
+A change asks them while it is made, which is what is kept if its process is killed, and once more at its
+commit: who moved a row in between has invalidated by then, and readers have read it without our change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Model
+from django.db import connections
+from django.db.models import Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
-from warmer.changes import IN_LIMIT, NO_IDS, Ids, both, chunks, ids_in_database, steps
+from warmer.changes import IN_LIMIT, NO_IDS, EveryKey, Ids, both, chunks, concrete_field, ids_of_rows, steps
 from warmer.registry import Concern
+from warmer.spec import JobSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
-    """Rows that give ids by rows of other tables, which other transactions may change until ours commits."""
+    """Rows to be asked for their ids: those that have one of some values in a column."""
 
     concern: Concern
     model: type[Model]
-    pks: frozenset[Any]
+    column: str = "pk"
+    values: frozenset[Any]
 
     def ids(self, using: str) -> Ids:
         """Return the ids that they give now: a query for every few thousand rows."""
         found = NO_IDS
-        for some in chunks(self.pks, IN_LIMIT):
-            found = both(found, ids_in_database(self.concern, self.model, some, using=using))
+        for some in chunks(self.values, IN_LIMIT):
+            rows: QuerySet[Any] = QuerySet(self.model, using=using).filter(**{f"{self.column}__in": some})
+            found = both(found, ids_of_rows(self.concern, rows))
         return found
 
 
-def elsewhere(concerns: Iterable[Concern], model: type[Model], pks: Iterable[Any]) -> list[Elsewhere]:
-    """Return what rows give by rows of other tables, to be read again when they are committed."""
-    by_path = [concern for concern in concerns if steps(concern)[1:]]
-    rows = frozenset(pks) if by_path else frozenset()
-    return [Elsewhere(concern=concern, model=model, pks=rows) for concern in by_path]
+def elsewhere(
+    concerns: Iterable[Concern], model: type[Model], pks: Iterable[Any], *, using: str
+) -> list[Elsewhere]:
+    """Return the rows whose ids are in other tables, to be asked once more at the commit.
+
+    None without a transaction: what they give after their change was committed is known then.
+    """
+    leading = [concern for concern in concerns if _leads_elsewhere(concern, model)]
+    rows = frozenset(pks) if leading and connections[using].in_atomic_block else frozenset()
+    return [Elsewhere(concern=concern, model=model, values=rows) for concern in leading if rows]
 
 
-def merged(rows: Iterable[Elsewhere]) -> list[Elsewhere]:
-    """Return the same rows with each job, and each model, once."""
-    found: dict[tuple[Concern, type[Model]], set[Any]] = {}
-    for each in rows:
-        found.setdefault((each.concern, each.model), set()).update(each.pks)
+def _leads_elsewhere(concern: Concern, model: type[Model]) -> bool:
+    first, *rest = steps(concern)
+    return bool(rest) or (bool(first) and concrete_field(model, first) is None)
+
+
+def link_of(concern: Concern, model: type[Model]) -> Any:
+    """Return the foreign key of a model's own rows by which the path to a job's ids begins, or None."""
+    first, *rest = steps(concern)
+    field = concrete_field(model, first) if rest else None
+    return field if field is not None and field.is_relation else None
+
+
+def referred(concern: Concern, model: type[Model], values: Iterable[Any]) -> list[Elsewhere]:
+    """Return the rows that rows of a model refer to, or did, and by which their ids are found.
+
+    Of rows that are gone, or refer to others by then, only these can tell which ids they gave.
+
+    Args:
+        values: what the rows have, or had, in the foreign key by which the path begins.
+    """
+    link = link_of(concern, model)
+    known = frozenset(values) - {None}
+    if link is None or not known:
+        return []
+    rest = LOOKUP_SEP.join(steps(concern)[1:])
+    dependency = replace(concern.dependency, model=link.related_model, ids=rest)
     return [
-        Elsewhere(concern=concern, model=model, pks=frozenset(pks)) for (concern, model), pks in found.items()
+        Elsewhere(
+            concern=replace(concern, dependency=dependency),
+            model=link.related_model,
+            column=link.target_field.attname,
+            values=known,
+        )
     ]
 
 
-def beyond(concern: Concern, instance: Model) -> list[Elsewhere]:
-    """Return the row that the path of an instance leads by, where the instance itself will be gone."""
-    first, *rest = steps(concern)
-    if not rest:
-        return []
-    field: Any = instance._meta.get_field(first)
-    if not field.concrete or not field.is_relation or not field.target_field.primary_key:
-        return []
-    dependency = replace(concern.dependency, model=field.related_model, ids=LOOKUP_SEP.join(rest))
-    referred = frozenset([getattr(instance, field.attname)]) - {None}
+def referred_by(concerns: Iterable[Concern], instance: Model) -> list[Elsewhere]:
+    """Return the rows that an instance refers to, as it stands in memory."""
+    found: list[Elsewhere] = []
+    for concern in concerns:
+        link = link_of(concern, type(instance))
+        if link is not None and not hasattr(value := getattr(instance, link.attname), "resolve_expression"):
+            found += referred(concern, type(instance), [value])
+    return found
+
+
+def asked_again(ids: Mapping[JobSpec, Ids], rows: Iterable[Elsewhere], *, using: str) -> dict[JobSpec, Ids]:
+    """Return ids by job, with those that rows give now."""
+    found = dict(ids)
+    for each in _merged(rows):
+        known = found.get(each.concern.spec, NO_IDS)
+        if not isinstance(known, EveryKey) and (now := each.ids(using)):
+            found[each.concern.spec] = both(known, now)
+    return found
+
+
+def _merged(rows: Iterable[Elsewhere]) -> list[Elsewhere]:
+    """Return the same rows with each job, and each model, once."""
+    found: dict[tuple[Concern, type[Model], str], set[Any]] = {}
+    for each in rows:
+        found.setdefault((each.concern, each.model, each.column), set()).update(each.values)
     return [
-        Elsewhere(concern=replace(concern, dependency=dependency), model=field.related_model, pks=referred)
+        Elsewhere(concern=concern, model=model, column=column, values=frozenset(values))
+        for (concern, model, column), values in found.items()
     ]

@@ -23,6 +23,7 @@ from warmer.changes import (
     is_moved_by,
     is_partly_computed,
 )
+from warmer.far_rows import Elsewhere
 from warmer.keys import Id
 from warmer.new_values import UNKNOWN, Computed, NewValues, new_value
 from warmer.registry import Concern
@@ -59,18 +60,19 @@ class Insert:
         if rows is not None:
             self._before = look(rows, self._with_ids, new_of=self._new_of, lock=True, also=self._unique)
 
-    def found(self) -> Found:
-        """Return the ids that the rows give now, and those that they gave before."""
+    def found(self) -> tuple[Found, list[Elsewhere]]:
+        """Return the ids that the rows give now, and gave before; and whom to ask again at the commit."""
         found: Found = [(concern, EVERY_KEY) for concern in self.concerns if concern.dependency.ids is None]
         if self._moves:
-            return found + self._of_moved()
+            return found + self._of_moved(), []
         unanswered = []
         for concern in self._with_ids:
             if self._is_in_memory(concern):
                 found.append((concern, ids_of(concern, self.objs)))
             else:
                 unanswered.append(concern)
-        return found + self._read(unanswered)
+        read, again = self._read(unanswered)
+        return found + read, again
 
     @cached_property
     def _with_ids(self) -> list[Concern]:
@@ -144,10 +146,10 @@ class Insert:
         # Django leaves a key that was given, also where the row that was met has another.
         return self.on_conflict != "update" or not self._had_pk or self._unique == [self._pk]
 
-    def _read(self, concerns: Sequence[Concern]) -> Found:
+    def _read(self, concerns: Sequence[Concern]) -> tuple[Found, list[Elsewhere]]:
         """Read from the database what is not in memory: one query."""
         if not concerns:
-            return []
+            return [], []
         rows: QuerySet[Any] | None = None
         if self._knows_pks:
             if len(self.objs) <= IN_LIMIT:
@@ -155,8 +157,9 @@ class Insert:
         elif self._unique:
             rows = self._meeting(self._unique)
         if rows is None:
-            return [(concern, EVERY_KEY) for concern in concerns]
-        return look(rows, concerns).found
+            return [(concern, EVERY_KEY) for concern in concerns], []
+        seen = look(rows, concerns)
+        return seen.found, seen.again
 
     def _meeting(self, names: Sequence[str]) -> QuerySet[Any] | None:
         """Return the rows that have the objects' values of unique columns, and perhaps some more."""

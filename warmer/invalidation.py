@@ -8,16 +8,18 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.db import connections
 from django.db.models import Model, QuerySet
 
 from warmer import outbox, pending
 from warmer.applying import apply, tell_invalidated
-from warmer.changes import EVERY_KEY, NO_IDS, Ids, both, ids_in_database, ids_in_memory
+from warmer.changes import EVERY_KEY, IN_LIMIT, NO_IDS, Ids, both, by_pk, chunks, ids_in_memory
 from warmer.collected import Committed, are_too_many
-from warmer.far_rows import Elsewhere, elsewhere
+from warmer.far_rows import Elsewhere, elsewhere, referred_by
 from warmer.keys import Id
 from warmer.points import reach
 from warmer.registry import Concern, jobs
+from warmer.rows import look
 from warmer.signals import change_recorded
 from warmer.spec import JobSpec
 from warmer.stores import Invalidation, invalidate_together
@@ -39,11 +41,7 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
         rows: a queryset, instances of one or more models, or one instance.
     """
     if isinstance(rows, QuerySet):
-        found = [(concern, _ids_of_queryset(concern, rows)) for concern in jobs.concerned(rows.model)]
-        if not all(ids for _, ids in found) and not rows.exists():
-            # Without rows nothing is asked for: they may have left the queryset with their change.
-            found = [(concern, ids) for concern, ids in found if ids]
-        record_all(found, using=rows.db, by_hand=True)
+        _invalidate_for_rows(rows)
         return
     by_alias: dict[str, Found] = defaultdict(list)
     again: dict[str, list[Elsewhere]] = defaultdict(list)
@@ -51,7 +49,9 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
         using = instance._state.db or "default"
         concerned = jobs.concerned(type(instance))
         by_alias[using] += [(concern, ids_in_memory(concern, instance)) for concern in concerned]
-        again[using] += elsewhere(concerned, type(instance), [instance.pk])
+        if connections[using].in_atomic_block:  # perhaps before the change, perhaps after it
+            again[using] += elsewhere(concerned, type(instance), [instance.pk], using=using)
+            again[using] += referred_by(concerned, instance)
     for using, found in by_alias.items():
         record_all(found, using=using, by_hand=True, again=again[using])
 
@@ -119,7 +119,15 @@ def record_all(found: Found, *, using: str, by_hand: bool = False, again: Collec
         pending.add(collected, using=using, apply=apply, again=again)
 
 
-def _ids_of_queryset(concern: Concern, rows: QuerySet[Any]) -> Ids:
-    if concern.dependency.ids is None:
-        return EVERY_KEY
-    return ids_in_database(concern, rows.model, rows.values_list("pk", flat=True), using=rows.db)
+def _invalidate_for_rows(rows: QuerySet[Any]) -> None:
+    """Invalidate for the rows that a query meets; where it meets none, they may have left it."""
+    concerned = jobs.concerned(rows.model)
+    found: Found = [(concern, EVERY_KEY) for concern in concerned if concern.dependency.ids is None]
+    with_ids = [concern for concern in concerned if concern.dependency.ids is not None]
+    again: list[Elsewhere] = []
+    for some in chunks(rows.values_list("pk", flat=True) if with_ids else (), IN_LIMIT):
+        seen = look(by_pk(rows.model, some, rows.db), with_ids)
+        found += seen.found
+        if connections[rows.db].in_atomic_block:
+            again += [*seen.again, *seen.referred]
+    record_all(found, using=rows.db, by_hand=True, again=again)

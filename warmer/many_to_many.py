@@ -11,6 +11,7 @@ from django.db.models import Model, Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
 from warmer.changes import EVERY_KEY, NO_IDS, Ids, both, ids_in_database, ids_told
+from warmer.far_rows import Elsewhere, elsewhere
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import UNKNOWN, new_value
 from warmer.registry import Concern, jobs
@@ -42,10 +43,12 @@ def on_change(
         using=using,
     )
     found: Found = [(concern, EVERY_KEY) for concern in concerns if concern.dependency.ids is None]
+    again: list[Elsewhere] = []
     with_ids = [concern for concern in concerns if concern.dependency.ids is not None]
     if with_ids:
-        found += change.added(with_ids) if action == "post_add" else change.removed(with_ids)
-    record_all(found, using=using)
+        told, again = change.added(with_ids) if action == "post_add" else change.removed(with_ids)
+        found += told
+    record_all(found, using=using, again=again)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +69,20 @@ class _Change:
     targets: set[Any] | None
     using: str
 
-    def added(self, concerns: list[Concern]) -> Found:
-        """Return what rows give that were just added, and what their mirrors will."""
+    def added(self, concerns: list[Concern]) -> tuple[Found, list[Elsewhere]]:
+        """Return what rows give that were just added, and what their mirrors will; and whom to ask again."""
         pks = list(self._rows().values_list("pk", flat=True))
         mirrored = [field for field in self.fields if field.remote_field.symmetrical]
-        return [
-            (concern, ids_in_database(each, self.through, pks, using=self.using))
+        asked = [
+            each
             for concern in concerns
             for each in (concern, *(_mirrored(concern, field) for field in mirrored))
         ]
+        found = [(each, ids_in_database(each, self.through, pks, using=self.using)) for each in asked]
+        return found, elsewhere(asked, self.through, pks, using=self.using)
 
-    def removed(self, concerns: list[Concern]) -> Found:
-        """Return what rows give that are about to go.
+    def removed(self, concerns: list[Concern]) -> tuple[Found, list[Elsewhere]]:
+        """Return what rows give that are about to go; and whom to ask again.
 
         An end that is named needs no look, nor that others wait for us: two that `set` each other would.
         """
@@ -89,14 +94,17 @@ class _Change:
                 to_look_at.append(concern)
             else:
                 found.append((concern, named))
+        again: list[Elsewhere] = []
         if to_look_at:
             # Else others could add rows that go with ours, and nobody would hear of it. Both ends of a
             # symmetrical field refer to the instance by the same column.
             for target, value in {(mine.target_field, self._value(mine)) for mine, _ in self._ends()}:
                 referred: QuerySet[Any] = QuerySet(target.model, using=self.using)
                 hold_off(referred.filter(**{target.attname: value}))
-            found += look(self._rows(), to_look_at, lock=True).found
-        return found
+            seen = look(self._rows(), to_look_at, lock=True)
+            found += seen.found
+            again = seen.referred
+        return found, again
 
     def _ends(self) -> Iterator[tuple[Any, Any]]:
         """Yield the foreign keys on the instance's end and on the other, of a symmetrical field both ways."""

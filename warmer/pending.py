@@ -15,7 +15,7 @@ from warmer import outbox
 from warmer.changes import EVERY_KEY, EveryKey
 from warmer.collected import Apply, Collected, Committed, Part, Savepoints, Transaction, are_too_many, frozen
 from warmer.conf import conf
-from warmer.far_rows import Elsewhere
+from warmer.far_rows import Elsewhere, asked_again
 from warmer.keys import plain
 from warmer.spec import JobSpec
 
@@ -45,8 +45,8 @@ def add(collected: Collected, *, using: str, apply: Apply, again: Iterable[Elsew
     """
     connection = connections[using]
     if not connection.in_atomic_block:
-        if collected:
-            apply(Committed(ids=collected, using=using))
+        if ids := asked_again(collected, again, using=using):
+            apply(Committed(ids=ids, using=using))
         return
     part = _part(connection, using=using, apply=apply)
     part.again += again

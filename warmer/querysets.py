@@ -8,7 +8,8 @@
 
 `update`, `bulk_create`, `bulk_update` and `delete` send no signals, or one a row. With these classes they
 invalidate at the commit, whatever a row gives before the change and after it, for one query more at the
-most. Arguments, results and errors are Django's. A model that no job depends on costs nothing.
+most, and another after the commit where the ids are in other tables. Arguments, results and errors are
+Django's. A model that no job depends on costs nothing.
 
 An existing queryset takes `WarmingQuerySetMixin` as its first base.
 """
@@ -26,7 +27,7 @@ from django.db.models import Manager, Model, QuerySet, sql
 
 from warmer import pending
 from warmer.changes import EVERY_KEY, IN_LIMIT, Ids, by_pk, chunks, is_fixed, is_moved_by
-from warmer.far_rows import elsewhere
+from warmer.far_rows import Elsewhere
 from warmer.inserts import Insert, ids_of, values_to_write
 from warmer.invalidation import Found, expect, record_all
 from warmer.new_values import NewValues, new_value
@@ -94,9 +95,8 @@ class WarmingQuerySetMixin(_Base):
         seen = self._chain()
         seen._warmer_seen = True
         with _transaction(self.db, concerns):
-            found = self._warmer_look_at(objs, fields, moving) if moving else []
+            found, again = self._warmer_look_at(objs, fields, moving) if moving else ([], [])
             count: int = _plain(seen).bulk_update(objs, fields, batch_size=batch_size)
-            again = elsewhere(moving, self.model, (obj.pk for obj in objs))
             record_all([*found, *((each, ids_of(each, objs)) for each in fixed)], using=self.db, again=again)
         return count
 
@@ -136,7 +136,8 @@ class WarmingQuerySetMixin(_Base):
             )
             insert.look_before()
             created = super().bulk_create(objs, **options)
-            record_all(insert.found(), using=self.db)
+            found, again = insert.found()
+            record_all(found, using=self.db, again=again)
         return created
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
@@ -158,7 +159,7 @@ class WarmingQuerySetMixin(_Base):
             if self.model._meta.auto_created:  # for the rows of a table that Django made there are no signals
                 seen = look(self._warmer_rows(plain=self._warmer_is_plain()), concerns, lock=True)
                 if len(seen.pks) <= IN_LIMIT:
-                    record_all(seen.found, using=self.db)
+                    record_all(seen.found, using=self.db, again=seen.referred)
                     rows = self.filter(pk__in=seen.pks)
                 else:
                     _record(concerns, EVERY_KEY, using=self.db)
@@ -176,7 +177,9 @@ class WarmingQuerySetMixin(_Base):
             return super()._raw_delete(using)
         rows = self.using(using)
         with _transaction(rows.db, concerns):
-            return rows._warmer_change(concerns, new={}, change=lambda some: _plain(some)._raw_delete(using))
+            return rows._warmer_change(
+                concerns, new={}, change=lambda some: _plain(some)._raw_delete(using), goes=True
+            )
 
     _raw_delete.alters_data = True  # type: ignore[attr-defined]
 
@@ -188,7 +191,9 @@ class WarmingQuerySetMixin(_Base):
     def _warmer_concerns(self) -> tuple[Concern, ...]:
         return () if self._warmer_seen else jobs.concerned(self.model)
 
-    def _warmer_change(self, concerns: Sequence[Concern], *, new: NewValues, change: Any) -> int:
+    def _warmer_change(
+        self, concerns: Sequence[Concern], *, new: NewValues, change: Any, goes: bool = False
+    ) -> int:
         """Look at the rows, lock them, change exactly these, and record; inside a transaction.
 
         With locks, conditions on the row alone match the same rows once more, but for rows that others
@@ -206,8 +211,7 @@ class WarmingQuerySetMixin(_Base):
         if plain and count != len(seen.pks):
             _record(concerns, EVERY_KEY, using=self.db)
         else:
-            again = elsewhere(concerns, self.model, seen.pks)
-            record_all(seen.found, using=self.db, again=again)
+            record_all(seen.found, using=self.db, again=seen.referred if goes else seen.again)
         return count
 
     def _warmer_is_plain(self) -> bool:
@@ -244,20 +248,21 @@ class WarmingQuerySetMixin(_Base):
 
     def _warmer_look_at(
         self, objs: Sequence[Model], fields: Sequence[str], concerns: Sequence[Concern]
-    ) -> Found:
-        """Read, and lock, the rows of objects that are to be written."""
+    ) -> tuple[Found, list[Elsewhere]]:
+        """Read, and lock, the rows of objects that are to be written; tell also whom to ask again."""
         pk: Any = self.model._meta.pk
         columns = [self.model._meta.get_field(name) for name in fields]
         news: dict[Any, list[NewValues]] = {}
         for obj in objs:
             news.setdefault(pk.to_python(obj.pk), []).append(values_to_write(obj, columns))
         found: Found = []
+        again: list[Elsewhere] = []
         for some in chunks(news, IN_LIMIT):
             rows = by_pk(self.model, some, self.db)
-            found += look(
-                rows, concerns, new_of=lambda values: news.get(values[pk.attname], ({},)), lock=True
-            ).found
-        return found
+            seen = look(rows, concerns, new_of=lambda values: news.get(values[pk.attname], ({},)), lock=True)
+            found += seen.found
+            again += seen.again
+        return found, again
 
 
 def _plain(rows: Any) -> Any:

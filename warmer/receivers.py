@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Model
@@ -21,7 +22,7 @@ from warmer.changes import (
     is_local,
     reads_only,
 )
-from warmer.far_rows import Elsewhere, beyond, elsewhere
+from warmer.far_rows import Elsewhere, elsewhere, referred_by
 from warmer.invalidation import Found, expect, record_all
 from warmer.registry import Concern, jobs
 from warmer.rows import look
@@ -37,7 +38,13 @@ _IF_IT_WAS_THERE = "_warmer_ids_if_it_was_there"
 
 
 class _Noted(dict[Concern, Ids]):
-    """What a save noted. Who pickles or copies the instance meanwhile, or after a failure, has none of it."""
+    """What a save noted. Who pickles or copies the instance meanwhile, or after a failure, has none of it.
+
+    Attributes:
+        referred: what the row refers to.
+    """
+
+    referred: Sequence[Elsewhere] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (dict, ())
@@ -102,7 +109,8 @@ def before_save(
         return
     # A row that is not there yet is not asked to be locked: some databases lock where it would be.
     seen = look(by_pk(sender, [instance.pk], using), concerns, lock=not instance._state.adding)
-    instance.__dict__[_BEFORE] = _Noted(seen.found)
+    noted = instance.__dict__[_BEFORE] = _Noted(seen.found)
+    noted.referred = seen.referred
 
 
 def after_save(
@@ -114,7 +122,7 @@ def after_save(
     **_: Any,
 ) -> None:
     """`post_save`: invalidate for the ids that the row has now and for those that it had."""
-    before: dict[Concern, Ids] = instance.__dict__.pop(_BEFORE, {})
+    before = instance.__dict__.pop(_BEFORE, _Noted())
     if_it_was_there: dict[Concern, Ids] = instance.__dict__.pop(_IF_IT_WAS_THERE, {})
     if not created:
         before |= if_it_was_there
@@ -131,7 +139,11 @@ def after_save(
             and not is_fixed(concern, sender)
             and reads_only(concern, sender, update_fields)
         ]
-    again = elsewhere([concern for concern, _ids in now], sender, [instance.pk])
+    concerns = [concern for concern, _ids in now]
+    again = elsewhere(concerns, sender, [instance.pk], using=using)
+    if before.referred:
+        refers_to = referred_by(concerns, instance)
+        again += [each for each in before.referred if each not in refers_to]
     record_all([*now, *before.items()], using=using, again=again)
 
 
@@ -142,7 +154,6 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
     moving = []
     can_hold = origin is instance or deletes.can_hold(using)
     for concern in jobs.concerned(sender):
-        again += beyond(concern, instance)
         if concern.is_of_child:
             found.append((concern, NO_IDS))  # the child goes with its parent, and has a signal of its own
         elif is_fixed(concern, sender) or not (can_hold or is_far(concern, sender)):
@@ -150,7 +161,9 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
         else:
             moving.append(concern)
     if moving:
-        found += deletes.look_at_deleted(instance, origin, moving, using=using)
+        for seen in deletes.look_at_deleted(instance, origin, moving, using=using):
+            found += seen.found
+            again += seen.referred
     record_all(found, using=using, again=again)
 
 

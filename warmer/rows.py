@@ -27,6 +27,7 @@ from warmer.changes import (
     is_moved_by,
     is_partly_computed,
 )
+from warmer.far_rows import Elsewhere, elsewhere, link_of, referred
 from warmer.keys import Id
 from warmer.new_values import UNKNOWN, Computed, NewValues
 from warmer.registry import Concern
@@ -42,11 +43,16 @@ class Seen:
     Attributes:
         pks: their primary keys.
         found: the ids that they give, before the change and after it.
+        again: rows to be asked once more at the commit, where those that were read stay: they themselves,
+            and what they refer to no longer.
+        referred: the same where they are gone by then: what they refer to.
         also: the values of the columns that were asked for besides.
     """
 
     pks: set[Any]
     found: list[tuple[Concern, Ids]]
+    again: list[Elsewhere]
+    referred: list[Elsewhere]
     also: set[tuple[Any, ...]]
 
 
@@ -92,6 +98,8 @@ class _Plan:
     new: NewValues
     new_of: NewOf | None
     found: dict[Concern, set[Id] | EveryKey] = field(default_factory=dict)
+    referred: dict[Concern, set[Any]] = field(default_factory=dict)
+    left: dict[Concern, set[Any]] = field(default_factory=dict)
 
     @cached_property
     def functions(self) -> list[Concern]:
@@ -102,6 +110,12 @@ class _Plan:
     def far(self) -> list[Concern]:
         """The jobs whose ids are in other tables."""
         return [concern for concern in self.concerns if is_far(concern, self.model)]
+
+    @cached_property
+    def links(self) -> dict[Concern, str]:
+        """The columns that refer to where these jobs' ids are."""
+        links = {concern: link_of(concern, self.model) for concern in self.far}
+        return {concern: link.attname for concern, link in links.items() if link is not None}
 
     def read(self, rows: QuerySet[Any], also: Sequence[str]) -> Seen:
         paths = {concern: f"_warmer_old_{number}" for number, concern in enumerate(self.far)}
@@ -124,14 +138,28 @@ class _Plan:
             news = [{**self.new, **told}] if self.new_of is None else self.new_of(values)
             for new in news:
                 self._take(values, instance, paths, new)
+                self._follow(values, new)
+        again = elsewhere(self.far, self.model, pks, using=rows.db)
         return Seen(
             pks=pks,
             found=[
                 (concern, each if isinstance(each, EveryKey) else frozenset(each))
                 for concern, each in self.found.items()
             ],
+            again=[*again, *self._those(self.left)],
+            referred=self._those(self.referred),
             also=others,
         )
+
+    def _follow(self, values: Mapping[str, Any], new: NewValues) -> None:
+        """Note what a row refers to, and whether it does so no longer."""
+        for concern, name in self.links.items():
+            self.referred.setdefault(concern, set()).add(values[name])
+            if name in new:
+                self.left.setdefault(concern, set()).add(values[name])
+
+    def _those(self, values: Mapping[Concern, set[Any]]) -> list[Elsewhere]:
+        return [each for concern, some in values.items() for each in referred(concern, self.model, some)]
 
     def _rows(
         self, rows: QuerySet[Any], aliases: Sequence[str], also: Sequence[str]
@@ -140,7 +168,7 @@ class _Plan:
         columns = {
             attname_of(self.model, str(c.dependency.ids)) for c in self.concerns if is_local(c, self.model)
         }
-        names = [*({self.model._meta.pk.attname, *columns, *also}), *aliases]
+        names = [*({self.model._meta.pk.attname, *columns, *self.links.values(), *also}), *aliases]
         if self.functions or self.far:
             # Instances, because Django locks the rows of one table alone only where it makes instances.
             if not self.functions and not self.model._meta.parents:

@@ -46,7 +46,8 @@ def before_delete(sender: type[Model], instance: Model, using: str, origin: Any 
                 **{f"{column.name}__in": deleted}
             )
             seen = look(rows, jobs.concerned(column.model), new=_written(column), lock=True)
-            record_all(seen.found, using=using)
+            goes = column.remote_field.on_delete is CASCADE
+            record_all(seen.found, using=using, again=seen.referred if goes else seen.again)
 
 
 def _columns_to(model: type[Model]) -> Iterator[Any]:

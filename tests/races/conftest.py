@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 
 from myapp.models import Post
 from tests.integration.conftest import make_comment, make_post, make_user, own_jobs
+from tests.integration.others import await_end_or_lock
 from warmer import warm, warm_many
-from warmer.models import Trigger
+from warmer.models import PendingInvalidation, Trigger
 from warmer.tasks import request_refresh, request_run
 
 __all__ = ["make_comment", "make_post", "make_user", "own_jobs"]
@@ -59,6 +60,16 @@ def in_thread(*calls: Any) -> list[Thread]:
     for thread in threads:
         thread.start()
     return threads
+
+
+def while_ours_is_open(change: Callable[[], object], meanwhile: Callable[[], object]) -> None:
+    """Change in a transaction, before whose commit another commits, or waits for us."""
+    with transaction.atomic():
+        change()
+        (other,) = in_thread(meanwhile)
+        await_end_or_lock(other)
+    other.join()
+    assert not PendingInvalidation.objects.exists()
 
 
 def _keyed(post: Post) -> Any:

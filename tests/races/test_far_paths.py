@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models import Value
+from django.db.models.signals import pre_save
 from django.test.utils import CaptureQueriesContext
 
 from myapp.models import Comment, Post
-from tests.races.conftest import in_thread
+from tests.races.conftest import in_thread, while_ours_is_open
 from warmer import invalidate_for, jobs, warm_many
 from warmer.changes import NO_IDS
 from warmer.far_rows import elsewhere
@@ -80,9 +82,24 @@ def by_delete_of_ours(comment: Comment) -> None:
     COMMENTS.filter(pk=comment.pk).delete()
 
 
+def by_bulk_create(comment: Comment) -> None:
+    COMMENTS.bulk_create([Comment(post=comment.post, author=comment.author, body="another")])
+
+
+def by_bulk_create_past_conflicts(comment: Comment) -> None:
+    made = Comment(post=comment.post, author=comment.author, body="another")
+    COMMENTS.bulk_create([comment, made], ignore_conflicts=True)
+
+
+def by_bulk_create_over_conflicts(comment: Comment) -> None:
+    comment.body = "new"
+    COMMENTS.bulk_create([comment], update_conflicts=True, update_fields=["body"], unique_fields=["id"])
+
+
 WAYS = [
     *(by_save, by_save_of_fields, by_update, by_bulk_update, by_hand),
     *(by_create, by_delete, by_delete_of_a_queryset, by_delete_of_ours),
+    *(by_bulk_create, by_bulk_create_past_conflicts, by_bulk_create_over_conflicts),
 ]
 
 
@@ -124,6 +141,106 @@ def test_far_path__row_between_is_moved_by_another(
     assert not PendingInvalidation.objects.exists()
 
 
+def save(comment: Comment, post: Post) -> None:
+    comment.post = post
+    comment.save()
+
+
+def save_field(comment: Comment, post: Post) -> None:
+    comment.post = post
+    comment.save(update_fields=["post"])
+
+
+def save_expression(comment: Comment, post: Post) -> None:
+    comment.post_id = Value(post.pk)  # type: ignore[assignment]
+    comment.save()
+
+
+def update(comment: Comment, post: Post) -> None:
+    COMMENTS.filter(pk=comment.pk).update(post=post)
+
+
+def bulk_update(comment: Comment, post: Post) -> None:
+    comment.post = post
+    COMMENTS.bulk_update([comment], ["post"])
+
+
+def move_by_hand(comment: Comment, post: Post) -> None:
+    invalidate_for(comment)
+    Comment.objects.filter(pk=comment.pk).update(post=post)
+    comment.refresh_from_db()
+    invalidate_for(comment)
+
+
+def move_queryset_by_hand(comment: Comment, post: Post) -> None:
+    rows = Comment.objects.filter(pk=comment.pk)
+    invalidate_for(rows)
+    rows.update(post=post)
+    invalidate_for(rows)
+
+
+def delete_by_hand(comment: Comment, post: Post) -> None:
+    invalidate_for(Comment.objects.filter(pk=comment.pk))
+    Comment.objects.filter(pk=comment.pk)._raw_delete("default")  # type: ignore[attr-defined]
+
+
+MOVES = [
+    save,
+    save_field,
+    save_expression,
+    update,
+    bulk_update,
+    move_by_hand,
+    move_queryset_by_hand,
+    delete_by_hand,
+]
+
+
+@pytest.mark.parametrize("moved", ["what_it_referred_to", "what_it_refers_to"])
+@pytest.mark.parametrize("move", MOVES)
+def test_moved__row_between_is_moved_by_another(
+    make_post: Any, make_user: Any, make_comment: Any, said: Any, move: Any, moved: str
+) -> None:
+    users = [make_user() for _ in range(3)]
+    ids = [user.pk for user in users]
+    old, new = make_post(author=users[0]), make_post(author=users[1])
+    comment = make_comment(post=old, body="said")
+    said.get_many(ids)
+
+    def meanwhile() -> None:
+        theirs = Post.objects.get(pk=old.pk if moved == "what_it_referred_to" else new.pk)
+        theirs.author = users[2]
+        theirs.save()
+        said.get_many(ids)  # and readers come
+
+    while_ours_is_open(lambda: move(comment, new), meanwhile)
+    assert said.get_many(ids) == said(ids)
+
+
+@pytest.mark.parametrize("move", [save, save_field, save_expression])
+def test_moved__in_a_transaction_of_its_own(
+    make_post: Any, make_user: Any, make_comment: Any, said: Any, move: Any
+) -> None:
+    users = [make_user() for _ in range(3)]
+    ids = [user.pk for user in users]
+    old, new = make_post(author=users[0]), make_post(author=users[1])
+    comment = make_comment(post=old, body="said")
+    said.get_many(ids)
+
+    def meanwhile(**_: Any) -> None:
+        theirs = Post.objects.get(pk=old.pk)
+        theirs.author = users[2]
+        theirs.save()
+        said.get_many(ids)  # and readers come
+
+    pre_save.connect(meanwhile, sender=Comment)  # after our look
+    try:
+        move(comment, new)
+    finally:
+        pre_save.disconnect(meanwhile, sender=Comment)
+    assert said.get_many(ids) == said(ids)
+
+
 def test_far_path__many_rows_are_asked_for_once_after_the_commit(
     make_post: Any, make_comment: Any, said: Any
 ) -> None:
@@ -147,7 +264,7 @@ def test_far_path__rows_that_give_nothing_before_the_commit_may_do_so_after_it(
     comment = make_comment(post=make_post(author=user))
     said.get(user.pk)
     found = [(concern, NO_IDS) for concern in jobs.concerned(Comment) if concern.spec.name == "said"]
-    again = elsewhere([concern for concern, _ids in found], Comment, [comment.pk])
     with transaction.atomic():
+        again = elsewhere([concern for concern, _ids in found], Comment, [comment.pk], using="default")
         record_all(found, using="default", again=again)
     assert cache.get(f"said:{user.pk}") is None
