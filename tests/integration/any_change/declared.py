@@ -12,6 +12,9 @@ from warmer import warm_many
 
 Load = Callable[[int], Any]
 
+READS_OTHER_ROWS = "siblings"
+"""The job whose function reads rows that others may change until ours are committed (docs/guarantees.md)."""
+
 
 def declare(world: Any) -> list[Any]:
     """Declare a job for each way in which ids may depend on rows."""
@@ -32,7 +35,7 @@ def declare(world: Any) -> list[Any]:
             {node: "owner_id", label: "nodes__owner_id"},
             lambda pk: sorted(node.objects.filter(owner=pk).values_list("pk", "label__name")),
         ),
-        "siblings": (
+        READS_OTHER_ROWS: (
             {node: lambda row: [row.owner_id, *owners_of_parents(row)]},
             lambda pk: sorted(node.objects.filter(parent__owner=pk).values_list("pk", "text")),
         ),

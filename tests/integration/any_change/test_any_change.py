@@ -6,8 +6,9 @@ Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 from django.core.exceptions import ObjectDoesNotExist
@@ -15,8 +16,9 @@ from django.db import Error, connection, transaction
 from django.db.models import Model
 
 from tests.integration.any_change.changes import CHANGES, create, rolled_back, several_in_one
-from tests.integration.any_change.declared import declare, wrong
+from tests.integration.any_change.declared import READS_OTHER_ROWS, declare, wrong
 from tests.integration.any_change.world import World, models_of_every_kind
+from tests.integration.others import await_end_or_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -39,7 +41,7 @@ def test_changes__of_every_kind_leave_nothing_wrong(
     jobs = declare(world)
     for _ in range(5):
         create(world)
-    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 2
+    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
     steps = 0
     while steps < FEWEST or time.monotonic() < end:
         for job in jobs:
@@ -49,6 +51,53 @@ def test_changes__of_every_kind_leave_nothing_wrong(
         steps += 1
         assert wrong(jobs, world.ids()) == [], f"seed {seed}, after step {steps}: {change.__name__}"
     print(f"{steps} changes, seed {seed}; 0 wrong values")
+
+
+def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
+    declared: dict[str, type[Model]], pytestconfig: pytest.Config
+) -> None:
+    """Of few rows, so that the two meet; and readers come in between."""
+    seed = pytestconfig.getoption("race_seed")
+    ours, theirs = World(declared, seed), World(declared, seed + 1)
+    jobs = [job for job in declare(ours) if job.spec.name != READS_OTHER_ROWS]
+    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
+    steps = 0
+    refused: list[str] = []
+
+    def run(world: World, change: Callable[[World], None], then: Callable[[], object]) -> None:
+        try:
+            with transaction.atomic():
+                change(world)
+                then()
+        except (Error, ObjectDoesNotExist, ValueError) as error:
+            refused.append(str(error))
+
+    def meanwhile(change: Callable[[World], None]) -> None:
+        try:
+            run(theirs, change, lambda: None)
+            for job in jobs:
+                job.get_many(theirs.ids())
+        finally:
+            connection.close()
+
+    while steps < FEWEST // 4 or time.monotonic() < end:
+        ours.keep_few()
+        for job in jobs:
+            job.warm(only_missing=True)
+        first, second = ours.random.choice(CHANGES), ours.random.choice(CHANGES)
+        other = Thread(target=meanwhile, args=(second,))
+
+        def let_another_change(other: Thread = other) -> None:
+            other.start()
+            await_end_or_lock(other)
+
+        run(ours, first, let_another_change)
+        if other.ident:
+            other.join()
+        steps += 1
+        told = f"seed {seed}, after step {steps}: {second.__name__} while {first.__name__} was not committed"
+        assert wrong(jobs, ours.ids()) == [], told
+    print(f"{steps} pairs of changes, {len(refused)} refused, seed {seed}; 0 wrong values")
 
 
 def test_changes__of_several_at_once_leave_nothing_wrong(
@@ -75,7 +124,7 @@ def test_changes__of_several_at_once_leave_nothing_wrong(
         finally:
             connection.close()
 
-    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 2
+    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
     rounds = 0
     with ThreadPoolExecutor(THREADS) as threads:
         while rounds < 3 or time.monotonic() < end:

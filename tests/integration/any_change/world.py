@@ -26,7 +26,7 @@ class World:
         """Return what can be an id: the keys of rows, those that are gone too, and some numbers."""
         for model in (self.Owner, self.Label, self.Tag, self.Node):
             self.seen.update(QuerySet(model).values_list("pk", flat=True))
-        return sorted({*range(1, 8), *sorted(self.seen)[-30:]})
+        return sorted({*range(1, 8), *sorted(self.seen)[-12:]})
 
     def one(self, model: Any) -> Any:
         """Return a row of a model; one is made where there is none."""
@@ -47,6 +47,14 @@ class World:
         if model in (self.Node, self.Leaf):
             return model.objects.create(**self.columns())
         return model.objects.create(name=self.word())
+
+    def keep_few(self) -> None:
+        """Leave two to four rows of each model."""
+        for model in (self.Node, self.Owner, self.Label, self.Tag):
+            for row in list(model.objects.order_by("-pk")[4:]):
+                QuerySet(model).filter(pk=row.pk).delete()
+            while QuerySet(model).count() < 2:
+                self.made(model)
 
     def word(self) -> str:
         """Return a word of few."""
