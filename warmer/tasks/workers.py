@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -25,28 +26,33 @@ class Workers:
     advice: str = ""
 
 
-def find_workers(queue: str, *, timeout: float = 1.0, within: float | None = None) -> Workers:
+def find_workers(
+    queue: str, *, timeout: float = 1.0, within: float | None = None, one_will_do: bool = False
+) -> Workers:
     """Ask for workers that consume a queue.
 
     Args:
         timeout: for how many seconds to wait for their answers.
         within: how many seconds all of it may take; default: as the broker's own bounds are.
+        one_will_do: do not wait for others when the first that answers consumes the queue.
     """
     if current_app.conf.task_always_eager:
         return Workers(
             problem="no broker is configured: tasks run in process",
             advice="Name a broker in CELERY_BROKER_URL, with CELERY_TASK_ALWAYS_EAGER off.",
         )
+    end = None if within is None else time.monotonic() + within
     try:
-        answers = _active_queues(timeout, within)
+        answers = _active_queues(timeout, end, limit=1 if one_will_do else None)
+        if one_will_do and answers and not _consumers(queue, answers):
+            answers = _active_queues(timeout, end)
     except BrokerUnavailable as error:
         why = str(error)
         return Workers(
             problem=why[0].lower() + why[1:],
             advice="CELERY_BROKER_URL must lead to a server that is up: see 'manage.py cache_doctor'.",
         )
-    names = tuple(name for name, queues in answers.items() if any(q["name"] == queue for q in queues))
-    if names:
+    if names := _consumers(queue, answers):
         return Workers(names=names)
     start = f"Start 'celery -A {_app_name()} worker -Q {queue}'."
     if answers:
@@ -54,27 +60,38 @@ def find_workers(queue: str, *, timeout: float = 1.0, within: float | None = Non
     return Workers(problem="no worker answers", advice=start)
 
 
+def _consumers(queue: str, answers: Mapping[str, list[dict[str, Any]]]) -> tuple[str, ...]:
+    return tuple(name for name, queues in answers.items() if any(q["name"] == queue for q in queues))
+
+
 def _app_name() -> str:
     return current_app.main or "PROJECT"
 
 
-def _active_queues(timeout: float, within: float | None) -> dict[str, list[dict[str, Any]]]:
+def _active_queues(
+    timeout: float, end: float | None, *, limit: int | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Return which queues each worker consumes, of those that answer.
 
     Celery's own `inspect` would send by the pool, and try without an end where the broker goes away.
 
+    Args:
+        timeout: for how many seconds in which nobody answers it goes on, until `limit` have.
+        end: when it has to be over, by the monotonic clock.
+
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
-    end = None if within is None else time.monotonic() + within
-    seconds = broker.BROKER_SECONDS if within is None else min(within, broker.BROKER_SECONDS)
+    seconds = broker.BROKER_SECONDS
+    if end is not None:
+        seconds = max(min(seconds, end - time.monotonic()), 0.01)
     with broker.connected(seconds=seconds) as connection:
         channel = connection.default_channel
         mailbox = current_app.control.mailbox(connection)
         mailbox.producer_pool = SimpleNamespace(acquire=lambda: broker.Once(channel, auto_declare=False))
         if end is not None:
             timeout = max(min(timeout, end - time.monotonic()), 0.01)
-        answers = mailbox.multi_call("active_queues", timeout=timeout, channel=channel) or []
+        answers = mailbox.multi_call("active_queues", timeout=timeout, limit=limit, channel=channel) or []
     return {name: queues for answer in answers for name, queues in answer.items() if isinstance(queues, list)}
 
 

@@ -122,7 +122,7 @@ class Command(CheckedCommand):
         if options["inline"]:
             return False
         for queue in sorted({spec.queue for spec in specs}):
-            found = tasks.find_workers(queue, within=seconds_left(deadline))
+            found = tasks.find_workers(queue, within=seconds_left(deadline), one_will_do=True)
             if found.names:
                 continue
             if seconds_left(deadline) == 0:
