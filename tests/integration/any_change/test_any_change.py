@@ -84,12 +84,14 @@ def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
         ours.keep_few()
         for job in jobs:
             job.warm(only_missing=True)
-        first, second = ours.random.choice(CHANGES), ours.random.choice(CHANGES)
+        first, second = ours.random.choices([*CHANGES, several_in_one, rolled_back], k=2)
         other = Thread(target=meanwhile, args=(second,))
 
         def let_another_change(other: Thread = other) -> None:
             other.start()
             await_end_or_lock(other)
+            if ours.random.random() < 0.5:
+                ours.random.choice(CHANGES)(ours)
 
         run(ours, first, let_another_change)
         if other.ident:
