@@ -92,6 +92,8 @@ def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
             await_end_or_lock(other)
             if ours.random.random() < 0.5:
                 ours.random.choice(CHANGES)(ours)
+            for job in ours.random.sample(jobs, 4):  # what is not committed is read, and not stored
+                assert job.get_many(ours.ids()) == job(ours.ids()), job.spec.name
 
         run(ours, first, let_another_change)
         if other.ident:
