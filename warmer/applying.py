@@ -44,7 +44,8 @@ def apply(committed: Committed) -> Applied:
     sweep of a whole job's keys, which may take long, for a worker.
     """
     began = time.monotonic()
-    committed = replace(committed, ids=pending.bounded(committed.ids))
+    if (ids := pending.bounded(committed.ids)) != committed.ids:
+        committed = replace(committed, ids=ids)
     invalidations = invalidations_of(committed.ids)
     kept: Sequence[int] = committed.kept
     reached("committed", committed.ids)

@@ -143,7 +143,8 @@ class Transaction:
             kept += part.kept
             again += part.again
             part.ids, part.noted, part.kept, part.again = {}, set(), {}, []
-        ids = asked_again(ids, again, using=self.using)
+        if again:
+            ids = asked_again(ids, again, using=self.using)
         if ids:
             self.apply(Committed(ids=ids, using=self.using, kept=tuple(kept)))
 
@@ -154,7 +155,8 @@ def are_too_many(spec: JobSpec, ids: Sized) -> bool:
     All of them in one step would hold up the cache server, and the fence would forget most at once. A cache
     that cannot list the job's keys would not find them again.
     """
-    return len(ids) > conf.FENCE_RECORDS and spec.keyed and spec.store.lists_keys
+    # One id, as most changes have, is never too many: then no setting is read.
+    return len(ids) > 1 and spec.keyed and len(ids) > conf.FENCE_RECORDS and spec.store.lists_keys
 
 
 def _number(savepoint: str) -> int:

@@ -44,8 +44,10 @@ def elsewhere(
 
     None without a transaction: what they give after their change was committed is known then.
     """
+    if not connections[using].in_atomic_block:
+        return []
     leading = [concern for concern in concerns if _leads_elsewhere(concern, model)]
-    rows = frozenset(pks) if leading and connections[using].in_atomic_block else frozenset()
+    rows = frozenset(pks) if leading else frozenset()
     return [Elsewhere(concern=concern, model=model, values=rows) for concern in leading if rows]
 
 

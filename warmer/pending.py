@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ _transactions: weakref.WeakKeyDictionary[BaseDatabaseWrapper, Transaction] = wea
 _gathered: weakref.WeakKeyDictionary[BaseDatabaseWrapper, list[_New]] = weakref.WeakKeyDictionary()
 
 
-def add(collected: Collected, *, using: str, apply: Apply, again: Iterable[Elsewhere] = ()) -> None:
+def add(collected: Collected, *, using: str, apply: Apply, again: Collection[Elsewhere] = ()) -> None:
     """Invalidate when the transaction on `using` commits; at once where there is none.
 
     Inside a transaction what is new is also written to the outbox, with the change.
@@ -45,7 +45,8 @@ def add(collected: Collected, *, using: str, apply: Apply, again: Iterable[Elsew
     """
     connection = connections[using]
     if not connection.in_atomic_block:
-        if ids := asked_again(collected, again, using=using):
+        ids = asked_again(collected, again, using=using) if again else collected
+        if ids:
             apply(Committed(ids=ids, using=using))
         return
     part = _part(connection, using=using, apply=apply)

@@ -6,9 +6,10 @@ Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
+from typing import Any
 
 import pytest
 from django.core.exceptions import ObjectDoesNotExist
@@ -21,6 +22,8 @@ from tests.integration.any_change.world import World, models_of_every_kind
 from tests.integration.others import await_end_or_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+Change = Callable[[World], None]
 
 FEWEST = 40
 THREADS = 3
@@ -59,49 +62,61 @@ def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
     """Of few rows, so that the two meet; and readers come in between."""
     seed = pytestconfig.getoption("race_seed")
     ours, theirs = World(declared, seed), World(declared, seed + 1)
-    jobs = [job for job in declare(ours) if job.spec.name != READS_OTHER_ROWS]
+    pair = Pair(ours, theirs, [job for job in declare(ours) if job.spec.name != READS_OTHER_ROWS])
     end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
     steps = 0
-    refused: list[str] = []
+    while steps < FEWEST // 4 or time.monotonic() < end:
+        ours.keep_few()
+        for job in pair.jobs:
+            job.warm(only_missing=True)
+        first, second = ours.random.choices([*CHANGES, several_in_one, rolled_back], k=2)
+        pair.change(first, second)
+        steps += 1
+        told = f"seed {seed}, after step {steps}: {second.__name__} while {first.__name__} was not committed"
+        assert wrong(pair.jobs, ours.ids()) == [], told
+    print(f"{steps} pairs of changes, {len(pair.refused)} refused, seed {seed}; 0 wrong values")
 
-    def run(world: World, change: Callable[[World], None], then: Callable[[], object]) -> None:
+
+class Pair:
+    """Two that change the same rows at once: the other one amid our transaction."""
+
+    def __init__(self, ours: World, theirs: World, jobs: Sequence[Any]) -> None:
+        self.ours = ours
+        self.theirs = theirs
+        self.jobs = jobs
+        self.refused: list[str] = []
+
+    def change(self, first: Change, second: Change) -> None:
+        """Make both changes; the second is committed, and read, before the first, or waits for it."""
+        other = Thread(target=self._change_theirs, args=(second,))
+
+        def amid() -> None:
+            other.start()
+            await_end_or_lock(other)
+            if self.ours.random.random() < 0.5:
+                self.ours.random.choice(CHANGES)(self.ours)
+            for job in self.ours.random.sample(self.jobs, 4):  # what is not committed is read, and not stored
+                assert job.get_many(self.ours.ids()) == job(self.ours.ids()), job.spec.name
+
+        self._change(self.ours, first, amid)
+        if other.ident:
+            other.join()
+
+    def _change_theirs(self, change: Change) -> None:
+        try:
+            self._change(self.theirs, change, lambda: None)
+            for job in self.jobs:
+                job.get_many(self.theirs.ids())
+        finally:
+            connection.close()
+
+    def _change(self, world: World, change: Change, then: Callable[[], None]) -> None:
         try:
             with transaction.atomic():
                 change(world)
                 then()
         except (Error, ObjectDoesNotExist, ValueError) as error:
-            refused.append(str(error))
-
-    def meanwhile(change: Callable[[World], None]) -> None:
-        try:
-            run(theirs, change, lambda: None)
-            for job in jobs:
-                job.get_many(theirs.ids())
-        finally:
-            connection.close()
-
-    while steps < FEWEST // 4 or time.monotonic() < end:
-        ours.keep_few()
-        for job in jobs:
-            job.warm(only_missing=True)
-        first, second = ours.random.choices([*CHANGES, several_in_one, rolled_back], k=2)
-        other = Thread(target=meanwhile, args=(second,))
-
-        def let_another_change(other: Thread = other) -> None:
-            other.start()
-            await_end_or_lock(other)
-            if ours.random.random() < 0.5:
-                ours.random.choice(CHANGES)(ours)
-            for job in ours.random.sample(jobs, 4):  # what is not committed is read, and not stored
-                assert job.get_many(ours.ids()) == job(ours.ids()), job.spec.name
-
-        run(ours, first, let_another_change)
-        if other.ident:
-            other.join()
-        steps += 1
-        told = f"seed {seed}, after step {steps}: {second.__name__} while {first.__name__} was not committed"
-        assert wrong(jobs, ours.ids()) == [], told
-    print(f"{steps} pairs of changes, {len(refused)} refused, seed {seed}; 0 wrong values")
+            self.refused.append(str(error))
 
 
 def test_changes__of_several_at_once_leave_nothing_wrong(
