@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from celery import current_app
+from kombu import pidbox
 from redis import Redis
 
 from tests.system.nodes import Worker
@@ -19,3 +21,20 @@ def test_find_workers__says_who_consumes_the_queue(
     assert (found.names, found.problem) == ((), "no worker consumes the queue 'nobody'")
     with Redis.from_url(project.environment["CELERY_BROKER_URL"], decode_responses=True) as broker:
         assert [key for key in broker.scan_iter() if "reply" in key] == []
+
+
+def test_find_workers__late_answer_to_an_earlier_question_is_none(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kombu names the queue of the answers after an address in memory, which may be that of one before."""
+    monkeypatch.setattr(pidbox, "oid_from", lambda _mailbox: "the-same")
+    with current_app.connection_for_write() as connection:
+        mailbox = current_app.control.mailbox(connection)
+        mailbox.reply_queue(connection.default_channel).declare()
+        connection.Producer().publish(
+            {"another@host": []},
+            exchange=mailbox.reply_exchange,
+            routing_key=mailbox.oid,
+            headers={"ticket": "of an earlier question"},
+        )
+        assert find_workers("warming", one_will_do=True).names == (worker.hostname(),)

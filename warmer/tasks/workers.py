@@ -42,9 +42,15 @@ def find_workers(
             advice="Name a broker in CELERY_BROKER_URL, with CELERY_TASK_ALWAYS_EAGER off.",
         )
     end = None if within is None else time.monotonic() + within
+    asked_at = time.monotonic()
     try:
         answers = _active_queues(timeout, end, limit=1 if one_will_do else None)
-        if one_will_do and answers and not _consumers(queue, answers):
+        # The one may consume other queues; or what came, before the time was over, was no answer to this.
+        if (
+            one_will_do
+            and not _consumers(queue, answers)
+            and (answers or time.monotonic() - asked_at < timeout)
+        ):
             answers = _active_queues(timeout, end)
     except BrokerUnavailable as error:
         why = str(error)
