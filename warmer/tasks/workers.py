@@ -42,16 +42,8 @@ def find_workers(
             advice="Name a broker in CELERY_BROKER_URL, with CELERY_TASK_ALWAYS_EAGER off.",
         )
     end = None if within is None else time.monotonic() + within
-    asked_at = time.monotonic()
     try:
-        answers = _active_queues(timeout, end, limit=1 if one_will_do else None)
-        # The one may consume other queues; or what came, before the time was over, was no answer to this.
-        if (
-            one_will_do
-            and not _consumers(queue, answers)
-            and (answers or time.monotonic() - asked_at < timeout)
-        ):
-            answers = _active_queues(timeout, end)
+        answers = _first_of(queue, timeout, end) if one_will_do else _active_queues(timeout, end)
     except BrokerUnavailable as error:
         why = str(error)
         return Workers(
@@ -64,6 +56,17 @@ def find_workers(
     if answers:
         return Workers(problem=f"no worker consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answers", advice=start)
+
+
+def _first_of(queue: str, timeout: float, end: float | None) -> dict[str, list[dict[str, Any]]]:
+    """Return what the first worker that answers consumes, or all do where that is not this queue."""
+    asked_at = time.monotonic()
+    answers = _active_queues(timeout, end, limit=1)
+    is_nobody_there = not answers and time.monotonic() - asked_at >= timeout
+    if is_nobody_there or _consumers(queue, answers):
+        return answers
+    # The first consumes other queues; or what came so soon was a late answer to another question.
+    return _active_queues(timeout, end)
 
 
 def _consumers(queue: str, answers: Mapping[str, list[dict[str, Any]]]) -> tuple[str, ...]:
