@@ -58,21 +58,25 @@ def ids_in_memory(concern: Concern, instance: Model, *, is_loaded: bool = False)
         return all_after(error, concern, instance)
 
 
-def ids_in_database(concern: Concern, model: type[Model], pks: Iterable[Any], *, using: str | None) -> Ids:
-    """Return the ids that rows give, as they stand in the database: one query for every few thousand."""
+def ids_in_database(
+    concern: Concern, model: type[Model], values: Iterable[Any], *, using: str | None, column: str = "pk"
+) -> Ids:
+    """Return the ids that rows give, as they stand in the database: one query for every few thousand.
+
+    Args:
+        values: what the rows have in the column.
+    """
     if concern.dependency.ids is None:
         return EVERY_KEY
     found = NO_IDS
-    for some in chunks(pks, IN_LIMIT):
-        found = both(found, ids_of_rows(concern, by_pk(model, some, using)))
+    for some in chunks(values, IN_LIMIT):
+        rows: QuerySet[Any] = QuerySet(model, using=using).filter(**{f"{column}__in": some})
+        found = both(found, _ids_of_rows(concern, rows))
     return found
 
 
-def ids_of_rows(concern: Concern, rows: QuerySet[Any]) -> Ids:
-    """Return the ids that the rows of a query give."""
-    source = concern.dependency.ids
-    if source is None:
-        return EVERY_KEY
+def _ids_of_rows(concern: Concern, rows: QuerySet[Any]) -> Ids:
+    source: Any = concern.dependency.ids
     try:
         if callable(source):
             return frozenset().union(*(as_ids(source(row)) for row in rows))

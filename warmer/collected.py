@@ -143,10 +143,8 @@ class Transaction:
             kept += part.kept
             again += part.again
             part.ids, part.noted, part.kept, part.again = {}, set(), {}, []
-        if again:
-            ids = asked_again(ids, again, using=self.using)
-        if ids:
-            self.apply(Committed(ids=ids, using=self.using, kept=tuple(kept)))
+        if all_ids := asked_again(ids, again, using=self.using):
+            self.apply(Committed(ids=all_ids, using=self.using, kept=tuple(kept)))
 
 
 def are_too_many(spec: JobSpec, ids: Sized) -> bool:

@@ -6,15 +6,15 @@ commit: who moved a row in between has invalidated by then, and readers have rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connections
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
-from warmer.changes import IN_LIMIT, NO_IDS, EveryKey, Ids, both, chunks, concrete_field, ids_of_rows, steps
+from warmer.changes import NO_IDS, EveryKey, Ids, both, concrete_field, ids_in_database, steps
 from warmer.registry import Concern
 from warmer.spec import JobSpec
 
@@ -29,12 +29,8 @@ class Elsewhere:
     values: frozenset[Any]
 
     def ids(self, using: str) -> Ids:
-        """Return the ids that they give now: a query for every few thousand rows."""
-        found = NO_IDS
-        for some in chunks(self.values, IN_LIMIT):
-            rows: QuerySet[Any] = QuerySet(self.model, using=using).filter(**{f"{self.column}__in": some})
-            found = both(found, ids_of_rows(self.concern, rows))
-        return found
+        """Return the ids that they give now."""
+        return ids_in_database(self.concern, self.model, self.values, using=using, column=self.column)
 
 
 def elsewhere(
@@ -97,8 +93,12 @@ def referred_by(concerns: Iterable[Concern], instance: Model) -> list[Elsewhere]
     return found
 
 
-def asked_again(ids: Mapping[JobSpec, Ids], rows: Iterable[Elsewhere], *, using: str) -> dict[JobSpec, Ids]:
+def asked_again(
+    ids: Mapping[JobSpec, Ids], rows: Collection[Elsewhere], *, using: str
+) -> Mapping[JobSpec, Ids]:
     """Return ids by job, with those that rows give now."""
+    if not rows:
+        return ids  # as for most changes
     found = dict(ids)
     for each in _merged(rows):
         known = found.get(each.concern.spec, NO_IDS)

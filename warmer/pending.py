@@ -45,8 +45,7 @@ def add(collected: Collected, *, using: str, apply: Apply, again: Collection[Els
     """
     connection = connections[using]
     if not connection.in_atomic_block:
-        ids = asked_again(collected, again, using=using) if again else collected
-        if ids:
+        if ids := asked_again(collected, again, using=using):
             apply(Committed(ids=ids, using=using))
         return
     part = _part(connection, using=using, apply=apply)

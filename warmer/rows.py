@@ -99,7 +99,6 @@ class _Plan:
     new_of: NewOf | None
     found: dict[Concern, set[Id] | EveryKey] = field(default_factory=dict)
     referred: dict[Concern, set[Any]] = field(default_factory=dict)
-    left: dict[Concern, set[Any]] = field(default_factory=dict)
 
     @cached_property
     def functions(self) -> list[Concern]:
@@ -130,36 +129,36 @@ class _Plan:
         )
         aliases = [*paths.values(), *computed.values()]
         pks, others = set(), set()
+        written: set[str] = set()
         pk: Any = self.model._meta.pk
         for values, instance in self._rows(rows, aliases, also):
             pks.add(values[pk.attname])
             others.add(tuple(values[name] for name in also))
+            for concern, name in self.links.items():
+                self.referred.setdefault(concern, set()).add(values[name])
             told = {name: values[alias] for name, alias in computed.items()}
             news = [{**self.new, **told}] if self.new_of is None else self.new_of(values)
             for new in news:
                 self._take(values, instance, paths, new)
-                self._follow(values, new)
-        again = elsewhere(self.far, self.model, pks, using=rows.db)
+                written.update(new)
+        left = [concern for concern, name in self.links.items() if name in written]
         return Seen(
             pks=pks,
             found=[
                 (concern, each if isinstance(each, EveryKey) else frozenset(each))
                 for concern, each in self.found.items()
             ],
-            again=[*again, *self._those(self.left)],
-            referred=self._those(self.referred),
+            again=[*elsewhere(self.far, self.model, pks, using=rows.db), *self._referred_for(left)],
+            referred=self._referred_for(self.links),
             also=others,
         )
 
-    def _follow(self, values: Mapping[str, Any], new: NewValues) -> None:
-        """Note what a row refers to, and whether it does so no longer."""
-        for concern, name in self.links.items():
-            self.referred.setdefault(concern, set()).add(values[name])
-            if name in new:
-                self.left.setdefault(concern, set()).add(values[name])
-
-    def _those(self, values: Mapping[Concern, set[Any]]) -> list[Elsewhere]:
-        return [each for concern, some in values.items() for each in referred(concern, self.model, some)]
+    def _referred_for(self, concerns: Iterable[Concern]) -> list[Elsewhere]:
+        return [
+            each
+            for concern in concerns
+            for each in referred(concern, self.model, self.referred.get(concern, ()))
+        ]
 
     def _rows(
         self, rows: QuerySet[Any], aliases: Sequence[str], also: Sequence[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from myapp.models import Comment, Post
 from tests.races.conftest import in_thread, while_ours_is_open
+from users.models import CustomUser
 from warmer import invalidate_for, jobs, warm_many
 from warmer.changes import NO_IDS
 from warmer.far_rows import elsewhere
@@ -39,6 +41,14 @@ def said() -> Any:
 
     depends_on = {Comment: "post__author_id", Post: "author_id"}
     return warm_many("said:{id}", ids=list, name="said", depends_on=depends_on)(load)
+
+
+def move_and_read(post: Post, author: CustomUser, said: Any, ids: list[int]) -> None:
+    """Give a post to another author, as another process does; and readers come."""
+    theirs = Post.objects.get(pk=post.pk)
+    theirs.author = author
+    theirs.save()
+    said.get_many(ids)
 
 
 def by_save(comment: Comment) -> None:
@@ -118,14 +128,8 @@ def test_far_path__row_between_is_moved_by_another(
     comment = make_comment(post=post, body="old")
     said.get_many([old.pk, new.pk])
 
-    def move() -> None:
-        theirs = Post.objects.get(pk=post.pk)
-        theirs.author = new
-        theirs.save()
-        said.get_many([old.pk, new.pk])  # and readers come
-
     def in_another_transaction() -> None:
-        (thread,) = in_thread(move)
+        (thread,) = in_thread(lambda: move_and_read(post, new, said, [old.pk, new.pk]))
         thread.join()
 
     if moved == "before":
@@ -196,49 +200,64 @@ MOVES = [
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A comment on one post, to be moved to another; each post is of another author.
+
+    Attributes:
+        ids: of these authors, and of a third.
+    """
+
+    job: Any
+    ids: list[int]
+    comment: Comment
+    old: Post
+    new: Post
+
+    def give_to_the_third(self, post: Post) -> None:
+        """Give a post to the third author, as another process does; and readers come."""
+        move_and_read(post, CustomUser.objects.get(pk=self.ids[2]), self.job, self.ids)
+
+    def assert_right(self) -> None:
+        """Fail if what is cached is not what the database says."""
+        assert self.job.get_many(self.ids) == self.job(self.ids)
+
+
+@pytest.fixture
+def moving(make_post: Any, make_user: Any, make_comment: Any, said: Any) -> Said:
+    """A comment that is about to be moved, with all that is said of it cached."""
+    users = [make_user() for _ in range(3)]
+    old, new = make_post(author=users[0]), make_post(author=users[1])
+    made = Said(
+        job=said,
+        ids=[user.pk for user in users],
+        comment=make_comment(post=old, body="said"),
+        old=old,
+        new=new,
+    )
+    said.get_many(made.ids)
+    return made
+
+
 @pytest.mark.parametrize("moved", ["what_it_referred_to", "what_it_refers_to"])
 @pytest.mark.parametrize("move", MOVES)
-def test_moved__row_between_is_moved_by_another(
-    make_post: Any, make_user: Any, make_comment: Any, said: Any, move: Any, moved: str
-) -> None:
-    users = [make_user() for _ in range(3)]
-    ids = [user.pk for user in users]
-    old, new = make_post(author=users[0]), make_post(author=users[1])
-    comment = make_comment(post=old, body="said")
-    said.get_many(ids)
-
-    def meanwhile() -> None:
-        theirs = Post.objects.get(pk=old.pk if moved == "what_it_referred_to" else new.pk)
-        theirs.author = users[2]
-        theirs.save()
-        said.get_many(ids)  # and readers come
-
-    while_ours_is_open(lambda: move(comment, new), meanwhile)
-    assert said.get_many(ids) == said(ids)
+def test_moved__row_between_is_moved_by_another(moving: Said, move: Any, moved: str) -> None:
+    theirs = moving.old if moved == "what_it_referred_to" else moving.new
+    while_ours_is_open(lambda: move(moving.comment, moving.new), lambda: moving.give_to_the_third(theirs))
+    moving.assert_right()
 
 
 @pytest.mark.parametrize("move", [save, save_field, save_expression])
-def test_moved__in_a_transaction_of_its_own(
-    make_post: Any, make_user: Any, make_comment: Any, said: Any, move: Any
-) -> None:
-    users = [make_user() for _ in range(3)]
-    ids = [user.pk for user in users]
-    old, new = make_post(author=users[0]), make_post(author=users[1])
-    comment = make_comment(post=old, body="said")
-    said.get_many(ids)
-
+def test_moved__in_a_transaction_of_its_own(moving: Said, move: Any) -> None:
     def meanwhile(**_: Any) -> None:
-        theirs = Post.objects.get(pk=old.pk)
-        theirs.author = users[2]
-        theirs.save()
-        said.get_many(ids)  # and readers come
+        moving.give_to_the_third(moving.old)
 
     pre_save.connect(meanwhile, sender=Comment)  # after our look
     try:
-        move(comment, new)
+        move(moving.comment, moving.new)
     finally:
         pre_save.disconnect(meanwhile, sender=Comment)
-    assert said.get_many(ids) == said(ids)
+    moving.assert_right()
 
 
 def test_far_path__many_rows_are_asked_for_once_after_the_commit(
