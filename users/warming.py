@@ -10,6 +10,17 @@ from users.models import CustomUser, most_active_ids
 from warmer import warm_many
 
 WARM_PROFILES = 100
+PROFILE_FIELDS = [
+    "id",
+    "username",
+    "email",
+    "first_name",
+    "last_name",
+    "location",
+    "bio",
+    "activity",
+    "date_joined",
+]
 
 
 def top_user_ids() -> Sequence[int]:
@@ -21,22 +32,14 @@ def top_user_ids() -> Sequence[int]:
     "user:{id}:profile",
     ids=top_user_ids,
     depends_on={CustomUser: "id"},
+    # A login changes `last_login`, and leaves the profile as it is.
+    fields={CustomUser: [*PROFILE_FIELDS, "is_active"]},
     every=timedelta(minutes=15),
     timeout=timedelta(hours=1),
 )
 def user_profiles(ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
     """Load profiles in one query. An inactive user has no public profile, so is left out."""
-    rows = CustomUser.objects.filter(id__in=ids, is_active=True).values(
-        "id",
-        "username",
-        "email",
-        "first_name",
-        "last_name",
-        "location",
-        "bio",
-        "activity",
-        "date_joined",
-    )
+    rows = CustomUser.objects.filter(id__in=ids, is_active=True).values(*PROFILE_FIELDS)
     return {
         row["id"]: {
             **row,

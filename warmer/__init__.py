@@ -1,8 +1,6 @@
 """Keep chosen cache keys warm, and never wrong."""
 
 from warmer.exceptions import (
-    BypassError,
-    BypassWarning,
     DeclarationError,
     InvalidId,
     LoaderError,
@@ -19,8 +17,6 @@ from warmer.report import Report
 from warmer.signals import keys_invalidated, refresh_wanted, run_finished
 
 __all__ = [
-    "BypassError",
-    "BypassWarning",
     "DeclarationError",
     "InvalidId",
     "LoaderError",

@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.core.signals import request_finished, setting_changed
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.module_loading import autodiscover_modules
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ class WarmerConfig(AppConfig):
     def ready(self) -> None:
         """Register the declared jobs and connect what keeps them right."""
         # Django's own rule: an app's models, and what imports them, are imported here, not before.
-        from warmer import bypass, checks, limits, receivers, signals, tasks, traffic  # noqa: F401
+        from warmer import checks, limits, signals, tasks, traffic  # noqa: F401
+        from warmer.invalidation import receivers, transactions, triggers
         from warmer.registry import jobs
 
         for wrong in limits.wrong_settings():  # a web server makes no checks
@@ -32,16 +33,13 @@ class WarmerConfig(AppConfig):
         autodiscover_modules("warming")
         jobs.check_models()
 
-        for spec in jobs.specs():
-            receivers.listen(spec)
+        receivers.listen()
+        connection_created.connect(transactions.on_connection, dispatch_uid="warmer.transactions")
+        pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
+        post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")
         signals.refresh_wanted.connect(_refresh, dispatch_uid="warmer.refresh")
         signals.pending_wanted.connect(_apply_pending, dispatch_uid="warmer.pending")
         signals.run_finished.connect(_run_finished, dispatch_uid="warmer.run_finished")
-        signals.change_recorded.connect(bypass.on_record, dispatch_uid="warmer.bypass")
-        connection_created.connect(bypass.on_connection, dispatch_uid="warmer.bypass")
-        request_finished.connect(bypass.on_request_finished, dispatch_uid="warmer.bypass")
-        setting_changed.connect(bypass.on_setting, dispatch_uid="warmer.bypass")
-        bypass.follow_settings()
         signals.keys_invalidated.connect(traffic.on_invalidated, dispatch_uid="warmer.traffic")
         request_finished.connect(_flush_traffic, dispatch_uid="warmer.traffic")
         setting_changed.connect(traffic.on_setting, dispatch_uid="warmer.traffic")

@@ -8,9 +8,12 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections, router
 
 from warmer.conf import conf
+from warmer.invalidation import captures_by_triggers, triggers
+from warmer.invalidation.sources import sources
 from warmer.limits import wrong_settings
 from warmer.registry import jobs
 from warmer.stores import is_fenced, keeps_nothing, why_unusable
@@ -71,6 +74,48 @@ def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
             hint="Use a Redis cache, or say which ids a change concerns: depends_on={Model: 'field'}.",
             id="warmer.W002",
         )
+
+
+@register("warmer")
+def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """W007, E003: changes that Django's signals do not tell of, and databases without triggers."""
+    if not any(spec.depends_on for spec in jobs.specs()):
+        return
+    if not conf.CAPTURE:
+        yield Warning(
+            "Changes are captured by Django's signals. update(), bulk_create(), bulk_update(), SET_NULL, raw "
+            "SQL, data migrations and other programs send none: after these, old values stay in the cache.",
+            hint="Set WARMER_CAPTURE = 'triggers' (PostgreSQL, SQLite) and run 'manage.py migrate'. Or set "
+            "WARMER_CAPTURE = 'signals' and call invalidate_for() after such changes.",
+            id="warmer.W007",
+        )
+    if captures_by_triggers():
+        models = {source.model for source in sources().by_name.values()}
+        for alias in sorted({router.db_for_write(model) for model in models}):
+            if connections[alias].vendor not in triggers.VENDORS:
+                vendor = connections[alias].vendor
+                yield Error(
+                    f"The database {alias!r} ({vendor}) cannot capture changes by triggers.",
+                    hint="Set WARMER_CAPTURE = 'signals', or use PostgreSQL or SQLite.",
+                    id="warmer.E003",
+                )
+
+
+@register("warmer", Tags.database)
+def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> Iterable[CheckMessage]:
+    """W008: tables whose changes no trigger records. Only by `check --database` and `migrate`."""
+    if not captures_by_triggers():
+        return
+    for alias in databases or ():  # None: the database must not be asked
+        if alias not in triggers.databases():
+            continue
+        for problem in triggers.problems(alias):
+            hint = f"Run 'manage.py warm_triggers --database {alias}'."
+            yield Warning(
+                f"{problem.table} on {alias!r} {problem.why}: some changes leave old values in the cache.",
+                hint=hint if problem.is_fixable else "Depend on the tables behind it instead.",
+                id="warmer.W008",
+            )
 
 
 @register("warmer")

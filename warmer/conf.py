@@ -62,15 +62,14 @@ class Settings:
     REFRESH_DELAY: timedelta = timedelta(seconds=2)
     """How long a re-warm after a change waits for further changes."""
 
-    DURABLE_INVALIDATION: bool = True
-    """Whether invalidations are kept in the database until they were applied. Off: an invalidation is
-    lost when the cache does not answer, or when the process is killed between the commit and it; the
-    old value then stays until its timeout. It saves a row per change of a transaction."""
+    CAPTURE: str = ""
+    """How changes are captured: by the "signals" of Django, or by "triggers" in the database (PostgreSQL,
+    SQLite), which also see `update()`, bulk operations, raw SQL and other programs. Empty: signals, and a
+    system check says what they miss."""
 
-    BYPASS: str = ""
-    """What happens when a table that a job depends on is changed past the signals, with no invalidation
-    by the end of the transaction: "warn", "raise" before the commit, "invalidate" the whole job, or
-    nothing ("off"). Empty: "warn" where DEBUG is on, "off" elsewhere."""
+    REPLAY: timedelta = timedelta(seconds=60)
+    """How long an applied change stays in the database. Meanwhile a worker whose jobs or caches differ from
+    those of the process that applied it, such as another release, applies it once more."""
 
     REPORTED_FAILURES: int = 20
     """How many failed keys a report names, and how many wrong ones an audit; all are counted."""

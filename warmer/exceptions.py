@@ -16,20 +16,16 @@ class WarmerError(Exception):
     """Base of everything that `warmer` raises at run time."""
 
 
-class BypassError(WarmerError):
-    """A table that a job depends on was changed, and nothing was invalidated."""
-
-
-class BypassWarning(UserWarning):
-    """A table that a job depends on was changed, and nothing was invalidated."""
-
-
 class InvalidId(WarmerError, ValueError):
     """An id cannot be part of a cache key."""
 
 
 class LoaderError(WarmerError):
     """A loader returned something that is not what its job declares."""
+
+
+class TriggersRefused(WarmerError):
+    """The database did not take a trigger."""
 
 
 class StoreUnavailable(WarmerError):

@@ -26,9 +26,10 @@ from itertools import islice
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from warmer import pending, traffic
+from warmer import traffic
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
+from warmer.invalidation import is_pending
 from warmer.keys import Id
 from warmer.loading import Loaded, load
 from warmer.points import reach
@@ -123,7 +124,7 @@ class _Reader:
 
     def _write(self, claim: Claim, loaded: Loaded) -> bool:
         """Store what was loaded; say whether the cache took part."""
-        if pending.is_pending(self.spec):
+        if is_pending(self.spec):
             return False  # the loader itself wrote rows that it read, and they may be rolled back
         written = self._ask(lambda store: store.write(claim.token, loaded.values, loaded.absent, claim=claim))
         if written is None:

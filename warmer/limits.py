@@ -118,11 +118,16 @@ def _no_queue(name: str) -> str:
     return "" if name else "the name of a Celery queue"
 
 
+def _no_capture(name: str) -> str:
+    return "" if name in ("", "signals", "triggers") else "'signals' or 'triggers'"
+
+
 # What a text must be besides; empty where it is.
 _MEANINGS: dict[str, Callable[[Any], str]] = {
     "CACHE": _no_cache,
     "QUEUE": _no_queue,
     "READY_WARM_SINCE": _no_moment,
+    "CAPTURE": _no_capture,
 }
 
 

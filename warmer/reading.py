@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from warmer import pending, traffic
+from warmer import traffic
 from warmer.exceptions import StoreUnavailable
 from warmer.flight import load_missing, load_past_the_cache
-from warmer.isolation import reads_a_snapshot
+from warmer.invalidation import is_pending, reads_a_snapshot
 from warmer.keys import Batch, Id, plain
 from warmer.report import describe
 from warmer.spec import JobSpec
@@ -27,7 +27,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
     """
     key = spec.key.key(id)
     wanted = {key: plain(id)}
-    if pending.is_pending(spec):
+    if is_pending(spec, on_miss=False):
         return _load_past(spec, wanted).get(key, default)
     try:
         value = spec.store.peek(key)
@@ -56,7 +56,7 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     """Return the values by key; `wanted` maps each key to its id."""
     if not wanted:
         return {}
-    if pending.is_pending(spec):
+    if is_pending(spec, on_miss=False):
         return _load_past(spec, wanted)
     try:
         cached = spec.store.look(list(wanted))
@@ -71,8 +71,8 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
 
 
 def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
-    # What a snapshot shows may be older than the token, so it is not for others.
-    fill = load_past_the_cache if reads_a_snapshot() else load_missing
+    # What is not committed, or what a snapshot shows, is not for others.
+    fill = load_past_the_cache if is_pending(spec) or reads_a_snapshot() else load_missing
     return fill(spec, missing)
 
 

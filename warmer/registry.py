@@ -1,10 +1,10 @@
-"""The registry: every declared job, by name, and which of them a model's change concerns."""
+"""The registry: every declared job, by name."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from django.apps import apps
@@ -12,8 +12,8 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
+from warmer.conf import conf
 from warmer.exceptions import DeclarationError, UnknownJob
-from warmer.inheritance import as_child_has_it, as_parent_has_it, concrete, rows_of
 from warmer.spec import Dependency, JobSpec
 from warmer.stores import share_keys
 
@@ -25,33 +25,16 @@ class Declared(Protocol):
     def spec(self) -> JobSpec: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Concern:
-    """A job that a model's changes concern, and how.
+class Registry(Mapping[str, Declared]):
+    """Declared jobs: `jobs["user_profiles"]` is the object that `@warm_many` returned.
 
     Attributes:
-        spec: the job.
-        dependency: what a change of a row means, in terms of the model that is changed.
-        declared: what the job says, perhaps of a model that inherits from that one.
+        version: a number that changes with the declared jobs, for those who derive something from them.
     """
-
-    spec: JobSpec
-    dependency: Dependency
-    declared: Dependency
-
-    @property
-    def is_of_child(self) -> bool:
-        """Whether it is the child of a changed row that the job depends on: a new row has none."""
-        return self.dependency.model is not self.declared.model
-
-
-class Registry(Mapping[str, Declared]):
-    """Declared jobs: `jobs["user_profiles"]` is the object that `@warm_many` returned."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Declared] = {}
-        self._concerns: dict[type[Model], tuple[Concern, ...]] | None = None
-        self._tables: dict[str, tuple[Concern, ...]] | None = None
+        self.version = 0
 
     def __getitem__(self, name: str) -> Declared:
         """Return a job.
@@ -97,12 +80,12 @@ class Registry(Mapping[str, Declared]):
         if apps.models_ready:
             _resolve(spec)
         self._jobs[spec.name] = job
-        self._concerns = self._tables = None
+        self.version += 1
 
     def unregister(self, name: str) -> None:
         """Forget a job; for tests."""
         del self._jobs[name]
-        self._concerns = self._tables = None
+        self.version += 1
 
     def specs(self) -> list[JobSpec]:
         """Return what was declared, in the order of declaration."""
@@ -117,47 +100,13 @@ class Registry(Mapping[str, Declared]):
         for spec in self.specs():
             _resolve(spec)
 
-    def models_of(self, spec: JobSpec) -> set[type[Model]]:
-        """Return the models whose changes concern a job: those named, with proxies, children and parents."""
-        named = {concrete(dependency.model) for dependency in _resolve(spec)}
-        parents = set().union(*map(rows_of, named))
-        every = apps.get_models(include_auto_created=True)
-        return {model for model in every if named & rows_of(model) or concrete(model) in parents}
+    def dependencies(self, spec: JobSpec) -> tuple[Dependency, ...]:
+        """Return what a job depends on, with model classes for labels.
 
-    def concerned(self, model: type[Model]) -> tuple[Concern, ...]:
-        """Return the jobs that a change of one of the model's rows concerns."""
-        if self._concerns is None:
-            self._concerns = {}
-        if model not in self._concerns:
-            self._concerns[model] = tuple(self._find(model))
-        return self._concerns[model]
-
-    def tables(self) -> Mapping[str, tuple[Concern, ...]]:
-        """Return the tables whose rows jobs depend on, by their names in `_meta.db_table`.
-
-        A row of a model is in the tables of its parents, too.
+        Raises:
+            DeclarationError: a model or a field that the job names does not exist.
         """
-        if self._tables is None:
-            tables: dict[str, list[Concern]] = defaultdict(list)
-            for spec in self.specs():
-                for dependency in _resolve(spec):
-                    concern = Concern(spec=spec, dependency=dependency, declared=dependency)
-                    for model in rows_of(concrete(dependency.model)):
-                        tables[model._meta.db_table].append(concern)
-            self._tables = {name: tuple(concerns) for name, concerns in tables.items()}
-        return self._tables
-
-    def _find(self, model: type[Model]) -> Iterator[Concern]:
-        for spec in self.specs():
-            for dependency in _resolve(spec):
-                named = concrete(dependency.model)
-                if named in rows_of(model):
-                    here = as_child_has_it(dependency, model)
-                elif concrete(model) in rows_of(named):
-                    here = as_parent_has_it(dependency, model)
-                else:
-                    continue
-                yield Concern(spec=spec, dependency=here, declared=dependency)
+        return _resolve(spec)
 
 
 jobs = Registry()
@@ -190,7 +139,35 @@ def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
         )
     if isinstance(dependency.ids, str):
         _check_path(spec, model, dependency.ids)
+    if dependency.fields is not None:
+        _check_fields(spec, model, dependency)
+    elif callable(dependency.ids) and conf.CAPTURE == "triggers":
+        raise _wrong(
+            spec,
+            f"takes the ids of a changed {model._meta.label} from a function, and a database trigger has to "
+            f"know which columns to record for it: write fields={{{model.__name__}: [...]}} with the fields "
+            "that the function and the loader read",
+        )
     return replace(dependency, model=model)
+
+
+def _check_fields(spec: JobSpec, model: type[Model], dependency: Dependency) -> None:
+    concrete: Any = model._meta.concrete_model
+    columns = {field.name: field for field in concrete._meta.concrete_fields}
+    columns |= {field.attname: field for field in concrete._meta.concrete_fields}
+    for name in dependency.fields or ():
+        if name not in columns:
+            nearest = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+            hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            raise _wrong(spec, f"names {name!r} in fields, which is no column of {model._meta.label}: {hint}")
+        if callable(dependency.ids) and columns[name].model._meta.concrete_model is not concrete:
+            raise _wrong(
+                spec,
+                f"names {name!r} in fields, which {model._meta.label} inherits from another table, and a "
+                "function in depends_on gets a row of one table: depend on "
+                f"{columns[name].model._meta.label} too",
+            )
 
 
 def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
@@ -226,4 +203,5 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
 
 
 def _wrong(spec: JobSpec, what: str) -> DeclarationError:
-    return DeclarationError(f"The job {spec.name!r} ({spec.declared_at}) {what}.")
+    end = "" if what.endswith("?") else "."
+    return DeclarationError(f"The job {spec.name!r} ({spec.declared_at}) {what}{end}")

@@ -5,12 +5,6 @@ from django.dispatch import Signal
 run_finished = Signal()
 """A run reached a final state. Sender: `WarmingRun`. Arguments: `run`."""
 
-change_recorded = Signal()
-"""What a change concerns was recorded. Sender: None, or a spec that was invalidated as such.
-
-Arguments: `found` (concerns with their ids), `using`, `by_hand` (the project asked for it itself).
-"""
-
 keys_invalidated = Signal()
 """Keys were invalidated. Sender: the job's spec.
 
@@ -18,7 +12,7 @@ Arguments: `keys` (None: all of the job's), `lag` (how long after the change was
 """
 
 pending_wanted = Signal()
-"""The outbox holds something that a worker should do now."""
+"""A change waits that a worker should apply now."""
 
 refresh_wanted = Signal()
 """A job with `on_change="refresh"` was invalidated. Sender: the job's spec."""

@@ -22,6 +22,7 @@ from warmer.stores import Store, open_store
 OnChange = Literal["invalidate", "refresh"]
 IdsOfChange = str | Callable[[Any], Any]
 DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
+Fields = Mapping[type[Model] | str, Sequence[str]]
 
 # How many ids of a queryset come from the database at once.
 IDS_AT_ONCE = 2_000
@@ -37,11 +38,14 @@ class Dependency:
     Attributes:
         model: the model, or its label `"app.Model"` until the registry has resolved it.
         ids: what gives the job's ids of a changed row: the path of a field, or a function of the
-            instance. None: any change concerns every key of the job.
+            row. None: any change concerns every key of the job.
+        fields: an update that changes none of these fields, nor what gives the ids, is ignored. None: every
+            update counts.
     """
 
     model: type[Model] | str
     ids: IdsOfChange | None = None
+    fields: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:

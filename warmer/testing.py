@@ -17,9 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.test import override_settings
-
-from warmer import bypass, points
+from warmer import points
 
 # A test that waits longer for a point has come to a standstill.
 PATIENCE_SECONDS = 30
@@ -117,26 +115,3 @@ def _hooked(point: str, hook: Callable[[str], None] | None) -> Iterator[None]:
         points.hooks.pop(point, None)
         if before is not None:
             points.hooks[point] = before
-
-
-@contextmanager
-def no_bypass() -> Iterator[None]:
-    """Fail when a table that a job depends on is changed and nothing is invalidated.
-
-    As a fixture for all tests:
-
-        @pytest.fixture(autouse=True)
-        def _no_bypass(db):
-            with no_bypass():
-                yield
-
-    Raises:
-        BypassError: before the commit of a transaction, or at the end of the block.
-    """
-    bypass.forget()
-    with override_settings(WARMER_BYPASS="raise"):
-        try:
-            yield
-            bypass.check()
-        finally:
-            bypass.forget()

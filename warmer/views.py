@@ -23,8 +23,13 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @transaction.non_atomic_requests
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Say whether requests may come: 200, or 503 with what is in the way."""
+    """Answer whether requests may come: 200, or 503 with what is in the way.
+
+    What is wrong and no reason to send requests elsewhere is named too, under `degraded`.
+    """
     found = readiness()
-    ok = all(check.ok for check in found)
+    ok = all(check.ok for check in found if check.is_required)
+    degraded = [check.name for check in found if not check.ok and not check.is_required]
     checks = {check.name: {"ok": check.ok} | ({"why": check.why} if check.why else {}) for check in found}
-    return JsonResponse({"ok": ok, "checks": checks}, status=200 if ok else 503)
+    answer = {"ok": ok, "checks": checks} | ({"degraded": degraded} if degraded else {})
+    return JsonResponse(answer, status=200 if ok else 503)

@@ -8,10 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from warmer import pending
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
-from warmer.isolation import reads_a_snapshot
+from warmer.invalidation import is_pending, reads_a_snapshot
 from warmer.keys import Batch
 from warmer.loading import Loaded, QueryCount, counted_by, halved, load
 from warmer.points import reach
@@ -145,7 +144,7 @@ class Work:
 
     def _is_blind(self) -> bool:
         """Say whether what a load sees here may never be committed, or is no longer so."""
-        return pending.is_pending(self.spec) or reads_a_snapshot()
+        return is_pending(self.spec) or reads_a_snapshot()
 
     def _wait_for_the_turn(self) -> None:
         store = self.spec.store
@@ -170,7 +169,7 @@ class Work:
             return
         self.load_seconds += time.perf_counter() - began
         reach("loaded", self.spec.name)
-        if pending.is_pending(self.spec):  # the loader itself wrote rows that it read
+        if is_pending(self.spec):  # the loader itself wrote rows that it read
             self._settle(Outcome.FENCED, self.left)
 
     def _send(self) -> None:

@@ -78,6 +78,9 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
+# The database records its changes itself, so that no way of changing a row is missed.
+WARMER_CAPTURE = env("WARMER_CAPTURE") or "triggers"
+
 # `/metrics` for Prometheus, where the environment asks for it.
 WARMER_METRICS = env("WARMER_METRICS") == "1"
 WARMER_METRICS_TOKEN = env("WARMER_METRICS_TOKEN")

@@ -13,12 +13,12 @@ from django.core.paginator import Page, Paginator
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from warmer import auditing, history, outbox
+from warmer import auditing, history, invalidation
 from warmer.admin import beat, cells
 from warmer.admin.sparkline import BARS, sparkline
+from warmer.invalidation import Backlog, triggers
 from warmer.models import ACTIVE, CacheAudit, State, WarmingRun
 from warmer.monitoring.observation import Observation, latest
-from warmer.outbox import Backlog
 from warmer.registry import jobs
 from warmer.spec import JobSpec
 
@@ -136,11 +136,7 @@ class Overview:
     search: str
     state: str
     backlog: Backlog
-
-    @property
-    def counts_oldest(self) -> int:
-        """How many of the oldest waiting invalidations the jobs' counts are of; 0: of all."""
-        return outbox.COUNTED_BY_JOB if self.backlog.count > outbox.COUNTED_BY_JOB else 0
+    uncaptured: list[triggers.Problem]
 
     @property
     def other_pages(self) -> str:
@@ -168,7 +164,7 @@ def overview(asked: Mapping[str, str]) -> Overview:
     shown = [spec.name for spec in page.object_list]
     runs = history.recent(shown, each=BARS)
     entries = beat.schedule.entries(shown) if beat.schedule else {}
-    audits, pending = auditing.last_audits(shown), outbox.by_job()
+    audits, pending = auditing.last_audits(shown), invalidation.by_job()
     rows = [
         Row(
             spec=spec,
@@ -190,7 +186,8 @@ def overview(asked: Mapping[str, str]) -> Overview:
         declared=len(names),
         search=search,
         state=state,
-        backlog=outbox.backlog(),
+        backlog=invalidation.backlog(),
+        uncaptured=_uncaptured(),
     )
 
 
@@ -206,6 +203,13 @@ def _state(last: str | None, seen: Observation | None, *, paused: bool) -> str:
     if state == "warm" and last == State.INCOMPLETE:
         return "partly"
     return state or "unknown"
+
+
+def _uncaptured() -> list[triggers.Problem]:
+    """Return the tables whose changes no trigger records; a query for each database."""
+    if not invalidation.captures_by_triggers():
+        return []
+    return [problem for alias in triggers.databases() for problem in triggers.problems(alias)]
 
 
 def _paused() -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from warmer import invalidation, pending
+from warmer import invalidation
 from warmer.auditing.declared import DeclaredIds
 from warmer.auditing.findings import Audit, Verdict, WrongKey
 from warmer.auditing.keeping import keep
@@ -19,7 +19,6 @@ from warmer.auditing.looks import Interrupts, Looks
 from warmer.batching import Batches
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable, WarmerError
-from warmer.isolation import reads_a_snapshot
 from warmer.keys import Batch
 from warmer.loading import counted_queries
 from warmer.models import Trigger
@@ -95,12 +94,12 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> Audit:
 
 
 def _refuse_uncommitted(spec: JobSpec) -> None:
-    if pending.is_pending(spec):
+    if invalidation.is_pending(spec):
         raise UncommittedChanges(
             f"{spec.name!r} cannot be audited here: this transaction changed what it reads, and the "
             "cache knows of a change when it is committed. Audit after the commit."
         )
-    if reads_a_snapshot():
+    if invalidation.reads_a_snapshot():
         raise UncommittedChanges(
             f"{spec.name!r} cannot be audited here: this transaction reads the database as it was at "
             "its beginning. Audit outside of it."

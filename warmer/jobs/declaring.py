@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -11,7 +12,7 @@ from warmer.exceptions import DeclarationError
 from warmer.jobs.callables import check_ids, check_loader
 from warmer.keys import KeyTemplate
 from warmer.limits import usable
-from warmer.spec import Dependency, DependsOn, JobSpec
+from warmer.spec import Dependency, DependsOn, Fields, JobSpec
 
 
 def spec_of(
@@ -23,6 +24,7 @@ def spec_of(
     name: str | None,
     cache: str | None,
     depends_on: DependsOn,
+    fields: Fields | None,
     batch_size: int | None,
     queue: str | None,
     **options: Any,
@@ -42,7 +44,7 @@ def spec_of(
         if keyed:
             _check_ids(ids)
         check_loader(loader, keyed=keyed)
-        dependencies = _dependencies(depends_on)
+        dependencies = _with_fields(_dependencies(depends_on), fields)
     except DeclarationError as error:
         raise DeclarationError(f"The job {job_name!r} ({declared_at}): {error}.") from None
     return JobSpec(
@@ -98,3 +100,37 @@ def _dependencies(depends_on: object) -> tuple[Dependency, ...]:
             )
         dependencies.append(Dependency(model=model, ids=source))
     return tuple(dependencies)
+
+
+def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[Dependency, ...]:
+    """Return the dependencies, each with the fields that matter."""
+    if fields is None:
+        return dependencies
+    example = "fields={User: ['email', 'first_name']}"
+    if not isinstance(fields, Mapping):
+        raise DeclarationError(
+            f"fields={fields!r}: expected a mapping from model to its fields, e.g. {example}"
+        )
+    by_label: dict[str, tuple[str, ...]] = {}
+    for model, names in fields.items():
+        if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Model)):
+            raise DeclarationError(f"fields names {model!r}: expected a model, e.g. {example}")
+        label = model if isinstance(model, str) else model._meta.label
+        if (
+            isinstance(names, str)
+            or not isinstance(names, Iterable)
+            or not all(isinstance(n, str) for n in names)
+        ):
+            raise DeclarationError(
+                f"fields maps {label} to {names!r}: expected a list of names, e.g. {example}"
+            )
+        by_label[label] = tuple(names)
+        if not by_label[label]:
+            raise DeclarationError(f"fields maps {label} to no field: name those that the loader reads")
+    known = [dependency.label for dependency in dependencies]
+    for label in by_label:
+        if label not in known:
+            raise DeclarationError(
+                f"fields names {label}, which depends_on does not: expected one of {', '.join(known)}"
+            )
+    return tuple(replace(each, fields=by_label.get(each.label)) for each in dependencies)

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.db.models import QuerySet
 
-from warmer import receivers
+from warmer.invalidation import receivers
 from warmer.jobs.declaring import spec_of
 from warmer.jobs.objects import KeyedJob, SingleJob
 from warmer.jobs.options import with_known_options
 from warmer.registry import Declared, jobs
-from warmer.spec import DependsOn, JobSpec, OnChange
+from warmer.spec import DependsOn, Fields, JobSpec, OnChange
 
 QUARTER_HOUR = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
@@ -34,6 +34,7 @@ def warm(
     timeout: timedelta = HOUR,
     every: timedelta | None = QUARTER_HOUR,
     depends_on: DependsOn = (),
+    fields: Fields | None = None,
     on_change: OnChange = "invalidate",
     required: bool = True,
     queue: str | None = None,
@@ -54,6 +55,8 @@ def warm(
         timeout: how long the key lives.
         every: how often beat refreshes it; None: not scheduled. Shorter than `timeout`.
         depends_on: the models that the loader reads: any change of them invalidates the key.
+        fields: the fields of each model that matter, e.g. `{User: ["email", "first_name"]}`: an update that
+            changes none of them, nor what gives the ids, invalidates nothing. Default: all fields.
         on_change: "invalidate", or "refresh": also queue one warm, once changes pause.
         required: whether a failure fails `manage.py warm_cache`, and so the deploy.
         queue: the Celery queue; default `WARMER_QUEUE`, "warming".
@@ -80,6 +83,7 @@ def warm(
         timeout=timeout,
         every=every,
         depends_on=depends_on,
+        fields=fields,
         batch_size=1,
         on_change=on_change,
         required=required,
@@ -102,6 +106,7 @@ def warm_many(
     timeout: timedelta = HOUR,
     every: timedelta | None = QUARTER_HOUR,
     depends_on: DependsOn = (),
+    fields: Fields | None = None,
     batch_size: int | None = None,
     on_change: OnChange = "invalidate",
     required: bool = True,
@@ -122,7 +127,8 @@ def warm_many(
             run, and read as a stream, so there may be millions.
         depends_on: the models that the loader reads. A list: any change invalidates every key. A
             mapping from model to what gives the ids of a changed row, e.g.
-            `{Post: "id", Comment: "post_id"}`: the path of a field, or a function of the instance.
+            `{Post: "id", Comment: "post_id"}`: the path of a field, or a function of the row. The
+            function gets the row as it was and as it is, with its `fields` and primary key only.
         batch_size: how many ids are loaded and written together; default `WARMER_BATCH_SIZE`, 500.
 
     For the other options, and what is raised, see `warm`.
@@ -137,6 +143,7 @@ def warm_many(
         timeout=timeout,
         every=every,
         depends_on=depends_on,
+        fields=fields,
         batch_size=batch_size,
         on_change=on_change,
         required=required,
@@ -155,7 +162,7 @@ def _decorator(
         job = kind(spec_of(loader, key=key, keyed=keyed, **options))
         jobs.register(job)
         if apps.models_ready:  # else the app's `ready()` does it
-            receivers.listen(job.spec)
+            receivers.listen()
         return job
 
     return declare

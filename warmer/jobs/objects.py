@@ -56,13 +56,17 @@ class SingleJob(_Job[[], R]):
             raise TypeError(f"{self.name!r} has one key: call warm() without ids")
         return runner.warm(self.spec, only_missing=only_missing)
 
-    def invalidate(self) -> None:
-        """See that no reader gets the old value any more.
+    def invalidate(self, *, immediately: bool = False) -> None:
+        """Make sure that no reader gets the old value any more; inside a transaction at its commit.
+
+        Args:
+            immediately: do not wait for the commit. Whoever reads the key before the commit caches the old
+                value again.
 
         Raises:
-            StoreUnavailable: the cache does not answer.
+            StoreUnavailable: the cache does not answer, and no transaction is open.
         """
-        invalidation.invalidate(self.spec, None)
+        invalidation.invalidate(self.spec, None, immediately=immediately)
 
 
 class KeyedJob(_Job[[Sequence[Any]], M]):
@@ -113,18 +117,21 @@ class KeyedJob(_Job[[Sequence[Any]], M]):
                 self.spec.key.key(id)
         return runner.warm(self.spec, ids, only_missing=only_missing)
 
-    def invalidate(self, ids: Iterable[Id] | None = None) -> None:
-        """See that no reader gets the old values any more.
+    def invalidate(self, ids: Iterable[Id] | None = None, *, immediately: bool = False) -> None:
+        """Make sure that no reader gets the old values any more; inside a transaction at its commit.
 
         Args:
+            immediately: do not wait for the commit. Whoever reads a key before the commit caches the old
+                value again.
             ids: default: every key of the job. Nothing old can be written any more at once; the keys
                 themselves are then swept, and a reader can see an old value until that is through.
 
         Raises:
             InvalidId: an id cannot be part of a key; nothing was invalidated.
-            StoreUnavailable: the cache does not answer.
+            StoreUnavailable: the cache does not answer, and no transaction is open.
         """
-        invalidation.invalidate(self.spec, None if ids is None else self._checked(ids, "invalidate"))
+        checked = None if ids is None else self._checked(ids, "invalidate")
+        invalidation.invalidate(self.spec, checked, immediately=immediately)
 
     def _checked(self, ids: Iterable[Id], call: str) -> Iterable[Id]:
         """Return ids, if they are several: one id is no list of its letters."""

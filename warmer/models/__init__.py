@@ -1,10 +1,10 @@
-"""What `warmer` keeps in the database: runs, audits, observations, the schedule that code declared."""
+"""What `warmer` keeps in the database: runs, changes, audits, observations, the declared schedule."""
 
 from warmer.models.audits import CacheAudit
 from warmer.models.batches import WarmingBatch
+from warmer.models.changes import ChangeRecord
 from warmer.models.jobs import Job
 from warmer.models.observations import JobObservation
-from warmer.models.pending import PendingInvalidation
 from warmer.models.runs import FIGURES, WarmingRun
 from warmer.models.schedules import JobSchedule
 from warmer.models.states import ACTIVE, State
@@ -15,10 +15,10 @@ __all__ = [
     "ACTIVE",
     "FIGURES",
     "CacheAudit",
+    "ChangeRecord",
     "Job",
     "JobObservation",
     "JobSchedule",
-    "PendingInvalidation",
     "RunTotal",
     "State",
     "Trigger",

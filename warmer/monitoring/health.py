@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
+from warmer.invalidation import captures_by_triggers, triggers
 from warmer.limits import moment_of
 from warmer.models import State, Trigger, WarmingRun
 from warmer.registry import jobs
@@ -37,10 +38,12 @@ class Check:
     Attributes:
         name: what was looked at.
         why: what is wrong, without addresses and logins: anyone may ask. Empty: nothing is.
+        is_required: whether requests may not come while it is wrong.
     """
 
     name: str
     why: str = ""
+    is_required: bool = True
 
     @property
     def ok(self) -> bool:
@@ -58,6 +61,10 @@ def readiness() -> list[Check]:
         found.append(_answered(f"database:{alias}", partial(_ask_database, alias)))
         if found[-1].ok:
             found.append(_answered(f"migrations:{alias}", partial(_missing_migrations, alias)))
+            if captures_by_triggers():
+                # Another release may have installed what it needs, while this one still serves.
+                check = _answered(f"triggers:{alias}", partial(_missing_triggers, alias))
+                found.append(replace(check, is_required=False))
     databases_are_well = all(check.ok for check in found)
     for alias, spec in {spec.cache: spec for spec in jobs.specs()}.items():
         found.append(_answered(f"cache:{alias}", partial(_ask_cache, spec)))
@@ -87,6 +94,13 @@ def _ask_database(alias: str) -> str:
         cursor.execute("SELECT 1")
         cursor.fetchone()
     return ""
+
+
+def _missing_triggers(alias: str) -> str:
+    if alias not in triggers.databases():
+        return ""
+    found = triggers.problems(alias)
+    return f"not captured: {_some(problem.table for problem in found)}" if found else ""
 
 
 # What was applied on a database when nothing was missing: the migrations of a process do not change, so

@@ -12,12 +12,12 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from warmer import auditing, outbox, traffic
+from warmer import auditing, invalidation, traffic
 from warmer.exceptions import StoreUnavailable
+from warmer.invalidation import Backlog
 from warmer.models import ACTIVE, CacheAudit, RunTotal, WarmingRun
 from warmer.monitoring import observation
 from warmer.monitoring.observation import Observation
-from warmer.outbox import Backlog
 from warmer.registry import jobs
 from warmer.spec import JobSpec
 from warmer.stores import Tallies
@@ -72,7 +72,7 @@ def take() -> Snapshot:
         audits=auditing.last_audits(names),
         reads=reads,
         answers=answers,
-        backlog=outbox.backlog(),
+        backlog=invalidation.backlog(),
     )
 
 

@@ -14,11 +14,11 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import DatabaseError, InterfaceError
 
-from warmer import outbox
+from warmer import invalidation
 from warmer.exceptions import StoreUnavailable
+from warmer.invalidation import Backlog
 from warmer.monitoring.coverage import Coverage, cover
 from warmer.monitoring.observation import Observation, latest
-from warmer.outbox import Backlog
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
@@ -146,7 +146,7 @@ def collect(aliases: Sequence[str]) -> Stats:
     found = {alias: look(alias) for alias in aliases}
     pending, observed = None, {}
     try:
-        pending, observed = outbox.backlog(), latest(jobs)
+        pending, observed = invalidation.backlog(), latest(jobs)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Pending invalidations and hit rates are not known: %s", describe(error))
     covered = []

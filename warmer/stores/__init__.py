@@ -11,7 +11,7 @@ from warmer.stores.choice import (
 )
 from warmer.stores.claims import Claim, Record
 from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
-from warmer.stores.places import share_keys
+from warmer.stores.places import place_of, share_keys
 from warmer.stores.token import Token
 from warmer.stores.under_way import UnderWay
 
@@ -34,6 +34,7 @@ __all__ = [
     "keeps_nothing",
     "open_server",
     "open_store",
+    "place_of",
     "share_keys",
     "why_unusable",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
+from os import PathLike
 from typing import Any
 
 from django.conf import settings
@@ -36,6 +37,15 @@ def share_keys(one: str, other: str) -> bool:
     return _names(mine) == _names(theirs) and _place(mine) == _place(theirs)
 
 
+def place_of(alias: str) -> str:
+    """Return a text that tells where an alias of `CACHES` keeps its keys, and under which names."""
+    cache = settings.CACHES[alias]
+    *names, function = _names(cache)
+    if callable(function):
+        function = f"{function.__module__}.{function.__qualname__}"
+    return repr((cache["BACKEND"], *names, function, _place(cache)))
+
+
 def _names(cache: Mapping[str, Any]) -> tuple[str, str, Any]:
     """Return what a cache makes of a key."""
     return (
@@ -47,8 +57,8 @@ def _names(cache: Mapping[str, Any]) -> tuple[str, str, Any]:
 
 def _place(cache: Mapping[str, Any]) -> Any:
     location = cache.get("LOCATION") or ""
-    if isinstance(location, str):
-        location = _BETWEEN_SERVERS.split(location)
+    if isinstance(location, str | PathLike):
+        location = _BETWEEN_SERVERS.split(str(location))
     servers = [str(server).strip() for server in location]
     if HAS_REDIS and servers and _REDIS_URL.match(servers[0]):
         # The first is the primary; the others are its replicas.

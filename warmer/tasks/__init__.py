@@ -1,5 +1,6 @@
 """The Celery side, and the only part that imports Celery."""
 
+from warmer.tasks import relaying
 from warmer.tasks.runs import follow_up, request_refresh, request_run, scheduled_run, start_run, warm_batch
 from warmer.tasks.upkeep import (
     apply_pending,
@@ -25,6 +26,7 @@ __all__ = [
     "look_at_broker",
     "look_at_queue",
     "observe_jobs",
+    "relaying",
     "request_audit",
     "request_pending",
     "request_refresh",

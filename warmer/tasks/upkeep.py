@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import shared_task
-from celery.signals import task_postrun, worker_process_shutdown, worker_ready
+from celery import current_app, shared_task
+from celery.signals import task_postrun, worker_process_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import auditing, bypass, ledger, leftovers, outbox, traffic
+from warmer import auditing, invalidation, ledger, traffic
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.models import Trigger
@@ -24,8 +24,6 @@ from warmer.tasks.options import INTERRUPTS, PATIENT
 
 logger = logging.getLogger(__name__)
 
-# A message that waits longer is not needed: the schedule sends the next one by then.
-PENDING_EXPIRY_SECONDS = 60
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
 # Of a job that no scheduled audit looks at: 99.4 % right at least, when all of them are.
@@ -34,13 +32,13 @@ ASKED_SAMPLE = 500
 
 @shared_task(name="warmer.apply_pending", **PATIENT)
 def apply_pending() -> int:
-    """Apply the invalidations that the outbox keeps; return how many rows were done."""
+    """Apply the changes that wait; return how many were applied."""
     try:
-        return leftovers.apply_kept()
+        return invalidation.Relay().poll()
     except StoreUnavailable as error:
-        waiting = outbox.backlog()
+        waiting = invalidation.backlog()
         logger.warning(
-            "%d invalidations wait for the cache, the oldest for %d s: %s",
+            "%d changes wait for the cache, the oldest for %d s: %s",
             waiting.count,
             waiting.age.total_seconds(),
             describe(error),
@@ -49,26 +47,9 @@ def apply_pending() -> int:
 
 
 def request_pending() -> None:
-    """Have a worker apply what the outbox keeps, now; without one the schedule does it later."""
-    if broker.rests():
-        return
-    try:
-        broker.send(apply_pending, queue=conf.QUEUE, expires=PENDING_EXPIRY_SECONDS)
-    except BrokerUnavailable as error:
-        logger.warning("Pending invalidations wait for the schedule: %s", error)
-
-
-@worker_ready.connect(dispatch_uid="warmer.worker_ready")
-def _catch_up(**_kwargs: Any) -> None:
-    """See to what was left over while no worker ran."""
-    request_pending()
-
-
-@task_postrun.connect(dispatch_uid="warmer.bypass")
-def _judge_writes(task: Any, **_kwargs: Any) -> None:
-    """Judge what a task of the project's wrote past the signals; in process, its caller goes on."""
-    if not task.request.is_eager:
-        bypass.check()
+    """Apply the changes that wait, now, where tasks run in process. Elsewhere a worker's relay does it."""
+    if current_app.conf.task_always_eager:
+        apply_pending.apply_async()
 
 
 @task_postrun.connect(dispatch_uid="warmer.traffic")

@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from warmer import auditing
 from warmer.auditing import Audit, UncommittedChanges
 from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.invalidation import captures_by_triggers
 from warmer.management.checking import CheckedCommand
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.watching import chosen_specs, count
@@ -115,6 +116,11 @@ class Command(CheckedCommand):
             self.stdout.write("'at least' is at 95 % confidence, from the sample.")
         for found in audits:
             self._print_keys(found)
+        if any(found.wrong for found in audits) and not captures_by_triggers():
+            self.stdout.write(
+                "\nDjango's signals do not tell of update(), bulk operations, raw SQL and other programs. "
+                "WARMER_CAPTURE = 'triggers' captures them all (PostgreSQL, SQLite)."
+            )
 
     def _print_keys(self, found: Audit) -> None:
         lines = [f"  {wrong.key}: {', '.join(wrong.fields)}" for wrong in found.wrong_keys]

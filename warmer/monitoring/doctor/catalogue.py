@@ -13,7 +13,7 @@ from warmer.monitoring.doctor.broker import (
 from warmer.monitoring.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
 from warmer.monitoring.doctor.database import ClockSkew, Database
-from warmer.monitoring.doctor.jobs import JobTtl, PendingInvalidations
+from warmer.monitoring.doctor.jobs import Capture, JobTtl, PendingInvalidations
 from warmer.monitoring.doctor.keys import BigKeys, KeysWithoutTtl
 from warmer.monitoring.doctor.latency import SlowLog
 from warmer.monitoring.doctor.memory import Evictions, Fragmentation, Maxmemory, MaxmemoryPolicy, MemoryGrowth
@@ -55,5 +55,6 @@ PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
     QueueLength(),
     BeatAlive(),
     JobTtl(),
+    Capture(),
     PendingInvalidations(),
 )

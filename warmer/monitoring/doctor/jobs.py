@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from warmer import outbox
+from warmer import invalidation
+from warmer.invalidation import triggers
 from warmer.monitoring.doctor.check import ProjectCheck
 from warmer.monitoring.doctor.finding import Finding, NotApplicable, error, info, ok, warning
 from warmer.monitoring.doctor.project import Project
@@ -15,8 +16,8 @@ from warmer.monitoring.doctor.words import counted, lasting
 from warmer.monitoring.facts import Timing
 from warmer.spec import JobSpec
 
-# They are tried every 15 s, with pauses of up to a minute.
-LATE = timedelta(minutes=1)
+# A worker looks twice a second, and with pauses of up to half a minute while a cache is away.
+LATE = timedelta(seconds=30)
 VERY_LATE = timedelta(minutes=5)
 
 
@@ -38,6 +39,39 @@ class JobTtl(ProjectCheck):
 
 
 @dataclass(frozen=True)
+class Capture(ProjectCheck):
+    """Every change of a table that a job depends on is captured."""
+
+    id = "capture"
+    subject = "jobs"
+    after = ("database",)
+
+    def look(self, project: Project) -> Iterator[Finding]:
+        if not any(spec.depends_on for spec in project.specs):
+            raise NotApplicable("no job depends on a table")
+        if not invalidation.captures_by_triggers():
+            yield info(
+                "Changes are captured by Django's signals.",
+                why="update(), bulk operations, SET_NULL, raw SQL, data migrations and other programs send "
+                "none: after these, old values stay until their timeout.",
+                fix="WARMER_CAPTURE = 'triggers'\nin the settings, and 'manage.py migrate'; it takes "
+                "PostgreSQL or SQLite. Otherwise call invalidate_for() after such changes.",
+            )
+            return
+        found = [problem for alias in triggers.databases() for problem in triggers.problems(alias)]
+        for problem in found:
+            yield warning(
+                f"{problem.table} on {problem.using!r} {problem.why}.",
+                why="Some of its changes leave old values in the cache.",
+                fix=f"manage.py warm_triggers --database {problem.using}"
+                if problem.is_fixable
+                else "depends_on=\nmust name the tables behind it.",
+            )
+        if not found:
+            yield ok("every table that a job depends on has its triggers")
+
+
+@dataclass(frozen=True)
 class PendingInvalidations(ProjectCheck):
     """What was changed is invalidated at once."""
 
@@ -46,7 +80,7 @@ class PendingInvalidations(ProjectCheck):
     after = ("database",)
 
     def look(self, project: Project) -> Iterator[Finding]:
-        waiting = outbox.backlog()
+        waiting = invalidation.backlog()
         if not waiting.count or waiting.age < LATE:
             yield ok(f"{counted(waiting.count, 'invalidation')} waiting" if waiting.count else "none")
             return
@@ -54,11 +88,10 @@ class PendingInvalidations(ProjectCheck):
         yield problem(
             f"{counted(waiting.count, 'invalidation')} waiting, the oldest for "
             f"{lasting(waiting.age.total_seconds())}.",
-            why="Readers may see values from before these changes. The cache could not take them, or a whole "
-            "job's keys are to be found first; and no worker has come to it since.",
-            fix=f"celery -A {app} worker\nand 'celery -A {app} beat' apply them within a minute once the "
-            "cache answers; see reachability, writes, workers and beat. Are all of these well, then every "
-            "worker process has been busy since: see queue-length, and the runs in /admin/warmer/.",
+            why="Readers may see values from before these changes. The cache could not take them, or nobody "
+            "looks for them.",
+            fix=f"celery -A {app} worker\nor 'manage.py warm_listen' applies them within a second once the "
+            "cache answers; see reachability, writes and workers.",
         )
 
 

@@ -1,1 +1,0 @@
-"""The bypass detector: what it finds, when, what it does, and what it leaves alone."""

@@ -1,0 +1,37 @@
+"""The fingerprint of a process: what it declares, and which caches it reaches.
+
+A record says who applied it. A process with another fingerprint, such as an old release, a second service or
+a shell with another cache, cannot have invalidated what this one keeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.conf import settings
+
+from warmer.invalidation.sources import sources
+from warmer.registry import jobs
+from warmer.stores import place_of
+
+_known: tuple[Any, str] | None = None
+
+
+def fingerprint() -> str:
+    """Return the fingerprint of this process: 16 hexadecimal digits."""
+    global _known
+    basis = (jobs.version, id(settings.CACHES))
+    if _known is None or _known[0] != basis:
+        _known = basis, _make()
+    return _known[1]
+
+
+def _make() -> str:
+    parts = [f"{spec.key} {place_of(spec.cache)}" for spec in jobs.specs()]
+    for name, source in sources().by_name.items():
+        for each in source.dependents:
+            function = getattr(each.function, "__qualname__", "") if each.function else ""
+            columns = ",".join(field.column for field in each.fields)
+            parts.append(f"{name} {each.spec.key} {columns} {each.path} {function}")
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,283 @@
+"""Sources of changes: the tables that jobs depend on, and how a job's ids follow from a changed row.
+
+A path such as `post__author_id` of a comment passes through other tables. A change there moves ids too, so
+each table on the way is a source of its own, with the rest of the path. Link tables of many-to-many fields
+and the parents of an inherited model are sources in the same way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from django.db.models import ForeignObjectRel, ManyToManyRel, Model
+from django.db.models.constants import LOOKUP_SEP
+
+from warmer.invalidation.inheritance import as_parent_has_it, concrete, tables_of
+from warmer.registry import jobs
+from warmer.spec import Dependency, JobSpec
+
+Compared = tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependent:
+    """A job that depends on the rows of a table, and how its ids follow from such a row.
+
+    Attributes:
+        compared: the columns of which an update must change one. None: every update counts.
+        fields: the recorded columns from which the ids follow. Without a path they are the ids.
+        path: where the ids are, seen from what `fields` refer to, or from the row itself (`from_row`).
+        function: gives the ids of a row that has `fields` only, or of an instance (`whole`).
+    """
+
+    spec: JobSpec
+    model: type[Model]
+    compared: Compared
+    fields: tuple[Any, ...] = ()
+    path: str = ""
+    from_row: bool = False
+    function: Callable[[Any], Any] | None = None
+    whole: bool = False
+
+    @property
+    def concerns_every_key(self) -> bool:
+        """Whether any change concerns every key of the job."""
+        return not self.fields and self.function is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A table, with the columns of which an update must change one to be recorded.
+
+    Attributes:
+        columns: the columns that are recorded of a changed row.
+    """
+
+    model: type[Model]
+    compared: Compared
+    columns: tuple[str, ...]
+    dependents: tuple[Dependent, ...]
+
+    @property
+    def table(self) -> str:
+        """The table's name in the database."""
+        return self.model._meta.db_table
+
+    @property
+    def name(self) -> str:
+        """What a record calls it, e.g. `users_customuser(email,first_name)`."""
+        return source_name(self.table, self.compared)
+
+    @cached_property
+    def fields(self) -> tuple[Any, ...]:
+        """The fields of the recorded columns."""
+        found = {field.column: field for each in self.dependents for field in each.fields}
+        return tuple(found[column] for column in self.columns)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether its rows tell anything: a function that wants whole instances is called with these."""
+        return not all(each.whole for each in self.dependents)
+
+    @property
+    def specs(self) -> frozenset[JobSpec]:
+        """The jobs that depend on it."""
+        return frozenset(each.spec for each in self.dependents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """All sources of the declared jobs."""
+
+    by_name: Mapping[str, Source]
+    by_table: Mapping[str, tuple[Source, ...]]
+    names_of: Mapping[JobSpec, frozenset[str]]
+    _of_models: dict[type[Model], tuple[Source, ...]] = field(default_factory=dict)
+    _links_of_models: dict[type[Model], tuple[tuple[Source, Any], ...]] = field(default_factory=dict)
+
+    def of_model(self, model: type[Model]) -> tuple[Source, ...]:
+        """Return the sources that hold a model's rows, those of its parents included."""
+        found = self._of_models.get(model)
+        if found is None:
+            tables = [each._meta.db_table for each in tables_of(model)]
+            found = tuple(source for table in tables for source in self.by_table.get(table, ()))
+            self._of_models[model] = found
+        return found
+
+    def links_of(self, model: type[Model]) -> tuple[tuple[Source, Any], ...]:
+        """Return the link tables whose rows go with a row of a model, and their keys to it.
+
+        Django deletes the rows of a table that it made for a many-to-many field without a signal.
+        """
+        found = self._links_of_models.get(model)
+        if found is None:
+            mine = tables_of(model)
+            found = self._links_of_models[model] = tuple(
+                (source, key)
+                for source in self.by_name.values()
+                if source.model._meta.auto_created
+                for key in source.model._meta.concrete_fields
+                if key.is_relation and concrete(key.related_model) in mine
+            )
+        return found
+
+
+def source_name(table: str, compared: Iterable[str] | None) -> str:
+    """Return what records call a table of which some columns, or (None) all, are compared."""
+    return table if compared is None else f"{table}({','.join(compared)})"
+
+
+_known: tuple[int, Sources] | None = None
+
+
+def sources() -> Sources:
+    """Return the sources of the jobs that are declared now."""
+    global _known
+    if _known is None or _known[0] != jobs.version:
+        _known = jobs.version, _collect()
+    return _known[1]
+
+
+def _collect() -> Sources:
+    found: dict[tuple[str, Compared], list[Dependent]] = defaultdict(list)
+    for spec in jobs.specs():
+        for dependent in dict.fromkeys(_dependents(spec)):
+            found[dependent.model._meta.db_table, dependent.compared].append(dependent)
+    by_name: dict[str, Source] = {}
+    by_table: dict[str, list[Source]] = defaultdict(list)
+    names_of: dict[JobSpec, set[str]] = defaultdict(set)
+    for (table, compared), dependents in found.items():
+        columns = sorted({field.column for each in dependents for field in each.fields})
+        source = Source(
+            model=dependents[0].model,
+            compared=compared,
+            columns=tuple(columns),
+            dependents=tuple(dependents),
+        )
+        by_name[source.name] = source
+        by_table[table].append(source)
+        for each in dependents:
+            names_of[each.spec].add(source.name)
+    return Sources(
+        by_name=by_name,
+        by_table={table: tuple(each) for table, each in by_table.items()},
+        names_of={spec: frozenset(names) for spec, names in names_of.items()},
+    )
+
+
+def _dependents(spec: JobSpec) -> Iterator[Dependent]:
+    for dependency in jobs.dependencies(spec):
+        model = concrete(dependency.model)
+        for table in tables_of(model):
+            yield from _of_table(spec, dependency, model, table)
+
+
+def _of_table(
+    spec: JobSpec, dependency: Dependency, model: type[Model], table: type[Model]
+) -> Iterator[Dependent]:
+    """Yield what a dependency on a model means for one of the tables that hold its rows."""
+    compared = _compared(dependency, model, table)
+    ids = dependency.ids
+    if table is not model:
+        # A function wants the child's row, which is not at hand.
+        ids = as_parent_has_it(ids, model, table) if isinstance(ids, str) else None
+        if ids is None and compared == ():
+            return  # the parent's row comes and goes with the child's
+    if isinstance(ids, str):
+        yield from _follow(spec, table, ids.split(LOOKUP_SEP), compared)
+    elif ids is None:
+        yield Dependent(spec=spec, model=table, compared=compared)
+    elif compared is None:
+        yield Dependent(spec=spec, model=table, compared=None, function=ids, whole=True)
+    else:
+        columns = {field.column: field for field in table._meta.concrete_fields}
+        fields = [columns[name] for name in compared]
+        fields += [field for field in table._meta.pk_fields if field not in fields]
+        yield Dependent(spec=spec, model=table, compared=compared, fields=tuple(fields), function=ids)
+
+
+def _compared(dependency: Dependency, model: type[Model], table: type[Model]) -> Compared:
+    """Return the columns of a table that `fields=` names."""
+    if dependency.fields is None:
+        return None
+    named = [model._meta.get_field(name) for name in map(_field_name(model), dependency.fields)]
+    return _columns(field for field in named if concrete(field.model) is table)
+
+
+def _field_name(model: type[Model]) -> Callable[[str], str]:
+    by_attname = {field.attname: field.name for field in model._meta.concrete_fields}
+    return lambda name: by_attname.get(name, name)
+
+
+def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(sorted({field.column for field in fields}))
+
+
+def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared) -> Iterator[Dependent]:
+    """Yield how the ids follow from a row of a model by a path, and what the tables on its way mean."""
+    first, *rest = steps
+    field = _field(model, first)
+    if field is not None:
+        yield _dependent(spec, model, (field,), compared, path=LOOKUP_SEP.join(rest))
+        if rest:
+            yield from _beyond(spec, field.related_model, rest, [field.target_field])
+        return
+    far = model._meta.get_field(first)
+    if concrete(far.model) is not concrete(model) and (link := model._meta.get_ancestor_link(far.model)):
+        # What is inherited is found from the parent's row, which may outlive the child's.
+        yield from _follow(spec, model, [link.name, *steps], compared)
+        return
+    yield _dependent(
+        spec, model, tuple(model._meta.pk_fields), compared, path=LOOKUP_SEP.join(steps), from_row=True
+    )
+    if far.many_to_many:
+        through, link, other = _link_table(far)
+        yield from _beyond(spec, through, [other.name, *rest], [link])
+    elif isinstance(far, ForeignObjectRel):
+        yield from _beyond(spec, far.related_model, rest or ["pk"], [far.field])
+    else:  # the rows of a generic relation
+        there = far.related_model._meta
+        links = [there.get_field(far.object_id_field_name), there.get_field(far.content_type_field_name)]
+        yield from _beyond(spec, far.related_model, rest or ["pk"], links)
+
+
+def _beyond(spec: JobSpec, model: Any, steps: Sequence[str], links: Iterable[Any]) -> Iterator[Dependent]:
+    """Yield what a table on the way of a path means: its rows lead to ids by what is left of the path.
+
+    Args:
+        links: the fields by which the path came here. A change of these moves ids as well.
+    """
+    yield from _follow(spec, concrete(model), steps, _columns(links))
+
+
+def _dependent(
+    spec: JobSpec, model: type[Model], fields: tuple[Any, ...], compared: Compared, **options: Any
+) -> Dependent:
+    if compared is not None:
+        compared = tuple(sorted({*compared, *(field.column for field in fields)}))
+    return Dependent(spec=spec, model=model, fields=fields, compared=compared, **options)
+
+
+def _field(model: Any, name: str) -> Any:
+    """Return the field of a model's own table that a step names; None when the step leads elsewhere."""
+    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    if field not in model._meta.concrete_fields:
+        return None  # a many-to-many field says that it is concrete, too
+    if concrete(field.model) is concrete(model):
+        return field
+    link = model._meta.get_ancestor_link(field.model)
+    return link if field.primary_key and link is not None else None
+
+
+def _link_table(far: Any) -> tuple[Any, Any, Any]:
+    """Return a many-to-many field's through model, and its keys to this side and to the other."""
+    is_reverse = isinstance(far, ManyToManyRel)
+    field = far.field if is_reverse else far
+    through = field.remote_field.through
+    names = [field.m2m_field_name(), field.m2m_reverse_field_name()]
+    here, there = (through._meta.get_field(name) for name in (names[::-1] if is_reverse else names))
+    return through, here, there

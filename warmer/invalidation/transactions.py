@@ -1,0 +1,355 @@
+"""What this process knows of its open transactions, and what it does when they commit.
+
+Each database connection has a `Watcher`. With triggers it sees every statement: one that names a captured
+table may have been recorded, so the records are read and applied after the commit. With signals the
+receivers say what they recorded. Either way Django drops our callback with the savepoint that it was
+registered in, so a rolled-back change asks for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+
+from warmer.conf import conf
+from warmer.invalidation import records
+from warmer.invalidation.apply import apply_committed, floor
+from warmer.invalidation.records import READ_COMMITTED, TABLE
+from warmer.invalidation.sources import sources
+from warmer.registry import jobs
+from warmer.report import describe
+from warmer.spec import JobSpec
+
+logger = logging.getLogger(__name__)
+
+# A statement names its table near its beginning, or behind a long list of values near its end.
+_LOOKED_AT = 2_000
+
+
+def captures_by_triggers() -> bool:
+    """Return whether the project captures changes by database triggers."""
+    return bool(conf.CAPTURE == "triggers")
+
+
+class Commit:
+    """What happens after a commit. Django keeps it until then, and drops it with a rollback.
+
+    Attributes:
+        above: the highest record that this process knew before the change.
+        changed: the sources, and keys of jobs, that the transaction is known to have changed.
+        is_due: whether records are to be read.
+    """
+
+    def __init__(self, watcher: Watcher, above: int) -> None:
+        self._watcher = watcher
+        self.above = above
+        self.changed: set[str] = set()
+        self.is_due = True
+
+    def __call__(self) -> None:
+        """Apply what was recorded, once for all of the transaction's callbacks."""
+        if self.is_due:
+            due = {self, *self._watcher.take_commits()}
+            for each in due:
+                each.is_due = False
+            self._watcher.apply(above=min(each.above for each in due))
+
+
+class Watcher:
+    """One database connection: its open transaction, and with triggers each of its statements."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection: Any = weakref.ref(connection)  # whose watcher this is: it lives longer
+        self.using: str = connection.alias
+        self._commits: weakref.WeakValueDictionary[tuple[Any, ...], Commit] = weakref.WeakValueDictionary()
+        self._statements = 0
+        self._is_quiet = False
+        self._late: int | None = None
+        self._answer: tuple[int, set[str], bool] | None = None
+
+    # -- statements --------------------------------------------------------------------------------
+    def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        """Run a statement, as an execute wrapper; see whether it may have changed a captured table."""
+        if self._is_quiet:
+            return execute(sql, params, many, context)
+        self._statements += 1
+        if self._late is not None:
+            self.apply_late()
+        if not _may_change(sql):
+            return execute(sql, params, many, context)
+        above = floor(self.using)
+        result = execute(sql, params, many, context)
+        try:
+            self._changed(sql, above)
+        except Exception as error:  # noqa: BLE001 - the project's statement has succeeded
+            logger.warning("A change on %r waits for a worker: %s", self.using, describe(error))
+        return result
+
+    def _changed(self, sql: Any, above: int) -> None:
+        connection = self._connection()
+        if connection.in_atomic_block:
+            self.expect(above=above)
+        elif not connection.get_autocommit():
+            return  # managed by hand: nothing tells of the commit, so a worker applies it
+        elif _is_committed(connection, sql):
+            self.apply(above=above)
+        else:
+            self._late = above
+
+    def apply_late(self) -> None:
+        """Apply an earlier statement in autocommit that was not committed when it returned."""
+        above, self._late = self._late, None
+        if above is None:
+            return
+        if self._connection().in_atomic_block:
+            self.expect(above=above)
+        else:
+            self.apply(above=above)
+
+    # -- commits -----------------------------------------------------------------------------------
+    def expect(self, *, above: int | None = None, changed: Iterable[str] = ()) -> None:
+        """Apply what is recorded in the open transaction, if there is one, at its commit. Costs no query.
+
+        Args:
+            above: the highest record known before the change; default: what is known now.
+            changed: the sources, and keys of jobs, that it changed, as far as that is known.
+        """
+        connection = self._connection()
+        if connection.in_atomic_block:
+            commit = self._commit_of(connection, floor(self.using) if above is None else above)
+            commit.changed.update(changed)
+
+    def _commit_of(self, connection: Any, above: int) -> Commit:
+        """Return the callback under the open savepoints, or register one."""
+        stack = tuple(connection.savepoint_ids)
+        if not _is_in_test_case(connection):
+            for depth in range(len(stack) + 1):
+                known = self._commits.get(stack[:depth])
+                if known is not None:
+                    return known
+        commit = Commit(self, above)
+        before = self._commits.get(stack)
+        if before is not None:  # in a test case
+            commit.changed, commit.above = before.changed, min(above, before.above)
+        self._commits[stack] = commit
+        transaction.on_commit(commit, using=self.using, robust=True)
+        return commit
+
+    def take_commits(self) -> list[Commit]:
+        """Return the callbacks that Django keeps, and forget them: what comes now is not theirs."""
+        commits = list(self._commits.values())
+        self._commits.clear()
+        return commits
+
+    def apply(self, *, above: int) -> None:
+        """Apply the recorded changes above a number; never raises."""
+        with self.quiet():
+            apply_committed(using=self.using, above=above)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Do not look at the statements of a block, which are our own."""
+        before, self._is_quiet = self._is_quiet, True
+        try:
+            yield
+        finally:
+            self._is_quiet = before
+
+    # -- what the open transaction changed ------------------------------------------------------------
+    def is_pending(self, spec: JobSpec, *, on_miss: bool) -> bool:
+        """Return whether the open transaction changed something that a job reads.
+
+        Args:
+            on_miss: the database is asked, too, for what no statement told; on a hit it is asked only if a
+                statement named a captured table.
+        """
+        commits = list(self._commits.values())
+        if not commits and not on_miss:
+            return False
+        means = sources().names_of.get(spec, frozenset()) | {str(spec.key)}
+        if any(not means.isdisjoint(each.changed) for each in commits):
+            return True
+        if not captures_by_triggers() or not records.are_kept(self.using):
+            return False
+        changed, is_snapshot = self._ask()
+        if means.isdisjoint(changed) and not (is_snapshot and commits):
+            return False
+        self.expect(changed=changed)
+        return True
+
+    def reads_a_snapshot(self) -> bool:
+        """Return whether reads in the open transaction may be older than now."""
+        connection = self._connection()
+        if connection.vendor == "postgresql" and captures_by_triggers() and records.are_kept(self.using):
+            return self._ask()[1]
+        with self.quiet():
+            return _is_snapshot(connection)
+
+    def _ask(self) -> tuple[set[str], bool]:
+        """Ask the database what the transaction changed, and whether it reads a snapshot.
+
+        The answer holds until the next statement.
+        """
+        if self._answer is None or self._answer[0] != self._statements:
+            connection = self._connection()
+            with self.quiet():
+                ask = _ask_postgresql if connection.vendor == "postgresql" else _ask_other
+                self._answer = (self._statements, *ask(connection, list(self._commits.values())))
+        return self._answer[1], self._answer[2]
+
+
+_watchers: weakref.WeakKeyDictionary[Any, Watcher] = weakref.WeakKeyDictionary()
+
+
+def watcher(using: str) -> Watcher:
+    """Return the watcher of this thread's connection to a database."""
+    connection = connections[using]
+    found = _watchers.get(connection)
+    if found is None:
+        found = _watchers[connection] = Watcher(connection)
+    return found
+
+
+def on_connection(connection: Any, **_kwargs: Any) -> None:
+    """`connection_created`: see the statements of a connection, and forget what an earlier one knew."""
+    if not captures_by_triggers():
+        return
+    if connection.alias not in connections:
+        return  # e.g. the one by which a test database is created
+    found = watcher(connection.alias)
+    if found not in connection.execute_wrappers:
+        # At the front: `execute_wrapper()` takes the last one away at its end.
+        connection.execute_wrappers.insert(0, found)
+
+
+def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
+    """Return whether an open transaction of this thread changed something that a job reads."""
+    return any(
+        watcher(connection.alias).is_pending(spec, on_miss=on_miss)
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block
+    )
+
+
+def reads_a_snapshot() -> bool:
+    """Return whether a transaction is open in this thread whose reads may be older than now.
+
+    A fill takes its token before it reads. A snapshot may be older than the token, and what it shows may
+    have been changed and invalidated since. Costs a query in a transaction, none outside of one.
+    """
+    return any(
+        watcher(connection.alias).reads_a_snapshot()
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block
+    )
+
+
+def open_database_of(spec: JobSpec) -> str | None:
+    """Return the database with an open transaction that a job depends on; None without any."""
+    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
+    aliases = dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS])
+    return next((alias for alias in aliases if connections[alias].in_atomic_block), None)
+
+
+# -- the statement ----------------------------------------------------------------------------------
+_names: tuple[int, re.Pattern[str]] | None = None
+
+
+def _may_change(sql: Any) -> bool:
+    """Return whether a statement names a table that a job depends on."""
+    if isinstance(sql, bytes):
+        sql = sql.decode(errors="replace")
+    if not isinstance(sql, str):  # e.g. psycopg's composed statements
+        return True
+    if sql.startswith(("SELECT", "select")):
+        return False
+    if len(sql) > 2 * _LOOKED_AT:
+        sql = sql[:_LOOKED_AT] + sql[-_LOOKED_AT:]
+    sql = sql.lower().lstrip()
+    return not sql.startswith("select") and _pattern().search(sql) is not None
+
+
+def _pattern() -> re.Pattern[str]:
+    global _names
+    if _names is None or _names[0] != jobs.version:
+        tables = sorted(sources().by_table, key=len, reverse=True)
+        # Quotes in a name are doubled in SQL.
+        names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)
+        _names = jobs.version, re.compile(names or "(?!)")
+    return _names[1]
+
+
+def _is_committed(connection: Any, sql: Any) -> bool:
+    """Return whether a statement that ran in autocommit is committed when its `execute()` returns."""
+    if connection.vendor == "sqlite":
+        # A statement that returns rows ends when its cursor is closed.
+        return "returning" not in str(sql)[-_LOOKED_AT:].lower()
+    info = getattr(connection.connection, "info", None)
+    if connection.vendor != "postgresql" or info is None:
+        return True
+    pipeline = getattr(info, "pipeline_status", None)
+    return int(info.transaction_status) == 0 and (pipeline is None or int(pipeline) == 0)
+
+
+# -- questions to the database ------------------------------------------------------------------------
+def _ask_postgresql(connection: Any, _commits: list[Commit]) -> tuple[set[str], bool]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # A look at the table in a stricter transaction could make it fail when others change rows.
+            "SELECT current_setting('transaction_isolation'), "
+            "CASE WHEN current_setting('transaction_isolation') LIKE 'read%' "
+            "AND pg_current_xact_id_if_assigned() IS NOT NULL THEN "
+            f"(SELECT array_agg(DISTINCT source || key) FROM {TABLE} WHERE applied_at IS NULL "
+            "AND xact = pg_current_xact_id_if_assigned()::text::bigint) END"
+        )
+        isolation, changed = cursor.fetchone()
+    return set(changed or ()), isolation not in READ_COMMITTED
+
+
+def _ask_other(connection: Any, commits: list[Commit]) -> tuple[set[str], bool]:
+    # Only one transaction writes at a time. An unapplied record of an earlier one costs a load.
+    above = min((each.above for each in commits), default=0)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL AND id > %s",
+            [above],
+        )
+        changed = {row[0] for row in cursor}
+    return changed, _is_snapshot(connection)
+
+
+def _is_snapshot(connection: Any) -> bool:
+    if connection.vendor == "postgresql":
+        return _one(connection, "SHOW transaction_isolation") not in READ_COMMITTED
+    if connection.vendor == "mysql":
+        isolation = _one(connection, "SELECT @@transaction_isolation")
+        return isolation.lower().replace("-", " ") not in READ_COMMITTED
+    if connection.vendor == "sqlite":
+        # A transaction that began with the write lock has the newest state, and nobody else commits
+        # until its end. Without a write-ahead log nobody commits while it reads, either.
+        if connection.transaction_mode in ("IMMEDIATE", "EXCLUSIVE"):
+            return False
+        return _one(connection, "PRAGMA journal_mode") == "wal"
+    # Oracle's default is a snapshot per statement; of any other database we do not know.
+    return bool(connection.vendor != "oracle")
+
+
+def _one(connection: Any, question: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return str(cursor.fetchone()[0])
+
+
+def _is_in_test_case(connection: Any) -> bool:
+    """Return whether a test case's transaction is open, which is never committed.
+
+    A test runs the callbacks that were registered in a block of its own, so each block needs one. Django
+    marks such a transaction in private only (`Atomic._from_testcase`, Django 3.2 to 6.0).
+    """
+    return bool(connection.atomic_blocks) and getattr(connection.atomic_blocks[0], "_from_testcase", False)

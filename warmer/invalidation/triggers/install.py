@@ -1,0 +1,255 @@
+"""Install, compare and remove the triggers of a database.
+
+Installing only widens: what another release or another service asked for stays. `prune` and `remove` narrow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from django.db import DatabaseError, connections, router, transaction
+
+from warmer.exceptions import TriggersRefused
+from warmer.invalidation import records
+from warmer.invalidation.apply import forget_seen
+from warmer.invalidation.recording import Change, record
+from warmer.invalidation.sources import sources
+from warmer.invalidation.transactions import captures_by_triggers, watcher
+from warmer.invalidation.triggers import postgresql, sqlite
+from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed
+from warmer.report import describe
+
+logger = logging.getLogger(__name__)
+
+VENDORS: dict[str, ModuleType] = {"postgresql": postgresql, "sqlite": sqlite}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A table that is not captured as its jobs need it.
+
+    Attributes:
+        why: what is wrong, e.g. "has no triggers".
+        is_fixable: whether `manage.py warm_triggers` mends it.
+    """
+
+    using: str
+    table: str
+    why: str
+    is_fixable: bool = True
+
+
+def is_supported(using: str) -> bool:
+    """Return whether a database can capture changes: PostgreSQL and SQLite can."""
+    return connections[using].vendor in VENDORS
+
+
+def databases() -> list[str]:
+    """Return the databases that keep records and can capture changes."""
+    return [alias for alias in records.aliases() if is_supported(alias)]
+
+
+# -- what is there -----------------------------------------------------------------------------------
+_installed: dict[str, frozenset[str]] = {}
+
+
+def installed(using: str) -> frozenset[str]:
+    """Return the tables of a database whose changes triggers record. Asked once, and after each change."""
+    if using not in _installed:
+        found = _find(using) if is_supported(using) and records.are_kept(using) else {}
+        _installed[using] = frozenset(table for table, each in found.items() if _is_complete(each))
+    return _installed[using]
+
+
+def forget_installed() -> None:
+    """Ask again which tables have triggers."""
+    _installed.clear()
+
+
+def problems(using: str) -> list[Problem]:
+    """Return which tables of a database are not captured as their jobs need it; one query."""
+    found = _find(using)
+    wanted = {each.table: each for each in _wanted(using)}
+    result = []
+    for table, definition in wanted.items():
+        now = found.get(table)
+        if now is None:
+            continue  # the table is not there yet: a migration waits
+        if not now.is_capturable:
+            why = "is a view or a foreign table, so only Django's signals tell of its changes"
+            result.append(Problem(using=using, table=table, why=why, is_fixable=False))
+        elif why := _why_not(now, definition):
+            result.append(Problem(using=using, table=table, why=why))
+    return result
+
+
+def _why_not(now: Installed, wanted: Definition) -> str:
+    if not now.events:
+        return "has no triggers"
+    if missing := [event for event in EVENTS if event not in now.events]:
+        return f"has no trigger for {', '.join(missing)}, or it is disabled"
+    if now.partitions:
+        return f"has partitions without triggers: {', '.join(now.partitions)}"
+    if now.definition is None or not now.definition.covers(wanted):
+        return "has triggers that record less than its jobs need"
+    return ""
+
+
+def _is_complete(now: Installed) -> bool:
+    return now.is_capturable and now.definition is not None and now.events == frozenset(EVENTS)
+
+
+# -- installing and removing ---------------------------------------------------------------------------
+def install(using: str) -> list[str]:
+    """Install what is missing; return the tables whose triggers changed.
+
+    Raises:
+        TriggersRefused: the database refuses one, e.g. without the privilege, or while writers hold the
+            table. The others are installed.
+    """
+    found = _find(using)
+    return _run(using, _missing(using, found))
+
+
+def prune(using: str) -> list[str]:
+    """Make triggers record what this project needs and no more; return the tables that changed.
+
+    Raises:
+        TriggersRefused: the database refuses it.
+    """
+    vendor, connection = _vendor(using), connections[using]
+    wanted = {each.table: each for each in _wanted(using)}
+    found = _find(using)
+    steps = {
+        table: vendor.create(connection, definition, found[table])
+        for table, definition in wanted.items()
+        if table in found
+        and found[table].is_capturable
+        and (found[table].definition != definition or _why_not(found[table], definition))
+    }
+    steps |= {table: vendor.drop(connection, table) for table in vendor.find_all(connection) - set(wanted)}
+    return _run(using, steps)
+
+
+def remove(using: str) -> list[str]:
+    """Remove every trigger of ours; return the tables that had some.
+
+    Raises:
+        TriggersRefused: the database refuses it.
+    """
+    vendor, connection = _vendor(using), connections[using]
+    return _run(
+        using, {table: vendor.drop(connection, table) for table in sorted(vendor.find_all(connection))}
+    )
+
+
+def script(using: str) -> str:
+    """Return the SQL that `install` would run, for somebody else to run it."""
+    steps = _missing(using, _find(using))
+    if not steps:
+        return ""
+    statements = [
+        *_vendor(using).prepare(connections[using]),
+        *(each for step in steps.values() for each in step),
+    ]
+    return "BEGIN;\n" + "".join(f"{each.strip()};\n" for each in statements) + "COMMIT;\n"
+
+
+def _missing(using: str, found: Found) -> dict[str, list[str]]:
+    """Return the statements that install what is missing, by table."""
+    vendor, connection = _vendor(using), connections[using]
+    steps = {}
+    for definition in _wanted(using):
+        now = found.get(definition.table)
+        if now is not None and now.is_capturable and _why_not(now, definition):
+            steps[definition.table] = vendor.create(connection, definition.merged(now.definition), now)
+    return steps
+
+
+def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
+    """Run the statements for each table in a transaction of its own."""
+    connection, done, refused = connections[using], [], []
+    for table, statements in steps.items():
+        try:
+            with transaction.atomic(using=using), connection.cursor() as cursor:
+                for statement in [*_vendor(using).prepare(connection), *statements]:
+                    cursor.execute(statement)
+            done.append(table)
+        except DatabaseError as error:
+            refused.append(f"{table}: {describe(error)}")
+    forget_installed()
+    if refused:
+        raise TriggersRefused(
+            f"The database {using!r} refused triggers on {'; '.join(refused)}. Until they are there, only "
+            "Django's signals tell of changes to these tables. Run 'manage.py warm_triggers' at a quiet "
+            "moment as a role that owns them, or give the output of 'manage.py warm_triggers --sql' to a DBA."
+        )
+    return done
+
+
+def _wanted(using: str) -> Iterator[Definition]:
+    """Yield what the jobs need of each table of a database."""
+    for table, of_table in sources().by_table.items():
+        if router.allow_migrate_model(using, of_table[0].model):
+            yield Definition.of(table, of_table)
+
+
+def _find(using: str) -> Found:
+    found: Found = _vendor(using).find(connections[using], sources().by_table)
+    return found
+
+
+def _vendor(using: str) -> ModuleType:
+    vendor = connections[using].vendor
+    if vendor not in VENDORS:
+        raise TriggersRefused(
+            f"The database {using!r} ({vendor}) cannot capture changes by triggers: it takes PostgreSQL or "
+            "SQLite. Set WARMER_CAPTURE = 'signals'."
+        )
+    return VENDORS[vendor]
+
+
+# -- migrations ----------------------------------------------------------------------------------------
+def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> None:
+    """`pre_migrate`: take SQLite's triggers away; they would make `ALTER TABLE` fail."""
+    if not plan or not captures_by_triggers():
+        return
+    connection = connections[using]
+    if connection.vendor == "sqlite" and sqlite.find_all(connection):
+        remove(using)
+    records.forget_tables()
+
+
+def on_migrated(*, using: str, **_kwargs: Any) -> None:
+    """`post_migrate`: install what is missing. A database that refuses is logged: the migration goes on."""
+    forget_seen()
+    if not captures_by_triggers() or not is_supported(using) or not records.are_kept(using):
+        return
+    try:
+        catch_up(using)
+    except TriggersRefused as error:
+        logger.error("%s", error)
+
+
+def catch_up(using: str) -> list[str]:
+    """Install what is missing, and invalidate the jobs of which it may have missed changes.
+
+    Returns:
+        The tables whose triggers changed.
+
+    Raises:
+        TriggersRefused: the database refuses a trigger. The others are installed.
+    """
+    before = installed(using)
+    forget_installed()
+    with watcher(using).quiet():
+        try:
+            return install(using)
+        finally:
+            new = installed(using) - before
+            found = [source for table in new for source in sources().by_table.get(table, ())]
+            record([Change(source=source.name) for source in found], using=using)

@@ -1,0 +1,30 @@
+-- Record which rows of a table a statement changed, in the transaction of the change.
+--
+-- One function for each table, called by four AFTER ... FOR EACH STATEMENT triggers: warmer_insert,
+-- warmer_update, warmer_delete and warmer_truncate. In Python's format: {function}, {schema}, {records}
+-- (the table of records), {blocks} (one for each kind of record, below).
+--
+-- Keeps: every committed change has a record (guarantee 3), and a trigger never makes the project's own
+-- statement fail. So there is no EXCEPTION block (a subtransaction for each statement), no JSON of whole rows
+-- (a column of ours need not be castable), and our own table may be missing. Columns are named behind a look
+-- at pg_attribute: PL/pgSQL plans a statement only when it runs, so a branch that names a dropped or renamed
+-- column is harmless as long as it is not taken.
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET "TimeZone" = 'UTC'
+SET "DateStyle" = 'ISO, YMD'
+SET "IntervalStyle" = 'postgres'
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+AS $warmer$
+#variable_conflict use_variable
+DECLARE
+  warmer_rows text;
+  warmer_number bigint;
+BEGIN
+  IF to_regclass({records_text}) IS NULL THEN RETURN NULL; END IF;
+{blocks}
+  RETURN NULL;
+END
+$warmer$

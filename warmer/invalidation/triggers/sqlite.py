@@ -1,0 +1,127 @@
+"""Triggers on SQLite: one for each table and event, called for each row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any
+
+from warmer.invalidation.records import TABLE
+from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed
+
+EVENTS = ("insert", "update", "delete")
+_ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
+
+
+def find(connection: Any, tables: Iterable[str]) -> Found:
+    """Return the triggers that tables have, by one query; a table that is not there is left out."""
+    names = list(tables)
+    events: dict[str, set[str]] = defaultdict(set)
+    definitions: dict[str, Definition | None] = {}
+    found: dict[str, bool] = {}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type <> 'index'")
+        for kind, name, table, sql in cursor.fetchall():
+            if kind in ("table", "view") and name in names:
+                found[name] = kind == "table"
+            elif kind == "trigger" and table in names:
+                for event in EVENTS:
+                    if name == _name(event, table):
+                        events[table].add(event)
+                        definitions[table] = Definition.from_comment(table, sql.replace("\\u002a", "*"))
+    return {
+        table: Installed(
+            definition=definitions.get(table),
+            # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
+            events=frozenset(
+                {*events[table], "truncate"} if len(events[table]) == len(EVENTS) else events[table]
+            ),
+            is_capturable=is_table,
+        )
+        for table, is_table in found.items()
+    }
+
+
+def find_all(connection: Any) -> set[str]:
+    """Return every table that has a trigger of ours."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")
+        return {
+            table for name, table in cursor.fetchall() if name in [_name(event, table) for event in EVENTS]
+        }
+
+
+def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
+    """Return the statements that make the triggers of a table record a definition."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
+        keys = {row[1]: row[5] > 0 for row in cursor.fetchall()}
+    text = files(__package__).joinpath("sqlite.sql").read_text()
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    statements = drop(connection, definition.table)
+    for event in EVENTS:
+        inserts = "\n".join(
+            _insert(connection, definition, block, event, keys) for block in definition.blocks
+        )
+        statements.append(
+            text.format(
+                name=connection.ops.quote_name(_name(event, definition.table)),
+                event=event.upper(),
+                table=connection.ops.quote_name(definition.table),
+                comment=definition.comment.replace("*", "\\u002a"),  # which could end the comment
+                inserts=inserts,
+            )
+        )
+    return statements
+
+
+def drop(connection: Any, table: str) -> list[str]:
+    """Return the statements that remove the triggers of a table."""
+    quote = connection.ops.quote_name
+    return [f"DROP TRIGGER IF EXISTS {quote(_name(event, table))}" for event in EVENTS]
+
+
+def prepare(connection: Any) -> list[str]:
+    """Return the statements that come before those of `create` or `drop`: none."""
+    return []
+
+
+def _name(event: str, table: str) -> str:
+    return f"warmer_{event}_{table}"
+
+
+def _insert(
+    connection: Any, definition: Definition, block: Block, event: str, keys: Mapping[str, bool]
+) -> str:
+    """Return the statement that writes one kind of record, as far as the table has the columns today.
+
+    Args:
+        keys: the table's columns, and whether each is of its primary key.
+    """
+    quote = connection.ops.quote_name
+    rows = "NULL"
+    if block.columns and keys.keys() >= {*block.columns}:
+        rows = f"json_array({', '.join(_row(quote, each, block) for each in _ROWS[event])})"
+    condition = "1"
+    if event == "update" and block.compared is not None and keys.keys() >= {*block.compared}:
+        compared = dict.fromkeys([*block.compared, *(name for name, is_key in keys.items() if is_key)])
+        condition = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in compared) or "0"
+    source = _literal(definition.name(block))
+    return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
+
+
+def _row(quote: Any, row: str, block: Block) -> str:
+    pairs = ", ".join(f"{_literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in block.columns)
+    return f"json_object({pairs})"
+
+
+def _text(value: str) -> str:
+    return (
+        f"CASE typeof({value}) WHEN 'blob' THEN '\\x' || hex({value}) "
+        f"WHEN 'real' THEN printf('%!.17g', {value}) ELSE CAST({value} AS TEXT) END"
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

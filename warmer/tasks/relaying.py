@@ -1,0 +1,54 @@
+"""The relay of a worker: a thread of its main process applies waiting changes, outside the task queue.
+
+It has a database connection of its own. No process that is forked meanwhile may share it, so a fork waits
+until no question is under way, and the connection is closed before it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from celery.signals import worker_ready, worker_shutting_down
+from django.db import connections
+
+from warmer.invalidation import Relay
+
+_polling = threading.Lock()
+_stop = threading.Event()
+_open: list[Any] = []
+
+
+@worker_ready.connect(dispatch_uid="warmer.relay")
+def start(**_kwargs: Any) -> None:
+    """Start the relay; what was left over while no worker ran is applied at once."""
+    _stop.clear()
+    threading.Thread(target=_run, name="warmer-relay", daemon=True).start()
+
+
+@worker_shutting_down.connect(dispatch_uid="warmer.relay")
+def stop(**_kwargs: Any) -> None:
+    """Tell the relay to end."""
+    _stop.set()
+
+
+def _run() -> None:
+    _open[:] = [connections[alias] for alias in connections]
+    for connection in _open:
+        connection.inc_thread_sharing()  # the thread that forks closes it
+    try:
+        Relay().run(_stop.wait, polling=_polling)
+    finally:
+        for connection in _open:
+            connection.close()
+        _open.clear()
+
+
+def _before_fork() -> None:
+    _polling.acquire()
+    for connection in _open:
+        connection.close()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_polling.release, after_in_child=_polling.release)
