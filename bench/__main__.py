@@ -126,6 +126,7 @@ def _figure(contender: Contender, taken: Rounds) -> Figure:
         title=contender.title,
         group=contender.group,
         operations=contender.operations,
+        operation=contender.operation,
         rounds=list(taken[contender.name]),
     )
 

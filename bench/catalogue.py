@@ -14,7 +14,7 @@ class Entry:
         quick_rows: the same with `--quick`.
         unit: what these are.
         rounds: how many rounds count, when nothing else is said.
-        database: "sqlite", or "postgresql" where several processes write at once.
+        database: "sqlite", "postgresql" where several processes write at once, or "both".
         peers: the other libraries that take part, by their distributions; they are in .venv-peers.
     """
 
@@ -56,9 +56,10 @@ ENTRIES = (
     ),
     Entry(
         name="save",
-        summary="Saving a user: invalidation by a job against a post_save handler with cache.delete",
+        summary="Saving users: triggers and signals against a post_save handler with cache.delete",
         rows=500,
         quick_rows=50,
+        database="both",
     ),
     Entry(
         name="refresh",

@@ -92,10 +92,13 @@ def _length(result: Result, seconds: float) -> float:
 
 
 def _note(result: Result) -> str:
+    operations = list(dict.fromkeys(map(result.operation_of, result.figures)))
+    *others, last = operations
+    operation = f"{', '.join(others)} or {last}" if others else last
     what = (
-        f"{result.operation.capitalize()}s a second: longer is better."
+        f"{operation.capitalize()}s a second: longer is better."
         if result.shows == "rate"
-        else f"Time of a {result.operation}: shorter is better."
+        else f"Time of a {operation}: shorter is better."
     )
     return (
         f"{what} Median of {result.rounds} rounds of {result.rows:,} {result.unit}; "

@@ -9,8 +9,12 @@ import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from django.db import connection
+from django.db import connections
+
+# SQLite's words for the numbers that it answers with.
+SYNCHRONOUS = ("off", "normal", "full", "extra")
 
 
 def machine() -> dict[str, str | int | float]:
@@ -37,17 +41,34 @@ def versions(server: str, peers: Iterable[str] = ()) -> dict[str, str]:
         "hiredis": version("hiredis"),
         "django-redis": version("django-redis"),
         "server": server,
-        **_database(),
+        **_databases(),
         **{peer: version(peer) for peer in peers},
     }
 
 
-def _database() -> dict[str, str]:
-    if connection.vendor == "postgresql":
+def _databases() -> dict[str, str]:
+    """Return the databases, each with what says whether a commit waits for the disk."""
+    found = {}
+    for connection in connections.all():
         with connection.cursor() as cursor:
-            cursor.execute("SHOW server_version")
-            return {"PostgreSQL": cursor.fetchone()[0].split()[0]}
-    return {"SQLite": sqlite3.sqlite_version}
+            if connection.vendor == "postgresql":
+                version, fsync, commit = (
+                    _one(cursor, f"SHOW {name}") for name in ("server_version", "fsync", "synchronous_commit")
+                )
+                version = str(version).split()[0]
+                found["PostgreSQL"] = f"{version} (fsync={fsync}, synchronous_commit={commit})"
+            else:
+                journal, synchronous = (
+                    _one(cursor, f"PRAGMA {name}") for name in ("journal_mode", "synchronous")
+                )
+                level = SYNCHRONOUS[synchronous]
+                found["SQLite"] = f"{sqlite3.sqlite_version} (journal_mode={journal}, synchronous={level})"
+    return found
+
+
+def _one(cursor: Any, sql: str) -> Any:
+    cursor.execute(sql)
+    return cursor.fetchone()[0]
 
 
 def _cpu() -> str:

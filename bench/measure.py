@@ -39,6 +39,7 @@ class Contender:
         title: what tables and charts call it.
         run: the work; it alone is timed.
         operations: how many operations `run` does.
+        operation: one of them in words, where it is another than the benchmark's.
         group: contenders of a group do the same work.
         prepare: called before each `run`.
         verify: called after each `run`; raises when the work was not done.
@@ -50,6 +51,7 @@ class Contender:
     title: str
     run: Callable[[], None]
     operations: int
+    operation: str = ""
     group: str = ""
     prepare: Callable[[], None] = _nothing
     verify: Callable[[], None] = _nothing

@@ -20,6 +20,7 @@ class Figure:
     group: str
     operations: int
     rounds: list[Round]
+    operation: str = ""
 
     def times(self) -> list[float]:
         """Return the seconds of one operation, of each round."""
@@ -82,6 +83,10 @@ class Result:
         """The first words of the summary."""
         return self.summary.partition(":")[0]
 
+    def operation_of(self, figure: Figure) -> str:
+        """Return what a figure is the time of."""
+        return figure.operation or self.operation
+
     def groups(self) -> dict[str, list[Figure]]:
         """Return the figures of each group, in order."""
         groups: dict[str, list[Figure]] = {}
@@ -105,13 +110,14 @@ class Result:
 
     def tables(self) -> str:
         """Return figures and ratios in Markdown."""
-        title = f"{self.operation}s a second" if self.shows == "rate" else f"time of a {self.operation}"
         lines = []
         for group, figures in self.groups().items():
+            operation = self.operation_of(figures[0])
+            title = f"{operation}s a second" if self.shows == "rate" else f"time of a {operation}"
             counted = list(figures[0].counts)
             columns = [title, "slowest to fastest round", "processor time of one", *counted]
             lines += [
-                f"| {group or self.operation} | {' | '.join(columns)} |",
+                f"| {group or operation} | {' | '.join(columns)} |",
                 "|---" * (1 + len(columns)) + "|",
             ]
             for figure in figures:

@@ -1,10 +1,15 @@
-"""The settings of production, with another cache of the same kind, and two that encode otherwise."""
+"""The settings of production, with another cache of the same kind, and two that encode otherwise.
+
+Where a second database is given, a commit of either waits for the disk.
+"""
 
 from copy import deepcopy
+from os import environ
 from typing import Any
 
+from config.database_url import database_settings
 from config.settings.production import *  # noqa: F403
-from config.settings.production import CACHES
+from config.settings.production import CACHES, DATABASES
 
 LOGGING_CONFIG = None
 
@@ -16,6 +21,10 @@ def _with(version: int, **options: str) -> dict[str, Any]:
     settings["OPTIONS"] |= options
     return settings
 
+
+if _url := environ.get("BENCH_SECOND_DATABASE_URL"):
+    DATABASES["postgresql"] = database_settings(_url)
+    DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
 
 # One server for all, and the same jobs in each: so the keys have a version of their own.
 CACHES["plain"] = {**CACHES["default"], "VERSION": 2}

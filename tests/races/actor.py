@@ -1,55 +1,109 @@
-"""One process of the randomised race: `python -m tests.races.actor ROLE SEED SECONDS FIRST_ID LAST_ID`.
+"""One process of the randomised race: `python -m tests.races.actor ROLE RELEASE SEED SECONDS FIRST LAST`.
 
 A row's `views` is its version: every change raises it, under the row's lock. So a value is stale when its
-version is below that of a change which was committed, and invalidated, before the value was read.
+version is below that of a change which was committed, and invalidated, before the value was read. What is
+rolled back is titled `NEVER`, so nobody may ever read it.
+
+FIRST and LAST are ids. The release "next" declares one job more. The process says "ready", begins when it is
+sent a line, and prints what it did as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import select
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import cycle
+from typing import Any
 
 import django
 
 django.setup()
 
 from django.core.cache import cache  # noqa: E402
-from django.db import transaction  # noqa: E402
+from django.db import DatabaseError, connection, transaction  # noqa: E402
+from django.db.models import F  # noqa: E402
 
 from myapp.models import Post  # noqa: E402
-from myapp.warming import posts  # noqa: E402
-from warmer import invalidate_for  # noqa: E402
+from myapp.warming import popular_posts, posts  # noqa: E402
+from warmer import points, warm_many  # noqa: E402
+from warmer.invalidation import Relay  # noqa: E402
+from warmer.invalidation.fingerprint import fingerprint  # noqa: E402
+
+NEVER = "rolled back"
+UPDATE = f"UPDATE {Post._meta.db_table} SET views = views + 1 WHERE id = %s RETURNING views"
+IN_A_TRANSACTION = ("save", "savepoint", "update", "bulk_update", "upsert", "raw_sql", "rollback", "delete")
+IN_AUTOCOMMIT = ("save_alone", "update_alone", "raw_sql_alone")
+
+
+def declare_next() -> Any:
+    """Declare the job that only the next release has."""
+
+    @warm_many("next:{id}", ids=list, name="next", depends_on={Post: "id"})
+    def views(ids: Any) -> dict[int, int]:
+        return dict(Post.objects.filter(pk__in=ids).values_list("pk", "views"))
+
+    return views
 
 
 class Actor:
     """A role with its own random numbers and counts."""
 
-    def __init__(self, seed: int, ids: range) -> None:
+    def __init__(self, release: str, seed: int, ids: range) -> None:
+        self.next = declare_next() if release == "next" else None
         self.random = random.Random(seed)
         self.ids = ids
+        self.relaying = Relay()
+        self.points = cycle(points.NAMES)
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
     def act(self, role: str, seconds: float) -> None:
-        """Play the role for a time."""
+        """Play the role for a time; the relay until nobody is left to talk to."""
         step: Callable[[], None] = getattr(self, role)
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or (role == "relay" and not select.select([sys.stdin], [], [], 0)[0]):
+            step()
+        if role == "relay":
             step()
 
     # -- roles ---------------------------------------------------------------------------------
     def writer(self) -> None:
         """Change a row in one of the ways, and look at what is cached after the commit."""
         id = self.random.choice(self.ids)
-        way = self.random.choice(["save", "save", "update", "rollback", "delete", "savepoint"])
+        way = self.random.choice(IN_A_TRANSACTION + IN_AUTOCOMMIT)
         version = getattr(self, f"_{way}")(id)
         self.counts[way] += 1
         if version is not None:
             self._look(id, at_least=version)
+        if self.next is not None:
+            self.next.get_many(self.random.sample(self.ids, 5))
+
+    def mortal(self) -> None:
+        """Fill or change a row in a process that is killed at a named point."""
+        point, id = next(self.points), self.random.choice(self.ids)
+        way = self.random.choice(("save", "raw_sql") + IN_AUTOCOMMIT)
+        child = os.fork()
+        if not child:
+            try:
+                points.hooks[point] = lambda _job: os.kill(os.getpid(), signal.SIGKILL)
+                posts.warm([id])
+                getattr(self, f"_{way}")(id)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        self.counts[f"killed at {point}"] += os.WIFSIGNALED(status)
+
+    def relay(self) -> None:
+        """Apply what others left."""
+        self.counts["relayed"] += self.relaying.poll()
+        time.sleep(0.05)
 
     def runner(self) -> None:
         """Warm some or all of the rows."""
@@ -61,10 +115,10 @@ class Actor:
 
     def reader(self) -> None:
         """Read one or several rows through the cache."""
-        if self.random.random() < 0.5:
-            posts.get(self.random.choice(self.ids))
-        else:
-            posts.get_many(self.random.sample(self.ids, 5))
+        popular_posts.get()
+        self._check(posts.get(self.random.choice(self.ids)))
+        for value in posts.get_many(self.random.sample(self.ids, 5)).values():
+            self._check(value)
         self.counts["reads"] += 1
 
     def evictor(self) -> None:
@@ -82,13 +136,14 @@ class Actor:
         self.counts["evictions"] += 1
         time.sleep(0.02)
 
-    # -- ways of changing a row; each returns the version that it committed ---------------------------
-    def _save(self, id: int) -> int | None:
+    # -- ways of changing a row; each returns the version that it committed, or a lower one -----------
+    def _save(self, id: int, title: str = "") -> int | None:
         with transaction.atomic():
             post = self._locked(id)
             if post is None:
                 return None
             post.views += 1
+            post.title = title or post.title
             post.save()
         return post.views
 
@@ -99,22 +154,44 @@ class Actor:
             list(Post.objects.select_for_update().filter(pk__in=[id, other]).order_by("pk"))
             version = self._save(id)
             with transaction.atomic():
-                self._save(other)
+                self._save(other, NEVER)
                 transaction.set_rollback(True)
         return version
 
     def _update(self, id: int) -> int | None:
         with transaction.atomic():
             post = self._locked(id)
+            Post.objects.filter(pk=id).update(views=F("views") + 1)
+        return post and post.views + 1
+
+    def _bulk_update(self, id: int) -> int | None:
+        with transaction.atomic():
+            post = self._locked(id)
             if post is None:
                 return None
-            Post.objects.filter(pk=id).update(views=post.views + 1)
-            invalidate_for(post)
-        return post.views + 1
+            post.views += 1
+            Post.objects.bulk_update([post], ["views"])
+        return post.views
+
+    def _upsert(self, id: int) -> int | None:
+        with transaction.atomic():
+            post = self._locked(id)
+            if post is None:
+                return None
+            post.views += 1
+            Post.objects.bulk_create(
+                [post], update_conflicts=True, update_fields=["views"], unique_fields=["id"]
+            )
+        return post.views
+
+    def _raw_sql(self, id: int) -> int | None:
+        with transaction.atomic():
+            return self._raw_sql_alone(id)
 
     def _rollback(self, id: int) -> None:
         with transaction.atomic():
-            self._save(id)
+            self._save(id, NEVER) if self.random.random() < 0.5 else self._raw_sql_alone(id, NEVER)
+            posts.get(id)
             transaction.set_rollback(True)
 
     def _delete(self, id: int) -> int | None:
@@ -130,18 +207,50 @@ class Actor:
             post.save(force_insert=True)
         return version + 1
 
+    def _save_alone(self, id: int) -> int | None:
+        post = Post.objects.filter(pk=id).first()
+        if post is None:
+            return None
+        version = post.views + 1
+        post.views = F("views") + 1  # type: ignore[assignment]
+        try:
+            post.save(update_fields=["views"])
+        except DatabaseError:  # another has deleted it
+            return None
+        return version
+
+    def _update_alone(self, id: int) -> int | None:
+        version = Post.objects.filter(pk=id).values_list("views", flat=True).first()
+        changed = Post.objects.filter(pk=id).update(views=F("views") + 1)
+        return version + 1 if changed and version is not None else None
+
+    def _raw_sql_alone(self, id: int, title: str = "") -> int | None:
+        sql = UPDATE.replace("views = views", f"title = '{title}', views = views") if title else UPDATE
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [id])
+            row = cursor.fetchone()
+        return row and row[0]
+
     def _locked(self, id: int) -> Post | None:
         return Post.objects.select_for_update().filter(pk=id).first()
 
+    # -- what is cached ----------------------------------------------------------------------------
     def _look(self, id: int, *, at_least: int) -> None:
         value = cache.get(posts.key(id))
         self.counts["looks"] += 1
+        self._check(value)
         if value is not None and value["views"] < at_least:
             self.wrong.append(f"post {id}: version {value['views']} was cached after {at_least}")
 
+    def _check(self, value: Any) -> None:
+        if value is not None and value["title"] == NEVER:
+            self.wrong.append(f"post {value['id']}: what was rolled back was cached")
+
 
 if __name__ == "__main__":
-    role, seed, seconds, first, last = sys.argv[1:]
-    actor = Actor(int(seed), range(int(first), int(last) + 1))
+    role, release, seed, seconds, first, last = sys.argv[1:]
+    actor = Actor(release, int(seed), range(int(first), int(last) + 1))
+    print("ready", flush=True)
+    sys.stdin.readline()
     actor.act(role, float(seconds))
-    print(json.dumps({"counts": actor.counts, "wrong": actor.wrong}))
+    print(json.dumps({"counts": actor.counts, "wrong": actor.wrong, "fingerprint": fingerprint()}))

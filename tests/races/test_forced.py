@@ -102,8 +102,7 @@ def test_fill__inside_the_transaction_of_a_change_that_is_rolled_back(filled: Fi
 def test_fence__evicted_between_token_and_write(filled: Filled, redis_client: Redis) -> None:
     def evict_and_change() -> None:
         redis_client.delete(filled.job.spec.store.fence_key)
-        Post.objects.filter(pk=filled.post.pk).update(title="new")
-        filled.job.invalidate()
+        filled.change("new")
         redis_client.delete(filled.job.spec.store.fence_key)
 
     with at("loaded", evict_and_change, job=filled.name):

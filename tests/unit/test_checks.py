@@ -14,11 +14,13 @@ import pytest
 from django.apps import apps
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
+from django.db import connection
 
 from myapp.models import Post
 from tests.unit.conftest import Python
 from warmer import checks, jobs, warm, warm_many
 from warmer.conf import Settings
+from warmer.invalidation import triggers
 
 REDIS = "django_redis.cache.RedisCache"
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
@@ -34,8 +36,8 @@ def plain_cache(settings: Any) -> None:
     settings.CACHES = {**settings.CACHES, "plain": {"BACKEND": LOCMEM}}
 
 
-def found(id: str) -> list[CheckMessage]:
-    return [message for message in run_checks(tags=["warmer"]) if message.id == f"warmer.{id}"]
+def found(id: str, **options: Any) -> list[CheckMessage]:
+    return [message for message in run_checks(tags=["warmer"], **options) if message.id == f"warmer.{id}"]
 
 
 def check(python: Python, folder: Path, wrong: str) -> subprocess.CompletedProcess[str]:
@@ -88,6 +90,7 @@ def test_every_id__has_a_test_that_is_named_after_it() -> None:
         ("QUEUE", "", "the name of a Celery queue"),
         ("CACHE", "misspelt", "a name in CACHES: 'default'"),
         ("CACHE", 5, "a text"),
+        ("CAPTURE", "trigger", "'signals' or 'triggers'"),
         ("READY_WARM_SINCE", 2026, "a text"),
         ("READY_WARM_SINCE", "yesterday", MOMENT),
         ("READY_WARM_SINCE", "2026-11-30T12:00:00", MOMENT),
@@ -393,6 +396,52 @@ def test_w005__silent_with_it_and_where_metrics_are_off(
     settings.WARMER_METRICS = False
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     assert not found("W005")
+
+
+def test_w007__capture_that_is_not_chosen(settings: Any) -> None:
+    settings.WARMER_CAPTURE = ""
+    assert not found("W007")  # nothing depends on the database
+
+    declare_single("one", depends_on=[Post])
+    (message,) = found("W007")
+
+    assert message.level == WARNING
+    assert message.hint
+    assert "WARMER_CAPTURE = 'triggers'" in message.hint
+    for chosen in ("signals", "triggers"):
+        settings.WARMER_CAPTURE = chosen
+        assert not found("W007")
+
+
+def test_e003__database_that_has_no_triggers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.WARMER_CAPTURE = "triggers"
+    declare_single("one", depends_on=[Post])
+    assert not found("E003")
+
+    monkeypatch.setattr(connection, "vendor", "oracle")
+    (message,) = found("E003")
+
+    assert message.level == ERROR
+    assert "'default' (oracle)" in message.msg
+    settings.WARMER_CAPTURE = "signals"
+    assert not found("E003")
+
+
+@pytest.mark.django_db
+def test_w008__table_without_triggers(settings: Any) -> None:
+    settings.WARMER_CAPTURE = "triggers"
+    declare_single("one", depends_on=[Post])
+    triggers.remove("default")
+
+    (message,) = found("W008", databases=["default"])
+
+    assert message.level == WARNING
+    assert message.msg.startswith("myapp_post on 'default' has no triggers")
+    assert message.hint == "Run 'manage.py warm_triggers --database default'."
+    assert not found("W008")  # a check that may not ask the database
+
+    triggers.install("default")
+    assert not found("W008", databases=["default"])
 
 
 def test_checks__can_be_asked_for_by_their_tag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,8 @@ DEFAULTS = {
     "RUN_EXPIRY": timedelta(hours=1),
     "STALL_TIMEOUT": timedelta(minutes=10),
     "REFRESH_DELAY": timedelta(seconds=2),
-    "DURABLE_INVALIDATION": True,
-    "BYPASS": "",
+    "CAPTURE": "",
+    "REPLAY": timedelta(seconds=60),
     "REPORTED_FAILURES": 20,
 }
 

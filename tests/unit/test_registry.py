@@ -1,14 +1,15 @@
-"""The registry: jobs by name, what two jobs may not share, and which jobs a change concerns."""
+"""The registry: jobs by name, what two jobs may not share, and what they may depend on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.auth.models import AbstractUser, Group, User
+from django.contrib.auth.models import AbstractUser, User
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.db import models
 from django.test.utils import isolate_apps
@@ -17,9 +18,8 @@ from myapp.models import Comment, Post
 from tests.jobs import make_spec
 from users.models import CustomUser
 from warmer.exceptions import DeclarationError, UnknownJob
-from warmer.models import Job, WarmingRun
-from warmer.registry import Concern, Registry
-from warmer.spec import Dependency, JobSpec
+from warmer.registry import Registry
+from warmer.spec import Dependency
 
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 
@@ -34,10 +34,6 @@ def declared(name: str = "things", key: str = "thing:{id}", *depends_on: Depende
     """Return a job as far as the registry looks at it."""
     spec = make_spec(key, name=name, depends_on=depends_on, declared_at=f"{name}.py:1", **options)
     return SimpleNamespace(spec=spec)
-
-
-def concerned(registry: Registry, model: Any) -> list[JobSpec]:
-    return [concern.spec for concern in registry.concerned(model)]
 
 
 def test_registry__is_a_mapping_of_jobs(own: Registry) -> None:
@@ -68,13 +64,13 @@ def test_get__unknown_job(own: Registry) -> None:
 
 
 def test_unregister__forgets_the_job(own: Registry) -> None:
-    own.register(declared("things", "thing:{id}", Dependency(model=Post)))
-    assert concerned(own, Post)
+    own.register(declared("things"))
+    before = own.version
 
     own.unregister("things")
 
     assert "things" not in own
-    assert not concerned(own, Post)
+    assert own.version > before
     own.register(declared("things"))
 
 
@@ -116,6 +112,7 @@ def test_register__same_keys_in_another_cache(own: Registry, settings: Any) -> N
 
 
 REDIS = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://cache:6379/1"}
+FILES = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache"}
 DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
 MEMCACHED = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "a:1;b:2"}
 
@@ -134,6 +131,7 @@ MEMCACHED = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", 
         (REDIS, REDIS | {"VERSION": 1, "KEY_PREFIX": "", "KEY_FUNCTION": None, "TIMEOUT": 5}),
         (REDIS | {"LOCATION": "unix:///run/redis"}, REDIS | {"LOCATION": "unix:///run/redis?db=0"}),
         (LOCMEM, LOCMEM),
+        (FILES | {"LOCATION": "/cache"}, FILES | {"LOCATION": Path("/cache")}),
         (MEMCACHED, MEMCACHED | {"LOCATION": ["b:2", "a:1"]}),
         (MEMCACHED, MEMCACHED | {"BACKEND": "django.core.cache.backends.memcached.PyLibMCCache"}),
     ],
@@ -209,10 +207,11 @@ def test_register__label_of_no_model(own: Registry, label: str) -> None:
     ],
 )
 def test_register__path_of_a_field(own: Registry, model: Any, path: str) -> None:
-    own.register(declared("things", "thing:{id}", Dependency(model=model, ids=path)))
+    job = declared("things", "thing:{id}", Dependency(model=model, ids=path))
+    own.register(job)
 
-    (concern,) = own.concerned(apps.get_model(model) if isinstance(model, str) else model)
-    assert concern.dependency.ids == path
+    found = apps.get_model(model) if isinstance(model, str) else model
+    assert own.dependencies(job.spec) == (Dependency(model=found, ids=path),)
 
 
 @pytest.mark.parametrize(
@@ -307,173 +306,3 @@ def test_check_models__of_jobs_that_were_declared_before_the_models(
 
     own.unregister("more")
     own.check_models()
-
-
-def test_concerned__jobs_that_depend_on_the_model(own: Registry) -> None:
-    on_id, on_all = Dependency(model=Post, ids="id"), Dependency(model=Post)
-    by_class = declared("by_class", "a:{id}", on_id)
-    by_label = declared("by_label", "b", Dependency(model="myapp.Post"))
-    other = declared("other", "c", Dependency(model=Comment))
-    for job in (by_class, by_label, other, declared("none", "d")):
-        own.register(job)
-
-    assert own.concerned(Post) == (
-        Concern(spec=by_class.spec, dependency=on_id, declared=on_id),
-        Concern(spec=by_label.spec, dependency=on_all, declared=on_all),
-    )
-    assert concerned(own, Comment) == [other.spec]
-    assert own.concerned(CustomUser) == ()
-
-
-def test_concerned__each_dependency_of_a_job(own: Registry) -> None:
-    twice = (Dependency(model=Post, ids="id"), Dependency(model=Comment, ids="post_id"))
-    own.register(declared("things", "thing:{id}", *twice))
-
-    assert [concern.dependency for concern in own.concerned(Comment)] == [twice[1]]
-
-
-def test_concerned__knows_a_job_that_is_declared_later(own: Registry) -> None:
-    assert own.concerned(Post) == ()
-    late = declared("late", "late", Dependency(model=Post))
-
-    own.register(late)
-
-    assert concerned(own, Post) == [late.spec]
-
-
-@pytest.mark.parametrize(("depends_on", "changed"), [(WarmingRun, Job), (Job, WarmingRun), (Job, Job)])
-def test_concerned__proxy_and_its_model_are_one(own: Registry, depends_on: Any, changed: Any) -> None:
-    job = declared("things", "thing:{id}", Dependency(model=depends_on))
-    own.register(job)
-
-    assert concerned(own, changed) == [job.spec]
-
-
-def test_concerned__row_is_also_one_of_the_model_that_it_inherits_from(own: Registry) -> None:
-    with isolate_apps("myapp"):
-
-        class Place(models.Model):
-            class Meta:
-                app_label = "myapp"
-
-        class Shop(Place):
-            class Meta:
-                app_label = "myapp"
-
-    places = declared("places", "place:{id}", Dependency(model=Place))
-    shops = declared("shops", "shop:{id}", Dependency(model=Shop))
-    own.register(places)
-    own.register(shops)
-
-    assert concerned(own, Shop) == [places.spec, shops.spec]
-    assert concerned(own, Place) == [places.spec, shops.spec]
-    assert [concern.is_of_child for concern in own.concerned(Shop)] == [False, False]
-    assert [concern.is_of_child for concern in own.concerned(Place)] == [False, True]
-    tables = {name: [each.spec for each in concerns] for name, concerns in own.tables().items()}
-    assert tables == {"myapp_place": [places.spec, shops.spec], "myapp_shop": [shops.spec]}
-
-
-@pytest.mark.parametrize(
-    ("ids", "of_place", "of_licence"),
-    [
-        ("pk", "shop__pk", "number"),
-        ("number", "shop__number", "number"),
-        ("licence_ptr_id", "shop__licence_ptr_id", "number"),
-        ("place_ptr", "id", "shop__place_ptr"),
-        ("id", "id", "shop__id"),
-        ("owner", "owner", "shop__owner"),
-        ("owner_id", "owner", "shop__owner_id"),
-        ("owner__owner__id", "owner__owner__id", "shop__owner__owner__id"),
-        ("place_ptr__owner__id", "owner__id", "shop__place_ptr__owner__id"),
-        ("size", "shop__size", "shop__size"),
-        (lambda shop: shop.pk, None, None),
-        (None, None, None),
-    ],
-)
-@pytest.mark.parametrize("hidden", [False, True])
-def test_concerned__path_from_a_parent_to_its_child(
-    own: Registry, ids: Any, of_place: str | None, of_licence: str | None, hidden: bool
-) -> None:
-    with isolate_apps("myapp"):
-
-        class Licence(models.Model):
-            number = models.AutoField(primary_key=True)
-
-            class Meta:
-                app_label = "myapp"
-
-        class Place(models.Model):
-            owner = models.ForeignKey("self", on_delete=models.CASCADE)
-
-            class Meta:
-                app_label = "myapp"
-
-        class Shop(Licence, Place):
-            place_ptr = models.OneToOneField(
-                Place, on_delete=models.CASCADE, parent_link=True, related_name="+" if hidden else "shop"
-            )
-            size = models.IntegerField()
-
-            class Meta:
-                app_label = "myapp"
-
-    own.register(declared("shops", "shop:{id}", Dependency(model=Shop, ids=ids)))
-    if hidden and str(of_place).startswith("shop__"):
-        of_place = None  # nothing leads there, so any change concerns every key
-
-    assert own.concerned(Place)[0].dependency == Dependency(model=Place, ids=of_place)
-    assert own.concerned(Licence)[0].dependency == Dependency(model=Licence, ids=of_licence)
-    assert own.concerned(Shop)[0].dependency == Dependency(model=Shop, ids=ids)
-
-
-def test_concerned__key_of_a_parent_that_is_not_the_first(own: Registry) -> None:
-    with isolate_apps("myapp"):
-
-        class Licence(models.Model):
-            class Meta:
-                app_label = "myapp"
-
-        class Place(models.Model):
-            number = models.AutoField(primary_key=True)
-
-            class Meta:
-                app_label = "myapp"
-
-        class Shop(Licence, Place):
-            class Meta:
-                app_label = "myapp"
-
-    own.register(declared("places", "place:{id}", Dependency(model=Place, ids="pk")))
-    own.register(declared("licences", "licence:{id}", Dependency(model=Licence, ids="pk")))
-
-    assert [concern.dependency.ids for concern in own.concerned(Shop)] == ["number", "pk"]
-
-
-def test_concerned__m2m_through_model_like_any_other(own: Registry) -> None:
-    through = CustomUser.groups.through
-    job = declared("things", "thing:{id}", Dependency(model=through, ids="customuser_id"))
-    own.register(job)
-
-    assert concerned(own, through) == [job.spec]
-    assert concerned(own, Group) == []
-
-
-@pytest.mark.parametrize(
-    ("depends_on", "models"),
-    [
-        ((), set()),
-        ((Post,), {Post}),
-        (("myapp.Post", Comment), {Post, Comment}),
-        ((WarmingRun,), {WarmingRun, Job}),
-        ((Job,), {WarmingRun, Job}),
-        ((CustomUser.groups.through,), {CustomUser.groups.through}),
-    ],
-)
-def test_models_of__are_those_whose_changes_concern_the_job(
-    own: Registry, depends_on: tuple[Any, ...], models: set[Any]
-) -> None:
-    job = declared("things", "thing:{id}", *(Dependency(model=model) for model in depends_on))
-    own.register(job)
-
-    assert own.models_of(job.spec) == models
-    assert all(concerned(own, model) == [job.spec] for model in models)

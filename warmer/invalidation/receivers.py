@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from django.apps import apps
@@ -37,11 +37,22 @@ UID = "warmer.receivers"
 _BEFORE = "_warmer_before"
 
 
+_is_listening = False
+
+
+def follow() -> None:
+    """Listen to what a job that was just declared depends on, once `ready()` has begun to listen."""
+    if _is_listening:
+        listen()
+
+
 def listen() -> None:
     """Connect the receivers for every model of which a row touches a table that a job depends on.
 
     For no other: before a delete Django reads the rows of a model that has receivers.
     """
+    global _is_listening
+    _is_listening = True
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
             pre_save.connect(before_save, sender=model, dispatch_uid=UID)
@@ -115,7 +126,7 @@ def before_save(
     moving = [source for source in found if _can_move(source, update_fields)]
     if not moving or instance.pk is None or (not raw and _is_new(instance)):
         return
-    rows: QuerySet[Any] = QuerySet(sender, using=using).filter(pk=instance.pk)
+    rows: list[Model] = list(QuerySet(sender, using=using).filter(pk=instance.pk))
     of_rows = [
         Change(source=source.name, rows=list(rows_of(source, rows))) for source in moving if source.columns
     ]
@@ -143,25 +154,27 @@ def _after_save(
     found = _own(found, sender)
     before = instance.__dict__.pop(_BEFORE, None)
     changes: list[Change] = list(before or ())
+
+    @cache
+    def read() -> list[Model]:
+        return list(QuerySet(sender, using=using).filter(pk=instance.pk))
+
     for source in found:
-        if not created and not _is_saved(source, update_fields):
+        if not source.has_rows or (not created and not _is_saved(source, update_fields)):
             continue
-        if not source.has_rows:
-            continue
-        rows = list(rows_of(source, _saved(instance, source.fields, update_fields, using)))
+        rows = [instance] if _is_in_memory(instance, source.fields, update_fields) else read()
         was_there = not created and before is None and _can_move(source, update_fields)
-        changes.append(Change(source=source.name, rows=None if was_there else rows))
-    saved = _saved(instance, sender._meta.concrete_fields, None, using)
-    record([*changes, *ids_of_functions(found, saved)], using=using)
+        changes.append(Change(source=source.name, rows=None if was_there else list(rows_of(source, rows))))
+    if any(each.whole for source in found for each in source.dependents):
+        is_in_memory = _is_in_memory(instance, sender._meta.concrete_fields, None)
+        changes += ids_of_functions(found, [instance] if is_in_memory else read())
+    record(changes, using=using)
 
 
 def _can_move(source: Source, update_fields: Collection[str] | None = None) -> bool:
     """Return whether a save can move a row of a source from one id to another."""
-    if any(each.whole for each in source.dependents):
-        return True
-    return any(
-        not field.primary_key
-        and (field.generated or update_fields is None or {field.name, field.attname} & set(update_fields))
+    return any(each.whole for each in source.dependents) or any(
+        field.generated or update_fields is None or {field.name, field.attname} & set(update_fields)
         for field in source.fields
         if field not in source.model._meta.pk_fields
     )
@@ -183,17 +196,14 @@ def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
     return not {*source.compared}.isdisjoint(saved | generated)
 
 
-def _saved(
-    instance: Model, fields: Iterable[Any], update_fields: Collection[str] | None, using: str
-) -> QuerySet[Any] | list[Model]:
-    """Return the saved row: the instance, unless the database alone knows what some fields have now."""
-    is_in_memory = all(
+def _is_in_memory(instance: Model, fields: Iterable[Any], update_fields: Collection[str] | None) -> bool:
+    """Return whether a saved instance has what the database has in some fields."""
+    return all(
         not field.generated
         and (update_fields is None or field.primary_key or {field.name, field.attname} & set(update_fields))
         and not hasattr(instance.__dict__.get(field.attname), "resolve_expression")
         for field in fields
     )
-    return [instance] if is_in_memory else QuerySet(type(instance), using=using).filter(pk=instance.pk)
 
 
 # -- deletes ------------------------------------------------------------------------------------------

@@ -97,15 +97,18 @@ def write(records: Sequence[Record], *, using: str) -> None:
             )
 
 
-def unapplied(*, using: str, above: int, upto: int | None = None) -> list[Record]:
-    """Return the oldest changes that nobody has applied, at most `PAGE`.
+def unapplied(*, using: str, above: int, fingerprint: str, upto: int | None = None) -> list[Record]:
+    """Return the oldest changes that nobody with a fingerprint has applied, at most `PAGE`.
 
     Args:
         above: only those with a higher number.
+        fingerprint: whoever has another one cannot have invalidated all that this process keeps.
         upto: only those with this number or a lower one.
     """
     limit = "" if upto is None else f" AND id <= {upto:d}"
-    return _select(using, f"applied_at IS NULL AND id > %s{limit}", [above])
+    return _select(
+        using, f"(applied_at IS NULL OR applied_by <> %s) AND id > %s{limit}", [fingerprint, above]
+    )
 
 
 def waiting(*, using: str, above: int) -> list[Record]:
@@ -260,12 +263,18 @@ def _is_stricter(connection: Any) -> bool:
 
 
 def _select(using: str, condition: str, parameters: Sequence[Any]) -> list[Record]:
+    # SQLite takes any bytes for text, and its driver then refuses to read them.
+    rows = "CAST(rows AS BLOB)" if connections[using].vendor == "sqlite" else "rows"
     with connections[using].cursor() as cursor:
         cursor.execute(
-            f"SELECT id, source, key, rows FROM {TABLE} WHERE {condition} ORDER BY id LIMIT {PAGE}",
+            f"SELECT id, source, key, {rows} FROM {TABLE} WHERE {condition} ORDER BY id LIMIT {PAGE}",
             parameters,
         )
-        return [Record(id=id, source=source, key=key, rows=rows) for id, source, key, rows in cursor]
+        return [Record(id=id, source=source, key=key, rows=_text(rows)) for id, source, key, rows in cursor]
+
+
+def _text(rows: str | bytes | None) -> str | None:
+    return rows.decode(errors="replace") if isinstance(rows, bytes) else rows
 
 
 def _known() -> list[str]:

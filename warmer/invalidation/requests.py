@@ -81,7 +81,13 @@ def request(spec: JobSpec, *, using: str) -> bool:
 
     Returns:
         Whether it is done; else a worker does the rest.
+
+    Raises:
+        StoreUnavailable: the cache does not answer, and the database keeps no records.
     """
+    if not records.are_kept(using):
+        invalidate(spec, None, immediately=True)
+        return True
     record([Change(spec=spec, ids=EVERY_KEY)], using=using)
     return not connections[using].in_atomic_block and not records.by_job()[spec.name]
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from warmer.conf import conf
@@ -112,15 +113,22 @@ def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
         return NO_IDS  # the function was called with the instance, and its ids were recorded
     try:
         if dependent.function is not None:
-            return frozenset().union(*(as_ids(dependent.function(_changed(dependent, row))) for row in rows))
+            with _savepoint(using):
+                given = [dependent.function(_changed(dependent, row)) for row in rows]
+            return frozenset().union(*map(as_ids, given))
         values = {_value(dependent, row) for row in rows} - {None}
         if dependent.path:
-            values = set(_follow(dependent, values, using))
+            with _savepoint(using):
+                values = set(_follow(dependent, values, using))
         return frozenset().union(*map(as_ids, values))
-    except (InterfaceError, OperationalError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a project's function, or a value that cannot be read
+    except Exception as error:  # noqa: BLE001 - a project's function, a value, or a path of another release
         return every_key_after(error, dependent.spec, f"a change of {dependent.model._meta.label}")
+
+
+def _savepoint(using: str) -> AbstractContextManager[Any]:
+    """Keep a query that fails from aborting the open transaction, as it does on PostgreSQL."""
+    aborts = connections[using].vendor == "postgresql" and connections[using].in_atomic_block
+    return transaction.atomic(using=using) if aborts else nullcontext()
 
 
 def _value(dependent: Dependent, row: Row) -> Any:

@@ -123,6 +123,8 @@ def _read(field: Any, text: Any) -> Any:
             value: Any = _BOOLEANS[text.lower()]
         elif kind is models.DateTimeField:
             value = _moment(text)
+        elif kind is models.GenericIPAddressField:  # PostgreSQL shows the size of the network, too
+            value = kind.to_python(field, text.partition("/")[0])
         elif kind is models.DecimalField:  # SQLite keeps a binary number
             value = kind.to_python(field, text).quantize(
                 Decimal(1).scaleb(-field.decimal_places), context=field.context

@@ -46,11 +46,17 @@ class Commit:
         is_due: whether records are to be read.
     """
 
-    def __init__(self, watcher: Watcher, above: int) -> None:
+    def __init__(self, watcher: Watcher, above: int, place: int) -> None:
         self._watcher = watcher
+        self._place = place
         self.above = above
         self.changed: set[str] = set()
         self.is_due = True
+
+    def is_kept_by(self, connection: Any) -> bool:
+        """Return whether Django still keeps it. After a rollback something else may, such as a traceback."""
+        kept = connection.run_on_commit  # of which a rollback removes the last ones
+        return self._place < len(kept) and kept[self._place][1] is self
 
     def __call__(self) -> None:
         """Apply what was recorded, once for all of the transaction's callbacks."""
@@ -97,10 +103,13 @@ class Watcher:
             self.expect(above=above)
         elif not connection.get_autocommit():
             return  # managed by hand: nothing tells of the commit, so a worker applies it
-        elif _is_committed(connection, sql):
-            self.apply(above=above)
+        elif _ends_later(connection, sql):
+            self._wait(above)
         else:
-            self._late = above
+            self.apply(above=above)
+
+    def _wait(self, above: int) -> None:
+        self._late = above if self._late is None else min(self._late, above)
 
     def apply_late(self) -> None:
         """Apply an earlier statement in autocommit that was not committed when it returned."""
@@ -128,12 +137,15 @@ class Watcher:
     def _commit_of(self, connection: Any, above: int) -> Commit:
         """Return the callback under the open savepoints, or register one."""
         stack = tuple(connection.savepoint_ids)
-        if not _is_in_test_case(connection):
+        is_in_test_case = _is_in_test_case(connection)
+        if is_in_test_case:
+            above = 0  # it rolls back what was applied, and SQLite then uses the numbers again
+        else:
             for depth in range(len(stack) + 1):
                 known = self._commits.get(stack[:depth])
-                if known is not None:
+                if known is not None and known.is_kept_by(connection):
                     return known
-        commit = Commit(self, above)
+        commit = Commit(self, above, len(connection.run_on_commit))
         before = self._commits.get(stack)
         if before is not None:  # in a test case
             commit.changed, commit.above = before.changed, min(above, before.above)
@@ -149,6 +161,10 @@ class Watcher:
 
     def apply(self, *, above: int) -> None:
         """Apply the recorded changes above a number; never raises."""
+        connection = self._connection()
+        if not connection.in_atomic_block and _is_open(connection):
+            self._wait(above)
+            return
         with self.quiet():
             apply_committed(using=self.using, above=above)
 
@@ -169,7 +185,8 @@ class Watcher:
             on_miss: the database is asked, too, for what no statement told; on a hit it is asked only if a
                 statement named a captured table.
         """
-        commits = list(self._commits.values())
+        connection = self._connection()
+        commits = [each for each in self._commits.values() if each.is_kept_by(connection)]
         if not commits and not on_miss:
             return False
         means = sources().names_of.get(spec, frozenset()) | {str(spec.key)}
@@ -229,12 +246,17 @@ def on_connection(connection: Any, **_kwargs: Any) -> None:
 
 
 def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
-    """Return whether an open transaction of this thread changed something that a job reads."""
-    return any(
-        watcher(connection.alias).is_pending(spec, on_miss=on_miss)
-        for connection in connections.all(initialized_only=True)
-        if connection.in_atomic_block
-    )
+    """Return whether an open transaction of this thread changed something that a job reads.
+
+    Of a transaction that the project manages by hand nothing tells the end, so it counts as if it had.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            if watcher(connection.alias).is_pending(spec, on_miss=on_miss):
+                return True
+        elif connection.connection is not None and not connection.autocommit:
+            return True
+    return False
 
 
 def reads_a_snapshot() -> bool:
@@ -285,16 +307,20 @@ def _pattern() -> re.Pattern[str]:
     return _names[1]
 
 
-def _is_committed(connection: Any, sql: Any) -> bool:
-    """Return whether a statement that ran in autocommit is committed when its `execute()` returns."""
+def _ends_later(connection: Any, sql: Any) -> bool:
+    """Return whether a statement has not ended when its `execute()` returns."""
+    # On SQLite one that returns rows ends when its cursor is closed.
+    return connection.vendor == "sqlite" and "returning" in str(sql)[-_LOOKED_AT:].lower()
+
+
+def _is_open(connection: Any) -> bool:
+    """Return whether a transaction is open that Django does not know of: of a pipeline, or begun by SQL."""
     if connection.vendor == "sqlite":
-        # A statement that returns rows ends when its cursor is closed.
-        return "returning" not in str(sql)[-_LOOKED_AT:].lower()
+        return bool(getattr(connection.connection, "in_transaction", False))
     info = getattr(connection.connection, "info", None)
     if connection.vendor != "postgresql" or info is None:
-        return True
-    pipeline = getattr(info, "pipeline_status", None)
-    return int(info.transaction_status) == 0 and (pipeline is None or int(pipeline) == 0)
+        return False
+    return bool(int(info.transaction_status) or int(getattr(info, "pipeline_status", 0)))
 
 
 # -- questions to the database ------------------------------------------------------------------------

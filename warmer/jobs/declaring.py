@@ -130,7 +130,5 @@ def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[
     known = [dependency.label for dependency in dependencies]
     for label in by_label:
         if label not in known:
-            raise DeclarationError(
-                f"fields names {label}, which depends_on does not: expected one of {', '.join(known)}"
-            )
+            raise DeclarationError(f"fields names {label}, which depends_on does not: name it there, too")
     return tuple(replace(each, fields=by_label.get(each.label)) for each in dependencies)

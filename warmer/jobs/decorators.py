@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.apps import apps
 from django.db.models import QuerySet
 
 from warmer.invalidation import receivers
@@ -161,8 +160,7 @@ def _decorator(
     def declare(loader: Callable[..., Any]) -> J:
         job = kind(spec_of(loader, key=key, keyed=keyed, **options))
         jobs.register(job)
-        if apps.models_ready:  # else the app's `ready()` does it
-            receivers.listen()
+        receivers.follow()
         return job
 
     return declare

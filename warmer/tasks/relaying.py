@@ -49,6 +49,8 @@ def _before_fork() -> None:
     _polling.acquire()
     for connection in _open:
         connection.close()
+        if getattr(connection, "pool", None):  # psycopg's: a child would close the connections in it
+            connection.close_pool()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_polling.release, after_in_child=_polling.release)

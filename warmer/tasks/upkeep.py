@@ -38,7 +38,7 @@ def apply_pending() -> int:
     except StoreUnavailable as error:
         waiting = invalidation.backlog()
         logger.warning(
-            "%d changes wait for the cache, the oldest for %d s: %s",
+            "Changes that wait for the cache: %d, the oldest for %d s: %s",
             waiting.count,
             waiting.age.total_seconds(),
             describe(error),

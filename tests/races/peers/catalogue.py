@@ -52,13 +52,13 @@ def dogpile(way: str, means: str) -> Peer:
     return Peer(distribution="dogpile.cache", way=way, means=f"with_dogpile.{means}")
 
 
-def warmer(way: str, *, manager: bool) -> Peer:
+def warmer(way: str, *, capture: str) -> Peer:
     return Peer(
         distribution="warmer",
         way=way,
         means="with_warmer.Warmer",
         apps=("warmer",),
-        settings={"PEERS_WARMING_MANAGER": manager},
+        settings={"WARMER_CAPTURE": capture},
     )
 
 
@@ -83,6 +83,6 @@ PEERS = (
     cashews("`@cache.early`, `delete`", "Early"),
     cashews("`@cache(tags=...)`, `delete_tags`", "Tagged"),
     cashews("`@cache` in `cache.transaction()`, `delete`", "InTransaction"),
-    warmer("`@warm_many`, an ordinary manager", manager=False),
-    warmer("`@warm_many`, the model has `WarmingManager`", manager=True),
+    warmer("`@warm_many`, changes captured by signals", capture="signals"),
+    warmer("`@warm_many`, changes captured by triggers", capture="triggers"),
 )

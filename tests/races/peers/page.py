@@ -18,6 +18,7 @@ HEAD = (
     "alone: `update()`",
     "alone: `bulk_update()`",
     "alone: raw SQL",
+    "alone: another program",
 )
 
 PAGE = """# The race of a reader with a writer: other libraries, and warmer
@@ -30,11 +31,12 @@ Made by `script/peers --docs`. Do not edit it by hand. With {versions}.
 changes the row, commits, and invalidates by the means that the library's documentation gives. Then the
 reader stores. Another reader comes: `right` when it gets the new value, `stale` when it gets the old one,
 which then stays until its timeout. The writer steps in at the same place for all: after the reader's
-`SELECT` has run. `race on other changes` is `update()`, `bulk_update()` and raw SQL, each invalidated by
-hand where the library does not notice it.
+`SELECT` has run. `race on other changes` is `update()`, `bulk_update()`, raw SQL and another program, each
+invalidated by hand where the library does not notice it.
 
 **Alone** is without a race: the value is cached, the change is made, and nothing is done by hand. `stale`
-means that the library does not notice such a change, `by hand` that it has no way to.
+means that the library does not notice such a change, `by hand` that it has no way to. `another program` is
+a plain connection to the database, without Django.
 
 What the words leave out:
 
@@ -50,9 +52,10 @@ What the words leave out:
   those are its invalidations by hand. Its `keep_fresh` is there for exactly this race.
 - The locks of dogpile.cache and of cashews keep two readers from loading at once; a writer takes neither.
   cashews' transactions order the writes to a key; what was read from a database before is still written.
-- warmer notices `update()` and `bulk_update()` only on a model that has `WarmingManager`. Raw SQL it does
-  not notice: call `invalidate_for`. Its guarantee is for Redis; on other caches it is weaker (see
-  [guarantees](guarantees.md)).
+- warmer learns of changes by Django's signals, or by triggers in the database (see
+  [guarantees](guarantees.md)). After what sends no signal, call `invalidate_for`. Triggers also record what
+  another program changes. A worker applies that within a second; here it is asked to after each change. The
+  guarantee is for Redis; on other caches it is weaker.
 - What is stale heals when its timeout ends. With a short one, many sites can live with that; the default is
   none in django-cachalot.
 """

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from threading import Thread
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 from django.db.backends.signals import connection_created
 from redis import Redis
 
-from tests.races.peers.means import CHANGES, TABLE, Means
+from tests.races.peers.means import CHANGES, TABLE, Means, another_program
 from tests.races.peers.models import Article
 
 RIGHT, STALE = "right", "stale"
@@ -31,8 +28,7 @@ class Trial:
         connection_created.connect(self._watch)
         connection.close()
         server.flushdb()
-        with self._outside() as database:
-            database.execute(f"INSERT INTO {TABLE} (id, title) VALUES (?, ?)", [PK, ""])
+        Article.objects.create(pk=PK)
 
     def run(self) -> dict[str, dict[str, str]]:
         """Return the verdicts: `alone` and in a `race`, for each kind of change.
@@ -45,16 +41,17 @@ class Trial:
         return {"alone": alone, "race": race}
 
     def _must_cache(self) -> None:
-        """Make sure that there is something to be wrong about: a change behind its back is not seen."""
-        self._begin()
+        """Make sure that there is something to be wrong about: a change by others is not seen at once."""
+        article = self._begin()
         assert self._read() == "old"
-        self._write_outside("new")
+        another_program(article, "new")
         assert self._read() == "old", "it does not cache here, so its verdicts would say nothing"
 
     def _alone(self, name: str) -> str:
         article = self._begin()
         assert self._read() == "old"
         CHANGES[name](article, "new")
+        self._means.catch_up()
         verdict = self._verdict()
         if verdict == STALE:
             article = self._begin()
@@ -72,6 +69,7 @@ class Trial:
                 self._means.change_by_hand(name, article, "new")
             else:
                 CHANGES[name](article, "new")
+            self._means.catch_up()
             connection.close()
 
         self._after_select = change
@@ -81,7 +79,8 @@ class Trial:
 
     def _begin(self) -> Article:
         """Empty the cache; return the row as a writer has it, loaded some time before."""
-        self._write_outside("old")
+        another_program(Article(pk=PK), "old")
+        self._means.catch_up()
         article = Article.objects.get(pk=PK)
         self._server.flushdb()
         return article
@@ -93,14 +92,6 @@ class Trial:
         title = self._read()
         assert title in ("old", "new")
         return RIGHT if title == "new" else STALE
-
-    def _outside(self) -> Any:
-        """Return a connection that no library here knows of."""
-        return closing(sqlite3.connect(settings.DATABASES["default"]["NAME"], isolation_level=None))
-
-    def _write_outside(self, title: str) -> None:
-        with self._outside() as database:
-            database.execute(f"UPDATE {TABLE} SET title = ?", [title])
 
     def _watch(self, connection: Any, **_kwargs: object) -> None:
         connection.execute_wrappers.append(self._step_in)

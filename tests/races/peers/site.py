@@ -22,11 +22,12 @@ def try_one(peer: Peer, *, redis_url: str, folder: Path) -> dict[str, Any]:
     }
     settings.configure(**_settings(peer, redis_url, folder) | given)
     django.setup()
-    call_command("migrate", run_syncdb=True, verbosity=0)
-    # They import models, which are there only now.
+    # They import models, which are there only now, and declare what `migrate` installs triggers for.
     trial = import_module("tests.races.peers.race").Trial
     module, _, name = peer.means.partition(".")
-    means = getattr(import_module(f"tests.races.peers.{module}"), name)(redis_url)
+    kind = getattr(import_module(f"tests.races.peers.{module}"), name)
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    means = kind(redis_url)
     with Redis.from_url(redis_url) as server:
         return {"knows_models": means.knows_models, **trial(means, server).run()}
 
@@ -49,5 +50,4 @@ def _settings(peer: Peer, redis_url: str, folder: Path) -> dict[str, Any]:
         "CACHES": {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url}},
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
         "USE_TZ": True,
-        "PEERS_WARMING_MANAGER": False,
     }

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import models
 from django.forms import ModelForm
+from django.test.utils import isolate_apps
 
 from myapp.models import Comment, Post
 from tests.unit.jobs.declarations import CROWD, HOUR, LONELY, MINUTE, lonely, refusal, warm_crowd, warm_lonely
@@ -23,6 +25,7 @@ NO_MODELS = (
 )
 NO_MODEL = "expected a model, or its label 'app_label.ModelName'."
 NO_SOURCE = "expected the path of a field, e.g. 'id', or a function of the instance."
+FIELDS_EXAMPLE = "e.g. fields={User: ['email', 'first_name']}."
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,30 @@ NO_SOURCE = "expected the path of a field, e.g. 'id', or a function of the insta
         ({"jitter": HOUR}, ": jitter=1:00:00 must be shorter than timeout=1:00:00."),
         ({"cache": "pages"}, ": there is no cache 'pages': CACHES has 'default'."),
         ({"on_change": "delete"}, ": on_change='delete': expected 'invalidate' or 'refresh'."),
+        (
+            {"depends_on": [Post], "fields": ["title"]},
+            f": fields=['title']: expected a mapping from model to its fields, {FIELDS_EXAMPLE}",
+        ),
+        (
+            {"depends_on": [Post], "fields": {int: ["title"]}},
+            f": fields names <class 'int'>: expected a model, {FIELDS_EXAMPLE}",
+        ),
+        (
+            {"depends_on": [Post], "fields": {Post: "title"}},
+            f": fields maps myapp.Post to 'title': expected a list of names, {FIELDS_EXAMPLE}",
+        ),
+        (
+            {"depends_on": [Post], "fields": {Post: []}},
+            ": fields maps myapp.Post to no field: name those that the loader reads.",
+        ),
+        (
+            {"depends_on": [Post], "fields": {Comment: ["body"]}},
+            ": fields names myapp.Comment, which depends_on does not: name it there, too.",
+        ),
+        (
+            {"depends_on": [Post], "fields": {Post: ["titel"]}},
+            " names 'titel' in fields, which is no column of myapp.Post: did you mean 'title'?",
+        ),
     ],
 )
 @pytest.mark.parametrize(("declare", "job"), [(warm_lonely, LONELY), (warm_crowd, CROWD)])
@@ -156,6 +183,49 @@ def test_declaration__ids_that_end_after_one_run() -> None:
 )
 def test_declaration__pace_that_cannot_work(options: dict[str, Any], message: str) -> None:
     assert refusal(partial(warm_crowd, **options)) == f"{CROWD}: {message}"
+
+
+def test_declaration__field_without_a_near_name_lists_all() -> None:
+    message = refusal(partial(warm_crowd, depends_on={Post: "id"}, fields={Post: ["zzz"]}))
+
+    assert "myapp.Post has the fields author, author_id, " in message
+
+
+def post_of(comment: Any) -> int:
+    return comment.post_id  # type: ignore[no-any-return]
+
+
+def test_declaration__function_without_fields_needs_signals(settings: Any) -> None:
+    declare = partial(warm_crowd, depends_on={Comment: post_of})
+    settings.WARMER_CAPTURE = "triggers"
+    assert "write fields={Comment: [...]}" in refusal(declare)
+
+    settings.WARMER_CAPTURE = "signals"
+    assert declare().spec.depends_on[0].fields is None
+
+
+@pytest.mark.parametrize("capture", ["triggers", "signals"])
+def test_declaration__fields_of_a_function(settings: Any, capture: str) -> None:
+    settings.WARMER_CAPTURE = capture
+    job = warm_crowd(depends_on={Comment: post_of, "myapp.Post": "id"}, fields={"myapp.Comment": ["post_id"]})
+
+    assert [each.fields for each in job.spec.depends_on] == [("post_id",), None]
+
+
+@isolate_apps("myapp")
+def test_declaration__function_gets_one_tables_row() -> None:
+    class Place(models.Model):
+        town = models.TextField()
+
+        class Meta:
+            app_label = "myapp"
+
+    class Shop(Place):
+        class Meta:
+            app_label = "myapp"
+
+    declare = partial(warm_crowd, depends_on={Shop: lambda shop: shop.pk}, fields={Shop: ["town"]})
+    assert "which myapp.Shop inherits from another table" in refusal(declare)
 
 
 def test_declaration__ids_of_a_change_for_a_single_job() -> None:

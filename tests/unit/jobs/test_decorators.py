@@ -121,11 +121,12 @@ def test_depends_on__models(kind: Callable[[Any], Any]) -> None:
 
 
 def test_depends_on__models_with_what_gives_the_ids() -> None:
-    spec = warm_crowd(depends_on={Post: "id", "myapp.Comment": post_of}).spec
+    depends_on = {Post: "id", "myapp.Comment": post_of}
+    spec = warm_crowd(depends_on=depends_on, fields={Comment: ["post_id"]}).spec
 
     assert spec.depends_on == (
         Dependency(model=Post, ids="id"),
-        Dependency(model="myapp.Comment", ids=post_of),
+        Dependency(model="myapp.Comment", ids=post_of, fields=("post_id",)),
     )
 
 

@@ -61,7 +61,7 @@ def installed(using: str) -> frozenset[str]:
     """Return the tables of a database whose changes triggers record. Asked once, and after each change."""
     if using not in _installed:
         found = _find(using) if is_supported(using) and records.are_kept(using) else {}
-        _installed[using] = frozenset(table for table, each in found.items() if _is_complete(each))
+        _installed[using] = _captured(using, found)
     return _installed[using]
 
 
@@ -99,8 +99,14 @@ def _why_not(now: Installed, wanted: Definition) -> str:
     return ""
 
 
-def _is_complete(now: Installed) -> bool:
-    return now.is_capturable and now.definition is not None and now.events == frozenset(EVENTS)
+def _captured(using: str, found: Found) -> frozenset[str]:
+    """Return the tables of which triggers record all that their jobs need."""
+    wanted = {each.table: each for each in _wanted(using)}
+    return frozenset(
+        table
+        for table, now in found.items()
+        if table in wanted and now.is_capturable and not _why_not(now, wanted[table])
+    )
 
 
 # -- installing and removing ---------------------------------------------------------------------------
@@ -244,11 +250,14 @@ def catch_up(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses a trigger. The others are installed.
     """
-    before = installed(using)
-    forget_installed()
     with watcher(using).quiet():
+        found_before = _find(using)
+        steps, before = _missing(using, found_before), _captured(using, found_before)
+        if not steps:
+            _installed[using] = before
+            return []
         try:
-            return install(using)
+            return _run(using, steps)
         finally:
             new = installed(using) - before
             found = [source for table in new for source in sources().by_table.get(table, ())]

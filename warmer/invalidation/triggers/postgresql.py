@@ -195,28 +195,36 @@ def _rows(connection: Any, block: Block, keys: Sequence[str], event: str) -> str
     if event == "update" and block.compared is not None:
         wanted = sorted({*block.columns, *block.compared, *keys})
         # As text: every type has one, and what differs as a value differs as text.
-        columns = ", ".join(f"{quote(name)}::text AS {quote(name)}" for name in wanted)
-        old, new = (f"(SELECT {columns} FROM {table})" for table in tables)
+        old, new = (f"(SELECT {_columns(quote, table, wanted)} FROM {table})" for table in tables)
         changed = f"(({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old}))"
     else:
-        columns = ", ".join(f"{quote(name)}::text AS {quote(name)}" for name in block.columns) or "NULL"
-        changed = "(" + " UNION ALL ".join(f"SELECT {columns} FROM {table}" for table in tables) + ")"
+        selects = [f"SELECT {_columns(quote, table, block.columns)} FROM {table}" for table in tables]
+        changed = f"({' UNION ALL '.join(selects)})"
     if not block.columns:
         return f"""\
       SELECT count(*), NULL INTO warmer_number, warmer_rows
         FROM (SELECT 1 FROM {changed} c LIMIT 1) s;
 """
-    pairs = ", ".join(f"{_literal(name)}, {quote(name)}" for name in block.columns)
-    size = " + ".join(f"coalesce(octet_length({quote(name)}), 0)" for name in block.columns)
+    # A function takes no more than 100 arguments.
+    pairs = [f"{_literal(name)}, c.{quote(name)}" for name in block.columns]
+    groups = [", ".join(pairs[start : start + 50]) for start in range(0, len(pairs), 50)]
+    row = " || ".join(f"jsonb_build_object({each})" for each in groups)
+    size = " + ".join(f"coalesce(octet_length(c.{quote(name)}), 0)" for name in block.columns)
     return f"""\
       SELECT count(*),
-          CASE WHEN count(*) < {limit} AND max(warmer_size) < {MOST_BYTES_OF_A_ROW}
-              AND sum(warmer_size) < {MOST_BYTES}
-            THEN jsonb_agg(DISTINCT jsonb_build_object({pairs}))
-              FILTER (WHERE warmer_size < {MOST_BYTES_OF_A_ROW})::text END
+          CASE WHEN count(*) < {limit} AND max(s.size) < {MOST_BYTES_OF_A_ROW} AND sum(s.size) < {MOST_BYTES}
+            THEN jsonb_agg(DISTINCT s.changed) FILTER (WHERE s.size < {MOST_BYTES_OF_A_ROW})::text END
         INTO warmer_number, warmer_rows
-        FROM (SELECT *, {size} AS warmer_size FROM {changed} c LIMIT {limit}) s;
+        FROM (
+          SELECT m.size, CASE WHEN m.size < {MOST_BYTES_OF_A_ROW} THEN {row} END AS changed
+            FROM {changed} c, LATERAL (SELECT {size} AS size) m LIMIT {limit}
+        ) s;
 """
+
+
+def _columns(quote: Any, table: str, names: Iterable[str]) -> str:
+    """Return columns as text. Each is told with its table: PL/pgSQL has variables of its own."""
+    return ", ".join(f"{table}.{quote(name)}::text AS {quote(name)}" for name in names) or "NULL"
 
 
 def _names(names: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ SET "IntervalStyle" = 'postgres'
 SET bytea_output = 'hex'
 SET extra_float_digits = 1
 AS $warmer$
-#variable_conflict use_variable
+#variable_conflict use_column
 DECLARE
   warmer_rows text;
   warmer_number bigint;

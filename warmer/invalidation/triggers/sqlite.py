@@ -11,6 +11,8 @@ from warmer.invalidation.records import TABLE
 from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed
 
 EVENTS = ("insert", "update", "delete")
+# A function takes no more than 127 arguments; a row of more columns than these concerns every key.
+_MOST_COLUMNS = 60
 _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 
 
@@ -101,7 +103,7 @@ def _insert(
     """
     quote = connection.ops.quote_name
     rows = "NULL"
-    if block.columns and keys.keys() >= {*block.columns}:
+    if 0 < len(block.columns) <= _MOST_COLUMNS and keys.keys() >= {*block.columns}:
         rows = f"json_array({', '.join(_row(quote, each, block) for each in _ROWS[event])})"
     condition = "1"
     if event == "update" and block.compared is not None and keys.keys() >= {*block.compared}:

@@ -136,7 +136,7 @@ class CeleryPickle(ProjectCheck):
 
 
 def _last_seen(silence: timedelta | None, *, app: str) -> Finding:
-    why = "Nothing is refreshed on schedule: keys expire and go cold, and left-over invalidations wait."
+    why = "Nothing is refreshed on schedule: keys expire and go cold."
     fix = (
         f"celery -A {app} beat\nwith CELERY_BEAT_SCHEDULER = "
         '"django_celery_beat.schedulers:DatabaseScheduler". It runs once, beside the workers, and notes '

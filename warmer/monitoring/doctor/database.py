@@ -1,4 +1,4 @@
-"""The database that keeps the ledger and the outbox, and its clock."""
+"""The database that keeps the runs and the changes, and its clock."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class MaxmemoryPolicy(CacheCheck):
             problem = error if share >= NEARLY_FULL else warning
             yield problem(
                 f"The policy is noeviction, and the memory is {share:.0%} full.",
-                why="A full server refuses every write: nothing is warmed, and an invalidation waits in "
-                "the outbox while readers see the old value.",
+                why="A full server refuses every write: nothing is warmed, and an invalidation waits "
+                "while readers see the old value.",
                 fix=set_option(place, "maxmemory-policy", "allkeys-lru"),
             )
         elif policy.startswith("volatile-"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from warmer.monitoring.doctor.words import command, lasting
 from warmer.stores.looks import Place, Reach
 
-COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait in the outbox."
+COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ WRITES: Mapping[Reach, Reason] = {
     ),
     Reach.FULL: Reason(
         seen="{at} is full ('maxmemory'), and its policy lets nothing go: it refuses every write.",
-        why="Nothing can be warmed, and an invalidation cannot be noted: it waits in the outbox while "
+        why="Nothing can be warmed, and an invalidation cannot be noted: it waits while "
         "readers see old values.",
         fix="{cli} CONFIG SET maxmemory-policy allkeys-lru\nand in redis.conf, for its next start: "
         "maxmemory-policy allkeys-lru",
