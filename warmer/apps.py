@@ -34,6 +34,7 @@ class WarmerConfig(AppConfig):
         jobs.check_models()
 
         receivers.listen()
+        setting_changed.connect(receivers.follow, dispatch_uid="warmer.receivers")
         connection_created.connect(transactions.on_connection, dispatch_uid="warmer.transactions")
         pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")

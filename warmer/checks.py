@@ -110,10 +110,11 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
         if alias not in triggers.databases():
             continue
         for problem in triggers.problems(alias):
-            hint = f"Run 'manage.py warm_triggers --database {alias}'."
+            if not problem.is_found:
+                continue  # `migrate` makes this check before it creates a table
             yield Warning(
                 f"{problem.table} on {alias!r} {problem.why}: some changes leave old values in the cache.",
-                hint=hint if problem.is_fixable else "Depend on the tables behind it instead.",
+                hint=problem.fix,
                 id="warmer.W008",
             )
 

@@ -15,7 +15,7 @@ from warmer.exceptions import InvalidId, StoreUnavailable
 from warmer.invalidation import records
 from warmer.invalidation.fingerprint import fingerprint
 from warmer.invalidation.ids import EveryKey, Ids
-from warmer.invalidation.records import PAGE, Record
+from warmer.invalidation.records import Record
 from warmer.invalidation.resolve import resolve
 from warmer.keys import Id
 from warmer.points import reach
@@ -99,11 +99,11 @@ def _apply_above(above: int, using: str) -> None:
         # The database counts from the beginning again, as after a flush or a restore.
         _seen.pop(using, None)
         page = records.unapplied(using=using, above=0, fingerprint=mine)
-    if len(page) == PAGE:
+    if len(page) == records.PAGE:
         upto = records.highest(using=using)
-        if upto - above > MOST_PAGES * PAGE:  # a backlog: this transaction's own changes are the newest
+        if upto - above > MOST_PAGES * records.PAGE:  # a backlog: our own changes are the newest
             ask_for_a_worker()
-            above = upto - MOST_PAGES * PAGE
+            above = upto - MOST_PAGES * records.PAGE
             page = records.unapplied(using=using, above=above, fingerprint=mine, upto=upto)
     while page:
         above = page[-1].id
@@ -113,7 +113,7 @@ def _apply_above(above: int, using: str) -> None:
             records.mark([each.id for each in applied.known], using=using, fingerprint=mine)
         else:
             ask_for_a_worker()
-        is_last = len(page) < PAGE
+        is_last = len(page) < records.PAGE
         page = [] if is_last else records.unapplied(using=using, above=above, fingerprint=mine, upto=upto)
 
 
@@ -157,11 +157,11 @@ def forget_seen() -> None:
     _seen.clear()
 
 
-def purge_if_due(using: str) -> None:
-    """Delete old records, a few times within `WARMER_REPLAY`."""
+def purge_if_due(using: str, *, thoroughly: bool = False) -> None:
+    """Delete old records, a few times within `WARMER_REPLAY`; a worker does so thoroughly."""
     if time.monotonic() >= _next_purge.get(using, 0.0):
         _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
-        records.purge(using=using)
+        records.purge(using=using, thoroughly=thoroughly)
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------

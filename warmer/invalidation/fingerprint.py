@@ -27,11 +27,20 @@ def fingerprint() -> str:
     return _known[1]
 
 
+def _function(function: Any) -> str:
+    """Return a text that differs for functions that do something else, also where both are lambdas."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"{type(function).__module__}.{type(function).__qualname__}"
+    plain = [each for each in code.co_consts if each is None or isinstance(each, str | int | float)]
+    return f"{function.__qualname__} {code.co_code.hex()} {code.co_names} {plain}"
+
+
 def _make() -> str:
     parts = [f"{spec.key} {place_of(spec.cache)}" for spec in jobs.specs()]
     for name, source in sources().by_name.items():
         for each in source.dependents:
-            function = getattr(each.function, "__qualname__", "") if each.function else ""
+            function = _function(each.function) if each.function else ""
             columns = ",".join(field.column for field in each.fields)
             parts.append(f"{name} {each.spec.key} {columns} {each.path} {function}")
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

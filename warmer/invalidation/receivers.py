@@ -40,25 +40,32 @@ _BEFORE = "_warmer_before"
 _is_listening = False
 
 
-def follow() -> None:
+def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
     """Listen to what a job that was just declared depends on, once `ready()` has begun to listen."""
-    if _is_listening:
+    if _is_listening and setting == "WARMER_CAPTURE":
         listen()
 
 
 def listen() -> None:
     """Connect the receivers for every model of which a row touches a table that a job depends on.
 
-    For no other: before a delete Django reads the rows of a model that has receivers.
+    For no other, and with triggers only what they need: before a delete Django reads the rows of a model that
+    has receivers.
     """
     global _is_listening
     _is_listening = True
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
-            pre_save.connect(before_save, sender=model, dispatch_uid=UID)
             post_save.connect(after_save, sender=model, dispatch_uid=UID)
-            pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
-            m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
+            if not captures_by_triggers() or not model._meta.managed:  # a view has no triggers
+                _listen_to_all(model)
+
+
+def _listen_to_all(model: type[Model]) -> None:
+    pre_save.connect(before_save, sender=model, dispatch_uid=UID)
+    m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
+    if not model._meta.auto_created:  # Django sends none for these
+        pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
 
 
 def _never_raises(receiver: Callable[..., None]) -> Callable[..., None]:
@@ -90,7 +97,9 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
     found = [*known.of_model(sender), *(source for source, _ in known.links_of(sender))]
     if found and captures_by_triggers():
         with_triggers = installed(using)
-        return [source for source in found if source.table not in with_triggers]
+        found = [source for source in found if source.table not in with_triggers]
+        if found:
+            _listen_to_all(sender)  # its table should have triggers, and has none
     return found
 
 

@@ -47,17 +47,14 @@ def record(changes: Iterable[Change], *, using: str) -> None:
     found = [each for change in changes if (each := _record_of(change)) is not None]
     if not found:
         return
-    if not connections[using].in_atomic_block:
+    connection = connections[using]
+    if not connection.in_atomic_block and connection.get_autocommit():
         apply_unrecorded(found, using=using)
         return
-    changed = [each.source or each.key for each in found]
-    watch = watcher(using)
-    watch.expect(changed=changed)
-    with watch.quiet():
-        is_kept = records.are_kept(using)
-        if is_kept:
-            records.write(found, using=using)
-    if not is_kept:
+    watcher(using).expect(changed=[each.source or each.key for each in found])
+    if records.are_kept(using):
+        records.write(found, using=using)
+    elif connection.in_atomic_block:
         transaction.on_commit(lambda: apply_unrecorded(found, using=using), using=using, robust=True)
 
 

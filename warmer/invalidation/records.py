@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 import weakref
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +16,8 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections, router, transaction
-from django.db.models import Count, F, Min, Q
+from django.db.models import BinaryField, Count, F, Min, Q
+from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
 from warmer.conf import conf
@@ -41,12 +44,28 @@ class Record:
         source: the table that changed (see `sources.Source.name`), or else
         key: the key of the job that was asked to invalidate, as declared.
         rows: the changed rows, or the ids that were asked for, as JSON. None: every key.
+        recorded_at: when it was recorded. None: that was not asked for.
     """
 
     id: int = 0
     source: str = ""
     key: str = ""
     rows: str | None = None
+    recorded_at: datetime | None = None
+
+    @classmethod
+    def of(
+        cls, id: int, source: str, key: str, rows: str | bytes | None, recorded_at: datetime | None = None
+    ) -> Record:
+        """Return a record of its columns."""
+        text = rows if rows is None or isinstance(rows, str) else bytes(rows).decode(errors="replace")
+        return cls(id=id, source=source, key=key, rows=text, recorded_at=recorded_at)
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago it was recorded, as far as that was asked for."""
+        ago = timezone.now() - self.recorded_at if self.recorded_at else timedelta(0)
+        return max(ago, timedelta(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +81,29 @@ class Backlog:
         return timezone.now() - self.oldest if self.oldest else timedelta(0)
 
 
-_tables: set[str] = set()
+_ASK_AGAIN_SECONDS = 10.0
+# By database: whether it keeps records, and when to ask again.
+_tables: dict[str, tuple[bool, float]] = {}
 
 
 def are_kept(using: str) -> bool:
-    """Return whether a database has the table of records."""
-    if using in _tables:
-        return True
-    if not router.allow_migrate_model(using, _model()):
-        return False
-    connection = connections[using]
+    """Return whether a database has the table of records, and is no replica."""
+    known = _tables.get(using)
+    if known is None or time.monotonic() >= known[1]:
+        found = router.allow_migrate_model(using, _model()) and _has_table(connections[using])
+        ask_again = math.inf if found else time.monotonic() + _ASK_AGAIN_SECONDS
+        known = _tables[using] = found, ask_again
+    return known[0]
+
+
+def _has_table(connection: Any) -> bool:
     with connection.cursor() as cursor:
-        if TABLE in connection.introspection.table_names(cursor):
-            _tables.add(using)
-    return using in _tables
+        if TABLE not in connection.introspection.table_names(cursor):
+            return False
+        if connection.vendor != "postgresql":
+            return True
+        cursor.execute("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'")
+        return not cursor.fetchone()[0]
 
 
 def forget_tables() -> None:
@@ -89,12 +117,8 @@ def write(records: Sequence[Record], *, using: str) -> None:
     Raises:
         Error: the database refuses them; a transaction cannot go on then.
     """
-    with connections[using].cursor() as cursor:
-        for each in records:
-            cursor.execute(
-                f"INSERT INTO {TABLE} (source, key, rows) VALUES (%s, %s, %s)",
-                [each.source, each.key, each.rows],
-            )
+    model = _model()
+    _rows(using).bulk_create([model(source=each.source, key=each.key, rows=each.rows) for each in records])
 
 
 def unapplied(*, using: str, above: int, fingerprint: str, upto: int | None = None) -> list[Record]:
@@ -105,24 +129,34 @@ def unapplied(*, using: str, above: int, fingerprint: str, upto: int | None = No
         fingerprint: whoever has another one cannot have invalidated all that this process keeps.
         upto: only those with this number or a lower one.
     """
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    # SQLite takes any bytes for text, and its driver then refuses to read them.
+    rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
     limit = "" if upto is None else f" AND id <= {upto:d}"
-    return _select(
-        using, f"(applied_at IS NULL OR applied_by <> %s) AND id > %s{limit}", [fingerprint, above]
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, source, {quote('key')}, {rows} FROM {TABLE} "
+            f"WHERE (applied_at IS NULL OR applied_by <> %s) AND id > %s{limit} ORDER BY id LIMIT {PAGE}",
+            [fingerprint, above],
+        )
+        return [Record.of(*row) for row in cursor]
 
 
 def waiting(*, using: str, above: int) -> list[Record]:
     """Return what a worker has to apply, at most `PAGE`: unapplied changes whose jobs are declared here."""
-    return _select(using, f"applied_at IS NULL AND id > %s AND {_is_known()}", [above, *_known()])
+    return _read(Q(applied_at=None), using=using, above=above)
 
 
 def applied_elsewhere(*, using: str, above: int, fingerprint: str) -> list[Record]:
     """Return the changes that processes with another fingerprint applied within `WARMER_REPLAY`."""
-    return _select(
-        using,
-        f"applied_at IS NOT NULL AND applied_by <> %s AND id > %s AND {_is_known()}",
-        [fingerprint, above, *_known()],
-    )
+    return _read(Q(applied_at__isnull=False) & ~Q(applied_by=fingerprint), using=using, above=above)
+
+
+def _read(condition: Q, *, using: str, above: int) -> list[Record]:
+    rows = Cast("rows", BinaryField()) if connections[using].vendor == "sqlite" else F("rows")
+    found = _rows(using).filter(condition, _is_declared(), pk__gt=above).order_by("pk")
+    return [Record.of(*row) for row in found.values_list("pk", "source", "key", rows, "recorded_at")[:PAGE]]
 
 
 def highest(*, using: str) -> int:
@@ -138,7 +172,7 @@ def mark(numbers: Collection[int], *, using: str, fingerprint: str) -> None:
         return
     connection = connections[using]
     due = f"id IN ({', '.join(f'{number:d}' for number in numbers)}) AND applied_at IS NULL"
-    now, quickly = "CURRENT_TIMESTAMP(6)", ""
+    now, quickly = "UTC_TIMESTAMP(6)", ""
     if connection.vendor == "sqlite":
         now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
     elif connection.vendor == "postgresql":
@@ -146,40 +180,37 @@ def mark(numbers: Collection[int], *, using: str, fingerprint: str) -> None:
         due = f"id = ANY(ARRAY(SELECT id FROM {TABLE} WHERE {due} ORDER BY id FOR UPDATE SKIP LOCKED))"
         # A mark that is lost costs one more application, so nobody waits for the disk.
         quickly = "SET LOCAL synchronous_commit = off; "
-    with connection.cursor() as cursor:
+    with read_committed(using), connection.cursor() as cursor:
         cursor.execute(
             f"{quickly}UPDATE {TABLE} SET applied_at = {now}, applied_by = '{fingerprint}' WHERE {due}"
         )
 
 
-def age(record: Record, *, using: str) -> timedelta:
-    """Return how long ago a change was recorded."""
-    at = _rows(using).filter(pk=record.id).values_list("recorded_at", flat=True).first()
-    return max(timezone.now() - at, timedelta(0)) if at else timedelta(0)
+def count_failure(numbers: Collection[int], *, using: str) -> None:
+    """Count that a worker could not apply records."""
+    _rows(using).filter(pk__in=numbers).update(attempts=F("attempts") + 1)
 
 
-def count_failure(*, using: str) -> None:
-    """Count that a worker could not apply what waits."""
-    _rows(using).filter(applied_at=None).update(attempts=F("attempts") + 1)
+def purge(*, using: str, thoroughly: bool = False) -> None:
+    """Delete changes that were applied before the last `WARMER_REPLAY`, at most `PAGE`.
 
-
-def purge(*, using: str) -> None:
-    """Delete records that are not needed any more, at most `PAGE` at a time.
-
-    Those are: changes that were applied before the last `WARMER_REPLAY`, and changes of jobs that nobody
-    here knows and that have waited for a day.
+    Args:
+        thoroughly: all of them, and those that have waited for a day for a process that knows their jobs.
     """
-    now = timezone.now()
-    done = Q(applied_at__lt=now - conf.REPLAY)
-    unknown = Q(applied_at=None, recorded_at__lt=now - ROLL_OUT) & ~_is_declared()
-    for old in (done, unknown):
-        rows = _rows(using).filter(old).order_by("pk")
-        if connections[using].features.has_select_for_update_skip_locked:
-            with transaction.atomic(using=using):
-                numbers = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True)[:PAGE])
+    conditions = [Q(applied_at__lt=Now() - conf.REPLAY)]
+    if thoroughly:
+        conditions.append(Q(applied_at=None, recorded_at__lt=Now() - ROLL_OUT) & ~_is_declared())
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    for condition in conditions:
+        rows = _rows(using).filter(condition).order_by("pk")
+        if skip_locked:
+            rows = rows.select_for_update(skip_locked=True)
+        is_full = True
+        while is_full:
+            with read_committed(using, transaction_wanted=skip_locked):
+                numbers = list(rows.values_list("pk", flat=True)[:PAGE])
                 _rows(using).filter(pk__in=numbers)._raw_delete(using)
-        else:
-            _rows(using).filter(pk__in=list(rows.values_list("pk", flat=True)[:PAGE]))._raw_delete(using)
+            is_full = thoroughly and len(numbers) == PAGE
 
 
 def collapse(*, using: str) -> bool:
@@ -191,7 +222,7 @@ def collapse(*, using: str) -> bool:
     rows = _rows(using).filter(applied_at=None).order_by()
     counts = list(rows.values_list("source", "key").annotate(n=Count("pk")).filter(n__gt=conf.FENCE_RECORDS))
     for source, key, _count in counts:
-        with transaction.atomic(using=using):
+        with read_committed(using, transaction_wanted=True):
             last = highest(using=using)
             write([Record(source=source, key=key)], using=using)
             rows.filter(source=source, key=key, pk__lte=last)._raw_delete(using)
@@ -231,18 +262,19 @@ def by_job() -> Counter[str]:
 
 
 @contextmanager
-def read_committed(using: str) -> Iterator[None]:
+def read_committed(using: str, *, transaction_wanted: bool = False) -> Iterator[None]:
     """Read and mark in READ COMMITTED, where the session's default is another isolation level.
 
     A serializable read of ours could make a transaction of the project fail.
     """
     connection = connections[using]
-    if connection.in_atomic_block or not _is_stricter(connection):
+    if connection.in_atomic_block or not (transaction_wanted or _is_stricter(connection)):
         yield
         return
     with transaction.atomic(using=using):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         yield
 
 
@@ -260,31 +292,6 @@ def _is_stricter(connection: Any) -> bool:
             level = cursor.fetchone()[0]
         known = _stricter[connection] = connection.connection, level not in READ_COMMITTED
     return known[1]
-
-
-def _select(using: str, condition: str, parameters: Sequence[Any]) -> list[Record]:
-    # SQLite takes any bytes for text, and its driver then refuses to read them.
-    rows = "CAST(rows AS BLOB)" if connections[using].vendor == "sqlite" else "rows"
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"SELECT id, source, key, {rows} FROM {TABLE} WHERE {condition} ORDER BY id LIMIT {PAGE}",
-            parameters,
-        )
-        return [Record(id=id, source=source, key=key, rows=_text(rows)) for id, source, key, rows in cursor]
-
-
-def _text(rows: str | bytes | None) -> str | None:
-    return rows.decode(errors="replace") if isinstance(rows, bytes) else rows
-
-
-def _known() -> list[str]:
-    return [*sources().by_name, *(str(spec.key) for spec in jobs.specs())]
-
-
-def _is_known() -> str:
-    tables = ", ".join(["%s"] * len(sources().by_name)) or "NULL"
-    keys = ", ".join(["%s"] * len(jobs)) or "NULL"
-    return f"(source IN ({tables}) OR key IN ({keys}))"
 
 
 def _is_declared() -> Q:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
-from django.db import close_old_connections, connections, transaction
+from django.db import Error, close_old_connections, connections
 
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records
 from warmer.invalidation.apply import apply, purge_if_due
 from warmer.invalidation.fingerprint import fingerprint
-from warmer.invalidation.records import PAGE
-from warmer.invalidation.transactions import watcher
+from warmer.invalidation.records import Record
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -65,61 +65,73 @@ class Relay:
 
         Raises:
             StoreUnavailable: a cache does not answer; its changes wait.
-            Error: a database does not answer.
+            Error: a database does not answer. The others are polled.
         """
-        return sum(self._poll_one(using) for using in records.aliases())
-
-    def _poll_one(self, using: str) -> int:
         done, failed = 0, None
-        with watcher(using).quiet(), _alone(using) as is_alone:
-            if not is_alone:
-                return 0
+        for using in records.aliases():
             try:
-                done = self._apply_waiting(using) + self._apply_once_more(using)
-            except StoreUnavailable as error:  # raised after the commit of what it counts
-                failed = error
-                records.count_failure(using=using)
-            purge_if_due(using)
+                done += self._poll_one(using)
+            except (StoreUnavailable, Error) as error:
+                failed = failed or error
         if failed is not None:
             raise failed
         return done
 
-    def _apply_waiting(self, using: str) -> int:
-        done = above = 0
-        while page := records.waiting(using=using, above=above):
-            if len(page) == PAGE and not above and records.collapse(using=using):
-                continue  # there are fewer now
-            above = page[-1].id
-            lag = records.age(page[0], using=using)
-            apply(page, using=using, sweep=True, lag=lag)
-            records.mark([each.id for each in page], using=using, fingerprint=fingerprint())
+    def _poll_one(self, using: str) -> int:
+        mine = fingerprint()
+        done, failed = 0, None
+        for page in _pages(using, partial(records.waiting, using=using)):
+            numbers = [each.id for each in page]
+            try:
+                apply(page, using=using, sweep=True, lag=page[0].age)
+            except StoreUnavailable as error:
+                records.count_failure(numbers, using=using)
+                failed = failed or error
+                continue
+            records.mark(numbers, using=using, fingerprint=mine)
             done += len(page)
+        if failed is None:
+            done += self._apply_once_more(using, mine)
+        purge_if_due(using, thoroughly=True)
+        if failed is not None:
+            raise failed
         return done
 
-    def _apply_once_more(self, using: str) -> int:
+    def _apply_once_more(self, using: str, mine: str) -> int:
         """Apply what others applied who cannot have reached all that this process keeps."""
-        known = self._replayed.get(using, frozenset())
-        found: set[int] = set()
-        done = above = 0
-        while page := records.applied_elsewhere(using=using, above=above, fingerprint=fingerprint()):
-            above = page[-1].id
+        known, found, done = self._replayed.get(using, frozenset()), set[int](), 0
+        for page in _pages(using, partial(records.applied_elsewhere, using=using, fingerprint=mine)):
             new = [each for each in page if each.id not in known]
             if new:
-                apply(new, using=using, sweep=True, lag=records.age(new[0], using=using))
+                apply(new, using=using, sweep=True, lag=new[0].age)
             found.update(each.id for each in page)
             done += len(new)
         self._replayed[using] = frozenset(found)
         return done
 
 
-@contextmanager
-def _alone(using: str) -> Iterator[bool]:
-    """Yield whether no other process with the same fingerprint polls this database just now."""
-    connection = connections[using]
+def _pages(using: str, read: Callable[..., list[Record]]) -> Iterator[list[Record]]:
+    """Yield records, page by page; none while another process with the same fingerprint reads some.
+
+    They are applied outside of the transaction that reads them: to sweep keys may take long.
+    """
+    above = 0
+    while True:
+        with records.read_committed(using, transaction_wanted=True):
+            page = read(above=above) if _is_alone(connections[using]) else []
+        if len(page) == records.PAGE and not above and records.collapse(using=using):
+            continue  # there are fewer now
+        if page:
+            yield page
+        if len(page) < records.PAGE:
+            return
+        above = page[-1].id
+
+
+def _is_alone(connection: Any) -> bool:
+    """Take the lock of those who poll, until the end of the transaction; return whether it was free."""
     if connection.vendor != "postgresql":
-        yield True
-        return
-    number = int(fingerprint(), 16) - 2**63
-    with records.read_committed(using), transaction.atomic(using=using), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
-        yield cursor.fetchone()[0]
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int(fingerprint(), 16) - 2**63])
+        return bool(cursor.fetchone()[0])

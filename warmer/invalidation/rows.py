@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.utils.dateparse import parse_datetime
+from django.utils.timezone import get_default_timezone, make_naive
 
 from warmer.keys import plain
 
@@ -144,7 +145,7 @@ def _moment(text: str) -> datetime:
         raise ValueError(text)
     if settings.USE_TZ:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment
+    return make_naive(moment, get_default_timezone()) if moment.tzinfo else moment
 
 
 def _text(value: Any) -> Any:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import ForeignObjectRel, ManyToManyRel, Model
 from django.db.models.constants import LOOKUP_SEP
 
+from warmer.exceptions import DeclarationError
 from warmer.invalidation.inheritance import as_parent_has_it, concrete, tables_of
 from warmer.registry import jobs
 from warmer.spec import Dependency, JobSpec
@@ -145,7 +147,7 @@ def sources() -> Sources:
 def _collect() -> Sources:
     found: dict[tuple[str, Compared], list[Dependent]] = defaultdict(list)
     for spec in jobs.specs():
-        for dependent in dict.fromkeys(_dependents(spec)):
+        for dependent in _dependents(spec):
             found[dependent.model._meta.db_table, dependent.compared].append(dependent)
     by_name: dict[str, Source] = {}
     by_table: dict[str, list[Source]] = defaultdict(list)
@@ -169,11 +171,20 @@ def _collect() -> Sources:
     )
 
 
-def _dependents(spec: JobSpec) -> Iterator[Dependent]:
+def _dependents(spec: JobSpec) -> list[Dependent]:
+    found: dict[Dependent, None] = {}
     for dependency in jobs.dependencies(spec):
         model = concrete(dependency.model)
-        for table in tables_of(model):
-            yield from _of_table(spec, dependency, model, table)
+        try:
+            for table in tables_of(model):
+                found |= dict.fromkeys(_of_table(spec, dependency, model, table))
+        except (AttributeError, FieldDoesNotExist, TypeError, ValueError):
+            raise DeclarationError(
+                f"The job {spec.name!r} ({spec.declared_at}) takes the ids of a changed "
+                f"{dependency.label} from {dependency.ids!r}, and warmer cannot follow this kind of relation "
+                "to the tables on its way: name a column, or give a function of the row."
+            ) from None
+    return list(found)
 
 
 def _of_table(

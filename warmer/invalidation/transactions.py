@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 
 from warmer.conf import conf
 from warmer.invalidation import records
@@ -42,7 +42,6 @@ class Commit:
 
     Attributes:
         above: the highest record that this process knew before the change.
-        changed: the sources, and keys of jobs, that the transaction is known to have changed.
         is_due: whether records are to be read.
     """
 
@@ -50,7 +49,6 @@ class Commit:
         self._watcher = watcher
         self._place = place
         self.above = above
-        self.changed: set[str] = set()
         self.is_due = True
 
     def is_kept_by(self, connection: Any) -> bool:
@@ -77,49 +75,37 @@ class Watcher:
         self._statements = 0
         self._is_quiet = False
         self._late: int | None = None
+        self._changed_sources: set[str] = set()
         self._answer: tuple[int, set[str], bool] | None = None
 
     # -- statements --------------------------------------------------------------------------------
     def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         """Run a statement, as an execute wrapper; see whether it may have changed a captured table."""
-        if self._is_quiet:
-            return execute(sql, params, many, context)
         self._statements += 1
         if self._late is not None:
             self.apply_late()
-        if not _may_change(sql):
-            return execute(sql, params, many, context)
         above = floor(self.using)
         result = execute(sql, params, many, context)
         try:
-            self._changed(sql, above)
+            if not self._is_quiet and _may_change(sql):
+                self._changed(above)
         except Exception as error:  # noqa: BLE001 - the project's statement has succeeded
             logger.warning("A change on %r waits for a worker: %s", self.using, describe(error))
         return result
 
-    def _changed(self, sql: Any, above: int) -> None:
+    def _changed(self, above: int) -> None:
+        """Apply what a statement changed at the commit; in autocommit now, if it is committed by now."""
         connection = self._connection()
         if connection.in_atomic_block:
             self.expect(above=above)
-        elif not connection.get_autocommit():
-            return  # managed by hand: nothing tells of the commit, so a worker applies it
-        elif _ends_later(connection, sql):
-            self._wait(above)
-        else:
+        elif connection.get_autocommit():  # else nothing tells of the commit, and a worker applies it
             self.apply(above=above)
-
-    def _wait(self, above: int) -> None:
-        self._late = above if self._late is None else min(self._late, above)
 
     def apply_late(self) -> None:
         """Apply an earlier statement in autocommit that was not committed when it returned."""
         above, self._late = self._late, None
-        if above is None:
-            return
-        if self._connection().in_atomic_block:
-            self.expect(above=above)
-        else:
-            self.apply(above=above)
+        if above is not None:
+            self._changed(above)
 
     # -- commits -----------------------------------------------------------------------------------
     def expect(self, *, above: int | None = None, changed: Iterable[str] = ()) -> None:
@@ -131,11 +117,17 @@ class Watcher:
         """
         connection = self._connection()
         if connection.in_atomic_block:
-            commit = self._commit_of(connection, floor(self.using) if above is None else above)
-            commit.changed.update(changed)
+            self._forget_ended(connection)
+            self._register(connection, floor(self.using) if above is None else above)
+            self._changed_sources.update(changed)
 
-    def _commit_of(self, connection: Any, above: int) -> Commit:
-        """Return the callback under the open savepoints, or register one."""
+    def _forget_ended(self, connection: Any) -> None:
+        """Forget what an earlier transaction changed: with its end Django has no callbacks any more."""
+        if not connection.run_on_commit:
+            self.take_commits()
+
+    def _register(self, connection: Any, above: int) -> None:
+        """Register a callback under the open savepoints, unless one is registered that lives as long."""
         stack = tuple(connection.savepoint_ids)
         is_in_test_case = _is_in_test_case(connection)
         if is_in_test_case:
@@ -144,33 +136,28 @@ class Watcher:
             for depth in range(len(stack) + 1):
                 known = self._commits.get(stack[:depth])
                 if known is not None and known.is_kept_by(connection):
-                    return known
-        commit = Commit(self, above, len(connection.run_on_commit))
-        before = self._commits.get(stack)
-        if before is not None:  # in a test case
-            commit.changed, commit.above = before.changed, min(above, before.above)
-        self._commits[stack] = commit
+                    return
+        self._commits[stack] = commit = Commit(self, above, len(connection.run_on_commit))
         transaction.on_commit(commit, using=self.using, robust=True)
-        return commit
 
     def take_commits(self) -> list[Commit]:
         """Return the callbacks that Django keeps, and forget them: what comes now is not theirs."""
         commits = list(self._commits.values())
         self._commits.clear()
+        self._changed_sources.clear()
         return commits
 
     def apply(self, *, above: int) -> None:
         """Apply the recorded changes above a number; never raises."""
         connection = self._connection()
         if not connection.in_atomic_block and _is_open(connection):
-            self._wait(above)
-            return
-        with self.quiet():
+            self._late = above if self._late is None else min(self._late, above)
+        else:
             apply_committed(using=self.using, above=above)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Do not look at the statements of a block, which are our own."""
+        """Do not look for changes in the statements of a block, which are our own."""
         before, self._is_quiet = self._is_quiet, True
         try:
             yield
@@ -185,17 +172,22 @@ class Watcher:
             on_miss: the database is asked, too, for what no statement told; on a hit it is asked only if a
                 statement named a captured table.
         """
-        connection = self._connection()
-        commits = [each for each in self._commits.values() if each.is_kept_by(connection)]
-        if not commits and not on_miss:
+        self._forget_ended(self._connection())
+        is_changed = bool(self._commits)
+        if not is_changed and not on_miss:
             return False
         means = sources().names_of.get(spec, frozenset()) | {str(spec.key)}
-        if any(not means.isdisjoint(each.changed) for each in commits):
+        if not means.isdisjoint(self._changed_sources):
             return True
         if not captures_by_triggers() or not records.are_kept(self.using):
             return False
-        changed, is_snapshot = self._ask()
-        if means.isdisjoint(changed) and not (is_snapshot and commits):
+        try:
+            changed, is_snapshot = self._ask()
+        except Error:
+            if on_miss:
+                raise
+            return False  # a transaction that failed can only be rolled back, to what is cached
+        if means.isdisjoint(changed) and not (is_snapshot and is_changed):
             return False
         self.expect(changed=changed)
         return True
@@ -205,8 +197,7 @@ class Watcher:
         connection = self._connection()
         if connection.vendor == "postgresql" and captures_by_triggers() and records.are_kept(self.using):
             return self._ask()[1]
-        with self.quiet():
-            return _is_snapshot(connection)
+        return _is_snapshot(connection)
 
     def _ask(self) -> tuple[set[str], bool]:
         """Ask the database what the transaction changed, and whether it reads a snapshot.
@@ -215,9 +206,12 @@ class Watcher:
         """
         if self._answer is None or self._answer[0] != self._statements:
             connection = self._connection()
-            with self.quiet():
-                ask = _ask_postgresql if connection.vendor == "postgresql" else _ask_other
-                self._answer = (self._statements, *ask(connection, list(self._commits.values())))
+            if connection.vendor == "postgresql":
+                changed, is_snapshot = _ask_postgresql(connection)
+            else:
+                above = min((each.above for each in self._commits.values()), default=0)
+                changed, is_snapshot = _ask_other(connection, above)
+            self._answer = (self._statements, changed, is_snapshot)
         return self._answer[1], self._answer[2]
 
 
@@ -234,7 +228,7 @@ def watcher(using: str) -> Watcher:
 
 
 def on_connection(connection: Any, **_kwargs: Any) -> None:
-    """`connection_created`: see the statements of a connection, and forget what an earlier one knew."""
+    """`connection_created`: see the statements of a connection."""
     if not captures_by_triggers():
         return
     if connection.alias not in connections:
@@ -307,16 +301,21 @@ def _pattern() -> re.Pattern[str]:
     return _names[1]
 
 
-def _ends_later(connection: Any, sql: Any) -> bool:
-    """Return whether a statement has not ended when its `execute()` returns."""
-    # On SQLite one that returns rows ends when its cursor is closed.
-    return connection.vendor == "sqlite" and "returning" in str(sql)[-_LOOKED_AT:].lower()
-
-
 def _is_open(connection: Any) -> bool:
-    """Return whether a transaction is open that Django does not know of: of a pipeline, or begun by SQL."""
+    """Return whether a statement or a transaction is not committed yet, in autocommit.
+
+    Django does not know of psycopg's pipelines, and of what SQL begins. On SQLite a statement with RETURNING
+    goes on until its cursor is closed, and meanwhile the database refuses a savepoint.
+    """
     if connection.vendor == "sqlite":
-        return bool(getattr(connection.connection, "in_transaction", False))
+        raw = connection.connection
+        try:
+            if not raw.in_transaction:
+                raw.execute("SAVEPOINT warmer")
+                raw.execute("RELEASE warmer")
+        except connection.Database.OperationalError:
+            return True
+        return bool(raw.in_transaction)
     info = getattr(connection.connection, "info", None)
     if connection.vendor != "postgresql" or info is None:
         return False
@@ -324,7 +323,7 @@ def _is_open(connection: Any) -> bool:
 
 
 # -- questions to the database ------------------------------------------------------------------------
-def _ask_postgresql(connection: Any, _commits: list[Commit]) -> tuple[set[str], bool]:
+def _ask_postgresql(connection: Any) -> tuple[set[str], bool]:
     with connection.cursor() as cursor:
         cursor.execute(
             # A look at the table in a stricter transaction could make it fail when others change rows.
@@ -338,9 +337,8 @@ def _ask_postgresql(connection: Any, _commits: list[Commit]) -> tuple[set[str], 
     return set(changed or ()), isolation not in READ_COMMITTED
 
 
-def _ask_other(connection: Any, commits: list[Commit]) -> tuple[set[str], bool]:
+def _ask_other(connection: Any, above: int) -> tuple[set[str], bool]:
     # Only one transaction writes at a time. An unapplied record of an earlier one costs a load.
-    above = min((each.above for each in commits), default=0)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL AND id > %s",

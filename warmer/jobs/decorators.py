@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from django.db.models import QuerySet
 
+from warmer.exceptions import DeclarationError
 from warmer.invalidation import receivers
 from warmer.jobs.declaring import spec_of
 from warmer.jobs.objects import KeyedJob, SingleJob
@@ -160,7 +161,11 @@ def _decorator(
     def declare(loader: Callable[..., Any]) -> J:
         job = kind(spec_of(loader, key=key, keyed=keyed, **options))
         jobs.register(job)
-        receivers.follow()
+        try:
+            receivers.follow()
+        except DeclarationError:
+            jobs.unregister(job.spec.name)
+            raise
         return job
 
     return declare

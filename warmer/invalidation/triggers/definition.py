@@ -73,6 +73,16 @@ class Definition:
         blocks = [Block(compared=each, columns=tuple(sorted(names))) for each, names in columns.items()]
         return Definition(table=self.table, blocks=_ordered(blocks))
 
+    def limited_to(self, columns: Iterable[str]) -> Definition:
+        """Return what a table with these columns can record: one that is gone would be every key for good."""
+        known = set(columns)
+        blocks = [
+            Block(compared=block.compared, columns=tuple(name for name in block.columns if name in known))
+            for block in self.blocks
+            if known.issuperset(block.compared or ())
+        ]
+        return Definition(table=self.table, blocks=_ordered(blocks))
+
     def covers(self, other: Definition) -> bool:
         """Return whether it records all that the other does."""
         return self.merged(other) == self
@@ -88,12 +98,14 @@ class Installed:
 
     Attributes:
         definition: what they record; None: not known.
+        is_outdated: whether they name columns that the table no longer has.
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
         is_capturable: whether it is a table that can have our triggers.
     """
 
     definition: Definition | None = None
+    is_outdated: bool = False
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
     is_capturable: bool = True

@@ -34,13 +34,15 @@ class Problem:
 
     Attributes:
         why: what is wrong, e.g. "has no triggers".
-        is_fixable: whether `manage.py warm_triggers` mends it.
+        fix: what to do.
+        is_found: whether the table is there.
     """
 
     using: str
     table: str
     why: str
-    is_fixable: bool = True
+    fix: str = "Run 'manage.py warm_triggers'."
+    is_found: bool = True
 
 
 def is_supported(using: str) -> bool:
@@ -78,10 +80,12 @@ def problems(using: str) -> list[Problem]:
     for table, definition in wanted.items():
         now = found.get(table)
         if now is None:
-            continue  # the table is not there yet: a migration waits
-        if not now.is_capturable:
+            fix = "Run 'manage.py migrate', or put its schema on the search_path."
+            result.append(Problem(using=using, table=table, why="is not found", fix=fix, is_found=False))
+        elif not now.is_capturable:
             why = "is a view or a foreign table, so only Django's signals tell of its changes"
-            result.append(Problem(using=using, table=table, why=why, is_fixable=False))
+            fix = "Depend on the tables behind it instead."
+            result.append(Problem(using=using, table=table, why=why, fix=fix))
         elif why := _why_not(now, definition):
             result.append(Problem(using=using, table=table, why=why))
     return result
@@ -94,6 +98,8 @@ def _why_not(now: Installed, wanted: Definition) -> str:
         return f"has no trigger for {', '.join(missing)}, or it is disabled"
     if now.partitions:
         return f"has partitions without triggers: {', '.join(now.partitions)}"
+    if now.is_outdated:
+        return "has triggers that name columns which it no longer has"
     if now.definition is None or not now.definition.covers(wanted):
         return "has triggers that record less than its jobs need"
     return ""
@@ -155,14 +161,18 @@ def remove(using: str) -> list[str]:
 
 def script(using: str) -> str:
     """Return the SQL that `install` would run, for somebody else to run it."""
-    steps = _missing(using, _find(using))
-    if not steps:
-        return ""
-    statements = [
-        *_vendor(using).prepare(connections[using]),
-        *(each for step in steps.values() for each in step),
-    ]
-    return "BEGIN;\n" + "".join(f"{each.strip()};\n" for each in statements) + "COMMIT;\n"
+    parts = []
+    for table, statements in _missing(using, _find(using)).items():
+        # Changes may have been missed until then, as those are that `catch_up` invalidates for.
+        missed = [_literal(source.name) for source in sources().by_table[table]]
+        missed = [f"INSERT INTO {records.TABLE} (source) VALUES ({name})" for name in missed]
+        steps = ["BEGIN", *_vendor(using).prepare(connections[using]), *statements, *missed, "COMMIT"]
+        parts += [f"{each.strip()};\n" for each in steps]
+    return "".join(parts)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _missing(using: str, found: Found) -> dict[str, list[str]]:
@@ -222,7 +232,7 @@ def _vendor(using: str) -> ModuleType:
 # -- migrations ----------------------------------------------------------------------------------------
 def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> None:
     """`pre_migrate`: take SQLite's triggers away; they would make `ALTER TABLE` fail."""
-    if not plan or not captures_by_triggers():
+    if not plan:
         return
     connection = connections[using]
     if connection.vendor == "sqlite" and sqlite.find_all(connection):
@@ -233,6 +243,8 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
 def on_migrated(*, using: str, **_kwargs: Any) -> None:
     """`post_migrate`: install what is missing. A database that refuses is logged: the migration goes on."""
     forget_seen()
+    if not records.are_kept(using):
+        records.forget_tables()  # the migration may have created it
     if not captures_by_triggers() or not is_supported(using) or not records.are_kept(using):
         return
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -38,41 +39,39 @@ WITH RECURSIVE part(root, oid) AS (
   JOIN pg_class ON pg_class.oid = inhrelid WHERE relispartition
 )
 SELECT root.relname, root.relkind, part.oid <> part.root, part.oid::regclass::text,
-  array_remove(array_agg(tgname::text) FILTER (WHERE tgenabled IN ('O', 'A')), NULL),
-  max(obj_description(tgfoid, 'pg_proc'))
+  array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A')),
+  max(obj_description(tgfoid, 'pg_proc')),
+  ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = part.oid AND attnum > 0 AND NOT attisdropped)
 FROM part JOIN pg_class root ON root.oid = part.root
 LEFT JOIN pg_trigger ON tgrelid = part.oid AND NOT tgisinternal AND tgname LIKE 'warmer\\_%%'
-GROUP BY 1, 2, 3, 4
+LEFT JOIN pg_proc ON pg_proc.oid = tgfoid
+GROUP BY root.relname, root.relkind, part.oid, part.root
 """
 
 
 def find(connection: Any, tables: Iterable[str]) -> Found:
     """Return the triggers that tables have, by one query; a table that is not there is left out."""
-    names = [f"warmer_{event}" for event in EVENTS]
     found: dict[str, Installed] = {}
     partitions: dict[str, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(_CATALOG, [list(tables)])
-        for table, kind, is_partition, relation, triggers, comment in cursor.fetchall():
-            has = frozenset(name.removeprefix("warmer_") for name in triggers or () if name in names)
-            if is_partition:
-                if has != frozenset(EVENTS):
-                    partitions[table].append(relation)
-                continue
-            found[table] = Installed(
-                definition=Definition.from_comment(table, comment),
-                events=has,
-                is_capturable=kind in ("r", "p"),
-            )
-    return {
-        table: Installed(
-            definition=each.definition,
-            events=each.events,
-            partitions=tuple(partitions[table]),
-            is_capturable=each.is_capturable,
+        rows = cursor.fetchall()
+    for table, kind, is_partition, relation, triggers, comment, columns in rows:
+        # The triggers of a table that was renamed call the function of its old name.
+        ours = {f"warmer_{event} {_function_name(table)}": event for event in EVENTS}
+        events = frozenset(ours[each] for each in triggers or () if each in ours)
+        if is_partition:
+            if events != frozenset(EVENTS):
+                partitions[table].append(relation)
+            continue
+        definition = Definition.from_comment(table, comment)
+        found[table] = Installed(
+            definition=definition and definition.limited_to(columns),
+            is_outdated=definition is not None and definition != definition.limited_to(columns),
+            events=events,
+            is_capturable=kind in ("r", "p"),
         )
-        for table, each in found.items()
-    }
+    return {table: replace(each, partitions=tuple(partitions[table])) for table, each in found.items()}
 
 
 def find_all(connection: Any) -> set[str]:
@@ -130,11 +129,15 @@ def _trigger(event: str, table: str, function: str, *, is_partition: bool) -> li
 
 
 def _function(connection: Any, table: str) -> str:
+    quote = connection.ops.quote_name
+    return f"{quote(_schema(connection, table))}.{quote(_function_name(table))}"
+
+
+def _function_name(table: str) -> str:
     # A name is cut at 63 bytes, so a long table is told by a hash.
     hashed = hashlib.sha256(table.encode()).hexdigest()[:8]
     short = "".join(each for each in table if each.isascii() and (each.isalnum() or each == "_"))[:40]
-    quote = connection.ops.quote_name
-    return f"{quote(_schema(connection, table))}.{quote(f'warmer_record_{short}_{hashed}')}"
+    return f"warmer_record_{short}_{hashed}"
 
 
 def _schema(connection: Any, table: str) -> str:
@@ -196,7 +199,7 @@ def _rows(connection: Any, block: Block, keys: Sequence[str], event: str) -> str
         wanted = sorted({*block.columns, *block.compared, *keys})
         # As text: every type has one, and what differs as a value differs as text.
         old, new = (f"(SELECT {_columns(quote, table, wanted)} FROM {table})" for table in tables)
-        changed = f"(({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old}))"
+        changed = f"(({old} EXCEPT ALL {new}) UNION ALL ({new} EXCEPT ALL {old}))"
     else:
         selects = [f"SELECT {_columns(quote, table, block.columns)} FROM {table}" for table in tables]
         changed = f"({' UNION ALL '.join(selects)})"

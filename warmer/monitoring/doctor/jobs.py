@@ -63,9 +63,7 @@ class Capture(ProjectCheck):
             yield warning(
                 f"{problem.table} on {problem.using!r} {problem.why}.",
                 why="Some of its changes leave old values in the cache.",
-                fix=f"manage.py warm_triggers --database {problem.using}"
-                if problem.is_fixable
-                else "depends_on=\nmust name the tables behind it.",
+                fix=problem.fix,
             )
         if not found:
             yield ok("every table that a job depends on has its triggers")
