@@ -21,6 +21,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
 
 
+def pytest_sessionfinish() -> None:
+    """Forget what the last flush of a database was counted as: the cache is about to be stopped."""
+    traffic.forget()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _threads_have_the_projects_celery() -> None:
     """Make the project's app that of new threads too: under pytest-celery theirs is one without a broker."""

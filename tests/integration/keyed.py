@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.core.cache import cache
 
 from warmer import warm_many
+from warmer.invalidation import captures_by_triggers, records
 
 
 def cached(*keys: str) -> list[str]:
@@ -20,6 +22,17 @@ def gone(*keys: str) -> set[str]:
     return set(keys) - set(cache.get_many(keys))
 
 
-def job(key: str, depends_on: Any) -> Any:
+def job(key: str, depends_on: Any, **options: Any) -> Any:
     """Declare a job, named after the first part of its key."""
-    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on)(dict)
+    return warm_many(key, ids=list, name=key.partition(":")[0], depends_on=depends_on, **options)(dict)
+
+
+def by_function(key: str, model: Any, function: Any, *fields: str) -> Any:
+    """Declare a job whose ids a function gives: with triggers of fields, with signals of the instance."""
+    return job(key, {model: function}, fields={model: fields} if captures_by_triggers() else None)
+
+
+def waiting() -> list[tuple[str, Any]]:
+    """Return the changes that wait to be applied: what each is of, and its rows or ids (None: every key)."""
+    found = records.waiting(using="default", above=0)
+    return [(each.source or each.key, each.rows and json.loads(each.rows)) for each in found]

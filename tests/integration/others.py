@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Thread
 
 from django.db import connection
 
 from embedded.waiting import wait_until
+
+
+def in_thread(action: Callable[[], object]) -> Thread:
+    """Start a thread that changes something, with a connection of its own."""
+
+    def run() -> None:
+        try:
+            action()
+        finally:
+            connection.close()
+
+    thread = Thread(target=run)
+    thread.start()
+    return thread
 
 
 def await_end_or_lock(thread: Thread) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from django.apps import apps
 from django.db import connection
 from django.db.models import Model
+from django.test.utils import CaptureQueriesContext
 
 
 @contextmanager
@@ -31,6 +32,16 @@ def tables_of(*models: type[Model]) -> Iterator[None]:
         for name in [name for name, each in of_app.items() if _belongs_to(each, models)]:
             del of_app[name]
         apps.clear_cache()
+
+
+@contextmanager
+def queries_of(model: type[Model]) -> Iterator[list[str]]:
+    """Collect the queries of a model's table."""
+    found: list[str] = []
+    with CaptureQueriesContext(connection) as queries:
+        yield found
+    table = connection.ops.quote_name(model._meta.db_table)
+    found += [each["sql"] for each in queries if table in each["sql"]]
 
 
 def _belongs_to(model: type[Model], models: tuple[type[Model], ...]) -> bool:

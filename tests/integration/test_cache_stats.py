@@ -23,10 +23,11 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
+from tests.integration.waiting import make_waiting
 from tests.servers import CACHE_DATABASE
 from tests.unit.conftest import ROOT
 from warmer import jobs, warm, warm_many
-from warmer.models import JobObservation, PendingInvalidation
+from warmer.models import JobObservation
 from warmer.monitoring import coverage
 from warmer.monitoring.counts import Counts
 from warmer.monitoring.coverage import cover
@@ -336,9 +337,7 @@ def test_coverage__ids_that_cannot_be_found_are_named_and_1() -> None:
 # -- the database ----------------------------------------------------------------------------------
 def test_pending__are_counted() -> None:
     assert run().endswith("\nPending invalidations: none\n")
-    PendingInvalidation.objects.create(
-        jobs={"things": [1]}, recorded_at=timezone.now() - timedelta(minutes=5, seconds=2)
-    )
+    make_waiting("posts", [1], recorded_at=timezone.now() - timedelta(minutes=5, seconds=2))
     assert "\nPending invalidations: 1, the oldest for 5 min " in run()
     assert json.loads(run("--json"))["pending"]["count"] == 1
 
@@ -357,7 +356,7 @@ def no_database() -> Iterator[None]:
 def test_database_down__shows_the_caches_all_the_same(
     no_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmer.outbox._tables", set())
+    monkeypatch.setattr("warmer.invalidation.records._tables", {})
     text, error = failing()
     assert shown(text)["connection"].startswith("takes a key")
     assert "user_profiles could not be looked at: OperationalError" in text

@@ -18,12 +18,15 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from warmer import jobs, warm
+from warmer.invalidation import captures_by_triggers, triggers
 from warmer.models import State, Trigger, WarmingRun
 from warmer.monitoring import health
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 
-WELL = {"database:default": {"ok": True}, "migrations:default": {"ok": True}, "cache:default": {"ok": True}}
+TRIGGERS = ["triggers:default"] if captures_by_triggers() else []
+CHECKS = ["database:default", "migrations:default", *TRIGGERS, "cache:default"]
+WELL = {name: {"ok": True} for name in CHECKS}
 
 
 @pytest.fixture(autouse=True)
@@ -163,13 +166,22 @@ def test_readyz__migrations_of_a_later_release_are_no_concern_of_this_one() -> N
     assert asked()[0] == 200
 
 
-def test_readyz__costs_three_queries_when_asked_again(settings: Any) -> None:
+@pytest.mark.skipif(not captures_by_triggers(), reason="there are no triggers to miss")
+def test_readyz__missing_triggers_degrade_and_do_not_fail() -> None:
+    triggers.remove("default")
+    status, answer = asked()
+    assert (status, answer["ok"], answer["degraded"]) == (200, True, ["triggers:default"])
+    assert answer["checks"]["triggers:default"]["why"].startswith("not captured: users_customuser, ")
+
+
+def test_readyz__costs_few_queries_when_asked_again(settings: Any) -> None:
     settings.WARMER_READY_REQUIRES_WARM = True
     all_ran(ago=timedelta(0))
     assert asked()[0] == 200
     with CaptureQueriesContext(connection) as queries:
         assert asked()[0] == 200
-    assert len(queries) == 3  # an answer, whether there is a table of migrations, and those applied
+    # An answer, whether there is a table of migrations, those applied, and the triggers.
+    assert len(queries) == 3 + len(TRIGGERS)
 
 
 # -- the warm --------------------------------------------------------------------------------------

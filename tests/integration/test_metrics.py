@@ -21,12 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from tests.integration.test_outbox import address_of_the_test_database
+from tests.integration.waiting import make_waiting
+from tests.races.processes import address_of_the_database
 from warmer import jobs, ledger, traffic, warm, warm_many
 from warmer.auditing import perform
 from warmer.execution import execute
 from warmer.ledger import open_run
-from warmer.models import JobObservation, PendingInvalidation, RunTotal, Trigger, WarmingRun
+from warmer.models import JobObservation, RunTotal, Trigger, WarmingRun
 from warmer.monitoring import totals
 from warmer.monitoring.observation import observe_all
 
@@ -312,7 +313,7 @@ def test_invalidations__lag_and_backlog() -> None:
     assert seen("warmer_pending_invalidation_age_seconds") == 0
     earlier = timezone.now() - timedelta(minutes=5)
     for _ in range(2):
-        PendingInvalidation.objects.create(jobs={"things": [1]}, recorded_at=earlier)
+        make_waiting("things", [1], recorded_at=earlier)
     seen = scrape()
     assert seen("warmer_pending_invalidations") == 2
     age = seen("warmer_pending_invalidation_age_seconds")
@@ -372,7 +373,7 @@ sys.stdout.write(scrape("")[0].decode())
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "config.settings",
-        "DATABASE_URL": address_of_the_test_database(),
+        "DATABASE_URL": address_of_the_database(),
     }
     mine = scrape()
     other = Scraped(

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.races.conftest import in_thread
+from tests.integration.others import in_thread
 from warmer import runner, warm_many
 from warmer.batching import Batches
 from warmer.report import Report
@@ -416,8 +416,7 @@ def test_ids__that_are_still_being_read_do_not_keep_a_loader_in_the_past(make_po
 
     def loader(ids: Sequence[int]) -> dict[int, str]:
         if not changed:
-            (changing,) = in_thread(change)
-            changing.join()
+            in_thread(change).join()
             changed.append(True)
         return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import transaction
-from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from warmer import jobs, leftovers, warm, warm_many
-from warmer.models import PendingInvalidation
+from tests.integration.keyed import cached, gone, waiting
+from warmer import jobs, warm, warm_many
+from warmer.invalidation import Relay, records
+from warmer.invalidation.records import Record
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -35,9 +35,9 @@ def count(name: str, key: str = "count") -> Any:
     return warm(key, name=name, depends_on=[Post])(lambda: Post.objects.filter(title="new").count())
 
 
-def released(declare: Declare, **options: Any) -> Any:
+def released(declare: Declare) -> Any:
     """Return the job as the old release has it; this process goes on with the new one."""
-    job = declare("old_name", **options)
+    job = declare("old_name")
     jobs.unregister("old_name")
     return job
 
@@ -101,53 +101,48 @@ def test_fence__is_no_key_of_the_job_however_keys_are_made(make_post: Any, setti
     assert cache.get("count") is None
 
 
-def test_kept__is_applied_by_the_job_that_has_the_key_now(make_post: Any, redis_server: RedisServer) -> None:
+def test_waiting__is_applied_by_the_job_that_has_the_key_now(
+    make_post: Any, redis_server: RedisServer
+) -> None:
     post = make_post()
-    titles("old_name")
-    count("old_count")
+    old = titles("old_name"), count("old_count")
     redis_server.stop()
     with transaction.atomic():
         post.save()
-    (row,) = PendingInvalidation.objects.all()
-    kept_keys = {"old_name": "title:{id}", "old_count": "count"}
-    assert kept_keys.items() <= row.keys.items()
+        for each in old:
+            each.invalidate()
     redis_server.start()
     jobs.unregister("old_name")
     jobs.unregister("old_count")
     titles("new_name")
     count("new_count")
-    cache.set_many({f"title:{post.pk}": "old", "title:0": "other", "count": 0})
-    assert leftovers.apply_kept() == 1
-    assert cache.get_many([f"title:{post.pk}", "title:0", "count"]) == {"title:0": "other"}
-    assert not PendingInvalidation.objects.exists()
+    keys = cached(f"title:{post.pk}", "title:0", "count")
+    Relay().poll()
+    assert gone(*keys) == set(keys)
+    assert waiting() == []
 
 
-def test_kept__for_a_key_of_other_code_is_left_for_it_and_the_rest_applied_once() -> None:
+def test_waiting__for_a_key_of_other_code_is_left_to_it_and_the_rest_applied_once() -> None:
     """The name alone does not tell: the old release's keys are still read by it."""
     titles("titles", key="v2:title:{id}")
     count("count")
-    PendingInvalidation.objects.create(
-        jobs={"titles": [1], "count": None}, keys={"titles": "title:{id}", "count": "count"}
-    )
-    cache.set_many({"title:1": "old", "count": 0})
-    assert leftovers.apply_kept() == 0
-    assert cache.get_many(["title:1", "count"]) == {"title:1": "old"}
-    (row,) = PendingInvalidation.objects.all()
-    assert row.jobs == {"titles": [1]}
-    cache.set("count", 5)
-    PendingInvalidation.objects.update(due_at=timezone.now())
-    leftovers.apply_kept()
-    assert cache.get("count") == 5
-    long_ago = timezone.now() - timedelta(days=2)
-    PendingInvalidation.objects.update(recorded_at=long_ago, due_at=long_ago)
-    leftovers.apply_kept()
-    assert not PendingInvalidation.objects.exists()
+    relay = Relay()
+    records.write([Record(key="title:{id}", rows="[1]"), Record(key="count")], using="default")
+    keys = cached("title:1", "v2:title:1", "count")
+    relay.poll()
+    assert gone(*keys) == {"count"}
+    cached("count")
+    relay.poll()
+    assert gone("count") == set()
+    titles("of_the_old_release")
+    relay.poll()
+    assert gone("title:1") == {"title:1"}
 
 
-def test_kept__of_swapped_names_follows_the_keys() -> None:
+def test_waiting__of_swapped_names_follows_the_keys() -> None:
     titles("one", key="b:{id}")
     titles("other", key="a:{id}")
-    PendingInvalidation.objects.create(jobs={"one": [1]}, keys={"one": "a:{id}"})
-    cache.set_many({"a:1": "old", "b:1": "other"})
-    assert leftovers.apply_kept() == 1
-    assert cache.get_many(["a:1", "b:1"]) == {"b:1": "other"}
+    records.write([Record(key="a:{id}", rows="[1]")], using="default")
+    keys = cached("a:1", "b:1")
+    Relay().poll()
+    assert gone(*keys) == {"a:1"}

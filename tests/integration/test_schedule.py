@@ -49,6 +49,7 @@ def test_migrate__made_one_entry_a_job() -> None:
 
 
 def test_sync__again_changes_nothing() -> None:
+    actions()
     before = list(PeriodicTask.objects.order_by("id").values())
     assert set(actions().values()) == {Action.KEPT}
     assert list(PeriodicTask.objects.order_by("id").values()) == before

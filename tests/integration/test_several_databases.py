@@ -1,4 +1,4 @@
-"""Several databases: each has its own transactions, its own pending invalidations, and its own outbox."""
+"""Several databases: each has its own transactions and its own records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def seen(tmp_path: Path) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_databases__have_transactions_and_an_outbox_of_their_own(seen: Any) -> None:
+def test_databases__have_transactions_and_records_of_their_own(seen: Any) -> None:
     assert seen["commit_of_its_own"] == {
         "cached inside": ["old"],  # for others, until the commit
         "read inside": ["new"],
@@ -49,4 +49,4 @@ def test_databases__have_transactions_and_an_outbox_of_their_own(seen: Any) -> N
         "read": ["old"],
     }
     assert seen["both_at_once"] == {"rolled back": ["old"], "committed": None, "read": ["old"]}
-    assert seen["cache_away"] == {"kept": [1, 1], "done": 2, "left": [0, 0], "cached": [None, None]}
+    assert seen["cache_away"] == {"kept": [1, 1], "left": [0, 0], "cached": [None, None]}

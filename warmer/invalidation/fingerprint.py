@@ -7,6 +7,7 @@ a shell with another cache, cannot have invalidated what this one keeps.
 from __future__ import annotations
 
 import hashlib
+from types import CodeType
 from typing import Any
 
 from django.conf import settings
@@ -32,8 +33,17 @@ def _function(function: Any) -> str:
     code = getattr(function, "__code__", None)
     if code is None:
         return f"{type(function).__module__}.{type(function).__qualname__}"
-    plain = [each for each in code.co_consts if each is None or isinstance(each, str | int | float)]
-    return f"{function.__qualname__} {code.co_code.hex()} {code.co_names} {plain}"
+    return f"{function.__qualname__} {_constant(code)}"
+
+
+def _constant(value: Any) -> str:
+    """Return a constant of a function, or its code, as a text that is the same in every process."""
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_constant(value.co_consts)}"
+    if isinstance(value, tuple | frozenset):
+        parts = [_constant(each) for each in value]
+        return str(parts if isinstance(value, tuple) else sorted(parts))
+    return repr(value)
 
 
 def _make() -> str:

@@ -15,17 +15,18 @@ from functools import cache, wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import Error
+from django.db import Error, connections
 from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
+from warmer.invalidation import records
 from warmer.invalidation.inheritance import tables_of
 from warmer.invalidation.recording import Change, ids_of_functions, record, rows_of
 from warmer.invalidation.resolve import ids_now
 from warmer.invalidation.rows import Row
 from warmer.invalidation.sources import Source, sources
 from warmer.invalidation.transactions import captures_by_triggers, watcher
-from warmer.invalidation.triggers import installed
+from warmer.invalidation.triggers import installed, is_known
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -56,16 +57,33 @@ def listen() -> None:
     _is_listening = True
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
+            pre_save.connect(before_save, sender=model, dispatch_uid=UID)
             post_save.connect(after_save, sender=model, dispatch_uid=UID)
+            m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
             if not captures_by_triggers() or not model._meta.managed:  # a view has no triggers
-                _listen_to_all(model)
+                _listen_to_deletes(model)
 
 
-def _listen_to_all(model: type[Model]) -> None:
-    pre_save.connect(before_save, sender=model, dispatch_uid=UID)
-    m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
+def _listen_to_deletes(model: type[Model]) -> None:
     if not model._meta.auto_created:  # Django sends none for these
         pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
+
+
+def on_connection(connection: Any, **_: Any) -> None:
+    """`connection_created`: listen to deletes, too, of tables that should have triggers and have none."""
+    using = connection.alias
+    if using not in connections or not captures_by_triggers() or not sources().by_table:
+        return
+    try:
+        if is_known(using) or not records.are_kept(using):
+            return
+        with_triggers = installed(using)
+    except Error as error:
+        logger.warning("Which tables of %r have triggers could not be asked: %s", using, describe(error))
+        return
+    for model in apps.get_models():
+        if any(source.table not in with_triggers for source in sources().of_model(model)):
+            _listen_to_deletes(model)
 
 
 def _never_raises(receiver: Callable[..., None]) -> Callable[..., None]:
@@ -99,7 +117,7 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
         with_triggers = installed(using)
         found = [source for source in found if source.table not in with_triggers]
         if found:
-            _listen_to_all(sender)  # its table should have triggers, and has none
+            _listen_to_deletes(sender)
     return found
 
 

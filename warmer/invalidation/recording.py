@@ -56,6 +56,8 @@ def record(changes: Iterable[Change], *, using: str) -> None:
         records.write(found, using=using)
     elif connection.in_atomic_block:
         transaction.on_commit(lambda: apply_unrecorded(found, using=using), using=using, robust=True)
+    else:
+        apply_unrecorded(found, using=using)
 
 
 def rows_of(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Iterator[Row]:

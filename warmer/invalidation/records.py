@@ -102,7 +102,9 @@ def _has_table(connection: Any) -> bool:
             return False
         if connection.vendor != "postgresql":
             return True
-        cursor.execute("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'")
+        cursor.execute(
+            "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
+        )
         return not cursor.fetchone()[0]
 
 
@@ -188,7 +190,8 @@ def mark(numbers: Collection[int], *, using: str, fingerprint: str) -> None:
 
 def count_failure(numbers: Collection[int], *, using: str) -> None:
     """Count that a worker could not apply records."""
-    _rows(using).filter(pk__in=numbers).update(attempts=F("attempts") + 1)
+    with read_committed(using):
+        _rows(using).filter(pk__in=numbers).update(attempts=F("attempts") + 1)
 
 
 def purge(*, using: str, thoroughly: bool = False) -> None:

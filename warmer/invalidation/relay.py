@@ -68,9 +68,9 @@ class Relay:
             Error: a database does not answer. The others are polled.
         """
         done, failed = 0, None
-        for using in records.aliases():
+        for using in connections:
             try:
-                done += self._poll_one(using)
+                done += self._poll_one(using) if records.are_kept(using) else 0
             except (StoreUnavailable, Error) as error:
                 failed = failed or error
         if failed is not None:
@@ -106,7 +106,7 @@ class Relay:
                 apply(new, using=using, sweep=True, lag=new[0].age)
             found.update(each.id for each in page)
             done += len(new)
-        self._replayed[using] = frozenset(found)
+        self._replayed[using] = frozenset(found) or known  # none were read while another process polled
         return done
 
 

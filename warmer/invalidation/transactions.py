@@ -76,6 +76,7 @@ class Watcher:
         self._is_quiet = False
         self._late: int | None = None
         self._changed_sources: set[str] = set()
+        self._lowest = 0
         self._answer: tuple[int, set[str], bool] | None = None
 
     # -- statements --------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ class Watcher:
                 known = self._commits.get(stack[:depth])
                 if known is not None and known.is_kept_by(connection):
                     return
+        self._lowest = min(self._lowest, above) if self._commits else above
         self._commits[stack] = commit = Commit(self, above, len(connection.run_on_commit))
         transaction.on_commit(commit, using=self.using, robust=True)
 
@@ -145,6 +147,7 @@ class Watcher:
         commits = list(self._commits.values())
         self._commits.clear()
         self._changed_sources.clear()
+        self._lowest = 0
         return commits
 
     def apply(self, *, above: int) -> None:
@@ -179,9 +182,11 @@ class Watcher:
         means = sources().names_of.get(spec, frozenset()) | {str(spec.key)}
         if not means.isdisjoint(self._changed_sources):
             return True
-        if not captures_by_triggers() or not records.are_kept(self.using):
+        if not captures_by_triggers():
             return False
         try:
+            if not records.are_kept(self.using):
+                return False
             changed, is_snapshot = self._ask()
         except Error:
             if on_miss:
@@ -209,8 +214,7 @@ class Watcher:
             if connection.vendor == "postgresql":
                 changed, is_snapshot = _ask_postgresql(connection)
             else:
-                above = min((each.above for each in self._commits.values()), default=0)
-                changed, is_snapshot = _ask_other(connection, above)
+                changed, is_snapshot = _ask_other(connection, self._lowest)
             self._answer = (self._statements, changed, is_snapshot)
         return self._answer[1], self._answer[2]
 
@@ -245,6 +249,9 @@ def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
     Of a transaction that the project manages by hand nothing tells the end, so it counts as if it had.
     """
     for connection in connections.all(initialized_only=True):
+        known = _watchers.get(connection)
+        if known is not None:
+            known.apply_late()
         if connection.in_atomic_block:
             if watcher(connection.alias).is_pending(spec, on_miss=on_miss):
                 return True

@@ -13,7 +13,7 @@ from django.utils import timezone
 from tests.integration.admin.pages import OVERVIEW, PAUSE, PROJECT, run_of
 from warmer import history, warm
 from warmer.admin.overview import overview
-from warmer.models import JobObservation, PendingInvalidation, State, WarmingRun
+from warmer.models import ChangeRecord, JobObservation, State, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -70,9 +70,7 @@ def test_cost__queries_grow_with_neither_runs_nor_jobs(operator: Client, many_jo
     few = queries_of(operator, OVERVIEW, q="posts")
     create_runs(many_jobs[:200])
     JobObservation.objects.bulk_create(JobObservation(job=name) for name in many_jobs[:500])
-    PendingInvalidation.objects.bulk_create(
-        PendingInvalidation(jobs={name: None}) for name in many_jobs[:700]
-    )
+    ChangeRecord.objects.bulk_create(ChangeRecord(key=f"key:{name}") for name in many_jobs[:700])
     assert few <= 16
     for query in ({}, {"q": "job"}, {"p": "7"}, {"state": "unknown"}):
         assert queries_of(operator, OVERVIEW, **query) <= few + 1, query

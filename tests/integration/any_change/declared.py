@@ -12,32 +12,35 @@ from warmer import warm_many
 
 Load = Callable[[int], Any]
 
-READS_OTHER_ROWS = "siblings"
-"""The job whose function reads rows that others may change until ours are committed (docs/guarantees.md)."""
-
 
 def declare(world: Any) -> list[Any]:
     """Declare a job for each way in which ids may depend on rows."""
     node, leaf, label, tag = world.Node, world.Leaf, world.Label, world.Tag
     tags, friends = node.tags.through, node.friends.through
 
-    def owners_of_parents(row: Any) -> list[int]:
-        return list(node.objects.filter(pk=row.parent_id).values_list("owner_id", flat=True))
-
     jobs: dict[str, tuple[Any, Load]] = {
         "node": ({node: "id"}, lambda pk: list(node.objects.filter(pk=pk).values())),
         "owned": ({node: "owner_id"}, lambda pk: rows(node.objects.filter(owner=pk))),
         "leaves": ({leaf: "owner_id"}, lambda pk: rows(leaf.objects.filter(owner=pk))),
+        "texts": (
+            {node: "owner_id"},
+            lambda pk: sorted(node.objects.filter(owner=pk).values_list("pk", "text")),
+        ),
+        "list": ([tag], lambda pk: sorted(tag.objects.values_list("pk", "name"))),
+        "owners_of_children": (
+            {node: "parent__owner_id"},
+            lambda pk: rows(node.objects.filter(parent__owner=pk)),
+        ),
+        "leaf_labels": (
+            {leaf: "label__nodes__owner"},
+            lambda pk: sorted(leaf.objects.filter(label__nodes__owner=pk).values_list("pk", "extra")),
+        ),
         "children": ({node: "parent"}, lambda pk: rows(node.objects.filter(parent=pk))),
         "labelled": ({node: "label_id"}, lambda pk: rows(node.objects.filter(label=pk))),
         "numbered": ({node: "number"}, lambda pk: rows(node.objects.filter(number=pk))),
         "labels": (
             {node: "owner_id", label: "nodes__owner_id"},
             lambda pk: sorted(node.objects.filter(owner=pk).values_list("pk", "label__name")),
-        ),
-        READS_OTHER_ROWS: (
-            {node: lambda row: [row.owner_id, *owners_of_parents(row)]},
-            lambda pk: sorted(node.objects.filter(parent__owner=pk).values_list("pk", "text")),
         ),
         "function": (
             {node: lambda row: [row.owner_id, row.parent_id]},
@@ -64,8 +67,13 @@ def declare(world: Any) -> list[Any]:
             lambda pk: sorted(friends.objects.filter(to_node=pk).values_list("from_node_id", flat=True)),
         ),
     }
+    fields: dict[str, Any] = {
+        "function": {node: ["owner", "parent", "text", "number"]},
+        "friends": {friends: ["from_node", "to_node"]},
+        "texts": {node: ["text"]},
+    }
     return [
-        warm_many(f"{name}:{{id}}", ids=world.ids, name=name, depends_on=depends_on)(
+        warm_many(f"{name}:{{id}}", ids=world.ids, name=name, depends_on=depends_on, fields=fields.get(name))(
             lambda ids, load=load: {id: load(id) for id in ids}
         )
         for name, (depends_on, load) in jobs.items()

@@ -15,6 +15,7 @@ from django.db import OperationalError
 
 from embedded.redis_server import RedisServer
 from tests.integration.auditing.command import failing, run
+from tests.integration.waiting import uncaptured
 from users.models import CustomUser
 from users.warming import user_profiles
 from warmer import jobs, warm_many
@@ -45,6 +46,16 @@ def test_command__wrong_is_1_and_names_keys_and_fields(job: Any, source: Any, se
     error = failing("things", out=out)
     assert (error.returncode, str(error)) == (1, "Wrong: 3 keys of things.")
     assert "things, wrong:\n  thing:1: name\n  thing:2: name\n  and 1 more\n" in out.getvalue()
+
+
+def test_command__wrong_with_signals_names_triggers(job: Any, source: Any, settings: Any) -> None:
+    job.warm()
+    source[2] = "another"
+    for capture, is_named in (("signals", True), ("triggers", False)):
+        settings.WARMER_CAPTURE = capture
+        out = io.StringIO()
+        failing("things", out=out)
+        assert ("WARMER_CAPTURE = 'triggers'" in out.getvalue()) is is_named
 
 
 def test_command__repaired_is_1_too_and_then_0(job: Any, source: Any) -> None:
@@ -172,7 +183,8 @@ def test_secrecy__values_are_shown_nowhere(
     settings.WARMER_AUDIT_SAMPLE = 100
     user = make_user(first_name="Hunter2Old", bio="Hunter2Old")
     user_profiles.warm()
-    CustomUser.objects.filter(pk=user.pk).update(first_name="Hunter2New", bio="Hunter2New")
+    with uncaptured():
+        CustomUser.objects.filter(pk=user.pk).update(first_name="Hunter2New", bio="Hunter2New")
     out = io.StringIO()
     with caplog.at_level(logging.DEBUG):
         errors = [str(failing(*args, out=out)) for args in (["user_profiles"], ["user_profiles", "--json"])]

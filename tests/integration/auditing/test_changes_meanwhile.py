@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from tests.integration.auditing.command import failing
 from tests.integration.auditing.things import counts, declare
 from users.warming import user_profiles
-from warmer import warm, warm_many
-from warmer.auditing import UncommittedChanges, audits, looks
+from warmer import invalidation, warm, warm_many
+from warmer.auditing import UncommittedChanges, looks
 from warmer.auditing.audits import audit
 from warmer.testing import at, hold
 
@@ -195,6 +195,6 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
 
 
 def test_transaction__with_a_snapshot_is_refused(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audits, "reads_a_snapshot", lambda: True)
+    monkeypatch.setattr(invalidation, "reads_a_snapshot", lambda: True)
     with pytest.raises(UncommittedChanges, match="as it was at its beginning"):
         audit(job.spec)

@@ -1,4 +1,4 @@
-"""The doctor on the jobs, the outbox and the database."""
+"""The doctor on the jobs, the waiting changes and the database."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import Look, says
+from tests.integration.waiting import waiting
 from tests.jobs import make_spec
 from warmer import invalidate_for, schedule, warm
-from warmer.models import PendingInvalidation, WarmingRun
+from warmer.invalidation import triggers
+from warmer.invalidation.sources import sources
+from warmer.models import ChangeRecord, WarmingRun
 from warmer.monitoring.doctor.database import ClockSkew, Database
-from warmer.monitoring.doctor.jobs import JobTtl, PendingInvalidations
+from warmer.monitoring.doctor.jobs import Capture, JobTtl, PendingInvalidations
 
 ENTRY = "warm popular_posts"
 
@@ -105,6 +108,21 @@ def test_job_ttl__nothing_is_scheduled(look: Look) -> None:
     assert look.not_checked(JobTtl(), specs=(make_spec(every=None),)) == "no job is scheduled"
 
 
+# -- the capture of changes ------------------------------------------------------------------------
+@pytest.mark.django_db
+def test_capture(look: Look, settings: Any) -> None:
+    settings.WARMER_CAPTURE = "triggers"
+    triggers.install("default")
+    assert says(look(Capture())) == ("ok", "every table that a job depends on has its triggers")
+    triggers.remove("default")
+    lost = look.all(Capture())
+    assert {found.severity for found in lost} == {"warning"}
+    assert {found.seen.partition(" ")[0] for found in lost} == set(sources().by_table)
+    settings.WARMER_CAPTURE = "signals"
+    assert says(look(Capture())) == ("info", "Changes are captured by Django's signals.")
+    assert look.not_checked(Capture(), specs=(make_spec(),)) == "no job depends on a table"
+
+
 # -- pending invalidations -------------------------------------------------------------------------
 @pytest.mark.django_db(transaction=True)
 def test_pending_invalidations(look: Look, redis_server: RedisServer, make_post: Any) -> None:
@@ -113,10 +131,9 @@ def test_pending_invalidations(look: Look, redis_server: RedisServer, make_post:
     redis_server.stop()
     invalidate_for([post])
     assert look(PendingInvalidations()).severity == "ok"  # the next try is due in seconds
-    waiting = PendingInvalidation.objects.count()
-    assert waiting
+    assert waiting()
     for ago, severity in ((timedelta(minutes=2), "warning"), (timedelta(hours=3), "error")):
-        PendingInvalidation.objects.update(recorded_at=timezone.now() - ago)
+        ChangeRecord.objects.update(recorded_at=timezone.now() - ago)
         found = look(PendingInvalidations())
         assert found.severity == severity
         assert "the oldest for " in found.seen

@@ -13,22 +13,21 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
 from myapp.models import Comment, Post
-from tests.integration.keyed import cached, gone
+from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
-from warmer import invalidate_for, jobs, keys_invalidated, warm_many
-from warmer.querysets import WarmingQuerySet
+from warmer import invalidate_for, keys_invalidated, warm_many
+from warmer.exceptions import DeclarationError
+from warmer.invalidation import captures_by_triggers
 from warmer.stores.redis import RedisStore
-from warmer.testing import no_bypass
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
 def test_dependency__path_over_a_relation(make_post: Any, make_comment: Any) -> None:
-    warm_many("a:{id}", ids=list, name="a", depends_on={Comment: "post__author_id"})(dict)
+    job("a:{id}", {Comment: "post__author_id"})
     old, new = make_post(), make_post()
     comment = make_comment(post=old)
-    keys = [f"a:{old.author_id}", f"a:{new.author_id}"]
-    cached(*keys)
+    keys = cached(f"a:{old.author_id}", f"a:{new.author_id}")
     comment.post = new
     comment.save()
     assert gone(*keys) == set(keys)
@@ -44,86 +43,110 @@ def test_dependency__path_over_a_generic_relation() -> None:
             app_label = "myapp"
 
     class Thing(models.Model):
+        name = models.CharField(max_length=20)
         tags = GenericRelation(Tag)
 
         class Meta:
             app_label = "myapp"
 
     with tables_of(Tag, Thing):
-        warm_many("tag:{id}", ids=list, name="tags", depends_on={Thing: "tags"})(dict)
-        warm_many("tagged:{id}", ids=list, name="tagged", depends_on={Tag: "object_id"})(dict)
-        try:
-            thing = Thing.objects.create()
-            tag = thing.tags.create()
-            keys = cached(f"tag:{tag.pk}", f"tagged:{thing.pk}")
-            thing.save()
-            assert gone(*keys) == {f"tag:{tag.pk}"}
-            tag.save()
-            assert gone(*keys) == {f"tag:{tag.pk}", f"tagged:{thing.pk}"}
-        finally:
-            jobs.unregister("tags")
-            jobs.unregister("tagged")
+        job("tag:{id}", {Thing: "tags"})
+        job("tagged:{id}", {Tag: "object_id"})
+        thing, other = Thing.objects.create(), Thing.objects.create()
+        tag = thing.tags.create()
+        keys = cached(f"tag:{tag.pk}", f"tagged:{thing.pk}", "tag:0", "tagged:0")
+        thing.save()
+        assert gone(*keys) == {f"tag:{tag.pk}"}
+        tag.save()
+        assert gone(*keys) == {f"tag:{tag.pk}", f"tagged:{thing.pk}"}
+        keys = cached(f"tag:{tag.pk}", f"tagged:{thing.pk}", f"tagged:{other.pk}", "tag:0")
+        tag.target = other
+        tag.save()
+        assert gone(*keys) == set(keys[:3])
+        cached(*keys)
+        tag.delete()
+        assert gone(*keys) == {keys[0], keys[2]}
 
 
-def test_dependency__function_of_the_instance(make_post: Any) -> None:
-    def ids(post: Post) -> list[str]:
+def test_dependency__function_of_the_named_fields(make_post: Any) -> None:
+    def ids(post: Any) -> list[str]:
+        seen.add((post.slug, post.pk, hasattr(post, "title")))
         return [post.slug, "everyone"]
 
-    warm_many("slug:{id}", ids=list, name="slugs", depends_on={Post: ids})(dict)
-    post = make_post(slug="old")
-    cached("slug:old", "slug:new", "slug:everyone")
+    seen: set[Any] = set()
+    job("slug:{id}", {Post: ids}, fields={Post: ["slug", "body"]})
+    post = make_post(slug="old", title="old")
+    keys = cached("slug:old", "slug:new", "slug:everyone")
+    seen.clear()
     post.slug = "new"
     post.save()
-    assert gone("slug:old", "slug:new", "slug:everyone") == {"slug:old", "slug:new", "slug:everyone"}
+    assert gone(*keys) == set(keys)
+    assert seen == {("old", post.pk, False), ("new", post.pk, False)}
+    cached(*keys)
+    post.title = "new"
+    post.save(update_fields=["title"])
+    assert gone(*keys) == set()
 
 
-def test_dependency__function_that_fails_costs_the_job_and_not_the_save(
-    make_post: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    def ids(post: Post) -> list[str]:
-        raise ValueError("no ids")
+def test_dependency__function_without_fields(make_post: Any) -> None:
+    def ids(post: Post) -> list[Any]:
+        return [post.slug, len(post.comments.all())]
 
-    warm_many("f:{id}", ids=list, name="f", depends_on={Post: ids})(dict)
-    cached("f:1", "f:2")
-    make_post()
-    assert gone("f:1", "f:2") == {"f:1", "f:2"}
-    assert "all of its keys are invalidated: ValueError: no ids" in caplog.text
+    if captures_by_triggers():
+        with pytest.raises(DeclarationError, match="fields="):
+            job("slug:{id}", {Post: ids})
+        return
+    job("slug:{id}", {Post: ids})
+    post = make_post(slug="old")
+    keys = cached("slug:old", "slug:new", "slug:0", "slug:1")
+    post.slug = "new"
+    post.save()
+    assert gone(*keys) == set(keys[:3])
+    keys = cached("slug:new", "slug:1")
+    invalidate_for(post)
+    assert gone(*keys) == {"slug:new"}
+    cached(*keys)
+    post.delete()
+    assert gone(*keys) == {"slug:new"}
 
 
-@pytest.mark.parametrize(
-    "given",
-    [lambda post: post, lambda post: [post], lambda post: 1.0, lambda post: [Decimal(1)], lambda post: b"12"],
-    ids=["row", "rows", "float", "decimals", "bytes"],
-)
+def fails(post: Any) -> list[str]:
+    raise ValueError("no ids")
+
+
+NO_IDS = [fails, lambda post: post, lambda post: [post], lambda post: 1.0, lambda post: [Decimal(1)]]
+
+
+@pytest.mark.parametrize("given", [*NO_IDS, lambda post: b"12"])
 @pytest.mark.parametrize("in_atomic", [False, True])
+@pytest.mark.parametrize("fields", [None, {Post: ["title"]}], ids=["whole", "fields"])
 def test_dependency__function_that_gives_no_ids_costs_the_job_and_not_the_change(
-    given: Any, in_atomic: bool, make_post: Any, caplog: pytest.LogCaptureFixture
+    given: Any, in_atomic: bool, fields: Any, make_post: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    if fields is None and captures_by_triggers():
+        fields = {Post: ["title", "slug"]}
     post = make_post()
-    warm_many("f:{id}", ids=list, name="f", depends_on={Post: given})(dict)
-    for change in (
-        post.save,
-        partial(invalidate_for, Post.objects.all()),
-        partial(WarmingQuerySet(Post).update, title="New"),
-        WarmingQuerySet(Post).delete,
-    ):
-        cached("f:1", "f:2")
-        with transaction.atomic() if in_atomic else nullcontext(), no_bypass():
+    job("f:{id}", {Post: given}, fields=fields)
+    why = "ValueError: no ids" if given is fails else "TypeError: expected an int, a str or a UUID, several"
+    post.title = "New"
+    for change in (post.save, partial(invalidate_for, Post.objects.all()), Post.objects.all().delete):
+        keys = cached("f:1", "f:2")
+        with transaction.atomic() if in_atomic else nullcontext():
             change()
-        assert gone("f:1", "f:2") == {"f:1", "f:2"}
-        assert "TypeError: expected an int, a str or a UUID, several of them, or None, not " in caplog.text
+        assert gone(*keys) == set(keys)
+        assert why in caplog.text
         caplog.clear()
 
 
 def test_dependency__list_on_a_keyed_job_invalidates_every_key(make_post: Any) -> None:
-    warm_many("all:{id}", ids=list, name="all", depends_on=[Post])(dict)
+    job("all:{id}", [Post])
     cached("all:1", "all:2", "other:1")
     make_post()
     assert gone("all:1", "all:2", "other:1") == {"all:1", "all:2"}
 
 
 def test_dependency__none_is_no_id(make_post: Any) -> None:
-    warm_many("p:{id}", ids=list, name="p", depends_on={Post: "published_at"})(dict)
+    job("p:{id}", {Post: "published_at"})
     heard: list[Any] = []
     keys_invalidated.connect(lambda sender, **_: heard.append(sender.name), weak=False, dispatch_uid="t")
     try:
@@ -134,12 +157,9 @@ def test_dependency__none_is_no_id(make_post: Any) -> None:
     assert "p" not in heard
 
 
-@pytest.mark.parametrize("durable", [True, False])
 def test_dependency__loader_that_reads_another_job_before_it_is_swept(
-    durable: bool, make_post: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+    make_post: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.WARMER_DURABLE_INVALIDATION = durable
-
     @warm_many("title:{id}", ids=list, name="titles", depends_on=[Post])
     def titles(ids: Any) -> dict[int, str]:
         return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -10,16 +11,15 @@ import pytest
 from django.db import transaction
 from redis import Redis
 
+from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.integration.keyed import cached, gone
-from warmer import InvalidId, invalidate_for, keys_invalidated, warm_many
-from warmer.models import PendingInvalidation
-from warmer.querysets import WarmingQuerySet
-from warmer.tasks import apply_pending
+from tests.integration.keyed import cached, gone, waiting
+from tests.integration.keyed import job as declare
+from warmer import InvalidId, StoreUnavailable, invalidate_for, keys_invalidated
+from warmer.invalidation import Relay, backlog
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
-POSTS: Any = WarmingQuerySet(Post)
 LIMIT = 3
 
 
@@ -31,25 +31,27 @@ def _limit(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def job() -> Any:
-    return warm_many("many:{id}", ids=list, name="many", depends_on={Post: "id"})(dict)
+    return declare("many:{id}", {Post: "id"})
 
 
 @pytest.fixture
 def make_posts(make_post: Any) -> Callable[[int], list[str]]:
-    """Return a function that creates posts titled "old", caches their keys and returns these."""
+    """Return a function that creates posts, caches their keys and returns these."""
 
     def make(count: int) -> list[str]:
         posts = [make_post(title="old") for _ in range(count)]
-        apply_pending()
+        Relay().poll()
         return cached(*(f"many:{post.pk}" for post in posts))
 
     return make
 
 
-def kept() -> list[Any]:
-    """Return what the outbox has of the job."""
-    rows = PendingInvalidation.objects.order_by("pk").values_list("jobs", flat=True)
-    return [jobs["many"] for jobs in rows if "many" in jobs]
+def change_all() -> None:
+    """Change all posts, each in a savepoint of its own."""
+    for post in Post.objects.all():
+        with transaction.atomic():
+            post.title = "new"
+            post.save()
 
 
 def hashed_key(key: str, prefix: str, version: int) -> str:
@@ -57,85 +59,56 @@ def hashed_key(key: str, prefix: str, version: int) -> str:
     return sha256(f"{prefix}{version}{key}".encode()).hexdigest()
 
 
-def test_update__in_a_transaction(job: Any, make_posts: Any) -> None:
+def test_changes__of_one_transaction_count_together(job: Any, make_posts: Any) -> None:
     keys = make_posts(LIMIT + 1) + cached("many:0")
     token = job.spec.store.token()
     with transaction.atomic():
-        POSTS.filter(title="old").update(title="new")
-        assert kept() == [None]
+        change_all()
         assert gone(*keys) == set()
     # At once nothing old can be written, and what is there is swept by a worker.
     assert set(job.spec.store.write(token, dict.fromkeys(keys, "old")).outcomes.values()) == {"fenced"}
-    assert kept() == [None]
-    assert apply_pending() == 1
+    assert waiting()
+    Relay().poll()
     assert gone(*keys) == set(keys)
-    assert kept() == []
+    assert waiting() == []
 
 
-def test_update__of_as_many_as_the_fence_remembers_costs_no_other_key(job: Any, make_posts: Any) -> None:
+def test_changes__as_many_as_the_fence_remembers_cost_no_other_key(job: Any, make_posts: Any) -> None:
     keys = make_posts(LIMIT)
     others = cached("many:0")
     with transaction.atomic():
-        POSTS.filter(title="old").update(title="new")
-        assert [len(ids) for ids in kept()] == [LIMIT]
+        change_all()
     assert gone(*keys, *others) == set(keys)
-    assert kept() == []
-
-
-def test_saves__of_one_transaction_count_together(job: Any, make_posts: Any) -> None:
-    keys = make_posts(LIMIT + 1)
-    with transaction.atomic():
-        for number, post in enumerate(Post.objects.order_by("pk"), start=1):
-            post.save()
-            assert [each is None for each in kept()] == [False] * min(number, LIMIT) + [True] * (
-                number > LIMIT
-            )
-        Post.objects.order_by("pk")[0].save()
-        assert len(kept()) == LIMIT + 1
-    apply_pending()
-    assert gone(*keys) == set(keys)
-
-
-def test_savepoints__count_together_at_the_commit(job: Any, make_posts: Any, redis_client: Redis) -> None:
-    keys = make_posts(2 * LIMIT) + cached("many:0")
-    posts = list(Post.objects.order_by("pk"))
-    token = job.spec.store.token()
-    with transaction.atomic():
-        for some in (posts[:LIMIT], posts[LIMIT:]):
-            with transaction.atomic():
-                POSTS.filter(pk__in=[post.pk for post in some]).update(title="new")
-    assert set(job.spec.store.write(token, {"many:0": "old"}).outcomes.values()) == {"fenced"}
-    apply_pending()
-    assert gone(*keys) == set(keys)
-    assert kept() == []
+    assert waiting() == []
 
 
 def test_invalidate_for__in_autocommit(job: Any, make_posts: Any) -> None:
     keys = make_posts(LIMIT + 1) + cached("many:0")
     invalidate_for(Post.objects.all())
-    assert kept() == [None]
-    apply_pending()
+    assert waiting()
+    Relay().poll()
     assert gone(*keys) == set(keys)
 
 
-def test_update__with_nothing_that_keeps_is_swept_at_once(job: Any, make_posts: Any, settings: Any) -> None:
-    settings.WARMER_DURABLE_INVALIDATION = False
-    keys = make_posts(LIMIT + 1) + cached("many:0")
-    POSTS.filter(title="old").update(title="new")
+def test_records__that_are_too_many_become_one_for_every_key(
+    job: Any, make_post: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a time in which the cache was away."""
+    monkeypatch.setattr("warmer.invalidation.records.PAGE", LIMIT)
+    post = make_post()
+    redis_server.stop()
+    for _ in range(2 * LIMIT):
+        with transaction.atomic():
+            post.save()
+    for _ in range(2):
+        with suppress(StoreUnavailable):
+            Relay().poll()
+    assert waiting() == [("myapp_post", None)]
+    redis_server.start()
+    keys = cached(f"many:{post.pk}", "many:0")
+    Relay().poll()
     assert gone(*keys) == set(keys)
-
-
-@pytest.mark.parametrize("rows", [[[1, 2, 3, 4]], [[1, 2], [3, 4]]], ids=["one row", "two rows"])
-def test_kept__rows_that_are_applied_later(job: Any, rows: list[list[int]], redis_client: Redis) -> None:
-    """As those of the release before, or of a time when the cache was away."""
-    for ids in rows:
-        PendingInvalidation.objects.create(jobs={"many": ids})
-    keys = cached(*(f"many:{id}" for id in range(6)))
-    job.invalidate([7])  # the server knows the script from here on
-    redis_client.config_resetstat()
-    assert apply_pending() == len(rows)
-    assert gone(*keys) == set(keys)
-    assert deletes(redis_client) == 1  # of the fence
+    assert backlog().count == 0
 
 
 def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
@@ -150,7 +123,8 @@ def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
     finally:
         keys_invalidated.disconnect(dispatch_uid="t")
     assert heard == [None]
-    assert deletes(redis_client) == 1
+    # How often the server was asked, also by scripts, to delete in one step that others wait for: the fence.
+    assert redis_client.info("commandstats")["cmdstat_del"]["calls"] == 1
     assert gone(*keys) == set(keys)
     assert job.spec.store.write(token, {"many:5": "old"}).outcomes == {"many:5": "fenced"}
 
@@ -187,9 +161,4 @@ def test_keys_that_cannot_be_listed__are_invalidated_by_their_ids(
     cached(*keys)
     job.invalidate(Post.objects.values_list("pk", flat=True))
     assert gone(*keys, "many:0") == set(keys)
-    assert kept() == []
-
-
-def deletes(redis_client: Redis) -> int:
-    """Return how often the server was asked, also by scripts, to delete in one step that others wait for."""
-    return int(redis_client.info("commandstats").get("cmdstat_del", {}).get("calls", 0))
+    assert waiting() == []

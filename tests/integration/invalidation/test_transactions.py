@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection, transaction
 from redis import Redis
 
 from myapp.models import Post
-from tests.integration.keyed import cached, gone
+from tests.integration.keyed import cached, gone, waiting
 from tests.integration.transactions import Rollback
 from warmer import warm_many
+from warmer.invalidation import Relay
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -96,26 +98,23 @@ def test_transaction__invalidates_before_later_callbacks_of_the_project(make_pos
     assert seen == [{f"post:{post.pk}"}]
 
 
-@pytest.mark.parametrize("durable", [True, False])
-def test_transaction__invalidates_before_earlier_callbacks_of_the_project(
-    make_post: Any, settings: Any, durable: bool
+def test_transaction__earlier_callback_of_the_project_that_raises_leaves_it_to_a_worker(
+    make_post: Any,
 ) -> None:
-    """Also before one that raises, after which Django calls no other."""
-    settings.WARMER_DURABLE_INVALIDATION = durable
+    """Django calls no callback after it."""
     post = make_post()
-    cached("popular_posts", f"post:{post.pk}")
-    seen = []
+    keys = cached("popular_posts", f"post:{post.pk}")
 
     def fail() -> None:
-        seen.append(gone("popular_posts", f"post:{post.pk}"))
         raise Rollback
 
     with pytest.raises(Rollback), transaction.atomic():
         transaction.on_commit(fail)
-        with transaction.atomic():
-            transaction.on_commit(fail)
-            post.save()
-    assert seen == [{"popular_posts", f"post:{post.pk}"}]
+        post.save()
+    assert gone(*keys) == set()
+    assert waiting()
+    Relay().poll()
+    assert gone(*keys) == set(keys)
 
 
 def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any) -> None:
@@ -192,3 +191,24 @@ def test_loader__that_writes_stores_nothing_that_may_be_rolled_back(
     assert gone("made:7") == {"made:7"}
     assert job.get(7) == "New"
     assert gone("made:7") == set()
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_transaction__managed_by_hand_bypasses_the_cache_and_stores_nothing(way: Any, make_post: Any) -> None:
+    """Nothing tells of its end."""
+    make_post(title="old")
+    job = warm_many("titled:{id}", ids=list, name="titled", depends_on={Post: "id"})(
+        lambda ids: dict.fromkeys(ids, Post.objects.get().title)
+    )
+    assert job.get(7) == "old"
+    transaction.set_autocommit(False)
+    try:
+        Post.objects.update(title="never")
+        assert job.get(7) == "never"
+        cache.clear()
+        assert way(job)
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert gone("titled:6", "titled:7") == {"titled:6", "titled:7"}
+    assert (job.get(7), gone("titled:7")) == ("old", set())

@@ -16,8 +16,9 @@ from myapp.models import Post
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, curl, doctor, logged, manage, states, stats
 from tests.integration.test_metrics import scrape
+from tests.integration.waiting import waiting
 from warmer import tasks
-from warmer.models import PendingInvalidation, Trigger
+from warmer.models import ChangeRecord, Trigger
 from warmer.monitoring.observation import observe_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +45,7 @@ def test_refused(
     assert Client().get("/").status_code == 200
     post.save()
     page.shows(
-        "refused-log", logged(caplog.records, "warmer.reading", "warmer.applying"), varies=[ERROR_NUMBER]
+        "refused-log", logged(caplog.records, "warmer.reading", "warmer.invalidation"), varies=[ERROR_NUMBER]
     )
 
     assert tasks.request_run("posts", Trigger.SCHEDULE).run.state == "failed"
@@ -59,8 +60,8 @@ def test_refused(
     assert "does not answer" in operator.get("/admin/warmer/").content.decode()
 
     server.start()
-    manage(page.tells('manage.py shell -c "from warmer.tasks import apply_pending; apply_pending()"'))
-    assert not PendingInvalidation.objects.exists()
+    manage(page.tells("manage.py warm_listen --once"))
+    assert not waiting()
     assert "complete" in manage(page.tells("manage.py warm_cache"))
     assert "ERROR" not in manage(page.tells("manage.py cache_doctor"))
 
@@ -92,7 +93,7 @@ def test_invalidations_wait(
     manage("warm_cache --inline")
     server.kill()
     Post.objects.get(pk=post.pk).save()
-    PendingInvalidation.objects.update(recorded_at=timezone.now() - timedelta(minutes=6, seconds=10))
+    ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(minutes=6, seconds=10))
     caplog.set_level(logging.WARNING, "warmer.tasks")
     caplog.clear()
     assert tasks.apply_pending() == 0
@@ -103,7 +104,6 @@ def test_invalidations_wait(
     assert cache.get(f"post:{post.pk}") is not None
     page.shows("waiting-doctor", doctor("pending-invalidations"))
     page.shows("waiting-stats", stats("Pending"), varies=[r"6 min (\d+) s$"])
-    PendingInvalidation.objects.update(due_at=timezone.now())  # after a pause of a minute at most
-    manage(page.tells('manage.py shell -c "from warmer.tasks import apply_pending; apply_pending()"'))
+    manage(page.tells("manage.py warm_listen --once"))
     assert cache.get(f"post:{post.pk}") is None
     assert "Pending invalidations: none" in manage("cache_stats")

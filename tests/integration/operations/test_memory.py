@@ -14,7 +14,7 @@ from myapp.warming import posts
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, redis_cli, stats
 from tests.integration.test_metrics import scrape
-from warmer.models import PendingInvalidation
+from tests.integration.waiting import waiting
 from warmer.monitoring.coverage import cover
 from warmer.monitoring.observation import observe_all
 
@@ -47,7 +47,7 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
     page.shows("full-log", logged(caplog.records, "warmer.work").splitlines()[0])
     assert Client().get("/").status_code == 200
     post.save()
-    assert PendingInvalidation.objects.count() == 1
+    assert len(waiting()) == 1
 
     redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory-policy allkeys-lru"), server)
     assert "complete" in manage(page.tells("manage.py warm_cache"))

@@ -21,7 +21,7 @@ from tests.integration.doctor.looking import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, states
 from tests.integration.test_metrics import scrape
-from tests.integration.test_outbox import address_of_the_test_database
+from tests.races.processes import address_of_the_database
 from warmer import tasks
 from warmer.models import Trigger, WarmingRun
 
@@ -62,7 +62,7 @@ def test_expired_and_lost(
         env=os.environ
         | {
             "DJANGO_SETTINGS_MODULE": "config.settings",
-            "DATABASE_URL": address_of_the_test_database(),
+            "DATABASE_URL": address_of_the_database(),
             "REDIS_URL": server.url(),
         },
         cwd=project_settings.BASE_DIR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +11,24 @@ from django.test import Client
 
 from myapp.models import Post
 from tests.integration.operations.page import Page
-from tests.integration.operations.terminal import CacheAt, logged, manage
+from tests.integration.operations.terminal import CacheAt, doctor, logged, manage
 from tests.integration.test_metrics import scrape
+from tests.integration.waiting import without_triggers
 from users.models import CustomUser
 from warmer import invalidate_for, tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def no_triggers() -> Iterator[None]:
+    """The database has lost them."""
+    with without_triggers():
+        yield
+
+
 def rename(name: str) -> None:
-    """Change a row behind Django's back."""
+    """Change a row by SQL, of which Django sends no signal."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users_customuser SET last_name = %s WHERE id = 42", [name])
 
@@ -37,6 +46,7 @@ def test_stale(
     caplog: pytest.LogCaptureFixture,
     settings: Any,
     operator: Client,
+    no_triggers: None,
 ) -> None:
     cache_at()
     manage("warm_cache --inline")
@@ -56,7 +66,21 @@ def test_stale(
     assert "CommandError" not in manage("audit_cache")
 
 
-def test_stale__told_is_not_stale(cache_at: CacheAt, post: Post) -> None:
+def test_stale__database_has_lost_its_triggers(
+    page: Page, cache_at: CacheAt, post: Post, no_triggers: None
+) -> None:
+    cache_at()
+    manage("warm_cache --inline")
+    rename("New")
+    assert shown_name() == "Ada Old"
+    page.shows("stale-doctor", doctor("capture"))
+    manage(page.tells("manage.py warm_triggers"))
+    assert shown_name() == "Ada New"  # what was missed is invalidated, too
+    rename("Old")
+    assert shown_name() == "Ada Old"
+
+
+def test_stale__told_is_not_stale(cache_at: CacheAt, post: Post, no_triggers: None) -> None:
     """The cure that the page gives for the code."""
     cache_at()
     manage("warm_cache --inline")

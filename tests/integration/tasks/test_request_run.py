@@ -12,7 +12,7 @@ from django.db import transaction
 from embedded.redis_server import RedisServer
 from warmer import UnknownJob, ledger, warm
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import request_pending, request_run, start_run
+from warmer.tasks import apply_pending, request_run, start_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -90,7 +90,7 @@ def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -
     start_run(ledger.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
     warm("u", name="u")(lambda: 1)
     request_run("u", Trigger.COMMAND)
-    request_pending()
+    apply_pending.apply_async(queue="warming")  # as the schedule does
     with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
         names = [queue.get_nowait().headers["task"] for _ in range(5)]
     assert names == ["warmer.apply_pending", "warmer.start_run", *["warmer.warm_batch"] * 3]

@@ -17,8 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: E4
 
 from myapp.models import Post  # noqa: E402
 from users.models import CustomUser  # noqa: E402
-from warmer import leftovers, warm_many  # noqa: E402
-from warmer.models import PendingInvalidation  # noqa: E402
+from warmer import warm_many  # noqa: E402
+from warmer.invalidation import Relay, records  # noqa: E402
 from warmer.stores.scripts import INVALIDATE  # noqa: E402
 
 DATABASES = ("default", "second")
@@ -45,7 +45,8 @@ def make(id: int, using: str) -> Post:
 
 
 def kept() -> list[int]:
-    return [PendingInvalidation.objects.using(using).count() for using in DATABASES]
+    waiting = [records.waiting(using=using, above=0) for using in DATABASES]
+    return [len([each for each in found if each.source == "myapp_post"]) for found in waiting]
 
 
 def rename(post: Post, title: str) -> None:
@@ -104,7 +105,8 @@ def cache_away() -> Seen:
                 rename(post, "new")
     finally:
         type(INVALIDATE).__call__ = call  # type: ignore[method-assign]
-    seen = {"kept": kept(), "done": leftovers.apply_kept()}
+    seen = {"kept": kept()}
+    Relay().poll()
     return {**seen, "left": kept(), "cached": [cache.get("title:6"), cache.get("title:7")]}
 
 

@@ -41,7 +41,7 @@ class Problem:
     using: str
     table: str
     why: str
-    fix: str = "Run 'manage.py warm_triggers'."
+    fix: str
     is_found: bool = True
 
 
@@ -67,6 +67,11 @@ def installed(using: str) -> frozenset[str]:
     return _installed[using]
 
 
+def is_known(using: str) -> bool:
+    """Return whether it is known which tables of a database have triggers."""
+    return using in _installed
+
+
 def forget_installed() -> None:
     """Ask again which tables have triggers."""
     _installed.clear()
@@ -87,7 +92,8 @@ def problems(using: str) -> list[Problem]:
             fix = "Depend on the tables behind it instead."
             result.append(Problem(using=using, table=table, why=why, fix=fix))
         elif why := _why_not(now, definition):
-            result.append(Problem(using=using, table=table, why=why))
+            fix = f"Run 'manage.py warm_triggers --database {using}'."
+            result.append(Problem(using=using, table=table, why=why, fix=fix))
     return result
 
 

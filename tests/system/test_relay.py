@@ -1,0 +1,57 @@
+"""A worker's relay: what another program changes reaches the cache, also while the worker forks."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+
+from embedded.waiting import wait_until
+from tests.integration.capture import outsiders
+from tests.system.nodes import Worker, WorkerContainer
+from tests.system.project import SECONDS, Project
+from users.models import CustomUser
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(params=["", "--max-tasks-per-child=1"], ids=["pool_that_stays", "pool_that_forks"])
+def default_worker_command(request: pytest.FixtureRequest) -> list[str]:
+    return WorkerContainer.command("-n", "first@system-tests", "--pool", "prefork", *request.param.split())
+
+
+def test_worker__applies_what_another_program_changes_and_ends_cleanly(
+    project: Project, worker: Worker, default_worker_command: list[str]
+) -> None:
+    user = CustomUser.objects.create(username="anna", email="old@example.org")
+    key = f"user:{user.pk}:profile"
+    before = processes(project, worker)
+
+    for number in range(3):
+        cache.set(key, "old")
+        for _ in before:
+            project.send("warmer.close_stalled_runs")  # a task for each: Celery may take 5 s to fork again
+        outsiders.run(f"UPDATE users_customuser SET email = 'new{number}@example.org'")
+        wait_until(lambda: cache.get(key) is None, seconds=SECONDS, what=f"change {number} is applied")
+    if "--max-tasks-per-child=1" in default_worker_command:
+        wait_until(
+            lambda: before.isdisjoint(processes(project, worker)),
+            seconds=SECONDS,
+            what="the worker has forked new processes",
+        )
+        cache.set(key, "old")
+        outsiders.run("UPDATE users_customuser SET email = 'last@example.org'")
+        wait_until(lambda: cache.get(key) is None, seconds=SECONDS, what="the last change is applied")
+
+    waiting = ChangeRecord.objects.filter(applied_at=None)
+    wait_until(lambda: not waiting.exists(), seconds=SECONDS, what="the records are marked")
+    worker.kill("SIGTERM")
+    assert worker.container.await_end() == 0
+    assert "Changes wait" not in worker.logs()
+    assert "Traceback" not in worker.logs()
+
+
+def processes(project: Project, worker: Worker) -> set[int]:
+    """Return the processes of the worker's pool."""
+    name = worker.hostname()
+    return set(project.app.control.inspect([name], timeout=SECONDS).stats()[name]["pool"]["processes"])
