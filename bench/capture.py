@@ -14,9 +14,10 @@ from django.db.models.signals import post_save, pre_delete, pre_save
 from bench.profiles import FIELDS, create_users, declare_job, key_of
 from users.models import CustomUser
 from warmer.invalidation import Relay, receivers, records, triggers
-from warmer.invalidation.fingerprint import fingerprint
+from warmer.invalidation.apply import MOST_PAGES
 from warmer.invalidation.sources import sources
 from warmer.invalidation.transactions import watcher
+from warmer.models import ChangeRecord
 
 Capture = Literal["plain", "handler", "signals", "triggers"]
 
@@ -105,10 +106,11 @@ class Database:
     def verify(self, capture: Capture, cached: int) -> None:
         """See that the changes were applied: at once, or where they concern every key by a worker's relay."""
         if capture == "triggers":
-            with self._watcher.quiet():
-                left = records.unapplied(using=self.alias, above=self._highest, fingerprint=fingerprint())
-            if any(each.rows is not None for each in left):
-                raise AssertionError("changes were recorded, and not applied")
+            left = list(ChangeRecord.objects.using(self.alias).filter(pk__gt=self._highest, applied_at=None))
+            made = records.highest(using=self.alias) - self._highest
+            # Of more than these a process applies the newest, and a worker the rest.
+            if made <= MOST_PAGES * records.PAGE and any(each.rows is not None for each in left):
+                raise AssertionError(f"{len(left)} changes were recorded and not applied")
             if left:
                 Relay().poll()
         found = len(cache.get_many([key_of(id) for id in range(1, cached + 1)]))

@@ -139,8 +139,8 @@ def unapplied(*, using: str, above: int, fingerprint: str, upto: int | None = No
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT id, source, {quote('key')}, {rows} FROM {TABLE} "
-            f"WHERE (applied_at IS NULL OR applied_by <> %s) AND id > %s{limit} ORDER BY id LIMIT {PAGE}",
-            [fingerprint, above],
+            f"WHERE (applied_at IS NULL OR applied_by <> '{fingerprint}') AND id > {above:d}{limit} "
+            f"ORDER BY id LIMIT {PAGE}"
         )
         return [Record.of(*row) for row in cursor]
 
