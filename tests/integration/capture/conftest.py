@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tests.integration.capture.world import World, small_world
 from warmer.invalidation.transactions import watcher
@@ -17,8 +18,17 @@ from warmer.models import ChangeRecord
 @pytest.fixture(scope="module")
 def small(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
     """The models and jobs of a module: their tables are made once."""
-    with django_db_blocker.unblock(), small_world() as world:
-        yield world
+    with django_db_blocker.unblock():
+        with small_world() as world:
+            yield world
+        connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the connection, as pytest-django does: a later test without a database must find none open."""
+    yield
+    connection.close()
 
 
 @pytest.fixture

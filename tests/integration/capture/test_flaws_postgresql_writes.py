@@ -157,11 +157,12 @@ def test_trigger__a_statement_of_many_rows_is_one_record_and_one_transaction() -
     """No subtransaction for each statement: past 64 they slow down everybody's snapshots."""
     with things() as known:
         with transaction.atomic():
-            for _ in range(100):
+            for _ in range(300):
                 execute("INSERT INTO myapp_thing (owner, text) SELECT 1, '' FROM generate_series(1, 3)")
-            assert ChangeRecord.objects.count() == 100
+            assert ChangeRecord.objects.count() == 300
             ((next_one,),) = outsiders.fetch("SELECT pg_current_xact_id()::text::bigint")
-            assert set(ChangeRecord.objects.values_list("xact", flat=True)) == {next_one - 1}
+            (ours,) = set(ChangeRecord.objects.values_list("xact", flat=True))
+            assert next_one - ours < 300  # others on the server take some numbers, too
         assert known.gone() == {1}
 
 
