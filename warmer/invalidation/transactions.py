@@ -9,7 +9,6 @@ registered in, so a rolled-back change asks for nothing.
 from __future__ import annotations
 
 import logging
-import re
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,16 +19,13 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from warmer.conf import conf
 from warmer.invalidation import records
 from warmer.invalidation.apply import apply_committed, floor
-from warmer.invalidation.records import READ_COMMITTED, TABLE
 from warmer.invalidation.sources import sources
+from warmer.invalidation.statements import ask_other, ask_postgresql, is_open, is_snapshot, may_change
 from warmer.registry import jobs
 from warmer.report import describe
 from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
-
-# A statement names its table near its beginning, or behind a long list of values near its end.
-_LOOKED_AT = 2_000
 
 
 def captures_by_triggers() -> bool:
@@ -88,7 +84,7 @@ class Watcher:
         above = floor(self.using)
         result = execute(sql, params, many, context)
         try:
-            if not self._is_quiet and _may_change(sql):
+            if not self._is_quiet and may_change(sql):
                 self._changed(above)
         except Exception as error:  # noqa: BLE001 - the project's statement has succeeded
             logger.warning("A change on %r waits for a worker: %s", self.using, describe(error))
@@ -153,7 +149,7 @@ class Watcher:
     def apply(self, *, above: int) -> None:
         """Apply the recorded changes above a number; never raises."""
         connection = self._connection()
-        if not connection.in_atomic_block and _is_open(connection):
+        if not connection.in_atomic_block and is_open(connection):
             self._late = above if self._late is None else min(self._late, above)
         else:
             apply_committed(using=self.using, above=above)
@@ -202,7 +198,7 @@ class Watcher:
         connection = self._connection()
         if connection.vendor == "postgresql" and captures_by_triggers() and records.are_kept(self.using):
             return self._ask()[1]
-        return _is_snapshot(connection)
+        return is_snapshot(connection)
 
     def _ask(self) -> tuple[set[str], bool]:
         """Ask the database what the transaction changed, and whether it reads a snapshot.
@@ -212,9 +208,9 @@ class Watcher:
         if self._answer is None or self._answer[0] != self._statements:
             connection = self._connection()
             if connection.vendor == "postgresql":
-                changed, is_snapshot = _ask_postgresql(connection)
+                changed, is_snapshot = ask_postgresql(connection)
             else:
-                changed, is_snapshot = _ask_other(connection, self._lowest)
+                changed, is_snapshot = ask_other(connection, self._lowest)
             self._answer = (self._statements, changed, is_snapshot)
         return self._answer[1], self._answer[2]
 
@@ -278,103 +274,6 @@ def open_database_of(spec: JobSpec) -> str | None:
     models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
     aliases = dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS])
     return next((alias for alias in aliases if connections[alias].in_atomic_block), None)
-
-
-# -- the statement ----------------------------------------------------------------------------------
-_names: tuple[int, re.Pattern[str]] | None = None
-
-
-def _may_change(sql: Any) -> bool:
-    """Return whether a statement names a table that a job depends on."""
-    if isinstance(sql, bytes):
-        sql = sql.decode(errors="replace")
-    if not isinstance(sql, str):  # e.g. psycopg's composed statements
-        return True
-    if sql.startswith(("SELECT", "select")):
-        return False
-    if len(sql) > 2 * _LOOKED_AT:
-        sql = sql[:_LOOKED_AT] + sql[-_LOOKED_AT:]
-    sql = sql.lower().lstrip()
-    return not sql.startswith("select") and _pattern().search(sql) is not None
-
-
-def _pattern() -> re.Pattern[str]:
-    global _names
-    if _names is None or _names[0] != jobs.version:
-        tables = sorted(sources().by_table, key=len, reverse=True)
-        # Quotes in a name are doubled in SQL.
-        names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)
-        _names = jobs.version, re.compile(names or "(?!)")
-    return _names[1]
-
-
-def _is_open(connection: Any) -> bool:
-    """Return whether a statement or a transaction is not committed yet, in autocommit.
-
-    Django does not know of psycopg's pipelines, and of what SQL begins. On SQLite a statement with RETURNING
-    goes on until its cursor is closed, and meanwhile the database refuses a savepoint.
-    """
-    if connection.vendor == "sqlite":
-        raw = connection.connection
-        try:
-            if not raw.in_transaction:
-                raw.execute("SAVEPOINT warmer")
-                raw.execute("RELEASE warmer")
-        except connection.Database.OperationalError:
-            return True
-        return bool(raw.in_transaction)
-    info = getattr(connection.connection, "info", None)
-    if connection.vendor != "postgresql" or info is None:
-        return False
-    return bool(int(info.transaction_status) or int(getattr(info, "pipeline_status", 0)))
-
-
-# -- questions to the database ------------------------------------------------------------------------
-def _ask_postgresql(connection: Any) -> tuple[set[str], bool]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # A look at the table in a stricter transaction could make it fail when others change rows.
-            "SELECT current_setting('transaction_isolation'), "
-            "CASE WHEN current_setting('transaction_isolation') LIKE 'read%' "
-            "AND pg_current_xact_id_if_assigned() IS NOT NULL THEN "
-            f"(SELECT array_agg(DISTINCT source || key) FROM {TABLE} WHERE applied_at IS NULL "
-            "AND xact = pg_current_xact_id_if_assigned()::text::bigint) END"
-        )
-        isolation, changed = cursor.fetchone()
-    return set(changed or ()), isolation not in READ_COMMITTED
-
-
-def _ask_other(connection: Any, above: int) -> tuple[set[str], bool]:
-    # Only one transaction writes at a time. An unapplied record of an earlier one costs a load.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL AND id > %s",
-            [above],
-        )
-        changed = {row[0] for row in cursor}
-    return changed, _is_snapshot(connection)
-
-
-def _is_snapshot(connection: Any) -> bool:
-    if connection.vendor == "postgresql":
-        return _one(connection, "SHOW transaction_isolation") not in READ_COMMITTED
-    if connection.vendor == "mysql":
-        isolation = _one(connection, "SELECT @@transaction_isolation")
-        return isolation.lower().replace("-", " ") not in READ_COMMITTED
-    if connection.vendor == "sqlite":
-        # A transaction that began with the write lock has the newest state, and nobody else commits
-        # until its end. Without a write-ahead log nobody commits while it reads, either.
-        if connection.transaction_mode in ("IMMEDIATE", "EXCLUSIVE"):
-            return False
-        return _one(connection, "PRAGMA journal_mode") == "wal"
-    # Oracle's default is a snapshot per statement; of any other database we do not know.
-    return bool(connection.vendor != "oracle")
-
-
-def _one(connection: Any, question: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(question)
-        return str(cursor.fetchone()[0])
 
 
 def _is_in_test_case(connection: Any) -> bool:
