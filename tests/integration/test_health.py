@@ -166,11 +166,14 @@ def test_readyz__migrations_of_a_later_release_are_no_concern_of_this_one() -> N
     assert asked()[0] == 200
 
 
-@pytest.mark.skipif(not captures_by_triggers(), reason="there are no triggers to miss")
 def test_readyz__missing_triggers_degrade_and_do_not_fail() -> None:
     triggers.remove("default")
     status, answer = asked()
-    assert (status, answer["ok"], answer["degraded"]) == (200, True, ["triggers:default"])
+    assert (status, answer["ok"]) == (200, True)
+    if not captures_by_triggers():
+        assert "degraded" not in answer
+        return
+    assert answer["degraded"] == ["triggers:default"]
     assert answer["checks"]["triggers:default"]["why"].startswith("not captured: users_customuser, ")
 
 

@@ -14,7 +14,6 @@ from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt
-from warmer.invalidation import captures_by_triggers
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +24,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def page(pytestconfig: pytest.Config) -> Page:
-    """docs/operations.md, which is of a site on triggers."""
-    if not captures_by_triggers():
-        pytest.skip("docs/operations.md is of a site on triggers")
+    """docs/operations.md."""
     write = pytestconfig.getoption("--write-docs")
     assert not (write and "PYTEST_XDIST_WORKER" in os.environ), "--write-docs: one process, without -n"
     return Page(write=write)
