@@ -119,6 +119,8 @@ class Actor:
         self._check(posts.get(self.random.choice(self.ids)))
         for value in posts.get_many(self.random.sample(self.ids, 5)).values():
             self._check(value)
+        if self.next is not None:
+            self.next.get_many(self.random.sample(self.ids, 5))
         self.counts["reads"] += 1
 
     def evictor(self) -> None:

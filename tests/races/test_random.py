@@ -28,7 +28,7 @@ ROWS = 30
 ACTORS = [
     *[("writer", "this")] * 3,
     *[("runner", "this")] * 2,
-    *[("reader", "this"), ("evictor", "this"), ("mortal", "this"), ("stranger", "")],
+    *[("reader", "this"), ("reader", "next"), ("evictor", "this"), ("mortal", "this"), ("stranger", "")],
     *[("writer", "next"), ("relay", "this"), ("relay", "next")],
 ]
 DONE = (
@@ -42,6 +42,11 @@ DONE = (
 PATIENCE_SECONDS = 10
 
 
+# What a flush of the cache heals would not be found at rest. And readers go on after the last change: the
+# relays invalidate once more what another release applied, and nothing would be cached at rest.
+PARTS = {"evictor": 0.7, "reader": 1, "runner": 1}
+
+
 def test_race__no_wrong_value_during_it_and_none_at_rest(
     make_post: Any, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,8 +56,7 @@ def test_race__no_wrong_value_during_it_and_none_at_rest(
     processes = [
         start(
             ["-m", f"tests.races.{'stranger' if role == 'stranger' else 'actor'}", role, release]
-            # What a flush of the cache heals would not be found at rest.
-            + [seed + place, seconds * (0.7 if role == "evictor" else 1), rows[0].pk, rows[-1].pk],
+            + [seed + place, seconds * PARTS.get(role, 0.9), rows[0].pk, rows[-1].pk],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
