@@ -103,7 +103,7 @@ def _record_of(change: Change) -> Record | None:
         return Record(source=change.source, rows=encode({repr(row): row for row in change.rows}.values()))
     ids = _ids(change.spec, change.ids)
     if isinstance(ids, EveryKey) or not change.spec.keyed:
-        return Record(key=str(change.spec.key)) if ids or not change.spec.keyed else None
+        return Record(key=str(change.spec.key))
     return Record(key=str(change.spec.key), rows=encode_ids(ids)) if ids else None
 
 

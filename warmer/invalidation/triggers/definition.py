@@ -112,3 +112,8 @@ class Installed:
 
 
 Found = Mapping[str, Installed]
+
+
+def literal(text: str) -> str:
+    """Return a text as a string of standard SQL."""
+    return "'" + text.replace("'", "''") + "'"

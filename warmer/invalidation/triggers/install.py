@@ -20,7 +20,7 @@ from warmer.invalidation.recording import Change, record
 from warmer.invalidation.sources import sources
 from warmer.invalidation.transactions import captures_by_triggers, watcher
 from warmer.invalidation.triggers import postgresql, sqlite
-from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed
+from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed, literal
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -170,15 +170,11 @@ def script(using: str) -> str:
     parts = []
     for table, statements in _missing(using, _find(using)).items():
         # Changes may have been missed until then, as those are that `catch_up` invalidates for.
-        missed = [_literal(source.name) for source in sources().by_table[table]]
+        missed = [literal(source.name) for source in sources().by_table[table]]
         missed = [f"INSERT INTO {records.TABLE} (source) VALUES ({name})" for name in missed]
         steps = ["BEGIN", *_vendor(using).prepare(connections[using]), *statements, *missed, "COMMIT"]
         parts += [f"{each.strip()};\n" for each in steps]
     return "".join(parts)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _missing(using: str, found: Found) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from warmer.invalidation.records import TABLE
-from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed
+from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed, literal
 
 EVENTS = ("insert", "update", "delete")
 # A function takes no more than 127 arguments; a row of more columns than these concerns every key.
@@ -31,7 +31,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
                 for event in EVENTS:
                     if name == _name(event, table):
                         events[table].add(event)
-                        definitions[table] = Definition.from_comment(table, sql.replace("\\u002a", "*"))
+                        definitions[table] = Definition.from_comment(table, sql)
     return {
         table: Installed(
             definition=definitions.get(table),
@@ -109,12 +109,12 @@ def _insert(
     if event == "update" and block.compared is not None and keys.keys() >= {*block.compared}:
         compared = dict.fromkeys([*block.compared, *(name for name, is_key in keys.items() if is_key)])
         condition = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in compared) or "0"
-    source = _literal(definition.name(block))
+    source = literal(definition.name(block))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
 
 
 def _row(quote: Any, row: str, block: Block) -> str:
-    pairs = ", ".join(f"{_literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in block.columns)
+    pairs = ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in block.columns)
     return f"json_object({pairs})"
 
 
@@ -123,7 +123,3 @@ def _text(value: str) -> str:
         f"CASE typeof({value}) WHEN 'blob' THEN '\\x' || hex({value}) "
         f"WHEN 'real' THEN printf('%!.17g', {value}) ELSE CAST({value} AS TEXT) END"
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
