@@ -30,11 +30,15 @@ OBSERVING_SECONDS = 45
 ASKED_SAMPLE = 500
 
 
+# Kept between messages: it remembers what it has applied once more after another fingerprint.
+_relay = invalidation.Relay()
+
+
 @shared_task(name="warmer.apply_pending", **PATIENT)
 def apply_pending() -> int:
     """Apply the changes that wait; return how many were applied."""
     try:
-        return invalidation.Relay().poll()
+        return _relay.poll()
     except StoreUnavailable as error:
         waiting = invalidation.backlog()
         logger.warning(
