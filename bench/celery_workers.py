@@ -12,8 +12,9 @@ from typing import Any
 from bench.workers import Worker
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from warmer import execution, jobs, ledger, tasks
+from warmer import jobs, runs, tasks
 from warmer.models import Trigger, WarmingRun
+from warmer.runs import execution
 
 SETTINGS = "bench.worker_settings"
 COMMAND = ("celery", "-A", "config", "worker", "--loglevel", "ERROR", "--without-gossip", "--without-mingle")
@@ -35,7 +36,7 @@ class Client:
 
     def run_here(self, job: str) -> dict[str, float]:
         """Have a job run in this process, with its row in the ledger; return how many keys were written."""
-        run = ledger.open_run(job, Trigger.COMMAND).run
+        run = runs.open_run(job, Trigger.COMMAND).run
         execution.execute(jobs[job].spec, run)
         run.refresh_from_db()
         return {"written": run.written}

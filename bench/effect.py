@@ -11,8 +11,8 @@ from django.core.cache import cache
 
 from bench.measure import Benchmark, Comparison, Contender
 from bench.profiles import create_users, declare_job, expect_all, key_of
-from warmer import traffic
-from warmer.jobs import KeyedJob
+from warmer.api import KeyedJob
+from warmer.filling import read_counters
 from warmer.stores import Tallies
 
 MANY = 100
@@ -70,19 +70,19 @@ def benchmark(rows: int) -> Benchmark:
 def _set(job: KeyedJob[Any], *, counts: bool, panel: list[str] | None = None) -> None:
     """Have reads counted or not, and see that this process watches the panel."""
     settings.WARMER_COUNT_READS = True
-    traffic.follow_settings()
+    read_counters.follow_settings()
     tallies = job.spec.store.tallies
     assert isinstance(tallies, Tallies)
     tallies.end_panel(PANEL)
     if panel:
         tallies.draw_panel(PANEL, panel, panel, seconds=PANEL_SECONDS)
     job.get_many([1])
-    traffic.flush()
-    watch = traffic.watch_of(job.spec)
+    read_counters.flush()
+    watch = read_counters.watch_of(job.spec)
     if (watch is not None) != bool(panel):
         raise AssertionError(f"the panel is {'not ' if panel else ''}watched")
     settings.WARMER_COUNT_READS = counts
-    traffic.follow_settings()
+    read_counters.follow_settings()
 
 
 def _get(job: KeyedJob[Any], ids: list[int]) -> None:

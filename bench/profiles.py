@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from users.models import CustomUser
 from warmer import jobs, warm_many
-from warmer.jobs import KeyedJob
+from warmer.api import KeyedJob
 
 TIMEOUT_SECONDS = 3600
 BATCH = 1_000

@@ -10,7 +10,7 @@ from django.core.cache import cache
 
 from bench.measure import Benchmark, Comparison, Contender
 from bench.profiles import create_users, declare_job, expect_all, key_of, load
-from warmer.jobs import KeyedJob
+from warmer.api import KeyedJob
 
 MANY = 100
 ONE = "one profile"

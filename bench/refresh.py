@@ -7,9 +7,10 @@ from typing import Any
 
 from bench.measure import Benchmark, Comparison, Contender
 from bench.profiles import WHOLE, create_users, declare_job, expect_all
-from warmer import execution, ledger
-from warmer.jobs import KeyedJob
+from warmer import runs
+from warmer.api import KeyedJob
 from warmer.models import Trigger, WarmingRun
+from warmer.runs import execution
 
 TENTH = 10.0
 
@@ -48,7 +49,7 @@ def benchmark(rows: int) -> Benchmark:
 
 
 def _run(job: KeyedJob[Any], trigger: Trigger, only_missing: bool) -> None:
-    execution.execute(job.spec, ledger.open_run(job.name, trigger, only_missing=only_missing).run)
+    execution.execute(job.spec, runs.open_run(job.name, trigger, only_missing=only_missing).run)
 
 
 def _verify(loads: list[int], rows: int, *, fresh: bool, check: Any) -> None:

@@ -32,7 +32,7 @@ from bench.profiles import (
     expect_all,
     key_of,
 )
-from warmer.jobs import KeyedJob
+from warmer.api import KeyedJob
 
 WRITE_ALL = b"""
 for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end

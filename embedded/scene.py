@@ -13,8 +13,10 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from users.models import CustomUser
-from warmer import auditing, jobs, ledger
+from warmer import jobs
+from warmer import runs as ledger
 from warmer.models import JobObservation, State, Trigger, WarmingRun
+from warmer.monitoring import audit
 from warmer.monitoring.observation import observe_all
 from warmer.report import Failure, Report
 
@@ -107,15 +109,15 @@ def running_run(job: str, user: CustomUser) -> None:
 
 def audits() -> None:
     """Change a row behind Django's back, lose some keys, and audit."""
-    auditing.perform(jobs["popular_posts"].spec, Trigger.SCHEDULE)
+    audit.perform(jobs["popular_posts"].spec, Trigger.SCHEDULE)
     posts = jobs["posts"].spec
     cached = list(posts.find_ids())
     cache.delete_many([posts.key.key(id) for id in cached[:3]])
-    auditing.perform(posts, Trigger.SCHEDULE)
+    audit.perform(posts, Trigger.SCHEDULE)
     user = CustomUser.objects.filter(is_active=True).order_by("-activity").first()
     assert user is not None
     CustomUser._base_manager.filter(pk=user.pk).update(first_name="Changed behind the back")
-    auditing.perform(jobs["user_profiles"].spec, Trigger.ADMIN)
+    audit.perform(jobs["user_profiles"].spec, Trigger.ADMIN)
 
 
 def seen() -> None:

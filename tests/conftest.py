@@ -11,7 +11,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from tests.servers import CACHE_DATABASE, SERVERS
-from warmer import traffic
+from warmer.filling import read_counters
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish() -> None:
     """Forget what the last flush of a database was counted as: the cache is about to be stopped."""
-    traffic.forget()
+    read_counters.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,11 +56,11 @@ def _empty_cache(pytestconfig: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _traffic_is_told_when_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have no thread write counts to the cache at a moment of its own."""
-    monkeypatch.setattr(traffic, "start_flushing", lambda: None)
-    monkeypatch.setattr(traffic, "FLUSH_SECONDS", float("inf"))
-    traffic.forget()
+    monkeypatch.setattr(read_counters, "start_flushing", lambda: None)
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", float("inf"))
+    read_counters.forget()
     yield
-    traffic.forget()
+    read_counters.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from warmer import jobs
+from warmer.declarations.registry import Registry
+from warmer.declarations.spec import JobSpec
 from warmer.keys import KeyTemplate
-from warmer.registry import Registry
-from warmer.spec import JobSpec
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Keep chosen cache keys warm, and never wrong."""
 
+from warmer.api import warm, warm_many
+from warmer.declarations.registry import jobs
 from warmer.exceptions import (
     DeclarationError,
     InvalidId,
@@ -11,8 +13,6 @@ from warmer.exceptions import (
     WarmerError,
 )
 from warmer.invalidation import invalidate_for
-from warmer.jobs import warm, warm_many
-from warmer.registry import jobs
 from warmer.report import Report
 from warmer.signals import keys_invalidated, refresh_wanted, run_finished
 

@@ -24,9 +24,10 @@ class WarmerConfig(AppConfig):
     def ready(self) -> None:
         """Register the declared jobs and connect what keeps them right."""
         # Django's own rule: an app's models, and what imports them, are imported here, not before.
-        from warmer import checks, limits, signals, tasks, traffic  # noqa: F401
+        from warmer import checks, limits, signals, tasks  # noqa: F401
+        from warmer.declarations.registry import jobs
+        from warmer.filling import read_counters
         from warmer.invalidation import receivers, transactions, triggers
-        from warmer.registry import jobs
 
         for wrong in limits.wrong_settings():  # a web server makes no checks
             logger.error("%s = %r: expected %s", wrong.name, wrong.value, wrong.expected)
@@ -42,10 +43,10 @@ class WarmerConfig(AppConfig):
         signals.refresh_wanted.connect(_refresh, dispatch_uid="warmer.refresh")
         signals.pending_wanted.connect(_apply_pending, dispatch_uid="warmer.pending")
         signals.run_finished.connect(_run_finished, dispatch_uid="warmer.run_finished")
-        signals.keys_invalidated.connect(traffic.on_invalidated, dispatch_uid="warmer.traffic")
-        request_finished.connect(_flush_traffic, dispatch_uid="warmer.traffic")
-        setting_changed.connect(traffic.on_setting, dispatch_uid="warmer.traffic")
-        traffic.follow_settings()
+        signals.keys_invalidated.connect(read_counters.on_invalidated, dispatch_uid="warmer.read_counters")
+        request_finished.connect(_flush_traffic, dispatch_uid="warmer.read_counters")
+        setting_changed.connect(read_counters.on_setting, dispatch_uid="warmer.read_counters")
+        read_counters.follow_settings()
         if apps.is_installed("django_celery_beat"):
             post_migrate.connect(_sync_schedule, sender=self, dispatch_uid="warmer.schedule")
 
@@ -57,9 +58,9 @@ def _refresh(sender: Any, **_kwargs: Any) -> None:
 
 
 def _flush_traffic(**_kwargs: Any) -> None:
-    from warmer import traffic
+    from warmer.filling import read_counters
 
-    traffic.flush_if_due()
+    read_counters.flush_if_due()
 
 
 def _apply_pending(**_kwargs: Any) -> None:
@@ -70,7 +71,7 @@ def _apply_pending(**_kwargs: Any) -> None:
 
 def _run_finished(run: Any, **_kwargs: Any) -> None:
     from warmer import tasks
-    from warmer.monitoring import totals
+    from warmer.monitoring.metrics import run_totals
 
     report = run.report
     logger.info(
@@ -87,7 +88,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
         run.took or 0.0,
         f": {run.error}" if run.error else "",
     )
-    totals.add(run)
+    run_totals.add(run)
     tasks.follow_up(run)
 
 

@@ -12,10 +12,10 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections, router
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.sources import sources
 from warmer.limits import wrong_settings
-from warmer.registry import jobs
 from warmer.stores import is_fenced, keeps_nothing, why_unusable
 
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from warmer import points
+from warmer import failpoints
 
 # A test that waits longer for a point has come to a standstill.
 PATIENCE_SECONDS = 30
@@ -28,7 +28,7 @@ def at(point: str, action: Callable[[], object], *, job: str | None = None, time
     """Run an action when the way of the data comes to a named point, in the thread that comes there.
 
     Args:
-        point: one of `warmer.points.NAMES`.
+        point: one of `warmer.failpoints.NAMES`.
         action: what to run.
         job: run it only for the job of that name.
         times: how often, at the most; what the action itself causes does not come to the point.
@@ -83,7 +83,7 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
     """Stop the first thread that comes to a named point, until the end of the block or `release()`.
 
     Args:
-        point: one of `warmer.points.NAMES`.
+        point: one of `warmer.failpoints.NAMES`.
         job: stop only what belongs to the job of that name.
 
     Raises:
@@ -104,14 +104,14 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
 
 @contextmanager
 def _hooked(point: str, hook: Callable[[str], None] | None) -> Iterator[None]:
-    if point not in points.NAMES:
-        raise ValueError(f"There is no point {point!r}: expected one of {', '.join(points.NAMES)}.")
-    before = points.hooks.pop(point, None)
+    if point not in failpoints.NAMES:
+        raise ValueError(f"There is no point {point!r}: expected one of {', '.join(failpoints.NAMES)}.")
+    before = failpoints.hooks.pop(point, None)
     if hook is not None:
-        points.hooks[point] = hook
+        failpoints.hooks[point] = hook
     try:
         yield
     finally:
-        points.hooks.pop(point, None)
+        failpoints.hooks.pop(point, None)
         if before is not None:
-            points.hooks[point] = before
+            failpoints.hooks[point] = before

@@ -19,9 +19,9 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.unit.conftest import ROOT
+from warmer.doctor import benchmark
+from warmer.doctor.benchmark import Benchmark, Measured
 from warmer.management.commands.benchmark_cache import _rows
-from warmer.monitoring import benchmark
-from warmer.monitoring.benchmark import Benchmark, Measured
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 

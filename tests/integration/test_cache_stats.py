@@ -31,7 +31,7 @@ from warmer.models import JobObservation
 from warmer.monitoring import coverage
 from warmer.monitoring.counts import Counts
 from warmer.monitoring.coverage import cover
-from warmer.stores.observed import observer
+from warmer.stores.instrumentation import observer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from warmer import ledger
-from warmer.costs import past_cost
+from warmer import runs
 from warmer.models import Trigger
 from warmer.report import Report
+from warmer.runs.durations import past_cost
 
 pytestmark = pytest.mark.django_db
 
 
 def test_past_cost__of_complete_full_runs() -> None:
-    run = ledger.start(ledger.open_run("things", Trigger.COMMAND).run.pk)
+    run = runs.start(runs.open_run("things", Trigger.COMMAND).run.pk)
     assert run is not None
     assert past_cost("things") is None
-    ledger.record_batches(run, {1: Report(job="things", batches=1, written=10, queries=2)})
-    ledger.expect(run, batches=1, report=Report(job="things", queries=1))
+    runs.record_batches(run, {1: Report(job="things", batches=1, written=10, queries=2)})
+    runs.expect(run, batches=1, report=Report(job="things", queries=1))
     cost = past_cost("things")
     assert cost is not None
     assert cost.queries_per_batch == 2

@@ -12,7 +12,8 @@ from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from warmer import traffic, warm_many
+from warmer import warm_many
+from warmer.filling import read_counters
 from warmer.models import JobObservation
 from warmer.monitoring.effectiveness import DELAY, LONGEST
 from warmer.monitoring.observation import Observation, latest, observe
@@ -36,14 +37,14 @@ def draw(job: Any) -> frozenset[str]:
     """Observe, have this process hear of the panel, and return its keys."""
     observe(job.spec)
     job.get(0)
-    traffic.flush()
-    watch = traffic.watch_of(job.spec)
+    read_counters.flush()
+    watch = read_counters.watch_of(job.spec)
     return watch.keys if watch else frozenset()
 
 
 def close(job: Any) -> Observation:
     """Tell what was seen, let the panel's time pass, and observe."""
-    traffic.flush()
+    read_counters.flush()
     row = JobObservation.objects.get(job=job.name)
     row.panel_ends_at = timezone.now()
     row.save()
@@ -72,7 +73,7 @@ def test_effectiveness__is_the_share_that_was_read(job: Any) -> None:
 def test_effectiveness__is_not_known_before_a_panel_ends(job: Any) -> None:
     draw(job)
     job.get(1)
-    traffic.flush()
+    read_counters.flush()
     found = observe(job.spec)
     assert (found.effectiveness, found.missed_while_declared) == (None, None)
     assert found.effectiveness_due is not None
@@ -92,10 +93,10 @@ def test_effectiveness__of_a_second_panel_starts_anew(job: Any) -> None:
 def test_effectiveness__reads_of_several_processes_are_one(job: Any) -> None:
     draw(job)
     job.get(1)
-    traffic.flush()
-    traffic.forget()  # as another process: it hears of the panel first
+    read_counters.flush()
+    read_counters.forget()  # as another process: it hears of the panel first
     job.get(9)
-    traffic.flush()
+    read_counters.flush()
     for id in (1, 2):
         job.get(id)
     assert close(job).effectiveness == 0.2
@@ -193,12 +194,12 @@ def test_panel__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
     job.get(1)
     cache.delete("thing:2")
     job.get(2)
-    traffic.flush()
+    read_counters.flush()
     kept = [name for name in redis_client.scan_iter() if b"}:panel" in name]
     assert len(kept) == 5
     assert all(0 < redis_client.ttl(name) <= LONGEST.total_seconds() + 7200 for name in kept)
     close(job)
-    traffic.flush()
+    read_counters.flush()
     observe(job.spec)
     again = [name for name in redis_client.scan_iter() if b"}:panel" in name]
     assert len(again) == 3, "the next one, of which nothing was read yet"
@@ -212,7 +213,7 @@ def test_panel__with_the_cache_down_goes_on_afterwards(job: Any, redis_server: R
     assert observe(job.spec).error
     redis_server.resume()
     job.get(4)
-    traffic.flush()
+    read_counters.flush()
     assert observe(job.spec).error == ""
     assert JobObservation.objects.get(job=job.name).panel == panel
 
@@ -222,19 +223,19 @@ def test_off__no_panel_is_drawn_and_a_standing_one_ends(job: Any, settings: Any,
     settings.WARMER_EFFECTIVENESS_SAMPLE = 0
     observe(job.spec)
     job.get(1)
-    traffic.flush()
+    read_counters.flush()
     left = [name for name in redis_client.scan_iter() if b"}:panel" in name]
     # What a process saw of it and told late ends by itself.
     assert all(name.endswith(b"-read") and redis_client.ttl(name) > 0 for name in left)
-    assert traffic.watch_of(job.spec) is None
+    assert read_counters.watch_of(job.spec) is None
     job.get(2)
-    assert traffic._process.here.tallies[job.spec].watch is None
+    assert read_counters._process.here.tallies[job.spec].watch is None
 
 
 def test_hit_rates__are_observed(job: Any) -> None:
     assert (observe(job.spec).hit_rate_hour, observe(job.spec).hits_day) == (None, 0)
     job.get_many([1, 2, 3, 100])
-    traffic.flush()
+    read_counters.flush()
     found = observe(job.spec)
     assert (found.hit_rate_hour, found.hit_rate_day) == (0.75, 0.75)
     assert (found.hits_hour, found.misses_hour) == (3, 1)
@@ -242,7 +243,7 @@ def test_hit_rates__are_observed(job: Any) -> None:
 
 def test_hit_rates__are_not_known_where_nothing_is_counted(job: Any, settings: Any) -> None:
     job.get(1)
-    traffic.flush()
+    read_counters.flush()
     assert observe(job.spec).hits_hour == 1
     settings.WARMER_COUNT_READS = False
     found = observe(job.spec)

@@ -14,7 +14,7 @@ from django.db.models import TextChoices
 from myapp.models import Post
 from tests.integration.keyed import by_function, cached, gone
 from warmer import warm_many
-from warmer.auditing.audits import audit
+from warmer.monitoring.audit.audits import audit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

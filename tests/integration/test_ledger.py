@@ -13,10 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from users.models import CustomUser
-from warmer import ledger, run_finished
-from warmer.ledger import forgetting
+from warmer import run_finished
+from warmer import runs as ledger
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
 from warmer.report import Failure, Report
+from warmer.runs import forgetting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

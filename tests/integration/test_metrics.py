@@ -23,13 +23,14 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.integration.waiting import make_waiting
 from tests.races.processes import address_of_the_database
-from warmer import jobs, ledger, traffic, warm, warm_many
-from warmer.auditing import perform
-from warmer.execution import execute
-from warmer.ledger import open_run
+from warmer import jobs, runs, warm, warm_many
+from warmer.filling import read_counters
 from warmer.models import JobObservation, RunTotal, Trigger, WarmingRun
-from warmer.monitoring import totals
+from warmer.monitoring.audit import perform
+from warmer.monitoring.metrics import run_totals
 from warmer.monitoring.observation import observe_all
+from warmer.runs import open_run
+from warmer.runs.execution import execute
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -136,7 +137,7 @@ def test_runs__are_counted_by_trigger_and_state() -> None:
     run(job)
     run(job)
     run(job, Trigger.DEPLOY)
-    ledger.fail(open_run(job.name, Trigger.SCHEDULE).run, "no broker")
+    runs.fail(open_run(job.name, Trigger.SCHEDULE).run, "no broker")
     seen = scrape()
     assert seen("warmer_runs_total", job="things", trigger="command", state="complete") == 2
     assert seen("warmer_runs_total", job="things", trigger="deploy", state="complete") == 1
@@ -186,7 +187,7 @@ def test_runs__wait_is_from_the_request_to_the_start() -> None:
 
 def test_runs__running_one_is_active() -> None:
     job = declare()
-    ledger.start(open_run(job.name, Trigger.COMMAND).run.pk)
+    runs.start(open_run(job.name, Trigger.COMMAND).run.pk)
     seen = scrape()
     assert seen("warmer_active_runs", job="things", state="running") == 1
     assert seen("warmer_queue_wait_seconds", job="things") == 0
@@ -208,7 +209,7 @@ def test_last_run__state_and_time() -> None:
     )
     good = declare("good")
     run(good)
-    ledger.fail(open_run("good", Trigger.COMMAND).run, "broken")
+    runs.fail(open_run("good", Trigger.COMMAND).run, "broken")
     seen = scrape()
     assert seen("warmer_last_run_state", job="good", state="failed") == 1
     assert seen("warmer_last_run_state", job="good", state="complete") == 0
@@ -394,8 +395,8 @@ def test_scrape__counts_of_several_processes_are_summed() -> None:
     job = declare()
     job.warm()
     job.get(1)
-    traffic.flush()
-    traffic.forget()  # as another process
+    read_counters.flush()
+    read_counters.forget()  # as another process
     job.get(1)
     assert scrape()("warmer_hits_total", job="things") == 2
 
@@ -442,10 +443,10 @@ def test_totals__runs_that_end_at_once_are_all_counted() -> None:
     run_ = WarmingRun.objects.create(
         job="things", trigger="command", state="complete", written=2, expires_at=timezone.now()
     )
-    totals.add(run_)
+    run_totals.add(run_)
 
     def add(_: int) -> None:
-        totals.add(run_)
+        run_totals.add(run_)
         connections.close_all()
 
     with ThreadPoolExecutor(4) as pool:

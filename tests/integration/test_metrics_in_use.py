@@ -14,11 +14,11 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
-from warmer.auditing import Verdict
 from warmer.models import State, Trigger
-from warmer.monitoring import snapshot
-from warmer.monitoring.families import Family
-from warmer.monitoring.metrics import PARTS
+from warmer.monitoring.audit import Verdict
+from warmer.monitoring.metrics import snapshot
+from warmer.monitoring.metrics.collector import PARTS
+from warmer.monitoring.metrics.families import Family
 from warmer.report import Outcome
 
 pytestmark = pytest.mark.django_db

@@ -15,11 +15,11 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from warmer import warm, warm_many
-from warmer.execution import execute
-from warmer.ledger import open_run
 from warmer.models import JobObservation, Trigger
 from warmer.monitoring import coverage, observation
 from warmer.monitoring.observation import Observation, latest, observe, observe_all
+from warmer.runs import open_run
+from warmer.runs.execution import execute
 from warmer.tasks import observe_jobs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

@@ -15,12 +15,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.integration.others import in_thread
-from warmer import runner, warm_many
-from warmer.batching import Batches
+from warmer import warm_many
+from warmer.filling import pipeline
+from warmer.filling.batches import Batches
 from warmer.report import Report
 from warmer.stores import UnderWay
-from warmer.stores.calls import CallUnderWay
-from warmer.stores.redis import RedisStore
+from warmer.stores.redis.calls import CallUnderWay
+from warmer.stores.redis.store import RedisStore
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -121,7 +122,7 @@ def test_only_missing__that_is_stopped_anywhere_keeps_no_connection(
     job = declare()
     job.warm()
     cache.delete_many([f"square:{id}" for id in missing])
-    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
+    batches = pipeline.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
     for _ in range(read):
         next(batches)
     batches.close()
@@ -166,7 +167,7 @@ def test_only_missing__interrupted_before_an_answer_is_read_keeps_no_connection(
         return end(self)
 
     monkeypatch.setattr(CallUnderWay, "end", interrupted)
-    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0, interrupts=interrupts)
+    batches = pipeline.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0, interrupts=interrupts)
     if interrupts:
         report = sum(batches, Report(job="squares"))
         assert (report.keys, report.failed, report.fresh) == (10, 2, 8)
@@ -295,7 +296,7 @@ def test_warm__interrupted_leaves_no_answer_for_the_next_on_the_connection(
 
 def test_warm_batches__that_are_not_read_to_the_end_write_nothing_more() -> None:
     job = declare()
-    batches = runner.warm_batches(job.spec, Batches(job.spec))
+    batches = pipeline.warm_batches(job.spec, Batches(job.spec))
     assert next(batches).written == 2
     batches.close()
     # The next batch was loaded, and not sent.
@@ -307,7 +308,7 @@ def test_only_missing__that_is_not_read_to_the_end_leaves_no_answer_for_the_next
     job = declare()
     job.warm()
     cache.delete("square:0")
-    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
+    batches = pipeline.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
     assert (next(batches).written, next(batches).fresh) == (1, 2)
     batches.close()
     assert cache.get_many(["square:6", "square:7"]) == {"square:6": 36, "square:7": 49}
@@ -319,7 +320,7 @@ def test_only_missing__server_that_goes_away_between_the_looks_fails_what_is_lef
 ) -> None:
     job = declare()
     job.warm()
-    batches = runner.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
+    batches = pipeline.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0)
     assert next(batches).fresh == 2
     redis_server.stop()
     # The next two were looked through before; whether their answers still come is not known.

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from warmer import runner, warm_many, work
+from warmer import warm_many
+from warmer.filling import batch, pipeline
 from warmer.keys import KeyTemplate
 from warmer.stores import Store, open_store
-from warmer.stores.turns import local_turn
+from warmer.stores.pacing import local_turn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -33,7 +34,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long batches paused; nobody sleeps."""
     taken: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, perf_counter=time.perf_counter, sleep=taken.append)
-    monkeypatch.setattr(work, "time", clock)
+    monkeypatch.setattr(batch, "time", clock)
     return taken
 
 
@@ -128,7 +129,7 @@ def test_max_batches_per_second__of_the_project_is_shared_by_jobs(pauses: list[f
 
 def test_max_batches_per_second__fresh_batches_take_no_turn(pauses: list[float]) -> None:
     job = declare(max_batches_per_second=0.1)
-    runner.warm_batch(job.spec, job.spec.key.batch(range(8)))
+    pipeline.warm_batch(job.spec, job.spec.key.batch(range(8)))
     assert job.warm(only_missing=True).fresh == 8
     assert pauses == []
 

@@ -16,7 +16,8 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from users.models import CustomUser
 from users.warming import user_profiles
-from warmer import Report, runner, warm, warm_many
+from warmer import Report, warm, warm_many
+from warmer.filling import pipeline
 from warmer.keys import Id
 from warmer.report import SECONDS, Outcome
 
@@ -237,7 +238,7 @@ def test_warm_batch__interrupted_counts_what_is_left_as_failed() -> None:
         return squares(ids)
 
     job = declare(loader)
-    report = runner.warm_batch(job.spec, job.spec.key.batch([0, 1, 2, 3]), interrupts=(TimeIsUp,))
+    report = pipeline.warm_batch(job.spec, job.spec.key.batch([0, 1, 2, 3]), interrupts=(TimeIsUp,))
     assert (report.written, report.failed) == (2, 2)
     assert {failure.error for failure in report.failures} == {"TimeIsUp: at last"}
 

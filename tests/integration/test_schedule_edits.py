@@ -11,9 +11,9 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks, SolarSchedule
 
 from warmer import jobs, schedule, warm
+from warmer.declarations.spec import JobSpec
 from warmer.schedule import Action, edits
 from warmer.schedule.edits import ScheduleError, Timing, set_timing
-from warmer.spec import JobSpec
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 

@@ -22,7 +22,7 @@ from redis import Redis
 
 from users.models import CustomUser
 from warmer import UnreadableValue, UnsupportedValue, warm_many
-from warmer.serializers import MARK
+from warmer.serializers.msgspec import MARK
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 

@@ -23,17 +23,18 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from warmer import traffic, warm, warm_many
+from warmer import warm, warm_many
+from warmer.filling import read_counters
 from warmer.models import ChangeRecord
-from warmer.stores.counts import Counted
-from warmer.stores.tallies import DAY_SECONDS, HOUR_SECONDS, SLOT_SECONDS
+from warmer.stores.counters import Counted
+from warmer.stores.redis.counters import DAY_SECONDS, HOUR_SECONDS, SLOT_SECONDS
 from warmer.tasks import apply_pending
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "traffic"}}
 PATIENCE_SECONDS = 60
-start_flushing = traffic.start_flushing
+start_flushing = read_counters.start_flushing
 
 
 def declare(name: str = "things", **options: Any) -> Any:
@@ -51,7 +52,7 @@ def job() -> Any:
 
 def told(job: Any) -> dict[str, int]:
     """Return what the cache knows, after this process has told it."""
-    traffic.flush()
+    read_counters.flush()
     return known(job)
 
 
@@ -105,7 +106,7 @@ def test_read__past_the_cache_is_neither(make_post: Any) -> None:
 
 def test_warm__is_no_read(job: Any, redis_client: Redis) -> None:
     job.warm()
-    traffic.flush()
+    read_counters.flush()
     assert ours(redis_client) == []
 
 
@@ -136,7 +137,7 @@ def test_off__counts_nothing(job: Any, settings: Any, redis_client: Redis) -> No
     job.get(1)
     job.get(1)
     job.invalidate([1])
-    traffic.flush()
+    read_counters.flush()
     assert ours(redis_client) == []
 
 
@@ -145,7 +146,7 @@ def test_other_caches__count_nothing_and_nothing_fails(settings: Any) -> None:
     job = declare()
     job.get(1)
     job.get(1)
-    traffic.flush()
+    read_counters.flush()
     assert job.spec.store.tallies is None
     cache.clear()
 
@@ -166,22 +167,22 @@ def test_flush__is_one_round_trip_for_all_jobs(redis_client: Redis) -> None:
     for each in several:
         each.warm()
         each.get(1)
-    traffic.flush()
+    read_counters.flush()
     redis_client.config_resetstat()
     for each in several:
         each.get_many([1, 2])
     redis_client.config_resetstat()
-    traffic.flush()
+    read_counters.flush()
     stats = redis_client.info("commandstats")
     assert stats["cmdstat_exec"]["calls"] == 1
     assert stats["cmdstat_hincrby"]["calls"] == 2 * len(several)
-    traffic.flush()
+    read_counters.flush()
     assert redis_client.info("commandstats")["cmdstat_exec"]["calls"] == 1, "nothing new, nothing told"
 
 
 def test_flush__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
     job.get(1)
-    traffic.flush()
+    read_counters.flush()
     kept = ours(redis_client)
     assert len(kept) == 2
     assert all(0 < redis_client.ttl(name) <= 7 * DAY_SECONDS for name in kept)
@@ -193,7 +194,7 @@ def test_flush__with_the_cache_down_is_made_up_for(
     redis_server.stop()
     for _ in range(3):
         assert job.get(1) == {"id": 1}
-    traffic.flush()
+    read_counters.flush()
     assert "Traceback" not in caplog.text
     redis_server.start()
     assert told(job) == {"past": 3}
@@ -218,8 +219,8 @@ def test_flush__one_cache_down_does_not_keep_another_waiting(
 
 
 def test_thread__tells_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "start_flushing", start_flushing)
-    monkeypatch.setattr(traffic, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(read_counters, "start_flushing", start_flushing)
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 0.01)
     job.get(1)
     wait_until(lambda: known(job).get("misses") == 1, seconds=PATIENCE_SECONDS, what="a miss is told")
     job.get(1)
@@ -238,7 +239,7 @@ def test_thread__tells_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> N
 def test_end__of_what_reads_tells_when_no_thread_did(
     end: Callable[[], Any], job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traffic, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 0.0)
     job.get(1)
     end()
     assert known(job)["misses"] == 1
@@ -247,7 +248,7 @@ def test_end__of_what_reads_tells_when_no_thread_did(
 def test_end__of_a_request_tells_nothing_when_it_is_not_due(
     job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traffic, "FLUSH_SECONDS", 3600.0)
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 3600.0)
     job.get(1)
     request_finished.send(None)
     assert known(job) == {}
@@ -263,7 +264,7 @@ def test_threads__lose_no_count(job: Any) -> None:
 
     def keep_telling() -> None:
         while not over.is_set():
-            traffic.flush()
+            read_counters.flush()
 
     teller = threading.Thread(target=keep_telling)
     teller.start()
@@ -289,7 +290,7 @@ def test_threads__that_count_at_the_same_moment_lose_nothing(job: Any) -> None:
             return 1
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: traffic.count_read(job.spec, Keys(("things:1",))), range(2)))
+        list(pool.map(lambda _: read_counters.count_read(job.spec, Keys(("things:1",))), range(2)))
     assert told(job) == {"hits": 2}
 
 
@@ -301,7 +302,7 @@ def test_threads__that_ended_are_told_and_forgotten(job: Any) -> None:
         thread.join()
     assert told(job) == {"hits": 20}
     assert told(job) == {"hits": 20}
-    assert len(traffic._process.threads) == 0
+    assert len(read_counters._process.threads) == 0
 
 
 PROCESS = """
@@ -405,7 +406,7 @@ def test_recent__hour_and_day(job: Any) -> None:
 
 def test_recent__is_one_round_trip(job: Any, redis_client: Redis) -> None:
     job.get(1)
-    traffic.flush()
+    read_counters.flush()
     redis_client.config_resetstat()
     job.spec.store.tallies.recent(1_800_000_000.0)
     calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}

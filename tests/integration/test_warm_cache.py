@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from embedded.redis_server import RedisServer
-from warmer import jobs, ledger, warm, warm_many
+from warmer import jobs, runs, warm, warm_many
 from warmer.models import State, Trigger, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -295,7 +295,7 @@ def test_inline__ids_that_cannot_be_found_are_a_line_on_a_terminal(
     with pytest.raises(CommandError) as caught:
         call_command("warm_cache", "x", "--inline", stdout=output(), stderr=output(), verbosity=verbosity)
     assert caught.value.returncode == 1
-    (record,) = [each for each in caplog.records if each.name == "warmer.execution"]
+    (record,) = [each for each in caplog.records if each.name == "warmer.runs.execution"]
     assert "The ids could not be found: RuntimeError: the list of ids is broken" in record.getMessage()
     assert (record.exc_info is None) is (output is Terminal and verbosity == 1)
 
@@ -311,7 +311,7 @@ def test_only_missing__leaves_cached_keys_alone(make_user: Any) -> None:
 
 
 def test_joined__run_that_nobody_began_is_executed_here() -> None:
-    other = ledger.open_run("popular_posts", Trigger.SCHEDULE).run
+    other = runs.open_run("popular_posts", Trigger.SCHEDULE).run
     out = run("popular_posts", "--inline")
     other.refresh_from_db()
     assert (other.state, other.trigger) == (State.COMPLETE, "schedule")
@@ -319,14 +319,14 @@ def test_joined__run_that_nobody_began_is_executed_here() -> None:
 
 
 def test_joined__waits_for_the_run_under_way_and_says_so() -> None:
-    other = ledger.open_run("popular_posts", Trigger.SCHEDULE).run
-    ledger.start(other.pk)
+    other = runs.open_run("popular_posts", Trigger.SCHEDULE).run
+    runs.start(other.pk)
     error_or_text = failing("popular_posts", "--inline", "--timeout", "0.5")
     assert error_or_text.returncode == 3
     assert "Runs that have not ended go on elsewhere" in str(error_or_text)
     other.refresh_from_db()
     assert other.state == State.RUNNING
-    ledger.fail(other, "over")
+    runs.fail(other, "over")
     assert failing_or_ok("popular_posts") == 0
 
 

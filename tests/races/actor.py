@@ -32,7 +32,7 @@ from django.db.models import F  # noqa: E402
 
 from myapp.models import Post  # noqa: E402
 from myapp.warming import popular_posts, posts  # noqa: E402
-from warmer import points, warm_many  # noqa: E402
+from warmer import failpoints, warm_many  # noqa: E402
 from warmer.invalidation import Relay  # noqa: E402
 from warmer.invalidation.fingerprint import fingerprint  # noqa: E402
 
@@ -60,7 +60,7 @@ class Actor:
         self.random = random.Random(seed)
         self.ids = ids
         self.relaying = Relay()
-        self.points = cycle(points.NAMES)
+        self.points = cycle(failpoints.NAMES)
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
@@ -92,7 +92,7 @@ class Actor:
         child = os.fork()
         if not child:
             try:
-                points.hooks[point] = lambda _job: os.kill(os.getpid(), signal.SIGKILL)
+                failpoints.hooks[point] = lambda _job: os.kill(os.getpid(), signal.SIGKILL)
                 posts.warm([id])
                 getattr(self, f"_{way}")(id)
             finally:

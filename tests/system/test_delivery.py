@@ -13,21 +13,22 @@ from tests.system.nodes import Worker
 from tests.system.project import Project, ended, reached
 from tests.system.slowapp import gate
 from users.warming import user_profiles
-from warmer import ledger, spool
+from warmer import runs
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Report
+from warmer.runs import batch_queue
 
 HOUSEKEEPING = "warmer.close_stalled_runs"
 
 
 def test_batch__delivered_twice_is_counted_once(project: Project, worker: Worker) -> None:
     ids = [user.pk for user in site.fill()]
-    run = ledger.open_run("user_profiles", Trigger.COMMAND).run
-    started = ledger.start(run.pk)
+    run = runs.open_run("user_profiles", Trigger.COMMAND).run
+    started = runs.start(run.pk)
     assert started is not None
     key = user_profiles.spec.key
-    assert list(spool.write_down(started, [key.batch(ids[:60]), key.batch(ids[60:])])) == [2]
-    ledger.expect(started, batches=2, report=Report(job=run.job))
+    assert list(batch_queue.write_down(started, [key.batch(ids[:60]), key.batch(ids[60:])])) == [2]
+    runs.expect(started, batches=2, report=Report(job=run.job))
 
     twice = [project.send("warmer.warm_batch", run.pk, 1, 1, queue="warming") for _delivery in range(2)]
     for message in twice:
@@ -81,7 +82,7 @@ def test_plain_worker__consumes_every_queue_of_the_project(
     project: Project, worker: Worker, celery_setup: CeleryTestSetup
 ) -> None:
     assert not {"-Q", "--queues"} & set(worker.container.attrs["Config"]["Cmd"])
-    expired = ledger.open_run("posts", Trigger.SCHEDULE, expires_in=timedelta(seconds=-1)).run
+    expired = runs.open_run("posts", Trigger.SCHEDULE, expires_in=timedelta(seconds=-1)).run
 
     project.send(HOUSEKEEPING)  # to the queue of whatever names none
     project.manage("warm_cache", "--workers", "popular_posts")  # to the queue "warming"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.jobs import make_spec
 from users.models import CustomUser
-from warmer import batching
-from warmer.batching import Batches, read_out
+from warmer.filling import batches as batching
+from warmer.filling.batches import Batches, read_out
 from warmer.keys import Batch
 from warmer.report import Failure, Report
 

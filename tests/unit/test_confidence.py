@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from warmer.auditing.confidence import percent_right, wrong_at_most
+from warmer.monitoring.audit.confidence import percent_right, wrong_at_most
 
 
 def exact_limit(wrong: int) -> float:

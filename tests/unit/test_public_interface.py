@@ -14,7 +14,7 @@ from django.dispatch import Signal
 import warmer
 from tests.unit.conftest import ROOT, Python
 from warmer import exceptions, signals
-from warmer.registry import Registry
+from warmer.declarations.registry import Registry
 from warmer.report import Report
 
 NOT_CONFIGURED = """

@@ -17,7 +17,7 @@ from redis import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnect
 from redis.sentinel import SentinelConnectionPool
 
 from config.redis_url import broker_settings, cache_settings, masked, sentinel_address
-from warmer.stores.codec import codec_of
+from warmer.stores.redis.codec import codec_of
 
 SENTINELS = "redis-sentinel://ada:p%40ss%2Fw%23rd@s1.example.org:26380,s2.example.org/mymaster/2"
 EXPECTED = "expected redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."

@@ -17,9 +17,9 @@ from django.test.utils import isolate_apps
 from myapp.models import Comment, Post
 from tests.jobs import make_spec
 from users.models import CustomUser
+from warmer.declarations.registry import Registry
+from warmer.declarations.spec import Dependency
 from warmer.exceptions import DeclarationError, UnknownJob
-from warmer.registry import Registry
-from warmer.spec import Dependency
 
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from warmer.sampling import Sample
+from warmer.monitoring.sampling import Sample
 
 
 def test_sample__is_drawn_without_repeats() -> None:

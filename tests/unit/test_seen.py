@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmer.auditing.seen import Seen
+from warmer.monitoring.audit.seen import Seen
 
 
 def test_seen__remembers_what_came_by() -> None:

@@ -13,10 +13,10 @@ from django.test.utils import isolate_apps
 from myapp.models import Comment, Post
 from tests.jobs import make_spec
 from users.models import CustomUser
+from warmer.declarations.registry import Registry
+from warmer.declarations.spec import Dependency, JobSpec
 from warmer.invalidation.sources import sources
 from warmer.models import Job, WarmingRun
-from warmer.registry import Registry
-from warmer.spec import Dependency, JobSpec
 
 Declare = Callable[..., JobSpec]
 EVERY_KEY = ((), "")

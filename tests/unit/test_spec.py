@@ -11,8 +11,8 @@ import pytest
 
 from myapp.models import Post
 from tests.jobs import make_spec
+from warmer.declarations.spec import MAX_NAME_LENGTH, Dependency, JobSpec
 from warmer.exceptions import DeclarationError
-from warmer.spec import MAX_NAME_LENGTH, Dependency, JobSpec
 from warmer.stores import is_fenced
 
 SECOND = timedelta(seconds=1)

@@ -16,11 +16,11 @@ from django.urls import reverse
 from warmer import invalidation
 from warmer.admin import beat, permissions
 from warmer.admin.log import log_job, reason
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob, WarmerError
 from warmer.models import State, Trigger, WarmingRun
 from warmer.monitoring import observation
-from warmer.registry import jobs
-from warmer.spec import JobSpec
 from warmer.tasks import request_audit, request_run
 
 # More than these are counted: a thousand messages tell less than one.

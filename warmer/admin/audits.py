@@ -11,11 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from warmer import auditing
 from warmer.admin import cells
 from warmer.admin.read_only import ReadOnlyAdmin
-from warmer.auditing.keeping import KEPT_PER_JOB
 from warmer.models import CacheAudit
+from warmer.monitoring import audit as auditing
+from warmer.monitoring.audit.keeping import KEPT_PER_JOB
 
 
 @admin.register(CacheAudit)

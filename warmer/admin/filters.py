@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from warmer.declarations.registry import jobs
 from warmer.models import WarmingRun
-from warmer.registry import jobs
 
 # With 1,000 jobs each quarter of an hour a month has three million runs: nobody turns so many pages.
 MOST_LISTED = 10_000

@@ -11,15 +11,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from warmer import history
 from warmer.admin import beat, permissions
 from warmer.admin.actions import ACTIONS, Action, allowed
 from warmer.admin.log import entries_of, log_job, reason
 from warmer.admin.schedule_form import ScheduleForm, initial, save
 from warmer.admin.sparkline import BARS, sparkline
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
 from warmer.monitoring.observation import latest
-from warmer.spec import JobSpec
+from warmer.runs import history
 
 
 def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> HttpResponse:

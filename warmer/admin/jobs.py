@@ -19,9 +19,9 @@ from warmer.admin.job_page import job_page, reset_view
 from warmer.admin.log_in import action_of
 from warmer.admin.overview_tag import shown_to
 from warmer.admin.read_only import ReadOnlyAdmin
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.models import Job
-from warmer.registry import jobs
-from warmer.spec import JobSpec
 
 
 @admin.register(Job)

@@ -11,8 +11,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q
 from django.http import HttpRequest
 
+from warmer.declarations.spec import JobSpec
 from warmer.models import Job, WarmingRun
-from warmer.spec import JobSpec
 
 LONGEST_REASON = 200
 SHOWN = 10

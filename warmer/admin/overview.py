@@ -13,14 +13,16 @@ from django.core.paginator import Page, Paginator
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from warmer import auditing, history, invalidation
+from warmer import invalidation
 from warmer.admin import beat, cells
 from warmer.admin.sparkline import BARS, sparkline
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog, triggers
 from warmer.models import ACTIVE, CacheAudit, State, WarmingRun
+from warmer.monitoring import audit as auditing
 from warmer.monitoring.observation import Observation, latest
-from warmer.registry import jobs
-from warmer.spec import JobSpec
+from warmer.runs import history
 
 PER_PAGE = 50
 # From the most urgent on.

@@ -22,7 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from warmer import ledger
+from warmer import runs
 from warmer.admin import cells, permissions
 from warmer.admin.export import MOST_ROWS, as_csv, as_json
 from warmer.admin.filters import MOST_LISTED, CappedPaginator, JobFilter
@@ -30,8 +30,8 @@ from warmer.admin.log import log_run, reason
 from warmer.admin.log_in import action_of
 from warmer.admin.read_only import ReadOnlyAdmin
 from warmer.admin.run_page import details, parts
+from warmer.declarations.registry import jobs
 from warmer.models import WarmingRun
-from warmer.registry import jobs
 from warmer.report import Outcome
 
 _FORMATS: dict[str, Callable[[Any], HttpResponseBase]] = {"csv": as_csv, "json": as_json}
@@ -122,7 +122,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         if run is None:
             raise Http404("There is no such run.")
         why = reason(request)
-        if ledger.cancel(run, str(request.user), why):
+        if runs.cancel(run, str(request.user), why):
             log_run(request.user, run, "Cancelled.", why)
             how = "had not begun" if run.started_at is None else "ends at its next batch"
             messages.success(request, f"Cancelled: run {run.pk} of {run.job} {how}.")

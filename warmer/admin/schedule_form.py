@@ -9,7 +9,7 @@ from django import forms
 
 from warmer.admin import beat
 from warmer.admin.log import LONGEST_REASON
-from warmer.spec import JobSpec
+from warmer.declarations.spec import JobSpec
 
 INTERVAL, CRONTAB = "interval", "crontab"
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400}

@@ -11,17 +11,17 @@ from datetime import timedelta
 from django.db import Error, connections
 
 from warmer.conf import conf
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable
+from warmer.failpoints import reach
 from warmer.invalidation import records
 from warmer.invalidation.fingerprint import fingerprint
 from warmer.invalidation.ids import EveryKey, Ids
 from warmer.invalidation.records import Record
 from warmer.invalidation.resolve import resolve
 from warmer.keys import Id
-from warmer.points import reach
 from warmer.report import describe
 from warmer.signals import keys_invalidated, pending_wanted, refresh_wanted
-from warmer.spec import JobSpec
 from warmer.stores import Invalidation, invalidate_together
 
 logger = logging.getLogger(__name__)

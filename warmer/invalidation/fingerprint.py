@@ -12,8 +12,8 @@ from typing import Any
 
 from django.conf import settings
 
+from warmer.declarations.registry import jobs
 from warmer.invalidation.sources import sources
-from warmer.registry import jobs
 from warmer.stores import place_of
 
 _known: tuple[Any, str] | None = None

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from warmer.declarations.spec import JobSpec
 from warmer.keys import Id, plain, type_names
 from warmer.report import describe
-from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import Error, connections, transaction
 from django.db.models import Model, QuerySet
 
+from warmer.declarations.spec import JobSpec
 from warmer.invalidation import records
 from warmer.invalidation.apply import apply_unrecorded
 from warmer.invalidation.ids import EVERY_KEY, EveryKey, Ids, as_ids, every_key_after
@@ -18,7 +19,6 @@ from warmer.invalidation.rows import Row, encode, value_of
 from warmer.invalidation.sources import Dependent, Source
 from warmer.invalidation.transactions import watcher
 from warmer.keys import plain
-from warmer.spec import JobSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
 from warmer.invalidation.sources import sources
-from warmer.registry import jobs
 
 logger = logging.getLogger(__name__)
 

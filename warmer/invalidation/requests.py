@@ -12,6 +12,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 
 from warmer.conf import conf
+from warmer.declarations.spec import JobSpec
+from warmer.failpoints import reach
 from warmer.invalidation import records
 from warmer.invalidation.apply import sweep_keys, tell_invalidated
 from warmer.invalidation.ids import EVERY_KEY
@@ -19,8 +21,6 @@ from warmer.invalidation.recording import Change, ids_of_functions, record, rows
 from warmer.invalidation.sources import Source, sources
 from warmer.invalidation.transactions import open_database_of
 from warmer.keys import Id
-from warmer.points import reach
-from warmer.spec import JobSpec
 from warmer.stores import Invalidation, invalidate_together
 
 

@@ -17,12 +17,12 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.invalidation.ids import EVERY_KEY, NO_IDS, EveryKey, Ids, as_ids, both, every_key_after
 from warmer.invalidation.records import Record
 from warmer.invalidation.rows import ChangedRow, Row, decode, encode, read
 from warmer.invalidation.sources import Dependent, sources
-from warmer.registry import jobs
-from warmer.spec import JobSpec
 
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
 _IN_LIMIT = 30_000

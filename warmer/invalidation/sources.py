@@ -17,10 +17,10 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import ForeignObjectRel, ManyToManyRel, Model
 from django.db.models.constants import LOOKUP_SEP
 
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import Dependency, JobSpec
 from warmer.exceptions import DeclarationError
 from warmer.invalidation.inheritance import as_parent_has_it, concrete, tables_of
-from warmer.registry import jobs
-from warmer.spec import Dependency, JobSpec
 
 Compared = tuple[str, ...] | None
 

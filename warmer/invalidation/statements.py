@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from warmer.declarations.registry import jobs
 from warmer.invalidation.records import READ_COMMITTED, TABLE
 from warmer.invalidation.sources import sources
-from warmer.registry import jobs
 
 # A statement names its table near its beginning, or behind a long list of values near its end.
 _LOOKED_AT = 2_000

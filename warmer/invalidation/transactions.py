@@ -17,13 +17,13 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.invalidation import records
 from warmer.invalidation.apply import apply_committed, floor
 from warmer.invalidation.sources import sources
 from warmer.invalidation.statements import ask_other, ask_postgresql, is_open, is_snapshot, may_change
-from warmer.registry import jobs
 from warmer.report import describe
-from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import asdict
 
 from django.core.management.color import Style
 
-from warmer.monitoring.doctor.examination import Examination
-from warmer.monitoring.doctor.finding import Finding, NotChecked, Severity
+from warmer.doctor.examination import Examination
+from warmer.doctor.finding import Finding, NotChecked, Severity
 
 LABELS = {
     Severity.OK: "ok",

@@ -8,14 +8,14 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from warmer import history
-from warmer.batching import Batches
-from warmer.costs import past_cost
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
+from warmer.filling.batches import Batches
 from warmer.management.verdict import INCOMPLETE
 from warmer.models import WarmingRun
 from warmer.report import Report, describe
-from warmer.spec import JobSpec
+from warmer.runs import history
+from warmer.runs.durations import past_cost
 
 
 @dataclass(frozen=True, kw_only=True)

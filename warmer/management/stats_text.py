@@ -9,12 +9,12 @@ from typing import Any
 
 from django.utils import timezone
 
+from warmer.doctor.stats import CacheStats, JobStats, ServerStats, Stats
 from warmer.invalidation import Backlog
 from warmer.management.terminal import table
 from warmer.management.watching import count
 from warmer.management.words import percent, size, span
 from warmer.monitoring.coverage import Coverage
-from warmer.monitoring.stats import CacheStats, JobStats, ServerStats, Stats
 
 LABEL_WIDTH = 13
 

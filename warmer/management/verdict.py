@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from warmer.declarations.spec import JobSpec
 from warmer.management.watching import Watch
 from warmer.models import State, WarmingRun
-from warmer.spec import JobSpec
 from warmer.stores import keeps_nothing
 
 INCOMPLETE, OUT_OF_TIME = 1, 3

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from os import getpid
 
-from warmer import ledger, tasks
-from warmer.execution import execute
-from warmer.ledger import Opened
+from warmer import runs as ledger
+from warmer import tasks
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.management.terminal import ProgressBar
 from warmer.models import State, Trigger, WarmingRun
-from warmer.registry import jobs
 from warmer.report import Report
-from warmer.spec import JobSpec
+from warmer.runs import Opened
+from warmer.runs.execution import execute
 
 POLL_SECONDS = 0.2
 # Where nobody reaps runs for us: a run whose worker is gone must not be awaited for ever.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.triggers import Trigger
-from warmer.spec import MAX_NAME_LENGTH
 
 
 class CacheAudit(models.Model):

@@ -8,10 +8,10 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.states import State
 from warmer.models.triggers import Trigger
 from warmer.report import SECONDS, Failure, Outcome, Report
-from warmer.spec import MAX_NAME_LENGTH
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
 """The columns of a run that add up what its batches' reports say, by the same names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from warmer.spec import MAX_NAME_LENGTH
+from warmer.declarations.spec import MAX_NAME_LENGTH
 
 
 class JobSchedule(models.Model):

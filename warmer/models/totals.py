@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from warmer.spec import MAX_NAME_LENGTH
+from warmer.declarations.spec import MAX_NAME_LENGTH
 
 
 class RunTotal(models.Model):

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
 from warmer.keys import Id
 from warmer.models import State, WarmingRun
-from warmer.sampling import Sample
-from warmer.spec import JobSpec
+from warmer.monitoring.sampling import Sample
 
 # A share of so many is known to about 3 points at 95 % confidence.
 SAMPLE = 1_000

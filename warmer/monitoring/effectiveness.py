@@ -14,10 +14,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from warmer.conf import conf
+from warmer.declarations.spec import JobSpec
+from warmer.filling.read_counters import FLUSH_SECONDS
 from warmer.models import JobObservation
-from warmer.spec import JobSpec
 from warmer.stores import Tallies
-from warmer.traffic import FLUSH_SECONDS
 
 # Of a job whose keys live longer, what is not read in a day counts as not read.
 LONGEST = timedelta(days=1)

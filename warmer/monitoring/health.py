@@ -15,13 +15,13 @@ from django.db.models import Max
 from django.utils import timezone
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.limits import moment_of
 from warmer.models import State, Trigger, WarmingRun
-from warmer.registry import jobs
 from warmer.report import describe
-from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from warmer.conf import conf
+from warmer.declarations.spec import JobSpec
 from warmer.models import JobObservation
 from warmer.monitoring import effectiveness
 from warmer.monitoring.coverage import cover
-from warmer.spec import JobSpec
 
 # What is not known of a cache that cannot count.
 TRAFFIC = (

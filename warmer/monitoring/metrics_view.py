@@ -14,7 +14,7 @@ from warmer.conf import conf
 from warmer.report import describe
 
 if find_spec("prometheus_client"):
-    from warmer.monitoring.metrics import scrape
+    from warmer.monitoring.metrics.collector import scrape
 else:  # pragma: no cover - the test environment has it
 
     def scrape(accept: str) -> tuple[bytes, str]:

@@ -16,10 +16,10 @@ from django.utils.cache import patch_vary_headers
 from django.utils.encoding import escape_uri_path
 
 from warmer.conf import conf
+from warmer.monitoring.cache_calls import instrument_caches
 from warmer.monitoring.counts import Counts, Use
-from warmer.monitoring.instrument import instrument_caches
 from warmer.report import describe
-from warmer.stores.observed import observer
+from warmer.stores.instrumentation import observer
 
 logger = logging.getLogger(__name__)
 

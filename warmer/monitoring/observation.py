@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.models import JobObservation
 from warmer.monitoring import looking
-from warmer.registry import jobs
 from warmer.report import MAX_ERROR_LENGTH, describe
-from warmer.spec import JobSpec
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from django.db.models import Max, Min
 from django_celery_beat.models import PeriodicTask
 
-from warmer.crontabs import DAYS_LOOKED_AT, Gaps
 from warmer.models import JobObservation
 from warmer.monitoring.facts import Beat, Timing
+from warmer.schedule.crontabs import DAYS_LOOKED_AT, Gaps
 from warmer.schedule.entry import by_job, job_tasks
 from warmer.schedule.timings import gaps_of, seconds_of
 from warmer.schedule.upkeep import UPKEEP

@@ -13,13 +13,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from warmer.crontabs import Gaps
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
 from warmer.models import JobSchedule
+from warmer.schedule.crontabs import Gaps
 from warmer.schedule.entry import KINDS, entry_name, job_of
 from warmer.schedule.syncing import sync_job
 from warmer.schedule.timings import gaps_of, interval, seconds_of
-from warmer.spec import JobSpec
 from warmer.tasks import scheduled_run
 
 SHORTEST, LONGEST = timedelta(seconds=30), timedelta(days=30)

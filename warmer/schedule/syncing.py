@@ -17,12 +17,12 @@ from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.models import JobSchedule
-from warmer.registry import jobs
 from warmer.schedule.entry import by_job, entry_name, job_tasks
 from warmer.schedule.timings import interval, seconds_of
 from warmer.schedule.upkeep import UPKEEP
-from warmer.spec import JobSpec
 from warmer.tasks import audit_sample, scheduled_run
 
 # `JobSchedule` keeps its declared interval beside the jobs'; no job can have this name.

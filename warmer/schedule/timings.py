@@ -7,7 +7,7 @@ from typing import Any
 
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from warmer.crontabs import Crontab, Gaps, gaps
+from warmer.schedule.crontabs import Crontab, Gaps, gaps
 
 
 def interval(seconds: int) -> IntervalSchedule:

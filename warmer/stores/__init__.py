@@ -1,7 +1,9 @@
 """Stores: the only code that touches a cache."""
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
-from warmer.stores.choice import (
+from warmer.stores.claims import Claim, Record
+from warmer.stores.counters import Counted, PanelResult, Recent, Tallies
+from warmer.stores.factory import (
     invalidate_together,
     is_fenced,
     keeps_nothing,
@@ -9,11 +11,9 @@ from warmer.stores.choice import (
     open_store,
     why_unusable,
 )
-from warmer.stores.claims import Claim, Record
-from warmer.stores.counts import Counted, PanelResult, Recent, Tallies
-from warmer.stores.places import place_of, share_keys
+from warmer.stores.identity import place_of, share_keys
+from warmer.stores.pipelining import UnderWay
 from warmer.stores.token import Token
-from warmer.stores.under_way import UnderWay
 
 __all__ = [
     "Cached",

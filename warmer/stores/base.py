@@ -12,10 +12,10 @@ from typing import Any
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores.claims import Claim, Record
-from warmer.stores.counts import Tallies
+from warmer.stores.counters import Tallies
+from warmer.stores.pacing import local_turn
+from warmer.stores.pipelining import Over, UnderWay
 from warmer.stores.token import Token
-from warmer.stores.turns import local_turn
-from warmer.stores.under_way import Over, UnderWay
 
 
 @dataclass(frozen=True, kw_only=True)

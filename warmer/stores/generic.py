@@ -24,7 +24,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, beside
-from warmer.stores.observed import looked, looks, observer
+from warmer.stores.instrumentation import looked, looks, observer
 from warmer.stores.token import Token
 
 # The generation of a token that no fence ever has.

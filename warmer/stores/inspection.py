@@ -17,8 +17,6 @@ from redis.sentinel import MasterNotFoundError
 
 from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
-from warmer.stores.codec import Codec
-from warmer.stores.connection import address, connected
 from warmer.stores.impatience import ask_sentinel, impatient, seconds
 from warmer.stores.looks import (
     CommandRefused,
@@ -31,7 +29,9 @@ from warmer.stores.looks import (
     SlowCommand,
 )
 from warmer.stores.reaching import explain, try_to_answer, try_to_write
-from warmer.stores.scan import SCAN_COUNT, batches
+from warmer.stores.redis.codec import Codec
+from warmer.stores.redis.connection import address, connected
+from warmer.stores.redis.scan import SCAN_COUNT, batches
 
 # About 10 ms of the server's time, in pieces. SCAN's order is that of a hash: as good as drawn.
 SAMPLE_KEYS = 2_000

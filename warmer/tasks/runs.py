@@ -16,17 +16,18 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import execution, ledger, runner, spool
-from warmer.batching import Batches
+from warmer import runs
 from warmer.conf import conf
-from warmer.costs import past_cost
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob
+from warmer.filling import pipeline
+from warmer.filling.batches import Batches
 from warmer.keys import Batch
-from warmer.ledger import Opened
 from warmer.models import Trigger, WarmingBatch, WarmingRun
-from warmer.registry import jobs
 from warmer.report import describe
-from warmer.spec import JobSpec
+from warmer.runs import Opened, batch_queue, execution
+from warmer.runs.durations import past_cost
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.options import BATCHES, INTERRUPTS, PATIENT, RUNS, behind
@@ -72,7 +73,7 @@ def request_run(
         UnknownJob: no job of that name is declared.
     """
     spec = jobs[job].spec
-    opened = ledger.open_run(job, trigger, user=user, only_missing=only_missing, expires_in=expires_in)
+    opened = runs.open_run(job, trigger, user=user, only_missing=only_missing, expires_in=expires_in)
     if not opened.joined:
         transaction.on_commit(partial(_send, spec, opened.run, delay))
         opened.run.refresh_from_db()
@@ -93,7 +94,7 @@ def request_refresh(spec: JobSpec) -> None:
         opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
         # A queued run will see this change. A running one may be past it: another follows it. One that
         # ended meanwhile is no longer joined.
-        if not opened.joined or opened.run.state == "queued" or ledger.request_follow_up(opened.run):
+        if not opened.joined or opened.run.state == "queued" or runs.request_follow_up(opened.run):
             return
 
 
@@ -114,39 +115,39 @@ def scheduled_run(self: Task, job: str) -> None:
 @shared_task(name="warmer.start_run", bind=True, **PATIENT)
 def start_run(self: Task, run_id: int) -> None:
     """Find a run's ids and send for its first batches; a run of one batch is done at once."""
-    started = ledger.start(run_id, worker=_worker(self))
+    started = runs.start(run_id, worker=_worker(self))
     if started is None:
         logger.info("Run %s has ended: its message is dropped", run_id)
         return
     try:
         _execute(self, jobs[started.job].spec, started)
     except SoftTimeLimitExceeded:
-        ledger.fail(started, TOO_LONG)
+        runs.fail(started, TOO_LONG)
     except (OperationalError, InterfaceError):
         raise
     except UnknownJob as error:
-        ledger.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
+        runs.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
     except (BrokerError, OSError) as error:
-        ledger.fail(started, f"The broker does not answer: {describe(error)}")
+        runs.fail(started, f"The broker does not answer: {describe(error)}")
     except Exception as error:
         logger.exception("The run %s of %s failed", run_id, started.job)
-        ledger.fail(started, f"The ids could not be found: {describe(error)}")
+        runs.fail(started, f"The ids could not be found: {describe(error)}")
 
 
 @shared_task(name="warmer.warm_batch", bind=True, **PATIENT)
 def warm_batch(self: Task, run_id: int, attempt: int, first: int, count: int = 1) -> None:
     """Load and write some batches of a run, count them, and go on with the next ones or send for them."""
     began = time.monotonic()
-    some = spool.Range(first=first, count=count)
+    some = batch_queue.Range(first=first, count=count)
     while True:
-        batches = spool.take(run_id, attempt, some)
+        batches = batch_queue.take(run_id, attempt, some)
         if not batches:
             logger.info("Batch %s of run %s is no longer wanted: dropped", some.first, run_id)
             return
         run = batches[0].run
         spec = jobs[run.job].spec
         # Who counted some of these before may have been killed before he sent for the next ones.
-        noted = spool.successors_of(batches)
+        noted = batch_queue.successors_of(batches)
         left = [batch for batch in batches if batch.recorded_at is None]
         then = _do_batches(self, spec, run, left) if left else None
         following = [*noted, *([then] if then is not None else [])]
@@ -183,7 +184,7 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
         )
     except BrokerUnavailable as error:
         logger.error("Could not send %s to a worker: %s", run, error)
-        ledger.fail(run, str(error))
+        runs.fail(run, str(error))
 
 
 def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
@@ -194,24 +195,26 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
         wanted = execution.Wanted(run, every)
         count = execution.warm_here(spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS)
         if not wanted.is_cancelled:
-            ledger.expect(run, batches=count, report=batches.report)
+            runs.expect(run, batches=count, report=batches.report)
         return
     count = 0
-    for written in spool.write_down(run, every):
+    for written in batch_queue.write_down(run, every):
         count = written
-        if not ledger.beat(run):
+        if not runs.beat(run):
             logger.info("%s has ended: its batches are not sent", run)
             return
     past = past_cost(spec.name, keyed=spec.keyed)
     # Of an unknown job one each, for slow batches are better shared.
     each = min(_quick_together(past.seconds_per_batch), math.ceil(count / SHARES)) if past else 1
-    first_ones = spool.ranges(count, each=each, at_most=conf.BATCHES_OUT)
-    if ledger.expect(run, batches=count, report=batches.report, sent=first_ones[-1].last):
+    first_ones = batch_queue.ranges(count, each=each, at_most=conf.BATCHES_OUT)
+    if runs.expect(run, batches=count, report=batches.report, sent=first_ones[-1].last):
         for some in first_ones:
             _send_batches(spec, run, some)
 
 
-def _do_batches(task: Task, spec: JobSpec, run: WarmingRun, left: list[WarmingBatch]) -> spool.Range | None:
+def _do_batches(
+    task: Task, spec: JobSpec, run: WarmingRun, left: list[WarmingBatch]
+) -> batch_queue.Range | None:
     """Load, write and count batches; return those to do next.
 
     As many as this worker does in about `TASK_SECONDS`: of quick ones the ledger and a message would cost
@@ -222,14 +225,16 @@ def _do_batches(task: Task, spec: JobSpec, run: WarmingRun, left: list[WarmingBa
     wanted = execution.Wanted(run, _in_time(spec, left, until))
     keep = execution.keep_seconds(spec, run)
     began = time.perf_counter()
-    done = runner.warm_batches(spec, wanted, keep_seconds=keep, interrupts=INTERRUPTS)
+    done = pipeline.warm_batches(spec, wanted, keep_seconds=keep, interrupts=INTERRUPTS)
     reports = {batch.number: report for batch, report in zip(left, done, strict=False)}
     if not reports:
         return None
     rest = [] if wanted.is_cancelled else left[len(reports) :]
     at_most = 0 if rest else _quick_together((time.perf_counter() - began) / len(reports))
-    then = ledger.record_batches(run, reports, worker=_worker(task), at_most=at_most).then
-    return spool.Range(first=rest[0].number, count=rest[-1].number - rest[0].number + 1) if rest else then
+    then = runs.record_batches(run, reports, worker=_worker(task), at_most=at_most).then
+    return (
+        batch_queue.Range(first=rest[0].number, count=rest[-1].number - rest[0].number + 1) if rest else then
+    )
 
 
 def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:
@@ -237,7 +242,7 @@ def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterat
     for place, batch in enumerate(batches):
         if place and time.monotonic() >= until:
             return
-        yield spec.key.batch(spool.ids_of(batch))
+        yield spec.key.batch(batch_queue.ids_of(batch))
 
 
 def _quick_together(seconds: float) -> int:
@@ -245,7 +250,7 @@ def _quick_together(seconds: float) -> int:
     return max(1, min(MOST_BATCHES, int(TASK_SECONDS / seconds))) if seconds else MOST_BATCHES
 
 
-def _send_batches(spec: JobSpec, run: WarmingRun, some: spool.Range) -> None:
+def _send_batches(spec: JobSpec, run: WarmingRun, some: batch_queue.Range) -> None:
     warm_batch.apply_async(
         (run.pk, run.attempt, some.first, some.count),
         queue=spec.queue,

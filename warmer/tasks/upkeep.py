@@ -10,14 +10,15 @@ from celery.signals import task_postrun, worker_process_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import auditing, invalidation, ledger, traffic
+from warmer import invalidation, runs
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
+from warmer.filling import read_counters
 from warmer.models import Trigger
-from warmer.monitoring import observation
-from warmer.registry import jobs
+from warmer.monitoring import audit, observation
 from warmer.report import describe
-from warmer.spec import JobSpec
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.options import INTERRUPTS, PATIENT
@@ -56,21 +57,21 @@ def request_pending() -> None:
         apply_pending.apply_async()
 
 
-@task_postrun.connect(dispatch_uid="warmer.traffic")
+@task_postrun.connect(dispatch_uid="warmer.filling.read_counters")
 def _flush_traffic(**_kwargs: Any) -> None:
-    traffic.flush_if_due()
+    read_counters.flush_if_due()
 
 
-@worker_process_shutdown.connect(dispatch_uid="warmer.traffic")
+@worker_process_shutdown.connect(dispatch_uid="warmer.filling.read_counters")
 def _tell_traffic(**_kwargs: Any) -> None:
     """Tell what is left: a worker's process ends without what `atexit` would call."""
-    traffic.flush()
+    read_counters.flush()
 
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)
 def close_stalled_runs() -> int:
     """End the runs whose workers or messages are gone; return how many there were."""
-    return ledger.close_stalled()
+    return runs.close_stalled()
 
 
 @shared_task(name="warmer.observe_jobs", **PATIENT)
@@ -85,7 +86,7 @@ def forget_runs() -> int:
 
     The newest run of each job is kept, however old it is.
     """
-    return ledger.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
+    return runs.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
 
 
 @shared_task(name="warmer.audit_sample", **PATIENT)
@@ -98,7 +99,7 @@ def audit_sample(job: str | None = None) -> None:
             _send_audit(spec)
         return
     try:
-        found = auditing.perform(
+        found = audit.perform(
             jobs[job].spec, Trigger.SCHEDULE, sample=conf.AUDIT_SAMPLE, interrupts=INTERRUPTS
         )
     except StoreUnavailable as error:
@@ -121,7 +122,7 @@ def audit_sample(job: str | None = None) -> None:
 def audit_job(job: str) -> None:
     """Audit a sample of a job, as somebody asked for."""
     sample = conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
-    auditing.perform(jobs[job].spec, Trigger.ADMIN, sample=sample, interrupts=INTERRUPTS)
+    audit.perform(jobs[job].spec, Trigger.ADMIN, sample=sample, interrupts=INTERRUPTS)
 
 
 def request_audit(spec: JobSpec) -> str:

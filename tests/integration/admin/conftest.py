@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from tests.integration.admin.runs import report
-from warmer import ledger
+from warmer import runs
 from warmer.models import Trigger, WarmingRun
 
 
@@ -17,11 +17,9 @@ from warmer.models import Trigger, WarmingRun
 def run(make_user: Any) -> WarmingRun:
     """A running run of the job 'posts', for 10 seconds, with 1 of 4 batches done."""
     user = make_user(username="ada")
-    started = ledger.start(ledger.open_run("posts", Trigger.ADMIN, user=user).run.pk, worker="w0@host")
+    started = runs.start(runs.open_run("posts", Trigger.ADMIN, user=user).run.pk, worker="w0@host")
     assert started is not None
     WarmingRun.objects.filter(pk=started.pk).update(started_at=timezone.now() - timedelta(seconds=10))
-    ledger.expect(started, batches=4, report=report(queries=1, batches=0))
-    ledger.record_batches(
-        started, {1: report(written=90, fenced=10, queries=2, seconds=7.5)}, worker="w1@host"
-    )
+    runs.expect(started, batches=4, report=report(queries=1, batches=0))
+    runs.record_batches(started, {1: report(written=90, fenced=10, queries=2, seconds=7.5)}, worker="w1@host")
     return started

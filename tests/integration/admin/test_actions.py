@@ -32,7 +32,7 @@ from tests.integration.admin.pages import (
     state_of,
 )
 from tests.integration.waiting import waiting
-from warmer import jobs, ledger, warm, warm_many
+from warmer import jobs, runs, warm, warm_many
 from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring.observation import observe_all
 
@@ -76,7 +76,7 @@ def test_warm__why_is_logged(operator: Client) -> None:
 
 
 def test_warm__one_that_is_under_way_is_joined_and_said(operator: Client) -> None:
-    under_way = ledger.open_run("posts", Trigger.SCHEDULE).run
+    under_way = runs.open_run("posts", Trigger.SCHEDULE).run
     page = operator.post(WARM, {"only": "posts"}, follow=True).content.decode()
     assert f"Already being warmed: posts, by run {under_way.pk} (schedule)" in page
     assert WarmingRun.objects.count() == 1

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from tests.integration.admin.pages import INVALIDATE, JOBS, OVERVIEW, RUNS, WARM, log
 from users.models import CustomUser
-from warmer import ledger
+from warmer import runs
 from warmer.models import State, Trigger, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -48,7 +48,7 @@ def test_log_in__leads_back_to_the_page_that_the_action_was_on(client: Client, u
 
 
 def test_log_in__from_cancelling_a_run_leads_back_to_it(client: Client) -> None:
-    run = ledger.open_run("posts", Trigger.COMMAND).run
+    run = runs.open_run("posts", Trigger.COMMAND).run
     page = f"{RUNS}{run.pk}/change/"
     answer = client.post(f"{RUNS}{run.pk}/cancel/", headers={"referer": HOST + page})
     assert next_of(answer) == page

@@ -28,9 +28,10 @@ from tests.integration.admin.pages import (
 )
 from tests.integration.waiting import make_waiting, uncaptured, without_triggers
 from users.models import CustomUser
-from warmer import auditing, jobs, ledger, warm_many
+from warmer import jobs, runs, warm_many
 from warmer.invalidation import captures_by_triggers
 from warmer.models import CacheAudit, ChangeRecord, JobObservation, State, Trigger
+from warmer.monitoring import audit as auditing
 from warmer.monitoring.observation import observe, observe_all
 from warmer.report import Report
 
@@ -38,7 +39,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def test_overview__lists_what_is_declared_with_its_runs(operator: Client) -> None:
-    ledger.fail(ledger.open_run("posts", Trigger.COMMAND).run, "broken")
+    runs.fail(runs.open_run("posts", Trigger.COMMAND).run, "broken")
     for url in (OVERVIEW, JOBS):
         assert "failed" in row(operator, "posts", url)
         assert "never run" in row(operator, "popular_posts", url)
@@ -173,10 +174,10 @@ def test_overview__state_is_that_of_the_last_run_then_of_the_cache(
 
 
 def test_overview__state_running_says_how_far(operator: Client) -> None:
-    run = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
+    run = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
     assert run is not None
-    ledger.expect(run, batches=4, report=Report(job="posts"))
-    ledger.record_batches(run, {1: Report(job="posts", batches=1, written=3)})
+    runs.expect(run, batches=4, report=Report(job="posts"))
+    runs.record_batches(run, {1: Report(job="posts", batches=1, written=3)})
     assert state_of(operator, "posts") == "running"
     assert "1 of 4 batches" in row(operator, "posts")
 

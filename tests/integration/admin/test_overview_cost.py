@@ -11,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.integration.admin.pages import OVERVIEW, PAUSE, PROJECT, run_of
-from warmer import history, warm
+from warmer import warm
 from warmer.admin.overview import overview
 from warmer.models import ChangeRecord, JobObservation, State, WarmingRun
+from warmer.runs import history
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tests.integration.admin.pages import RUNS
 from tests.integration.admin.runs import page_of, progress_of, report
-from warmer import ledger
+from warmer import runs
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Failure
 
@@ -34,27 +34,27 @@ def test_progress__says_how_far_it_is_and_how_long_it_takes(operator: Client, ru
 
 
 def test_progress__without_a_total_goes_by_the_last_complete_run(operator: Client) -> None:
-    before = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
+    before = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
     assert before is not None
-    ledger.record_batches(before, {1: report(written=200)})
-    ledger.expect(before, batches=1, report=report(batches=0))
-    now = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
+    runs.record_batches(before, {1: report(written=200)})
+    runs.expect(before, batches=1, report=report(batches=0))
+    now = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
     assert now is not None
-    ledger.record_batches(now, {1: report(written=50)})
+    runs.record_batches(now, {1: report(written=50)})
     assert progress_of(operator, now)["percent"] == 25
-    ledger.record_batches(now, {2: report(written=500)})
+    runs.record_batches(now, {2: report(written=500)})
     assert progress_of(operator, now)["percent"] == 99
 
 
 def test_progress__of_a_first_run_without_a_total_is_not_known(operator: Client) -> None:
-    now = ledger.start(ledger.open_run("posts", Trigger.COMMAND).run.pk)
+    now = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
     assert now is not None
     told = progress_of(operator, now)
     assert (told["percent"], told["seconds_left"], told["keys_per_second"]) == (None, None, None)
 
 
 def test_progress__of_an_ended_run(operator: Client, run: WarmingRun) -> None:
-    ledger.fail(run, "broken")
+    runs.fail(run, "broken")
     told = progress_of(operator, run)
     assert (told["final"], told["state"], told["seconds_left"]) == (True, "failed", None)
 
@@ -67,7 +67,7 @@ def test_progress__costs_few_queries(
         progress_of(operator, run)
     WarmingRun.objects.update(batches_total=200)
     for number in range(2, 120):
-        ledger.record_batches(run, {number: report(written=1)}, worker=f"w{number}@host")
+        runs.record_batches(run, {number: report(written=1)}, worker=f"w{number}@host")
     with django_assert_max_num_queries(8):  # and one for how many batches are not listed
         told = progress_of(operator, run)
     assert told["parts"]["batches"].count("<tr>") == 51
@@ -76,7 +76,7 @@ def test_progress__costs_few_queries(
 
 def test_progress__has_what_changes_on_the_page_as_the_page_has_it(operator: Client, run: WarmingRun) -> None:
     failures = (Failure(key="post:7", error="ValueError: <b>"),)
-    ledger.record_batches(
+    runs.record_batches(
         run,
         {2: report(failed=1, failures=failures, queries=5, load_seconds=1.5, seconds=2)},
         worker="w2@host",
@@ -97,9 +97,9 @@ def test_progress__has_what_changes_on_the_page_as_the_page_has_it(operator: Cli
 def test_progress__of_a_cancelled_run_goes_on_for_the_batches_in_hand(
     operator: Client, run: WarmingRun
 ) -> None:
-    assert ledger.cancel(run, "ada")
+    assert runs.cancel(run, "ada")
     assert "data-warmer-progress" in page_of(operator, run)
-    ledger.record_batches(run, {2: report(written=7)}, worker="w2@host")
+    runs.record_batches(run, {2: report(written=7)}, worker="w2@host")
     told = progress_of(operator, run)
     assert (told["final"], told["settled"], told["batches_done"]) == (True, False, 2)
     assert 'data-warmer-count="written">97</td>' in told["parts"]["keys"]

@@ -11,7 +11,7 @@ from django.test import Client
 
 from tests.integration.admin.pages import RUNS
 from tests.integration.admin.runs import page_of, report
-from warmer import ledger, warm_many
+from warmer import runs, warm_many
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Failure
 
@@ -25,7 +25,7 @@ def test_page__of_a_running_one_asks_for_progress_or_reloads_itself(
     assert f'data-warmer-progress="{RUNS}{run.pk}/progress/"' in page
     assert '<noscript><meta http-equiv="refresh"' in page
     assert "warmer/progress.js" in page
-    ledger.fail(run, "over")
+    runs.fail(run, "over")
     page = page_of(operator, run)
     assert "http-equiv" not in page
     assert "data-warmer-progress" not in page
@@ -33,8 +33,8 @@ def test_page__of_a_running_one_asks_for_progress_or_reloads_itself(
 
 
 def test_page__says_who_asked_what_it_cost_and_who_did_it(operator: Client, run: WarmingRun) -> None:
-    ledger.record_batches(run, {2: report(written=5, queries=2, seconds=1)}, worker="w2@host")
-    ledger.record_batches(run, {3: report(written=5, queries=2, seconds=1)}, worker="w2@host")
+    runs.record_batches(run, {2: report(written=5, queries=2, seconds=1)}, worker="w2@host")
+    runs.record_batches(run, {3: report(written=5, queries=2, seconds=1)}, worker="w2@host")
     page = page_of(operator, run)
     assert "admin: ada" in page
     assert "<td>7</td>" in page  # queries
@@ -46,7 +46,7 @@ def test_page__says_who_asked_what_it_cost_and_who_did_it(operator: Client, run:
 
 def test_page__counts_every_outcome_and_names_the_failed(operator: Client, run: WarmingRun) -> None:
     failures = (Failure(key="post:7", error="ValueError: <script>alert(1)</script>"),)
-    ledger.record_batches(run, {2: report(fresh=3, absent=2, failed=25, failures=failures)})
+    runs.record_batches(run, {2: report(fresh=3, absent=2, failed=25, failures=failures)})
     page = page_of(operator, run)
     for outcome, count in {"written": 90, "fresh": 3, "fenced": 10, "absent": 2, "failed": 25}.items():
         assert f'data-warmer-count="{outcome}">{count}</td>' in page
@@ -71,7 +71,7 @@ def test_page__lists_a_bounded_number_of_batches(
 ) -> None:
     WarmingRun.objects.update(batches_total=100)
     for number in range(2, 80):
-        ledger.record_batches(run, {number: report(written=1)}, worker="w1@host")
+        runs.record_batches(run, {number: report(written=1)}, worker="w1@host")
     page_of(operator, run)
     with django_assert_max_num_queries(9):
         page = page_of(operator, run)
@@ -82,7 +82,7 @@ def test_page__lists_a_bounded_number_of_batches(
 def test_page__says_what_its_seconds_went_into(operator: Client, run: WarmingRun) -> None:
     assert "encode</th>" not in page_of(operator, run)
     seconds = {"load_seconds": 1.5, "encode_seconds": 0.5, "write_seconds": 1.75, "wait_seconds": 0.25}
-    ledger.record_batches(run, {2: report(written=1, **seconds)})
+    runs.record_batches(run, {2: report(written=1, **seconds)})
     page = " ".join(page_of(operator, run).replace("\xa0", " ").split())
     for name, told in {
         "load": "1.500 s",
@@ -100,7 +100,7 @@ def test_page__of_a_long_run_says_that_not_every_batch_is_kept(operator: Client,
 
 
 def test_page__of_a_job_that_is_gone(operator: Client) -> None:
-    gone = ledger.open_run("gone", Trigger.COMMAND).run
+    gone = runs.open_run("gone", Trigger.COMMAND).run
     assert "<td>gone</td>" in page_of(operator, gone)
 
 
@@ -149,7 +149,7 @@ def test_cancel__ends_the_run_with_who_and_why(operator: Client, run: WarmingRun
 
 
 def test_cancel__is_in_the_log_of_the_job_too(operator: Client, run: WarmingRun) -> None:
-    other = ledger.open_run("popular_posts", Trigger.COMMAND).run
+    other = runs.open_run("popular_posts", Trigger.COMMAND).run
     operator.post(f"{RUNS}{other.pk}/cancel/", {"why": "another job's"})
     operator.post(f"{RUNS}{run.pk}/cancel/", {"why": "too slow"})
     page = operator.get("/admin/warmer/job/posts/schedule/").content.decode()
@@ -160,7 +160,7 @@ def test_cancel__is_in_the_log_of_the_job_too(operator: Client, run: WarmingRun)
 
 
 def test_cancel__of_a_queued_run_says_that_it_had_not_begun(operator: Client) -> None:
-    queued = ledger.open_run("posts", Trigger.COMMAND).run
+    queued = runs.open_run("posts", Trigger.COMMAND).run
     page = operator.post(f"{RUNS}{queued.pk}/cancel/", follow=True).content.decode()
     assert f"Cancelled: run {queued.pk} of posts had not begun." in page
     assert "Cancelled by olga.</span>" in page
@@ -169,7 +169,7 @@ def test_cancel__of_a_queued_run_says_that_it_had_not_begun(operator: Client) ->
 
 
 def test_cancel__of_an_ended_run_says_so(operator: Client, run: WarmingRun) -> None:
-    ledger.fail(run, "broken")
+    runs.fail(run, "broken")
     page = operator.post(f"{RUNS}{run.pk}/cancel/", follow=True).content.decode()
     assert "had ended already: it is failed" in page
     assert not LogEntry.objects.exists()

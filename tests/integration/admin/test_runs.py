@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.integration.admin.pages import RUNS
-from warmer import ledger
+from warmer import runs
 from warmer.admin import export, filters
 from warmer.models import State, Trigger, WarmingRun
 
@@ -85,7 +85,7 @@ def test_history__filters_list_and_export_the_same(
 
 
 def test_history__long_names_may_break_at_underscores(operator: Client) -> None:
-    ledger.open_run("a_job_of<b>", Trigger.COMMAND)
+    runs.open_run("a_job_of<b>", Trigger.COMMAND)
     assert "a_<wbr>job_<wbr>of&lt;b&gt;" in operator.get(RUNS).content.decode()
 
 

@@ -15,8 +15,8 @@ from tests.integration.auditing.command import failing
 from tests.integration.auditing.things import counts, declare
 from users.warming import user_profiles
 from warmer import invalidation, warm, warm_many
-from warmer.auditing import UncommittedChanges, looks
-from warmer.auditing.audits import audit
+from warmer.monitoring.audit import UncommittedChanges, looks
+from warmer.monitoring.audit.audits import audit
 from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

@@ -15,7 +15,7 @@ from redis import Redis
 from tests.integration.auditing.things import counts, declare
 from users.models import CustomUser
 from warmer import warm_many
-from warmer.auditing.audits import audit
+from warmer.monitoring.audit.audits import audit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

@@ -13,7 +13,7 @@ from django.db import OperationalError
 from embedded.redis_server import RedisServer
 from tests.integration.auditing.things import counts, declare
 from warmer import LoaderError, StoreUnavailable, jobs, warm, warm_many
-from warmer.auditing.audits import audit
+from warmer.monitoring.audit.audits import audit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

@@ -13,8 +13,8 @@ from django.test import override_settings
 from tests.integration.auditing.command import run
 from tests.integration.auditing.things import LOCMEM, counts, declare, wrong_fields
 from warmer import warm_many
-from warmer.auditing import Audit
-from warmer.auditing.audits import audit
+from warmer.monitoring.audit import Audit
+from warmer.monitoring.audit.audits import audit
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

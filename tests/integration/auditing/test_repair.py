@@ -9,7 +9,7 @@ from django.core.cache import cache
 
 from tests.integration.auditing.things import counts
 from warmer import warm
-from warmer.auditing.audits import audit
+from warmer.monitoring.audit.audits import audit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

@@ -19,8 +19,8 @@ from tests.integration.waiting import uncaptured
 from users.models import CustomUser
 from users.warming import user_profiles
 from warmer import jobs, warm
-from warmer.auditing.audits import audit
-from warmer.auditing.looks import HAS_VALUE, NO_VALUE
+from warmer.monitoring.audit.audits import audit
+from warmer.monitoring.audit.looks import HAS_VALUE, NO_VALUE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

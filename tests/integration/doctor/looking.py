@@ -10,10 +10,10 @@ from django_redis.pool import ConnectionFactory
 
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
-from warmer.monitoring.doctor.check import CacheCheck, ProjectCheck
-from warmer.monitoring.doctor.examination import examine
-from warmer.monitoring.doctor.finding import Finding, NotChecked, Severity
-from warmer.monitoring.doctor.project import Project, chosen_caches, specs_of
+from warmer.doctor.check import CacheCheck, ProjectCheck
+from warmer.doctor.examination import examine
+from warmer.doctor.finding import Finding, NotChecked, Severity
+from warmer.doctor.project import Project, chosen_caches, specs_of
 from warmer.monitoring.facts import Beat, Broker, Queue
 
 # In every text that is made with it, so that one which shows it is found.

@@ -11,7 +11,7 @@ from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, says
 from tests.integration.doctor.test_reachability import fail_to_save
 from warmer import tasks
-from warmer.monitoring.doctor.broker import (
+from warmer.doctor.broker import (
     BrokerAnswers,
     BrokerApart,
     BrokerEviction,
@@ -19,7 +19,7 @@ from warmer.monitoring.doctor.broker import (
     BrokerPersistence,
     BrokerTimeouts,
 )
-from warmer.monitoring.doctor.finding import Finding
+from warmer.doctor.finding import Finding
 from warmer.monitoring.facts import Broker
 from warmer.tasks import apply_pending
 

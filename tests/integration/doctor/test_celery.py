@@ -13,15 +13,9 @@ from django_celery_beat.models import PeriodicTask
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import Look, Serve, says
 from warmer import schedule, tasks
+from warmer.doctor.broker import IN_PROCESS, BrokerApart, BrokerEviction, BrokerExposure, BrokerPersistence
+from warmer.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.models import JobObservation
-from warmer.monitoring.doctor.broker import (
-    IN_PROCESS,
-    BrokerApart,
-    BrokerEviction,
-    BrokerExposure,
-    BrokerPersistence,
-)
-from warmer.monitoring.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.monitoring.facts import Beat, Broker
 from warmer.tasks import apply_pending
 

@@ -16,11 +16,11 @@ from tests.integration.doctor.looking import Look, says
 from tests.integration.waiting import waiting
 from tests.jobs import make_spec
 from warmer import invalidate_for, schedule, warm
+from warmer.doctor.database import ClockSkew, Database
+from warmer.doctor.jobs import Capture, JobTtl, PendingInvalidations
 from warmer.invalidation import triggers
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord, WarmingRun
-from warmer.monitoring.doctor.database import ClockSkew, Database
-from warmer.monitoring.doctor.jobs import Capture, JobTtl, PendingInvalidations
 
 ENTRY = "warm popular_posts"
 

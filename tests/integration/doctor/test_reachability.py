@@ -20,7 +20,7 @@ from embedded.waiting import wait_until
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, carry_out, overfill, says
 from tests.integration.doctor.sentinels import Sentinel
 from tests.integration.doctor.tls import CERTIFICATE, in_front_of
-from warmer.monitoring.doctor.reachability import Backend, Reachability, Timeouts, Writes
+from warmer.doctor.reachability import Backend, Reachability, Timeouts, Writes
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 

@@ -11,9 +11,9 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.integration.doctor.looking import Look, Serve, says
 from tests.integration.doctor.sentinels import Sentinel
-from warmer.monitoring.doctor.finding import Finding
-from warmer.monitoring.doctor.reachability import Reachability
-from warmer.monitoring.doctor.replication import Replication, Sentinels
+from warmer.doctor.finding import Finding
+from warmer.doctor.reachability import Reachability
+from warmer.doctor.replication import Replication, Sentinels
 
 # A copy is sent when it is asked for, not 5 s later.
 AT_ONCE = {"repl_diskless_sync_delay": "0"}

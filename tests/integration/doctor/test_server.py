@@ -13,15 +13,15 @@ from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, carry_out, overfill, says
 from tests.integration.doctor.test_reachability import fail_to_save
 from tests.jobs import make_spec
-from warmer.monitoring.doctor import readings
-from warmer.monitoring.doctor.catalogue import CACHE_CHECKS
-from warmer.monitoring.doctor.finding import Finding
-from warmer.monitoring.doctor.keys import BigKeys, KeysWithoutTtl
-from warmer.monitoring.doctor.latency import SlowLog
-from warmer.monitoring.doctor.memory import Evictions, Fragmentation, Maxmemory, MaxmemoryPolicy, MemoryGrowth
-from warmer.monitoring.doctor.persistence import Persistence
-from warmer.monitoring.doctor.security import Exposure, Pickle
-from warmer.monitoring.doctor.words import MB
+from warmer.doctor import readings
+from warmer.doctor.catalogue import CACHE_CHECKS
+from warmer.doctor.finding import Finding
+from warmer.doctor.keys import BigKeys, KeysWithoutTtl
+from warmer.doctor.latency import SlowLog
+from warmer.doctor.memory import Evictions, Fragmentation, Maxmemory, MaxmemoryPolicy, MemoryGrowth
+from warmer.doctor.persistence import Persistence
+from warmer.doctor.security import Exposure, Pickle
+from warmer.doctor.words import MB
 
 # As managed servers do.
 NO_CONFIG = {"rename-command CONFIG": ""}
@@ -412,7 +412,7 @@ def test_pickle__django_redis(look: Look, serve: Serve, entry: dict[str, Any], s
     found = look(Pickle(), made)
     assert found.severity == severity
     if severity != "ok":
-        assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.Msgspec')
+        assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.')
 
 
 def test_pickle__djangos_own_backend(look: Look, serve: Serve) -> None:

@@ -18,7 +18,7 @@ from tests.integration.tables import tables_of
 from warmer import invalidate_for, keys_invalidated, warm_many
 from warmer.exceptions import DeclarationError
 from warmer.invalidation import captures_by_triggers
-from warmer.stores.redis import RedisStore
+from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

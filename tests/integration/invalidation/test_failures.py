@@ -14,7 +14,7 @@ from myapp.models import Post
 from tests.integration.keyed import cached, gone, waiting
 from warmer import StoreUnavailable, keys_invalidated, warm, warm_many
 from warmer.invalidation import captures_by_triggers, records
-from warmer.stores.redis import RedisStore
+from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -73,7 +73,7 @@ def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkey
     def locked(*_: Any, **__: Any) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr("warmer.ledger.open_run", locked)
+    monkeypatch.setattr("warmer.runs.open_run", locked)
     said = outcome()
     assert "Could not queue a refresh of r" in said
     assert "manage.py warm_cache r --only-missing" in said

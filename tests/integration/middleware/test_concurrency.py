@@ -15,7 +15,7 @@ from django.test import RequestFactory
 
 from tests.integration.middleware.counting import counted, get, said
 from warmer.monitoring.middleware import CacheMonitoringMiddleware
-from warmer.stores.observed import observer
+from warmer.stores.instrumentation import observer
 
 pytestmark = pytest.mark.usefixtures("own_jobs")
 

@@ -45,7 +45,9 @@ def test_refused(
     assert Client().get("/").status_code == 200
     post.save()
     page.shows(
-        "refused-log", logged(caplog.records, "warmer.reading", "warmer.invalidation"), varies=[ERROR_NUMBER]
+        "refused-log",
+        logged(caplog.records, "warmer.filling.read_through", "warmer.invalidation"),
+        varies=[ERROR_NUMBER],
     )
 
     assert tasks.request_run("posts", Trigger.SCHEDULE).run.state == "failed"

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from embedded.redis_server import RedisServer
 from tests.integration.single_flight.loading import Loader, Start
 from warmer.stores import Claim
-from warmer.stores.redis import RedisStore
+from warmer.stores.redis.store import RedisStore
 from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

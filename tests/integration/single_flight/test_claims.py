@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from embedded.waiting import wait_until
 from tests.integration.readers import PATIENCE_SECONDS, Readers
 from tests.integration.single_flight.loading import Loader, Start, kept
-from warmer.stores.scripts import CLAIM, Script
+from warmer.stores.redis.scripts import CLAIM, Script
 from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

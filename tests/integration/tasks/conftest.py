@@ -12,8 +12,9 @@ from embedded.redis_server import RedisServer
 from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import PASSWORD, Serve
 from tests.integration.tasks.hanging import SOON
-from warmer import execution, ledger, tasks, warm_many
+from warmer import runs, tasks, warm_many
 from warmer.models import WarmingRun
+from warmer.runs import execution
 from warmer.tasks import broker, warm_batch
 
 
@@ -45,7 +46,7 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
     """A loader in whose second batch the run is cancelled."""
     if 4 in ids:
-        ledger.cancel(WarmingRun.objects.get(active_job="t"), "ada")
+        runs.cancel(WarmingRun.objects.get(active_job="t"), "ada")
     return {id: id for id in ids}
 
 

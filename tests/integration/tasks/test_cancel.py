@@ -8,9 +8,9 @@ import pytest
 from django.core.cache import cache
 
 from tests.integration.tasks.begun import begun
-from warmer import ledger
-from warmer.execution import execute
+from warmer import runs
 from warmer.models import State, Trigger
+from warmer.runs.execution import execute
 from warmer.tasks import request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -24,7 +24,7 @@ def test_cancel__takes_effect_at_the_next_batch_on_workers(cancelled_job: Any) -
 
 def test_cancel__batch_that_waits_is_dropped(job: Any) -> None:
     run = begun(job)
-    ledger.cancel(run, "ada")
+    runs.cancel(run, "ada")
     warm_batch(run.pk, run.attempt, 1)
     start_run(run.pk)
     assert cache.get("t:1") is None
@@ -32,7 +32,7 @@ def test_cancel__batch_that_waits_is_dropped(job: Any) -> None:
 
 
 def test_cancel__takes_effect_at_the_next_batch_in_this_process(cancelled_job: Any) -> None:
-    run = ledger.open_run("t", Trigger.COMMAND).run
+    run = runs.open_run("t", Trigger.COMMAND).run
     execute(cancelled_job.spec, run)
     run.refresh_from_db()
     assert (run.state, run.error, run.written) == (State.CANCELLED, "Cancelled by ada.", 8)

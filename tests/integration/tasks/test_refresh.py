@@ -8,7 +8,7 @@ import pytest
 from django.core.cache import cache
 from django.db import transaction
 
-from warmer import ledger, warm
+from warmer import runs, warm
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import request_refresh, request_run
 
@@ -35,10 +35,10 @@ def test_refresh__warms_what_the_change_made_cold(make_post: Any) -> None:
 
 @pytest.mark.usefixtures("on_a_broker")
 def test_refresh__change_during_a_run_is_followed_by_another(job: Any) -> None:
-    started = ledger.start(request_run("t", Trigger.SCHEDULE).run.pk)
+    started = runs.start(request_run("t", Trigger.SCHEDULE).run.pk)
     assert started is not None
     request_refresh(job.spec)
     assert WarmingRun.objects.count() == 1
-    ledger.expect(started, batches=0, report=started.report)
+    runs.expect(started, batches=0, report=started.report)
     first, second = WarmingRun.objects.order_by("id")
     assert (first.state, second.state, second.trigger) == (State.COMPLETE, State.QUEUED, "change")

@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db import transaction
 
 from embedded.redis_server import RedisServer
-from warmer import UnknownJob, ledger, warm
+from warmer import UnknownJob, runs, warm
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import apply_pending, request_run, start_run
 
@@ -87,7 +87,7 @@ def test_request_run__broker_down_fails_the_run_and_says_why(job: Any, redis_ser
 
 @pytest.mark.usefixtures("on_a_broker")
 def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -> None:
-    start_run(ledger.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
+    start_run(runs.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
     warm("u", name="u")(lambda: 1)
     request_run("u", Trigger.COMMAND)
     apply_pending.apply_async(queue="warming")  # as the schedule does
@@ -97,14 +97,14 @@ def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -
 
 
 def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so(job: Any) -> None:
-    missing = ledger.open_run("t", Trigger.CHANGE, only_missing=True)
-    assert ledger.start(missing.run.pk)
+    missing = runs.open_run("t", Trigger.CHANGE, only_missing=True)
+    assert runs.start(missing.run.pk)
     assert request_run("t", Trigger.ADMIN).leaves_cached
     assert not request_run("t", Trigger.CHANGE, only_missing=True).leaves_cached
 
 
 def test_request_run__of_every_key_that_joins_one_that_has_not_begun_makes_it_one(job: Any) -> None:
-    missing = ledger.open_run("t", Trigger.CHANGE, only_missing=True)
-    opened = ledger.open_run("t", Trigger.ADMIN)
+    missing = runs.open_run("t", Trigger.CHANGE, only_missing=True)
+    opened = runs.open_run("t", Trigger.ADMIN)
     assert (opened.run, opened.joined, opened.leaves_cached) == (missing.run, True, False)
     assert not opened.run.only_missing

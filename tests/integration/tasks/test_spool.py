@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 
 from tests.integration.tasks.begun import begun
-from warmer import ledger, spool
+from warmer import runs
 from warmer.models import Trigger
+from warmer.runs import batch_queue
 from warmer.tasks import warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -18,11 +19,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def test_spool__keeps_ids_with_their_types_and_lets_go_of_them(job: Any) -> None:
     ids = [1, "1a", UUID(int=7), 2**70]
-    run = ledger.start(ledger.open_run("t", Trigger.COMMAND).run.pk)
+    run = runs.start(runs.open_run("t", Trigger.COMMAND).run.pk)
     assert run is not None
-    list(spool.write_down(run, [job.spec.key.batch(ids)]))
-    (batch,) = spool.take(run.pk, run.attempt, spool.Range(first=1))
-    found = spool.ids_of(batch)
+    list(batch_queue.write_down(run, [job.spec.key.batch(ids)]))
+    (batch,) = batch_queue.take(run.pk, run.attempt, batch_queue.Range(first=1))
+    found = batch_queue.ids_of(batch)
     assert (found, [type(each) for each in found]) == (ids, [int, str, UUID, int])
     warm_batch(run.pk, run.attempt, 1)
     batch.refresh_from_db()
@@ -30,7 +31,7 @@ def test_spool__keeps_ids_with_their_types_and_lets_go_of_them(job: Any) -> None
 
 
 def test_spool__of_an_ended_run_holds_only_the_first_of_what_was_done(job: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(spool, "KEPT", 2)
+    monkeypatch.setattr(batch_queue, "KEPT", 2)
     run = begun(job)
     for number in (1, 2, 3):
         warm_batch(run.pk, run.attempt, number)
@@ -41,5 +42,5 @@ def test_spool__of_a_lost_run_is_emptied(job: Any, settings: Any) -> None:
     run = begun(job)
     warm_batch(run.pk, run.attempt, 2)
     settings.WARMER_STALL_TIMEOUT = timedelta(0)
-    ledger.close_stalled()
+    runs.close_stalled()
     assert list(run.batches.values_list("number", flat=True)) == [2]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from warmer import ledger, warm_many
+from warmer import runs, warm_many
 from warmer.models import State, Trigger
 from warmer.report import Report
 from warmer.tasks import request_run, start_run, warm_batch
@@ -32,12 +32,12 @@ def test_start_run__of_a_job_whose_cost_is_known_sends_for_quick_batches_togethe
     settings.WARMER_BATCHES_OUT = 3
     settings.CELERY_TASK_ALWAYS_EAGER = False
     warm_many("q:{id}", ids=lambda: range(batches), name="q", batch_size=1)(dict)
-    past = ledger.start(ledger.open_run("q", Trigger.COMMAND).run.pk)
+    past = runs.start(runs.open_run("q", Trigger.COMMAND).run.pk)
     assert past is not None
     report = Report(job="q", written=10, batches=1, seconds=seconds)
-    ledger.record_batches(past, {1: report})
-    ledger.expect(past, batches=1, report=Report(job="q"))
-    run = ledger.open_run("q", Trigger.COMMAND).run
+    runs.record_batches(past, {1: report})
+    runs.expect(past, batches=1, report=Report(job="q"))
+    run = runs.open_run("q", Trigger.COMMAND).run
     start_run(run.pk)
     run.refresh_from_db()
     assert (sent, run.batches_sent) == (expected, sum(expected[-1]) - 1)
@@ -49,7 +49,7 @@ def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
     settings.WARMER_BATCHES_OUT = 3
     settings.CELERY_TASK_ALWAYS_EAGER = False
     warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
-    run = ledger.open_run("m", Trigger.COMMAND).run
+    run = runs.open_run("m", Trigger.COMMAND).run
     start_run(run.pk)
     assert messages == [(run.pk, 1, number, 1) for number in (1, 2, 3)]
     run.refresh_from_db()
@@ -73,10 +73,10 @@ def test_start_run__delivered_again_after_its_end_does_nothing(job: Any) -> None
 
 
 def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None:
-    run = ledger.open_run("t", Trigger.COMMAND).run
-    first = ledger.start(run.pk)  # and its worker was killed
+    run = runs.open_run("t", Trigger.COMMAND).run
+    first = runs.start(run.pk)  # and its worker was killed
     assert first is not None
-    ledger.record_batches(first, {1: run.report})
+    runs.record_batches(first, {1: run.report})
     start_run(run.pk)
     run.refresh_from_db()
     assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)
@@ -100,7 +100,7 @@ def test_start_run__ids_that_are_no_ids_are_counted_as_failed() -> None:
 
 
 def test_start_run__of_a_job_that_this_code_does_not_know() -> None:
-    run = ledger.open_run("gone", Trigger.COMMAND).run
+    run = runs.open_run("gone", Trigger.COMMAND).run
     start_run(run.pk)
     run.refresh_from_db()
     assert run.state == State.FAILED

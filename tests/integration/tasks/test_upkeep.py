@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from warmer import ledger
+from warmer import runs
 from warmer.models import Trigger, WarmingRun
 from warmer.tasks import forget_runs
 
@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(settings: Any) -> None:
     settings.WARMER_RUN_RETENTION = timedelta(days=2)
     for job, days in (("posts", 3), ("posts", 1), ("popular_posts", 4), ("gone", 4)):
-        run = ledger.open_run(job, Trigger.COMMAND).run
-        ledger.fail(run, "broken")
+        run = runs.open_run(job, Trigger.COMMAND).run
+        runs.fail(run, "broken")
         then = timezone.now() - timedelta(days=days)
         WarmingRun.objects.filter(pk=run.pk).update(requested_at=then, finished_at=then)
     assert forget_runs() == 2

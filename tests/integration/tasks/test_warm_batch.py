@@ -9,9 +9,10 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from tests.integration.tasks.begun import begun
-from warmer import ledger, spool, tasks, warm_many
+from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger
 from warmer.report import Report
+from warmer.runs import batch_queue
 from warmer.tasks import request_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -73,8 +74,8 @@ def test_warm_batch__some_counted_by_a_worker_killed_before_it_sent_does_the_oth
 ) -> None:
     run = begun(warm_many("k:{id}", ids=lambda: range(40), name="k", batch_size=4)(dict.fromkeys), sent=3)
     # Two deliveries of one message for three batches; one counted the first of them, and was killed.
-    noted = ledger.record_batches(run, {1: Report(job="k", written=4, batches=1)}, at_most=2).then
-    assert noted == spool.Range(first=4, count=2)
+    noted = runs.record_batches(run, {1: Report(job="k", written=4, batches=1)}, at_most=2).then
+    assert noted == batch_queue.Range(first=4, count=2)
     warm_batch(run.pk, run.attempt, 1, 3)
     assert messages[0] == (run.pk, 1, 4, 2)
     while messages:
@@ -99,16 +100,18 @@ def test_warm_batch__of_several_that_are_slower_than_expected_counts_some_and_go
 def test_batches__that_follow_are_noted_with_the_first_and_given_out_once(job: Any) -> None:
     run = begun(warm_many("n:{id}", ids=lambda: range(40), name="n", batch_size=4)(dict), sent=1)
     report = Report(job="n", written=4, batches=1)
-    first = ledger.record_batches(run, {1: report}, at_most=5)
-    assert (first.counted, first.then) == (1, spool.Range(first=2, count=5))
-    (row,) = spool.take(run.pk, run.attempt, spool.Range(first=1))
-    assert spool.successors_of([row]) == [first.then]
+    first = runs.record_batches(run, {1: report}, at_most=5)
+    assert (first.counted, first.then) == (1, batch_queue.Range(first=2, count=5))
+    (row,) = batch_queue.take(run.pk, run.attempt, batch_queue.Range(first=1))
+    assert batch_queue.successors_of([row]) == [first.then]
     numbers = range(2, 7)
-    second = ledger.record_batches(run, dict.fromkeys(numbers, report), at_most=16)
-    assert (second.counted, second.then) == (5, spool.Range(first=7, count=4)), "there are no more than ten"
-    assert ledger.record_batches(run, dict.fromkeys(numbers, report)).counted == 0
+    second = runs.record_batches(run, dict.fromkeys(numbers, report), at_most=16)
+    assert (second.counted, second.then) == (5, batch_queue.Range(first=7, count=4)), (
+        "there are no more than ten"
+    )
+    assert runs.record_batches(run, dict.fromkeys(numbers, report)).counted == 0
     # One of them was counted before: by a second delivery, while the first was under way.
-    assert ledger.record_batches(run, dict.fromkeys((6, 7, 8), report)).counted == 2
+    assert runs.record_batches(run, dict.fromkeys((6, 7, 8), report)).counted == 2
     run.refresh_from_db()
     assert (run.batches_done, run.batches_sent, run.written) == (8, 10, 32)
     assert run.batches.filter(recorded_at=None).count() == 2
@@ -122,7 +125,7 @@ def test_warm_batch__of_an_ended_run_loads_nothing() -> None:
         return {}
 
     run = begun(warm_many("e:{id}", ids=lambda: [1, 2], name="e")(loader))
-    ledger.fail(run, "over")
+    runs.fail(run, "over")
     warm_batch(run.pk, run.attempt, 1)
     assert loaded == []
 

@@ -19,7 +19,7 @@ from myapp.models import Post  # noqa: E402
 from users.models import CustomUser  # noqa: E402
 from warmer import warm_many  # noqa: E402
 from warmer.invalidation import Relay, records  # noqa: E402
-from warmer.stores.scripts import INVALIDATE  # noqa: E402
+from warmer.stores.redis.scripts import INVALIDATE  # noqa: E402
 
 DATABASES = ("default", "second")
 Seen = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from warmer import DeclarationError, jobs, warm, warm_many
-from warmer.jobs import KeyedJob, SingleJob
+from warmer.api import KeyedJob, SingleJob
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -12,10 +12,10 @@ from myapp.models import Comment, Post
 from tests.jobs import make_spec
 from tests.unit.jobs.declarations import MINUTE, crowd, crowd_ids, lonely, warm_crowd, warm_lonely
 from warmer import jobs
-from warmer.jobs import SingleJob
+from warmer.api import SingleJob
+from warmer.declarations.registry import Registry
+from warmer.declarations.spec import Dependency
 from warmer.keys import KeyTemplate
-from warmer.registry import Registry
-from warmer.spec import Dependency
 
 pytestmark = pytest.mark.usefixtures("registry")
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.serializers.values import SERIALIZER, VALUES
 from warmer.exceptions import UnreadableValue
-from warmer.serializers import MARK, MsgspecSerializer
+from warmer.serializers.msgspec import MARK, MsgspecSerializer
 
 
 class Boom:

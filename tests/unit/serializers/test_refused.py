@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy
 from tests.unit.serializers.values import NAIVE, SERIALIZER, there_and_back
 from users.models import CustomUser
 from warmer.exceptions import UnsupportedValue
-from warmer.packing import MAX_DEPTH
+from warmer.serializers.packing import MAX_DEPTH
 
 
 def refusal(value: Any) -> str:

@@ -16,16 +16,16 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
-from warmer import auditing
-from warmer.auditing import Audit, UncommittedChanges
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.invalidation import captures_by_triggers
 from warmer.management.checking import CheckedCommand
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.watching import chosen_specs, count
 from warmer.models import Trigger
+from warmer.monitoring import audit
+from warmer.monitoring.audit import Audit, UncommittedChanges
 from warmer.report import describe
-from warmer.spec import JobSpec
 
 WRONG, USAGE = 1, 2
 SHOWN = ("job", "sampled", "right", "wrong", "missing", "absent", "changed", "failed")
@@ -81,7 +81,7 @@ class Command(CheckedCommand):
 
         for spec in specs:
             audits.append(
-                auditing.perform(
+                audit.perform(
                     spec,
                     Trigger.COMMAND,
                     sample=options["sample"],

@@ -14,13 +14,13 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from warmer.conf import conf
+from warmer.doctor.benchmark import BATCH, Benchmark, Measured, refusal
 from warmer.exceptions import StoreUnavailable
 from warmer.management.arguments import cache_alias, whole_number
 from warmer.management.checking import CheckedCommand
 from warmer.management.interrupts import interrupted_between_steps
 from warmer.management.terminal import ProgressBar, table
 from warmer.management.words import counted
-from warmer.monitoring.benchmark import BATCH, Benchmark, Measured, refusal
 from warmer.stores import is_fenced
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130

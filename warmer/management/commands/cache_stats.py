@@ -16,10 +16,10 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from warmer.doctor import stats
 from warmer.management import stats_text
 from warmer.management.arguments import cache_alias
 from warmer.management.checking import CheckedCommand
-from warmer.monitoring import stats
 
 FAILED = 1
 # Each look is some work for the server and the database.

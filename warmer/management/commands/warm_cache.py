@@ -18,6 +18,7 @@ from django.core.management.base import CommandError, DjangoHelpFormatter
 from django.db import DatabaseError
 
 from warmer import tasks
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.management.checking import CheckedCommand
 from warmer.management.previews import Preview, listed, planned
@@ -32,7 +33,6 @@ from warmer.management.verdict import (
 from warmer.management.watching import Watch, chosen_specs, deadline_after, seconds_left
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, Report, describe
-from warmer.spec import JobSpec
 
 USAGE = 2
 
@@ -114,7 +114,7 @@ class Command(CheckedCommand):
         else:
             # What failed is said below, and is no fault of this command.
             in_short = options["verbosity"] < 2 and self.stderr.isatty()
-            with without_tracebacks("warmer.execution") if in_short else nullcontext():
+            with without_tracebacks("warmer.runs.execution") if in_short else nullcontext():
                 watch.execute_here()
         self._conclude(watch, options)
 

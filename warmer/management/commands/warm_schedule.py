@@ -14,9 +14,9 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import CommandError
 
+from warmer.declarations.registry import jobs
 from warmer.management.checking import CheckedCommand
 from warmer.management.terminal import table
-from warmer.registry import jobs
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule

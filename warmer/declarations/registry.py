@@ -1,0 +1,207 @@
+"""The registry: every declared job, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Model
+from django.db.models.constants import LOOKUP_SEP
+
+from warmer.conf import conf
+from warmer.declarations.spec import Dependency, JobSpec
+from warmer.exceptions import DeclarationError, UnknownJob
+from warmer.stores import share_keys
+
+
+class Declared(Protocol):
+    """A job object, as `@warm` and `@warm_many` return it."""
+
+    @property
+    def spec(self) -> JobSpec: ...
+
+
+class Registry(Mapping[str, Declared]):
+    """Declared jobs: `jobs["user_profiles"]` is the object that `@warm_many` returned.
+
+    Attributes:
+        version: a number that changes with the declared jobs, for those who derive something from them.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Declared] = {}
+        self.version = 0
+
+    def __getitem__(self, name: str) -> Declared:
+        """Return a job.
+
+        Raises:
+            UnknownJob: it names the nearest ones.
+        """
+        try:
+            return self._jobs[name]
+        except KeyError:
+            raise UnknownJob(name, self._jobs) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._jobs)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._jobs
+
+    def register(self, job: Declared) -> None:
+        """Take in a job.
+
+        Raises:
+            DeclarationError: its name or its keys are those of another job, or a model that it
+                depends on does not exist (checked when Django's own registry is ready).
+        """
+        spec = job.spec
+        for other in self.specs():
+            if other.name == spec.name:
+                raise DeclarationError(
+                    f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
+                    f"{other.declared_at}: give one of them another name=."
+                )
+            if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
+                place = "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
+                raise DeclarationError(
+                    f"The job {spec.name!r} ({spec.declared_at}) has the key '{spec.key}', which can be "
+                    f"the same as '{other.key}' of {other.name!r} ({other.declared_at}){place}: "
+                    "give one of them another key."
+                )
+        if apps.models_ready:
+            _resolve(spec)
+        self._jobs[spec.name] = job
+        self.version += 1
+
+    def unregister(self, name: str) -> None:
+        """Forget a job; for tests."""
+        del self._jobs[name]
+        self.version += 1
+
+    def specs(self) -> list[JobSpec]:
+        """Return what was declared, in the order of declaration."""
+        return [job.spec for job in self._jobs.values()]
+
+    def check_models(self) -> None:
+        """Check the models of jobs that were declared before Django's models were ready.
+
+        Raises:
+            DeclarationError: a model or a field that a job names does not exist.
+        """
+        for spec in self.specs():
+            _resolve(spec)
+
+    def dependencies(self, spec: JobSpec) -> tuple[Dependency, ...]:
+        """Return what a job depends on, with model classes for labels.
+
+        Raises:
+            DeclarationError: a model or a field that the job names does not exist.
+        """
+        return _resolve(spec)
+
+
+jobs = Registry()
+"""The jobs of the project."""
+
+
+def _resolve(spec: JobSpec) -> tuple[Dependency, ...]:
+    """Return the dependencies with models for labels, and their fields checked."""
+    return tuple(_resolve_one(spec, dependency) for dependency in spec.depends_on)
+
+
+def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
+    model = dependency.model
+    if isinstance(model, str):
+        try:
+            model = apps.get_model(model)
+        except (LookupError, ValueError) as error:
+            raise _wrong(
+                spec,
+                f"depends on {dependency.model!r}, which is no model: {str(error).rstrip('.')}. "
+                "Write the class, or 'app_label.ModelName'",
+            ) from None
+    if model._meta.abstract:
+        raise _wrong(spec, f"depends on {model.__name__}, which is abstract: name the models that inherit it")
+    if model._meta.swapped:
+        raise _wrong(
+            spec,
+            f"depends on {model._meta.label}, which is swapped out for {model._meta.swapped}: name that one, "
+            "or django.contrib.auth.get_user_model()",
+        )
+    if isinstance(dependency.ids, str):
+        _check_path(spec, model, dependency.ids)
+    if dependency.fields is not None:
+        _check_fields(spec, model, dependency)
+    elif callable(dependency.ids) and conf.CAPTURE == "triggers":
+        raise _wrong(
+            spec,
+            f"takes the ids of a changed {model._meta.label} from a function, and a database trigger has to "
+            f"know which columns to record for it: write fields={{{model.__name__}: [...]}} with the fields "
+            "that the function and the loader read",
+        )
+    return replace(dependency, model=model)
+
+
+def _check_fields(spec: JobSpec, model: type[Model], dependency: Dependency) -> None:
+    concrete: Any = model._meta.concrete_model
+    columns = {field.name: field for field in concrete._meta.concrete_fields}
+    columns |= {field.attname: field for field in concrete._meta.concrete_fields}
+    for name in dependency.fields or ():
+        if name not in columns:
+            nearest = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+            hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            raise _wrong(spec, f"names {name!r} in fields, which is no column of {model._meta.label}: {hint}")
+        if callable(dependency.ids) and columns[name].model._meta.concrete_model is not concrete:
+            raise _wrong(
+                spec,
+                f"names {name!r} in fields, which {model._meta.label} inherits from another table, and a "
+                "function in depends_on gets a row of one table: depend on "
+                f"{columns[name].model._meta.label} too",
+            )
+
+
+def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
+    step_model: Any = model
+    steps = path.split(LOOKUP_SEP)
+    for number, step in enumerate(steps):
+        if step_model is None:
+            raise _wrong(
+                spec,
+                f"takes the ids of a changed {model._meta.label} from {path!r}, but nothing can follow a "
+                f"plain column, as {step!r} does there",
+            )
+        try:
+            field = step_model._meta.pk if step == "pk" else step_model._meta.get_field(step)
+        except FieldDoesNotExist:
+            raise _wrong(
+                spec,
+                f"takes the ids of a changed {model._meta.label} from {path!r}, but {step_model._meta.label} "
+                f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the "
+                "instance",
+            ) from None
+        step_model = field.related_model
+        if step_model is None and not field.concrete:
+            instead = "Name a column"
+            if column := getattr(field, "fk_field", None):  # of a generic foreign key
+                instead = f"Write {LOOKUP_SEP.join([*steps[:number], column])!r}, where the id is"
+            raise _wrong(
+                spec,
+                f"takes the ids of a changed {model._meta.label} from {path!r}, but {step!r} is a "
+                f"{type(field).__name__}, which has no column of its own. {instead}, or give a function of "
+                "the instance",
+            )
+
+
+def _wrong(spec: JobSpec, what: str) -> DeclarationError:
+    end = "" if what.endswith("?") else "."
+    return DeclarationError(f"The job {spec.name!r} ({spec.declared_at}) {what}{end}")

@@ -1,0 +1,208 @@
+"""What a declaration says, as frozen data that was checked when it was made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.db.models import Model, QuerySet
+from django.db.models.query import ModelIterable
+
+from warmer.exceptions import DeclarationError
+from warmer.keys import Id, KeyTemplate
+from warmer.limits import SLOWEST_PACE
+from warmer.stores import Store, open_store
+
+OnChange = Literal["invalidate", "refresh"]
+IdsOfChange = str | Callable[[Any], Any]
+DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
+Fields = Mapping[type[Model] | str, Sequence[str]]
+
+# How many ids of a queryset come from the database at once.
+IDS_AT_ONCE = 2_000
+# The ledger keeps names in a column of this length.
+MAX_NAME_LENGTH = 100
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependency:
+    """A model that a job reads.
+
+    Attributes:
+        model: the model, or its label `"app.Model"` until the registry has resolved it.
+        ids: what gives the job's ids of a changed row: the path of a field, or a function of the
+            row. None: any change concerns every key of the job.
+        fields: an update that changes none of these fields, nor what gives the ids, is ignored. None: every
+            update counts.
+    """
+
+    model: type[Model] | str
+    ids: IdsOfChange | None = None
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        """The model's label, e.g. `myapp.Post`."""
+        return self.model if isinstance(self.model, str) else self.model._meta.label
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JobSpec:
+    """One job, as it was declared. For the options see `warmer.warm`.
+
+    Raises:
+        DeclarationError: the declaration cannot work; the message says what to write instead.
+    """
+
+    name: str
+    key: KeyTemplate
+    loader: Callable[..., Any]
+    ids: Callable[[], Iterable[Id]] | QuerySet[Any] | None
+    cache: str
+    timeout: timedelta
+    every: timedelta | None
+    depends_on: tuple[Dependency, ...]
+    batch_size: int
+    on_change: OnChange
+    required: bool
+    queue: str
+    jitter: timedelta
+    declared_at: str
+    cache_absent: timedelta | None = None
+    refresh_when: float | None = None
+    max_batches_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_name()
+        self._check_times()
+        if self.cache not in settings.CACHES:
+            raise self._wrong(
+                f"there is no cache {self.cache!r}: CACHES has {', '.join(map(repr, settings.CACHES))}"
+            )
+        self._check_numbers()
+        if self.on_change not in ("invalidate", "refresh"):
+            raise self._wrong(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
+        if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
+            raise self._wrong(f"queue={self.queue!r}: expected the name of a Celery queue")
+        if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):
+            raise self._wrong("a job with one key needs no ids of a change: write depends_on=[Model, ...]")
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the job has a key for each id."""
+        return self.key.keyed
+
+    @property
+    def store(self) -> Store:
+        """The store that keeps the job's keys."""
+        store = _stores.get(self)
+        if store is None:
+            store = _stores[self] = self._open_store()
+        return store
+
+    def _open_store(self) -> Store:
+        return open_store(
+            alias=self.cache,
+            fence=self.key.fence,  # not the name, which a release may change beside one that runs still
+            template=self.key,
+            timeout=self.timeout.total_seconds(),
+            jitter=self.jitter.total_seconds(),
+            absent_timeout=self.cache_absent.total_seconds() if self.cache_absent else None,
+        )
+
+    def find_ids(self) -> Iterable[Id]:
+        """Return a keyed job's declared ids; of a queryset as a stream, which never holds all of them.
+
+        Raises:
+            Exception: whatever the declared function raises.
+        """
+        found: Any = self.ids() if callable(self.ids) else self.ids
+        if not isinstance(found, QuerySet):
+            return found  # type: ignore[no-any-return]
+        if issubclass(found._iterable_class, ModelIterable):
+            found = found.values_list("pk", flat=True)
+        # `all()`, for a queryset keeps its rows, and one that is declared would keep them for the next run.
+        return found.all().iterator(chunk_size=IDS_AT_ONCE)  # type: ignore[no-any-return]
+
+    def _check_name(self) -> None:
+        if not _is_name(self.name):
+            raise self._wrong(
+                "a name begins with a letter and holds letters, digits, '_', '.' and '-' only: give name="
+            )
+        if len(self.name) > MAX_NAME_LENGTH:
+            raise self._wrong(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
+
+    def _check_times(self) -> None:
+        for option in ("timeout", "every", "jitter", "cache_absent"):
+            value = getattr(self, option)
+            if option in ("every", "cache_absent") and value is None:
+                continue
+            if not isinstance(value, timedelta):
+                raise self._wrong(
+                    f"{option}={value!r}: expected a timedelta, e.g. {option}=timedelta(minutes=15)"
+                )
+            if value < timedelta(0) or (option != "jitter" and value < timedelta(seconds=1)):
+                raise self._wrong(f"{option}={value}: expected at least a second")
+        shortest = self.timeout - self.jitter
+        if shortest <= timedelta(0):
+            raise self._wrong(f"jitter={self.jitter} must be shorter than timeout={self.timeout}")
+        if self.every is not None and shortest <= self.every:
+            less = " less jitter" if self.jitter else ""
+            raise self._wrong(
+                f"timeout={self.timeout}{less} must be longer than every={self.every}, or keys expire "
+                "before they are refreshed: raise timeout, or lower every"
+            )
+
+    def _check_numbers(self) -> None:
+        if not _is_count(self.batch_size):
+            raise self._wrong(f"batch_size={self.batch_size!r}: expected a whole number of at least 1")
+        part = self.refresh_when
+        if part is not None and not (_is_number(part) and 0 < part < 1):
+            raise self._wrong(
+                f"refresh_when={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
+            )
+        if part is not None and self.every is not None and part * self.timeout < self.every:
+            raise self._wrong(
+                f"refresh_when={part!r}: keys that live {part * self.timeout} yet are left alone, and expire "
+                f"before the next refresh, every={self.every} later; expected at least "
+                f"{math.ceil(100 * (self.every / self.timeout)) / 100:g}"
+            )
+        pace = self.max_batches_per_second
+        if pace is not None and not (_is_number(pace) and SLOWEST_PACE <= pace < math.inf):
+            raise self._wrong(
+                f"max_batches_per_second={pace!r}: expected a number of at least {SLOWEST_PACE}, or None"
+            )
+
+    def _wrong(self, why: str) -> DeclarationError:
+        return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
+
+
+# What is asked for at every read is not put together anew each time.
+_stores: dict[JobSpec, Store] = {}
+
+
+def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
+    if setting == "CACHES":
+        _stores.clear()
+
+
+setting_changed.connect(_forget_stores, dispatch_uid="warmer.declarations.spec")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None

@@ -1,0 +1,1 @@
+"""Fill the cache: one batch, a run in this process, and a read with single flight."""

@@ -1,0 +1,109 @@
+"""Call a job's loader, and check and arrange what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.db import InterfaceError, OperationalError, connections
+
+from warmer.declarations.spec import JobSpec
+from warmer.exceptions import InvalidId, LoaderError
+from warmer.keys import Batch
+
+# What ails the whole batch, not one of its rows: asking again for each half would only ask again.
+WHOLE_BATCH = (OperationalError, InterfaceError, LoaderError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What a loader gave: values by key, and the keys that have none."""
+
+    values: Mapping[str, Any]
+    absent: tuple[str, ...]
+
+
+def load(spec: JobSpec, batch: Batch) -> Loaded:
+    """Load a batch.
+
+    An id that the loader leaves out, or gives None for, has no value. Ids are matched by the key that
+    they make, so that 42 and "42" are one. What nobody asked for is left out.
+
+    Raises:
+        LoaderError: the loader returned something else than its job declares.
+        InvalidId: nothing that it gave belongs to an id that can be part of a key.
+        Exception: whatever the loader raises.
+    """
+    if not spec.keyed:
+        value = spec.loader()
+        key = spec.key.key()
+        return Loaded(values={} if value is None else {key: value}, absent=(key,) if value is None else ())
+    loaded = spec.loader(list(batch.values()))
+    if not isinstance(loaded, Mapping):
+        raise LoaderError(
+            f"The loader of {spec.name!r} returned {type(loaded).__name__}: expected a mapping "
+            "from each id to its value, e.g. {row['id']: row for row in rows}."
+        )
+    values = {key: value for key, id in batch.items() if (value := loaded.get(id)) is not None}
+    if len(values) != len(loaded):  # some ids are not as they were asked for, or have no value
+        given = _by_key(spec, loaded)
+        values = {key: given[key] for key in batch if key in given}
+    absent = () if len(values) == len(batch) else tuple(key for key in batch if key not in values)
+    return Loaded(values=values, absent=absent)
+
+
+def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    odd: InvalidId | None = None
+    for id, value in loaded.items():
+        if value is not None:
+            try:
+                given[spec.key.key(id)] = value
+            except InvalidId as error:  # one row too many, which costs no other its value
+                odd = error
+    if odd is not None and not given:
+        raise odd
+    return given
+
+
+def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
+    """Return the halves to ask for instead of a batch whose loader raised, until what fails is one key.
+
+    Returns:
+        Nothing when halving does not help: the error ails the whole batch, or the batch is one key.
+    """
+    if len(batch) == 1 or isinstance(error, WHOLE_BATCH):
+        return ()
+    items = list(batch.items())
+    middle = len(items) // 2
+    return dict(items[:middle]), dict(items[middle:])
+
+
+class QueryCount:
+    """How many queries this thread made, on any database."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.queries += 1
+        return execute(sql, params, many, context)
+
+
+C = TypeVar("C", bound=QueryCount)
+
+
+@contextmanager
+def counted_by(count: C) -> Iterator[C]:
+    """Have the queries of a block counted, in addition to what was counted before."""
+    with ExitStack() as stack:
+        for connection in connections.all():
+            stack.enter_context(connection.execute_wrapper(count))
+        yield count
+
+
+def counted_queries() -> AbstractContextManager[QueryCount]:
+    """Count the queries of a block."""
+    return counted_by(QueryCount())

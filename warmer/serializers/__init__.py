@@ -1,0 +1,1 @@
+"""A serializer and a compressor for django-redis: exact, fast, and without pickle."""

@@ -1,0 +1,80 @@
+"""Which store serves a cache."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+
+from warmer.exceptions import StoreUnavailable
+from warmer.report import describe
+from warmer.stores.base import Invalidation, Store
+from warmer.stores.generic import GenericStore
+
+if find_spec("redis"):
+    from warmer.stores.inspection import Server
+    from warmer.stores.redis.codec import codec_of
+    from warmer.stores.redis.store import RedisStore
+
+    HAS_REDIS = True
+else:  # pragma: no cover - the test environment has it
+    HAS_REDIS = False
+
+
+def open_store(*, alias: str, **options: Any) -> Store:
+    """Make the store that keeps a job's keys in a cache (for the arguments, see `Store`)."""
+    if is_fenced(alias):
+        return RedisStore(alias=alias, **options)
+    return GenericStore(alias=alias, **options)
+
+
+def is_fenced(alias: str) -> bool:
+    """Say whether a cache keeps the full guarantees (see docs/guarantees.md)."""
+    return HAS_REDIS and codec_of(caches[alias]) is not None
+
+
+def keeps_nothing(alias: str) -> bool:
+    """Say whether a cache is there for show, and takes nothing that is written."""
+    return isinstance(caches[alias], DummyCache)
+
+
+def why_unusable(alias: str) -> str:
+    """Return why a cache cannot be used at all, e.g. as its backend cannot be imported; empty when it can."""
+    try:
+        is_fenced(alias)
+    except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
+        return describe(error)
+    return ""
+
+
+def open_server(alias: str) -> Server | None:
+    """Return the Redis server of a cache, to look at; None when it is not one Redis server.
+
+    Raises:
+        InvalidCacheBackendError: the cache's backend cannot be imported.
+    """
+    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    return None if codec is None else Server(alias=alias, codec=codec, cache=caches[alias])
+
+
+def invalidate_together(invalidations: Sequence[Invalidation]) -> None:
+    """Invalidate for several jobs: one round trip a cache where it is a Redis server.
+
+    Raises:
+        StoreUnavailable: a cache does not answer. What the other caches were asked is done.
+    """
+    groups: dict[tuple[str, type[Store]], list[Invalidation]] = defaultdict(list)
+    for each in invalidations:
+        groups[each.store.alias, type(each.store)].append(each)
+    failed: Exception | None = None
+    for (_, store_class), group in groups.items():
+        try:
+            store_class.invalidate_together(group)
+        except StoreUnavailable as error:
+            failed = error
+    if failed is not None:
+        raise failed

@@ -1,0 +1,306 @@
+"""Keys in one Redis server: the fence is kept by Lua scripts, each atomic and one round trip."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from django.core.cache import caches
+from redis import Redis
+
+from warmer.conf import conf
+from warmer.report import describe
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
+from warmer.stores.claims import Claim, Record
+from warmer.stores.instrumentation import looked
+from warmer.stores.pipelining import Over, UnderWay
+from warmer.stores.redis.calls import CallUnderWay
+from warmer.stores.redis.codec import Codec, codec_of
+from warmer.stores.redis.connection import connected
+from warmer.stores.redis.counters import RedisTallies
+from warmer.stores.redis.key_names import Names
+from warmer.stores.redis.scan import PLACE, batches, ids_of
+from warmer.stores.redis.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, PACE, TOKEN, WRITE, Script
+from warmer.stores.redis.writes import WriteCall, encode_all
+from warmer.stores.token import Token
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# An unused fence costs memory for no reader; losing it only makes the next write load again.
+FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
+# A version of its own keeps the fence apart from the keys, and the same for every `VERSION` of them.
+FENCE_VERSION = "warmer-fence"
+
+# So are the turns of those who are held to a pace.
+TURN_VERSION = "warmer-turn"
+
+
+class RedisStore(Store):
+    """One job's keys in one Redis server. The full guarantees hold here."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        cache = caches[self.alias]
+        codec = codec_of(cache)
+        assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
+        self._codec: Codec = codec
+        self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
+        self.fence_key = self._names.own(self.fence, FENCE_VERSION)
+        self.tallies = RedisTallies(alias=self.alias, fence=self.fence_key, codec=codec)
+
+    @property
+    def lists_keys(self) -> bool:
+        return PLACE in self._names.patterns()[0]  # a project's own way of making keys may leave none
+
+    def ping(self) -> None:
+        with self._server() as server:
+            server.ping()
+
+    def token(self) -> Token:
+        with self._server() as server:
+            generation, counter = TOKEN(
+                keys=[self.fence_key],
+                args=[secrets.token_hex(8), FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)],
+                client=server,
+            )
+        return Token(generation=generation.decode(), counter=int(counter))
+
+    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+        with self._server() as server:
+            raw: Any = server.mget(self._names.places(keys, claims=claims)) if keys else []
+        stride = len(raw) // len(keys) if keys else 1
+        # Of a value that cannot be read, who waits for it would else warn at every look.
+        level = logging.DEBUG if claims else logging.WARNING
+        values = self._decode(dict(zip(keys, raw[::stride], strict=True)), level)
+        marks = raw[1::stride] if self.absent_timeout else ()
+        standing = raw[stride - 1 :: stride] if claims else ()
+        texts = {key: text for key, text in zip(keys, standing, strict=False) if text is not None}
+        marked = {key for key, mark in zip(keys, marks, strict=False) if mark is not None}
+        absent = marked - values.keys()
+        if not claims:  # who waits looks at the same keys again and again
+            looked(self.alias, asked=len(keys), found=len(values) + len(absent))
+        return Cached(
+            values=values,
+            absent=frozenset(absent),
+            claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
+        )
+
+    def peek(self, key: str) -> Any:
+        if self.absent_timeout:
+            return super().peek(key)
+        (made,) = self._names.made((key,))
+        with self._server() as server:
+            # Not GET, which fails for a key of another type, where this says that there is no value.
+            (raw,) = cast(Any, server).execute_command("MGET", made)
+        value: Any = Peeked.NOTHING
+        if raw is not None:
+            try:
+                value = self._codec.decode(raw)
+            except Exception as error:  # noqa: BLE001 - a serializer's own
+                self._say_unreadable(key, error, logging.WARNING)
+        looked(self.alias, asked=1, found=int(value is not Peeked.NOTHING))
+        return value
+
+    def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
+        return self._claim(dict.fromkeys(keys, b""), secrets.token_hex(8), seconds)
+
+    def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
+        """Claim keys; each is mapped to what is cached there but counts as nothing."""
+        args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS]
+        args += (id, _ms(seconds), 1 if self.absent_timeout else 0, _us(conf.REPLICA_LAG))
+        for key, nothing in keys.items():
+            args += (key, nothing)
+        with self._server() as server:
+            generation, counter, letters, texts = CLAIM(
+                keys=[self.fence_key, *self._names.places(keys, claims=True)], args=args, client=server
+            )
+        answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
+        for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
+            answers[letter][key] = text
+        claim = Claim(
+            id=id,
+            token=Token(generation=generation.decode(), counter=int(counter)),
+            mine=tuple(answers["m"]),
+            theirs={key: holder.decode() for key, holder in answers["t"].items()},
+            values=self._decode(answers["v"], logging.DEBUG),
+            absent=frozenset(answers["a"]),
+        )
+        unreadable = {key: value for key, value in answers["v"].items() if key not in claim.values}
+        return claim + self._claim(unreadable, id, seconds) if unreadable else claim
+
+    def write(
+        self,
+        token: Token,
+        values: Mapping[str, Any],
+        absent: Collection[str] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Written:
+        return self._write(self._call(token, values, absent, claim))
+
+    def begin_write(
+        self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
+    ) -> UnderWay[Written]:
+        call = self._call(token, values, absent, None)
+        again = partial(self._write, call)  # twice is no harm: both are under the fence
+        if not call.names:
+            return Over(result=again())
+        return self._send(WRITE, call.keys, call.args, read=call.read, again=again)
+
+    def _call(
+        self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
+    ) -> WriteCall:
+        encoded = encode_all(values, self._codec.encode)
+        count = len(encoded.values) if self.jitter else 1
+        return WriteCall.make(
+            token,
+            encoded,
+            absent,
+            claim,
+            fence=self.fence_key,
+            places=partial(self._names.places, claims=claim is not None),
+            lives=[_ms(self.lifetime()) for _ in range(count)],
+            absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
+            head=-1 if self._names.head is None else len(self._names.head.encode()),
+        )
+
+    def _write(self, call: WriteCall) -> Written:
+        if not call.names:
+            return call.read((b"", b""))
+        with self._server() as server:
+            return call(server)
+
+    def invalidate(self, keys: Collection[str]) -> None:
+        self.invalidate_together([Invalidation(store=self, keys=keys)])
+
+    @classmethod
+    def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
+        keys: list[str] = []
+        args: list[Any] = [conf.FENCE_RECORDS, _us(conf.FENCE_AGE), FENCE_LIFETIME_MS]
+        for each in invalidations:
+            store = cast(RedisStore, each.store)
+            if each.keys is None and store.template.keyed:
+                keys.append(store.fence_key)
+                args += (0, 1)
+                continue
+            logical = list(each.keys) if each.keys is not None else [store.template.key()]
+            if logical:
+                places = store._names.places(logical)
+                keys += (store.fence_key, *places)
+                args += (len(logical), len(places) // len(logical), *logical)
+        if keys:
+            with cast(RedisStore, invalidations[0].store)._server() as server:
+                INVALIDATE(keys=keys, args=args, client=server)
+
+    def forget(self) -> None:
+        with self._server() as server:
+            server.delete(self.fence_key)
+
+    def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
+        with self._server() as server:
+            pipeline = server.pipeline(transaction=False)
+            for key in self._names.made(keys):
+                pipeline.pttl(key)
+            left = pipeline.execute()
+        return {
+            key: None if ms < 0 else ms / 1000
+            for key, ms in zip(keys, left, strict=True)
+            if ms != -2  # -2: there is no such key
+        }
+
+    def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
+        with self._server() as server:
+            letters = FRESH(keys=self._names.made(keys), args=[int(seconds * 1000)], client=server)
+        return _marked_y(keys, letters)
+
+    def begin_fresh(
+        self, keys: Sequence[str], *, seconds: float, behind: UnderWay[Any] | None = None
+    ) -> UnderWay[Collection[str]]:
+        return self._send(
+            FRESH,
+            self._names.made(keys),
+            [int(seconds * 1000)],
+            read=partial(_marked_y, keys),
+            again=partial(self.fresh, keys, seconds=seconds),
+            behind=behind,
+        )
+
+    def turn(self, *, per_second: float, name: str) -> float:
+        key = self._names.own(name, TURN_VERSION)
+        with self._server() as server:
+            wait: int = PACE(keys=[key], args=[int(1_000_000 / per_second)], client=server)
+        return wait / 1_000_000
+
+    def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
+        with self._server() as server:
+            letters = OVERTAKEN(
+                keys=[self.fence_key], args=[token.generation, token.counter, *keys], client=server
+            )
+        return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
+
+    def as_cached(self, value: Any) -> Any:
+        return self._codec.decode(self._codec.encode(value))
+
+    def sweep(self) -> None:
+        with self._server() as server:
+            for made in self._names.patterns():
+                for ids in batches(ids_of(server, made)):
+                    server.unlink(*(made.replace(PLACE, id) for id in ids))
+
+    def cached_ids(self) -> Iterator[str]:
+        with self._server() as server:
+            yield from ids_of(server, self._names.patterns()[0])
+
+    def _decode(self, raw: Mapping[str, bytes | None], level: int) -> dict[str, Any]:
+        """Return the values of the keys that have one."""
+        values = {}
+        for key, value in raw.items():
+            if value is not None:
+                try:
+                    values[key] = self._codec.decode(value)
+                except Exception as error:  # noqa: BLE001 - a serializer's own
+                    self._say_unreadable(key, error, level)
+        return values
+
+    def _say_unreadable(self, key: str, error: Exception, level: int) -> None:
+        """Log that a value was written by another serializer, e.g. that of the last release: it is a miss."""
+        logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
+
+    def _server(self) -> AbstractContextManager[Redis]:
+        return connected(self.alias, self._codec)
+
+    def _send(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Any],
+        *,
+        read: Callable[[Any], T],
+        again: Callable[[], T],
+        behind: UnderWay[Any] | None = None,
+    ) -> UnderWay[T]:
+        server = self._codec.connect()
+        return CallUnderWay(
+            script, keys, args, server, read=read, again=again, alias=self.alias, behind=behind
+        )
+
+
+def _marked_y(keys: Sequence[str], letters: bytes) -> Collection[str]:
+    if letters.count(b"y") == len(keys):
+        return keys
+    return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _us(length: timedelta) -> int:
+    return length // timedelta(microseconds=1)
