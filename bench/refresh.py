@@ -24,12 +24,12 @@ def benchmark(rows: int) -> Benchmark:
         loads.append(len(ids))
         return WHOLE.load(ids)
 
-    job = declare_job(loader=loader, refresh_when=0.5)
+    job = declare_job(loader=loader, refresh_below=0.5)
     job.warm()
     ways = {
         "full": ("warmer: a full run", Trigger.COMMAND, False),
         "missing": ("warmer: only what is missing", Trigger.COMMAND, True),
-        "when": ("warmer: the schedule's, with refresh_when", Trigger.SCHEDULE, False),
+        "when": ("warmer: the schedule's, with refresh_below", Trigger.SCHEDULE, False),
     }
     contenders = [
         Contender(
@@ -55,6 +55,6 @@ def _run(job: KeyedJob[Any], trigger: Trigger, only_missing: bool) -> None:
 def _verify(loads: list[int], rows: int, *, fresh: bool, check: Any) -> None:
     run = WarmingRun.objects.latest("id")
     wanted = (rows, 0, 0) if fresh else (0, rows, rows)
-    if (run.fresh, run.written, sum(loads)) != wanted:
-        raise AssertionError(f"{run.fresh} fresh, {run.written} written, {sum(loads)} loaded of {rows}")
+    if (run.skipped, run.written, sum(loads)) != wanted:
+        raise AssertionError(f"{run.skipped} skipped, {run.written} written, {sum(loads)} loaded of {rows}")
     check()

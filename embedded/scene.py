@@ -71,7 +71,7 @@ def failed_run(job: str, user: CustomUser) -> None:
     report = Report(
         job=job,
         written=96,
-        absent=2,
+        no_value=2,
         failed=2,
         queries=14,
         seconds=0.31,
@@ -95,7 +95,7 @@ def running_run(job: str, user: CustomUser) -> None:
         report = Report(
             job=job,
             written=498,
-            fenced=2,
+            superseded=2,
             queries=3,
             seconds=6.5,
             load_seconds=5.1,

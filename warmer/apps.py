@@ -75,14 +75,14 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
 
     report = run.report
     logger.info(
-        "%s (%s) is %s: %d written, %d fresh, %d fenced, %d absent, %d failed, %d queries, %.2f s%s",
+        "%s (%s) is %s: %d written, %d skipped, %d superseded, %d no value, %d failed, %d queries, %.2f s%s",
         run,
         run.trigger,
         run.state,
         report.written,
-        report.fresh,
-        report.fenced,
-        report.absent,
+        report.skipped,
+        report.superseded,
+        report.no_value,
         report.failed,
         report.queries,
         run.took or 0.0,

@@ -19,9 +19,9 @@ class Outcome(StrEnum):
     """What happened to one key."""
 
     WRITTEN = "written"
-    FRESH = "fresh"
-    FENCED = "fenced"
-    ABSENT = "absent"
+    SKIPPED = "skipped"
+    SUPERSEDED = "superseded"
+    NO_VALUE = "no_value"
     FAILED = "failed"
 
 
@@ -38,7 +38,7 @@ class Report:
     """The outcomes of a run or a call, counted, with what they cost.
 
     Attributes:
-        written, fresh, fenced, absent, failed: how many keys ended so.
+        written, skipped, superseded, no_value, failed: how many keys ended so.
         batches: how many times ids were loaded and written together.
         queries: how many database queries were made.
         seconds: how long the work took; of several workers, the sum.
@@ -52,9 +52,9 @@ class Report:
 
     job: str
     written: int = 0
-    fresh: int = 0
-    fenced: int = 0
-    absent: int = 0
+    skipped: int = 0
+    superseded: int = 0
+    no_value: int = 0
     failed: int = 0
     batches: int = 0
     queries: int = 0
@@ -91,11 +91,11 @@ class Report:
     @property
     def keys(self) -> int:
         """How many keys the report speaks of."""
-        return self.written + self.fresh + self.fenced + self.absent + self.failed
+        return self.written + self.skipped + self.superseded + self.no_value + self.failed
 
     @property
     def ok(self) -> bool:
-        """Whether no key failed. A fenced key did not: it is cold, not wrong, and a read loads it."""
+        """Whether no key failed. A superseded key did not: it is cold, not wrong, and a read loads it."""
         return self.failed == 0
 
     def __add__(self, other: Report) -> Report:

@@ -61,7 +61,7 @@ class ClaimContract:
     def test_claim__ends_with_a_write_that_is_fenced(self, store: Store) -> None:
         made = claim(store, "thing:1")
         store.invalidate(["thing:1"])
-        assert store.write(made.token, {"thing:1": 1}, claim=made).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(made.token, {"thing:1": 1}, claim=made).outcomes == {"thing:1": Outcome.SUPERSEDED}
         assert store.look(["thing:1"], claims=True).claims == {}
 
     def test_claim__ends_with_a_write_that_fails(self, store: Store) -> None:
@@ -177,7 +177,7 @@ class ClaimContract:
     def test_absence__of_before_an_invalidation_is_fenced(self, absences: Store) -> None:
         token = absences.token()
         absences.invalidate(["thing:1"])
-        assert absences.write(token, {}, ["thing:1"]).outcomes == {"thing:1": Outcome.FENCED}
+        assert absences.write(token, {}, ["thing:1"]).outcomes == {"thing:1": Outcome.SUPERSEDED}
         assert absences.look(["thing:1"]).absent == set()
 
     def test_absence__of_a_single_job_ends_with_its_invalidation(self) -> None:

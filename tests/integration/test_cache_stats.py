@@ -308,7 +308,7 @@ def test_coverage__ids_without_a_value_are_not_cold() -> None:
     assert cover(job.spec).share == 0.0
     call_command("warm_cache", "things", "--inline", stdout=io.StringIO())
     found = cover(job.spec)
-    assert (found.cached, found.absent, found.share) == (8, 2, 1.0)
+    assert (found.cached, found.no_value, found.share) == (8, 2, 1.0)
     assert table_of(run())["things"][:7] == ["default", "10", "10", "8", "2", "100", "%"]
 
 

@@ -1,4 +1,4 @@
-"""`cache_absent`: that there is no value is cached too, and ended by a creation."""
+"""`negative_timeout`: that there is no value is cached too, and ended by a creation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def declare(loader: Titles) -> Declare:
     """Return a function that declares the job."""
 
     def make(**options: Any) -> Any:
-        options = {"ids": list, "depends_on": {Post: "id"}, "cache_absent": MINUTE} | options
+        options = {"ids": list, "depends_on": {Post: "id"}, "negative_timeout": MINUTE} | options
         return warm_many("title:{id}", name="titles", **options)(loader)
 
     return make
@@ -87,7 +87,7 @@ def test_get_many__asks_for_what_is_not_known(job: Any, loader: Titles, make_pos
 def test_get__without_the_option_asks_each_time(
     declare: Declare, loader: Titles, redis_client: Redis
 ) -> None:
-    job = declare(cache_absent=None)
+    job = declare(negative_timeout=None)
     assert [job.get(7), job.get(7)] == [None, None]
     assert loader.calls == [[7], [7]]
     assert not redis_client.exists(ABSENT)
@@ -109,7 +109,7 @@ def test_absence__is_known_in_one_round_trip(job: Any, redis_client: Redis) -> N
 
 
 def test_absence__ends_after_its_time(declare: Declare, redis_client: Redis) -> None:
-    job = declare(cache_absent=timedelta(seconds=90), timeout=timedelta(hours=5))
+    job = declare(negative_timeout=timedelta(seconds=90), timeout=timedelta(hours=5))
     job.get(7)
     assert 0 < redis_client.pttl(ABSENT) <= 90_000
 
@@ -167,7 +167,7 @@ def test_absence__of_a_job_with_one_key(make_post: Any) -> None:
         calls.append(1)
         return Post.objects.values_list("title", flat=True).first()
 
-    single: Any = warm("first", name="first", depends_on=[Post], cache_absent=MINUTE)(first_title)
+    single: Any = warm("first", name="first", depends_on=[Post], negative_timeout=MINUTE)(first_title)
     assert [single.get(), single.get("none")] == [None, "none"]
     assert len(calls) == 1
     make_post(title="Created")
@@ -176,7 +176,7 @@ def test_absence__of_a_job_with_one_key(make_post: Any) -> None:
 
 def test_warm__caches_absence_and_ends_it(declare: Declare, loader: Titles, make_post: Any) -> None:
     job = declare(depends_on=())  # so nothing is invalidated
-    assert job.warm([7]).absent == 1
+    assert job.warm([7]).no_value == 1
     assert job.get(7) is None
     assert loader.calls == [[7]]
     make_post(pk=7, title="Created")
@@ -216,5 +216,5 @@ def test_absence__in_another_cache(declare: Declare, loader: Titles, make_post: 
 
 @pytest.mark.parametrize("wrong", [60, timedelta(0), -MINUTE, timedelta(milliseconds=1), "a minute", True])
 def test_declaration__that_cannot_work(declare: Declare, wrong: Any) -> None:
-    with pytest.raises(DeclarationError, match=r"titles.*cache_absent=.*: expected a"):
-        declare(cache_absent=wrong)
+    with pytest.raises(DeclarationError, match=r"titles.*negative_timeout=.*: expected a"):
+        declare(negative_timeout=wrong)

@@ -79,7 +79,7 @@ def test_loader__gets_values(make_post: Any, job: Any, kinds: Any, asked: list[A
 def test_warm__of_declared_members(make_post: Any, job: Any, kinds: Any) -> None:
     make_post(slug="red", title="Red")
     report = job.warm()
-    assert (report.written, report.absent, report.failed) == (1, 1, 0)
+    assert (report.written, report.no_value, report.failed) == (1, 1, 0)
     assert cache.get("slug:red") == "Red"
 
 
@@ -115,4 +115,4 @@ def test_audit__takes_a_declared_member_and_its_cached_key_for_one(
     make_post(slug="red", title="Red")
     job.warm()
     found = audit(job.spec)
-    assert (found.sampled, found.right, found.absent) == (2, 1, 1)
+    assert (found.sampled, found.right, found.no_value) == (2, 1, 1)

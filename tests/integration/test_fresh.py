@@ -44,7 +44,7 @@ def job(loader: Loader) -> Any:
         name="fresh",
         batch_size=5,
         timeout=timedelta(hours=1),
-        refresh_when=0.5,
+        refresh_below=0.5,
     )(loader)
 
 
@@ -68,7 +68,7 @@ def test_only_missing__all_there_is_one_round_trip_a_batch_and_no_load(
     loader.calls.clear()
     redis_client.config_resetstat()
     report = job.warm(only_missing=True)
-    assert (report.fresh, report.queries, loader.calls) == (10, 0, [])
+    assert (report.skipped, report.queries, loader.calls) == (10, 0, [])
     # EXISTS tells of a whole batch at once, so no key is asked for its time.
     assert round_trips(redis_client) == {"evalsha": 2}
 
@@ -78,10 +78,10 @@ def test_only_missing__loads_those_that_are_not_there(job: Any, loader: Loader) 
     cache.delete_many(["fresh:3", "fresh:8"])
     loader.calls.clear()
     report = job.warm(only_missing=True)
-    assert (report.fresh, report.written, loader.calls) == (8, 2, [[3], [8]])
+    assert (report.skipped, report.written, loader.calls) == (8, 2, [[3], [8]])
 
 
-def test_refresh_when__the_schedule_loads_what_has_little_time_left(
+def test_refresh_below__the_schedule_loads_what_has_little_time_left(
     job: Any, loader: Loader, redis_client: Redis
 ) -> None:
     job.warm()
@@ -90,31 +90,31 @@ def test_refresh_when__the_schedule_loads_what_has_little_time_left(
     cache.delete("fresh:9")
     loader.calls.clear()
     run = request_run("fresh", Trigger.SCHEDULE).run
-    assert (run.state, run.fresh, run.written) == ("complete", 7, 3)
+    assert (run.state, run.skipped, run.written) == ("complete", 7, 3)
     assert loader.calls == [[1, 2], [9]]
     assert redis_client.pttl(str(cache.make_key("fresh:1"))) > 3_500_000
 
 
 @pytest.mark.parametrize("trigger", [each for each in Trigger if each is not Trigger.SCHEDULE])
-def test_refresh_when__of_the_schedule_alone(job: Any, loader: Loader, trigger: Trigger) -> None:
+def test_refresh_below__of_the_schedule_alone(job: Any, loader: Loader, trigger: Trigger) -> None:
     job.warm()
     assert request_run("fresh", trigger).run.written == 10
 
 
-def test_refresh_when__without_it_the_schedule_loads_all(loader: Loader) -> None:
+def test_refresh_below__without_it_the_schedule_loads_all(loader: Loader) -> None:
     warm_many("fresh:{id}", ids=lambda: range(10), name="all")(loader)
     assert request_run("all", Trigger.SCHEDULE).run.written == 10
     assert request_run("all", Trigger.SCHEDULE).run.written == 10
 
 
-def test_refresh_when__cache_that_tells_no_times_refreshes_all(loader: Loader, settings: Any) -> None:
+def test_refresh_below__cache_that_tells_no_times_refreshes_all(loader: Loader, settings: Any) -> None:
     settings.CACHES = LOCMEM
     cache.clear()
-    warm_many("fresh:{id}", ids=lambda: range(10), name="untold", refresh_when=0.5)(loader)
+    warm_many("fresh:{id}", ids=lambda: range(10), name="untold", refresh_below=0.5)(loader)
     for _ in range(2):
         run = request_run("untold", Trigger.SCHEDULE).run
-        assert (run.fresh, run.written) == (0, 10)
-    assert request_run("untold", Trigger.SCHEDULE, only_missing=True).run.fresh == 10
+        assert (run.skipped, run.written) == (0, 10)
+    assert request_run("untold", Trigger.SCHEDULE, only_missing=True).run.skipped == 10
 
 
 def test_fresh__key_without_an_end_is_fresh(job: Any, redis_client: Redis) -> None:

@@ -114,9 +114,9 @@ def test_record_batch__last_one_ends_the_run(run: WarmingRun, finished: list[War
     assert ledger.record_batches(run, {1: report(written=3, queries=1)}).counted
     run.refresh_from_db()
     assert (run.state, run.batches_done) == (State.RUNNING, 1)
-    assert ledger.record_batches(run, {2: report(written=2, absent=1, queries=1)}).counted
+    assert ledger.record_batches(run, {2: report(written=2, no_value=1, queries=1)}).counted
     run.refresh_from_db()
-    assert (run.state, run.written, run.absent, run.queries) == (State.COMPLETE, 5, 1, 3)
+    assert (run.state, run.written, run.no_value, run.queries) == (State.COMPLETE, 5, 1, 3)
     assert run.finished_at is not None
     assert run.active_job is None
     assert finished == [run]
@@ -189,7 +189,7 @@ def test_start__of_an_ended_run_does_nothing(run: WarmingRun) -> None:
     ("counts", "state"),
     [
         ({"written": 3}, State.COMPLETE),
-        ({"written": 3, "fenced": 1, "absent": 1, "fresh": 1}, State.COMPLETE),
+        ({"written": 3, "superseded": 1, "no_value": 1, "skipped": 1}, State.COMPLETE),
         ({"written": 3, "failed": 1}, State.INCOMPLETE),
         ({"failed": 2}, State.FAILED),
     ],

@@ -143,7 +143,7 @@ def test_runs__are_counted_by_trigger_and_state() -> None:
     assert seen("warmer_runs_total", job="things", trigger="deploy", state="complete") == 1
     assert seen("warmer_runs_total", job="things", trigger="schedule", state="failed") == 1
     assert seen("warmer_run_keys_total", job="things", outcome="written") == 30
-    assert seen("warmer_run_keys_total", job="things", outcome="fenced") == 0
+    assert seen("warmer_run_keys_total", job="things", outcome="superseded") == 0
     assert seen("warmer_run_duration_seconds_count", job="things") == 3
     assert seen("warmer_run_wait_seconds_count", job="things") == 3
     assert seen("warmer_run_batches_total", job="things") == 3
@@ -282,7 +282,7 @@ def test_reads__hits_and_misses() -> None:
     assert seen("warmer_hits_total", job="things") == 2
     assert seen("warmer_misses_total", job="things") == 1
     assert seen("warmer_reader_keys_total", job="things", outcome="written") == 1
-    assert seen("warmer_reader_keys_total", job="things", outcome="fenced") == 0
+    assert seen("warmer_reader_keys_total", job="things", outcome="superseded") == 0
     assert seen("warmer_cache_up", job="things") == 1
 
 
@@ -368,7 +368,7 @@ import sys, django
 django.setup()
 from warmer import warm_many
 warm_many("posts_like:{id}", name="posts_like", ids=lambda: range(10))(lambda ids: {id: 1 for id in ids})
-from warmer.monitoring.metrics import scrape
+from warmer.monitoring.metrics.collector import scrape
 sys.stdout.write(scrape("")[0].decode())
 """
     environment = {

@@ -88,7 +88,7 @@ def test_coverage__ids_without_a_value_are_not_cold() -> None:
     job = declare([1, 2, 3, -4])
     execute(job.spec, open_run(job.name, Trigger.COMMAND).run)
     found = observe(job.spec)
-    assert (found.sampled, found.cached, found.absent, found.coverage) == (4, 3, 1, 1.0)
+    assert (found.sampled, found.cached, found.no_value, found.coverage) == (4, 3, 1, 1.0)
     cache.delete("thing:1")
     assert observe(job.spec).coverage == 2 / 3
 

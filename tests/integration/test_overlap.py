@@ -110,7 +110,7 @@ def test_only_missing__with_one_connection(missing: Sequence[int]) -> None:
     assert job.warm().written == 10
     cache.delete_many([f"square:{id}" for id in missing])
     report = job.warm(only_missing=True)
-    assert (report.fresh, report.written) == (10 - len(missing), len(missing))
+    assert (report.skipped, report.written) == (10 - len(missing), len(missing))
 
 
 @pytest.mark.usefixtures("one_connection")
@@ -170,7 +170,7 @@ def test_only_missing__interrupted_before_an_answer_is_read_keeps_no_connection(
     batches = pipeline.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0, interrupts=interrupts)
     if interrupts:
         report = sum(batches, Report(job="squares"))
-        assert (report.keys, report.failed, report.fresh) == (10, 2, 8)
+        assert (report.keys, report.failed, report.skipped) == (10, 2, 8)
     else:
         with pytest.raises(KeyError):
             list(batches)
@@ -243,7 +243,7 @@ def test_warm__batch_overtaken_while_the_next_is_loaded_is_loaded_again() -> Non
 
     with at("loaded", change, job="squares"):
         report = job.warm()
-    assert (report.written, report.fenced) == (6, 0)
+    assert (report.written, report.superseded) == (6, 0)
     assert cache.get("square:0") == "new"
 
 
@@ -337,7 +337,7 @@ def test_only_missing__inside_a_transaction_that_changed_what_it_reads_looks_for
     job.warm()
     with transaction.atomic():
         make_post()
-        assert job.warm(only_missing=True).fenced == 4
+        assert job.warm(only_missing=True).superseded == 4
     assert job.warm(only_missing=True).written == 4
 
 
@@ -429,5 +429,5 @@ def test_ids__that_are_still_being_read_do_not_keep_a_loader_in_the_past(make_po
         batch_size=1,
     )(loader)
     report = job.warm()
-    assert (report.written, report.fenced) == (6, 0)
+    assert (report.written, report.superseded) == (6, 0)
     assert [cache.get(f"late:{row.pk}") for row in rows] == ["old"] * 3 + ["new"] + ["old"] * 2

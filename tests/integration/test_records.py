@@ -161,7 +161,7 @@ def test_late_invalidation__fences_a_fill_under_way(make_post: Any) -> None:
     token = late.spec.store.token()
     ask("late:{id}", 7)
     Relay().poll()
-    assert late.spec.store.write(token, {"late:7": "old"}).outcomes == {"late:7": "fenced"}
+    assert late.spec.store.write(token, {"late:7": "old"}).outcomes == {"late:7": "superseded"}
 
 
 @pytest.mark.usefixtures("_no_worker")
@@ -174,7 +174,7 @@ def test_whole_job__is_fenced_at_once_and_swept_by_a_worker(make_post: Any, monk
     with transaction.atomic():
         make_post()
     assert asked
-    assert whole.spec.store.write(token, {"w:1": "old"}).outcomes["w:1"] == "fenced"
+    assert whole.spec.store.write(token, {"w:1": "old"}).outcomes["w:1"] == "superseded"
     assert waiting()
     Relay().poll()
     assert gone(*keys) == set(keys)

@@ -69,7 +69,7 @@ def test_warm__id_without_a_value_is_absent_and_deleted() -> None:
     cache.set("square:3", "old")
     job = declare(lambda ids: {id: None if id == 3 else id for id in ids if id != 4})
     report = job.warm()
-    assert (report.written, report.absent, report.failed) == (8, 2, 0)
+    assert (report.written, report.no_value, report.failed) == (8, 2, 0)
     assert cache.get("square:3") is None
 
 
@@ -83,7 +83,7 @@ def test_warm__single_job() -> None:
 def test_warm__single_job_without_a_value_is_absent() -> None:
     cache.set("nothing", "old")
     job = warm("nothing", name="nothing")(lambda: None)
-    assert job.warm().absent == 1
+    assert job.warm().no_value == 1
     assert cache.get("nothing") is None
 
 
@@ -163,7 +163,7 @@ def test_warm__only_missing_leaves_cached_keys_alone() -> None:
     job = declare(loader)
     cache.set_many({"square:1": "cached", "square:5": "cached"})
     report = job.warm(only_missing=True)
-    assert (report.written, report.fresh) == (8, 2)
+    assert (report.written, report.skipped) == (8, 2)
     assert cache.get("square:1") == "cached"
     assert 1 not in loaded
     assert 5 not in loaded
@@ -183,7 +183,7 @@ def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
 
     job: Any = declare(loader, ids=lambda: range(4))
     report = job.warm()
-    assert (report.written, report.fenced) == (4, 0)
+    assert (report.written, report.superseded) == (4, 0)
     assert calls == [[0, 1, 2, 3], [2]]
     assert cache.get("square:2") == "new"
 
@@ -199,7 +199,7 @@ def test_warm__key_invalidated_at_every_load_stays_cold(settings: Any) -> None:
 
     job: Any = declare(loader, ids=lambda: range(4))
     report = job.warm()
-    assert (report.written, report.fenced, report.ok) == (3, 1, True)
+    assert (report.written, report.superseded, report.ok) == (3, 1, True)
     assert len(calls) == 3
     assert cache.get("square:2") is None
 
@@ -218,7 +218,7 @@ def test_warm__inside_a_transaction_that_changed_what_it_reads_stores_nothing(ma
     )
     with transaction.atomic():
         make_post(title="Draft")
-        assert job.warm().fenced == 1
+        assert job.warm().superseded == 1
     assert cache.get("titles") is None
     assert job.warm().written == 1
 
@@ -269,4 +269,10 @@ def test_warm__ids_are_found_anew_for_each_run() -> None:
 
 
 def test_outcomes__are_those_of_the_design() -> None:
-    assert [outcome.value for outcome in Outcome] == ["written", "fresh", "fenced", "absent", "failed"]
+    assert [outcome.value for outcome in Outcome] == [
+        "written",
+        "skipped",
+        "superseded",
+        "no_value",
+        "failed",
+    ]

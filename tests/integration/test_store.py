@@ -83,23 +83,23 @@ class StoreContract(ClaimContract):
     def test_write__absent_key_is_deleted(self, store: Store) -> None:
         cache.set("thing:1", "old")
         written = store.write(store.token(), {}, ["thing:1"])
-        assert written.outcomes == {"thing:1": Outcome.ABSENT}
+        assert written.outcomes == {"thing:1": Outcome.NO_VALUE}
         assert cache.get("thing:1") is None
 
     def test_write__overtaken_by_an_invalidation(self, store: Store) -> None:
         token = store.token()
         store.invalidate(["thing:1"])
         written = store.write(token, {"thing:1": "old", "thing:2": "other"})
-        assert written.outcomes["thing:1"] is Outcome.FENCED
+        assert written.outcomes["thing:1"] is Outcome.SUPERSEDED
         assert cache.get("thing:1") is None
-        expected = Outcome.WRITTEN if self.fenced_per_key else Outcome.FENCED
+        expected = Outcome.WRITTEN if self.fenced_per_key else Outcome.SUPERSEDED
         assert written.outcomes["thing:2"] is expected
 
     def test_write__overtaken_absent_key_is_fenced(self, store: Store) -> None:
         token = store.token()
         store.invalidate(["thing:1"])
         cache.set("thing:1", "new")
-        assert store.write(token, {}, ["thing:1"]).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {}, ["thing:1"]).outcomes == {"thing:1": Outcome.SUPERSEDED}
         assert cache.get("thing:1") == "new"
 
     def test_write__with_a_token_of_after_the_invalidation(self, store: Store) -> None:
@@ -110,14 +110,14 @@ class StoreContract(ClaimContract):
     def test_write__after_the_cache_was_flushed(self, store: Store) -> None:
         token = store.token()
         cache.clear()
-        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
         assert cache.get("thing:1") is None
 
     def test_write__after_a_flush_and_a_new_fence(self, store: Store) -> None:
         token = store.token()
         cache.clear()
         store.token()
-        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
 
     def test_write__fences_of_two_jobs_are_apart(self, store: Store) -> None:
         other = open_store(alias="default", fence="others", template=KEY, timeout=60.0)
@@ -154,7 +154,7 @@ class StoreContract(ClaimContract):
     def test_invalidate_all__fences_every_write_under_way(self, store: Store) -> None:
         token = store.token()
         store.invalidate_all()
-        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
 
     def has_fence(self, store: Store) -> bool:
         """Say whether the cache holds the fence."""
@@ -172,7 +172,7 @@ class StoreContract(ClaimContract):
         self.let_pass(store, 31)
         store.invalidate(["thing:1"])
         for _ in range(2):
-            assert store.write(store.token(), {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+            assert store.write(store.token(), {"thing:1": "old"}).outcomes == {"thing:1": Outcome.SUPERSEDED}
             self.let_pass(store, 14)
         self.let_pass(store, 3)
         assert store.write(store.token(), {"thing:1": "new"}).outcomes == {"thing:1": Outcome.WRITTEN}
@@ -182,7 +182,7 @@ class StoreContract(ClaimContract):
     ) -> None:
         settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
         store.invalidate_all()
-        assert store.write(store.token(), {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(store.token(), {"thing:1": "old"}).outcomes == {"thing:1": Outcome.SUPERSEDED}
         self.let_pass(store, 31)
         assert store.write(store.token(), {"thing:1": "new"}).outcomes == {"thing:1": Outcome.WRITTEN}
 
@@ -191,7 +191,7 @@ class StoreContract(ClaimContract):
         assert self.has_fence(store)
         store.forget()
         assert not self.has_fence(store)
-        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.SUPERSEDED}
 
     def test_remaining__names_what_is_cached(self, store: Store) -> None:
         store.write(store.token(), {"thing:1": 1})
@@ -292,7 +292,7 @@ class RedisContract(RedisClaimContract, StoreContract):
     def test_write__after_the_fence_was_evicted(self, store: Store, redis_client: Redis) -> None:
         token = store.token()
         redis_client.delete(store.fence_key)  # type: ignore[attr-defined]
-        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
 
     def test_write__token_older_than_the_records(self, store: Store, settings: Any) -> None:
         settings.WARMER_FENCE_RECORDS = 4
@@ -301,7 +301,7 @@ class RedisContract(RedisClaimContract, StoreContract):
             store.invalidate([f"thing:{number}"])
         # Nothing says any more that thing:0 was invalidated: the whole batch is refused.
         outcomes = store.write(token, {"thing:0": 0, "thing:99": 99}).outcomes
-        assert set(outcomes.values()) == {Outcome.FENCED}
+        assert set(outcomes.values()) == {Outcome.SUPERSEDED}
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7])
     def test_write__trimmed_records_never_let_an_old_value_in(
@@ -314,7 +314,7 @@ class RedisContract(RedisClaimContract, StoreContract):
             store.invalidate([f"thing:{number}", f"thing:{number % 5}"])
         for number, token in enumerate(tokens):
             for key in (f"thing:{number}", f"thing:{number % 5}"):
-                assert store.write(token, {key: "old"}).outcomes == {key: Outcome.FENCED}
+                assert store.write(token, {key: "old"}).outcomes == {key: Outcome.SUPERSEDED}
         assert store.write(store.token(), {"thing:0": 1}).outcomes == {"thing:0": Outcome.WRITTEN}
 
     def let_pass(self, store: Store, seconds: float) -> None:
@@ -339,10 +339,10 @@ class RedisContract(RedisClaimContract, StoreContract):
         store.invalidate(["thing:100"])
         assert redis_client.zcard(store.fence_key) == 4  # type: ignore[attr-defined]
         older = dataclasses.replace(first, counter=first.counter - 800 * 10**6)
-        assert store.write(older, {"thing:500": "?"}).outcomes == {"thing:500": Outcome.FENCED}
+        assert store.write(older, {"thing:500": "?"}).outcomes == {"thing:500": Outcome.SUPERSEDED}
         assert store.write(second, {"thing:500": 5, "thing:100": "old"}).outcomes == {
             "thing:500": Outcome.WRITTEN,
-            "thing:100": Outcome.FENCED,
+            "thing:100": Outcome.SUPERSEDED,
         }
 
     def test_clock__set_back_lets_no_old_value_in(self, store: Store) -> None:
@@ -352,7 +352,7 @@ class RedisContract(RedisClaimContract, StoreContract):
             token = store.token()
             store.invalidate(["thing:1"])
             assert store.write(token, {"thing:1": "old", "thing:2": 2}).outcomes == {
-                "thing:1": Outcome.FENCED,
+                "thing:1": Outcome.SUPERSEDED,
                 "thing:2": Outcome.WRITTEN,
             }
 
@@ -362,7 +362,7 @@ class RedisContract(RedisClaimContract, StoreContract):
         shift_counts(store, -86_400)  # as if the clock now jumped a day ahead
         token = dataclasses.replace(token, counter=token.counter - 86_400 * 10**6)
         store.invalidate(["thing:2"])
-        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.SUPERSEDED}
 
     def test_invalidate__the_fence_is_bounded(self, store: Store, redis_client: Redis, settings: Any) -> None:
         settings.WARMER_FENCE_RECORDS = 50
@@ -379,7 +379,7 @@ class RedisContract(RedisClaimContract, StoreContract):
         outcomes = store.write(between, {"thing:1": 1, "thing:2": 2, "thing:3": 3}).outcomes
         assert outcomes == {
             "thing:1": Outcome.WRITTEN,
-            "thing:2": Outcome.FENCED,
+            "thing:2": Outcome.SUPERSEDED,
             "thing:3": Outcome.WRITTEN,
         }
 
@@ -439,7 +439,7 @@ class RedisContract(RedisClaimContract, StoreContract):
         token = store.token()
         redis_server.restart()
         store.token()
-        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.FENCED}
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
 
 
 class TestDjangoRedis(RedisContract):
@@ -475,7 +475,7 @@ class TestDjangoRedis(RedisContract):
             token = store.token()
             store.invalidate(["thing:1"])
             outcomes = store.write(token, {"thing:1": "old", "thing:2": "as ever"}).outcomes
-            assert outcomes == {"thing:1": Outcome.FENCED, "thing:2": Outcome.WRITTEN}
+            assert outcomes == {"thing:1": Outcome.SUPERSEDED, "thing:2": Outcome.WRITTEN}
             assert cache.get_many(["thing:1", "thing:2"]) == {"thing:2": "as ever"}
             assert redis_client.exists(str(cache.make_key("thing:2")))
 

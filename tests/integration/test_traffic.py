@@ -86,12 +86,12 @@ def test_read__of_a_single_job() -> None:
 
 
 def test_read__absent_key_misses_unless_its_absence_is_cached() -> None:
-    job, remembers = declare(), declare("remembered", cache_absent=timedelta(minutes=1))
+    job, remembers = declare(), declare("remembered", negative_timeout=timedelta(minutes=1))
     for each in (job, remembers):
         each.get(-1)
         each.get(-1)
-    assert told(job) == {"misses": 2, "absent": 2}
-    assert told(remembers) == {"hits": 1, "misses": 1, "absent": 1}
+    assert told(job) == {"misses": 2, "no_value": 2}
+    assert told(remembers) == {"hits": 1, "misses": 1, "no_value": 1}
 
 
 def test_read__past_the_cache_is_neither(make_post: Any) -> None:

@@ -138,7 +138,7 @@ def test_status__every_key_overtaken_by_changes_is_0_and_said() -> None:
 
     job: Any = warm_many("x:{id}", ids=lambda: range(3), name="x")(loader)
     assert "Nothing could be stored of x: changes overtook every try" in run("x", "--inline")
-    assert WarmingRun.objects.get().fenced == 3
+    assert WarmingRun.objects.get().superseded == 3
 
 
 def test_status__some_fenced_keys_are_0() -> None:
@@ -149,14 +149,14 @@ def test_status__some_fenced_keys_are_0() -> None:
     job: Any = warm_many("x:{id}", ids=lambda: range(3), name="x")(loader)
     run("x", "--inline")
     kept = WarmingRun.objects.get()
-    assert (kept.written, kept.fenced) == (2, 1)
+    assert (kept.written, kept.superseded) == (2, 1)
 
 
 def test_status__every_key_fenced_by_the_transaction_around_is_0(make_user: Any) -> None:
     with transaction.atomic():  # as a TestCase is
         make_user()
         assert "user_profiles: complete" in run("user_profiles", "--inline")
-        assert WarmingRun.objects.get().fenced == 1
+        assert WarmingRun.objects.get().superseded == 1
 
 
 def test_status__job_without_a_key_to_warm_is_0() -> None:
@@ -307,7 +307,7 @@ def test_only_missing__leaves_cached_keys_alone(make_user: Any) -> None:
     run("user_profiles", "--inline", "--only-missing")
     assert cache.get(f"user:{user.pk}:profile") == "cached"
     kept = WarmingRun.objects.get()
-    assert (kept.written, kept.fresh, kept.only_missing) == (1, 1, True)
+    assert (kept.written, kept.skipped, kept.only_missing) == (1, 1, True)
 
 
 def test_joined__run_that_nobody_began_is_executed_here() -> None:

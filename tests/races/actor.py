@@ -109,7 +109,7 @@ class Actor:
         """Warm some or all of the rows."""
         some = self.random.sample(self.ids, self.random.randint(1, len(self.ids)))
         report = posts.warm(some, only_missing=self.random.random() < 0.3)
-        for outcome in ("written", "fresh", "fenced", "absent", "failed"):
+        for outcome in ("written", "skipped", "superseded", "no_value", "failed"):
             self.counts[outcome] += getattr(report, outcome)
         self.counts["runs"] += 1
 

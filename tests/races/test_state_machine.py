@@ -154,13 +154,13 @@ class Fence(RuleBasedStateMachine):
         overtaken = job.store.overtaken(fill.token, [job.key(id) for id in batch])
         outcomes = self.outcomes_of(fill, batch)
         self.check(fill, batch, outcomes)
-        assert overtaken == {job.key(id) for id in batch if outcomes[id] is Outcome.FENCED}
+        assert overtaken == {job.key(id) for id in batch if outcomes[id] is Outcome.SUPERSEDED}
         for id, version in batch.items():
             if outcomes[id] is Outcome.WRITTEN or (
-                outcomes[id] is Outcome.ABSENT and job.store.absent_timeout
+                outcomes[id] is Outcome.NO_VALUE and job.store.absent_timeout
             ):
                 job.cached[id] = version
-            elif outcomes[id] is Outcome.ABSENT:
+            elif outcomes[id] is Outcome.NO_VALUE:
                 job.cached.pop(id, None)
 
     @precondition(lambda self: self.held)
@@ -200,7 +200,7 @@ class Fence(RuleBasedStateMachine):
 
     def check(self, fill: Fill, batch: dict[int, int], outcomes: dict[int, Outcome]) -> None:
         """Compare what the fence said with what it must say."""
-        refused = dict.fromkeys(batch, Outcome.FENCED)
+        refused = dict.fromkeys(batch, Outcome.SUPERSEDED)
         if fill.fence_lost:
             assert outcomes == refused
             return
@@ -208,9 +208,9 @@ class Fence(RuleBasedStateMachine):
         if outcomes == refused and len(fill.invalidated) >= (self.records + 1) // 2:
             return
         assert outcomes == {
-            id: Outcome.FENCED
+            id: Outcome.SUPERSEDED
             if id in fill.invalidated
-            else Outcome.ABSENT
+            else Outcome.NO_VALUE
             if version < 0
             else Outcome.WRITTEN
             for id, version in batch.items()
@@ -384,7 +384,7 @@ class GenericFence(Fence):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SteppedCache, when, staticmethod(step))
             outcomes = self.outcomes_of(fill, fill.loaded)
-        assert set(outcomes.values()) == {Outcome.FENCED}
+        assert set(outcomes.values()) == {Outcome.SUPERSEDED}
         if in_time:  # it began to write, and took all of it back
             for written in fill.loaded:
                 self.jobs[fill.job].cached.pop(written, None)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.conftest import Python
 
-COMMANDS = ["warm_cache", "audit_cache", "cache_stats", "benchmark_cache", "warm_schedule"]
+COMMANDS = ["warm_cache", "cache_audit", "cache_stats", "cache_benchmark", "warm_schedule"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

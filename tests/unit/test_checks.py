@@ -248,7 +248,7 @@ def test_w006__silent_for_caches_that_keep_what_they_get() -> None:
 @pytest.mark.usefixtures("plain_cache")
 def test_w001__cache_without_an_atomic_fence_in_production(settings: Any) -> None:
     settings.DEBUG = False
-    declare_single("fenced")
+    declare_single("superseded")
     declare_single("one", cache="plain")
     declare_single("two", cache="plain")
 
@@ -272,7 +272,7 @@ def test_w001__silent_in_development(settings: Any) -> None:
 
 @pytest.mark.usefixtures("plain_cache")
 def test_w001__silent_for_a_cache_that_no_job_uses() -> None:
-    declare_single("fenced")
+    declare_single("superseded")
 
     assert not found("W001")
 
@@ -286,7 +286,7 @@ def test_w002__cache_that_cannot_find_the_keys_of_a_job(settings: Any, debug: bo
     declare_keyed("with_ids", cache="plain", depends_on={Post: "id"})
     declare_keyed("alone", cache="plain")
     declare_single("single", cache="plain", depends_on=[Post])
-    declare_keyed("fenced", depends_on=[Post])
+    declare_keyed("superseded", depends_on=[Post])
 
     (message,) = found("W002")
 
@@ -307,7 +307,7 @@ def test_w002__cache_that_cannot_find_the_keys_of_a_job(settings: Any, debug: bo
         lambda: declare_keyed("with_ids", cache="plain", depends_on={Post: "id"}),
         lambda: declare_keyed("alone", cache="plain"),
         lambda: declare_single("single", cache="plain", depends_on=[Post]),
-        lambda: declare_keyed("fenced", depends_on=[Post]),
+        lambda: declare_keyed("superseded", depends_on=[Post]),
     ],
 )
 def test_w002__silent_when_no_sweep_is_needed(declare: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from warmer.report import MAX_ERROR_LENGTH, Failure, Outcome, Report, describe
 
-COUNTS = ("written", "fresh", "fenced", "absent", "failed", "batches", "queries", "seconds")
+COUNTS = ("written", "skipped", "superseded", "no_value", "failed", "batches", "queries", "seconds")
 
 failures = st.builds(Failure, key=st.text(max_size=5), error=st.text(max_size=5))
 # Whole seconds: sums of floats depend on their order in the last digit.
@@ -39,9 +39,9 @@ def test_of__counts_each_outcome() -> None:
         {
             "a": Outcome.WRITTEN,
             "b": Outcome.WRITTEN,
-            "c": Outcome.FRESH,
-            "d": Outcome.FENCED,
-            "e": Outcome.ABSENT,
+            "c": Outcome.SKIPPED,
+            "d": Outcome.SUPERSEDED,
+            "e": Outcome.NO_VALUE,
             "f": Outcome.FAILED,
         },
         errors={"f": "ValueError: no"},
@@ -51,9 +51,9 @@ def test_of__counts_each_outcome() -> None:
     assert report == Report(
         job="things",
         written=2,
-        fresh=1,
-        fenced=1,
-        absent=1,
+        skipped=1,
+        superseded=1,
+        no_value=1,
         failed=1,
         batches=1,
         queries=3,
@@ -85,7 +85,7 @@ def test_of__names_the_first_failures_and_counts_all(settings: Any) -> None:
 
 
 def test_ok__a_fenced_or_absent_key_has_not_failed() -> None:
-    assert Report(job="things", fenced=1, absent=1).ok
+    assert Report(job="things", superseded=1, no_value=1).ok
     assert not Report(job="things", written=9, failed=1).ok
 
 
@@ -132,9 +132,9 @@ def test_as_dict__is_plain_data() -> None:
     assert json.loads(json.dumps(report.as_dict())) == {
         "job": "things",
         "written": 2,
-        "fresh": 0,
-        "fenced": 0,
-        "absent": 0,
+        "skipped": 0,
+        "superseded": 0,
+        "no_value": 0,
         "failed": 1,
         "batches": 0,
         "queries": 0,

@@ -35,7 +35,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
             "Keys",
             {
                 "fields": (
-                    *("whole", "sampled", "right", "wrong", "missing", "absent", "changed", "failed"),
+                    *("whole", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed"),
                     *("undeclared", "repaired", "queries"),
                 )
             },

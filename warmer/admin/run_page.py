@@ -25,9 +25,9 @@ SETTLING = timedelta(minutes=1)
 
 _MEANINGS = {
     Outcome.WRITTEN: "loaded and written",
-    Outcome.FRESH: "skipped: still cached",
-    Outcome.FENCED: "an invalidation overtook it: cold, not wrong",
-    Outcome.ABSENT: "the loader has no value: deleted",
+    Outcome.SKIPPED: "skipped: still cached",
+    Outcome.SUPERSEDED: "an invalidation overtook it: cold, not wrong",
+    Outcome.NO_VALUE: "the loader has no value: deleted",
     Outcome.FAILED: "see below",
 }
 

@@ -39,8 +39,8 @@ def warm(
     required: bool = True,
     queue: str | None = None,
     jitter: timedelta = timedelta(0),
-    cache_absent: timedelta | None = None,
-    refresh_when: float | None = None,
+    negative_timeout: timedelta | None = None,
+    refresh_below: float | None = None,
     max_batches_per_second: float | None = None,
 ) -> Callable[[Callable[[], R]], SingleJob[R]]:
     """Declare a job with one key.
@@ -62,10 +62,10 @@ def warm(
         queue: the Celery queue; default `WARMER_QUEUE`, "warming".
         jitter: by how much the key's life may be shortened, at random, so that keys that were
             written together do not expire together.
-        cache_absent: how long it is cached that there is no value, which otherwise every read asks the
+        negative_timeout: how long it is cached that there is no value, which otherwise every read asks the
             database again. An invalidation ends it, so the creation of a row does when `depends_on`
             names its model.
-        refresh_when: the fraction of its life below which the schedule refreshes a key, e.g. 0.5: a key with
+        refresh_below: the fraction of its life below which the schedule refreshes a key, e.g. 0.5: a key with
             more left is looked at, and not loaded. Default: all are refreshed.
         max_batches_per_second: how fast the job's batches may follow each other, on all workers together, so
             that a run does not crowd out the site at its database. Default: as they come.
@@ -89,8 +89,8 @@ def warm(
         required=required,
         queue=queue,
         jitter=jitter,
-        cache_absent=cache_absent,
-        refresh_when=refresh_when,
+        negative_timeout=negative_timeout,
+        refresh_below=refresh_below,
         max_batches_per_second=max_batches_per_second,
     )
 
@@ -112,8 +112,8 @@ def warm_many(
     required: bool = True,
     queue: str | None = None,
     jitter: timedelta = timedelta(0),
-    cache_absent: timedelta | None = None,
-    refresh_when: float | None = None,
+    negative_timeout: timedelta | None = None,
+    refresh_below: float | None = None,
     max_batches_per_second: float | None = None,
 ) -> Callable[[Callable[[Sequence[Any]], M]], KeyedJob[M]]:
     """Declare a job with a key for each id.
@@ -149,8 +149,8 @@ def warm_many(
         required=required,
         queue=queue,
         jitter=jitter,
-        cache_absent=cache_absent,
-        refresh_when=refresh_when,
+        negative_timeout=negative_timeout,
+        refresh_below=refresh_below,
         max_batches_per_second=max_batches_per_second,
     )
 

@@ -75,8 +75,8 @@ class JobSpec:
     queue: str
     jitter: timedelta
     declared_at: str
-    cache_absent: timedelta | None = None
-    refresh_when: float | None = None
+    negative_timeout: timedelta | None = None
+    refresh_below: float | None = None
     max_batches_per_second: float | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class JobSpec:
             template=self.key,
             timeout=self.timeout.total_seconds(),
             jitter=self.jitter.total_seconds(),
-            absent_timeout=self.cache_absent.total_seconds() if self.cache_absent else None,
+            absent_timeout=self.negative_timeout.total_seconds() if self.negative_timeout else None,
         )
 
     def find_ids(self) -> Iterable[Id]:
@@ -140,9 +140,9 @@ class JobSpec:
             raise self._wrong(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
 
     def _check_times(self) -> None:
-        for option in ("timeout", "every", "jitter", "cache_absent"):
+        for option in ("timeout", "every", "jitter", "negative_timeout"):
             value = getattr(self, option)
-            if option in ("every", "cache_absent") and value is None:
+            if option in ("every", "negative_timeout") and value is None:
                 continue
             if not isinstance(value, timedelta):
                 raise self._wrong(
@@ -163,15 +163,15 @@ class JobSpec:
     def _check_numbers(self) -> None:
         if not _is_count(self.batch_size):
             raise self._wrong(f"batch_size={self.batch_size!r}: expected a whole number of at least 1")
-        part = self.refresh_when
+        part = self.refresh_below
         if part is not None and not (_is_number(part) and 0 < part < 1):
             raise self._wrong(
-                f"refresh_when={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
+                f"refresh_below={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
             )
         if part is not None and self.every is not None and part * self.timeout < self.every:
             raise self._wrong(
-                f"refresh_when={part!r}: keys that live {part * self.timeout} yet are left alone, and expire "
-                f"before the next refresh, every={self.every} later; expected at least "
+                f"refresh_below={part!r}: keys with {part * self.timeout} left are skipped and expire before "
+                f"the next refresh, every={self.every} later; expected at least "
                 f"{math.ceil(100 * (self.every / self.timeout)) / 100:g}"
             )
         pace = self.max_batches_per_second

@@ -125,12 +125,12 @@ def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
             why=f"Up to {lasting(longest)} lie between two refreshes: meanwhile readers load the keys.",
             fix="/admin/warmer/\nwhere the schedule of the job can name more times, if that is not meant so.",
         )
-    elif spec.refresh_when is not None and spec.refresh_when * life < longest:
+    elif spec.refresh_below is not None and spec.refresh_below * life < longest:
         yield warning(
-            f"{spec.name} is refreshed {said}, and keys that live {lasting(spec.refresh_when * life)} yet "
+            f"{spec.name} is refreshed {said}, and keys that live {lasting(spec.refresh_below * life)} yet "
             "are left alone.",
             why="They expire before the next refresh, and readers find them cold.",
-            fix=f"refresh_when={min(0.99, math.ceil(100 * longest / life) / 100):g}\nin the declaration of "
+            fix=f"refresh_below={min(0.99, math.ceil(100 * longest / life) / 100):g}\nin the declaration of "
             f"{spec.name} ({spec.declared_at}), at least; or a shorter interval in the schedule.",
         )
     elif life < 2 * longest:

@@ -83,7 +83,7 @@ class Work:
             return
         began = time.perf_counter()
         with self._failing_what_is_left():
-            self._settle(Outcome.FRESH, self._looking.end())
+            self._settle(Outcome.SKIPPED, self._looking.end())
         self._looking = None  # only now: until it has ended, what fails has to abandon it
         self.look_seconds += time.perf_counter() - began
 
@@ -92,7 +92,7 @@ class Work:
         if not self.left:
             return
         if self._is_blind():
-            self._settle(Outcome.FENCED, self.left)
+            self._settle(Outcome.SUPERSEDED, self.left)
             return
         with self._failing_what_is_left():
             self._wait_for_the_turn()
@@ -170,7 +170,7 @@ class Work:
         self.load_seconds += time.perf_counter() - began
         reach("loaded", self.spec.name)
         if is_pending(self.spec):  # the loader itself wrote rows that it read
-            self._settle(Outcome.FENCED, self.left)
+            self._settle(Outcome.SUPERSEDED, self.left)
 
     def _send(self) -> None:
         assert self._token is not None
@@ -193,7 +193,7 @@ class Work:
             if not self.left:
                 break
             self._send()
-        self._settle(Outcome.FENCED, self.left)
+        self._settle(Outcome.SUPERSEDED, self.left)
 
     def _take_outcomes(self) -> None:
         assert self._writing is not None
@@ -204,12 +204,12 @@ class Work:
         self.encode_seconds += written.encode_seconds
         reach("written", self.spec.name)
         self.errors |= written.errors
-        fenced = [key for key, outcome in written.outcomes.items() if outcome is Outcome.FENCED]
-        if not fenced:
+        superseded = [key for key, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED]
+        if not superseded:
             self.outcomes |= written.outcomes
             self.left = {}
             return
-        again = {key: self.left[key] for key in fenced}
+        again = {key: self.left[key] for key in superseded}
         self.outcomes |= {key: each for key, each in written.outcomes.items() if key not in again}
         self.left = again
 

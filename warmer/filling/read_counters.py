@@ -37,7 +37,7 @@ COUNTS = (
     "watched_misses",
     "invalidations",
     "invalidation_us",
-    *(outcome.value for outcome in (Outcome.WRITTEN, Outcome.ABSENT, Outcome.FENCED, Outcome.FAILED)),
+    *(outcome.value for outcome in (Outcome.WRITTEN, Outcome.NO_VALUE, Outcome.SUPERSEDED, Outcome.FAILED)),
 )
 
 

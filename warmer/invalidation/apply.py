@@ -137,7 +137,7 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
     except (StoreUnavailable, Error) as error:
         logger.error(
             "Could not invalidate after a change, and nothing records it: old values stay until their "
-            "timeout. Run 'manage.py audit_cache --repair' when the cache answers again: %s",
+            "timeout. Run 'manage.py cache_audit --repair' when the cache answers again: %s",
             describe(error),
         )
 

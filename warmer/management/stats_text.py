@@ -49,7 +49,7 @@ def as_plain_data(found: Stats) -> dict[str, Any]:
 
 
 def _plain_job(job: JobStats) -> dict[str, Any]:
-    names = ("declared", "sampled", "cached", "absent", "share", "shortest", "oldest")
+    names = ("declared", "sampled", "cached", "no_value", "share", "shortest", "oldest")
     seen = {name: getattr(job.coverage, name, None) for name in names}
     rates = {"hit_rate_hour": job.hit_rate_hour, "hit_rate_day": job.hit_rate_day}
     return {"job": job.job, "cache": job.cache, "error": job.error, **seen, **rates}
@@ -127,7 +127,7 @@ def _row(job: JobStats, found: Coverage) -> dict[str, Any]:
         "ids": found.declared,
         "looked at": found.sampled,
         "cached": found.cached,
-        "no value": found.absent or None,
+        "no value": found.no_value or None,
         "share": percent(found.share),
         "oldest": None if found.oldest is None else span(found.oldest),
         "first expires in": None if found.shortest is None else span(found.shortest),

@@ -47,7 +47,7 @@ def _is_complete(spec: JobSpec, run: WarmingRun | None) -> bool:
 
 
 def _stored_nothing(run: WarmingRun | None) -> bool:
-    return run is not None and 0 < run.fenced == run.report.keys
+    return run is not None and 0 < run.superseded == run.report.keys
 
 
 def _why_nothing(alias: str) -> str:

@@ -21,7 +21,7 @@ class CacheAudit(models.Model):
     right = models.PositiveBigIntegerField()
     wrong = models.PositiveBigIntegerField()
     missing = models.PositiveBigIntegerField(help_text="Not cached, though there is a value.")
-    absent = models.PositiveBigIntegerField(help_text="Not cached, and there is no value.")
+    no_value = models.PositiveBigIntegerField(help_text="Not cached, and there is no value.")
     changed = models.PositiveBigIntegerField(help_text="Changed again and again meanwhile: not judged.")
     failed = models.PositiveBigIntegerField(help_text="Could not be loaded or compared: not judged.")
     undeclared = models.PositiveBigIntegerField(help_text="How many were cached by readers alone.")

@@ -22,7 +22,7 @@ class JobObservation(models.Model):
     declared = models.PositiveBigIntegerField(default=0, help_text="Ids that were declared, as far as read.")
     sampled = models.PositiveIntegerField(default=0, help_text="Of them, those that were looked at.")
     cached = models.PositiveIntegerField(default=0, help_text="Of these, those with a value in the cache.")
-    absent = models.PositiveIntegerField(default=0, help_text="Of the others, those that can have no value.")
+    no_value = models.PositiveIntegerField(default=0, help_text="Of the rest, those without a value.")
     oldest_seconds = models.FloatField(null=True, help_text="Age of the oldest; null: not known.")
 
     # Null: reads are not counted, or this cache keeps no counts.

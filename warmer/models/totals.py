@@ -23,9 +23,9 @@ class RunTotal(models.Model):
     batches = models.PositiveBigIntegerField(default=0)
     queries = models.PositiveBigIntegerField(default=0)
     written = models.PositiveBigIntegerField(default=0)
-    fresh = models.PositiveBigIntegerField(default=0)
-    fenced = models.PositiveBigIntegerField(default=0)
-    absent = models.PositiveBigIntegerField(default=0)
+    skipped = models.PositiveBigIntegerField(default=0)
+    superseded = models.PositiveBigIntegerField(default=0)
+    no_value = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
 
     class Meta:

@@ -27,14 +27,14 @@ class Coverage:
         declared: how many ids are declared, at most `IDS_READ`; of a single job 1.
         keys: those that were looked at.
         lives: of those that are cached, the seconds that they have left (None: not told).
-        absent: how many of the others can have none: the loader has no value for about so many.
+        no_value: how many of the others can have none: the loader has no value for about so many.
     """
 
     timeout: float
     declared: int
     keys: Sequence[str]
     lives: Mapping[str, float | None]
-    absent: int
+    no_value: int
 
     @property
     def sampled(self) -> int:
@@ -49,7 +49,7 @@ class Coverage:
     @property
     def share(self) -> float | None:
         """The share of the keys that can be cached and are, 0 to 1; None when there is none."""
-        can_be = self.sampled - self.absent
+        can_be = self.sampled - self.no_value
         return self.cached / can_be if can_be > 0 else None
 
     @property
@@ -79,7 +79,7 @@ def cover(spec: JobSpec) -> Coverage:
         declared=sample.seen,
         keys=keys,
         lives=lives,
-        absent=min(len(keys) - len(lives), round(_share_without_value(spec) * len(keys))),
+        no_value=min(len(keys) - len(lives), round(_share_without_value(spec) * len(keys))),
     )
 
 
@@ -100,4 +100,4 @@ def _share_without_value(spec: JobSpec) -> float:
     """Return the share of the ids for which the last full run found no value: they are not cold."""
     runs = WarmingRun.objects.filter(job=spec.name, state=State.COMPLETE, only_missing=False)
     run = runs.order_by("-pk").first()
-    return run.absent / run.report.keys if run is not None and run.report.keys else 0.0
+    return run.no_value / run.report.keys if run is not None and run.report.keys else 0.0

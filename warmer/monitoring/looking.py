@@ -28,7 +28,7 @@ def look(spec: JobSpec, row: JobObservation) -> None:
     """
     found = cover(spec)
     row.declared, row.sampled = found.declared, found.sampled
-    row.cached, row.absent = found.cached, found.absent
+    row.cached, row.no_value = found.cached, found.no_value
     row.oldest_seconds = found.oldest
     _look_at_traffic(spec, row, keys=found.keys, cached=found.lives)
 

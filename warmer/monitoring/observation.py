@@ -42,7 +42,7 @@ class Observation:
         declared: how many ids are declared, at most `coverage.IDS_READ`.
         sampled: how many of them were looked at.
         cached: how many of these have a value in the cache.
-        absent: how many of the others can have none: the loader has no value for them.
+        no_value: how many of the others can have none: the loader has no value for them.
         oldest: the age of the oldest cached key, its timeout less what it has left; a job's jitter
             counts as age. None when it is not known, as on caches that do not tell.
         hits_hour, misses_hour, hits_day, misses_day: reads of the last hour and day; None when they are
@@ -62,7 +62,7 @@ class Observation:
     declared: int = 0
     sampled: int = 0
     cached: int = 0
-    absent: int = 0
+    no_value: int = 0
     oldest: timedelta | None = None
     hits_hour: int | None = None
     misses_hour: int | None = None
@@ -83,7 +83,7 @@ class Observation:
     @property
     def coverage(self) -> float | None:
         """The share of the keys that can be cached and are, 0 to 1; None when that is not known."""
-        can_be = self.sampled - self.absent
+        can_be = self.sampled - self.no_value
         return self.cached / can_be if can_be > 0 else None
 
     @property
@@ -189,7 +189,7 @@ def void(job: str) -> None:
     What is known of its traffic stays, and so does when it was looked at last: beat is known by that.
     """
     JobObservation.objects.filter(job=job).update(
-        observed_at=None, error="", declared=0, sampled=0, cached=0, absent=0, oldest_seconds=None
+        observed_at=None, error="", declared=0, sampled=0, cached=0, no_value=0, oldest_seconds=None
     )
 
 
@@ -215,7 +215,7 @@ def _of_row(row: JobObservation) -> Observation:
         declared=row.declared,
         sampled=row.sampled,
         cached=row.cached,
-        absent=row.absent,
+        no_value=row.no_value,
         oldest=None if row.oldest_seconds is None else timedelta(seconds=row.oldest_seconds),
         hits_hour=row.hits_hour,
         misses_hour=row.misses_hour,

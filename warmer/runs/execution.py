@@ -88,8 +88,8 @@ def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:
     """Return how long a key must live yet for a run to leave it alone; None: the run leaves none alone."""
     if run.only_missing:
         return 0.0
-    if run.trigger == Trigger.SCHEDULE and spec.refresh_when is not None:
-        return spec.refresh_when * spec.timeout.total_seconds()
+    if run.trigger == Trigger.SCHEDULE and spec.refresh_below is not None:
+        return spec.refresh_below * spec.timeout.total_seconds()
     return None
 
 

@@ -151,7 +151,7 @@ class Store(ABC):
                 who wait for an absent key is told that it is.
 
         Returns:
-            The outcome of every key: `written`, `absent`, `fenced` or `failed`.
+            The outcome of every key: `written`, `absent`, `superseded` or `failed`.
         """
 
     def begin_write(
@@ -237,7 +237,7 @@ class Store(ABC):
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         """Invalidate for several jobs of one cache, in as few round trips as the cache allows.
 
-        Of a keyed job that is invalidated as a whole, what is under way is fenced; its keys are left
+        Of a keyed job that is invalidated as a whole, what is under way is superseded; its keys are left
         for `sweep`.
         """
         for each in invalidations:

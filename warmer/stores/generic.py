@@ -109,7 +109,7 @@ class GenericStore(Store):
     def _write(self, token: Token, values: Mapping[str, Any], absent: Collection[str]) -> Written:
         everything = [*values, *absent]
         if not self._stands(token):
-            return Written(outcomes=dict.fromkeys(everything, Outcome.FENCED))
+            return Written(outcomes=dict.fromkeys(everything, Outcome.SUPERSEDED))
         errors = self._set(values)
         with self._answering():
             self._cache.delete_many([*absent, *self._marks(values)])
@@ -119,8 +119,8 @@ class GenericStore(Store):
             if not stands:
                 self._cache.delete_many([*everything, *self._marks(everything)])
         outcomes = {
-            **dict.fromkeys(values, Outcome.WRITTEN if stands else Outcome.FENCED),
-            **dict.fromkeys(absent, Outcome.ABSENT if stands else Outcome.FENCED),
+            **dict.fromkeys(values, Outcome.WRITTEN if stands else Outcome.SUPERSEDED),
+            **dict.fromkeys(absent, Outcome.NO_VALUE if stands else Outcome.SUPERSEDED),
             **dict.fromkeys(errors, Outcome.FAILED),
         }
         return Written(outcomes=outcomes, errors=errors)
@@ -169,7 +169,7 @@ class GenericStore(Store):
         with self._answering():
             standing = self._cache.get_many(names)
             mine = {name for name, text in standing.items() if str(text).startswith(f"{claim.id} ")}
-            told = {name for name in mine if outcomes.get(names[name]) is Outcome.ABSENT}
+            told = {name for name in mine if outcomes.get(names[name]) is Outcome.NO_VALUE}
             self._cache.delete_many(mine - told)
             self._cache.set_many(dict.fromkeys(told, note), timeout=NOTE_SECONDS)
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def test_audits__list(operator: Client) -> None:
     now = timezone.now()
-    counts = dict.fromkeys(("wrong", "missing", "absent", "changed", "failed", "undeclared", "repaired"), 0)
+    counts = dict.fromkeys(("wrong", "missing", "no_value", "changed", "failed", "undeclared", "repaired"), 0)
     CacheAudit.objects.create(
         job="posts", trigger="admin", started_at=now, whole=True, sampled=9, right=9, queries=1, **counts
     )

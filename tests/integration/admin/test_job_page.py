@@ -78,9 +78,9 @@ def test_page__shows_the_declaration(editor: Client) -> None:
 def test_page__shows_what_is_declared_beyond_the_usual(editor: Client) -> None:
     plain = text_of(editor.get(PAGE).content.decode())
     for shown in (
-        "Absent values not cached cache_absent",
+        "Absent values not cached negative_timeout",
         "as fast as they go max_batches_per_second",
-        "refreshes every key refresh_when",
+        "refreshes every key refresh_below",
         "A change invalidates the keys on_change",
     ):
         assert shown in plain
@@ -88,9 +88,9 @@ def test_page__shows_what_is_declared_beyond_the_usual(editor: Client) -> None:
         "x:{id}",
         ids=list,
         name="x",
-        cache_absent=timedelta(minutes=5),
+        negative_timeout=timedelta(minutes=5),
         max_batches_per_second=2.5,
-        refresh_when=0.5,
+        refresh_below=0.5,
         on_change="refresh",
         batch_size=1,
     )(dict.fromkeys)

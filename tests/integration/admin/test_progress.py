@@ -28,7 +28,7 @@ def test_progress__says_how_far_it_is_and_how_long_it_takes(operator: Client, ru
         4,
     )
     assert (told["keys"], told["percent"]) == (100, 25)
-    assert told["counts"] == {"written": 90, "fresh": 0, "fenced": 10, "absent": 0, "failed": 0}
+    assert told["counts"] == {"written": 90, "skipped": 0, "superseded": 10, "no_value": 0, "failed": 0}
     assert told["keys_per_second"] * told["seconds"] == pytest.approx(100, rel=0.2)
     assert told["seconds_left"] == pytest.approx(3 * told["seconds"], rel=0.2)
 

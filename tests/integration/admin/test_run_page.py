@@ -46,9 +46,15 @@ def test_page__says_who_asked_what_it_cost_and_who_did_it(operator: Client, run:
 
 def test_page__counts_every_outcome_and_names_the_failed(operator: Client, run: WarmingRun) -> None:
     failures = (Failure(key="post:7", error="ValueError: <script>alert(1)</script>"),)
-    runs.record_batches(run, {2: report(fresh=3, absent=2, failed=25, failures=failures)})
+    runs.record_batches(run, {2: report(skipped=3, no_value=2, failed=25, failures=failures)})
     page = page_of(operator, run)
-    for outcome, count in {"written": 90, "fresh": 3, "fenced": 10, "absent": 2, "failed": 25}.items():
+    for outcome, count in {
+        "written": 90,
+        "skipped": 3,
+        "superseded": 10,
+        "no_value": 2,
+        "failed": 25,
+    }.items():
         assert f'data-warmer-count="{outcome}">{count}</td>' in page
     assert "<code>post:7</code>: ValueError: &lt;script&gt;" in page
     assert "<script>alert" not in page

@@ -1,4 +1,4 @@
-"""Call `manage.py audit_cache` in this process."""
+"""Call `manage.py cache_audit` in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 def run(*args: str) -> str:
     """Return what the command prints."""
     out = io.StringIO()
-    call_command("audit_cache", *args, stdout=out, stderr=out)
+    call_command("cache_audit", *args, stdout=out, stderr=out)
     return out.getvalue()
 
 
@@ -19,5 +19,5 @@ def failing(*args: str, out: io.StringIO | None = None) -> CommandError:
     """Return the error with which the command ends; what it prints goes to `out`."""
     out = io.StringIO() if out is None else out
     with pytest.raises(CommandError) as caught:
-        call_command("audit_cache", *args, stdout=out, stderr=out)
+        call_command("cache_audit", *args, stdout=out, stderr=out)
     return caught.value

@@ -77,14 +77,14 @@ def test_audit__neither_cached_nor_loaded_is_absent(job: Any, source: Any) -> No
     source[4] = None
     cache.set("thing:5", None)
     source[5] = None
-    assert counts(audit(job.spec)) == {"right": 8, "absent": 2}
+    assert counts(audit(job.spec)) == {"right": 8, "no_value": 2}
 
 
 def test_audit__cached_absence_is_wrong_once_there_is_a_value(any_cache: str, source: Any) -> None:
-    job = declare(source, cache_absent=timedelta(minutes=5))
+    job = declare(source, negative_timeout=timedelta(minutes=5))
     value, source[4] = source[4], None
     job.warm()
-    assert counts(audit(job.spec)) == {"right": 9, "absent": 1}
+    assert counts(audit(job.spec)) == {"right": 9, "no_value": 1}
     source[4] = value
     found = audit(job.spec, repair=True)
     assert (counts(found), wrong_fields(found)) == ({"right": 9, "wrong": 1}, {"thing:4": (HAS_VALUE,)})

@@ -58,7 +58,7 @@ def test_job_ttl__crontab(look: Look, minute: str, hour: str, severity: str) -> 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_jobs")
 def test_job_ttl__leaves_keys_alone_that_expire_before_the_next_refresh(look: Look) -> None:
-    times = {"every": timedelta(minutes=15), "timeout": timedelta(hours=1), "refresh_when": 0.25}
+    times = {"every": timedelta(minutes=15), "timeout": timedelta(hours=1), "refresh_below": 0.25}
     warm("news", name="news", **times)(dict)  # type: ignore[arg-type]
     call_command("warm_schedule", verbosity=0)
     assert look(JobTtl(), beat=schedule.look_at_beat()).severity == "ok"
@@ -70,7 +70,7 @@ def test_job_ttl__leaves_keys_alone_that_expire_before_the_next_refresh(look: Lo
         "warning",
         "news is refreshed every 25 minutes, and keys that live 15 min yet are left alone.",
     )
-    assert found.fix.startswith("refresh_when=0.42\n")
+    assert found.fix.startswith("refresh_below=0.42\n")
 
 
 @pytest.mark.django_db

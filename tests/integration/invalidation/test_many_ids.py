@@ -66,7 +66,7 @@ def test_changes__of_one_transaction_count_together(job: Any, make_posts: Any) -
         change_all()
         assert gone(*keys) == set()
     # At once nothing old can be written, and what is there is swept by a worker.
-    assert set(job.spec.store.write(token, dict.fromkeys(keys, "old")).outcomes.values()) == {"fenced"}
+    assert set(job.spec.store.write(token, dict.fromkeys(keys, "old")).outcomes.values()) == {"superseded"}
     assert waiting()
     Relay().poll()
     assert gone(*keys) == set(keys)
@@ -126,7 +126,7 @@ def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
     # How often the server was asked, also by scripts, to delete in one step that others wait for: the fence.
     assert redis_client.info("commandstats")["cmdstat_del"]["calls"] == 1
     assert gone(*keys) == set(keys)
-    assert job.spec.store.write(token, {"many:5": "old"}).outcomes == {"many:5": "fenced"}
+    assert job.spec.store.write(token, {"many:5": "old"}).outcomes == {"many:5": "superseded"}
 
 
 def test_invalidate__by_hand_with_an_id_that_is_none_invalidates_nothing(job: Any) -> None:

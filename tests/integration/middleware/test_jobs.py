@@ -42,7 +42,7 @@ def test_job__miss_is_one_miss_whatever_the_fence_needs(any_cache: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_job__absence_that_is_cached_is_a_hit(any_cache: str) -> None:
-    none = warm("none", name="none", cache_absent=timedelta(minutes=1))(lambda: None)
+    none = warm("none", name="none", negative_timeout=timedelta(minutes=1))(lambda: None)
     assert counted(none.get).endswith("0 hits, 1 miss")
     assert counted(none.get) == "1 call, 1 hit, 0 misses"
 

@@ -52,7 +52,7 @@ def test_stale(
     manage("warm_cache --inline")
     rename("New")
     assert shown_name() == "Ada Old"
-    page.shows("stale-audit", manage("audit_cache"))
+    page.shows("stale-audit", manage("cache_audit"))
     settings.WARMER_AUDIT_SAMPLE = 500
     caplog.clear()
     tasks.audit_sample("user_profiles")
@@ -61,9 +61,9 @@ def test_stale(
     assert scrape()("warmer_audit_keys", job="user_profiles", outcome="wrong") == 1
     assert "1 wrong" in operator.get("/admin/warmer/").content.decode()
 
-    page.shows("stale-repair", manage(page.tells("manage.py audit_cache user_profiles --repair")))
+    page.shows("stale-repair", manage(page.tells("manage.py cache_audit user_profiles --repair")))
     assert shown_name() == "Ada New"
-    assert "CommandError" not in manage("audit_cache")
+    assert "CommandError" not in manage("cache_audit")
 
 
 def test_stale__database_has_lost_its_triggers(

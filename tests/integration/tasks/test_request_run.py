@@ -37,7 +37,7 @@ def test_request_run__counts_queries_of_batches_and_ids(make_user: Any) -> None:
 def test_request_run__only_missing(job: Any) -> None:
     cache.set("t:1", "cached")
     run = request_run("t", Trigger.COMMAND, only_missing=True).run
-    assert (run.written, run.fresh) == (9, 1)
+    assert (run.written, run.skipped) == (9, 1)
     assert cache.get("t:1") == "cached"
 
 

@@ -27,7 +27,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         expires_at="2099-01-01T00:00:00Z",
     )
     page = open_page(*EVERYTHING, width=width)
-    counts = dict.fromkeys(("written", "fresh", "fenced", "absent", "failed"), 123_456)
+    counts = dict.fromkeys(("written", "skipped", "superseded", "no_value", "failed"), 123_456)
     WarmingRun.objects.create(
         job="user_profiles",
         trigger="admin",
@@ -39,7 +39,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         error="ValueError: " + "something_without_any_space_" * 8,
         **counts,
     )
-    counts = dict.fromkeys(("right", "wrong", "missing", "absent", "changed", "failed"), 123_456)
+    counts = dict.fromkeys(("right", "wrong", "missing", "no_value", "changed", "failed"), 123_456)
     audit = CacheAudit.objects.create(
         job=LONG_NAME,
         trigger="schedule",

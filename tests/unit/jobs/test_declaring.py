@@ -161,19 +161,19 @@ def test_declaration__ids_that_end_after_one_run() -> None:
     ("options", "message"),
     [
         (
-            {"refresh_when": 1},
-            "refresh_when=1: expected a fraction of timeout above 0 and below 1, e.g. 0.5.",
+            {"refresh_below": 1},
+            "refresh_below=1: expected a fraction of timeout above 0 and below 1, e.g. 0.5.",
         ),
         (
-            {"refresh_when": 0.15, "every": timedelta(minutes=25), "timeout": timedelta(hours=1)},
+            {"refresh_below": 0.15, "every": timedelta(minutes=25), "timeout": timedelta(hours=1)},
             (
-                "refresh_when=0.15: keys that live 0:09:00 yet are left alone, and expire before the next "
+                "refresh_below=0.15: keys with 0:09:00 left are skipped and expire before the next "
                 "refresh, every=0:25:00 later; expected at least 0.42."
             ),
         ),
         (
-            {"refresh_when": "half"},
-            "refresh_when='half': expected a fraction of timeout above 0 and below 1, e.g. 0.5.",
+            {"refresh_below": "half"},
+            "refresh_below='half': expected a fraction of timeout above 0 and below 1, e.g. 0.5.",
         ),
         (
             {"max_batches_per_second": 0},

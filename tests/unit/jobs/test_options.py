@@ -15,8 +15,8 @@ from warmer import warm, warm_many
 pytestmark = pytest.mark.usefixtures("registry")
 
 EVERY_OPTION = (
-    "name, cache, timeout, every, depends_on, fields, on_change, required, queue, jitter, cache_absent, "
-    "refresh_when, max_batches_per_second"
+    "name, cache, timeout, every, depends_on, fields, on_change, required, queue, jitter, negative_timeout, "
+    "refresh_below, max_batches_per_second"
 )
 NO_KEY = "the key is the first argument, and has no name: write "
 

@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     RIGHT = "right"
     WRONG = "wrong"
     MISSING = "missing"
-    ABSENT = "absent"
+    ABSENT = "no_value"
     CHANGED = "changed"
     FAILED = "failed"
 
@@ -39,9 +39,9 @@ class Audit:
         sampled: how many keys were looked at: the sum of the six counts that follow.
         right: cached, and what the loader gives.
         wrong: cached, and not what the loader gives, or the loader has no value for it any more; or it is
-            cached that there is no value (`cache_absent`), and there is one.
+            cached that there is no value (`negative_timeout`), and there is one.
         missing: the loader has a value, and nothing is cached.
-        absent: the loader has no value, and no value is cached.
+        no_value: the loader has no value, and no value is cached.
         changed: invalidated again and again while the audit looked, so not judged.
         failed: the loader raised, or the value cannot be cached or compared, so not judged.
         undeclared: how many of the keys that were looked at are not among the declared ids.
@@ -57,7 +57,7 @@ class Audit:
     right: int = 0
     wrong: int = 0
     missing: int = 0
-    absent: int = 0
+    no_value: int = 0
     changed: int = 0
     failed: int = 0
     undeclared: int = 0

@@ -9,7 +9,7 @@ from warmer.monitoring.metrics.families import Family, counter, gauge, observed,
 from warmer.monitoring.metrics.snapshot import Snapshot
 
 # What becomes of the keys that a reader loads.
-READER_OUTCOMES = ("written", "absent", "fenced", "failed")
+READER_OUTCOMES = ("written", "no_value", "superseded", "failed")
 
 
 def keys(seen: Snapshot) -> Iterator[Family]:

@@ -42,7 +42,7 @@ def ended_runs(seen: Snapshot) -> Iterator[Family]:
     )
     yield counter(
         "warmer_run_keys",
-        "Keys of ended runs, by what became of them. Fenced: invalidations overtook the write.",
+        "Keys of ended runs, by what became of them. Superseded: invalidations overtook the write.",
         ["job", "outcome"],
         (
             ((job, outcome), sum(getattr(row, outcome) for row in totals))

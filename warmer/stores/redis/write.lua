@@ -14,11 +14,11 @@
 -- ARGV[8]    how many keys have a value
 -- ARGV[9]    how many have none; they are deleted
 -- ARGV[10..] the values, then their lives (without ARGV[6]), then the logical names of all keys (with -1)
--- Returns    {one letter a key, the first error}: w written, a absent (deleted), f fenced, e error, l left
+-- Returns    {one letter a key, the first error}: w written, a absent (deleted), f superseded, e error, l left
 --            as it is
 -- Keeps      no stale fill: the comparison and the writes are one atomic step. Another or a missing
 --            generation, or records trimmed past the token, fence the whole batch. A claim is ended by
---            its holder only, and whether the write is fenced or not.
+--            its holder only, and whether the write is superseded or not.
 local fence, taken, absence, id = KEYS[1], tonumber(ARGV[2]), ARGV[3] ~= '0', ARGV[4]
 local with_value, without = tonumber(ARGV[8]), tonumber(ARGV[9])
 local one_life, head = ARGV[6], tonumber(ARGV[7])

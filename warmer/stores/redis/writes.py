@@ -17,8 +17,8 @@ from warmer.stores.token import Token
 
 OUTCOMES = {
     "w": Outcome.WRITTEN,
-    "a": Outcome.ABSENT,
-    "f": Outcome.FENCED,
+    "a": Outcome.NO_VALUE,
+    "f": Outcome.SUPERSEDED,
     "e": Outcome.FAILED,
 }
 

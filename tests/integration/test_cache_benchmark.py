@@ -1,4 +1,4 @@
-"""`manage.py benchmark_cache`: what it measures, what it refuses, and that it leaves nothing behind."""
+"""`manage.py cache_benchmark`: what it measures, what it refuses, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from embedded.waiting import wait_until
 from tests.unit.conftest import ROOT
 from warmer.doctor import benchmark
 from warmer.doctor.benchmark import Benchmark, Measured
-from warmer.management.commands.benchmark_cache import _rows
+from warmer.management.commands.cache_benchmark import _rows
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 
 def run(*args: str) -> str:
     out = io.StringIO()
-    call_command("benchmark_cache", *args, stdout=out, stderr=out)
+    call_command("cache_benchmark", *args, stdout=out, stderr=out)
     return out.getvalue()
 
 
@@ -130,7 +130,7 @@ def test_interrupt__of_the_whole_program(
 ) -> None:
     environment = os.environ | {"DJANGO_ENV": "test"}
     program = subprocess.Popen(
-        [sys.executable, "manage.py", "benchmark_cache", "--count", "100000"],
+        [sys.executable, "manage.py", "cache_benchmark", "--count", "100000"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

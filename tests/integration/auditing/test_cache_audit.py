@@ -1,4 +1,4 @@
-"""`manage.py audit_cache`: its words, its exit code, and that no value is shown."""
+"""`manage.py cache_audit`: its words, its exit code, and that no value is shown."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_command__shows_its_progress_on_a_terminal(job: Any) -> None:
             return True
 
     out = Terminal()
-    call_command("audit_cache", "things", stdout=out)
+    call_command("cache_audit", "things", stdout=out)
     assert "things: 4 keys, 0 wrong" in out.getvalue()
     assert "\r" not in run("things")
 

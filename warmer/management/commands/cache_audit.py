@@ -28,7 +28,7 @@ from warmer.monitoring.audit import Audit, UncommittedChanges
 from warmer.report import describe
 
 WRONG, USAGE = 1, 2
-SHOWN = ("job", "sampled", "right", "wrong", "missing", "absent", "changed", "failed")
+SHOWN = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed")
 
 
 class Command(CheckedCommand):
