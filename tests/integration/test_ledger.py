@@ -219,6 +219,22 @@ def test_end__happens_once(run: WarmingRun, finished: list[WarmingRun]) -> None:
     assert len(finished) == 1
 
 
+def test_end__of_two_who_found_it_running_the_first_counts(
+    run: WarmingRun, finished: list[WarmingRun]
+) -> None:
+    first: list[bool] = []
+
+    def cancel_just_before(execute: Any, sql: str, *arguments: Any) -> Any:
+        if "state" in sql and sql.startswith("UPDATE") and not first:
+            first.append(True)
+            assert ledger.cancel(run, "olga")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(cancel_just_before):
+        assert not ledger.fail(run, "broken")
+    assert [each.state for each in finished] == [State.CANCELLED]
+
+
 def test_close_stalled__running_without_progress_is_lost(run: WarmingRun, settings: Any) -> None:
     assert ledger.close_stalled() == 0
     past = timezone.now() - timedelta(minutes=11)
@@ -232,7 +248,7 @@ def test_close_stalled__running_without_progress_is_lost(run: WarmingRun, settin
 
 def test_close_stalled__progress_keeps_a_run_alive(run: WarmingRun) -> None:
     past = timezone.now() - timedelta(minutes=11)
-    WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)
+    WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past, started_at=past)
     ledger.beat(run)
     assert ledger.close_stalled() == 0
     WarmingRun.objects.filter(pk=run.pk).update(heartbeat_at=past)

@@ -356,6 +356,13 @@ class RedisContract(RedisClaimContract, StoreContract):
                 "thing:2": Outcome.WRITTEN,
             }
 
+    def test_clock__behind_after_a_failover_lets_no_old_value_in(self, store: Store) -> None:
+        token = store.token()
+        store.forget()
+        store.token()
+        shift_counts(store, -3600)  # as if the server that took over were an hour behind
+        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.SUPERSEDED}
+
     def test_clock__far_ahead_and_back_refuses_what_is_too_old_to_tell(self, store: Store) -> None:
         token = store.token()
         store.invalidate(["thing:1"])

@@ -68,6 +68,23 @@ def test_pipeline__is_applied_when_it_is_committed(block: Any) -> None:
         assert known.gone() == {1, 2}
 
 
+def test_savepoints__between_which_another_thread_commits_are_all_applied() -> None:
+    def commit_elsewhere() -> None:
+        known.model.objects.create(owner=2)
+        connection.close()
+
+    with things() as known:
+        with transaction.atomic():
+            with transaction.atomic():
+                execute(INSERT)
+            thread = Thread(target=commit_elsewhere)
+            thread.start()
+            thread.join()
+            with transaction.atomic():
+                known.model.objects.create(owner=3)
+        assert known.gone() == {1, 2, 3}
+
+
 # -- isolation ------------------------------------------------------------------------------------------
 @pytest.fixture
 def serializable() -> Iterator[None]:

@@ -18,8 +18,9 @@ from warmer import warm_many
 
 @pytest.fixture(autouse=True)
 def _patient(settings: Any) -> None:
-    # So that a test in which a reader waits in vain fails for that, and not for a slow machine.
-    settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(seconds=20)
+    # So that a test in which a reader waits in vain fails for that, and not for a slow machine: no claim ends
+    # by itself before the wait does, after which nothing is stored.
+    settings.WARMER_READ_WAIT, settings.WARMER_READ_CLAIM = timedelta(seconds=20), timedelta(seconds=60)
 
 
 @pytest.fixture
