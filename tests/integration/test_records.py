@@ -265,9 +265,9 @@ import contextlib, django, os, signal
 django.setup()
 from django.db import transaction
 from myapp.models import Post
-from warmer import points
+from warmer import failpoints
 kill = lambda job="": os.kill(os.getpid(), signal.SIGKILL)
-points.hooks["{point}"] = kill
+failpoints.hooks["{point}"] = kill
 with transaction.atomic() if {in_atomic} else contextlib.nullcontext():
     post = Post.objects.get(pk={pk})
     post.title = "New"

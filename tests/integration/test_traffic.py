@@ -309,7 +309,8 @@ PROCESS = """
 import os, signal, sys
 import django
 django.setup()
-from warmer import traffic, warm_many
+from warmer import warm_many
+from warmer.filling import read_counters as traffic
 job = warm_many("things:{{id}}", name="things", ids=range)(lambda ids: {{id: id for id in ids}})
 {body}
 """

@@ -29,9 +29,9 @@ import django, os, signal
 django.setup()
 from django.db import connection, transaction
 from myapp.models import Post
-from warmer import points
+from warmer import failpoints
 from warmer.invalidation import Relay
-points.hooks[{point!r}] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
+failpoints.hooks[{point!r}] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
 post = Post.objects.get(pk={pk})
 """
 OPEN = """

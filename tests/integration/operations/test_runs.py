@@ -31,10 +31,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 KILLED = """
 import django, os, signal
 django.setup()
-from warmer import jobs, ledger, points
-from warmer.execution import execute
-points.hooks["loaded"] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
-execute(jobs["posts"].spec, ledger.open_run("posts", "schedule").run, worker="celery@worker-1")
+from warmer import failpoints, jobs, runs
+from warmer.runs.execution import execute
+failpoints.hooks["loaded"] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
+execute(jobs["posts"].spec, runs.open_run("posts", "schedule").run, worker="celery@worker-1")
 """
 
 
