@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.servers import CACHE_DATABASE, SERVERS
 from warmer.filling import read_counters
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -96,3 +100,25 @@ def redis_client(pytestconfig: pytest.Config, _empty_cache: None) -> Iterator[Re
     """A plain client of the cache's database: what is really stored there, as bytes."""
     with pytestconfig.stash[SERVERS].redis.client(CACHE_DATABASE) as client:
         yield client
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """Return a function that asserts that a text is the one in `tests/golden/NAME.txt`.
+
+    `masks` maps a pattern of what differs between runs (times, ports) to what the file has in its place.
+    With `--write-golden` the file is written instead: read the diff before you commit it.
+    """
+
+    def compare(name: str, text: str, *, masks: Mapping[str, str] | None = None) -> None:
+        for pattern, mask in (masks or {}).items():
+            text = re.sub(pattern, mask, text, flags=re.M)
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+        path = GOLDEN / f"{name}.txt"
+        if pytestconfig.getoption("write_golden"):
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_text(text)
+        expected = path.read_text() if path.exists() else ""
+        assert text == expected, f"{path} differs. If the new text is right, run with --write-golden"
+
+    return compare

@@ -59,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="tests/integration/operations: put what is printed into docs/operations.md; not with -n",
     )
+    parser.addoption(
+        "--write-golden", action="store_true", help="rewrite tests/golden/ with what is printed now"
+    )
 
 
 # A wrapper runs before every plain hook: pytest-django reads the settings in a plain one.

@@ -90,7 +90,7 @@ def test_server__says_what_it_is(redis_server: RedisServer, redis_client: Redis)
     assert seen["connection"].startswith("takes a key and gives it back, in ")
     assert f" at 127.0.0.1:{redis_server.port}/{CACHE_DATABASE}, up " in seen["server"]
     assert redis_server.version() in seen["server"]
-    assert seen["memory"].split(", ")[1].endswith("% of 64.0 MiB")
+    assert seen["memory"].split(", ")[1].endswith("% of 64 MiB")
     assert ", allkeys-lru; at most it was " in seen["memory"]
     assert seen["keys"] == "3 in database 0, 2 of them with a timeout"
 

@@ -20,7 +20,7 @@ from warmer.doctor.finding import Finding, NotApplicable, NotChecked, Severity, 
 from warmer.doctor.keys import shown_name
 from warmer.doctor.project import Cache, Project
 from warmer.doctor.reasons import REASONS, WRITES
-from warmer.doctor.words import GB, MB, command, lasting, set_option, size
+from warmer.doctor.words import command, set_option
 from warmer.exceptions import StoreUnavailable
 from warmer.monitoring.facts import Broker
 from warmer.stores.looks import CommandRefused, Place, Reach
@@ -162,37 +162,6 @@ def test_examine__what_builds_on_an_error_is_not_checked(first: Says, made: bool
 
 
 # -- words -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("bytes", "said"),
-    [
-        (0, "0 bytes"),
-        (1023, "1023 bytes"),
-        (1536, "1.5 kB"),
-        (256 * MB, "256 MB"),
-        (1010 * MB, "1,010 MB"),
-        (5 * GB, "5 GB"),
-    ],
-)
-def test_size(bytes: int, said: str) -> None:
-    assert size(bytes) == said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0, "0 s"),
-        (0.5, "0.5 s"),
-        (2.0, "2 s"),
-        (90, "90 s"),
-        (600, "10 min"),
-        (7200, "2 h"),
-        (864000, "10 days"),
-    ],
-)
-def test_lasting(seconds: float, said: str) -> None:
-    assert lasting(seconds) == said
-
-
 @pytest.mark.parametrize(
     ("place", "said"),
     [

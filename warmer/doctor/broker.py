@@ -12,7 +12,8 @@ from warmer.doctor.finding import Finding, NotApplicable, error, ok, warning
 from warmer.doctor.persistence import failures, what_is_kept
 from warmer.doctor.project import Cache, Project
 from warmer.doctor.security import without_password
-from warmer.doctor.words import lasting, set_option_by
+from warmer.doctor.words import set_option_by
+from warmer.humanize import duration
 from warmer.monitoring.facts import Broker
 
 IN_PROCESS = "tasks run in process: there is no broker"
@@ -103,7 +104,7 @@ class BrokerTimeouts(ProjectCheck):
     def look(self, project: Project) -> Iterator[Finding]:
         broker = _redis_broker(project)
         if broker.waits is not None:
-            yield ok(f"a client waits {lasting(broker.waits)} for an answer")
+            yield ok(f"a client waits {duration(broker.waits)} for an answer")
             return
         yield warning(
             "Celery's broker_transport_options have no socket_timeout.",

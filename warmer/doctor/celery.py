@@ -10,7 +10,7 @@ from warmer.doctor.broker import IN_PROCESS
 from warmer.doctor.check import ProjectCheck
 from warmer.doctor.finding import Finding, NotApplicable, error, info, ok, warning
 from warmer.doctor.project import Project
-from warmer.doctor.words import counted, lasting
+from warmer.humanize import counted, duration
 
 # More batches than a full warm of a large site sends out.
 LONG_QUEUE = 500
@@ -105,7 +105,7 @@ class BeatAlive(ProjectCheck):
         if beat.last_sent is None and beat.entries_since and now - beat.entries_since <= BEAT_SILENCE:
             age = max((now - beat.entries_since).total_seconds(), 0)
             yield info(
-                f"Nothing is known of beat yet: it has had something to send for {lasting(age)}.",
+                f"Nothing is known of beat yet: it has had something to send for {duration(age)}.",
                 why="It notes every 3 minutes what it sent; an observation, which it has made each minute, "
                 "is seen sooner.",
                 fix="Ask again in 5 minutes.",
@@ -145,5 +145,5 @@ def _last_seen(silence: timedelta | None, *, app: str) -> Finding:
     if silence is None:
         return error("Beat has never sent anything.", why=why, fix=fix)
     if silence > BEAT_SILENCE:
-        return error(f"Beat last sent something {lasting(silence.total_seconds())} ago.", why=why, fix=fix)
-    return ok(f"last seen {lasting(max(silence.total_seconds(), 0))} ago")
+        return error(f"Beat last sent something {duration(silence.total_seconds())} ago.", why=why, fix=fix)
+    return ok(f"last seen {duration(max(silence.total_seconds(), 0))} ago")

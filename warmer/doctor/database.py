@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError, connections, router
 from warmer.doctor.check import ProjectCheck
 from warmer.doctor.finding import Finding, NotApplicable, error, ok, warning
 from warmer.doctor.project import Project
-from warmer.doctor.words import lasting
+from warmer.humanize import duration
 from warmer.models import WarmingRun
 from warmer.report import describe
 
@@ -86,7 +86,7 @@ class ClockSkew(ProjectCheck):
         problem = error if abs(skew) >= LARGE_SKEW else warning
         side = "ahead of" if skew > timedelta(0) else "behind"
         yield problem(
-            f"The clock of this machine is {lasting(abs(skew).total_seconds())} {side} the database's.",
+            f"The clock of this machine is {duration(abs(skew).total_seconds())} {side} the database's.",
             why="Machines judge each other's runs by these times: a living run is taken for lost, or a "
             "lost one for living, and what is due is sent early or late.",
             fix="timedatectl set-ntp true\non both machines; 'chronyc tracking' shows how far each is off.",

@@ -12,7 +12,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.doctor.check import ProjectCheck
 from warmer.doctor.finding import Finding, NotApplicable, error, info, ok, warning
 from warmer.doctor.project import Project
-from warmer.doctor.words import counted, lasting
+from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
 from warmer.monitoring.facts import Timing
 
@@ -85,7 +85,7 @@ class PendingInvalidations(ProjectCheck):
         problem, app = error if waiting.age >= VERY_LATE else warning, project.broker().app
         yield problem(
             f"{counted(waiting.count, 'invalidation')} waiting, the oldest for "
-            f"{lasting(waiting.age.total_seconds())}.",
+            f"{duration(waiting.age.total_seconds())}.",
             why="Readers may see values from before these changes. The cache could not take them, or nobody "
             "looks for them.",
             fix=f"celery -A {app} worker\nor 'manage.py warm_listen' applies them within a second once the "
@@ -107,8 +107,8 @@ def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
     longest = timing.longest if timing is not None else declared
     if shortest is None or longest is None:
         return  # by the sun, or once at a date
-    said = timing.text if timing is not None else f"every {lasting(longest)}"
-    seen = f"{spec.name} is refreshed {said}, and its keys live {lasting(life)}."
+    said = timing.text if timing is not None else f"every {duration(longest)}"
+    seen = f"{spec.name} is refreshed {said}, and its keys live {duration(life)}."
     fix = (
         f"timeout=timedelta(seconds={round(3 * shortest)})\nin the declaration of {spec.name} "
         f"({spec.declared_at}); or a shorter interval in the schedule."
@@ -122,12 +122,12 @@ def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
     elif life <= longest:
         yield info(
             seen,
-            why=f"Up to {lasting(longest)} lie between two refreshes: meanwhile readers load the keys.",
+            why=f"Up to {duration(longest)} lie between two refreshes: meanwhile readers load the keys.",
             fix="/admin/warmer/\nwhere the schedule of the job can name more times, if that is not meant so.",
         )
     elif spec.refresh_below is not None and spec.refresh_below * life < longest:
         yield warning(
-            f"{spec.name} is refreshed {said}, and keys that live {lasting(spec.refresh_below * life)} yet "
+            f"{spec.name} is refreshed {said}, and keys that live {duration(spec.refresh_below * life)} yet "
             "are left alone.",
             why="They expire before the next refresh, and readers find them cold.",
             fix=f"refresh_below={min(0.99, math.ceil(100 * longest / life) / 100):g}\nin the declaration of "

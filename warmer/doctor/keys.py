@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from warmer.doctor.check import CacheCheck
 from warmer.doctor.finding import Finding, NotApplicable, info, ok, warning
 from warmer.doctor.project import Cache, Project
-from warmer.doctor.words import MB, command, counted, option, size
+from warmer.doctor.words import MB, command, option
+from warmer.humanize import counted, percent, size
 from warmer.stores.looks import KeySeen
 
 # A few keys may be meant to stay; a share of this size fills the memory.
@@ -48,7 +49,7 @@ class KeysWithoutTtl(CacheCheck):
         )
         share = len(staying) / len(seen)
         found = (
-            f"{len(staying):,} of {counted(len(seen), 'sampled key')} ({share:.0%}) have no TTL: "
+            f"{len(staying):,} of {counted(len(seen), 'sampled key')} ({percent(share)}) have no TTL: "
             f"{_forms(staying)}."
         )
         why = (

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from warmer.doctor.check import CacheCheck
 from warmer.doctor.finding import Finding, info, ok, warning
 from warmer.doctor.project import Cache, Project
-from warmer.doctor.words import HOUR, command, counted, lasting, set_option
+from warmer.doctor.words import HOUR, command, set_option
+from warmer.humanize import counted, duration
 
 ENTRIES = 128
 # A page has a few round trips: one of these is felt.
@@ -51,7 +52,7 @@ class SlowLog(CacheCheck):
                 fix=set_option(place, "slowlog-log-slower-than", DEFAULT_THRESHOLD),
             )
         elif slow:
-            ago = lasting(now - max(each.at for each in slow))
+            ago = duration(now - max(each.at for each in slow))
             yield ok(f"none in the last hour; the latest of {len(slow)} was {ago} ago")
         else:
             yield ok(f"no command over {SLOW_MS:.0f} ms")

@@ -10,7 +10,8 @@ from warmer.doctor.check import CacheCheck
 from warmer.doctor.finding import Finding, error, info, ok, warning
 from warmer.doctor.persistence import keeps_sessions
 from warmer.doctor.project import Cache, Project
-from warmer.doctor.words import HOUR, MB, command, counted, lasting, set_option, size
+from warmer.doctor.words import HOUR, MB, command, set_option
+from warmer.humanize import counted, duration, percent, size
 
 NEARLY_FULL = 0.9
 # A healthy jemalloc stays below; under some size the ratio is that of the empty process.
@@ -31,7 +32,7 @@ class Maxmemory(CacheCheck):
         found = cache.redis.info
         limit, used = int(found["maxmemory"]), int(found["used_memory"])
         if limit:
-            yield ok(f"{size(used)} of {size(limit)} used, {used / limit:.0%}")
+            yield ok(f"{size(used)} of {size(limit)} used, {percent(used / limit)}")
             return
         machine = int(found.get("total_system_memory", 0))
         of_machine = f", of the machine's {size(machine)}" if machine else ""
@@ -59,7 +60,7 @@ class MaxmemoryPolicy(CacheCheck):
             share = int(found["used_memory"]) / limit
             problem = error if share >= NEARLY_FULL else warning
             yield problem(
-                f"The policy is noeviction, and the memory is {share:.0%} full.",
+                f"The policy is noeviction, and the memory is {percent(share)} full.",
                 why="A full server refuses every write: nothing is warmed, and an invalidation waits "
                 "while readers see the old value.",
                 fix=set_option(place, "maxmemory-policy", "allkeys-lru"),
@@ -102,13 +103,13 @@ class MemoryGrowth(CacheCheck):
         grown, span = reading.used - earlier.used, reading.at - earlier.at
         limit = int(redis.info["maxmemory"])
         if grown < GROWTH_BYTES or reading.used < GROWTH_RATIO * earlier.used:
-            yield ok(f"{size(reading.used)}, {size(earlier.used)} {lasting(span)} ago")
+            yield ok(f"{size(reading.used)}, {size(earlier.used)} {duration(span)} ago")
             return
         rate = grown / span
         left = (limit - reading.used) / rate if limit else 0
-        until = f"; {size(limit)}, the limit, in {lasting(left)}" if limit and left > 0 else ""
+        until = f"; {size(limit)}, the limit, in {duration(left)}" if limit and left > 0 else ""
         yield warning(
-            f"From {size(earlier.used)} to {size(reading.used)} in {lasting(span)}: {size(rate * HOUR)} an "
+            f"From {size(earlier.used)} to {size(reading.used)} in {duration(span)}: {size(rate * HOUR)} an "
             f"hour{until}.",
             why="If it goes on, keys are evicted at the limit; without a limit the machine runs out of "
             "memory.",
@@ -158,7 +159,9 @@ class Evictions(CacheCheck):
         earlier = readings.before(redis, reading)
         span = reading.at - earlier.at if earlier else float(redis.info["uptime_in_seconds"])
         count = reading.evicted - earlier.evicted if earlier else reading.evicted
-        since = f"in the last {lasting(span)}" if earlier else f"since the server's start {lasting(span)} ago"
+        since = (
+            f"in the last {duration(span)}" if earlier else f"since the server started {duration(span)} ago"
+        )
         if count <= 0:
             yield ok(f"none {since}")
             return

@@ -10,8 +10,9 @@ from warmer.doctor.check import CacheCheck
 from warmer.doctor.finding import Finding, error, ok, warning
 from warmer.doctor.project import Cache, Project
 from warmer.doctor.reasons import REASONS, WRITES
-from warmer.doctor.words import DJANGO_REDIS, lasting, option
+from warmer.doctor.words import DJANGO_REDIS, option
 from warmer.exceptions import StoreUnavailable
+from warmer.humanize import duration
 from warmer.stores.looks import Reach
 from warmer.stores.trial import write_and_read_back
 
@@ -117,7 +118,7 @@ class Timeouts(CacheCheck):
             if seconds is None or seconds > LONGEST_WAIT:
                 so_long = "for ever" if seconds is None else "so long"
                 yield warning(
-                    f"{name} is {'not set' if seconds is None else lasting(seconds)}.",
+                    f"{name} is {'not set' if seconds is None else duration(seconds)}.",
                     why=f"When the server hangs or the network drops packets, every request waits {so_long}, "
                     "until no process of the web server is free.",
                     fix=_timeout_line(cache, name),
@@ -126,7 +127,7 @@ class Timeouts(CacheCheck):
         assert place.timeout is not None
         assert place.connect_timeout is not None
         yield ok(
-            f"a client waits {lasting(place.connect_timeout)} to connect, {lasting(place.timeout)} for an "
+            f"a client waits {duration(place.connect_timeout)} to connect, {duration(place.timeout)} for an "
             "answer"
         )
 

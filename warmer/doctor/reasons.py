@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warmer.doctor.words import command, lasting
+from warmer.doctor.words import command
+from warmer.humanize import duration
 from warmer.stores.looks import Place, Reach
 
 COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
@@ -30,10 +31,10 @@ class Reason:
             "port": place.port,
             "path": place.path,
             "service": place.service,
-            "timeout": "its own time" if place.timeout is None else lasting(place.timeout),
+            "timeout": "its own time" if place.timeout is None else duration(place.timeout),
             "connect_timeout": "the system's time"
             if place.connect_timeout is None
-            else lasting(place.connect_timeout),
+            else duration(place.connect_timeout),
             "cli": command(place),
         }
         return {name: getattr(self, name).format_map(words) for name in ("seen", "why", "fix")}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from warmer.doctor.check import CacheCheck
 from warmer.doctor.finding import Finding, NotApplicable, error, ok, warning
 from warmer.doctor.project import Cache, Project
-from warmer.doctor.words import command, counted
+from warmer.doctor.words import command
+from warmer.humanize import counted
 from warmer.stores.looks import SentinelSeen
 
 # Redis asks its replicas every second; one that is further behind has lost its link.

@@ -1,4 +1,4 @@
-"""Sizes, times, counts and commands as a person writes them."""
+"""Commands and settings to paste."""
 
 from __future__ import annotations
 
@@ -11,30 +11,8 @@ if TYPE_CHECKING:
 
 KB = 1024
 MB = 1024 * KB
-GB = 1024 * MB
 DJANGO_REDIS = '"django_redis.cache.RedisCache"'
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-
-
-def size(count: float) -> str:
-    """Return a number of bytes, e.g. "1.5 GB"."""
-    for unit, name in ((GB, "GB"), (MB, "MB"), (KB, "kB")):
-        if abs(count) >= unit:
-            return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
-    return f"{count:.0f} bytes"
-
-
-def lasting(seconds: float) -> str:
-    """Return a time, e.g. "12 min"."""
-    for unit, name in ((DAY, "days"), (HOUR, "h"), (MINUTE, "min")):
-        if abs(seconds) >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s" if abs(seconds) >= 10 else f"{round(seconds, 1):g} s"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, e.g. "1 key", "2 keys"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def command(place: Place, *words: str) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 from django.utils import timezone
 
 from warmer.doctor.stats import CacheStats, JobStats, ServerStats, Stats
+from warmer.humanize import counted, duration, percent, size
 from warmer.invalidation import Backlog
 from warmer.management.terminal import table
-from warmer.management.watching import count
-from warmer.management.words import percent, size, span
 from warmer.monitoring.coverage import Coverage
 
 LABEL_WIDTH = 13
@@ -80,7 +79,7 @@ def _cache(cache: CacheStats) -> Iterator[str]:
 
 
 def _server(server: ServerStats) -> Iterator[tuple[str, str]]:
-    yield "server", f"{server.version} at {server.address}, up {span(server.uptime)}"
+    yield "server", f"{server.version} at {server.address}, up {duration(server.uptime)}"
     most = f" of at most {server.most_clients:,}" if server.most_clients else ""
     yield "clients", f"{server.clients:,}{most}"
     yield "memory", _memory(server)
@@ -90,8 +89,8 @@ def _server(server: ServerStats) -> Iterator[tuple[str, str]]:
     else:
         lookups = server.hits + server.misses
         yield "hit rate", f"{percent(server.hit_rate)} of {lookups:,} lookups since its start"
-    yield "evicted", count(server.evicted)
-    yield "expired", count(server.expired)
+    yield "evicted", counted(server.evicted, "key")
+    yield "expired", counted(server.expired, "key")
     if server.slow is not None:
         if not server.slow:
             yield "slow log", "empty"
@@ -128,9 +127,9 @@ def _row(job: JobStats, found: Coverage) -> dict[str, Any]:
         "looked at": found.sampled,
         "cached": found.cached,
         "no value": found.no_value or None,
-        "share": percent(found.share),
-        "oldest": None if found.oldest is None else span(found.oldest),
-        "first expires in": None if found.shortest is None else span(found.shortest),
+        "share": "" if found.share is None else percent(found.share),
+        "oldest": None if found.oldest is None else duration(found.oldest),
+        "first expires in": None if found.shortest is None else duration(found.shortest),
         "hits, hour": None if job.hit_rate_hour is None else percent(job.hit_rate_hour),
         "hits, day": None if job.hit_rate_day is None else percent(job.hit_rate_day),
     }
@@ -141,7 +140,7 @@ def _pending(pending: Backlog | None) -> str:
         return "not known: the database does not answer"
     if not pending.count:
         return "none"
-    return f"{pending.count:,}, the oldest for {span(pending.age.total_seconds())}"
+    return f"{pending.count:,}, the oldest for {duration(pending.age.total_seconds())}"
 
 
 def _line(label: str, text: str) -> str:

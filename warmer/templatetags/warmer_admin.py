@@ -1,4 +1,4 @@
-"""What the admin's templates need: the overview's data, and times in few letters."""
+"""What the admin's templates need: the overview's data, and numbers for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django import template
 from django.apps import apps
 from django.utils import timezone
 
+from warmer import humanize
+
 register = template.Library()
 
 # Django imports this module in every project, also in one without an admin.
@@ -16,40 +18,33 @@ if apps.is_installed("django.contrib.admin"):
 
     register.simple_tag(takes_context=True)(warmer_overview)
 
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 @register.filter
 def short(length: timedelta | float | None) -> str:
     """Return a length of time in one unit, e.g. "12 min"."""
-    if length is None:
-        return ""
-    seconds = length.total_seconds() if isinstance(length, timedelta) else length
-    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= 2 * size), (1, "s"))
-    return f"{round(seconds / size)}\N{NO-BREAK SPACE}{unit}"
+    return "" if length is None else _unbroken(humanize.duration(length, rough=True))
 
 
 @register.filter
-def ago(time: datetime | None) -> str:
-    """Return how long ago a time was."""
-    return "" if time is None else f"{short(max(timedelta(0), timezone.now() - time))}\N{NO-BREAK SPACE}ago"
+def ago(moment: datetime | None) -> str:
+    """Return how long ago a moment was, e.g. "12 min ago"."""
+    return "" if moment is None else _unbroken(humanize.ago(moment))
 
 
 @register.filter
-def until(time: datetime | None) -> str:
-    """Return in how long a time comes."""
-    if time is None:
+def until(moment: datetime | None) -> str:
+    """Return how far off a moment is, e.g. "in 12 min"; "now" when it has come."""
+    if moment is None:
         return ""
-    left = time - timezone.now()
+    left = moment - timezone.now()
     return f"in\N{NO-BREAK SPACE}{short(left)}" if left > timedelta(0) else "now"
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    """Return a share as a percentage that is never rounded up to 100 %, nor down to 0 %."""
-    if share is None:
-        return ""
-    if 0 < share < 1:
-        share = min(max(share, 0.001), 0.999)
-    text = f"{100 * share:.1f}".removesuffix(".0")
-    return f"{text}\N{NO-BREAK SPACE}%"
+    """Return a share of 0 to 1 as a percentage."""
+    return "" if share is None else _unbroken(humanize.percent(share))

@@ -96,7 +96,7 @@ def test_beat__is_given_time_after_its_entries_were_made(look: Look) -> None:
         (timedelta(seconds=40), "ok", "last seen 40 s ago"),
         (timedelta(minutes=4), "ok", "last seen 4 min ago"),  # it writes every 3 minutes only
         (timedelta(minutes=20), "error", "Beat last sent something 20 min ago."),
-        (timedelta(days=3), "error", "Beat last sent something 3 days ago."),
+        (timedelta(days=3), "error", "Beat last sent something 3 d ago."),
     ],
 )
 def test_beat__was_last_seen(look: Look, ago: timedelta, severity: str, said: str) -> None:

@@ -39,7 +39,7 @@ def test_job_ttl__operator_set_a_longer_interval(look: Look) -> None:
     entry.save()
     found = look(JobTtl(), beat=schedule.look_at_beat())
     assert found.severity == "error"
-    assert found.seen.startswith("popular_posts is refreshed every 2 hours, and its keys live 60 min.")
+    assert found.seen.startswith("popular_posts is refreshed every 2 hours, and its keys live 1 h.")
     assert found.fix.startswith("timeout=timedelta(seconds=21600)\n")
 
 
@@ -101,7 +101,7 @@ def test_job_ttl__switched_off(look: Look) -> None:
 def test_job_ttl__declared_with_no_room(look: Look) -> None:
     spec = make_spec(every=timedelta(minutes=40), timeout=timedelta(hours=1))
     found = look(JobTtl(), specs=(spec,))
-    assert says(found) == ("warning", "things is refreshed every 40 min, and its keys live 60 min.")
+    assert says(found) == ("warning", "things is refreshed every 40 min, and its keys live 1 h.")
 
 
 def test_job_ttl__nothing_is_scheduled(look: Look) -> None:

@@ -339,8 +339,8 @@ def test_reachability__file_cache_that_cannot_be_written(look: Look, tmp_path: P
     [
         ({}, "ok", "a client waits 0.5 s to connect, 0.5 s for an answer"),
         ({"socket_timeout": None}, "warning", "socket_timeout is not set."),
-        ({"socket_timeout": 60}, "warning", "socket_timeout is 60 s."),
-        ({"socket_connect_timeout": 60}, "warning", "socket_connect_timeout is 60 s."),
+        ({"socket_timeout": 60}, "warning", "socket_timeout is 1 min."),
+        ({"socket_connect_timeout": 60}, "warning", "socket_connect_timeout is 1 min."),
     ],
 )
 def test_timeouts(look: Look, serve: Serve, pool: Any, severity: str, said: str) -> None:

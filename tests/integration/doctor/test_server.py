@@ -105,7 +105,7 @@ def test_maxmemory__no_limit(look: Look, serve: Serve) -> None:
     carry_out(found, server)
     again = look(Maxmemory(), server)
     assert again.severity == "ok"
-    assert "of 256 MB used" in again.seen
+    assert "of 256 MiB used" in again.seen
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_evictions__small_server(look: Look, serve: Serve) -> None:
     assert evicted
     found = look(Evictions(), server)
     assert found.severity == "warning"
-    assert found.seen.startswith(f"{evicted:,} keys evicted since the server's start")
+    assert found.seen.startswith(f"{evicted:,} keys evicted since the server started")
 
 
 def test_evictions__of_long_ago_are_over(look: Look, serve: Serve) -> None:
@@ -170,7 +170,7 @@ def test_evictions__of_long_ago_are_over(look: Look, serve: Serve) -> None:
         client.flushdb()
     look(Evictions(), server)
     an_hour_ago(server)
-    assert says(look(Evictions(), server)) == ("ok", "none in the last 60 min")
+    assert says(look(Evictions(), server)) == ("ok", "none in the last 1 h")
 
 
 def an_hour_ago(server: RedisServer) -> None:
@@ -195,8 +195,8 @@ def test_memory_growth__grows(look: Look, serve: Serve) -> None:
     an_hour_ago(server)
     found = look(MemoryGrowth(), server)
     assert found.severity == "warning"
-    assert " in 60 min: " in found.seen
-    assert "100 MB, the limit, in " in found.seen
+    assert " in 1 h: " in found.seen
+    assert "100 MiB, the limit, in " in found.seen
 
 
 def test_memory_growth__stays(look: Look, serve: Serve) -> None:
@@ -206,7 +206,7 @@ def test_memory_growth__stays(look: Look, serve: Serve) -> None:
     an_hour_ago(server)
     found = look(MemoryGrowth(), server)
     assert found.severity == "ok"
-    assert found.seen.endswith(" 60 min ago")
+    assert found.seen.endswith(" 1 h ago")
 
 
 def test_memory_growth__restart_begins_anew(look: Look, serve: Serve) -> None:

@@ -35,7 +35,7 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
     fill(server, keys=300)
     with server.client() as client:  # as one that filled up, but for what a few connections take
         client.config_set("maxmemory", int(client.info("memory")["used_memory"]) * 96 // 100)
-    page.shows("full-doctor", doctor("writes", "maxmemory-policy"), varies=[r"is (\d+)% full"])
+    page.shows("full-doctor", doctor("writes", "maxmemory-policy"), varies=[r"is ([\d.]+) % full"])
     page.shows("full-stats", stats("connection", "memory", "evicted"), varies=MEMORY)
     caplog.clear()
     printed = manage("warm_cache")
@@ -59,7 +59,7 @@ def test_evicting(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     manage("warm_cache --inline")
     fill(server, keys=600)
     page.shows(
-        "evicting-doctor", doctor("evictions"), varies=[r"seen  ([1-9]\d*) keys", r"start (\S+ \S+) ago"]
+        "evicting-doctor", doctor("evictions"), varies=[r"seen  ([1-9]\d*) keys", r"started (\S+ \S+) ago"]
     )
     page.shows("evicting-stats", stats("memory", "evicted"), varies=[*MEMORY, r"evicted +([1-9]\d*) keys"])
     observe_all(seconds=10)
@@ -83,14 +83,14 @@ def test_growing(page: Page, cache_at: CacheAt, post: Post) -> None:
         "growing-doctor",
         doctor("maxmemory", "keys-without-ttl", "big-keys"),
         varies=[
-            r"limit\. (\S+ MB) are used, of the machine's (\S+ .B)\.",
-            r"(\d+) of (\d+) sampled keys \((\d+)%\)",
+            r"limit\. (\S+ MiB) are used, of the machine's (\S+ .iB)\.",
+            r"(\d+) of (\d+) sampled keys \(([\d.]+) %\)",
             r"1 key of (\d+) sampled",
-            r"everything \((\S+) MB\)",
+            r"everything \((\S+) MiB\)",
         ],
     )
     redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory 256mb"), server)
     redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory-policy allkeys-lru"), server)
     printed = manage("cache_doctor")
-    assert "of 256 MB used" in printed
+    assert "of 256 MiB used" in printed
     assert "maxmemory-policy: allkeys-lru" in printed

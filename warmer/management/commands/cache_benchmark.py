@@ -16,11 +16,11 @@ from django.core.management.base import CommandError
 from warmer.conf import conf
 from warmer.doctor.benchmark import BATCH, Benchmark, Measured, refusal
 from warmer.exceptions import StoreUnavailable
+from warmer.humanize import counted
 from warmer.management.arguments import cache_alias, whole_number
 from warmer.management.checking import CheckedCommand
 from warmer.management.interrupts import interrupted_between_steps
 from warmer.management.terminal import ProgressBar, table
-from warmer.management.words import counted
 from warmer.stores import is_fenced
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
