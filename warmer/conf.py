@@ -21,8 +21,8 @@ class Settings:
     """How many ids a batch has when a job does not say."""
 
     BATCHES_OUT: int = 32
-    """How many messages for batches of a run are with workers, or on their way to them, at a time. More than
-    there are worker processes."""
+    """Into how many lanes the batches of a run are divided, each with one message at a time. More than there
+    are worker processes."""
 
     MAX_BATCHES_PER_SECOND: float = 0.0
     """How fast batches may follow each other, of all jobs and on all workers together; 0: as they come.

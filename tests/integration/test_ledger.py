@@ -17,7 +17,7 @@ from warmer import run_finished
 from warmer import runs as ledger
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
 from warmer.report import Failure, Report
-from warmer.runs import forgetting
+from warmer.runs import lifecycle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,10 +111,10 @@ def test_open_run__after_the_end_opens_another(run: WarmingRun) -> None:
 
 def test_record_batch__last_one_ends_the_run(run: WarmingRun, finished: list[WarmingRun]) -> None:
     ledger.expect(run, batches=2, report=Report(job="things", queries=1))
-    assert ledger.record_batches(run, {1: report(written=3, queries=1)}).counted
+    assert ledger.record_batches(run, {1: report(written=3, queries=1)}) == 1
     run.refresh_from_db()
     assert (run.state, run.batches_done) == (State.RUNNING, 1)
-    assert ledger.record_batches(run, {2: report(written=2, no_value=1, queries=1)}).counted
+    assert ledger.record_batches(run, {2: report(written=2, no_value=1, queries=1)})
     run.refresh_from_db()
     assert (run.state, run.written, run.no_value, run.queries) == (State.COMPLETE, 5, 1, 3)
     assert run.finished_at is not None
@@ -139,8 +139,8 @@ def test_expect__without_any_key_is_complete(run: WarmingRun) -> None:
 
 def test_record_batch__delivered_twice_counts_once(run: WarmingRun) -> None:
     ledger.expect(run, batches=2, report=Report(job="things"))
-    assert ledger.record_batches(run, {1: report(written=3)}).counted
-    assert not ledger.record_batches(run, {1: report(written=3)}).counted
+    assert ledger.record_batches(run, {1: report(written=3)})
+    assert not ledger.record_batches(run, {1: report(written=3)})
     run.refresh_from_db()
     assert (run.written, run.batches_done, run.state) == (3, 1, State.RUNNING)
 
@@ -152,7 +152,7 @@ def test_record_batch__many_at_once_are_all_counted(run: WarmingRun, finished: l
         for number in [*range(1, 13), *range(1, 5)]
     ]
     counted = concurrently(*calls)
-    assert sum(each.counted for each in counted) == 12
+    assert sum(counted) == 12
     run.refresh_from_db()
     assert (run.written, run.batches_done, run.state) == (12, 12, State.COMPLETE)
     assert len(finished) == 1
@@ -160,7 +160,7 @@ def test_record_batch__many_at_once_are_all_counted(run: WarmingRun, finished: l
 
 def test_record_batch__of_an_ended_run_counts_nothing(run: WarmingRun) -> None:
     ledger.fail(run, "lost")
-    assert not ledger.record_batches(run, {1: report(written=3)}).counted
+    assert not ledger.record_batches(run, {1: report(written=3)})
     run.refresh_from_db()
     assert (run.written, run.state, run.error) == (0, State.FAILED, "lost")
 
@@ -170,10 +170,10 @@ def test_start__again_voids_what_the_first_start_counted(run: WarmingRun) -> Non
     again = ledger.start(run.pk)
     assert again is not None
     assert (again.attempt, again.written, again.queries, again.batches_done) == (2, 0, 0, 0)
-    assert not ledger.record_batches(run, {2: report(written=9)}).counted
+    assert not ledger.record_batches(run, {2: report(written=9)})
     assert ledger.is_current(again)
     assert not ledger.is_current(run)
-    assert ledger.record_batches(again, {1: report(written=4)}).counted
+    assert ledger.record_batches(again, {1: report(written=4)})
     ledger.expect(again, batches=1, report=Report(job="things"))
     again.refresh_from_db()
     assert (again.state, again.written) == (State.COMPLETE, 4)
@@ -294,7 +294,7 @@ def test_cancel__batch_in_hand_is_counted_and_ends_nothing(run: WarmingRun) -> N
     ledger.expect(run, batches=2, report=Report(job="things"))
     ledger.record_batches(run, {1: report(written=3)})
     ledger.cancel(run, "ada")
-    assert ledger.record_batches(run, {2: report(written=4)}).counted
+    assert ledger.record_batches(run, {2: report(written=4)})
     run.refresh_from_db()
     assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 7, 2)
 
@@ -363,9 +363,29 @@ def test_forget__keeps_what_has_not_ended_and_what_ended_lately(old_runs: list[i
 
 
 def test_forget__works_in_bounded_chunks(old_runs: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forgetting, "CHUNK", 3)
+    monkeypatch.setattr(lifecycle, "FORGET_CHUNK", 3)
     with CaptureQueriesContext(connection) as queries:
         assert ledger.forget(before=month_ago()) == 7
     deletes = [each["sql"] for each in queries if 'DELETE FROM "warmer_warmingrun"' in each["sql"]]
     assert len(deletes) == 3  # of 3, 3 and 1
     assert not WarmingRun.objects.exists()
+
+
+# -- what past runs tell -------------------------------------------------------------------------------
+def test_latest_per_job__in_one_query(django_assert_num_queries: Any) -> None:
+    for job in ("a", "b", "a"):
+        ledger.fail(ledger.open_run(job, Trigger.COMMAND).run, "x")
+    newest = ledger.open_run("a", Trigger.COMMAND).run
+    with django_assert_num_queries(1):
+        latest = WarmingRun.objects.latest_per_job(["a", "b", "never"])
+    assert {job: run.pk for job, run in latest.items()} == {"a": newest.pk, "b": newest.pk - 2}
+
+
+def test_past_cost__of_complete_full_runs(run: WarmingRun) -> None:
+    assert WarmingRun.objects.past_cost("things") is None
+    ledger.record_batches(run, {1: report(written=10, queries=2)})
+    ledger.expect(run, batches=1, report=Report(job="things", queries=1))
+    cost = WarmingRun.objects.past_cost("things")
+    assert cost is not None
+    assert cost.queries_per_batch == 2
+    assert cost.seconds_per_key > 0

@@ -27,17 +27,17 @@ def test_batch__delivered_twice_is_counted_once(project: Project, worker: Worker
     started = runs.start(run.pk)
     assert started is not None
     key = user_profiles.spec.key
-    assert list(batch_queue.write_down(started, [key.batch(ids[:60]), key.batch(ids[60:])])) == [2]
+    assert list(batch_queue.write(started, [key.batch(ids[:60]), key.batch(ids[60:])])) == [2]
     runs.expect(started, batches=2, report=Report(job=run.job))
 
-    twice = [project.send("warmer.warm_batch", run.pk, 1, 1, queue="warming") for _delivery in range(2)]
+    twice = [project.send("warmer.warm_batch", run.pk, 1, 1, 1, queue="warming") for _delivery in range(2)]
     for message in twice:
         worker.await_log(f"Task warmer.warm_batch[{message}] succeeded")
 
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == ("running", 1, 60)
 
-    project.send("warmer.warm_batch", run.pk, 1, 2, queue="warming")
+    project.send("warmer.warm_batch", run.pk, 1, 2, 2, queue="warming")
     ended(run)
     assert (run.state, run.batches_done, run.written) == ("complete", 2, 100)
 

@@ -78,7 +78,7 @@ def test_killed_worker__without_a_new_delivery_the_run_is_lost(
     assert again.pk != run.pk
     assert (again.state, again.written) == ("complete", 12)
 
-    late = project.send("warmer.warm_batch", run.pk, run.attempt, HELD)
+    late = project.send("warmer.warm_batch", run.pk, run.attempt, HELD, HELD)
     worker.await_log(f"Task warmer.warm_batch[{late}] succeeded")
     assert gate.loads(HELD_ID) == 2  # in the lost run and in the next: the late message loads nothing
     run.refresh_from_db()

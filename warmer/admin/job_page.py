@@ -18,8 +18,8 @@ from warmer.admin.schedule_form import ScheduleForm, initial, save
 from warmer.admin.sparkline import BARS, sparkline
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
+from warmer.models import WarmingRun
 from warmer.monitoring.observation import latest
-from warmer.runs import history
 
 
 def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> HttpResponse:
@@ -40,7 +40,7 @@ def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> Ht
     elif request.method == "POST":
         messages.error(request, found["problem"] or f"Not scheduled: {spec.name}.")
         return redirect("admin:warmer_job_schedule", spec.name)
-    runs = history.recent([spec.name], each=BARS)[spec.name]
+    runs = WarmingRun.objects.recent_per_job([spec.name], each=BARS)[spec.name]
     page = {
         "title": f"Job {spec.name}",
         "spec": spec,

@@ -22,7 +22,6 @@ from warmer.invalidation import Backlog, triggers
 from warmer.models import ACTIVE, CacheAudit, State, WarmingRun
 from warmer.monitoring import audit as auditing
 from warmer.monitoring.observation import Observation, latest
-from warmer.runs import history
 
 PER_PAGE = 50
 # From the most urgent on.
@@ -155,7 +154,7 @@ def overview(asked: Mapping[str, str]) -> Overview:
     search, state = asked.get("q", "").strip(), asked.get("state", "")
     names = list(jobs)
     observations = latest(names)
-    last, paused = history.last_states(names), _paused()
+    last, paused = WarmingRun.objects.latest_states(names), _paused()
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
     states = {
         spec.name: _state(last.get(spec.name), observations.get(spec.name), paused=spec.name in paused)
@@ -164,7 +163,7 @@ def overview(asked: Mapping[str, str]) -> Overview:
     listed = [spec for spec in found if state in ("", states[spec.name])]
     page = Paginator(listed, PER_PAGE).get_page(asked.get("p"))
     shown = [spec.name for spec in page.object_list]
-    runs = history.recent(shown, each=BARS)
+    runs = WarmingRun.objects.recent_per_job(shown, each=BARS)
     entries = beat.schedule.entries(shown) if beat.schedule else {}
     audits, pending = auditing.last_audits(shown), invalidation.by_job()
     rows = [

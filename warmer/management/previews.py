@@ -14,8 +14,6 @@ from warmer.filling.batches import Batches
 from warmer.management.verdict import INCOMPLETE
 from warmer.models import WarmingRun
 from warmer.report import Report, describe
-from warmer.runs import history
-from warmer.runs.durations import past_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,7 @@ class Preview:
 
 def listed(specs: list[JobSpec]) -> list[Preview]:
     """Return how each job is declared, and its last run."""
-    last = history.last_runs(spec.name for spec in specs)
+    last = WarmingRun.objects.latest_per_job(spec.name for spec in specs)
     return [_listed(spec, last.get(spec.name)) for spec in specs]
 
 
@@ -93,7 +91,7 @@ def planned(spec: JobSpec) -> Preview:
             f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
             returncode=INCOMPLETE,
         ) from None
-    past = past_cost(spec.name, keyed=spec.keyed)
+    past = WarmingRun.objects.past_cost(spec.name, keyed=spec.keyed)
     queries = count * (past.queries_per_batch if past else 1) + batches.report.queries
     row = {
         "job": spec.name,

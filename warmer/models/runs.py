@@ -1,20 +1,141 @@
-"""Runs: each execution of a job, with what it came to."""
+"""Runs: each execution of a job, its batches, and what past runs tell."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import connections, models
+from django.db.models import Max, OuterRef, Subquery
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.states import State
-from warmer.models.triggers import Trigger
 from warmer.report import SECONDS, Failure, Outcome, Report
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
-"""The columns of a run that add up what its batches' reports say, by the same names."""
+"""The columns of a run that add up the reports of its batches, by the same names."""
+
+
+class Trigger(models.TextChoices):
+    """What asked for a run."""
+
+    DEPLOY = "deploy", "deploy"
+    SCHEDULE = "schedule", "schedule"
+    ADMIN = "admin", "admin"
+    COMMAND = "command", "command"
+    CHANGE = "change", "change"
+
+
+class State(models.TextChoices):
+    """The state of a run. `warmer.runs.lifecycle` draws how one follows another."""
+
+    QUEUED = "queued", "queued"
+    RUNNING = "running", "running"
+    COMPLETE = "complete", "complete"
+    INCOMPLETE = "incomplete", "incomplete"
+    FAILED = "failed", "failed"
+    LOST = "lost", "lost"
+    EXPIRED = "expired", "expired"
+    CANCELLED = "cancelled", "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a run in this state has ended."""
+        return self not in ACTIVE
+
+
+ACTIVE = (State.QUEUED, State.RUNNING)
+"""The states of a run that has not ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastCost:
+    """What the last complete full runs of a job cost, on average.
+
+    Attributes:
+        seconds_per_key: of a whole run, from its start to its end.
+        queries_per_batch: without the query for the ids.
+    """
+
+    seconds_per_key: float
+    queries_per_batch: float
+
+
+class RunQuerySet(models.QuerySet["WarmingRun"]):
+    """Queries about runs, by job."""
+
+    def active(self) -> RunQuerySet:
+        """Return the runs that have not ended."""
+        return self.filter(state__in=ACTIVE)
+
+    def complete_and_full(self, job: str) -> RunQuerySet:
+        """Return the complete runs of a job that loaded every key, newest first."""
+        return self.filter(job=job, state=State.COMPLETE, only_missing=False).order_by("-id")
+
+    def latest_ids(self, jobs: Iterable[str]) -> models.QuerySet[WarmingRun, int]:
+        """Return the id of the newest run of each job that has one."""
+        by_job = self.filter(job__in=list(jobs)).order_by().values("job")
+        return by_job.annotate(latest=Max("id")).values_list("latest", flat=True)
+
+    def latest_per_job(self, jobs: Iterable[str]) -> dict[str, WarmingRun]:
+        """Return the newest run of each job that has one, in one query."""
+        return {run.job: run for run in self.filter(pk__in=self.latest_ids(jobs))}
+
+    def recent_per_job(self, jobs: Iterable[str], *, each: int) -> dict[str, list[WarmingRun]]:
+        """Return the newest runs of each job, newest first, in one query.
+
+        One query per job, united: each reads the index backwards, however many runs there are.
+
+        Args:
+            jobs: at most 200, since SQLite limits a compound query to 500 parts.
+            each: how many runs of each job.
+        """
+        found: dict[str, list[WarmingRun]] = {job: [] for job in jobs}
+        if not found:
+            return found
+        first, *others = [self._newest(job, each) for job in found]
+        runs: Any = first.union(*others, all=True) if others else first
+        for run in sorted(runs, key=lambda run: -run.pk):
+            found[run.job].append(run)
+        return found
+
+    def latest_states(self, jobs: Iterable[str]) -> dict[str, str]:
+        """Return the state of the newest run of each job that has one.
+
+        Scheduled jobs cost one step in an index each. Other jobs cost all of their entries.
+        """
+        names = set(jobs)
+        newest = self.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
+        scheduled = JobSchedule.objects.filter(job__in=names).annotate(state=Subquery(newest))
+        states = dict(scheduled.values_list("job", "state"))
+        if others := names - set(states):
+            states |= {job: run.state for job, run in self.latest_per_job(others).items()}
+        return {job: state for job, state in states.items() if state is not None}
+
+    def past_cost(self, job: str, *, keyed: bool = True, runs: int = 5) -> PastCost | None:
+        """Return what the last complete full runs of a job cost; None without any.
+
+        Args:
+            keyed: one query of each run was for the ids, and does not count.
+        """
+        past = [run for run in self.complete_and_full(job)[:runs] if run.report.keys]
+        if not past:
+            return None
+        keys = sum(run.report.keys for run in past)
+        batches = max(1, sum(run.batches_done for run in past))
+        return PastCost(
+            seconds_per_key=sum(run.took or 0.0 for run in past) / keys,
+            queries_per_batch=sum(max(0, run.queries - keyed) for run in past) / batches,
+        )
+
+    def _newest(self, job: str, count: int) -> models.QuerySet[WarmingRun]:
+        newest = self.filter(job=job).order_by("-id")
+        if connections[self.db].features.supports_slicing_ordering_in_compound:
+            return newest[:count]
+        return self.order_by().filter(pk__in=newest.values("pk")[:count])
 
 
 class WarmingRun(models.Model):
@@ -35,22 +156,21 @@ class WarmingRun(models.Model):
         help_text="The job's name until the run ends. Unique, so that a job has one run at a time.",
     )
     follow_up = models.BooleanField(
-        default=False, help_text="A change came while it ran: another run is requested at its end."
+        default=False, help_text="A change came during the run: another run is requested at its end."
     )
     worker = models.CharField(max_length=255, blank=True, help_text="Where the run was started.")
 
     requested_at = models.DateTimeField(default=timezone.now)
-    expires_at = models.DateTimeField(help_text="A run that nobody started by then has expired.")
+    expires_at = models.DateTimeField(help_text="The run expires if no worker has started it by then.")
     started_at = models.DateTimeField(null=True)
-    heartbeat_at = models.DateTimeField(null=True, help_text="When it was last seen to get on.")
+    heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of progress.")
     finished_at = models.DateTimeField(null=True)
 
     attempt = models.PositiveIntegerField(
-        default=0, help_text="Counts starts: what an earlier start sent out is no longer counted."
+        default=0, help_text="Number of starts. Batches of an earlier start no longer count."
     )
-    batches_total = models.PositiveIntegerField(null=True, help_text="Unknown until all are sent out.")
+    batches_total = models.PositiveIntegerField(null=True, help_text="Unknown until all ids are read.")
     batches_done = models.PositiveIntegerField(default=0)
-    batches_sent = models.PositiveIntegerField(default=0, help_text="To workers, by number; 0: to none.")
     written = models.PositiveBigIntegerField(default=0)
     skipped = models.PositiveBigIntegerField(default=0)
     superseded = models.PositiveBigIntegerField(default=0)
@@ -64,6 +184,8 @@ class WarmingRun(models.Model):
     wait_seconds = models.FloatField(default=0, help_text="Waiting for a turn, or to load again.")
     error = models.TextField(blank=True)
     failures = models.JSONField(default=list, blank=True)
+
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -93,7 +215,7 @@ class WarmingRun(models.Model):
 
     @property
     def took(self) -> float | None:
-        """Seconds from its start to its end, or to now; None when it has not begun."""
+        """Seconds from its start to its end, or to now; None before it starts."""
         if self.started_at is None:
             return None
         end: datetime = self.finished_at or timezone.now()
@@ -108,3 +230,42 @@ class WarmingRun(models.Model):
             failures=tuple(Failure(**failure) for failure in self.failures),
             **{name: getattr(self, name) for name in FIGURES},
         )
+
+
+class WarmingBatch(models.Model):
+    """A batch of a run. Once it is counted, its row keeps a second delivery from counting again."""
+
+    run = models.ForeignKey(WarmingRun, on_delete=models.CASCADE, related_name="batches")
+    number = models.PositiveIntegerField()
+    ids = models.JSONField(null=True, help_text="What a worker loads; null once the batch is counted.")
+    worker = models.CharField(max_length=255, blank=True)
+    recorded_at = models.DateTimeField(null=True, help_text="When it was counted.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["run", "number"], name="warmer_batch_counted_once")]
+
+    def __str__(self) -> str:
+        return f"batch {self.number} of run {self.run_id}"
+
+
+class Job(WarmingRun):
+    """The declared jobs, as the admin lists them; no rows of their own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view",)
+        verbose_name = "job"
+
+
+class JobSchedule(models.Model):
+    """The interval that code declared at the last sync: it tells an operator's edit from ours."""
+
+    job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
+    declared_seconds = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.job} every {self.declared_seconds} s"

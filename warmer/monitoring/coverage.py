@@ -9,7 +9,7 @@ from itertools import islice
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
 from warmer.keys import Id
-from warmer.models import State, WarmingRun
+from warmer.models import WarmingRun
 from warmer.monitoring.sampling import Sample
 
 # A share of so many is known to about 3 points at 95 % confidence.
@@ -98,6 +98,5 @@ def _keys(spec: JobSpec, ids: Iterable[Id | None]) -> Iterator[str]:
 
 def _share_without_value(spec: JobSpec) -> float:
     """Return the share of the ids for which the last full run found no value: they are not cold."""
-    runs = WarmingRun.objects.filter(job=spec.name, state=State.COMPLETE, only_missing=False)
-    run = runs.order_by("-pk").first()
+    run = WarmingRun.objects.complete_and_full(spec.name).first()
     return run.no_value / run.report.keys if run is not None and run.report.keys else 0.0

@@ -1,15 +1,13 @@
-"""The batches of a run, written down for workers to take one after the other.
+"""The batches of a run, written to the database for workers to take.
 
-A message to a worker names some batches and holds no ids, and only some messages of a run are under way at
-a time: who has done his batches sends for the next ones. So neither the broker nor a worker ever holds all
-the ids, and what a killed worker had in hand is some tenths of a second's work, or one batch.
+A message to a worker names a lane: a range of batches that it works through in order. It holds no ids, so
+neither the broker nor a worker ever holds all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any
 from uuid import UUID
 
@@ -19,94 +17,74 @@ from django.utils import timezone
 from warmer.keys import Batch, Id
 from warmer.models import State, WarmingBatch, WarmingRun
 
-# How many batches are written down in one statement.
+# Batches that one statement writes.
 CHUNK = 20
-# The batches of an ended run are kept, for they say which worker did them; of a long one only the first.
+# Batches of an ended run that are kept: they tell which worker did them.
 KEPT = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Batches that follow each other, by number."""
-
-    first: int
-    count: int = 1
-
-    @property
-    def last(self) -> int:
-        """The number of the last."""
-        return self.first + self.count - 1
-
-
-def write_down(run: WarmingRun, batches: Iterable[Batch]) -> Iterator[int]:
-    """Write batches down as they come, numbered from 1; yield how many there are so far."""
+def write(run: WarmingRun, batches: Iterable[Batch]) -> Iterator[int]:
+    """Write batches as they come, numbered from 1; yield how many there are so far."""
     rest, number = iter(batches), 0
     while some := list(islice(rest, CHUNK)):
         WarmingBatch.objects.bulk_create(
-            WarmingBatch(run_id=run.pk, number=number + place, ids=_packed(keys.values()))
-            for place, keys in enumerate(some, start=1)
+            WarmingBatch(run_id=run.pk, number=number, ids=_packed(keys.values()))
+            for number, keys in enumerate(some, start=number + 1)
         )
         number += len(some)
         yield number
 
 
-def take(run_id: int, attempt: int, some: Range) -> list[WarmingBatch]:
-    """Return batches, each with its run; none when they are no longer wanted.
+def lanes(batches: int, *, at_most: int) -> list[tuple[int, int]]:
+    """Divide batches among lanes of nearly equal length.
 
-    Those that were counted are returned as well: their worker may have been killed before it sent for the
-    next ones.
+    Returns:
+        The first and the last batch of each lane.
+    """
+    count = min(batches, at_most)
+    ends = [batches * lane // count for lane in range(count + 1)]
+    return [(first + 1, last) for first, last in pairwise(ends)]
+
+
+def take(run_id: int, attempt: int, first: int, last: int, *, at_most: int) -> list[WarmingBatch]:
+    """Return the first uncounted batches of a lane, each with its run.
+
+    Returns:
+        Nothing when they are all counted, or when the run has ended or was started anew.
     """
     rows = WarmingBatch.objects.select_related("run").filter(
-        run_id=run_id, run__attempt=attempt, run__state=State.RUNNING
+        run_id=run_id,
+        run__attempt=attempt,
+        run__state=State.RUNNING,
+        number__range=(first, last),
+        recorded_at=None,
     )
-    return list(rows.filter(number__range=(some.first, some.last)).order_by("number"))
+    return list(rows.order_by("number")[:at_most])
 
 
 def ids_of(batch: WarmingBatch) -> list[Id]:
-    """Return the ids that are to be loaded."""
+    """Return the ids to load."""
     return [UUID(each["uuid"]) if isinstance(each, dict) else each for each in batch.ids or ()]
 
 
-def successors_of(batches: Iterable[WarmingBatch]) -> list[Range]:
-    """Return what is to be sent for after batches that were counted, as it was noted with them."""
-    return [Range(first=each.successor, count=each.successors) for each in batches if each.successor]
-
-
-def ranges(batches: int, *, each: int, at_most: int) -> list[Range]:
-    """Return the first of so many batches as ranges of `each`, and of the ranges no more than `at_most`."""
-    firsts = range(1, batches + 1, each)[:at_most]
-    return [Range(first=first, count=min(each, batches - first + 1)) for first in firsts]
-
-
-def uncounted(run: WarmingRun, numbers: Collection[int]) -> list[int]:
-    """Return those that are not counted yet, also if they were never written down; under the run's lock."""
-    rows = WarmingBatch.objects.filter(run_id=run.pk, number__in=numbers, recorded_at__isnull=False)
-    counted = set(rows.values_list("number", flat=True))
-    return [number for number in numbers if number not in counted]
-
-
-def note_done(run: WarmingRun, numbers: Sequence[int], *, worker: str, then: Range | None) -> None:
-    """Note that batches are done; call it under the run's lock.
-
-    Args:
-        then: what is to be sent for next; it is noted with the first.
-    """
+def mark_counted(run: WarmingRun, numbers: list[int], *, worker: str) -> list[int]:
+    """Mark batches of a locked run as counted; return those that were not counted before."""
+    rows = WarmingBatch.objects.filter(run_id=run.pk)
+    counted = set(rows.filter(number__in=numbers, recorded_at__isnull=False).values_list("number", flat=True))
+    new = [number for number in numbers if number not in counted]
     done = {"ids": None, "worker": worker, "recorded_at": timezone.now()}
-    updated = WarmingBatch.objects.filter(run_id=run.pk, number__in=numbers).update(**done)
-    if updated < len(numbers):  # of a run in one process, or one that was cancelled meanwhile
-        rows = [WarmingBatch(run_id=run.pk, number=number, **done) for number in numbers]
-        WarmingBatch.objects.bulk_create(rows, ignore_conflicts=True)
-    if then is not None:
-        first = WarmingBatch.objects.filter(run_id=run.pk, number=numbers[0])
-        first.update(successor=then.first, successors=then.count)
+    if rows.filter(number__in=new).update(**done) < len(new):  # a run in one process writes no batches before
+        missing = [WarmingBatch(run_id=run.pk, number=number, **done) for number in new]
+        WarmingBatch.objects.bulk_create(missing, ignore_conflicts=True)
+    return new
 
 
 def clear(run: WarmingRun) -> None:
-    """Forget what an ended run leaves: batches that nobody will do, and of the others all but the first."""
-    left = Q(recorded_at=None)
-    if run.state != State.CANCELLED:  # of which a batch in hand is counted yet, and must be so once
-        left |= Q(number__gt=KEPT)
-    run.batches.filter(left).delete()
+    """Delete the batches of an ended run that nobody will do, and all but the first of the others."""
+    unwanted = Q(recorded_at=None)
+    if run.state != State.CANCELLED:  # a batch in progress still has to be counted, once
+        unwanted |= Q(number__gt=KEPT)
+    run.batches.filter(unwanted).delete()
 
 
 def _packed(ids: Iterable[Id | None]) -> Sequence[Any]:

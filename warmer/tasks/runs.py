@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,19 +26,16 @@ from warmer.keys import Batch
 from warmer.models import Trigger, WarmingBatch, WarmingRun
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
-from warmer.runs.durations import past_cost
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.options import BATCHES, INTERRUPTS, PATIENT, RUNS, behind
 
 logger = logging.getLogger(__name__)
 
-# For about so long a task goes on with further batches itself: a message costs about 2 ms.
+# A task does batches for about so long before it sends for the rest: a message costs about 2 ms.
 TASK_SECONDS = 0.1
-# How many batches it does before it counts them.
+# Batches that are counted together.
 MOST_BATCHES = 16
-# Among so many workers at least the first batches of a run are shared, however quick they are.
-SHARES = 4
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -135,30 +131,24 @@ def start_run(self: Task, run_id: int) -> None:
 
 
 @shared_task(name="warmer.warm_batch", bind=True, **PATIENT)
-def warm_batch(self: Task, run_id: int, attempt: int, first: int, count: int = 1) -> None:
-    """Load and write some batches of a run, count them, and go on with the next ones or send for them."""
-    began = time.monotonic()
-    some = batch_queue.Range(first=first, count=count)
-    while True:
-        batches = batch_queue.take(run_id, attempt, some)
-        if not batches:
-            logger.info("Batch %s of run %s is no longer wanted: dropped", some.first, run_id)
-            return
+def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> None:
+    """Load, write and count the batches of a lane for a moment, then send for the rest of it.
+
+    The message of a killed worker is delivered again. It names the whole lane that was left, so whoever takes
+    it skips what is counted and goes on.
+    """
+    until = time.monotonic() + TASK_SECONDS
+    while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
         run = batches[0].run
         spec = jobs[run.job].spec
-        # Who counted some of these before may have been killed before he sent for the next ones.
-        noted = batch_queue.successors_of(batches)
-        left = [batch for batch in batches if batch.recorded_at is None]
-        then = _do_batches(self, spec, run, left) if left else None
-        following = [*noted, *([then] if then is not None else [])]
-        for each in following[:-1]:
-            _send_batches(spec, run, each)
-        if not following:
+        done, is_cancelled = _do_batches(self, spec, run, batches, until=until)
+        if is_cancelled or done == last:
             return
-        if time.monotonic() - began >= TASK_SECONDS:
-            _send_batches(spec, run, following[-1])
+        first = done + 1
+        if time.monotonic() >= until:
+            _send_batches(spec, run, first, last)
             return
-        some = following[-1]
+    logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
 
 
 def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
@@ -198,61 +188,42 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
             runs.expect(run, batches=count, report=batches.report)
         return
     count = 0
-    for written in batch_queue.write_down(run, every):
-        count = written
+    for count in batch_queue.write(run, every):  # noqa: B007 - the last one counts them all
         if not runs.beat(run):
             logger.info("%s has ended: its batches are not sent", run)
             return
-    past = past_cost(spec.name, keyed=spec.keyed)
-    # Of an unknown job one each, for slow batches are better shared.
-    each = min(_quick_together(past.seconds_per_batch), math.ceil(count / SHARES)) if past else 1
-    first_ones = batch_queue.ranges(count, each=each, at_most=conf.BATCHES_OUT)
-    if runs.expect(run, batches=count, report=batches.report, sent=first_ones[-1].last):
-        for some in first_ones:
-            _send_batches(spec, run, some)
+    if runs.expect(run, batches=count, report=batches.report):
+        for first_one, last in batch_queue.lanes(count, at_most=conf.BATCHES_OUT):
+            _send_batches(spec, run, first_one, last)
 
 
 def _do_batches(
-    task: Task, spec: JobSpec, run: WarmingRun, left: list[WarmingBatch]
-) -> batch_queue.Range | None:
-    """Load, write and count batches; return those to do next.
+    task: Task, spec: JobSpec, run: WarmingRun, batches: list[WarmingBatch], *, until: float
+) -> tuple[int, bool]:
+    """Load, write and count the first batch, and others while there is time.
 
-    As many as this worker does in about `TASK_SECONDS`: of quick ones the ledger and a message would cost
-    more than the work, and slow ones are better shared. Of these, too, if they are slower than was expected:
-    then the rest comes next.
+    Returns:
+        The number of the last that was done, and whether the run was cancelled meanwhile.
     """
-    until = time.monotonic() + 2 * TASK_SECONDS
-    wanted = execution.Wanted(run, _in_time(spec, left, until))
+    wanted = execution.Wanted(run, _in_time(spec, batches, until))
     keep = execution.keep_seconds(spec, run)
-    began = time.perf_counter()
     done = pipeline.warm_batches(spec, wanted, keep_seconds=keep, interrupts=INTERRUPTS)
-    reports = {batch.number: report for batch, report in zip(left, done, strict=False)}
-    if not reports:
-        return None
-    rest = [] if wanted.is_cancelled else left[len(reports) :]
-    at_most = 0 if rest else _quick_together((time.perf_counter() - began) / len(reports))
-    then = runs.record_batches(run, reports, worker=_worker(task), at_most=at_most).then
-    return (
-        batch_queue.Range(first=rest[0].number, count=rest[-1].number - rest[0].number + 1) if rest else then
-    )
+    reports = {batch.number: report for batch, report in zip(batches, done, strict=False)}
+    runs.record_batches(run, reports, worker=_worker(task))
+    return max(reports, default=batches[0].number - 1), wanted.is_cancelled
 
 
 def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:
-    """Yield the keys of the first batch, and of the others as long as there is time."""
+    """Yield the keys of the first batch, and of others while there is time."""
     for place, batch in enumerate(batches):
         if place and time.monotonic() >= until:
             return
         yield spec.key.batch(batch_queue.ids_of(batch))
 
 
-def _quick_together(seconds: float) -> int:
-    """Return how many batches of so many seconds each are done and counted together."""
-    return max(1, min(MOST_BATCHES, int(TASK_SECONDS / seconds))) if seconds else MOST_BATCHES
-
-
-def _send_batches(spec: JobSpec, run: WarmingRun, some: batch_queue.Range) -> None:
+def _send_batches(spec: JobSpec, run: WarmingRun, first: int, last: int) -> None:
     warm_batch.apply_async(
-        (run.pk, run.attempt, some.first, some.count),
+        (run.pk, run.attempt, first, last),
         queue=spec.queue,
         **behind(BATCHES),
         expires=conf.RUN_EXPIRY.total_seconds(),

@@ -13,8 +13,7 @@ from django.utils import timezone
 from tests.integration.admin.pages import OVERVIEW, PAUSE, PROJECT, run_of
 from warmer import warm
 from warmer.admin.overview import overview
-from warmer.models import ChangeRecord, JobObservation, State, WarmingRun
-from warmer.runs import history
+from warmer.models import ChangeRecord, JobObservation, JobSchedule, State, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -94,25 +93,24 @@ def test_cost__newest_runs_of_a_job_are_found_by_index(many_runs: None) -> None:
     for number in range(3):
         run_of("posts", seconds=number + 1)
     with CaptureQueriesContext(connection) as queries:
-        found = history.recent(["posts", "popular_posts", "user_profiles"], each=2)
+        found = WarmingRun.objects.recent_per_job(["posts", "popular_posts", "user_profiles"], each=2)
     assert [len(found[name]) for name in ("posts", "popular_posts", "user_profiles")] == [2, 0, 0]
     assert found["posts"][0].pk > found["posts"][1].pk
     assert len(queries) == 1
     assert_index_serves(queries[0]["sql"])
 
 
-def test_cost__last_states_of_observed_jobs_are_found_by_index(many_runs: None) -> None:
+def test_cost__latest_states_of_scheduled_jobs_are_found_by_index(many_runs: None) -> None:
     run_of("posts", State.FAILED)
     run_of("user_profiles")
-    JobObservation.objects.create(job="posts")
-    JobObservation.objects.create(job="popular_posts")
+    JobSchedule.objects.filter(job="user_profiles").delete()
     with CaptureQueriesContext(connection) as queries:
-        states = history.last_states(PROJECT)
+        states = WarmingRun.objects.latest_states(PROJECT)
     assert states == {"posts": "failed", "user_profiles": "complete"}
     assert len(queries) == 2
     assert_index_serves(queries[0]["sql"])
 
 
 def test_cost__overview_without_any_job() -> None:
-    assert history.recent([], each=3) == {}
+    assert WarmingRun.objects.recent_per_job([], each=3) == {}
     assert overview({"q": "nothing at all"}).rows == []

@@ -13,8 +13,9 @@ from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import PASSWORD, Serve
 from tests.integration.tasks.hanging import SOON
 from warmer import runs, tasks, warm_many
-from warmer.models import WarmingRun
-from warmer.runs import execution
+from warmer.filling.batches import Batches
+from warmer.models import Trigger, WarmingRun
+from warmer.runs import batch_queue, execution
 from warmer.tasks import broker, warm_batch
 
 
@@ -23,6 +24,22 @@ def job() -> Any:
     return warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4)(
         lambda ids: {id: id for id in ids}
     )
+
+
+@pytest.fixture
+def begin() -> Callable[[Any], WarmingRun]:
+    """Begin a run of a job, whose batches wait for workers."""
+
+    def begin(job: Any) -> WarmingRun:
+        run = runs.start(runs.open_run(job.name, Trigger.COMMAND).run.pk)
+        assert run is not None
+        batches = Batches(job.spec)
+        (count,) = batch_queue.write(run, batches)
+        runs.expect(run, batches=count, report=batches.report)
+        run.refresh_from_db()
+        return run
+
+    return begin
 
 
 @pytest.fixture
@@ -35,10 +52,10 @@ def on_a_broker() -> Iterator[None]:
 
 
 @pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The messages for batches, which nobody takes; each task does one."""
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The messages for batches, which nobody takes. Each task has time for one batch."""
     monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 0.0)
-    sent: list[tuple[int, ...]] = []
+    sent: list[Any] = []
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
     return sent
 
@@ -52,7 +69,7 @@ def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
 
 @pytest.fixture
 def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(execution, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(execution, "CHECK_SECONDS", 0.0)
     return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)
 
 

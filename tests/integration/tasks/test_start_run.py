@@ -9,38 +9,9 @@ from django.core.cache import cache
 
 from warmer import runs, warm_many
 from warmer.models import State, Trigger
-from warmer.report import Report
 from warmer.tasks import request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-@pytest.mark.parametrize(
-    ("batches", "seconds", "expected"),
-    [
-        (100, 0.001, [(1, 16), (17, 16), (33, 16)]),  # quick: as many as are done together
-        (100, 0.04, [(1, 2), (3, 2), (5, 2)]),
-        (100, 5.0, [(1, 1), (2, 1), (3, 1)]),
-        (6, 0.001, [(1, 2), (3, 2), (5, 2)]),  # few: shared among the workers all the same
-    ],
-)
-def test_start_run__of_a_job_whose_cost_is_known_sends_for_quick_batches_together(
-    monkeypatch: pytest.MonkeyPatch, settings: Any, batches: int, seconds: float, expected: list[Any]
-) -> None:
-    sent: list[Any] = []
-    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args[2:]))
-    settings.WARMER_BATCHES_OUT = 3
-    settings.CELERY_TASK_ALWAYS_EAGER = False
-    warm_many("q:{id}", ids=lambda: range(batches), name="q", batch_size=1)(dict)
-    past = runs.start(runs.open_run("q", Trigger.COMMAND).run.pk)
-    assert past is not None
-    report = Report(job="q", written=10, batches=1, seconds=seconds)
-    runs.record_batches(past, {1: report})
-    runs.expect(past, batches=1, report=Report(job="q"))
-    run = runs.open_run("q", Trigger.COMMAND).run
-    start_run(run.pk)
-    run.refresh_from_db()
-    assert (sent, run.batches_sent) == (expected, sum(expected[-1]) - 1)
 
 
 def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
@@ -51,14 +22,13 @@ def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
     warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
     run = runs.open_run("m", Trigger.COMMAND).run
     start_run(run.pk)
-    assert messages == [(run.pk, 1, number, 1) for number in (1, 2, 3)]
+    assert messages == [(run.pk, 1, 1, 33), (run.pk, 1, 34, 66), (run.pk, 1, 67, 100)]
     run.refresh_from_db()
-    assert (run.state, run.batches_total, run.batches_sent) == (State.RUNNING, 100, 3)
-    assert run.batches.count() == 100
+    assert (run.state, run.batches_total, run.batches.count()) == (State.RUNNING, 100, 100)
     most = 0
     while messages:
         most = max(most, len(messages))
-        warm_batch(*messages.pop())  # type: ignore[misc]
+        warm_batch(*messages.pop())
     run.refresh_from_db()
     assert (most, run.state, run.written) == (3, State.COMPLETE, 1_000)
 

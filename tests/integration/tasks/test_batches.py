@@ -1,0 +1,159 @@
+"""The batches of a run on workers: each counts once, and a lane is worked through to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.core.cache import cache
+
+from warmer import runs, tasks, warm_many
+from warmer.models import State, Trigger, WarmingRun
+from warmer.runs import batch_queue
+from warmer.runs.execution import execute
+from warmer.tasks import request_run, start_run, warm_batch
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+Begin = Callable[..., WarmingRun]
+
+
+@pytest.mark.parametrize(
+    ("batches", "at_most", "expected"),
+    [
+        (2, 32, [(1, 1), (2, 2)]),
+        (3, 3, [(1, 1), (2, 2), (3, 3)]),
+        (10, 3, [(1, 3), (4, 6), (7, 10)]),
+        (100, 1, [(1, 100)]),
+    ],
+)
+def test_lanes__share_the_batches_evenly(batches: int, at_most: int, expected: list[Any]) -> None:
+    assert batch_queue.lanes(batches, at_most=at_most) == expected
+
+
+def test_warm_batch__delivered_twice_counts_once(job: Any, begin: Begin) -> None:
+    run = begin(job)
+    warm_batch(run.pk, run.attempt, 1, 1)
+    warm_batch(run.pk, run.attempt, 1, 1)
+    run.refresh_from_db()
+    assert (run.written, run.batches_done, run.state) == (4, 1, State.RUNNING)
+
+
+def test_warm_batch__quick_lane_is_done_by_one_task(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 60.0)
+    run = begin(job)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    run.refresh_from_db()
+    assert (messages, run.state, run.batches_done, run.written) == ([], State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, messages: list[Any]) -> None:
+    run = begin(job)
+    warm_batch(run.pk, run.attempt, 1, 3)  # there is no time at all, see `messages`
+    run.refresh_from_db()
+    assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 3)])
+    while messages:
+        warm_batch(*messages.pop())
+    run.refresh_from_db()
+    assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__killed_before_it_sent_for_the_rest(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(job)
+    with monkeypatch.context() as killed:
+        killed.setattr(warm_batch, "apply_async", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            warm_batch(run.pk, run.attempt, 1, 3)
+    warm_batch(run.pk, run.attempt, 1, 3)  # it was not acknowledged, so it is delivered again
+    run.refresh_from_db()
+    assert (run.batches_done, run.written, messages) == (2, 8, [(run.pk, 1, 3, 3)])
+
+
+def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, messages: list[Any]) -> None:
+    """As when a slow worker still has a message that is delivered again."""
+    run = begin(job)
+    messages += [(run.pk, 1, 1, 3), (run.pk, 1, 1, 3)]
+    while messages:
+        warm_batch(*messages.pop(0))
+    run.refresh_from_db()
+    assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__of_an_ended_run_loads_nothing(job: Any, begin: Begin) -> None:
+    run = begin(job)
+    runs.cancel(run, "ada")
+    warm_batch(run.pk, run.attempt, 1, 3)
+    start_run(run.pk)
+    assert cache.get("t:1") is None
+    assert not run.batches.exists()
+
+
+def test_warm_batch__time_limit_fails_what_is_left() -> None:
+    def loader(ids: Any) -> Any:
+        raise SoftTimeLimitExceeded
+
+    warm_many("s:{id}", ids=lambda: range(6), name="s")(loader)
+    run = request_run("s", Trigger.COMMAND).run
+    assert (run.state, run.failed) == (State.FAILED, 6)
+    assert "SoftTimeLimitExceeded" in run.error
+
+
+# -- cancelled in its second batch of three ------------------------------------------------------------
+@pytest.mark.parametrize("seconds", [60.0, 0.0], ids=["in_one_task", "in_a_task_each"])
+def test_cancel__takes_effect_at_the_next_batch_of_a_lane(
+    cancelled_job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", seconds)
+    run = begin(cancelled_job)
+    messages.append((run.pk, run.attempt, 1, 3))
+    while messages:
+        warm_batch(*messages.pop())
+    run.refresh_from_db()
+    assert (run.state, run.batches_done, run.written) == (State.CANCELLED, 2, 8)
+    assert cache.get_many([f"t:{id}" for id in range(12)]) == {f"t:{id}": id for id in range(8)}
+
+
+def test_cancel__takes_effect_at_the_next_batch_in_one_process(cancelled_job: Any) -> None:
+    run = runs.open_run("t", Trigger.COMMAND).run
+    execute(cancelled_job.spec, run)
+    run.refresh_from_db()
+    assert (run.state, run.error, run.written) == (State.CANCELLED, "Cancelled by ada.", 8)
+    assert cache.get("t:8") is None
+
+
+# -- what is kept of them ------------------------------------------------------------------------------
+def test_queue__keeps_ids_with_their_types_until_they_are_counted(job: Any) -> None:
+    ids = [1, "1a", UUID(int=7), 2**70]
+    run = runs.start(runs.open_run("t", Trigger.COMMAND).run.pk)
+    assert run is not None
+    list(batch_queue.write(run, [job.spec.key.batch(ids)]))
+    (batch,) = batch_queue.take(run.pk, run.attempt, 1, 1, at_most=16)
+    found = batch_queue.ids_of(batch)
+    assert (found, [type(each) for each in found]) == (ids, [int, str, UUID, int])
+    warm_batch(run.pk, run.attempt, 1, 1)
+    batch.refresh_from_db()
+    assert batch.ids is None
+
+
+def test_queue__of_an_ended_run_holds_only_the_first_that_were_done(
+    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_queue, "KEPT", 2)
+    run = begin(job)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    assert list(run.batches.values_list("number", flat=True).order_by("number")) == [1, 2]
+
+
+def test_queue__of_a_lost_run_is_emptied(job: Any, begin: Begin, settings: Any) -> None:
+    run = begin(job)
+    warm_batch(run.pk, run.attempt, 2, 2)
+    settings.WARMER_STALL_TIMEOUT = timedelta(0)
+    runs.close_stalled()
+    assert list(run.batches.values_list("number", flat=True)) == [2]

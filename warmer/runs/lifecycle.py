@@ -1,0 +1,297 @@
+"""The life of a run: it opens, starts, makes progress, and ends once.
+
+    open_run         start              every batch is counted
+    -------> queued -------> running --------------------------> complete, incomplete or failed
+               |                |--> lost         no progress for WARMER_STALL_TIMEOUT
+               |                |--> failed       it cannot go on: no ids, no broker, interrupted
+               |                `--> cancelled    by an operator
+               |--> expired      no worker took it in time
+               |--> failed       it could not be sent to a worker
+               `--> cancelled    by an operator
+
+A start that is delivered again begins a new attempt, which counts from zero. A batch counts once per attempt.
+`active_job` is unique, so a job has one active run. Every change of state is one conditional UPDATE: of
+several processes that end a run one succeeds, and it sends `run_finished`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from warmer.conf import conf
+from warmer.models import ACTIVE, FIGURES, State, Trigger, WarmingRun
+from warmer.report import MAX_ERROR_LENGTH, Report
+from warmer.runs import batch_queue
+from warmer.signals import run_finished
+
+# How many old runs one transaction deletes, each with its batches.
+FORGET_CHUNK = 500
+_CHANGING = (*FIGURES, "failures", "batches_done", "batches_total", "heartbeat_at")
+
+
+# -- open ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The answer to a request for a run.
+
+    Attributes:
+        run: the run that answers the request.
+        joined: the run was requested before, and has not ended.
+        leaves_cached: the request was for every key, but the run it joined skips keys that are cached.
+    """
+
+    run: WarmingRun
+    joined: bool
+    leaves_cached: bool = False
+
+
+def open_run(
+    job: str,
+    trigger: Trigger,
+    *,
+    user: Any = None,
+    only_missing: bool = False,
+    expires_in: timedelta | None = None,
+) -> Opened:
+    """Open a run of a job, or join its active run.
+
+    Args:
+        job: the job's name.
+        trigger: what asks.
+        user: who asks, where that is known.
+        only_missing: skip keys that are cached.
+        expires_in: how long the run may wait for a worker; default `WARMER_RUN_EXPIRY`.
+
+    Raises:
+        IntegrityError: the database refuses the row, and not because of an active run.
+    """
+    close_stalled(job)
+    now = timezone.now()
+    failed_alone = False
+    while True:
+        try:
+            with transaction.atomic():
+                run = WarmingRun.objects.create(
+                    job=job,
+                    active_job=job,
+                    trigger=trigger,
+                    requested_by=user,
+                    only_missing=only_missing,
+                    requested_at=now,
+                    expires_at=now + (expires_in or conf.RUN_EXPIRY),
+                )
+            return Opened(run=run, joined=False)
+        except IntegrityError:
+            if not only_missing:  # a queued run can still become a full one
+                WarmingRun.objects.filter(active_job=job, state=State.QUEUED).update(only_missing=False)
+            active = WarmingRun.objects.filter(active_job=job).first()
+            if active is not None:
+                leaves_cached = active.only_missing and not only_missing
+                return Opened(run=active, joined=True, leaves_cached=leaves_cached)
+            if failed_alone:
+                raise
+            failed_alone = True  # it may have ended between the two queries, but hardly twice in a row
+
+
+def request_follow_up(run: WarmingRun) -> bool:
+    """Ask for another run when a running one ends; return whether it was still running."""
+    return bool(WarmingRun.objects.filter(pk=run.pk, state=State.RUNNING).update(follow_up=True))
+
+
+# -- progress ------------------------------------------------------------------------------------------
+def start(run_id: int, *, worker: str = "") -> WarmingRun | None:
+    """Mark a run as running, and discard what an earlier attempt counted.
+
+    Returns:
+        The run with the number of this attempt; None when it has ended or does not exist.
+    """
+    with transaction.atomic():
+        run = WarmingRun.objects.active().select_for_update().filter(pk=run_id).first()
+        if run is None:
+            return None
+        now = timezone.now()
+        if run.attempt:
+            run.batches.all().delete()
+            for name in (*FIGURES, "batches_done"):
+                setattr(run, name, 0)
+            run.failures, run.batches_total = [], None
+        run.state = State.RUNNING
+        run.attempt += 1
+        run.worker = worker
+        run.started_at = run.started_at or now
+        run.heartbeat_at = now
+        run.save()
+    return run
+
+
+def is_current(run: WarmingRun) -> bool:
+    """Return whether a run is still running, in the same attempt."""
+    return WarmingRun.objects.filter(_attempt(run, State.RUNNING)).exists()
+
+
+def beat(run: WarmingRun) -> bool:
+    """Record a sign of progress; return whether the run is still running."""
+    current = WarmingRun.objects.filter(_attempt(run, State.RUNNING))
+    return bool(current.update(heartbeat_at=timezone.now()))
+
+
+def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: str = "") -> int:
+    """Count batches, and end the run when they were the last.
+
+    Batches that were in progress when their run was cancelled count too: their keys are written.
+
+    Args:
+        reports: by the number of the batch.
+        worker: the name of the process that did them.
+
+    Returns:
+        How many were counted: none that was counted before, or that belongs to an earlier attempt.
+    """
+    with transaction.atomic():
+        current = _lock(run, State.RUNNING, State.CANCELLED)
+        new = batch_queue.mark_counted(current, list(reports), worker=worker) if current is not None else []
+        if current is None or not new:
+            return 0
+        _add(current, sum((reports[number] for number in new), Report(job=run.job)), batches=len(new))
+    if current.batches_done == current.batches_total:
+        _finish_when_done(run)
+    return len(new)
+
+
+def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:
+    """Record how many batches there are, and what finding the ids cost; end the run if all are counted.
+
+    Returns:
+        Whether the run is still running, or has ended here.
+    """
+    with transaction.atomic():
+        current = _lock(run, State.RUNNING)
+        if current is None:
+            return False
+        current.batches_total = batches
+        _add(current, report, batches=0)
+    _finish_when_done(run)
+    return True
+
+
+def _attempt(run: WarmingRun, *states: State) -> Q:
+    return Q(pk=run.pk, attempt=run.attempt, state__in=states)
+
+
+def _lock(run: WarmingRun, *states: State) -> WarmingRun | None:
+    return WarmingRun.objects.select_for_update().filter(_attempt(run, *states)).first()
+
+
+def _add(run: WarmingRun, report: Report, *, batches: int) -> None:
+    """Add a report to a locked run, and save the columns that it changes."""
+    total = run.report + report
+    for name in FIGURES:
+        setattr(run, name, getattr(total, name))
+    run.failures = total.as_dict()["failures"]
+    run.batches_done += batches
+    run.heartbeat_at = timezone.now()
+    run.save(update_fields=_CHANGING)
+
+
+# -- end -----------------------------------------------------------------------------------------------
+def fail(run: WarmingRun, error: str) -> bool:
+    """End a run that cannot go on; return whether it was active."""
+    return _end(Q(pk=run.pk), State.FAILED, error) > 0
+
+
+def cancel(run: WarmingRun, who: str, why: str = "") -> bool:
+    """Cancel a run at its next batch, together with the run that would follow it.
+
+    What was counted stays. A batch in progress is finished and counted.
+
+    Args:
+        who: who cancels it.
+        why: the reason they give.
+
+    Returns:
+        Whether it was active.
+    """
+    WarmingRun.objects.active().filter(pk=run.pk).update(follow_up=False)
+    reason = f" Why: {why}" if why else ""
+    return _end(Q(pk=run.pk), State.CANCELLED, f"Cancelled by {who}.{reason}") > 0
+
+
+def close_stalled(job: str | None = None) -> int:
+    """End the runs that no worker will end; return how many there were.
+
+    A queued run is `expired` when no worker took it in time. A running one is `lost` after
+    `WARMER_STALL_TIMEOUT` without progress: its worker was killed, or its messages are gone.
+    """
+    now = timezone.now()
+    of_job = Q(job=job) if job else Q()
+    expired = _end(
+        of_job & Q(state=State.QUEUED, expires_at__lt=now),
+        State.EXPIRED,
+        "No worker took it in time. Is a worker running that consumes the job's queue?",
+    )
+    lost = _end(
+        of_job & Q(state=State.RUNNING, heartbeat_at__lt=now - conf.STALL_TIMEOUT),
+        State.LOST,
+        f"No progress for {conf.STALL_TIMEOUT.total_seconds():.0f} s: its worker was lost.",
+    )
+    return expired + lost
+
+
+def forget(*, before: datetime, newest_of: Iterable[str] = ()) -> int:
+    """Delete the runs that ended before a time, in short transactions.
+
+    Args:
+        newest_of: the jobs whose newest run is kept.
+
+    Returns:
+        How many were deleted.
+    """
+    kept = set(WarmingRun.objects.latest_ids(newest_of))
+    # No run ends before it was requested, so the index on that time serves.
+    old = WarmingRun.objects.filter(requested_at__lt=before, finished_at__lt=before)
+    old = old.exclude(state__in=ACTIVE).order_by("pk")
+    forgotten, last = 0, 0
+    while ids := list(old.filter(pk__gt=last).values_list("pk", flat=True)[:FORGET_CHUNK]):
+        last = ids[-1]
+        chunk = [pk for pk in ids if pk not in kept]
+        WarmingRun.objects.filter(pk__in=chunk).delete()
+        forgotten += len(chunk)
+    return forgotten
+
+
+def _finish_when_done(run: WarmingRun) -> None:
+    """End a run whose batches are all counted; of two processes that see the last one, one ends it."""
+    done = _attempt(run, State.RUNNING) & Q(batches_done=F("batches_total"))
+    finished = WarmingRun.objects.filter(done).first()
+    if finished is None:
+        return
+    report = finished.report
+    if report.ok:
+        _end(done, State.COMPLETE)
+    elif report.failed == report.keys:
+        first = f"; the first: {report.failures[0].error}" if report.failures else "."
+        _end(done, State.FAILED, f"Every key failed{first}")
+    else:
+        _end(done, State.INCOMPLETE, f"{report.failed} of {report.keys} keys failed.")
+
+
+def _end(which: Q, state: State, error: str = "") -> int:
+    """Bring the active runs among `which` to a final state; return how many."""
+    ended = 0
+    final = {"state": state, "active_job": None, "error": error[: 4 * MAX_ERROR_LENGTH]}
+    for run in WarmingRun.objects.active().filter(which):
+        # The update compares again: of several processes that end a run, one does.
+        still_active = WarmingRun.objects.active().filter(which, pk=run.pk)
+        if still_active.update(finished_at=timezone.now(), **final):
+            ended += 1
+            run.refresh_from_db()
+            batch_queue.clear(run)
+            run_finished.send(WarmingRun, run=run)
+    return ended
