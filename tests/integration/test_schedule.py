@@ -188,5 +188,5 @@ def test_warm_schedule__shows_what_is_declared_and_what_is_set() -> None:
     call_command("warm_schedule", stdout=out)
     (shown,) = [line for line in out.getvalue().splitlines() if line.startswith("posts")]
     assert re.split(" {2,}", shown) == [
-        *("posts", "0:15:00", "every 2 minutes", "yes", "kept as an operator set it"),
+        *("posts", "15 min", "every 2 minutes", "yes", "kept as an operator set it"),
     ]

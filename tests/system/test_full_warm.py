@@ -21,7 +21,7 @@ def test_warm_cache__warms_every_job_on_a_worker(
 ) -> None:
     users = site.fill()
 
-    said = project.manage("warm_cache", "--workers")
+    said = project.manage("warm_cache", "--workers", "--trigger", "deploy")
 
     profiles = site.lifetimes(redis_client, "user:*:profile")
     assert set(profiles) == {site.profile_key(user) for user in users}

@@ -290,7 +290,10 @@ def test_servers__are_ready_before_they_are_used(services: Services, name: str) 
 def test_release__migrates_then_warms(services: Services, shell: Run) -> None:
     done = shell(services["release"]["command"], python='echo "$@"')
     assert done.returncode == 0
-    assert done.stdout.splitlines() == ["manage.py migrate --noinput", "manage.py warm_cache --inline"]
+    assert done.stdout.splitlines() == [
+        "manage.py migrate --noinput",
+        "manage.py warm_cache --inline --trigger deploy",
+    ]
 
 
 @pytest.mark.parametrize("step", ["migrate", "warm_cache"])

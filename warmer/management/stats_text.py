@@ -12,7 +12,7 @@ from django.utils import timezone
 from warmer.doctor.stats import CacheStats, JobStats, ServerStats, Stats
 from warmer.humanize import counted, duration, percent, size
 from warmer.invalidation import Backlog
-from warmer.management.terminal import table
+from warmer.management.base import table
 from warmer.monitoring.coverage import Coverage
 
 LABEL_WIDTH = 13

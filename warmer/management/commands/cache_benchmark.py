@@ -17,17 +17,15 @@ from warmer.conf import conf
 from warmer.doctor.benchmark import BATCH, Benchmark, Measured, refusal
 from warmer.exceptions import StoreUnavailable
 from warmer.humanize import counted
-from warmer.management.arguments import cache_alias, whole_number
-from warmer.management.checking import CheckedCommand
+from warmer.management.base import ProgressBar, WarmerCommand, cache_alias, table, whole_number
 from warmer.management.interrupts import interrupted_between_steps
-from warmer.management.terminal import ProgressBar, table
 from warmer.stores import is_fenced
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 PERCENTILES = (50, 95, 99)
 
 
-class Command(CheckedCommand):
+class Command(WarmerCommand):
     """Measure a cache, and leave nothing behind."""
 
     help = __doc__

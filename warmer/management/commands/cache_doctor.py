@@ -20,8 +20,8 @@ from warmer.conf import conf
 from warmer.doctor.catalogue import CACHE_CHECKS, PROJECT_CHECKS
 from warmer.doctor.examination import Examination, examine
 from warmer.doctor.project import Project, chosen_caches, specs_of
+from warmer.management.base import ProgressBar
 from warmer.management.diagnosis import as_json, as_text, headline
-from warmer.management.terminal import ProgressBar
 from warmer.monitoring.facts import Queue
 
 if apps.is_installed("django_celery_beat"):

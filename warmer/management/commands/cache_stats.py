@@ -18,8 +18,7 @@ from django.utils import timezone
 
 from warmer.doctor import stats
 from warmer.management import stats_text
-from warmer.management.arguments import cache_alias
-from warmer.management.checking import CheckedCommand
+from warmer.management.base import WarmerCommand, cache_alias
 
 FAILED = 1
 # Each look is some work for the server and the database.
@@ -27,7 +26,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 3_600
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
-class Command(CheckedCommand):
+class Command(WarmerCommand):
     """Show the caches and the jobs, once or again and again."""
 
     help = __doc__

@@ -1,228 +1,255 @@
-"""Warm the cache: the hook to run after a deploy.
+"""Warm the cache: run it after every deploy.
 
-Without names every job is warmed, the required ones first, and the runs have the trigger 'deploy';
-with names those jobs are, and the trigger is 'command'. Exit status: 0 every required job is
-complete, 1 one is not, or its cache keeps nothing, 2 usage, 3 out of time.
+Warms the named jobs, or all of them, required jobs first. Exit status: 0 every required job is complete;
+1 a required job is not complete, or its cache stores nothing; 2 usage; 3 out of time.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from contextlib import nullcontext
-from datetime import timedelta
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandError, DjangoHelpFormatter
+from django.conf import settings
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from warmer import tasks
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.management.checking import CheckedCommand
-from warmer.management.previews import Preview, listed, planned
-from warmer.management.terminal import ProgressBar, table, without_tracebacks
-from warmer.management.verdict import (
-    INCOMPLETE,
-    OUT_OF_TIME,
-    status_of,
-    what_is_incomplete,
-    what_was_not_stored,
-)
-from warmer.management.watching import Watch, chosen_specs, deadline_after, seconds_left
+from warmer.exceptions import StoreUnavailable
+from warmer.filling.batches import Batches
+from warmer.humanize import duration
+from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs
+from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
-from warmer.report import Outcome, Report, describe
+from warmer.report import Outcome, describe
+from warmer.runs import history
+from warmer.runs.durations import past_cost
 
-USAGE = 2
-
-
-class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Keep the lines of the description as they are written."""
+MAX_TIMEOUT = 1_000_000
 
 
-class Command(CheckedCommand):
-    """Warm jobs, on the workers or in this process, and say what happened to every key."""
-
+class Command(WarmerCommand):
     help = __doc__
+    undone = "Nothing was warmed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.formatter_class = _HelpFormatter
+        super().add_arguments(parser)
         parser.add_argument("jobs", nargs="*", metavar="JOB", help="default: every job")
         where = parser.add_mutually_exclusive_group()
-        where.add_argument("--inline", action="store_true", help="in this process")
-        where.add_argument("--workers", action="store_true", help="on the workers; fail if none answers")
+        where.add_argument("--inline", action="store_true", help="warm in this process")
+        where.add_argument("--workers", action="store_true", help="warm on the workers; fail if none answers")
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--list", action="store_true", help="list the jobs, and end")
-        what.add_argument("--dry-run", action="store_true", help="say what a warm would do, and end")
-        what.add_argument("--no-wait", action="store_true", help="ask the workers, and end")
-        parser.add_argument("--timeout", type=_timeout, metavar="SECONDS", help="wait at most so long")
-        parser.add_argument("--only-missing", action="store_true", help="leave keys alone that are cached")
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        what.add_argument("--list", action="store_true", help="list the jobs and exit")
+        what.add_argument("--dry-run", action="store_true", help="show what would be warmed and exit")
+        what.add_argument("--no-wait", action="store_true", help="queue the runs and exit")
+        parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after SECONDS")
+        parser.add_argument("--only-missing", action="store_true", help="skip keys that are already cached")
+        parser.add_argument(
+            "--trigger",
+            choices=[Trigger.COMMAND.value, Trigger.DEPLOY.value],
+            default=Trigger.COMMAND.value,
+            help="what the runs are recorded as; default: command",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["no_wait"] and options["inline"]:
-            raise CommandError("--no-wait needs workers: it does not go with --inline.", returncode=USAGE)
-        try:
-            specs = chosen_specs(options["jobs"])
-        except UnknownJob as error:
-            raise CommandError(str(error), returncode=USAGE) from None
-        try:
-            if options["list"]:
-                self._show(listed(specs), options)
-            elif options["dry_run"]:
-                self._plan(specs, options)
-            else:
-                self._warm(specs, options)
-        except StoreUnavailable as error:
-            raise CommandError(
-                f"{str(error).rstrip('.')}. Nothing was warmed.", returncode=INCOMPLETE
-            ) from None
-        except DatabaseError as error:
-            raise CommandError(
-                f"The database does not serve: {describe(error)}. Is it migrated? Run 'manage.py migrate'.",
-                returncode=INCOMPLETE,
-            ) from None
+            raise CommandError("--no-wait needs workers: do not use it with --inline.", returncode=USAGE)
+        specs = chosen_specs(options["jobs"])
+        if options["list"]:
+            self._list(specs, as_json=options["json"])
+        elif options["dry_run"]:
+            self._plan(specs, as_json=options["json"])
+        else:
+            self._warm(specs, options)
 
-    def _plan(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
-        plans = [planned(spec) for spec in specs]
-        self._show(plans, options)
-        if not options["json"]:
-            for plan in plans:
-                self._print_failed(plan.report)
-        self._say(options, "\nNothing was written. The seconds are estimated from past runs.")
+    def _list(self, specs: list[JobSpec], *, as_json: bool) -> None:
+        last = history.last_runs(spec.name for spec in specs)
+        if as_json:
+            self.print_json([_job_data(spec, last.get(spec.name)) for spec in specs])
+        else:
+            self.print_rows([_job_row(spec, last.get(spec.name)) for spec in specs])
+
+    def _plan(self, specs: list[JobSpec], *, as_json: bool) -> None:
+        plans = [_planned(spec) for spec in specs]
+        if as_json:
+            self.print_json(plans)
+        else:
+            self._print(plans)
+            self.stdout.write("\nNothing was written. The seconds are estimated from past runs.")
 
     def _warm(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
-        deadline = deadline_after(options["timeout"])
-        for spec in {spec.cache: spec for spec in specs}.values():
-            spec.store.ping()
-        on_workers = self._is_for_workers(specs, options, deadline)
-        watch = Watch(
+        timeout = options["timeout"]
+        watcher = RunWatcher(
             specs=specs,
-            trigger=Trigger.COMMAND if options["jobs"] else Trigger.DEPLOY,
+            trigger=Trigger(options["trigger"]),
             only_missing=options["only_missing"],
-            deadline=deadline,
+            deadline=None if timeout is None else time.monotonic() + timeout,
             bar=ProgressBar(self.stdout),
-            say=lambda line: self._say(options, line),
+            say=(lambda line: None) if options["json"] else self.stdout.write,
         )
-        if options["verbosity"] < 2:  # what the ledger logs of each run is said here already
-            logging.getLogger("warmer.apps").setLevel(logging.WARNING)
-        if on_workers:
-            watch.ask_workers()
+        caches = {spec.cache: spec.store for spec in specs}
+        for store in caches.values():
+            store.ping()
+        on_workers = self._is_for_workers(watcher, options)
+        for alias in caches:
+            watcher.say(f"Cache: {alias} ({settings.CACHES[alias]['BACKEND'].rpartition('.')[2]})")
+        quiet = {}
+        if options["verbosity"] < 2:  # this command prints the end of each run
+            quiet["warmer.apps"] = logging.WARNING
+            if self.stderr.isatty():  # without the traceback
+                quiet["warmer.runs.execution"] = logging.CRITICAL
+        with _levels(quiet):
+            if on_workers:
+                watcher.request()
+            else:
+                watcher.execute()
             if not options["no_wait"]:
-                watch.await_workers()
-        else:
-            # What failed is said below, and is no fault of this command.
-            in_short = options["verbosity"] < 2 and self.stderr.isatty()
-            with without_tracebacks("warmer.runs.execution") if in_short else nullcontext():
-                watch.execute_here()
-        self._conclude(watch, options)
+                watcher.wait()
+        self._conclude(watcher, options)
 
-    def _is_for_workers(self, specs: list[JobSpec], options: dict[str, Any], deadline: float | None) -> bool:
+    def _is_for_workers(self, watcher: RunWatcher, options: dict[str, Any]) -> bool:
         if options["inline"]:
             return False
-        for queue in sorted({spec.queue for spec in specs}):
-            found = tasks.find_workers(queue, within=seconds_left(deadline), one_will_do=True)
+        for queue in sorted({spec.queue for spec in watcher.specs}):
+            found = tasks.find_workers(queue, within=watcher.seconds_left, one_will_do=True)
             if found.names:
                 continue
-            if seconds_left(deadline) == 0:
-                raise CommandError(
-                    f"Out of time: {found.problem}. Nothing was warmed. {found.advice}",
-                    returncode=OUT_OF_TIME,
-                )
-            if options["workers"] or options["no_wait"]:
-                flag = "--workers" if options["workers"] else "--no-wait"
-                raise CommandError(
-                    f"{flag}: {found.problem}. Nothing was warmed. {found.advice}",
-                    returncode=INCOMPLETE,
-                )
-            self._say(options, f"Warming in this process: {found.problem}.")
+            undone = f"{found.problem}. {self.undone} {found.advice}"
+            if watcher.is_out_of_time:
+                raise CommandError(f"Out of time: {undone}", returncode=OUT_OF_TIME)
+            for flag in ("workers", "no_wait"):
+                if options[flag]:
+                    raise CommandError(f"--{flag.replace('_', '-')}: {undone}", returncode=FAILED)
+            watcher.say(f"Warming in this process: {found.problem}.")
             return False
-        return bool(specs)
+        return bool(watcher.specs)
 
-    def _conclude(self, watch: Watch, options: dict[str, Any]) -> None:
-        runs = {run.job: run for run in watch.runs}
-        status = status_of(watch, runs, waited=not options["no_wait"])
-        rows = [_row(spec, runs.get(spec.name)) for spec in watch.specs]
+    def _conclude(self, watcher: RunWatcher, options: dict[str, Any]) -> None:
+        missed = watcher.incomplete(waited=not options["no_wait"])
+        status = 0 if not missed else OUT_OF_TIME if watcher.is_out_of_time else FAILED
+        rows = [_run_row(spec, watcher.runs.get(spec.name)) for spec in watcher.specs]
         if options["json"]:
-            details = [row | _failures(runs.get(row["job"])) for row in rows]
-            self.stdout.write(json.dumps({"status": status, "jobs": details}, indent=2))
+            self.print_json({"status": status, "jobs": rows})
         else:
             self.stdout.write("")
-            # A run's number is a name: its digits are not grouped.
-            self._print([row | {"run": row["run"] and str(row["run"])} for row in rows])
-            self._print_failures(runs.values())
-        cold = what_was_not_stored(watch, runs)
+            self._print(rows)
         if status == OUT_OF_TIME:
-            go_on = not all(run.is_final for run in runs.values())
-            rest = "Runs that have not ended go on elsewhere: see the ledger in the admin"
-            none = "What was not begun by then is as it was: give it a longer --timeout"
-            raise CommandError(f"Out of time. {rest if go_on else none}.", returncode=OUT_OF_TIME)
+            rest = "Jobs not yet started were left unchanged: use a longer --timeout."
+            if not all(run.is_final for run in watcher.runs.values()):
+                rest = "Unfinished runs continue on the workers: watch them in the admin."
+            raise CommandError(f"Out of time. {rest}", returncode=status)
         if status:
-            raise CommandError(" ".join([what_is_incomplete(watch, runs), *cold]), returncode=status)
-        for line in cold:
-            self._say(options, line)
-
-    def _show(self, previews: list[Preview], options: dict[str, Any]) -> None:
-        if options["json"]:
-            self.stdout.write(json.dumps([preview.data for preview in previews], indent=2))
-        else:
-            self._print([preview.row for preview in previews])
+            text = f"Required jobs did not complete: {', '.join(missed)}."
+            raise CommandError(" ".join([text, *watcher.unstored()]), returncode=status)
+        for line in watcher.unstored():
+            watcher.say(line)
 
     def _print(self, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self.stdout.write(table(list(rows[0]), [list(row.values()) for row in rows]))
-        else:
-            self.stdout.write("No job is declared: write one with @warm in an app's warming.py.")
-
-    def _print_failures(self, runs: Any) -> None:
-        for run in runs:
-            self._print_failed(run.report)
-
-    def _print_failed(self, report: Report) -> None:
-        for failure in report.failures:
-            self.stderr.write(f"{failure.key}: {failure.error}")
-        more = report.failed - len(report.failures)
-        if more > 0:
-            self.stderr.write(f"{report.job}: and {more:,} more failed keys")
-
-    def _say(self, options: dict[str, Any], line: str) -> None:
-        if not options["json"]:
-            self.stdout.write(line)
+        """Print plans or results as a table, then the keys that fail."""
+        # A run's number is a name: its digits are not grouped.
+        shown = [row | {"run": str(row["run"] or "")} if "run" in row else row for row in rows]
+        self.print_rows([{key: row[key] for key in row if key not in ("error", "failures")} for row in shown])
+        for row in rows:
+            for failure in row["failures"]:
+                self.stderr.write(f"{failure['key']}: {failure['error']}")
+            more = (row["failed"] or 0) - len(row["failures"])
+            if more > 0:
+                self.stderr.write(f"{row['job']}: and {more:,} more failed keys")
 
 
-def _row(spec: JobSpec, run: WarmingRun | None) -> dict[str, Any]:
-    if run is None:
-        counts = dict.fromkeys([outcome.value for outcome in Outcome])
-        return {
-            "job": spec.name,
-            "run": None,
-            "state": "not begun",
-            **counts,
-            "queries": None,
-            "seconds": None,
-        }
+def _job_row(spec: JobSpec, last: WarmingRun | None) -> dict[str, Any]:
     return {
         "job": spec.name,
-        "run": run.pk,
-        "state": run.state,
-        **{outcome.value: getattr(run, outcome.value) for outcome in Outcome},
-        "queries": run.queries,
-        "seconds": run.took,
+        "key": str(spec.key),
+        "required": "yes" if spec.required else "no",
+        "every": duration(spec.every) if spec.every else "not scheduled",
+        "timeout": duration(spec.timeout),
+        "cache": spec.cache,
+        "queue": spec.queue,
+        "last run": last.state if last else "never",
     }
 
 
-def _failures(run: WarmingRun | None) -> dict[str, Any]:
-    if run is None:
-        return {"error": "", "failures": []}
-    return {"error": run.error, "failures": run.failures}
+def _job_data(spec: JobSpec, last: WarmingRun | None) -> dict[str, Any]:
+    data = {
+        "job": spec.name,
+        "key": str(spec.key),
+        "required": spec.required,
+        "every_seconds": spec.every.total_seconds() if spec.every else None,
+        "timeout_seconds": spec.timeout.total_seconds(),
+        "cache": spec.cache,
+        "queue": spec.queue,
+        "last_run": None,
+    }
+    if last is not None:
+        names = ("requested_at", "started_at", "finished_at")
+        moments = {name: moment.isoformat() if (moment := getattr(last, name)) else None for name in names}
+        run = {"run": last.pk, "state": last.state, "trigger": last.trigger, **moments, "seconds": last.took}
+        data["last_run"] = run
+    return data
 
 
-def _timeout(text: str) -> timedelta:
+def _run_row(spec: JobSpec, run: WarmingRun | None) -> dict[str, Any]:
+    return {
+        "job": spec.name,
+        "run": run and run.pk,
+        "state": run.state if run else "not started",
+        **{outcome.value: run and getattr(run, outcome.value) for outcome in Outcome},
+        "queries": run and run.queries,
+        "seconds": run and run.took,
+        "error": run.error if run else "",
+        "failures": run.failures if run else [],
+    }
+
+
+def _planned(spec: JobSpec) -> dict[str, Any]:
+    """Return what warming a job would do, with the ids that cannot be part of a key as failures."""
+    batches = Batches(spec)
+    try:
+        sizes = [len(batch) for batch in batches]
+    except (DatabaseError, StoreUnavailable):
+        raise
+    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
+        raise CommandError(
+            f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
+            returncode=FAILED,
+        ) from None
+    past = past_cost(spec.name, keyed=spec.keyed)
+    queries = len(sizes) * (past.queries_per_batch if past else 1) + batches.report.queries
+    return {
+        "job": spec.name,
+        "keys": sum(sizes),
+        "batches": len(sizes),
+        "failed": batches.report.failed,
+        "queries": round(queries),
+        "seconds": sum(sizes) * past.seconds_per_key if past else None,
+        "failures": [asdict(failure) for failure in batches.report.failures],
+    }
+
+
+@contextmanager
+def _levels(levels: Mapping[str, int]) -> Iterator[None]:
+    """Set the levels of loggers by name, and restore them at the end."""
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < 10**6:
+    if not 0 < seconds < MAX_TIMEOUT:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return timedelta(seconds=seconds)
+    return seconds

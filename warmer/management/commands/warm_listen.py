@@ -1,7 +1,7 @@
-"""Apply changes that no process of the site applied, within a second: a worker does it where one runs.
+"""Apply recorded changes that no process of the site has applied, within a second. Workers do this too.
 
-These are changes of other programs and of stored procedures, what a killed process left, and what a cache did
-not take. Ctrl-C ends it.
+These are changes by other programs and stored procedures, and changes that a killed process or an unavailable
+cache left behind. Stop it with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,32 +11,24 @@ import threading
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import CommandError
-from django.db import DatabaseError, InterfaceError
-
-from warmer.exceptions import StoreUnavailable
+from warmer.humanize import counted
 from warmer.invalidation import Relay
-from warmer.management.checking import CheckedCommand
-from warmer.report import describe
+from warmer.management.base import WarmerCommand
 
 
-class Command(CheckedCommand):
-    """Apply waiting changes until it is stopped."""
-
+class Command(WarmerCommand):
     help = __doc__
+    undone = "The changes stay recorded."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="apply what waits now, and exit")
+        parser.add_argument("--once", action="store_true", help="apply what is recorded now and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
-            try:
-                self.stdout.write(f"Applied {Relay().poll()} waiting changes.")
-            except (StoreUnavailable, DatabaseError, InterfaceError) as error:
-                raise CommandError(f"Changes wait: {describe(error)}.") from None
+            self.stdout.write(f"Applied {counted(Relay().poll(), 'change')}.")
             return
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        self.stdout.write("Applying changes as they come. Ctrl-C ends it.")
+        self.stdout.write("Applying changes as they arrive. Stop with Ctrl-C.")
         Relay().run(stop.wait)

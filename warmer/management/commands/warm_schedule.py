@@ -1,34 +1,26 @@
-"""Bring the schedule in django-celery-beat in line with the declared jobs, and show it.
+"""Sync the schedule in django-celery-beat with the declared jobs, and show it.
 
-An entry that is missing is created, one whose job is gone is removed. The interval and 'enabled' of
-an entry that an operator changed are left alone. It also happens after every migrate.
+Missing entries are created, and entries of jobs that no longer exist are removed. An interval or a pause
+that an operator set in the admin is kept. 'manage.py migrate' does the same.
 """
 
 from __future__ import annotations
 
-import json
-from argparse import ArgumentParser
-from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import CommandError
 
 from warmer.declarations.registry import jobs
-from warmer.management.checking import CheckedCommand
-from warmer.management.terminal import table
+from warmer.humanize import duration
+from warmer.management.base import WarmerCommand
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule
 
 
-class Command(CheckedCommand):
-    """Sync the schedule and show it."""
-
+class Command(WarmerCommand):
     help = __doc__
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not apps.is_installed("django_celery_beat"):
@@ -37,38 +29,25 @@ class Command(CheckedCommand):
             raise CommandError("The schedule's tables do not exist: run 'manage.py migrate' first.")
         done = schedule.sync()
         entries = schedule.entries()
+        rows, data = [], []
+        for synced in done:
+            every = jobs[synced.job].spec.every if synced.job in jobs else None
+            entry = entries.get(synced.job)
+            row = {
+                "job": synced.job,
+                "declared": duration(every) if every else None,
+                "schedule": entry.every if entry else None,
+                "enabled": ("yes" if entry.enabled else "no") if entry else None,
+                "sync": synced.action.value,
+            }
+            plain = {
+                "declared_seconds": every.total_seconds() if every else None,
+                "enabled": entry.enabled if entry else None,
+                "due": entry.due.isoformat() if entry and entry.due else None,
+            }
+            rows.append(row)
+            data.append({name: value for name, value in (row | plain).items() if name != "declared"})
         if options["json"]:
-            data = [_data(synced, entries.get(synced.job)) for synced in done]
-            self.stdout.write(json.dumps(data, indent=2))
-        elif done:
-            rows = [_row(synced, entries.get(synced.job)) for synced in done]
-            self.stdout.write(table(list(rows[0]), [list(row.values()) for row in rows]))
+            self.print_json(data)
         else:
-            self.stdout.write("No job is scheduled.")
-
-
-def _row(synced: Any, entry: Any) -> dict[str, Any]:
-    every = _declared(synced.job)
-    return {
-        "job": synced.job,
-        "declared": None if every is None else str(every),
-        "schedule": entry.every if entry else None,
-        "enabled": None if entry is None else "yes" if entry.enabled else "no",
-        "sync": synced.action.value,
-    }
-
-
-def _data(synced: Any, entry: Any) -> dict[str, Any]:
-    every = _declared(synced.job)
-    return {
-        "job": synced.job,
-        "declared_seconds": None if every is None else every.total_seconds(),
-        "schedule": entry.every if entry else None,
-        "enabled": entry.enabled if entry else None,
-        "due": entry.due.isoformat() if entry and entry.due else None,
-        "sync": synced.action.value,
-    }
-
-
-def _declared(job: str) -> timedelta | None:
-    return jobs[job].spec.every if job in jobs else None
+            self.print_rows(rows, empty="No job is scheduled.")

@@ -1,0 +1,157 @@
+"""What the commands share: checks, one-line errors, arguments, tables and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import DatabaseError, InterfaceError
+
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
+from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.report import describe
+from warmer.stores import why_unusable
+
+FAILED, USAGE = 1, 2
+BAR_WIDTH = 24
+NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
+
+
+class WarmerCommand(BaseCommand):
+    """A command that reports an unusable cache, an unknown job or a database error in one line.
+
+    Attributes:
+        undone: what an unavailable cache left undone, for the message.
+    """
+
+    undone = ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        """Run the system checks.
+
+        Raises:
+            CommandError: a cache cannot be used. Django's checks would end in a traceback.
+        """
+        for alias, options in settings.CACHES.items():
+            if why := why_unusable(alias):
+                raise CommandError(
+                    f"The cache {alias!r} ({options.get('BACKEND')}) cannot be used: {why}. "
+                    "See 'manage.py cache_doctor'."
+                )
+        super().check(*args, **kwargs)
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Run the command; turn the errors that an operator can mend into one line each."""
+        try:
+            return super().execute(*args, **options)
+        except UnknownJob as error:
+            raise CommandError(str(error), returncode=USAGE) from None
+        except StoreUnavailable as error:
+            text = f"{str(error).rstrip('.')}. {self.undone}"
+            raise CommandError(text.strip(), returncode=FAILED) from None
+        except (DatabaseError, InterfaceError) as error:
+            text = f"Database error: {describe(error)}. Have you run 'manage.py migrate'?"
+            raise CommandError(text, returncode=FAILED) from None
+
+    def print_json(self, data: Any) -> None:
+        """Print data as JSON."""
+        self.stdout.write(json.dumps(data, indent=2))
+
+    def print_rows(self, rows: Sequence[Mapping[str, Any]], *, empty: str = NO_JOBS) -> None:
+        """Print rows as a table with their keys as its header."""
+        if rows:
+            self.stdout.write(table(list(rows[0]), [list(row.values()) for row in rows]))
+        else:
+            self.stdout.write(empty)
+
+
+class ProgressBar:
+    """A progress bar on one line of a terminal; elsewhere nothing is drawn."""
+
+    def __init__(self, stream: OutputWrapper) -> None:
+        self._stream = stream
+        self._drawn = False
+        self._is_terminal = bool(stream.isatty())
+
+    def draw(self, done: int, total: int | None, text: str) -> None:
+        """Show how much is done; `total` is None while it is unknown."""
+        if not self._is_terminal:
+            return
+        filled = min(BAR_WIDTH, BAR_WIDTH * done // total) if total else 0
+        bar = "#" * filled + "-" * (BAR_WIDTH - filled)
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"[{bar}] {text}"[:width])
+        self._drawn = True
+
+    def clear(self) -> None:
+        """Remove the bar, so that the next output starts on a clean line."""
+        if self._drawn:
+            self._write("")
+            self._drawn = False
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"\r\x1b[K{text}", ending="")
+        self._stream.flush()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as aligned text: columns of numbers to the right, None as an empty cell."""
+    columns = list(zip(header, *rows, strict=True))
+    numeric = [all(isinstance(cell, int | float | None) for cell in cells) for _, *cells in columns]
+    texts = [[_cell(cell) for cell in column] for column in columns]
+    widths = [max(map(len, column)) for column in texts]
+    lines = [
+        [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(line, widths, numeric, strict=True)
+        ]
+        for line in zip(*texts, strict=True)
+    ]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def chosen_specs(names: list[str]) -> list[JobSpec]:
+    """Return the named jobs, or all of them, the required ones first.
+
+    Raises:
+        UnknownJob: no job has one of the names.
+    """
+    specs = [jobs[name].spec for name in dict.fromkeys(names)] if names else jobs.specs()
+    return sorted(specs, key=lambda spec: not spec.required)
+
+
+def whole_number(text: str) -> int:
+    """Parse an integer above 0, with or without thousands separators (`1,000`, `1_000`)."""
+    try:
+        number = int(text.replace(",", ""))
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ArgumentTypeError(f"{text!r} is not an integer above 0")
+    return number
+
+
+def cache_alias(text: str) -> str:
+    """Parse the alias of a cache in the settings."""
+    if text not in settings.CACHES:
+        known = ", ".join(map(repr, settings.CACHES))
+        raise ArgumentTypeError(f"there is no cache {text!r}: CACHES has {known}")
+    return text
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

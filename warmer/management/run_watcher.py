@@ -1,0 +1,166 @@
+"""Request or execute the runs of `warm_cache`, show their progress, and judge the result."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from warmer import runs as ledger
+from warmer import tasks
+from warmer.declarations.spec import JobSpec
+from warmer.humanize import counted
+from warmer.management.base import ProgressBar
+from warmer.models import State, Trigger, WarmingRun
+from warmer.report import Report
+from warmer.runs import Opened
+from warmer.runs.execution import execute
+from warmer.stores import keeps_nothing
+
+OUT_OF_TIME = 3
+POLL_SECONDS = 0.2
+# Without workers nobody else closes runs whose worker is gone: do not wait for them forever.
+REAP_SECONDS = 5.0
+
+
+@dataclass(kw_only=True)
+class RunWatcher:
+    """The runs of one command.
+
+    Args:
+        specs: the jobs, in the order in which they are warmed.
+        trigger: the trigger of the runs.
+        only_missing: skip keys that are already cached.
+        deadline: the `time.monotonic()` at which to give up, or None.
+        bar: shows the progress.
+        say: prints a line.
+
+    Attributes:
+        runs: the runs requested so far, by job.
+    """
+
+    specs: list[JobSpec]
+    trigger: Trigger
+    only_missing: bool
+    deadline: float | None
+    bar: ProgressBar
+    say: Callable[[str], None]
+    runs: dict[str, WarmingRun] = field(default_factory=dict)
+    _reported: set[int] = field(default_factory=set)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until the deadline, at least 0; None without a deadline."""
+        return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.seconds_left == 0
+
+    def request(self) -> None:
+        """Queue every run for the workers, until the deadline."""
+        for spec in self.specs:
+            if self.is_out_of_time:
+                break
+            self._add(tasks.request_run(spec.name, self.trigger, only_missing=self.only_missing))
+        self._refresh()
+
+    def execute(self) -> None:
+        """Execute every run in this process, one after the other, until the deadline."""
+        worker = f"{os.getpid()}@{socket.gethostname()}"
+        for number, spec in enumerate(self.specs):
+            if self.is_out_of_time:
+                break
+            run = self._add(ledger.open_run(spec.name, self.trigger, only_missing=self.only_missing))
+            if run.state != State.QUEUED:
+                continue
+            # Also a joined run that is still queued: without workers nobody else would start it.
+            total = Report(job=spec.name)
+
+            def progress(report: Report, number: int = number) -> None:
+                nonlocal total
+                total += report
+                self.bar.draw(number, len(self.specs), f"{total.job}: {counted(total.keys, 'key')}")
+
+            execute(spec, run, worker=worker, deadline=self.deadline, progress=progress)
+            self._refresh()
+
+    def wait(self) -> None:
+        """Wait until every run has ended or the deadline has passed."""
+        reap_at = time.monotonic() + REAP_SECONDS
+        while True:
+            self._refresh()
+            if self.is_out_of_time or all(run.is_final for run in self.runs.values()):
+                break
+            self._draw()
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() >= reap_at:
+                ledger.close_stalled()
+                reap_at = time.monotonic() + REAP_SECONDS
+        self.bar.clear()
+
+    def incomplete(self, *, waited: bool) -> list[str]:
+        """Return the required jobs that are not complete; if nobody waited, those that were not requested."""
+        return [spec.name for spec in self.specs if spec.required and not self._is_done(spec, waited)]
+
+    def unstored(self) -> list[str]:
+        """Return a line for each cache with jobs of which no key was stored, with the reason."""
+        cold = [spec for spec in self.specs if self._stored_nothing(spec)]
+        lines = []
+        for alias in sorted({spec.cache for spec in cold}):
+            names = ", ".join(spec.name for spec in cold if spec.cache == alias)
+            lines.append(f"No key of {names} was stored: {_why_nothing(alias)}.")
+        return lines
+
+    def _is_done(self, spec: JobSpec, waited: bool) -> bool:
+        run = self.runs.get(spec.name)
+        if run is None or run.state != State.COMPLETE:
+            return run is not None and not run.is_final and not waited
+        return not (self._stored_nothing(spec) and keeps_nothing(spec.cache))
+
+    def _stored_nothing(self, spec: JobSpec) -> bool:
+        run = self.runs.get(spec.name)
+        return run is not None and 0 < run.superseded == run.report.keys
+
+    def _add(self, opened: Opened) -> WarmingRun:
+        run = self.runs[opened.run.job] = opened.run
+        if opened.joined:
+            skips = ", which skips keys that are already cached" if opened.leaves_cached else ""
+            self.say(f"{run.job}: joined run {run.pk} ({run.trigger}){skips}")
+        return run
+
+    def _refresh(self) -> None:
+        """Read the runs again, and report those that have ended."""
+        found = WarmingRun.objects.in_bulk([run.pk for run in self.runs.values()])
+        self.runs = {job: found.get(run.pk, run) for job, run in self.runs.items()}
+        for run in self.runs.values():
+            if run.is_final and run.pk not in self._reported:
+                self._reported.add(run.pk)
+                self.bar.clear()
+                keys = counted(run.report.keys, "key")
+                error = f": {run.error}" if run.error else ""
+                self.say(f"{run.job}: {run.state}, {keys} in {run.took or 0:.2f} s{error}")
+
+    def _draw(self) -> None:
+        runs = self.runs.values()
+        ended = sum(run.is_final for run in runs)
+        keys = sum(run.report.keys for run in runs)
+        totals = [run.batches_total for run in runs if run.batches_total is not None]
+        total = sum(totals) if len(totals) == len(runs) else None
+        text = f"{ended} of {counted(len(runs), 'job')}, {counted(keys, 'key')}"
+        self.bar.draw(sum(run.batches_done for run in runs), total, text)
+
+
+def _why_nothing(alias: str) -> str:
+    if keeps_nothing(alias):
+        backend = settings.CACHES[alias]["BACKEND"]
+        return f"the cache {alias!r} ({backend}) stores nothing; use a Redis cache"
+    return (
+        "changes overtook every attempt, or the cache lost the fence because it is far too small; see "
+        "'manage.py cache_doctor'"
+    )
