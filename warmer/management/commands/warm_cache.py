@@ -27,8 +27,6 @@ from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, ch
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, describe
-from warmer.runs import history
-from warmer.runs.durations import past_cost
 
 MAX_TIMEOUT = 1_000_000
 
@@ -68,7 +66,7 @@ class Command(WarmerCommand):
             self._warm(specs, options)
 
     def _list(self, specs: list[JobSpec], *, as_json: bool) -> None:
-        last = history.last_runs(spec.name for spec in specs)
+        last = WarmingRun.objects.latest_per_job(spec.name for spec in specs)
         if as_json:
             self.print_json([_job_data(spec, last.get(spec.name)) for spec in specs])
         else:
@@ -219,7 +217,7 @@ def _planned(spec: JobSpec) -> dict[str, Any]:
             f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
             returncode=FAILED,
         ) from None
-    past = past_cost(spec.name, keyed=spec.keyed)
+    past = WarmingRun.objects.past_cost(spec.name, keyed=spec.keyed)
     queries = len(sizes) * (past.queries_per_batch if past else 1) + batches.report.queries
     return {
         "job": spec.name,
