@@ -24,13 +24,12 @@ class WarmerConfig(AppConfig):
     def ready(self) -> None:
         """Register the declared jobs and connect what keeps them right."""
         # Django's own rule: an app's models, and what imports them, are imported here, not before.
-        from warmer import checks, limits, signals, tasks  # noqa: F401
+        from warmer import checks, conf, signals, tasks  # noqa: F401
         from warmer.declarations.registry import jobs
         from warmer.filling import read_counters
         from warmer.invalidation import receivers, transactions, triggers
 
-        for wrong in limits.wrong_settings():  # a web server makes no checks
-            logger.error("%s = %r: expected %s", wrong.name, wrong.value, wrong.expected)
+        conf.check_settings()
         autodiscover_modules("warming")
         jobs.check_models()
 

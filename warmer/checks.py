@@ -15,19 +15,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.sources import sources
-from warmer.limits import wrong_settings
 from warmer.stores import is_fenced, keeps_nothing, why_unusable
-
-
-@register("warmer")
-def check_settings(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E001: a setting that cannot work."""
-    for wrong in wrong_settings():
-        yield Error(
-            f"{wrong.name} = {wrong.value!r}: expected {wrong.expected}.",
-            hint=f"Leave it out for the default, {wrong.default!r}; docs/guide.md says what it does.",
-            id="warmer.E001",
-        )
 
 
 @register("warmer")

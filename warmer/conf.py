@@ -1,118 +1,212 @@
-"""Settings: `conf.X` is the project's `WARMER_X`, or else the default that stands here."""
+"""Settings: `conf.X` is the project's `WARMER_X`, or else the default below."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+import difflib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, get_type_hints
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 class Settings:
     """Defaults as typed class attributes, read live so that `override_settings` works."""
 
     CACHE: str = "default"
-    """The alias in `CACHES` of a job that names none."""
+    """The default cache of a job: an alias in `CACHES`."""
 
     QUEUE: str = "warming"
-    """The Celery queue of a job that names none."""
+    """The default Celery queue of a job."""
 
     BATCH_SIZE: int = 500
-    """How many ids a batch has when a job does not say."""
+    """The default number of ids in a batch."""
 
     BATCHES_OUT: int = 32
-    """Into how many lanes the batches of a run are divided, each with one message at a time. More than there
-    are worker processes."""
+    """How many batches of a run may be with workers at a time. Set it above the number of worker processes."""
 
     MAX_BATCHES_PER_SECOND: float = 0.0
-    """How fast batches may follow each other, of all jobs and on all workers together; 0: as they come.
-    A job has `max_batches_per_second` of its own besides."""
-
-    FENCE_ATTEMPTS: int = 4
-    """How often a batch is loaded when invalidations overtake it, before its keys are left cold."""
+    """The limit for all jobs on all workers together; 0: no limit. A job can set a lower limit with its
+    option `max_batches_per_second`."""
 
     FENCE_RECORDS: int = 10_000
-    """How many invalidated keys a job's fence remembers; an older token is refused."""
-
-    FENCE_AGE: timedelta = timedelta(hours=1)
-    """For how long it remembers them: longer than loading and writing a batch may take."""
+    """How many invalidated keys a job's fence remembers. A write whose token is older is refused."""
 
     REPLICA_LAG: timedelta = timedelta(0)
-    """By how much what loaders read may lag behind the database that is written, as a replica does: an
-    invalidated key is not filled for so long, and reads of it load past the cache."""
+    """How far the database that loaders read may lag behind the one that is written, as a replica does. For
+    so long after an invalidation a key is not filled, and reads of it bypass the cache."""
 
     READ_WAIT: timedelta = timedelta(seconds=10)
-    """How long a read waits for a value that another reader is loading, before it loads the value for
-    itself without storing it. Longer than the slowest loader takes for a batch."""
+    """How long a read waits for a value that another reader is loading. After that it loads the value itself
+    and does not store it. Set it longer than the slowest loader takes for a batch."""
 
     READ_CLAIM: timedelta = timedelta(seconds=5)
-    """How long a reader that loads a missing value keeps others waiting when it was killed: then one of
-    them takes over. A loader that takes longer runs a second time."""
+    """How long other readers wait for a reader that was killed while it loaded a value; then one of them
+    takes over. A loader that takes longer than this runs twice."""
 
     RUN_EXPIRY: timedelta = timedelta(hours=1)
-    """How long a requested run may wait for a worker (a scheduled one: until the next is due)."""
+    """How long a queued run may wait for a worker. A scheduled run waits until the next one is due."""
 
     STALL_TIMEOUT: timedelta = timedelta(minutes=10)
-    """A running run without any progress for so long has lost its worker. Longer than the broker
-    takes to deliver a killed worker's message again."""
+    """A run without progress for this long has lost its worker. Set it longer than the broker takes to
+    redeliver the message of a killed worker."""
 
     RUN_RETENTION: timedelta = timedelta(days=30)
-    """How long an ended run is kept. The newest run of each job is kept for ever."""
-
-    REFRESH_DELAY: timedelta = timedelta(seconds=2)
-    """How long a re-warm after a change waits for further changes."""
+    """How long finished runs are kept. The newest run of each job is always kept."""
 
     CAPTURE: str = ""
-    """How changes are captured: by the "signals" of Django, or by "triggers" in the database (PostgreSQL,
-    SQLite), which also see `update()`, bulk operations, raw SQL and other programs. Empty: signals, and a
-    system check says what they miss."""
+    """How changes are captured: by Django's "signals", or by "triggers" in the database (PostgreSQL,
+    SQLite), which also see `update()`, bulk operations, raw SQL and other programs. Empty: signals, with
+    a system check that says what they miss."""
 
     REPLAY: timedelta = timedelta(seconds=60)
-    """How long an applied change stays in the database. Meanwhile a worker whose jobs or caches differ from
-    those of the process that applied it, such as another release, applies it once more."""
-
-    REPORTED_FAILURES: int = 20
-    """How many failed keys a report names, and how many wrong ones an audit; all are counted."""
+    """How long an applied change stays in the database. In this time, a worker with other jobs or caches
+    than the process that applied it (such as another release) applies it again."""
 
     AUDIT_SAMPLE: int = 0
-    """How many keys of each job the scheduled audit compares with the database. 0: it is off."""
+    """How many keys of each job the scheduled audit compares with the database. 0: no scheduled audit."""
 
     AUDIT_EVERY: timedelta = timedelta(hours=1)
-    """How often the scheduled audit looks, until an operator changes its entry in the schedule."""
+    """The interval of the scheduled audit, until an operator changes its entry in the schedule."""
 
     COUNT_READS: bool = True
-    """Whether it is counted how often each job is read, and misses. It is looked at when a process starts."""
+    """Whether to count the hits and misses of each job. Read when a process starts."""
 
     EFFECTIVENESS_SAMPLE: int = 200
-    """How many keys of each job readers watch, to tell which share of them is read at all. 0: it is off."""
+    """How many keys of each job to sample, to estimate the share of keys that are ever read. 0: off."""
 
     METRICS: bool = False
-    """Whether `/metrics` answers; it needs the extra `warmer[metrics]`."""
+    """Whether to serve `/metrics`; needs the extra `warmer[metrics]`."""
 
     METRICS_TOKEN: str = ""
-    """What a scrape must show as `Authorization: Bearer`. Empty: nothing is asked for."""
+    """The token that a scrape must send as `Authorization: Bearer`. Empty: no token is required."""
 
     READY_REQUIRES_WARM: bool = False
-    """Whether `/readyz` waits until every required job was warmed: until one of its runs, other than
-    those after a change, ended complete since `WARMER_READY_WARM_SINCE`."""
+    """Whether `/readyz` fails until every required job has a complete run (other than those after a change)
+    since `WARMER_READY_WARM_SINCE`."""
 
     READY_WARM_SINCE: str = ""
-    """The moment since when a warm counts for `/readyz`, e.g. that of the deploy, as ISO 8601 with its
-    offset. Empty: as long before the process started as the job's timeout is."""
+    """The earliest run that counts for `/readyz`, such as the time of the deploy: ISO 8601 with an offset.
+    Empty: one timeout of the job before the process started."""
 
     SERVER_TIMING: bool = False
-    """Whether every response says in a `Server-Timing` header how it used the caches, and not only those
-    to staff; by the middleware."""
+    """Whether the middleware adds a `Server-Timing` header with the cache calls to every response. Off: only
+    to responses to staff."""
 
     LOG_CACHE_TIME: timedelta = timedelta(milliseconds=100)
-    """A request that spends longer in the caches is logged by the middleware. 0: none is."""
+    """The middleware logs requests that spend longer than this in the caches. 0: off."""
 
     LOG_CACHE_CALLS: int = 100
-    """A request that calls the caches more often is logged by the middleware. 0: none is."""
+    """The middleware logs requests that make more cache calls than this. 0: off."""
 
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
-        return getattr(settings, f"WARMER_{name}", default) if name.isupper() else default
+        if not name.isupper():
+            return default
+        value = getattr(settings, f"WARMER_{name}", default)
+        if isinstance(default, timedelta) and type(value) in (int, float):
+            return timedelta(seconds=value)
+        return value
 
 
 conf = Settings()
+
+# A worker waits for its turn within a task's time limit, so turns are at most 10 seconds apart.
+SLOWEST_PACE = 0.1
+# Of the other numbers and durations, 0 is the least.
+_LEAST: dict[str, float] = {
+    **dict.fromkeys(("BATCH_SIZE", "BATCHES_OUT", "FENCE_RECORDS"), 1),
+    **dict.fromkeys(("RUN_EXPIRY", "STALL_TIMEOUT", "AUDIT_EVERY"), 1),
+    "READ_CLAIM": 0.001,
+}
+_TYPES = {
+    bool: "True or False",
+    str: "a string",
+    int: "an integer",
+    timedelta: "a timedelta or a number of seconds",
+}
+
+
+def check_settings() -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        ImproperlyConfigured: names each setting, its value and what is expected.
+    """
+    names = get_type_hints(Settings)
+    wrong = [
+        f"WARMER_{name} = {getattr(conf, name)!r}: expected {expected}"
+        for name, kind in names.items()
+        if (expected := _expected(name, kind, getattr(conf, name)))
+    ]
+    for given in dir(settings):
+        if given.startswith("WARMER_") and given.removeprefix("WARMER_") not in names:
+            nearest = difflib.get_close_matches(given, [f"WARMER_{name}" for name in names], n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "see the list in docs/guide.md"
+            wrong.append(f"{given}: unknown setting; {hint}")
+    if wrong:
+        raise ImproperlyConfigured("Wrong settings of warmer: " + "; ".join(wrong))
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment that an ISO 8601 string with an offset names.
+
+    Raises:
+        ValueError: it names none, or has no offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset")
+    return moment
+
+
+def _expected(name: str, kind: type, value: Any) -> str:
+    """Return what is expected of a setting; an empty string when it is that."""
+    if name in _CHOICES:
+        return _CHOICES[name](value)
+    if kind is bool:
+        return "" if value in (True, False) else _TYPES[bool]  # many write 1 and 0
+    if kind is str:
+        return "" if value is None or isinstance(value, str) else _TYPES[str]
+    least = _LEAST.get(name, 0)
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    right = type(value) is kind and number >= least
+    return "" if right else f"{_TYPES[kind]}, at least {least:g}"
+
+
+def _cache(alias: object) -> str:
+    return (
+        "" if alias in list(settings.CACHES) else f"a name in CACHES: {', '.join(map(repr, settings.CACHES))}"
+    )
+
+
+def _queue(name: object) -> str:
+    return "" if isinstance(name, str) and name else "the name of a Celery queue"
+
+
+def _capture(value: object) -> str:
+    return "" if value in ("", None, "signals", "triggers") else "'signals' or 'triggers'"
+
+
+def _moment(text: object) -> str:
+    try:
+        _ = moment_of(str(text)) if text else None
+    except ValueError:
+        return "an ISO 8601 time with its offset, e.g. '2026-11-30T12:00:00+00:00'"
+    return ""
+
+
+def _pace(value: object) -> str:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else -1
+    valid = number == 0 or number >= SLOWEST_PACE
+    return "" if valid else f"a number of at least {SLOWEST_PACE}, or 0 for no limit"
+
+
+_CHOICES: dict[str, Callable[[Any], str]] = {
+    "CACHE": _cache,
+    "QUEUE": _queue,
+    "CAPTURE": _capture,
+    "READY_WARM_SINCE": _moment,
+    "MAX_BATCHES_PER_SECOND": _pace,
+}

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from warmer.conf import conf
-
 MAX_ERROR_LENGTH = 500
+# How many failed keys a report names, and how many wrong keys an audit names; all are counted.
+MAX_FAILURES = 20
 # Greedy to the last @: a password that is not escaped may hold any of the characters before it.
 _LOGIN_IN_URL = re.compile(r"(\w+://)\S*@")
 
@@ -47,7 +47,7 @@ class Report:
             up to more than `seconds`.
         wait_seconds: how long it stood still: for its turn (`max_batches_per_second`), and between the loads
             of a batch that invalidations overtook.
-        failures: the first failed keys with their errors, at most `WARMER_REPORTED_FAILURES`.
+        failures: the first failed keys with their errors, at most `MAX_FAILURES`.
     """
 
     job: str
@@ -84,7 +84,7 @@ class Report:
             job=job,
             batches=batches,
             queries=queries,
-            failures=tuple(failures[: conf.REPORTED_FAILURES]),
+            failures=tuple(failures[:MAX_FAILURES]),
             **counts,
         )
 
@@ -99,7 +99,7 @@ class Report:
         return self.failed == 0
 
     def __add__(self, other: Report) -> Report:
-        failures = (self.failures + other.failures)[: conf.REPORTED_FAILURES]
+        failures = (self.failures + other.failures)[:MAX_FAILURES]
         sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
         return Report(job=self.job, failures=failures, **sums)
 

@@ -206,8 +206,8 @@ def test_end__state_says_what_became_of_the_keys(
     assert bool(run.error) == ("failed" in counts)
 
 
-def test_end__of_a_run_whose_failures_are_not_named(run: WarmingRun, settings: Any) -> None:
-    settings.WARMER_REPORTED_FAILURES = 0
+def test_end__of_a_run_whose_failures_are_not_named(run: WarmingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.report.MAX_FAILURES", 0)
     ledger.record_batches(run, {1: report(failed=2)})
     ledger.expect(run, batches=1, report=Report(job="things"))
     run.refresh_from_db()

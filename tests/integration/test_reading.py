@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.db import connection, transaction
@@ -19,7 +21,8 @@ from myapp.warming import popular_posts
 from tests.integration.transactions import Rollback
 from users.models import CustomUser
 from users.warming import user_profiles
-from warmer import InvalidId, invalidate_for, warm, warm_many
+from warmer import invalidate_for, warm, warm_many
+from warmer.exceptions import InvalidId
 from warmer.invalidation import captures_by_triggers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -311,3 +314,32 @@ def test_get__inside_a_transaction_that_changed_something_else_reads_the_cache(
 def test_call__is_the_loader_past_the_cache(job: Any, loader: Counting) -> None:
     cache.set("read:1", "cached")
     assert job([1]) == {1: "value 1"}
+
+
+def test_async__does_what_the_sync_methods_do(loader: Counting) -> None:
+    job = warm_many("async:{id}", name="async", ids=lambda: [1, 2])(loader)
+    single = warm("async_one", name="async_one")(lambda: "one")
+
+    async def use() -> None:
+        assert await single.aget() == "one"
+        assert await job.aget(1) == "value 1"
+        assert await job.aget(404, "none") == "none"
+        assert await job.aget_many([1, 2, 404]) == {1: "value 1", 2: "value 2"}
+        assert (await job.awarm()).written == 2
+        assert (await job.awarm([1], only_missing=True)).skipped == 1
+        assert (await single.awarm()).written == 1
+        await job.ainvalidate([1])
+        await single.ainvalidate()
+
+    async_to_sync(use)()
+    assert cache.get_many(["async:1", "async:2", "async_one"]) == {"async:2": "value 2"}
+
+
+def test_async__readers_of_one_key_load_it_once(loader: Counting) -> None:
+    job = warm_many("async:{id}", name="async", ids=list)(loader)
+
+    async def use() -> list[Any]:
+        return await asyncio.gather(*(job.aget(7) for _ in range(20)))
+
+    assert async_to_sync(use)() == ["value 7"] * 20
+    assert loader.calls == [[7]]

@@ -188,8 +188,8 @@ def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
     assert cache.get("square:2") == "new"
 
 
-def test_warm__key_invalidated_at_every_load_stays_cold(settings: Any) -> None:
-    settings.WARMER_FENCE_ATTEMPTS = 3
+def test_warm__key_invalidated_at_every_load_stays_cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.filling.batch.ATTEMPTS", 3)
     calls = []
 
     def loader(ids: Sequence[int]) -> Mapping[int, int]:
@@ -243,8 +243,8 @@ def test_warm_batch__interrupted_counts_what_is_left_as_failed() -> None:
     assert {failure.error for failure in report.failures} == {"TimeIsUp: at last"}
 
 
-def test_warm__failures_are_all_counted_and_some_named(settings: Any) -> None:
-    settings.WARMER_REPORTED_FAILURES = 3
+def test_warm__failures_are_all_counted_and_some_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.report.MAX_FAILURES", 3)
 
     def loader(ids: Sequence[int]) -> Mapping[int, int]:
         raise ValueError("no")

@@ -21,7 +21,8 @@ from django.utils.safestring import mark_safe
 from redis import Redis
 
 from users.models import CustomUser
-from warmer import UnreadableValue, UnsupportedValue, warm_many
+from warmer import warm_many
+from warmer.exceptions import UnreadableValue, UnsupportedValue
 from warmer.serializers.msgspec import MARK
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]

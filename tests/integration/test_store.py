@@ -328,9 +328,9 @@ class RedisContract(RedisClaimContract, StoreContract):
         assert store.write(store.token(), {"thing:2": "as ever"}).outcomes == {"thing:2": Outcome.WRITTEN}
 
     def test_records__are_forgotten_by_age_and_older_tokens_refused(
-        self, store: Store, redis_client: Redis, settings: Any
+        self, store: Store, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        settings.WARMER_FENCE_AGE = timedelta(minutes=10)
+        monkeypatch.setattr("warmer.stores.redis.store.FENCE_AGE", timedelta(minutes=10))
         first = store.token()
         store.invalidate([f"thing:{id}" for id in range(100)])
         assert redis_client.zcard(store.fence_key) == 103  # type: ignore[attr-defined]

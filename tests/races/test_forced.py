@@ -46,8 +46,8 @@ def test_writer__after_the_write(filled: Filled) -> None:
     assert filled.cached in (None, "new")
 
 
-def test_writer__at_every_load(filled: Filled, settings: Any) -> None:
-    settings.WARMER_FENCE_ATTEMPTS = 3
+def test_writer__at_every_load(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.filling.batch.ATTEMPTS", 3)
     titles = iter(f"new {number}" for number in range(100))
     last = []
 

@@ -8,10 +8,12 @@ must say: a write too many is a stale value, a refusal too many is a cold key fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
@@ -118,12 +120,13 @@ class Fence(RuleBasedStateMachine):
     @initialize(records=st.sampled_from([1, 3, 4, 10_000]), age=st.sampled_from([None, timedelta(0)]))
     def limit_records(self, records: int, age: timedelta | None) -> None:
         self.records = 1 if age is not None else records  # at no age every record is soon forgotten
-        limits = {"WARMER_FENCE_AGE": age} if age is not None else {}
-        self.overridden = override_settings(WARMER_FENCE_RECORDS=records, **limits)
-        self.overridden.enable()
+        self.overridden = ExitStack()
+        self.overridden.enter_context(override_settings(WARMER_FENCE_RECORDS=records))
+        if age is not None:
+            self.overridden.enter_context(patch("warmer.stores.redis.store.FENCE_AGE", age))
 
     def teardown(self) -> None:
-        self.overridden.disable()
+        self.overridden.close()
 
     # The database.
 

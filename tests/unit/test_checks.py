@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +15,11 @@ from django.core.management import call_command
 from django.db import connection
 
 from myapp.models import Post
-from tests.unit.conftest import Python
-from warmer import checks, jobs, warm, warm_many
-from warmer.conf import Settings
+from warmer import checks, warm, warm_many
 from warmer.invalidation import triggers
 
 REDIS = "django_redis.cache.RedisCache"
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
-MOMENT = "a moment with its offset, e.g. '2026-11-30T12:00:00+00:00'"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -38,13 +33,6 @@ def plain_cache(settings: Any) -> None:
 
 def found(id: str, **options: Any) -> list[CheckMessage]:
     return [message for message in run_checks(tags=["warmer"], **options) if message.id == f"warmer.{id}"]
-
-
-def check(python: Python, folder: Path, wrong: str) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py check` in a project of which one setting is wrong."""
-    (folder / "wrong_settings.py").write_text(f"from config.settings import *\n{wrong}\n")
-    code = "from django.core.management import execute_from_command_line as do; do(['manage.py', 'check'])"
-    return python(code, DJANGO_SETTINGS_MODULE="wrong_settings")
 
 
 def declare_keyed(name: str, **options: Any) -> None:
@@ -61,133 +49,6 @@ def test_every_id__has_a_test_that_is_named_after_it() -> None:
 
     assert ids
     assert {f"test_{id.lower()}" for id in ids} <= tested
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("REPORTED_FAILURES", -1, "a whole number of at least 0"),
-        ("REPORTED_FAILURES", "20", "a whole number of at least 0"),
-        ("REPORTED_FAILURES", None, "a whole number of at least 0"),
-        ("REPORTED_FAILURES", True, "a whole number of at least 0"),
-        ("BATCH_SIZE", 0, "a whole number of at least 1"),
-        ("BATCH_SIZE", 2.5, "a whole number of at least 1"),
-        ("BATCHES_OUT", 0, "a whole number of at least 1"),
-        ("FENCE_ATTEMPTS", 0, "a whole number of at least 1"),
-        ("FENCE_RECORDS", 0, "a whole number of at least 1"),
-        ("MAX_BATCHES_PER_SECOND", -0.5, "a number of at least 0.1, or 0 for no limit"),
-        ("MAX_BATCHES_PER_SECOND", 0.01, "a number of at least 0.1, or 0 for no limit"),
-        ("MAX_BATCHES_PER_SECOND", float("nan"), "a number of at least 0.1, or 0 for no limit"),
-        ("MAX_BATCHES_PER_SECOND", "fast", "a number of at least 0.1, or 0 for no limit"),
-        ("READ_WAIT", 10, "a timedelta of at least timedelta(seconds=0)"),
-        ("REPLICA_LAG", timedelta(seconds=-1), "a timedelta of at least timedelta(seconds=0)"),
-        ("READ_CLAIM", timedelta(0), "a timedelta of at least timedelta(seconds=0.001)"),
-        ("STALL_TIMEOUT", timedelta(0), "a timedelta of at least timedelta(seconds=1)"),
-        ("COUNT_READS", "False", "True or False"),
-        ("METRICS", None, "True or False"),
-        ("QUEUE", None, "a text"),
-        ("QUEUE", 5, "a text"),
-        ("QUEUE", "", "the name of a Celery queue"),
-        ("CACHE", "misspelt", "a name in CACHES: 'default'"),
-        ("CACHE", 5, "a text"),
-        ("CAPTURE", "trigger", "'signals' or 'triggers'"),
-        ("READY_WARM_SINCE", 2026, "a text"),
-        ("READY_WARM_SINCE", "yesterday", MOMENT),
-        ("READY_WARM_SINCE", "2026-11-30T12:00:00", MOMENT),
-    ],
-)
-def test_e001__setting_that_cannot_work(settings: Any, name: str, value: Any, expected: str) -> None:
-    setattr(settings, f"WARMER_{name}", value)
-
-    (message,) = found("E001")
-
-    assert message.level == ERROR
-    assert message.msg == f"WARMER_{name} = {value!r}: expected {expected}."
-    default = vars(Settings)[name]
-    assert message.hint == f"Leave it out for the default, {default!r}; docs/guide.md says what it does."
-
-
-def test_e001__one_for_each_wrong_setting(settings: Any) -> None:
-    settings.WARMER_BATCHES_OUT = 0
-    settings.WARMER_FENCE_ATTEMPTS = "4"
-
-    assert [message.msg.partition(" ")[0] for message in found("E001")] == [
-        "WARMER_BATCHES_OUT",
-        "WARMER_FENCE_ATTEMPTS",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("MAX_BATCHES_PER_SECOND", 2),
-        ("MAX_BATCHES_PER_SECOND", 0),
-        ("MAX_BATCHES_PER_SECOND", 0.1),
-        ("REPORTED_FAILURES", 0),
-        ("AUDIT_SAMPLE", 0),
-        ("LOG_CACHE_TIME", timedelta(0)),
-        ("METRICS", 1),
-        ("METRICS_TOKEN", None),
-        ("BATCHES_OUT", 1),
-        ("READY_WARM_SINCE", "2026-11-30T12:00:00+00:00"),
-        ("READY_WARM_SINCE", None),
-    ],
-)
-def test_e001__silent_for_what_works(settings: Any, name: str, value: Any) -> None:
-    setattr(settings, f"WARMER_{name}", value)
-
-    assert not found("E001")
-
-
-def test_e001__silent_for_the_defaults(settings: Any) -> None:
-    for name in [name for name in vars(Settings) if name.isupper()]:
-        if hasattr(settings, f"WARMER_{name}"):
-            delattr(settings, f"WARMER_{name}")
-
-    assert not found("E001")
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "option", "used"),
-    [
-        ("BATCH_SIZE", "500", "batch_size", 500),
-        ("QUEUE", 5, "queue", "warming"),
-        ("CACHE", "misspelt", "cache", "default"),
-    ],
-)
-def test_e001__job_can_be_declared_all_the_same(
-    settings: Any, name: str, value: Any, option: str, used: Any
-) -> None:
-    setattr(settings, f"WARMER_{name}", value)
-    declare_keyed("declared")
-
-    assert getattr(jobs["declared"].spec, option) == used
-    assert [message.msg.partition(" ")[0] for message in found("E001")] == [f"WARMER_{name}"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "expected"),
-    [
-        ("WARMER_BATCH_SIZE = '500'", "a whole number of at least 1"),
-        ("WARMER_QUEUE = 5", "a text"),
-        ("WARMER_CACHE = 'misspelt'", "a name in CACHES: 'default'"),
-        ("WARMER_READY_WARM_SINCE = 'yesterday'", MOMENT),
-    ],
-)
-def test_e001__is_what_a_project_is_told(python: Python, tmp_path: Path, wrong: str, expected: str) -> None:
-    done = check(python, tmp_path, wrong)
-
-    assert done.returncode == 1
-    assert f"(warmer.E001) {wrong}: expected {expected}." in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_e001__is_logged_where_no_checks_are_made(python: Python, tmp_path: Path) -> None:
-    (tmp_path / "wrong_settings.py").write_text("from config.settings import *\nWARMER_BATCH_SIZE = '500'\n")
-    done = python("import django; django.setup()", DJANGO_SETTINGS_MODULE="wrong_settings")
-
-    assert done.returncode == 0
-    assert "WARMER_BATCH_SIZE = '500': expected a whole number of at least 1" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,20 @@
-"""Settings: the project's `WARMER_X`, or else the default."""
+"""Settings: the project's `WARMER_X`, or else the default; what cannot work is refused at the start."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from django.test import override_settings
+from django.core.exceptions import ImproperlyConfigured
 
-from warmer.conf import Settings, conf
+from tests.unit.conftest import Python
+from warmer.conf import Settings, check_settings, conf
 
-DEFAULTS = {
-    "CACHE": "default",
-    "QUEUE": "warming",
-    "BATCH_SIZE": 500,
-    "FENCE_ATTEMPTS": 4,
-    "FENCE_RECORDS": 10_000,
-    "READ_WAIT": timedelta(seconds=10),
-    "READ_CLAIM": timedelta(seconds=5),
-    "RUN_EXPIRY": timedelta(hours=1),
-    "STALL_TIMEOUT": timedelta(minutes=10),
-    "REFRESH_DELAY": timedelta(seconds=2),
-    "CAPTURE": "",
-    "REPLAY": timedelta(seconds=60),
-    "REPORTED_FAILURES": 20,
-}
-
-
-NAMES = [name for name in vars(Settings) if name.isupper()]
+NAMES = list(get_type_hints(Settings))
 
 
 @pytest.fixture(autouse=True)
@@ -39,53 +24,86 @@ def _nothing_set(settings: Any) -> None:
             delattr(settings, f"WARMER_{name}")
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_setting__default(name: str) -> None:
-    assert getattr(conf, name) == DEFAULTS[name]
-
-
-def test_defaults__are_those_of_settings() -> None:
-    assert set(DEFAULTS) <= set(NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_setting__default_is_of_its_type(name: str) -> None:
-    assert type(getattr(conf, name)) is get_type_hints(Settings)[name]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_setting__is_documented(name: str) -> None:
+def test_defaults__are_typed_documented_and_valid() -> None:
     (declared,) = ast.parse(inspect.getsource(Settings)).body
     assert isinstance(declared, ast.ClassDef)
-    documented = {
+    documented = [
         statement.target.id
         for statement, after in zip(declared.body, declared.body[1:], strict=False)
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)
         and isinstance(after, ast.Expr)
-    }
-
-    assert name in documented
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_setting__is_read_live(name: str) -> None:
-    default = getattr(conf, name)
-
-    with override_settings(**{f"WARMER_{name}": "the project's"}):
-        assert getattr(conf, name) == "the project's"
-
-    assert getattr(conf, name) == default
+    ]
+    assert documented == NAMES
+    for name, kind in get_type_hints(Settings).items():
+        assert type(getattr(conf, name)) is kind
+    check_settings()
 
 
-def test_setting__nothing_that_the_project_says_is_no_default(settings: Any) -> None:
-    settings.WARMER_BATCH_SIZE = 0
+def test_setting__is_read_live(settings: Any) -> None:
+    settings.WARMER_BATCH_SIZE = 7
+    assert conf.BATCH_SIZE == 7
+    del settings.WARMER_BATCH_SIZE
+    assert conf.BATCH_SIZE == 500
 
-    assert conf.BATCH_SIZE == 0
+
+@pytest.mark.parametrize("value", [5, 5.0, timedelta(seconds=5)])
+def test_setting__duration_is_a_timedelta_or_seconds(settings: Any, value: Any) -> None:
+    settings.WARMER_READ_WAIT = value
+    check_settings()
+    assert timedelta(seconds=5) == conf.READ_WAIT
+
+
+INTEGER = "an integer, at least 1"
+DURATION = "a timedelta or a number of seconds, at least"
+PACE = "a number of at least 0.1, or 0 for no limit"
+MOMENT = "an ISO 8601 time with its offset, e.g. '2026-11-30T12:00:00+00:00'"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("BATCH_SIZE", 0, INTEGER),
+        ("BATCH_SIZE", 2.5, INTEGER),
+        ("BATCH_SIZE", True, INTEGER),
+        ("FENCE_RECORDS", "10", INTEGER),
+        ("LOG_CACHE_CALLS", -1, "an integer, at least 0"),
+        ("MAX_BATCHES_PER_SECOND", 0.01, PACE),
+        ("MAX_BATCHES_PER_SECOND", float("nan"), PACE),
+        ("MAX_BATCHES_PER_SECOND", "fast", PACE),
+        ("READ_WAIT", "10 s", f"{DURATION} 0"),
+        ("REPLICA_LAG", timedelta(seconds=-1), f"{DURATION} 0"),
+        ("READ_CLAIM", 0, f"{DURATION} 0.001"),
+        ("STALL_TIMEOUT", timedelta(0), f"{DURATION} 1"),
+        ("COUNT_READS", "False", "True or False"),
+        ("METRICS", None, "True or False"),
+        ("METRICS_TOKEN", 5, "a string"),
+        ("QUEUE", "", "the name of a Celery queue"),
+        ("QUEUE", None, "the name of a Celery queue"),
+        ("CACHE", "misspelt", "a name in CACHES: 'default'"),
+        ("CAPTURE", "trigger", "'signals' or 'triggers'"),
+        ("READY_WARM_SINCE", "yesterday", MOMENT),
+        ("READY_WARM_SINCE", "2026-11-30T12:00:00", MOMENT),
+    ],
+)
+def test_setting__that_cannot_work(settings: Any, name: str, value: Any, expected: str) -> None:
+    setattr(settings, f"WARMER_{name}", value)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        check_settings()
+    used = timedelta(0) if name == "READ_CLAIM" else value
+    assert str(caught.value) == f"Wrong settings of warmer: WARMER_{name} = {used!r}: expected {expected}"
 
 
 def test_setting__unknown(settings: Any) -> None:
-    settings.WARMER_NO_SUCH_SETTING = 1
+    settings.WARMER_BATCHSIZE = 1
+    with pytest.raises(
+        ImproperlyConfigured, match=r"WARMER_BATCHSIZE: unknown setting; did you mean WARMER_BATCH_SIZE\?"
+    ):
+        check_settings()
 
-    with pytest.raises(AttributeError, match="NO_SUCH_SETTING"):
-        _ = conf.NO_SUCH_SETTING  # type: ignore[attr-defined]
+
+def test_setting__that_cannot_work_stops_the_project(python: Python, tmp_path: Path) -> None:
+    (tmp_path / "wrong_settings.py").write_text("from config.settings import *\nWARMER_BATCH_SIZE = '500'\n")
+    done = python("import django; django.setup()", DJANGO_SETTINGS_MODULE="wrong_settings")
+    assert done.returncode == 1
+    assert "WARMER_BATCH_SIZE = '500': expected an integer, at least 1" in done.stderr

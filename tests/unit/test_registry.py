@@ -186,7 +186,7 @@ def test_register__label_of_no_model(own: Registry, label: str) -> None:
         own.register(declared("things", "thing:{id}", Dependency(model=label)))
 
     message = str(caught.value)
-    assert message.startswith(f"The job 'things' (things.py:1) depends on {label!r}, which is no model: ")
+    assert message.startswith(f"The job 'things' (things.py:1) depends on {label!r}, which is not a model: ")
     assert message.endswith(". Write the class, or 'app_label.ModelName'.")
     assert "things" not in own
 
@@ -233,7 +233,7 @@ def test_register__path_of_no_field(own: Registry, model: Any, path: str, withou
 
     assert str(caught.value) == (
         f"The job 'things' (things.py:1) takes the ids of a changed {label} from {path!r}, but {without} "
-        f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the instance."
+        f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the row."
     )
     assert "things" not in own
 
@@ -281,7 +281,7 @@ def test_register__path_of_what_is_no_column(
 
     assert str(caught.value) == (
         f"The job 'things' (things.py:1) takes the ids of a changed unit.Tag from {path!r}, but {step!r} is "
-        f"a {kind}, which has no column of its own. {instead} a function of the instance."
+        f"a {kind}, which has no column of its own. {instead} a function of the row."
     )
     assert "things" not in own
 

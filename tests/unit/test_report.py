@@ -6,7 +6,6 @@ import json
 import string
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -74,8 +73,8 @@ def test_of__speaks_of_every_key_once(outcomes: dict[str, Outcome]) -> None:
     assert report.ok is (counted[Outcome.FAILED] == 0)
 
 
-def test_of__names_the_first_failures_and_counts_all(settings: Any) -> None:
-    settings.WARMER_REPORTED_FAILURES = 2
+def test_of__names_the_first_failures_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.report.MAX_FAILURES", 2)
     outcomes = dict.fromkeys("abc", Outcome.FAILED)
 
     report = Report.of("things", outcomes, errors=dict.fromkeys("abc", "no"))
@@ -111,8 +110,8 @@ def test_add__nothing(report: Report) -> None:
     assert Report(job="things") + report == report
 
 
-def test_add__keeps_the_first_failures(settings: Any) -> None:
-    settings.WARMER_REPORTED_FAILURES = 3
+def test_add__keeps_the_first_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.report.MAX_FAILURES", 3)
     one = Report(job="things", failures=tuple(Failure(key=key, error="no") for key in "ab"))
     other = Report(job="things", failures=tuple(Failure(key=key, error="no") for key in "cd"))
 

@@ -1,7 +1,4 @@
-"""`@warm` and `@warm_many`, and the job objects that they return.
-
-As an attribute of `warmer`, `jobs` is the registry: import from here by name.
-"""
+"""`@warm`, `@warm_many` and the job objects that they return."""
 
 from warmer.api.decorators import warm, warm_many
 from warmer.api.jobs import KeyedJob, SingleJob

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar, overload
+
+from asgiref.sync import sync_to_async
 
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
@@ -12,22 +14,17 @@ from warmer.filling import pipeline, read_through
 from warmer.keys import Id
 from warmer.report import Report
 
-P = ParamSpec("P")
-R = TypeVar("R")
-M = TypeVar("M", bound=Mapping[Any, Any])
+I = TypeVar("I", bound=Id)  # noqa: E741 - the type of an id
+V = TypeVar("V")
+D = TypeVar("D")
 
 
-class _Job(Generic[P, R]):
-    """What single and keyed jobs share: the spec, and the loader as a plain call."""
+class _Job:
+    """What both kinds of jobs share."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
-        functools.update_wrapper(self, spec.loader)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the loader itself, past the cache."""
-        result: R = self.spec.loader(*args, **kwargs)
-        return result
+        functools.update_wrapper(self, spec.loader)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.name} '{self.spec.key}'>"
@@ -38,54 +35,94 @@ class _Job(Generic[P, R]):
         return self.spec.name
 
 
-class SingleJob(_Job[[], R]):
-    """A job with one key, made by `@warm`."""
+class SingleJob(_Job, Generic[V]):
+    """A job with one key, made by `@warm`. The methods that begin with `a` are for async code."""
 
+    def __call__(self) -> V | None:
+        """Call the loader itself, bypassing the cache."""
+        value: V | None = self.spec.loader()
+        return value
+
+    @overload
+    def get(self) -> V | None: ...
+    @overload
+    def get(self, default: D) -> V | D: ...
     def get(self, default: Any = None) -> Any:
-        """Return the value: cached, or else loaded once and stored; `default` when there is none.
+        """Return the cached value, or load and store it; `default` when there is no value.
 
-        The cache being down is no error: the value is then loaded.
+        If the cache is down, the value is loaded.
 
         Raises:
             Exception: whatever the loader raises.
         """
         return read_through.get(self.spec, None, default)
 
-    def warm(self, ids: None = None, /, *, only_missing: bool = False) -> Report:
-        """Load and write the key now, in this process; return what happened to it."""
-        if ids is not None:
-            raise TypeError(f"{self.name!r} has one key: call warm() without ids")
+    def warm(self, *, only_missing: bool = False) -> Report:
+        """Load and write the key now, in this process.
+
+        Args:
+            only_missing: skip the key if it is cached.
+
+        Returns:
+            What happened to the key.
+        """
         return pipeline.warm(self.spec, only_missing=only_missing)
 
     def invalidate(self, *, immediately: bool = False) -> None:
-        """Make sure that no reader gets the old value any more; inside a transaction at its commit.
+        """Make sure that no reader gets the old value any more. Inside a transaction: at its commit.
 
         Args:
-            immediately: do not wait for the commit. Whoever reads the key before the commit caches the old
-                value again.
+            immediately: do not wait for the commit. A read before the commit caches the old value again.
 
         Raises:
             StoreUnavailable: the cache does not answer, and no transaction is open.
         """
         invalidation.invalidate(self.spec, None, immediately=immediately)
 
+    @overload
+    async def aget(self) -> V | None: ...
+    @overload
+    async def aget(self, default: D) -> V | D: ...
+    async def aget(self, default: Any = None) -> Any:
+        """Return what `get` returns, without blocking the event loop."""
+        return await sync_to_async(read_through.get)(self.spec, None, default)
 
-class KeyedJob(_Job[[Sequence[Any]], M]):
-    """A job with a key for each id, made by `@warm_many`."""
+    async def awarm(self, *, only_missing: bool = False) -> Report:
+        """Do what `warm` does, without blocking the event loop."""
+        return await sync_to_async(self.warm)(only_missing=only_missing)
 
-    def key(self, id: Id) -> str:
-        """Return an id's cache key.
+    async def ainvalidate(self, *, immediately: bool = False) -> None:
+        """Do what `invalidate` does, without blocking the event loop."""
+        await sync_to_async(self.invalidate)(immediately=immediately)
+
+
+class KeyedJob(_Job, Generic[I, V]):
+    """A job with a key for each id, made by `@warm_many`.
+
+    The methods that begin with `a` are for async code.
+    """
+
+    def __call__(self, ids: list[I]) -> Mapping[I, V]:
+        """Call the loader itself, bypassing the cache."""
+        values: Mapping[I, V] = self.spec.loader(ids)
+        return values
+
+    def key(self, id: I) -> str:
+        """Return the cache key of an id.
 
         Raises:
             InvalidId: the id cannot be part of a key.
         """
         return self.spec.key.key(id)
 
-    def get(self, id: Id, default: Any = None) -> Any:
-        """Return an id's value: cached, or else loaded once and stored; `default` when it has none.
+    @overload
+    def get(self, id: I) -> V | None: ...
+    @overload
+    def get(self, id: I, default: D) -> V | D: ...
+    def get(self, id: Any, default: Any = None) -> Any:
+        """Return the cached value of an id, or load and store it; `default` when the id has no value.
 
-        Any id may be read, not only those that are warmed. The cache being down is no error: the
-        value is then loaded.
+        Any id may be read, not only those that are warmed. If the cache is down, the value is loaded.
 
         Raises:
             InvalidId: the id cannot be part of a key.
@@ -93,49 +130,73 @@ class KeyedJob(_Job[[Sequence[Any]], M]):
         """
         return read_through.get(self.spec, id, default)
 
-    def get_many(self, ids: Iterable[Id]) -> dict[Id, Any]:
-        """Return the values of many ids, in one round trip; ids without a value are left out.
+    def get_many(self, ids: Iterable[I]) -> dict[I, V]:
+        """Return the values of many ids, in one round trip if all are cached.
+
+        Ids without a value are left out.
 
         Raises:
             InvalidId: an id cannot be part of a key.
             Exception: whatever the loader raises.
         """
-        return read_through.get_many(self.spec, self._checked(ids, "get_many"))
+        return read_through.get_many(self.spec, self._several(ids, "get_many"))
 
-    def warm(self, ids: Iterable[Id] | None = None, /, *, only_missing: bool = False) -> Report:
-        """Load and write keys now, in this process; return what happened to each.
+    def warm(self, ids: Iterable[I] | None = None, /, *, only_missing: bool = False) -> Report:
+        """Load and write keys now, in this process.
 
         Args:
-            ids: default: the job's declared ids.
-            only_missing: leave keys alone that are cached.
+            ids: default: the declared ids.
+            only_missing: skip keys that are cached.
+
+        Returns:
+            What happened to each key.
 
         Raises:
-            InvalidId: an id cannot be part of a key; nothing was warmed.
+            InvalidId: an id cannot be part of a key; no key was warmed.
         """
         if ids is not None:
-            ids = list(self._checked(ids, "warm"))
+            ids = list(self._several(ids, "warm"))
             for id in ids:
-                self.spec.key.key(id)
+                self.key(id)
         return pipeline.warm(self.spec, ids, only_missing=only_missing)
 
-    def invalidate(self, ids: Iterable[Id] | None = None, *, immediately: bool = False) -> None:
-        """Make sure that no reader gets the old values any more; inside a transaction at its commit.
+    def invalidate(self, ids: Iterable[I] | None = None, *, immediately: bool = False) -> None:
+        """Make sure that no reader gets the old values any more. Inside a transaction: at its commit.
 
         Args:
-            immediately: do not wait for the commit. Whoever reads a key before the commit caches the old
-                value again.
-            ids: default: every key of the job. Nothing old can be written any more at once; the keys
-                themselves are then swept, and a reader can see an old value until that is through.
+            ids: default: every key of the job. From then on no old value can be written; the keys are deleted
+                one after the other, so readers may see old values until this ends.
+            immediately: do not wait for the commit. A read before the commit caches the old value again.
 
         Raises:
             InvalidId: an id cannot be part of a key; nothing was invalidated.
             StoreUnavailable: the cache does not answer, and no transaction is open.
         """
-        checked = None if ids is None else self._checked(ids, "invalidate")
+        checked = None if ids is None else self._several(ids, "invalidate")
         invalidation.invalidate(self.spec, checked, immediately=immediately)
 
-    def _checked(self, ids: Iterable[Id], call: str) -> Iterable[Id]:
-        """Return ids, if they are several: one id is no list of its letters."""
+    @overload
+    async def aget(self, id: I) -> V | None: ...
+    @overload
+    async def aget(self, id: I, default: D) -> V | D: ...
+    async def aget(self, id: Any, default: Any = None) -> Any:
+        """Return what `get` returns, without blocking the event loop."""
+        return await sync_to_async(read_through.get)(self.spec, id, default)
+
+    async def aget_many(self, ids: Iterable[I]) -> dict[I, V]:
+        """Return what `get_many` returns, without blocking the event loop."""
+        return await sync_to_async(self.get_many)(ids)
+
+    async def awarm(self, ids: Iterable[I] | None = None, /, *, only_missing: bool = False) -> Report:
+        """Do what `warm` does, without blocking the event loop."""
+        return await sync_to_async(self.warm)(ids, only_missing=only_missing)
+
+    async def ainvalidate(self, ids: Iterable[I] | None = None, *, immediately: bool = False) -> None:
+        """Do what `invalidate` does, without blocking the event loop."""
+        await sync_to_async(self.invalidate)(ids, immediately=immediately)
+
+    def _several(self, ids: Any, call: str) -> Any:
+        """Return `ids`, unless it is one id: a string would be read as its letters."""
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-            raise TypeError(f"ids is a list of ids, e.g. {self.name}.{call}([{ids!r}]): {ids!r} is none")
+            raise TypeError(f"{call}() takes a list of ids: write {self.name}.{call}([{ids!r}])")
         return ids

@@ -126,7 +126,7 @@ def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
         except (LookupError, ValueError) as error:
             raise _wrong(
                 spec,
-                f"depends on {dependency.model!r}, which is no model: {str(error).rstrip('.')}. "
+                f"depends on {dependency.model!r}, which is not a model: {str(error).rstrip('.')}. "
                 "Write the class, or 'app_label.ModelName'",
             ) from None
     if model._meta.abstract:
@@ -160,7 +160,9 @@ def _check_fields(spec: JobSpec, model: type[Model], dependency: Dependency) -> 
             nearest = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
             hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
-            raise _wrong(spec, f"names {name!r} in fields, which is no column of {model._meta.label}: {hint}")
+            raise _wrong(
+                spec, f"names {name!r} in fields, which is not a column of {model._meta.label}: {hint}"
+            )
         if callable(dependency.ids) and columns[name].model._meta.concrete_model is not concrete:
             raise _wrong(
                 spec,
@@ -178,7 +180,7 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
             raise _wrong(
                 spec,
                 f"takes the ids of a changed {model._meta.label} from {path!r}, but nothing can follow a "
-                f"plain column, as {step!r} does there",
+                f"plain column, as {step!r} does",
             )
         try:
             field = step_model._meta.pk if step == "pk" else step_model._meta.get_field(step)
@@ -186,8 +188,7 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
             raise _wrong(
                 spec,
                 f"takes the ids of a changed {model._meta.label} from {path!r}, but {step_model._meta.label} "
-                f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the "
-                "instance",
+                f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the row",
             ) from None
         step_model = field.related_model
         if step_model is None and not field.concrete:
@@ -198,7 +199,7 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
                 spec,
                 f"takes the ids of a changed {model._meta.label} from {path!r}, but {step!r} is a "
                 f"{type(field).__name__}, which has no column of its own. {instead}, or give a function of "
-                "the instance",
+                "the row",
             )
 
 

@@ -1,32 +1,29 @@
-"""What a declaration says, as frozen data that was checked when it was made."""
+"""A job as frozen data, checked when it is made."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.db.models import Model, QuerySet
 from django.db.models.query import ModelIterable
 
+from warmer.conf import SLOWEST_PACE
+from warmer.declarations.options import IdsOfChange, OnChange
 from warmer.exceptions import DeclarationError
 from warmer.keys import Id, KeyTemplate
-from warmer.limits import SLOWEST_PACE
 from warmer.stores import Store, open_store
 
-OnChange = Literal["invalidate", "refresh"]
-IdsOfChange = str | Callable[[Any], Any]
-DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
-Fields = Mapping[type[Model] | str, Sequence[str]]
-
+DURATIONS = frozenset({"timeout", "every", "jitter", "negative_timeout"})
 # How many ids of a queryset come from the database at once.
 IDS_AT_ONCE = 2_000
-# The ledger keeps names in a column of this length.
+# The runs table keeps names in a column of this length.
 MAX_NAME_LENGTH = 100
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
@@ -55,7 +52,7 @@ class Dependency:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JobSpec:
-    """One job, as it was declared. For the options see `warmer.warm`.
+    """One job, as it was declared. For the options see `warmer.declarations.options`.
 
     Raises:
         DeclarationError: the declaration cannot work; the message says what to write instead.
@@ -64,17 +61,17 @@ class JobSpec:
     name: str
     key: KeyTemplate
     loader: Callable[..., Any]
-    ids: Callable[[], Iterable[Id]] | QuerySet[Any] | None
-    cache: str
-    timeout: timedelta
-    every: timedelta | None
-    depends_on: tuple[Dependency, ...]
-    batch_size: int
-    on_change: OnChange
-    required: bool
-    queue: str
-    jitter: timedelta
     declared_at: str
+    cache: str
+    queue: str
+    batch_size: int
+    ids: Callable[[], Iterable[Id]] | QuerySet[Any] | None = None
+    timeout: timedelta = timedelta(hours=1)
+    every: timedelta | None = timedelta(minutes=15)
+    depends_on: tuple[Dependency, ...] = ()
+    on_change: OnChange = "invalidate"
+    required: bool = True
+    jitter: timedelta = timedelta(0)
     negative_timeout: timedelta | None = None
     refresh_below: float | None = None
     max_batches_per_second: float | None = None
@@ -92,7 +89,7 @@ class JobSpec:
         if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
             raise self._wrong(f"queue={self.queue!r}: expected the name of a Celery queue")
         if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):
-            raise self._wrong("a job with one key needs no ids of a change: write depends_on=[Model, ...]")
+            raise self._wrong("a job with one key has no ids: write depends_on=[Model, ...]")
 
     @property
     def keyed(self) -> bool:
@@ -132,27 +129,23 @@ class JobSpec:
         return found.all().iterator(chunk_size=IDS_AT_ONCE)  # type: ignore[no-any-return]
 
     def _check_name(self) -> None:
-        if not _is_name(self.name):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):  # type: ignore[redundant-expr]
             raise self._wrong(
-                "a name begins with a letter and holds letters, digits, '_', '.' and '-' only: give name="
+                "a name starts with a letter and has only letters, digits, '_', '.' and '-': give name="
             )
         if len(self.name) > MAX_NAME_LENGTH:
             raise self._wrong(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
 
     def _check_times(self) -> None:
-        for option in ("timeout", "every", "jitter", "negative_timeout"):
+        for option in ("timeout", "every", "negative_timeout"):
             value = getattr(self, option)
-            if option in ("every", "negative_timeout") and value is None:
-                continue
-            if not isinstance(value, timedelta):
-                raise self._wrong(
-                    f"{option}={value!r}: expected a timedelta, e.g. {option}=timedelta(minutes=15)"
-                )
-            if value < timedelta(0) or (option != "jitter" and value < timedelta(seconds=1)):
+            if value is not None and value < timedelta(seconds=1):
                 raise self._wrong(f"{option}={value}: expected at least a second")
         shortest = self.timeout - self.jitter
-        if shortest <= timedelta(0):
-            raise self._wrong(f"jitter={self.jitter} must be shorter than timeout={self.timeout}")
+        if self.jitter < timedelta(0) or shortest <= timedelta(0):
+            raise self._wrong(
+                f"jitter={self.jitter}: expected 0 or more, and less than timeout={self.timeout}"
+            )
         if self.every is not None and shortest <= self.every:
             less = " less jitter" if self.jitter else ""
             raise self._wrong(
@@ -161,8 +154,8 @@ class JobSpec:
             )
 
     def _check_numbers(self) -> None:
-        if not _is_count(self.batch_size):
-            raise self._wrong(f"batch_size={self.batch_size!r}: expected a whole number of at least 1")
+        if type(self.batch_size) is not int or self.batch_size < 1:
+            raise self._wrong(f"batch_size={self.batch_size!r}: expected an integer, at least 1")
         part = self.refresh_below
         if part is not None and not (_is_number(part) and 0 < part < 1):
             raise self._wrong(
@@ -177,14 +170,14 @@ class JobSpec:
         pace = self.max_batches_per_second
         if pace is not None and not (_is_number(pace) and SLOWEST_PACE <= pace < math.inf):
             raise self._wrong(
-                f"max_batches_per_second={pace!r}: expected a number of at least {SLOWEST_PACE}, or None"
+                f"max_batches_per_second={pace!r}: expected a number, at least {SLOWEST_PACE}, or None"
             )
 
     def _wrong(self, why: str) -> DeclarationError:
         return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
 
 
-# What is asked for at every read is not put together anew each time.
+# Every read needs the store, so it is built once per job.
 _stores: dict[JobSpec, Store] = {}
 
 
@@ -196,13 +189,5 @@ def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
 setting_changed.connect(_forget_stores, dispatch_uid="warmer.declarations.spec")
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None

@@ -1,79 +1,109 @@
-"""What is written in a declaration, checked and made into a job's spec."""
+"""Turn what a declaration says into a job's spec, or refuse it."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django.db.models import Model, QuerySet
 
-from warmer.declarations.callables import check_ids, check_loader
-from warmer.declarations.spec import Dependency, DependsOn, Fields, JobSpec
+from warmer.conf import conf
+from warmer.declarations.options import check_known, seconds
+from warmer.declarations.spec import DURATIONS, Dependency, JobSpec
 from warmer.exceptions import DeclarationError
 from warmer.keys import KeyTemplate
-from warmer.limits import usable
 
 
-def spec_of(
-    loader: Callable[..., Any],
-    *,
-    key: str,
-    keyed: bool,
-    ids: Any,
-    name: str | None,
-    cache: str | None,
-    depends_on: DependsOn,
-    fields: Fields | None,
-    batch_size: int | None,
-    queue: str | None,
-    **options: Any,
-) -> JobSpec:
-    """Return the spec of a job as it was declared; what is None is as the settings say, where these can work.
+def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mapping[str, Any]) -> JobSpec:
+    """Return the spec of a job.
 
-    For the options see `warmer.warm`.
+    Args:
+        loader: the decorated function.
+        key: the key as declared.
+        keyed: whether the job has a key for each id.
+        options: the options as declared, see `Options` and `ManyOptions`.
 
     Raises:
         DeclarationError: the declaration cannot work; the message says what to write instead.
     """
     code = getattr(loader, "__code__", None)
     declared_at = f"{loader.__module__}:{code.co_firstlineno if code else '?'}"
-    job_name = name if name is not None else getattr(loader, "__name__", "")
+    name = options.get("name") or getattr(loader, "__name__", "")
     try:
+        check_known(options, keyed=keyed)
+        given = {option: value for option, value in options.items() if option not in ("fields", "ids")}
+        for option in DURATIONS.intersection(given):
+            if given[option] is not None:
+                given[option] = seconds(option, given[option])
+        given["depends_on"] = _with_fields(
+            _dependencies(options.get("depends_on", ())), options.get("fields")
+        )
         template = KeyTemplate.parse(key, keyed=keyed)
         if keyed:
-            _check_ids(ids)
-        check_loader(loader, keyed=keyed)
-        dependencies = _with_fields(_dependencies(depends_on), fields)
+            _check_ids(options["ids"])
+            _check_callable("the loader", loader, [[]], "def load(ids)", "@warm declares a job with one key")
+            given["ids"] = options["ids"]
+        else:
+            _check_callable("the loader", loader, [], "def load()", "@warm_many declares a key for each id")
     except DeclarationError as error:
-        raise DeclarationError(f"The job {job_name!r} ({declared_at}): {error}.") from None
-    return JobSpec(
-        name=job_name,
-        key=template,
-        loader=loader,
-        ids=ids,
-        cache=cache or usable("CACHE"),
-        depends_on=dependencies,
-        batch_size=usable("BATCH_SIZE") if batch_size is None else batch_size,
-        queue=queue or usable("QUEUE"),
-        declared_at=declared_at,
-        **options,
-    )
+        end = "" if str(error).endswith("?") else "."
+        raise DeclarationError(f"The job {name!r} ({declared_at}): {error}{end}") from None
+    defaults: dict[str, Any] = {
+        "cache": conf.CACHE,
+        "queue": conf.QUEUE,
+        "batch_size": conf.BATCH_SIZE if keyed else 1,
+    }
+    given = defaults | {
+        option: value for option, value in given.items() if value is not None or option == "every"
+    }
+    return JobSpec(**{**given, "name": name, "key": template, "loader": loader, "declared_at": declared_at})
 
 
 def _check_ids(ids: object) -> None:
     if isinstance(ids, QuerySet):
         return
-    if callable(ids):
-        check_ids(ids)
-        return
     if isinstance(ids, Iterator):
         raise DeclarationError(
-            f"ids={ids!r} would be at its end after one run: give the function that makes it, "
-            "without calling it"
+            f"ids={ids!r} would be exhausted after one run: give the function itself, without calling it"
         )
-    raise DeclarationError(
-        f"ids={ids!r}: expected a function that gives the ids, e.g. top_user_ids, or a queryset"
+    if not callable(ids):
+        raise DeclarationError(
+            f"ids={ids!r}: expected a function that returns the ids, e.g. top_user_ids, or a queryset"
+        )
+    _check_callable("ids", ids, [], "def top_ids()", "functools.partial can bind arguments")
+
+
+def _check_callable(
+    what: str, function: Callable[..., Any], arguments: list[Any], example: str, hint: str
+) -> None:
+    """Refuse a function that cannot be called with these arguments, or needs to be awaited."""
+    if _is_async(function):
+        raise DeclarationError(f"{what} is async: write 'def', or wrap it in asgiref.sync.async_to_sync")
+    try:
+        # Not the signature of what a decorator wraps: the decorator may add arguments of its own.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # as of many functions written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        takes = f"({', '.join(signature.parameters)})" if signature.parameters else "no arguments"
+        called = "the list of ids" if arguments else "no arguments"
+        raise DeclarationError(
+            f"{what} takes {takes} but is called with {called}: write e.g. '{example}'; {hint}"
+        ) from None
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    plain: Any = function
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    called = getattr(type(plain), "__call__", None)  # noqa: B004 - of an object that is no function
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (plain, called)
     )
 
 
@@ -87,19 +117,14 @@ def _dependencies(depends_on: object) -> tuple[Dependency, ...]:
             f"depends_on={depends_on!r}: expected a list of models, e.g. [Post], or a mapping from "
             "model to what gives the ids, e.g. {Post: 'id'}"
         )
-    dependencies = []
     for model, source in pairs:
-        if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Model)):
-            raise DeclarationError(
-                f"depends_on names {model!r}: expected a model, or its label 'app_label.ModelName'"
-            )
+        _label("depends_on", model)
         if isinstance(depends_on, Mapping) and not (isinstance(source, str) or callable(source)):
             raise DeclarationError(
                 f"depends_on maps {model!r} to {source!r}: expected the path of a field, e.g. 'id', or a "
-                "function of the instance"
+                "function of the row"
             )
-        dependencies.append(Dependency(model=model, ids=source))
-    return tuple(dependencies)
+    return tuple(Dependency(model=model, ids=source) for model, source in pairs)
 
 
 def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[Dependency, ...]:
@@ -109,26 +134,30 @@ def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[
     example = "fields={User: ['email', 'first_name']}"
     if not isinstance(fields, Mapping):
         raise DeclarationError(
-            f"fields={fields!r}: expected a mapping from model to its fields, e.g. {example}"
+            f"fields={fields!r}: expected a mapping from model to field names, e.g. {example}"
         )
     by_label: dict[str, tuple[str, ...]] = {}
     for model, names in fields.items():
-        if not isinstance(model, str) and not (isinstance(model, type) and issubclass(model, Model)):
-            raise DeclarationError(f"fields names {model!r}: expected a model, e.g. {example}")
-        label = model if isinstance(model, str) else model._meta.label
-        if (
-            isinstance(names, str)
-            or not isinstance(names, Iterable)
-            or not all(isinstance(n, str) for n in names)
-        ):
+        label = _label("fields", model)
+        if isinstance(names, str) or not isinstance(names, Iterable):
             raise DeclarationError(
                 f"fields maps {label} to {names!r}: expected a list of names, e.g. {example}"
             )
         by_label[label] = tuple(names)
         if not by_label[label]:
-            raise DeclarationError(f"fields maps {label} to no field: name those that the loader reads")
+            raise DeclarationError(
+                f"fields maps {label} to an empty list: name the fields that the loader reads"
+            )
     known = [dependency.label for dependency in dependencies]
     for label in by_label:
         if label not in known:
-            raise DeclarationError(f"fields names {label}, which depends_on does not: name it there, too")
+            raise DeclarationError(f"fields names {label}, but depends_on does not: add it there")
     return tuple(replace(each, fields=by_label.get(each.label)) for each in dependencies)
+
+
+def _label(option: str, model: object) -> str:
+    if isinstance(model, str):
+        return model
+    if isinstance(model, type) and issubclass(model, Model):
+        return model._meta.label
+    raise DeclarationError(f"{option} names {model!r}: expected a model, or its label 'app_label.ModelName'")

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Between the loads of a batch that invalidations overtake: doubled each time, so 0.14 s in all.
 FIRST_PAUSE_SECONDS = 0.02
+# How often a batch is loaded when invalidations overtake it; then its keys stay cold.
+ATTEMPTS = 4
 
 # What takes turns when the pace is the project's.
 EVERY_JOB = "*"
@@ -182,9 +184,9 @@ class Work:
 
     def _end(self) -> None:
         """Take the outcomes, again for keys that an invalidation overtook, a bounded number of times."""
-        for attempt in range(1, conf.FENCE_ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             self._take_outcomes()
-            if not self.left or attempt == conf.FENCE_ATTEMPTS:
+            if not self.left or attempt == ATTEMPTS:
                 break
             self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
             self._wait_for_the_turn()

@@ -40,7 +40,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
     return default if value is Peeked.NO_VALUE else value
 
 
-def get_many(spec: JobSpec, ids: Iterable[Id]) -> dict[Id, Any]:
+def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
     """Return the values of many ids; ids without one are left out.
 
     Raises:

@@ -14,12 +14,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Max
 from django.utils import timezone
 
-from warmer.conf import conf
+from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
-from warmer.limits import moment_of
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import describe
 

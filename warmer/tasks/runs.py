@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # A task does batches for about so long before it sends for the rest: a message costs about 2 ms.
 TASK_SECONDS = 0.1
+# How long a run after a change waits for further changes.
+REFRESH_DELAY = timedelta(seconds=2)
 # Batches that are counted together.
 MOST_BATCHES = 16
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
@@ -85,7 +87,7 @@ def request_refresh(spec: JobSpec) -> None:
     if broker.rests():
         logger.debug("%s is not refreshed: the broker gave no answer a moment ago", spec.name)
         return
-    delay = conf.REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
+    delay = REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
     while True:
         opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
         # A queued run will see this change. A running one may be past it: another follows it. One that

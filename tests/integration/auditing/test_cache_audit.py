@@ -32,8 +32,11 @@ def broken(ids: Sequence[int] = ()) -> Mapping[int, Any]:
 
 
 @pytest.mark.parametrize("any_cache", ["redis"], indirect=True)
-def test_output(golden: Callable[..., None], job: Any, source: Any, settings: Any) -> None:
-    settings.WARMER_REPORTED_FAILURES = 2
+def test_output(
+    golden: Callable[..., None], job: Any, source: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("report", "monitoring.audit.findings", "monitoring.audit.audits"):
+        monkeypatch.setattr(f"warmer.{module}.MAX_FAILURES", 2)
     settings.WARMER_CAPTURE = "signals"
     job.warm()
     for number in (1, 2, 3):

@@ -67,7 +67,7 @@ def test_changed__at_every_look_is_not_judged(job: Any, source: Any, settings: A
 def test_changed__looks_are_bounded(
     any_cache: str, source: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    settings.WARMER_FENCE_ATTEMPTS = 3
+    monkeypatch.setattr("warmer.monitoring.audit.looks.ATTEMPTS", 3)
     job = declare(source, batch_size=10)
     pauses: list[float] = []
     monkeypatch.setattr(looks, "time", SimpleNamespace(sleep=pauses.append))
@@ -141,9 +141,9 @@ def test_changed__what_is_still_wrong_at_the_next_look_is_wrong(
 
 
 def test_changed__with_a_single_attempt_wrong_is_wrong_all_the_same(
-    job: Any, source: Any, settings: Any
+    job: Any, source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.WARMER_FENCE_ATTEMPTS = 1
+    monkeypatch.setattr("warmer.monitoring.audit.looks.ATTEMPTS", 1)
     job.warm()
     source[2] = "another"
     assert counts(audit(job.spec)) == {"right": 9, "wrong": 1}

@@ -95,8 +95,10 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
     assert (counts(found), most <= 3 * 500 + 10) == ({"right": 500}, True)
 
 
-def test_cost__names_are_bounded_and_counts_are_not(source: Any, settings: Any) -> None:
-    settings.WARMER_REPORTED_FAILURES = 3
+def test_cost__names_are_bounded_and_counts_are_not(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.report.MAX_FAILURES", 3)
+    monkeypatch.setattr("warmer.monitoring.audit.findings.MAX_FAILURES", 3)
+    monkeypatch.setattr("warmer.monitoring.audit.audits.MAX_FAILURES", 3)
     job = declare(source)
     job.warm()
     source.update(dict.fromkeys(range(10), "another"))

@@ -12,7 +12,8 @@ from django.db import OperationalError
 
 from embedded.redis_server import RedisServer
 from tests.integration.auditing.things import counts, declare
-from warmer import LoaderError, StoreUnavailable, jobs, warm, warm_many
+from warmer import StoreUnavailable, jobs, warm, warm_many
+from warmer.exceptions import LoaderError
 from warmer.monitoring.audit.audits import audit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

@@ -15,7 +15,8 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.integration.keyed import cached, gone, waiting
 from tests.integration.keyed import job as declare
-from warmer import InvalidId, StoreUnavailable, invalidate_for, keys_invalidated
+from warmer import StoreUnavailable, invalidate_for, keys_invalidated
+from warmer.exceptions import InvalidId
 from warmer.invalidation import Relay, backlog
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

@@ -10,7 +10,8 @@ from django.core.cache import cache
 from django.db import transaction
 
 from embedded.redis_server import RedisServer
-from warmer import UnknownJob, runs, warm
+from warmer import runs, warm
+from warmer.exceptions import UnknownJob
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import apply_pending, request_run, start_run
 

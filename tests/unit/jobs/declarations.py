@@ -39,7 +39,7 @@ def warm_lonely(key: Any = "lonely", /, **options: Any) -> SingleJob[str]:
     return warm(key, **options)(lonely)
 
 
-def warm_crowd(key: Any = "crowd:{id}", /, **options: Any) -> KeyedJob[Mapping[int, str]]:
+def warm_crowd(key: Any = "crowd:{id}", /, **options: Any) -> KeyedJob[int, str]:
     """Declare the job with a key for each id."""
     return warm_many(key, **{"ids": crowd_ids, **options})(crowd)
 

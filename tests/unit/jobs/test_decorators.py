@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from typing import Any
 
@@ -90,6 +91,22 @@ def test_options__are_those_of_the_declaration(declare: Callable[..., Any], sett
     spec = declare(**options).spec
 
     assert {option: getattr(spec, option) for option in options} == options
+
+
+def test_spec__is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        warm_lonely().spec.timeout = MINUTE  # type: ignore[misc]
+
+
+def test_store__keeps_what_was_declared(settings: Any) -> None:
+    spec = warm_crowd(timeout=timedelta(minutes=20), jitter=1.5).spec
+    store = spec.store
+    assert (store.alias, store.fence, store.template) == ("default", "crowd:*", spec.key)
+    assert (store.timeout, store.jitter) == (1200.0, 1.5)
+    assert spec.store is store
+
+    settings.CACHES = {"default": LOCMEM}
+    assert type(spec.store) is not type(store)
 
 
 def test_options__not_scheduled() -> None:

@@ -12,7 +12,6 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from warmer import invalidation
-from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, WarmerError
 from warmer.filling.batches import Batches
@@ -24,7 +23,7 @@ from warmer.monitoring.audit.findings import Audit, Verdict, WrongKey
 from warmer.monitoring.audit.keeping import keep
 from warmer.monitoring.audit.looks import Interrupts, Looks
 from warmer.monitoring.sampling import Sample
-from warmer.report import Failure, describe
+from warmer.report import MAX_FAILURES, Failure, describe
 
 Progress = Callable[[Audit], None]
 
@@ -168,7 +167,7 @@ class _Audit:
         if wrong and self.repair:
             ids = [id for key in wrong if (id := keys[key]) is not None]
             invalidation.invalidate(self.spec, ids if self.spec.keyed else None)
-        limit = conf.REPORTED_FAILURES
+        limit = MAX_FAILURES
         counts: dict[str, Any] = Counter(verdict.value for verdict in verdicts.values())
         return Audit(
             job=self.spec.name,

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from warmer.conf import conf
 from warmer.monitoring.audit.confidence import percent_right, wrong_at_most
-from warmer.report import Failure
+from warmer.report import MAX_FAILURES, Failure
 
 
 class Verdict(StrEnum):
@@ -46,7 +45,7 @@ class Audit:
         failed: the loader raised, or the value cannot be cached or compared, so not judged.
         undeclared: how many of the keys that were looked at are not among the declared ids.
         repaired: how many wrong keys were invalidated.
-        wrong_keys, failures: the first of them, at most `WARMER_REPORTED_FAILURES`.
+        wrong_keys, failures: the first of them, at most `MAX_FAILURES`.
         note: what was not looked at, and why.
         error: why the audit ended early; empty when it did not.
     """
@@ -103,7 +102,7 @@ class Audit:
         return self.wrong / judged if self.whole else wrong_at_most(self.wrong, judged)
 
     def __add__(self, other: Audit) -> Audit:
-        limit = conf.REPORTED_FAILURES
+        limit = MAX_FAILURES
         return replace(
             self,
             wrong_keys=(self.wrong_keys + other.wrong_keys)[:limit],

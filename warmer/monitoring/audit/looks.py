@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from django.db import InterfaceError, OperationalError
 
-from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.failpoints import reach
+from warmer.filling.batch import ATTEMPTS
 from warmer.filling.loading import Loaded, halved, load
 from warmer.keys import Batch
 from warmer.monitoring.audit.differences import differences
@@ -49,7 +49,7 @@ class Looks:
         store = self.spec.store
         ends: Interrupts = (OperationalError, InterfaceError, *self.interrupts)
         suspected: set[str] = set()
-        for attempt in range(max(2, conf.FENCE_ATTEMPTS)):
+        for attempt in range(max(2, ATTEMPTS)):
             if attempt:
                 time.sleep(PAUSE_SECONDS)
             token = store.token()

@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 # An unused fence costs memory for no reader; losing it only makes the next write load again.
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
+# How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
+FENCE_AGE = timedelta(hours=1)
 # A version of its own keeps the fence apart from the keys, and the same for every `VERSION` of them.
 FENCE_VERSION = "warmer-fence"
 
@@ -183,7 +185,7 @@ class RedisStore(Store):
     @classmethod
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         keys: list[str] = []
-        args: list[Any] = [conf.FENCE_RECORDS, _us(conf.FENCE_AGE), FENCE_LIFETIME_MS]
+        args: list[Any] = [conf.FENCE_RECORDS, _us(FENCE_AGE), FENCE_LIFETIME_MS]
         for each in invalidations:
             store = cast(RedisStore, each.store)
             if each.keys is None and store.template.keyed:

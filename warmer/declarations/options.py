@@ -1,0 +1,120 @@
+"""The options of `@warm` and `@warm_many`, defined once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, Required, TypedDict
+
+from django.db.models import Model, QuerySet
+
+from warmer.exceptions import DeclarationError
+
+Duration = timedelta | float
+"""A `timedelta` or a number of seconds."""
+OnChange = Literal["invalidate", "refresh"]
+IdsOfChange = str | Callable[[Any], Any]
+DependsOn = Sequence[type[Model] | str] | Mapping[type[Model] | str, IdsOfChange]
+Fields = Mapping[type[Model] | str, Sequence[str]]
+
+
+class Options(TypedDict, total=False):
+    """What `@warm` takes besides the key. Durations are a `timedelta` or a number of seconds."""
+
+    name: str
+    """The job's name. Default: the name of the function."""
+
+    cache: str
+    """The alias in `CACHES`. Default: `WARMER_CACHE`, which is "default"."""
+
+    timeout: Duration
+    """How long a key lives. Default: one hour."""
+
+    every: Duration | None
+    """How often beat refreshes the job; shorter than `timeout`. None: not scheduled. Default: 15 minutes."""
+
+    depends_on: DependsOn
+    """The models that the loader reads. A list: any change concerns every key. A mapping from model to what
+    gives the ids of a changed row, e.g. `{Post: "id", Comment: "post_id"}`: the path of a field, or a
+    function of the row. The function gets the row as it was and as it is, with its `fields` and primary key
+    only."""
+
+    fields: Fields | None
+    """The fields of each model that matter, e.g. `{User: ["email", "first_name"]}`. An update that changes
+    none of them, nor what gives the ids, invalidates nothing. Default: all fields."""
+
+    on_change: OnChange
+    """"invalidate" (the default), or "refresh": also queue a run for the changed keys once changes pause."""
+
+    required: bool
+    """Whether a failure fails `manage.py warm_cache`, and so the deploy. Default: True."""
+
+    queue: str
+    """The Celery queue. Default: `WARMER_QUEUE`, which is "warming"."""
+
+    jitter: Duration
+    """The most by which a key's life is shortened, at random, so that keys written together do not expire
+    together. Default: 0."""
+
+    negative_timeout: Duration | None
+    """How long to cache that a key has no value. An invalidation ends it, so a new row of a model in
+    `depends_on` does. Default: None, every read of such a key runs the loader."""
+
+    refresh_below: float | None
+    """The schedule refreshes only keys with less than this fraction of their timeout left, e.g. 0.5.
+    Default: None, it refreshes every key."""
+
+    max_batches_per_second: float | None
+    """The most batches of the job per second, on all workers together, to spare the database. Default: None,
+    no limit."""
+
+
+class ManyOptions(Options, total=False):
+    """What `@warm_many` takes besides the key."""
+
+    ids: Required[Callable[[], Iterable[Any]] | QuerySet[Any]]
+    """The ids to keep warm: a function that returns or yields them, or a queryset. Each run asks for them
+    anew and reads them as a stream, so there may be millions."""
+
+    batch_size: int
+    """How many ids are loaded and written together. Default: `WARMER_BATCH_SIZE`, which is 500."""
+
+
+def check_known(options: Mapping[str, Any], *, keyed: bool) -> None:
+    """Refuse options that do not exist.
+
+    Raises:
+        DeclarationError: an option is unknown, belongs to `@warm_many` only, or `ids` is missing.
+    """
+    known = (ManyOptions if keyed else Options).__annotations__
+    for name in options:
+        if name in known:
+            continue
+        if name in ManyOptions.__annotations__:
+            raise DeclarationError(f"{name} is an option of @warm_many; @warm declares a job with one key")
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"the options are {', '.join(known)}"
+        raise DeclarationError(f"unknown option {name}: {hint}")
+    if keyed and "ids" not in options:
+        raise DeclarationError(
+            "ids is missing: give a function that returns the ids, e.g. ids=top_user_ids, or a queryset"
+        )
+
+
+def seconds(name: str, value: Any) -> timedelta:
+    """Return a duration as a `timedelta`.
+
+    Raises:
+        DeclarationError: it is neither a `timedelta` nor a number.
+    """
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return timedelta(seconds=value)
+        except (OverflowError, ValueError):
+            pass
+    raise DeclarationError(
+        f"{name}={value!r}: expected a timedelta or a number of seconds, e.g. timedelta(minutes=15) or 900"
+    )
