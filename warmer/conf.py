@@ -24,7 +24,7 @@ class Settings:
     """The default number of ids in a batch."""
 
     BATCHES_OUT: int = 32
-    """How many batches of a run may be with workers at a time. Set it above the number of worker processes."""
+    """How many batches of a run may be with workers at a time. Set it above the number of workers."""
 
     MAX_BATCHES_PER_SECOND: float = 0.0
     """The limit for all jobs on all workers together; 0: no limit. A job can set a lower limit with its
