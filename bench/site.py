@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,6 @@ from django.core.management import call_command
 from django.db import connections
 
 from embedded.postgres_server import PostgresServer
-from embedded.processes import remove_folder, temporary_folder
 from embedded.redis_server import RedisServer
 
 # As a cache in production: it may evict, and writes nothing to disk.
@@ -29,10 +29,10 @@ def running_site(database: str = "sqlite") -> Iterator[RedisServer]:
         database: "sqlite", or "postgresql" where several processes write at once: neither waits for the
             disk. "both": SQLite as "default" and PostgreSQL as "postgresql", which both do.
     """
-    folder = temporary_folder("warmer-bench-")
+    folder = tempfile.TemporaryDirectory(prefix="warmer-bench-")
     postgres = PostgresServer(options=DURABLE if database == "both" else None)
     try:
-        url, second = f"sqlite:///{folder / 'db.sqlite3'}", ""
+        url, second = f"sqlite:///{folder.name}/db.sqlite3", ""
         if database == "postgresql":
             url = postgres.start().create_database("bench")
         elif database == "both":
@@ -55,4 +55,4 @@ def running_site(database: str = "sqlite") -> Iterator[RedisServer]:
             connections.close_all()
     finally:
         postgres.stop()
-        remove_folder(folder)
+        folder.cleanup()

@@ -1,48 +1,80 @@
-"""One process of the supervisor: its output goes to the console, its end is noticed."""
+"""The processes of the supervisor, and the one terminal that shows the output of all."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import TextIO
 
-from embedded.console import Console
-from embedded.processes import POLITELY, Ask, finish, spawn
+from embedded.plan import ROOT, Command
+from embedded.processes import ProcessGroup
 
 LAST_LINES = 20
+LABEL_WIDTH = 7
+COLOURS = ("36", "33", "35", "32", "34")  # cyan, yellow, magenta, green, blue
+RED = "31"
 # What still holds the pipe after the process has ended is being killed: then the reader ends too.
 READER_SECONDS = 2
 
 
+class Console:
+    """Writes whole lines only, whichever thread they come from; in colour only on a terminal."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._labels: list[str] = []
+        self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def say(self, text: str) -> None:
+        """Write what the supervisor itself has to say."""
+        self._write(text, sys.stdout)
+
+    def complain(self, text: str) -> None:
+        """Write what went wrong, to standard error."""
+        self._write(self._in_colour(RED, text), sys.stderr)
+
+    def line(self, label: str, text: str) -> None:
+        """Write one line of a process."""
+        if label not in self._labels:
+            self._labels.append(label)
+        colour = COLOURS[self._labels.index(label) % len(COLOURS)]
+        prefix = self._in_colour(colour, f"{label:<{LABEL_WIDTH}}|")
+        self._write(f"{prefix} {text}".rstrip(), sys.stdout)
+
+    def _in_colour(self, colour: str, text: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._coloured else text
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        with self._lock:
+            try:
+                stream.write(f"{text}\n")
+                stream.flush()
+            except OSError:
+                # The terminal is gone (SIGHUP, `| head`), but stopping the processes must go on. Python
+                # flushes its streams when it ends, and ends with the status 120 when that fails.
+                with contextlib.suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class Child:
-    """A running command.
+    """A running command, whose lines go to the console."""
 
-    Args:
-        asks: how to ask it to stop.
-        quiet: keep its lines for a failure instead of showing them.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        command: Sequence[str],
-        env: Mapping[str, str],
-        cwd: Path,
-        console: Console,
-        asks: Sequence[Ask] = POLITELY,
-        quiet: bool = False,
-    ) -> None:
-        self.name = name
-        self._asks = asks
+    def __init__(self, command: Command, environment: Mapping[str, str], console: Console) -> None:
+        self._command = command
+        self._environment = environment
         self._console = console
-        self._quiet = quiet
-        self._tail: deque[str] = deque(maxlen=LAST_LINES)
-        self._process = spawn(command, output=subprocess.PIPE, env=env, cwd=cwd)
-        self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
-        self._reader.start()
+        self.is_ready = not command.ready
+        self._start()
+
+    def restart(self) -> None:
+        """Start the process again, after ending what is left of its group."""
+        self._process.end(())
+        self._start()
 
     @property
     def exit_code(self) -> int | None:
@@ -56,10 +88,20 @@ class Child:
         return list(self._tail)
 
     def stop(self, hurried: Callable[[], bool]) -> int:
-        """End the process and everything in its group; its last lines are shown before this returns."""
-        code = finish(self._process, asks=self._asks, hurried=hurried)
+        """End the process and everything in its group, after showing its last lines."""
+        code = self._process.end(self._command.asks, hurried=hurried)
         self._reader.join(READER_SECONDS)
         return code
+
+    def _start(self) -> None:
+        self._tail: deque[str] = deque(maxlen=LAST_LINES)
+        self._process = ProcessGroup(
+            self._command.words, output=subprocess.PIPE, env=self._environment, cwd=ROOT
+        )
+        self._reader = threading.Thread(
+            target=self._read, name=f"output of {self._command.name}", daemon=True
+        )
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -67,5 +109,6 @@ class Child:
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
                 self._tail.append(line)
-                if not self._quiet:
-                    self._console.line(self.name, line)
+                self.is_ready = self.is_ready or line.endswith(self._command.ready)
+                if not self._command.quiet:
+                    self._console.line(self._command.name, line)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
-
-from config.database_url import database_settings
-from config.redis_url import broker_settings, cache_settings
 from embedded.errors import EmbeddedError
 from embedded.ports import EVERYWHERE
 from embedded.processes import POLITELY, Ask
@@ -22,11 +17,7 @@ USUAL_DATA_DIR = ROOT / ".data"
 # Stable, so that `celery inspect --destination` works the same on each day.
 NODE = "worker@localhost"
 
-CACHE_OPTIONS = {
-    "appendonly": "yes",
-    "maxmemory": "256mb",
-    "maxmemory-policy": "allkeys-lru",
-}
+CACHE_OPTIONS = {"appendonly": "yes", "maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
 BROKER_OPTIONS = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
 
 # A worker ends warm on SIGTERM: it finishes its tasks. On SIGQUIT it hands them back.
@@ -39,48 +30,42 @@ class Server:
 
     name: str
     variable: str
-    folder: str
     options: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """A command that runs to its end before the next thing begins.
+class Command:
+    """A command of the project: a step that runs to its end, or a service that runs until we stop it.
 
-    `quiet`: its output is shown only when it fails. `required`: nothing goes on when it fails.
-    `retry_seconds`: repeat it so long as it fails, for a command that asks "are you there?".
+    Attributes:
+        title: what the console says before a step.
+        quiet: the output of a step is shown only when it fails.
+        required: nothing goes on when a step fails.
+        ready: the end of the line with which a service says that it is ready.
+        asks: how to ask a service to stop.
     """
 
     name: str
-    title: str
-    command: tuple[str, ...]
+    words: tuple[str, ...]
+    title: str = ""
     quiet: bool = False
     required: bool = True
-    retry_seconds: float = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Service:
-    """A process that runs until we stop it."""
-
-    name: str
-    command: tuple[str, ...]
+    ready: str = ""
     asks: tuple[Ask, ...] = POLITELY
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that the supervisor needs to know; it stops services from the last to the first."""
+    """Everything that the supervisor needs to know. It stops services from the last to the first."""
 
     data_dir: Path
     host: str
     port: int
     environment: Mapping[str, str]
-    root: Path = ROOT
     servers: tuple[Server, ...] = ()
-    before: tuple[Step, ...] = ()
-    services: tuple[Service, ...] = ()
-    after: tuple[Step, ...] = ()
+    before: tuple[Command, ...] = ()
+    services: tuple[Command, ...] = ()
+    after: tuple[Command, ...] = ()
 
     @property
     def address(self) -> str:
@@ -92,12 +77,10 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
     """Return the plan of this project.
 
     Raises:
-        EmbeddedError: a variable holds something that cannot be used.
+        EmbeddedError: PORT is not a port.
     """
-    _check_addresses(environment)
-    python = sys.executable
-    manage = (python, "manage.py")
-    celery = (python, "-m", "celery", "--quiet", "-A", "config")
+    manage = (sys.executable, "manage.py")
+    celery = (sys.executable, "-m", "celery", "--quiet", "-A", "config")
     host = environment.get("HOST") or "127.0.0.1"
     port = _port(environment.get("PORT") or "8000")
     data_dir = Path(environment.get("WARMER_DATA_DIR") or USUAL_DATA_DIR).resolve()
@@ -112,66 +95,34 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
             "PYTHONUNBUFFERED": "1",  # or lines would come late, in blocks
         },
         servers=(
-            Server(name="cache", variable="REDIS_URL", folder="redis", options=CACHE_OPTIONS),
-            Server(
-                name="broker",
-                variable="CELERY_BROKER_URL",
-                folder="broker",
-                options=BROKER_OPTIONS,
-            ),
+            Server(name="cache", variable="REDIS_URL", options=CACHE_OPTIONS),
+            Server(name="broker", variable="CELERY_BROKER_URL", options=BROKER_OPTIONS),
         ),
         before=(
-            Step(
+            Command(
                 name="migrate",
                 title="Preparing the database",
-                command=(*manage, "migrate", "--noinput", "--verbosity", "0"),
+                words=(*manage, "migrate", "--noinput", "--verbosity", "0"),
                 quiet=True,
             ),
-            Step(name="sample", title="Sample data", command=(*manage, "sample_data")),
+            Command(name="sample", title="Sample data", words=(*manage, "sample_data")),
         ),
         services=(
-            Service(
+            Command(
                 name="worker",
-                command=(*celery, "worker", "-n", NODE, "-l", "INFO", "-c", "2"),
+                words=(*celery, "worker", "-n", NODE, "-l", "INFO", "-c", "2"),
                 asks=WARM_THEN_COLD,
+                ready=f"{NODE} ready.",
             ),
-            Service(name="beat", command=(*celery, "beat", "-l", "INFO")),
-            Service(
+            Command(name="beat", words=(*celery, "beat", "-l", "INFO")),
+            Command(
                 name="web",
-                command=(*manage, "runserver", "--noreload", f"{_bracketed(host)}:{port}"),
+                words=(*manage, "runserver", "--noreload", f"{_bracketed(host)}:{port}"),
+                ready="Quit the server with CONTROL-C.",
             ),
         ),
-        after=(
-            Step(
-                name="ping",
-                title="Waiting for the worker",
-                command=(*celery, "inspect", "-d", NODE, "-t", "1", "ping"),
-                quiet=True,
-                retry_seconds=60,
-            ),
-            Step(
-                name="warm",
-                title="First warm",
-                command=(*manage, "warm_cache"),
-                required=False,
-            ),
-        ),
+        after=(Command(name="warm", title="First warm", words=(*manage, "warm_cache"), required=False),),
     )
-
-
-def _check_addresses(environment: Mapping[str, str]) -> None:
-    """See that the settings will take the addresses, before anything is started."""
-    readers: dict[str, Callable[[str], object]] = {
-        "DATABASE_URL": database_settings,
-        "REDIS_URL": partial(cache_settings, max_connections=1),
-        "CELERY_BROKER_URL": broker_settings,
-    }
-    for variable, read in readers.items():
-        if address := environment.get(variable, "").strip():
-            try:
-                read(address)
-            except ImproperlyConfigured as error:
-                raise EmbeddedError(str(error)) from None
 
 
 def _port(text: str) -> int:

@@ -1,38 +1,60 @@
-"""What `script/server` writes down, so that a command in another terminal finds its servers."""
+"""Keep two `script/server` from using one data folder, and note there which servers run."""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-FILE_NAME = "running.json"
-# Held for as long as the servers live (see `embedded.instance`).
-LOCK_NAME = "serve.lock"
+from config.running_servers import FILE_NAME, LOCK_NAME
+from embedded.errors import EmbeddedError
 
 
-def announce(data_dir: Path, **servers: str) -> Path:
-    """Write down the servers that this process keeps running; return the file to remove at the end."""
+@contextmanager
+def only_instance(data_dir: Path, address: str) -> Iterator[None]:
+    """Hold the data folder.
+
+    The system frees the lock when we end, however we end, so a left-over file does no harm. After a
+    SIGKILL it stays until the guards have ended our servers: two of them must not write the same files.
+
+    Raises:
+        EmbeddedError: another one holds the folder, or it cannot be written.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / LOCK_NAME).open("a+")
+    except OSError as error:
+        raise EmbeddedError(
+            f"The data folder {data_dir} cannot be written ({error.strerror}): mend that, or choose "
+            "another: WARMER_DATA_DIR=/path/to/folder script/server"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise EmbeddedError(
+                f"script/server already runs on {data_dir} ({lock.read()}). Stop it with Ctrl-C in its "
+                "terminal, or give this one a folder and a port of its own: "
+                "WARMER_DATA_DIR=.data/second PORT=8001 script/server"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, {address}")
+        lock.flush()
+        os.set_inheritable(lock.fileno(), True)
+        try:
+            yield
+        finally:
+            (data_dir / FILE_NAME).unlink(missing_ok=True)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def announce(data_dir: Path, servers: Mapping[str, str]) -> None:
+    """Note the variables that lead to the servers, until `only_instance` ends."""
     path = data_dir / FILE_NAME
-    path.touch(mode=0o600)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)  # an address may hold a password
     path.write_text(json.dumps(servers))
-    return path
-
-
-def running_servers(data_dir: Path) -> dict[str, str]:
-    """Return the variables that lead to the servers of a running `script/server`, or nothing."""
-    try:
-        with (data_dir / LOCK_NAME).open() as lock:
-            if _is_free(lock.fileno()):
-                return {}
-        return dict(json.loads((data_dir / FILE_NAME).read_text()))
-    except (OSError, ValueError):
-        return {}
-
-
-def _is_free(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -10,21 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
-if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this by hand may have another Python
-    sys.exit(
-        f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. "
-        "Use script/server, which finds one."
-    )
-try:
-    from embedded.errors import EmbeddedError
-    from embedded.plan import project_plan
-    from embedded.supervisor import Supervisor
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"The module {error.name!r} is not installed for {sys.executable}: use script/server, which "
-        "installs what is needed."
-    )
+from django.core.exceptions import ImproperlyConfigured
+
+from embedded.errors import EmbeddedError
+from embedded.plan import project_plan
+from embedded.supervisor import Supervisor
 
 
 def main() -> int:
@@ -34,7 +26,8 @@ def main() -> int:
         return 0 if sys.argv[1] in ("-h", "--help") else 2
     try:
         plan = project_plan(os.environ)
-    except EmbeddedError as error:
+        import_module("config.settings")  # they check every address before anything starts
+    except (EmbeddedError, ImproperlyConfigured) as error:
         print(error, file=sys.stderr)
         return 1
     return Supervisor(plan).run()

@@ -12,13 +12,12 @@ import os
 import sqlite3
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from embedded.errors import EmbeddedError
 from embedded.postgres_server import PostgresServer
-from embedded.processes import remove_folder, temporary_folder
 from embedded.redis_server import RedisServer
 
 CACHE_DATABASE = 0
@@ -32,13 +31,13 @@ class Servers:
     redis: RedisServer
     postgres: PostgresServer
     database: str
-    folder: Path
+    folder: TemporaryDirectory[str]
     environment: pytest.MonkeyPatch
 
     def stop(self) -> None:
         self.redis.stop()
         self.postgres.stop()
-        remove_folder(self.folder)
+        self.folder.cleanup()
         self.environment.undo()
 
 
@@ -71,18 +70,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         redis=RedisServer(),
         postgres=PostgresServer(),
         database=early_config.known_args_namespace.database,
-        folder=temporary_folder("warmer-tests-"),
+        folder=TemporaryDirectory(prefix="warmer-tests-"),
         environment=pytest.MonkeyPatch(),
     )
     early_config.stash[SERVERS] = servers
     try:
         _start(servers)
         return (yield)
-    except EmbeddedError as error:
+    except BaseException as error:
         servers.stop()
-        raise pytest.UsageError(str(error)) from None
-    except BaseException:
-        servers.stop()
+        if isinstance(error, EmbeddedError):
+            raise pytest.UsageError(str(error)) from None
         raise
 
 
@@ -119,7 +117,7 @@ def _start(servers: Servers) -> None:
 
 def _database_url(servers: Servers) -> str:
     if servers.database == "sqlite":
-        return f"sqlite:///{servers.folder / 'db.sqlite3'}"
+        return f"sqlite:///{servers.folder.name}/db.sqlite3"
     if given := os.environ.get("TEST_DATABASE_URL"):
         return given
     return servers.postgres.start().create_database("warmer")

@@ -3,9 +3,9 @@
 from config.database_url import database_settings
 from config.environment import env, env_list
 from config.redis_url import broker_settings, cache_settings
+from config.running_servers import running_servers
 from config.settings.base import *
 from config.settings.base import BROKER_TRANSPORT_OPTIONS, DATA_DIR
-from embedded.running import running_servers
 
 DEBUG = True
 SECRET_KEY = env("SECRET_KEY") or "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"

@@ -27,7 +27,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from embedded.ports import LOOPBACK, free_port
-from embedded.processes import Ask, finish, spawn
+from embedded.processes import Ask, ProcessGroup
 from embedded.redis_server import find_redis_server
 from embedded.waiting import wait_until
 
@@ -72,7 +72,7 @@ class HostContainer:
         self._ports = {inside: port or free_port() for inside, port in (ports or {}).items()}
         self._environment = {key: str(value) for key, value in (environment or {}).items()}
         self._command = list(command)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ProcessGroup | None = None
         published = {inside: [{"HostIp": LOOPBACK, "HostPort": str(p)}] for inside, p in self._ports.items()}
         self.attrs: dict[str, Any] = {
             "Config": {
@@ -95,7 +95,7 @@ class HostContainer:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = spawn(
+            self._process = ProcessGroup(
                 self._on_host(self._command), output=log, env=self._process_environment(), cwd=self._cwd
             )
         # pytest-docker-tools looks once a second; most servers listen after some milliseconds.
@@ -165,7 +165,7 @@ class HostContainer:
             case "celery":
                 return [sys.executable, "-m", "celery", *arguments]
             case "redis-server":
-                server = find_redis_server(os.environ.get("REDIS_SERVER", ""))
+                server = find_redis_server()
                 where = ["--port", str(self._ports[REDIS_PORT]), "--bind", LOOPBACK]
                 return [str(server), *arguments, *where, "--dir", str(self._folder)]
         return list(command)
@@ -181,7 +181,7 @@ class HostContainer:
 
     def _end(self, *asks: Ask) -> None:
         if self._process is not None:
-            finish(self._process, asks=asks)
+            self._process.end(asks)
 
 
 class HostClient:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -60,9 +61,8 @@ class Supervised:
         """Wait until it says these words."""
         self.wait_until(lambda: words in self.text, f"it says {words!r}")
 
-    def wait_until(self, condition: object, what: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition, and note meanwhile which processes there are."""
-        assert callable(condition)
 
         def holds() -> bool:
             self.note_family()
@@ -76,17 +76,15 @@ class Supervised:
 
     def note_family(self) -> None:
         """Note all processes below this one: when it has ended they are not below it any more."""
-        try:
+        with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(self.process.pid).children(recursive=True):
                 self._family.setdefault(process.pid, process)
-        except psutil.NoSuchProcess:
-            pass
 
-    def find(self, *words: str) -> psutil.Process:
-        """Return its oldest process whose command line has all these words."""
+    def find(self, words: str) -> psutil.Process:
+        """Return its oldest running process whose command line has these words."""
         self.note_family()
-        found = [process for process in self._family.values() if set(words) <= set(_command(process))]
-        assert found, f"no process with {words}: {[_command(one) for one in self._family.values()]}"
+        found = [process for process in self.left() if words in _command(process)]
+        assert found, f"no process with {words!r}: {[_command(one) for one in self.left()]}"
         return min(found, key=lambda process: process.create_time())
 
     def send(self, number: signal.Signals) -> None:
@@ -94,20 +92,23 @@ class Supervised:
         self.note_family()
         self.process.send_signal(number)
 
-    def exit_code(self) -> int:
-        """Wait until it ends; return its exit code."""
+    def ends(self, code: int, *, at_least: int = 0) -> str:
+        """Wait until it ends; return what it said.
+
+        Args:
+            code: the exit code that it must end with.
+            at_least: how many processes must have been below it. None of them may be left.
+        """
 
         def has_ended() -> bool:
             self.note_family()
             return self.process.poll() is not None
 
         wait_until(has_ended, seconds=PATIENCE_SECONDS, what="it ends")
-        return self.process.wait()
-
-    def assert_nothing_is_left(self, *, at_least: int) -> None:
-        """Fail unless every process that was ever seen below it is gone."""
+        assert self.process.returncode == code, self.text
         assert len(self._family) >= at_least, f"only {len(self._family)} processes were seen"
         wait_until(lambda: not self.left(), seconds=60, what=f"{[_command(one) for one in self.left()]} end")
+        return self.text
 
     def left(self) -> list[psutil.Process]:
         """Return which of the processes still run."""
@@ -125,11 +126,11 @@ class Supervised:
             process.kill()
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _command(process: psutil.Process) -> str:
     try:
-        return process.cmdline()
+        return " ".join(process.cmdline())
     except psutil.Error:
-        return []
+        return ""
 
 
 def _runs(process: psutil.Process) -> bool:

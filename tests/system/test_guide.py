@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from embedded.processes import finish, spawn
+from embedded.processes import ProcessGroup
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.system.project import ROOT, SECONDS
@@ -44,7 +44,7 @@ class NewProject:
     folder: Path
     server: RedisServer
     said: dict[str, str] = field(default_factory=dict)
-    left: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    left: dict[str, ProcessGroup] = field(default_factory=dict)
 
     def write(self, code: str) -> None:
         """Write what a block of Python shows into the file that it names; settings come at the end."""
@@ -71,7 +71,9 @@ class NewProject:
     def leave(self, line: str) -> None:
         """Run a line in a terminal of its own."""
         with self.log(line).open("wb") as log:
-            self.left[line] = spawn(self._command(line), output=log, env=self._environment(), cwd=self.folder)
+            self.left[line] = ProcessGroup(
+                self._command(line), output=log, env=self._environment(), cwd=self.folder
+            )
 
     def log(self, line: str) -> Path:
         return self.folder / f"{line.split()[3]}.log"
@@ -97,7 +99,7 @@ def new_project(tmp_path: Path) -> Iterator[NewProject]:
         )
         yield project
         for process in project.left.values():
-            finish(process)
+            process.end()
 
 
 def test_install__a_new_project_warms_on_a_worker_and_has_a_schedule(new_project: NewProject) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from config.running_servers import running_servers
 from embedded.ports import free_port
-from embedded.running import running_servers
 from embedded.waiting import wait_until
 from tests.system.supervised import ROOT, Supervised, clean_environment
 
@@ -22,38 +23,38 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from signal import SIGTERM
-from embedded.plan import Plan, Server, Service, Step
+from embedded import supervisor
+from embedded.plan import Command, Plan, Server
 from embedded.processes import Ask
-from embedded.supervisor import Supervisor
 
-port = {port}
-python = sys.executable
+supervisor.OUTAGE_SECONDS = 0.1
+python, port, folder = sys.executable, {port}, {folder!r}
 plan = Plan(
-    data_dir=Path({data_dir!r}),
+    data_dir=Path(folder),
     host="127.0.0.1",
     port=port,
     environment=os.environ,
     servers=(
-        Server(name="cache", variable="REDIS_URL", folder="redis", options={{"appendonly": "yes"}}),
-        Server(name="broker", variable="CELERY_BROKER_URL", folder="broker", options={{}}),
+        Server(name="cache", variable="REDIS_URL", options={{"appendonly": "yes"}}),
+        Server(name="broker", variable="CELERY_BROKER_URL", options={{}}),
     ),
     before=({before}),
-    services=({services} Service(
+    services=({services} Command(
         name="web",
-        command=(python, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", {data_dir!r}),
+        words=(python, "-u", "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", folder),
     ),),
     after=({after}),
 )
-sys.exit(Supervisor(plan).run())
+sys.exit(supervisor.Supervisor(plan).run())
 """
 UP = "Ctrl-C stops all of it"
-
+# Two servers and the web, each with its guard.
+ALWAYS = 6
 # Like a prefork worker: a parent and a child, and neither minds SIGTERM.
 STUBBORN = (
     "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     "child = os.fork(); os.write(1, b'forked\\n' if child else b'child\\n'); time.sleep(600)"
 )
-MORTAL = "import pathlib, sys, time\nprint('my last words', flush=True)\n"
 
 
 class Plans:
@@ -65,19 +66,18 @@ class Plans:
         self.port = free_port()
         self.started = 0
 
+    def command(self, *, before: str = "", services: str = "", after: str = "") -> list[str]:
+        code = PROGRAM.format(
+            port=self.port, folder=str(self.data_dir), before=before, services=services, after=after
+        )
+        return [sys.executable, "-c", code]
+
     def start(
         self, *, before: str = "", services: str = "", after: str = "", **environment: str
     ) -> Supervised:
-        code = PROGRAM.format(
-            port=self.port,
-            data_dir=str(self.data_dir),
-            before=before,
-            services=services,
-            after=after,
-        )
         self.started += 1
         return Supervised(
-            [sys.executable, "-c", code],
+            self.command(before=before, services=services, after=after),
             output=self.folder / f"output-{self.started}.txt",
             env=clean_environment(**environment),
         )
@@ -90,211 +90,161 @@ def plans(tmp_path: Path) -> Plans:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal__ends_everything_and_exits_0(plans: Plans, number: signal.Signals) -> None:
+    note = plans.data_dir / "running.json"
     with plans.start() as supervised:
         supervised.wait_for(UP)
         assert set(running_servers(plans.data_dir)) == {"REDIS_URL", "CELERY_BROKER_URL"}
-        assert (plans.data_dir / "running.json").stat().st_mode & 0o077 == 0
+        assert note.stat().st_mode & 0o077 == 0
         supervised.send(number)
-        assert supervised.exit_code() == 0, supervised.text
-        supervised.assert_nothing_is_left(at_least=4)
-        assert "Everything is stopped." in supervised.text
-        assert not (plans.data_dir / "running.json").exists()
+        assert "Everything is stopped." in supervised.ends(0, at_least=ALWAYS)
+        assert not note.exists()
 
 
 def test_signal__while_it_starts__ends_everything_and_exits_0(plans: Plans) -> None:
     step = (
-        "Step(name='long', title='A long step', command=(python, '-c', "
+        "Command(name='long', title='A long step', words=(python, '-c', "
         "'import time; print(\"at it\", flush=True); time.sleep(600)')),"
     )
     with plans.start(before=step) as supervised:
         supervised.wait_for("long   | at it")
         supervised.send(signal.SIGINT)
-        assert supervised.exit_code() == 0, supervised.text
-        supervised.assert_nothing_is_left(at_least=4)
+        supervised.ends(0, at_least=ALWAYS)
 
 
-def test_stubborn_service__is_killed_with_its_children_after_its_bound(plans: Plans) -> None:
+@pytest.mark.parametrize(("seconds", "signals"), [(0.5, 1), (3600, 2)])
+def test_stubborn_service__is_killed_with_its_children__after_its_bound_or_a_second_ctrl_c(
+    plans: Plans, seconds: float, signals: int
+) -> None:
     service = (
-        f"Service(name='worker', command=(python, '-c', {STUBBORN!r}), "
-        "asks=(Ask(signal=SIGTERM, seconds=0.5),)),"
+        f"Command(name='worker', words=(python, '-c', {STUBBORN!r}), ready='forked', "
+        f"asks=(Ask(signal=SIGTERM, seconds={seconds}),)),"
     )
     with plans.start(services=service) as supervised:
         supervised.wait_for(UP)
-        supervised.wait_until(lambda: {"forked", "child"} <= set(supervised.text.split()), "both run")
+        supervised.wait_for("| child")
         supervised.send(signal.SIGINT)
-        assert supervised.exit_code() == 0, supervised.text
-        supervised.assert_nothing_is_left(at_least=6)
+        if signals == 2:
+            supervised.wait_for("Stopping everything")
+            supervised.send(signal.SIGINT)
+        supervised.ends(0, at_least=ALWAYS + 3)
 
 
-def test_second_ctrl_c__does_not_wait_and_leaves_nothing(plans: Plans) -> None:
-    service = (
-        f"Service(name='worker', command=(python, '-c', {STUBBORN!r}), "
-        "asks=(Ask(signal=SIGTERM, seconds=3600),)),"
-    )
-    with plans.start(services=service) as supervised:
-        supervised.wait_for(UP)
-        supervised.wait_until(lambda: {"forked", "child"} <= set(supervised.text.split()), "both run")
-        supervised.send(signal.SIGINT)
-        supervised.wait_for("Stopping everything")
-        supervised.send(signal.SIGINT)
-        assert supervised.exit_code() == 0, supervised.text
-        supervised.assert_nothing_is_left(at_least=6)
-
-
-def test_service_that_dies__is_named_with_its_last_lines__exit_1(plans: Plans) -> None:
-    trigger = plans.folder / "die"
-    code = MORTAL + (
-        f"while not pathlib.Path({str(trigger)!r}).exists(): time.sleep(0.05)\n"
+def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) -> None:
+    trigger = plans.folder / "fail"
+    code = (
+        f"import pathlib, sys, time\nwhile not pathlib.Path({str(trigger)!r}).exists(): time.sleep(0.05)\n"
         "print('cannot go on', flush=True)\nsys.exit(3)"
     )
-    with plans.start(services=f"Service(name='worker', command=(python, '-c', {code!r})),") as supervised:
+    with plans.start(services=f"Command(name='worker', words=(python, '-c', {code!r})),") as supervised:
         supervised.wait_for(UP)
         trigger.touch()
-        assert supervised.exit_code() == 1, supervised.text
-        assert "The process `worker` ended by itself (exit code 3). Its last lines:" in supervised.text
-        assert "\n    cannot go on\n" in supervised.text
-        supervised.assert_nothing_is_left(at_least=5)
+        said = supervised.ends(1, at_least=ALWAYS + 2)
+        assert "The process `worker` ended by itself (exit code 3). Its last lines:\n    cannot go on" in said
 
 
-def test_server_that_dies__is_named__exit_1(plans: Plans) -> None:
+def test_killed_server_and_service__start_again(plans: Plans) -> None:
     with plans.start() as supervised:
         supervised.wait_for(UP)
-        port = running_servers(plans.data_dir)["REDIS_URL"].rpartition(":")[2].partition("/")[0]
-        supervised.wait_until(lambda: f"127.0.0.1:{port}" in supervised.text, "the port is shown")
-        [server] = [
-            process for process in supervised.left() if any(port in word for word in process.cmdline())
-        ]
-        server.kill()
-        assert supervised.exit_code() == 1, supervised.text
-        assert "The cache server ended by itself (signal SIGKILL)" in supervised.text
-        supervised.assert_nothing_is_left(at_least=4)
+        before = running_servers(plans.data_dir)
+        supervised.find(f":{before['REDIS_URL'].rpartition(':')[2].partition('/')[0]}").kill()
+        supervised.wait_for("The cache server ended by itself (signal SIGKILL). It starts again in")
+        supervised.wait_for("The cache server is started again.")
+        supervised.find("http.server").kill()
+        supervised.wait_for("The process `web` is started again.")
+        assert supervised.find("http.server")
+        assert running_servers(plans.data_dir) == before
+        supervised.send(signal.SIGINT)
+        supervised.ends(0, at_least=ALWAYS + 4)
+
+
+def test_service_that_is_killed_while_the_others_start__exit_1(plans: Plans) -> None:
+    service = "Command(name='worker', words=('sh', '-c', 'echo last words; kill -9 $$'), ready='never'),"
+    with plans.start(services=service) as supervised:
+        said = supervised.ends(1, at_least=ALWAYS)
+        assert "The process `worker` ended by itself (signal SIGKILL)" in said
+        assert "\n    last words\n" in said
 
 
 def test_step_that_fails__shows_its_words__exit_1(plans: Plans) -> None:
     step = (
-        "Step(name='migrate', title='Preparing the database', quiet=True, "
-        "command=(python, '-c', 'print(\"no such table\"); raise SystemExit(2)')),"
+        "Command(name='migrate', title='Preparing the database', quiet=True, "
+        "words=(python, '-c', 'print(\"no such table\"); raise SystemExit(2)')),"
     )
     with plans.start(before=step) as supervised:
-        assert supervised.exit_code() == 1, supervised.text
-        assert "Preparing the database: `" in supervised.text
-        assert "failed (exit code 2).\n    no such table\n" in supervised.text
-        assert UP not in supervised.text
-        assert not (plans.data_dir / "running.json").exists()
-        supervised.assert_nothing_is_left(at_least=2)
+        said = supervised.ends(1, at_least=4)
+        assert "Preparing the database: `" in said
+        assert "failed (exit code 2).\n    no such table\n" in said
+        assert UP not in said
 
 
 def test_first_warm_that_fails__the_site_goes_on(plans: Plans) -> None:
     step = (
-        "Step(name='warm', title='First warm', required=False, "
-        "command=(python, '-c', 'print(\"no cache\"); raise SystemExit(1)')),"
+        "Command(name='warm', title='First warm', required=False, "
+        "words=(python, '-c', 'print(\"no cache\"); raise SystemExit(1)')),"
     )
     with plans.start(after=step) as supervised:
         supervised.wait_for(UP)
         assert "warm   | no cache" in supervised.text
         assert "The server goes on without it." in supervised.text
         supervised.send(signal.SIGINT)
-        assert supervised.exit_code() == 0, supervised.text
-
-
-def test_step_with_patience__is_tried_again(plans: Plans) -> None:
-    marker = plans.folder / "tried"
-    code = (
-        f"import pathlib, sys; path = pathlib.Path({str(marker)!r}); known = path.exists(); "
-        "path.touch(); sys.exit(not known)"
-    )
-    step = f"Step(name='ping', title='Waiting', command=(python, '-c', {code!r}), retry_seconds=60),"
-    with plans.start(after=step) as supervised:
-        supervised.wait_for(UP)
-        assert marker.exists()
+        supervised.ends(0, at_least=ALWAYS)
 
 
 def test_taken_port__one_clear_line__nothing_is_started(plans: Plans) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "http.server", str(plans.port), "--bind", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=plans.folder,
-    ) as other:
-        from_port = f"Port {plans.port} is taken."
-
-        def is_refused() -> bool:
-            with plans.start() as supervised:
-                supervised.wait_until(
-                    lambda: UP in supervised.text or supervised.process.poll() is not None,
-                    "it is up or has ended",
-                )
-                return from_port in supervised.text
-
-        try:
-            wait_until(is_refused, seconds=60, what="the other server holds the port")
-            with plans.start() as supervised:
-                assert supervised.exit_code() == 1
-                assert supervised.text == (
-                    f"{from_port} Stop what uses it or choose another: PORT={plans.port + 1} script/server\n"
-                )
-                supervised.assert_nothing_is_left(at_least=0)
-        finally:
-            other.kill()
+    with socket.create_server(("127.0.0.1", plans.port)), plans.start() as supervised:
+        assert supervised.ends(1) == (
+            f"Port {plans.port} is taken. Stop what uses it or choose another: "
+            f"PORT={plans.port + 1} script/server\n"
+        )
 
 
 def test_second_instance__is_refused_and_the_first_goes_on(plans: Plans) -> None:
     with plans.start() as first:
         first.wait_for(UP)
         with plans.start() as second:
-            assert second.exit_code() == 1
-            assert f"already runs on {plans.data_dir} (process {first.process.pid}" in second.text
-            assert "WARMER_DATA_DIR=" in second.text
+            said = second.ends(1)
+            assert f"already runs on {plans.data_dir} (process {first.process.pid}" in said
+            assert "WARMER_DATA_DIR=" in said
         assert running_servers(plans.data_dir)
         first.send(signal.SIGINT)
-        assert first.exit_code() == 0, first.text
+        first.ends(0)
 
 
 def test_killed_supervisor__nothing_is_left_and_the_next_one_starts(plans: Plans) -> None:
     with plans.start() as killed:
         killed.wait_for(UP)
         killed.send(signal.SIGKILL)
-        killed.exit_code()
-        killed.assert_nothing_is_left(at_least=4)
+        killed.ends(-signal.SIGKILL, at_least=ALWAYS)
     # A stale note, as after a power failure.
     (plans.data_dir / "running.json").write_text(json.dumps({"REDIS_URL": "x"}))
+    assert running_servers(plans.data_dir) == {}
     with plans.start() as following:
         following.wait_for(UP)
         assert running_servers(plans.data_dir)["REDIS_URL"].startswith("redis://127.0.0.1:")
         following.send(signal.SIGINT)
-        assert following.exit_code() == 0, following.text
+        following.ends(0)
 
 
-def test_server_of_the_environment__is_used_and_its_password_not_shown(plans: Plans) -> None:
-    with plans.start(REDIS_URL="redis://:s3cret@example.invalid:6379/0") as supervised:
+def test_server_and_password_of_the_environment__are_used_and_not_shown(plans: Plans) -> None:
+    url = "redis://:s3cret@example.invalid:6379/0"
+    with plans.start(REDIS_URL=url, ADMIN_USERNAME="eve", ADMIN_PASSWORD="s3cret") as supervised:
         supervised.wait_for(UP)
         assert "The cache server is the one that REDIS_URL names." in supervised.text
+        assert "eve, with the password in ADMIN_PASSWORD" in supervised.text
         assert "s3cret" not in supervised.text
-        assert not (plans.data_dir / "redis").exists()
-        servers = running_servers(plans.data_dir)
-        assert servers["REDIS_URL"] == "redis://:s3cret@example.invalid:6379/0"
+        assert not (plans.data_dir / "cache").exists()
+        assert running_servers(plans.data_dir)["REDIS_URL"] == url
         supervised.send(signal.SIGINT)
-        assert supervised.exit_code() == 0, supervised.text
+        supervised.ends(0)
 
 
 def test_reader_of_the_output_is_gone__ctrl_c_still_ends_everything(plans: Plans) -> None:
-    code = PROGRAM.format(port=plans.port, data_dir=str(plans.data_dir), before="", services="", after="")
-    output = plans.folder / "output.txt"
-    with output.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env=clean_environment(),
-            stdout=subprocess.PIPE,
-            stderr=stream,
-        )
-    with process:
+    environment = clean_environment()
+    with subprocess.Popen(plans.command(), cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()  # as `script/server | head -1`
-        wait_until(
-            lambda: bool(running_servers(plans.data_dir)), seconds=60, what="the servers are announced"
-        )
+        wait_until(lambda: bool(running_servers(plans.data_dir)), seconds=60, what="the servers run")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not (plans.data_dir / "running.json").exists()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from embedded.ports import LOOPBACK, free_port
-from embedded.processes import Ask, finish, spawn
+from embedded.processes import ProcessGroup
 from embedded.redis_server import find_redis_server
 from embedded.waiting import wait_until
 
@@ -36,25 +34,22 @@ class Sentinel:
             f"sentinel monitor {name} {LOOPBACK} {master} {quorum}\n"
             f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 60000\n"
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ProcessGroup | None = None
 
     def __enter__(self) -> Self:
-        binary = find_redis_server(os.environ.get("REDIS_SERVER", ""))
+        binary = find_redis_server()
         command = [str(binary), str(self._file), "--sentinel"]
-        self._process = spawn(command, output=subprocess.DEVNULL)
+        self._process = ProcessGroup(command, output=subprocess.DEVNULL)
         wait_until(lambda: bool(self.state()), seconds=60, what="the Sentinel answers")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def kill(self) -> None:
         """End it as a crash does."""
         if self._process is not None:
-            no_ask: tuple[Ask, ...] = ()
-            finish(self._process, asks=no_ask)
+            self._process.end(())
             self._process = None
 
     def state(self) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import pytest
 
 from config.redis_url import cache_settings
 from embedded.ports import LOOPBACK, free_port
-from embedded.redis_server import LOG_NAME, RedisServer
+from embedded.redis_server import RedisServer
+from embedded.server import LOG_NAME
 from embedded.waiting import wait_until
 from tests.integration.doctor.looking import PASSWORD, Look, Serve, carry_out, overfill, says
 from tests.integration.doctor.sentinels import Sentinel

@@ -14,11 +14,10 @@ import pytest
 from django.contrib.auth.models import Permission
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from embedded.browser import FLAGS, ensure_browser
-from embedded.errors import EmbeddedError
 from embedded.ports import free_port
 from embedded.waiting import wait_until
 from tests.system.browser.pages import PASSWORD, WIDE, log_in
+from tests.system.browser.program import FLAGS, BrowserNotFound, ensure_browser
 from tests.system.project import ROOT, SECONDS
 from users.models import CustomUser
 
@@ -31,7 +30,7 @@ def browser() -> Iterator[Browser]:
     """One browser for all tests; without one they fail, and say how to get it."""
     try:
         program = ensure_browser()
-    except EmbeddedError as error:
+    except BrowserNotFound as error:
         pytest.fail(str(error), pytrace=False)
     with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
         # Playwright's loop runs in this thread, which Django's ORM takes for asynchronous code.

@@ -1,7 +1,4 @@
-"""What the screenshots show: runs, an audit and a schedule as an operator might meet them.
-
-Executed by `manage.py shell` in the environment of the served site, see `embedded.screenshots`.
-"""
+"""What the screenshots show: runs, an audit and a schedule as an operator might meet them."""
 
 from __future__ import annotations
 
@@ -23,45 +20,41 @@ from warmer.report import Failure, Report
 QUARTERS = 24
 
 
-def history(job: str, keys: int, seconds: float) -> None:
+def history(job: str, keys: int, seconds: float, worker: str) -> None:
     """Put in the runs of the last hours: every one complete, but for two."""
     random = Random(job)
-    runs = []
     for number in range(QUARTERS, 0, -1):
         asked = timezone.now() - timedelta(minutes=15 * number)
         took = timedelta(seconds=seconds * random.uniform(0.7, 1.4))
-        state = {QUARTERS // 3: State.INCOMPLETE, QUARTERS // 4: State.LOST}.get(number, State.COMPLETE)
-        if keys == 1:
-            state = State.COMPLETE
-        runs.append(
-            WarmingRun(
-                job=job,
-                trigger=Trigger.SCHEDULE,
-                state=state,
-                worker="worker@localhost",
-                requested_at=asked,
-                expires_at=asked,
-                started_at=asked,
-                heartbeat_at=asked + took,
-                finished_at=asked + took,
-                attempt=1,
-                batches_total=1,
-                batches_done=1,
-                written=keys - 2 * (state == State.INCOMPLETE),
-                failed=2 * (state == State.INCOMPLETE),
-                queries=2,
-                seconds=took.total_seconds(),
-                error={State.INCOMPLETE: f"2 of {keys} keys failed.", State.LOST: "Its worker was lost."}.get(
-                    state, ""
-                ),
-            )
+        state, failed, error = State.COMPLETE, 0, ""
+        if keys > 1 and number == QUARTERS // 3:
+            state, failed, error = State.INCOMPLETE, 2, f"2 of {keys} keys failed."
+        if keys > 1 and number == QUARTERS // 4:
+            state, error = State.LOST, "Its worker was lost."
+        WarmingRun.objects.create(
+            job=job,
+            trigger=Trigger.SCHEDULE,
+            state=state,
+            worker=worker,
+            requested_at=asked,
+            expires_at=asked,
+            started_at=asked,
+            heartbeat_at=asked + took,
+            finished_at=asked + took,
+            attempt=1,
+            batches_total=1,
+            batches_done=1,
+            written=keys - failed,
+            failed=failed,
+            queries=2,
+            seconds=took.total_seconds(),
+            error=error,
         )
-    WarmingRun.objects.bulk_create(runs)
 
 
-def failed_run(job: str, user: CustomUser) -> None:
+def failed_run(job: str, user: CustomUser, worker: str) -> None:
     """Put in a run with failed keys."""
-    run = ledger.start(ledger.open_run(job, Trigger.ADMIN, user=user).run.pk, worker="worker@localhost")
+    run = ledger.start(ledger.open_run(job, Trigger.ADMIN, user=user).run.pk, worker=worker)
     assert run is not None
     WarmingRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(seconds=0.33))
     failures = tuple(
@@ -81,7 +74,7 @@ def failed_run(job: str, user: CustomUser) -> None:
         batches=1,
         failures=failures,
     )
-    ledger.record_batches(run, {1: report}, worker="worker@localhost")
+    ledger.record_batches(run, {1: report}, worker=worker)
     ledger.expect(run, batches=1, report=Report(job=job, queries=1))
 
 
@@ -108,16 +101,16 @@ def running_run(job: str, user: CustomUser) -> None:
 
 
 def audits() -> None:
-    """Change a row behind Django's back, lose some keys, and audit."""
+    """Lose some keys, write a wrong value, and audit."""
     audit.perform(jobs["popular_posts"].spec, Trigger.SCHEDULE)
     posts = jobs["posts"].spec
     cached = list(posts.find_ids())
     cache.delete_many([posts.key.key(id) for id in cached[:3]])
     audit.perform(posts, Trigger.SCHEDULE)
-    user = CustomUser.objects.filter(is_active=True).order_by("-activity").first()
-    assert user is not None
-    CustomUser._base_manager.filter(pk=user.pk).update(first_name="Changed behind the back")
-    audit.perform(jobs["user_profiles"].spec, Trigger.ADMIN)
+    profiles = jobs["user_profiles"].spec
+    key = profiles.key.key(next(iter(profiles.find_ids())))
+    cache.set(key, cache.get(key) | {"first_name": "Somebody else"}, timeout=3600)
+    audit.perform(profiles, Trigger.ADMIN)
 
 
 def seen() -> None:
@@ -144,17 +137,12 @@ def seen() -> None:
         )
 
 
-def main() -> None:
+def set_up(operator: CustomUser, worker: str) -> None:
     """Put everything in."""
-    operator = CustomUser.objects.get(username="admin")
-    history("user_profiles", 100, 0.31)
-    history("popular_posts", 1, 0.04)
-    history("posts", 5_000, 61)
-    failed_run("user_profiles", operator)
+    history("user_profiles", 100, 0.31, worker)
+    history("popular_posts", 1, 0.04, worker)
+    history("posts", 5_000, 61, worker)
+    failed_run("user_profiles", operator, worker)
     audits()
     seen()
     running_run("posts", operator)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,47 @@
+"""End a process group once the process that started it is gone, and remove its folder.
+
+    guard.py PARENT GROUP [FOLDER]
+
+`ProcessGroup` starts this file beside each process and ends it after an orderly stop. When the parent
+dies without a stop, by SIGKILL for example, this cleans up. Linux's PR_SET_PDEATHSIG would not do: it
+reaches no grandchildren, fires when the *thread* that started a child ends, and macOS has none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+
+PARENT_CHECK_SECONDS = 0.3
+TERM_SECONDS = 5.0
+
+
+def main(parent: int, group: int, folder: str = "") -> None:
+    """Wait until the parent is gone, then clean up."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_SECONDS)
+    end(group)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(group: int) -> None:
+    """Ask a group to stop, and kill it if it has not after a while."""
+    deadline = time.monotonic() + TERM_SECONDS
+    try:
+        os.killpg(group, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            os.killpg(group, 0)
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # macOS: not permitted when all are zombies
+        pass
+
+
+if __name__ == "__main__":
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,140 @@
+"""What the servers that we start have in common: a folder with a log, a start, and an end."""
+
+from __future__ import annotations
+
+import pwd
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, Self
+
+from embedded.errors import EmbeddedError
+from embedded.processes import POLITELY, Ask, ProcessGroup, describe_exit
+from embedded.waiting import wait_until
+
+START_SECONDS = 60
+LOG_NAME = "server.log"
+
+
+class Server(ABC):
+    """A server in a folder.
+
+    Args:
+        folder: where it keeps its data and its log; by default a temporary folder, which `stop` removes.
+    """
+
+    asks: ClassVar[tuple[Ask, ...]] = POLITELY
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._is_temporary = folder is None
+        self._folder = folder
+        self._process: ProcessGroup | None = None
+        self._environment: Mapping[str, str] | None = None
+        self._user: pwd.struct_passwd | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of a server that has started."""
+        if self._folder is None:
+            raise EmbeddedError(
+                f"{type(self).__name__} has no folder and no address yet: call start() first."
+            )
+        return self._folder
+
+    def start(self) -> Self:
+        """Start the server, unless it runs, and wait until it answers.
+
+        Raises:
+            EmbeddedError: its program is not installed, or did not start. The message has its last lines.
+        """
+        if self.is_running:
+            return self
+        if self._folder is None:
+            # Not TMPDIR: a socket's path fits into 104 bytes, and the host of a URL has no upper case.
+            self._folder = Path(tempfile.mkdtemp(prefix="warmer-", dir="/tmp"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop the server as an operator would, and remove a temporary folder."""
+        self._end(self.asks)
+        if self._is_temporary and self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Return how the process ended by itself; None while it runs or after we ended it."""
+        return None if self._process is None else self._process.poll()
+
+    def last_lines(self, count: int = 10) -> list[str]:
+        """Return the end of the server's log."""
+        text = (self.folder / LOG_NAME).read_text(errors="replace")
+        return [line for line in text.splitlines() if line.strip()][-count:]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Call `_launch`, after whatever has to come first."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Return whether our process answers."""
+
+    def _launch(self, command: Sequence[str]) -> None:
+        """Start the process, and wait until it answers or has ended."""
+        self._end(())
+        self._process = self._spawn(command)
+        try:
+            wait_until(
+                lambda: not self.is_running or self._answers(),
+                seconds=START_SECONDS,
+                what=f"{command[0]} answers",
+            )
+        except TimeoutError as error:
+            raise self._failed(str(error)) from None
+
+    def _spawn(self, command: Sequence[str]) -> ProcessGroup:
+        with (self.folder / LOG_NAME).open("ab") as log:
+            return ProcessGroup(
+                command,
+                output=log,
+                cwd=self.folder,
+                env=self._environment,
+                user=self._user,
+                folder=self.folder if self._is_temporary else None,
+            )
+
+    def _end(self, asks: Sequence[Ask]) -> None:
+        if self._process is not None:
+            self._process.end(asks)
+            self._process = None
+
+    def _failed(self, what: str) -> EmbeddedError:
+        end = "" if self.exit_code is None else f" It ended with {describe_exit(self.exit_code)}."
+        lines = "".join(f"\n  {line}" for line in self.last_lines())
+        return EmbeddedError(f"{what}{end} Its last lines:{lines or ' none'}")
+
+
+def wheel_folder(package: str) -> Path | None:
+    """Return where a package is installed, without importing it: an import may make folders."""
+    spec = find_spec(package)
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None

@@ -1,0 +1,63 @@
+"""Take a picture of each of the admin's pages: wide and narrow, light and dark.
+
+`script/screenshots` runs this file. The suite does not: its name is not that of a test file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from django.db import connection
+from playwright.sync_api import Page
+
+from myapp.management.commands.sample_data import create
+from myapp.sample.build import build
+from tests.system.browser import scene
+from tests.system.browser.pages import EVERYTHING, NARROW, WIDE
+from tests.system.nodes import Worker
+from tests.system.project import ROOT, Project
+from users.models import CustomUser
+from warmer.models import CacheAudit, WarmingRun
+
+FOLDER = Path(os.environ.get("SCREENSHOTS_FOLDER") or ROOT / "docs" / "images")
+
+
+def test_take_the_screenshots(open_page: Callable[..., Page], project: Project, worker: Worker) -> None:
+    with connection.cursor() as cursor:  # the suite's ids begin far from 1
+        cursor.execute("DELETE FROM sqlite_sequence")
+    create(build())
+    project.manage("warm_cache")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    pages = {
+        "wide": open_page(*EVERYTHING, name="otto", width=WIDE),
+        "narrow": open_page(*EVERYTHING, name="olga", width=NARROW),
+    }
+    scene.set_up(CustomUser.objects.get(username="olga"), worker.hostname())
+    for width, page in pages.items():
+        for name, (address, clicks) in _shots().items():
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.goto(f"/admin/warmer/{address}")
+                for selector in clicks:
+                    page.click(selector)
+                page.evaluate("window.scrollTo(0, 0)")
+                page.screenshot(path=FOLDER / f"{name}-{width}-{scheme}.png", full_page=True)
+
+
+def _shots() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the address of each page, and what to click on there."""
+    run = {run.state: f"warmingrun/{run.pk}/change/" for run in WarmingRun.objects.filter(trigger="admin")}
+    audit = CacheAudit.objects.get(job="user_profiles").pk
+    invalidate = ("tr:has-text('user_profiles') summary", "button[aria-label='Invalidate user_profiles']")
+    return {
+        "overview": ("", ()),
+        "confirm": ("", invalidate),
+        "job": ("job/user_profiles/schedule/", ()),
+        "run-running": (run["running"], ()),
+        "run-ended": (run["incomplete"], ("summary:text-is('Each batch')",)),
+        "runs": ("warmingrun/?job=user_profiles", ()),
+        "audits": ("cacheaudit/", ()),
+        "audit": (f"cacheaudit/{audit}/change/", ()),
+    }
