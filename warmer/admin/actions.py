@@ -105,9 +105,9 @@ def _resume(_user: Any, spec: JobSpec) -> Done:
 
 
 def _switch(spec: JobSpec, *, on: bool) -> Done:
-    if beat.edits is None:
+    if beat.schedule is None:
         return Done(text=f"Nothing schedules {spec.name}: beat is not installed.", level=messages.ERROR)
-    changed = beat.edits.switch(spec, on=on)
+    changed = beat.schedule.switch(spec, on=on)
     if not changed:
         said = "Not paused" if on else "Paused already"
         return Done(text=f"{said}: {spec.name}.", level=messages.INFO)

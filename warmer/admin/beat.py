@@ -1,4 +1,4 @@
-"""The schedule, in projects that have it: else both are None."""
+"""The schedule, in projects that have it; else None."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 from django.apps import apps
 
 schedule: Any = None
-edits: Any = None
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule as _schedule
-    from warmer.schedule import edits as _edits
 
-    schedule, edits = _schedule, _edits
+    schedule = _schedule

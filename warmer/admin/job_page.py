@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
@@ -14,10 +13,10 @@ from django.template.response import TemplateResponse
 from warmer.admin import beat, permissions
 from warmer.admin.actions import ACTIONS, Action, allowed
 from warmer.admin.log import entries_of, log_job, reason
-from warmer.admin.schedule_form import ScheduleForm, initial, save
 from warmer.admin.sparkline import BARS, sparkline
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
+from warmer.humanize import duration
 from warmer.models import WarmingRun
 from warmer.monitoring.observation import latest
 
@@ -30,13 +29,11 @@ def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> Ht
     found = _timings(spec)
     form = None
     if may_edit and found["declared"] and not found["problem"]:
-        if request.method == "POST":
-            form = ScheduleForm(request.POST)
-            if form.is_valid() and (note := save(form, spec)) is not None:
-                _set(request, spec, before=found["current"], note=note)
-                return redirect("admin:warmer_job_schedule", spec.name)
-        else:
-            form = ScheduleForm(initial=initial(found["current"] or found["declared"]))
+        form = beat.schedule.ScheduleForm(spec, request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            form.save()
+            _set(request, spec, before=found["current"], note=form.note)
+            return redirect("admin:warmer_job_schedule", spec.name)
     elif request.method == "POST":
         messages.error(request, found["problem"] or f"Not scheduled: {spec.name}.")
         return redirect("admin:warmer_job_schedule", spec.name)
@@ -64,9 +61,9 @@ def reset_view(request: HttpRequest, spec: JobSpec) -> HttpResponse:
         raise PermissionDenied
     found = _timings(spec)
     try:
-        if beat.edits is None or found["problem"]:
+        if beat.schedule is None or found["problem"]:
             raise WarmerError(found["problem"])
-        beat.edits.reset(spec)
+        beat.schedule.reset(spec)
     except WarmerError as error:
         messages.error(request, str(error))
     else:
@@ -84,22 +81,22 @@ def _actions(user: Any, found: dict[str, Any]) -> list[Action]:
 def _timings(spec: JobSpec) -> dict[str, Any]:
     """Return what code says, what is in force, and why that cannot be told or set."""
     timings: dict[str, Any] = {"declared": None, "current": None, "is_edited": False, "problem": ""}
-    if beat.edits is None:
+    if beat.schedule is None:
         return timings | {"problem": "Nothing refreshes it: django_celery_beat is not installed."}
-    timings["declared"] = declared = beat.edits.declared(spec)
-    if declared is None:
+    if spec.every is None:
         return timings
+    timings["declared"] = f"every {duration(spec.every)}"
     try:
-        timings["current"] = current = beat.edits.current(spec)
+        timings["current"] = current = beat.schedule.entry_of(spec)
     except WarmerError as error:
         return timings | {"problem": str(error)}
     # Whether it is on is apart from when it is due.
-    timings["is_edited"] = current is not None and replace(current, enabled=True) != declared
+    timings["is_edited"] = current is not None and current.interval != spec.every
     return timings
 
 
 def _set(request: HttpRequest, spec: JobSpec, *, before: Any, note: str) -> None:
-    now = beat.edits.current(spec)
+    now = beat.schedule.entry_of(spec)
     log_job(request.user, spec, f"Schedule: {now} (before: {before or 'none'}).", reason(request))
     messages.success(request, f"Set the schedule of {spec.name}: {now}.")
     if note:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
@@ -14,7 +15,6 @@ from warmer.doctor.finding import Finding, NotApplicable, error, info, ok, warni
 from warmer.doctor.project import Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
-from warmer.monitoring.facts import Timing
 
 # A worker looks twice a second, and with pauses of up to half a minute while a cache is away.
 LATE = timedelta(seconds=30)
@@ -30,11 +30,11 @@ class JobTtl(ProjectCheck):
     after = ("database",)
 
     def look(self, project: Project) -> Iterator[Finding]:
-        timings = project.beat().timings if project.beat else {}
-        scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in timings]
+        entries = project.beat().entries if project.beat else {}
+        scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in entries]
         if not scheduled:
             raise NotApplicable("no job is scheduled")
-        found = [finding for spec in scheduled for finding in _judge(spec, timings.get(spec.name))]
+        found = [finding for spec in scheduled for finding in _judge(spec, entries.get(spec.name))]
         yield from found or [ok(f"{counted(len(scheduled), 'scheduled job')}: keys outlive a missed refresh")]
 
 
@@ -93,7 +93,7 @@ class PendingInvalidations(ProjectCheck):
         )
 
 
-def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
+def _judge(spec: JobSpec, timing: Any) -> Iterator[Finding]:
     life = (spec.timeout - spec.jitter).total_seconds()
     if timing is not None and not timing.enabled:
         yield info(
@@ -102,11 +102,12 @@ def _judge(spec: JobSpec, timing: Timing | None) -> Iterator[Finding]:
             fix="/admin/warmer/\nwhere it can be resumed.",
         )
         return
-    declared = spec.every.total_seconds() if spec.every is not None else None
-    shortest = timing.shortest if timing is not None else declared
-    longest = timing.longest if timing is not None else declared
-    if shortest is None or longest is None:
+    gaps = timing.gaps if timing is not None else None
+    if timing is not None and gaps is None:
         return  # by the sun, or once at a date
+    every = spec.every.total_seconds() if spec.every is not None else 0.0
+    shortest = gaps.shortest.total_seconds() if gaps is not None else every
+    longest = gaps.longest.total_seconds() if gaps is not None else every
     said = timing.text if timing is not None else f"every {duration(longest)}"
     seen = f"{spec.name} is refreshed {said}, and its keys live {duration(life)}."
     fix = (

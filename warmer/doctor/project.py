@@ -12,11 +12,12 @@ from django.utils import timezone
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.monitoring.facts import Beat, Broker, Queue
+from warmer.monitoring.facts import Broker, Queue
 from warmer.report import describe
 from warmer.stores import open_server
 
 if TYPE_CHECKING:
+    from warmer.schedule import Beat
     from warmer.stores.inspection import Server
 
 

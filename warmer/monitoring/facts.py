@@ -1,10 +1,9 @@
-"""What the layers above see of Celery and beat, as plain data for those that judge it."""
+"""What the layers above see of Celery, as plain data for those that judge it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 BROKER_OPTIONS = ("save", "appendonly", "bind", "protected-mode")
@@ -54,36 +53,3 @@ class Queue:
     workers: tuple[str, ...] = ()
     problem: str = ""
     length: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How a job is scheduled in beat.
-
-    Attributes:
-        text: what the entry says, e.g. "every 15 minutes".
-        shortest, longest: the seconds between two times that follow each other; None: not known.
-    """
-
-    text: str
-    shortest: float | None
-    longest: float | None
-    enabled: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beat:
-    """What beat's tables tell.
-
-    Attributes:
-        last_sent: when beat last sent anything, as far as it wrote that down.
-        entries_since: since when there is something of our own for it to send.
-        upkeep: how many of our own entries are enabled, of how many that there should be.
-        timings: job -> how it is scheduled.
-    """
-
-    last_sent: datetime | None = None
-    entries_since: datetime | None = None
-    upkeep_enabled: int = 0
-    upkeep_wanted: int = 0
-    timings: Mapping[str, Timing] = field(default_factory=dict)

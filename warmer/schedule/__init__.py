@@ -1,20 +1,25 @@
 """The schedule in django-celery-beat: the only part that imports it."""
 
-from warmer.schedule.beat import look_at_beat
-from warmer.schedule.entry import Entry, entries, paused
-from warmer.schedule.syncing import AUDIT, Action, Synced, sync, tables_exist
-from warmer.schedule.upkeep import UPKEEP, Upkeep
+from warmer.schedule.beat import Beat, look_at_beat
+from warmer.schedule.entries import Entry, Gaps, ScheduleError, entries, entry_of, paused
+from warmer.schedule.form import ScheduleForm, reset, switch
+from warmer.schedule.sync import AUDIT, UPKEEP, Action, sync, tables_exist
 
 __all__ = [
     "AUDIT",
     "UPKEEP",
     "Action",
+    "Beat",
     "Entry",
-    "Synced",
-    "Upkeep",
+    "Gaps",
+    "ScheduleError",
+    "ScheduleForm",
     "entries",
+    "entry_of",
     "look_at_beat",
     "paused",
+    "reset",
+    "switch",
     "sync",
     "tables_exist",
 ]

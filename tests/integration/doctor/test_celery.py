@@ -16,7 +16,8 @@ from warmer import schedule, tasks
 from warmer.doctor.broker import IN_PROCESS, BrokerApart, BrokerEviction, BrokerExposure, BrokerPersistence
 from warmer.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.models import JobObservation
-from warmer.monitoring.facts import Beat, Broker
+from warmer.monitoring.facts import Broker
+from warmer.schedule import Beat
 from warmer.tasks import apply_pending
 
 NO_BEAT = Broker(app="config", is_redis=True)

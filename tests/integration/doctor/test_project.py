@@ -79,7 +79,9 @@ def test_job_ttl__crontab_of_working_days_has_its_weekend() -> None:
     entry.interval = None
     entry.crontab = CrontabSchedule.objects.create(minute="0", hour="8", day_of_week="1-5")
     entry.save()
-    assert schedule.look_at_beat().timings["popular_posts"].longest == 3 * 24 * 3600
+    gaps = schedule.look_at_beat().entries["popular_posts"].gaps
+    assert gaps is not None
+    assert gaps.longest == timedelta(days=3)
 
 
 @pytest.mark.django_db

@@ -30,15 +30,15 @@ class Command(WarmerCommand):
         done = schedule.sync()
         entries = schedule.entries()
         rows, data = [], []
-        for synced in done:
-            every = jobs[synced.job].spec.every if synced.job in jobs else None
-            entry = entries.get(synced.job)
+        for job, action in done.items():
+            every = jobs[job].spec.every if job in jobs else None
+            entry = entries.get(job)
             row = {
-                "job": synced.job,
+                "job": job,
                 "declared": duration(every) if every else None,
-                "schedule": entry.every if entry else None,
+                "schedule": entry.text if entry else None,
                 "enabled": ("yes" if entry.enabled else "no") if entry else None,
-                "sync": synced.action.value,
+                "sync": action.value,
             }
             plain = {
                 "declared_seconds": every.total_seconds() if every else None,

@@ -1,0 +1,159 @@
+"""Beat's entries for the jobs: how one is found, when it is due, and how far apart its times are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.forms import model_to_dict
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from warmer.declarations.spec import JobSpec
+from warmer.exceptions import WarmerError
+from warmer.tasks import scheduled_run
+
+CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+# How far ahead the times of a crontab are compared.
+HORIZON = timedelta(days=366)
+_KINDS = ("interval", "crontab", "solar", "clocked")
+
+
+class ScheduleError(WarmerError):
+    """A job's schedule cannot be read or set; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaps:
+    """The shortest and the longest time between two consecutive times of a schedule."""
+
+    shortest: timedelta
+    longest: timedelta
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job's entry, as a view of beat's own row."""
+
+    task: PeriodicTask
+
+    def __str__(self) -> str:
+        return self.text if self.enabled else f"{self.text}, paused"
+
+    @property
+    def text(self) -> str:
+        """What beat calls its schedule, e.g. "every 15 minutes"."""
+        return str(self.task.scheduler)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether beat sends it."""
+        return bool(self.task.enabled)
+
+    @property
+    def due(self) -> datetime | None:
+        """When it is due next; None when it is not enabled."""
+        if not self.enabled:
+            return None
+        schedule = self.task.schedule
+        due: datetime = schedule.now() + schedule.remaining_estimate(
+            self.task.last_run_at or self.task.date_changed
+        )
+        return due
+
+    @property
+    def interval(self) -> timedelta | None:
+        """Its interval; None for any other kind of schedule."""
+        every: timedelta | None = self.task.interval.schedule.run_every if self.task.interval else None
+        return every
+
+    @property
+    def crontab(self) -> str:
+        """The five fields of its crontab; empty for any other kind of schedule."""
+        row = self.task.crontab
+        return " ".join(getattr(row, name) for name in CRONTAB_FIELDS) if row else ""
+
+    @property
+    def gaps(self) -> Gaps | None:
+        """How far apart its times are; None for sunrises and for a single date."""
+        if self.task.crontab:
+            return crontab_gaps(self.task.crontab)
+        return Gaps(shortest=self.interval, longest=self.interval) if self.interval else None
+
+
+def entry_name(job: str) -> str:
+    """Return the name of a job's entry."""
+    return f"warm {job}"
+
+
+def entries(jobs: Iterable[str] | None = None) -> dict[str, Entry]:
+    """Return the entry of each job that has one, or of some jobs, in one query."""
+    tasks = PeriodicTask.objects.filter(task=scheduled_run.name).select_related(*_KINDS)
+    if jobs is not None:
+        tasks = tasks.filter(name__in=[entry_name(job) for job in jobs])
+    by_job = {task.name.removeprefix(entry_name("")): task for task in tasks}
+    return {job: Entry(task) for job, task in by_job.items() if _runs(task, job)}
+
+
+def paused() -> set[str]:
+    """Return the jobs whose entry is switched off, in one query."""
+    return {job for job, entry in entries().items() if not entry.enabled}
+
+
+def entry_of(spec: JobSpec) -> Entry | None:
+    """Return a job's entry, if it has one.
+
+    Raises:
+        ScheduleError: somebody made the entry run something else.
+    """
+    task = PeriodicTask.objects.filter(name=entry_name(spec.name)).select_related(*_KINDS).first()
+    if task is None or _runs(task, spec.name):
+        return None if task is None else Entry(task)
+    raise ScheduleError(
+        f"The periodic task {task.name!r} no longer runs this job: somebody gave it another task or other "
+        "arguments. Delete it, and run 'manage.py warm_schedule'."
+    )
+
+
+def saved(schedule: Any) -> Any:
+    """Return the row of beat that is equal to an interval or a crontab, or save this one."""
+    fields = model_to_dict(schedule, exclude=["id"])
+    found = type(schedule).objects.filter(**fields).first()  # there may be several: any of them serves
+    if found is None:
+        schedule.save()
+    return found or schedule
+
+
+def crontab_gaps(crontab: CrontabSchedule) -> Gaps:
+    """Return how far apart the times of a crontab are in the next year, by Celery's own arithmetic.
+
+    The change to summer time is ignored.
+
+    Raises:
+        Exception: whatever Celery raises for a crontab that it cannot read, or that is never due.
+    """
+    schedule = crontab.schedule
+
+    def following(moment: datetime) -> datetime:
+        start, delta, _now = schedule.remaining_delta(moment)
+        due: datetime = start + delta
+        return due
+
+    midnight = datetime.now(crontab.timezone).replace(hour=0, minute=0, second=0, microsecond=0)
+    moment = following(midnight - timedelta(minutes=1))
+    end, last_of_day, found = moment + HORIZON, None, []
+    while moment < end:
+        due = following(moment)
+        found.append(due - moment)
+        if due.date() != moment.date():  # all days have the same times, so go on with the last of the day
+            last_of_day = last_of_day or moment.time()
+            due = datetime.combine(due.date(), last_of_day, tzinfo=crontab.timezone)
+        moment = due
+    return Gaps(shortest=min(found), longest=max(found))
+
+
+def _runs(task: PeriodicTask, job: str) -> bool:
+    """Return whether an entry has the arguments that make it run a job."""
+    return bool(task.task == scheduled_run.name and task.args == json.dumps([job]))

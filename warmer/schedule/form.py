@@ -1,0 +1,186 @@
+"""What an operator sets of a job's entry in beat: when it is due, and whether it is on. Nothing else.
+
+The task and its arguments come from the job's name, never from a request, and no other entry is read or
+written here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from warmer.declarations.spec import JobSpec
+from warmer.humanize import duration
+from warmer.schedule.entries import CRONTAB_FIELDS, Gaps, ScheduleError, crontab_gaps, entry_of, saved
+from warmer.schedule.sync import declared
+
+INTERVAL, CRONTAB = "interval", "crontab"
+UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400}
+SHORTEST, LONGEST = timedelta(seconds=30), timedelta(days=30)
+
+
+class ScheduleForm(forms.Form):
+    """An interval or a crontab that suits the timeout of a job's keys, and on or off.
+
+    Attributes:
+        note: of a valid form, what the operator should know; mostly nothing.
+    """
+
+    kind = forms.ChoiceField(
+        label="Refresh",
+        choices=[(INTERVAL, "at an interval"), (CRONTAB, "at the times of a crontab")],
+        widget=forms.RadioSelect,
+    )
+    number = forms.IntegerField(
+        label="Every",
+        min_value=1,
+        max_value=round(LONGEST.total_seconds()),
+        required=False,
+        help_text="From 30 seconds to 30 days, and shorter than the timeout of the keys.",
+    )
+    unit = forms.ChoiceField(
+        label="Unit of the interval", choices=[(unit, unit) for unit in UNITS], required=False
+    )
+    crontab = forms.CharField(
+        label="Crontab",
+        max_length=200,
+        required=False,
+        help_text="Five fields: minute, hour, day of month, month, day of week. E.g. */10 8-18 * * mon-fri",
+    )
+    enabled = forms.BooleanField(label="On: the schedule refreshes this job", required=False)
+    why = forms.CharField(label="Why (for the log)", max_length=200, required=False)
+
+    def __init__(self, spec: JobSpec, data: Any = None) -> None:
+        super().__init__(data, initial=_initial(spec))
+        self.note = ""
+        self._spec = spec
+        self._schedule: IntervalSchedule | CrontabSchedule | None = None
+        self._gaps: Gaps | None = None
+
+    def clean(self) -> dict[str, Any]:
+        """Check the chosen kind of schedule with beat's own validators, and against the keys' timeout."""
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        is_crontab = cleaned["kind"] == CRONTAB
+        try:
+            if is_crontab:
+                self._schedule, self._gaps = _crontab(cleaned["crontab"])
+            else:
+                self._schedule, self._gaps = _interval(cleaned["number"], cleaned["unit"])
+            self.note = _compare_with_life(self._spec, self._gaps)
+        except ValidationError as error:
+            self.add_error("crontab" if is_crontab else "number", error)
+        return cleaned
+
+    def save(self) -> None:
+        """Set the entry of the job; a missing one is created.
+
+        Raises:
+            ScheduleError: see `entry_of`.
+        """
+        assert self._schedule is not None
+        assert self._gaps is not None
+        with transaction.atomic():
+            task = _find_or_create(self._spec)
+            task.interval = task.crontab = task.solar = task.clocked = None
+            setattr(task, self.cleaned_data["kind"], saved(self._schedule))
+            task.expire_seconds = round(self._gaps.shortest.total_seconds())
+            task.enabled = self.cleaned_data["enabled"]
+            task.save()
+
+
+def reset(spec: JobSpec) -> None:
+    """Set a job's entry to what code declares, so that it follows the code again.
+
+    Raises:
+        ScheduleError: the job is not scheduled; or see `entry_of`.
+    """
+    with transaction.atomic():
+        task = _find_or_create(spec)
+        task.enabled = True
+        declared(spec).follow_code(task)
+
+
+def switch(spec: JobSpec, *, on: bool) -> bool:
+    """Switch the schedule of a job on or off; return whether that is a change.
+
+    Raises:
+        ScheduleError: the job is not scheduled; or see `entry_of`.
+    """
+    with transaction.atomic():
+        task = _find_or_create(spec)
+        if task.enabled == on:
+            return False
+        task.enabled = on
+        task.save()
+    return True
+
+
+def _find_or_create(spec: JobSpec) -> PeriodicTask:
+    if spec.every is None:
+        raise ScheduleError(f"{spec.name} is not scheduled: its declaration has every=None.")
+    entry = entry_of(spec)
+    if entry is not None:
+        return entry.task
+    declared(spec).sync()
+    return _find_or_create(spec)
+
+
+def _initial(spec: JobSpec) -> dict[str, Any]:
+    """Return what the form shows before anything is entered: the entry, or else what code declares."""
+    entry = entry_of(spec)
+    initial: dict[str, Any] = {"enabled": entry is None or entry.enabled, "kind": INTERVAL}
+    if entry is not None and entry.crontab:
+        return initial | {"kind": CRONTAB, "crontab": entry.crontab}
+    every = entry.interval if entry else spec.every
+    if every is None:  # e.g. of the sun
+        return initial
+    seconds = round(every.total_seconds())
+    unit = next(unit for unit in reversed(UNITS) if seconds % UNITS[unit] == 0)
+    return initial | {"number": seconds // UNITS[unit], "unit": unit}
+
+
+def _interval(number: int | None, unit: str) -> tuple[IntervalSchedule, Gaps]:
+    if number is None or not unit:
+        raise ValidationError("Enter a number and its unit.")
+    every = timedelta(**{unit: number})
+    if not SHORTEST <= every <= LONGEST:
+        raise ValidationError("Choose an interval from 30 seconds to 30 days.")
+    return IntervalSchedule(every=number, period=unit), Gaps(shortest=every, longest=every)
+
+
+def _crontab(text: str) -> tuple[CrontabSchedule, Gaps]:
+    fields = text.split()
+    if len(fields) != len(CRONTAB_FIELDS):
+        raise ValidationError(
+            "Enter five fields: minute, hour, day of month, month and day of week, e.g. '*/10 8-18 * * *'."
+        )
+    crontab = CrontabSchedule(**dict(zip(CRONTAB_FIELDS, fields, strict=True)))
+    try:
+        crontab.full_clean()
+        return crontab, crontab_gaps(crontab)
+    except ValidationError as error:
+        wrong = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items())
+        raise ValidationError(f"This is not a crontab: {wrong}") from None
+    except Exception as error:  # noqa: BLE001 - Celery's parser raises what it likes
+        raise ValidationError(f"This crontab cannot be used, or is never due: {error}") from None
+
+
+def _compare_with_life(spec: JobSpec, gaps: Gaps) -> str:
+    """Refuse a schedule whose keys always expire before their refresh; return a note where some do."""
+    life = spec.timeout - spec.jitter
+    lives = f"Keys of {spec.name} live {duration(life)}"
+    if life <= gaps.shortest:
+        raise ValidationError(
+            f"{lives}, but at least {duration(gaps.shortest)} pass between two refreshes: they expire before "
+            "each. Choose more frequent times, or raise timeout= in the declaration."
+        )
+    if life > gaps.longest:
+        return ""
+    return f"{lives}, but up to {duration(gaps.longest)} pass between two refreshes: readers load them then."
