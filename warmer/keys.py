@@ -166,3 +166,11 @@ def _parts_meet(one: str, other: str) -> bool:
     before_2, _, after_2 = other.partition(PLACE)
     heads_agree = before.startswith(before_2) or before_2.startswith(before)
     return heads_agree and (after.endswith(after_2) or after_2.endswith(after))
+
+
+def beside(name: str, kind: str) -> str:
+    """Return the name of what is kept beside a key.
+
+    No declared key holds braces, so none has this name; and a Redis Cluster keeps both in one slot.
+    """
+    return f"{name}:{{{kind}}}" if "{" in name else f"{{{name}}}:{kind}"

@@ -11,10 +11,9 @@ import pytest
 from redis import Redis
 
 from warmer import warm_many
-from warmer.filling import batch, pipeline
+from warmer.filling import pipeline
 from warmer.keys import KeyTemplate
 from warmer.stores import Store, open_store
-from warmer.stores.pacing import local_turn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -34,7 +33,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long batches paused; nobody sleeps."""
     taken: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, perf_counter=time.perf_counter, sleep=taken.append)
-    monkeypatch.setattr(batch, "time", clock)
+    monkeypatch.setattr(pipeline, "time", clock)
     return taken
 
 
@@ -110,7 +109,7 @@ def test_turn__in_another_cache_is_taken_in_this_process(settings: Any) -> None:
     settings.CACHES = LOCMEM
     store: Store = declare("local").spec.store
     assert store.turn(per_second=0.1, name="local only") == 0
-    assert round(local_turn("local only", 0.1), -1) == 10
+    assert round(store.turn(per_second=0.1, name="local only"), -1) == 10
 
 
 def test_max_batches_per_second__of_a_job(pauses: list[float]) -> None:
@@ -130,7 +129,7 @@ def test_max_batches_per_second__of_the_project_is_shared_by_jobs(pauses: list[f
 def test_max_batches_per_second__fresh_batches_take_no_turn(pauses: list[float]) -> None:
     job = declare(max_batches_per_second=0.1)
     pipeline.warm_batch(job.spec, job.spec.key.batch(range(8)))
-    assert job.warm(only_missing=True).fresh == 8
+    assert job.warm(only_missing=True).skipped == 8
     assert pauses == []
 
 

@@ -189,7 +189,7 @@ def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
 
 
 def test_warm__key_invalidated_at_every_load_stays_cold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.filling.batch.ATTEMPTS", 3)
+    monkeypatch.setattr("warmer.filling.pipeline.ATTEMPTS", 3)
     calls = []
 
     def loader(ids: Sequence[int]) -> Mapping[int, int]:

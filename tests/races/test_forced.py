@@ -20,8 +20,8 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.integration.transactions import Rollback
 from tests.races.conftest import Filled, in_thread
+from warmer.keys import beside
 from warmer.models import Trigger, WarmingRun
-from warmer.stores.claims import beside
 from warmer.tasks import request_run
 from warmer.testing import at, hold
 
@@ -47,7 +47,7 @@ def test_writer__after_the_write(filled: Filled) -> None:
 
 
 def test_writer__at_every_load(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.filling.batch.ATTEMPTS", 3)
+    monkeypatch.setattr("warmer.filling.pipeline.ATTEMPTS", 3)
     titles = iter(f"new {number}" for number in range(100))
     last = []
 

@@ -32,10 +32,9 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
-from warmer.keys import KeyTemplate
+from warmer.keys import KeyTemplate, beside
 from warmer.report import Outcome
 from warmer.stores import Invalidation, Store, Token, invalidate_together, open_store
-from warmer.stores.claims import beside
 
 # More than the records of most of the fences here, so that these are trimmed.
 IDS = range(6)

@@ -1,29 +1,38 @@
-"""One run in this process: ids -> batches -> (token -> loader -> write) -> report.
+"""A run in this process: ids -> batches -> (token -> loader -> write) -> report.
 
-A batch is loaded while the one before is written. So two are in memory at a time, and the token of a batch is
-taken before the write of the one before is sent: the server would answer only after that. Where fresh keys
-are left alone, the cache looks through a batch while the next one is put together; and as long as all are
-fresh, it is asked for the next one before its answer is read.
-
-Looks share one connection, and none is under way while a token or a write wants one: who holds one and waits
-for another may wait for a thread that does the same.
+A batch is loaded while the one before it is written, so two are in memory at a time. The token of a batch is
+taken before the write of the one before it is sent: the server would answer only after that.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
+from warmer import failpoints
+from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
-from warmer.filling.batch import Interrupts, Work
+from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
+from warmer.filling.loading import Loaded, QueryCount, counted_by, halved, load
+from warmer.invalidation import is_pending, reads_a_snapshot
 from warmer.keys import Batch, Id
-from warmer.report import Report
+from warmer.report import Outcome, Report, describe
+from warmer.stores import Token, UnderWay, Written
 
 logger = logging.getLogger(__name__)
 
+# How often a batch is loaded when invalidations overtake it; then its keys stay cold.
+ATTEMPTS = 4
+# Before the second attempt; doubled before each further one, so 0.14 s in all.
+FIRST_PAUSE_SECONDS = 0.02
+# The name under which all jobs share the project's pace.
+EVERY_JOB = "*"
 
+Interrupts = tuple[type[Exception], ...]
 Progress = Callable[[Report], None]
 
 
@@ -38,7 +47,7 @@ def warm(
 
     Args:
         ids: the ids to warm instead of the declared ones.
-        only_missing: leave keys alone that are cached.
+        only_missing: skip keys that are cached.
         progress: called with the report so far after each batch.
 
     Returns:
@@ -57,6 +66,14 @@ def warm(
     return (report + batches.report).timed(time.monotonic() - began)
 
 
+def warm_batch(
+    spec: JobSpec, keys: Batch, *, keep_seconds: float | None = None, interrupts: Interrupts = ()
+) -> Report:
+    """Load and write one batch; for the arguments see `warm_batches`."""
+    (report,) = warm_batches(spec, [keys], keep_seconds=keep_seconds, interrupts=interrupts)
+    return report
+
+
 def warm_batches(
     spec: JobSpec,
     batches: Iterable[Batch],
@@ -64,76 +81,214 @@ def warm_batches(
     keep_seconds: float | None = None,
     interrupts: Interrupts = (),
 ) -> Iterator[Report]:
-    """Load and write batches, each while the one before is written; yield what happened to each, in order.
-
-    For `keep_seconds` and `interrupts` see `warm_batch`.
-    """
-    current: Work | None = None
-    ahead: Work | None = None  # the cache is looking through it
-    before: Work | None = None  # it was loaded, and is to be written
-    looks = keep_seconds is not None
-    idle = False  # all of the last batch was fresh; so is the next one, most likely
-    try:
-        for keys in batches:
-            batch = Work(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts)
-            if not looks:
-                before = yield from _step(batch, before)
-                continue
-            current, ahead = ahead, batch
-            if current is None:
-                batch.look()
-                continue
-            if idle:
-                batch.look(behind=current)
-            current.find_fresh()
-            idle = not current.left and before is None
-            if idle:
-                batch.look()  # nothing else wants a connection now, which a look would keep from it
-                yield current.end()
-                continue
-            batch.find_fresh()
-            before = yield from _step(current, before)
-            batch.look()
-        if ahead is not None:
-            ahead.find_fresh()
-            before = yield from _step(ahead, before)
-        if before is not None:
-            before.send()
-            last, before = before, None
-            yield last.end()
-    finally:
-        for each in (current, ahead, before):
-            if each is not None:
-                each.abandon()
-
-
-def _step(batch: Work, before: Work | None) -> Generator[Report, None, Work | None]:
-    """Load a batch while the one before is written; return it if it is to be written, too."""
-    batch.begin()
-    if before is not None:
-        before.send()
-    batch.load()
-    if before is not None:
-        yield before.end()
-    if batch.left:
-        return batch
-    yield batch.end()
-    return None
-
-
-def warm_batch(
-    spec: JobSpec, keys: Batch, *, keep_seconds: float | None = None, interrupts: Interrupts = ()
-) -> Report:
-    """Load and write one batch. A row that fails costs one key; errors are counted, not raised.
+    """Load and write batches. A row that fails costs one key; errors are counted, not raised.
 
     Args:
-        keep_seconds: leave keys alone that live for so many seconds yet; 0: that are cached; None: none.
-        interrupts: errors that end the work, e.g. of a time limit; the keys that are left have failed.
+        keep_seconds: skip keys that live for at least this many seconds; 0: that are cached; None: skip none.
+        interrupts: errors that end a batch, such as a time limit's; its remaining keys fail.
+
+    Yields:
+        What happened to each batch, in order.
     """
-    batch = Work(spec=spec, keys=keys, keep_seconds=keep_seconds, interrupts=interrupts)
-    batch.look()
-    batch.find_fresh()
-    batch.begin()
-    batch.load()
-    batch.send()
-    return batch.end()
+    ready: _Ready | None = None
+    sent: _Sent | None = None
+    try:
+        for keys in batches:
+            batch = _Tally(spec, keys, interrupts)
+            token = _prepare(batch, keep_seconds)
+            sent, ready = (_send(ready) if ready else None), None
+            with batch.ending():
+                ready = _load(batch, batch.left(), token)
+            if sent is not None:
+                yield _finish(sent)
+                sent = None
+            if ready is None:
+                yield batch.report()
+        if ready is not None:
+            sent = _send(ready)
+            yield _finish(sent)
+            sent = None
+    finally:
+        if sent is not None and sent.writing is not None:
+            sent.writing.abandon()
+
+
+class _Tally:
+    """What became of the keys of one batch, and what that cost."""
+
+    def __init__(self, spec: JobSpec, keys: Batch, interrupts: Interrupts) -> None:
+        self.spec = spec
+        self.interrupts = interrupts
+        self.queries = QueryCount()
+        self._keys = keys
+        self._outcomes: dict[str, Outcome] = {}
+        self._errors: dict[str, str] = {}
+        self._seconds = dict.fromkeys(("look", "load", "encode", "write", "wait"), 0.0)
+
+    def left(self) -> Batch:
+        """Return the keys without an outcome."""
+        if not self._outcomes:
+            return self._keys
+        return {key: id for key, id in self._keys.items() if key not in self._outcomes}
+
+    def settle(self, outcome: Outcome, keys: Iterable[str]) -> None:
+        self._outcomes |= dict.fromkeys(keys, outcome)
+
+    def fail(self, keys: Iterable[str], error: Exception) -> None:
+        failed = dict.fromkeys(keys, describe(error))
+        self.settle(Outcome.FAILED, failed)
+        self._errors |= failed
+
+    def take(self, written: Written, keys: Batch) -> Batch:
+        """Count what a write did; return the keys that an invalidation overtook."""
+        self._seconds["write"] -= written.encode_seconds  # they were spent while it was sent
+        self._seconds["encode"] += written.encode_seconds
+        self._errors |= written.errors
+        superseded = {k: keys[k] for k, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED}
+        self._outcomes |= {k: o for k, o in written.outcomes.items() if k not in superseded}
+        return superseded
+
+    def pause(self, seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(seconds)
+            self._seconds["wait"] += seconds
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[part] += time.perf_counter() - began
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Count queries; on an error that ends the batch (cache down, interrupt), fail what is left."""
+        ends: Interrupts = (StoreUnavailable, *self.interrupts)
+        try:
+            with counted_by(self.queries):
+                yield
+        except ends as error:
+            self.fail(self.left(), error)
+
+    def report(self) -> Report:
+        if self._errors:
+            key, error = next(iter(self._errors.items()))
+            counts = (len(self._errors), len(self._outcomes))
+            logger.error("%s: %d of %d keys failed; %s: %s", self.spec.name, *counts, key, error)
+        report = Report.of(self.spec.name, self._outcomes, errors=self._errors, queries=self.queries.queries)
+        return replace(
+            report,
+            seconds=sum(self._seconds.values()),
+            load_seconds=self._seconds["load"],
+            encode_seconds=self._seconds["encode"],
+            write_seconds=self._seconds["write"],
+            wait_seconds=self._seconds["wait"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """Keys that were loaded and are to be written under their token."""
+
+    batch: _Tally
+    keys: Batch
+    token: Token
+    loaded: Loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """Keys that are being written; None: the write could not be sent, and they have failed."""
+
+    batch: _Tally
+    keys: Batch
+    writing: UnderWay[Written] | None
+
+
+def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
+    """Skip fresh keys, and take the token for the others; None: no keys are left."""
+    token = None
+    with batch.ending():
+        if is_pending(batch.spec) or reads_a_snapshot():  # what a load reads here is not for others
+            batch.settle(Outcome.SUPERSEDED, batch.left())
+        elif keep_seconds is not None:
+            with batch.timed("look"):
+                fresh = batch.spec.store.fresh(list(batch.left()), seconds=keep_seconds)
+            batch.settle(Outcome.SKIPPED, fresh)
+        token = _take_token(batch) if batch.left() else None
+    return token
+
+
+def _take_token(batch: _Tally) -> Token:
+    """Wait for the pace of the job and of the project, and take a token."""
+    spec = batch.spec
+    paces = ((spec.name, spec.max_batches_per_second), (EVERY_JOB, conf.MAX_BATCHES_PER_SECOND))
+    for name, per_second in paces:
+        if per_second:
+            batch.pause(spec.store.turn(per_second=per_second, name=name))
+    token = spec.store.token()
+    failpoints.reach("token_taken", spec.name)
+    return token
+
+
+def _load(batch: _Tally, keys: Batch, token: Token | None) -> _Ready | None:
+    """Call the loader; None: the keys have outcomes already, as the loader failed or wrote what it read."""
+    if token is None or not keys:
+        return None
+    try:
+        with batch.timed("load"):
+            loaded = load(batch.spec, keys)
+    except batch.interrupts:
+        raise
+    except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
+        halves = halved(keys, error)
+        if not halves:
+            batch.fail(keys, error)
+        for half in halves:
+            _fill(batch, half)
+        return None
+    failpoints.reach("loaded", batch.spec.name)
+    if is_pending(batch.spec):  # the loader itself wrote rows that it read
+        batch.settle(Outcome.SUPERSEDED, keys)
+        return None
+    return _Ready(batch=batch, keys=keys, token=token, loaded=loaded)
+
+
+def _send(ready: _Ready) -> _Sent:
+    """Send what was loaded to the cache, and do not wait."""
+    batch, writing = ready.batch, None
+    with batch.ending(), batch.timed("write"):
+        writing = batch.spec.store.begin_write(ready.token, ready.loaded.values, ready.loaded.absent)
+    return _Sent(batch=batch, keys=ready.keys, writing=writing)
+
+
+def _finish(sent: _Sent) -> Report:
+    """Wait for the cache's answer, load again what was overtaken, and report the batch."""
+    batch = sent.batch
+    with batch.ending():
+        _fill(batch, _superseded(sent), attempt=2)
+    return batch.report()
+
+
+def _superseded(sent: _Sent) -> Batch:
+    if sent.writing is None:
+        return {}
+    try:
+        with sent.batch.timed("write"):
+            written = sent.writing.end()
+    finally:
+        sent.writing.abandon()
+    failpoints.reach("written", sent.batch.spec.name)
+    return sent.batch.take(written, sent.keys)
+
+
+def _fill(batch: _Tally, keys: Batch, *, attempt: int = 1) -> None:
+    """Load and write keys, again if invalidations overtake them, up to `ATTEMPTS` times."""
+    while keys and attempt <= ATTEMPTS:
+        if attempt > 1:
+            batch.pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 2))
+        ready = _load(batch, keys, _take_token(batch))
+        keys = _superseded(_send(ready)) if ready else {}
+        attempt += 1
+    batch.settle(Outcome.SUPERSEDED, keys)

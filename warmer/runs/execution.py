@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 from warmer.declarations.spec import JobSpec
 from warmer.filling import pipeline
-from warmer.filling.batch import Interrupts
 from warmer.filling.batches import Batches
+from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Report, describe

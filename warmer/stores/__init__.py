@@ -1,7 +1,7 @@
 """Stores: the only code that touches a cache."""
 
-from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
-from warmer.stores.claims import Claim, Record
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
+from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.counters import Counted, PanelResult, Recent, Tallies
 from warmer.stores.factory import (
     invalidate_together,
@@ -12,8 +12,6 @@ from warmer.stores.factory import (
     why_unusable,
 )
 from warmer.stores.identity import place_of, share_keys
-from warmer.stores.pipelining import UnderWay
-from warmer.stores.token import Token
 
 __all__ = [
     "Cached",

@@ -7,15 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
-from warmer.stores.claims import Claim, Record
+from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.counters import Tallies
-from warmer.stores.pacing import local_turn
-from warmer.stores.pipelining import Over, UnderWay
-from warmer.stores.token import Token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +41,38 @@ class Written:
     outcomes: Mapping[str, Outcome]
     errors: Mapping[str, str] = field(default_factory=dict)
     encode_seconds: float = 0.0
+
+
+T = TypeVar("T")
+
+
+class UnderWay(ABC, Generic[T]):
+    """A call whose answer is still to come: end it, or abandon it."""
+
+    @abstractmethod
+    def end(self) -> T:
+        """Wait for the cache's answer and return it.
+
+        Raises:
+            StoreUnavailable: the cache does not answer.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Stop waiting; the call may or may not have taken effect. Does nothing after `end`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(UnderWay[T]):
+    """A call that was over when it began."""
+
+    result: T
+
+    def end(self) -> T:
+        return self.result
+
+    def abandon(self) -> None:
+        """Do nothing."""
 
 
 class Peeked(Enum):
@@ -162,7 +191,7 @@ class Store(ABC):
         The calling thread may go on meanwhile; it may not take a token, for that waits for the write. For
         the arguments, and what the end of it gives, see `write`.
         """
-        return Over(result=self.write(token, values, absent))
+        return Done(result=self.write(token, values, absent))
 
     def release(self, claim: Claim) -> None:
         """End a claim with nothing to write."""
@@ -198,16 +227,7 @@ class Store(ABC):
         left = self.remaining(keys)
         return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
 
-    def begin_fresh(
-        self, keys: Sequence[str], *, seconds: float, behind: UnderWay[Any] | None = None
-    ) -> UnderWay[Collection[str]]:
-        """Begin to look which keys are fresh (see `fresh`), and do not wait where the cache allows that.
-
-        Args:
-            behind: a look that is under way and is ended before this one; both need one connection.
-        """
-        return Over(result=self.fresh(keys, seconds=seconds))
-
+    @abstractmethod
     def turn(self, *, per_second: float, name: str) -> float:
         """Take the next turn of those that are given so many times a second; return the seconds until then.
 
@@ -215,7 +235,6 @@ class Store(ABC):
             name: what is shared: all who use the name take turns; in all processes where the cache can keep
                 that (Redis), else in this one.
         """
-        return local_turn(name, per_second)
 
     @abstractmethod
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Claims: which reader loads a missing key, so that the others can wait for it.
+"""Tokens, and claims: which reader loads a missing key, so that the others can wait for it.
 
 A claim is a short-lived record beside its key. It stands as long as a write after its token would pass the
 fence, so an invalidation of the key voids it. It never takes the fence's place: a claim that is lost costs
@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from warmer.stores.token import Token
-
 # The holder of a claim whose load is over, and found no value.
 NOBODY = "-"
 # How long that is told to those who wait: longer than they pause between two looks, on a busy machine too.
 NOTE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """The state of a fence before a load; a write shows it, to prove that nothing overtook it."""
+
+    generation: str
+    counter: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +88,3 @@ class Record:
     def tells_absence_to(self, awaited: str) -> bool:
         """Say whether the load of the claim `awaited`, or one that began after it, found no value."""
         return self.after_absence and self.holder != awaited
-
-
-def beside(name: str, kind: str) -> str:
-    """Return the name of what is kept beside a key.
-
-    No declared key holds braces, so none has this name; and a Redis Cluster keeps both in one slot.
-    """
-    return f"{name}:{{{kind}}}" if "{" in name else f"{{{name}}}:{kind}"

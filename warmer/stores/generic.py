@@ -15,20 +15,24 @@ import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from django.core.cache import caches
 
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
+from warmer.keys import beside
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
-from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, beside
+from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import looked, looks, observer
-from warmer.stores.token import Token
 
 # The generation of a token that no fence ever has.
 REFUSED = "-"
+
+_turn_lock = Lock()
+_next_turns: dict[str, float] = {}
 
 
 class GenericStore(Store):
@@ -142,6 +146,13 @@ class GenericStore(Store):
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         return dict.fromkeys(self.read(keys))
+
+    def turn(self, *, per_second: float, name: str) -> float:
+        with _turn_lock:  # shared by the threads of this process only
+            now = time.monotonic()
+            at = max(_next_turns.get(name, now), now)
+            _next_turns[name] = at + 1 / per_second
+        return at - now
 
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
         return set() if self._stands(token) else set(keys)

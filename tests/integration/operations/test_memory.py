@@ -44,7 +44,7 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
         excerpt(printed, r"\w+: failed"),
         varies=[r" in ([\d.]+) s:"],
     )
-    page.shows("full-log", logged(caplog.records, "warmer.filling.batch").splitlines()[0])
+    page.shows("full-log", logged(caplog.records, "warmer.filling.pipeline").splitlines()[0])
     assert Client().get("/").status_code == 200
     post.save()
     assert len(waiting()) == 1

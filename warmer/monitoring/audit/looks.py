@@ -15,8 +15,8 @@ from django.db import InterfaceError, OperationalError
 
 from warmer.declarations.spec import JobSpec
 from warmer.failpoints import reach
-from warmer.filling.batch import ATTEMPTS
 from warmer.filling.loading import Loaded, halved, load
+from warmer.filling.pipeline import ATTEMPTS
 from warmer.keys import Batch
 from warmer.monitoring.audit.differences import differences
 from warmer.monitoring.audit.findings import Verdict

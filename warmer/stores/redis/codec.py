@@ -1,13 +1,23 @@
-"""What a Redis cache backend of Django does to values, so that `cache.get` reads what we write."""
+"""A cache's Redis client, as its Django backend made it: its connection, and how it encodes values.
+
+Values are encoded as the cache itself encodes them, so `cache.get` reads what we write.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from redis import Redis
+from redis.exceptions import RedisError
+
+from warmer.exceptions import StoreUnavailable
+from warmer.report import describe
+from warmer.stores.instrumentation import called, observer
 
 if find_spec("django_redis"):
     from django_redis.cache import RedisCache as DjangoRedis
@@ -33,6 +43,7 @@ class DjangoRedisCodec:
         self._client = cache.client
         self._dumps = self._client._serializer.dumps
         self._compress = self._client._compressor.compress
+        self.decode = self._client.decode
 
     def connect(self) -> Redis:
         # Always the primary: a replica may still hold what was invalidated.
@@ -46,9 +57,6 @@ class DjangoRedisCodec:
             return str(value).encode()
         encoded: bytes = self._compress(self._dumps(value))
         return encoded
-
-    def decode(self, value: bytes) -> Any:
-        return self._client.decode(value)
 
 
 class OtherClientCodec(DjangoRedisCodec):
@@ -91,3 +99,46 @@ def codec_of(cache: BaseCache) -> Codec | None:
         return None
     as_usual = cache._client_cls.encode is DefaultClient.encode
     return DjangoRedisCodec(cache) if as_usual else OtherClientCodec(cache)
+
+
+@contextmanager
+def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator[Redis]:
+    """Yield a client of the server of the cache `alias`: `server`, or the cache's own.
+
+    Raises:
+        StoreUnavailable: it does not answer, or answers with an error.
+    """
+    server = codec.connect() if server is None else server
+    try:
+        if observer.get() is None:  # the common case costs one lookup
+            yield server
+        else:
+            with called(alias):
+                yield server
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(
+            f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
+        ) from error
+    except BaseException:
+        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
+        # call on it would take that answer for its own.
+        _disconnect_idle(server.connection_pool)
+        raise
+
+
+def _disconnect_idle(pool: Any) -> None:
+    try:
+        pool.disconnect(inuse_connections=False)
+    except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 knows no difference
+        pool.disconnect()
+
+
+def address(server: Redis) -> str:
+    """Return where the server is, without its password."""
+    options: dict[str, Any] = server.connection_pool.connection_kwargs
+    if "path" in options:
+        return str(options["path"])
+    pool: Any = server.connection_pool
+    if hasattr(pool, "service_name"):
+        return f"the Sentinel master {pool.service_name!r}"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"

@@ -17,10 +17,9 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, cast
 
-from warmer.stores.claims import beside
+from warmer.keys import beside
 from warmer.stores.counters import HITS, MISSES, Counted, PanelResult, Recent, Tallies
-from warmer.stores.redis.codec import Codec
-from warmer.stores.redis.connection import connected
+from warmer.stores.redis.codec import Codec, connected
 
 SLOT_SECONDS = 300
 HOUR_SECONDS, DAY_SECONDS = 3600, 86_400

@@ -1,17 +1,25 @@
-"""The Lua scripts of the fence, each atomic and one round trip."""
+"""The Lua scripts of the fence, each atomic and one round trip, and the arguments and answers of a write."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
+
+from warmer.report import Outcome, describe
+from warmer.stores.base import UnderWay, Written
+from warmer.stores.claims import NOTE_SECONDS, Claim, Token
+from warmer.stores.instrumentation import called
+
+T = TypeVar("T")
 
 HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
@@ -63,6 +71,67 @@ class Script:
             connection.send_command(*command)
 
 
+class CallUnderWay(UnderWay[T]):
+    """A call of a script that was sent on a connection of its own, and whose answer was not read yet."""
+
+    def __init__(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Any],
+        server: Redis,
+        *,
+        read: Callable[[Any], T],
+        again: Callable[[], T],
+        alias: str,
+    ) -> None:
+        """Send the call.
+
+        Args:
+            read: returns what an answer says.
+            again: calls in the ordinary way, with its retries, where this call was lost. So a call must do no
+                harm twice.
+            alias: the cache's name, for who observes its calls.
+        """
+        self._read = read
+        self._again = again
+        self._alias = alias
+        self._pool: Any = server.connection_pool
+        self._connection: Any = None
+        try:
+            self._connection = self._pool.get_connection()
+            script.send(self._connection, keys, args)
+        except (RedisError, OSError):
+            self.abandon()
+        except BaseException:  # an interrupt, half way
+            self.abandon()
+            raise
+
+    def end(self) -> T:
+        if self._connection is None:
+            return self._again()
+        try:
+            with called(self._alias):
+                answer = self._connection.read_response()
+        except (RedisError, OSError):  # the server forgot the script, was restarted, or is away
+            self.abandon()
+            return self._again()
+        except BaseException:  # an interrupt: nobody may read this answer later
+            self.abandon()
+            raise
+        self._release()
+        return self._read(answer)
+
+    def abandon(self) -> None:
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._release()
+
+    def _release(self) -> None:
+        self._pool.release(self._connection)
+        self._connection = None
+
+
 def _script(name: str) -> Script:
     parts = (Path(__file__).with_name(f"{part}.lua").read_bytes() for part in ("fence", name))
     return Script(text=b"".join(parts))
@@ -75,3 +144,101 @@ INVALIDATE = _script("invalidate")
 OVERTAKEN = _script("overtaken")
 FRESH = _script("fresh")
 PACE = _script("pace")
+
+OUTCOMES = {
+    "w": Outcome.WRITTEN,
+    "a": Outcome.NO_VALUE,
+    "f": Outcome.SUPERSEDED,
+    "e": Outcome.FAILED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Values as the cache encodes them, and why some could not be."""
+
+    values: Mapping[str, Any]
+    errors: Mapping[str, str]
+    seconds: float
+
+
+def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encoded:
+    """Encode values; one that cannot be costs its own key only."""
+    began = time.perf_counter()
+    errors: dict[str, str] = {}
+    try:
+        encoded = {key: encode(value) for key, value in values.items()}
+    except Exception:  # noqa: BLE001 - a serializer's own: find out which value it is
+        encoded = {}
+        for key, value in values.items():
+            try:
+                encoded[key] = encode(value)
+            except Exception as error:  # noqa: BLE001 - a serializer's own
+                errors[key] = f"its value cannot be encoded: {describe(error)}"
+    return Encoded(values=encoded, errors=errors, seconds=time.perf_counter() - began)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteCall:
+    """What is sent, and the keys in the order of the answer."""
+
+    names: Sequence[str]
+    keys: Sequence[str]
+    args: Sequence[Any]
+    encoded: Encoded
+
+    @classmethod
+    def make(
+        cls,
+        token: Token,
+        encoded: Encoded,
+        absent: Collection[str],
+        claim: Claim | None,
+        *,
+        fence: str,
+        places: Callable[[Sequence[str]], list[str]],
+        lives: Sequence[int],
+        absence_ms: int,
+        head: int,
+    ) -> WriteCall:
+        """Put the arguments together.
+
+        Args:
+            places: gives, of logical names, what the server calls them and what stands beside them.
+            lives: the milliseconds that the values live; one for all, or one each.
+            head: how many characters stand before the logical name in what the server calls it; -1: it is
+                not so that something just stands before it.
+        """
+        names = [*encoded.values, *absent]
+        if claim is not None:
+            told = {*names}
+            names += [key for key in claim.mine if key not in told]
+        args: list[Any] = [token.generation, token.counter, absence_ms]
+        args += (claim.id if claim else "", int(NOTE_SECONDS * 1000))
+        args += (lives[0] if len(lives) == 1 else "", head, len(encoded.values), len(absent))
+        args += encoded.values.values()
+        if len(lives) != 1:
+            args += lives
+        if head < 0:
+            args += names
+        return cls(names=names, keys=[fence, *places(names)], args=args, encoded=encoded)
+
+    def __call__(self, server: Redis) -> Written:
+        """Send it and wait for the answer."""
+        return self.read(WRITE(keys=self.keys, args=self.args, client=server))
+
+    def read(self, answer: Any) -> Written:
+        """Return what an answer says."""
+        letters, refusal = answer
+        encoded = self.encoded
+        if letters.count(b"w") == len(self.names):
+            outcomes = dict.fromkeys(self.names, Outcome.WRITTEN)
+        else:
+            told = zip(self.names, letters.decode(), strict=True)
+            outcomes = {key: OUTCOMES[letter] for key, letter in told if letter in OUTCOMES}
+        errors = dict(encoded.errors)
+        if refusal:
+            why = f"the cache refused it: {refusal.decode()}"
+            errors |= {key: why for key, outcome in outcomes.items() if outcome is Outcome.FAILED}
+        outcomes |= dict.fromkeys(encoded.errors, Outcome.FAILED)
+        return Written(outcomes=outcomes, errors=errors, encode_seconds=encoded.seconds)

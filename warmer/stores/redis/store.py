@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from django.core.cache import caches
 from redis import Redis
 
 from warmer.conf import conf
 from warmer.report import describe
-from warmer.stores.base import Cached, Invalidation, Peeked, Store, Written
-from warmer.stores.claims import Claim, Record
+from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
+from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.instrumentation import looked
-from warmer.stores.pipelining import Over, UnderWay
-from warmer.stores.redis.calls import CallUnderWay
-from warmer.stores.redis.codec import Codec, codec_of
-from warmer.stores.redis.connection import connected
+from warmer.stores.redis.codec import Codec, codec_of, connected
 from warmer.stores.redis.counters import RedisTallies
-from warmer.stores.redis.key_names import Names
-from warmer.stores.redis.scan import PLACE, batches, ids_of
-from warmer.stores.redis.scripts import CLAIM, FRESH, INVALIDATE, OVERTAKEN, PACE, TOKEN, WRITE, Script
-from warmer.stores.redis.writes import WriteCall, encode_all
-from warmer.stores.token import Token
+from warmer.stores.redis.names import PLACE, Names, batches, ids_of
+from warmer.stores.redis.scripts import (
+    CLAIM,
+    FRESH,
+    INVALIDATE,
+    OVERTAKEN,
+    PACE,
+    TOKEN,
+    WRITE,
+    CallUnderWay,
+    WriteCall,
+    encode_all,
+)
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # An unused fence costs memory for no reader; losing it only makes the next write load again.
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
@@ -153,8 +156,11 @@ class RedisStore(Store):
         call = self._call(token, values, absent, None)
         again = partial(self._write, call)  # twice is no harm: both are under the fence
         if not call.names:
-            return Over(result=again())
-        return self._send(WRITE, call.keys, call.args, read=call.read, again=again)
+            return Done(result=again())
+        server = self._codec.connect()
+        return CallUnderWay(
+            WRITE, call.keys, call.args, server, read=call.read, again=again, alias=self.alias
+        )
 
     def _call(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
@@ -220,19 +226,9 @@ class RedisStore(Store):
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         with self._server() as server:
             letters = FRESH(keys=self._names.made(keys), args=[int(seconds * 1000)], client=server)
-        return _marked_y(keys, letters)
-
-    def begin_fresh(
-        self, keys: Sequence[str], *, seconds: float, behind: UnderWay[Any] | None = None
-    ) -> UnderWay[Collection[str]]:
-        return self._send(
-            FRESH,
-            self._names.made(keys),
-            [int(seconds * 1000)],
-            read=partial(_marked_y, keys),
-            again=partial(self.fresh, keys, seconds=seconds),
-            behind=behind,
-        )
+        if letters.count(b"y") == len(keys):
+            return keys
+        return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
 
     def turn(self, *, per_second: float, name: str) -> float:
         key = self._names.own(name, TURN_VERSION)
@@ -277,27 +273,6 @@ class RedisStore(Store):
 
     def _server(self) -> AbstractContextManager[Redis]:
         return connected(self.alias, self._codec)
-
-    def _send(
-        self,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Any],
-        *,
-        read: Callable[[Any], T],
-        again: Callable[[], T],
-        behind: UnderWay[Any] | None = None,
-    ) -> UnderWay[T]:
-        server = self._codec.connect()
-        return CallUnderWay(
-            script, keys, args, server, read=read, again=again, alias=self.alias, behind=behind
-        )
-
-
-def _marked_y(keys: Sequence[str], letters: bytes) -> Collection[str]:
-    if letters.count(b"y") == len(keys):
-        return keys
-    return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
 
 
 def _ms(seconds: float) -> int:
