@@ -1,7 +1,7 @@
-"""Measure contenders side by side: round by round, each once a round, compared by their medians.
+"""Measure rows side by side: round by round, each row once a round, compared by their medians.
 
-A busy or throttled machine slows all contenders of a round alike, so ratios hold where figures do not.
-The processor time of client and server together is measured too: it does not count the turns of other
+A busy or throttled machine slows all rows of a round alike, so ratios hold where figures do not. The
+processor time of client, server and helping processes is measured too. It leaves out the turns of other
 processes, so on a busy machine its ratios are the ones to look at.
 """
 
@@ -10,215 +10,177 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
-from typing import Literal
-
-# The first round fills caches of all kinds: connections, compiled queries, scripts on the server.
-WARM_UPS = 1
-
-
-def _nothing() -> None:
-    """Do nothing."""
-
-
-def _no_time() -> float:
-    return 0.0
-
-
-def _no_counts() -> Mapping[str, float]:
-    return {}
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
-    """One way to do the work.
+class Versus:
+    """A comparison of a row with another row of its table.
 
     Attributes:
-        name: what comparisons call it.
-        title: what tables and charts call it.
-        run: the work; it alone is timed.
-        operations: how many operations `run` does.
-        operation: one of them in words, where it is another than the benchmark's.
-        group: contenders of a group do the same work.
-        prepare: called before each `run`.
-        verify: called after each `run`; raises when the work was not done.
-        count: called after each `verify`; gives what else there is to show, by its name.
-        other_cpu: gives the seconds of processor time that processes of its own have used.
+        other: the title of the other row.
+        kind: "speed": how many times as fast (more is better); "cost": how many times the other's time or
+            count (less is better); "difference": by how many milliseconds, or how much of the count, it is
+            more (less is better).
+        target: the value to reach, if there is one.
+        of: the count to compare; "": the time.
     """
 
-    name: str
-    title: str
-    run: Callable[[], None]
-    operations: int
-    operation: str = ""
-    group: str = ""
-    prepare: Callable[[], None] = _nothing
-    verify: Callable[[], None] = _nothing
-    count: Callable[[], Mapping[str, float]] = _no_counts
-    other_cpu: Callable[[], float] = _no_time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Two contenders to compare: by how much the subject is faster, or what it costs more.
-
-    Attributes:
-        kind: "speed" is the other's time over the subject's (more is better); "cost" is the subject's
-            time over the other's (less is better); "difference" is by how many milliseconds an operation of
-            the subject takes longer, or by how much its count is more (less is better).
-        target: what is aimed at; None: nothing.
-        of: the count that is compared; None: the time.
-    """
-
-    subject: str
-    against: str
+    other: str
     kind: Literal["speed", "cost", "difference"]
     target: float | None = None
-    of: str | None = None
+    of: str = ""
+
+
+speed = partial(Versus, kind="speed")
+cost = partial(Versus, kind="cost")
+difference = partial(Versus, kind="difference")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """What a benchmark's module gives.
+class Row:
+    """One way to do the work of a table.
 
     Attributes:
-        operation: one operation in words, e.g. "profile".
-        shows: whether a figure is operations a second or the time of one.
-        close: called at the end.
+        run: the work; it alone is timed.
+        operations: how many operations `run` does.
+        prepare: called before each `run`.
+        verify: called after each `run` with what it returned: raises when the work was not done; may return
+            counts by their names.
+        cpu: returns the seconds of processor time that other processes used for this row so far.
     """
 
-    operation: str
-    shows: Literal["rate", "time"]
-    contenders: Sequence[Contender]
-    comparisons: Sequence[Comparison]
-    close: Callable[[], None] = _nothing
+    title: str
+    run: Callable[[], Any]
+    operations: int
+    prepare: Callable[[], object] = int
+    verify: Callable[[Any], Mapping[str, float] | None] = lambda _: None
+    cpu: Callable[[], float] = float
+    versus: Sequence[Versus] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round of one contender took: by the clock, and of the processors; and what was counted."""
+    """What one operation of a row took in one round, by the clock and of the processors, and the counts."""
 
     seconds: float
     cpu_seconds: float
-    counts: Mapping[str, float] = field(default_factory=dict)
-
-
-Rounds = Mapping[str, Sequence[Round]]
+    counts: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """A comparison with its result.
+class MeasuredRow:
+    """What a row took in each round."""
+
+    title: str
+    rounds: list[Round]
+    versus: list[Versus]
+
+    def values(self, of: str = "") -> list[float]:
+        """Return the seconds of an operation in each round, or a count."""
+        return [each.counts[of] if of else each.seconds for each in self.rounds]
+
+    @property
+    def time(self) -> float:
+        """The median time of an operation in seconds."""
+        return median(self.values())
+
+    @property
+    def cpu_time(self) -> float:
+        """The median processor time of an operation in seconds."""
+        return median(each.cpu_seconds for each in self.rounds)
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """The median of each count."""
+        return {name: median(self.values(name)) for name in self.rounds[0].counts}
+
+
+AnyRow = TypeVar("AnyRow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Generic[AnyRow]):
+    """Rows that do the same work.
 
     Attributes:
-        ratio: of the medians, by the clock, or their difference; the target is for this one.
-        lowest, highest: of the pairs of each round.
-        cpu_ratio: of the medians of the processor time; None where a count is compared.
-        of: the count that is compared; None: the time.
+        operation: one operation in words, e.g. "profile".
     """
 
-    subject: str
-    against: str
-    kind: str
-    ratio: float
+    title: str = ""
+    operation: str
+    rows: Sequence[AnyRow]
+
+
+class Ratio(NamedTuple):
+    """What a comparison came to, by the medians, in each round, and by processor time (not for counts)."""
+
+    value: float
     lowest: float
     highest: float
-    cpu_ratio: float | None
-    target: float | None
-    met: bool | None
-    of: str | None = None
+    cpu: float | None
+    met_target: bool | None
+
+
+def compare(table: Table[MeasuredRow], row: MeasuredRow, versus: Versus) -> Ratio:
+    """Return what a comparison of a row of a table came to."""
+    other = next(each for each in table.rows if each.title == versus.other)
+    relate: Callable[[float, float], float] = {
+        "speed": lambda mine, theirs: theirs / mine,
+        "cost": lambda mine, theirs: mine / theirs,
+        "difference": lambda mine, theirs: (mine - theirs) * (1 if versus.of else 1_000),
+    }[versus.kind]
+    mine, theirs = row.values(versus.of), other.values(versus.of)
+    value = relate(median(mine), median(theirs))
+    pairs = list(map(relate, mine, theirs))
+    met = None
+    if versus.target is not None:
+        met = value >= versus.target if versus.kind == "speed" else value <= versus.target
+    is_of_time = versus.kind != "difference" and not versus.of
+    cpu = relate(row.cpu_time, other.cpu_time) if is_of_time else None
+    return Ratio(value=value, lowest=min(pairs), highest=max(pairs), cpu=cpu, met_target=met)
 
 
 def measure(
-    contenders: Sequence[Contender],
+    tables: Sequence[Table[Row]],
     *,
     rounds: int,
-    server_cpu: Callable[[], float],
-    progress: Callable[[int], None],
-) -> Rounds:
-    """Return what each contender took, by name and round; the warm-up is not among them.
+    server_cpu: Callable[[], float] = float,
+) -> list[Table[MeasuredRow]]:
+    """Run every row once a round, in turns, and return what each took.
 
     Args:
-        server_cpu: gives the seconds of processor time that the server has used.
-        progress: called with the number of each round before it, 0 for the warm-up.
+        rounds: how many rounds count; one more goes before them and fills caches of all kinds.
+        server_cpu: returns the seconds of processor time that the cache server used so far.
     """
-    taken: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
-    for number in range(1 - WARM_UPS, rounds + 1):
-        progress(number)
-        for contender in contenders:
-            contender.prepare()
-            gc.collect()  # nobody pays for the garbage of another
-            cpu_began = time.process_time() + server_cpu() + contender.other_cpu()
-            began = time.perf_counter()
-            contender.run()
-            seconds = time.perf_counter() - began
-            cpu_seconds = time.process_time() + server_cpu() + contender.other_cpu() - cpu_began
-            contender.verify()
-            counts = dict(contender.count())
-            if number > 0:
-                taken[contender.name].append(Round(seconds=seconds, cpu_seconds=cpu_seconds, counts=counts))
-    return taken
+    turns: list[list[list[Round]]] = []
+    for number in range(rounds + 1):
+        print(f"round {number}" if number else "warm-up", end=" ", flush=True)
+        turns.append([[_measure_once(row, server_cpu) for row in table.rows] for table in tables])
+    return [
+        Table(
+            title=table.title,
+            operation=table.operation,
+            rows=[
+                MeasuredRow(
+                    title=row.title, versus=list(row.versus), rounds=[turn[at][place] for turn in turns[1:]]
+                )
+                for place, row in enumerate(table.rows)
+            ],
+        )
+        for at, table in enumerate(tables)
+    ]
 
 
-def compare(comparison: Comparison, contenders: Sequence[Contender], taken: Rounds) -> Ratio:
-    """Return what a comparison came to: times per operation, counts as they are."""
-    operations = {contender.name: contender.operations for contender in contenders}
-    if comparison.kind == "difference":
-        return _difference(comparison, operations, taken)
-    above, below = comparison.against, comparison.subject
-    if comparison.kind == "cost":
-        above, below = below, above
-    scale = operations[below] / operations[above] if comparison.of is None else 1
-    tops, bottoms = (_figures(taken[name], comparison.of) for name in (above, below))
-    ratio = scale * median(tops) / median(bottoms)
-    met = None
-    if comparison.target is not None:
-        met = ratio <= comparison.target if comparison.kind == "cost" else ratio >= comparison.target
-    pairs = [scale * top / bottom for top, bottom in zip(tops, bottoms, strict=True)]
-    cpu_ratio = None
-    if comparison.of is None:
-        cpu_ratio = scale * _median_cpu(taken[above]) / _median_cpu(taken[below])
-    return _ratio(comparison, ratio, pairs, met=met, cpu_ratio=cpu_ratio)
-
-
-def _difference(comparison: Comparison, operations: Mapping[str, int], taken: Rounds) -> Ratio:
-    sides = []
-    for name in (comparison.subject, comparison.against):
-        scale = 1_000 / operations[name] if comparison.of is None else 1
-        sides.append([scale * each for each in _figures(taken[name], comparison.of)])
-    subject, against = sides
-    difference = median(subject) - median(against)
-    pairs = [one - other for one, other in zip(subject, against, strict=True)]
-    met = None if comparison.target is None else difference <= comparison.target
-    return _ratio(comparison, difference, pairs, met=met)
-
-
-def _ratio(
-    comparison: Comparison,
-    ratio: float,
-    pairs: Sequence[float],
-    *,
-    met: bool | None,
-    cpu_ratio: float | None = None,
-) -> Ratio:
-    return Ratio(
-        subject=comparison.subject,
-        against=comparison.against,
-        kind=comparison.kind,
-        ratio=ratio,
-        lowest=min(pairs),
-        highest=max(pairs),
-        cpu_ratio=cpu_ratio,
-        target=comparison.target,
-        met=met,
-        of=comparison.of,
-    )
-
-
-def _figures(rounds: Sequence[Round], of: str | None) -> list[float]:
-    return [each.seconds if of is None else each.counts[of] for each in rounds]
-
-
-def _median_cpu(rounds: Sequence[Round]) -> float:
-    return median(each.cpu_seconds for each in rounds)
+def _measure_once(row: Row, server_cpu: Callable[[], float]) -> Round:
+    row.prepare()
+    gc.collect()  # no row pays for the garbage of another
+    cpu_began = time.process_time() + server_cpu() + row.cpu()
+    began = time.perf_counter()
+    returned = row.run()
+    seconds = (time.perf_counter() - began) / row.operations
+    cpu_seconds = (time.process_time() + server_cpu() + row.cpu() - cpu_began) / row.operations
+    return Round(seconds=seconds, cpu_seconds=cpu_seconds, counts=dict(row.verify(returned) or {}))

@@ -1,118 +1,172 @@
 """Warming profiles by other libraries that can be asked to do it, each in a process of its own.
 
 Each reads the same rows with the same function, as many at a time as it can take, into an empty cache, and
-encodes as it does by itself.
+encodes as it does by itself. Each is imported in its own process only: some patch Django.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
-from django.core.cache import caches
+from django.conf import settings
 
-from bench.measure import Benchmark, Comparison, Contender
-from bench.profiles import create_users
-from bench.workers import Worker, close_all
+from bench import data
+from bench.measure import Row, Table, cost, speed
+from bench.site import PROCESS, Site, Worker
+from users.models import CustomUser
 
 SAMPLE = 100
-SERVER_MEMORY, PEAK_MEMORY = "server bytes a key", "peak MiB of the process"
+SERVER = "server bytes a key"
+WARMER, PICKLE = "warmer: job.warm()", "warmer: job.warm(), pickle"
+DOGPILE, CACHEOPS = "dogpile.cache: get_or_create_multi", "cacheops: cached_as"
+CACHEBACK = "cacheback: Job.refresh"
+APPS = {CACHEOPS: "cacheops", CACHEBACK: "cacheback"}
 
-WAYS = {
-    "warmer": ("warmer: job.warm()", "with_warmer:Warmer", ""),
-    "warmer_pickle": ("warmer: job.warm(), pickle", "with_warmer:OnPickle", ""),
-    "dogpile": ("dogpile.cache: get_or_create_multi", "with_dogpile:Dogpile", ""),
-    "cacheops": ("cacheops: cached_as", "with_cacheops:CachedAs", "cacheops"),
-    "cacheback": ("cacheback: Job.refresh", "with_cacheback:Cacheback", "cacheback"),
+
+def peers(rows: int, site: Site) -> list[Table[Row]]:
+    """Return a row for each library."""
+    sample = random.Random(7).sample(data.create_users(rows), min(SAMPLE, rows))
+    others = (DOGPILE, CACHEOPS, CACHEBACK)
+    faster = [speed(other=other, target=1.0) for other in others]
+    smaller = [cost(other=other, of=of, target=1.0) for of in (SERVER, PROCESS) for other in others]
+    versus = {WARMER: [*faster, *smaller], PICKLE: faster}
+
+    def row(title: str) -> Row:
+        worker = site.enter_context(Worker(BENCH_APPS=APPS.get(title, "")))
+
+        def verify(_: object) -> Mapping[str, float]:
+            counts = {SERVER: _memory_used(rows) / rows, **worker.peaks()}
+            worker.ask(check_profiles, title, sample)
+            return counts
+
+        return Row(
+            title=title,
+            run=partial(worker.ask, warm_all, title),
+            operations=rows,
+            prepare=data.empty_cache,
+            verify=verify,
+            cpu=lambda: worker.cpu,
+            versus=versus.get(title, ()),
+        )
+
+    return [Table(operation="profile", rows=[row(title) for title in LIBRARIES])]
+
+
+def _memory_used(rows: int) -> int:
+    """Return what all keys take on the server, in bytes; check that there is one for each profile."""
+    client = data.server_client()
+    if (found := client.dbsize()) < rows:
+        raise AssertionError(f"{found} keys for {rows} profiles")
+    pipeline = client.pipeline(transaction=False)
+    for key in client.scan_iter(count=1_000):
+        pipeline.memory_usage(key, samples=0)  # of a set or hash, all of it
+    return sum(pipeline.execute())
+
+
+# -- what a process does ---------------------------------------------------------------------------
+loaded: list[int] = []
+
+# How to warm all profiles, and how to read one.
+Library = tuple[Callable[[], object], Callable[[int], Any]]
+
+
+def load_some(ids: Sequence[int]) -> dict[int, data.Profile]:
+    """Load profiles in one query: the loader that all libraries call."""
+    loaded[:] = ids
+    return data.WHOLE.load(ids)
+
+
+def load_one(id: int) -> data.Profile:
+    """Load one profile."""
+    return load_some([id])[id]
+
+
+def warmer(alias: str) -> Library:
+    """Return `job.warm()`."""
+    job = data.declare_job(alias, loader=load_some)
+    return job.warm, job.get
+
+
+def dogpile() -> Library:
+    """Return `get_or_create_multi` of a region in Redis, as many keys at a time as `warmer` loads."""
+    from dogpile.cache import make_region
+
+    url = settings.CACHES["default"]["LOCATION"]
+    region = make_region().configure(
+        "dogpile.cache.redis",
+        expiration_time=data.TIMEOUT_SECONDS,
+        arguments={"url": url, "redis_expiration_time": data.TIMEOUT_SECONDS + 60},
+    )
+
+    def get(ids: list[int]) -> list[Any]:
+        of_key = {data.key_of(id): id for id in ids}
+
+        def create(*keys: str) -> list[Any]:
+            found = load_some([of_key[key] for key in keys])
+            return [found[of_key[key]] for key in keys]
+
+        return list(region.get_or_create_multi(list(of_key), create))
+
+    return lambda: for_each(get, data.in_batches(data.active_ids())), lambda user: get([user])[0]
+
+
+def cacheops() -> Library:
+    """Return a function that is cached as the queryset of one user; a call of it with a cold key."""
+    from cacheops import cached_as
+
+    def read(id: int) -> Any:
+        return cached_as(CustomUser.objects.filter(pk=id), timeout=data.TIMEOUT_SECONDS)(load_one)(id)
+
+    return lambda: for_each(read, data.active_ids()), read
+
+
+def cacheback() -> Library:
+    """Return `refresh`, as its Celery task calls it, for one key after the other."""
+    from cacheback.base import Job
+
+    class ProfileJob(Job):
+        lifetime = data.TIMEOUT_SECONDS
+        fetch = staticmethod(load_one)
+
+    job = ProfileJob()
+    return lambda: for_each(job.refresh, data.active_ids()), job.get
+
+
+LIBRARIES: Mapping[str, Callable[[], Library]] = {
+    WARMER: partial(warmer, "default"),
+    PICKLE: partial(warmer, "pickled"),
+    DOGPILE: dogpile,
+    CACHEOPS: cacheops,
+    CACHEBACK: cacheback,
 }
 
 
-def benchmark(rows: int) -> Benchmark:
-    """Return who warms."""
-    ids = create_users(rows)
-    sample = random.Random(7).sample(ids, min(SAMPLE, rows))
-    trials: list[Trial] = []
-    contenders = []
-    for name, (title, means, apps) in WAYS.items():
-        os.environ["BENCH_APPS"] = apps
-        trial = Trial(Worker(f"bench.{means}", settings="bench.peer_settings"), rows, sample)
-        trials.append(trial)
-        contenders.append(
-            Contender(
-                name=name,
-                title=title,
-                run=trial.run,
-                operations=rows,
-                prepare=trial.prepare,
-                verify=trial.verify,
-                count=trial.count,
-                other_cpu=trial.cpu,
-            )
-        )
-    comparisons = [
-        Comparison(subject=subject, against=other, kind="speed", target=1.0)
-        for subject in ("warmer", "warmer_pickle")
-        for other in ("dogpile", "cacheops", "cacheback")
-    ]
-    comparisons += [
-        Comparison(subject="warmer", against=other, kind="cost", of=of, target=1.0)
-        for of in (SERVER_MEMORY, PEAK_MEMORY)
-        for other in ("dogpile", "cacheops", "cacheback")
-    ]
-    return Benchmark(
-        operation="profile",
-        shows="rate",
-        contenders=contenders,
-        comparisons=comparisons,
-        close=partial(close_all, [trial.worker for trial in trials]),
-    )
+@cache
+def library(title: str) -> Library:
+    """Return a library, set up once a process."""
+    return LIBRARIES[title]()
 
 
-class Trial:
-    """One library: its process, and what became of the cache."""
+def for_each(function: Callable[[Any], object], items: Iterable[Any]) -> None:
+    """Call a function with each item, and keep nothing: the peak of memory is measured."""
+    for item in items:
+        function(item)
 
-    def __init__(self, worker: Worker, rows: int, sample: list[int]) -> None:
-        self.worker = worker
-        self._rows = rows
-        self._sample = sample
-        self._server: Any = caches["default"]
-        self._peak = 0
 
-    def prepare(self) -> None:
-        """Empty the cache."""
-        self._client.flushdb()
+def warm_all(title: str) -> None:
+    """Put the profile of every active user into the cache."""
+    warm, _ = library(title)
+    warm()
 
-    def run(self) -> None:
-        """Have it warm."""
-        self._peak = self.worker.ask("warm")
 
-    def verify(self) -> None:
-        """See that there is a key for each profile, and what some of them hold."""
-        if self._client.dbsize() < self._rows:
-            raise AssertionError(f"{self._client.dbsize()} keys for {self._rows} profiles")
-        if wrong := self.worker.ask("wrong", self._sample):
-            raise AssertionError(f"{len(wrong)} of {len(self._sample)} profiles are not cached as they are")
-
-    def count(self) -> Mapping[str, float]:
-        """Return the memory that it takes, on both sides."""
-        return {
-            SERVER_MEMORY: self._used() / self._rows,
-            PEAK_MEMORY: self._peak / 2**20,
-        }
-
-    def cpu(self) -> float:
-        """Return the processor time of its process."""
-        return self.worker.cpu
-
-    @property
-    def _client(self) -> Any:
-        return self._server.client.get_client(write=True)
-
-    def _used(self) -> int:
-        pipeline = self._client.pipeline(transaction=False)
-        for key in self._client.scan_iter(count=1_000):
-            pipeline.memory_usage(key, samples=0)  # of a set or hash, all of it
-        return sum(pipeline.execute())
+def check_profiles(title: str, ids: Sequence[int]) -> None:
+    """Check that profiles are cached, as they are."""
+    _, read = library(title)
+    loaded.clear()
+    expected = data.WHOLE.load(ids)
+    wrong = [id for id in ids if read(id) != expected[id]]
+    if wrong or loaded:
+        raise AssertionError(f"{len(wrong)} of {len(ids)} profiles are wrong, or some are not cached")

@@ -1,181 +1,245 @@
-"""The data of the benchmarks: users, their profiles as one caches them, and the job for them."""
+"""Warming and reading profiles in one process: a job, against what people write by hand.
+
+`warm`: all rows read the same users in the way that suits them best, and write the same values with the same
+timeout into an empty cache, by the same serializer. Three times: a plain profile of five short columns, which
+shows little but the ways of writing; the site's whole profile, with a text and a date, where most of the time
+is reading, whoever writes; and the whole profile as django-redis itself encodes it (pickle).
+
+`parts`: where the time goes. Reading and encoding take everyone the same who writes the same values, so they
+bound how much faster one way can be than another.
+
+`read`: a job's reads, against plain reads of the cache and of the database.
+
+`refresh`: runs when all keys are fresh still, against a full one: what it costs to find nothing to do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+import random
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from django.core.cache import caches
-from django.db.models import QuerySet
-from django.utils import timezone
+from django.core.cache import cache, caches
+from redis.commands.core import Script
 
-from users.models import CustomUser
-from warmer import jobs, warm_many
-from warmer.api import KeyedJob
+from bench import data
+from bench.measure import Row, Table, cost, speed
+from bench.site import Site
+from warmer.models import Trigger
+from warmer.tasks import request_run
 
-TIMEOUT_SECONDS = 3600
-BATCH = 1_000
-FIELDS = (
-    "id",
-    "username",
-    "email",
-    "first_name",
-    "last_name",
-    "location",
-    "bio",
-    "activity",
-    "date_joined",
-)
-# What it takes to name and address a person: no date, no long text.
-PLAIN_FIELDS = ("id", "username", "email", "first_name", "last_name")
-BIO = "Writes about old maps, the people who drew them and what they left out. "
+MILLISECONDS = data.TIMEOUT_SECONDS * 1000
+LOOP, OBJECTS = "loop of cache.set, model objects", "set_many, model objects"
+ROWS, LIMIT = "set_many, .values() rows", "the limit: one unfenced Lua call a batch"
+TARGETS = {LOOP: 15.0, OBJECTS: 3.0, ROWS: 2.5, LIMIT: 0.75}
+JSON, PICKLE = "JSON, compressed", "pickle, not compressed"
+PIPELINE = "SET, a pipeline a batch"
+FULL = "warmer: a full run"
+MANY = 100
+HIT = "warmer: job.get(id), cached"
+NO_CACHE, GET, GET_MANY = "one query, no cache", "cache.get(key)", "cache.get_many(keys)"
 
-Profile = dict[str, Any]
+# The limit: it writes encoded values in one call, and asks for nothing.
+WRITE_ALL = b"""
+for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
+"""
 
 
-def create_users(count: int) -> list[int]:
-    """Fill the database; return the ids."""
-    now = timezone.now()
-    CustomUser.objects.bulk_create(
-        (
-            CustomUser(
-                username=f"user{number}",
-                email=f"user{number}@example.com",
-                first_name="Ada",
-                last_name=f"Lovelace-{number}",
-                location="London",
-                bio=BIO * (number % 4),
-                activity=number % 1000,
-                date_joined=now - timedelta(minutes=number),
-                password="!",
-            )
-            for number in range(count)
+def warm(rows: int, site: Site) -> list[Table[Row]]:
+    """Return a table for each kind of profile."""
+    ids = data.create_users(rows)
+
+    def table(title: str, alias: str, shape: data.Shape) -> Table[Row]:
+        job = data.declare_job(alias, loader=shape.load)
+        check = data.expect_all(alias, ids, shape)
+        row = partial(Row, operations=rows, prepare=data.empty_cache, verify=check)
+        faster = [speed(other=other, target=target) for other, target in TARGETS.items()]
+        ways = [
+            row(title=LOOP, run=partial(_loop, alias, shape)),
+            row(title=OBJECTS, run=partial(_set_many, alias, shape.from_objects)),
+            row(title=ROWS, run=partial(_set_many, alias, shape.from_rows)),
+            row(title="warmer: job.warm()", run=job.warm, versus=faster),
+            row(title=LIMIT, run=partial(_limit, alias, shape)),
+        ]
+        return Table(title=title, operation="profile", rows=ways)
+
+    return [
+        table("a plain profile: five short columns", "plain", data.PLAIN),
+        table("the site's whole profile: with a text and a date", "default", data.WHOLE),
+        table("the whole profile, by pickle: django-redis' own default", "pickled", data.WHOLE),
+    ]
+
+
+def _loop(alias: str, shape: data.Shape) -> None:
+    cache = caches[alias]
+    for profile in shape.from_objects():
+        cache.set(data.key_of(profile["id"]), profile, data.TIMEOUT_SECONDS)
+
+
+def _set_many(alias: str, profiles: Callable[[], Iterable[data.Profile]]) -> None:
+    for batch in data.in_batches(profiles()):
+        values = {data.key_of(profile["id"]): profile for profile in batch}
+        caches[alias].set_many(values, data.TIMEOUT_SECONDS)
+
+
+def _limit(alias: str, shape: data.Shape) -> None:
+    cache: Any = caches[alias]
+    write = Script(data.server_client(), WRITE_ALL)
+    make_key, encode = cache.client.make_key, cache.client.encode
+    for batch in data.in_batches(shape.from_rows()):
+        keys = [make_key(data.key_of(profile["id"])) for profile in batch]
+        write(keys=keys, args=[MILLISECONDS, *map(encode, batch)])
+
+
+def parts(rows: int, site: Site) -> list[Table[Row]]:
+    """Return a table for each part; what a part needs of another one is made before."""
+    ids = data.create_users(rows)
+    profiles = list(data.WHOLE.from_rows())
+    encode = _encoder("default")
+    encoded = ((data.key_of(profile["id"]), encode(profile)) for profile in profiles)
+    batches = [dict(batch) for batch in data.in_batches(encoded)]
+
+    def written(_: object) -> None:
+        if (found := data.server_client().dbsize()) != rows:
+            raise AssertionError(f"{found} keys were written instead of {rows}")
+
+    def encode_all(alias: str) -> None:
+        encode = _encoder(alias)
+        for profile in profiles:
+            encode(profile)
+
+    def load_batches() -> None:
+        for batch in data.in_batches(ids):
+            data.WHOLE.load(batch)
+
+    row = partial(Row, operations=rows)
+    write = partial(row, prepare=data.empty_cache, verify=written)
+    by_rows = ".values() rows"
+    reading = [
+        row(title="model objects", run=lambda: list(data.WHOLE.from_objects())),
+        row(title=by_rows, run=lambda: list(data.WHOLE.from_rows()), versus=[speed(other="model objects")]),
+        row(title=f"{by_rows}, each batch by its ids", run=load_batches),
+    ]
+    exact = [speed(other=JSON), speed(other=PICKLE)]
+    encoding = [
+        row(title="MessagePack, exact", run=partial(encode_all, "default"), versus=exact),
+        row(title=JSON, run=partial(encode_all, "json")),
+        row(title=PICKLE, run=partial(encode_all, "pickled")),
+    ]
+    writing = [
+        write(title=PIPELINE, run=partial(_pipelines, batches)),
+        write(title="one Lua call a batch", run=partial(_calls, batches), versus=[speed(other=PIPELINE)]),
+    ]
+    return [
+        Table(title="reading", operation="profile", rows=reading),
+        Table(title="encoding", operation="profile", rows=encoding),
+        Table(title="writing what was encoded before", operation="profile", rows=writing),
+    ]
+
+
+def _encoder(alias: str) -> Callable[[Any], bytes]:
+    cache: Any = caches[alias]
+    return cache.client.encode
+
+
+def _pipelines(batches: list[dict[str, bytes]]) -> None:
+    for batch in batches:
+        pipeline = data.server_client().pipeline()
+        for key, value in batch.items():
+            pipeline.set(key, value, px=MILLISECONDS)
+        pipeline.execute()
+
+
+def _calls(batches: list[dict[str, bytes]]) -> None:
+    write = Script(data.server_client(), WRITE_ALL)
+    for batch in batches:
+        write(keys=list(batch), args=[MILLISECONDS, *batch.values()])
+
+
+def read(rows: int, site: Site) -> list[Table[Row]]:
+    """Return two tables: each profile once, in random order, and all of them, 100 at a time."""
+    ids = data.create_users(rows)
+    random.Random(7).shuffle(ids)
+    job = data.declare_job()
+    pages = [ids[at : at + MANY] for at in range(0, len(ids), MANY)]
+    check = data.expect_all("default", ids)
+
+    def each(read_one: Callable[[int], Any]) -> None:
+        for id in ids:
+            if read_one(id) is None:
+                raise AssertionError(f"no profile of {id}")
+
+    def each_page(read_some: Callable[[list[int]], Any]) -> None:
+        for page in pages:
+            if len(read_some(page)) != len(page):
+                raise AssertionError("some profiles are missing")
+
+    def make_cold() -> None:
+        cache.delete_many(map(data.key_of, ids))
+
+    row, page_row = partial(Row, operations=len(ids)), partial(Row, operations=len(pages))
+    hit = partial(row, prepare=job.warm, verify=check)
+    page_hit = partial(page_row, prepare=job.warm, verify=check)
+    against = [cost(other=GET, target=1.25), speed(other=NO_CACHE)]
+    one = [
+        hit(title=HIT, run=partial(each, job.get), versus=against),
+        hit(title=GET, run=partial(each, lambda user: cache.get(data.key_of(user)))),
+        row(title=NO_CACHE, run=partial(each, lambda user: data.WHOLE.load([user])[user])),
+        row(
+            title="warmer: job.get(id), cold",
+            run=partial(each, job.get),
+            prepare=make_cold,
+            verify=check,
+            versus=[cost(other=NO_CACHE)],
         ),
-        batch_size=500,
-    )
-    return list(CustomUser.objects.order_by("id").values_list("id", flat=True))
+    ]
+    many = [
+        page_hit(
+            title="warmer: job.get_many(ids), cached",
+            run=partial(each_page, job.get_many),
+            versus=[cost(other=GET_MANY, target=1.25), speed(other=NO_CACHE)],
+        ),
+        page_hit(title=GET_MANY, run=partial(each_page, lambda page: cache.get_many(map(data.key_of, page)))),
+        page_row(title=NO_CACHE, run=partial(each_page, data.WHOLE.load)),
+    ]
+    return [
+        Table(title="one profile", operation="call", rows=one),
+        Table(title=f"{MANY} profiles at once", operation="call", rows=many),
+    ]
 
 
-def active_users() -> QuerySet[CustomUser]:
-    """Return the users who have a profile."""
-    return CustomUser.objects.filter(is_active=True)
+def refresh(rows: int, site: Site) -> list[Table[Row]]:
+    """Return a run of everything, of what is missing, and of what has little time left."""
+    ids = data.create_users(rows)
+    loaded: list[int] = []
 
+    def load(ids: Sequence[int]) -> dict[int, data.Profile]:
+        loaded.extend(ids)
+        return data.WHOLE.load(ids)
 
-def active_ids() -> Iterable[int]:
-    """Return their ids, as a stream."""
-    return active_users().values_list("id", flat=True).iterator(chunk_size=BATCH)
+    job = data.declare_job(loader=load, refresh_below=0.5)
+    job.warm()
+    check = data.expect_all("default", ids)
 
+    def row(title: str, trigger: Trigger, *, loads: int, only_missing: bool = False) -> Row:
+        def verify(_: object) -> None:
+            if len(loaded) != loads:
+                raise AssertionError(f"{len(loaded)} profiles were loaded, not {loads}")
+            check()
 
-def key_of(id: int) -> str:
-    """Return the key of a profile, as one writes it by hand."""
-    return f"user:{id}:profile"
+        return Row(
+            title=title,
+            run=partial(request_run, job.name, trigger, only_missing=only_missing),
+            operations=rows,
+            prepare=loaded.clear,
+            verify=verify,
+            versus=[] if loads else [speed(other=FULL, target=10.0)],
+        )
 
-
-def of_user(user: CustomUser) -> Profile:
-    """Return the profile of a model object."""
-    return {
-        "id": user.id,
-        "username": user.username,
-        "email": user.email,
-        "first_name": user.first_name,
-        "last_name": user.last_name,
-        "location": user.location,
-        "bio": user.bio,
-        "activity": user.activity,
-        "full_name": f"{user.first_name} {user.last_name}".strip() or user.username,
-        "date_joined": user.date_joined.isoformat(),
-    }
-
-
-def of_row(row: Mapping[str, Any]) -> Profile:
-    """Return the same profile of a row of `FIELDS`, as `users/warming.py` makes it."""
-    return {
-        **row,
-        "full_name": f"{row['first_name']} {row['last_name']}".strip() or row["username"],
-        "date_joined": row["date_joined"].isoformat(),
-    }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What a profile holds: how it is made of a model object, and of a row."""
-
-    fields: tuple[str, ...]
-    of_user: Callable[[CustomUser], Profile]
-    of_row: Callable[[dict[str, Any]], Profile]
-
-    def of_users(self) -> Iterator[Profile]:
-        """Read all profiles by model objects."""
-        return map(self.of_user, active_users().iterator(chunk_size=BATCH))
-
-    def of_rows(self) -> Iterator[Profile]:
-        """Read all profiles by rows, which is the fast way."""
-        return map(self.of_row, active_users().values(*self.fields).iterator(chunk_size=BATCH))
-
-    def load(self, ids: Sequence[int]) -> dict[int, Profile]:
-        """Load profiles in one query: the loader of the job."""
-        rows = active_users().filter(id__in=ids).values(*self.fields)
-        return {row["id"]: self.of_row(row) for row in rows}
-
-
-def plain_of_user(user: CustomUser) -> Profile:
-    """Return the plain profile of a model object."""
-    return {name: getattr(user, name) for name in PLAIN_FIELDS}
-
-
-WHOLE = Shape(fields=FIELDS, of_user=of_user, of_row=of_row)
-PLAIN = Shape(fields=PLAIN_FIELDS, of_user=plain_of_user, of_row=dict)
-load = WHOLE.load
-
-
-def declare_job(
-    cache: str = "default",
-    *,
-    loader: Callable[[Sequence[int]], dict[int, Profile]] = load,
-    **options: Any,
-) -> KeyedJob[Any]:
-    """Declare the job for the profiles in a cache; the project's own jobs are forgotten."""
-    if "user_profiles" in jobs:
-        for name in list(jobs):
-            jobs.unregister(name)
-    declare = warm_many(
-        "user:{id}:profile",
-        name=f"profiles_{cache}",
-        ids=active_ids,
-        cache=cache,
-        depends_on={CustomUser: "id"},
-        batch_size=BATCH,
-        timeout=timedelta(seconds=TIMEOUT_SECONDS),
-        **options,
-    )
-    return declare(loader)
-
-
-def expect_all(alias: str, ids: Sequence[int], shape: Shape = WHOLE) -> Callable[[], None]:
-    """Return a check that each profile is cached, right, and lives as long as it should."""
-    expected = {key_of(id): profile for id, profile in load_all(ids, shape).items()}
-
-    def check() -> None:
-        cache: Any = caches[alias]
-        keys = list(expected)
-        for at in range(0, len(keys), BATCH):
-            some = keys[at : at + BATCH]
-            found = cache.get_many(some)
-            wrong = [key for key in some if found.get(key) != expected[key]]
-            if wrong:
-                raise AssertionError(f"{len(wrong)} profiles are not cached as they are, e.g. {wrong[0]}")
-        for key in (keys[0], keys[-1]):
-            if not TIMEOUT_SECONDS - 120 < cache.ttl(key) <= TIMEOUT_SECONDS:
-                raise AssertionError(f"{key} lives {cache.ttl(key)} s, not {TIMEOUT_SECONDS} s")
-
-    return check
-
-
-def load_all(ids: Sequence[int], shape: Shape = WHOLE) -> dict[int, Profile]:
-    """Load any number of profiles, batch by batch, as a job does."""
-    profiles: dict[int, Profile] = {}
-    for at in range(0, len(ids), BATCH):
-        profiles |= shape.load(ids[at : at + BATCH])
-    return profiles
+    runs = [
+        row(FULL, Trigger.COMMAND, loads=rows),
+        row("warmer: only what is missing", Trigger.COMMAND, loads=0, only_missing=True),
+        row("warmer: the schedule's, with refresh_below", Trigger.SCHEDULE, loads=0),
+    ]
+    return [Table(operation="profile", rows=runs)]

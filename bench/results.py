@@ -1,168 +1,81 @@
-"""A benchmark's result: as JSON, as a table in Markdown, and in the documentation."""
+"""A benchmark's result: as JSON, as tables in Markdown, in the documentation, and as a chart."""
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from statistics import median
+from textwrap import wrap
+from typing import Literal
 
-from bench.measure import Ratio, Round
+import msgspec
 
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """What one contender took in each round."""
-
-    name: str
-    title: str
-    group: str
-    operations: int
-    rounds: list[Round]
-    operation: str = ""
-
-    def times(self) -> list[float]:
-        """Return the seconds of one operation, of each round."""
-        return [each.seconds / self.operations for each in self.rounds]
-
-    @property
-    def time(self) -> float:
-        """The median of them."""
-        return median(self.times())
-
-    @property
-    def cpu_time(self) -> float:
-        """The median of the processor time of one operation."""
-        return median(each.cpu_seconds / self.operations for each in self.rounds)
-
-    @property
-    def counts(self) -> dict[str, float]:
-        """The medians of what was counted."""
-        return {name: median(each.counts[name] for each in self.rounds) for name in self.rounds[0].counts}
+from bench.measure import MeasuredRow, Table, Versus, compare
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """All that is known of one run of a benchmark."""
+    """One run of a benchmark.
+
+    Attributes:
+        where: the machine and the versions that it ran on.
+        unit: what `rows` are.
+        shows: whether figures are operations a second, or the time of one.
+    """
 
     benchmark: str
     summary: str
     command: str
     measured: str
-    machine: dict[str, str | int | float]
-    versions: dict[str, str]
+    where: str
     rows: int
+    unit: str
     rounds: int
-    operation: str
-    shows: str
-    figures: list[Figure]
-    ratios: list[Ratio]
-    unit: str = "rows"
+    shows: Literal["rate", "time"]
+    tables: list[Table[MeasuredRow]]
 
     def write(self, folder: Path) -> Path:
-        """Write `<name>.json`; return its path."""
+        """Write `<name>.json` into a folder; return its path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.benchmark}.json"
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
         return path
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """Read what `write` wrote."""
-        data = json.loads(path.read_text())
-        figures = [
-            Figure(**figure | {"rounds": [Round(**each) for each in figure["rounds"]]})
-            for figure in data.pop("figures")
-        ]
-        ratios = [Ratio(**ratio) for ratio in data.pop("ratios")]
-        return cls(**data, figures=figures, ratios=ratios)
-
-    @property
-    def title(self) -> str:
-        """The first words of the summary."""
-        return self.summary.partition(":")[0]
-
-    def operation_of(self, figure: Figure) -> str:
-        """Return what a figure is the time of."""
-        return figure.operation or self.operation
-
-    def groups(self) -> dict[str, list[Figure]]:
-        """Return the figures of each group, in order."""
-        groups: dict[str, list[Figure]] = {}
-        for figure in self.figures:
-            groups.setdefault(figure.group, []).append(figure)
-        return groups
+        """Read a result that `write` wrote."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def shown(self, seconds: float) -> str:
         """Return the time of an operation as this benchmark shows it."""
-        if self.shows == "rate":
-            return f"{_rounded(1 / seconds):,.0f}/s"
-        return _duration(seconds)
+        return f"{float(f'{1 / seconds:.3g}'):,.0f}/s" if self.shows == "rate" else _duration(seconds)
 
-    def where(self) -> str:
-        """Return what it was measured on, in a line."""
-        software = ", ".join(f"{name} {value}" for name, value in self.versions.items() if name != "server")
-        return (
-            f"{self.machine['cpu']}, {self.machine['cores']} cores, load {self.machine['load']}; "
-            f"{self.versions['server']}, {software}"
-        )
-
-    def tables(self) -> str:
-        """Return figures and ratios in Markdown."""
+    def markdown(self) -> str:
+        """Return all tables."""
         lines = []
-        for group, figures in self.groups().items():
-            operation = self.operation_of(figures[0])
-            title = f"{operation}s a second" if self.shows == "rate" else f"time of a {operation}"
-            counted = list(figures[0].counts)
-            columns = [title, "slowest to fastest round", "processor time of one", *counted]
-            lines += [
-                f"| {group or operation} | {' | '.join(columns)} |",
-                "|---" * (1 + len(columns)) + "|",
-            ]
-            for figure in figures:
-                slowest, fastest = (self.shown(each(figure.times())) for each in (max, min))
-                lines.append(
-                    f"| {figure.title} | {self.shown(figure.time)} | {slowest} to {fastest} "
-                    f"| {_duration(figure.cpu_time)} |"
-                    + "".join(f" {figure.counts[name]:,.4g} |" for name in counted)
-                )
-            lines.append("")
-            names = {figure.name for figure in figures}
-            ratios = [ratio for ratio in self.ratios if ratio.subject in names]
+        for table in self.tables:
+            what = f"{table.operation}s a second" if self.shows == "rate" else f"time of a {table.operation}"
+            counts = list(table.rows[0].counts)
+            head = [table.title or table.operation, what, "slowest to fastest round", "processor time of one"]
+            lines += _table([*head, *counts], map(self._figures, table.rows))
+            ratios = [_comparison(table, row, versus) for row in table.rows for versus in row.versus]
             if ratios:
-                lines += [
-                    "| compared | median | with | each round | by processor time | target |",
-                    "|---|---|---|---|---|---|",
-                ]
-                lines += [self._row(ratio) for ratio in ratios]
-                lines.append("")
+                lines += _table(
+                    ["compared", "median", "with", "each round", "by processor time", "target"], ratios
+                )
         return "\n".join(lines).strip()
 
-    def _row(self, ratio: Ratio) -> str:
-        titles = {figure.name: figure.title for figure in self.figures}
-        if ratio.kind == "difference":
-            return self._difference_row(ratio, titles)
-        what = f"the {ratio.of}" if ratio.of else ("the speed" if ratio.kind == "speed" else "the time")
-        cpu = "" if ratio.cpu_ratio is None else f"{ratio.cpu_ratio:.2f}"
-        target = ""
-        if ratio.target is not None:
-            sign = "≥" if ratio.kind == "speed" else "≤"
-            target = f"{sign} {ratio.target:g}: {'met' if ratio.met else '**missed**'}"
-        return (
-            f"| {titles[ratio.subject]} | {ratio.ratio:.2f} times {what} of | {titles[ratio.against]} "
-            f"| {ratio.lowest:.2f} to {ratio.highest:.2f} | {cpu} | {target} |"
-        )
-
-    def _difference_row(self, ratio: Ratio, titles: dict[str, str]) -> str:
-        unit = f"in the {ratio.of}" if ratio.of else f"ms a {self.operation}"
-        target = ""
-        if ratio.target is not None:
-            target = f"≤ {ratio.target:g}: {'met' if ratio.met else '**missed**'}"
-        return (
-            f"| {titles[ratio.subject]} | {ratio.ratio:+.1f} {unit} to | {titles[ratio.against]} "
-            f"| {ratio.lowest:+.1f} to {ratio.highest:+.1f} |  | {target} |"
-        )
+    def _figures(self, row: MeasuredRow) -> list[str]:
+        slowest, fastest = max(row.values()), min(row.values())
+        return [
+            row.title,
+            self.shown(row.time),
+            f"{self.shown(slowest)} to {self.shown(fastest)}",
+            _duration(row.cpu_time),
+            *(f"{count:,.4g}" for count in row.counts.values()),
+        ]
 
 
 def put_into(text: str, result: Result) -> str:
@@ -173,13 +86,35 @@ def put_into(text: str, result: Result) -> str:
     """
     begin, end = f"<!-- {result.benchmark}: begin -->", f"<!-- {result.benchmark}: end -->"
     where = (
-        f"{result.rounds} rounds of {result.rows:,} {result.unit}, {result.measured[:10]}: {result.where()}."
+        f"{result.rounds} rounds of {result.rows:,} {result.unit}, {result.measured[:10]}: {result.where}."
     )
-    block = f"{begin}\n`{result.command}`\n\n{where}\n\n{result.tables()}\n{end}"
+    block = f"{begin}\n`{result.command}`\n\n{where}\n\n{result.markdown()}\n{end}"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"the page has no {begin} ... {end}")
     return pattern.sub(lambda _: block, text)
+
+
+def _comparison(table: Table[MeasuredRow], row: MeasuredRow, versus: Versus) -> list[str]:
+    ratio = compare(table, row, versus)
+    if versus.kind == "difference":
+        number, of = "+.1f", f"in the {versus.of}" if versus.of else f"ms a {table.operation}"
+        median = f"{ratio.value:+.1f} {of} to"
+    else:
+        number, of = ".2f", versus.of or ("speed" if versus.kind == "speed" else "time")
+        median = f"{ratio.value:.2f} times the {of} of"
+    each_round = f"{ratio.lowest:{number}} to {ratio.highest:{number}}"
+    cpu = "" if ratio.cpu is None else f"{ratio.cpu:.2f}"
+    target = ""
+    if versus.target is not None:
+        sign = "≥" if versus.kind == "speed" else "≤"
+        target = f"{sign} {versus.target:g}: {'met' if ratio.met_target else '**missed**'}"
+    return [row.title, median, versus.other, each_round, cpu, target]
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:], ""]
 
 
 def _duration(seconds: float) -> str:
@@ -190,6 +125,98 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1e6:.{0 if seconds >= 1e-4 else 1}f} µs"
 
 
-def _rounded(number: float) -> float:
-    """Return a number with three digits that mean something."""
-    return float(f"{number:.3g}")
+# -- the chart: SVG that is readable on light and dark ---------------------------------------------
+WIDTH = 760
+MARGIN = 24
+LEFT = MARGIN + 278  # of the bars, which stand right of their titles
+LETTER = 7.4  # the widest letter of the value beside a bar
+BAR, GAP = 20, 10
+TABLE_HEAD = 34
+
+STYLE = """
+text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f }
+.card { fill: #ffffff; stroke: #d0d7de }
+.title { font-size: 16px; font-weight: 600 }
+.note, .group { fill: #57606a }
+.note { font-size: 11.5px }
+.group { font-size: 12px; font-weight: 600 }
+.ours { font-weight: 600 }
+.value { font-variant-numeric: tabular-nums }
+.bar { fill: #afb8c1 }
+.bar.ours { fill: #0969da }
+.range { stroke: #24292f; stroke-opacity: 0.55; stroke-width: 1.5 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 }
+  .card { fill: #0d1117; stroke: #30363d }
+  .note, .group { fill: #9198a1 }
+  .bar { fill: #484f58 }
+  .bar.ours { fill: #4493f8 }
+  .range { stroke: #e6edf3 }
+}
+""".strip()
+
+
+def draw(result: Result) -> str:
+    """Return the chart: a bar a row, ours in colour, with a line from its worst to its best round."""
+    title = result.summary.partition(":")[0]
+    body = [_text(MARGIN, MARGIN + 14, title, "title"), _text(MARGIN, MARGIN + 36, _note(result), "note")]
+    y: float = MARGIN + 44
+    for table in result.tables:
+        y += TABLE_HEAD
+        body.append(_text(MARGIN, y - 12, table.title, "group"))
+        longest = max(_length(result, seconds) for row in table.rows for seconds in row.values())
+        room = WIDTH - LEFT - MARGIN - 8 - LETTER * max(len(_value(result, row)) for row in table.rows)
+        for row in table.rows:
+            body += _bar(result, row, y, room / longest)
+            y += BAR + GAP
+    y += 4
+    for line in wrap(result.where, 112, break_on_hyphens=False):
+        y += 16
+        body.append(_text(MARGIN, y, line, "note"))
+    height = y + 18
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(result.summary)}">'
+    )
+    card = f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>'
+    return "\n".join([head, f"<style>{STYLE}</style>", card, *body, "</svg>\n"])
+
+
+def _bar(result: Result, row: MeasuredRow, y: float, scale: float) -> list[str]:
+    ours = " ours" if row.title.startswith("warmer") else ""
+    middle = y + BAR / 2
+    length = scale * _length(result, row.time)
+    ends = sorted(scale * _length(result, seconds) for seconds in row.values())
+    shortest, longest = LEFT + ends[0], LEFT + ends[-1]
+    return [
+        _text(MARGIN, middle + 4.5, row.title, f"label{ours}"),
+        f'<rect class="bar{ours}" x="{LEFT}" y="{y}" width="{max(length, 1):.1f}" height="{BAR}" rx="2"/>',
+        f'<path class="range" d="M{shortest:.1f} {middle}H{longest:.1f}"/>',
+        _text(max(LEFT + length, longest) + 8, middle + 4.5, _value(result, row), f"value{ours}"),
+    ]
+
+
+def _value(result: Result, row: MeasuredRow) -> str:
+    counted = [f", {name}: {count:,.4g}" for name, count in row.counts.items()]
+    return "".join([result.shown(row.time), *counted[:1]])
+
+
+def _length(result: Result, seconds: float) -> float:
+    return 1 / seconds if result.shows == "rate" else seconds
+
+
+def _note(result: Result) -> str:
+    *others, last = dict.fromkeys(table.operation for table in result.tables)
+    operation = f"{', '.join(others)} or {last}" if others else last
+    if result.shows == "rate":
+        figure = f"{operation.capitalize()}s a second: longer is better."
+    else:
+        figure = f"Time of a {operation}: shorter is better."
+    return (
+        f"{figure} Median of {result.rounds} rounds of {result.rows:,} {result.unit}; "
+        "the thin line is the range of the rounds."
+    )
+
+
+def _text(x: float, y: float, text: str, css: str) -> str:
+    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'

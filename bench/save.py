@@ -1,201 +1,262 @@
 """Saving users: what capturing a change adds, against the usual handler with one `cache.delete`.
 
-SQLite and PostgreSQL both wait for the disk at each commit. PostgreSQL also has what is hard on records: a
-snapshot that keeps dead rows, a backlog after an outage, and statements that change many rows. Such a
-statement sends no signal, so there triggers are compared with no invalidation at all.
+SQLite and PostgreSQL both wait for the disk at each commit. Each way to capture has a process and a database
+of its own. PostgreSQL also has what is hard on records: a snapshot that keeps dead rows, a backlog after an
+outage, and statements that change many rows. Such a statement sends no signal, so there triggers are compared
+with no invalidation at all.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from io import StringIO
+from typing import Any
 
-from django.db import transaction
-from django.db.models import F
+import psycopg
+from django.apps import apps
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import F, Model
+from django.db.models.signals import post_save
+from django.utils import timezone
 
-from bench.capture import Capture, Database, declare_databases
-from bench.measure import Benchmark, Comparison, Contender
+from bench.data import create_users, empty_cache, key_of
+from bench.measure import Row, Table, Versus, cost
+from bench.site import Site, Worker, database_version
+from embedded.postgres_server import PostgresServer
 from users.models import CustomUser
+from users.warming import user_profiles
 
-# How many rows each part has, of each row of the benchmark.
-UPDATED, INSERTED, RECORDED, SAVEPOINTS = 100, 800, 100, 16
-TITLES: Mapping[Capture, str] = {
-    "triggers": "warmer: triggers",
-    "signals": "warmer: signals",
-    "handler": "post_save handler: cache.delete",
-    "plain": "no invalidation at all",
+if apps.is_installed("warmer"):
+    from warmer.models import ChangeRecord
+
+# How many rows a statement changes, and how many changes wait after an outage, of each row of the benchmark.
+UPDATED, INSERTED, WAITING = 100, 800, 100
+TRIGGERS, SIGNALS = "warmer: triggers", "warmer: signals"
+HANDLER, PLAIN = "post_save handler: cache.delete", "no invalidation at all"
+CAPTURES = {
+    TRIGGERS: {"WARMER_CAPTURE": "triggers"},
+    SIGNALS: {"WARMER_CAPTURE": "signals"},
+    HANDLER: {"BENCH_WITHOUT_WARMER": "1"},
+    PLAIN: {"BENCH_WITHOUT_WARMER": "1"},
 }
-SAVE_TARGET, BULK_TARGET, TWICE_TARGET = 1.5, 2.0, 2.2
+SAVE_TARGET, BULK_TARGET = 1.5, 2.0
 
-Part = tuple[list[Contender], list[Comparison]]
+# A commit waits for the disk, as in production.
+DURABLE_POSTGRESQL = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+DURABLE_SQLITE = "init_command=PRAGMA%20journal_mode%3DWAL%3B%20PRAGMA%20synchronous%3DFULL%3B"
+
+TABLE = CustomUser._meta.db_table
+INSERT = f"""
+INSERT INTO {TABLE} (id, username, email, first_name, last_name, location, bio, activity, date_joined,
+    password, is_active, is_staff, is_superuser)
+SELECT n, 'user' || n, 'user' || n || '@example.com', 'Ada', 'Lovelace-' || n, 'London',
+    repeat('Writes about old maps, the people who drew them and what they left out. ', n %% 4),
+    n %% 1000, now(), '!', true, false, false
+FROM generate_series(1, %s) n
+"""
+# One statement a change: as other programs do.
+UPDATE_OTHERS = f"""
+DO $$ BEGIN FOR n IN 1..{{count}} LOOP
+    UPDATE {TABLE} SET activity = activity + 1 WHERE id = {{first}} + n % {{users}};
+END LOOP; END $$
+"""
 
 
-def benchmark(rows: int) -> Benchmark:
-    """Return who saves, updates and inserts: on both databases, with each way to capture changes."""
-    databases = declare_databases(SAVEPOINTS * rows)
-    postgresql = databases["PostgreSQL"]
-    parts = [
-        *(part for title, each in databases.items() for part in _saves(title, each, rows)),
-        _first_save(postgresql, RECORDED * rows),
-        _bulk(postgresql, "update", UPDATED * rows, cached=rows),
-        _bulk(postgresql, "insert", INSERTED * rows, cached=rows),
-        *(_savepoints(title, each) for title, each in databases.items()),
+def save(rows: int, site: Site) -> list[Table[Row]]:
+    """Return saves, updates and inserts: on both databases, with each way to capture changes."""
+    postgres = site.enter_context(PostgresServer(options=DURABLE_POSTGRESQL))
+    site.databases = {}
+    sqlite, postgresql = {}, {}
+    for number, capture in enumerate(CAPTURES):
+        file = site.folder / f"save{number}.sqlite3"
+        for workers, url in (
+            (sqlite, f"sqlite:///{file}?{DURABLE_SQLITE}"),
+            (postgresql, postgres.create_database(f"save{number}")),
+        ):
+            workers[capture] = site.enter_context(Worker(DATABASE_URL=url, **CAPTURES[capture]))
+            site.databases |= workers[capture].ask(begin, capture)
+    autocommit, atomic = partial(save_users, rows), partial(save_in_atomic, rows)
+    in_autocommit, in_atomic = "in autocommit", "in atomic, a transaction each"
+    hard = {
+        "a snapshot held open": partial(hold_snapshot, rows, WAITING * rows),
+        "after an outage": partial(change_others, rows, WAITING * rows),
+    }
+    return [
+        _saves(f"SQLite, {in_autocommit}", sqlite, autocommit, rows),
+        _saves(f"SQLite, {in_atomic}", sqlite, atomic, rows, target=SAVE_TARGET),
+        _saves(f"PostgreSQL, {in_autocommit}", postgresql, autocommit, rows),
+        _saves(f"PostgreSQL, {in_atomic}", postgresql, atomic, rows, target=SAVE_TARGET, hard=hard),
+        _bulk("update", postgresql, update_all, rows, changed=UPDATED * rows, users=UPDATED * rows),
+        _bulk("insert", postgresql, insert, rows, changed=INSERTED * rows, users=0),
     ]
-    return Benchmark(
-        operation="save",
-        shows="time",
-        contenders=[each for contenders, _ in parts for each in contenders],
-        comparisons=[each for _, comparisons in parts for each in comparisons],
-        close=postgresql.close,
+
+
+def _saves(
+    title: str,
+    workers: Mapping[str, Worker],
+    run: Callable[[], None],
+    rows: int,
+    *,
+    target: float | None = None,
+    hard: Mapping[str, Callable[[], None]] | None = None,
+) -> Table[Row]:
+    """Return a save of each user with each way to capture changes, and with triggers when it is hard."""
+    row = partial(_row, run=run, operations=rows, users=2 * rows, cached=rows)
+    plain, handler = cost(other=PLAIN), cost(other=HANDLER, target=target)
+    versus = {TRIGGERS: [handler, plain], SIGNALS: [cost(other=HANDLER)], HANDLER: [plain], PLAIN: []}
+    made = [row(workers[capture], capture, versus=versus[capture]) for capture in CAPTURES]
+    triggers = partial(row, workers[TRIGGERS], TRIGGERS, versus=[handler], needs_relay=True)
+    made += [triggers(title=f"{TRIGGERS}, {what}", before=before) for what, before in (hard or {}).items()]
+    return Table(title=title, operation="save", rows=made)
+
+
+def _bulk(
+    what: str,
+    workers: Mapping[str, Worker],
+    function: Callable[[int], None],
+    rows: int,
+    *,
+    changed: int,
+    users: int,
+) -> Table[Row]:
+    """Return one statement that changes many rows."""
+    run = partial(function, changed)
+    row = partial(_row, run=run, operations=changed, users=users, cached=rows, needs_relay=True)
+    target = cost(other=PLAIN, target=BULK_TARGET)
+    made = [row(workers[TRIGGERS], TRIGGERS, versus=[target]), row(workers[PLAIN], PLAIN)]
+    return Table(title=f"PostgreSQL, one {what} of {changed:,} rows", operation="row", rows=made)
+
+
+def _row(
+    worker: Worker,
+    capture: str,
+    *,
+    run: Callable[[], None],
+    operations: int,
+    users: int,
+    cached: int,
+    title: str = "",
+    before: Callable[[], object] = int,
+    needs_relay: bool = False,
+    versus: Sequence[Versus] = (),
+) -> Row:
+    """Return what a process does with so many users, the first of whom have cached profiles."""
+    expected = cached if capture == PLAIN else 0
+    return Row(
+        title=title or capture,
+        run=partial(worker.ask, run),
+        operations=operations,
+        prepare=partial(worker.ask, renew, users, cached, before),
+        verify=lambda _: worker.ask(verify, expected, cached, needs_relay),
+        cpu=lambda: worker.cpu,
+        versus=versus,
     )
 
 
-# -- saves, one by one ---------------------------------------------------------------------------------
-def _saves(title: str, database: Database, rows: int) -> list[Part]:
-    """Return the saves of each user, in autocommit and in a transaction each."""
-    users, alias = database.users[:rows], database.alias
-    parts = []
-    for way, group, run in (
-        ("autocommit", "in autocommit", partial(_save, users)),
-        ("atomic", "in atomic, a transaction each", partial(_save_atomic, users, alias)),
-    ):
-        end = f"{way}_{title.lower()}"
-        contender = partial(
-            _contender, database, group=f"{title}, {group}", run=run, operations=rows, cached=rows
-        )
-        contenders = [contender(capture, f"{capture}_{end}") for capture in TITLES]
-        handler, target = f"handler_{end}", SAVE_TARGET if way == "atomic" else None
-        comparisons = [
-            Comparison(subject=f"triggers_{end}", against=handler, kind="cost", target=target),
-            Comparison(subject=f"signals_{end}", against=handler, kind="cost"),
-            Comparison(subject=f"triggers_{end}", against=f"plain_{end}", kind="cost"),
-            Comparison(subject=handler, against=f"plain_{end}", kind="cost"),
-        ]
-        if end == "atomic_postgresql":
-            many = RECORDED * rows
-            for name, said, then in (
-                ("snapshot", "a snapshot held open", partial(database.hold_snapshot, many)),
-                ("outage", "after an outage", partial(database.leave_unapplied, many)),
-            ):
-                contenders.append(
-                    contender("triggers", f"{name}_{end}", title=f"warmer: triggers, {said}", then=then)
-                )
-                comparisons.append(
-                    Comparison(subject=f"{name}_{end}", against=handler, kind="cost", target=SAVE_TARGET)
-                )
-        parts.append((contenders, comparisons))
-    return parts
+# -- what a process does ---------------------------------------------------------------------------
+users: list[CustomUser] = []
+other_sessions = ExitStack()
 
 
-def _save(users: Sequence[CustomUser]) -> None:
-    for user in users:
+def begin(capture: str) -> dict[str, str]:
+    """Make the tables; return the version of the database."""
+    if capture == HANDLER:
+        post_save.connect(delete_profile, sender=CustomUser)
+    call_command("migrate", verbosity=0)
+    return database_version()
+
+
+def delete_profile(sender: Any, instance: CustomUser, **_: Any) -> None:
+    """Do what most projects do."""
+    cache.delete(key_of(instance.pk))
+
+
+def renew(count: int, cached: int, before: Callable[[], object]) -> None:
+    """Make the database as new, with so many users, and cache the first profiles."""
+    other_sessions.close()
+    empty_cache()
+    empty(CustomUser)
+    if connection.vendor == "postgresql":
+        insert(count)
+    else:
+        create_users(count)
+    users[:] = CustomUser.objects.order_by("id")[: cached + 1]
+    if users:
+        users[-1].save()  # the first save on a connection plans and compiles what the others find
+    if apps.is_installed("warmer"):
+        apply_waiting()
+        empty(ChangeRecord)
+        user_profiles.warm(range(1, cached + 1))  # as in use, fills have taken tokens of the fence
+    cache.set_many({key_of(id): "old" for id in range(1, cached + 1)})
+    before()
+
+
+def verify(expected: int, cached: int, needs_relay: bool) -> None:
+    """Check how many of the profiles are cached still."""
+    if needs_relay and apps.is_installed("warmer"):
+        apply_waiting()
+    found = len(cache.get_many([key_of(id) for id in range(1, cached + 1)]))
+    if found != expected:
+        raise AssertionError(f"{found} of {cached} profiles are still cached, not {expected}")
+
+
+def apply_waiting() -> None:
+    """Do what a worker does within a second."""
+    call_command("warm_listen", once=True, stdout=StringIO())
+
+
+def empty(model: type[Model]) -> None:
+    """Delete all rows of a table."""
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        is_postgresql = connection.vendor == "postgresql"
+        cursor.execute(f"TRUNCATE {table} CASCADE" if is_postgresql else f"DELETE FROM {table}")
+
+
+def change_others(saved: int, count: int) -> None:
+    """Change the users behind those that are saved, as other programs do; nobody applies it."""
+    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+        other.execute(UPDATE_OTHERS.format(count=count, first=saved + 1, users=saved))
+
+
+def hold_snapshot(saved: int, count: int) -> None:
+    """Make another session hold a snapshot open, since before so many changes were applied."""
+    other = other_sessions.enter_context(psycopg.connect(os.environ["DATABASE_URL"]))
+    other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    other.execute("SELECT 1")
+    change_others(saved, count)
+    ChangeRecord.objects.update(applied_at=timezone.now(), applied_by="bench")
+
+
+def save_users(count: int) -> None:
+    """Save users in autocommit."""
+    for user in users[:count]:
         user.activity += 1
         user.save()
 
 
-def _save_atomic(users: Sequence[CustomUser], alias: str) -> None:
-    for user in users:
+def save_in_atomic(count: int) -> None:
+    """Save users in a transaction each."""
+    for user in users[:count]:
         user.activity += 1
-        with transaction.atomic(using=alias):
+        with transaction.atomic():
             user.save()
 
 
-def _first_save(database: Database, waiting: int) -> Part:
-    """Return one save, in a process that has seen nothing of what others changed during an outage."""
-    contenders = [
-        _contender(
-            database,
-            capture,
-            f"{capture}_first",
-            group="PostgreSQL, in atomic, the first save after an outage",
-            run=partial(_save_atomic, database.users[:1], database.alias),
-            operations=1,
-            cached=1,
-            then=partial(database.leave_unapplied, waiting),
-        )
-        for capture in ("triggers", "handler")
-    ]
-    return contenders, [Comparison(subject="triggers_first", against="handler_first", kind="difference")]
-
-
-# -- many rows at once -----------------------------------------------------------------------------------
-def _bulk(database: Database, what: str, count: int, *, cached: int) -> Part:
-    """Return one statement that updates all users of a table, or inserts them into an empty one."""
-    runs = {"update": partial(_update_all, database, count), "insert": partial(database.insert, count)}
-    contenders = [
-        _contender(
-            database,
-            capture,
-            f"{capture}_{what}",
-            group=f"PostgreSQL, one {what} of {count:,} rows",
-            run=runs[what],
-            operations=count,
-            operation="row",
-            cached=cached,
-            rows=count if what == "update" else 0,
-        )
-        for capture in ("triggers", "plain")
-    ]
-    return contenders, [
-        Comparison(subject=f"triggers_{what}", against=f"plain_{what}", kind="cost", target=BULK_TARGET)
-    ]
-
-
-def _update_all(database: Database, count: int) -> None:
-    updated = CustomUser.objects.using(database.alias).update(activity=F("activity") + 1)
-    if updated != count:
+def update_all(count: int) -> None:
+    """Update users by one statement."""
+    if (updated := CustomUser.objects.update(activity=F("activity") + 1)) != count:
         raise AssertionError(f"{updated} of {count} users were updated")
 
 
-# -- savepoints -------------------------------------------------------------------------------------------
-def _savepoints(title: str, database: Database) -> Part:
-    """Return one transaction with a savepoint for each user, and one with half as many."""
-    most = len(database.users)
-    names = [f"savepoints_{share}_{title.lower()}" for share in ("all", "half")]
-    contenders = [
-        _contender(
-            database,
-            "triggers",
-            name,
-            title=f"warmer: triggers, {count:,} savepoints",
-            group=f"{title}, savepoints in one transaction, each with a save",
-            run=partial(_save_in_savepoints, database.users[:count], database.alias),
-            operations=1,
-            operation="transaction",
-            cached=count,
-        )
-        for name, count in zip(names, (most, most // 2), strict=True)
-    ]
-    return contenders, [Comparison(subject=names[0], against=names[1], kind="cost", target=TWICE_TARGET)]
-
-
-def _save_in_savepoints(users: Sequence[CustomUser], alias: str) -> None:
-    with transaction.atomic(using=alias):
-        _save_atomic(users, alias)
-
-
-def _contender(
-    database: Database,
-    capture: Capture,
-    name: str,
-    *,
-    group: str,
-    run: Callable[[], None],
-    operations: int,
-    cached: int,
-    title: str = "",
-    operation: str = "",
-    rows: int | None = None,
-    then: Callable[[], None] | None = None,
-) -> Contender:
-    return Contender(
-        name=name,
-        title=title or TITLES[capture],
-        group=group,
-        run=run,
-        operations=operations,
-        operation=operation,
-        prepare=partial(database.prepare, capture, cached, rows=rows, then=then),
-        verify=partial(database.verify, capture, cached),
-        other_cpu=database.cpu,
-    )
+def insert(count: int) -> None:
+    """Insert users by one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, [count])
+        if cursor.rowcount != count:
+            raise AssertionError(f"{cursor.rowcount} of {count} users were inserted")

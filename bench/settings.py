@@ -1,17 +1,19 @@
-"""The settings of production, with another cache of the same kind, and two that encode otherwise.
-
-Where a second database is given, a commit of either waits for the disk.
-"""
+"""The settings of production, with more caches of the same kind, and what a benchmark's processes set."""
 
 from copy import deepcopy
 from os import environ
 from typing import Any
 
-from config.database_url import database_settings
 from config.settings.production import *  # noqa: F403
-from config.settings.production import CACHES, DATABASES
+from config.settings.production import CACHES
+from config.settings.production import INSTALLED_APPS as PROJECT_APPS
 
 LOGGING_CONFIG = None
+
+# `bench` has jobs that need no database. A process may add a library's app, or do without warmer.
+INSTALLED_APPS = [*PROJECT_APPS, "bench", *environ.get("BENCH_APPS", "").split()]
+if environ.get("BENCH_WITHOUT_WARMER"):
+    INSTALLED_APPS.remove("warmer")
 
 
 def _with(version: int, **options: str) -> dict[str, Any]:
@@ -22,10 +24,6 @@ def _with(version: int, **options: str) -> dict[str, Any]:
     return settings
 
 
-if _url := environ.get("BENCH_SECOND_DATABASE_URL"):
-    DATABASES["postgresql"] = database_settings(_url)
-    DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-
 # One server for all, and the same jobs in each: so the keys have a version of their own.
 CACHES["plain"] = {**CACHES["default"], "VERSION": 2}
 CACHES["json"] = _with(
@@ -33,5 +31,12 @@ CACHES["json"] = _with(
     SERIALIZER="django_redis.serializers.json.JSONSerializer",
     COMPRESSOR="django_redis.compressors.zlib.ZlibCompressor",
 )
-# What django-redis does by itself.
-CACHES["pickled"] = _with(4)
+CACHES["pickled"] = _with(4)  # django-redis' own default
+
+# Only what is decorated is cached, and in the same server as everything else.
+CACHEOPS = {"users.customuser": {"ops": (), "timeout": 3600}}
+CACHEOPS_REDIS = environ["REDIS_URL"]
+CACHEBACK_CACHE_ALIAS = "pickled"  # the usual choice of its users
+
+# Without Celery workers a run happens in the process that requests it.
+CELERY_TASK_ALWAYS_EAGER = "BENCH_KEYS" not in environ

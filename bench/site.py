@@ -1,58 +1,184 @@
-"""The project, set up as in production on servers of its own: a Redis, and a database or two."""
+"""The project, set up as in production: on servers of its own, in this process and in others."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import django
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection
 
 from embedded.postgres_server import PostgresServer
 from embedded.redis_server import RedisServer
 
 # As a cache in production: it may evict, and writes nothing to disk.
 CACHE_OPTIONS = {"maxmemory": "4gb", "maxmemory-policy": "allkeys-lru"}
+# SQLite's names for the numbers that it answers with.
+SYNCHRONOUS = ("off", "normal", "full", "extra")
+PROCESS = "peak MiB of the process"
 
-# A commit waits for the disk, as in production.
-DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+
+class Site(ExitStack):
+    """What runs for a benchmark: it ends with the site, together with what the benchmark enters.
+
+    Attributes:
+        redis: the cache server.
+        folder: a temporary one.
+        databases: the version of each database that the benchmark uses, by its name.
+    """
+
+    redis: RedisServer
+    folder: Path
+    databases: dict[str, str]
+
+    def cpu(self) -> float:
+        """Return the seconds of processor time that the cache server used so far."""
+        with self.redis.client() as client:
+            used = client.info("cpu")
+        return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 @contextmanager
-def running_site(database: str = "sqlite") -> Iterator[RedisServer]:
+def running_site(database: str = "sqlite") -> Iterator[Site]:
     """Set up Django, once a process, with an empty database and an empty cache.
 
     Args:
-        database: "sqlite", or "postgresql" where several processes write at once: neither waits for the
-            disk. "both": SQLite as "default" and PostgreSQL as "postgresql", which both do.
+        database: "sqlite", or "postgresql" where several processes write at once; neither waits for the disk.
     """
-    folder = tempfile.TemporaryDirectory(prefix="warmer-bench-")
-    postgres = PostgresServer(options=DURABLE if database == "both" else None)
-    try:
-        url, second = f"sqlite:///{folder.name}/db.sqlite3", ""
+    with Site() as site:
+        site.folder = Path(site.enter_context(TemporaryDirectory(prefix="warmer-bench-")))
+        site.redis = site.enter_context(RedisServer(options=CACHE_OPTIONS))
+        url = f"sqlite:///{site.folder / 'db.sqlite3'}"
         if database == "postgresql":
-            url = postgres.start().create_database("bench")
-        elif database == "both":
-            second = postgres.start().create_database("bench")
-        with RedisServer(options=CACHE_OPTIONS) as server:
-            os.environ |= {
-                "DJANGO_SETTINGS_MODULE": "bench.settings",
-                "DJANGO_ENV": "production",
-                "SECRET_KEY": "only-for-benchmarks-" + "0123456789" * 4,
-                "ALLOWED_HOSTS": "localhost",
-                "DATABASE_URL": url,
-                "BENCH_SECOND_DATABASE_URL": second,
-                "REDIS_URL": server.url(0),
-                "CELERY_BROKER_URL": server.url(1),
-            }
-            django.setup()
-            for alias in connections:
-                call_command("migrate", database=alias, verbosity=0)
-            yield server
-            connections.close_all()
-    finally:
-        postgres.stop()
-        folder.cleanup()
+            url = site.enter_context(PostgresServer()).create_database("bench")
+        os.environ |= {
+            "DJANGO_SETTINGS_MODULE": "bench.settings",
+            "DJANGO_ENV": "production",
+            "SECRET_KEY": "only-for-benchmarks-" + "0123456789" * 4,
+            "ALLOWED_HOSTS": "localhost",
+            "DATABASE_URL": url,
+            "REDIS_URL": site.redis.url(0),
+            "CELERY_BROKER_URL": site.redis.url(1),
+        }
+        django.setup()
+        call_command("migrate", verbosity=0)
+        site.databases = database_version()
+        site.callback(connection.close)
+        yield site
+
+
+def database_version() -> dict[str, str]:
+    """Return the version of the database by its name, with what says whether a commit waits for the disk."""
+    if connection.vendor == "postgresql":
+        names = ("server_version", "fsync", "synchronous_commit")
+        release, fsync, commit = (_answer(f"SHOW {name}") for name in names)
+        return {"PostgreSQL": f"{release.split()[0]} (fsync={fsync}, synchronous_commit={commit})"}
+    journal, number = (_answer(f"PRAGMA {name}") for name in ("journal_mode", "synchronous"))
+    synchronous = SYNCHRONOUS[int(number)]
+    return {"SQLite": f"{sqlite3.sqlite_version} (journal_mode={journal}, synchronous={synchronous})"}
+
+
+def _answer(sql: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return str(cursor.fetchone()[0])
+
+
+def machine() -> str:
+    """Return the processor, its cores, and how busy it is: figures mean nothing without them."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = next(iter(models), platform.processor() or platform.machine())
+    return f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def versions(site: Site, peers: Iterable[str] = ()) -> str:
+    """Return the versions of what takes part.
+
+    Args:
+        peers: other distributions.
+    """
+    names = ("Django", "redis-py", "hiredis", "django-redis", *peers)
+    found = {name: version("redis" if name == "redis-py" else name) for name in names}
+    software = {"Python": platform.python_version(), **found, **site.databases}
+    return ", ".join([site.redis.version(), *(f"{name} {number}" for name, number in software.items())])
+
+
+class Worker(ExitStack):
+    """A process with Django set up, which calls the functions that it is asked to.
+
+    Some libraries patch Django wherever they are imported, a herd of readers is no herd in one process, and a
+    peak of memory is a process's own.
+
+    Attributes:
+        cpu: the seconds of processor time that it and its PostgreSQL session took for what was asked.
+    """
+
+    def __init__(self, **environment: str) -> None:
+        """Start it.
+
+        Args:
+            environment: variables to set there before Django is set up.
+        """
+        super().__init__()
+        self.cpu = 0.0
+        spawn = get_context("spawn")
+        self._pool = self.enter_context(
+            ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(environment,))
+        )
+        self._process = self.ask(os.getpid)
+
+    def tell(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Begin to call a function there; `answer` waits for its result."""
+        return self._pool.submit(_measured, function, *args)
+
+    def answer(self, future: Future[Any]) -> Any:
+        """Return what the function returned, or raise what it raised."""
+        result, cpu = future.result()
+        self.cpu += cpu
+        return result
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function there; return its result."""
+        return self.answer(self.tell(function, *args))
+
+    def peaks(self) -> dict[str, float]:
+        """Return the most memory, in MiB, that it has had so far."""
+        return {PROCESS: peak(self._process)}
+
+
+def peak(process: int) -> float:
+    """Return the most memory, in MiB, that a process has had so far (Linux; 0 elsewhere)."""
+    status = Path(f"/proc/{process}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _begin(environment: dict[str, str]) -> None:
+    os.environ |= environment
+    django.setup()
+
+
+def _measured(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    began = _cpu()
+    return function(*args), _cpu() - began
+
+
+def _cpu() -> float:
+    seconds = time.process_time()
+    if connection.vendor == "postgresql" and connection.connection is not None:
+        times = Path(f"/proc/{connection.connection.info.backend_pid}/schedstat")
+        seconds += int(times.read_text().split()[0]) / 1e9 if times.exists() else 0.0
+    return seconds

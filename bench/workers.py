@@ -1,102 +1,197 @@
-"""Processes that work for a benchmark: each with Django set up, and told what to do line by line.
+"""Runs on Celery workers, against the same in one process.
 
-Some libraries patch Django wherever they are installed, so each is tried in a process of its own; and a
-herd of readers is no herd in one process.
+`fanout`: a loader of 5 ms a batch stands for a query on another machine: two workers should do nearly twice
+as much. With a loader that takes no time, one worker shows what a message, its acknowledgement and the ledger
+cost a batch.
+
+`scale`: jobs of 10,000, 100,000 and 1,000,000 keys. A key should take the same time in each, and the process,
+the worker's processes and the broker the same memory. Each run has new ones, so a peak is its own. The values
+need no database, and the ids come one by one: what grows would be warmer.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
-from importlib import import_module
-from typing import IO, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from io import StringIO
+from typing import Any
 
-import django
+import psutil
+from django.core.management import call_command
+
+from bench.data import empty_cache
+from bench.measure import Row, Table, cost, difference, speed
+from bench.site import PROCESS, Site, Worker, peak
+from bench.warming import BATCH, sizes
+from config.celery import app
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from warmer import jobs
+from warmer.models import Trigger, WarmingRun
+from warmer.tasks import request_run
+
+COMMAND = ("celery", "-A", "config", "worker", "--loglevel", "ERROR", "--without-gossip", "--without-mingle")
+RUN_SECONDS = 600
+HERE = "warmer: in one process"
+WORKER, BROKER = "peak MiB of a worker process", "peak MiB of the broker"
+MOST_MORE_MIB = 32.0
+PACE = 1.2
 
 
-class Worker:
-    """One such process.
+class CeleryWorkers(ExitStack):
+    """A worker with some processes, its broker, and a client in a process of its own.
 
-    Attributes:
-        cpu: the seconds of processor time that it took for what it was told.
+    Args:
+        processes: how many.
+        keys: how many keys the jobs of `bench.warming` have.
     """
 
-    def __init__(self, role: str, *, settings: str = "bench.settings", **options: Any) -> None:
-        """Start it, and wait until it is ready.
-
-        Args:
-            role: the class of the object that does what it is told, as `module:Class`.
-            settings: the module of Django's settings.
-            options: for the class.
-        """
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.workers", role, json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"DJANGO_SETTINGS_MODULE": settings},
+    def __init__(self, *, processes: int, keys: int) -> None:
+        super().__init__()
+        self._broker = self.enter_context(RedisServer(options={"maxmemory-policy": "noeviction"}))
+        environment = {"CELERY_BROKER_URL": self._broker.url(0), "BENCH_KEYS": str(keys)}
+        self._worker = psutil.Popen(
+            [sys.executable, "-m", *COMMAND, "--concurrency", str(processes)],
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
         )
-        self.cpu = 0.0
-        self.answer()
+        self.callback(self._kill)
+        self.client = self.enter_context(Worker(**environment))
+        self.client.ask(wait_for_worker)
 
-    def tell(self, what: str, *args: Any) -> None:
-        """Have it call a method; `answer` tells what came of it."""
-        stdin = _stream(self._process.stdin)
-        stdin.write(json.dumps([what, *args]) + "\n")
-        stdin.flush()
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the client; return its result."""
+        return self.client.ask(function, *args)
 
-    def answer(self) -> Any:
-        """Wait for what the last method returned."""
-        line = _stream(self._process.stdout).readline()
-        if not line:
-            raise RuntimeError("A worker of the benchmark ended: see its error above.")
-        answer = json.loads(line)
-        self.cpu += answer["cpu"]
-        return answer["result"]
+    def peaks(self) -> dict[str, float]:
+        """Return the most memory, in MiB, of one of the worker's processes, and of the broker's data."""
+        with self._broker.client() as client:
+            data = int(client.info("memory")["used_memory_peak"]) / 2**20
+        return {WORKER: max(peak(process.pid) for process in self._processes()), BROKER: data}
 
-    def ask(self, what: str, *args: Any) -> Any:
-        """Have it call a method, and return what that returned."""
-        self.tell(what, *args)
-        return self.answer()
+    def _processes(self) -> list[psutil.Process]:
+        return [self._worker, *self._worker.children(recursive=True)]
 
-    def close(self) -> None:
-        """End it."""
-        _stream(self._process.stdin).close()
-        self._process.wait(timeout=60)
-        _stream(self._process.stdout).close()
+    def _kill(self) -> None:
+        # It has nothing in hand, and would take seconds to end by itself.
+        for process in self._processes():
+            process.kill()
+        self._worker.wait()
 
 
-def close_all(workers: Iterable[Worker]) -> None:
-    """End them all."""
-    for worker in workers:
-        worker.close()
+class Renewed(ExitStack):
+    """A process, or workers, started anew for each run."""
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        super().__init__()
+        self._start = start
+
+    def renew(self) -> None:
+        """Start it, with an empty cache."""
+        self.close()
+        empty_cache()
+        self.current = self.enter_context(self._start())
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function there; return its result."""
+        return self.current.ask(function, *args)
 
 
-def _stream(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
+def fanout(rows: int, site: Site) -> list[Table[Row]]:
+    """Return each job in the client's process, and on workers."""
+    one, two = (site.enter_context(CeleryWorkers(processes=count, keys=rows)) for count in (1, 2))
+    row = partial(Row, operations=math.ceil(rows / BATCH), prepare=empty_cache, verify=partial(_expect, rows))
+    slow = [
+        row(title=HERE, run=partial(two.ask, run_here, "slow")),
+        row(
+            title="warmer: on two worker processes",
+            run=partial(two.ask, run_on_workers, "slow"),
+            versus=[speed(other=HERE, target=1.7)],
+        ),
+    ]
+    quick = [
+        row(title=HERE, run=partial(one.ask, run_here, "quick")),
+        row(
+            title="warmer: on one worker process",
+            run=partial(one.ask, run_on_workers, "quick"),
+            versus=[difference(other=HERE, target=3.0)],
+        ),
+    ]
+    return [
+        Table(title="a loader of 5 ms a batch", operation="batch", rows=slow),
+        Table(title="a loader that takes no time", operation="batch", rows=quick),
+    ]
 
 
-def main(role: str, options: str) -> None:
-    """Do what the lines of the standard input say, until there are no more."""
-    django.setup()
-    module, _, name = role.partition(":")
-    does = getattr(import_module(module), name)(**json.loads(options))
-    _say(None, time.process_time())
-    for line in sys.stdin:
-        what, *args = json.loads(line)
-        began = time.process_time()
-        _say(getattr(does, what)(*args), began)
+def scale(rows: int, site: Site) -> list[Table[Row]]:
+    """Return each size, in each place."""
+    process = site.enter_context(Renewed(partial(Worker, BENCH_KEYS=str(rows))))
+    workers = site.enter_context(Renewed(partial(CeleryWorkers, processes=2, keys=rows)))
+    *smaller, largest = sizes(rows)
+
+    def table(title: str, place: Renewed, warm: Callable[[str], int], *counts: str) -> Table[Row]:
+        versus = {size: [cost(other=_title(largest), target=PACE)] for size in smaller}
+        versus[largest] = []
+        for other in map(_title, smaller):
+            versus[largest].append(cost(other=other, target=PACE))
+            versus[largest] += [difference(other=other, of=each, target=MOST_MORE_MIB) for each in counts]
+        made = [
+            Row(
+                title=_title(size),
+                run=partial(place.ask, warm, f"size_{size}"),
+                operations=size,
+                prepare=place.renew,
+                verify=lambda written, size=size: _expect(size, written) or place.current.peaks(),
+                versus=versus[size],
+            )
+            for size in versus
+        ]
+        return Table(title=title, operation="key", rows=made)
+
+    return [
+        table("in one process", process, warm, PROCESS),
+        table("on two worker processes", workers, run_on_workers, WORKER, BROKER),
+    ]
 
 
-def _say(result: Any, began: float) -> None:
-    sys.stdout.write(json.dumps({"result": result, "cpu": time.process_time() - began}) + "\n")
-    sys.stdout.flush()
+def _title(size: int) -> str:
+    return f"warmer: {size:,} keys"
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _expect(keys: int, written: int) -> None:
+    if written != keys:
+        raise AssertionError(f"{written} of {keys} keys were written")
+
+
+# -- what a process does ---------------------------------------------------------------------------
+def wait_for_worker() -> None:
+    """Wait until a Celery worker answers."""
+    wait_until(lambda: bool(app.control.ping(timeout=0.2)), seconds=60, what="the worker answers")
+
+
+def warm(job: str) -> int:
+    """Warm a job in this process, without a run; return how many keys were written."""
+    return jobs[job].warm().written
+
+
+def run_here(job: str) -> int:
+    """Run a job in this process; return how many keys were written."""
+    call_command("warm_cache", job, inline=True, stdout=StringIO())
+    return WarmingRun.objects.latest("pk").written
+
+
+def run_on_workers(job: str) -> int:
+    """Have a job run by workers; return how many keys were written when it ended."""
+    run = request_run(job, Trigger.COMMAND).run
+
+    def has_ended() -> bool:
+        run.refresh_from_db()
+        return run.is_final
+
+    wait_until(has_ended, seconds=RUN_SECONDS, what=f"the run of {job} has ended")
+    return run.written

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import figures
-from bench.figures import Line
+from tests import figures
+from tests.figures import Line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_report__shows_the_files_that_each_path_passes_through() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.figures"],
+        [sys.executable, "-m", "tests.figures"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,1 +1,0 @@
-"""Jobs without a database behind them, for benchmarks with workers: what is measured is warmer alone."""
