@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from tests.mutations.catalogue import ROOT, Mutation
 TESTS_FAILED = 1
 """The status of pytest when tests failed. A module that cannot be imported, or no test, is another."""
 
-EVERYTHING = ("-n", "2", "tests", "--ignore=tests/system")
+EVERYTHING = ("tests", "--ignore=tests/system", "--ignore=tests/mutations")
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as with Ctrl-C, the copy is removed
     with tempfile.TemporaryDirectory(prefix="warmer-mutate-") as name:
         folder = Path(name)
         _copy(folder)
