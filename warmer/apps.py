@@ -43,8 +43,8 @@ class WarmerConfig(AppConfig):
         signals.pending_wanted.connect(_apply_pending, dispatch_uid="warmer.pending")
         signals.run_finished.connect(_run_finished, dispatch_uid="warmer.run_finished")
         signals.keys_invalidated.connect(read_counters.on_invalidated, dispatch_uid="warmer.read_counters")
-        request_finished.connect(_flush_traffic, dispatch_uid="warmer.read_counters")
-        setting_changed.connect(read_counters.on_setting, dispatch_uid="warmer.read_counters")
+        request_finished.connect(read_counters.flush_if_due, dispatch_uid="warmer.read_counters")
+        setting_changed.connect(read_counters.follow_settings, dispatch_uid="warmer.read_counters")
         read_counters.follow_settings()
         if apps.is_installed("django_celery_beat"):
             post_migrate.connect(_sync_schedule, sender=self, dispatch_uid="warmer.schedule")
@@ -56,12 +56,6 @@ def _refresh(sender: Any, **_kwargs: Any) -> None:
     tasks.request_refresh(sender)
 
 
-def _flush_traffic(**_kwargs: Any) -> None:
-    from warmer.filling import read_counters
-
-    read_counters.flush_if_due()
-
-
 def _apply_pending(**_kwargs: Any) -> None:
     from warmer import tasks
 
@@ -70,7 +64,7 @@ def _apply_pending(**_kwargs: Any) -> None:
 
 def _run_finished(run: Any, **_kwargs: Any) -> None:
     from warmer import tasks
-    from warmer.monitoring.metrics import run_totals
+    from warmer.models import RunTotal
 
     report = run.report
     logger.info(
@@ -87,7 +81,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
         run.took or 0.0,
         f": {run.error}" if run.error else "",
     )
-    run_totals.add(run)
+    RunTotal.objects.add(run)
     tasks.follow_up(run)
 
 

@@ -73,9 +73,6 @@ class Settings:
     COUNT_READS: bool = True
     """Whether to count the hits and misses of each job. Read when a process starts."""
 
-    EFFECTIVENESS_SAMPLE: int = 200
-    """How many keys of each job to sample, to estimate the share of keys that are ever read. 0: off."""
-
     METRICS: bool = False
     """Whether to serve `/metrics`; needs the extra `warmer[metrics]`."""
 

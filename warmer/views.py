@@ -1,20 +1,25 @@
-"""Health for load balancers. Anyone may ask, so the answers name no address."""
+"""Health for load balancers, and the metrics for Prometheus. The answers name no address."""
 
 from __future__ import annotations
 
-from django.db import transaction
-from django.http import HttpRequest, JsonResponse
+from importlib.util import find_spec
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from warmer.conf import conf
 from warmer.monitoring.health import readiness
+from warmer.report import describe
 
 
 @require_safe
 @never_cache
 @transaction.non_atomic_requests
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Say that the process answers; nothing else is asked."""
+    """Answer 200: the process responds. Nothing else is asked."""
     return JsonResponse({"ok": True})
 
 
@@ -23,9 +28,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @transaction.non_atomic_requests
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer whether requests may come: 200, or 503 with what is in the way.
+    """Answer 200 if requests may come, else 503 with the reasons.
 
-    What is wrong and no reason to send requests elsewhere is named too, under `degraded`.
+    `degraded` lists the checks that fail without keeping requests away.
     """
     found = readiness()
     ok = all(check.ok for check in found if check.is_required)
@@ -33,3 +38,29 @@ def readyz(request: HttpRequest) -> JsonResponse:
     checks = {check.name: {"ok": check.ok} | ({"why": check.why} if check.why else {}) for check in found}
     answer = {"ok": ok, "checks": checks} | ({"degraded": degraded} if degraded else {})
     return JsonResponse(answer, status=200 if ok else 503)
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer with the metrics; 404 while `WARMER_METRICS` is off."""
+    if not conf.METRICS:
+        raise Http404
+    if not find_spec("prometheus_client"):  # pragma: no cover - the test environment has it
+        raise Http404("Run 'pip install warmer[metrics]'")
+    from warmer.monitoring.metrics import scrape  # it needs an extra
+
+    if conf.METRICS_TOKEN and not _shows_token(request):
+        refusal = HttpResponse("Send 'Authorization: Bearer <WARMER_METRICS_TOKEN>'.\n", "text/plain", 401)
+        refusal["WWW-Authenticate"] = 'Bearer realm="metrics"'
+        return refusal
+    try:
+        body, content_type = scrape(request.headers.get("Accept", ""))
+    except (OperationalError, InterfaceError) as error:
+        return HttpResponse(f"The database does not answer: {describe(error)}\n", "text/plain", 503)
+    return HttpResponse(body, content_type)
+
+
+def _shows_token(request: HttpRequest) -> bool:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and constant_time_compare(token.strip(), conf.METRICS_TOKEN)

@@ -297,7 +297,7 @@ def test_coverage__is_of_a_bounded_sample_in_one_round_trip(monkeypatch: pytest.
     token = observer.set(counts)
     found = cover(job.spec)
     observer.reset(token)
-    assert (found.declared, found.sampled) == (5_000, 1_000)
+    assert (found.declared, 500 < found.sampled <= 1_000) == (5_000, True)
     assert counts.total.calls == 1
 
 

@@ -1,26 +1,26 @@
-"""Effectiveness: which share of the warm keys is read, told by a panel of keys that readers watch."""
+"""Effectiveness: which share of the warm keys is read, by a hash sample of the declared ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
 from warmer import warm_many
 from warmer.filling import read_counters
 from warmer.models import JobObservation
-from warmer.monitoring.effectiveness import DELAY, LONGEST
-from warmer.monitoring.observation import Observation, latest, observe
+from warmer.monitoring import observation
+from warmer.monitoring.observation import DELAY, observe
+from warmer.stores import in_sample
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
-HOUR = timedelta(hours=1)
+HOUR, NOW = timedelta(hours=1), timedelta(0)
 
 
 def declare(count: int = 10, **options: Any) -> Any:
@@ -33,24 +33,6 @@ def declare(count: int = 10, **options: Any) -> Any:
     return things
 
 
-def draw(job: Any) -> frozenset[str]:
-    """Observe, have this process hear of the panel, and return its keys."""
-    observe(job.spec)
-    job.get(0)
-    read_counters.flush()
-    watch = read_counters.watch_of(job.spec)
-    return watch.keys if watch else frozenset()
-
-
-def close(job: Any) -> Observation:
-    """Tell what was seen, let the panel's time pass, and observe."""
-    read_counters.flush()
-    row = JobObservation.objects.get(job=job.name)
-    row.panel_ends_at = timezone.now()
-    row.save()
-    return observe(job.spec)
-
-
 @pytest.fixture
 def job() -> Any:
     job = declare()
@@ -58,178 +40,163 @@ def job() -> Any:
     return job
 
 
-def test_effectiveness__is_the_share_that_was_read(job: Any) -> None:
-    assert len(draw(job)) == 10
+def watch(job: Any) -> None:
+    """Observe, and have this process hear which keys are watched."""
+    observe(job.spec)
+    job.get(-1)
+    read_counters.flush()
+
+
+Observe = Callable[..., JobObservation]
+
+
+@pytest.fixture
+def after(redis_client: Redis) -> Observe:
+    """Return a function that observes a job as if some time had passed since its keys were read."""
+
+    def after(job: Any, span: timedelta = HOUR + DELAY) -> JobObservation:
+        read_counters.flush()
+        (watched,) = redis_client.scan_iter("*:watched")
+        for member, at in redis_client.zrange(watched, 0, -1, withscores=True):
+            if at and member != b"every":
+                redis_client.zincrby(watched, -span.total_seconds(), member)
+        return observe(job.spec)
+
+    return after
+
+
+def test_effectiveness__is_the_share_that_was_read(job: Any, after: Observe) -> None:
+    watch(job)
+    after(job)
     for id in (1, 2, 3, 3, 3):
         job.get(id)
-    job.get_many([2, 4])
-    found = close(job)
+    job.get_many([2, 4, 100])
+    found = after(job, NOW)
     assert (found.watched, found.watched_read, found.effectiveness) == (10, 4, 0.4)
-    assert (found.watched_misses, found.missed_while_declared) == (0, 0)
-    assert found.effectiveness_margin == 0, "every declared key was watched"
-    assert latest([job.name])[job.name] == found
-
-
-def test_effectiveness__is_not_known_before_a_panel_ends(job: Any) -> None:
-    draw(job)
-    job.get(1)
-    read_counters.flush()
-    found = observe(job.spec)
-    assert (found.effectiveness, found.missed_while_declared) == (None, None)
-    assert found.effectiveness_due is not None
-    assert found.observed_at is not None
-    assert found.effectiveness_due - found.observed_at <= HOUR + DELAY
-
-
-def test_effectiveness__of_a_second_panel_starts_anew(job: Any) -> None:
-    draw(job)
-    job.get_many(range(10))
-    assert close(job).effectiveness == 1.0
-    draw(job)
-    job.get(5)
-    assert close(job).effectiveness == 0.1
-
-
-def test_effectiveness__reads_of_several_processes_are_one(job: Any) -> None:
-    draw(job)
-    job.get(1)
-    read_counters.flush()
-    read_counters.forget()  # as another process: it hears of the panel first
+    assert found.effectiveness_margin == 0, "every declared key is watched"
+    # What was read longer ago than a key lives does not count.
+    assert after(job, HOUR).effectiveness == 0.4
     job.get(9)
+    assert after(job, timedelta(minutes=1)).effectiveness == 0.1
+
+
+def test_effectiveness__is_unknown_until_a_life_has_passed(job: Any, after: Observe) -> None:
+    watch(job)
+    found = after(job, HOUR - timedelta(minutes=1))
+    job.get(1)
+    assert (found.effectiveness, found.missed_while_declared) == (None, None)
+    assert after(job, timedelta(minutes=2)).effectiveness == 0.1
+
+
+def test_effectiveness__reads_of_several_processes_are_one(job: Any, after: Observe) -> None:
+    watch(job)
+    after(job)
+    job.get(1)
     read_counters.flush()
+    read_counters.forget()  # as another process: it hears of the sample first
+    watch(job)
     for id in (1, 2):
         job.get(id)
-    assert close(job).effectiveness == 0.2
+    assert after(job, NOW).effectiveness == 0.2
 
 
-def test_effectiveness__other_keys_do_not_count(job: Any) -> None:
-    draw(job)
-    job.get_many(range(100, 120))
-    assert close(job).effectiveness == 0.0
-
-
-def test_effectiveness__a_key_that_was_cold_when_drawn_does_not_count() -> None:
+def test_effectiveness__cold_keys_do_not_count(after: Observe) -> None:
     job = declare()
     job.warm(range(5))
-    draw(job)
+    watch(job)
+    after(job)
     job.get_many([1, 7])
-    found = close(job)
-    # Of the cold ones 0 was read before the panel was drawn, and 7 missed.
+    cache.delete("thing:7")
+    found = after(job, NOW)
     assert (found.watched, found.watched_read, found.watched_misses) == (5, 1, 1)
 
 
-def test_misses__on_declared_keys_are_counted(job: Any) -> None:
-    draw(job)
+def test_misses__of_declared_keys_are_counted(job: Any, after: Observe) -> None:
+    watch(job)
     job.invalidate([3, 4])
     job.get_many([2, 3, 4, 100])
     cache.delete("thing:5")
     job.get(5)
-    found = close(job)
+    found = after(job)
     assert (found.watched_misses, found.missed_while_declared) == (3, 3)
-    assert found.watched_read == 1, "a read that missed is no read of a warm key"
 
 
-def test_panel__of_a_large_job_is_a_sample(settings: Any) -> None:
-    settings.WARMER_EFFECTIVENESS_SAMPLE = 50
+def test_sample__of_a_large_job_stands_for_all(monkeypatch: pytest.MonkeyPatch, after: Observe) -> None:
+    monkeypatch.setattr(observation, "WATCHED", 60)
     job = declare(400)
     job.warm()
-    panel = draw(job)
-    assert len(panel) == 50
-    assert panel < {f"thing:{id}" for id in range(400)}
+    watch(job)
+    after(job)
+    watched = [id for id in range(400) if in_sample(f"thing:{id}", 8)]
     job.get_many(range(100, 300))
-    found = close(job)
-    assert (found.watched, found.watched_share) == (50, 0.125)
-    assert found.effectiveness_margin == pytest.approx(0.1386, abs=1e-4)
+    for id in watched[:4]:
+        cache.delete(f"thing:{id}")
+    job.get_many(watched[:4])
+    found = after(job, NOW)
+    assert (found.watched, found.watched_share) == (len(watched), len(watched) / 400)
+    assert (found.watched_misses, found.missed_while_declared) == (4, round(4 * 400 / len(watched)))
+    assert found.effectiveness_margin == pytest.approx(0.98 / len(watched) ** 0.5)
     # Six times the standard deviation of a sample of 50.
     assert found.effectiveness == pytest.approx(0.5, abs=0.43)
 
 
-def test_panel__misses_of_a_sample_stand_for_all(settings: Any) -> None:
-    settings.WARMER_EFFECTIVENESS_SAMPLE = 10
-    job = declare(40)
+@pytest.mark.parametrize("key", ["user:{}:profile", "post:{}", "{:08x}", "a-long-name-of-a-thing-{}"])
+@pytest.mark.parametrize("every", [2, 8, 64, 1024])
+def test_sample__takes_its_share_of_any_keys(key: str, every: int) -> None:
+    ids = range(100_000)
+    taken = [id for id in ids if in_sample(key.format(id), every)]
+    expected = len(ids) / every
+    assert abs(len(taken) - expected) < 6 * expected**0.5
+    # A half of the ids has a half of the sample.
+    assert abs(sum(id < 50_000 for id in taken) - expected / 2) < 6 * (expected / 2) ** 0.5
+
+
+def test_sample__follows_the_declared_keys(job: Any, after: Observe, redis_client: Redis) -> None:
+    watch(job)
+    job.spec.__dict__["ids"] = lambda: range(5, 15)
     job.warm()
-    draw(job)
-    cache.clear()
-    observe(job.spec)
-    job.warm()
-    draw(job)
-    for id in range(40):
-        cache.delete(f"thing:{id}")
-    job.get_many(range(40))
-    found = close(job)
-    assert (found.watched_misses, found.missed_while_declared) == (10, 40)
+    found = after(job)
+    assert (found.watched, found.effectiveness) == (5, 0.0), "the new ones are watched from now on"
+    assert after(job).watched == 10
+    (watched,) = redis_client.scan_iter("*:watched")
+    assert redis_client.zcard(watched) == 2 * 10 + 1
+    assert redis_client.ttl(watched) > 0
 
 
-def test_panel__stays_until_its_end(job: Any) -> None:
-    first = draw(job)
-    drawn = JobObservation.objects.get(job=job.name).panel
-    assert draw(job) == first
-    assert JobObservation.objects.get(job=job.name).panel == drawn
-
-
-def test_panel__of_a_cold_job_is_not_drawn() -> None:
-    job = declare()
-    observe(job.spec)
-    assert JobObservation.objects.get(job=job.name).panel == ""
-
-
-def test_panel__that_the_cache_lost_gives_no_result(job: Any, redis_client: Redis) -> None:
-    draw(job)
-    before = JobObservation.objects.get(job=job.name).panel
+def test_sample__that_the_cache_lost_gives_no_result(job: Any, after: Observe, redis_client: Redis) -> None:
+    watch(job)
+    after(job)
+    job.get_many(range(10))
+    assert after(job, NOW).effectiveness == 1.0
     redis_client.flushdb()
     job.warm()
-    found = observe(job.spec)
-    assert found.effectiveness is None
-    assert JobObservation.objects.get(job=job.name).panel not in ("", before)
+    assert observe(job.spec).effectiveness is None
 
 
-def test_panel__lost_at_its_very_end_gives_no_result(job: Any, redis_client: Redis) -> None:
-    draw(job)
-    redis_client.flushdb()
-    assert close(job).effectiveness is None
-
-
-def test_panel__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
-    draw(job)
-    job.get(1)
-    cache.delete("thing:2")
-    job.get(2)
-    read_counters.flush()
-    kept = [name for name in redis_client.scan_iter() if b"}:panel" in name]
-    assert len(kept) == 5
-    assert all(0 < redis_client.ttl(name) <= LONGEST.total_seconds() + 7200 for name in kept)
-    close(job)
-    read_counters.flush()
-    observe(job.spec)
-    again = [name for name in redis_client.scan_iter() if b"}:panel" in name]
-    assert len(again) == 3, "the next one, of which nothing was read yet"
+def test_sample__process_notes_a_bounded_number_of_keys(
+    job: Any, after: Observe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(job)
+    after(job)
+    monkeypatch.setattr(read_counters, "NOTED_KEYS", 3)
+    for id in range(6):
+        job.get(id)
+    found = after(job, NOW)
+    assert (found.watched_read, found.hits_day) == (3, 6)
 
 
 @pytest.mark.usefixtures("impatient_cache")
-def test_panel__with_the_cache_down_goes_on_afterwards(job: Any, redis_server: RedisServer) -> None:
-    draw(job)
-    panel = JobObservation.objects.get(job=job.name).panel
+def test_sample__with_the_cache_down_goes_on_afterwards(
+    job: Any, after: Observe, redis_server: RedisServer
+) -> None:
+    watch(job)
+    after(job)
+    job.get(4)
     redis_server.pause()
+    read_counters.flush()
     assert observe(job.spec).error
     redis_server.resume()
-    job.get(4)
-    read_counters.flush()
-    assert observe(job.spec).error == ""
-    assert JobObservation.objects.get(job=job.name).panel == panel
-
-
-def test_off__no_panel_is_drawn_and_a_standing_one_ends(job: Any, settings: Any, redis_client: Redis) -> None:
-    draw(job)
-    settings.WARMER_EFFECTIVENESS_SAMPLE = 0
-    observe(job.spec)
-    job.get(1)
-    read_counters.flush()
-    left = [name for name in redis_client.scan_iter() if b"}:panel" in name]
-    # What a process saw of it and told late ends by itself.
-    assert all(name.endswith(b"-read") and redis_client.ttl(name) > 0 for name in left)
-    assert read_counters.watch_of(job.spec) is None
-    job.get(2)
-    assert read_counters._process.here.tallies[job.spec].watch is None
+    assert after(job, NOW).effectiveness == 0.1
 
 
 def test_hit_rates__are_observed(job: Any) -> None:
@@ -241,10 +208,10 @@ def test_hit_rates__are_observed(job: Any) -> None:
     assert (found.hits_hour, found.misses_hour) == (3, 1)
 
 
-def test_hit_rates__are_not_known_where_nothing_is_counted(job: Any, settings: Any) -> None:
+def test_hit_rates__are_unknown_where_nothing_is_counted(job: Any, settings: Any) -> None:
     job.get(1)
     read_counters.flush()
     assert observe(job.spec).hits_hour == 1
     settings.WARMER_COUNT_READS = False
     found = observe(job.spec)
-    assert (found.hits_hour, found.hit_rate_day, found.effectiveness_due) == (None, None, None)
+    assert (found.hits_hour, found.hit_rate_day, found.effectiveness) == (None, None, None)

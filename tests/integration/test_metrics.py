@@ -27,7 +27,6 @@ from warmer import jobs, runs, warm, warm_many
 from warmer.filling import read_counters
 from warmer.models import JobObservation, RunTotal, Trigger, WarmingRun
 from warmer.monitoring.audit import perform
-from warmer.monitoring.metrics import run_totals
 from warmer.monitoring.observation import observe_all
 from warmer.runs import open_run
 from warmer.runs.execution import execute
@@ -443,10 +442,10 @@ def test_totals__runs_that_end_at_once_are_all_counted() -> None:
     run_ = WarmingRun.objects.create(
         job="things", trigger="command", state="complete", written=2, expires_at=timezone.now()
     )
-    run_totals.add(run_)
+    RunTotal.objects.add(run_)
 
     def add(_: int) -> None:
-        run_totals.add(run_)
+        RunTotal.objects.add(run_)
         connections.close_all()
 
     with ThreadPoolExecutor(4) as pool:

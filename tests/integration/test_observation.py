@@ -17,7 +17,7 @@ from embedded.redis_server import RedisServer
 from warmer import warm, warm_many
 from warmer.models import JobObservation, Trigger
 from warmer.monitoring import coverage, observation
-from warmer.monitoring.observation import Observation, latest, observe, observe_all
+from warmer.monitoring.observation import observe, observe_all
 from warmer.runs import open_run
 from warmer.runs.execution import execute
 from warmer.tasks import observe_jobs
@@ -37,8 +37,8 @@ def declare(ids: Any = range(10), **options: Any) -> Any:
     return things
 
 
-def last(job: Any) -> Observation:
-    return latest([job.name])[job.name]
+def last(job: Any) -> JobObservation:
+    return JobObservation.objects.get(job=job.name)
 
 
 @pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partly"), (9, "partly"), (10, "warm")])
@@ -63,7 +63,8 @@ def test_coverage__of_a_large_job_is_a_sample(redis_client: Redis) -> None:
     before = redis_client.info("stats")["total_commands_processed"]
     found = observe(job.spec)
     assert redis_client.info("stats")["total_commands_processed"] - before < coverage.SAMPLE + 50
-    assert (found.declared, found.sampled) == (3_000, coverage.SAMPLE)
+    assert found.declared == 3_000
+    assert coverage.SAMPLE / 2 < found.sampled <= coverage.SAMPLE
     # Six times the standard deviation of a sample of 1,000.
     assert found.coverage == pytest.approx(0.5, abs=0.095)
 
@@ -166,12 +167,12 @@ def test_look__ids_that_raise_are_an_error() -> None:
     assert "no such table" in observe(job.spec).error
 
 
-def test_latest__is_one_query_however_many_jobs(django_assert_num_queries: Any) -> None:
+def test_by_job__is_one_query_however_many_jobs(django_assert_num_queries: Any) -> None:
     for number in range(20):
         job = warm(f"single:{number}", name=f"single{number}")(lambda: 1)
         observe(job.spec)
     with django_assert_num_queries(1):
-        assert len(latest(f"single{number}" for number in range(30))) == 20
+        assert len(JobObservation.objects.by_job(f"single{number}" for number in range(30))) == 20
 
 
 def test_task__observes_every_job() -> None:
@@ -191,7 +192,7 @@ def test_task__out_of_time_goes_on_with_those_that_waited(monkeypatch: pytest.Mo
     assert observe_all(seconds=45) == 2
     first = set(JobObservation.objects.values_list("job", flat=True))
     observe_all(seconds=45)
-    by_age = JobObservation.objects.order_by("looked_at").values_list("job", flat=True)
+    by_age = JobObservation.objects.order_by("attempted_at").values_list("job", flat=True)
     assert set(by_age[len(by_age) - 2 :]) == first
 
 
@@ -201,7 +202,8 @@ def test_task__forgets_jobs_that_are_long_gone() -> None:
     gone = JobObservation.objects.create(job="gone")
     observe_all(seconds=45)
     assert JobObservation.objects.filter(pk=gone.pk).exists()
-    JobObservation.objects.filter(pk=gone.pk).update(looked_at=gone.looked_at - 2 * observation.ROLL_OUT)
+    expired = gone.attempted_at - 2 * observation.ROLL_OUT
+    JobObservation.objects.filter(pk=gone.pk).update(attempted_at=expired)
     observe_all(seconds=45)
     assert not JobObservation.objects.filter(pk=gone.pk).exists()
     assert JobObservation.objects.filter(job=job.name).exists()

@@ -19,8 +19,7 @@ from warmer.admin.log import log_job, reason
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob, WarmerError
-from warmer.models import State, Trigger, WarmingRun
-from warmer.monitoring import observation
+from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.tasks import request_audit, request_run
 
 # More than these are counted: a thousand messages tell less than one.
@@ -178,7 +177,7 @@ def _perform(user: Any, action: Action, spec: JobSpec, why: str) -> Done:
     except WarmerError as error:
         return Done(text=f"{action.label}: {error}", level=messages.ERROR)
     if done.entry and action.empties:
-        observation.void(spec.name)
+        JobObservation.objects.forget_keys(spec.name)
     if done.entry:
         log_job(user, spec, done.entry, why)
     return done

@@ -13,9 +13,8 @@ from django.utils.safestring import SafeString
 
 from warmer.admin import cells
 from warmer.admin.read_only import ReadOnlyAdmin
-from warmer.models import CacheAudit
-from warmer.monitoring import audit as auditing
-from warmer.monitoring.audit.keeping import KEPT_PER_JOB
+from warmer.models import CacheAudit, Verdict
+from warmer.models.audits import KEPT_PER_JOB
 
 
 @admin.register(CacheAudit)
@@ -30,7 +29,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     fieldsets = (
-        (None, {"fields": ("job", "trigger", "started_at", "finished_at", "share", "error")}),
+        (None, {"fields": ("job", "trigger", "started_at", "finished_at", "share", "note", "error")}),
         (
             "Keys",
             {
@@ -75,7 +74,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     @admin.display(description="keys")
     def keys(self, audit: CacheAudit) -> str:
         """The verdicts that occurred, counted: one column that can break, where six would be cut off."""
-        return cells.counts(audit, (verdict.value for verdict in auditing.Verdict))
+        return cells.counts(audit, (verdict.value for verdict in Verdict))
 
     @admin.display(description="finished at", ordering="finished_at")
     def finished(self, audit: CacheAudit) -> SafeString:
@@ -85,16 +84,16 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     @admin.display(description="right share")
     def share(self, audit: CacheAudit) -> str:
         """The share that is right; of a sample, the least of it."""
-        return auditing.kept(audit).share
+        return audit.share
 
     @admin.display(description="wrong keys")
     def wrong_ones(self, audit: CacheAudit) -> SafeString:
         """The first wrong keys, with the fields that differ."""
-        rows = ((each.key, ", ".join(each.fields)) for each in auditing.kept(audit).wrong_keys)
+        rows = ((each["key"], ", ".join(each["fields"])) for each in audit.wrong_keys)
         return format_html_join("", "<div><code>{}</code>: {}</div>", rows)
 
     @admin.display(description="failed keys")
     def failed_ones(self, audit: CacheAudit) -> SafeString:
         """The first failed keys, with their errors."""
-        rows = ((each.key, each.error) for each in auditing.kept(audit).failures)
+        rows = ((each["key"], each["error"]) for each in audit.failures)
         return format_html_join("", "<div><code>{}</code>: {}</div>", rows)

@@ -17,8 +17,7 @@ from warmer.admin.sparkline import BARS, sparkline
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
 from warmer.humanize import duration
-from warmer.models import WarmingRun
-from warmer.monitoring.observation import latest
+from warmer.models import JobObservation, WarmingRun
 
 
 def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> HttpResponse:
@@ -42,7 +41,7 @@ def job_page(request: HttpRequest, spec: JobSpec, context: dict[str, Any]) -> Ht
         "title": f"Job {spec.name}",
         "spec": spec,
         "form": form,
-        "seen": latest([spec.name]).get(spec.name),
+        "seen": JobObservation.objects.filter(job=spec.name).first(),
         "runs": runs[:5],
         "drawing": sparkline(runs),
         "entries": entries_of(spec),

@@ -19,9 +19,7 @@ from warmer.admin.sparkline import BARS, sparkline
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog, triggers
-from warmer.models import ACTIVE, CacheAudit, State, WarmingRun
-from warmer.monitoring import audit as auditing
-from warmer.monitoring.observation import Observation, latest
+from warmer.models import ACTIVE, CacheAudit, JobObservation, State, WarmingRun
 
 PER_PAGE = 50
 # From the most urgent on.
@@ -46,7 +44,7 @@ class Row:
     spec: JobSpec
     state: str
     paused: bool
-    observation: Observation | None
+    observation: JobObservation | None
     runs: list[WarmingRun]
     entry: Any
     pending: int
@@ -98,7 +96,7 @@ class Row:
             return ""
         if self.audit.missing and not (self.audit.right or self.audit.wrong):
             return f"{self.audit.missing:,} missing"
-        return auditing.kept(self.audit).share
+        return self.audit.share
 
     @property
     def audit_counts(self) -> str:
@@ -112,7 +110,7 @@ class Row:
     @property
     def audit_ok(self) -> bool:
         """Whether the last audit found nothing wrong."""
-        return self.audit is not None and auditing.kept(self.audit).ok
+        return self.audit is not None and self.audit.ok
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +151,7 @@ def overview(asked: Mapping[str, str]) -> Overview:
     """
     search, state = asked.get("q", "").strip(), asked.get("state", "")
     names = list(jobs)
-    observations = latest(names)
+    observations = JobObservation.objects.by_job(names)
     last, paused = WarmingRun.objects.latest_states(names), _paused()
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
     states = {
@@ -165,7 +163,7 @@ def overview(asked: Mapping[str, str]) -> Overview:
     shown = [spec.name for spec in page.object_list]
     runs = WarmingRun.objects.recent_per_job(shown, each=BARS)
     entries = beat.schedule.entries(shown) if beat.schedule else {}
-    audits, pending = auditing.last_audits(shown), invalidation.by_job()
+    audits, pending = CacheAudit.objects.latest_per_job(shown), invalidation.by_job()
     rows = [
         Row(
             spec=spec,
@@ -192,7 +190,7 @@ def overview(asked: Mapping[str, str]) -> Overview:
     )
 
 
-def _state(last: str | None, seen: Observation | None, *, paused: bool) -> str:
+def _state(last: str | None, seen: JobObservation | None, *, paused: bool) -> str:
     """Return a job's state: the first that holds of running, failed, paused, and how warm it is."""
     if last in ACTIVE:
         return "running"

@@ -19,8 +19,8 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Backlog
+from warmer.models import JobObservation
 from warmer.monitoring.coverage import Coverage, cover
-from warmer.monitoring.observation import Observation, latest
 from warmer.report import describe
 from warmer.stores import open_server
 from warmer.stores.looks import CommandRefused, Place, Reach, SlowCommand
@@ -146,7 +146,7 @@ def collect(aliases: Sequence[str]) -> Stats:
     found = {alias: look(alias) for alias in aliases}
     pending, observed = None, {}
     try:
-        pending, observed = invalidation.backlog(), latest(jobs)
+        pending, observed = invalidation.backlog(), JobObservation.objects.by_job(jobs)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Pending invalidations and hit rates are not known: %s", describe(error))
     covered = []
@@ -157,7 +157,7 @@ def collect(aliases: Sequence[str]) -> Stats:
     return Stats(caches=tuple(found.values()), jobs=tuple(covered), pending=pending)
 
 
-def _look_at_job(spec: JobSpec, observed: Observation | None) -> JobStats:
+def _look_at_job(spec: JobSpec, observed: JobObservation | None) -> JobStats:
     try:
         return JobStats(
             job=spec.name,

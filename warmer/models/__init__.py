@@ -1,7 +1,8 @@
 """What `warmer` keeps in the database: runs, changes, audits, observations, the declared schedule."""
 
+from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord
-from warmer.models.monitoring import CacheAudit, JobObservation, RunTotal
+from warmer.models.monitoring import JobObservation, RunTotal
 from warmer.models.runs import ACTIVE, FIGURES, Job, JobSchedule, State, Trigger, WarmingBatch, WarmingRun
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "RunTotal",
     "State",
     "Trigger",
+    "Verdict",
     "WarmingBatch",
     "WarmingRun",
 ]

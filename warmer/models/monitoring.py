@@ -1,62 +1,58 @@
-"""What monitoring keeps: audits, the last observation of each job, and the totals of ended runs."""
+"""What monitoring keeps beside audits: the last observation of each job, and the sums of ended runs."""
 
 from __future__ import annotations
 
-from django.db import models
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import DatabaseError, models, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.runs import Trigger
+from warmer.models.runs import WarmingRun
+from warmer.report import Outcome, describe
+
+logger = logging.getLogger(__name__)
+
+# A job of which so much is cached is warm: a key that expired a moment ago makes no alarm.
+WARM_SHARE = 0.99
 
 
-class CacheAudit(models.Model):
-    """What an audit of a job found: what was cached, compared with what the loader gave."""
+class ObservationQuerySet(models.QuerySet["JobObservation"]):
+    """The observations of jobs."""
 
-    job = models.CharField(max_length=MAX_NAME_LENGTH)
-    trigger = models.CharField(max_length=10, choices=Trigger)
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField(default=timezone.now)
-    whole = models.BooleanField(help_text="Every declared key was looked at, and not a sample.")
-    sampled = models.PositiveBigIntegerField(help_text="The sum of the six counts that follow.")
-    right = models.PositiveBigIntegerField()
-    wrong = models.PositiveBigIntegerField()
-    missing = models.PositiveBigIntegerField(help_text="Not cached, though there is a value.")
-    no_value = models.PositiveBigIntegerField(help_text="Not cached, and there is no value.")
-    changed = models.PositiveBigIntegerField(help_text="Changed again and again meanwhile: not judged.")
-    failed = models.PositiveBigIntegerField(help_text="Could not be loaded or compared: not judged.")
-    undeclared = models.PositiveBigIntegerField(help_text="How many were cached by readers alone.")
-    repaired = models.PositiveBigIntegerField(help_text="How many wrong keys were invalidated.")
-    queries = models.PositiveBigIntegerField()
-    error = models.TextField(blank=True, help_text="Why it ended early.")
-    wrong_keys = models.JSONField(default=list, blank=True, help_text="The first, with what differs.")
-    failures = models.JSONField(default=list, blank=True)
+    def by_job(self, names: Iterable[str]) -> dict[str, JobObservation]:
+        """Return the observation of each job that has one, in one query."""
+        return {row.job: row for row in self.filter(job__in=list(names))}
 
-    class Meta:
-        ordering = ["-id"]
-        default_permissions = ("view",)
-        verbose_name = "audit"
-        indexes = [models.Index(fields=["job", "-id"], name="warmer_audit_job")]
+    def forget_keys(self, job: str) -> None:
+        """Forget what was observed of a job's keys, which were all invalidated.
 
-    def __str__(self) -> str:
-        return f"audit {self.pk} of {self.job}"
+        What is known of its reads stays, and so does the time of the last attempt: it shows that beat runs.
+        """
+        self.filter(job=job).update(
+            observed_at=None, error="", declared=0, sampled=0, cached=0, no_value=0, oldest_seconds=None
+        )
 
 
 class JobObservation(models.Model):
-    """What the last look at a job's keys and at its traffic found.
+    """What was last observed of a job's keys and reads.
 
-    After a look that failed, `error` says why, and the rest is of the last one that did not.
+    After an attempt that failed, `error` says why, and the rest is from the last one that succeeded.
     """
 
     job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
-    looked_at = models.DateTimeField(default=timezone.now, help_text="The last look, failed or not.")
-    observed_at = models.DateTimeField(null=True, help_text="The last look that did not fail.")
+    attempted_at = models.DateTimeField(default=timezone.now, help_text="The last attempt, failed or not.")
+    observed_at = models.DateTimeField(null=True, help_text="The last attempt that succeeded.")
     error = models.TextField(blank=True)
 
-    declared = models.PositiveBigIntegerField(default=0, help_text="Ids that were declared, as far as read.")
-    sampled = models.PositiveIntegerField(default=0, help_text="Of them, those that were looked at.")
-    cached = models.PositiveIntegerField(default=0, help_text="Of these, those with a value in the cache.")
-    no_value = models.PositiveIntegerField(default=0, help_text="Of the rest, those without a value.")
-    oldest_seconds = models.FloatField(null=True, help_text="Age of the oldest; null: not known.")
+    declared = models.PositiveBigIntegerField(default=0, help_text="Declared ids, as far as they were read.")
+    sampled = models.PositiveIntegerField(default=0, help_text="How many of their keys were looked up.")
+    cached = models.PositiveIntegerField(default=0, help_text="How many of these are cached.")
+    no_value = models.PositiveIntegerField(default=0, help_text="How many of the others have no value.")
+    oldest_seconds = models.FloatField(null=True, help_text="Age of the oldest; null: unknown.")
 
     # Null: reads are not counted, or this cache keeps no counts.
     hits_hour = models.PositiveBigIntegerField(null=True)
@@ -64,17 +60,13 @@ class JobObservation(models.Model):
     hits_day = models.PositiveBigIntegerField(null=True)
     misses_day = models.PositiveBigIntegerField(null=True)
 
-    panel = models.CharField(max_length=16, blank=True, help_text="The keys that readers watch now.")
-    panel_drawn_at = models.DateTimeField(null=True)
-    panel_ends_at = models.DateTimeField(null=True)
-    panel_share = models.FloatField(null=True, help_text="The panel's share of the declared keys.")
-    # Of the last panel that ended.
-    watched = models.PositiveIntegerField(null=True, help_text="Its keys that were warm when it was drawn.")
-    watched_read = models.PositiveIntegerField(null=True, help_text="Of them, those that were read.")
-    watched_share = models.FloatField(null=True, help_text="Its share of the declared keys.")
-    watched_misses = models.PositiveBigIntegerField(null=True, help_text="Reads of its keys that missed.")
-    watched_from = models.DateTimeField(null=True)
-    watched_until = models.DateTimeField(null=True)
+    # Null: also until some keys were watched for as long as a key lives.
+    watched = models.PositiveIntegerField(null=True, help_text="Warm keys whose reads are noted.")
+    watched_read = models.PositiveIntegerField(null=True, help_text="How many of them were read.")
+    watched_share = models.FloatField(null=True, help_text="The watched share of the declared keys.")
+    watched_misses = models.PositiveBigIntegerField(null=True, help_text="Reads of watched keys that missed.")
+
+    objects = ObservationQuerySet.as_manager()
 
     class Meta:
         default_permissions = ()
@@ -82,16 +74,97 @@ class JobObservation(models.Model):
     def __str__(self) -> str:
         return f"observation of {self.job}"
 
+    @property
+    def is_void(self) -> bool:
+        """Whether the keys were all invalidated since the last observation."""
+        return self.observed_at is None and not self.error
+
+    @property
+    def coverage(self) -> float | None:
+        """The cached share of the keys that have a value, 0 to 1; None if it is unknown."""
+        with_value = self.sampled - self.no_value
+        return self.cached / with_value if with_value > 0 else None
+
+    @property
+    def state(self) -> str | None:
+        """`warm`, `partly` or `cold`; None if it is unknown, also when the last attempt failed."""
+        if self.error or self.coverage is None:
+            return None
+        if self.coverage >= WARM_SHARE:
+            return "warm"
+        return "partly" if self.cached else "cold"
+
+    @property
+    def oldest(self) -> timedelta | None:
+        """The age of the oldest cached key; None if it is unknown."""
+        return None if self.oldest_seconds is None else timedelta(seconds=self.oldest_seconds)
+
+    @property
+    def hit_rate_hour(self) -> float | None:
+        """The share of the last hour's reads that hit, 0 to 1; None without reads."""
+        return _share(self.hits_hour, self.misses_hour)
+
+    @property
+    def hit_rate_day(self) -> float | None:
+        """The share of the last day's reads that hit, 0 to 1; None without reads."""
+        return _share(self.hits_day, self.misses_day)
+
+    @property
+    def effectiveness(self) -> float | None:
+        """The share of the warm keys that were read within the life of a key, 0 to 1."""
+        return self.watched_read / self.watched if self.watched and self.watched_read is not None else None
+
+    @property
+    def effectiveness_margin(self) -> float | None:
+        """How far off that share may be, at 95 % confidence; 0 if every declared key is watched."""
+        if not self.watched or self.watched_share is None:
+            return None
+        return 0.0 if self.watched_share >= 1 else float(min(1.0, 0.98 / self.watched**0.5))
+
+    @property
+    def missed_while_declared(self) -> int | None:
+        """About how many reads of declared keys missed within the life of a key; None if it is unknown."""
+        if self.watched_misses is None or not self.watched_share:
+            return None
+        return round(self.watched_misses / self.watched_share)
+
+
+class TotalQuerySet(models.QuerySet["RunTotal"]):
+    """The sums of ended runs."""
+
+    def add(self, run: WarmingRun) -> None:
+        """Add a run that has ended. Never raises: the run is kept, and only its sum is lost."""
+        waited = (run.started_at - run.requested_at).total_seconds() if run.started_at else 0.0
+        added = {
+            "runs": 1,
+            "started": int(run.started_at is not None),
+            "wait_seconds": max(0.0, waited),
+            "took_seconds": run.took or 0.0,
+            "work_seconds": run.seconds,
+            "batches": run.batches_done,
+            "queries": run.queries,
+            **{outcome.value: getattr(run, outcome.value) for outcome in Outcome},
+        }
+        try:
+            with transaction.atomic():
+                total, _ = self.get_or_create(job=run.job, trigger=run.trigger, state=run.state)
+                self.filter(pk=total.pk).update(
+                    last_at=run.finished_at or timezone.now(),
+                    **{name: F(name) + value for name, value in added.items()},
+                )
+        except DatabaseError as error:
+            logger.error("%s could not be added to the totals: %s", run, describe(error))
+
 
 class RunTotal(models.Model):
-    """What the ended runs of a job came to. It only grows: runs that are no longer kept stay counted."""
+    """What the ended runs of a job came to. It only grows: deleted runs stay counted."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
     trigger = models.CharField(max_length=10)
     state = models.CharField(max_length=10)
     last_at = models.DateTimeField(default=timezone.now, help_text="When the last of them ended.")
     runs = models.PositiveBigIntegerField(default=0)
-    started = models.PositiveBigIntegerField(default=0, help_text="Of them, those that a worker began.")
+    started = models.PositiveBigIntegerField(default=0, help_text="How many of them a worker started.")
     wait_seconds = models.FloatField(default=0, help_text="From the request to the start, summed.")
     took_seconds = models.FloatField(default=0, help_text="From the start to the end, summed.")
     work_seconds = models.FloatField(default=0, help_text="Of work, summed over runs and workers.")
@@ -103,6 +176,8 @@ class RunTotal(models.Model):
     no_value = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
 
+    objects = TotalQuerySet.as_manager()
+
     class Meta:
         default_permissions = ()
         constraints = [
@@ -111,3 +186,7 @@ class RunTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} runs of {self.job} by {self.trigger}"
+
+
+def _share(hits: int | None, misses: int | None) -> float | None:
+    return hits / (hits + misses) if hits is not None and misses is not None and hits + misses else None

@@ -36,7 +36,7 @@ def look_at_beat() -> Beat:
     """Return when beat last sent anything, and how the jobs are scheduled."""
     # Beat records what it sent every few minutes only. What it has observed each minute is there at once.
     recorded = PeriodicTask.objects.aggregate(last=Max("last_run_at"))["last"]
-    observed = JobObservation.objects.aggregate(last=Max("looked_at"))["last"]
+    observed = JobObservation.objects.aggregate(last=Max("attempted_at"))["last"]
     own = PeriodicTask.objects.filter(name__in=UPKEEP, enabled=True)
     return Beat(
         last_sent=max((each for each in (recorded, observed) if each is not None), default=None),

@@ -2,7 +2,7 @@
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.counters import Counted, PanelResult, Recent, Tallies
+from warmer.stores.counters import Counted, Watched, in_sample
 from warmer.stores.factory import (
     invalidate_together,
     is_fenced,
@@ -18,15 +18,14 @@ __all__ = [
     "Claim",
     "Counted",
     "Invalidation",
-    "PanelResult",
     "Peeked",
-    "Recent",
     "Record",
     "Store",
-    "Tallies",
     "Token",
     "UnderWay",
+    "Watched",
     "Written",
+    "in_sample",
     "invalidate_together",
     "is_fenced",
     "keeps_nothing",

@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.counters import Tallies
+
+if TYPE_CHECKING:
+    from warmer.stores.redis.counters import RedisCounters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +99,10 @@ class Store(ABC):
         absent_timeout: seconds for which it is cached that a key has no value; None: that is not.
 
     Attributes:
-        tallies: where it is counted how the job is read; None: this cache cannot count.
+        counters: the counts of the job's reads; None: this cache keeps none.
     """
 
-    tallies: Tallies | None = None
+    counters: RedisCounters | None = None
 
     def __init__(
         self,

@@ -106,7 +106,7 @@ def audit_sample(job: str | None = None) -> None:
         logger.warning("%s was not audited: %s", job, describe(error))
         return
     if not found.ok:
-        shown = ", ".join(f"{each.key} {' '.join(each.fields)}" for each in found.wrong_keys)
+        shown = ", ".join(f"{each['key']} {' '.join(each['fields'])}" for each in found.wrong_keys)
         logger.error(
             "%s: of %d sampled keys %d are wrong and %d failed%s%s",
             job,

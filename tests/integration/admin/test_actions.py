@@ -128,12 +128,12 @@ def test_invalidate__deletes_the_keys_of_the_chosen_jobs(operator: Client, make_
 
 
 def test_invalidate__voids_what_was_seen_of_the_keys_before(operator: Client) -> None:
-    looked_at = timezone.now() - timedelta(seconds=20)
+    attempted_at = timezone.now() - timedelta(seconds=20)
     for job in ("posts", "popular_posts"):
         JobObservation.objects.create(
             job=job,
-            looked_at=looked_at,
-            observed_at=looked_at,
+            attempted_at=attempted_at,
+            observed_at=attempted_at,
             sampled=4,
             cached=4,
             hits_day=3,
@@ -144,7 +144,7 @@ def test_invalidate__voids_what_was_seen_of_the_keys_before(operator: Client) ->
     assert "invalidated, not looked at since" in row(operator, "posts")
     assert "100 %" not in row(operator, "posts")
     assert "75 % day" in row(operator, "posts")
-    assert JobObservation.objects.get(job="posts").looked_at == looked_at
+    assert JobObservation.objects.get(job="posts").attempted_at == attempted_at
     assert "not since the keys were invalidated" in operator.get(f"{JOBS}posts/schedule/").content.decode()
     assert state_of(operator, "popular_posts") == "warm"
     observe_all(seconds=10)

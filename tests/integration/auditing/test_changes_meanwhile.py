@@ -15,7 +15,7 @@ from tests.integration.auditing.command import failing
 from tests.integration.auditing.things import counts, declare
 from users.warming import user_profiles
 from warmer import invalidation, warm, warm_many
-from warmer.monitoring.audit import UncommittedChanges, looks
+from warmer.monitoring.audit import UncommittedChanges, comparison
 from warmer.monitoring.audit.audits import audit
 from warmer.testing import at, hold
 
@@ -61,16 +61,16 @@ def test_changed__at_every_look_is_not_judged(job: Any, source: Any, settings: A
     # Without a fence for each key, the other three of the batch are not judged either.
     changed = 1 if any_cache == "redis" else 4
     assert counts(found) == {"right": 10 - changed, "changed": changed}
-    assert (found.ok, found.wrong_keys) == (True, ())
+    assert (found.ok, found.wrong_keys) == (True, [])
 
 
 def test_changed__looks_are_bounded(
     any_cache: str, source: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setattr("warmer.monitoring.audit.looks.ATTEMPTS", 3)
+    monkeypatch.setattr("warmer.monitoring.audit.comparison.ATTEMPTS", 3)
     job = declare(source, batch_size=10)
     pauses: list[float] = []
-    monkeypatch.setattr(looks, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(comparison, "time", SimpleNamespace(sleep=pauses.append))
     loads: list[int] = []
     with at("loaded", lambda: (loads.append(1), job.invalidate([1])), times=100):
         found = audit(job.spec, sample=10)
@@ -84,7 +84,7 @@ def test_changed__commit_whose_invalidation_is_on_its_way_is_not_wrong(
     user = make_user(first_name="Ada")
     user_profiles.warm()
     clock = SimpleNamespace(sleep=lambda seconds: release())
-    monkeypatch.setattr(looks, "time", clock)
+    monkeypatch.setattr(comparison, "time", clock)
 
     def save() -> None:
         try:
@@ -143,7 +143,7 @@ def test_changed__what_is_still_wrong_at_the_next_look_is_wrong(
 def test_changed__with_a_single_attempt_wrong_is_wrong_all_the_same(
     job: Any, source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmer.monitoring.audit.looks.ATTEMPTS", 1)
+    monkeypatch.setattr("warmer.monitoring.audit.comparison.ATTEMPTS", 1)
     job.warm()
     source[2] = "another"
     assert counts(audit(job.spec)) == {"right": 9, "wrong": 1}
@@ -196,5 +196,5 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
 
 def test_transaction__with_a_snapshot_is_refused(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invalidation, "reads_a_snapshot", lambda: True)
-    with pytest.raises(UncommittedChanges, match="as it was at its beginning"):
+    with pytest.raises(UncommittedChanges, match="as it was when the transaction began"):
         audit(job.spec)

@@ -32,7 +32,7 @@ def test_cost__queries_are_batches_and_one_for_the_ids(make_user: Any) -> None:
     for options in ({}, {"sample": 10}):
         with CaptureQueriesContext(connection) as queries:
             found = audit(names.spec, **options)
-        assert (found.right, found.batches, found.queries, len(queries)) == (10, 3, 4, 4)
+        assert (found.right, found.queries, len(queries)) == (10, 4, 4)
 
 
 def test_cost__round_trips_are_three_a_batch(source: Any, redis_client: Redis) -> None:
@@ -87,7 +87,7 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
     gc.collect()
     alive = most = 0
     found = audit(job.spec)
-    assert (counts(found), found.batches, found.undeclared) == ({"right": 100_000}, 100, 0)
+    assert (counts(found), found.undeclared) == ({"right": 100_000}, 0)
     # Ids and values of a batch, and those of the one before until they are replaced.
     assert most <= 4 * 1000 + 10
     most = 0
@@ -97,7 +97,6 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
 
 def test_cost__names_are_bounded_and_counts_are_not(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warmer.report.MAX_FAILURES", 3)
-    monkeypatch.setattr("warmer.monitoring.audit.findings.MAX_FAILURES", 3)
     monkeypatch.setattr("warmer.monitoring.audit.audits.MAX_FAILURES", 3)
     job = declare(source)
     job.warm()

@@ -34,7 +34,7 @@ def test_failed__bad_rows_cost_their_own_keys_only(any_cache: str, source: Any, 
 
     found = audit(broken.spec)
     assert counts(found) == {name: n for name, n in (("right", 10 - len(bad)), ("failed", len(bad))) if n}
-    assert {each.key: each.error for each in found.failures} == {
+    assert {each["key"]: each["error"] for each in found.failures} == {
         f"thing:{id}": f"ValueError: row {id} is broken" for id in bad
     }
     assert not found.ok
@@ -47,7 +47,7 @@ def test_failed__loader_that_returns_no_mapping_is_asked_once_a_batch(any_cache:
     )
     found = audit(job.spec)
     assert (counts(found), len(calls)) == ({"failed": 8}, 2)
-    assert found.failures[0].error.startswith(LoaderError.__name__)
+    assert found.failures[0]["error"].startswith(LoaderError.__name__)
 
 
 def test_failed__value_that_cannot_be_cached(any_cache: str) -> None:
@@ -57,7 +57,7 @@ def test_failed__value_that_cannot_be_cached(any_cache: str) -> None:
     found = audit(job.spec)
     assert counts(found) == {"failed": 1}
     kind = "UnsupportedValue" if any_cache == "redis" else "TypeError"
-    assert found.failures[0].error.startswith(f"its value cannot be encoded: {kind}")
+    assert found.failures[0]["error"].startswith(f"its value cannot be encoded: {kind}")
 
 
 def test_failed__what_cannot_be_an_id(job: Any) -> None:
@@ -65,7 +65,7 @@ def test_failed__what_cannot_be_an_id(job: Any) -> None:
     bad = warm_many("thing:{id}", ids=lambda: [1, "a b", 2], name="things")(lambda ids: dict.fromkeys(ids, 1))
     found = audit(bad.spec)
     assert counts(found) == {"missing": 2, "failed": 1}
-    assert "'a b'" in found.failures[0].key
+    assert "'a b'" in found.failures[0]["key"]
 
 
 def test_failed__database_away_ends_the_audit(any_cache: str) -> None:

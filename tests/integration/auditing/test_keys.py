@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,7 +15,7 @@ from django.test import override_settings
 from tests.integration.auditing.command import run
 from tests.integration.auditing.things import LOCMEM, counts, declare, wrong_fields
 from warmer import warm_many
-from warmer.monitoring.audit import Audit
+from warmer.models import CacheAudit
 from warmer.monitoring.audit.audits import audit
 from warmer.testing import at
 
@@ -24,7 +26,7 @@ def test_sample__looks_at_so_many_declared_ids(job: Any) -> None:
     job.warm()
     found = audit(job.spec, sample=6)
     assert counts(found) == {"right": 6}
-    assert (found.whole, found.batches, found.share) == (False, 2, "at least 50 %")
+    assert (found.whole, found.share) == (False, "at least 50 %")
 
 
 def test_sample__same_seed_looks_at_the_same(any_cache: str) -> None:
@@ -45,6 +47,17 @@ def test_sample__same_seed_looks_at_the_same(any_cache: str) -> None:
     assert len(set(draw(3))) == 20
 
 
+def test_sample__every_id_is_as_likely(any_cache: str) -> None:
+    drawn: Counter[int] = Counter()
+    job = warm_many("thing:{id}", ids=lambda: range(20), name="things")(
+        lambda ids: drawn.update(ids) or dict.fromkeys(ids, 1)  # type: ignore[func-returns-value]
+    )
+    for seed in range(1000):
+        audit(job.spec, sample=5, seed=seed)
+    # 250 are expected of each; the standard deviation is 13.7.
+    assert all(180 < drawn[id] < 320 for id in range(20))
+
+
 @pytest.mark.parametrize("size", [10, 11])
 def test_sample__as_large_as_all_is_all(job: Any, size: int) -> None:
     job.warm()
@@ -63,10 +76,32 @@ def test_sample__as_large_as_all_is_all(job: Any, size: int) -> None:
         (999, 1, True, "99.9 %"),
         (0, 5, True, "0 %"),
         (0, 0, False, "nothing judged"),
+        (299, 0, False, "at least 98 %"),
+        (300, 0, False, "at least 99 %"),
+        (301, 0, False, "at least 99.0 %"),
+        (1_000_000, 0, False, "at least 99.9997 %"),
+        (2, 1, True, "66 %"),
+        (0, 1, False, "too few to tell"),
     ],
 )
 def test_share__has_no_more_digits_than_is_known(right: int, wrong: int, whole: bool, share: str) -> None:
-    assert Audit(job="x", right=right, wrong=wrong, whole=whole).share == share
+    assert CacheAudit(job="x", right=right, wrong=wrong, whole=whole).share == share
+
+
+def poisson_limit(wrong: int) -> float:
+    """Return the mean at which so few events or fewer have a chance of 5 %."""
+    low, high = 0.0, 1000.0
+    for _ in range(100):
+        mean = (low + high) / 2
+        terms = (math.exp(-mean + k * math.log(mean) - math.lgamma(k + 1)) for k in range(wrong + 1))
+        low, high = (mean, high) if sum(terms) > 0.05 else (low, mean)
+    return low
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 5, 10, 100, 500])
+def test_share__of_a_sample_is_the_limit_at_95_percent(wrong: int) -> None:
+    found = CacheAudit(job="x", right=10_000 - wrong, wrong=wrong, whole=False)
+    assert found.wrong_share == pytest.approx(poisson_limit(wrong) / 10_000, rel=0.005)
 
 
 NUMBERS = dict.fromkeys([1, 2, 3, 40, 50], "value")
@@ -138,8 +173,8 @@ def test_read_through__ids_of_unknown_type_are_not_looked_at_and_it_says_so(ids:
     source[40] = "new"
     found = audit(job.spec)
     assert (found.sampled, found.wrong, found.undeclared) == (len(ids), 0, 0)
-    assert "the type of another cached id is not known" in found.note
-    assert "Only the declared ids were looked at" in run("things")
+    assert "the type of another cached id is unknown" in found.note
+    assert "Only the declared ids were compared" in run("things")
 
 
 def test_read_through__of_a_cache_that_cannot_list_its_keys(source: Any) -> None:

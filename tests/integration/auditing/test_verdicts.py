@@ -19,8 +19,9 @@ from tests.integration.waiting import uncaptured
 from users.models import CustomUser
 from users.warming import user_profiles
 from warmer import jobs, warm
-from warmer.monitoring.audit.audits import audit
-from warmer.monitoring.audit.looks import HAS_VALUE, NO_VALUE
+from warmer.models import CacheAudit, Trigger, audits
+from warmer.monitoring.audit import audit, perform
+from warmer.monitoring.audit.comparison import HAS_VALUE, NO_VALUE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -29,7 +30,7 @@ def test_audit__everything_is_as_the_loader_gives_it(job: Any) -> None:
     job.warm()
     found = audit(job.spec)
     assert counts(found) == {"right": 10}
-    assert (found.ok, found.whole, found.share, found.batches) == (True, True, "100 %", 3)
+    assert (found.ok, found.whole, found.share) == (True, True, "100 %")
 
 
 def test_audit__old_value_is_wrong_and_its_fields_are_named(job: Any, source: Any) -> None:
@@ -57,8 +58,8 @@ def test_audit__missing_value_that_cannot_be_cached_has_failed(job: Any, source:
     found = audit(job.spec)
     assert counts(found) == {"missing": 9, "failed": 1}
     (failure,) = found.failures
-    assert failure.key == "thing:3"
-    assert failure.error.startswith("its value cannot be encoded: ")
+    assert failure["key"] == "thing:3"
+    assert failure["error"].startswith("its value cannot be encoded: ")
     with pytest.raises(CommandError) as caught:
         run("things")
     assert caught.value.returncode == 1
@@ -95,7 +96,7 @@ def test_audit__cached_absence_is_wrong_once_there_is_a_value(any_cache: str, so
 def test_audit__nothing_cached_is_nothing_judged(job: Any) -> None:
     found = audit(job.spec)
     assert counts(found) == {"missing": 10}
-    assert (found.ok, found.share, found.right_at_least) == (True, "nothing judged", None)
+    assert (found.ok, found.share, found.wrong_share) == (True, "nothing judged", None)
 
 
 @pytest.mark.parametrize("cached", [41, "42", None, {"a": 1}])
@@ -154,3 +155,54 @@ def test_audit__writes_nothing(source: Any, redis_client: Redis) -> None:
     before = dump()
     audit(job.spec)
     assert dump() == before
+
+
+def test_repair__invalidates_the_wrong_keys_and_no_others(job: Any, source: Any) -> None:
+    job.warm()
+    token = job.spec.store.token()
+    for number in (2, 3, 9):
+        source[number] = "another"
+    found = audit(job.spec, repair=True)
+    assert (found.wrong, found.repaired, found.ok) == (3, 3, False)
+    cached = cache.get_many([f"thing:{number}" for number in range(10)])
+    assert sorted(cached) == [f"thing:{number}" for number in (0, 1, 4, 5, 6, 7, 8)]
+    job.spec.store.write(token, {"thing:2": "old"})
+    assert cache.get("thing:2") is None, "the repair is fenced"
+    assert counts(audit(job.spec, repair=True)) == {"right": 7, "missing": 3}
+
+
+def test_repair__of_a_single_job(any_cache: str) -> None:
+    answer = warm("answer", name="answer")(lambda: 42)
+    cache.set("answer", 41)
+    assert audit(answer.spec, repair=True).repaired == 1
+    assert cache.get("answer") is None
+
+
+def test_repair__deletes_a_value_that_is_gone(job: Any, source: Any) -> None:
+    job.warm()
+    del source[2]
+    found = audit(job.spec, repair=True)
+    lists_keys = job.spec.store.lists_keys  # otherwise the key of an undeclared id is not found
+    assert (found.sampled, found.repaired) == ((10, 1) if lists_keys else (9, 0))
+    assert (cache.get("thing:2") is None) == lists_keys
+
+
+def test_perform__saves_the_result(job: Any, source: Any, django_assert_num_queries: Any) -> None:
+    job.warm()
+    source[2] = "another"
+    perform(job.spec, Trigger.SCHEDULE)
+    found = perform(job.spec, Trigger.COMMAND, sample=10)
+    with django_assert_num_queries(1):
+        row = CacheAudit.objects.latest_per_job(jobs)["things"]
+    assert (row.pk, row.trigger, row.share) == (found.pk, "command", found.share)
+    assert (counts(row), wrong_fields(row)) == ({"right": 9, "wrong": 1}, {"thing:2": ("(dict, now str)",)})
+    assert row.started_at < row.finished_at
+
+
+def test_perform__deletes_the_oldest(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audits, "KEPT_PER_JOB", 3)
+    other = warm("other", name="other")(lambda: 1)
+    perform(other.spec, Trigger.COMMAND)
+    made = [perform(job.spec, Trigger.COMMAND).pk for _ in range(5)]
+    assert set(CacheAudit.objects.filter(job="things").values_list("pk", flat=True)) == set(made[2:])
+    assert CacheAudit.objects.filter(job="other").count() == 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmer import warm_many
-from warmer.monitoring.audit import Audit
+from warmer.models import CacheAudit
 
 LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "audit"}}
 
@@ -22,7 +22,7 @@ def declare(source: Mapping[Any, Any], **options: Any) -> Any:
     return things
 
 
-def counts(found: Audit) -> dict[str, int]:
+def counts(found: CacheAudit) -> dict[str, int]:
     """Return the verdicts that occurred, and see that they add up."""
     occurred = {
         name: getattr(found, name) for name in ("right", "wrong", "missing", "no_value", "changed", "failed")
@@ -31,6 +31,6 @@ def counts(found: Audit) -> dict[str, int]:
     return {name: number for name, number in occurred.items() if number}
 
 
-def wrong_fields(found: Audit) -> dict[str, tuple[str, ...]]:
+def wrong_fields(found: CacheAudit) -> dict[str, tuple[str, ...]]:
     """Return the keys that are wrong, with the fields that differ."""
-    return {each.key: each.fields for each in found.wrong_keys}
+    return {each["key"]: tuple(each["fields"]) for each in found.wrong_keys}

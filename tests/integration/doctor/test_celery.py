@@ -110,7 +110,7 @@ def test_beat__was_last_seen(look: Look, ago: timedelta, severity: str, said: st
 @pytest.mark.django_db
 def test_beat__that_has_just_started_is_seen_by_what_it_had_observed(look: Look) -> None:
     now = timezone.now()
-    JobObservation.objects.create(job="posts", looked_at=now - timedelta(seconds=30))
+    JobObservation.objects.create(job="posts", attempted_at=now - timedelta(seconds=30))
     found = look(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: now)
     assert says(found) == ("ok", "last seen 30 s ago")
 

@@ -17,9 +17,9 @@ from warmer.declarations.spec import JobSpec
 from warmer.humanize import counted
 from warmer.invalidation import captures_by_triggers
 from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, whole_number
-from warmer.models import Trigger
+from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
-from warmer.monitoring.audit import Audit, UncommittedChanges
+from warmer.monitoring.audit import UncommittedChanges
 
 COLUMNS = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed")
 
@@ -53,13 +53,13 @@ class Command(WarmerCommand):
         if status:
             raise CommandError(_summary(audits), returncode=status)
 
-    def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[Audit]:
+    def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[CacheAudit]:
         for spec in {spec.cache: spec for spec in specs}.values():
             spec.store.ping()
-        audits: list[Audit] = []
+        audits: list[CacheAudit] = []
         bar = ProgressBar(self.stdout)
 
-        def progress(found: Audit) -> None:
+        def progress(found: CacheAudit) -> None:
             keys = counted(found.sampled, "key")
             bar.draw(len(audits), len(specs), f"{found.job}: {keys}, {found.wrong} wrong")
 
@@ -71,7 +71,7 @@ class Command(WarmerCommand):
             bar.clear()
         return audits
 
-    def _print(self, audits: list[Audit], *, repair: bool) -> None:
+    def _print(self, audits: list[CacheAudit], *, repair: bool) -> None:
         columns = (*COLUMNS, "repaired") if repair else COLUMNS
         self.print_rows(
             [
@@ -85,9 +85,9 @@ class Command(WarmerCommand):
         if not all(found.whole for found in audits):
             self.stdout.write("'at least' is the lower bound of the sample at 95 % confidence.")
         for found in audits:
-            wrong = [f"{each.key}: {', '.join(each.fields)}" for each in found.wrong_keys]
+            wrong = [f"{each['key']}: {', '.join(each['fields'])}" for each in found.wrong_keys]
             self._print_keys(f"{found.job}, wrong:", wrong, found.wrong)
-            failed = [f"{each.key}: {each.error}" for each in found.failures]
+            failed = [f"{each['key']}: {each['error']}" for each in found.failures]
             self._print_keys(f"{found.job}, failed:", failed, found.failed)
             if found.error:
                 self.stdout.write(f"\n{found.job}: {found.error}")
@@ -103,7 +103,7 @@ class Command(WarmerCommand):
             self.stdout.write("\n  ".join([f"\n{title}", *keys, *more]))
 
 
-def _summary(audits: list[Audit]) -> str:
+def _summary(audits: list[CacheAudit]) -> str:
     wrong = [f"{counted(found.wrong, 'key')} of {found.job}" for found in audits if found.wrong]
     incomplete = [found.job for found in audits if found.failed or found.error]
     repaired = sum(found.repaired for found in audits)

@@ -1,14 +1,5 @@
-"""Audits: what is cached, compared with what the loader gives now."""
+"""Audits: what is cached, compared with what the loader returns now."""
 
-from warmer.monitoring.audit.audits import UncommittedChanges, perform
-from warmer.monitoring.audit.findings import Audit, Verdict
-from warmer.monitoring.audit.keeping import kept, last_audits
+from warmer.monitoring.audit.audits import UncommittedChanges, audit, perform
 
-__all__ = [
-    "Audit",
-    "UncommittedChanges",
-    "Verdict",
-    "kept",
-    "last_audits",
-    "perform",
-]
+__all__ = ["UncommittedChanges", "audit", "perform"]

@@ -1,35 +1,33 @@
-"""The audit of a job: what is cached, compared with what the loader gives now, batch by batch."""
+"""The audit of a job: what is cached, compared with what the loader returns now, batch by batch."""
 
 from __future__ import annotations
 
-import time
+import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable, WarmerError
+from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
 from warmer.filling.batches import Batches
 from warmer.filling.loading import counted_queries
-from warmer.keys import Batch
-from warmer.models import Trigger
-from warmer.monitoring.audit.declared import DeclaredIds
-from warmer.monitoring.audit.findings import Audit, Verdict, WrongKey
-from warmer.monitoring.audit.keeping import keep
-from warmer.monitoring.audit.looks import Interrupts, Looks
-from warmer.monitoring.sampling import Sample
-from warmer.report import MAX_FAILURES, Failure, describe
+from warmer.keys import Batch, Id, plain
+from warmer.models import CacheAudit, Trigger, Verdict
+from warmer.monitoring.audit.comparison import Comparison, Interrupts
+from warmer.report import MAX_FAILURES, describe
 
-Progress = Callable[[Audit], None]
+Progress = Callable[[CacheAudit], None]
 
 
 class UncommittedChanges(WarmerError):
-    """An open transaction reads something else than what is committed now."""
+    """The open transaction reads something else than what is committed now."""
 
 
 def audit(
@@ -40,68 +38,72 @@ def audit(
     repair: bool = False,
     progress: Progress | None = None,
     interrupts: Interrupts = (),
-) -> Audit:
-    """Compare a job's cached values with what its loader gives now.
+) -> CacheAudit:
+    """Compare a job's cached values with what its loader returns now.
 
-    Without `sample` these are the declared ids and, where the cache can list its keys (Redis), the ids
-    that readers brought there. A cached key gives its id as text, so those ids are looked at only when
-    the declared ids are all of one type, `int`, `str` or `UUID`; else `note` says that they were not.
+    Without `sample`, compare all declared ids and, if the cache can list its keys (Redis), the other ids that
+    readers cached. A cached key gives its id as text, so those ids are compared only if the declared ids are
+    all of one type, `int`, `str` or `UUID`; otherwise `note` says that they were skipped.
 
     Args:
-        sample: look at so many of the declared ids, drawn at random.
+        sample: compare so many of the declared ids, drawn at random.
         seed: draw the same ids again.
-        repair: invalidate what is wrong.
+        repair: invalidate the wrong keys.
         progress: called with what was found so far after each batch.
-        interrupts: errors that end the audit, e.g. of a time limit, with what was found so far.
+        interrupts: errors that end the audit, such as a time limit, and keep what was found so far.
+
+    Returns:
+        What was found, not saved.
 
     Raises:
         UncommittedChanges: the open transaction changed what the job reads, or reads a snapshot.
         StoreUnavailable: the cache does not answer.
-        OperationalError, InterfaceError: the database does not.
+        OperationalError, InterfaceError: the database does not answer.
         Exception: whatever the declared `ids` raises.
     """
     _refuse_uncommitted(spec)
-    began = time.monotonic()
-    work = _Audit(spec=spec, repair=repair, progress=progress, interrupts=interrupts)
-    error, note, whole = "", "", True
+    found = CacheAudit(job=spec.name, started_at=timezone.now())
+    work = _Audit(spec=spec, found=found, repair=repair, progress=progress, interrupts=interrupts)
     try:
         if not spec.keyed:
-            work.judge(Batches(spec))
+            work.compare(Batches(spec))
         elif sample is None:
-            note = work.judge_all()
+            work.compare_all()
         else:
-            whole = work.judge_sample(sample, seed)
+            work.compare(Batches(spec, work.drawn(sample, seed)))
     except interrupts as interrupt:
-        error, whole = describe(interrupt), False
-    return replace(work.found, whole=whole, note=note, error=error, seconds=time.monotonic() - began)
+        found.error, found.whole = describe(interrupt), False
+    found.finished_at = timezone.now()
+    return found
 
 
-def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> Audit:
-    """Audit a job and keep the result; ids that cannot be found are an error in it.
+def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
+    """Audit a job and save the result. If the ids cannot be found, that is an error in it.
 
     For the options, and what is raised, see `audit`.
     """
-    began = timezone.now()
     try:
         found = audit(spec, **options)
     except (StoreUnavailable, UncommittedChanges, DatabaseError, InterfaceError):
         raise
     except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
-        found = Audit(job=spec.name, whole=False, error=f"The ids could not be found: {describe(error)}")
-    keep(found, trigger, began=began)
+        error_text = f"The ids could not be found: {describe(error)}"
+        found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=error_text)
+    found.trigger = trigger
+    CacheAudit.objects.keep(found)
     return found
 
 
 def _refuse_uncommitted(spec: JobSpec) -> None:
     if invalidation.is_pending(spec):
         raise UncommittedChanges(
-            f"{spec.name!r} cannot be audited here: this transaction changed what it reads, and the "
-            "cache knows of a change when it is committed. Audit after the commit."
+            f"{spec.name!r} cannot be audited here: this transaction changed what it reads, and the cache "
+            "learns of a change at its commit. Audit after the commit."
         )
     if invalidation.reads_a_snapshot():
         raise UncommittedChanges(
-            f"{spec.name!r} cannot be audited here: this transaction reads the database as it was at "
-            "its beginning. Audit outside of it."
+            f"{spec.name!r} cannot be audited here: this transaction reads the database as it was when the "
+            "transaction began. Audit outside of it."
         )
 
 
@@ -110,73 +112,98 @@ class _Audit:
     """The work on one job, and what it has found so far."""
 
     spec: JobSpec
+    found: CacheAudit
     repair: bool
     progress: Progress | None
     interrupts: Interrupts
-    found: Audit = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.found = Audit(job=self.spec.name)
+    def drawn(self, size: int, seed: int | None) -> Iterator[Id]:
+        """Yield some of the declared ids, each as likely as any other, in the memory of these alone.
 
-    def judge_all(self) -> str:
-        """Judge the declared ids and those that readers brought; return what was not looked at."""
-        declared = DeclaredIds(self.spec)
-        self.judge(Batches(self.spec, declared))
-        store = self.spec.store
-        if not store.lists_keys:
-            return "Only the declared ids were looked at: this cache cannot list its keys."
-        if declared.parse is None:
-            return (
-                "Only the declared ids were looked at: they are not all int, all str or all UUID, so the "
-                "type of another cached id is not known."
+        Algorithm R: J. S. Vitter, "Random sampling with a reservoir", ACM Transactions on Mathematical
+        Software 11 (1985), 37-57.
+        """
+        dice = random.Random(seed)
+        ids = iter(self.spec.find_ids())
+        drawn = list(islice(ids, size))
+        for count, id in enumerate(ids, size + 1):
+            self.found.whole = False
+            if (at := dice.randrange(count)) < size:
+                drawn[at] = id
+        yield from drawn
+
+    def compare_all(self) -> None:
+        """Compare the declared ids, then the other cached ones."""
+        texts: set[str] = set()
+        types: set[Callable[[str], Id]] = set()
+
+        def declared() -> Iterator[Id]:
+            for id in map(plain, self.spec.find_ids()):
+                types.add(next((each for each in (int, UUID) if isinstance(id, each)), str))
+                texts.add(str(id))
+                yield id
+
+        self.compare(Batches(self.spec, declared()))
+        if not self.spec.store.lists_keys:
+            self.found.note = "Only the declared ids were compared: this cache cannot list its keys."
+        elif len(types) != 1:
+            self.found.note = (
+                "Only the declared ids were compared: they are not all int, all str or all UUID, so the type "
+                "of another cached id is unknown."
             )
-        self.judge(Batches(self.spec, declared.others(store.cached_ids())), declared=False)
-        return ""
+        else:
+            self.compare(Batches(self.spec, self._undeclared(texts, *types)), are_declared=False)
 
-    def judge_sample(self, size: int, seed: int | None) -> bool:
-        """Judge some of the declared ids; say whether that was all of them."""
-        sample = Sample(self.spec.find_ids, size=size, seed=seed)
-        self.judge(Batches(self.spec, sample))
-        return sample.is_whole
+    def _undeclared(self, known: set[str], parse: Callable[[str], Id]) -> Iterator[Id]:
+        """Yield the cached ids that are not known, each once."""
+        for text in self.spec.store.cached_ids():
+            try:
+                id = parse(text)
+                self.spec.key.key(id)
+            except (ValueError, InvalidId):
+                continue  # not a key of this job
+            if str(id) == text and text not in known:
+                known.add(text)
+                yield id
 
-    def judge(self, batches: Batches, *, declared: bool = True) -> None:
-        """Judge batch by batch."""
+    def compare(self, batches: Batches, *, are_declared: bool = True) -> None:
+        """Compare batch by batch."""
         for keys in batches:
-            self.found += self._judge_batch(keys, declared=declared)
+            self._compare_batch(keys, are_declared=are_declared)
             if self.progress is not None:
                 self.progress(self.found)
-        rejected = batches.report
-        self.found += Audit(
-            job=self.spec.name,
-            sampled=rejected.failed,
-            failed=rejected.failed,
-            queries=rejected.queries,
-            failures=rejected.failures,
-        )
+        rejected = batches.report  # what cannot be an id, and the queries that found the ids
+        self.found.sampled += rejected.failed
+        self.found.failed += rejected.failed
+        self.found.queries += rejected.queries
+        self._name(failures=[{"key": each.key, "error": each.error} for each in rejected.failures])
 
-    def _judge_batch(self, keys: Batch, *, declared: bool) -> Audit:
-        batch = Looks(spec=self.spec, interrupts=self.interrupts)
+    def _compare_batch(self, keys: Batch, *, are_declared: bool) -> None:
+        comparison = Comparison(spec=self.spec, interrupts=self.interrupts)
         with counted_queries() as count:
-            batch.look(keys)
-        verdicts = batch.verdicts
-        if not declared:  # a key that a reader brought need not be there
-            gone = (Verdict.MISSING, Verdict.ABSENT)
+            comparison.judge(keys)
+        verdicts = comparison.verdicts
+        if not are_declared:  # a key that a reader cached may expire meanwhile
+            gone = (Verdict.MISSING, Verdict.NO_VALUE)
             verdicts = {key: verdict for key, verdict in verdicts.items() if verdict not in gone}
         wrong = [key for key, verdict in verdicts.items() if verdict is Verdict.WRONG]
         failed = [key for key, verdict in verdicts.items() if verdict is Verdict.FAILED]
+        found = self.found
         if wrong and self.repair:
             ids = [id for key in wrong if (id := keys[key]) is not None]
             invalidation.invalidate(self.spec, ids if self.spec.keyed else None)
-        limit = MAX_FAILURES
-        counts: dict[str, Any] = Counter(verdict.value for verdict in verdicts.values())
-        return Audit(
-            job=self.spec.name,
-            sampled=len(verdicts),
-            undeclared=0 if declared else len(verdicts),
-            repaired=len(wrong) if self.repair else 0,
-            batches=1,
-            queries=count.queries,
-            wrong_keys=tuple(WrongKey(key=key, fields=batch.wrong[key]) for key in wrong[:limit]),
-            failures=tuple(Failure(key=key, error=batch.errors[key]) for key in failed[:limit]),
-            **counts,
+            found.repaired += len(wrong)
+        for verdict, number in Counter(verdicts.values()).items():
+            setattr(found, verdict.value, getattr(found, verdict.value) + number)
+        found.sampled += len(verdicts)
+        found.undeclared += 0 if are_declared else len(verdicts)
+        found.queries += count.queries
+        self._name(
+            wrong_keys=[{"key": key, "fields": list(comparison.wrong[key])} for key in wrong],
+            failures=[{"key": key, "error": comparison.errors[key]} for key in failed],
         )
+
+    def _name(self, **lists: list[dict[str, Any]]) -> None:
+        """Add to the lists of named keys, up to their bound."""
+        for name, named in lists.items():
+            setattr(self.found, name, [*getattr(self.found, name), *named][:MAX_FAILURES])

@@ -1,30 +1,22 @@
-"""Families of metrics, as plain data: what is measured, not yet for whom."""
+"""Every metric: its name, what it says, its labels, and how its values follow from a snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any
 
 from warmer.declarations.spec import JobSpec
+from warmer.models import ACTIVE, JobObservation, State, Verdict
 from warmer.monitoring.metrics.snapshot import Snapshot
-from warmer.monitoring.observation import Observation
+from warmer.report import Outcome
 
+# The outcomes of keys that a reader loads.
+READER_OUTCOMES = (Outcome.WRITTEN, Outcome.NO_VALUE, Outcome.SUPERSEDED, Outcome.FAILED)
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One value of a family.
-
-    Attributes:
-        labels: the values of the family's labels.
-        value: the value; of a summary the sum.
-        count: of a summary, of how many.
-    """
-
-    labels: tuple[str, ...]
-    value: float
-    count: int = 0
+# The values of the labels, then the value; of a summary how many, then their sum.
+Values = Iterable[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,53 +24,264 @@ class Family:
     """A metric with all its values.
 
     Attributes:
+        kind: `counter`, `gauge` or `summary`.
         name: without the `_total` of a counter.
         help: what it says, in a sentence.
         labels: the names of its labels.
     """
 
-    kind: Literal["counter", "gauge", "summary"]
+    kind: str
     name: str
     help: str
     labels: tuple[str, ...]
-    samples: tuple[Sample, ...]
+    values: Callable[[Snapshot], Values]
 
 
-Values = Iterable[tuple[tuple[str, ...], float]]
+def gauge(name: str, help: str, labels: list[str], values: Callable[[Snapshot], Values]) -> Family:
+    return Family(kind="gauge", name=name, help=help, labels=tuple(labels), values=values)
 
 
-def counter(name: str, help: str, labels: Sequence[str], values: Values) -> Family:
-    """Return a counter."""
-    return Family(kind="counter", name=name, help=help, labels=tuple(labels), samples=_samples(values))
+def counter(name: str, help: str, labels: list[str], values: Callable[[Snapshot], Values]) -> Family:
+    return Family(kind="counter", name=name, help=help, labels=tuple(labels), values=values)
 
 
-def gauge(name: str, help: str, labels: Sequence[str], values: Values) -> Family:
-    """Return a gauge."""
-    return Family(kind="gauge", name=name, help=help, labels=tuple(labels), samples=_samples(values))
-
-
-def summary(name: str, help: str, values: Iterable[tuple[str, float, float]]) -> Family:
-    """Return a summary by job: of each, how many and their sum."""
-    samples = tuple(Sample(labels=(job,), count=int(count), value=total) for job, count, total in values)
-    return Family(kind="summary", name=name, help=help, labels=("job",), samples=samples)
-
-
-def of_jobs(seen: Snapshot, name: str, help: str, value: Callable[[JobSpec], float]) -> Family:
+def of_jobs(name: str, help: str, value: Callable[[Snapshot, JobSpec], float]) -> Family:
     """Return a gauge of every declared job."""
-    return gauge(name, help, ["job"], (((spec.name,), value(spec)) for spec in seen.specs))
+    return gauge(name, help, ["job"], lambda now: (([spec.name], value(now, spec)) for spec in now.specs))
 
 
-def observed(seen: Snapshot, name: str, help: str, value: Callable[[Observation], float | None]) -> Family:
-    """Return a gauge of what was observed; a job of which it is not known has none."""
-    values = {job: value(found) for job, found in seen.observations.items()}
-    known = (((job,), each) for job, each in values.items() if each is not None)
-    return gauge(name, help, ["job"], known)
+def of_observations(name: str, help: str, value: Callable[[JobObservation], float | None]) -> Family:
+    """Return a gauge of the observed jobs, without those for which it is unknown."""
+
+    def values(now: Snapshot) -> Values:
+        found = ((job, value(row)) for job, row in now.observations.items())
+        return (([job], known) for job, known in found if known is not None)
+
+    return gauge(name, help, ["job"], values)
 
 
-def timestamp(moment: datetime | None) -> float:
-    """Return the seconds of the epoch; 0 of no moment."""
+def of_totals(name: str, help: str, field: str) -> Family:
+    """Return a counter of the jobs' ended runs."""
+    return counter(name, help, ["job"], lambda now: (([job], now.total(job, field)) for job in now.totals))
+
+
+def of_reads(name: str, help: str, what: str) -> Family:
+    """Return a counter of the jobs' reads."""
+    return counter(
+        name, help, ["job"], lambda now: (([job], counts.get(what, 0)) for job, counts in now.reads.items())
+    )
+
+
+def duration(name: str, help: str, field: str) -> Family:
+    """Return a summary of seconds of the runs that started."""
+
+    def values(now: Snapshot) -> Values:
+        return (([job], now.total(job, "started"), now.total(job, field)) for job in now.totals)
+
+    return Family(kind="summary", name=name, help=help, labels=("job",), values=values)
+
+
+def _timestamp(moment: datetime | None) -> float:
     return moment.timestamp() if moment else 0.0
 
 
-def _samples(values: Values) -> tuple[Sample, ...]:
-    return tuple(Sample(labels=labels, value=value) for labels, value in values)
+JOBS = (
+    of_jobs(
+        "warmer_job_required",
+        "Whether the deploy fails when the job does: 1 or 0.",
+        lambda _, spec: spec.required,
+    ),
+    of_jobs(
+        "warmer_job_interval_seconds",
+        "How often the job is declared to be refreshed; 0: it is not scheduled.",
+        lambda _, spec: spec.every.total_seconds() if spec.every else 0.0,
+    ),
+    of_jobs(
+        "warmer_job_timeout_seconds",
+        "How long a key of the job lives.",
+        lambda _, spec: spec.timeout.total_seconds(),
+    ),
+)
+ENDED_RUNS = (
+    counter(
+        "warmer_runs",
+        "Runs that ended.",
+        ["job", "trigger", "state"],
+        lambda now: (
+            ([row.job, row.trigger, row.state], row.runs) for rows in now.totals.values() for row in rows
+        ),
+    ),
+    counter(
+        "warmer_run_keys",
+        "Keys of ended runs, by outcome. Superseded: invalidations overtook the write.",
+        ["job", "outcome"],
+        lambda now: (
+            ([job, outcome.value], now.total(job, outcome.value)) for job in now.totals for outcome in Outcome
+        ),
+    ),
+    duration(
+        "warmer_run_duration_seconds", "How long runs took, from their start to their end.", "took_seconds"
+    ),
+    duration(
+        "warmer_run_wait_seconds",
+        "How long runs waited in their queue, from the request to the start.",
+        "wait_seconds",
+    ),
+    of_totals(
+        "warmer_run_work_seconds", "Seconds of work of ended runs, summed over the workers.", "work_seconds"
+    ),
+    of_totals("warmer_run_queries", "Database queries of ended runs.", "queries"),
+    of_totals("warmer_run_batches", "Batches of ended runs.", "batches"),
+)
+LAST_RUNS = (
+    gauge(
+        "warmer_last_run_state",
+        "1 for the state in which the job's last run ended, 0 for the others.",
+        ["job", "state"],
+        lambda now: (
+            ([job, state.value], now.last_run(job).state == state)
+            for job in now.totals
+            for state in State
+            if state.is_final
+        ),
+    ),
+    gauge(
+        "warmer_last_run_timestamp_seconds",
+        "When the job's last run ended.",
+        ["job"],
+        lambda now: (([job], _timestamp(now.last_run(job).last_at)) for job in now.totals),
+    ),
+    of_jobs(
+        "warmer_last_success_timestamp_seconds",
+        "When a run of the job was last complete; 0: never.",
+        lambda now, spec: _timestamp(now.last_success(spec.name)),
+    ),
+    gauge(
+        "warmer_active_runs",
+        "Runs that have not ended, by state.",
+        ["job", "state"],
+        lambda now: (
+            ([spec.name, state.value], now.is_active(spec.name, state))
+            for spec in now.specs
+            for state in ACTIVE
+        ),
+    ),
+    of_jobs(
+        "warmer_queue_wait_seconds",
+        "How long the job's run has been waiting for a worker; 0: none waits.",
+        lambda now, spec: now.queue_wait(spec.name),
+    ),
+)
+KEYS = (
+    of_observations(
+        "warmer_key_coverage_ratio",
+        "The share of the job's keys that is cached, 0 to 1.",
+        lambda row: row.coverage,
+    ),
+    of_observations(
+        "warmer_declared_keys",
+        "How many keys the job declares, at most 100,000.",
+        lambda row: row.declared,
+    ),
+    of_observations(
+        "warmer_oldest_key_age_seconds",
+        "The age of the job's oldest cached key.",
+        lambda row: row.oldest_seconds,
+    ),
+    of_observations(
+        "warmer_effectiveness_ratio",
+        "The share of the job's warm keys that was read within the life of a key, 0 to 1.",
+        lambda row: row.effectiveness,
+    ),
+    of_observations(
+        "warmer_missed_while_declared",
+        "About how many reads of declared keys missed within the life of a key.",
+        lambda row: row.missed_while_declared,
+    ),
+    of_observations(
+        "warmer_observation_failing",
+        "Whether the job's last observation failed, so that its values are older: 1 or 0.",
+        lambda row: bool(row.error),
+    ),
+    of_observations(
+        "warmer_observation_timestamp_seconds",
+        "When the job's keys were last observed with success; 0: never.",
+        lambda row: _timestamp(row.observed_at),
+    ),
+    gauge(
+        "warmer_last_look_timestamp_seconds",
+        "When any job was last observed, or failed to be: it gets old if beat or the workers stop. 0: never.",
+        [],
+        lambda now: [([], _timestamp(now.last_attempt))],
+    ),
+)
+READS = (
+    of_jobs(
+        "warmer_cache_up",
+        "Whether the job's cache answers: 1 or 0.",
+        lambda now, spec: spec.cache not in now.down,
+    ),
+    of_reads("warmer_hits", "Keys that were read and found in the cache.", "hits"),
+    of_reads("warmer_misses", "Keys that were read and not found in the cache.", "misses"),
+    of_reads(
+        "warmer_reads_past_cache", "Keys that were read from the database, bypassing the cache.", "past"
+    ),
+    of_reads(
+        "warmer_watched_misses",
+        "Reads of watched keys, which the job declares, that missed.",
+        "watched_misses",
+    ),
+    counter(
+        "warmer_reader_keys",
+        "Keys that readers loaded and stored, by outcome.",
+        ["job", "outcome"],
+        lambda now: (
+            ([job, outcome.value], counts.get(outcome.value, 0))
+            for job, counts in now.reads.items()
+            for outcome in READER_OUTCOMES
+        ),
+    ),
+)
+INVALIDATIONS = (
+    Family(
+        kind="summary",
+        name="warmer_invalidation_lag_seconds",
+        help="How long after its change was committed each invalidation was applied.",
+        labels=("job",),
+        values=lambda now: (
+            ([job], counts.get("invalidations", 0), counts.get("invalidation_us", 0) / 1e6)
+            for job, counts in now.reads.items()
+        ),
+    ),
+    gauge(
+        "warmer_pending_invalidations",
+        "Changes whose invalidations wait to be applied.",
+        [],
+        lambda now: [([], now.backlog.count)],
+    ),
+    gauge(
+        "warmer_pending_invalidation_age_seconds",
+        "How long the oldest of them has been waiting; 0: none waits.",
+        [],
+        lambda now: [([], now.backlog.age.total_seconds())],
+    ),
+)
+AUDITS = (
+    gauge(
+        "warmer_audit_keys",
+        "Keys that the job's last audit compared, by verdict.",
+        ["job", "outcome"],
+        lambda now: (
+            ([job, verdict.value], getattr(audit, verdict.value))
+            for job, audit in now.audits.items()
+            for verdict in Verdict
+        ),
+    ),
+    gauge(
+        "warmer_audit_timestamp_seconds",
+        "When the job's last audit ended.",
+        ["job"],
+        lambda now: (([job], _timestamp(audit.finished_at)) for job, audit in now.audits.items()),
+    ),
+)
+FAMILIES = (*JOBS, *ENDED_RUNS, *LAST_RUNS, *KEYS, *READS, *INVALIDATIONS, *AUDITS)

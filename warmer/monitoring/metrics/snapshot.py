@@ -1,6 +1,6 @@
-"""A snapshot of all jobs, out of the shared database and caches: any process takes the same one.
+"""A snapshot of all jobs, from the shared database and caches: every process takes the same one.
 
-It costs a handful of queries and a round trip a cache, however many jobs, runs and processes there are.
+It costs five queries and a round trip a cache, however many jobs, runs and processes there are.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
 from warmer.invalidation import Backlog
-from warmer.models import ACTIVE, CacheAudit, RunTotal, WarmingRun
-from warmer.monitoring import audit, observation
-from warmer.monitoring.observation import Observation
-from warmer.stores import Tallies
+from warmer.models import ACTIVE, CacheAudit, JobObservation, RunTotal, State, WarmingRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +26,11 @@ class Snapshot:
     """All jobs as they are now.
 
     Attributes:
-        taken_at: when that is.
-        specs: the declared jobs.
-        totals: what the ended runs of each job came to, by trigger and state.
-        active: the run of each job that has not ended, where there is one.
-        observations: the last of each job.
-        audits: the last of each job.
-        reads: what readers counted of each job; of a cache that does not answer, or cannot count, nothing.
-        answers: of each job, whether its cache answers.
+        totals: job -> the sums of its ended runs, by trigger and state.
+        active: job -> its run that has not ended.
+        observations, audits: job -> the last one.
+        reads: job -> what readers counted; nothing for a cache that is down or keeps no counts.
+        down: the aliases of the caches that do not answer.
         backlog: the invalidations that wait.
     """
 
@@ -44,11 +38,39 @@ class Snapshot:
     specs: Sequence[JobSpec]
     totals: Mapping[str, Sequence[RunTotal]]
     active: Mapping[str, WarmingRun]
-    observations: Mapping[str, Observation]
+    observations: Mapping[str, JobObservation]
     audits: Mapping[str, CacheAudit]
     reads: Mapping[str, Mapping[str, int]]
-    answers: Mapping[str, bool]
+    down: frozenset[str]
     backlog: Backlog
+
+    def total(self, job: str, field: str) -> float:
+        """Return a sum over the ended runs of a job."""
+        return sum(float(getattr(row, field)) for row in self.totals[job])
+
+    def last_run(self, job: str) -> RunTotal:
+        """Return the sum that holds the run of a job which ended last."""
+        return max(self.totals[job], key=lambda row: row.last_at)
+
+    def last_success(self, job: str) -> datetime | None:
+        """Return when a run of the job was last complete."""
+        complete = (row.last_at for row in self.totals.get(job, ()) if row.state == State.COMPLETE)
+        return max(complete, default=None)
+
+    def is_active(self, job: str, state: State) -> bool:
+        """Return whether the job has a run in this state, which is not final."""
+        return job in self.active and self.active[job].state == state
+
+    def queue_wait(self, job: str) -> float:
+        """Return for how many seconds the job's run has been waiting for a worker."""
+        if not self.is_active(job, State.QUEUED):
+            return 0.0
+        return max(0.0, (self.taken_at - self.active[job].requested_at).total_seconds())
+
+    @property
+    def last_attempt(self) -> datetime | None:
+        """When any job was last observed, or failed to be."""
+        return max((row.attempted_at for row in self.observations.values()), default=None)
 
 
 def take() -> Snapshot:
@@ -59,48 +81,35 @@ def take() -> Snapshot:
     """
     specs = jobs.specs()
     names = [spec.name for spec in specs]
-    totals: dict[str, list[RunTotal]] = defaultdict(list)
+    totals: defaultdict[str, list[RunTotal]] = defaultdict(list)
     for total in RunTotal.objects.filter(job__in=names).order_by("pk"):
         totals[total.job].append(total)
     read_counters.flush()
-    reads, answers = _ask_caches(specs)
+    reads: dict[str, Mapping[str, int]] = {}
+    down = set()
+    for alias in {spec.cache: None for spec in specs}:
+        try:
+            reads |= _reads([spec for spec in specs if spec.cache == alias])
+        except StoreUnavailable:
+            down.add(alias)
     return Snapshot(
         taken_at=timezone.now(),
         specs=specs,
         totals=totals,
         active={run.job: run for run in WarmingRun.objects.filter(job__in=names, state__in=ACTIVE)},
-        observations=observation.latest(names),
-        audits=audit.last_audits(names),
+        observations=JobObservation.objects.by_job(names),
+        audits=CacheAudit.objects.latest_per_job(names),
         reads=reads,
-        answers=answers,
+        down=frozenset(down),
         backlog=invalidation.backlog(),
     )
 
 
-def _ask_caches(specs: Sequence[JobSpec]) -> tuple[dict[str, dict[str, int]], dict[str, bool]]:
-    reads: dict[str, dict[str, int]] = {}
-    answers: dict[str, bool] = {}
-    by_alias: dict[str, list[JobSpec]] = defaultdict(list)
-    for spec in specs:
-        by_alias[spec.cache].append(spec)
-    for of_alias in by_alias.values():
-        try:
-            found = _totals(of_alias)
-        except StoreUnavailable:
-            answers |= dict.fromkeys((spec.name for spec in of_alias), False)
-        else:
-            answers |= dict.fromkeys((spec.name for spec in of_alias), True)
-            reads |= found
-    return reads, answers
-
-
-def _totals(specs: Sequence[JobSpec]) -> dict[str, dict[str, int]]:
-    """Return what readers counted of the jobs of one cache; none where it cannot count."""
-    counting: dict[str, Tallies] = {
-        spec.name: tallies for spec in specs if (tallies := spec.store.tallies) is not None
-    }
-    if not counting:
+def _reads(specs: Sequence[JobSpec]) -> dict[str, dict[str, int]]:
+    """Return what readers counted of the jobs of one cache; nothing if it keeps no counts."""
+    counters = {spec.name: spec.store.counters for spec in specs if spec.store.counters}
+    if not counters:
         specs[0].store.ping()
         return {}
-    first = next(iter(counting.values()))
-    return dict(zip(counting, first.totals(list(counting.values())), strict=True))
+    found = next(iter(counters.values())).totals(list(counters.values()))
+    return dict(zip(counters, found, strict=True))

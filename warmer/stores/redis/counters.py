@@ -1,35 +1,33 @@
-"""What readers count of a job, kept in its Redis server: for all processes together, with an end to each.
+"""What readers count of a job, kept in its Redis server, where each key expires once nobody writes it.
 
 Beside the job's fence there are:
 
-reads           a hash of totals, which only grow (until it is evicted, or nobody counts for a week)
-reads-<hour>    a hash of the hits and misses of that hour (of the epoch), by slots of five minutes
-panel           the panel that readers watch now; it names the three sets and the number that follow
-panel-<id>-keys    its keys
-panel-<id>-warm    of them, those that were cached when it was drawn
-panel-<id>-read    of them, those that were read
-panel-<id>-misses  how many reads of them missed
+reads        a hash of totals, which only grow (until it is evicted, or nobody counts for a week)
+reads-<day>  a hash of one day's counts, by slots of five minutes
+watched      a sorted set of times, for each watched key `since:<key>` and `read:<key>` (0: not yet), and of
+             `every`: they are the declared keys in the hash sample of one key in so many
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from datetime import timedelta
+from typing import Any
 
 from warmer.keys import beside
-from warmer.stores.counters import HITS, MISSES, Counted, PanelResult, Recent, Tallies
+from warmer.stores.counters import Counted, Watched
 from warmer.stores.redis.codec import Codec, connected
+from warmer.stores.redis.scripts import COUNT
 
-SLOT_SECONDS = 300
-HOUR_SECONDS, DAY_SECONDS = 3600, 86_400
-# A day and the slots that reach into it, with room for clocks that differ.
-HOURLY_LIFE_SECONDS = DAY_SECONDS + 2 * HOUR_SECONDS
-TOTALS_LIFE_SECONDS = 7 * DAY_SECONDS
+SLOT_SECONDS, DAY_SECONDS = 300, 86_400
+DAY_LIFE_SECONDS = 3 * DAY_SECONDS  # today, tomorrow, when it is read last, and room for clocks that differ
+TOTALS_LIFE_SECONDS = WATCHED_LIFE_SECONDS = 7 * DAY_SECONDS
 
 
-class RedisTallies(Tallies):
-    """One job's counts in its Redis server.
+class RedisCounters:
+    """One job's counts. Every method raises `StoreUnavailable` when the server does not answer.
 
     Args:
         alias: the cache's name in `CACHES`.
@@ -38,108 +36,73 @@ class RedisTallies(Tallies):
     """
 
     def __init__(self, *, alias: str, fence: str, codec: Codec) -> None:
-        self.alias = alias
-        self._fence = fence
+        self._alias = alias
         self._codec = codec
+        self._totals = beside(fence, "reads")
+        self._watched = beside(fence, "watched")
+        self._fence = fence
 
-    @classmethod
-    def add(cls, counted: Sequence[Counted]) -> list[str]:
-        if not counted:
-            return []
-        first = cast(RedisTallies, counted[0].tallies)
-        ends = []
-        with connected(first.alias, first._codec) as server:
-            pipeline = server.pipeline(transaction=True)
-            for each in counted:
-                cast(RedisTallies, each.tallies)._add(pipeline, each)
-                ends.append(len(pipeline) - 1)
-            answers = pipeline.execute()
-        return [_text(answers[end]) for end in ends]
+    def add(self, counted: Counted, *, now: float) -> int:
+        """Add what a process counted; return which hash sample is watched: one key in so many; 0: none."""
+        args = (
+            *(int(now), int(now // SLOT_SECONDS), TOTALS_LIFE_SECONDS, DAY_LIFE_SECONDS),
+            json.dumps({"counts": counted.counts, "missed": counted.missed}),
+            *counted.read,
+        )
+        with connected(self._alias, self._codec) as server:
+            keys = [self._totals, self._day(now), self._watched]
+            return int(COUNT(keys=keys, args=args, client=server))
 
-    @classmethod
-    def totals(cls, tallies: Sequence[Tallies]) -> list[dict[str, int]]:
-        if not tallies:
-            return []
-        first = cast(RedisTallies, tallies[0])
-        with connected(first.alias, first._codec) as server:
+    @staticmethod
+    def totals(counters: Sequence[RedisCounters]) -> list[dict[str, int]]:
+        """Return the totals of several jobs of one cache, in one round trip."""
+        with connected(counters[0]._alias, counters[0]._codec) as server:
             pipeline = server.pipeline(transaction=False)
-            for each in tallies:
-                pipeline.hgetall(cast(RedisTallies, each)._name("reads"))
-            found = pipeline.execute()
-        return [{_text(name): int(count) for name, count in each.items()} for each in found]
+            for each in counters:
+                pipeline.hgetall(each._totals)
+            return [{name.decode(): int(n) for name, n in found.items()} for found in pipeline.execute()]
 
-    def recent(self, now: float) -> Recent:
-        hour = int(now // HOUR_SECONDS)
-        hours = range(hour - DAY_SECONDS // HOUR_SECONDS, hour + 1)
-        with connected(self.alias, self._codec) as server:
+    def recent(self, now: float, *spans: timedelta) -> list[Counter[str]]:
+        """Return the counts of spans that end now, at most a day long, to five minutes."""
+        with connected(self._alias, self._codec) as server:
             pipeline = server.pipeline(transaction=False)
-            for each in hours:
-                pipeline.hgetall(self._name(f"reads-{each}"))
-            pipeline.get(self._name("panel"))
-            *found, panel = pipeline.execute()
-        counts: dict[str, int] = defaultdict(int)
-        this_slot = int(now // SLOT_SECONDS)
-        for name, count in (item for each in found for item in each.items()):
+            pipeline.hgetall(self._day(now - DAY_SECONDS))
+            pipeline.hgetall(self._day(now))
+            slots = [item for day in pipeline.execute() for item in day.items()]
+        recent = [Counter[str]() for _ in spans]
+        for name, count in slots:
             slot, _, what = name.decode().partition(":")
-            age = this_slot - int(slot)
-            if age < DAY_SECONDS // SLOT_SECONDS:
-                counts[f"{what}_day"] += int(count)
-            if age < HOUR_SECONDS // SLOT_SECONDS:
-                counts[f"{what}_hour"] += int(count)
-        return Recent(panel=_text(panel), **counts)
+            for counts, span in zip(recent, spans, strict=True):
+                if now // SLOT_SECONDS - int(slot) < span.total_seconds() / SLOT_SECONDS:
+                    counts[what] += int(count)
+        return recent
 
-    def panel_keys(self, panel: str) -> frozenset[str]:
-        with connected(self.alias, self._codec) as server:
-            members: Any = server.smembers(self._name(f"panel-{panel}-keys"))
-        return frozenset(map(_text, members))
+    def watch(self, keys: Collection[str], *, every: int, now: float) -> dict[str, Watched]:
+        """Have the reads of these keys noted, and of no others; return what was noted of them so far.
 
-    def draw_panel(self, panel: str, keys: Collection[str], warm: Collection[str], *, seconds: float) -> None:
-        life = max(1, int(seconds))
-        with connected(self.alias, self._codec) as server:
+        Args:
+            every: they are the declared keys in the hash sample of one key in so many.
+        """
+        wanted = {
+            "every": every,
+            **{f"since:{key}": now for key in keys},
+            **{f"read:{key}": 0 for key in keys},
+        }
+        with connected(self._alias, self._codec) as server:
+            found: Any = server.zrange(self._watched, 0, -1, withscores=True)
+            times = {name.decode(): score for name, score in found}
             pipeline = server.pipeline(transaction=True)
-            for name, members in (("keys", keys), ("warm", warm)):
-                pipeline.sadd(self._name(f"panel-{panel}-{name}"), *members)
-                pipeline.expire(self._name(f"panel-{panel}-{name}"), life)
-            pipeline.set(self._name("panel"), panel, ex=life)
+            if unwanted := times.keys() - wanted.keys():
+                pipeline.zrem(self._watched, *unwanted)
+            pipeline.zadd(self._watched, wanted, nx=True)
+            pipeline.zadd(self._watched, {"every": every})
+            pipeline.expire(self._watched, WATCHED_LIFE_SECONDS)
             pipeline.execute()
+        return {
+            key: Watched(since=times[f"since:{key}"], read_at=times[f"read:{key}"])
+            for key in keys
+            if f"since:{key}" in times
+        }
 
-    def end_panel(self, panel: str) -> PanelResult | None:
-        names = [self._name(f"panel-{panel}-{name}") for name in ("keys", "warm", "read", "misses")]
-        with connected(self.alias, self._codec) as server:
-            pipeline = server.pipeline(transaction=True)
-            pipeline.exists(names[0])
-            pipeline.scard(names[1])
-            pipeline.sinter(names[1:3])
-            pipeline.get(names[3])
-            pipeline.unlink(self._name("panel"), *names)
-            stands, warm, read, misses, _ = pipeline.execute()
-        if not (stands and warm):
-            return None
-        return PanelResult(warm=warm, read=len(read), misses=int(misses or 0))
-
-    def _name(self, kind: str) -> str:
-        return beside(self._fence, kind)
-
-    def _add(self, pipeline: Any, counted: Counted) -> None:
-        """Queue what adds the counts, and asks for the panel."""
-        slot, hour = int(counted.at // SLOT_SECONDS), int(counted.at // HOUR_SECONDS)
-        totals, hourly = self._name("reads"), self._name(f"reads-{hour}")
-        for what, count in counted.counts.items():
-            pipeline.hincrby(totals, what, count)
-            if what in (HITS, MISSES):
-                pipeline.hincrby(hourly, f"{slot}:{what}", count)
-                pipeline.expire(hourly, HOURLY_LIFE_SECONDS)
-        pipeline.expire(totals, TOTALS_LIFE_SECONDS)
-        if counted.panel_read:
-            read = self._name(f"panel-{counted.panel}-read")
-            pipeline.sadd(read, *counted.panel_read)
-            pipeline.expire(read, HOURLY_LIFE_SECONDS)
-        if counted.panel_misses:
-            misses = self._name(f"panel-{counted.panel}-misses")
-            pipeline.incrby(misses, counted.panel_misses)
-            pipeline.expire(misses, HOURLY_LIFE_SECONDS)
-        pipeline.get(self._name("panel"))
-
-
-def _text(value: bytes | None) -> str:
-    return value.decode() if value is not None else ""
+    def _day(self, now: float) -> str:
+        return beside(self._fence, f"reads-{int(now // DAY_SECONDS)}")

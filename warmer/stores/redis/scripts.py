@@ -144,6 +144,7 @@ INVALIDATE = _script("invalidate")
 OVERTAKEN = _script("overtaken")
 FRESH = _script("fresh")
 PACE = _script("pace")
+COUNT = _script("count")
 
 OUTCOMES = {
     "w": Outcome.WRITTEN,

@@ -19,7 +19,7 @@ from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderW
 from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.instrumentation import looked
 from warmer.stores.redis.codec import Codec, codec_of, connected
-from warmer.stores.redis.counters import RedisTallies
+from warmer.stores.redis.counters import RedisCounters
 from warmer.stores.redis.names import PLACE, Names, batches, ids_of
 from warmer.stores.redis.scripts import (
     CLAIM,
@@ -58,7 +58,7 @@ class RedisStore(Store):
         self._codec: Codec = codec
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, FENCE_VERSION)
-        self.tallies = RedisTallies(alias=self.alias, fence=self.fence_key, codec=codec)
+        self.counters = RedisCounters(alias=self.alias, fence=self.fence_key, codec=codec)
 
     @property
     def lists_keys(self) -> bool:

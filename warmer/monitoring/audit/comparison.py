@@ -1,9 +1,9 @@
-"""The look at a batch: a verdict on each of its keys.
+"""The comparison of a batch: a verdict on each of its keys.
 
-A batch is looked at under the fence: take the token, read the cache, load, read again what does not agree,
-and ask which keys were invalidated since the token. Those are looked at again, and so is what is wrong: a
-change reaches the database a moment before its invalidation reaches the cache, so a key is wrong only when
-it still is at the next look.
+It is made under the fence: take the token, read the cache, load, read again the keys that differ, and ask
+which keys were invalidated since the token. Those are compared again, and so are the wrong ones: a change
+reaches the database a moment before its invalidation reaches the cache, so a key is wrong only if it still is
+the next time.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from warmer.failpoints import reach
 from warmer.filling.loading import Loaded, halved, load
 from warmer.filling.pipeline import ATTEMPTS
 from warmer.keys import Batch
+from warmer.models import Verdict
 from warmer.monitoring.audit.differences import differences
-from warmer.monitoring.audit.findings import Verdict
 from warmer.report import describe
 from warmer.stores import Cached
 
-# An invalidation follows its commit within milliseconds: what is still wrong after so long is wrong.
+# An invalidation follows its commit within milliseconds: a key that is still wrong after this is wrong.
 PAUSE_SECONDS = 0.1
 NO_VALUE = "(no value any more)"
 HAS_VALUE = "(cached as having no value)"
@@ -32,22 +32,24 @@ Interrupts = tuple[type[Exception], ...]
 
 
 @dataclass(kw_only=True)
-class Looks:
-    """The looks at one batch: the verdict on each key, as it becomes known.
+class Comparison:
+    """The verdicts on one batch, as they become known.
 
-    `wrong` and `errors` say why a key is so; they also hold what a later look found otherwise.
+    Attributes:
+        wrong: key -> the fields that differ. It may hold keys that were right the next time.
+        errors: key -> why it could not be judged; the same holds.
     """
 
     spec: JobSpec
-    interrupts: Interrupts
+    interrupts: Interrupts = ()
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     wrong: dict[str, tuple[str, ...]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
-    def look(self, left: Batch) -> None:
-        """Look at keys until each is judged, a bounded number of times."""
+    def judge(self, left: Batch) -> None:
+        """Compare keys until each has a verdict, a bounded number of times."""
         store = self.spec.store
-        ends: Interrupts = (OperationalError, InterfaceError, *self.interrupts)
+        interrupts: Interrupts = (OperationalError, InterfaceError, *self.interrupts)
         suspected: set[str] = set()
         for attempt in range(max(2, ATTEMPTS)):
             if attempt:
@@ -57,17 +59,17 @@ class Looks:
             cached = store.look(list(left))
             try:
                 loaded = load(self.spec, left)
-            except ends:
+            except interrupts:
                 raise
             except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
                 self._narrow(left, error)
                 return
             reach("loaded", self.spec.name)
-            judged = {key: self._judge(key, cached, loaded) for key in left}
+            judged = {key: self._verdict(key, cached, loaded) for key in left}
             # A key may have expired, or been filled, since it was read.
             unsure = [key for key, verdict in judged.items() if verdict in (Verdict.WRONG, Verdict.MISSING)]
             cached = store.look(unsure)
-            judged |= {key: self._judge(key, cached, loaded) for key in unsure}
+            judged |= {key: self._verdict(key, cached, loaded) for key in unsure}
             overtaken = store.overtaken(token, list(left))
             wrong = {key for key, verdict in judged.items() if verdict is Verdict.WRONG} - overtaken
             again = overtaken | (wrong - suspected)
@@ -75,39 +77,39 @@ class Looks:
             self.verdicts |= {key: verdict for key, verdict in judged.items() if key not in again}
             left = {key: id for key, id in left.items() if key in again}
             if not left:
-                break
+                return
         self.verdicts |= dict.fromkeys(left, Verdict.CHANGED)
 
-    def _judge(self, key: str, cached: Cached, loaded: Loaded) -> Verdict:
+    def _verdict(self, key: str, cached: Cached, loaded: Loaded) -> Verdict:
         if key not in loaded.values:
-            if cached.values.get(key) is None:
-                return Verdict.ABSENT
-            self.wrong[key] = (NO_VALUE,)
-            return Verdict.WRONG
+            return Verdict.NO_VALUE if cached.values.get(key) is None else self._is_wrong(key, NO_VALUE)
         if key in cached.absent:
-            self.wrong[key] = (HAS_VALUE,)
-            return Verdict.WRONG
+            return self._is_wrong(key, HAS_VALUE)
         try:
             expected = self.spec.store.as_cached(loaded.values[key])
         except Exception as error:  # noqa: BLE001 - a serializer's own
-            self.errors[key] = f"its value cannot be encoded: {describe(error)}"
-            return Verdict.FAILED
+            return self._has_failed(key, f"its value cannot be encoded: {describe(error)}")
         if key not in cached.values:
             return Verdict.MISSING
         try:
             differing = differences(cached.values[key], expected)
         except Exception as error:  # noqa: BLE001 - a value's own `__eq__`
-            self.errors[key] = f"its value cannot be compared: {describe(error)}"
-            return Verdict.FAILED
-        if not differing:
-            return Verdict.RIGHT
-        self.wrong[key] = differing
+            return self._has_failed(key, f"its value cannot be compared: {describe(error)}")
+        return self._is_wrong(key, *differing) if differing else Verdict.RIGHT
+
+    def _is_wrong(self, key: str, *fields: str) -> Verdict:
+        self.wrong[key] = fields
         return Verdict.WRONG
 
+    def _has_failed(self, key: str, error: str) -> Verdict:
+        self.errors[key] = error
+        return Verdict.FAILED
+
     def _narrow(self, left: Batch, error: Exception) -> None:
+        """Halve a batch whose loader raised, until the failing part is one key."""
         halves = halved(left, error)
         for half in halves:
-            self.look(half)
+            self.judge(half)
         if not halves:
             self.verdicts |= dict.fromkeys(left, Verdict.FAILED)
             self.errors |= dict.fromkeys(left, describe(error))

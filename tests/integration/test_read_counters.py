@@ -1,4 +1,4 @@
-"""Traffic: reads are counted right, in threads and processes, and told to the cache at no reader's cost."""
+"""Read counters: reads are counted right, in threads and processes, and flushed at no reader's cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -26,14 +27,15 @@ from myapp.models import Post
 from warmer import warm, warm_many
 from warmer.filling import read_counters
 from warmer.models import ChangeRecord
-from warmer.stores.counters import Counted
-from warmer.stores.redis.counters import DAY_SECONDS, HOUR_SECONDS, SLOT_SECONDS
+from warmer.stores import Counted
+from warmer.stores.redis.counters import DAY_SECONDS, SLOT_SECONDS
 from warmer.tasks import apply_pending
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "traffic"}}
 PATIENCE_SECONDS = 60
+HOUR_SECONDS = 3600
 start_flushing = read_counters.start_flushing
 
 
@@ -50,21 +52,21 @@ def job() -> Any:
     return declare()
 
 
-def told(job: Any) -> dict[str, int]:
-    """Return what the cache knows, after this process has told it."""
+def flushed(job: Any) -> dict[str, int]:
+    """Return what the cache has counted, after a flush of this process."""
     read_counters.flush()
     return known(job)
 
 
 def known(job: Any) -> dict[str, int]:
-    tallies = job.spec.store.tallies
-    (totals,) = tallies.totals([tallies])
+    counters = job.spec.store.counters
+    (totals,) = counters.totals([counters])
     return dict(totals)
 
 
 def ours(redis_client: Redis) -> list[bytes]:
     """Return the keys that counting has made."""
-    return [name for name in redis_client.scan_iter() if b"}:reads" in name or b"}:panel" in name]
+    return [name for name in redis_client.scan_iter() if b"}:reads" in name or b"}:watched" in name]
 
 
 # -- what counts as what -----------------------------------------------------------------------
@@ -76,13 +78,13 @@ def test_read__hits_and_misses(job: Any) -> None:
     job.get(3)
     job.get(3)
     job.get_many([1, 2, 4, 5, 6])
-    assert told(job) == {"hits": 4, "misses": 4, "written": 4}
+    assert flushed(job) == {"hits": 4, "misses": 4, "written": 4}
 
 
 def test_read__of_a_single_job() -> None:
     job = warm("only", name="only")(lambda: 1)
     assert (job.get(), job.get()) == (1, 1)
-    assert told(job) == {"hits": 1, "misses": 1, "written": 1}
+    assert flushed(job) == {"hits": 1, "misses": 1, "written": 1}
 
 
 def test_read__absent_key_misses_unless_its_absence_is_cached() -> None:
@@ -90,8 +92,8 @@ def test_read__absent_key_misses_unless_its_absence_is_cached() -> None:
     for each in (job, remembers):
         each.get(-1)
         each.get(-1)
-    assert told(job) == {"misses": 2, "no_value": 2}
-    assert told(remembers) == {"hits": 1, "misses": 1, "no_value": 1}
+    assert flushed(job) == {"misses": 2, "no_value": 2}
+    assert flushed(remembers) == {"hits": 1, "misses": 1, "no_value": 1}
 
 
 def test_read__past_the_cache_is_neither(make_post: Any) -> None:
@@ -100,7 +102,7 @@ def test_read__past_the_cache_is_neither(make_post: Any) -> None:
     with transaction.atomic():
         post.save()
         job.get(post.pk)
-    counts = told(job)
+    counts = flushed(job)
     assert (counts.get("past"), counts.get("hits"), counts.get("misses")) == (1, None, None)
 
 
@@ -112,7 +114,7 @@ def test_warm__is_no_read(job: Any, redis_client: Redis) -> None:
 
 def test_invalidation__is_counted_with_its_lag(job: Any) -> None:
     job.invalidate([1])
-    assert told(job) == {"invalidations": 1}
+    assert flushed(job) == {"invalidations": 1}
 
 
 def test_invalidation__lag_of_one_that_waited_is_since_the_change(
@@ -127,7 +129,7 @@ def test_invalidation__lag_of_one_that_waited_is_since_the_change(
     earlier = timezone.now() - timedelta(seconds=90)
     ChangeRecord.objects.update(recorded_at=earlier)
     apply_pending()
-    counts = told(job)
+    counts = flushed(job)
     assert counts["invalidations"] == 1
     assert 90e6 <= counts["invalidation_us"] < 150e6
 
@@ -147,37 +149,33 @@ def test_other_caches__count_nothing_and_nothing_fails(settings: Any) -> None:
     job.get(1)
     job.get(1)
     read_counters.flush()
-    assert job.spec.store.tallies is None
+    assert job.spec.store.counters is None
     cache.clear()
 
 
-# -- telling -----------------------------------------------------------------------------------
+# -- flushing -----------------------------------------------------------------------------------
 
 
-def test_flush__adds_to_what_others_told(job: Any) -> None:
+def test_flush__adds_to_what_others_counted(job: Any) -> None:
     job.warm()
     for total in (1, 2, 3):
         job.get(1)
-        assert told(job) == {"hits": total}
-    assert told(job) == {"hits": 3}
+        assert flushed(job) == {"hits": total}
+    assert flushed(job) == {"hits": 3}
 
 
-def test_flush__is_one_round_trip_for_all_jobs(redis_client: Redis) -> None:
+def test_flush__is_one_round_trip_a_job(redis_client: Redis) -> None:
     several = [declare(f"job{number}") for number in range(5)]
     for each in several:
         each.warm()
-        each.get(1)
-    read_counters.flush()
-    redis_client.config_resetstat()
+        each.get_many([1, 2])
+    read_counters.flush()  # the server knows the script from here on
     for each in several:
         each.get_many([1, 2])
     redis_client.config_resetstat()
     read_counters.flush()
-    stats = redis_client.info("commandstats")
-    assert stats["cmdstat_exec"]["calls"] == 1
-    assert stats["cmdstat_hincrby"]["calls"] == 2 * len(several)
     read_counters.flush()
-    assert redis_client.info("commandstats")["cmdstat_exec"]["calls"] == 1, "nothing new, nothing told"
+    assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == len(several)
 
 
 def test_flush__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
@@ -197,7 +195,7 @@ def test_flush__with_the_cache_down_is_made_up_for(
     read_counters.flush()
     assert "Traceback" not in caplog.text
     redis_server.start()
-    assert told(job) == {"past": 3}
+    assert flushed(job) == {"past": 3}
 
 
 def test_flush__one_cache_down_does_not_keep_another_waiting(
@@ -213,18 +211,18 @@ def test_flush__one_cache_down_does_not_keep_another_waiting(
         job.get(1)
         elsewhere.get(1)
         other.stop()
-        assert told(job)["misses"] == 1
+        assert flushed(job)["misses"] == 1
         other.start()
-        assert told(elsewhere)["misses"] == 1
+        assert flushed(elsewhere)["misses"] == 1
 
 
-def test_thread__tells_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread__flushes_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_counters, "start_flushing", start_flushing)
     monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 0.01)
     job.get(1)
-    wait_until(lambda: known(job).get("misses") == 1, seconds=PATIENCE_SECONDS, what="a miss is told")
+    wait_until(lambda: known(job).get("misses") == 1, seconds=PATIENCE_SECONDS, what="a miss is flushed")
     job.get(1)
-    wait_until(lambda: known(job).get("hits") == 1, seconds=PATIENCE_SECONDS, what="a hit is told")
+    wait_until(lambda: known(job).get("hits") == 1, seconds=PATIENCE_SECONDS, what="a hit is flushed")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +234,7 @@ def test_thread__tells_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> N
     ],
     ids=["request", "task", "worker"],
 )
-def test_end__of_what_reads_tells_when_no_thread_did(
+def test_end__of_what_reads_flushes_when_no_thread_did(
     end: Callable[[], Any], job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 0.0)
@@ -245,7 +243,7 @@ def test_end__of_what_reads_tells_when_no_thread_did(
     assert known(job)["misses"] == 1
 
 
-def test_end__of_a_request_tells_nothing_when_it_is_not_due(
+def test_end__of_a_request_flushes_nothing_before_it_is_due(
     job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 3600.0)
@@ -262,12 +260,12 @@ def test_threads__lose_no_count(job: Any) -> None:
     threads, reads = 8, 400
     over = threading.Event()
 
-    def keep_telling() -> None:
+    def keep_flushing() -> None:
         while not over.is_set():
             read_counters.flush()
 
-    teller = threading.Thread(target=keep_telling)
-    teller.start()
+    flusher = threading.Thread(target=keep_flushing)
+    flusher.start()
     switches = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -276,33 +274,9 @@ def test_threads__lose_no_count(job: Any) -> None:
     finally:
         sys.setswitchinterval(switches)
         over.set()
-        teller.join()
-    counts = told(job)
+        flusher.join()
+    counts = flushed(job)
     assert (counts["hits"], counts["misses"]) == (2 * threads * reads, threads * reads)
-
-
-def test_threads__that_count_at_the_same_moment_lose_nothing(job: Any) -> None:
-    both = threading.Barrier(2)
-
-    class Keys(tuple[str, ...]):
-        def __len__(self) -> int:  # is asked for between reading the count and writing it
-            both.wait(PATIENCE_SECONDS)
-            return 1
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: read_counters.count_read(job.spec, Keys(("things:1",))), range(2)))
-    assert told(job) == {"hits": 2}
-
-
-def test_threads__that_ended_are_told_and_forgotten(job: Any) -> None:
-    job.warm()
-    for _ in range(20):
-        thread = threading.Thread(target=job.get, args=(1,))
-        thread.start()
-        thread.join()
-    assert told(job) == {"hits": 20}
-    assert told(job) == {"hits": 20}
-    assert len(read_counters._process.threads) == 0
 
 
 PROCESS = """
@@ -310,7 +284,7 @@ import os, signal, sys
 import django
 django.setup()
 from warmer import warm_many
-from warmer.filling import read_counters as traffic
+from warmer.filling import read_counters
 job = warm_many("things:{{id}}", name="things", ids=range)(lambda ids: {{id: id for id in ids}})
 {body}
 """
@@ -336,30 +310,30 @@ def test_processes__that_end_lose_no_count(job: Any) -> None:
     assert known(job)["hits"] == 3 * 300 * 2
 
 
-def test_process__that_is_killed_loses_what_it_did_not_tell(job: Any) -> None:
+def test_process__that_is_killed_loses_what_it_did_not_flush(job: Any) -> None:
     job.warm()
     body = """
 for _ in range(100): job.get(1)
-traffic.flush()
+read_counters.flush()
 for _ in range(50): job.get(1)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    process = start("traffic.start_flushing = lambda: None\n" + body)
+    process = start("read_counters.start_flushing = lambda _: None\n" + body)
     process.communicate(timeout=PATIENCE_SECONDS)
     assert known(job) == {"hits": 100}
 
 
-def test_process__forked_tells_its_own_counts_alone(job: Any) -> None:
+def test_process__forked_flushes_its_own_counts_alone(job: Any) -> None:
     job.warm()
     body = """
 for _ in range(10): job.get(1)
 if not os.fork():
     for _ in range(5): job.get(1)
-    traffic.flush()
+    read_counters.flush()
     os._exit(0)
 os.wait()
 """
-    process = start("traffic.start_flushing = lambda: None\n" + body)
+    process = start("read_counters.start_flushing = lambda _: None\n" + body)
     process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     assert known(job) == {"hits": 15}
@@ -368,7 +342,7 @@ os.wait()
 def test_process__forked_has_a_thread_of_its_own(job: Any) -> None:
     job.warm()
     body = """
-traffic.FLUSH_SECONDS = 0.01
+read_counters.FLUSH_SECONDS = 0.01
 job.get(1)
 if not os.fork():
     job.get(1)
@@ -379,7 +353,9 @@ os.wait()
     process = start(body)
     try:
         wait_until(
-            lambda: known(job).get("hits") == 2, seconds=PATIENCE_SECONDS, what="parent and child have told"
+            lambda: known(job).get("hits") == 2,
+            seconds=PATIENCE_SECONDS,
+            what="both have flushed",
         )
     finally:
         process.communicate("\n", timeout=PATIENCE_SECONDS)
@@ -388,32 +364,21 @@ os.wait()
 # -- by the hour and the day -------------------------------------------------------------------
 
 
-def count(job: Any, at: float, **counts: int) -> None:
-    tallies = job.spec.store.tallies
-    tallies.add([Counted(tallies=tallies, at=at, counts=counts)])
-
-
 def test_recent__hour_and_day(job: Any) -> None:
     now = 1_800_000_000.0  # begins a slot and an hour
-    count(job, now, hits=1)
-    count(job, now - HOUR_SECONDS + SLOT_SECONDS, hits=10, misses=1)
-    count(job, now - HOUR_SECONDS, hits=100)
-    count(job, now - DAY_SECONDS + SLOT_SECONDS, hits=1_000, misses=2)
-    count(job, now - DAY_SECONDS, hits=10_000)
-    recent = job.spec.store.tallies.recent(now)
-    assert (recent.hits_hour, recent.misses_hour) == (11, 1)
-    assert (recent.hits_day, recent.misses_day) == (1_111, 3)
-
-
-def test_recent__is_one_round_trip(job: Any, redis_client: Redis) -> None:
-    job.get(1)
-    read_counters.flush()
-    redis_client.config_resetstat()
-    job.spec.store.tallies.recent(1_800_000_000.0)
-    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
-    assert calls == {"cmdstat_hgetall": 25, "cmdstat_get": 1, "cmdstat_config|resetstat": 1}
+    for ago, hits, misses in (
+        (0, 1, 0),
+        (HOUR_SECONDS - SLOT_SECONDS, 10, 1),
+        (HOUR_SECONDS, 100, 0),
+        (DAY_SECONDS - SLOT_SECONDS, 1_000, 2),
+        (DAY_SECONDS, 10_000, 0),
+    ):
+        counts = Counter({"hits": hits, "misses": misses})
+        job.spec.store.counters.add(Counted(counts=counts), now=now - ago)
+    hour, day = job.spec.store.counters.recent(now, timedelta(hours=1), timedelta(days=1))
+    assert (hour["hits"], hour["misses"]) == (11, 1)
+    assert (day["hits"], day["misses"]) == (1_111, 3)
 
 
 def test_recent__of_a_job_that_nobody_reads(job: Any) -> None:
-    recent = job.spec.store.tallies.recent(1_800_000_000.0)
-    assert (recent.hits_hour, recent.misses_day, recent.panel) == (0, 0, "")
+    assert job.spec.store.counters.recent(1_800_000_000.0, timedelta(days=1)) == [Counter()]

@@ -1,0 +1,137 @@
+"""What audits found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from django.db import models
+from django.db.models import Max
+from django.utils import timezone
+
+from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.models.runs import Trigger
+
+# At an audit an hour, the last four days.
+KEPT_PER_JOB = 100
+# The 95 % quantile of the normal distribution.
+Z = 1.645
+
+
+class Verdict(StrEnum):
+    """What an audit says of one key."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    MISSING = "missing"
+    NO_VALUE = "no_value"
+    CHANGED = "changed"
+    FAILED = "failed"
+
+
+class AuditQuerySet(models.QuerySet["CacheAudit"]):
+    """The audits of jobs."""
+
+    def keep(self, audit: CacheAudit) -> None:
+        """Save an audit, and delete the oldest of its job beyond `KEPT_PER_JOB`."""
+        audit.save()
+        of_job = self.filter(job=audit.job)
+        for last in of_job.order_by("-pk").values_list("pk", flat=True)[KEPT_PER_JOB : KEPT_PER_JOB + 1]:
+            of_job.filter(pk__lte=last).delete()
+
+    def latest_per_job(self, names: Iterable[str]) -> dict[str, CacheAudit]:
+        """Return the last audit of each job that had one, in one query."""
+        newest = self.filter(job__in=list(names)).values("job").annotate(last=Max("pk"))
+        return {row.job: row for row in self.filter(pk__in=newest.values("last"))}
+
+
+class CacheAudit(models.Model):
+    """What an audit of a job found: what was cached, compared with what the loader returned."""
+
+    job = models.CharField(max_length=MAX_NAME_LENGTH)
+    trigger = models.CharField(max_length=10, choices=Trigger)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(default=timezone.now)
+    whole = models.BooleanField(default=True, help_text="Every declared key was compared, not a sample.")
+    sampled = models.PositiveBigIntegerField(default=0, help_text="The sum of the next six counts.")
+    right = models.PositiveBigIntegerField(default=0, help_text="Cached as the loader returns it.")
+    wrong = models.PositiveBigIntegerField(default=0, help_text="Cached, and not as the loader returns it.")
+    missing = models.PositiveBigIntegerField(default=0, help_text="Not cached, though there is a value.")
+    no_value = models.PositiveBigIntegerField(default=0, help_text="Not cached, and there is no value.")
+    changed = models.PositiveBigIntegerField(default=0, help_text="Changed again and again: not judged.")
+    failed = models.PositiveBigIntegerField(default=0, help_text="Not loaded or not comparable: not judged.")
+    undeclared = models.PositiveBigIntegerField(default=0, help_text="How many only readers had cached.")
+    repaired = models.PositiveBigIntegerField(default=0, help_text="How many wrong keys were invalidated.")
+    queries = models.PositiveBigIntegerField(default=0)
+    note = models.TextField(blank=True, help_text="What was not compared, and why.")
+    error = models.TextField(blank=True, help_text="Why it ended early.")
+    wrong_keys = models.JSONField(default=list, blank=True, help_text="The first, with what differs.")
+    failures = models.JSONField(default=list, blank=True)
+
+    objects = AuditQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        verbose_name = "audit"
+        indexes = [models.Index(fields=["job", "-id"], name="warmer_audit_job")]
+
+    def __str__(self) -> str:
+        return f"audit {self.pk} of {self.job}"
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong, and nothing failed."""
+        return not (self.wrong or self.failed or self.error)
+
+    @property
+    def wrong_share(self) -> float | None:
+        """The wrong share of the judged keys; for a sample, the upper limit at 95 % confidence.
+
+        None if nothing was judged. Missing keys are not judged: they are cold, not wrong.
+
+        If none of n is wrong, the limit is 3/n, the rule of three: J. A. Hanley and A. Lippman-Hand, "If
+        nothing goes wrong, is everything all right?", JAMA 249 (1983), 1743-1745. Otherwise it is that of the
+        same (Poisson) distribution: N. Gehrels, "Confidence limits for small numbers of events in
+        astrophysical data", Astrophysical Journal 303 (1986), 336-346.
+        """
+        judged = self.right + self.wrong
+        if not judged:
+            return None
+        if self.whole:
+            return self.wrong / judged
+        above = self.wrong + 1
+        limit = above * (1 - 1 / (9 * above) + Z / (3 * math.sqrt(above))) ** 3 if self.wrong else 3
+        return min(1.0, limit / judged)
+
+    @property
+    def share(self) -> str:
+        """The right share of the judged keys as text, in as many digits as their number supports."""
+        wrong = self.wrong_share
+        if wrong is None:
+            return "nothing judged"
+        if self.whole:
+            return percent_right(wrong)
+        return "too few to tell" if wrong >= 1 else f"at least {percent_right(wrong)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the audit as plain data."""
+        hidden = ("id", "trigger", "started_at", "finished_at")
+        fields = [field.name for field in self._meta.concrete_fields if field.name not in hidden]
+        return {name: getattr(self, name) for name in fields} | {
+            "seconds": (self.finished_at - self.started_at).total_seconds(),
+            "share": self.share,
+            "right_at_least": None if self.wrong_share is None else 1 - self.wrong_share,
+        }
+
+
+def percent_right(wrong_share: float) -> str:
+    """Return the right share as text: rounded down to its nines and one digit after them."""
+    if wrong_share <= 0:
+        return "100 %"
+    # The margins keep a share such as 0.001 from being rounded twice.
+    digits = max(2, math.ceil(-math.log10(wrong_share) - 1e-9))
+    right = 10**digits - math.ceil(wrong_share * 10**digits - 1e-9)
+    return f"{right / 10 ** (digits - 2):.{digits - 2}f} %"
