@@ -9,6 +9,7 @@ import pytest
 
 from warmer import failpoints
 from warmer.conf import Settings
+from warmer.declarations.registry import Registry
 from warmer.models import State
 from warmer.report import Outcome
 
@@ -25,6 +26,14 @@ def test_settings__are_all_documented_and_no_others() -> None:
 @pytest.mark.parametrize("word", [*Outcome, *State.values, *failpoints.NAMES])
 def test_words__are_in_the_guide(word: str) -> None:
     assert f"`{word}`" in GUIDE
+
+
+def test_readme__example_can_be_pasted(empty_registry: Registry) -> None:
+    example, use = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    module = {"__name__": "blog.warming"}
+    exec(example, module)
+    assert [str(spec.key) for spec in empty_registry.specs()] == ["user:{id}:profile"]
+    assert "user_profiles.get(42)" in use
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
