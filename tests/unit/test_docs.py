@@ -9,6 +9,7 @@ import pytest
 
 from warmer import failpoints
 from warmer.conf import Settings
+from warmer.declarations.options import ManyOptions
 from warmer.declarations.registry import Registry
 from warmer.models import State
 from warmer.report import Outcome
@@ -21,6 +22,11 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md
 def test_settings__are_all_documented_and_no_others() -> None:
     exist = {f"WARMER_{name}" for name in vars(Settings) if name.isupper()}
     assert set(re.findall(r"^\| `(WARMER_\w+)`", GUIDE, flags=re.M)) == exist
+
+
+def test_options__are_all_documented_and_no_others() -> None:
+    rows = GUIDE.partition("| option |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", rows, flags=re.M)) == set(ManyOptions.__annotations__)
 
 
 @pytest.mark.parametrize("word", [*Outcome, *State.values, *failpoints.NAMES])
