@@ -29,9 +29,8 @@ from tests.unit.conftest import ROOT
 from warmer import jobs, warm, warm_many
 from warmer.models import JobObservation
 from warmer.monitoring import coverage
-from warmer.monitoring.counts import Counts
 from warmer.monitoring.coverage import cover
-from warmer.stores.instrumentation import observer
+from warmer.stores.instrumentation import CacheUse, observer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -293,7 +292,7 @@ def test_coverage__single_job() -> None:
 def test_coverage__is_of_a_bounded_sample_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage, "IDS_READ", 5_000)
     job = things(100_000)
-    counts = Counts()
+    counts = CacheUse()
     token = observer.set(counts)
     found = cover(job.spec)
     observer.reset(token)

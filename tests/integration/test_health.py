@@ -208,6 +208,12 @@ def test_warm__waits_for_every_required_job() -> None:
 
 
 @pytest.mark.usefixtures("_required")
+def test_warm__is_checked_although_triggers_are_missing() -> None:
+    triggers.remove("default")
+    assert "user_profiles" in why("warm")
+
+
+@pytest.mark.usefixtures("_required")
 def test_warm__of_a_real_run(make_user: Any) -> None:
     make_user()
     assert "user_profiles" in why("warm")

@@ -1,11 +1,10 @@
-"""Whether this process may be sent requests: the checks of `/readyz`."""
+"""Whether this process may receive requests: the checks of `/readyz`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, router
@@ -16,7 +15,6 @@ from django.utils import timezone
 
 from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
-from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.models import State, Trigger, WarmingRun
@@ -32,12 +30,11 @@ NAMED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that must be so before requests come.
+    """One condition for receiving requests.
 
     Attributes:
-        name: what was looked at.
-        why: what is wrong, without addresses and logins: anyone may ask. Empty: nothing is.
-        is_required: whether requests may not come while it is wrong.
+        why: what is wrong, without addresses and logins, since anyone may ask; empty: nothing.
+        is_required: whether a failure keeps requests away.
     """
 
     name: str
@@ -51,59 +48,46 @@ class Check:
 
 
 def readiness() -> list[Check]:
-    """Look at the databases, their migrations, the caches of the jobs and, if it is asked for, at the warm.
+    """Check the databases, their migrations and triggers, the caches of the jobs and, if required, the warm.
 
-    What cannot be known since its database does not answer is not looked at.
+    What only a database could tell that does not answer is left out.
     """
     found: list[Check] = []
-    for alias in _databases():
-        found.append(_answered(f"database:{alias}", partial(_ask_database, alias)))
+    for alias in dict.fromkeys((DEFAULT_DB_ALIAS, router.db_for_write(WarmingRun))):
+        found.append(_check(f"database:{alias}", partial(_database_answers, alias)))
         if found[-1].ok:
-            found.append(_answered(f"migrations:{alias}", partial(_missing_migrations, alias)))
+            found.append(_check(f"migrations:{alias}", partial(_missing_migrations, alias)))
             if captures_by_triggers():
                 # Another release may have installed what it needs, while this one still serves.
-                check = _answered(f"triggers:{alias}", partial(_missing_triggers, alias))
-                found.append(replace(check, is_required=False))
-    databases_are_well = all(check.ok for check in found)
+                missing = partial(_missing_triggers, alias)
+                found.append(_check(f"triggers:{alias}", missing, is_required=False))
+    databases_are_well = all(check.ok for check in found if check.is_required)
     for alias, spec in {spec.cache: spec for spec in jobs.specs()}.items():
-        found.append(_answered(f"cache:{alias}", partial(_ask_cache, spec)))
+        found.append(_check(f"cache:{alias}", spec.store.ping))
     if conf.READY_REQUIRES_WARM and databases_are_well:
-        found.append(_answered("warm", _not_warm))
+        found.append(_check("warm", _cold_jobs))
     return found
 
 
-def _answered(name: str, question: Callable[[], str]) -> Check:
-    """Return a check; who does not answer is told to the log in full, and here without its address."""
+def _check(name: str, problem: Callable[[], str | None], *, is_required: bool = True) -> Check:
+    """Return a check. If there is no answer, the log says it in full; the check hides the address."""
     try:
-        return Check(name=name, why=question())
+        return Check(name=name, why=problem() or "", is_required=is_required)
     except (StoreUnavailable, DatabaseError, InterfaceError, OSError) as error:
         cause = error.__cause__ if isinstance(error, StoreUnavailable) and error.__cause__ else error
         logger.warning("Not ready: %s: %s", name, describe(error))
-        return Check(name=name, why=f"does not answer as it should ({type(cause).__name__}; see the log)")
+        why = f"does not answer as it should ({type(cause).__name__}; see the log)"
+        return Check(name=name, why=why, is_required=is_required)
 
 
-# -- the databases ---------------------------------------------------------------------------------
-def _databases() -> list[str]:
-    """Return the database of the site, and that of the ledger where it is another."""
-    return list(dict.fromkeys((DEFAULT_DB_ALIAS, router.db_for_write(WarmingRun))))
-
-
-def _ask_database(alias: str) -> str:
+def _database_answers(alias: str) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT 1")
         cursor.fetchone()
-    return ""
-
-
-def _missing_triggers(alias: str) -> str:
-    if alias not in triggers.databases():
-        return ""
-    found = triggers.problems(alias)
-    return f"not captured: {_some(problem.table for problem in found)}" if found else ""
 
 
 # What was applied on a database when nothing was missing: the migrations of a process do not change, so
-# to work out the plan again (about 50 ms) takes another list of what was applied.
+# to work out the plan again (about 50 ms) takes another list of applied ones.
 _complete: dict[str, frozenset[tuple[str, str]]] = {}
 
 
@@ -114,27 +98,26 @@ def _missing_migrations(alias: str) -> str:
         return ""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if not plan:
-        _complete[alias] = applied
-        return ""
-    return f"not applied: {_some(f'{step.app_label}.{step.name}' for step, _ in plan)}"
-
-
-# -- the caches ------------------------------------------------------------------------------------
-def _ask_cache(spec: JobSpec) -> str:
-    spec.store.ping()
+    if plan:
+        return f"not applied: {_some(f'{step.app_label}.{step.name}' for step, _ in plan)}"
+    _complete[alias] = applied
     return ""
 
 
-# -- the warm --------------------------------------------------------------------------------------
+def _missing_triggers(alias: str) -> str:
+    found = triggers.problems(alias) if alias in triggers.databases() else []
+    return f"not captured: {_some(problem.table for problem in found)}" if found else ""
+
+
+# Jobs that were warm, each with the moment that was asked for.
 _warmed: set[tuple[str, str]] = set()
 
 
-def _not_warm() -> str:
-    """Say which required jobs have not been warmed yet (see `WARMER_READY_REQUIRES_WARM`).
+def _cold_jobs() -> str:
+    """Return which required jobs have not been warmed yet (see `WARMER_READY_REQUIRES_WARM`).
 
-    A job that was seen to be warm stays so for this process: that a later refresh fails is no reason to
-    take the site away from its visitors, and one that has no more runs in the ledger was warmed all the same.
+    A job that was once warm stays so for this process: a later refresh that fails is no reason to take the
+    site away from its visitors, and one whose runs were deleted was warmed all the same.
     """
     given = conf.READY_WARM_SINCE
     try:
@@ -144,30 +127,18 @@ def _not_warm() -> str:
             f"WARMER_READY_WARM_SINCE is {given!r}: expected a moment with its offset, "
             "e.g. 2026-11-30T12:00:00+00:00"
         )
-    waiting = [spec for spec in jobs.specs() if spec.required and (spec.name, given) not in _warmed]
-    if not waiting:
-        return ""
-    ended = (
-        WarmingRun.objects.filter(job__in=[spec.name for spec in waiting], state=State.COMPLETE)
-        .exclude(trigger=Trigger.CHANGE)
-        .values("job")
-        .order_by()
-        .annotate(last=Max("finished_at"))
-    )
-    last = {row["job"]: row["last"] for row in ended}
-    cold = [spec for spec in waiting if not _counts(last.get(spec.name), since, spec.timeout)]
-    _warmed.update((spec.name, given) for spec in waiting if spec not in cold)
-    if not cold:
-        return ""
+    waiting = {s.name: s for s in jobs.specs() if s.required and (s.name, given) not in _warmed}
+    ended = WarmingRun.objects.filter(job__in=waiting, state=State.COMPLETE).exclude(trigger=Trigger.CHANGE)
+    last = dict(ended.order_by().values_list("job").annotate(Max("finished_at")))
+    for name, spec in waiting.items():
+        if name in last and last[name] >= (since or STARTED_AT - spec.timeout):
+            _warmed.add((name, given))
+    cold = [name for name in waiting if (name, given) not in _warmed]
     asked = given or "their timeout before this process started"
-    return f"no complete run since {asked}: {_some(spec.name for spec in cold)}"
+    return f"no complete run since {asked}: {_some(cold)}" if cold else ""
 
 
-def _counts(ended: datetime | None, since: datetime | None, timeout: timedelta) -> bool:
-    return ended is not None and ended >= (since or STARTED_AT - timeout)
-
-
-def _some(names: Iterator[str]) -> str:
+def _some(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
     return ", ".join(every[:NAMED]) + more

@@ -1,10 +1,10 @@
-"""Middleware that counts how each request uses the caches, says so in a header, and logs what is too much."""
+"""Middleware that counts how each request uses the caches, reports it in a header, and logs heavy use."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,20 +17,19 @@ from django.utils.encoding import escape_uri_path
 
 from warmer.conf import conf
 from warmer.monitoring.cache_calls import instrument_caches
-from warmer.monitoring.counts import Counts, Use
 from warmer.report import describe
-from warmer.stores.instrumentation import observer
+from warmer.stores.instrumentation import CacheUse, Use, observer
 
 logger = logging.getLogger(__name__)
 
 HEADER = "Server-Timing"
-_NO_TOKEN = re.compile(r"[^\w.-]", re.ASCII)
+_NOT_IN_TOKEN = re.compile(r"[^\w.-]", re.ASCII)
 
 
 class CacheMonitoringMiddleware:
     """Count a request's calls, hits, misses and time, over every cache of Django's and the stores' own.
 
-    Put it before what uses a cache, such as `SessionMiddleware`.
+    Put it before the middleware that uses a cache, such as `SessionMiddleware`.
     """
 
     sync_capable = True
@@ -46,43 +45,40 @@ class CacheMonitoringMiddleware:
         """Serve a request."""
         if self._is_async:
             return self._serve(request)
-        watch = _Watch(request)
+        observed = _Request(request)
         try:
-            with watch.counting():
-                watch.response = self._get_response(request)
-            if watch.needs_user:
-                watch.is_for_staff = _is_staff(request)
-        finally:
-            watch.conclude()
-        return watch.response
+            with observed.counting():
+                response: HttpResponseBase = self._get_response(request)
+            return observed.finish(response, for_staff=observed.needs_user and _is_staff(request))
+        except BaseException:
+            observed.log()
+            raise
 
     async def _serve(self, request: HttpRequest) -> Any:
-        watch = _Watch(request)
+        observed = _Request(request)
         try:
-            with watch.counting():
-                watch.response = await self._get_response(request)
-            if watch.needs_user:
-                watch.is_for_staff = await sync_to_async(_is_staff)(request)
-        finally:
-            watch.conclude()
-        return watch.response
+            with observed.counting():
+                response: HttpResponseBase = await self._get_response(request)
+            for_staff = observed.needs_user and await sync_to_async(_is_staff)(request)
+            return observed.finish(response, for_staff=for_staff)
+        except BaseException:
+            observed.log()
+            raise
 
 
-class _Watch:
-    """One request, what it was seen to do, and what is said of it."""
+class _Request:
+    """One request, and how it used the caches."""
 
     def __init__(self, request: HttpRequest) -> None:
-        instrument_caches()  # also those that another thread had before the middleware was there
-        self.request = request
-        self.response: HttpResponseBase | None = None
-        self.is_for_staff = False
-        self._counts = Counts()
+        instrument_caches()  # also the caches that this thread had before the middleware was made
+        self._request = request
+        self._use = CacheUse()
         self._is_logged = False
 
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count what this context does, and what it starts."""
-        token = observer.set(self._counts)
+        token = observer.set(self._use)
         try:
             yield
         finally:
@@ -90,88 +86,73 @@ class _Watch:
 
     @property
     def needs_user(self) -> bool:
-        """Whether it takes the user to know who may see the header. Without a session there is none."""
-        has_session = settings.SESSION_COOKIE_NAME in self.request.COOKIES
-        return not conf.SERVER_TIMING and has_session and hasattr(self.request, "user")
+        """Whether the user decides who sees the header. Without a session there is none."""
+        has_session = settings.SESSION_COOKIE_NAME in self._request.COOKIES
+        return not conf.SERVER_TIMING and has_session and hasattr(self._request, "user")
 
-    def conclude(self) -> None:
-        """Add the header and log what was too much; of a stream, when its end is reached."""
-        response = self.response
-        if response is not None and (conf.SERVER_TIMING or self.is_for_staff):
+    def finish(self, response: HttpResponseBase, *, for_staff: bool) -> HttpResponseBase:
+        """Add the header, and log heavy use: that of a stream when it is closed."""
+        if conf.SERVER_TIMING or for_staff:
             earlier = [response[HEADER]] if HEADER in response else []
-            response[HEADER] = ", ".join([*earlier, *_timings(self._counts)])
-            if self.is_for_staff:
+            response[HEADER] = ", ".join([*earlier, *_timings(self._use)])
+            if for_staff:
                 patch_vary_headers(response, ("Cookie",))
         # The content of a file comes from no cache, and the server may send it by itself.
         is_file = getattr(response, "file_to_stream", None) is not None
-        if isinstance(response, StreamingHttpResponse) and not is_file:
-            stream = _AsyncStream if response.is_async else _Stream
-            response.streaming_content = stream(response.streaming_content, self)
-        else:
+        if not isinstance(response, StreamingHttpResponse) or is_file:
+            self.log()
+            return response
+        parts: Any = response.streaming_content
+        response.streaming_content = self._async_parts(parts) if response.is_async else self._parts(parts)
+        close = response.close
+
+        def close_and_log() -> None:
+            close()
             self.log()
 
+        response.close = close_and_log  # type: ignore[method-assign]
+        return response
+
     def log(self) -> None:
-        """Log the request once, if it went over a threshold."""
-        if self._is_logged:
-            return
-        self._is_logged = True
-        total, longest = self._counts.total, conf.LOG_CACHE_TIME.total_seconds()
-        if 0 < longest < total.seconds or 0 < conf.LOG_CACHE_CALLS < total.calls:
+        """Log the request once, if it exceeded a threshold."""
+        total, longest = self._use.total, conf.LOG_CACHE_TIME.total_seconds()
+        is_heavy = 0 < longest < total.seconds or 0 < conf.LOG_CACHE_CALLS < total.calls
+        if is_heavy and not self._is_logged:
             logger.warning(
                 "%s %s spent %.3f s in the caches: %s",
-                self.request.method,
-                escape_uri_path(self.request.path),
+                self._request.method,
+                escape_uri_path(self._request.path),
                 total.seconds,
-                "; ".join(f"{alias}: {use}" for alias, use in sorted(self._counts.uses.items())),
+                "; ".join(f"{alias}: {use}" for alias, use in sorted(self._use.by_alias.items())),
             )
+        self._is_logged = True
+
+    def _parts(self, parts: Any) -> Iterator[Any]:
+        """Yield the parts of a response. Between them the thread may do other things, which do not count."""
+        source, end = iter(parts), object()
+        while True:
+            with self.counting():
+                part = next(source, end)
+            if part is end:
+                return
+            yield part
+
+    async def _async_parts(self, parts: Any) -> AsyncIterator[Any]:
+        source, end = aiter(parts), object()
+        while True:
+            with self.counting():
+                part = await anext(source, end)
+            if part is end:
+                return
+            yield part
 
 
-class _Stream:
-    """The parts of a response, made while the request is watched."""
-
-    def __init__(self, parts: Any, watch: _Watch) -> None:
-        self._parts = iter(parts)
-        self._watch = watch
-
-    def __iter__(self) -> _Stream:
-        return self
-
-    def __next__(self) -> Any:
-        # For each part anew: between them the thread may do other things.
-        with self._watch.counting():
-            return next(self._parts)
-
-    def close(self) -> None:
-        """End with the response, whether or not it was read to its end."""
-        self._watch.log()
-
-
-class _AsyncStream:
-    """The same, of an asynchronous response."""
-
-    def __init__(self, parts: Any, watch: _Watch) -> None:
-        self._parts = aiter(parts)
-        self._watch = watch
-
-    def __aiter__(self) -> _AsyncStream:
-        return self
-
-    async def __anext__(self) -> Any:
-        with self._watch.counting():
-            return await anext(self._parts)
-
-    def close(self) -> None:
-        """End with the response, whether or not it was read to its end."""
-        self._watch.log()
-
-
-def _timings(counts: Counts) -> Iterator[str]:
-    """Yield the entries of the header: all caches, then each, where there are several."""
-    uses = counts.uses
-    yield _timing("cache", counts.total)
-    if len(uses) > 1:
-        for alias, use in sorted(uses.items()):
-            yield _timing(f"cache-{_NO_TOKEN.sub('_', alias)}", use)
+def _timings(use: CacheUse) -> Iterator[str]:
+    """Yield the entries of the header: all caches, then each if there are several."""
+    yield _timing("cache", use.total)
+    if len(use.by_alias) > 1:
+        for alias, each in sorted(use.by_alias.items()):
+            yield _timing(f"cache-{_NOT_IN_TOKEN.sub('_', alias)}", each)
 
 
 def _timing(name: str, use: Use) -> str:
@@ -179,11 +160,11 @@ def _timing(name: str, use: Use) -> str:
 
 
 def _is_staff(request: Any) -> bool:
-    """Say whether staff asks. A page that did not ask so itself costs a query more, after it was counted."""
+    """Return whether a member of the staff asks. A page that did not load its user costs a query more."""
     try:
-        # Where an async view has asked, it is known by that name only.
+        # An async view that loaded the user has it under this name only.
         user = getattr(request, "_acached_user", None) or request.user
         return bool(getattr(user, "is_staff", False))
     except Exception as error:  # noqa: BLE001 - a page that was made is not lost for its header
-        logger.warning("It is not known who may see %s: %s", HEADER, describe(error))
+        logger.warning("Cannot tell who may see %s: %s", HEADER, describe(error))
         return False

@@ -26,7 +26,7 @@ from warmer.keys import beside
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
-from warmer.stores.instrumentation import looked, looks, observer
+from warmer.stores.instrumentation import hidden_lookups, looked_up, observer
 
 # The generation of a token that no fence ever has.
 REFUSED = "-"
@@ -68,7 +68,7 @@ class GenericStore(Store):
         values = {key: found[key] for key in keys if key in found}
         absent = {key for name, key in self._marks(keys).items() if name in found and key not in found}
         if not claims:  # who waits looks at the same keys again and again
-            looked(self.alias, asked=len(keys), found=len(values) + len(absent))
+            looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
         return Cached(
             values=values,
             absent=frozenset(absent),
@@ -217,7 +217,7 @@ class GenericStore(Store):
             if observer.get() is None:
                 yield
             else:
-                with looks(at_most=0):  # the fence, the claims and the marks are not what was looked for
+                with hidden_lookups():  # of the fence, the claims and the marks
                     yield
         except Exception as error:  # what a backend raises when it is away is its own affair
             raise self._unavailable(error) from error

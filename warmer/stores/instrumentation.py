@@ -1,33 +1,77 @@
-"""Tell who watches, e.g. for a request, of the calls to a cache. Where nobody does, it costs a look."""
+"""Count the calls to the caches, for whoever observes this context. Where nobody does, it costs a lookup."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from threading import Lock
 from time import perf_counter
-from typing import Protocol
 
 
-class Observer(Protocol):
-    """Who is told. The calls come from any thread that has the context."""
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """How a cache was used.
 
-    def called(self, alias: str, seconds: float) -> None:
-        """Hear of a call to a cache, and how long it took."""
+    Attributes:
+        calls: how often it was called: on a server, round trips.
+        hits, misses: how many of the looked-up keys were found, and how many were not.
+        seconds: how long the calls took together, also where they overlapped.
+    """
 
-    def looked(self, alias: str, *, asked: int, found: int) -> None:
-        """Hear how many keys were looked for, and how many of them were there."""
+    calls: int = 0
+    hits: int = 0
+    misses: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Use) -> Use:
+        return Use(
+            calls=self.calls + other.calls,
+            hits=self.hits + other.hits,
+            misses=self.misses + other.misses,
+            seconds=self.seconds + other.seconds,
+        )
+
+    def __str__(self) -> str:
+        words = (("call", "calls", self.calls), ("hit", "hits", self.hits), ("miss", "misses", self.misses))
+        return ", ".join(f"{number:,} {one if number == 1 else many}" for one, many, number in words)
 
 
-observer: ContextVar[Observer | None] = ContextVar("warmer_observer", default=None)
-"""Who watches this context; None: nobody."""
+class CacheUse:
+    """The use of each cache so far, summed over the threads and tasks that share a context."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._by_alias: dict[str, Use] = {}
+
+    def add(self, alias: str, use: Use) -> None:
+        """Add to the use of a cache."""
+        with self._lock:
+            self._by_alias[alias] = self._by_alias.get(alias, Use()) + use
+
+    @property
+    def by_alias(self) -> Mapping[str, Use]:
+        """The use of each cache."""
+        with self._lock:
+            return dict(self._by_alias)
+
+    @property
+    def total(self) -> Use:
+        """The use of all caches."""
+        return sum(self.by_alias.values(), Use())
+
+
+observer: ContextVar[CacheUse | None] = ContextVar("warmer_observer", default=None)
+"""Where the calls of this context are counted; None: nowhere."""
+_hides_lookups: ContextVar[bool] = ContextVar("warmer_hides_lookups", default=False)
 
 
 @contextmanager
 def called(alias: str) -> Iterator[None]:
-    """Tell the observer of a block that is one call; what the block itself calls is part of it."""
-    watching = observer.get()
-    if watching is None:
+    """Count a block as one call; whatever calls the block makes are part of it."""
+    use = observer.get()
+    if use is None:
         yield
         return
     token = observer.set(None)
@@ -36,39 +80,21 @@ def called(alias: str) -> Iterator[None]:
         yield
     finally:
         observer.reset(token)
-        watching.called(alias, perf_counter() - started)
+        use.add(alias, Use(calls=1, seconds=perf_counter() - started))
 
 
-def looked(alias: str, *, asked: int, found: int) -> None:
-    """Tell the observer of a look at keys."""
-    watching = observer.get()
-    if watching is not None:
-        watching.looked(alias, asked=asked, found=found)
+def looked_up(alias: str, *, keys: int, found: int) -> None:
+    """Count the lookup of some keys."""
+    use = observer.get()
+    if use is not None and not _hides_lookups.get():
+        use.add(alias, Use(hits=found, misses=keys - found))
 
 
 @contextmanager
-def looks(at_most: int) -> Iterator[None]:
-    """Tell the observer of the calls of a block, and of its first looks only; the others look again."""
-    watching = observer.get()
-    if watching is None:
-        yield
-        return
-    token = observer.set(_FirstLooks(watching, at_most))
+def hidden_lookups() -> Iterator[None]:
+    """Count the calls of a block, and not what it looks up."""
+    token = _hides_lookups.set(True)
     try:
         yield
     finally:
-        observer.reset(token)
-
-
-class _FirstLooks:
-    def __init__(self, watching: Observer, at_most: int) -> None:
-        self._watching = watching
-        self._left = at_most
-
-    def called(self, alias: str, seconds: float) -> None:
-        self._watching.called(alias, seconds)
-
-    def looked(self, alias: str, *, asked: int, found: int) -> None:
-        if self._left > 0:
-            self._left -= 1
-            self._watching.looked(alias, asked=asked, found=found)
+        _hides_lookups.reset(token)

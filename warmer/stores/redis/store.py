@@ -17,7 +17,7 @@ from warmer.conf import conf
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.instrumentation import looked
+from warmer.stores.instrumentation import looked_up
 from warmer.stores.redis.codec import Codec, codec_of, connected
 from warmer.stores.redis.counters import RedisCounters
 from warmer.stores.redis.names import PLACE, Names, batches, ids_of
@@ -90,7 +90,7 @@ class RedisStore(Store):
         marked = {key for key, mark in zip(keys, marks, strict=False) if mark is not None}
         absent = marked - values.keys()
         if not claims:  # who waits looks at the same keys again and again
-            looked(self.alias, asked=len(keys), found=len(values) + len(absent))
+            looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
         return Cached(
             values=values,
             absent=frozenset(absent),
@@ -110,7 +110,7 @@ class RedisStore(Store):
                 value = self._codec.decode(raw)
             except Exception as error:  # noqa: BLE001 - a serializer's own
                 self._say_unreadable(key, error, logging.WARNING)
-        looked(self.alias, asked=1, found=int(value is not Peeked.NOTHING))
+        looked_up(self.alias, keys=1, found=int(value is not Peeked.NOTHING))
         return value
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
