@@ -8,7 +8,7 @@ import socket
 
 LOOPBACK = "127.0.0.1"
 # A server that listens on every address, and where a client on this machine finds it.
-EVERYWHERE = {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
 # Below the ports that the system hands out to clients (Linux: from 32768): a client that keeps
 # trying the port of a stopped server could be given that very port, connect to itself, and keep
