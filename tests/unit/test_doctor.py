@@ -22,8 +22,8 @@ from warmer.doctor.project import Cache, Project
 from warmer.doctor.reasons import REASONS, WRITES
 from warmer.doctor.words import command, set_option
 from warmer.exceptions import StoreUnavailable
-from warmer.monitoring.facts import Broker
 from warmer.stores.looks import CommandRefused, Place, Reach
+from warmer.tasks import Broker
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/doctor.md").read_text()
 CHECKS = (*CACHE_CHECKS, *PROJECT_CHECKS)

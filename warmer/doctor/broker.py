@@ -14,7 +14,7 @@ from warmer.doctor.project import Cache, Project
 from warmer.doctor.security import without_password
 from warmer.doctor.words import set_option_by
 from warmer.humanize import duration
-from warmer.monitoring.facts import Broker
+from warmer.tasks import Broker
 
 IN_PROCESS = "tasks run in process: there is no broker"
 NO_REDIS = "the broker is no Redis server"

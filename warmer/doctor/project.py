@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.monitoring.facts import Broker, Queue
 from warmer.report import describe
 from warmer.stores import open_server
+from warmer.tasks import Broker, Queue
 
 if TYPE_CHECKING:
     from warmer.schedule import Beat

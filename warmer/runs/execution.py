@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 
 from warmer.declarations.spec import JobSpec
 from warmer.filling import pipeline
@@ -93,13 +94,15 @@ def warm_here(
     run: WarmingRun,
     batches: Iterator[Batch],
     *,
+    numbers: Iterable[int] | None = None,
     worker: str = "",
     progress: Callable[[Report], None] | None = None,
     interrupts: Interrupts = (),
 ) -> int:
-    """Load and write batches of a running run, and record each; return how many there were.
+    """Load and write batches of a running run, and record each; return the number of the last.
 
     Args:
+        numbers: the numbers of the batches; default: from 1.
         worker: the name of this process, to record.
         progress: called with the report of each batch.
         interrupts: errors that end the work, see `pipeline.warm_batches`.
@@ -109,7 +112,7 @@ def warm_here(
     number, recorded_at = 0, time.monotonic()
     unrecorded: dict[int, Report] = {}
     try:
-        for number, report in enumerate(reports, start=1):
+        for report, number in zip(reports, numbers or count(1), strict=False):
             unrecorded[number] = report
             if progress is not None:
                 progress(report)

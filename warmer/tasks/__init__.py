@@ -12,9 +12,11 @@ from warmer.tasks.upkeep import (
     request_audit,
     request_pending,
 )
-from warmer.tasks.workers import Workers, find_workers, look_at_broker, look_at_queue
+from warmer.tasks.workers import Broker, Queue, Workers, find_workers, look_at_broker, look_at_queue
 
 __all__ = [
+    "Broker",
+    "Queue",
     "Workers",
     "apply_pending",
     "audit_job",

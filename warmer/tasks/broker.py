@@ -1,7 +1,7 @@
-"""Celery's broker, for those who must not wait long for it: a request, a save, a command, the doctor.
+"""Send to Celery's broker, and ask it, without waiting long: for a request, a save, a command.
 
-What a project's own Celery settings say of time-outs is mostly nothing, and then whoever sends to a broker
-that takes connections but hangs waits for ever. So a connection from here has bounds of its own.
+Few projects set the time-outs of their broker, and then whoever sends to one that hangs waits for ever. So a
+connection from here has time-outs of its own, and a broker that gave no answer is left alone for a moment.
 """
 
 from __future__ import annotations
@@ -14,43 +14,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Task, current_app
-from kombu import Producer
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer.exceptions import WarmerError
 from warmer.report import describe
 
-# Who asks the broker wants an answer soon.
+# Whoever asks the broker wants an answer soon.
 BROKER_SECONDS = 3.0
-# For so long a broker that gave none is left alone: with each request, save or job the wait would add up.
+# How long a broker that gave no answer is left alone: else the waits of many saves or jobs would add up.
 REST_SECONDS = 5.0
 _LOGIN = re.compile(r"//[^/]*@")
 
 
 class BrokerUnavailable(WarmerError):
-    """The broker does not answer."""
+    """The broker does not answer, or refuses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Failure:
-    """When a broker gave no answer, and what was heard instead."""
-
     at: float
     why: str
 
 
-# By the broker's address, for this process.
+# By the broker's address, in this process.
 _failures: dict[str, _Failure] = {}
 
 
 def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **options: Any) -> None:
-    """Send a message, within a bound; for the options see Celery's `apply_async`.
+    """Send a message; for the options see Celery's `apply_async`.
 
-    On a connection of its own, which costs 6 ms where Celery's pool takes 0.5: it is for what asks for a run.
-    What a run sends for its batches goes by the pool.
+    It opens a connection of its own, which costs 6 ms where Celery's pool takes 0.5. So it is for messages
+    that ask for a run. What a run sends for its batches uses the pool.
 
     Args:
-        insist: try also when the broker gave no answer a moment ago.
+        insist: try even if the broker gave no answer a moment ago.
 
     Raises:
         BrokerUnavailable: it gives none.
@@ -58,36 +55,35 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
     if current_app.conf.task_always_eager:
         task.apply_async(args, **options)
         return
-    with connected(to_write=True, insist=insist) as connection:
-        # On a new connection there is nothing to try again, and a try that timed out may arrive all the same.
+    with connected(insist=insist) as connection:
+        # A new connection is not worth a second try, and a first one that timed out may arrive all the same.
         task.apply_async(args, connection=connection, retry=False, **options)
 
 
-def rests() -> bool:
-    """Say whether the broker gave no answer a moment ago, so that it is left alone."""
+def is_resting() -> bool:
+    """Return whether the broker gave no answer a moment ago, and is left alone."""
     if not _failures or current_app.conf.task_always_eager:
         return False
-    return bool(_heard(address_of(bounded(to_write=True))))
+    return bool(_recent_failure(address_of(bounded())))
 
 
 @contextmanager
-def connected(*, to_write: bool = False, insist: bool = False, seconds: float | None = None) -> Iterator[Any]:
-    """Yield a connection that answered, and of which each call is bounded.
+def connected(*, insist: bool = False) -> Iterator[Any]:
+    """Yield a bounded connection that is open.
 
     Args:
-        seconds: how long a call may take; default `BROKER_SECONDS`.
+        insist: try even if the broker gave no answer a moment ago.
 
     Raises:
-        BrokerUnavailable: the broker does not answer, or stops to.
+        BrokerUnavailable: the broker does not answer, or stops answering.
     """
-    seconds = BROKER_SECONDS if seconds is None else seconds
-    connection = bounded(to_write=to_write, seconds=seconds)
+    connection = bounded()
     address = address_of(connection)
-    if not insist and (why := _heard(address)):
+    if not insist and (why := _recent_failure(address)):
         raise BrokerUnavailable(why)
     with connection:
         try:
-            reach(connection, seconds=seconds)
+            reach(connection)
             yield connection
         except (BrokerError, OSError, *connection.connection_errors) as error:
             why = f"The broker does not answer: {describe(error)}, at {address}"
@@ -98,25 +94,19 @@ def connected(*, to_write: bool = False, insist: bool = False, seconds: float | 
     _failures.pop(address, None)
 
 
-def reach(connection: Any, *, seconds: float) -> None:
-    """Connect, to one or another of the hosts that are named; the errors are those of kombu."""
+def bounded() -> Any:
+    """Return a connection to the broker, not yet open, whose calls end within `BROKER_SECONDS`."""
+    connection = current_app.connection_for_write(connect_timeout=BROKER_SECONDS)
+    if connection.transport.driver_type == "redis":  # an AMQP handshake is bounded by the above
+        waits = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
+        connection.transport_options.update(waits)
+    return connection
+
+
+def reach(connection: Any) -> None:
+    """Open a connection, to one or another of the hosts that its address names; the errors are kombu's."""
     tries = max(len(connection.alt), 1)
-    connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0, timeout=seconds)
-
-
-def bounded(*, to_write: bool = False, seconds: float | None = None) -> Any:
-    """Return a connection to the broker, not yet connected, which does not wait long."""
-    seconds = BROKER_SECONDS if seconds is None else seconds
-    connect = current_app.connection_for_write if to_write else current_app.connection_for_read
-    connection = connect(connect_timeout=seconds)
-    if connection.transport.driver_type != "redis":
-        return connection  # an AMQP broker's handshake is bounded by that
-    waits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-    if "sentinel" in str(connection.transport_cls):
-        # The Sentinels are asked in turn; redis-py would ask each of them again and again, with pauses.
-        own = connection.transport_options.get("sentinel_kwargs") or {}
-        waits["sentinel_kwargs"] = own | waits | {"retry": None}
-    return connect(connect_timeout=seconds, transport_options=waits)
+    connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0, timeout=BROKER_SECONDS)
 
 
 def address_of(connection: Any) -> str:
@@ -129,18 +119,9 @@ def forget() -> None:
     _failures.clear()
 
 
-class Once(Producer):  # type: ignore[misc]
-    """A producer that never tries again: Celery's requests to workers would, without an end."""
-
-    def publish(self, *args: Any, **kwargs: Any) -> Any:
-        """Publish a message; for the arguments see kombu's `Producer`."""
-        return super().publish(*args, **kwargs | {"retry": False})
-
-
-def _heard(address: str) -> str:
-    """Return what was heard of a broker that is left alone for now."""
+def _recent_failure(address: str) -> str:
+    """Return why a broker is left alone; empty if it is not."""
     failure = _failures.get(address)
-    if failure is None:
+    if failure is None or (ago := time.monotonic() - failure.at) >= REST_SECONDS:
         return ""
-    ago = time.monotonic() - failure.at
-    return f"{failure.why} ({ago:.0f} s ago, and not asked again yet)" if ago < REST_SECONDS else ""
+    return f"{failure.why} ({ago:.0f} s ago, and not asked again yet)"

@@ -20,7 +20,6 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob
-from warmer.filling import pipeline
 from warmer.filling.batches import Batches
 from warmer.keys import Batch
 from warmer.models import Trigger, WarmingBatch, WarmingRun
@@ -28,10 +27,22 @@ from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
-from warmer.tasks.options import BATCHES, INTERRUPTS, PATIENT, RUNS, behind
 
 logger = logging.getLogger(__name__)
 
+# A database that is away for a moment costs a wait, not a batch.
+PATIENT: dict[str, Any] = {
+    "autoretry_for": (OperationalError, InterfaceError),
+    "max_retries": 5,
+    "retry_backoff": True,
+    "retry_backoff_max": 30,
+    "acks_late": True,
+    "ignore_result": True,
+}
+INTERRUPTS = (SoftTimeLimitExceeded,)
+# Priorities in Redis, where the lowest is served first. Messages with none have 0: upkeep, and whatever else
+# is in the queue. RabbitMQ ignores priorities, except in queues declared with `x-max-priority`.
+RUNS, BATCHES = 3, 6
 # A task does batches for about so long before it sends for the rest: a message costs about 2 ms.
 TASK_SECONDS = 0.1
 # How long a run after a change waits for further changes.
@@ -50,22 +61,22 @@ def request_run(
     expires_in: timedelta | None = None,
     delay: timedelta = timedelta(0),
 ) -> Opened:
-    """Have a job run on a worker, once the current transaction commits: the door for every trigger.
+    """Request a run of a job from the workers, at the commit of the current transaction.
 
-    A job has one run at a time: a second request joins the one that is under way, and the answer
-    says so. With `CELERY_TASK_ALWAYS_EAGER` the run happens here and now.
+    Every trigger goes through here. A job has one run at a time, so a second request joins the active run.
+    With `CELERY_TASK_ALWAYS_EAGER` the run happens here and now.
 
     Args:
         job: the job's name.
         trigger: what asks.
         user: who asks, where that is known.
-        only_missing: leave keys alone that are cached.
+        only_missing: skip keys that are cached.
         expires_in: how long the request is useful; default `WARMER_RUN_EXPIRY`.
         delay: how long a worker waits before it begins.
 
     Returns:
-        The run, and whether it is one that was under way. Without a transaction, and when the broker
-        does not answer, the run has failed and says why.
+        The run, and whether it was active already. Outside of a transaction, if the broker does not
+        answer, the run has failed and its error says why.
 
     Raises:
         UnknownJob: no job of that name is declared.
@@ -79,12 +90,12 @@ def request_run(
 
 
 def request_refresh(spec: JobSpec) -> None:
-    """Have a job's missing keys warmed again after a change; changes in quick succession share a run.
+    """Request a run of a job's missing keys after a change; changes in quick succession share one.
 
-    While the broker is left alone, as it gave no answer a moment ago, nothing is asked for: what was
-    invalidated is cold until it is read, or the schedule comes to it. Else each save would wait.
+    Nothing is requested while the broker is left alone because it gave no answer: each save would wait for
+    it. The keys stay cold until they are read, or until the schedule warms them.
     """
-    if broker.rests():
+    if broker.is_resting():
         logger.debug("%s is not refreshed: the broker gave no answer a moment ago", spec.name)
         return
     delay = REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
@@ -107,12 +118,12 @@ def scheduled_run(self: Task, job: str) -> None:
     """What beat sends when a job is due."""
     opened = request_run(job, Trigger.SCHEDULE, expires_in=_until_due_again(self, jobs[job].spec))
     if opened.joined:
-        logger.info("%s is due, but %s has not ended: nothing is added", job, opened.run)
+        logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
 
 
 @shared_task(name="warmer.start_run", bind=True, **PATIENT)
 def start_run(self: Task, run_id: int) -> None:
-    """Find a run's ids and send for its first batches; a run of one batch is done at once."""
+    """Find the ids of a run and send its batches to workers; a run of one batch is done at once."""
     started = runs.start(run_id, worker=_worker(self))
     if started is None:
         logger.info("Run %s has ended: its message is dropped", run_id)
@@ -143,8 +154,16 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
         run = batches[0].run
         spec = jobs[run.job].spec
-        done, is_cancelled = _do_batches(self, spec, run, batches, until=until)
-        if is_cancelled or done == last:
+        wanted = execution.Wanted(run, _in_time(spec, batches, until))
+        done = execution.warm_here(
+            spec,
+            run,
+            wanted,
+            numbers=[batch.number for batch in batches],
+            worker=_worker(self),
+            interrupts=INTERRUPTS,
+        )
+        if wanted.is_cancelled or done == last:
             return
         first = done + 1
         if time.monotonic() >= until:
@@ -154,7 +173,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
 
 
 def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
-    """Return for how long what beat sent is useful: beat says so, by the interval that an operator set."""
+    """Return how long a message of beat is useful. Beat says so, by the interval that an operator set."""
     expires = task.request.expires
     if not expires:
         return spec.every
@@ -170,7 +189,7 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
             (run.pk,),
             insist=run.trigger == Trigger.SCHEDULE,  # the next time is far off
             queue=spec.queue,
-            **behind(RUNS),
+            priority=RUNS,
             countdown=delay.total_seconds() or None,
             expires=run.expires_at,
         )
@@ -199,22 +218,6 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
             _send_batches(spec, run, first_one, last)
 
 
-def _do_batches(
-    task: Task, spec: JobSpec, run: WarmingRun, batches: list[WarmingBatch], *, until: float
-) -> tuple[int, bool]:
-    """Load, write and count the first batch, and others while there is time.
-
-    Returns:
-        The number of the last that was done, and whether the run was cancelled meanwhile.
-    """
-    wanted = execution.Wanted(run, _in_time(spec, batches, until))
-    keep = execution.keep_seconds(spec, run)
-    done = pipeline.warm_batches(spec, wanted, keep_seconds=keep, interrupts=INTERRUPTS)
-    reports = {batch.number: report for batch, report in zip(batches, done, strict=False)}
-    runs.record_batches(run, reports, worker=_worker(task))
-    return max(reports, default=batches[0].number - 1), wanted.is_cancelled
-
-
 def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:
     """Yield the keys of the first batch, and of others while there is time."""
     for place, batch in enumerate(batches):
@@ -227,7 +230,7 @@ def _send_batches(spec: JobSpec, run: WarmingRun, first: int, last: int) -> None
     warm_batch.apply_async(
         (run.pk, run.attempt, first, last),
         queue=spec.queue,
-        **behind(BATCHES),
+        priority=BATCHES,
         expires=conf.RUN_EXPIRY.total_seconds(),
     )
 

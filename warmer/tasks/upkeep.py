@@ -21,7 +21,7 @@ from warmer.monitoring import audit, observation
 from warmer.report import describe
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
-from warmer.tasks.options import INTERRUPTS, PATIENT
+from warmer.tasks.runs import INTERRUPTS, PATIENT
 
 logger = logging.getLogger(__name__)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from celery import current_app
-from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import OperationalError
 
-from warmer.monitoring.facts import BROKER_OPTIONS, Broker, Queue
 from warmer.report import describe
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
+
+# What the doctor reads of a Redis broker's CONFIG.
+OPTIONS = ("save", "appendonly", "bind", "protected-mode")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +27,67 @@ class Workers:
     advice: str = ""
 
 
-def find_workers(
-    queue: str, *, timeout: float = 1.0, within: float | None = None, one_will_do: bool = False
-) -> Workers:
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """A queue, with the workers that consume it.
+
+    Attributes:
+        problem: why there is no worker; empty if there is one.
+        length: how many messages wait there; None: the broker does not tell.
+    """
+
+    name: str
+    workers: tuple[str, ...] = ()
+    problem: str = ""
+    length: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """The broker that Celery uses. What only a Redis one tells is empty for any other.
+
+    Attributes:
+        app: the Celery app's name, as in `celery -A`.
+        in_process: there is none: tasks run in the process that sends them.
+        address: without a login.
+        problem: why it cannot be used; empty if it can.
+        database: the number of its database.
+        info, options: what its INFO says, and its CONFIG of `OPTIONS`.
+        is_open: whether it serves clients that give no password.
+        accepts: the formats of messages that a worker takes.
+        waits: for how many seconds a client waits for an answer; None: for ever.
+    """
+
+    app: str = "PROJECT"
+    in_process: bool = False
+    address: str = ""
+    problem: str = ""
+    is_redis: bool = False
+    database: str = ""
+    accepts: tuple[str, ...] = ("json",)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    is_open: bool = False
+    waits: float | None = None
+
+
+def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False) -> Workers:
     """Ask for workers that consume a queue.
 
     Args:
-        timeout: for how many seconds to wait for their answers.
-        within: how many seconds all of it may take; default: as the broker's own bounds are.
-        one_will_do: do not wait for others when the first that answers consumes the queue.
+        timeout: for how many seconds to wait for an answer, and for each further one.
+        one_will_do: do not wait for others if the first that answers consumes the queue.
     """
     if current_app.conf.task_always_eager:
         return Workers(
             problem="no broker is configured: tasks run in process",
             advice="Name a broker in CELERY_BROKER_URL, with CELERY_TASK_ALWAYS_EAGER off.",
         )
-    end = None if within is None else time.monotonic() + within
     try:
-        answers = _first_of(queue, timeout, end) if one_will_do else _active_queues(timeout, end)
+        with broker.connected() as connection:
+            answers = _active_queues(connection, timeout, limit=1) if one_will_do else {}
+            if not _consumers(queue, answers):  # also if the first was a late answer to another question
+                answers = _active_queues(connection, timeout)
     except BrokerUnavailable as error:
         why = str(error)
         return Workers(
@@ -58,15 +102,55 @@ def find_workers(
     return Workers(problem="no worker answers", advice=start)
 
 
-def _first_of(queue: str, timeout: float, end: float | None) -> dict[str, list[dict[str, Any]]]:
-    """Return what the first worker that answers consumes, or all do where that is not this queue."""
-    asked_at = time.monotonic()
-    answers = _active_queues(timeout, end, limit=1)
-    is_nobody_there = not answers and time.monotonic() - asked_at >= timeout
-    if is_nobody_there or _consumers(queue, answers):
-        return answers
-    # The first consumes other queues; or what came so soon was a late answer to another question.
-    return _active_queues(timeout, end)
+def look_at_queue(name: str) -> Queue:
+    """Ask for the workers that consume a queue, and how many messages wait there."""
+    found = find_workers(name)
+    length = None
+    if not current_app.conf.task_always_eager:
+        try:
+            with broker.connected() as connection:
+                declare = partial(connection.default_channel.queue_declare, queue=name, passive=True)
+                # A Redis broker raises where nothing waits.
+                length = _allowed(connection, lambda: int(declare().message_count), 0)
+        except BrokerUnavailable:
+            pass
+    return Queue(name=name, workers=found.names, problem=found.problem, length=length)
+
+
+def look_at_broker() -> Broker:
+    """Ask the broker whether it serves; a Redis one also for its INFO and CONFIG."""
+    known: dict[str, Any] = {
+        "app": _app_name(),
+        "accepts": tuple(current_app.conf.accept_content or ()),
+    }
+    if current_app.conf.task_always_eager:
+        return Broker(**known, in_process=True)
+    connection = broker.bounded()
+    known |= {
+        "address": broker.address_of(connection),
+        "is_redis": connection.transport.driver_type == "redis",
+        "waits": current_app.conf.broker_transport_options.get("socket_timeout"),
+        "database": str(connection.virtual_host or "").strip("/") or "0",
+    }
+    try:
+        with broker.connected(insist=True) as connection:
+            if known["is_redis"]:
+                client = connection.default_channel.client
+                known["info"] = _allowed(connection, client.info, {})
+                found = [_allowed(connection, partial(client.config_get, name), {}) for name in OPTIONS]
+                known["options"] = {name: str(value) for each in found for name, value in each.items()}
+                known["is_open"] = not connection.password or _serves_strangers()
+    except BrokerUnavailable as error:
+        return Broker(**known, problem=describe(error.__cause__ or error))
+    return Broker(**known)
+
+
+def _active_queues(
+    connection: Any, timeout: float, *, limit: int | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    inspect = current_app.control.inspect(connection=connection, timeout=timeout, limit=limit)
+    answers = inspect.active_queues() or {}
+    return {name: queues for name, queues in answers.items() if isinstance(queues, list)}
 
 
 def _consumers(queue: str, answers: Mapping[str, list[dict[str, Any]]]) -> tuple[str, ...]:
@@ -77,100 +161,20 @@ def _app_name() -> str:
     return current_app.main or "PROJECT"
 
 
-def _active_queues(
-    timeout: float, end: float | None, *, limit: int | None = None
-) -> dict[str, list[dict[str, Any]]]:
-    """Return which queues each worker consumes, of those that answer.
-
-    Celery's own `inspect` would send by the pool, and try without an end where the broker goes away.
-
-    Args:
-        timeout: for how many seconds in which nobody answers it goes on, until `limit` have.
-        end: when it has to be over, by the monotonic clock.
-
-    Raises:
-        BrokerUnavailable: the broker does not answer.
-    """
-    seconds = broker.BROKER_SECONDS
-    if end is not None:
-        seconds = max(min(seconds, end - time.monotonic()), 0.01)
-    with broker.connected(seconds=seconds) as connection:
-        channel = connection.default_channel
-        mailbox = current_app.control.mailbox(connection)
-        mailbox.producer_pool = SimpleNamespace(acquire=lambda: broker.Once(channel, auto_declare=False))
-        if end is not None:
-            timeout = max(min(timeout, end - time.monotonic()), 0.01)
-        answers = mailbox.multi_call("active_queues", timeout=timeout, limit=limit, channel=channel) or []
-    return {name: queues for answer in answers for name, queues in answer.items() if isinstance(queues, list)}
-
-
-def look_at_broker() -> Broker:
-    """Ask the broker whether it serves; a Redis one also what its INFO and CONFIG say."""
-    known: dict[str, Any] = {
-        "app": _app_name(),
-        "accepts": tuple(current_app.conf.accept_content or ()),
-    }
-    if current_app.conf.task_always_eager:
-        return Broker(**known, in_process=True)
-    with broker.bounded() as connection:
-        known |= {
-            "address": broker.address_of(connection),
-            "is_redis": connection.transport.driver_type == "redis",
-            "waits": current_app.conf.broker_transport_options.get("socket_timeout"),
-            "database": str(connection.virtual_host or "").strip("/") or "0",
-        }
-        try:
-            broker.reach(connection, seconds=broker.BROKER_SECONDS)
-            if known["is_redis"]:
-                known |= {"info": _redis_info(connection), "options": _redis_options(connection)}
-                known |= {"is_open": not connection.password or _serves_strangers()}
-        except (BrokerError, OSError, *connection.connection_errors) as error:
-            return Broker(**known, problem=describe(error))
-    return Broker(**known)
-
-
-def look_at_queue(name: str) -> Queue:
-    """Ask for the workers that consume a queue, and for how many messages wait there."""
-    workers = find_workers(name)
-    return Queue(name=name, workers=workers.names, problem=workers.problem, length=_queue_length(name))
-
-
-def _queue_length(name: str) -> int | None:
-    if current_app.conf.task_always_eager:
-        return None
+def _allowed(connection: Any, ask: Callable[[], Any], otherwise: Any) -> Any:
+    """Return an answer of the broker, or something else if it does not give that to this user."""
     try:
-        with broker.connected() as connection:
-            try:
-                return int(connection.default_channel.queue_declare(queue=name, passive=True).message_count)
-            except connection.channel_errors:
-                return 0  # Redis has no list where nothing waits
-    except BrokerUnavailable:
-        return None
-
-
-def _redis_info(connection: Any) -> dict[str, Any]:
-    """Return the server's INFO; nothing when it does not allow that to this user."""
-    try:
-        return dict(connection.default_channel.client.info())
+        return ask()
     except connection.channel_errors:
-        return {}
+        return otherwise
 
 
 def _serves_strangers() -> bool:
-    """Say whether a Redis broker answers who gives no password."""
+    """Return whether a Redis broker serves clients that give no password."""
     with broker.bounded() as connection:
         connection.userid = connection.password = None
         try:
-            broker.reach(connection, seconds=broker.BROKER_SECONDS)
+            broker.reach(connection)
             return bool(connection.default_channel.client.ping())
-        except (BrokerError, OSError, *connection.connection_errors, *connection.channel_errors):
+        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
             return False
-
-
-def _redis_options(connection: Any) -> dict[str, str]:
-    """Return the server's options; none when it does not allow that to this user."""
-    try:
-        found = [connection.default_channel.client.config_get(name) for name in BROKER_OPTIONS]
-    except connection.channel_errors:
-        return {}
-    return {name: str(value) for each in found for name, value in each.items()}

@@ -13,7 +13,7 @@ from config import celery_app as project_app
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.looking import Look, Serve
 from warmer import tasks
-from warmer.monitoring.facts import Broker
+from warmer.tasks import Broker
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from warmer.doctor.check import CacheCheck, ProjectCheck
 from warmer.doctor.examination import examine
 from warmer.doctor.finding import Finding, NotChecked, Severity
 from warmer.doctor.project import Project, chosen_caches, specs_of
-from warmer.monitoring.facts import Broker, Queue
 from warmer.schedule import Beat
+from warmer.tasks import Broker, Queue
 
 # In every text that is made with it, so that one which shows it is found.
 PASSWORD = "s3cret-w0rd"

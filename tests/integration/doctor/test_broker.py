@@ -20,8 +20,7 @@ from warmer.doctor.broker import (
     BrokerTimeouts,
 )
 from warmer.doctor.finding import Finding
-from warmer.monitoring.facts import Broker
-from warmer.tasks import apply_pending
+from warmer.tasks import Broker, apply_pending
 
 
 def test_broker__answers(look: Look, serve: Serve, broker_at: Any) -> None:

@@ -16,9 +16,8 @@ from warmer import schedule, tasks
 from warmer.doctor.broker import IN_PROCESS, BrokerApart, BrokerEviction, BrokerExposure, BrokerPersistence
 from warmer.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.models import JobObservation
-from warmer.monitoring.facts import Broker
 from warmer.schedule import Beat
-from warmer.tasks import apply_pending
+from warmer.tasks import Broker, apply_pending
 
 NO_BEAT = Broker(app="config", is_redis=True)
 BROKER_CHECKS = [BrokerApart(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]

@@ -11,12 +11,13 @@ from celery import current_app
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.integration.doctor.looking import PASSWORD, Serve
-from tests.integration.tasks.hanging import SOON
 from warmer import runs, tasks, warm_many
 from warmer.filling.batches import Batches
 from warmer.models import Trigger, WarmingRun
 from warmer.runs import batch_queue, execution
 from warmer.tasks import broker, warm_batch
+
+SOON = 0.3
 
 
 @pytest.fixture
@@ -101,9 +102,9 @@ def quick(hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     waits = []
     reach = broker.reach
 
-    def counted(connection: Any, **options: Any) -> None:
+    def counted(connection: Any) -> None:
         waits.append(connection)
-        reach(connection, **options)
+        reach(connection)
 
     monkeypatch.setattr(broker, "reach", counted)
     yield

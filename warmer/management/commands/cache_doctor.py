@@ -22,7 +22,7 @@ from warmer.doctor.examination import Examination, examine
 from warmer.doctor.project import Project, chosen_caches, specs_of
 from warmer.management.base import ProgressBar
 from warmer.management.diagnosis import as_json, as_text, headline
-from warmer.monitoring.facts import Queue
+from warmer.tasks import Queue
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule

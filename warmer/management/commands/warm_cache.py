@@ -114,7 +114,7 @@ class Command(WarmerCommand):
         if options["inline"]:
             return False
         for queue in sorted({spec.queue for spec in watcher.specs}):
-            found = tasks.find_workers(queue, within=watcher.seconds_left, one_will_do=True)
+            found = tasks.find_workers(queue, one_will_do=True)
             if found.names:
                 continue
             undone = f"{found.problem}. {self.undone} {found.advice}"
