@@ -1,4 +1,4 @@
-"""A broker that hangs, is away or refuses: nobody waits long for it, and messages name it without its login."""
+"""A broker that hangs, is away or refuses: nobody waits long, and messages name it without its login."""
 
 from __future__ import annotations
 
