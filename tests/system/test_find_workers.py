@@ -16,8 +16,8 @@ from warmer.tasks import find_workers
 def test_find_workers__says_who_consumes_the_queue(
     project: Project, worker: Worker, one_will_do: bool
 ) -> None:
-    assert find_workers("warming", one_will_do=one_will_do).names == (worker.hostname(),)
-    found = find_workers("nobody", one_will_do=one_will_do)
+    assert find_workers("warming", timeout=5, one_will_do=one_will_do).names == (worker.hostname(),)
+    found = find_workers("nobody", timeout=5, one_will_do=one_will_do)
     assert (found.names, found.problem) == ((), "no worker consumes the queue 'nobody'")
     with Redis.from_url(project.environment["CELERY_BROKER_URL"], decode_responses=True) as broker:
         assert [key for key in broker.scan_iter() if "reply" in key] == []
@@ -37,4 +37,4 @@ def test_find_workers__late_answer_to_an_earlier_question_is_none(
             routing_key=mailbox.oid,
             headers={"ticket": "of an earlier question"},
         )
-        assert find_workers("warming", one_will_do=True).names == (worker.hostname(),)
+        assert find_workers("warming", timeout=5, one_will_do=True).names == (worker.hostname(),)
