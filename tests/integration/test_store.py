@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.test import override_settings
 from redis import Connection, Redis
 
@@ -213,6 +213,19 @@ class GenericContract(StoreContract):
         fence = store._fence_key  # type: ignore[attr-defined]
         made, _, at = cache.get(fence).partition("@")
         cache.set(fence, f"{made}@{float(at) - seconds}", timeout=None)
+
+    def test_write__overtaken_while_it_writes_is_taken_back(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        token, set_many = store.token(), cache.set_many
+
+        def invalidated_just_before(*arguments: Any, **options: Any) -> Any:
+            store.invalidate(["thing:1"])
+            return set_many(*arguments, **options)
+
+        monkeypatch.setattr(caches["default"], "set_many", invalidated_just_before)
+        assert store.write(token, {"thing:1": "old"}).outcomes == {"thing:1": Outcome.SUPERSEDED}
+        assert cache.get("thing:1") is None
 
 
 class TestLocmem(GenericContract):
