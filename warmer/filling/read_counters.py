@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -40,7 +40,6 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.flushing = threading.Lock()
         self.counted: defaultdict[JobSpec, Counted] = defaultdict(Counted)
         self.every: dict[JobSpec, int] = {}
         self.flushed_at = time.monotonic()
@@ -53,55 +52,68 @@ _is_on = False
 
 def count_read(spec: JobSpec, keys: Collection[str], missed: Collection[str] = ()) -> None:
     """Count a read of some keys, of which some missed."""
+    if not missed:
+        count(spec, {"hits": len(keys)}, read=keys)
+    else:
+        found = set(keys).difference(missed)
+        count(spec, {"hits": len(found), "misses": len(missed)}, read=found, missed=missed)
+
+
+def count_filled(spec: JobSpec, outcomes: Iterable[Outcome]) -> None:
+    """Count the outcomes of keys that a reader loaded."""
+    count(spec, Counter(outcome.value for outcome in outcomes))
+
+
+def on_invalidated(sender: JobSpec, *, lag: timedelta, **_kwargs: Any) -> None:
+    """Count an invalidation that was applied, so long after its change was committed."""
+    count(sender, {"invalidations": 1, "invalidation_us": max(0, lag // timedelta(microseconds=1))})
+
+
+def count(
+    spec: JobSpec, counts: Mapping[str, int], *, read: Iterable[str] = (), missed: Iterable[str] = ()
+) -> None:
+    """Add to the counts of a job, and note keys that were read or missed."""
     if not _is_on:
         return
     process = _process
     with process.lock:
         counted = process.counted[spec]
-        counted.counts["hits"] += len(keys) - len(missed)
+        for name, number in counts.items():
+            counted.counts[name] += number
         if len(counted.read) < NOTED_KEYS:
-            counted.read.update(keys if not missed else set(keys).difference(missed))
-        if missed:
-            counted.counts["misses"] += len(missed)
-            if len(counted.missed) < NOTED_KEYS:
-                counted.missed.update(iter(missed))  # a mapping would give numbers
+            counted.read.update(read)
+        if missed and len(counted.missed) < NOTED_KEYS:
+            counted.missed.update(iter(missed))  # of a mapping it would add the values
     if not process.has_thread:
         start_flushing(process)
-
-
-def count(spec: JobSpec, name: str, number: int = 1) -> None:
-    """Add to another count: `past`, or what became of keys that a reader loaded."""
-    if _is_on:
-        with _process.lock:
-            _process.counted[spec].counts[name] += number
-        if not _process.has_thread:
-            start_flushing(_process)
-
-
-def count_filled(spec: JobSpec, outcomes: Iterable[Outcome]) -> None:
-    """Count what became of the keys that a reader loaded."""
-    for outcome, number in Counter(outcomes).items():
-        count(spec, outcome.value, number)
-
-
-def on_invalidated(sender: JobSpec, *, lag: timedelta, **_kwargs: Any) -> None:
-    """Count an invalidation that was applied, so long after its change was committed."""
-    count(sender, "invalidations")
-    count(sender, "invalidation_us", max(0, lag // timedelta(microseconds=1)))
 
 
 def flush() -> None:
     """Send the caches what was counted. Never raises; what a cache refuses is kept for the next time."""
     process = _process
-    if not process.flushing.acquire(blocking=False):
-        return  # another thread is at it
+    process.flushed_at = time.monotonic()
+    with process.lock:
+        counted, process.counted = process.counted, defaultdict(Counted)
+    down = set()
+    for spec, each in counted.items():
+        if spec.cache in down or not _is_sent(process, spec, each):
+            down.add(spec.cache)
+            with process.lock:
+                process.counted[spec].add(each)
+
+
+def _is_sent(process: _Process, spec: JobSpec, counted: Counted) -> bool:
     try:
-        process.flushed_at = time.monotonic()
-        _flush(process)
+        counters = spec.store.counters
+        if counters is not None:  # else this cache keeps no counts
+            sample = counted.of_sample(process.every.get(spec, 0))
+            process.every[spec] = counters.add(sample, now=time.time())
+    except StoreUnavailable as error:
+        logger.info("The reads of the cache %r are flushed later: %s", spec.cache, describe(error))
+        return False
     except Exception as error:
-        logger.exception("The read counters were not flushed: %s", describe(error))
-    finally:
-        process.flushing.release()
+        logger.exception("The reads of %s are lost: %s", spec.name, describe(error))
+    return True
 
 
 def flush_if_due(**_kwargs: Any) -> None:
@@ -139,26 +151,6 @@ def _keep_flushing(process: _Process) -> None:
     while process is _process:
         flush()
         time.sleep(FLUSH_SECONDS)
-
-
-def _flush(process: _Process) -> None:
-    with process.lock:
-        counted, process.counted = process.counted, defaultdict(Counted)
-    down = set()
-    for spec, each in counted.items():
-        counters = spec.store.counters
-        if counters is None:
-            continue  # this cache keeps no counts
-        if spec.cache not in down:
-            try:
-                sample = each.of_sample(process.every.get(spec, 0))
-                process.every[spec] = counters.add(sample, now=time.time())
-                continue
-            except StoreUnavailable as error:
-                down.add(spec.cache)
-                logger.info("The reads of the cache %r are flushed later: %s", spec.cache, describe(error))
-        with process.lock:
-            process.counted[spec].add(each)
 
 
 os.register_at_fork(after_in_child=forget)

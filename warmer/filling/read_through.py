@@ -78,11 +78,11 @@ def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
 
 def _load_past(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     # What this transaction changed is not in the cache, and must not get there before its commit.
-    read_counters.count(spec, "past", len(wanted))
+    read_counters.count(spec, {"past": len(wanted)})
     return load_past_the_cache(spec, wanted)
 
 
 def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -> dict[str, Any]:
     logger.warning("Reading %s from the database: %s", spec.name, describe(error))
-    read_counters.count(spec, "past", len(wanted))
+    read_counters.count(spec, {"past": len(wanted)})
     return load_past_the_cache(spec, wanted)
