@@ -21,49 +21,50 @@ HEAD = (
     "alone: another program",
 )
 
-PAGE = """# The race of a reader with a writer: other libraries, and warmer
+PAGE = """# Other libraries: who loses the race between a reader and a writer
 
 Made by `script/peers --docs`. Do not edit it by hand. With {versions}.
 
 {table}
 
-**Race.** A reader finds the key cold and selects the row. Before it stores what it has read, a writer
-changes the row, commits, and invalidates by the means that the library's documentation gives. Then the
-reader stores. Another reader comes: `right` when it gets the new value, `stale` when it gets the old one,
-which then stays until its timeout. The writer steps in at the same place for all: after the reader's
-`SELECT` has run. `race on other changes` is `update()`, `bulk_update()`, raw SQL and another program, each
-invalidated by hand where the library does not notice it.
+**Race.** A reader finds the key cold and selects the row. Before it stores the value, a writer changes the
+row, commits, and invalidates in the way that the library documents. Then the reader stores. The table shows
+what the next reader gets: `right` is the new value, `stale` the old one, which then stays until its timeout.
+The writer always steps in at the same point, after the reader's `SELECT` has run. `race on other changes`
+covers `update()`, `bulk_update()`, raw SQL and another program, each invalidated by hand if the library does
+not notice it.
 
-**Alone** is without a race: the value is cached, the change is made, and nothing is done by hand. `stale`
+**Alone** is without a race: the value is cached, the row is changed, and nothing is done by hand. `stale`
 means that the library does not notice such a change, `by hand` that it has no way to. `another program` is
 a plain connection to the database, without Django.
 
-What the words leave out:
+Notes:
 
-- One process, one row, autocommit, a real {server}, a SQLite file in WAL mode, and django-redis where a
-  library goes through Django's cache. Each way was first seen to serve a cached value, so no verdict is of
-  a library that does not cache; and each change that is not noticed was seen to become `right` without a
-  race when it is invalidated by hand, so no verdict comes of a wrong call.
-- A forced interleaving says that a library can lose the race, not how often: the window is from the select
+- The set-up is one process, one row, autocommit, a real {server}, a SQLite file in WAL mode, and
+  django-redis where a library uses Django's cache. Before each verdict, the test checks that the library
+  serves a cached value. It also checks that every change that is not noticed becomes `right` when it is
+  invalidated by hand without a race. So no verdict is about a library that does not cache, or about a wrong
+  call.
+- A forced interleaving shows that a library can lose the race, not how often. The window is from the select
   to the store, and grows with the time that a loader takes.
-- `by hand`: cacheback, dogpile.cache and cashews cache functions and know nothing of models. Here a
-  `post_save` handler tells them of `save()`; after any other change the caller has to invalidate.
-- cacheops documents `invalidated_update()` for `update()`, and `invalidate_obj()` for what it does not see:
-  those are its invalidations by hand. Its `keep_fresh` is there for exactly this race.
-- The locks of dogpile.cache and of cashews keep two readers from loading at once; a writer takes neither.
-  cashews' transactions order the writes to a key; what was read from a database before is still written.
-- warmer learns of changes by Django's signals, or by triggers in the database (see
-  [guarantees](guarantees.md)). After what sends no signal, call `invalidate_for`. Triggers also record what
-  another program changes. A worker applies that within a second; here it is asked to after each change. The
-  guarantee is for Redis; on other caches it is weaker.
-- What is stale heals when its timeout ends. With a short one, many sites can live with that; the default is
-  none in django-cachalot.
+- `by hand`: cacheback, dogpile.cache and cashews cache functions and know nothing about models. Here a
+  `post_save` handler tells them about `save()`; after any other change the caller has to invalidate.
+- cacheops documents `invalidated_update()` for `update()`, and `invalidate_obj()` for changes that it does
+  not see. The test uses these as its invalidations by hand. Its `keep_fresh` exists for exactly this race.
+- The locks of dogpile.cache and cashews keep two readers from loading at once, but a writer takes neither.
+  cashews' transactions order the writes to a key, but still write values read from a database before.
+- warmer captures changes by Django's signals, or by triggers in the database (see
+  [guarantees](guarantees.md)). After a change that sends no signal, call `invalidate_for`. Triggers also
+  record the changes of other programs. A worker applies these within a second; the test triggers this after
+  each change. The guarantee applies to Redis; on other caches it is weaker.
+- Stale values disappear at their timeout. With a short timeout, many sites can accept them; the default of
+  django-cachalot is no timeout.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What was found out about one way of using one library."""
+    """The verdicts about one way of using one library."""
 
     peer: Peer
     version: str
