@@ -140,8 +140,8 @@ def passed(name: str, budget: int, step: Step, *, before: Step) -> Line:
 
 
 def see(frame: FrameType, event: str, _: object) -> None:
-    """Note the file of a function that is called, in any thread; generated methods count too."""
-    file = Path(frame.f_globals.get("__file__", ""))
+    """Note the file that holds a function that is called, in any thread."""
+    file = Path(frame.f_code.co_filename)
     if event == "call" and PACKAGE in file.parents:
         seen.add(str(file.relative_to(PACKAGE)))
 

@@ -136,7 +136,10 @@ def main(*, threads: int, readers: int = 0, fails: bool = False, sticks: bool = 
     from django_redis import get_redis_connection
 
     from warmer import warm_many
+    from warmer.filling import read_counters
 
+    settings.WARMER_COUNT_READS = False  # a flush would be counted among the claims and writes
+    read_counters.follow_settings()
     settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(seconds=PATIENCE_SECONDS)
     loader = counting_loader(get_redis_connection(), readers=readers, fails=fails, sticks=sticks)
     job: Any = warm_many(KEY, ids=list, name="cold")(loader)

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.db.models import Model, QuerySet
-from django.db.models.query import ModelIterable
 
 from warmer.conf import SLOWEST_PACE
 from warmer.declarations.options import IdsOfChange, OnChange
@@ -21,8 +22,6 @@ from warmer.keys import Id, KeyTemplate
 from warmer.stores import Store, open_store
 
 DURATIONS = frozenset({"timeout", "every", "jitter", "negative_timeout"})
-# How many ids of a queryset come from the database at once.
-IDS_AT_ONCE = 2_000
 # The runs table keeps names in a column of this length.
 MAX_NAME_LENGTH = 100
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
@@ -91,42 +90,23 @@ class JobSpec:
         if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):
             raise self._wrong("a job with one key has no ids: write depends_on=[Model, ...]")
 
-    @property
+    @cached_property
     def keyed(self) -> bool:
         """Whether the job has a key for each id."""
         return self.key.keyed
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The store that keeps the job's keys."""
-        store = _stores.get(self)
-        if store is None:
-            store = _stores[self] = self._open_store()
-        return store
-
-    def _open_store(self) -> Store:
+        _opened.add(self)
         return open_store(
             alias=self.cache,
-            fence=self.key.fence,  # not the name, which a release may change beside one that runs still
+            fence=self.key.fence,  # not the name, which a release may change beside one that still runs
             template=self.key,
             timeout=self.timeout.total_seconds(),
             jitter=self.jitter.total_seconds(),
             absent_timeout=self.negative_timeout.total_seconds() if self.negative_timeout else None,
         )
-
-    def find_ids(self) -> Iterable[Id]:
-        """Return a keyed job's declared ids; of a queryset as a stream, which never holds all of them.
-
-        Raises:
-            Exception: whatever the declared function raises.
-        """
-        found: Any = self.ids() if callable(self.ids) else self.ids
-        if not isinstance(found, QuerySet):
-            return found  # type: ignore[no-any-return]
-        if issubclass(found._iterable_class, ModelIterable):
-            found = found.values_list("pk", flat=True)
-        # `all()`, for a queryset keeps its rows, and one that is declared would keep them for the next run.
-        return found.all().iterator(chunk_size=IDS_AT_ONCE)  # type: ignore[no-any-return]
 
     def _check_name(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):  # type: ignore[redundant-expr]
@@ -177,13 +157,15 @@ class JobSpec:
         return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
 
 
-# Every read needs the store, so it is built once per job.
-_stores: dict[JobSpec, Store] = {}
+# The specs whose store is open.
+_opened: WeakSet[JobSpec] = WeakSet()
 
 
 def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
     if setting == "CACHES":
-        _stores.clear()
+        for spec in _opened:
+            spec.__dict__.pop("store", None)
+        _opened.clear()
 
 
 setting_changed.connect(_forget_stores, dispatch_uid="warmer.declarations.spec")

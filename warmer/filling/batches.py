@@ -8,14 +8,34 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from django.db.models import QuerySet
+from django.db.models.query import ModelIterable
+
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
 from warmer.filling.loading import QueryCount, counted_by
 from warmer.keys import MAX_KEY_LENGTH, Batch, Id, plain
 from warmer.report import Outcome, Report, describe
 
+# How many ids of a queryset come from the database at once.
+IDS_AT_ONCE = 2_000
 # How many ids are looked at together.
 READ_AT_ONCE = 10_000
+
+
+def find_ids(spec: JobSpec) -> Iterable[Id]:
+    """Return a keyed job's declared ids; of a queryset as a stream, which never holds all of them.
+
+    Raises:
+        Exception: whatever the declared function raises.
+    """
+    found: Any = spec.ids() if callable(spec.ids) else spec.ids
+    if not isinstance(found, QuerySet):
+        return found  # type: ignore[no-any-return]
+    if issubclass(found._iterable_class, ModelIterable):
+        found = found.values_list("pk", flat=True)
+    # `all()`: a queryset keeps its rows, and a declared one would keep them for the next run.
+    return found.all().iterator(chunk_size=IDS_AT_ONCE)  # type: ignore[no-any-return]
 
 
 class Batches(Iterator[Batch]):
@@ -52,7 +72,7 @@ class Batches(Iterator[Batch]):
         if not self._spec.keyed:
             yield self._spec.key.batch(())
             return
-        self._source = iter(self._spec.find_ids() if given is None else given)
+        self._source = iter(find_ids(self._spec) if given is None else given)
         size = self._spec.batch_size
         batch: Batch = {}
         while some := list(islice(self._source, size - len(batch))):

@@ -8,6 +8,7 @@ from itertools import islice
 
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
+from warmer.filling.batches import find_ids
 from warmer.models import WarmingRun
 from warmer.stores import in_sample
 
@@ -87,7 +88,7 @@ def cover(spec: JobSpec) -> Coverage:
         Exception: whatever the declared `ids` raises.
     """
     keys, every, declared = dict[str, None](), 1, 0
-    for id in islice(spec.find_ids(), IDS_READ) if spec.keyed else (None,):
+    for id in islice(find_ids(spec), IDS_READ) if spec.keyed else (None,):
         declared += 1
         try:
             key = spec.key.key(id)

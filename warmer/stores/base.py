@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -265,10 +264,6 @@ class Store(ABC):
             template = each.store.template
             whole = [] if template.keyed else [template.key()]
             each.store.invalidate(whole if each.keys is None else each.keys)
-
-    def lifetime(self) -> float:
-        """Return the seconds that a key written now shall live."""
-        return self.timeout - random.uniform(0, self.jitter) if self.jitter else self.timeout
 
 
 @dataclass(frozen=True, kw_only=True)

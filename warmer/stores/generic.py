@@ -11,6 +11,7 @@ where two readers may load the same key. Any invalidation of the job voids all o
 from __future__ import annotations
 
 import pickle
+import random
 import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -188,6 +189,9 @@ class GenericStore(Store):
         """Return the names of the keys' absence marks, if absences are cached, and whose each is."""
         return {beside(key, "absent"): key for key in keys} if self.absent_timeout else {}
 
+    def _lifetime(self) -> float:
+        return self.timeout - random.uniform(0, self.jitter)
+
     def _stands(self, token: Token) -> bool:
         with self._answering():
             return bool(self._cache.get(self._fence_key) == token.generation)
@@ -197,14 +201,14 @@ class GenericStore(Store):
         if not values:
             return {}
         try:
-            refused = self._cache.set_many(values, timeout=self.lifetime())
+            refused = self._cache.set_many(values, timeout=self._lifetime())
             return dict.fromkeys(refused or (), "the cache refused it")
         except Exception:  # noqa: BLE001 - a backend's own
             # One value that cannot be encoded fails them all: find out which.
             errors = {}
             for key, value in values.items():
                 try:
-                    self._cache.set(key, value, timeout=self.lifetime())
+                    self._cache.set(key, value, timeout=self._lifetime())
                 except OSError as error:
                     raise self._unavailable(error) from error
                 except Exception as error:  # noqa: BLE001 - a backend's own

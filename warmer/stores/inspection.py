@@ -29,8 +29,8 @@ from warmer.stores.looks import (
     SlowCommand,
 )
 from warmer.stores.reaching import explain, try_to_answer, try_to_write
-from warmer.stores.redis.codec import Codec, address, connected
-from warmer.stores.redis.names import SCAN_COUNT, batches
+from warmer.stores.redis.codec import SCAN_COUNT, Codec, address, batches
+from warmer.stores.redis.store import connected
 
 # About 10 ms of the server's time, in pieces. SCAN's order is that of a hash: as good as drawn.
 SAMPLE_KEYS = 2_000

@@ -12,7 +12,7 @@ from redis import Redis
 
 from tests.integration.readers import PATIENCE_SECONDS
 from tests.integration.single_flight.loading import Loader, Start
-from warmer.filling import single_flight
+from warmer.filling import read_through
 from warmer.testing import hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -48,7 +48,7 @@ def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
     with hold("loaded", job="cold") as point:
         first = start(job.get, 404)
         point.wait()
-        monkeypatch.setattr(single_flight, "sleep", sleep)
+        monkeypatch.setattr(read_through, "sleep", sleep)
         waiting = start(job.get, 404)
         assert asleep.wait(PATIENCE_SECONDS)
     assert first.result() is None

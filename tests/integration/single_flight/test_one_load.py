@@ -15,7 +15,7 @@ from embedded.waiting import wait_until
 from tests.integration.readers import KEY, PATIENCE_SECONDS, Readers, at_once, claims_and_writes
 from tests.integration.single_flight.loading import Loader, Start, kept
 from warmer import warm, warm_many
-from warmer.filling import single_flight
+from warmer.filling import read_through
 from warmer.stores import Cached, Claim
 from warmer.stores.generic import GenericStore
 from warmer.stores.redis.store import RedisStore
@@ -106,7 +106,7 @@ def test_loader__that_reads_keys_of_its_own_job_does_not_wait_for_itself(redis_c
     tree: Any = warm_many("node:{id}", ids=list, name="tree")(load)
     waits = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(single_flight, "sleep", waits.append)
+        patch.setattr(read_through, "sleep", waits.append)
         assert tree.get_many([1, 2, 3]) == {1: [1], 2: [2, [1]], 3: [3, [2, [1]]]}
     assert waits == []
     assert kept(redis_client) == {":1:node:1", ":1:node:2", ":1:node:3"}

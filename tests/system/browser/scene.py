@@ -12,6 +12,7 @@ from django_celery_beat.models import PeriodicTask
 from users.models import CustomUser
 from warmer import jobs
 from warmer import runs as ledger
+from warmer.filling.batches import find_ids
 from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring import audit
 from warmer.monitoring.observation import observe_all
@@ -104,11 +105,11 @@ def audits() -> None:
     """Lose some keys, write a wrong value, and audit."""
     audit.perform(jobs["popular_posts"].spec, Trigger.SCHEDULE)
     posts = jobs["posts"].spec
-    cached = list(posts.find_ids())
+    cached = list(find_ids(posts))
     cache.delete_many([posts.key.key(id) for id in cached[:3]])
     audit.perform(posts, Trigger.SCHEDULE)
     profiles = jobs["user_profiles"].spec
-    key = profiles.key.key(next(iter(profiles.find_ids())))
+    key = profiles.key.key(next(iter(find_ids(profiles))))
     cache.set(key, cache.get(key) | {"first_name": "Somebody else"}, timeout=3600)
     audit.perform(profiles, Trigger.ADMIN)
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
-from warmer.filling.batches import Batches
+from warmer.filling.batches import Batches, find_ids
 from warmer.filling.loading import counted_queries
 from warmer.keys import Batch, Id, plain
 from warmer.models import CacheAudit, Trigger, Verdict
@@ -124,7 +124,7 @@ class _Audit:
         Software 11 (1985), 37-57.
         """
         dice = random.Random(seed)
-        ids = iter(self.spec.find_ids())
+        ids = iter(find_ids(self.spec))
         drawn = list(islice(ids, size))
         for count, id in enumerate(ids, size + 1):
             self.found.whole = False
@@ -138,7 +138,7 @@ class _Audit:
         types: set[Callable[[str], Id]] = set()
 
         def declared() -> Iterator[Id]:
-            for id in map(plain, self.spec.find_ids()):
+            for id in map(plain, find_ids(self.spec)):
                 types.add(next((each for each in (int, UUID) if isinstance(id, each)), str))
                 texts.add(str(id))
                 yield id

@@ -1,23 +1,17 @@
-"""A cache's Redis client, as its Django backend made it: its connection, and how it encodes values.
-
-Values are encoded as the cache itself encodes them, so `cache.get` reads what we write.
-"""
+"""What a Redis cache backend of Django makes of keys and values, so that `cache.get` reads what we write."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.base import BaseCache, default_key_func
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from redis import Redis
-from redis.exceptions import RedisError
 
-from warmer.exceptions import StoreUnavailable
-from warmer.report import describe
-from warmer.stores.instrumentation import called, observer
+from warmer.keys import KeyTemplate, beside, glob_escape, is_id_text
 
 if find_spec("django_redis"):
     from django_redis.cache import RedisCache as DjangoRedis
@@ -26,6 +20,12 @@ if find_spec("django_redis"):
     HAS_DJANGO_REDIS = True
 else:  # pragma: no cover - the test environment has it
     HAS_DJANGO_REDIS = False
+
+
+# How many keys are looked at in a round trip: about a millisecond of the server's time.
+SCAN_COUNT = 1_000
+# Stands for the id in a key that is not any one's.
+PLACE = "\0"
 
 
 class Codec(Protocol):
@@ -44,11 +44,8 @@ class DjangoRedisCodec:
         self._dumps = self._client._serializer.dumps
         self._compress = self._client._compressor.compress
         self.decode = self._client.decode
-
-    def connect(self) -> Redis:
         # Always the primary: a replica may still hold what was invalidated.
-        client: Redis = self._client.get_client(write=True)
-        return client
+        self.connect = partial(self._client.get_client, write=True)
 
     def encode(self, value: Any) -> bytes:
         # What the client's own `encode` does, in half its time; but of a subclass of int the serializer
@@ -101,32 +98,80 @@ def codec_of(cache: BaseCache) -> Codec | None:
     return DjangoRedisCodec(cache) if as_usual else OtherClientCodec(cache)
 
 
-@contextmanager
-def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator[Redis]:
-    """Yield a client of the server of the cache `alias`: `server`, or the cache's own.
+class Names:
+    """The names of one job's keys on the server of one cache.
 
-    Raises:
-        StoreUnavailable: it does not answer, or answers with an error.
+    Attributes:
+        head: what Django's own way of making keys puts before every one; None: they are made in another way,
+            of which nothing is known.
     """
-    server = codec.connect() if server is None else server
-    try:
-        if observer.get() is None:  # the common case costs one lookup
-            yield server
-        else:
-            with called(alias):
-                yield server
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(
-            f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
-        ) from error
-    except BaseException:
-        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
-        # call on it would take that answer for its own.
-        _disconnect_idle(server.connection_pool)
-        raise
+
+    def __init__(self, cache: Any, template: KeyTemplate, *, with_absences: bool) -> None:
+        self._make_key = cache.make_key
+        self._template = template
+        self._with_absences = with_absences
+        self.head: str | None = str(cache.make_key("")) if cache.key_func is default_key_func else None
+
+    def made(self, keys: Iterable[str]) -> list[str]:
+        """Return what the server calls the keys."""
+        head = self.head
+        if head is None:
+            return list(map(self._make_key, keys))
+        return [head + key for key in keys]
+
+    def places(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
+        """Return, of each key, what the server calls it, its absence mark (if absences are cached) and
+        its claim (if that is asked for)."""
+        beside_it = [*(["absent"] if self._with_absences else []), *(["claim"] if claims else [])]
+        made = self.made(keys)
+        if not beside_it:
+            return made
+        return [name for key in made for name in (key, *(beside(key, kind) for kind in beside_it))]
+
+    def patterns(self) -> list[str]:
+        """Return the places of any key, with `PLACE` where its id is."""
+        return self.places([f"{self._template.prefix}{PLACE}{self._template.suffix}"])
+
+    def own(self, name: str, version: str) -> str:
+        """Return what the server calls something of our own, which no key of the project is called."""
+        # A project's own way of making keys may leave the version out.
+        own = name if self.head is not None else f"{version}:{name}"
+        made: str = self._make_key(own, version=version)
+        return made
 
 
-def _disconnect_idle(pool: Any) -> None:
+def ids_of(server: Redis, made: str) -> Iterator[str]:
+    """Yield the ids in the keys that are there; some may come twice.
+
+    Args:
+        server: where to look.
+        made: the form of the keys as the server knows them, with `PLACE` for the id.
+    """
+    head, place, tail = made.partition(PLACE)
+    if not place:
+        return  # a key function that keeps no id in a key: nothing can be listed
+    pattern = f"{glob_escape(head)}*{glob_escape(tail)}"
+    for name in server.scan_iter(match=pattern, count=SCAN_COUNT):
+        key = name.decode(errors="replace")
+        id = key[len(head) : len(key) - len(tail)]
+        if is_id_text(id):  # else it is another key, whose middle goes over a colon
+            yield id
+
+
+def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]:
+    """Yield lists of at most `size` items."""
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def disconnect_idle(pool: Any) -> None:
+    """Close the connections of a pool that nobody holds."""
     try:
         pool.disconnect(inuse_connections=False)
     except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 knows no difference

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
+from redis import Redis
+
 from warmer.keys import beside
 from warmer.stores.counters import Counted, Watched
-from warmer.stores.redis.codec import Codec, connected
 from warmer.stores.redis.scripts import COUNT
 
 SLOT_SECONDS, DAY_SECONDS = 300, 86_400
@@ -30,14 +32,12 @@ class RedisCounters:
     """One job's counts. Every method raises `StoreUnavailable` when the server does not answer.
 
     Args:
-        alias: the cache's name in `CACHES`.
+        server: gives the cache's server, for one call.
         fence: what the server calls the job's fence.
-        codec: the cache's connection.
     """
 
-    def __init__(self, *, alias: str, fence: str, codec: Codec) -> None:
-        self._alias = alias
-        self._codec = codec
+    def __init__(self, *, server: Callable[[], AbstractContextManager[Redis]], fence: str) -> None:
+        self._server = server
         self._totals = beside(fence, "reads")
         self._watched = beside(fence, "watched")
         self._fence = fence
@@ -49,14 +49,14 @@ class RedisCounters:
             json.dumps({"counts": counted.counts, "missed": counted.missed}),
             *counted.read,
         )
-        with connected(self._alias, self._codec) as server:
+        with self._server() as server:
             keys = [self._totals, self._day(now), self._watched]
             return int(COUNT(keys=keys, args=args, client=server))
 
     @staticmethod
     def totals(counters: Sequence[RedisCounters]) -> list[dict[str, int]]:
         """Return the totals of several jobs of one cache, in one round trip."""
-        with connected(counters[0]._alias, counters[0]._codec) as server:
+        with counters[0]._server() as server:
             pipeline = server.pipeline(transaction=False)
             for each in counters:
                 pipeline.hgetall(each._totals)
@@ -64,7 +64,7 @@ class RedisCounters:
 
     def recent(self, now: float, *spans: timedelta) -> list[Counter[str]]:
         """Return the counts of spans that end now, at most a day long, to five minutes."""
-        with connected(self._alias, self._codec) as server:
+        with self._server() as server:
             pipeline = server.pipeline(transaction=False)
             pipeline.hgetall(self._day(now - DAY_SECONDS))
             pipeline.hgetall(self._day(now))
@@ -88,7 +88,7 @@ class RedisCounters:
             **{f"since:{key}": now for key in keys},
             **{f"read:{key}": 0 for key in keys},
         }
-        with connected(self._alias, self._codec) as server:
+        with self._server() as server:
             found: Any = server.zrange(self._watched, 0, -1, withscores=True)
             times = {name.decode(): score for name, score in found}
             pipeline = server.pipeline(transaction=True)

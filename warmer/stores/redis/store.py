@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
 from django.core.cache import caches
 from redis import Redis
+from redis.exceptions import RedisError
 
 from warmer.conf import conf
+from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.instrumentation import looked_up
-from warmer.stores.redis.codec import Codec, codec_of, connected
+from warmer.stores.instrumentation import called, looked_up, observer
+from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, disconnect_idle, ids_of
 from warmer.stores.redis.counters import RedisCounters
-from warmer.stores.redis.names import PLACE, Names, batches, ids_of
 from warmer.stores.redis.scripts import (
     CLAIM,
     FRESH,
@@ -40,10 +42,8 @@ logger = logging.getLogger(__name__)
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
 FENCE_AGE = timedelta(hours=1)
-# A version of its own keeps the fence apart from the keys, and the same for every `VERSION` of them.
+# Versions of their own keep the fence and the turns apart from the keys, whatever `VERSION` the keys have.
 FENCE_VERSION = "warmer-fence"
-
-# So are the turns of those who are held to a pace.
 TURN_VERSION = "warmer-turn"
 
 
@@ -58,7 +58,7 @@ class RedisStore(Store):
         self._codec: Codec = codec
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, FENCE_VERSION)
-        self.counters = RedisCounters(alias=self.alias, fence=self.fence_key, codec=codec)
+        self.counters = RedisCounters(server=self._server, fence=self.fence_key)
 
     @property
     def lists_keys(self) -> bool:
@@ -89,7 +89,7 @@ class RedisStore(Store):
         texts = {key: text for key, text in zip(keys, standing, strict=False) if text is not None}
         marked = {key for key, mark in zip(keys, marks, strict=False) if mark is not None}
         absent = marked - values.keys()
-        if not claims:  # who waits looks at the same keys again and again
+        if not claims and observer.get() is not None:  # who waits looks at the same keys again and again
             looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
         return Cached(
             values=values,
@@ -100,17 +100,14 @@ class RedisStore(Store):
     def peek(self, key: str) -> Any:
         if self.absent_timeout:
             return super().peek(key)
-        (made,) = self._names.made((key,))
+        head = self._names.head
+        made = self._names.made((key,))[0] if head is None else head + key
         with self._server() as server:
             # Not GET, which fails for a key of another type, where this says that there is no value.
             (raw,) = cast(Any, server).execute_command("MGET", made)
-        value: Any = Peeked.NOTHING
-        if raw is not None:
-            try:
-                value = self._codec.decode(raw)
-            except Exception as error:  # noqa: BLE001 - a serializer's own
-                self._say_unreadable(key, error, logging.WARNING)
-        looked_up(self.alias, keys=1, found=int(value is not Peeked.NOTHING))
+        value = Peeked.NOTHING if raw is None else self._decode({key: raw}).get(key, Peeked.NOTHING)
+        if observer.get() is not None:
+            looked_up(self.alias, keys=1, found=int(value is not Peeked.NOTHING))
         return value
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
@@ -174,7 +171,7 @@ class RedisStore(Store):
             claim,
             fence=self.fence_key,
             places=partial(self._names.places, claims=claim is not None),
-            lives=[_ms(self.lifetime()) for _ in range(count)],
+            lives=[_ms(self.timeout - random.uniform(0, self.jitter)) for _ in range(count)],
             absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
             head=-1 if self._names.head is None else len(self._names.head.encode()),
         )
@@ -256,20 +253,16 @@ class RedisStore(Store):
         with self._server() as server:
             yield from ids_of(server, self._names.patterns()[0])
 
-    def _decode(self, raw: Mapping[str, bytes | None], level: int) -> dict[str, Any]:
-        """Return the values of the keys that have one."""
+    def _decode(self, raw: Mapping[str, bytes | None], level: int = logging.WARNING) -> dict[str, Any]:
+        """Return the values of the keys that have one. A value of another serializer is a miss."""
         values = {}
         for key, value in raw.items():
             if value is not None:
                 try:
                     values[key] = self._codec.decode(value)
                 except Exception as error:  # noqa: BLE001 - a serializer's own
-                    self._say_unreadable(key, error, level)
+                    logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
         return values
-
-    def _say_unreadable(self, key: str, error: Exception, level: int) -> None:
-        """Log that a value was written by another serializer, e.g. that of the last release: it is a miss."""
-        logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
 
     def _server(self) -> AbstractContextManager[Redis]:
         return connected(self.alias, self._codec)
@@ -281,3 +274,28 @@ def _ms(seconds: float) -> int:
 
 def _us(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
+
+
+@contextmanager
+def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator[Redis]:
+    """Yield a client of the server of the cache `alias`: `server`, or the cache's own.
+
+    Raises:
+        StoreUnavailable: it does not answer, or answers with an error.
+    """
+    server = codec.connect() if server is None else server
+    try:
+        if observer.get() is None:  # the common case costs one lookup
+            yield server
+        else:
+            with called(alias):
+                yield server
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(
+            f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
+        ) from error
+    except BaseException:
+        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
+        # call on it would take that answer for its own.
+        disconnect_idle(server.connection_pool)
+        raise
