@@ -21,20 +21,9 @@ from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.instrumentation import called, looked_up, observer
+from warmer.stores.redis import scripts
 from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, disconnect_idle, ids_of
 from warmer.stores.redis.counters import RedisCounters
-from warmer.stores.redis.scripts import (
-    CLAIM,
-    FRESH,
-    INVALIDATE,
-    OVERTAKEN,
-    PACE,
-    TOKEN,
-    WRITE,
-    CallUnderWay,
-    WriteCall,
-    encode_all,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +59,7 @@ class RedisStore(Store):
 
     def token(self) -> Token:
         with self._server() as server:
-            generation, counter = TOKEN(
+            generation, counter = scripts.TOKEN(
                 keys=[self.fence_key],
                 args=[secrets.token_hex(8), FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)],
                 client=server,
@@ -120,7 +109,7 @@ class RedisStore(Store):
         for key, nothing in keys.items():
             args += (key, nothing)
         with self._server() as server:
-            generation, counter, letters, texts = CLAIM(
+            generation, counter, letters, texts = scripts.CLAIM(
                 keys=[self.fence_key, *self._names.places(keys, claims=True)], args=args, client=server
             )
         answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
@@ -155,16 +144,16 @@ class RedisStore(Store):
         if not call.names:
             return Done(result=again())
         server = self._codec.connect()
-        return CallUnderWay(
-            WRITE, call.keys, call.args, server, read=call.read, again=again, alias=self.alias
+        return scripts.CallUnderWay(
+            scripts.WRITE, call.keys, call.args, server, read=call.read, again=again, alias=self.alias
         )
 
     def _call(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
-    ) -> WriteCall:
-        encoded = encode_all(values, self._codec.encode)
+    ) -> scripts.WriteCall:
+        encoded = scripts.encode_all(values, self._codec.encode)
         count = len(encoded.values) if self.jitter else 1
-        return WriteCall.make(
+        return scripts.WriteCall.make(
             token,
             encoded,
             absent,
@@ -176,7 +165,7 @@ class RedisStore(Store):
             head=-1 if self._names.head is None else len(self._names.head.encode()),
         )
 
-    def _write(self, call: WriteCall) -> Written:
+    def _write(self, call: scripts.WriteCall) -> Written:
         if not call.names:
             return call.read((b"", b""))
         with self._server() as server:
@@ -202,7 +191,7 @@ class RedisStore(Store):
                 args += (len(logical), len(places) // len(logical), *logical)
         if keys:
             with cast(RedisStore, invalidations[0].store)._server() as server:
-                INVALIDATE(keys=keys, args=args, client=server)
+                scripts.INVALIDATE(keys=keys, args=args, client=server)
 
     def forget(self) -> None:
         with self._server() as server:
@@ -222,7 +211,7 @@ class RedisStore(Store):
 
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         with self._server() as server:
-            letters = FRESH(keys=self._names.made(keys), args=[int(seconds * 1000)], client=server)
+            letters = scripts.FRESH(keys=self._names.made(keys), args=[int(seconds * 1000)], client=server)
         if letters.count(b"y") == len(keys):
             return keys
         return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
@@ -230,12 +219,12 @@ class RedisStore(Store):
     def turn(self, *, per_second: float, name: str) -> float:
         key = self._names.own(name, TURN_VERSION)
         with self._server() as server:
-            wait: int = PACE(keys=[key], args=[int(1_000_000 / per_second)], client=server)
+            wait: int = scripts.PACE(keys=[key], args=[int(1_000_000 / per_second)], client=server)
         return wait / 1_000_000
 
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
         with self._server() as server:
-            letters = OVERTAKEN(
+            letters = scripts.OVERTAKEN(
                 keys=[self.fence_key], args=[token.generation, token.counter, *keys], client=server
             )
         return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
