@@ -17,10 +17,10 @@ from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from embedded.redis_server import RedisServer
+from tests.integration.scraping import Scraped, scrape
 from tests.integration.waiting import make_waiting
 from tests.races.processes import address_of_the_database
 from warmer import jobs, runs, warm, warm_many
@@ -49,33 +49,6 @@ def declare(name: str = "things", source: Any = range(10), **options: Any) -> An
         return {id: {"id": id} for id in ids}
 
     return load
-
-
-class Scraped:
-    """What a scrape says."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float | None:
-        """Return a value of the job `things`; None when there is none."""
-        wanted = {"job": "things"} | labels
-        found = [s.value for s in self.samples if s.name == f"warmer_{name}" and s.labels in (wanted, labels)]
-        assert len(found) <= 1
-        return found[0] if found else None
-
-    def number(self, name: str, **labels: str) -> float:
-        """Return a value that must be there."""
-        value = self(name, **labels)
-        assert value is not None, name
-        return value
-
-
-def scrape(**headers: str) -> Scraped:
-    response = Client().get("/metrics", headers=headers)
-    assert response.status_code == 200, response.content
-    return Scraped(response.content.decode())
 
 
 def run(job: Any, trigger: Trigger = Trigger.COMMAND) -> WarmingRun:

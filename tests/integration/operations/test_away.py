@@ -15,7 +15,7 @@ from config import redis_url
 from myapp.models import Post
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, curl, doctor, logged, manage, states, stats
-from tests.integration.test_metrics import scrape
+from tests.integration.scraping import scrape
 from tests.integration.waiting import waiting
 from warmer import tasks
 from warmer.models import ChangeRecord, Trigger
@@ -54,10 +54,10 @@ def test_refused(
     observe_all(seconds=10)
     settings.WARMER_METRICS = True
     told = scrape()
-    assert told("warmer_cache_up", job="posts") == 0
-    assert told("warmer_pending_invalidations") == 1
-    assert told("warmer_observation_failing", job="posts") == 1
-    assert told("warmer_last_run_state", job="posts", state="failed") == 1
+    assert told("cache_up", job="posts") == 0
+    assert told("pending_invalidations") == 1
+    assert told("observation_failing", job="posts") == 1
+    assert told("last_run_state", job="posts", state="failed") == 1
     assert states()["posts"] == "failed"
     assert "does not answer" in operator.get("/admin/warmer/").content.decode()
 

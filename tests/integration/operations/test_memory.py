@@ -13,7 +13,7 @@ from myapp.models import Post
 from myapp.warming import posts
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, redis_cli, stats
-from tests.integration.test_metrics import scrape
+from tests.integration.scraping import scrape
 from tests.integration.waiting import waiting
 from warmer.monitoring.coverage import cover
 from warmer.monitoring.observation import observe_all
@@ -64,7 +64,7 @@ def test_evicting(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     page.shows("evicting-stats", stats("memory", "evicted"), varies=[*MEMORY, r"evicted +([1-9]\d*) keys"])
     observe_all(seconds=10)
     settings.WARMER_METRICS = True
-    assert scrape()("warmer_key_coverage_ratio", job="posts") < 0.9
+    assert scrape()("key_coverage_ratio", job="posts") < 0.9
 
     redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory 256mb"), server)
     manage(page.tells("manage.py warm_cache"))

@@ -16,7 +16,7 @@ from myapp.warming import posts
 from tests.integration.doctor.test_reachability import fail_to_save
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, curl, doctor, manage, redis_cli, states, stats
-from tests.integration.test_metrics import scrape
+from tests.integration.scraping import scrape
 from warmer import jobs
 from warmer.models import WarmingRun
 from warmer.monitoring import health
@@ -38,7 +38,7 @@ def test_not_kept(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     page.shows("not-kept-stats", stats("server ", "keys ", *TABLE), varies=SINCE_ITS_START)
     observe_all(seconds=10)
     settings.WARMER_METRICS = True
-    assert scrape()("warmer_key_coverage_ratio", job="posts") == 0
+    assert scrape()("key_coverage_ratio", job="posts") == 0
     assert states() == dict.fromkeys(jobs, "cold")
     assert "complete" in manage(page.tells("manage.py warm_cache"))
 

@@ -20,7 +20,7 @@ from myapp.models import Post
 from tests.integration.doctor.looking import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, states
-from tests.integration.test_metrics import scrape
+from tests.integration.scraping import scrape
 from tests.races.processes import address_of_the_database
 from warmer import tasks
 from warmer.models import Trigger, WarmingRun
@@ -50,7 +50,7 @@ def test_no_worker(
     page.shows("no-worker-doctor", doctor("workers", "beat"))
     WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=5))
     settings.WARMER_METRICS = True
-    assert (scrape()("warmer_queue_wait_seconds", job="posts") or 0) > 120
+    assert (scrape()("queue_wait_seconds", job="posts") or 0) > 120
 
 
 def test_expired_and_lost(
@@ -85,6 +85,6 @@ def test_expired_and_lost(
     )
     page.shows("ended-list", excerpt(manage("warm_cache --list"), "job ", "---", "user_profiles", "posts"))
     settings.WARMER_METRICS = True
-    assert scrape()("warmer_last_run_state", job="posts", state="lost") == 1
+    assert scrape()("last_run_state", job="posts", state="lost") == 1
     assert states() == {"posts": "failed", "user_profiles": "failed", "popular_posts": "unknown"}
     assert "complete" in manage(page.tells("manage.py warm_cache --inline"))

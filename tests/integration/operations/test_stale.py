@@ -12,7 +12,7 @@ from django.test import Client
 from myapp.models import Post
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, logged, manage
-from tests.integration.test_metrics import scrape
+from tests.integration.scraping import scrape
 from tests.integration.waiting import without_triggers
 from users.models import CustomUser
 from warmer import invalidate_for, tasks
@@ -58,7 +58,7 @@ def test_stale(
     tasks.audit_sample("user_profiles")
     page.shows("stale-log", logged(caplog.records, "warmer.tasks"))
     settings.WARMER_METRICS = True
-    assert scrape()("warmer_audit_keys", job="user_profiles", outcome="wrong") == 1
+    assert scrape()("audit_keys", job="user_profiles", outcome="wrong") == 1
     assert "1 wrong" in operator.get("/admin/warmer/").content.decode()
 
     page.shows("stale-repair", manage(page.tells("manage.py cache_audit user_profiles --repair")))
