@@ -1,4 +1,4 @@
-"""What `warmer` does for itself: pending invalidations, audits, observations, old and stalled runs."""
+"""Upkeep: apply waiting changes, close stalled runs, forget old ones, observe and audit the jobs."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ logger = logging.getLogger(__name__)
 
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
-# Of a job that no scheduled audit looks at: 99.4 % right at least, when all of them are.
+# The sample of an audit that somebody asks for. If all of it is right, at least 99.4 % of the keys are.
 ASKED_SAMPLE = 500
-
-
 # Kept between messages: it remembers what it has applied once more after another fingerprint.
 _relay = invalidation.Relay()
 
 
 @shared_task(name="warmer.apply_pending", **PATIENT)
 def apply_pending() -> int:
-    """Apply the changes that wait; return how many were applied."""
+    """Apply the waiting changes; return how many were applied."""
     try:
         return _relay.poll()
     except StoreUnavailable as error:
@@ -52,7 +50,7 @@ def apply_pending() -> int:
 
 
 def request_pending() -> None:
-    """Apply the changes that wait, now, where tasks run in process. Elsewhere a worker's relay does it."""
+    """Apply the waiting changes now where tasks run in process. Elsewhere a worker's relay does."""
     if current_app.conf.task_always_eager:
         apply_pending.apply_async()
 
@@ -64,19 +62,19 @@ def _flush_traffic(**_kwargs: Any) -> None:
 
 @worker_process_shutdown.connect(dispatch_uid="warmer.filling.read_counters")
 def _tell_traffic(**_kwargs: Any) -> None:
-    """Tell what is left: a worker's process ends without what `atexit` would call."""
+    # The process of a worker ends without calling what `atexit` knows.
     read_counters.flush()
 
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)
 def close_stalled_runs() -> int:
-    """End the runs whose workers or messages are gone; return how many there were."""
+    """End the runs whose workers or messages are gone; return how many."""
     return runs.close_stalled()
 
 
 @shared_task(name="warmer.observe_jobs", **PATIENT)
 def observe_jobs() -> int:
-    """Observe every job, as far as the time allows; return how many were."""
+    """Observe every job, as far as the time allows; return how many."""
     return observation.observe_all(seconds=OBSERVING_SECONDS)
 
 
@@ -90,18 +88,24 @@ def forget_runs() -> int:
 
 
 @shared_task(name="warmer.audit_sample", **PATIENT)
-def audit_sample(job: str | None = None) -> None:
-    """Audit a small sample of a job and keep the result; without a name, have every job audited."""
+def audit_sample() -> None:
+    """Request an audit of a sample of each job, while `WARMER_AUDIT_SAMPLE` is set."""
     if conf.AUDIT_SAMPLE <= 0:
-        return  # a message of before it was turned off
-    if job is None:
-        for spec in jobs.specs():
-            _send_audit(spec)
-        return
+        return  # the message was sent before it was turned off
+    expires = conf.AUDIT_EVERY.total_seconds()
+    for spec in jobs.specs():
+        try:
+            audit_job.apply_async((spec.name, Trigger.SCHEDULE), queue=spec.queue, expires=expires)
+        except (BrokerError, OSError) as error:
+            logger.warning("%s waits for the next audit: %s", spec.name, describe(error))
+
+
+@shared_task(name="warmer.audit_job", **PATIENT)
+def audit_job(job: str, trigger: str = Trigger.ADMIN) -> None:
+    """Audit a sample of a job and keep the result; what is wrong is logged."""
+    sample = conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
     try:
-        found = audit.perform(
-            jobs[job].spec, Trigger.SCHEDULE, sample=conf.AUDIT_SAMPLE, interrupts=INTERRUPTS
-        )
+        found = audit.perform(jobs[job].spec, Trigger(trigger), sample=sample, interrupts=INTERRUPTS)
     except StoreUnavailable as error:
         logger.warning("%s was not audited: %s", job, describe(error))
         return
@@ -118,26 +122,10 @@ def audit_sample(job: str | None = None) -> None:
         )
 
 
-@shared_task(name="warmer.audit_job", **PATIENT)
-def audit_job(job: str) -> None:
-    """Audit a sample of a job, as somebody asked for."""
-    sample = conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
-    audit.perform(jobs[job].spec, Trigger.ADMIN, sample=sample, interrupts=INTERRUPTS)
-
-
 def request_audit(spec: JobSpec) -> str:
-    """Have a worker audit a sample of a job; return why that is not possible, or nothing."""
+    """Request an audit of a sample of a job from a worker; return why that failed, or nothing."""
     try:
         broker.send(audit_job, (spec.name,), queue=spec.queue, expires=conf.RUN_EXPIRY.total_seconds())
     except BrokerUnavailable as error:
         return str(error)
-    except StoreUnavailable as error:  # tasks run in process
-        return describe(error)
     return ""
-
-
-def _send_audit(spec: JobSpec) -> None:
-    try:
-        audit_sample.apply_async((spec.name,), queue=spec.queue, expires=conf.AUDIT_EVERY.total_seconds())
-    except (BrokerError, OSError) as error:
-        logger.warning("%s waits for the next audit: %s", spec.name, describe(error))

@@ -55,7 +55,7 @@ def test_stale(
     page.shows("stale-audit", manage("cache_audit"))
     settings.WARMER_AUDIT_SAMPLE = 500
     caplog.clear()
-    tasks.audit_sample("user_profiles")
+    tasks.audit_job("user_profiles", "schedule")
     page.shows("stale-log", logged(caplog.records, "warmer.tasks"))
     settings.WARMER_METRICS = True
     assert scrape()("audit_keys", job="user_profiles", outcome="wrong") == 1
