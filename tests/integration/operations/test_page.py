@@ -41,10 +41,3 @@ def test_alert__has_its_place(alert: str) -> None:
 
 def test_alerts__exist() -> None:
     assert set(re.findall(r"`(Warmer[A-Z]\w+)`", PAGE)) - {"WarmerCollector"} <= set(ALERTS)
-
-
-def test_parts__are_linked_to_by_their_headings() -> None:
-    headings = re.findall(r"^#+ (.+)$", PAGE, flags=re.M)
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    for target in re.findall(r"\]\(#([^)]+)\)", PAGE):
-        assert target in anchors, target
