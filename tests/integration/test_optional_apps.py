@@ -20,13 +20,17 @@ client.force_login(CustomUser.objects.create_superuser("root", "root@example.org
 overview = client.get("/admin/warmer/")
 assert overview.status_code == 200, overview
 assert ">posts</a>" in overview.content.decode()
-page = client.get("/admin/warmer/job/posts/schedule/").content.decode()
+url = "/admin/warmer/job/posts/change/"
+page = client.get(url).content.decode()
 assert "django_celery_beat is not installed" in page
 assert 'name="number"' not in page
-for url in ("pause/", "resume/", "posts/schedule/", "posts/schedule/reset/"):
-    answer = client.post(f"/admin/warmer/job/{url}", {"only": "posts", "kind": "interval"}, follow=True)
-    assert "beat is not installed" in answer.content.decode(), url
-assert client.post("/admin/warmer/job/warm/", {"only": "posts"}).status_code == 302
+for action in ("schedule", "reset"):
+    answer = client.post(url, {"action": action, "kind": "interval"}, follow=True)
+    assert "beat is not installed" in answer.content.decode(), action
+for action in ("pause", "resume"):
+    assert f'value="{action}' not in page
+    assert client.post(url, {"action": f"{action} posts"}).status_code == 403
+assert client.post(url, {"action": "warm posts"}).status_code == 302
 print("all is well")
 """
 

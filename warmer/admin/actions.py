@@ -1,39 +1,38 @@
-"""What somebody can do with jobs: each by POST, with a permission of its own, and logged with who and why."""
+"""What users can do with jobs: each action has its own permission, and is logged with its reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from warmer import invalidation
-from warmer.admin import beat, permissions
-from warmer.admin.log import log_job, reason
+from warmer.admin import base
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob, WarmerError
-from warmer.models import JobObservation, State, Trigger, WarmingRun
+from warmer.models import Job, JobObservation, State, Trigger, WarmingRun
 from warmer.tasks import request_audit, request_run
 
-# More than these are counted: a thousand messages tell less than one.
+# More are counted: a thousand messages say less than one.
 MESSAGES_SHOWN = 10
+ALL = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What became of an action on one job.
+    """The result of an action on one job.
 
     Attributes:
-        text: for the person who did it. The admin capitalises it, so it does not begin with a job's name.
-        entry: for the admin log; empty when nothing was done.
-        run: the run that it led to.
+        text: for the user. The admin capitalizes it, so it does not start with a job's name.
+        entry: for the admin log; empty if nothing was done.
+        run: the run that does it.
     """
 
     text: str
@@ -44,15 +43,11 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Something that can be done with jobs.
+    """Something that users can do with jobs.
 
     Attributes:
-        name: in its address.
-        label: on its button.
-        permission: who may.
-        perform: does it.
-        question: what is asked before, where it deletes.
-        empties: what was seen of the keys no longer holds after it.
+        perform: does it for a user and a job.
+        question: asked first, for an action that deletes.
     """
 
     name: str
@@ -60,25 +55,19 @@ class Action:
     permission: str
     perform: Callable[[Any, JobSpec], Done]
     question: str = ""
-    empties: bool = False
-
-    @property
-    def view(self) -> str:
-        """The name of its address."""
-        return f"admin:warmer_job_{self.name}"
 
 
 def _warm(user: Any, spec: JobSpec) -> Done:
     opened = request_run(spec.name, Trigger.ADMIN, user=user)
     run = opened.run
     if opened.joined:
-        text = f"Already being warmed: {run.job}, by run {run.pk} ({run.trigger})."
+        text = f"Joined run {run.pk} of {run.job} ({run.trigger}), which had not ended."
         if opened.leaves_cached:
-            text += " It leaves keys alone that are cached: ask again when it has ended, for all of them."
+            text += " It skips keys that are cached: warm again after it has ended, to renew all of them."
         return Done(text=text, level=messages.INFO, entry=f"Warm now: joined run {run.pk}.", run=run)
     entry = f"Warm now: run {run.pk}."
-    if run.state in (State.QUEUED, State.RUNNING):
-        return Done(text=f"Asked for run {run.pk} of {run.job}.", entry=entry, run=run)
+    if not run.is_final:
+        return Done(text=f"Queued run {run.pk} of {run.job}.", entry=entry, run=run)
     if run.state == State.COMPLETE:
         return Done(text=f"Run {run.pk} of {run.job} is complete.", entry=entry, run=run)
     text = f"Run {run.pk} of {run.job} is {run.state}: {run.error}"
@@ -86,129 +75,104 @@ def _warm(user: Any, spec: JobSpec) -> Done:
 
 
 def _invalidate(_user: Any, spec: JobSpec) -> Done:
-    if invalidation.request(spec, using="default"):
-        return Done(text=f"Invalidated: every key of {spec.name}.", entry="Invalidated every key.")
-    text = (
-        f"Asked for: every key of {spec.name} is invalidated by a worker. Until then it counts as pending, "
-        "and readers may see old values."
-    )
-    return Done(text=text, level=messages.WARNING, entry="Asked for every key to be invalidated.")
+    is_done = invalidation.request(spec, using="default")
+    JobObservation.objects.forget_keys(spec.name)
+    if is_done:
+        return Done(text=f"Invalidated every key of {spec.name}.", entry="Invalidated every key.")
+    text = f"Recorded: a worker will invalidate {spec.name}. Until then readers may see old values."
+    return Done(text=text, level=messages.WARNING, entry="Requested invalidation of every key.")
 
 
 def _pause(_user: Any, spec: JobSpec) -> Done:
-    return _switch(spec, on=False)
+    if not base.schedule.switch(spec, on=False):
+        return Done(text=f"Already paused: {spec.name}.", level=messages.INFO)
+    text = f"Paused {spec.name}: the schedule skips it. Changes, deploys, commands and users still warm it."
+    return Done(text=text, entry="Paused the schedule.")
 
 
 def _resume(_user: Any, spec: JobSpec) -> Done:
-    return _switch(spec, on=True)
-
-
-def _switch(spec: JobSpec, *, on: bool) -> Done:
-    if beat.schedule is None:
-        return Done(text=f"Nothing schedules {spec.name}: beat is not installed.", level=messages.ERROR)
-    changed = beat.schedule.switch(spec, on=on)
-    if not changed:
-        said = "Not paused" if on else "Paused already"
-        return Done(text=f"{said}: {spec.name}.", level=messages.INFO)
-    if on:
-        return Done(text=f"Resumed: {spec.name}. The schedule warms it again.", entry="Resumed the schedule.")
-    text = f"Paused: {spec.name}. The schedule leaves it alone; changes, deploys and people still warm it."
-    return Done(text=text, entry="Paused the schedule.")
+    if not base.schedule.switch(spec, on=True):
+        return Done(text=f"Not paused: {spec.name}.", level=messages.INFO)
+    return Done(text=f"Resumed {spec.name}: the schedule warms it again.", entry="Resumed the schedule.")
 
 
 def _audit(_user: Any, spec: JobSpec) -> Done:
     if problem := request_audit(spec):
         return Done(text=f"No audit of {spec.name}: {problem}", level=messages.ERROR)
-    return Done(text=f"Asked for an audit of {spec.name}.", entry="Asked for an audit.")
+    return Done(text=f"Queued an audit of {spec.name}.", entry="Requested an audit.")
 
 
-ACTIONS = (
-    Action(name="warm", label="Warm now", permission=permissions.WARM, perform=_warm),
-    Action(name="audit", label="Audit", permission=permissions.AUDIT, perform=_audit),
-    Action(name="pause", label="Pause", permission=permissions.PAUSE, perform=_pause),
-    Action(name="resume", label="Resume", permission=permissions.PAUSE, perform=_resume),
+_ALL_ACTIONS = (
+    Action(name="warm", label="Warm now", permission=base.WARM, perform=_warm),
+    Action(name="audit", label="Audit", permission=base.AUDIT, perform=_audit),
+    Action(name="pause", label="Pause", permission=base.PAUSE, perform=_pause),
+    Action(name="resume", label="Resume", permission=base.PAUSE, perform=_resume),
     Action(
         name="invalidate",
         label="Invalidate",
-        permission=permissions.INVALIDATE,
+        permission=base.INVALIDATE,
         perform=_invalidate,
-        question="Every key of these jobs is deleted from the cache. Until they are warm again, each first "
-        "read of a key costs a load from the database.",
-        empties=True,
+        question="This deletes every key of these jobs from the cache. Until a key is warm again, its next "
+        "read loads it from the database.",
     ),
 )
+ACTIONS = {action.name: action for action in _ALL_ACTIONS if base.schedule or action.permission != base.PAUSE}
 
 
-def allowed(user: Any) -> dict[str, bool]:
-    """Return which actions a user may take, by name."""
-    return {action.name: user.has_perm(action.permission) for action in ACTIONS}
+def allowed(user: Any) -> dict[str, Action]:
+    """Return the actions that a user may take, by name."""
+    return {name: action for name, action in ACTIONS.items() if user.has_perm(action.permission)}
 
 
-def act(request: HttpRequest, action: Action, context: dict[str, Any]) -> HttpResponse:
-    """Take an action on the jobs that a request names.
+def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpResponse:
+    """Perform the action that a form asks for, on the jobs that it names.
+
+    Its field `action` is "ACTION", for the jobs in the field `job`, or "ACTION JOB"; `ALL` is every job.
 
     Args:
-        context: what the admin's pages have in common, for the page that asks.
+        render: renders the page that asks for confirmation.
     """
-    if request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    if not request.user.has_perm(action.permission):
+    name, _, job = request.POST.get("action", "").partition(" ")
+    action = ACTIONS.get(name)
+    if action is None or not request.user.has_perm(action.permission):
         raise PermissionDenied
+    names = list(jobs) if job == ALL else [job] if job else request.POST.getlist("job")
+    back = redirect(request.get_full_path())
     try:
-        specs = [jobs[name].spec for name in _asked_for(request)]  # all known, before any is begun
+        specs = [jobs[name].spec for name in names]  # all of them exist before the first is begun
     except UnknownJob as error:
         messages.error(request, str(error))
-        return _back()
+        return back
     if not specs:
-        messages.warning(request, "No job was chosen.")
-        return _back()
-    why = reason(request)
+        messages.warning(request, "No job was selected.")
+        return back
     if action.question and "confirmed" not in request.POST:
-        asked = {"title": f"{action.label}: are you sure?", "action": action, "specs": specs, "why": why}
-        return TemplateResponse(request, "admin/warmer/confirm.html", context | asked)
-    done = [_perform(request.user, action, spec, why) for spec in specs]
-    _tell(request, done)
-    return _answer(request, [each.run for each in done if each.run is not None])
+        context = {"title": f"{action.label}: are you sure?", "action": action, "specs": specs}
+        return render(request, "admin/warmer/confirm.html", context | {"why": base.reason(request)})
+    done = [_perform(request, action, spec) for spec in specs]
+    for each in sorted(done, key=lambda each: -each.level)[:MESSAGES_SHOWN]:
+        messages.add_message(request, each.level, each.text)
+    if len(done) > MESSAGES_SHOWN:
+        messages.info(request, f"The same for {len(done) - MESSAGES_SHOWN:,} more jobs.")
+    runs = [each.run.pk for each in done if each.run is not None]
+    return _follow(runs) if runs and request.user.has_perm(base.VIEW_RUNS) else back
 
 
-def _perform(user: Any, action: Action, spec: JobSpec, why: str) -> Done:
+def _perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:
     try:
-        done = action.perform(user, spec)
+        done = action.perform(request.user, spec)
     except WarmerError as error:
         return Done(text=f"{action.label}: {error}", level=messages.ERROR)
-    if done.entry and action.empties:
-        JobObservation.objects.forget_keys(spec.name)
     if done.entry:
-        log_job(user, spec, done.entry, why)
+        base.log(request, Job(pk=spec.name, job=spec.name), done.entry)
     return done
 
 
-def _tell(request: HttpRequest, done: list[Done]) -> None:
-    worst_first = sorted(done, key=lambda each: -each.level)
-    for each in worst_first[:MESSAGES_SHOWN]:
-        messages.add_message(request, each.level, each.text)
-    if len(done) > MESSAGES_SHOWN:
-        messages.info(request, f"And so for {len(done) - MESSAGES_SHOWN:,} more jobs.")
-
-
-def _answer(request: HttpRequest, runs: list[WarmingRun]) -> HttpResponse:
-    if not runs or not request.user.has_perm(permissions.VIEW_RUNS):
-        return _back()
+def _follow(runs: list[int]) -> HttpResponse:
+    """Lead to the page of a run, or to the list of several."""
     if len(runs) == 1:
-        return redirect("admin:warmer_warmingrun_change", runs[0].pk)
-    if len(runs) > MESSAGES_SHOWN:  # too many for an address
-        return redirect("admin:warmer_warmingrun_changelist")
-    numbers = ",".join(str(run.pk) for run in runs)
-    return redirect(f"{reverse('admin:warmer_warmingrun_changelist')}?id__in={numbers}")
-
-
-def _back() -> HttpResponse:
-    return redirect("admin:app_list", app_label="warmer")
-
-
-def _asked_for(request: HttpRequest) -> Iterable[str]:
-    if "all" in request.POST:
-        return list(jobs)
-    if "only" in request.POST:
-        return [request.POST["only"]]
-    return request.POST.getlist("job")
+        return redirect("admin:warmer_warmingrun_change", runs[0])
+    chosen = (
+        f"?id__in={','.join(map(str, runs))}" if len(runs) <= MESSAGES_SHOWN else ""
+    )  # an address is short
+    return redirect(reverse("admin:warmer_warmingrun_changelist") + chosen)

@@ -1,4 +1,4 @@
-"""Runs as CSV or JSON: as a stream, bounded, and safe to open in a spreadsheet."""
+"""Runs as CSV or JSON: streamed, bounded, and safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -13,50 +13,47 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from warmer.models import WarmingRun
 from warmer.report import Outcome
 
-MOST_ROWS = 100_000
+MAX_ROWS = 100_000
 CHUNK = 1_000
 COLUMNS = (
-    "run",
-    "job",
-    "trigger",
-    "requested_by",
-    "state",
-    "requested_at",
-    "started_at",
-    "finished_at",
-    "took_seconds",
-    *("batches_done", "batches_total"),
+    *("run", "job", "trigger", "requested_by", "state"),
+    *("requested_at", "started_at", "finished_at", "took_seconds", "batches_done", "batches_total"),
     *(outcome.value for outcome in Outcome),
-    "queries",
-    "work_seconds",
-    "worker",
-    "error",
+    *("queries", "work_seconds", "worker", "error"),
 )
-# A spreadsheet takes text that begins so for a formula.
+# A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+class _Echo:
+    """A file whose `write` returns what it is given."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 def as_csv(runs: QuerySet[WarmingRun]) -> HttpResponseBase:
     """Return runs as a CSV file, newest first."""
-    writer = csv.writer(_Echo())
+    writer = csv.DictWriter(_Echo(), COLUMNS)
 
     def lines() -> Iterator[str]:
-        yield writer.writerow(COLUMNS)
+        yield writer.writeheader()
         for row in _rows(runs):
-            yield writer.writerow(map(_cell, row.values()))
+            texts = {name: f"'{value}" for name, value in row.items() if str(value).startswith(_FORMULA)}
+            yield writer.writerow(row | texts)
 
     return _download(lines(), "text/csv; charset=utf-8", "runs.csv")
 
 
 def as_json(runs: QuerySet[WarmingRun]) -> HttpResponseBase:
-    """Return runs as a JSON file, an array of one object a run, newest first."""
+    """Return runs as a JSON array of objects, newest first."""
 
     def parts() -> Iterator[str]:
-        before = "[\n"
+        separator = "[\n"
         for row in _rows(runs):
-            yield before + json.dumps(row)
-            before = ",\n"
-        yield "\n]\n" if before != "[\n" else "[]\n"
+            yield separator + json.dumps(row)
+            separator = ",\n"
+        yield "\n]\n" if separator != "[\n" else "[]\n"
 
     return _download(parts(), "application/json", "runs.json")
 
@@ -67,40 +64,22 @@ def _download(content: Iterator[str], content_type: str, name: str) -> HttpRespo
 
 
 def _rows(runs: QuerySet[WarmingRun]) -> Iterator[dict[str, Any]]:
-    """Yield runs chunk by chunk, by their numbers: no long query, and no more than a chunk in memory."""
-    newest_first = runs.select_related("requested_by").order_by("-pk")
-    left, last = MOST_ROWS, None
-    while left > 0:
-        chunk = newest_first if last is None else newest_first.filter(pk__lt=last)
-        found = list(chunk[: min(CHUNK, left)])
-        for run in found:
-            yield _row(run)
-        if len(found) < CHUNK:
-            return
+    """Yield runs in chunks of `CHUNK`, by their ids: no query is open while a slow client reads."""
+    newest_first, left = runs.select_related("requested_by").order_by("-pk"), MAX_ROWS
+    chunk = newest_first
+    while left > 0 and (found := list(chunk[: min(CHUNK, left)])):
+        yield from map(_row, found)
         left -= len(found)
-        last = found[-1].pk
+        chunk = newest_first.filter(pk__lt=found[-1].pk)
 
 
 def _row(run: WarmingRun) -> dict[str, Any]:
-    values = {name: getattr(run, name, None) for name in COLUMNS}
-    times = ("requested_at", "started_at", "finished_at")
-    return values | {
+    special = {
         "run": run.pk,
-        "requested_by": None if run.requested_by is None else str(run.requested_by),
+        "requested_by": run.requested_by and str(run.requested_by),
         "took_seconds": run.took,
         "work_seconds": run.seconds,
-        **{name: time.isoformat() if (time := getattr(run, name)) else None for name in times},
     }
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
-
-
-class _Echo:
-    """A file whose `write` gives back what it got."""
-
-    def write(self, text: str) -> str:
-        return text
+    for name in ("requested_at", "started_at", "finished_at"):
+        special[name] = time.isoformat() if (time := getattr(run, name)) else None
+    return {name: special[name] if name in special else getattr(run, name) for name in COLUMNS}

@@ -1,96 +1,127 @@
-"""The declared jobs: they are in code, so these pages list the registry."""
+"""The declared jobs: they are in code, so the list is the overview, and each has a page with its schedule."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from django.contrib import admin
-from django.contrib.admin.utils import unquote
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import reverse
 
-from warmer.admin import permissions
-from warmer.admin.actions import ACTIONS, Action, act
-from warmer.admin.job_page import job_page, reset_view
-from warmer.admin.log_in import action_of
-from warmer.admin.overview_tag import shown_to
-from warmer.admin.read_only import ReadOnlyAdmin
+from warmer.admin import actions
+from warmer.admin.base import SCHEDULE, VIEW_AUDITS, VIEW_RUNS, ReadOnlyAdmin, log, may_see_jobs, schedule
+from warmer.admin.overview import job_rows, job_states
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.models import Job
+from warmer.exceptions import WarmerError
+from warmer.models import Job, WarmingRun
+
+ENTRIES_SHOWN = 10
 
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    """The overview, a page for each job, and what can be done with them."""
+    """A page for each declared job, and the actions on them."""
 
-    def get_urls(self) -> list[URLPattern]:
-        site, wrap = self.admin_site, self.admin_site.admin_view
-        actions = []
-        for action in ACTIONS:
-            view = action_of(site, partial(self.action_view, action=action))
-            actions.append(path(f"{action.name}/", view, name=f"warmer_job_{action.name}"))
-        return [
-            path("", wrap(self.changelist_view), name="warmer_job_changelist"),
-            path("overview/", wrap(self.overview_view), name="warmer_job_overview"),
-            *actions,
-            path("<str:quoted>/change/", wrap(self.entry_view), name="warmer_job_change"),
-            path("<str:name>/schedule/", wrap(self.schedule_view), name="warmer_job_schedule"),
-            path(
-                "<str:name>/schedule/reset/",
-                action_of(site, self.reset_view),
-                name="warmer_job_schedule_reset",
-            ),
-        ]
+    page_template = "admin/warmer/job.html"
+    gone = "This job is not declared."
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return permissions.may_see_jobs(request.user)
+        return may_see_jobs(request.user)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return permissions.may_see_jobs(request.user)
+        return may_see_jobs(request.user)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        """Return the declaration of a job; None if there is no such job."""
+        return jobs[object_id].spec if object_id in jobs else None
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the overview, which is also the page of the app."""
+        """Perform an action on jobs; by GET, lead to the overview, which is the page of the app."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = self._context(request) | {"title": self.opts.app_config.verbose_name}
-        return TemplateResponse(request, "admin/warmer/app_index.html", context)
+        if request.method == "POST":
+            return actions.act(request, self.render)
+        query = request.GET.urlencode()
+        return redirect(reverse("admin:app_list", args=["warmer"]) + (f"?{query}" if query else ""))
 
-    def overview_view(self, request: HttpRequest) -> HttpResponse:
-        """Show the overview alone: the page around it would take the messages that wait for another page."""
-        if not self.has_view_permission(request):
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show a job. Its name may be quoted, as in the admin log, or not, as in our links."""
+        return super().change_view(request, quote(object_id) if object_id in jobs else object_id)
+
+    def act(self, request: HttpRequest, row: JobSpec) -> HttpResponse:
+        """Set the schedule of a job, or perform an action on it."""
+        action = request.POST.get("action")
+        if action not in ("schedule", "reset"):
+            return actions.act(request, self.render)
+        if not request.user.has_perm(SCHEDULE):
             raise PermissionDenied
-        return TemplateResponse(request, "admin/warmer/includes/overview.html", shown_to(request))
+        form = None
+        try:
+            if schedule is None:
+                raise WarmerError("Nothing refreshes this job: django_celery_beat is not installed.")
+            before = schedule.entry_of(row)
+            before = str(before) if before else "none"
+            if action == "reset":
+                schedule.reset(row)
+            else:
+                form = schedule.ScheduleForm(row, request.POST)
+                if not form.is_valid():
+                    return self.render(request, self.page_template, self.page(request, row, form))
+                form.save()
+        except WarmerError as error:
+            messages.error(request, str(error))
+        else:
+            now = schedule.entry_of(row)
+            log(request, Job(pk=row.name, job=row.name), f"Schedule: {now} (before: {before}).")
+            messages.success(request, f"Set the schedule of {row.name}: {now}.")
+            if form and form.note:
+                messages.warning(request, form.note)
+        return redirect(request.get_full_path())
 
-    def action_view(self, request: HttpRequest, action: Action) -> HttpResponse:
-        """Take an action on one, several or all jobs."""
-        return act(request, action, self._context(request))
+    def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:
+        """Return the context of a job's page."""
+        problem, current = "", None
+        if schedule is None:
+            problem = "Nothing refreshes this job: django_celery_beat is not installed."
+        else:
+            try:
+                current = schedule.entry_of(row)
+            except WarmerError as error:
+                problem = str(error)
+            if form is None and row.every and not problem and request.user.has_perm(SCHEDULE):
+                form = schedule.ScheduleForm(row)
+        (shown,) = job_rows([row], job_states([row]))
+        hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
+        allowed = actions.allowed(request.user)
+        return {
+            "title": f"Job {row.name}",
+            "spec": row,
+            "row": shown,
+            "problem": problem,
+            "current": current,
+            "is_edited": current is not None and current.interval != row.every,
+            "form": form,
+            "entries": _log_entries(row),
+            "actions": [action for name, action in allowed.items() if name not in hidden],
+            "may_see_runs": request.user.has_perm(VIEW_RUNS),
+            "may_see_audits": request.user.has_perm(VIEW_AUDITS),
+        }
 
-    def schedule_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Show a job, and set when it is refreshed."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return job_page(request, _spec(name), self._context(request))
 
-    def entry_view(self, request: HttpRequest, quoted: str) -> HttpResponse:
-        """Lead from an entry in the admin log, which has the name in Django's own spelling, to the job."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return redirect("admin:warmer_job_schedule", _spec(unquote(quoted)).name)
-
-    def reset_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Have a job's schedule be what code says."""
-        return reset_view(request, _spec(name))
-
-    def _context(self, request: HttpRequest) -> dict[str, Any]:
-        return {**self.admin_site.each_context(request), "opts": self.opts}
-
-
-def _spec(name: str) -> JobSpec:
-    if name not in jobs:
-        raise Http404(f"There is no job {name!r}.")
-    return jobs[name].spec
+def _log_entries(spec: JobSpec) -> Any:
+    """Return the last entries of the admin log about a job and its runs, newest first."""
+    types = ContentType.objects.get_for_models(Job, WarmingRun, for_concrete_models=False)
+    # The entry of a run has only its id; but its text ends in the name of its job, which has no space.
+    about = Q(content_type=types[Job], object_id=spec.name)
+    about |= Q(content_type=types[WarmingRun], object_repr__endswith=f" of {spec.name}")
+    entries = LogEntry.objects.filter(about).select_related("user", "content_type")
+    return entries.order_by("-action_time", "-pk")[:ENTRIES_SHOWN]

@@ -1,39 +1,42 @@
-"""The ledger: the history of runs, and the page of each."""
+"""The runs: their list and its export, and the page of each run, which follows its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseBadRequest,
-    HttpResponseBase,
-    HttpResponseNotAllowed,
-    JsonResponse,
-)
+from django.db.models import Count, Max
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from warmer import runs
-from warmer.admin import cells, permissions
-from warmer.admin.export import MOST_ROWS, as_csv, as_json
-from warmer.admin.filters import MOST_LISTED, CappedPaginator, JobFilter
-from warmer.admin.log import log_run, reason
-from warmer.admin.log_in import action_of
-from warmer.admin.read_only import ReadOnlyAdmin
-from warmer.admin.run_page import details, parts
+from warmer.admin import widgets
+from warmer.admin.base import CANCEL, MAX_LISTED, JobFilter, ReadOnlyAdmin, log, may_see_jobs, reason
+from warmer.admin.export import MAX_ROWS, as_csv, as_json
 from warmer.declarations.registry import jobs
-from warmer.models import WarmingRun
+from warmer.models import State, WarmingRun
 from warmer.report import Outcome
 
+BATCHES_SHOWN = 50
+WORKERS_SHOWN = 20
+PHASES = ("load", "encode", "write", "wait")
+# A batch that was loading when its run was cancelled still counts. Most take less than this.
+SETTLING = timedelta(minutes=1)
+
+MEANINGS = {
+    Outcome.WRITTEN: "loaded and written",
+    Outcome.SKIPPED: "still cached, not loaded",
+    Outcome.SUPERSEDED: "invalidated meanwhile: cold, not wrong",
+    Outcome.NO_VALUE: "the loader has no value: deleted",
+    Outcome.FAILED: "not loaded or not stored",
+}
 _FORMATS: dict[str, Callable[[Any], HttpResponseBase]] = {"csv": as_csv, "json": as_json}
 
 
@@ -41,35 +44,20 @@ _FORMATS: dict[str, Callable[[Any], HttpResponseBase]] = {"csv": as_csv, "json":
 class WarmingRunAdmin(ReadOnlyAdmin):
     """The runs."""
 
-    list_display = ("run", "name", "state", "keys", "duration", "asked", "requested")
+    list_display = ("run", "name", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     list_select_related = ("requested_by",)
-    list_per_page = 50
-    show_full_result_count = False
-    paginator = CappedPaginator
-    # They would count all runs for each choice.
-    show_facets = admin.ShowFacets.NEVER
+    page_template = "admin/warmer/run.html"
+    counted = tuple(outcome.value for outcome in Outcome)
+    gone = "This run does not exist. Old runs are deleted: see WARMER_RUN_RETENTION."
 
     def get_urls(self) -> list[URLPattern]:
-        wrap = self.admin_site.admin_view
-        cancel = action_of(self.admin_site, self.cancel_view)
-        own = [
-            path("export.<str:kind>", wrap(self.export_view), name="warmer_warmingrun_export"),
-            path("<int:number>/progress/", wrap(self.progress_view), name="warmer_warmingrun_progress"),
-            path("<int:number>/cancel/", cancel, name="warmer_warmingrun_cancel"),
-        ]
-        return own + super().get_urls()
+        export = self._view(self.export_view)
+        return [path("export.<str:kind>", export, name="warmer_warmingrun_export"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """List the runs, newest first."""
-        query = request.GET.urlencode()
-        extra = {
-            "title": "Runs",
-            "query": f"?{query}" if query else "",
-            "most_listed": MOST_LISTED,
-            "most_rows": MOST_ROWS,
-        }
-        return super().changelist_view(request, (extra_context or {}) | extra)
+        return super().changelist_view(request, {"max_listed": MAX_LISTED, "max_rows": MAX_ROWS})
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
         """Download the runs that the same filters list."""
@@ -83,92 +71,90 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             return HttpResponseBadRequest("There is no such filter.")
         return _FORMATS[kind](listed)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        """Show a run."""
-        if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
+    def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
+        """Cancel a run."""
+        if not request.user.has_perm(CANCEL):
             raise PermissionDenied
-        run = self.get_object(request, object_id)
-        if run is None:
-            raise Http404("There is no such run. Old ones are forgotten: see WARMER_RUN_RETENTION.")
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Run {run.pk} of {run.job}",
-            "may_cancel": request.user.has_perm(permissions.CANCEL) and not run.is_final,
-            **_shown(request, run),
-        }
-        return TemplateResponse(request, "admin/warmer/warmingrun/page.html", context)
-
-    def progress_view(self, request: HttpRequest, number: int) -> HttpResponse:
-        """Answer how a run gets on, as JSON, with the parts of its page that this changes."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        run = WarmingRun.objects.select_related("requested_by").filter(pk=number).first()
-        if run is None:
-            raise Http404("There is no such run.")
-        shown = _shown(request, run)
-        told = shown["progress"] | {"parts": parts(shown)}
-        return JsonResponse(told, headers={"Cache-Control": "no-store"})
-
-    def cancel_view(self, request: HttpRequest, number: int) -> HttpResponse:
-        """Cancel a run; by POST only."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not request.user.has_perm(permissions.CANCEL):
-            raise PermissionDenied
-        run = WarmingRun.objects.filter(pk=number).first()
-        if run is None:
-            raise Http404("There is no such run.")
-        why = reason(request)
-        if runs.cancel(run, str(request.user), why):
-            log_run(request.user, run, "Cancelled.", why)
-            how = "had not begun" if run.started_at is None else "ends at its next batch"
-            messages.success(request, f"Cancelled: run {run.pk} of {run.job} {how}.")
+        if runs.cancel(row, str(request.user), reason(request)):
+            log(request, row, "Cancelled.")
+            how = "ends at its next batch" if row.started_at else "had not started"
+            messages.success(request, f"Cancelled: run {row.pk} of {row.job} {how}.")
         else:
-            run.refresh_from_db()
-            messages.info(request, f"Run {run.pk} had ended already: it is {run.state}.")
-        if not self.has_view_permission(request):
-            return redirect("admin:index")
-        return redirect("admin:warmer_warmingrun_change", run.pk)
+            row.refresh_from_db()
+            messages.info(request, f"Run {row.pk} had already ended: it is {row.state}.")
+        return redirect(request.get_full_path() if self.has_view_permission(request) else "admin:index")
+
+    def page(self, request: HttpRequest, row: WarmingRun) -> dict[str, Any]:
+        """Return the context of a run's page, from a bounded number of queries and rows."""
+        report, took = row.report, row.took or 0.0
+        share = _progress(row)
+        batches = row.batches.filter(recorded_at__isnull=False)
+        by_worker = batches.values("worker").order_by().annotate(count=Count("pk"), last=Max("recorded_at"))
+        workers = list(by_worker.order_by("-count")[:WORKERS_SHOWN])
+        phases = [(name, getattr(row, f"{name}_seconds")) for name in PHASES]
+        measured = sum(seconds for _, seconds in phases)
+        return {
+            "title": f"Run {row.pk} of {row.job}",
+            "run": row,
+            "job_is_linked": row.job in jobs and may_see_jobs(request.user),
+            "may_cancel": request.user.has_perm(CANCEL) and not row.is_final,
+            "is_settled": _is_settled(row),
+            "percent": None if share is None else round(100 * share),
+            "total_keys": report.keys,
+            "keys_per_second": report.keys / took if took else None,
+            "seconds_left": took * (1 - share) / share if share and not row.is_final else None,
+            "outcomes": [(each.value, getattr(row, each.value), MEANINGS[each]) for each in Outcome],
+            "failures": sorted(row.failures, key=lambda failure: str(failure["error"])),
+            "more_failures": max(0, row.failed - len(row.failures)),
+            "phases": [(name, seconds, seconds / measured) for name, seconds in phases if measured],
+            "workers": workers,
+            "kept_batches": sum(each["count"] for each in workers),
+            "batches": batches.defer("ids").order_by("-recorded_at", "-number")[:BATCHES_SHOWN],
+            "more_batches": max(0, row.batches_done - BATCHES_SHOWN),
+        }
 
     @admin.display(description="run", ordering="id")
     def run(self, run: WarmingRun) -> str:
-        """The run's number, which leads to its page."""
+        """The run's number, which links to its page."""
         return str(run.pk)
 
-    @admin.display(description="job", ordering="job")
-    def name(self, run: WarmingRun) -> SafeString:
-        """The job, which a narrow column breaks at its underscores."""
-        return cells.name(run.job)
+    @admin.display(description="state", ordering="state")
+    def status(self, run: WarmingRun) -> SafeString:
+        """The state, with its mark."""
+        return widgets.state(run.state)
 
-    @admin.display(description="asked for by")
-    def asked(self, run: WarmingRun) -> str:
-        """The trigger, and who pulled it."""
+    @admin.display(description="requested by")
+    def requester(self, run: WarmingRun) -> str:
+        """The trigger, and the user."""
         return run.trigger if run.requested_by is None else f"{run.trigger}: {run.requested_by}"
 
-    @admin.display(description="requested at", ordering="requested_at")
+    @admin.display(description="requested", ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:
-        """When it was asked for, to the second; on two lines where there is no room."""
-        return cells.moment(run.requested_at)
-
-    @admin.display(description="keys")
-    def keys(self, run: WarmingRun) -> str:
-        """The outcomes that occurred, counted."""
-        return cells.counts(run, (outcome.value for outcome in Outcome))
+        """When it was requested."""
+        return widgets.moment(run.requested_at)
 
     @admin.display(description="took")
-    def duration(self, run: WarmingRun) -> str:
-        """How long the run took, or takes so far."""
+    def took(self, run: WarmingRun) -> str:
+        """How long the run took, or has taken so far."""
         return "" if run.took is None else f"{run.took:.2f}\N{NO-BREAK SPACE}s"
 
 
-def _shown(request: HttpRequest, run: WarmingRun) -> dict[str, Any]:
-    """Return what the page of a run shows of it, to this user."""
-    return {
-        "run": run,
-        "is_declared": run.job in jobs,
-        "may_see_jobs": permissions.may_see_jobs(request.user),
-        **details(run),
-    }
+def _progress(run: WarmingRun) -> float | None:
+    """Return the done share of a run: by batches, or, until their number is known, by the last run's keys."""
+    if run.state == State.COMPLETE:
+        return 1.0
+    if run.batches_total is not None:
+        return min(1.0, run.batches_done / run.batches_total) if run.batches_total else 1.0
+    if run.is_final or not run.report.keys:
+        return None
+    alike = WarmingRun.objects.filter(job=run.job, state=State.COMPLETE, only_missing=run.only_missing)
+    last = alike.filter(pk__lt=run.pk).first()
+    return min(0.99, run.report.keys / last.report.keys) if last and last.report.keys else None
+
+
+def _is_settled(run: WarmingRun) -> bool:
+    """Return whether the counts of a run will not change any more."""
+    if run.state != State.CANCELLED or run.started_at is None:
+        return run.is_final
+    times = (run.started_at, run.heartbeat_at, run.finished_at)
+    return timezone.now() - max(time for time in times if time is not None) > SETTLING

@@ -257,6 +257,9 @@ class Job(WarmingRun):
         default_permissions = ("view",)
         verbose_name = "job"
 
+    def __str__(self) -> str:
+        return self.job
+
 
 class JobSchedule(models.Model):
     """The interval that code declared at the last sync: it tells an operator's edit from ours."""

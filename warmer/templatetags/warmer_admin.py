@@ -1,8 +1,9 @@
-"""What the admin's templates need: the overview's data, and numbers for people."""
+"""What the admin's templates need: the overview, states, and numbers as people read them."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django import template
 from django.apps import apps
@@ -14,37 +15,46 @@ register = template.Library()
 
 # Django imports this module in every project, also in one without an admin.
 if apps.is_installed("django.contrib.admin"):
-    from warmer.admin.overview_tag import warmer_overview
+    from warmer.admin import widgets
+    from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
-
-
-def _unbroken(text: str) -> str:
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
+    register.filter(widgets.state)
+    register.filter(widgets.sparkline)
 
 
 @register.filter
-def short(length: timedelta | float | None) -> str:
-    """Return a length of time in one unit, e.g. "12 min"."""
+def duration(length: timedelta | float | None) -> str:
+    """Return a length of time, e.g. "1 h 30 min"."""
+    return "" if length is None else _unbroken(humanize.duration(length))
+
+
+@register.filter
+def roughly(length: timedelta | float | None) -> str:
+    """Return a length of time in one unit, e.g. "90 min"."""
     return "" if length is None else _unbroken(humanize.duration(length, rough=True))
 
 
 @register.filter
-def ago(moment: datetime | None) -> str:
-    """Return how long ago a moment was, e.g. "12 min ago"."""
-    return "" if moment is None else _unbroken(humanize.ago(moment))
+def ago(time: datetime | None) -> str:
+    """Return how long ago a time was."""
+    return "" if time is None else _unbroken(humanize.ago(time))
 
 
 @register.filter
-def until(moment: datetime | None) -> str:
-    """Return how far off a moment is, e.g. "in 12 min"; "now" when it has come."""
-    if moment is None:
+def until(time: datetime | None) -> str:
+    """Return how long it is until a time."""
+    if time is None:
         return ""
-    left = moment - timezone.now()
-    return f"in\N{NO-BREAK SPACE}{short(left)}" if left > timedelta(0) else "now"
+    left = time - timezone.now()
+    return _unbroken(f"in {humanize.duration(left, rough=True)}") if left > timedelta(0) else "now"
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    """Return a share of 0 to 1 as a percentage."""
+    """Return a share as a percentage."""
     return "" if share is None else _unbroken(humanize.percent(share))
+
+
+def _unbroken(text: Any) -> str:
+    return str(text).replace(" ", "\N{NO-BREAK SPACE}")

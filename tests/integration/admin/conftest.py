@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from tests.integration.admin.runs import report
+from tests.integration.admin.pages import report
 from warmer import runs
 from warmer.models import Trigger, WarmingRun
 

@@ -1,4 +1,4 @@
-"""Where the pages are, and what the overview and the log say."""
+"""Where the pages are, and how to read them and the log."""
 
 from __future__ import annotations
 
@@ -11,57 +11,82 @@ from django.test import Client
 from django.utils import timezone
 
 from warmer.models import State, Trigger, WarmingRun
+from warmer.report import Report
 
 OVERVIEW = "/admin/warmer/"
 JOBS = "/admin/warmer/job/"
-OVERVIEW_ALONE = f"{JOBS}overview/"
-WARM = f"{JOBS}warm/"
-INVALIDATE = f"{JOBS}invalidate/"
-AUDIT = f"{JOBS}audit/"
-PAUSE = f"{JOBS}pause/"
-RESUME = f"{JOBS}resume/"
+POSTS = f"{JOBS}posts/change/"
 RUNS = "/admin/warmer/warmingrun/"
+AUDITS = "/admin/warmer/cacheaudit/"
+ACTIONS = {
+    "warm": "warm_job",
+    "invalidate": "invalidate_job",
+    "audit": "audit_job",
+    "pause": "pause_job",
+    "resume": "pause_job",
+}
 PROJECT = {"user_profiles", "popular_posts", "posts"}
 
 
-def row(client: Client, job: str, url: str = OVERVIEW) -> str:
+def act(client: Client, action: str, *names: str, url: str = JOBS, **data: Any) -> Any:
+    """Press the button of an action for the chosen jobs, as the overview's form sends it."""
+    return client.post(url, {"action": action, "job": names, **data})
+
+
+def page_of(client: Client, run: WarmingRun, **query: str) -> str:
+    """Return the page of a run."""
+    return client.get(f"{RUNS}{run.pk}/change/", query).content.decode()
+
+
+def text_of(html: str) -> str:
+    """Return the content of a page as text, a line for each line that has any."""
+    content = html[html.index('<div id="content"') : html.index("<!-- END Content -->")]
+    content = re.sub(r"(<wbr>)|<(script|title).*?</\2>", "", content, flags=re.S)
+    blocks = r"</?(tr|li|p|h\d|div|section|dl|legend|form|ul|table|option)\b[^>]*>"
+    text = re.sub(r"<[^>]+>", " ", re.sub(blocks, "\n", re.sub(r"\s+", " ", content)))
+    for entity, character in {"&nbsp;": " ", "\xa0": " ", "&hellip;": "...", "&#x27;": "'"}.items():
+        text = text.replace(entity, character)
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
+def row(client: Client, job: str) -> str:
     """Return a job's row of the overview, as text."""
-    html = _row(client, job, url)
+    html = _row(client, job)
     return " ".join(re.sub(r"<[^>]+>", " ", html).replace("&nbsp;", " ").replace("\xa0", " ").split())
 
 
-def listed(client: Client, url: str = OVERVIEW, **query: str) -> set[str]:
+def listed(client: Client, **query: str) -> set[str]:
     """Return the jobs that the overview shows."""
-    return set(re.findall('data-warmer-job="([^"]*)"', client.get(url, query).content.decode()))
+    return set(re.findall('data-warmer-job="([^"]*)"', client.get(OVERVIEW, query).content.decode()))
 
 
 def state_of(client: Client, job: str) -> str:
-    """Return the state that the overview says a job is in."""
-    match = re.search(r"warmer-state-(\w+)", _row(client, job, OVERVIEW))
+    """Return the state of a job on the overview."""
+    match = re.search(r"warmer-state-(\w+)", _row(client, job))
     assert match is not None
     return match[1]
 
 
-def _row(client: Client, job: str, url: str) -> str:
-    page = client.get(url).content.decode().replace("<wbr>", "")
-    (found,) = [each for each in re.findall(r"<tr\b.*?</tr>", page, flags=re.S) if f">{job}</a>" in each]
-    return found
-
-
 def run_of(job: str, state: State = State.COMPLETE, *, seconds: float = 2, **fields: Any) -> WarmingRun:
-    """Put an ended run into the ledger."""
+    """Create an ended run."""
     now = timezone.now()
     times = {"requested_at": now, "expires_at": now, "finished_at": now}
-    return WarmingRun.objects.create(
-        job=job,
-        trigger=Trigger.SCHEDULE,
-        state=state,
-        started_at=now - timedelta(seconds=seconds),
-        **times | fields,
-    )
+    known = {"trigger": Trigger.SCHEDULE, "started_at": now - timedelta(seconds=seconds), **times}
+    return WarmingRun.objects.create(job=job, state=state, **known | fields)
+
+
+def report(**counts: Any) -> Report:
+    """Return what a batch of the job 'posts' reports."""
+    return Report(job="posts", **{"batches": 1, **counts})
 
 
 def log() -> list[tuple[str, str, str]]:
-    """Return who did what with which job, the first first."""
+    """Return who did what with which job or run, oldest first."""
     entries = LogEntry.objects.order_by("pk")
     return [(entry.user.username, entry.object_id, entry.get_change_message()) for entry in entries]
+
+
+def _row(client: Client, job: str) -> str:
+    page = client.get(OVERVIEW).content.decode().replace("<wbr>", "")
+    (found,) = [each for each in re.findall(r"<tr\b.*?</tr>", page, flags=re.S) if f">{job}</a>" in each]
+    return found

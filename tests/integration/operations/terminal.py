@@ -95,7 +95,7 @@ def curl(path: str) -> str:
 
 def states() -> dict[str, str]:
     """Return the state of each job on the admin's overview."""
-    return {row.spec.name: row.state for row in overview({}).rows}
+    return {row.spec.name: row.state for row in overview({})["rows"]}
 
 
 def redis_cli(line: str, server: RedisServer) -> Any:

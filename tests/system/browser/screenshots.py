@@ -54,7 +54,7 @@ def _shots() -> dict[str, tuple[str, tuple[str, ...]]]:
     return {
         "overview": ("", ()),
         "confirm": ("", invalidate),
-        "job": ("job/user_profiles/schedule/", ()),
+        "job": ("job/user_profiles/change/", ()),
         "run-running": (run["running"], ()),
         "run-ended": (run["incomplete"], ("summary:text-is('Each batch')",)),
         "runs": ("warmingrun/?job=user_profiles", ()),

@@ -12,7 +12,7 @@ from tests.system.browser.pages import EVERYTHING, MARKS
 from warmer.models import WarmingRun
 
 pytestmark = MARKS
-OVERVIEW, JOB = "/admin/warmer/", "/admin/warmer/job/posts/schedule/"
+OVERVIEW, JOB = "/admin/warmer/", "/admin/warmer/job/posts/change/"
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -26,7 +26,7 @@ def test_enter__presses_no_button(open_page: Callable[..., Page], address: str, 
     boxes = page.locator("form:has(#warmer-why) input[type=checkbox]")
     count = boxes.count()
     assert count > 3 or address == JOB
-    page.get_by_label("Why (optional, for the log)").fill("before the sale")
+    page.get_by_label("Reason (optional, for the log").fill("before the sale")
     page.keyboard.press("Enter")
     for at in range(count):
         boxes.nth(at).focus()
@@ -43,8 +43,8 @@ def test_enter__on_a_button_presses_that_one(open_page: Callable[..., Page], add
     page = open_page(*EVERYTHING)
     page.goto(address)
     if address == OVERVIEW:
-        page.get_by_role("checkbox", name="Choose posts").check()
-    page.get_by_label("Why (optional, for the log)").fill("load")
+        page.get_by_role("checkbox", name="Select posts").check()
+    page.get_by_label("Reason (optional, for the log").fill("load")
     reached = []
     for _ in range(10):
         page.keyboard.press("Tab")
@@ -53,5 +53,5 @@ def test_enter__on_a_button_presses_that_one(open_page: Callable[..., Page], add
             break
     assert reached[:3] == ["Warm now", "Audit", "Pause"]
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Paused: posts.")).to_be_visible()
-    assert LogEntry.objects.get().change_message == "Paused the schedule. Why: load"
+    expect(page.get_by_text("Paused posts:")).to_be_visible()
+    assert LogEntry.objects.get().change_message == "Paused the schedule. Reason: load"

@@ -27,14 +27,15 @@ def test_operator__warms_a_job_and_watches_it_to_the_end(
     page = open_page(*EVERYTHING)
     expect(page.get_by_role("heading", name="Cache warming", level=1)).to_be_visible()
     assert state_of(page, "slow_items") == "unknown"
-    page.get_by_label("Why (optional, for the log)").fill("before the sale")
+    page.get_by_label("Reason (optional, for the log").fill("before the sale")
     page.get_by_role("button", name="Warm slow_items now").click()
 
     expect(page.get_by_role("heading", name="of slow_items", level=1)).to_be_visible()
     run = last_run("slow_items")
     assert run.requested_by == CustomUser.objects.get(username="olga")
-    progress = page.locator("[data-warmer-progress]")
-    expect(progress.locator('[data-warmer="state"]')).to_have_text("running")
+    progress = page.locator("[data-warmer-live]")
+    state = page.locator('[data-warmer-part="progress"] .warmer-state')
+    expect(state).to_have_text("running")
     expect(progress.locator('[data-warmer="batches"]')).to_have_text("0 of 3")
 
     page.evaluate("window.sameDocument = true")
@@ -42,7 +43,7 @@ def test_operator__warms_a_job_and_watches_it_to_the_end(
     gate.hold(*gate.BATCHES[1], *gate.BATCHES[2])
     expect(progress.locator('[data-warmer="batches"]')).to_have_text("1 of 3")
     expect(progress.locator('[data-warmer="keys"]')).to_have_text("4")
-    expect(progress.locator('[data-warmer="left"]')).to_have_text(re.compile(r"\d s"))
+    expect(progress.locator('[data-warmer="left"]')).to_have_text(re.compile(r"\d\ss"))
     expect(progress.locator('[data-warmer="rate"]')).to_have_text(re.compile("keys/s"))
     assert progress.locator("progress").get_attribute("value") or progress.locator("progress").evaluate(
         "bar => bar.value"
@@ -53,15 +54,15 @@ def test_operator__warms_a_job_and_watches_it_to_the_end(
     expect(progress.get_by_role("row", name=f"1 {worker.hostname()}")).to_be_visible()
     gate.hold(*gate.BATCHES[2])
     expect(progress.get_by_role("row", name=f"2 {worker.hostname()}")).to_be_visible()
-    assert page.evaluate("window.sameDocument"), "the page was loaded again instead of brought up to date"
+    assert page.evaluate("window.sameDocument"), "the page was loaded again instead of updated"
 
     gate.release()
     expect(page.locator(".warmer-state").first).to_have_text("complete")
-    expect(page.locator("[data-warmer-progress]")).to_have_count(0)
+    expect(page.locator("[data-warmer-live]")).to_have_count(0)
     expect(page.locator('[data-warmer-count="written"]')).to_have_text("12")
     expect(page.get_by_text(f"{worker.hostname()}: 3 batches")).to_be_visible()
     assert set(cache.get_many([f"slow:{id}" for id in gate.IDS])) == {f"slow:{id}" for id in gate.IDS}
-    assert LogEntry.objects.get().change_message == f"Warm now: run {run.pk}. Why: before the sale"
+    assert LogEntry.objects.get().change_message == f"Warm now: run {run.pk}. Reason: before the sale"
 
 
 def test_operator__cancels_a_run_which_ends_at_its_next_batch(
@@ -74,7 +75,7 @@ def test_operator__cancels_a_run_which_ends_at_its_next_batch(
     # Two processes have two batches in hand: the third waits.
     gate.await_loads(*gate.BATCHES[0], *gate.BATCHES[1])
 
-    page.get_by_label("Why (optional, for the log)").fill("wrong day")
+    page.get_by_label("Reason (optional, for the log").fill("wrong day")
     page.get_by_role("button", name="Cancel this run").click()
 
     expect(page.locator(".warmer-state").first).to_have_text("cancelled")
@@ -82,7 +83,7 @@ def test_operator__cancels_a_run_which_ends_at_its_next_batch(
     expect(page.get_by_role("button", name="Cancel this run")).to_have_count(0)
     gate.release()
     run = reached(last_run("slow_items"), lambda now: now.batches_done == 2, "has counted what was in hand")
-    worker.await_log(f"Batch 3 of run {run.pk} is no longer wanted: dropped")
+    worker.await_log(f"of run {run.pk} are no longer wanted: dropped")
     run.refresh_from_db()
     assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 8, 2)
     assert [gate.loads(id) for id in gate.BATCHES[2]] == [0] * 4
@@ -90,23 +91,23 @@ def test_operator__cancels_a_run_which_ends_at_its_next_batch(
     expect(page.locator('[data-warmer="batches"]')).to_have_text("2 of 3")
     expect(page.locator('[data-warmer-count="written"]')).to_have_text("8")
     expect(page.get_by_text(f"{worker.hostname()}: 2 batches")).to_be_visible()
-    assert LogEntry.objects.latest("pk").change_message == "Cancelled. Why: wrong day"
+    assert LogEntry.objects.latest("pk").change_message == "Cancelled. Reason: wrong day"
 
 
 def test_operator__sets_a_schedule_and_goes_back_to_the_codes(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     page.get_by_role("link", name="posts", exact=True).click()
-    in_force = page.get_by_role("row", name="In force")
-    expect(in_force).to_contain_text("every 15 minutes (as code says)")
+    in_force = page.get_by_role("row", name="Current")
+    expect(in_force).to_contain_text("every 15 minutes (as declared)")
 
-    page.get_by_label("Number").fill("2")
-    page.get_by_label("Unit").select_option("hours")
+    page.get_by_label("every", exact=True).fill("2")
+    page.get_by_label("Unit", exact=True).select_option("hours")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("Keys of posts live 1 hour")).to_be_visible()
+    expect(page.get_by_text("Keys of posts live 1 h")).to_be_visible()
     assert PeriodicTask.objects.get(name="warm posts").interval.every == 15
 
-    page.get_by_label("Unit").select_option("minutes")
-    page.get_by_label("Why (for the log)").fill("news day")
+    page.get_by_label("Unit", exact=True).select_option("minutes")
+    page.get_by_label("Reason (optional)").fill("news day")
     page.get_by_role("button", name="Save").click()
     expect(in_force).to_contain_text("every 2 minutes (set by an operator)")
     task = PeriodicTask.objects.get(name="warm posts")
@@ -116,25 +117,25 @@ def test_operator__sets_a_schedule_and_goes_back_to_the_codes(open_page: Callabl
     page.get_by_label("Crontab, five fields").fill("*/20 8-18 * * mon-fri")
     page.get_by_label("On: the schedule refreshes this job").uncheck()
     page.get_by_role("button", name="Save").click()
-    expect(in_force).to_contain_text("crontab */20 8-18 * * mon-fri (UTC), paused")
+    expect(in_force).to_contain_text("*/20 8-18 * * mon-fri (m/h/dM/MY/d) UTC, paused")
     page.goto("/admin/warmer/")
     assert state_of(page, "posts") == "paused"
 
     page.get_by_role("link", name="posts", exact=True).click()
-    page.get_by_role("button", name="Back to the code's value").click()
-    expect(in_force).to_contain_text("every 15 minutes (as code says)")
-    expect(page.get_by_text("Why: news day")).to_be_visible()
+    page.get_by_role("button", name="Reset to the declared schedule").click()
+    expect(in_force).to_contain_text("every 15 minutes (as declared)")
+    expect(page.get_by_text("Reason: news day")).to_be_visible()
 
 
 def test_operator__invalidates_only_after_the_question(open_page: Callable[..., Page]) -> None:
     cache.set("popular_posts", ["old"])
     page = open_page(*EVERYTHING)
-    page.get_by_role("checkbox", name="Choose popular_posts").check()
-    page.get_by_role("group", name="With the chosen jobs").get_by_role("button", name="Invalidate").click()
+    page.get_by_role("checkbox", name="Select popular_posts").check()
+    page.get_by_role("group", name="With the selected jobs").get_by_role("button", name="Invalidate").click()
     expect(page.get_by_role("heading", name="are you sure")).to_be_visible()
     assert cache.get("popular_posts") == ["old"]
     page.get_by_role("button", name="Invalidate 1 job").click()
-    expect(page.get_by_text("Invalidated: every key of popular_posts.")).to_be_visible()
+    expect(page.get_by_text("Invalidated every key of popular_posts.")).to_be_visible()
     assert cache.get("popular_posts") is None
 
 
@@ -144,17 +145,19 @@ def test_reader__finds_no_button_and_every_address_refuses(open_page: Callable[.
     )
     page = open_page("view_job", "view_warmingrun", name="rita")
     main = page.get_by_role("main")
-    for address in ("", "job/posts/schedule/", f"warmingrun/{run.pk}/change/"):
+    for address in ("", "job/posts/change/", f"warmingrun/{run.pk}/change/"):
         page.goto(f"/admin/warmer/{address}")
         names = main.get_by_role("button").all_inner_texts()
         assert set(names) <= {"Search"}, (address, names)
     token = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}["csrftoken"]
-    addresses = [f"job/{name}/" for name in ("warm", "invalidate", "pause", "resume", "audit")]
-    addresses += ["job/posts/schedule/", "job/posts/schedule/reset/", f"warmingrun/{run.pk}/cancel/"]
-    for address in addresses:
+    actions = ("warm", "invalidate", "pause", "resume", "audit", "schedule", "reset")
+    posts = [("job/posts/change/", action) for action in actions] + [
+        ("job/", action) for action in actions[:5]
+    ]
+    for address, action in [*posts, (f"warmingrun/{run.pk}/change/", "")]:
         answer = page.request.post(
             f"/admin/warmer/{address}",
-            form={"only": "posts", "confirmed": "yes", "csrfmiddlewaretoken": token},
+            form={"action": action, "job": "posts", "confirmed": "yes", "csrfmiddlewaretoken": token},
             headers={"Referer": page.url},
         )
         assert answer.status == 403, address

@@ -16,7 +16,7 @@ pytestmark = MARKS
 def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     page.evaluate("window.sameDocument = true")
-    page.get_by_role("checkbox", name="Choose popular_posts").check()
+    page.get_by_role("checkbox", name="Select popular_posts").check()
     page.get_by_label("More actions on posts").click()
     posts = row_of(page, "posts")
     expect(posts).to_contain_text("never run")
@@ -34,35 +34,33 @@ def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page:
     expect(posts).to_contain_text("0 of 3 batches")
     expect(posts.get_by_role("link", name=f"run {run.pk}")).to_be_visible()
     expect(page.get_by_label("Jobs by state")).to_contain_text("running 1")
-    expect(page.get_by_role("checkbox", name="Choose popular_posts")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Select popular_posts")).to_be_checked()
     expect(page.get_by_role("button", name="Pause posts")).to_be_visible()
-    page.get_by_label("Choose every job of this page").check()
-    expect(page.get_by_role("checkbox", name="Choose posts")).to_be_checked()
-    assert page.evaluate("window.sameDocument"), "the page was loaded again instead of brought up to date"
+    page.get_by_label("Select every job of this page").check()
+    expect(page.get_by_role("checkbox", name="Select posts")).to_be_checked()
+    assert page.evaluate("window.sameDocument"), "the page was loaded again instead of updated"
 
     page.get_by_role("button", name="Pause posts").click()
-    expect(page.get_by_text("Paused: posts.")).to_be_visible()
-    page.route("**/overview/**", lambda route: route.fulfill(status=503))
-    expect(page.get_by_text("The server does not answer (status 503): this was seen at")).to_be_visible()
+    expect(page.get_by_text("Paused posts:")).to_be_visible()
+    page.route("**/admin/warmer/?*live=1*", lambda route: route.fulfill(status=503))
+    expect(page.get_by_text("The server does not answer (status 503): this page is from")).to_be_visible()
     page.unroute_all()
-    expect(page.get_by_text("Brought up to date every 10 s.")).to_be_visible()
+    expect(page.get_by_text("Updates every 10 seconds.")).to_be_visible()
 
 
 def test_overview__says_so_while_the_server_hangs(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     note = page.get_by_role("status")
-    expect(note).to_have_text("Brought up to date every 10 s.")
-    page.route("**/overview/**", lambda route: None)  # an answer that never comes
-    expect(note).to_contain_text("The server has not answered yet: this was seen at ")
+    expect(note).to_have_text("Updates every 10 seconds.")
+    page.route("**/admin/warmer/?*live=1*", lambda route: None)  # an answer that never comes
+    expect(note).to_contain_text("The server has not answered yet: this page is from ")
 
 
 def test_overview__leads_to_the_log_in_once_one_is_logged_out(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     page.context.clear_cookies()
     note = page.get_by_role("status")
-    expect(note).to_contain_text(
-        "You are logged out: log in again to see how the jobs are; this was seen at "
-    )
+    expect(note).to_contain_text("You are logged out: log in again; this page is from ")
     note.get_by_role("link", name="log in again").click()
     expect(page.get_by_label("Password:")).to_be_visible()
 
@@ -76,10 +74,10 @@ def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes(open_page: Cal
         row = re.compile(rf'<tr[^>]*data-warmer-job="{gone}".*?</tr>', re.DOTALL)
         route.fulfill(response=answer, body=row.sub("", answer.text()))
 
-    chosen = page.get_by_role("checkbox", name="Choose posts")
+    chosen = page.get_by_role("checkbox", name="Select posts")
     chosen.check()
     chosen.focus()
-    page.route("**/overview/**", without_it)
-    expect(page.get_by_role("checkbox", name=f"Choose {gone}")).to_have_count(0)
+    page.route("**/admin/warmer/?*live=1*", without_it)
+    expect(page.get_by_role("checkbox", name=f"Select {gone}")).to_have_count(0)
     expect(chosen).to_be_checked()
     expect(chosen).to_be_focused()

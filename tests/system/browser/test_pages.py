@@ -54,7 +54,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     JobObservation.objects.update_or_create(
         job="posts",
         defaults={
-            "looked_at": run.requested_at,
+            "attempted_at": run.requested_at,
             "observed_at": run.requested_at,
             "error": "unix:///run/" + "a_folder_without_any_space/" * 8,
         },
@@ -63,7 +63,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         job=LONG_NAME, trigger="schedule", state=State.COMPLETE, expires_at=run.requested_at
     )
     for address in (
-        *("", "job/posts/schedule/", f"job/{LONG_NAME}/schedule/"),
+        *("", "job/posts/change/", f"job/{LONG_NAME}/change/"),
         *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
         *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
     ):
@@ -84,7 +84,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Paused: posts.")).to_be_visible()
+    expect(page.get_by_text("Paused posts:")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -98,7 +98,7 @@ def test_job__a_long_error_has_room_beside_its_label(open_page: Callable[..., Pa
         watched_share=1,
         watched_misses=1,
     )
-    page.goto("/admin/warmer/job/posts/schedule/")
+    page.goto("/admin/warmer/job/posts/change/")
     cell = page.locator(".warmer-facts td").filter(has=page.locator(".warmer-warning"))
     assert cell.evaluate("one => one.clientWidth") > 0.4 * width
 

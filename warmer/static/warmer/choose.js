@@ -11,7 +11,7 @@
   }
   const all = document.createElement("input");
   all.type = "checkbox";
-  all.setAttribute("aria-label", "Choose every job of this page");
+  all.setAttribute("aria-label", "Select every job of this page");
   all.addEventListener("change", function () {
     boxes().forEach(function (box) {
       box.checked = all.checked;

@@ -1,0 +1,178 @@
+"""What the pages share: permissions, an admin for rows that nobody edits, and the log of who did what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+
+from warmer.admin import widgets
+from warmer.declarations.registry import jobs
+
+VIEW_RUNS, VIEW_AUDITS = "warmer.view_warmingrun", "warmer.view_cacheaudit"
+WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
+PAUSE, SCHEDULE, CANCEL = "warmer.pause_job", "warmer.edit_schedule", "warmer.cancel_run"
+# Whoever may act on jobs may see them.
+OF_JOBS = ("warmer.view_job", WARM, INVALIDATE, PAUSE, AUDIT, SCHEDULE)
+
+schedule: Any = None
+"""`warmer.schedule`, in projects with django-celery-beat."""
+if apps.is_installed("django_celery_beat"):
+    from warmer import schedule as _schedule
+
+    schedule = _schedule
+
+MAX_REASON_LENGTH = 200
+# With 1,000 jobs each quarter of an hour a month has three million runs: nobody turns so many pages.
+MAX_LISTED = 10_000
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+    _Paginator = Paginator[Any]
+else:  # at run time Django's classes take no parameter
+    _ModelAdmin, _Paginator = admin.ModelAdmin, Paginator
+
+
+class CappedPaginator(_Paginator):
+    """A paginator that counts at most `MAX_LISTED` rows."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, capped."""
+        rows: Any = self.object_list
+        return int(rows.order_by()[:MAX_LISTED].count())
+
+
+class JobFilter(admin.SimpleListFilter):
+    """A filter by job, as a select: there may be a thousand jobs."""
+
+    title = parameter_name = "job"
+    template = "admin/warmer/job_filter.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = {self.value()} - {None}  # its job may no longer be declared
+        return [(str(name), str(name)) for name in sorted({*jobs, *chosen}, key=str)]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(job=self.value()) if self.value() else queryset
+
+
+class ReadOnlyAdmin(_ModelAdmin):
+    """A list, and a page of each row; nobody adds, changes or deletes rows here.
+
+    Attributes:
+        page_template: the template of a row's page.
+        counted: the columns that the list shows as "96 written, 2 failed".
+        gone: what to say of a row that does not exist.
+    """
+
+    page_template = ""
+    counted: Iterable[str] = ()
+    gone = ""
+    actions = None
+    list_per_page = 50
+    paginator = CappedPaginator
+    # Facets and the full count would count all rows.
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css: ClassVar = {"all": ["warmer/admin.css"]}
+
+    def _denied(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_add_permission = has_change_permission = has_delete_permission = _denied
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"warmer_{self.opts.model_name}"
+        return [
+            path("", self._view(self.changelist_view), name=f"{name}_changelist"),
+            path("<path:object_id>/change/", self._view(self.change_view), name=f"{name}_change"),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """List the rows, newest first."""
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, (extra_context or {}) | {"title": title})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show the page of a row; a POST is an action on it."""
+        row = self.get_object(request, unquote(object_id))
+        if row is not None and request.method == "POST":
+            return self.act(request, row)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if row is None:
+            raise Http404(self.gone)
+        return self.render(request, self.page_template, self.page(request, row))
+
+    def act(self, request: HttpRequest, row: Any) -> HttpResponse:
+        """Handle a POST to the page of a row."""
+        raise PermissionDenied
+
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return the context of a row's page."""
+        raise NotImplementedError
+
+    def render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        """Return a page of this admin."""
+        return TemplateResponse(
+            request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        )
+
+    @admin.display(description="job", ordering="job")
+    def name(self, row: Any) -> SafeString:
+        """The job."""
+        return widgets.name(row.job)
+
+    @admin.display(description="keys")
+    def keys(self, row: Any) -> str:
+        """The counts that are not 0: one column that can break, where six would be cut off."""
+        return widgets.counts(row, self.counted)
+
+    def _view(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        """Return a view that tells people who were logged out that their action was not performed."""
+        site = self.admin_site
+        guarded: Callable[..., HttpResponseBase] = site.admin_view(view)
+
+        @wraps(view)
+        def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if request.method == "POST" and not site.has_permission(request):
+                messages.warning(request, "You were logged out, so nothing was done.")
+            return guarded(request, *args, **kwargs)
+
+        return wrapper
+
+
+def may_see_jobs(user: Any) -> bool:
+    """Return whether a user may see the jobs."""
+    return any(user.has_perm(permission) for permission in OF_JOBS)
+
+
+def reason(request: HttpRequest) -> str:
+    """Return the reason that a user gave for an action."""
+    return " ".join(request.POST.get("why", "").split())[:MAX_REASON_LENGTH]
+
+
+def log(request: HttpRequest, target: Any, what: str) -> None:
+    """Record in Django's admin log what a user did with a job or a run, and why."""
+    why = reason(request)
+    message = f"{what} Reason: {why}" if why else what
+    user: Any = request.user
+    LogEntry.objects.log_actions(user.pk, [target], CHANGE, message, single_object=True)

@@ -1,0 +1,84 @@
+"""Small pieces of HTML: names and times that narrow columns can break, and the durations of runs as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from warmer.models import CacheAudit, WarmingRun
+
+BARS = 20
+BAR, GAP, HEIGHT = 4, 1, 22
+WIDTH = BARS * (BAR + GAP) - GAP
+
+
+def name(job: str) -> SafeString:
+    """Return the name of a job, which breaks at its underscores first."""
+    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in job.split("_")))
+
+
+def state(value: str) -> SafeString:
+    """Return the state of a job or a run with its mark."""
+    return format_html('<span class="warmer-state warmer-state-{}">{}</span>', value, value)
+
+
+def counts(row: Any, names: Iterable[str]) -> str:
+    """Return the counts of a row that are not 0, e.g. "96 written, 2 failed"."""
+    found = [(getattr(row, name), name.replace("_", " ")) for name in names]
+    return ", ".join(f"{count:,} {name}" for count, name in found if count) or "none"
+
+
+def audit_result(audit: CacheAudit) -> str:
+    """Return the result of an audit, e.g. "99 of 100 right"."""
+    if compared := audit.right + audit.wrong:
+        return f"{audit.right:,} of {compared:,} right"
+    return f"{audit.missing:,} missing" if audit.missing else "nothing compared"
+
+
+def audit_details(audit: CacheAudit) -> str:
+    """Return the share that the result supports, and what else was found: "at least 97 %, 1 missing"."""
+    details = []
+    if audit.right or audit.wrong:
+        details.append(audit.share)
+        details += [counts(audit, ("missing",))] if audit.missing else []
+    details += [counts(audit, ("failed",))] if audit.failed else []
+    return ", ".join(details)
+
+
+def moment(time: datetime) -> SafeString:
+    """Return a time to the second; on two lines where there is no room."""
+    local = timezone.localtime(time)
+    parts = ((f"{local:%Y-%m-%d}",), (f"{local:%H:%M:%S}",))
+    return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)
+
+
+def sparkline(runs: Sequence[WarmingRun]) -> SafeString:
+    """Draw runs as bars, the newest on the right: the height is the duration, the class the state.
+
+    Args:
+        runs: newest first.
+    """
+    drawn = [(run, run.took) for run in runs if run.took is not None][:BARS]
+    if not drawn:
+        return SafeString("")
+    longest = max(took for _, took in drawn)
+    bars = []
+    for number, (run, took) in enumerate(drawn):
+        height = max(2.0, HEIGHT * took / longest) if longest else 2.0
+        x, y = WIDTH - BAR - number * (BAR + GAP), HEIGHT - height
+        title = f"run {run.pk}: {run.state}, {took:.2f} s"
+        bars.append((run.state, x, f"{y:.1f}", BAR, f"{height:.1f}", title))
+    rect = '<rect class="warmer-bar-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+    return format_html(
+        '<svg class="warmer-spark" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
+        'aria-label="{2}">{3}</svg>',
+        WIDTH,
+        HEIGHT,
+        f"The last {len(drawn)} runs took up to {longest:.2f} s",
+        format_html_join("", rect, bars),
+    )
