@@ -36,7 +36,6 @@ class WarmerConfig(AppConfig):
         receivers.listen()
         setting_changed.connect(receivers.follow, dispatch_uid="warmer.receivers")
         connection_created.connect(transactions.on_connection, dispatch_uid="warmer.transactions")
-        connection_created.connect(receivers.on_connection, dispatch_uid="warmer.receivers")
         pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")
         signals.refresh_wanted.connect(_refresh, dispatch_uid="warmer.refresh")

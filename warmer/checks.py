@@ -94,14 +94,12 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
     """W008: tables whose changes no trigger records. Only by `check --database` and `migrate`."""
     if not captures_by_triggers():
         return
-    for alias in databases or ():  # None: the database must not be asked
-        if alias not in triggers.databases():
-            continue
-        for problem in triggers.problems(alias):
-            if not problem.is_found:
-                continue  # `migrate` makes this check before it creates a table
+    found = triggers.problems(*databases) if databases else []  # None: the database must not be asked
+    for problem in found:
+        if problem.is_found:  # `migrate` makes this check before it creates a table
             yield Warning(
-                f"{problem.table} on {alias!r} {problem.why}: some changes leave old values in the cache.",
+                f"{problem.table} on {problem.using!r} {problem.why}: some changes leave old values in the "
+                "cache.",
                 hint=problem.fix,
                 id="warmer.W008",
             )

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.cache import cache
 
 from warmer import warm_many
-from warmer.invalidation import captures_by_triggers, records
+from warmer.models import ChangeRecord
 
 
 def cached(*keys: str) -> list[str]:
@@ -28,11 +28,11 @@ def job(key: str, depends_on: Any, **options: Any) -> Any:
 
 
 def by_function(key: str, model: Any, function: Any, *fields: str) -> Any:
-    """Declare a job whose ids a function gives: with triggers of fields, with signals of the instance."""
-    return job(key, {model: function}, fields={model: fields} if captures_by_triggers() else None)
+    """Declare a job whose ids a function gives, of some fields."""
+    return job(key, {model: function}, fields={model: fields})
 
 
 def waiting() -> list[tuple[str, Any]]:
     """Return the changes that wait to be applied: what each is of, and its rows or ids (None: every key)."""
-    found = records.waiting(using="default", above=0)
+    found = ChangeRecord.objects.filter(applied_at=None).order_by("pk")
     return [(each.source or each.key, each.rows and json.loads(each.rows)) for each in found]

@@ -355,7 +355,7 @@ def no_database() -> Iterator[None]:
 def test_database_down__shows_the_caches_all_the_same(
     no_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmer.invalidation.records._tables", {})
+    monkeypatch.setattr("warmer.invalidation.databases._tables", {})
     text, error = failing()
     assert shown(text)["connection"].startswith("takes a key")
     assert "user_profiles could not be looked at: OperationalError" in text

@@ -26,10 +26,11 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from warmer import warm, warm_many
 from warmer.filling import read_counters
+from warmer.invalidation import Relay
 from warmer.models import ChangeRecord
 from warmer.stores import Counted
 from warmer.stores.redis.counters import DAY_SECONDS, SLOT_SECONDS
-from warmer.tasks import apply_pending
+from warmer.tasks import close_stalled_runs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -125,7 +126,7 @@ def test_invalidation__lag_of_one_that_waited_is_since_the_change(
     redis_server.start()
     earlier = timezone.now() - timedelta(seconds=90)
     ChangeRecord.objects.update(recorded_at=earlier)
-    apply_pending()
+    Relay().poll()
     counts = flushed(job)
     assert counts["invalidations"] == 1
     assert 90e6 <= counts["invalidation_us"] < 150e6
@@ -226,7 +227,7 @@ def test_thread__flushes_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) ->
     "end",
     [
         lambda: request_finished.send(None),
-        lambda: task_postrun.send(None, task=apply_pending),
+        lambda: task_postrun.send(None, task=close_stalled_runs),
         lambda: worker_process_shutdown.send(None),
     ],
     ids=["request", "task", "worker"],

@@ -152,7 +152,7 @@ def test_sync__leaves_other_entries_alone() -> None:
 def test_sync__its_own_upkeep_is_scheduled() -> None:
     schedule.sync()
     tasks = PeriodicTask.objects.filter(name__startswith="warmer: ").values_list("task", "queue")
-    names = ("close_stalled_runs", "apply_pending", "observe_jobs", "forget_runs")
+    names = ("close_stalled_runs", "observe_jobs", "forget_runs")
     assert {(f"warmer.{name}", "warming") for name in names} <= set(tasks)
 
 

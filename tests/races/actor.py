@@ -34,7 +34,7 @@ from myapp.models import Post  # noqa: E402
 from myapp.warming import popular_posts, posts  # noqa: E402
 from warmer import failpoints, warm_many  # noqa: E402
 from warmer.invalidation import Relay  # noqa: E402
-from warmer.invalidation.fingerprint import fingerprint  # noqa: E402
+from warmer.invalidation.records import fingerprint  # noqa: E402
 
 NEVER = "rolled back"
 UPDATE = f"UPDATE {Post._meta.db_table} SET views = views + 1 WHERE id = %s RETURNING views"

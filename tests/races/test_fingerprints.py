@@ -10,8 +10,8 @@ from django.db import transaction
 
 from myapp.models import Post
 from tests.races.processes import run
-from warmer.invalidation import Relay, backlog, by_job
-from warmer.invalidation.fingerprint import fingerprint
+from warmer.invalidation import Relay, backlog
+from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,7 +73,7 @@ with transaction.atomic():
 Relay().poll()
 """
     assert run((PROCESS + change).format(pk=post.pk, user=post.author_id, **WITHOUT_USERS)) == 0
-    assert (by_job(), backlog().count) == ({"user_profiles": 1}, 1)
+    assert (backlog().by_job, backlog().count) == ({"user_profiles": 1}, 1)
     assert cache.get(key) == "old"
     Relay().poll()
     assert cache.get(key) is None

@@ -20,7 +20,7 @@ from myapp.models import Post
 from myapp.warming import popular_posts, posts
 from tests.races.processes import start
 from warmer.invalidation import backlog
-from warmer.invalidation.fingerprint import fingerprint
+from warmer.invalidation.records import fingerprint
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -51,7 +51,7 @@ def followed() -> dict[str, tuple[tuple[str, ...], str]]:
         (("myapp.Post", "id"), {"myapp_post": (("id",), "")}),
         ((Comment, "post"), {"myapp_comment": (("post_id",), "")}),
         ((Comment, "post_id", ("body",)), {"myapp_comment(body,post_id)": (("post_id",), "")}),
-        ((Comment, len, ("post",)), {"myapp_comment(post_id)": (("post_id", "id"), "")}),
+        ((Comment, len, ("post",)), {"myapp_comment(post_id)": (("id", "post_id"), "")}),
         ((Post, None, ("title",)), {"myapp_post(title)": EVERY_KEY}),
         (
             (Comment, "post__author__email"),

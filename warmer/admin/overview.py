@@ -127,7 +127,7 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     )
     uncaptured = []
     if invalidation.captures_by_triggers():
-        uncaptured = [problem for alias in triggers.databases() for problem in triggers.problems(alias)]
+        uncaptured = triggers.problems()
     return {
         "rows": job_rows(page.object_list, states),
         "page": page,
@@ -147,7 +147,7 @@ def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str]) -> list[Row]:
     observations = JobObservation.objects.by_job(names)
     runs = WarmingRun.objects.recent_per_job(names, each=widgets.BARS)
     entries = base.schedule.entries(names) if base.schedule else {}
-    audits, pending = CacheAudit.objects.latest_per_job(names), invalidation.by_job()
+    audits, pending = CacheAudit.objects.latest_per_job(names), invalidation.backlog().by_job
     return [
         Row(
             spec=spec,

@@ -12,7 +12,6 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
-from warmer.conf import conf
 from warmer.declarations.spec import Dependency, JobSpec
 from warmer.exceptions import DeclarationError, UnknownJob
 from warmer.stores import share_keys
@@ -141,12 +140,12 @@ def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
         _check_path(spec, model, dependency.ids)
     if dependency.fields is not None:
         _check_fields(spec, model, dependency)
-    elif callable(dependency.ids) and conf.CAPTURE == "triggers":
+    elif callable(dependency.ids):
         raise _wrong(
             spec,
-            f"takes the ids of a changed {model._meta.label} from a function, and a database trigger has to "
-            f"know which columns to record for it: write fields={{{model.__name__}: [...]}} with the fields "
-            "that the function and the loader read",
+            f"takes the ids of a changed {model._meta.label} from a function, and warmer has to know which "
+            f"columns to record for it: write fields={{{model.__name__}: [...]}} with the fields that the "
+            "function and the loader read",
         )
     return replace(dependency, model=model)
 

@@ -58,7 +58,7 @@ class Capture(ProjectCheck):
                 "PostgreSQL or SQLite. Otherwise call invalidate_for() after such changes.",
             )
             return
-        found = [problem for alias in triggers.databases() for problem in triggers.problems(alias)]
+        found = triggers.problems()
         for problem in found:
             yield warning(
                 f"{problem.table} on {problem.using!r} {problem.why}.",

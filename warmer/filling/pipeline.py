@@ -18,7 +18,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
 from warmer.filling.loading import Loaded, QueryCount, counted_by, halved, load
-from warmer.invalidation import is_pending, reads_a_snapshot
+from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id
 from warmer.report import Outcome, Report, describe
 from warmer.stores import Token, UnderWay, Written
@@ -210,7 +210,7 @@ def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
     """Skip fresh keys, and take the token for the others; None: no keys are left."""
     token = None
     with batch.ending():
-        if is_pending(batch.spec) or reads_a_snapshot():  # what a load reads here is not for others
+        if is_pending(batch.spec):  # what a load reads here is not for others
             batch.settle(Outcome.SUPERSEDED, batch.left())
         elif keep_seconds is not None:
             with batch.timed("look"):

@@ -33,7 +33,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
 from warmer.filling.loading import Loaded, load
-from warmer.invalidation import is_pending, reads_a_snapshot
+from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, plain
 from warmer.report import describe
 from warmer.stores import Claim, Peeked, Store
@@ -106,7 +106,7 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
 
 def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
     # What is not committed, or what a snapshot shows, is not for others.
-    fill = load_past_the_cache if is_pending(spec) or reads_a_snapshot() else load_missing
+    fill = load_past_the_cache if is_pending(spec) else load_missing
     return fill(spec, missing)
 
 

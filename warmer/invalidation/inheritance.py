@@ -18,7 +18,7 @@ def tables_of(model: type[Model]) -> list[type[Model]]:
     return list(dict.fromkeys(map(concrete, (model, *model._meta.get_parent_list()))))
 
 
-def as_parent_has_it(path: str, child: type[Model], parent: type[Model]) -> str | None:
+def path_from_parent(path: str, child: type[Model], parent: type[Model]) -> str | None:
     """Return a path that begins at a child as one that begins at its parent.
 
     Returns:

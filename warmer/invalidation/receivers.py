@@ -10,23 +10,24 @@ what a save in autocommit left open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, connections
-from django.db.models import Model, QuerySet
+from django.db import Error
+from django.db.models import Model, Q, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
-from warmer.invalidation import records
+from warmer.invalidation.databases import captures_by_triggers
 from warmer.invalidation.inheritance import tables_of
-from warmer.invalidation.recording import Change, ids_of_functions, record, rows_of
+from warmer.invalidation.recording import record, record_of_ids, record_of_rows
+from warmer.invalidation.records import Record
 from warmer.invalidation.resolve import ids_now
-from warmer.invalidation.rows import Row
+from warmer.invalidation.rows import Row, encode
 from warmer.invalidation.sources import Source, sources
-from warmer.invalidation.transactions import captures_by_triggers, watcher
-from warmer.invalidation.triggers import installed, is_known
+from warmer.invalidation.transactions import watcher
+from warmer.invalidation.triggers import installed
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,11 @@ logger = logging.getLogger(__name__)
 UID = "warmer.receivers"
 """The `dispatch_uid` of every receiver here, by which one is muted."""
 
-# Where a save keeps the rows as they were, until it is done.
+# Where a save keeps the records of the row as it was, until it is done.
 _BEFORE = "_warmer_before"
 
-
 _is_listening = False
+_heard_deletes: set[type[Model]] = set()
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
@@ -48,11 +49,7 @@ def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
 
 
 def listen() -> None:
-    """Connect the receivers for every model of which a row touches a table that a job depends on.
-
-    For no other, and with triggers only what they need: before a delete Django reads the rows of a model that
-    has receivers.
-    """
+    """Connect the receivers for every model of which a row touches a table that a job depends on."""
     global _is_listening
     _is_listening = True
     for model in apps.get_models(include_auto_created=True):
@@ -60,34 +57,26 @@ def listen() -> None:
             pre_save.connect(before_save, sender=model, dispatch_uid=UID)
             post_save.connect(after_save, sender=model, dispatch_uid=UID)
             m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
-            if not captures_by_triggers() or not model._meta.managed:  # a view has no triggers
-                _listen_to_deletes(model)
-
-
-def _listen_to_deletes(model: type[Model]) -> None:
-    if not model._meta.auto_created:  # Django sends none for these
-        pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
-
-
-def on_connection(connection: Any, **_: Any) -> None:
-    """`connection_created`: listen to deletes, too, of tables that should have triggers and have none."""
-    using = connection.alias
-    if using not in connections or not captures_by_triggers() or not sources().by_table:
-        return
-    try:
-        if is_known(using) or not records.are_kept(using):
-            return
-        with_triggers = installed(using)
-    except Error as error:
-        logger.warning("Which tables of %r have triggers could not be asked: %s", using, describe(error))
-        return
-    for model in apps.get_models():
-        if any(source.table not in with_triggers for source in sources().of_model(model)):
             _listen_to_deletes(model)
 
 
-def _never_raises(receiver: Callable[..., None]) -> Callable[..., None]:
-    """Make a receiver record every key when it fails: a save must not fail because of us."""
+def _listen_to_deletes(model: type[Model], *, is_wanted: bool = True) -> None:
+    """Connect the receiver of deletes, or disconnect it where triggers record them.
+
+    Before a delete Django reads the rows of a model that has receivers.
+    """
+    if is_wanted == (model in _heard_deletes) or model._meta.auto_created:  # Django sends none for these
+        return
+    if is_wanted:
+        _heard_deletes.add(model)
+        pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
+    else:
+        _heard_deletes.discard(model)
+        pre_delete.disconnect(sender=model, dispatch_uid=UID)
+
+
+def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., None]:
+    """Record what a receiver returns, and every key when it fails: a save must not fail because of us."""
 
     @wraps(receiver)
     def receive(sender: type[Model], using: str, **arguments: Any) -> None:
@@ -95,7 +84,7 @@ def _never_raises(receiver: Callable[..., None]) -> Callable[..., None]:
         if not found:
             return
         try:
-            receiver(sender=sender, using=using, found=found, **arguments)
+            records = list(receiver(sender=sender, using=using, found=found, **arguments))
         except Error:
             raise  # the transaction cannot go on
         except Exception as error:  # noqa: BLE001 - a project's function, field or sender
@@ -104,7 +93,8 @@ def _never_raises(receiver: Callable[..., None]) -> Callable[..., None]:
                 sender._meta.label,
                 describe(error),
             )
-            record([Change(source=source.name) for source in found], using=using)
+            records = [Record(source=source.name) for source in found]
+        record(records, using=using)
 
     return receive
 
@@ -116,8 +106,7 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
     if found and captures_by_triggers():
         with_triggers = installed(using)
         found = [source for source in found if source.table not in with_triggers]
-        if found:
-            _listen_to_deletes(sender)
+        _listen_to_deletes(sender, is_wanted=bool(found))
     return found
 
 
@@ -128,13 +117,6 @@ def _own(found: Iterable[Source], sender: type[Model]) -> list[Source]:
 
 
 # -- saves ------------------------------------------------------------------------------------------
-class _Before(list[Any]):
-    """The rows as they were. A copy of the instance, as by `pickle`, has none."""
-
-    def __reduce__(self) -> Any:
-        return _Before, ()
-
-
 @_never_raises
 def before_save(
     *,
@@ -145,19 +127,16 @@ def before_save(
     raw: bool = False,
     update_fields: Collection[str] | None = None,
     **_: Any,
-) -> None:
+) -> Iterable[Record]:
     """`pre_save`: note the row as it is in the database, where the save may move it to other ids."""
     instance.__dict__.pop(_BEFORE, None)  # of a save that failed
     found = [source for source in _own(found, sender) if _is_saved(source, update_fields)]
     watcher(using).expect(changed=[source.name for source in found])
     moving = [source for source in found if _can_move(source, update_fields)]
-    if not moving or instance.pk is None or (not raw and _is_new(instance)):
-        return
-    rows: list[Model] = list(QuerySet(sender, using=using).filter(pk=instance.pk))
-    of_rows = [
-        Change(source=source.name, rows=list(rows_of(source, rows))) for source in moving if source.columns
-    ]
-    instance.__dict__[_BEFORE] = _Before([*of_rows, *ids_of_functions(moving, rows)])
+    if moving and instance.pk is not None and (raw or not _is_new(instance)):
+        row: list[Model] = list(QuerySet(sender, using=using).filter(pk=instance.pk))
+        instance.__dict__[_BEFORE] = [record_of_rows(source, row) for source in moving]
+    return ()
 
 
 def after_save(*, sender: type[Model], using: str, **arguments: Any) -> None:
@@ -177,30 +156,26 @@ def _after_save(
     created: bool = True,
     update_fields: Collection[str] | None = None,
     **_: Any,
-) -> None:
-    found = _own(found, sender)
-    before = instance.__dict__.pop(_BEFORE, None)
-    changes: list[Change] = list(before or ())
+) -> Iterable[Record]:
+    before: list[Record] | None = instance.__dict__.pop(_BEFORE, None)
 
     @cache
     def read() -> list[Model]:
         return list(QuerySet(sender, using=using).filter(pk=instance.pk))
 
-    for source in found:
-        if not source.has_rows or (not created and not _is_saved(source, update_fields)):
+    yield from before or ()
+    for source in _own(found, sender):
+        if not created and not _is_saved(source, update_fields):
             continue
-        rows = [instance] if _is_in_memory(instance, source.fields, update_fields) else read()
-        was_there = not created and before is None and _can_move(source, update_fields)
-        changes.append(Change(source=source.name, rows=None if was_there else list(rows_of(source, rows))))
-    if any(each.whole for source in found for each in source.dependents):
-        is_in_memory = _is_in_memory(instance, sender._meta.concrete_fields, None)
-        changes += ids_of_functions(found, [instance] if is_in_memory else read())
-    record(changes, using=using)
+        if not created and before is None and _can_move(source, update_fields):
+            yield Record(source=source.name)  # nobody knows where it was
+            continue
+        yield record_of_rows(source, [instance] if _is_in_memory(instance, source, update_fields) else read())
 
 
 def _can_move(source: Source, update_fields: Collection[str] | None = None) -> bool:
     """Return whether a save can move a row of a source from one id to another."""
-    return any(each.whole for each in source.dependents) or any(
+    return any(
         field.generated or update_fields is None or {field.name, field.attname} & set(update_fields)
         for field in source.fields
         if field not in source.model._meta.pk_fields
@@ -218,18 +193,17 @@ def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
     if update_fields is None or source.compared is None:
         return True
     fields: Any = source.model._meta.concrete_fields
-    saved = {field.column for field in fields if {field.name, field.attname} & set(update_fields)}
-    generated = {field.column for field in fields if field.generated}
-    return not {*source.compared}.isdisjoint(saved | generated)
+    saved = (each for each in fields if each.generated or {each.name, each.attname} & set(update_fields))
+    return not {*source.compared}.isdisjoint(field.column for field in saved)
 
 
-def _is_in_memory(instance: Model, fields: Iterable[Any], update_fields: Collection[str] | None) -> bool:
-    """Return whether a saved instance has what the database has in some fields."""
+def _is_in_memory(instance: Model, source: Source, update_fields: Collection[str] | None) -> bool:
+    """Return whether a saved instance has what the database has in the recorded columns."""
     return all(
         not field.generated
         and (update_fields is None or field.primary_key or {field.name, field.attname} & set(update_fields))
         and not hasattr(instance.__dict__.get(field.attname), "resolve_expression")
-        for field in fields
+        for field in source.fields
     )
 
 
@@ -237,33 +211,23 @@ def _is_in_memory(instance: Model, fields: Iterable[Any], update_fields: Collect
 @_never_raises
 def before_delete(
     *, sender: type[Model], instance: Model, using: str, found: list[Source], origin: Any = None, **_: Any
-) -> None:
+) -> Iterable[Record]:
     """`pre_delete`: record the row; what leads from it to other tables is followed while it is there."""
-    rows: Any = [instance]
-    links = [(source, key) for source, key in sources().links_of(sender) if source in found]
-    changes = [
-        Change(source=source.name, rows=list(rows_of(source, _linked(source, key, instance, using))))
-        for source, key in links
-    ]
+    for source, key in sources().links_of(sender):
+        if source in found:
+            (value,) = key.get_foreign_related_value(instance)
+            yield record_of_rows(source, QuerySet(source.model, using=using).filter(**{key.name: value}))
     found = _own(found, sender)
+    rows = [instance]
     if origin is instance and any(map(_can_move, found)):
         # Whoever deletes an instance may have changed it in memory.
         rows = list(QuerySet(sender, using=using).filter(pk=instance.pk)) or rows
-    changes += ids_of_functions(found, rows)
     for source in found:
-        own = list(rows_of(source, rows))
-        changes.append(Change(source=source.name, rows=own))
-        changes += [
-            Change(spec=each.spec, ids=ids_now(each, own, using=using))
-            for each in source.dependents
-            if each.from_row
-        ]
-    record(changes, using=using)
-
-
-def _linked(source: Source, key: Any, instance: Model, using: str) -> QuerySet[Any]:
-    (value,) = key.get_foreign_related_value(instance)
-    return QuerySet(source.model, using=using).filter(**{key.name: value})
+        of_rows = record_of_rows(source, rows)
+        yield of_rows
+        for each in source.dependents:
+            if each.from_row:
+                yield record_of_ids(each.spec, ids_now(each, of_rows, using=using))
 
 
 # -- many-to-many fields ------------------------------------------------------------------------------
@@ -279,49 +243,35 @@ def on_link(
     using: str,
     found: list[Source],
     **_: Any,
-) -> None:
+) -> Iterable[Record]:
     """`m2m_changed`: record the rows of the link table that come or go."""
     if action == "pre_add":
         watcher(using).expect(changed=[source.name for source in found])
     if action not in ("post_add", "pre_remove", "pre_clear"):
         return
-    ends = _ends(sender, model if reverse else type(instance))
-    if not ends:  # e.g. another app's own kind of many-to-many
-        record([Change(source=source.name) for source in found], using=using)
-        return
-    changes = []
+    ends = list(_ends(sender, model if reverse else type(instance)))
+    is_meant, rows = Q(), list[Row]()
+    for one, other in ends:
+        mine, theirs = (other, one) if reverse else (one, other)
+        (value,) = mine.get_foreign_related_value(instance)
+        is_meant |= Q(**{mine.name: value})
+        rows += [{mine.column: value, theirs.column: pk} for pk in pk_set or ()]
     for source in found:
-        rows: list[Row] = []
-        for here, there in ends:
-            mine, theirs = (there, here) if reverse else (here, there)
-            rows += _links(source, sender, mine, theirs, instance, pk_set, using)
-        is_known = all(len(row) == len(source.columns) for row in rows)
-        has_function = any(each.function is not None for each in source.dependents)
-        changes.append(Change(source=source.name, rows=rows if is_known and not has_function else None))
-    record(changes, using=using)
+        if ends and pk_set is None:
+            yield record_of_rows(source, QuerySet(sender, using=using).filter(is_meant))
+        elif ends and all(row.keys() >= {*source.columns} for row in rows):
+            yield Record(source=source.name, rows=encode(rows))
+        else:  # another app's own kind of many-to-many, or a column that the signal does not tell
+            yield Record(source=source.name)
 
 
-def _ends(through: type[Model], model: type[Model]) -> list[tuple[Any, Any]]:
-    """Return the keys of a link table to the field's model and to the other; both ways if symmetrical."""
-    ends: list[tuple[Any, Any]] = []
-    for field in model._meta.many_to_many:
-        if getattr(field.remote_field, "through", None) is not through:
-            continue
-        here, there = (
-            through._meta.get_field(name) for name in (field.m2m_field_name(), field.m2m_reverse_field_name())
-        )
-        ends.append((here, there))
-        if field.remote_field.symmetrical:
-            ends.append((there, here))
-    return ends
-
-
-def _links(
-    source: Source, through: type[Model], mine: Any, theirs: Any, instance: Model, pks: Any, using: str
-) -> Sequence[Row]:
-    """Return the columns of the rows between an instance and others, as far as the change tells them."""
-    (value,) = mine.get_foreign_related_value(instance)
-    if pks is None:
-        return list(rows_of(source, QuerySet(through, using=using).filter(**{mine.name: value})))
-    known = ({mine.column: value, theirs.column: pk} for pk in pks)
-    return [{column: row[column] for column in source.columns if column in row} for row in known]
+def _ends(through: type[Model], model: type[Model]) -> Iterator[tuple[Any, Any]]:
+    """Yield the keys of a link table to the field's model and to the other; both ways if symmetrical."""
+    fields: Any = model._meta.many_to_many
+    for field in fields:
+        if getattr(field.remote_field, "through", None) is through:
+            here = through._meta.get_field(field.m2m_field_name())
+            there = through._meta.get_field(field.m2m_reverse_field_name())
+            yield here, there
+            if field.remote_field.symmetrical:
+                yield there, here

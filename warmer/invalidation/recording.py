@@ -3,121 +3,148 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from django.db import Error, connections, transaction
+from django.core.exceptions import FieldError, ValidationError
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Model, QuerySet
 
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import records
-from warmer.invalidation.apply import apply_unrecorded
-from warmer.invalidation.ids import EVERY_KEY, EveryKey, Ids, as_ids, every_key_after
+from warmer.invalidation.apply import apply_unrecorded, invalidate_ids
+from warmer.invalidation.databases import are_kept
 from warmer.invalidation.records import Record
+from warmer.invalidation.resolve import Ids
 from warmer.invalidation.rows import Row, encode, value_of
-from warmer.invalidation.sources import Dependent, Source
-from warmer.invalidation.transactions import watcher
-from warmer.keys import plain
+from warmer.invalidation.sources import Source, sources
+from warmer.invalidation.transactions import open_database_of, watcher
+from warmer.keys import Id, plain
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A change to record: of rows of a source, or of ids of a job.
+def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
+    """Invalidate what depends on rows that changed where nothing captured it.
 
-    Attributes:
-        source: the name of the source, or else
-        spec: the job.
-        rows: the rows as they were and as they are, by column. None: every key.
-        ids: what a column or a function gives, or every key.
+    With signals that is `queryset.update()`, `bulk_update()`, raw SQL and the like. Inside a transaction it
+    takes effect at the commit. Give a row that moves from one id to another before the change and after it.
+
+    Args:
+        rows: a queryset, instances of one or more models, or one instance. Historical models, as in
+            migrations, are found by their tables.
+
+    Raises:
+        Error: the database refuses to record it.
     """
+    if isinstance(rows, QuerySet):
+        _record_rows(rows.model, rows, using=rows.db)
+        return
+    found: dict[tuple[str, type[Model]], list[Model]] = defaultdict(list)
+    for instance in [rows] if isinstance(rows, Model) else rows:
+        found[instance._state.db or DEFAULT_DB_ALIAS, type(instance)].append(instance)
+    for (using, model), instances in found.items():
+        _record_rows(model, instances, using=using)
 
-    source: str = ""
-    spec: JobSpec | None = None
-    rows: Sequence[Row] | None = None
-    ids: Any = ()
+
+def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = False) -> None:
+    """Invalidate keys of a job: inside a transaction at its commit, else now.
+
+    Args:
+        ids: the ids. None, or more than `WARMER_FENCE_RECORDS`: every key.
+        immediately: do not wait for the commit. Whoever reads a key before the commit caches the old value,
+            and nothing invalidates it again.
+
+    Raises:
+        InvalidId: an id cannot be part of a key; nothing was invalidated.
+        StoreUnavailable: the cache does not answer, and no transaction is open.
+        Error: the database refuses to record it.
+    """
+    asked = None if ids is None else frozenset(ids)
+    for id in asked or ():
+        spec.key.key(id)
+    using = None if immediately else open_database_of(spec)
+    if using is None:
+        invalidate_ids({spec: asked}, sweep=True)
+    else:
+        record([record_of_ids(spec, asked)], using=using)
 
 
-def record(changes: Iterable[Change], *, using: str) -> None:
+def request(spec: JobSpec, *, using: str) -> bool:
+    """Invalidate every key of a job now, or at the commit of the open transaction on a database.
+
+    Returns:
+        Whether it is done; else a worker does the rest.
+
+    Raises:
+        StoreUnavailable: the cache does not answer, and the database keeps no records.
+    """
+    if not are_kept(using):
+        invalidate(spec, None, immediately=True)
+        return True
+    record([record_of_ids(spec, None)], using=using)
+    return not connections[using].in_atomic_block and not records.backlog().by_job[spec.name]
+
+
+def record(found: Sequence[Record], *, using: str) -> None:
     """Record changes, to be applied when the open transaction commits; at once where there is none.
 
     Raises:
         Error: the database refuses the records; a transaction cannot go on then.
     """
-    found = [each for change in changes if (each := _record_of(change)) is not None]
+    found = [each for each in found if each.rows != NOTHING]
     if not found:
         return
     connection = connections[using]
-    if not connection.in_atomic_block and connection.get_autocommit():
-        apply_unrecorded(found, using=using)
-        return
-    watcher(using).expect(changed=[each.source or each.key for each in found])
-    if records.are_kept(using):
-        records.write(found, using=using)
-    elif connection.in_atomic_block:
-        transaction.on_commit(lambda: apply_unrecorded(found, using=using), using=using, robust=True)
-    else:
-        apply_unrecorded(found, using=using)
-
-
-def rows_of(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Iterator[Row]:
-    """Yield the recorded columns of rows: of a queryset by one query, of instances from memory."""
-    if isinstance(rows, QuerySet):
-        if not source.fields:
-            yield {}
+    if connection.in_atomic_block or not connection.get_autocommit():
+        watcher(using).expect(changed=[each.source or each.key for each in found])
+        if are_kept(using):
+            records.write(found, using=using)
             return
-        for values in rows.order_by().values(*(field.attname for field in source.fields)):
-            yield {field.column: _prepared(field, values[field.attname]) for field in source.fields}
-        return
-    for row in rows:
-        yield {field.column: value_of(field, row) for field in source.fields}
+    apply = partial(apply_unrecorded, found, using=using)
+    if connection.in_atomic_block:
+        transaction.on_commit(apply, using=using, robust=True)
+    else:
+        apply()
 
 
-def ids_of_functions(found: Iterable[Source], rows: Iterable[Any]) -> list[Change]:
-    """Return what functions that want whole instances give for rows; every key where one fails."""
-    wanted = [each for source in found for each in source.dependents if each.whole]
-    instances = list(rows) if wanted else []
-    return [Change(spec=each.spec, ids=_given(each, instances)) for each in wanted]
+# -- what a record holds -----------------------------------------------------------------------------
+NOTHING = json.dumps([])
+"""The rows of a record that concerns no key."""
 
 
-def _given(dependent: Dependent, instances: Iterable[Any]) -> Any:
-    assert dependent.function is not None
-    try:
-        return [dependent.function(row) for row in instances]
-    except Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - a project's function
-        return every_key_after(error, dependent.spec, f"a change of {dependent.model._meta.label}")
+def record_of_ids(spec: JobSpec, ids: Ids) -> Record:
+    """Return the record of a job that is asked to invalidate; None: every key."""
+    if ids is None or not spec.keyed:
+        return Record(key=str(spec.key))
+    texts = [each if isinstance(each, int | str) else str(each) for each in map(plain, ids)]
+    return Record(key=str(spec.key), rows=json.dumps(texts))
+
+
+def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Record:
+    """Return the record of changed rows: those of a queryset by one query, instances from memory."""
+    found: list[Row]
+    if not isinstance(rows, QuerySet):
+        found = [{field.column: value_of(field, row) for field in source.fields} for row in rows]
+    elif not source.fields:
+        found = [{}]
+    else:
+        values = rows.order_by().values_list(*(field.attname for field in source.fields))
+        prepared = (map(_prepared, source.fields, each) for each in values)
+        found = [dict(zip(source.columns, each, strict=True)) for each in prepared]
+    return Record(source=source.name, rows=encode({repr(row): row for row in found}.values()))
 
 
 def _prepared(field: Any, value: Any) -> Any:
     return None if value is None else field.get_prep_value(plain(value))
 
 
-def _record_of(change: Change) -> Record | None:
-    if change.spec is None:
-        if change.rows is None:
-            return Record(source=change.source)
-        if not change.rows:
-            return None
-        return Record(source=change.source, rows=encode({repr(row): row for row in change.rows}.values()))
-    ids = _ids(change.spec, change.ids)
-    if isinstance(ids, EveryKey) or not change.spec.keyed:
-        return Record(key=str(change.spec.key))
-    return Record(key=str(change.spec.key), rows=encode_ids(ids)) if ids else None
-
-
-def _ids(spec: JobSpec, given: Any) -> Ids:
-    if isinstance(given, EveryKey):
-        return EVERY_KEY
-    try:
-        if isinstance(given, list):  # what a function gave for each of several rows
-            return frozenset().union(*map(as_ids, given))
-        return as_ids(given)
-    except TypeError as error:
-        return every_key_after(error, spec, f"a change that concerns {spec.name}")
-
-
-def encode_ids(ids: Iterable[Any]) -> str:
-    """Return ids as a record of what was asked holds them."""
-    return json.dumps([each if isinstance(each, int | str) else str(each) for each in map(plain, ids)])
+def _record_rows(model: type[Model], rows: QuerySet[Any] | list[Model], *, using: str) -> None:
+    found = []
+    for source in sources().of_model(model):
+        try:
+            found.append(record_of_rows(source, rows))
+        except (AttributeError, FieldError, ValidationError):
+            # A historical model of before the column, or a value that no column takes: every key.
+            found.append(Record(source=source.name))
+    record(found, using=using)

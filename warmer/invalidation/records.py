@@ -1,33 +1,33 @@
-"""The records of changes on one database: written, read, marked as applied, purged."""
+"""The records of changes on one database: written, read, marked as applied, purged.
+
+A record says who applied it. A process with another fingerprint, such as an old release, a second service or
+a shell with another cache, cannot have invalidated what this one keeps, so it applies the record once more.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
+import hashlib
 import time
-import weakref
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
+from types import CodeType
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, router, transaction
-from django.db.models import BinaryField, Count, F, Min, Q
-from django.db.models.functions import Cast, Now
+from django.conf import settings
+from django.db import connections
+from django.db.models import Count, Min, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
+from warmer.invalidation.databases import TABLE, read_committed, with_records
 from warmer.invalidation.sources import sources
+from warmer.stores import place_of
 
-logger = logging.getLogger(__name__)
-
-TABLE = "warmer_changerecord"
-READ_COMMITTED = ("read committed", "read uncommitted")
 PAGE = 1_000
 """How many records are read, applied and marked at a time."""
 
@@ -35,45 +35,36 @@ ROLL_OUT = timedelta(days=1)
 """How long a change waits for a process that knows its job, as while a release is rolled out."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """A change, as it is recorded.
 
     Attributes:
         id: its number. 0: it is not in the database.
-        source: the table that changed (see `sources.Source.name`), or else
+        source: the name of the table that changed (see `sources.Source.name`), or else
         key: the key of the job that was asked to invalidate, as declared.
         rows: the changed rows, or the ids that were asked for, as JSON. None: every key.
-        recorded_at: when it was recorded. None: that was not asked for.
+        is_applied: whether a process has applied it.
     """
 
     id: int = 0
     source: str = ""
     key: str = ""
     rows: str | None = None
-    recorded_at: datetime | None = None
-
-    @classmethod
-    def of(
-        cls, id: int, source: str, key: str, rows: str | bytes | None, recorded_at: datetime | None = None
-    ) -> Record:
-        """Return a record of its columns."""
-        text = rows if rows is None or isinstance(rows, str) else bytes(rows).decode(errors="replace")
-        return cls(id=id, source=source, key=key, rows=text, recorded_at=recorded_at)
-
-    @property
-    def age(self) -> timedelta:
-        """How long ago it was recorded, as far as that was asked for."""
-        ago = timezone.now() - self.recorded_at if self.recorded_at else timedelta(0)
-        return max(ago, timedelta(0))
+    is_applied: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """The changes that wait on all databases."""
+    """The changes of declared jobs that wait on all databases.
+
+    Attributes:
+        by_job: how many concern each job, by its name.
+    """
 
     count: int = 0
     oldest: datetime | None = None
+    by_job: Counter[str] = field(default_factory=Counter)
 
     @property
     def age(self) -> timedelta:
@@ -81,84 +72,53 @@ class Backlog:
         return timezone.now() - self.oldest if self.oldest else timedelta(0)
 
 
-_ASK_AGAIN_SECONDS = 10.0
-# By database: whether it keeps records, and when to ask again.
-_tables: dict[str, tuple[bool, float]] = {}
-
-
-def are_kept(using: str) -> bool:
-    """Return whether a database has the table of records, and is no replica."""
-    known = _tables.get(using)
-    if known is None or time.monotonic() >= known[1]:
-        found = router.allow_migrate_model(using, _model()) and _has_table(connections[using])
-        ask_again = math.inf if found else time.monotonic() + _ASK_AGAIN_SECONDS
-        known = _tables[using] = found, ask_again
-    return known[0]
-
-
-def _has_table(connection: Any) -> bool:
-    with connection.cursor() as cursor:
-        if TABLE not in connection.introspection.table_names(cursor):
-            return False
-        if connection.vendor != "postgresql":
-            return True
-        cursor.execute(
-            "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
-        )
-        return not cursor.fetchone()[0]
-
-
-def forget_tables() -> None:
-    """Ask again which databases have the table, as after a migration."""
-    _tables.clear()
-
-
+# -- writing and reading -----------------------------------------------------------------------------
 def write(records: Sequence[Record], *, using: str) -> None:
     """Write records, inside the transaction of their change if there is one.
 
     Raises:
         Error: the database refuses them; a transaction cannot go on then.
     """
-    model = _model()
-    _rows(using).bulk_create([model(source=each.source, key=each.key, rows=each.rows) for each in records])
+    rows = _rows(using)
+    rows.bulk_create([rows.model(source=each.source, key=each.key, rows=each.rows) for each in records])
 
 
-def unapplied(*, using: str, above: int, fingerprint: str, upto: int | None = None) -> list[Record]:
-    """Return the oldest changes that nobody with a fingerprint has applied, at most `PAGE`.
+def read(*, using: str, above: int, upto: int | None = None, is_declared: bool = False) -> list[Record]:
+    """Return the oldest changes that nobody with this process's fingerprint has applied, at most `PAGE`.
 
     Args:
         above: only those with a higher number.
-        fingerprint: whoever has another one cannot have invalidated all that this process keeps.
         upto: only those with this number or a lower one.
+        is_declared: only those of declared jobs.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
     # SQLite takes any bytes for text, and its driver then refuses to read them.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
-    limit = "" if upto is None else f" AND id <= {upto:d}"
+    where = f"(applied_at IS NULL OR applied_by <> '{fingerprint()}') AND id > {above:d}"
+    parameters = None
+    if upto is not None:
+        where += f" AND id <= {upto:d}"
+    if is_declared:
+        names, keys = _declared()
+        where += f" AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)}))"
+        parameters = [*names, *keys]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, source, {quote('key')}, {rows} FROM {TABLE} "
-            f"WHERE (applied_at IS NULL OR applied_by <> '{fingerprint}') AND id > {above:d}{limit} "
-            f"ORDER BY id LIMIT {PAGE}"
+            f"SELECT id, source, {quote('key')}, {rows}, applied_at IS NOT NULL FROM {TABLE} "
+            f"WHERE {where} ORDER BY id LIMIT {PAGE}",
+            parameters,
         )
-        return [Record.of(*row) for row in cursor]
+        return [_record(*row) for row in cursor]
 
 
-def waiting(*, using: str, above: int) -> list[Record]:
-    """Return what a worker has to apply, at most `PAGE`: unapplied changes whose jobs are declared here."""
-    return _read(Q(applied_at=None), using=using, above=above)
+def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Record:
+    text = rows if rows is None or isinstance(rows, str) else bytes(rows).decode(errors="replace")
+    return Record(id=id, source=source, key=key, rows=text, is_applied=bool(is_applied))
 
 
-def applied_elsewhere(*, using: str, above: int, fingerprint: str) -> list[Record]:
-    """Return the changes that processes with another fingerprint applied within `WARMER_REPLAY`."""
-    return _read(Q(applied_at__isnull=False) & ~Q(applied_by=fingerprint), using=using, above=above)
-
-
-def _read(condition: Q, *, using: str, above: int) -> list[Record]:
-    rows = Cast("rows", BinaryField()) if connections[using].vendor == "sqlite" else F("rows")
-    found = _rows(using).filter(condition, _is_declared(), pk__gt=above).order_by("pk")
-    return [Record.of(*row) for row in found.values_list("pk", "source", "key", rows, "recorded_at")[:PAGE]]
+def _places(values: Sequence[str]) -> str:
+    return ", ".join(["%s"] * len(values)) or "NULL"
 
 
 def highest(*, using: str) -> int:
@@ -168,7 +128,14 @@ def highest(*, using: str) -> int:
         return int(cursor.fetchone()[0] or 0)
 
 
-def mark(numbers: Collection[int], *, using: str, fingerprint: str) -> None:
+def age_of(record: Record, *, using: str) -> timedelta:
+    """Return how long ago a record was written; no time if it has gone."""
+    with read_committed(using):
+        recorded_at = _rows(using).filter(pk=record.id).values_list("recorded_at", flat=True).first()
+    return max(timezone.now() - recorded_at, timedelta(0)) if recorded_at else timedelta(0)
+
+
+def mark(numbers: Collection[int], *, using: str) -> None:
     """Mark records as applied. Those that another process is marking just now are left to it."""
     if not numbers:
         return
@@ -184,14 +151,19 @@ def mark(numbers: Collection[int], *, using: str, fingerprint: str) -> None:
         quickly = "SET LOCAL synchronous_commit = off; "
     with read_committed(using), connection.cursor() as cursor:
         cursor.execute(
-            f"{quickly}UPDATE {TABLE} SET applied_at = {now}, applied_by = '{fingerprint}' WHERE {due}"
+            f"{quickly}UPDATE {TABLE} SET applied_at = {now}, applied_by = '{fingerprint()}' WHERE {due}"
         )
 
 
-def count_failure(numbers: Collection[int], *, using: str) -> None:
-    """Count that a worker could not apply records."""
-    with read_committed(using):
-        _rows(using).filter(pk__in=numbers).update(attempts=F("attempts") + 1)
+# -- keeping them few --------------------------------------------------------------------------------
+_next_purge: dict[str, float] = {}
+
+
+def purge_if_due(using: str, *, thoroughly: bool = False) -> None:
+    """Delete old records, a few times within `WARMER_REPLAY`; a worker does so thoroughly."""
+    if time.monotonic() >= _next_purge.get(using, 0.0):
+        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
+        purge(using=using, thoroughly=thoroughly)
 
 
 def purge(*, using: str, thoroughly: bool = False) -> None:
@@ -200,20 +172,19 @@ def purge(*, using: str, thoroughly: bool = False) -> None:
     Args:
         thoroughly: all of them, and those that have waited for a day for a process that knows their jobs.
     """
-    conditions = [Q(applied_at__lt=Now() - conf.REPLAY)]
+    due = Q(applied_at__lt=Now() - conf.REPLAY)
     if thoroughly:
-        conditions.append(Q(applied_at=None, recorded_at__lt=Now() - ROLL_OUT) & ~_is_declared())
-    skip_locked = connections[using].features.has_select_for_update_skip_locked
-    for condition in conditions:
-        rows = _rows(using).filter(condition).order_by("pk")
-        if skip_locked:
-            rows = rows.select_for_update(skip_locked=True)
-        is_full = True
-        while is_full:
-            with read_committed(using, transaction_wanted=skip_locked):
-                numbers = list(rows.values_list("pk", flat=True)[:PAGE])
-                _rows(using).filter(pk__in=numbers)._raw_delete(using)
-            is_full = thoroughly and len(numbers) == PAGE
+        due |= Q(applied_at=None, recorded_at__lt=Now() - ROLL_OUT) & ~_is_declared()
+    locks = connections[using].features.has_select_for_update_skip_locked
+    is_full = True
+    while is_full:
+        with read_committed(using, transaction_wanted=locks):
+            rows = _rows(using).filter(due).order_by("pk")
+            if locks:
+                rows = rows.select_for_update(skip_locked=True)
+            numbers = list(rows.values_list("pk", flat=True)[:PAGE])
+            _rows(using).filter(pk__in=numbers).delete()
+        is_full = thoroughly and len(numbers) == PAGE
 
 
 def collapse(*, using: str) -> bool:
@@ -228,84 +199,76 @@ def collapse(*, using: str) -> bool:
         with read_committed(using, transaction_wanted=True):
             last = highest(using=using)
             write([Record(source=source, key=key)], using=using)
-            rows.filter(source=source, key=key, pk__lte=last)._raw_delete(using)
+            rows.filter(source=source, key=key, pk__lte=last).delete()
     return bool(counts)
 
 
-def aliases() -> list[str]:
-    """Return the databases that keep records."""
-    return [alias for alias in connections if are_kept(alias)]
-
-
 def backlog() -> Backlog:
-    """Return how many changes wait on all databases, and since when; one query each."""
-    count, oldest = 0, None
-    for alias in aliases():
-        rows = _rows(alias).filter(_is_declared(), applied_at=None)
-        found = rows.aggregate(count=Count("pk"), oldest=Min("recorded_at"))
-        count += found["count"]
-        if found["oldest"] and (oldest is None or found["oldest"] < oldest):
-            oldest = found["oldest"]
-    return Backlog(count=count, oldest=oldest)
-
-
-def by_job() -> Counter[str]:
-    """Return how many changes wait for each job; one query for each database."""
-    counted: Counter[str] = Counter()
-    keys = {str(spec.key): spec.name for spec in jobs.specs()}
-    for alias in aliases():
+    """Return the changes that wait on all databases; one query each."""
+    count, oldest, by_job = 0, [], Counter[str]()
+    names = {str(spec.key): spec.name for spec in jobs.specs()}
+    for alias in with_records():
         rows = _rows(alias).filter(_is_declared(), applied_at=None).order_by()
-        for source, key, count in rows.values_list("source", "key").annotate(Count("pk")):
-            if key:
-                counted[keys[key]] += count
-                continue
-            for spec in sources().by_name[source].specs:
-                counted[spec.name] += count
-    return counted
+        found = rows.values_list("source", "key").annotate(Count("pk"), Min("recorded_at"))
+        for source, key, number, recorded_at in found:
+            count += number
+            oldest.append(recorded_at)
+            for name in [names[key]] if key else {spec.name for spec in sources().by_name[source].specs}:
+                by_job[name] += number
+    return Backlog(count=count, oldest=min(oldest, default=None), by_job=by_job)
 
 
-@contextmanager
-def read_committed(using: str, *, transaction_wanted: bool = False) -> Iterator[None]:
-    """Read and mark in READ COMMITTED, where the session's default is another isolation level.
-
-    A serializable read of ours could make a transaction of the project fail.
-    """
-    connection = connections[using]
-    if connection.in_atomic_block or not (transaction_wanted or _is_stricter(connection)):
-        yield
-        return
-    with transaction.atomic(using=using):
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        yield
-
-
-# By connection: the connection to the server, and whether its default is stricter.
-_stricter: weakref.WeakKeyDictionary[Any, tuple[Any, bool]] = weakref.WeakKeyDictionary()
-
-
-def _is_stricter(connection: Any) -> bool:
-    if connection.vendor != "postgresql":
-        return False
-    known = _stricter.get(connection)
-    if known is None or known[0] is not connection.connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW default_transaction_isolation")
-            level = cursor.fetchone()[0]
-        known = _stricter[connection] = connection.connection, level not in READ_COMMITTED
-    return known[1]
+def _declared() -> tuple[list[str], list[str]]:
+    """Return the names of the sources and the keys of the declared jobs."""
+    return list(sources().by_name), [str(spec.key) for spec in jobs.specs()]
 
 
 def _is_declared() -> Q:
-    return Q(source__in=list(sources().by_name)) | Q(key__in=[str(spec.key) for spec in jobs.specs()])
+    names, keys = _declared()
+    return Q(source__in=names) | Q(key__in=keys)
 
 
 def _rows(using: str) -> Any:
-    return _model()._base_manager.using(using)
-
-
-@cache
-def _model() -> Any:
     # By name: models are not ready yet when `import warmer` brings this module.
-    return apps.get_model("warmer", "ChangeRecord")
+    return apps.get_model("warmer", "ChangeRecord")._base_manager.using(using)
+
+
+# -- who applied a record ----------------------------------------------------------------------------
+_known: tuple[Any, str] | None = None
+
+
+def fingerprint() -> str:
+    """Return the fingerprint of this process: 16 hexadecimal digits."""
+    global _known
+    basis = (jobs.version, id(settings.CACHES))
+    if _known is None or _known[0] != basis:
+        _known = basis, _make()
+    return _known[1]
+
+
+def _function(function: Any) -> str:
+    """Return a text that differs for functions that do something else, also where both are lambdas."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"{type(function).__module__}.{type(function).__qualname__}"
+    return f"{function.__qualname__} {_constant(code)}"
+
+
+def _constant(value: Any) -> str:
+    """Return a constant of a function, or its code, as a text that is the same in every process."""
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_constant(value.co_consts)}"
+    if isinstance(value, tuple | frozenset):
+        parts = [_constant(each) for each in value]
+        return str(parts if isinstance(value, tuple) else sorted(parts))
+    return repr(value)
+
+
+def _make() -> str:
+    parts = [f"{spec.key} {place_of(spec.cache)}" for spec in jobs.specs()]
+    for name, source in sources().by_name.items():
+        for each in source.dependents:
+            function = _function(each.function) if each.function else ""
+            columns = ",".join(field.column for field in each.fields)
+            parts.append(f"{name} {each.spec.key} {columns} {each.path} {function}")
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any
 
 from django.db import Error, close_old_connections, connections
 
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records
-from warmer.invalidation.apply import apply, purge_if_due
-from warmer.invalidation.fingerprint import fingerprint
-from warmer.invalidation.records import Record
+from warmer.invalidation.apply import apply
+from warmer.invalidation.databases import are_kept, read_committed
+from warmer.invalidation.records import Record, fingerprint
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ class Relay:
         done, failed = 0, None
         for using in connections:
             try:
-                done += self._poll_one(using) if records.are_kept(using) else 0
+                done += self._poll_one(using) if are_kept(using) else 0
             except (StoreUnavailable, Error) as error:
                 failed = failed or error
         if failed is not None:
@@ -78,47 +77,38 @@ class Relay:
         return done
 
     def _poll_one(self, using: str) -> int:
-        mine = fingerprint()
-        done, failed = 0, None
-        for page in _pages(using, partial(records.waiting, using=using)):
-            numbers = [each.id for each in page]
+        done, failed, replayed = 0, None, set[int]()
+        known = self._replayed.get(using, frozenset())
+        for page in _pages(using):
+            replayed.update(each.id for each in page if each.is_applied)
+            new = [each for each in page if each.id not in known]
+            if not new:
+                continue
             try:
-                apply(page, using=using, sweep=True, lag=page[0].age)
+                apply(new, using=using, sweep=True, lag=records.age_of(new[0], using=using))
             except StoreUnavailable as error:
-                records.count_failure(numbers, using=using)
+                replayed -= {each.id for each in new}
                 failed = failed or error
                 continue
-            records.mark(numbers, using=using, fingerprint=mine)
-            done += len(page)
-        if failed is None:
-            done += self._apply_once_more(using, mine)
-        purge_if_due(using, thoroughly=True)
+            records.mark([each.id for each in new if not each.is_applied], using=using)
+            done += len(new)
+        self._replayed[using] = frozenset(replayed) or known  # none were read while another process polled
+        records.purge_if_due(using, thoroughly=True)
         if failed is not None:
             raise failed
         return done
 
-    def _apply_once_more(self, using: str, mine: str) -> int:
-        """Apply what others applied who cannot have reached all that this process keeps."""
-        known, found, done = self._replayed.get(using, frozenset()), set[int](), 0
-        for page in _pages(using, partial(records.applied_elsewhere, using=using, fingerprint=mine)):
-            new = [each for each in page if each.id not in known]
-            if new:
-                apply(new, using=using, sweep=True, lag=new[0].age)
-            found.update(each.id for each in page)
-            done += len(new)
-        self._replayed[using] = frozenset(found) or known  # none were read while another process polled
-        return done
 
-
-def _pages(using: str, read: Callable[..., list[Record]]) -> Iterator[list[Record]]:
-    """Yield records, page by page; none while another process with the same fingerprint reads some.
+def _pages(using: str) -> Iterator[list[Record]]:
+    """Yield waiting records, page by page; none while another process with the same fingerprint reads some.
 
     They are applied outside of the transaction that reads them: to sweep keys may take long.
     """
     above = 0
     while True:
-        with records.read_committed(using, transaction_wanted=True):
-            page = read(above=above) if _is_alone(connections[using]) else []
+        with read_committed(using, transaction_wanted=True):
+            is_alone = _is_alone(connections[using])
+            page = records.read(using=using, above=above, is_declared=True) if is_alone else []
         if len(page) == records.PAGE and not above and records.collapse(using=using):
             continue  # there are fewer now
         if page:

@@ -7,28 +7,36 @@ later records a change of their own.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.invalidation.ids import EVERY_KEY, NO_IDS, EveryKey, Ids, as_ids, both, every_key_after
 from warmer.invalidation.records import Record
-from warmer.invalidation.rows import ChangedRow, Row, decode, encode, read
+from warmer.invalidation.rows import ChangedRow, Row, decode, read
 from warmer.invalidation.sources import Dependent, sources
+from warmer.keys import Id, plain, type_names
+from warmer.report import describe
 
+logger = logging.getLogger(__name__)
+
+Ids = frozenset[Id] | None
+"""Ids of a job. None: every key."""
+
+_ID_TYPES = (str, int, UUID)
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
 _IN_LIMIT = 30_000
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Resolved:
     """What some records ask for.
 
@@ -37,13 +45,8 @@ class Resolved:
         known: the records that this process knows the meaning of. Others are not its to mark.
     """
 
-    ids: dict[JobSpec, Ids] = field(default_factory=dict)
-    known: list[Record] = field(default_factory=list)
-
-    def add(self, spec: JobSpec, ids: Ids) -> None:
-        """Add ids of a job."""
-        if ids:
-            self.ids[spec] = both(self.ids.get(spec, NO_IDS), ids)
+    ids: dict[JobSpec, Ids]
+    known: list[Record]
 
 
 def resolve(records: Iterable[Record], *, using: str) -> Resolved:
@@ -55,41 +58,76 @@ def resolve(records: Iterable[Record], *, using: str) -> Resolved:
     Raises:
         Error: the database does not answer.
     """
-    resolved = Resolved()
+    found: list[tuple[JobSpec, Ids]] = []
+    known: list[Record] = []
     rows: dict[str, list[Row] | None] = {}
     for record in records:
         if record.key:
-            is_known = _ask(resolved, record)
+            specs = [spec for spec in jobs.specs() if str(spec.key) == record.key]
+            found += [(spec, _asked(spec, record)) for spec in specs]
+            is_known = bool(specs)
         else:
             is_known = record.source in sources().by_name
             if is_known:
                 _collect(rows, record)
         if is_known:
-            resolved.known.append(record)
+            known.append(record)
     for name, of_source in rows.items():
-        source = sources().by_name[name]
-        for dependent in source.dependents:
-            resolved.add(dependent.spec, _ids(dependent, of_source, using))
-    resolved.ids = {spec: _bounded(spec, ids) for spec, ids in resolved.ids.items()}
-    return resolved
+        dependents = sources().by_name[name].dependents
+        found += [(each.spec, _ids(each, of_source, using)) for each in dependents]
+    ids: dict[JobSpec, Ids] = {}
+    for spec, more in found:
+        if more is None or more:
+            one = ids.get(spec, frozenset())
+            ids[spec] = None if one is None or more is None else one | more
+    return Resolved(ids=ids, known=known)
 
 
-def ids_now(dependent: Dependent, rows: Iterable[Row], *, using: str) -> Ids:
-    """Return the ids that rows give now, for those that may not be there after the commit."""
-    return _ids(dependent, decode(encode(rows)), using)
+def ids_now(dependent: Dependent, record: Record, *, using: str) -> Ids:
+    """Return the ids that the rows of a record give now, for rows that may not be there after the commit."""
+    return _ids(dependent, None if record.rows is None else decode(record.rows), using)
 
 
-def _ask(resolved: Resolved, record: Record) -> bool:
-    """Add what was asked of a job; return whether there is such a job."""
-    specs = [spec for spec in jobs.specs() if str(spec.key) == record.key]
-    for spec in specs:
-        try:
-            asked = None if record.rows is None else json.loads(record.rows)
-            ids = EVERY_KEY if asked is None or not spec.keyed else as_ids(asked)
-        except (TypeError, ValueError) as error:
-            ids = every_key_after(error, spec, str(record))
-        resolved.add(spec, ids)
-    return bool(specs)
+def as_ids(value: Any) -> frozenset[Id]:
+    """Return the ids that a column or a function gives: one, several, or none for None.
+
+    Raises:
+        TypeError: the value is neither an id nor a collection of ids.
+    """
+    value = plain(value)
+    if value is None:
+        return frozenset()
+    if isinstance(value, _ID_TYPES):
+        return frozenset([value])
+    # An object that only has `__getitem__` may never end.
+    is_collection = isinstance(value, Iterable) and not isinstance(value, bytes)
+    ids = frozenset(plain(each) for each in (value if is_collection else [value]) if each is not None)
+    for each in ids:
+        if not isinstance(each, _ID_TYPES):
+            kind = type(each).__name__
+            raise TypeError(f"expected {type_names}, several of them, or None, not a value of type {kind}")
+    return ids
+
+
+def _log_every_key(error: Exception, spec: JobSpec, subject: str) -> None:
+    """Log why the ids of a job could not be found. Then every key is invalidated: nothing may stay wrong."""
+    logger.error(
+        "The ids of %s for the job %s could not be found, so all of its keys are invalidated: %s",
+        subject,
+        spec.name,
+        describe(error),
+    )
+
+
+def _asked(spec: JobSpec, record: Record) -> Ids:
+    """Return the ids of a job that was asked to invalidate."""
+    if record.rows is None or not spec.keyed:
+        return None
+    try:
+        return as_ids(json.loads(record.rows))
+    except (TypeError, ValueError) as error:
+        _log_every_key(error, spec, str(record))
+        return None
 
 
 def _collect(rows: dict[str, list[Row] | None], record: Record) -> None:
@@ -107,10 +145,8 @@ def _collect(rows: dict[str, list[Row] | None], record: Record) -> None:
 
 
 def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
-    if rows is None or dependent.concerns_every_key:
-        return EVERY_KEY
-    if dependent.whole:
-        return NO_IDS  # the function was called with the instance, and its ids were recorded
+    if rows is None or not dependent.fields:
+        return None
     try:
         if dependent.function is not None:
             with _savepoint(using):
@@ -122,7 +158,8 @@ def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
                 values = set(_follow(dependent, values, using))
         return frozenset().union(*map(as_ids, values))
     except Exception as error:  # noqa: BLE001 - a project's function, a value, or a path of another release
-        return every_key_after(error, dependent.spec, f"a change of {dependent.model._meta.label}")
+        _log_every_key(error, dependent.spec, f"a change of {dependent.model._meta.label}")
+        return None
 
 
 def _savepoint(using: str) -> AbstractContextManager[Any]:
@@ -141,9 +178,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _changed(dependent: Dependent, row: Row) -> ChangedRow:
-    values: dict[str, Any] = {}
-    for each in dependent.fields:
-        values[each.attname] = read(each, row)
+    values: dict[str, Any] = {each.attname: read(each, row) for each in dependent.fields}
     pks = tuple(values[each.attname] for each in dependent.model._meta.pk_fields)
     return ChangedRow(values, pks if len(pks) > 1 else pks[0])
 
@@ -158,13 +193,3 @@ def _follow(dependent: Dependent, values: set[Any], using: str) -> Iterator[Any]
     while some := list(islice(rest, _IN_LIMIT)):
         rows: QuerySet[Any] = QuerySet(model, using=using).filter(**{f"{column}__in": some})
         yield from rows.values_list(dependent.path, flat=True)
-
-
-def _bounded(spec: JobSpec, ids: Ids) -> Ids:
-    """Return every key for ids that are too many: all in one step would hold up the cache server.
-
-    A cache that cannot list the job's keys would not find them again, so there the ids stay.
-    """
-    if isinstance(ids, EveryKey) or len(ids) <= 1 or not spec.keyed:
-        return ids
-    return EVERY_KEY if len(ids) > conf.FENCE_RECORDS and spec.store.lists_keys else ids

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from django.db.models.constants import LOOKUP_SEP
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import Dependency, JobSpec
 from warmer.exceptions import DeclarationError
-from warmer.invalidation.inheritance import as_parent_has_it, concrete, tables_of
+from warmer.invalidation.inheritance import concrete, path_from_parent, tables_of
 
 Compared = tuple[str, ...] | None
 
@@ -33,7 +33,7 @@ class Dependent:
         compared: the columns of which an update must change one. None: every update counts.
         fields: the recorded columns from which the ids follow. Without a path they are the ids.
         path: where the ids are, seen from what `fields` refer to, or from the row itself (`from_row`).
-        function: gives the ids of a row that has `fields` only, or of an instance (`whole`).
+        function: gives the ids of a row that has `fields` only.
     """
 
     spec: JobSpec
@@ -43,12 +43,6 @@ class Dependent:
     path: str = ""
     from_row: bool = False
     function: Callable[[Any], Any] | None = None
-    whole: bool = False
-
-    @property
-    def concerns_every_key(self) -> bool:
-        """Whether any change concerns every key of the job."""
-        return not self.fields and self.function is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +75,6 @@ class Source:
         return tuple(found[column] for column in self.columns)
 
     @property
-    def has_rows(self) -> bool:
-        """Whether its rows tell anything: a function that wants whole instances is called with these."""
-        return not all(each.whole for each in self.dependents)
-
-    @property
     def specs(self) -> frozenset[JobSpec]:
         """The jobs that depend on it."""
         return frozenset(each.spec for each in self.dependents)
@@ -93,39 +82,27 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """All sources of the declared jobs."""
+    """All sources of the declared jobs.
+
+    Attributes:
+        links: the tables that Django made for many-to-many fields, each with one of its two keys. Django
+            deletes their rows without a signal.
+    """
 
     by_name: Mapping[str, Source]
-    by_table: Mapping[str, tuple[Source, ...]]
-    names_of: Mapping[JobSpec, frozenset[str]]
-    _of_models: dict[type[Model], tuple[Source, ...]] = field(default_factory=dict)
-    _links_of_models: dict[type[Model], tuple[tuple[Source, Any], ...]] = field(default_factory=dict)
+    by_table: Mapping[str, Sequence[Source]]
+    names_of: Mapping[JobSpec, set[str]]
+    links: Sequence[tuple[Source, Any]]
 
-    def of_model(self, model: type[Model]) -> tuple[Source, ...]:
+    def of_model(self, model: type[Model]) -> list[Source]:
         """Return the sources that hold a model's rows, those of its parents included."""
-        found = self._of_models.get(model)
-        if found is None:
-            tables = [each._meta.db_table for each in tables_of(model)]
-            found = tuple(source for table in tables for source in self.by_table.get(table, ()))
-            self._of_models[model] = found
-        return found
+        tables = (each._meta.db_table for each in tables_of(model))
+        return [source for table in tables for source in self.by_table.get(table, ())]
 
-    def links_of(self, model: type[Model]) -> tuple[tuple[Source, Any], ...]:
-        """Return the link tables whose rows go with a row of a model, and their keys to it.
-
-        Django deletes the rows of a table that it made for a many-to-many field without a signal.
-        """
-        found = self._links_of_models.get(model)
-        if found is None:
-            mine = tables_of(model)
-            found = self._links_of_models[model] = tuple(
-                (source, key)
-                for source in self.by_name.values()
-                if source.model._meta.auto_created
-                for key in source.model._meta.concrete_fields
-                if key.is_relation and concrete(key.related_model) in mine
-            )
-        return found
+    def links_of(self, model: type[Model]) -> list[tuple[Source, Any]]:
+        """Return the link tables whose rows go with a row of a model, each with its key to it."""
+        mine = tables_of(model) if self.links else ()
+        return [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
 
 
 def source_name(table: str, compared: Iterable[str] | None) -> str:
@@ -153,22 +130,22 @@ def _collect() -> Sources:
     by_table: dict[str, list[Source]] = defaultdict(list)
     names_of: dict[JobSpec, set[str]] = defaultdict(set)
     for (table, compared), dependents in found.items():
-        columns = sorted({field.column for each in dependents for field in each.fields})
+        columns = _columns(field for each in dependents for field in each.fields)
         source = Source(
-            model=dependents[0].model,
-            compared=compared,
-            columns=tuple(columns),
-            dependents=tuple(dependents),
+            model=dependents[0].model, compared=compared, columns=columns, dependents=tuple(dependents)
         )
         by_name[source.name] = source
         by_table[table].append(source)
         for each in dependents:
             names_of[each.spec].add(source.name)
-    return Sources(
-        by_name=by_name,
-        by_table={table: tuple(each) for table, each in by_table.items()},
-        names_of={spec: frozenset(names) for spec, names in names_of.items()},
-    )
+    links = [
+        (source, key)
+        for source in by_name.values()
+        if source.model._meta.auto_created
+        for key in source.model._meta.concrete_fields
+        if key.is_relation
+    ]
+    return Sources(by_name=by_name, by_table=dict(by_table), names_of=names_of, links=links)
 
 
 def _dependents(spec: JobSpec) -> list[Dependent]:
@@ -195,33 +172,26 @@ def _of_table(
     ids = dependency.ids
     if table is not model:
         # A function wants the child's row, which is not at hand.
-        ids = as_parent_has_it(ids, model, table) if isinstance(ids, str) else None
+        ids = path_from_parent(ids, model, table) if isinstance(ids, str) else None
         if ids is None and compared == ():
             return  # the parent's row comes and goes with the child's
     if isinstance(ids, str):
         yield from _follow(spec, table, ids.split(LOOKUP_SEP), compared)
     elif ids is None:
         yield Dependent(spec=spec, model=table, compared=compared)
-    elif compared is None:
-        yield Dependent(spec=spec, model=table, compared=None, function=ids, whole=True)
     else:
-        columns = {field.column: field for field in table._meta.concrete_fields}
-        fields = [columns[name] for name in compared]
-        fields += [field for field in table._meta.pk_fields if field not in fields]
-        yield Dependent(spec=spec, model=table, compared=compared, fields=tuple(fields), function=ids)
+        named = {*(compared or ()), *_columns(table._meta.pk_fields)}
+        fields = tuple(field for field in table._meta.local_concrete_fields if field.column in named)
+        yield Dependent(spec=spec, model=table, compared=compared, fields=fields, function=ids)
 
 
 def _compared(dependency: Dependency, model: type[Model], table: type[Model]) -> Compared:
     """Return the columns of a table that `fields=` names."""
     if dependency.fields is None:
         return None
-    named = [model._meta.get_field(name) for name in map(_field_name(model), dependency.fields)]
+    fields: Any = model._meta.concrete_fields
+    named = (field for field in fields if {field.name, field.attname} & set(dependency.fields or ()))
     return _columns(field for field in named if concrete(field.model) is table)
-
-
-def _field_name(model: type[Model]) -> Callable[[str], str]:
-    by_attname = {field.attname: field.name for field in model._meta.concrete_fields}
-    return lambda name: by_attname.get(name, name)
 
 
 def _columns(fields: Iterable[Any]) -> tuple[str, ...]:

@@ -94,7 +94,6 @@ class Migration(migrations.Migration):
                 ('key', models.TextField(db_default='', help_text='The key, as declared, of a job that was asked to invalidate.')),
                 ('rows', models.TextField(help_text='JSON: the changed rows, as they were and as they are, or ids; null: every key.', null=True)),
                 ('recorded_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('attempts', models.PositiveIntegerField(db_default=0, help_text='How often a worker failed to apply it.')),
                 ('applied_at', models.DateTimeField(null=True)),
                 ('applied_by', models.CharField(db_default='', help_text='The fingerprint of the process that applied it.', max_length=32)),
             ],

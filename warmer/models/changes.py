@@ -44,7 +44,6 @@ class ChangeRecord(models.Model):
         null=True, help_text="JSON: the changed rows, as they were and as they are, or ids; null: every key."
     )
     recorded_at = models.DateTimeField(db_default=Now())
-    attempts = models.PositiveIntegerField(db_default=0, help_text="How often a worker failed to apply it.")
     applied_at = models.DateTimeField(null=True)
     applied_by = models.CharField(
         max_length=32, db_default="", help_text="The fingerprint of the process that applied it."

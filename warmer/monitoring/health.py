@@ -105,7 +105,7 @@ def _missing_migrations(alias: str) -> str:
 
 
 def _missing_triggers(alias: str) -> str:
-    found = triggers.problems(alias) if alias in triggers.databases() else []
+    found = triggers.problems(alias)
     return f"not captured: {_some(problem.table for problem in found)}" if found else ""
 
 

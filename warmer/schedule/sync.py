@@ -29,7 +29,6 @@ YOURS = "The interval and 'enabled' are yours to change."
 AUDIT = "warmer: audit a sample"
 UPKEEP = {
     "warmer: close stalled runs": (tasks.close_stalled_runs, timedelta(minutes=1)),
-    "warmer: apply pending invalidations": (tasks.apply_pending, timedelta(seconds=15)),
     "warmer: observe the jobs": (tasks.observe_jobs, timedelta(minutes=1)),
     "warmer: forget old runs": (tasks.forget_runs, timedelta(days=1)),
 }

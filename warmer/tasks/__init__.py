@@ -1,16 +1,15 @@
 """The Celery side, and the only part that imports Celery."""
 
 from warmer.tasks import relaying
+from warmer.tasks.relaying import request_pending
 from warmer.tasks.runs import follow_up, request_refresh, request_run, scheduled_run, start_run, warm_batch
 from warmer.tasks.upkeep import (
-    apply_pending,
     audit_job,
     audit_sample,
     close_stalled_runs,
     forget_runs,
     observe_jobs,
     request_audit,
-    request_pending,
 )
 from warmer.tasks.workers import Broker, Queue, Workers, find_workers, look_at_broker, look_at_queue
 
@@ -18,7 +17,6 @@ __all__ = [
     "Broker",
     "Queue",
     "Workers",
-    "apply_pending",
     "audit_job",
     "audit_sample",
     "close_stalled_runs",

@@ -6,14 +6,20 @@ until no question is under way, and the connection is closed before it.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import Any
 
+from celery import current_app
 from celery.signals import worker_ready, worker_shutting_down
 from django.db import connections
 
+from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Relay
+from warmer.report import describe
+
+logger = logging.getLogger(__name__)
 
 _polling = threading.Lock()
 _stop = threading.Event()
@@ -31,6 +37,18 @@ def start(**_kwargs: Any) -> None:
 def stop(**_kwargs: Any) -> None:
     """Tell the relay to end."""
     _stop.set()
+
+
+_relay_in_process = Relay()
+
+
+def request_pending() -> None:
+    """Apply the changes that wait, now, where tasks run in process. Elsewhere a worker's relay does it."""
+    if current_app.conf.task_always_eager:
+        try:
+            _relay_in_process.poll()
+        except StoreUnavailable as error:
+            logger.warning("Changes wait for the cache: %s", describe(error))
 
 
 def _run() -> None:

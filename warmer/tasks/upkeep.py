@@ -1,16 +1,16 @@
-"""Upkeep: apply waiting changes, close stalled runs, forget old ones, observe and audit the jobs."""
+"""Upkeep: close stalled runs, forget old ones, observe and audit the jobs."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from celery import current_app, shared_task
+from celery import shared_task
 from celery.signals import task_postrun, worker_process_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from warmer import invalidation, runs
+from warmer import runs
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -29,30 +29,6 @@ logger = logging.getLogger(__name__)
 OBSERVING_SECONDS = 45
 # The sample of an audit that somebody asks for. If all of it is right, at least 99.4 % of the keys are.
 ASKED_SAMPLE = 500
-# Kept between messages: it remembers what it has applied once more after another fingerprint.
-_relay = invalidation.Relay()
-
-
-@shared_task(name="warmer.apply_pending", **PATIENT)
-def apply_pending() -> int:
-    """Apply the waiting changes; return how many were applied."""
-    try:
-        return _relay.poll()
-    except StoreUnavailable as error:
-        waiting = invalidation.backlog()
-        logger.warning(
-            "Changes that wait for the cache: %d, the oldest for %d s: %s",
-            waiting.count,
-            waiting.age.total_seconds(),
-            describe(error),
-        )
-        return 0
-
-
-def request_pending() -> None:
-    """Apply the waiting changes now where tasks run in process. Elsewhere a worker's relay does."""
-    if current_app.conf.task_always_eager:
-        apply_pending.apply_async()
 
 
 @task_postrun.connect(dispatch_uid="warmer.filling.read_counters")

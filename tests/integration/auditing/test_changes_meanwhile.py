@@ -195,6 +195,6 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
 
 
 def test_transaction__with_a_snapshot_is_refused(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invalidation, "reads_a_snapshot", lambda: True)
-    with pytest.raises(UncommittedChanges, match="as it was when the transaction began"):
+    monkeypatch.setattr(invalidation, "is_pending", lambda spec: True)
+    with pytest.raises(UncommittedChanges, match="as it was when it began"):
         audit(job.spec)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tests.integration.capture import outsiders
@@ -40,7 +41,7 @@ def test_record__applied_by_another_fingerprint_is_applied_here_once_more(known:
     """An old release, or a shell with another cache, cannot have invalidated what is cached here."""
     outsiders.run(INSERT)
     numbers = list(ChangeRecord.objects.values_list("pk", flat=True))
-    records.mark(numbers, using="default", fingerprint="another")
+    ChangeRecord.objects.filter(pk__in=numbers).update(applied_at=Now(), applied_by="another")
     relay = Relay()
     relay.poll()
     assert known.gone() == {1}
@@ -72,14 +73,14 @@ def test_record__of_a_table_unknown_here_is_left_to_who_knows_it(known: Things) 
 def test_record__applied_is_purged_by_who_applies_when_nobody_can_need_it(
     known: Things, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "_next_purge", {})
+    monkeypatch.setattr(records, "_next_purge", {})
     execute(INSERT)
     first = ChangeRecord.objects.get().pk
-    monkeypatch.setattr(apply, "_next_purge", {})
+    monkeypatch.setattr(records, "_next_purge", {})
     execute(INSERT)
     assert ChangeRecord.objects.filter(pk=first).exists()
     settings.WARMER_REPLAY = timedelta(0)
-    monkeypatch.setattr(apply, "_next_purge", {})
+    monkeypatch.setattr(records, "_next_purge", {})
     execute(INSERT)
     assert not ChangeRecord.objects.filter(pk=first).exists()
 
@@ -155,7 +156,7 @@ def test_transaction__that_sql_began_is_applied_when_it_is_committed(known: Thin
     assert known.gone() == {1, 2, 3}
 
 
-def test_savepoints__have_one_callback_each_and_are_applied_at_once(
+def test_savepoints__have_one_callback_and_are_applied_at_once(
     known: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -163,18 +164,12 @@ def test_savepoints__have_one_callback_each_and_are_applied_at_once(
     with transaction.atomic():
         for number in range(40):
             with suppress(Rollback), transaction.atomic():
-                for _ in range(5):
-                    execute(INSERT)
+                execute(INSERT)
                 with transaction.atomic():
                     execute(INSERT)
                 if number % 2:
                     raise Rollback
-        assert len(connection.run_on_commit) == 20
-        execute(INSERT)
-        for _ in range(10):
-            with transaction.atomic():
-                execute(INSERT)
-        assert len(connection.run_on_commit) == 21
+        assert len(connection.run_on_commit) == 1
     assert (known.gone(), len(calls), unapplied()) == ({1}, 1, 0)
 
 

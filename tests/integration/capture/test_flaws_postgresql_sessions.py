@@ -17,8 +17,8 @@ from tests.integration.capture.outsiders import outsider
 from tests.integration.capture.things import Things, execute, fetch, install, things
 from tests.integration.capture.world import World
 from warmer.exceptions import TriggersRefused
-from warmer.invalidation import Relay, apply, records, triggers
-from warmer.invalidation.fingerprint import fingerprint
+from warmer.invalidation import Relay, databases, records, triggers
+from warmer.invalidation.records import fingerprint
 from warmer.invalidation.triggers import postgresql
 from warmer.models import ChangeRecord
 
@@ -102,7 +102,7 @@ def levels_of_our_statements() -> Iterator[set[str]]:
     found: set[str] = set()
 
     def look(execute: Any, statement: Any, *arguments: Any) -> Any:
-        if records.TABLE in str(statement):
+        if databases.TABLE in str(statement):
             found.add(connection.connection.execute("SHOW transaction_isolation").fetchone()[0])
         return execute(statement, *arguments)
 
@@ -114,7 +114,7 @@ def levels_of_our_statements() -> Iterator[set[str]]:
 def test_records__are_read_marked_and_purged_in_read_committed(
     serializable: None, relayed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "_next_purge", {})
+    monkeypatch.setattr(records, "_next_purge", {})
     with things() as known:
         if relayed:
             outsiders.run(INSERT)
@@ -142,13 +142,13 @@ def test_marks__are_not_waited_for_by_another_marker() -> None:
         outsiders.run(INSERT, INSERT)
         locked, free = ChangeRecord.objects.order_by("pk").values_list("pk", flat=True)
         with other.transaction():
-            other.execute(f"SELECT FROM {records.TABLE} WHERE id = {locked} FOR UPDATE")
+            other.execute(f"SELECT FROM {databases.TABLE} WHERE id = {locked} FOR UPDATE")
             execute("SET lock_timeout = '1s'")
             try:
-                records.mark([locked, free], using="default", fingerprint="ours")
+                records.mark([locked, free], using="default")
             finally:
                 execute("RESET lock_timeout")
-        assert ChangeRecord.objects.get(applied_by="ours").pk == free
+        assert ChangeRecord.objects.get(applied_by=fingerprint()).pk == free
 
 
 def test_marks__are_not_waited_for_by_the_disk() -> None:
@@ -156,9 +156,7 @@ def test_marks__are_not_waited_for_by_the_disk() -> None:
         outsiders.run(INSERT)
         execute("SET synchronous_commit = 'on'")
         with transaction.atomic():
-            records.mark(
-                list(ChangeRecord.objects.values_list("pk", flat=True)), using="default", fingerprint="x"
-            )
+            records.mark(list(ChangeRecord.objects.values_list("pk", flat=True)), using="default")
             assert fetch("SHOW synchronous_commit") == [("off",)]
         assert fetch("SHOW synchronous_commit") == [("on",)]
         execute("RESET synchronous_commit")

@@ -132,12 +132,12 @@ def test_trigger__names_two_columns_of_our_table() -> None:
     with things() as known:
         known.model.objects.create(owner=1)
         ours = "ALTER TABLE warmer_changerecord"
-        outsiders.run(f"{ours} ADD later int DEFAULT 1", f"{ours} RENAME attempts TO tries")
+        outsiders.run(f"{ours} ADD later int DEFAULT 1", f"{ours} RENAME recorded_at TO written_at")
         try:
             outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (2, '')")
             known.model.objects.create(owner=3)
         finally:
-            outsiders.run(f"{ours} DROP later", f"{ours} RENAME tries TO attempts")
+            outsiders.run(f"{ours} DROP later", f"{ours} RENAME written_at TO recorded_at")
         Relay().poll()
         assert known.gone() == {1, 2, 3}
 

@@ -16,7 +16,7 @@ from tests.integration.capture import outsiders
 from tests.integration.capture.things import EVERY, Things, execute, install, things
 from tests.integration.transactions import Rollback
 from warmer import jobs, warm_many
-from warmer.invalidation import Relay, apply, records, triggers
+from warmer.invalidation import Relay, databases, records, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -90,15 +90,15 @@ def declare_wider(known: Things) -> None:
 def read_only() -> Iterator[None]:
     """As on a replica."""
     execute("SET default_transaction_read_only = on")
-    records.forget_tables()
+    databases.forget_tables()
     yield
     execute("RESET default_transaction_read_only")
-    records.forget_tables()
+    databases.forget_tables()
 
 
 def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
-    assert not records.are_kept("default")
-    assert (records.aliases(), triggers.databases(), Relay().poll()) == ([], [], 0)
+    assert not databases.are_kept("default")
+    assert (databases.with_records(), triggers.databases(), Relay().poll()) == ([], [], 0)
 
 
 @pytest.fixture
@@ -115,11 +115,11 @@ def serializable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_relay__reads_and_marks_in_read_committed_whatever_the_settings_say(
     serializable: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "_next_purge", {})
+    monkeypatch.setattr(records, "_next_purge", {})
     levels: set[str] = set()
 
     def look(execute: Any, statement: Any, *arguments: Any) -> Any:
-        if records.TABLE in str(statement):
+        if databases.TABLE in str(statement):
             levels.add(connection.connection.execute("SHOW transaction_isolation").fetchone()[0])
         return execute(statement, *arguments)
 
@@ -134,7 +134,7 @@ def test_relay__reads_and_marks_in_read_committed_whatever_the_settings_say(
 
 def test_hit__in_a_transaction_that_failed_gives_what_is_cached() -> None:
     with things() as known:
-        assert records.are_kept("default")
+        assert databases.are_kept("default")
         cache.set(known.job.key(1), "kept")
         with suppress(Rollback), transaction.atomic():
             execute(INSERT)

@@ -20,7 +20,7 @@ from warmer.doctor.broker import (
     BrokerTimeouts,
 )
 from warmer.doctor.finding import Finding
-from warmer.tasks import Broker, apply_pending
+from warmer.tasks import Broker, close_stalled_runs
 
 
 def test_broker__answers(look: Look, serve: Serve, broker_at: Any) -> None:
@@ -118,7 +118,7 @@ def test_broker_apart__evicting_server_loses_messages(serve: Serve, broker_at: A
     """What the check warns of: it is so."""
     server = serve(maxmemory="3mb", maxmemory_policy="allkeys-random")
     broker_at(server.url(1))
-    apply_pending.apply_async(queue="warming")
+    close_stalled_runs.apply_async(queue="warming")
     with server.client(1) as queues, server.client() as cache:
         assert queues.llen("warming") == 1
         for number in range(20_000):

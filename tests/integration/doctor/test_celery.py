@@ -17,7 +17,7 @@ from warmer.doctor.broker import IN_PROCESS, BrokerApart, BrokerEviction, Broker
 from warmer.doctor.celery import BeatAlive, CeleryPickle, QueueLength, Workers
 from warmer.models import JobObservation
 from warmer.schedule import Beat
-from warmer.tasks import Broker, apply_pending
+from warmer.tasks import Broker, close_stalled_runs
 
 NO_BEAT = Broker(app="config", is_redis=True)
 BROKER_CHECKS = [BrokerApart(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
@@ -46,7 +46,7 @@ def test_queue_length(look: Look, serve: Serve, broker_at: Any) -> None:
         return look(QueueLength(), broker=broker, queues=(tasks.look_at_queue("warming"),))
 
     assert says(found()) == ("ok", "queue 'warming' is empty")
-    apply_pending.apply_async(queue="warming")
+    close_stalled_runs.apply_async(queue="warming")
     assert says(found()) == ("ok", "queue 'warming': 1 message waiting")
     with server.client() as client:
         (message,) = client.lrange("warming", 0, -1)
@@ -56,7 +56,7 @@ def test_queue_length(look: Look, serve: Serve, broker_at: Any) -> None:
 
 def test_queue_length__of_a_priority_is_counted(serve: Serve, broker_at: Any) -> None:
     broker_at(serve().url())
-    apply_pending.apply_async(queue="warming", priority=9)
+    close_stalled_runs.apply_async(queue="warming", priority=9)
     assert tasks.look_at_queue("warming").length == 1
 
 
@@ -119,7 +119,7 @@ def test_beat__upkeep_is_switched_off(look: Look) -> None:
     now = timezone.now()
     PeriodicTask.objects.update(last_run_at=now)
     PeriodicTask.objects.filter(name="warmer: close stalled runs").update(enabled=False)
-    PeriodicTask.objects.filter(name="warmer: apply pending invalidations").delete()
+    PeriodicTask.objects.filter(name="warmer: observe the jobs").delete()
     found, alive = look.all(BeatAlive(), broker=NO_BEAT, beat=schedule.look_at_beat(), now=lambda: now)
     assert found.severity == "warning"  # type: ignore[union-attr]
     assert found.seen.startswith(f"2 of {len(schedule.UPKEEP)} entries")  # type: ignore[union-attr]

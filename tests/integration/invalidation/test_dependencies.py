@@ -16,8 +16,6 @@ from myapp.models import Comment, Post
 from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
 from warmer import invalidate_for, keys_invalidated, warm_many
-from warmer.exceptions import DeclarationError
-from warmer.invalidation import captures_by_triggers
 from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -88,28 +86,6 @@ def test_dependency__function_of_the_named_fields(make_post: Any) -> None:
     assert gone(*keys) == set()
 
 
-def test_dependency__function_without_fields(make_post: Any) -> None:
-    def ids(post: Post) -> list[Any]:
-        return [post.slug, len(post.comments.all())]
-
-    if captures_by_triggers():
-        with pytest.raises(DeclarationError, match="fields="):
-            job("slug:{id}", {Post: ids})
-        return
-    job("slug:{id}", {Post: ids})
-    post = make_post(slug="old")
-    keys = cached("slug:old", "slug:new", "slug:0", "slug:1")
-    post.slug = "new"
-    post.save()
-    assert gone(*keys) == set(keys[:3])
-    keys = cached("slug:new", "slug:1")
-    invalidate_for(post)
-    assert gone(*keys) == {"slug:new"}
-    cached(*keys)
-    post.delete()
-    assert gone(*keys) == {"slug:new"}
-
-
 def fails(post: Any) -> list[str]:
     raise ValueError("no ids")
 
@@ -119,14 +95,11 @@ NO_IDS = [fails, lambda post: post, lambda post: [post], lambda post: 1.0, lambd
 
 @pytest.mark.parametrize("given", [*NO_IDS, lambda post: b"12"])
 @pytest.mark.parametrize("in_atomic", [False, True])
-@pytest.mark.parametrize("fields", [None, {Post: ["title"]}], ids=["whole", "fields"])
 def test_dependency__function_that_gives_no_ids_costs_the_job_and_not_the_change(
-    given: Any, in_atomic: bool, fields: Any, make_post: Any, caplog: pytest.LogCaptureFixture
+    given: Any, in_atomic: bool, make_post: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if fields is None and captures_by_triggers():
-        fields = {Post: ["title", "slug"]}
     post = make_post()
-    job("f:{id}", {Post: given}, fields=fields)
+    job("f:{id}", {Post: given}, fields={Post: ["title"]})
     why = "ValueError: no ids" if given is fails else "TypeError: expected an int, a str or a UUID, several"
     post.title = "New"
     for change in (post.save, partial(invalidate_for, Post.objects.all()), Post.objects.all().delete):

@@ -80,7 +80,7 @@ def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkey
     assert "database is locked" in said
 
 
-def test_save__with_a_receiver_that_fails_says_so_and_calls_the_others(outcome: Any) -> None:
+def test_save__with_a_receiver_that_fails_calls_the_others(outcome: Any) -> None:
     heard = []
 
     def fail(sender: Any, **_: Any) -> None:
@@ -92,12 +92,10 @@ def test_save__with_a_receiver_that_fails_says_so_and_calls_the_others(outcome: 
     keys_invalidated.connect(fail)
     keys_invalidated.connect(hear)
     try:
-        said = outcome()
+        outcome()
     finally:
         keys_invalidated.disconnect(fail)
         keys_invalidated.disconnect(hear)
-    assert "A receiver of keys_invalidated failed for posts" in said
-    assert "LookupError: no posts" in said
     assert "posts" in heard
 
 
@@ -113,7 +111,7 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
 
     post.title = "Saved"
     with monkeypatch.context() as failing:
-        failing.setattr(records, "unapplied", fail)
+        failing.setattr(records, "read", fail)
         failing.setattr(records, "write", fail)
         post.save()
     assert Post.objects.get().title == "Saved"

@@ -13,7 +13,7 @@ from embedded.redis_server import RedisServer
 from warmer import runs, warm
 from warmer.exceptions import UnknownJob
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import apply_pending, request_run, start_run
+from warmer.tasks import close_stalled_runs, request_run, start_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -91,10 +91,10 @@ def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -
     start_run(runs.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
     warm("u", name="u")(lambda: 1)
     request_run("u", Trigger.COMMAND)
-    apply_pending.apply_async(queue="warming")  # as the schedule does
+    close_stalled_runs.apply_async(queue="warming")  # as the schedule does
     with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
         names = [queue.get_nowait().headers["task"] for _ in range(5)]
-    assert names == ["warmer.apply_pending", "warmer.start_run", *["warmer.warm_batch"] * 3]
+    assert names == ["warmer.close_stalled_runs", "warmer.start_run", *["warmer.warm_batch"] * 3]
 
 
 def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so(job: Any) -> None:

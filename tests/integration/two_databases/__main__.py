@@ -45,7 +45,7 @@ def make(id: int, using: str) -> Post:
 
 
 def kept() -> list[int]:
-    waiting = [records.waiting(using=using, above=0) for using in DATABASES]
+    waiting = [records.read(using=using, above=0) for using in DATABASES]
     return [len([each for each in found if each.source == "myapp_post"]) for found in waiting]
 
 

@@ -203,13 +203,8 @@ def post_of(comment: Any) -> int:
     return comment.post_id  # type: ignore[no-any-return]
 
 
-def test_declaration__function_without_fields_needs_signals(settings: Any) -> None:
-    declare = partial(warm_crowd, depends_on={Comment: post_of})
-    settings.WARMER_CAPTURE = "triggers"
-    assert "write fields={Comment: [...]}" in refusal(declare)
-
-    settings.WARMER_CAPTURE = "signals"
-    assert declare().spec.depends_on[0].fields is None
+def test_declaration__function_needs_fields() -> None:
+    assert "write fields={Comment: [...]}" in refusal(partial(warm_crowd, depends_on={Comment: post_of}))
 
 
 @isolate_apps("myapp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from warmer.invalidation.sources import Source, source_name
@@ -102,6 +103,9 @@ class Installed:
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
         is_capturable: whether it is a table that can have our triggers.
+        schema: its schema, quoted.
+        keys: the columns of its primary key.
+        records: the table of records, quoted.
     """
 
     definition: Definition | None = None
@@ -109,6 +113,9 @@ class Installed:
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
     is_capturable: bool = True
+    schema: str = ""
+    keys: tuple[str, ...] = ()
+    records: str = ""
 
 
 Found = Mapping[str, Installed]
@@ -117,3 +124,9 @@ Found = Mapping[str, Installed]
 def literal(text: str) -> str:
     """Return a text as a string of standard SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def sql(name: str, /, **values: object) -> str:
+    """Return an SQL file of this folder, without its header and with values in their places."""
+    lines = files(__package__).joinpath(f"{name}.sql").read_text().splitlines()
+    return "\n".join(line for line in lines if not line.startswith("--")).format(**values)

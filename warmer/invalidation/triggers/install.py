@@ -14,11 +14,12 @@ from typing import Any
 from django.db import DatabaseError, connections, router, transaction
 
 from warmer.exceptions import TriggersRefused
-from warmer.invalidation import records
 from warmer.invalidation.apply import forget_seen
-from warmer.invalidation.recording import Change, record
+from warmer.invalidation.databases import TABLE, are_kept, captures_by_triggers, forget_tables, with_records
+from warmer.invalidation.recording import record
+from warmer.invalidation.records import Record
 from warmer.invalidation.sources import sources
-from warmer.invalidation.transactions import captures_by_triggers, watcher
+from warmer.invalidation.transactions import watcher
 from warmer.invalidation.triggers import postgresql, sqlite
 from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed, literal
 from warmer.report import describe
@@ -45,14 +46,13 @@ class Problem:
     is_found: bool = True
 
 
-def is_supported(using: str) -> bool:
-    """Return whether a database can capture changes: PostgreSQL and SQLite can."""
-    return connections[using].vendor in VENDORS
-
-
 def databases() -> list[str]:
-    """Return the databases that keep records and can capture changes."""
-    return [alias for alias in records.aliases() if is_supported(alias)]
+    """Return the databases that keep records and can capture changes: PostgreSQL and SQLite can."""
+    return [alias for alias in with_records() if connections[alias].vendor in VENDORS]
+
+
+def _can_capture(using: str) -> bool:
+    return connections[using].vendor in VENDORS and are_kept(using)
 
 
 # -- what is there -----------------------------------------------------------------------------------
@@ -62,14 +62,8 @@ _installed: dict[str, frozenset[str]] = {}
 def installed(using: str) -> frozenset[str]:
     """Return the tables of a database whose changes triggers record. Asked once, and after each change."""
     if using not in _installed:
-        found = _find(using) if is_supported(using) and records.are_kept(using) else {}
-        _installed[using] = _captured(using, found)
+        _installed[using] = _captured(using, _find(using)) if _can_capture(using) else frozenset()
     return _installed[using]
-
-
-def is_known(using: str) -> bool:
-    """Return whether it is known which tables of a database have triggers."""
-    return using in _installed
 
 
 def forget_installed() -> None:
@@ -77,24 +71,29 @@ def forget_installed() -> None:
     _installed.clear()
 
 
-def problems(using: str) -> list[Problem]:
-    """Return which tables of a database are not captured as their jobs need it; one query."""
+def problems(*using: str) -> list[Problem]:
+    """Return which tables are not captured as their jobs need it; one query for each database.
+
+    Args:
+        using: of which databases; default: all. One that cannot capture changes has no problems.
+    """
+    aliases = [alias for alias in databases() if not using or alias in using]
+    return [problem for alias in aliases for problem in _problems(alias)]
+
+
+def _problems(using: str) -> Iterator[Problem]:
     found = _find(using)
-    wanted = {each.table: each for each in _wanted(using)}
-    result = []
-    for table, definition in wanted.items():
-        now = found.get(table)
+    for wanted in _wanted(using):
+        now, is_found = found.get(wanted.table), wanted.table in found
         if now is None:
-            fix = "Run 'manage.py migrate', or put its schema on the search_path."
-            result.append(Problem(using=using, table=table, why="is not found", fix=fix, is_found=False))
+            why, fix = "is not found", "Run 'manage.py migrate', or put its schema on the search_path."
         elif not now.is_capturable:
             why = "is a view or a foreign table, so only Django's signals tell of its changes"
             fix = "Depend on the tables behind it instead."
-            result.append(Problem(using=using, table=table, why=why, fix=fix))
-        elif why := _why_not(now, definition):
-            fix = f"Run 'manage.py warm_triggers --database {using}'."
-            result.append(Problem(using=using, table=table, why=why, fix=fix))
-    return result
+        else:
+            why, fix = _why_not(now, wanted), f"Run 'manage.py warm_triggers --database {using}'."
+        if why:
+            yield Problem(using=using, table=wanted.table, why=why, fix=fix, is_found=is_found)
 
 
 def _why_not(now: Installed, wanted: Definition) -> str:
@@ -113,11 +112,10 @@ def _why_not(now: Installed, wanted: Definition) -> str:
 
 def _captured(using: str, found: Found) -> frozenset[str]:
     """Return the tables of which triggers record all that their jobs need."""
-    wanted = {each.table: each for each in _wanted(using)}
     return frozenset(
-        table
-        for table, now in found.items()
-        if table in wanted and now.is_capturable and not _why_not(now, wanted[table])
+        wanted.table
+        for wanted in _wanted(using)
+        if (now := found.get(wanted.table)) and now.is_capturable and not _why_not(now, wanted)
     )
 
 
@@ -129,8 +127,7 @@ def install(using: str) -> list[str]:
         TriggersRefused: the database refuses one, e.g. without the privilege, or while writers hold the
             table. The others are installed.
     """
-    found = _find(using)
-    return _run(using, _missing(using, found))
+    return _run(using, _missing(using, _find(using)))
 
 
 def prune(using: str) -> list[str]:
@@ -140,17 +137,15 @@ def prune(using: str) -> list[str]:
         TriggersRefused: the database refuses it.
     """
     vendor, connection = _vendor(using), connections[using]
-    wanted = {each.table: each for each in _wanted(using)}
-    found = _find(using)
+    found, wanted = _find(using), list(_wanted(using))
     steps = {
-        table: vendor.create(connection, definition, found[table])
-        for table, definition in wanted.items()
-        if table in found
-        and found[table].is_capturable
-        and (found[table].definition != definition or _why_not(found[table], definition))
+        each.table: vendor.create(connection, each, now)
+        for each in wanted
+        if (now := found.get(each.table)) and now.is_capturable
+        if now.definition != each or _why_not(now, each)
     }
-    steps |= {table: vendor.drop(connection, table) for table in vendor.find_all(connection) - set(wanted)}
-    return _run(using, steps)
+    unwanted = vendor.find_all(connection) - {each.table for each in wanted}
+    return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
 
 
 def remove(using: str) -> list[str]:
@@ -160,18 +155,17 @@ def remove(using: str) -> list[str]:
         TriggersRefused: the database refuses it.
     """
     vendor, connection = _vendor(using), connections[using]
-    return _run(
-        using, {table: vendor.drop(connection, table) for table in sorted(vendor.find_all(connection))}
-    )
+    tables = sorted(vendor.find_all(connection))
+    return _run(using, {table: vendor.drop(connection, table) for table in tables})
 
 
 def script(using: str) -> str:
     """Return the SQL that `install` would run, for somebody else to run it."""
     parts = []
     for table, statements in _missing(using, _find(using)).items():
-        # Changes may have been missed until then, as those are that `catch_up` invalidates for.
+        # Changes may have been missed until then, as `catch_up` says.
         missed = [literal(source.name) for source in sources().by_table[table]]
-        missed = [f"INSERT INTO {records.TABLE} (source) VALUES ({name})" for name in missed]
+        missed = [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in missed]
         steps = ["BEGIN", *_vendor(using).prepare(connections[using]), *statements, *missed, "COMMIT"]
         parts += [f"{each.strip()};\n" for each in steps]
     return "".join(parts)
@@ -239,18 +233,17 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
     connection = connections[using]
     if connection.vendor == "sqlite" and sqlite.find_all(connection):
         remove(using)
-    records.forget_tables()
+    forget_tables()
 
 
 def on_migrated(*, using: str, **_kwargs: Any) -> None:
     """`post_migrate`: install what is missing. A database that refuses is logged: the migration goes on."""
     forget_seen()
-    if not records.are_kept(using):
-        records.forget_tables()  # the migration may have created it
-    if not captures_by_triggers() or not is_supported(using) or not records.are_kept(using):
-        return
+    if not are_kept(using):
+        forget_tables()  # the migration may have created it
     try:
-        catch_up(using)
+        if captures_by_triggers() and _can_capture(using):
+            catch_up(using)
     except TriggersRefused as error:
         logger.error("%s", error)
 
@@ -265,14 +258,12 @@ def catch_up(using: str) -> list[str]:
         TriggersRefused: the database refuses a trigger. The others are installed.
     """
     with watcher(using).quiet():
-        found_before = _find(using)
-        steps, before = _missing(using, found_before), _captured(using, found_before)
-        if not steps:
-            _installed[using] = before
+        found = _find(using)
+        _installed[using] = before = _captured(using, found)
+        if not (steps := _missing(using, found)):
             return []
         try:
             return _run(using, steps)
         finally:
-            new = installed(using) - before
-            found = [source for table in new for source in sources().by_table.get(table, ())]
-            record([Change(source=source.name) for source in found], using=using)
+            new = [source for table in installed(using) - before for source in sources().by_table[table]]
+            record([Record(source=source.name) for source in new], using=using)

@@ -1,8 +1,8 @@
 -- Record which rows of a table a statement changed, in the transaction of the change.
 --
 -- One function for each table, called by four AFTER ... FOR EACH STATEMENT triggers: warmer_insert,
--- warmer_update, warmer_delete and warmer_truncate. In Python's format: {function}, {schema}, {records}
--- (the table of records), {blocks} (one for each kind of record, below).
+-- warmer_update, warmer_delete and warmer_truncate. In Python's format: {function}, {records} (the table of
+-- records, as a string), {blocks} (one `postgresql_block.sql` for each kind of record).
 --
 -- Keeps: every committed change has a record (guarantee 3), and a trigger never makes the project's own
 -- statement fail. So there is no EXCEPTION block (a subtransaction for each statement), no JSON of whole rows
@@ -23,7 +23,7 @@ DECLARE
   warmer_rows text;
   warmer_number bigint;
 BEGIN
-  IF to_regclass({records_text}) IS NULL THEN RETURN NULL; END IF;
+  IF to_regclass({records}) IS NULL THEN RETURN NULL; END IF;
 {blocks}
   RETURN NULL;
 END

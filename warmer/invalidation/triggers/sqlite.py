@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import Any
 
-from warmer.invalidation.records import TABLE
-from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed, literal
+from warmer.invalidation.databases import TABLE
+from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed, literal, sql
 
 EVENTS = ("insert", "update", "delete")
 # A function takes no more than 127 arguments; a row of more columns than these concerns every key.
@@ -18,31 +16,19 @@ _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 
 def find(connection: Any, tables: Iterable[str]) -> Found:
     """Return the triggers that tables have, by one query; a table that is not there is left out."""
-    names = list(tables)
-    events: dict[str, set[str]] = defaultdict(set)
-    definitions: dict[str, Definition | None] = {}
-    found: dict[str, bool] = {}
+    names, found = set(tables), dict[str, Installed]()
     with connection.cursor() as cursor:
         cursor.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type <> 'index'")
-        for kind, name, table, sql in cursor.fetchall():
-            if kind in ("table", "view") and name in names:
-                found[name] = kind == "table"
-            elif kind == "trigger" and table in names:
-                for event in EVENTS:
-                    if name == _name(event, table):
-                        events[table].add(event)
-                        definitions[table] = Definition.from_comment(table, sql)
-    return {
-        table: Installed(
-            definition=definitions.get(table),
+        rows = sorted(cursor.fetchall())  # tables, triggers, views
+    for kind, name, table, text in rows:
+        if kind != "trigger" and name in names:
+            found[name] = Installed(is_capturable=kind == "table")
+        elif table in found and name in (ours := {_name(event, table): event for event in EVENTS}):
+            events = found[table].events | {ours[name]}
             # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
-            events=frozenset(
-                {*events[table], "truncate"} if len(events[table]) == len(EVENTS) else events[table]
-            ),
-            is_capturable=is_table,
-        )
-        for table, is_table in found.items()
-    }
+            events |= {"truncate"} if len(events) == len(EVENTS) else set()
+            found[table] = Installed(definition=Definition.from_comment(table, text), events=events)
+    return found
 
 
 def find_all(connection: Any) -> set[str]:
@@ -59,15 +45,14 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
         keys = {row[1]: row[5] > 0 for row in cursor.fetchall()}
-    text = files(__package__).joinpath("sqlite.sql").read_text()
-    text = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
     statements = drop(connection, definition.table)
     for event in EVENTS:
         inserts = "\n".join(
             _insert(connection, definition, block, event, keys) for block in definition.blocks
         )
         statements.append(
-            text.format(
+            sql(
+                "sqlite",
                 name=connection.ops.quote_name(_name(event, definition.table)),
                 event=event.upper(),
                 table=connection.ops.quote_name(definition.table),

@@ -1,0 +1,29 @@
+-- Every relation in reach that can have triggers, its partitions, and which triggers of ours they have.
+--
+-- Parameters: the names of the tables. In Python's format: {table} (the table of records).
+--
+-- Returns one row for each table and each of its partitions: its name, kind, and schema; whether the row is of
+-- a partition, and its relation; the enabled triggers, each with its function; the comment of the function; the
+-- columns; those of the primary key; and the qualified name of the table of records.
+WITH RECURSIVE part(root, oid) AS (
+  SELECT oid, oid FROM pg_class WHERE pg_table_is_visible(oid) AND relname = ANY(%s)
+    AND relkind IN ('r', 'p', 'v', 'm', 'f')
+  UNION ALL
+  SELECT part.root, pg_inherits.inhrelid FROM part JOIN pg_inherits ON inhparent = part.oid
+  JOIN pg_class ON pg_class.oid = inhrelid WHERE relispartition
+)
+SELECT root.relname, root.relkind, root.relnamespace::regnamespace::text,
+  part.oid <> part.root, part.oid::regclass::text,
+  array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A')),
+  max(obj_description(tgfoid, 'pg_proc')),
+  ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = part.oid AND attnum > 0 AND NOT attisdropped),
+  ARRAY(
+    SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
+    WHERE indisprimary AND indrelid = part.oid ORDER BY attname
+  ),
+  (SELECT format('%%s.%%I', relnamespace::regnamespace, relname) FROM pg_class
+    WHERE relname = '{table}' AND pg_table_is_visible(oid))
+FROM part JOIN pg_class root ON root.oid = part.root
+LEFT JOIN pg_trigger ON tgrelid = part.oid AND NOT tgisinternal AND tgname LIKE 'warmer\_%%'
+LEFT JOIN pg_proc ON pg_proc.oid = tgfoid
+GROUP BY root.oid, root.relname, root.relkind, root.relnamespace, part.oid, part.root
