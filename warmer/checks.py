@@ -124,7 +124,7 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
     accepted = getattr(settings, "CELERY_ACCEPT_CONTENT", ["json"])
     if {"pickle", "yaml", "application/x-python-serialize"} & set(accepted):
         yield Warning(
-            f"Celery accepts {', '.join(map(repr, accepted))}: whoever can write to the broker can run code.",
+            f"Celery accepts {', '.join(map(repr, accepted))}: who can write to the broker can run code.",
             hint="Set CELERY_ACCEPT_CONTENT = ['json']: the warming tasks need nothing else.",
             id="warmer.W004",
         )

@@ -35,7 +35,7 @@ class Settings:
 
     REPLICA_LAG: timedelta = timedelta(0)
     """How far the database that loaders read may lag behind the one that is written, as a replica does. For
-    so long after an invalidation a key is not filled, and reads of it bypass the cache."""
+    this time after an invalidation, reads of the key bypass the cache and nothing fills it."""
 
     READ_WAIT: timedelta = timedelta(seconds=10)
     """How long a read waits for a value that another reader is loading. After that it loads the value itself

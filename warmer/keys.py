@@ -45,7 +45,7 @@ class KeyTemplate:
             DeclarationError: says what to write instead.
         """
         if not isinstance(text, str) or not text:
-            raise DeclarationError(f"a key is a text such as 'popular_posts', not {text!r}")
+            raise DeclarationError(f"a key is a string such as 'popular_posts', not {text!r}")
         if keyed and text.count(PLACE) != 1:
             raise DeclarationError(
                 f"the key {text!r} must hold {{id}} exactly once, e.g. 'user:{{id}}:profile'; "
@@ -76,8 +76,8 @@ class KeyTemplate:
     def fence(self) -> str:
         """The name of what guards all the keys together: the template, with a star for `{id}`.
 
-        A star could be an id, so templates of which two cannot meet have different names. There is no brace
-        in it, which a Redis Cluster would take for a hash tag.
+        A star could be an id, so templates whose keys cannot meet have different names. It has no brace,
+        which a Redis Cluster would take for a hash tag.
         """
         return f"{self.prefix}{'*' if self.keyed else ''}{self.suffix}"
 
@@ -130,7 +130,7 @@ class KeyTemplate:
         return len(f"{self.prefix}{self.suffix}".encode()) + _PLAIN_NUMBER_LENGTH <= MAX_KEY_LENGTH
 
     def collides(self, other: KeyTemplate) -> bool:
-        """Say whether some ids give both templates the same key.
+        """Return whether some ids give both templates the same key.
 
         An id holds no colon, so two keys can be equal only if they have as many parts between colons,
         and only the parts with an id can differ.
@@ -145,12 +145,12 @@ def plain(id: Any) -> Any:
 
 
 def is_id_text(text: str) -> bool:
-    """Say whether a text can be an id in a key."""
+    """Return whether a string can be an id in a key."""
     return _ID.fullmatch(text) is not None
 
 
 def glob_escape(text: str) -> str:
-    """Return a text in which nothing is special to Redis' `MATCH`."""
+    """Escape what is special to Redis' `MATCH`."""
     return _GLOB_SPECIAL.sub(r"\\\1", text)
 
 

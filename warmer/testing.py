@@ -31,10 +31,10 @@ def at(point: str, action: Callable[[], object], *, job: str | None = None, time
         point: one of `warmer.failpoints.NAMES`.
         action: what to run.
         job: run it only for the job of that name.
-        times: how often, at the most; what the action itself causes does not come to the point.
+        times: the most calls of the action; what the action itself causes is not counted.
 
     Raises:
-        ValueError: there is no such point.
+        ValueError: the point does not exist.
         AssertionError: at the end of the block, when the point was never reached.
     """
     done = 0
@@ -87,7 +87,7 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
         job: stop only what belongs to the job of that name.
 
     Raises:
-        ValueError: there is no such point.
+        ValueError: the point does not exist.
     """
     held = Held()
 
@@ -105,7 +105,7 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
 @contextmanager
 def _hooked(point: str, hook: Callable[[str], None] | None) -> Iterator[None]:
     if point not in failpoints.NAMES:
-        raise ValueError(f"There is no point {point!r}: expected one of {', '.join(failpoints.NAMES)}.")
+        raise ValueError(f"Unknown point {point!r}: expected one of {', '.join(failpoints.NAMES)}.")
     before = failpoints.hooks.pop(point, None)
     if hook is not None:
         failpoints.hooks[point] = hook

@@ -66,7 +66,7 @@ def test_parse__is_no_text(text: Any, keyed: bool) -> None:
     with pytest.raises(DeclarationError) as caught:
         KeyTemplate.parse(text, keyed=keyed)
 
-    assert str(caught.value) == f"a key is a text such as 'popular_posts', not {text!r}"
+    assert str(caught.value) == f"a key is a string such as 'popular_posts', not {text!r}"
 
 
 @pytest.mark.parametrize("text", ["user:profile", "user:{id}:{id}", "user:{pk}:profile", "user:{ID}"])

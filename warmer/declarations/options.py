@@ -75,7 +75,7 @@ class ManyOptions(Options, total=False):
 
     ids: Required[Callable[[], Iterable[Any]] | QuerySet[Any]]
     """The ids to keep warm: a function that returns or yields them, or a queryset. Each run asks for them
-    anew and reads them as a stream, so there may be millions."""
+    again and reads them as a stream, so there may be millions."""
 
     batch_size: int
     """How many ids are loaded and written together. Default: `WARMER_BATCH_SIZE`, which is 500."""

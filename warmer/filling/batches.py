@@ -114,7 +114,7 @@ class _Reads(QueryCount):
         return super().__call__(execute, sql, params, many, context)
 
     def hold_a_snapshot(self) -> bool:
-        """Say whether a read is open that would keep others on its connection from seeing what is new.
+        """Return whether an open read hides new rows from other reads on its connection.
 
         With SQLite it does, also outside of transactions, so a loader would read what may be older than
         its token. Elsewhere a statement does not.

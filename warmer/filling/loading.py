@@ -97,7 +97,7 @@ C = TypeVar("C", bound=QueryCount)
 
 @contextmanager
 def counted_by(count: C) -> Iterator[C]:
-    """Have the queries of a block counted, in addition to what was counted before."""
+    """Add the queries of a block to a count."""
     with ExitStack() as stack:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(count))

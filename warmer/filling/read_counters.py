@@ -51,7 +51,7 @@ _is_on = False
 
 
 def count_read(spec: JobSpec, keys: Collection[str], missed: Collection[str] = ()) -> None:
-    """Count a read of some keys, of which some missed."""
+    """Count a read of some keys, and those that it missed."""
     if not missed:
         count(spec, {"hits": len(keys)}, read=keys)
     else:
@@ -65,7 +65,7 @@ def count_filled(spec: JobSpec, outcomes: Iterable[Outcome]) -> None:
 
 
 def on_invalidated(sender: JobSpec, *, lag: timedelta, **_kwargs: Any) -> None:
-    """Count an invalidation that was applied, so long after its change was committed."""
+    """Count an applied invalidation, and the time since its change was committed."""
     count(sender, {"invalidations": 1, "invalidation_us": max(0, lag // timedelta(microseconds=1))})
 
 

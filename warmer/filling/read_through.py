@@ -123,7 +123,7 @@ def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -
 
 
 def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, Any]:
-    """Return the values of keys that are not cached, by key; one loader call a batch at the most.
+    """Return the values of keys that are not cached, by key; at most one loader call per batch.
 
     Args:
         missing: each key, and the id that makes it (of a single job, None).
@@ -194,7 +194,7 @@ class _Reader:
         self._settle(loaded.values, loaded.absent)
 
     def _write(self, claim: Claim, loaded: Loaded) -> bool:
-        """Store what was loaded; say whether the cache took part."""
+        """Store what was loaded; return whether the cache answered."""
         if is_pending(self.spec):
             return False  # the loader itself wrote rows that it read, and they may be rolled back
         written = self._ask(lambda store: store.write(claim.token, loaded.values, loaded.absent, claim=claim))

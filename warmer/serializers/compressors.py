@@ -30,7 +30,7 @@ class LongValueCompressor:
     level = 1
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
-        """Take django-redis' options, of which none matters here."""
+        """Accept django-redis' options and ignore them."""
 
     def compress(self, value: bytes) -> bytes:
         """Return the value, or what `decompress` makes it of."""
@@ -41,7 +41,7 @@ class LongValueCompressor:
         return compressed if looks_compressed or len(compressed) < len(value) else value
 
     def decompress(self, value: bytes) -> bytes:
-        """Return what was compressed; what is not, or is damaged, as it is: the serializer tells."""
+        """Decompress a value. Return other or damaged data unchanged: the serializer refuses it."""
         if value[:1] != MARK:
             return value
         try:

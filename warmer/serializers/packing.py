@@ -1,4 +1,4 @@
-"""What MessagePack does not carry by itself, as its extension types: exactly, or not at all."""
+"""MessagePack extension types for what it does not have itself: exact, or refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INT, STR, TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL
 
 
 class Refused(Exception):
-    """A value cannot be carried as it is.
+    """A value cannot be encoded exactly.
 
     Attributes:
         value: the value, or the part of it.
@@ -125,7 +125,7 @@ PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
 
 
 def is_native(value: datetime) -> bool:
-    """Say whether MessagePack has the type: a moment in UTC, to the nanosecond."""
+    """Return whether MessagePack has the type: a time in UTC, to the nanosecond."""
     return value.tzinfo is UTC and not value.fold
 
 

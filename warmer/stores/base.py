@@ -80,7 +80,7 @@ class Peeked(Enum):
     """What a peek at a key may find instead of a value."""
 
     NOTHING = "nothing is cached"
-    NO_VALUE = "it is cached that there is no value"
+    NO_VALUE = "the cache knows that the key has no value"
 
 
 class Store(ABC):
@@ -91,11 +91,11 @@ class Store(ABC):
 
     Args:
         alias: the cache's name in `CACHES`.
-        fence: the name of the fence; stores of the same keys have the same.
+        fence: the name of the fence; stores of the same keys share it.
         template: the job's key template.
         timeout: seconds that a written key lives.
         jitter: seconds by which a key's life may be shortened, at random.
-        absent_timeout: seconds for which it is cached that a key has no value; None: that is not.
+        absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
 
     Attributes:
         counters: the counts of the job's reads; None: this cache keeps none.
@@ -177,20 +177,20 @@ class Store(ABC):
             token: the fence's state before the load.
             values: key -> value.
             absent: keys that have no value; they are deleted.
-            claim: the reader's claim, which ends with the write, whatever becomes of that. To those
-                who wait for an absent key is told that it is.
+            claim: the reader's claim, which ends with the write, even a refused one. Readers who wait for an
+                absent key learn that it has no value.
 
         Returns:
-            The outcome of every key: `written`, `absent`, `superseded` or `failed`.
+            The outcome of every key: `written`, `no_value`, `superseded` or `failed`.
         """
 
     def begin_write(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
     ) -> UnderWay[Written]:
-        """Begin a write, and do not wait for its end where the cache allows that.
+        """Begin a write; where the cache allows it, do not wait for the answer.
 
-        The calling thread may go on meanwhile; it may not take a token, for that waits for the write. For
-        the arguments, and what the end of it gives, see `write`.
+        Meanwhile the calling thread may do other work, but must not take a token: that waits for the write.
+        For the arguments and the result see `write`.
         """
         return Done(result=self.write(token, values, absent))
 
@@ -200,41 +200,41 @@ class Store(ABC):
 
     @abstractmethod
     def invalidate(self, keys: Collection[str]) -> None:
-        """Delete the keys and see that nothing that was loaded before can be written any more."""
+        """Delete the keys, and refuse every later write of a value that was loaded before."""
 
     @abstractmethod
     def sweep(self) -> None:
-        """Delete every key of a keyed job. Drop its fence before, so that none comes back old."""
+        """Delete every key of a keyed job. Drop its fence first, so that no old value comes back."""
 
     def invalidate_all(self) -> None:
-        """Invalidate every key of the job: at once no old value can be written, then all are deleted."""
+        """Invalidate every key of the job: first refuse writes of old values, then delete the keys."""
         self.invalidate_together([Invalidation(store=self, keys=None)])
         if self.template.keyed:
             self.sweep()
 
     @abstractmethod
     def forget(self) -> None:
-        """Delete the fence, of a job that is no more. Every token that was taken is void."""
+        """Delete the fence of a job that no longer exists. Every token taken from it is void."""
 
     @abstractmethod
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
-        """Return the seconds that cached keys have left (None: the cache does not tell)."""
+        """Return the seconds that cached keys have left (None: the cache does not know)."""
 
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
-        """Return the keys that are cached and live for at least so many seconds yet; 0: that are cached.
+        """Return the cached keys that live for at least this many more seconds; 0: all cached keys.
 
-        A key of which the cache does not tell how long it lives is taken for fresh only with 0.
+        A key whose remaining time the cache does not know is fresh only with 0.
         """
         left = self.remaining(keys)
         return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
 
     @abstractmethod
     def turn(self, *, per_second: float, name: str) -> float:
-        """Take the next turn of those that are given so many times a second; return the seconds until then.
+        """Take the next of a number of turns per second; return the seconds until it comes.
 
         Args:
-            name: what is shared: all who use the name take turns; in all processes where the cache can keep
-                that (Redis), else in this one.
+            name: all users of one name take turns: in all processes where the cache can count them (Redis),
+                else in this process.
         """
 
     @abstractmethod
@@ -243,13 +243,13 @@ class Store(ABC):
 
     @abstractmethod
     def as_cached(self, value: Any) -> Any:
-        """Return what a read would give, were the value written."""
+        """Return what a read would return if the value were written."""
 
     def cached_ids(self) -> Iterator[str]:
-        """Yield the texts between a keyed job's prefix and suffix in the keys that are cached.
+        """Yield what stands for the id in each cached key of a keyed job, as strings.
 
-        Some may come twice. A text need not be an id: others may write keys of this form. Of a cache
-        that cannot list its keys (see `lists_keys`) nothing comes.
+        Some may come twice, and some may not be ids: other code may write keys of this form. Yields nothing
+        for a cache that cannot list its keys (see `lists_keys`).
         """
         return iter(())
 
@@ -257,8 +257,8 @@ class Store(ABC):
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         """Invalidate for several jobs of one cache, in as few round trips as the cache allows.
 
-        Of a keyed job that is invalidated as a whole, what is under way is superseded; its keys are left
-        for `sweep`.
+        For a keyed job that is invalidated as a whole, this supersedes fills under way and leaves the keys for
+        `sweep`.
         """
         for each in invalidations:
             template = each.store.template

@@ -13,7 +13,7 @@ from typing import Any
 
 # The holder of a claim whose load is over, and found no value.
 NOBODY = "-"
-# How long that is told to those who wait: longer than they pause between two looks, on a busy machine too.
+# How long waiting readers can learn that: longer than they pause between two looks, on a busy machine too.
 NOTE_SECONDS = 5.0
 
 
@@ -27,7 +27,7 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a reader is told who asked to load some keys.
+    """The answer to a reader who asked to load some keys.
 
     Attributes:
         id: who holds the claim.
@@ -46,7 +46,7 @@ class Claim:
     absent: frozenset[str]
 
     def __add__(self, other: Claim) -> Claim:
-        """Join what was told about further keys; the earlier token holds for all."""
+        """Join the answer about further keys; the earlier token holds for all."""
         return Claim(
             id=self.id,
             token=self.token,
@@ -86,5 +86,5 @@ class Record:
         return cls(holder=parts[0], token=token, after_absence=parts[3] == "1")
 
     def tells_absence_to(self, awaited: str) -> bool:
-        """Say whether the load of the claim `awaited`, or one that began after it, found no value."""
+        """Return whether the load of the claim `awaited`, or a later one, found no value."""
         return self.after_absence and self.holder != awaited

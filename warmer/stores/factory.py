@@ -33,12 +33,12 @@ def open_store(*, alias: str, **options: Any) -> Store:
 
 
 def is_fenced(alias: str) -> bool:
-    """Say whether a cache keeps the full guarantees (see docs/guarantees.md)."""
+    """Return whether a cache keeps the full guarantees (see docs/guarantees.md)."""
     return HAS_REDIS and codec_of(caches[alias]) is not None
 
 
 def keeps_nothing(alias: str) -> bool:
-    """Say whether a cache is there for show, and takes nothing that is written."""
+    """Return whether a cache discards what is written, as DummyCache does."""
     return isinstance(caches[alias], DummyCache)
 
 

@@ -239,7 +239,7 @@ def _generation() -> str:
 
 
 def _is_too_young(generation: str) -> bool:
-    """Say whether loaders may still read what an invalidation has made old (`WARMER_REPLICA_LAG`)."""
+    """Return whether loaders may still read rows from before the invalidation (`WARMER_REPLICA_LAG`)."""
     lag = conf.REPLICA_LAG.total_seconds()
     return lag > 0 and time.time() - float(generation.partition("@")[2] or time.time()) < lag
 

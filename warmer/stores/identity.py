@@ -19,13 +19,13 @@ else:  # pragma: no cover - the test environment has it
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 DEFAULT_KEY_FUNCTION = "django.core.cache.backends.base.default_key_func"
-# The backends take a text for one or several servers, too.
+# The backends also take a string with one or several servers.
 _BETWEEN_SERVERS = re.compile("[;,]")
 _REDIS_URL = re.compile("(redis|rediss|unix|valkey|valkeys)://")
 
 
 def share_keys(one: str, other: str) -> bool:
-    """Say whether two aliases of `CACHES` keep a key in the same place, under the same name.
+    """Return whether two aliases of `CACHES` keep a key in the same place, under the same name.
 
     Read from the settings alone: two addresses of one server by different names are not known for one.
     """
@@ -38,7 +38,7 @@ def share_keys(one: str, other: str) -> bool:
 
 
 def place_of(alias: str) -> str:
-    """Return a text that tells where an alias of `CACHES` keeps its keys, and under which names."""
+    """Return a string that identifies where an alias of `CACHES` keeps its keys, and under which names."""
     cache = settings.CACHES[alias]
     *names, function = _names(cache)
     if callable(function):

@@ -1,4 +1,4 @@
-"""Count the calls to the caches, for whoever observes this context. Where nobody does, it costs a lookup."""
+"""Count the calls to the caches in this context. Where nothing observes it, this costs one lookup."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
     (range(3), "builtins.range", "Give plain data"),
     (fractions.Fraction(1, 3), "fractions.Fraction", "Give plain data"),
     (Path("/tmp"), "pathlib.PosixPath", "Give plain data"),
-    (gettext_lazy("Yes"), "django.utils.functional.", "translated later would be translated now"),
+    (gettext_lazy("Yes"), "django.utils.functional.", "which translates it now"),
     (..., "builtins.ellipsis", "Give plain data"),
     (CustomUser(id=1, username="ada"), "users.models.CustomUser", "the rows of .values()"),
 ]

@@ -1,6 +1,6 @@
 -- Take the token of a job's fence and, of missing keys, claim those that nobody else is loading.
 --
--- A claim is a text beside its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
+-- A claim is a string beside its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
 -- who loads the key, and the state of the fence then. The holder "-" loads no more: it found no value.
 --
 -- KEYS[1]   the fence (see fence.lua)

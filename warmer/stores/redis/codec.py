@@ -102,8 +102,8 @@ class Names:
     """The names of one job's keys on the server of one cache.
 
     Attributes:
-        head: what Django's own way of making keys puts before every one; None: they are made in another way,
-            of which nothing is known.
+        head: what Django's own key function puts before every key; None: the project has a key function of
+            its own.
     """
 
     def __init__(self, cache: Any, template: KeyTemplate, *, with_absences: bool) -> None:

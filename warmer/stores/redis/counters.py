@@ -78,7 +78,7 @@ class RedisCounters:
         return recent
 
     def watch(self, keys: Collection[str], *, every: int, now: float) -> dict[str, Watched]:
-        """Have the reads of these keys noted, and of no others; return what was noted of them so far.
+        """Note the reads of these keys only, from now on; return what was noted of them so far.
 
         Args:
             every: they are the declared keys in the hash sample of one key in so many.

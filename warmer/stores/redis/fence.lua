@@ -21,7 +21,7 @@ local function count_of(fence, member)
 end
 
 -- Return the generation and the counter to take as a token; make the fence where there is none.
--- lag: microseconds by which a loader may read the past; the token is then that of so long ago.
+-- lag: microseconds by which a loader may read the past; the token is then the one of that time.
 local function take(fence, new_generation, lifetime, lag)
   local found = redis.call('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
   if #found == 0 then
@@ -36,12 +36,12 @@ local function take(fence, new_generation, lifetime, lag)
   return string.sub(found[1], 3), string.format('%.0f', counter)
 end
 
--- Say whether a token is of another fence, or older than what the fence remembers.
+-- Return whether a token is of another fence, or older than what the fence remembers.
 local function is_refused(fence, generation, taken)
   return not redis.call('ZSCORE', fence, 'g:' .. generation) or (count_of(fence, 'f') or math.huge) > taken
 end
 
--- Say whether a key was invalidated after a token was taken.
+-- Return whether a key was invalidated after a token was taken.
 local function is_overtaken(fence, name, taken)
   local record = redis.call('ZSCORE', fence, 'k:' .. name)
   return record and tonumber(record) > taken

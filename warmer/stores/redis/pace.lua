@@ -1,4 +1,4 @@
--- Take the next turn of those that are given at a steady pace.
+-- Take the next of a number of turns at a steady pace.
 --
 -- KEYS[1]  when the next turn is, in microseconds of the server's time
 -- ARGV[1]  microseconds between two turns

@@ -140,7 +140,7 @@ class RedisStore(Store):
         self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
     ) -> UnderWay[Written]:
         call = self._call(token, values, absent, None)
-        again = partial(self._write, call)  # twice is no harm: both are under the fence
+        again = partial(self._write, call)  # writing twice is harmless: both are under the fence
         if not call.names:
             return Done(result=again())
         server = self._codec.connect()
