@@ -221,7 +221,7 @@ def test_w004__celery_accepts_what_runs_code(settings: Any, accepted: Any, shown
     (message,) = found("W004")
 
     assert message.level == WARNING
-    assert message.msg == f"Celery accepts {shown}: whoever can write to the broker can run code."
+    assert message.msg == f"Celery accepts {shown}: who can write to the broker can run code."
     assert message.hint == "Set CELERY_ACCEPT_CONTENT = ['json']: the warming tasks need nothing else."
 
 

@@ -257,8 +257,8 @@ class Store(ABC):
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         """Invalidate for several jobs of one cache, in as few round trips as the cache allows.
 
-        For a keyed job that is invalidated as a whole, this supersedes fills under way and leaves the keys for
-        `sweep`.
+        For a keyed job that is invalidated as a whole, this supersedes fills under way and leaves the keys
+        for `sweep`.
         """
         for each in invalidations:
             template = each.store.template
