@@ -50,8 +50,11 @@ def test_coverage__is_the_share_that_is_cached(warmed: int, state: str) -> None:
     assert last(job).state == state
 
 
-def test_coverage__of_a_single_job() -> None:
+def test_coverage__of_a_single_job(redis_server: RedisServer) -> None:
     job = warm("only", name="only")(lambda: 1)
+    redis_server.stop()
+    assert (observe(job.spec).observed_at, last(job).coverage) == (None, None)
+    redis_server.start()
     assert observe(job.spec).state == "cold"
     job.warm()
     assert observe(job.spec).state == "warm"
@@ -83,6 +86,8 @@ def test_coverage__reads_no_more_ids_than_its_bound(monkeypatch: pytest.MonkeyPa
     job.spec.__dict__["ids"] = endless
     assert observe(job.spec).declared == 25
     assert read == 25
+    job.spec.__dict__["ids"] = lambda: 1 / 0
+    assert "ZeroDivisionError" in observe(job.spec).error
 
 
 def test_coverage__ids_without_a_value_are_not_cold() -> None:
@@ -130,9 +135,7 @@ def test_oldest__is_not_known_where_the_cache_does_not_tell(settings: Any) -> No
 def test_look__is_one_round_trip_and_bounded_queries() -> None:
     job = declare()
     observe(job.spec)
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         observe(job.spec)
     assert len(queries) <= 3
 
@@ -149,22 +152,6 @@ def test_look__with_the_cache_down_keeps_what_was_known(redis_server: RedisServe
     redis_server.start()
     again = observe(job.spec)
     assert (again.error, again.coverage) == ("", 0.0)
-
-
-def test_look__first_one_with_the_cache_down(redis_server: RedisServer) -> None:
-    job = declare()
-    redis_server.stop()
-    assert observe(job.spec).observed_at is None
-    assert last(job).coverage is None
-
-
-def test_look__ids_that_raise_are_an_error() -> None:
-    def broken() -> Any:
-        raise ValueError("no such table")
-
-    job = declare()
-    job.spec.__dict__["ids"] = broken
-    assert "no such table" in observe(job.spec).error
 
 
 def test_by_job__is_one_query_however_many_jobs(django_assert_num_queries: Any) -> None:

@@ -104,17 +104,6 @@ def test_read__past_the_cache_is_neither(make_post: Any) -> None:
     assert (counts.get("past"), counts.get("hits"), counts.get("misses")) == (1, None, None)
 
 
-def test_warm__is_no_read(job: Any, redis_client: Redis) -> None:
-    job.warm()
-    read_counters.flush()
-    assert ours(redis_client) == []
-
-
-def test_invalidation__is_counted_with_its_lag(job: Any) -> None:
-    job.invalidate([1])
-    assert flushed(job) == {"invalidations": 1}
-
-
 def test_invalidation__lag_of_one_that_waited_is_since_the_change(
     make_post: Any, redis_server: RedisServer
 ) -> None:
@@ -139,27 +128,28 @@ def test_off__counts_nothing(job: Any, settings: Any, redis_client: Redis) -> No
     job.invalidate([1])
     read_counters.flush()
     assert ours(redis_client) == []
-
-
-def test_other_caches__count_nothing_and_nothing_fails(settings: Any) -> None:
-    settings.CACHES = LOCMEM
-    job = declare()
-    job.get(1)
-    job.get(1)
+    settings.WARMER_COUNT_READS = True
+    settings.CACHES = LOCMEM  # it keeps no counts
+    other = declare("other")
+    other.get(1)
     read_counters.flush()
-    assert job.spec.store.counters is None
+    assert other.spec.store.counters is None
     cache.clear()
 
 
 # -- flushing -----------------------------------------------------------------------------------
 
 
-def test_flush__adds_to_what_others_counted(job: Any) -> None:
+def test_flush__adds_to_what_others_counted(job: Any, redis_client: Redis) -> None:
     job.warm()
+    assert flushed(job) == {}, "a run reads nothing"
     for total in (1, 2, 3):
         job.get(1)
         assert flushed(job) == {"hits": total}
     assert flushed(job) == {"hits": 3}
+    kept = ours(redis_client)
+    assert len(kept) == 2
+    assert all(0 < redis_client.ttl(name) <= 7 * DAY_SECONDS for name in kept)
 
 
 def test_flush__is_one_round_trip_a_job(redis_client: Redis) -> None:
@@ -174,14 +164,6 @@ def test_flush__is_one_round_trip_a_job(redis_client: Redis) -> None:
     read_counters.flush()
     read_counters.flush()
     assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == len(several)
-
-
-def test_flush__all_that_is_kept_ends(job: Any, redis_client: Redis) -> None:
-    job.get(1)
-    read_counters.flush()
-    kept = ours(redis_client)
-    assert len(kept) == 2
-    assert all(0 < redis_client.ttl(name) <= 7 * DAY_SECONDS for name in kept)
 
 
 def test_flush__with_the_cache_down_is_made_up_for(
@@ -235,19 +217,13 @@ def test_thread__flushes_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) ->
 def test_end__of_what_reads_flushes_when_no_thread_did(
     end: Callable[[], Any], job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 0.0)
     job.get(1)
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 3600.0)
+    request_finished.send(None)
+    assert known(job) == {}, "it is not due"
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 0.0)
     end()
     assert known(job)["misses"] == 1
-
-
-def test_end__of_a_request_flushes_nothing_before_it_is_due(
-    job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 3600.0)
-    job.get(1)
-    request_finished.send(None)
-    assert known(job) == {}
 
 
 # -- threads and processes ---------------------------------------------------------------------

@@ -30,10 +30,8 @@ CALLS = (
         "decr",
     ),
     *("ttl", "pttl", "expire", "pexpire", "expire_at", "pexpire_at", "persist", "keys", "delete_pattern"),
-    *("clear", "incr_version", "decr_version"),
+    "clear",
 )
-# Django's own make several calls, each of which is counted.
-MADE_OF_CALLS = ("incr_version", "decr_version")
 MISSING = object()
 
 
@@ -94,7 +92,7 @@ def _instrument(cache: Any, alias: str) -> Any:
         return cache
     cache.warmer_instruments = True
     for name in CALLS:
-        if hasattr(cache, name) and not (name in MADE_OF_CALLS and _is_djangos(cache, name)):
+        if hasattr(cache, name):
             setattr(cache, name, _wrapped(getattr(cache, name), name, alias))
             if not _is_djangos(cache, f"a{name}"):  # Django's own calls the method above, in a thread
                 setattr(cache, f"a{name}", _wrapped_async(getattr(cache, f"a{name}"), name, alias))

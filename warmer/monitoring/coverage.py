@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -39,18 +39,20 @@ class Coverage:
     """How much of a job is cached.
 
     Attributes:
-        timeout: the seconds for which the job's keys are written.
         declared: how many ids are declared, at most `IDS_READ`; 1 for a single job.
         sample: the keys that were looked up.
-        lives: the cached ones of them, with the seconds until they expire (None: the cache does not say).
+        cached_keys: the cached ones of them.
         no_value: about how many of the others have no value, by the job's last full run.
+        oldest: the seconds since the oldest key was written; a job's jitter counts as age, too.
+        shortest: the seconds until the first key expires; None for both: unknown.
     """
 
-    timeout: float
     declared: int
     sample: HashSample
-    lives: Mapping[str, float | None]
+    cached_keys: Collection[str]
     no_value: int
+    oldest: float | None
+    shortest: float | None
 
     @property
     def sampled(self) -> int:
@@ -60,23 +62,13 @@ class Coverage:
     @property
     def cached(self) -> int:
         """How many of them are cached."""
-        return len(self.lives)
+        return len(self.cached_keys)
 
     @property
     def share(self) -> float | None:
         """The cached share of the keys that have a value, 0 to 1; None if there are none."""
         with_value = self.sampled - self.no_value
         return self.cached / with_value if with_value > 0 else None
-
-    @property
-    def shortest(self) -> float | None:
-        """The seconds until the first key expires; None if that is unknown."""
-        return min((left for left in self.lives.values() if left is not None), default=None)
-
-    @property
-    def oldest(self) -> float | None:
-        """The seconds since the oldest key was written. A job's jitter counts as age, too."""
-        return None if self.shortest is None else max(0.0, self.timeout - self.shortest)
 
 
 def cover(spec: JobSpec) -> Coverage:
@@ -101,12 +93,14 @@ def cover(spec: JobSpec) -> Coverage:
                 keys = {key: None for key in keys if in_sample(key, every)}
     sample = HashSample(keys=list(keys), every=every)
     lives = spec.store.remaining(sample.keys)
+    shortest = min((left for left in lives.values() if left is not None), default=None)
     return Coverage(
-        timeout=spec.timeout.total_seconds(),
         declared=declared,
         sample=sample,
-        lives=lives,
-        no_value=min(len(sample.keys) - len(lives), round(_share_without_value(spec) * len(sample.keys))),
+        cached_keys=lives.keys(),
+        no_value=min(len(keys) - len(lives), round(_share_without_value(spec) * len(keys))),
+        oldest=None if shortest is None else max(0.0, spec.timeout.total_seconds() - shortest),
+        shortest=shortest,
     )
 
 

@@ -46,24 +46,16 @@ class CacheMonitoringMiddleware:
         if self._is_async:
             return self._serve(request)
         observed = _Request(request)
-        try:
-            with observed.counting():
-                response: HttpResponseBase = self._get_response(request)
-            return observed.finish(response, for_staff=observed.needs_user and _is_staff(request))
-        except BaseException:
-            observed.log()
-            raise
+        with observed.counting():
+            response: HttpResponseBase = self._get_response(request)
+        return observed.finish(response, for_staff=observed.needs_user and _is_staff(request))
 
     async def _serve(self, request: HttpRequest) -> Any:
         observed = _Request(request)
-        try:
-            with observed.counting():
-                response: HttpResponseBase = await self._get_response(request)
-            for_staff = observed.needs_user and await sync_to_async(_is_staff)(request)
-            return observed.finish(response, for_staff=for_staff)
-        except BaseException:
-            observed.log()
-            raise
+        with observed.counting():
+            response: HttpResponseBase = await self._get_response(request)
+        for_staff = observed.needs_user and await sync_to_async(_is_staff)(request)
+        return observed.finish(response, for_staff=for_staff)
 
 
 class _Request:
@@ -77,10 +69,13 @@ class _Request:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what this context does, and what it starts."""
+        """Count what this context does, and what it starts; log heavy use before an error goes on."""
         token = observer.set(self._use)
         try:
             yield
+        except BaseException:
+            self.log()
+            raise
         finally:
             observer.reset(token)
 

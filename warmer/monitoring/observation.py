@@ -98,7 +98,7 @@ def _reads(spec: JobSpec, found: Coverage, now: datetime) -> dict[str, Any]:
     watched = counters.watch(sample.keys, every=sample.every, now=now.timestamp())
     began = (now - span).timestamp()
     ripe = {key: each for key, each in watched.items() if each.since <= began}
-    warm = [each for key, each in ripe.items() if key in found.lives]
+    warm = [each for key, each in ripe.items() if key in found.cached_keys]
     if not ripe:
         return reads | dict.fromkeys(EFFECTIVENESS)
     return reads | {

@@ -11,8 +11,8 @@ import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
 
-from tests.integration.auditing.command import failing
 from tests.integration.auditing.things import counts, declare
+from tests.integration.commands import execute
 from users.warming import user_profiles
 from warmer import invalidation, warm, warm_many
 from warmer.monitoring.audit import UncommittedChanges, comparison
@@ -188,9 +188,8 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
         user.save()
         with pytest.raises(UncommittedChanges, match="this transaction changed what it reads"):
             audit(user_profiles.spec)
-        error = failing("user_profiles")
-    assert error.returncode == 1
-    assert "Audit after the commit" in str(error)
+        done = execute("cache_audit", "user_profiles")
+    assert (done.status, "Audit after the commit" in done.error) == (1, True)
     assert counts(audit(user_profiles.spec)) == {"missing": 1}
 
 

@@ -22,27 +22,28 @@ def entry() -> PeriodicTask | None:
     return PeriodicTask.objects.filter(task="warmer.audit_sample").select_related("interval").first()
 
 
-def test_schedule__is_off_until_it_is_turned_on(settings: Any) -> None:
+def test_schedule__follows_the_settings(settings: Any) -> None:
     schedule.sync()
-    assert entry() is None
+    audit_sample()  # a message that was sent before
+    assert (entry(), CacheAudit.objects.exists()) == (None, False)
     settings.WARMER_AUDIT_SAMPLE = 50
     schedule.sync()
     task = entry()
     assert task is not None
     assert (task.interval.every, task.interval.period, task.expire_seconds) == (1, "hours", 3600)
     assert (task.enabled, task.queue, task.args) == (True, "warming", "[]")
+    before = list(PeriodicTask.objects.order_by("id").values())
+    assert set(schedule.sync()) == set(jobs)
+    assert list(PeriodicTask.objects.order_by("id").values()) == before
+    settings.WARMER_AUDIT_EVERY = timedelta(minutes=10)
+    schedule.sync()
+    task = entry()
+    assert task is not None
+    assert (task.interval.every, task.interval.period, task.expire_seconds) == (10, "minutes", 600)
     settings.WARMER_AUDIT_SAMPLE = 0
     schedule.sync()
     assert entry() is None
     assert not JobSchedule.objects.filter(job=schedule.AUDIT).exists()
-
-
-def test_schedule__again_changes_nothing(settings: Any) -> None:
-    settings.WARMER_AUDIT_SAMPLE = 50
-    schedule.sync()
-    before = list(PeriodicTask.objects.order_by("id").values())
-    assert set(schedule.sync()) == set(jobs)
-    assert list(PeriodicTask.objects.order_by("id").values()) == before
 
 
 def test_schedule__operators_edit_stays(settings: Any) -> None:
@@ -56,13 +57,6 @@ def test_schedule__operators_edit_stays(settings: Any) -> None:
         task = entry()
         assert task is not None
         assert (task.interval, task.expire_seconds, task.enabled) == (two, 120, False)
-
-
-def test_schedule__crontab_of_an_operator_stays(settings: Any) -> None:
-    settings.WARMER_AUDIT_SAMPLE = 50
-    schedule.sync()
-    task = entry()
-    assert task is not None
     task.interval, task.crontab = None, CrontabSchedule.objects.create(minute="5")
     task.save()
     settings.WARMER_AUDIT_EVERY = timedelta(hours=2)
@@ -70,16 +64,6 @@ def test_schedule__crontab_of_an_operator_stays(settings: Any) -> None:
     task = entry()
     assert task is not None
     assert (task.interval, task.crontab.minute) == (None, "5")
-
-
-def test_schedule__interval_of_the_setting_is_followed(settings: Any) -> None:
-    settings.WARMER_AUDIT_SAMPLE = 50
-    schedule.sync()
-    settings.WARMER_AUDIT_EVERY = timedelta(minutes=10)
-    schedule.sync()
-    task = entry()
-    assert task is not None
-    assert (task.interval.every, task.interval.period, task.expire_seconds) == (10, "minutes", 600)
 
 
 def test_task__audits_a_sample_of_every_job_and_keeps_the_result(
@@ -95,11 +79,6 @@ def test_task__audits_a_sample_of_every_job_and_keeps_the_result(
     assert (rows["things"].sampled, rows["things"].wrong, rows["things"].repaired) == (7, 7, 0)
     assert "things: of 7 sampled keys 7 are wrong and 0 failed: thing:" in caplog.text
     assert len(cache.get_many([f"thing:{number}" for number in range(10)])) == 10
-
-
-def test_task__does_nothing_once_it_is_off(job: Any) -> None:
-    audit_sample()
-    assert not CacheAudit.objects.exists()
 
 
 def test_task__cache_down_is_a_line_in_the_log(

@@ -85,7 +85,8 @@ def _timestamp(moment: datetime | None) -> float:
     return moment.timestamp() if moment else 0.0
 
 
-JOBS = (
+FAMILIES = (
+    # Jobs
     of_jobs(
         "warmer_job_required",
         "Whether the deploy fails when the job does: 1 or 0.",
@@ -101,8 +102,7 @@ JOBS = (
         "How long a key of the job lives.",
         lambda _, spec: spec.timeout.total_seconds(),
     ),
-)
-ENDED_RUNS = (
+    # Ended runs
     counter(
         "warmer_runs",
         "Runs that ended.",
@@ -132,8 +132,7 @@ ENDED_RUNS = (
     ),
     of_totals("warmer_run_queries", "Database queries of ended runs.", "queries"),
     of_totals("warmer_run_batches", "Batches of ended runs.", "batches"),
-)
-LAST_RUNS = (
+    # The last run of each job, and the active ones
     gauge(
         "warmer_last_run_state",
         "1 for the state in which the job's last run ended, 0 for the others.",
@@ -171,17 +170,14 @@ LAST_RUNS = (
         "How long the job's run has been waiting for a worker; 0: none waits.",
         lambda now, spec: now.queue_wait(spec.name),
     ),
-)
-KEYS = (
+    # Keys
     of_observations(
         "warmer_key_coverage_ratio",
         "The share of the job's keys that is cached, 0 to 1.",
         lambda row: row.coverage,
     ),
     of_observations(
-        "warmer_declared_keys",
-        "How many keys the job declares, at most 100,000.",
-        lambda row: row.declared,
+        "warmer_declared_keys", "How many keys the job declares, at most 100,000.", lambda row: row.declared
     ),
     of_observations(
         "warmer_oldest_key_age_seconds",
@@ -214,8 +210,7 @@ KEYS = (
         [],
         lambda now: [([], _timestamp(now.last_attempt))],
     ),
-)
-READS = (
+    # Reads
     of_jobs(
         "warmer_cache_up",
         "Whether the job's cache answers: 1 or 0.",
@@ -241,8 +236,7 @@ READS = (
             for outcome in READER_OUTCOMES
         ),
     ),
-)
-INVALIDATIONS = (
+    # Invalidations
     Family(
         kind="summary",
         name="warmer_invalidation_lag_seconds",
@@ -265,8 +259,7 @@ INVALIDATIONS = (
         [],
         lambda now: [([], now.backlog.age.total_seconds())],
     ),
-)
-AUDITS = (
+    # Audits
     gauge(
         "warmer_audit_keys",
         "Keys that the job's last audit compared, by verdict.",
@@ -284,4 +277,3 @@ AUDITS = (
         lambda now: (([job], _timestamp(audit.finished_at)) for job, audit in now.audits.items()),
     ),
 )
-FAMILIES = (*JOBS, *ENDED_RUNS, *LAST_RUNS, *KEYS, *READS, *INVALIDATIONS, *AUDITS)
