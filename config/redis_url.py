@@ -49,8 +49,8 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
     }
     options: dict[str, Any] = {
         "CLIENT_CLASS": "django_redis.client.DefaultClient",
-        "SERIALIZER": "warmer.serializers.msgspec.MsgspecSerializer",
-        "COMPRESSOR": "warmer.serializers.compressors.LongValueCompressor",
+        "SERIALIZER": "warmer.serializers.MsgspecSerializer",
+        "COMPRESSOR": "warmer.serializers.LongValueCompressor",
         "CONNECTION_POOL_KWARGS": pool,
         # A site goes on without its cache: `cache.get` is then a miss, and a session is read from
         # the database. `warmer` sees every failure all the same: it asks the server itself.

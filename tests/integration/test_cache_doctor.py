@@ -59,7 +59,7 @@ def test_finding__has_seen_why_and_fix(redis_server: RedisServer) -> None:
 def test_fix__is_one_line_to_copy_however_long(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": FILES, "LOCATION": "/nowhere"}}
     _, printed = run()
-    fix = '["OPTIONS"]["SERIALIZER"] = "warmer.serializers.msgspec.MsgspecSerializer"\n'
+    fix = '["OPTIONS"]["SERIALIZER"] = "warmer.serializers.MsgspecSerializer"\n'
     assert f'CACHES["default"]{fix}' in printed
 
 

@@ -23,7 +23,7 @@ from redis import Redis
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.exceptions import UnreadableValue, UnsupportedValue
-from warmer.serializers.msgspec import MARK
+from warmer.serializers.django_redis import MARK
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 

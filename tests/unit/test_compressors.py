@@ -10,7 +10,7 @@ from django_redis.compressors.zlib import ZlibCompressor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmer.serializers.compressors import LongValueCompressor
+from warmer.serializers.django_redis import LongValueCompressor
 
 COMPRESSOR = LongValueCompressor({})
 LONG = st.binary(min_size=1, max_size=50).map(lambda part: part * 60)

@@ -13,7 +13,7 @@ from warmer.doctor.words import DJANGO_REDIS, option, set_option
 from warmer.stores.looks import CommandRefused
 
 EVERYWHERE = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
-SERIALIZER = '"warmer.serializers.msgspec.MsgspecSerializer"'
+SERIALIZER = '"warmer.serializers.MsgspecSerializer"'
 # Where others can write what is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
 

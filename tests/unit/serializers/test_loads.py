@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.serializers.values import SERIALIZER, VALUES
 from warmer.exceptions import UnreadableValue
-from warmer.serializers.msgspec import MARK, MsgspecSerializer
+from warmer.serializers.django_redis import MARK, MsgspecSerializer
 
 
 class Boom:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.serializers.values import NAIVE, PLAIN, SERIALIZER, VALUES, ZONES, there_and_back, told
-from warmer.serializers.msgspec import MARK
+from warmer.serializers.django_redis import MARK
 
 
 @settings(max_examples=500, deadline=None)

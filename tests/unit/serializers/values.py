@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from warmer.serializers.msgspec import MsgspecSerializer
+from warmer.serializers.django_redis import MsgspecSerializer
 
 SERIALIZER = MsgspecSerializer({})
 NAIVE = datetime.fromisoformat("2026-01-01T01:02:03.000004")
