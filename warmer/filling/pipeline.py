@@ -228,7 +228,8 @@ def _take_token(batch: _Tally) -> Token:
         if per_second:
             batch.pause(spec.store.turn(per_second=per_second, name=name))
     token = spec.store.token()
-    failpoints.hooks and failpoints.reach("token_taken", spec.name)
+    if failpoints.hooks:
+        failpoints.reach("token_taken", spec.name)
     return token
 
 
@@ -248,7 +249,8 @@ def _load(batch: _Tally, keys: Batch, token: Token | None) -> _Ready | None:
         for half in halves:
             _fill(batch, half)
         return None
-    failpoints.hooks and failpoints.reach("loaded", batch.spec.name)
+    if failpoints.hooks:
+        failpoints.reach("loaded", batch.spec.name)
     if is_pending(batch.spec):  # the loader itself wrote rows that it read
         batch.settle(Outcome.SUPERSEDED, keys)
         return None
@@ -279,7 +281,8 @@ def _superseded(sent: _Sent) -> Batch:
             written = sent.writing.end()
     finally:
         sent.writing.abandon()
-    failpoints.hooks and failpoints.reach("written", sent.batch.spec.name)
+    if failpoints.hooks:
+        failpoints.reach("written", sent.batch.spec.name)
     return sent.batch.take(written, sent.keys)
 
 

@@ -183,9 +183,11 @@ class _Reader:
         ended = False
         outer = _loading.set((*_loading.get(), self.spec))
         try:
-            failpoints.hooks and failpoints.reach("token_taken", self.spec.name)
+            if failpoints.hooks:
+                failpoints.reach("token_taken", self.spec.name)
             loaded = load(self.spec, {key: self.left[key] for key in claim.mine})
-            failpoints.hooks and failpoints.reach("loaded", self.spec.name)
+            if failpoints.hooks:
+                failpoints.reach("loaded", self.spec.name)
             ended = self._write(claim, loaded)
         finally:
             _loading.reset(outer)
@@ -200,7 +202,8 @@ class _Reader:
         written = self._ask(lambda store: store.write(claim.token, loaded.values, loaded.absent, claim=claim))
         if written is None:
             return False
-        failpoints.hooks and failpoints.reach("written", self.spec.name)
+        if failpoints.hooks:
+            failpoints.reach("written", self.spec.name)
         read_counters.count_filled(self.spec, written.outcomes.values())
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
