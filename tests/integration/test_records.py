@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings as project_settings
-from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from redis import Redis
@@ -136,10 +130,6 @@ def test_cache_down__changes_wait_until_it_is_back(
     assert waiting() == []
 
 
-def test_backlog__of_nothing() -> None:
-    assert (backlog().count, backlog().age) == (0, timedelta(0))
-
-
 def test_late_invalidation__fences_a_fill_under_way(make_post: Any) -> None:
     """A value loaded before the change cannot be written after its late invalidation."""
     late = job("late:{id}", {Post: "id"})
@@ -243,59 +233,3 @@ def test_points__commit_comes_before_the_invalidation(make_post: Any) -> None:
     with at("committed", lambda: seen.append((gone(key), connection.in_atomic_block))):
         post.save()
     assert seen == [(set(), False)]
-
-
-KILLED = """
-import contextlib, django, os, signal
-django.setup()
-from django.db import transaction
-from myapp.models import Post
-from warmer import failpoints
-kill = lambda job="": os.kill(os.getpid(), signal.SIGKILL)
-failpoints.hooks["{point}"] = kill
-with transaction.atomic() if {in_atomic} else contextlib.nullcontext():
-    post = Post.objects.get(pk={pk})
-    post.title = "New"
-    post.save()
-    if "{point}" == "changed":
-        kill()
-"""
-POINTS = [("changed", True), ("committed", True), ("invalidated", True)]
-if captures_by_triggers():  # signals record a change in autocommit only when it could not be applied
-    POINTS += [("committed", False), ("invalidated", False)]
-
-
-@pytest.mark.parametrize(("point", "in_atomic"), POINTS)
-def test_killed__process_loses_no_invalidation(make_post: Any, point: str, in_atomic: bool) -> None:
-    post = make_post(title="Old")
-    keys = cached("popular_posts", f"post:{post.pk}")
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "DATABASE_URL": address_of_the_test_database(),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(point=point, pk=post.pk, in_atomic=in_atomic)],
-        env=environment,
-        cwd=project_settings.BASE_DIR,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-    is_committed = point != "changed"
-    assert Post.objects.get(pk=post.pk).title == ("New" if is_committed else "Old")
-    assert (cache.get("popular_posts") is None) == (point == "invalidated")
-    assert bool(waiting()) == is_committed
-    Relay().poll()
-    assert gone(*keys) == (set(keys) if is_committed else set())
-    assert waiting() == []
-
-
-def address_of_the_test_database() -> str:
-    """Return the `DATABASE_URL` of the database that this test uses, for another process."""
-    used = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{used['NAME']}"
-    login = used["USER"] + (f":{used['PASSWORD']}" if used["PASSWORD"] else "")
-    if used["HOST"].startswith("/"):
-        return f"postgres://{login}@{used['HOST'].replace('/', '%2F')}:{used['PORT']}/{used['NAME']}"
-    return f"postgres://{login}@{used['HOST']}:{used['PORT']}/{used['NAME']}"

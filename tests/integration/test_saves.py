@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import uuid
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -11,10 +9,9 @@ from typing import Any
 
 import pytest
 from django.core.serializers import deserialize, serialize
-from django.db import IntegrityError, models
+from django.db import models
 from django.db.models import F, Value
 from django.db.models.functions import Substr
-from django.db.models.signals import post_save, pre_save
 
 from tests.integration.keyed import by_function, cached, gone, job
 from tests.integration.tables import queries_of, tables_of
@@ -162,34 +159,6 @@ def test_function__is_given_the_fields_as_the_row_has_them(box: Any) -> None:
     assert seen == [REF]
     assert gone(*keys) == {f"part:{REF}"}
     assert part.item_id == REF.hex
-
-
-@pytest.mark.parametrize("copied", [lambda item: pickle.loads(pickle.dumps(item)), copy.deepcopy])
-def test_instance__can_be_pickled_by_a_receiver_and_after_a_save_that_failed(box: Any, copied: Any) -> None:
-    job("number:{id}", {box.Item: "number"})
-    by_function("function:{id}", box.Item, lambda item: item.number, "number")
-    item = box.Item.objects.create(number=1)
-    made = []
-
-    def receives(instance: Any, **_: Any) -> None:
-        made.append(copied(instance))
-
-    for signal in (pre_save, post_save):
-        signal.connect(receives, sender=box.Item)
-    item.number = 2
-    item.save()
-    made.append(copied(box.Item(number=3)))
-    item.number = None
-    with pytest.raises(IntegrityError):
-        item.save()
-    item.refresh_from_db()
-    assert copied(item).number == 2
-    assert [each.number for each in made] == [2, 2, 3, None]
-    keys = cached("number:2", "number:5", "function:2", "function:5")
-    again = made[0]
-    again.number = 5
-    again.save()
-    assert gone(*keys) == set(keys)
 
 
 @pytest.fixture

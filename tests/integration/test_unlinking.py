@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import models, transaction
+from django.db import models
 
 from tests.integration.keyed import cached, gone, job
 from tests.integration.tables import tables_of
@@ -93,23 +93,3 @@ def test_on_delete__that_sets_something_else(shop: Any, column: str, way: str) -
     assert getattr(book, f"{column}_id") == (None if column == "nulled" else first.pk)
     expected = keys[:2] if column == "nulled" else keys[:3]
     assert gone(*keys) == set(expected if captures_by_triggers() else ())
-
-
-def test_on_delete__of_what_no_row_refers_to_invalidates_nothing(shop: Any) -> None:
-    job("all:{id}", [shop.Book])
-    shelf = shop.Shelf.objects.create()
-    shop.Book.objects.create(reset=None)
-    keys = cached("all:1")
-    shelf.delete()
-    assert gone(*keys) == set()
-
-
-def test_on_delete__rolled_back_changes_nothing(shop: Any) -> None:
-    job("shelf:{id}", {shop.Book: "nulled"})
-    shelf = shop.Shelf.objects.create()
-    shop.Book.objects.create(nulled=shelf, reset=None)
-    keys = cached(f"shelf:{shelf.pk}")
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
-        shelf.delete()
-        raise ZeroDivisionError
-    assert gone(*keys) == set()

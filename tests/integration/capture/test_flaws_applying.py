@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
 from threading import Thread
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tests.integration.capture import outsiders
@@ -37,54 +35,6 @@ def unapplied() -> int:
 
 
 # -- by whom --------------------------------------------------------------------------------------------
-def test_record__applied_by_another_fingerprint_is_applied_here_once_more(known: Things) -> None:
-    """An old release, or a shell with another cache, cannot have invalidated what is cached here."""
-    outsiders.run(INSERT)
-    numbers = list(ChangeRecord.objects.values_list("pk", flat=True))
-    ChangeRecord.objects.filter(pk__in=numbers).update(applied_at=Now(), applied_by="another")
-    relay = Relay()
-    relay.poll()
-    assert known.gone() == {1}
-    known.warm()
-    relay.poll()
-    assert known.gone() == set()
-
-
-def test_record__applied_here_is_not_applied_once_more(known: Things) -> None:
-    execute(INSERT)
-    known.warm()
-    Relay().poll()
-    assert known.gone() == set()
-
-
-def test_record__of_a_table_unknown_here_is_left_to_who_knows_it(known: Things) -> None:
-    with transaction.atomic():
-        execute(INSERT)
-        ChangeRecord.objects.create(source="a_later_release")
-        ChangeRecord.objects.create(key="a-later-job:{id}")
-    Relay().poll()
-    assert set(ChangeRecord.objects.filter(applied_at=None).values_list("source", "key")) == {
-        ("a_later_release", ""),
-        ("", "a-later-job:{id}"),
-    }
-    assert known.gone() == {1}
-
-
-def test_record__applied_is_purged_by_who_applies_when_nobody_can_need_it(
-    known: Things, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(records, "_next_purge", {})
-    execute(INSERT)
-    first = ChangeRecord.objects.get().pk
-    monkeypatch.setattr(records, "_next_purge", {})
-    execute(INSERT)
-    assert ChangeRecord.objects.filter(pk=first).exists()
-    settings.WARMER_REPLAY = timedelta(0)
-    monkeypatch.setattr(records, "_next_purge", {})
-    execute(INSERT)
-    assert not ChangeRecord.objects.filter(pk=first).exists()
-
-
 # -- what goes wrong ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("block", [suppress, transaction.atomic])
 def test_write__succeeds_whatever_goes_wrong_when_it_is_applied(
@@ -181,18 +131,6 @@ def counted(function: Any, calls: list[int]) -> Any:
     return count
 
 
-def test_savepoint__rolled_back_does_not_take_the_changes_of_others_with_it(known: Things) -> None:
-    with transaction.atomic():
-        with suppress(Rollback), transaction.atomic():
-            execute(INSERT)
-            raise Rollback
-        known.model.objects.create(owner=2)
-        with suppress(Rollback), transaction.atomic():
-            execute(INSERT)
-            raise Rollback
-    assert known.gone() == {2}
-
-
 def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Things) -> None:
     found: list[set[int]] = []
 
@@ -208,22 +146,6 @@ def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Th
         known.model.objects.create(owner=1)
         transaction.on_commit(write)
     assert [2 in found[0], 3 in found[1], known.gone()] == [True, True, {1, 2, 3}]
-
-
-def test_callback__of_the_project_that_fails_leaves_the_change_to_a_worker_and_not_the_next(
-    known: Things,
-) -> None:
-    with pytest.raises(ZeroDivisionError) as error, transaction.atomic():
-        transaction.on_commit(lambda: 1 / 0)
-        known.model.objects.create(owner=1)
-    assert known.gone() == set()
-    with transaction.atomic():
-        transaction.on_commit(lambda: None)
-        known.model.objects.create(owner=2)
-    assert 2 in known.gone()
-    assert error.tb  # which keeps the transaction's callbacks alive
-    Relay().poll()
-    assert known.gone() == {1, 2}
 
 
 # -- how much -------------------------------------------------------------------------------------------

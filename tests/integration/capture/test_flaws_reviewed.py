@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
@@ -23,7 +21,7 @@ from tests.integration.tables import queries_of, tables_of
 from warmer import jobs, warm_many
 from warmer.checks import check_triggers
 from warmer.exceptions import DeclarationError, StoreUnavailable
-from warmer.invalidation import Relay, apply, databases, receivers, records, relay, triggers
+from warmer.invalidation import Relay, apply, databases, records, relay, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 from warmer.signals import keys_invalidated
@@ -100,24 +98,6 @@ def test_path__that_cannot_be_followed_is_refused_and_the_job_forgotten() -> Non
         finally:
             if "labelled" in jobs:
                 jobs.unregister("labelled")
-
-
-def test_follow__before_ready_walks_no_models(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[None] = []
-    monkeypatch.setattr(receivers, "apps", SimpleNamespace(get_models=counted(apps.get_models, calls)))
-    monkeypatch.setattr(receivers, "_is_listening", False)
-    names = [f"job{number}" for number in range(30)]
-    try:
-        for name in names:
-            warm_many(f"{name}:{{id}}", ids=list, name=name, depends_on={known.model: "owner"})(
-                lambda ids: {}
-            )
-        assert len(calls) == 0
-        receivers.listen()
-        assert len(calls) == 1
-    finally:
-        for name in names:
-            jobs.unregister(name)
 
 
 # -- what is installed ----------------------------------------------------------------------------------

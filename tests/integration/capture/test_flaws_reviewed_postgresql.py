@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import DataError, connection, models, transaction
-from psycopg import IsolationLevel
+from django.db import DataError, models, transaction
 
 from tests.integration.capture import outsiders
 from tests.integration.capture.things import EVERY, Things, execute, install, things
 from tests.integration.transactions import Rollback
 from warmer import jobs, warm_many
-from warmer.invalidation import Relay, databases, records, triggers
+from warmer.invalidation import Relay, databases, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -99,37 +98,6 @@ def read_only() -> Iterator[None]:
 def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
     assert not databases.are_kept("default")
     assert (databases.with_records(), triggers.databases(), Relay().poll()) == ([], [], 0)
-
-
-@pytest.fixture
-def serializable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A connection of which the project's settings say the isolation level."""
-    options = connection.settings_dict["OPTIONS"] | {"isolation_level": IsolationLevel.SERIALIZABLE}
-    with monkeypatch.context() as patched:
-        patched.setitem(connection.settings_dict, "OPTIONS", options)
-        connection.close()
-        yield
-    connection.close()
-
-
-def test_relay__reads_and_marks_in_read_committed_whatever_the_settings_say(
-    serializable: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(records, "_next_purge", {})
-    levels: set[str] = set()
-
-    def look(execute: Any, statement: Any, *arguments: Any) -> Any:
-        if databases.TABLE in str(statement):
-            levels.add(connection.connection.execute("SHOW transaction_isolation").fetchone()[0])
-        return execute(statement, *arguments)
-
-    with things() as known:
-        outsiders.run(INSERT)
-        with connection.execute_wrapper(look):
-            Relay().poll()
-        assert (known.gone(), levels) == ({1}, {"read committed"})
-        with transaction.atomic():
-            assert connection.connection.execute("SHOW transaction_isolation").fetchone()[0] == "serializable"
 
 
 def test_hit__in_a_transaction_that_failed_gives_what_is_cached() -> None:

@@ -20,19 +20,6 @@ INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
 
 
 # -- when a statement is committed ----------------------------------------------------------------------
-def test_returning__in_autocommit_is_not_applied_before_it_is_committed() -> None:
-    with things() as known:
-        with connection.cursor() as cursor:
-            cursor.execute(f"{INSERT} RETURNING id")
-            assert known.gone() == set()
-            assert outsiders.fetch("SELECT count(*) FROM myapp_thing") == [(0,)]
-            cursor.fetchall()
-        assert outsiders.fetch("SELECT count(*) FROM myapp_thing") == [(1,)]
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")  # the next statement
-        assert known.gone() == {1}
-
-
 def test_create__in_autocommit_is_applied_when_it_returns() -> None:
     with things() as known:
         known.model.objects.create(owner=1)

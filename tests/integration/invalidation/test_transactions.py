@@ -133,17 +133,6 @@ def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any) 
 
 
 @pytest.mark.django_db(transaction=False)
-def test_transaction__captured_callbacks_of_a_test_case(
-    make_post: Any, django_capture_on_commit_callbacks: Any
-) -> None:
-    post = make_post()  # pending in the test's own transaction
-    cached(f"post:{post.pk}")
-    with django_capture_on_commit_callbacks(execute=True):
-        post.save()
-    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
-
-
-@pytest.mark.django_db(transaction=False)
 def test_transaction__callbacks_captured_after_one_of_the_project(
     make_post: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
