@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -93,11 +93,14 @@ class Sources:
     by_table: Mapping[str, Sequence[Source]]
     names_of: Mapping[JobSpec, set[str]]
     links: Sequence[tuple[Source, Any]]
+    _of_models: dict[type[Model], list[Source]] = field(default_factory=dict)
 
     def of_model(self, model: type[Model]) -> list[Source]:
         """Return the sources that hold a model's rows, those of its parents included."""
-        tables = (each._meta.db_table for each in tables_of(model))
-        return [source for table in tables for source in self.by_table.get(table, ())]
+        if model not in self._of_models:  # asked twice for each save
+            tables = (each._meta.db_table for each in tables_of(model))
+            self._of_models[model] = [source for table in tables for source in self.by_table.get(table, ())]
+        return self._of_models[model]
 
     def links_of(self, model: type[Model]) -> list[tuple[Source, Any]]:
         """Return the link tables whose rows go with a row of a model, each with its key to it."""
