@@ -1,4 +1,4 @@
-"""Recorded changes, applied: ids found, keys invalidated, records marked."""
+"""Apply recorded changes: find their ids, invalidate the keys, mark the records."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from warmer.stores import Invalidation, invalidate_together
 logger = logging.getLogger(__name__)
 
 MOST_PAGES = 5
-"""How many pages of records who changes something applies at the most. A worker does the rest."""
+"""The pages of records that a process applies after its own commit. A worker applies the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What became of some records.
+    """The result of applying records.
 
     Attributes:
-        known: those of jobs that are declared here. Others are for another process.
-        is_swept: whether they are done. If not, the keys of a whole job are still to be found and deleted.
+        known: the records of jobs that are declared here. Others are for another process.
+        is_swept: whether everything is done. If not, a worker has to find and delete the keys of a whole job.
     """
 
     known: list[Record]
@@ -66,7 +66,7 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
     """Invalidate ids of jobs, in one round trip for each cache, and send the signals.
 
     Returns:
-        Whether all is done. If not, the keys of a whole job are still to be found and deleted.
+        Whether everything is done. If not, a worker has to find and delete the keys of a whole job.
 
     Raises:
         StoreUnavailable: a cache does not answer.
@@ -91,9 +91,9 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
 
 
 def apply_committed(*, using: str, above: int) -> None:
-    """Apply the changes that a transaction of this process just committed, and what else it finds there.
+    """Apply the changes that this process has just committed, and any others above the same number.
 
-    Never raises: the change is committed. What cannot be done now is left to a worker.
+    Never raises: the change is committed. A worker applies what fails here.
 
     Args:
         above: read records with a higher number only.
@@ -134,9 +134,9 @@ def _apply_above(above: int, using: str) -> None:
 
 
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
-    """Apply changes that are committed and not recorded. Never raises.
+    """Apply committed changes that have no record. Never raises.
 
-    What cannot be done now is recorded for a worker, where the database keeps records.
+    What fails here is recorded for a worker, if the database keeps records.
     """
     try:
         is_kept = are_kept(using)
@@ -158,12 +158,12 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
         )
 
 
-# -- what this process has seen -------------------------------------------------------------------
+# -- the floor ------------------------------------------------------------------------------------
 _seen: dict[str, int] = {}
 
 
 def floor(using: str) -> int:
-    """Return the highest number of a record that this process has read: what comes now has a higher one."""
+    """Return the highest number of a record that this process has read: new records have higher ones."""
     return _seen.get(using, 0)
 
 
@@ -174,7 +174,7 @@ def forget_seen() -> None:
 
 # -- the parts of an invalidation ---------------------------------------------------------------------
 def ask_for_a_worker() -> None:
-    """Tell that a change waits for a worker: where tasks run in process, it is done now."""
+    """Send `pending_wanted`: if tasks run in process, the pending changes are applied now."""
     pending_wanted.send_robust(None)
 
 

@@ -1,10 +1,10 @@
 """Capture by Django's signals: what `save()`, `delete()` and many-to-many fields change.
 
-Nothing is predicted and no row is locked. A save records the row as it is now; where a save can move the row
-from one id to another, one query before it reads the row as it was.
+They predict nothing and lock no row. A save records the row as it is now. If a save can move the row from one
+id to another, one query before it reads the row as it was.
 
-With triggers the database records changes itself. Receivers then record only what has no trigger, and apply
-what a save in autocommit left open.
+With triggers, the database records changes itself. The receivers then record only changes of tables without
+triggers, and apply what a save in autocommit left open.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
 
 
 def listen() -> None:
-    """Connect the receivers for every model of which a row touches a table that a job depends on."""
+    """Connect the receivers for every model whose rows touch a table that a job depends on."""
     global _is_listening
     _is_listening = True
     for model in apps.get_models(include_auto_created=True):
@@ -168,7 +168,7 @@ def _after_save(
         if not created and not _is_saved(source, update_fields):
             continue
         if not created and before is None and _can_move(source, update_fields):
-            yield Record(source=source.name)  # nobody knows where it was
+            yield Record(source=source.name)  # the old ids are not known
             continue
         yield record_of_rows(source, [instance] if _is_in_memory(instance, source, update_fields) else read())
 
@@ -220,7 +220,7 @@ def before_delete(
     found = _own(found, sender)
     rows = [instance]
     if origin is instance and any(map(_can_move, found)):
-        # Whoever deletes an instance may have changed it in memory.
+        # The instance may have been changed in memory.
         rows = list(QuerySet(sender, using=using).filter(pk=instance.pk)) or rows
     for source in found:
         of_rows = record_of_rows(source, rows)

@@ -1,4 +1,4 @@
-"""Changes that this process records itself: those that signals tell of, and those that were asked for."""
+"""Record changes in this process: those from signals, and those that the project asks for."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
 
     Args:
         ids: the ids. None, or more than `WARMER_FENCE_RECORDS`: every key.
-        immediately: do not wait for the commit. Whoever reads a key before the commit caches the old value,
-            and nothing invalidates it again.
+        immediately: do not wait for the commit. A reader before the commit caches the old value again, and
+            nothing invalidates it then.
 
     Raises:
         InvalidId: an id cannot be part of a key; nothing was invalidated.

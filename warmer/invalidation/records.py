@@ -84,7 +84,7 @@ def write(records: Sequence[Record], *, using: str) -> None:
 
 
 def read(*, using: str, above: int, upto: int | None = None, is_declared: bool = False) -> list[Record]:
-    """Return the oldest changes that nobody with this process's fingerprint has applied, at most `PAGE`.
+    """Return the oldest changes that no process with our fingerprint has applied, at most `PAGE`.
 
     Args:
         above: only those with a higher number.
@@ -136,7 +136,7 @@ def age_of(record: Record, *, using: str) -> timedelta:
 
 
 def mark(numbers: Collection[int], *, using: str) -> None:
-    """Mark records as applied. Those that another process is marking just now are left to it."""
+    """Mark records as applied, except those that another process is marking."""
     if not numbers:
         return
     connection = connections[using]
@@ -147,7 +147,7 @@ def mark(numbers: Collection[int], *, using: str) -> None:
     elif connection.vendor == "postgresql":
         now = "clock_timestamp()"
         due = f"id = ANY(ARRAY(SELECT id FROM {TABLE} WHERE {due} ORDER BY id FOR UPDATE SKIP LOCKED))"
-        # A mark that is lost costs one more application, so nobody waits for the disk.
+        # A lost mark costs one more application, so there is no need to wait for the disk.
         quickly = "SET LOCAL synchronous_commit = off; "
     with read_committed(using), connection.cursor() as cursor:
         cursor.execute(
@@ -188,7 +188,7 @@ def purge(*, using: str, thoroughly: bool = False) -> None:
 
 
 def collapse(*, using: str) -> bool:
-    """Make one record for every key of those sources of which more than `WARMER_FENCE_RECORDS` wait.
+    """Replace the records of a source by one for every key, if more than `WARMER_FENCE_RECORDS` wait.
 
     Returns:
         Whether there was such a source.

@@ -1,7 +1,7 @@
-"""The relay: what nobody applied, and what a process with another fingerprint applied, is applied here.
+"""The relay applies the records that no process, or only one with another fingerprint, has applied.
 
-Changes of other programs, of stored procedures and of killed processes reach the cache by it, and those that
-a cache did not take. A worker, or `manage.py warm_listen`, calls `poll` a few times a second.
+These are changes of other programs, stored procedures and killed processes, and changes from the time when a
+cache was down. A worker, or `manage.py warm_listen`, calls `poll` twice a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Relay:
-    """Applies waiting changes, again and again. It remembers which of others it has applied once more."""
+    """Applies pending changes, and remembers which records of other fingerprints it has applied."""
 
     def __init__(self) -> None:
         self._replayed: dict[str, frozenset[int]] = {}
@@ -36,7 +36,7 @@ class Relay:
     def run(
         self, wait: Callable[[float], bool], *, polling: AbstractContextManager[Any] | None = None
     ) -> None:
-        """Poll until told to stop. While a cache or a database is away, the pauses double to half a minute.
+        """Poll until told to stop. While something is down, the pauses double up to half a minute.
 
         Args:
             wait: waits for some seconds; returns whether to stop.
@@ -60,7 +60,7 @@ class Relay:
                 return
 
     def poll(self) -> int:
-        """Apply what waits on every database; return how many changes that were.
+        """Apply the pending changes of every database; return their number.
 
         Raises:
             StoreUnavailable: a cache does not answer; its changes wait.
@@ -100,9 +100,9 @@ class Relay:
 
 
 def _pages(using: str) -> Iterator[list[Record]]:
-    """Yield waiting records, page by page; none while another process with the same fingerprint reads some.
+    """Yield pending records page by page; none while another process with our fingerprint reads some.
 
-    They are applied outside of the transaction that reads them: to sweep keys may take long.
+    They are applied outside the transaction that reads them, because sweeping keys may take long.
     """
     above = 0
     while True:
@@ -119,7 +119,7 @@ def _pages(using: str) -> Iterator[list[Record]]:
 
 
 def _is_alone(connection: Any) -> bool:
-    """Take the lock of those who poll, until the end of the transaction; return whether it was free."""
+    """Lock polling for our fingerprint until the end of the transaction; return whether it was free."""
     if connection.vendor != "postgresql":
         return True
     with connection.cursor() as cursor:

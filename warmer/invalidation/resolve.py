@@ -1,7 +1,7 @@
-"""From recorded changes to the ids of the jobs that they concern.
+"""Resolve recorded changes to the ids of the jobs that they concern.
 
-It runs after the commit. What stands in other tables is read as it is then: whoever changes those tables
-later records a change of their own.
+This runs after the commit, and reads other tables as they are then. A later change of these tables has a
+record of its own.
 """
 
 from __future__ import annotations

@@ -66,15 +66,13 @@ def encode(rows: Iterable[Row]) -> str:
 
 
 def decode(text: str) -> list[dict[str, Any]]:
-    """Return the rows of a record, their values not yet read.
+    """Return the rows of a record, with their values as text.
 
     Raises:
-        Unreadable: they are damaged.
+        ValueError: the record is no JSON.
+        Unreadable: it holds no rows.
     """
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise Unreadable(f"the record is no JSON: {error}") from None
+    rows = json.loads(text)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Unreadable("the record holds no rows")
     return rows

@@ -30,7 +30,7 @@ class Dependent:
     """A job that depends on the rows of a table, and how its ids follow from such a row.
 
     Attributes:
-        compared: the columns of which an update must change one. None: every update counts.
+        compared: an update counts if it changes one of these columns. None: every update counts.
         fields: the recorded columns from which the ids follow. Without a path they are the ids.
         path: where the ids are, seen from what `fields` refer to, or from the row itself (`from_row`).
         function: gives the ids of a row that has `fields` only.
@@ -47,7 +47,7 @@ class Dependent:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A table, with the columns of which an update must change one to be recorded.
+    """A table, with the columns that an update has to change to be recorded.
 
     Attributes:
         columns: the columns that are recorded of a changed row.

@@ -1,9 +1,8 @@
-"""What this process knows of its open transactions, and what it does when they commit.
+"""Watch the open transactions of this process, and apply their changes after the commit.
 
-Each database connection has a `Watcher`. With triggers it sees every statement: one that names a captured
-table may have been recorded, so the records are read and applied after the commit. With signals the
-receivers say what they recorded. Either way Django drops our callback with the savepoint that it was
-registered in, so a rolled-back change asks for nothing.
+Each database connection has a `Watcher`. With triggers, it sees every statement. If a statement names a
+captured table, the watcher reads and applies the records after the commit. With signals, the receivers tell
+it what they recorded. Django drops our callback when its savepoint is rolled back, together with the change.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _LOOKED_AT = 2_000
 
 
 class Commit:
-    """What happens after a commit: a callback, which Django drops with a rollback.
+    """The callback after a commit. Django drops it with a rollback.
 
     Attributes:
         above: the highest record that this process knew before the change.
@@ -44,12 +43,12 @@ class Commit:
         transaction.on_commit(self, using=connection.alias, robust=True)
 
     def is_kept(self, connection: Any) -> bool:
-        """Return whether no rollback has taken it away.
+        """Return whether Django still keeps it, as no rollback has removed it.
 
-        While Django keeps it, its savepoints are open or released, so it lives as long as what changes now.
-        Nothing public tells of a rollback; `run_on_commit` is private (Django 3.2 to 6.0).
+        Then its savepoints are open or released, so it outlives whatever changes now. Django has no public
+        way to learn of a rollback; `run_on_commit` is private (tried with Django 5.2).
         """
-        kept = connection.run_on_commit  # of which a rollback removes the last ones
+        kept = connection.run_on_commit  # a rollback removes entries at its end
         return self._place < len(kept) and kept[self._place][1] is self
 
     def __call__(self) -> None:
@@ -58,7 +57,7 @@ class Commit:
 
 
 class Watcher:
-    """One database connection: its open transaction, and with triggers each of its statements."""
+    """Watches one database connection: its open transaction and, with triggers, its statements."""
 
     def __init__(self, connection: Any) -> None:
         self._connection: Any = weakref.ref(connection)  # whose watcher this is: it lives longer
@@ -73,7 +72,7 @@ class Watcher:
 
     # -- statements --------------------------------------------------------------------------------
     def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        """Run a statement, as an execute wrapper; see whether it may have changed a captured table."""
+        """Run a statement, as an execute wrapper, and apply it later if it may change a captured table."""
         self._statements += 1
         if self._late is not None:
             self.apply_late()
@@ -87,11 +86,11 @@ class Watcher:
         return result
 
     def _changed(self, above: int) -> None:
-        """Apply what a statement changed at the commit; in autocommit now, if it is committed by now."""
+        """Apply the change of a statement at the commit; in autocommit now, if it is committed."""
         connection = self._connection()
         if connection.in_atomic_block:
             self.expect(above=above)
-        elif connection.get_autocommit():  # else nothing tells of the commit, and a worker applies it
+        elif connection.get_autocommit():  # else a worker applies it after the commit
             self._apply(above)
 
     def _apply(self, above: int) -> None:
@@ -109,7 +108,7 @@ class Watcher:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Do not look for changes in the statements of a block, which are our own."""
+        """Ignore the statements of a block: they are our own."""
         before, self._is_quiet = self._is_quiet, True
         try:
             yield
@@ -118,11 +117,11 @@ class Watcher:
 
     # -- commits -----------------------------------------------------------------------------------
     def expect(self, *, above: int | None = None, changed: Iterable[str] = ()) -> None:
-        """Apply what is recorded in the open transaction, if there is one, at its commit. Costs no query.
+        """Apply the records of the open transaction, if there is one, at its commit. Costs no query.
 
         Args:
             above: the highest record known before the change; default: what is known now.
-            changed: the sources, and keys of jobs, that it changed, as far as that is known.
+            changed: the sources and keys of jobs that are known to be changed.
         """
         connection = self._connection()
         if not connection.in_atomic_block:
@@ -133,7 +132,7 @@ class Watcher:
         self._changed_sources.update(changed)
 
     def _open_commit(self) -> Commit | None:
-        """Return the callback for what the open transaction changed; None: nothing that still counts."""
+        """Return the callback of the open transaction; None if it has changed nothing, or rolled it back."""
         if self._commit is not None and not self._commit.is_kept(self._connection()):
             self._commit = None
         if self._commit is None:
@@ -204,14 +203,14 @@ def on_connection(connection: Any, **_kwargs: Any) -> None:
 
 
 def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
-    """Return whether what a job reads in an open transaction of this thread must not be stored for others.
+    """Return whether values that a job loads in an open transaction must not be cached.
 
-    So it is where the transaction changed something that the job reads, and where it may read a snapshot
-    older than the token of a fill. Of a transaction that the project manages by hand nothing tells the end,
-    so it counts as if it had changed everything.
+    True if a transaction of this thread changed something that the job reads, or may read a snapshot older
+    than the token of a fill. A transaction that the project manages by hand counts as if it had changed
+    everything, because we do not learn of its end.
 
     Args:
-        on_miss: the database is asked, too, for what no statement told, and for a snapshot; on a hit it is
+        on_miss: also ask the database for changes that no statement named, and for a snapshot. On a hit it is
             asked only if a statement named a captured table.
     """
     for connection in connections.all(initialized_only=True):
@@ -234,10 +233,10 @@ def open_database_of(spec: JobSpec) -> str | None:
 
 
 def _is_in_test_case(connection: Any) -> bool:
-    """Return whether a test case's transaction is open, which is never committed.
+    """Return whether the transaction of a `TestCase` is open, which is never committed.
 
-    A test runs the callbacks that were registered in a block of its own, so each block needs one. Django
-    marks such a transaction in private only (`Atomic._from_testcase`, Django 3.2 to 6.0).
+    `captureOnCommitCallbacks` runs the callbacks that were registered in its block, so each block needs one.
+    Django marks such a transaction only in private (`Atomic._from_testcase`, tried with Django 5.2).
     """
     return bool(connection.atomic_blocks) and getattr(connection.atomic_blocks[0], "_from_testcase", False)
 

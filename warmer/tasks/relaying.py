@@ -1,4 +1,4 @@
-"""The relay of a worker: a thread of its main process applies waiting changes, outside the task queue.
+"""The relay of a worker: a thread of its main process applies pending changes, outside the task queue.
 
 It has a database connection of its own. No process that is forked meanwhile may share it, so a fork waits
 until no question is under way, and the connection is closed before it.
@@ -43,7 +43,7 @@ _relay_in_process = Relay()
 
 
 def request_pending() -> None:
-    """Apply the changes that wait, now, where tasks run in process. Elsewhere a worker's relay does it."""
+    """Apply the pending changes now if tasks run in process. Otherwise a worker's relay does."""
     if current_app.conf.task_always_eager:
         try:
             _relay_in_process.poll()

@@ -19,7 +19,7 @@ class Block:
     """One kind of record that the triggers of a table write.
 
     Attributes:
-        compared: the columns of which an update must change one; None: every update is recorded.
+        compared: an update is recorded if it changes one of these columns. None: every update is.
         columns: the columns that are recorded.
     """
 
