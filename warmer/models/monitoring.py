@@ -16,7 +16,7 @@ from warmer.report import Outcome, describe
 
 logger = logging.getLogger(__name__)
 
-# A job of which so much is cached is warm: a key that expired a moment ago makes no alarm.
+# Not all: a key that expired a moment ago must not raise an alarm.
 WARM_SHARE = 0.99
 
 

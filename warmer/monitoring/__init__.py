@@ -1,1 +1,1 @@
-"""What is seen of the caches and the jobs: statistics, the doctor, metrics."""
+"""Observations, audits, metrics, health, and the middleware that counts cache calls."""

@@ -69,7 +69,7 @@ class _Request:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what this context does, and what it starts; log heavy use before an error goes on."""
+        """Count what this context does, and what it starts. If that raises, log heavy use first."""
         token = observer.set(self._use)
         try:
             yield

@@ -32,8 +32,11 @@ DELAY = timedelta(seconds=2 * FLUSH_SECONDS)
 # While a release is rolled out, a worker may not know yet what others observe.
 ROLL_OUT = timedelta(days=1)
 
-READS = ("hits_hour", "misses_hour", "hits_day", "misses_day")
-EFFECTIVENESS = ("watched", "watched_read", "watched_share", "watched_misses")
+# The fields that are unknown where reads are not counted; the last four also until a key's life has passed.
+FIELDS = (
+    *("hits_hour", "misses_hour", "hits_day", "misses_day"),
+    *("watched", "watched_read", "watched_share", "watched_misses"),
+)
 
 
 def observe(spec: JobSpec) -> JobObservation:
@@ -88,22 +91,21 @@ def _reads(spec: JobSpec, found: Coverage, now: datetime) -> dict[str, Any]:
     Readers note when they read the watched keys: those of the declared keys in a small hash sample. A key
     counts once it was watched for as long as a key lives.
     """
+    fields: dict[str, Any] = dict.fromkeys(FIELDS)
     counters = spec.store.counters
     if counters is None or not conf.COUNT_READS:
-        return dict.fromkeys((*READS, *EFFECTIVENESS))
+        return fields
     span = min(spec.timeout, DAY) + DELAY
     hour, day, life = counters.recent(now.timestamp(), HOUR, DAY, span)
-    reads = dict(zip(READS, (hour["hits"], hour["misses"], day["hits"], day["misses"]), strict=True))
+    fields |= {"hits_hour": hour["hits"], "misses_hour": hour["misses"]}
+    fields |= {"hits_day": day["hits"], "misses_day": day["misses"]}
     sample = found.sample.at_most(WATCHED)
     watched = counters.watch(sample.keys, every=sample.every, now=now.timestamp())
     began = (now - span).timestamp()
     ripe = {key: each for key, each in watched.items() if each.since <= began}
-    warm = [each for key, each in ripe.items() if key in found.cached_keys]
-    if not ripe:
-        return reads | dict.fromkeys(EFFECTIVENESS)
-    return reads | {
-        "watched": len(warm),
-        "watched_read": sum(each.read_at >= began for each in warm),
-        "watched_share": len(sample.keys) / max(found.declared, len(sample.keys)),
-        "watched_misses": life["watched_misses"],
-    }
+    if ripe:
+        warm = [each for key, each in ripe.items() if key in found.cached_keys]
+        fields |= {"watched": len(warm), "watched_read": sum(each.read_at >= began for each in warm)}
+        fields["watched_share"] = len(sample.keys) / max(found.declared, len(sample.keys))
+        fields["watched_misses"] = life["watched_misses"]
+    return fields

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Model
 
-# A value as deep or as different as this is better looked at itself.
+# Beyond this, look at the value itself.
 MAX_DEPTH = 6
 MAX_PATHS = 10
 MORE = "..."

@@ -58,7 +58,7 @@ class Snapshot:
         return max(complete, default=None)
 
     def is_active(self, job: str, state: State) -> bool:
-        """Return whether the job has a run in this state, which is not final."""
+        """Return whether the job has a run in this active state."""
         return job in self.active and self.active[job].state == state
 
     def queue_wait(self, job: str) -> float:
