@@ -32,6 +32,10 @@ class StoreUnavailable(WarmerError):
     """The cache does not answer."""
 
 
+class CommandRefused(WarmerError):
+    """The cache's server does not allow this user to run a command."""
+
+
 class UnreadableValue(WarmerError, ValueError):
     """What is cached was written by another serializer, or is damaged."""
 

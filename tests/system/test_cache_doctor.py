@@ -31,7 +31,7 @@ def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pyte
     assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {
         "beat": "error"
     }
-    assert found["workers"]["seen"] == f"queue 'warming': {worker.hostname()}"
+    assert found["workers"]["message"] == f"queue 'warming': {worker.hostname()}"
     assert found["broker-apart"]["severity"] == "ok"
 
     beat = request.getfixturevalue("beat_container")
@@ -41,12 +41,12 @@ def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pyte
     beat.kill("SIGTERM")
     assert beat.await_end() == 0
     found = examined(project, status=0)
-    assert found["beat"]["seen"].startswith("last seen ")
+    assert found["beat"]["message"].startswith("last active ")
     assert found["workers"]["severity"] == "ok"
 
     worker.kill()
     found = examined(project, status=1)
-    assert (found["workers"]["severity"], found["workers"]["seen"]) == (
+    assert (found["workers"]["severity"], found["workers"]["message"]) == (
         "error",
         "Queue 'warming': no worker answers.",
     )

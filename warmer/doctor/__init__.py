@@ -1,1 +1,1 @@
-"""The doctor: checks of what teams get wrong in a set-up of caches, Celery and jobs, each with the fix."""
+"""The doctor: checks of caches, Celery and jobs, each with its fix; statistics and a benchmark of a cache."""

@@ -1,55 +1,95 @@
-"""What a check is: a small class with an id and one method."""
+"""What a check is, and what it finds."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from dataclasses import KW_ONLY, dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
-from warmer.doctor.finding import Finding
 from warmer.doctor.project import Cache, Project
 
+Target = TypeVar("Target", Cache, Project)
 
-class CacheCheck(ABC):
-    """A check that is made of every cache.
+
+class Severity(StrEnum):
+    """How bad a finding is, the worst last.
+
+    `skipped`: the check does not apply here. `failed`: the check itself broke, so nothing is known.
+    """
+
+    SKIPPED = "skipped"
+    OK = "ok"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    FAILED = "failed"
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it makes the command fail."""
+        return self in (Severity.ERROR, Severity.FAILED)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of a check.
 
     Attributes:
-        id: its name, in the report and in docs/doctor.md.
-        needs_redis: only of a cache in a Redis server.
-        after: checks that must not have found an error in the same cache.
+        message: what is the case.
+        why: why that matters; empty if all is well.
+        fix: what to do: first a line to paste, then what else to know.
+        check, subject: which check found it, and where; filled in by the diagnosis.
+    """
+
+    severity: Severity
+    message: str
+    _: KW_ONLY
+    why: str = ""
+    fix: str = ""
+    check: str = ""
+    subject: str = ""
+
+
+skipped = partial(Finding, Severity.SKIPPED)
+ok = partial(Finding, Severity.OK)
+info = partial(Finding, Severity.INFO)
+warning = partial(Finding, Severity.WARNING)
+error = partial(Finding, Severity.ERROR)
+
+
+class Check(ABC, Generic[Target]):
+    """A check: `class Maxmemory(CacheCheck, id="maxmemory")`. Its docstring is its message if all is well.
+
+    Attributes:
+        id: its name in reports and in docs/doctor.md.
+        after: checks that it needs: it is skipped if one of them found an error.
     """
 
     id: ClassVar[str]
-    needs_redis: ClassVar[bool] = True
-    after: ClassVar[tuple[str, ...]] = ("backend", "reachability")
-
-    @abstractmethod
-    def look(self, cache: Cache, project: Project) -> Iterator[Finding]:
-        """Yield what is found.
-
-        Raises:
-            NotApplicable: there is nothing to look at.
-            CommandRefused: the server does not allow what the check asks.
-        """
-
-
-class ProjectCheck(ABC):
-    """A check that is made once.
-
-    Attributes:
-        id: its name, in the report and in docs/doctor.md.
-        subject: what it is about, in the report.
-        after: checks that must not have found an error.
-    """
-
-    id: ClassVar[str]
-    subject: ClassVar[str]
     after: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, *, id: str = "", after: tuple[str, ...] | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.id = id
+        cls.after = cls.after if after is None else after
+
     @abstractmethod
-    def look(self, project: Project) -> Iterator[Finding]:
-        """Yield what is found.
+    def run(self, target: Target) -> Iterator[Finding]:
+        """Yield findings; none if all is well.
 
         Raises:
-            NotApplicable: there is nothing to look at.
+            NotApplicable: there is nothing to check.
+            CommandRefused: the server does not allow a command that the check needs.
+            StoreUnavailable: the server stopped answering.
         """
+
+
+class CacheCheck(Check[Cache], after=("backend", "reachability")):
+    """A check of each cache, by default after its backend and its server were found usable."""
+
+
+class ProjectCheck(Check[Project]):
+    """A check that runs once."""

@@ -1,24 +1,31 @@
-"""What the checks look at: the caches, the jobs, and what the layers above know of Celery and beat."""
+"""What the checks examine: caches, jobs, Celery, beat. Each is asked once, when a check needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.conf import settings
-from django.utils import timezone
 
+from warmer import tasks
+from warmer.conf import conf
 from warmer.declarations.registry import jobs
-from warmer.declarations.spec import JobSpec
+from warmer.doctor.readings import Reading, take_readings
 from warmer.report import describe
 from warmer.stores import open_server
-from warmer.tasks import Broker, Queue
+
+if apps.is_installed("django_celery_beat"):
+    from warmer import schedule
 
 if TYPE_CHECKING:
-    from warmer.schedule import Beat
     from warmer.stores.inspection import Server
+
+
+class NotApplicable(Exception):
+    """A check does not apply; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,62 +35,106 @@ class Cache:
     Attributes:
         options: its entry in `CACHES`.
         server: its Redis server; None for any other cache.
-        problem: why its backend cannot be used at all; empty when it can.
+        problem: why its backend cannot be used at all; empty if it can.
     """
 
     alias: str
     options: Mapping[str, Any]
+    project: Project
     server: Server | None = None
     problem: str = ""
 
     @property
+    def name(self) -> str:
+        """Its heading in reports."""
+        return f"cache {self.alias!r}"
+
+    @property
     def backend(self) -> str:
-        """The class that serves it, as the settings name it."""
+        """The class that serves it, as in the settings."""
         return str(self.options.get("BACKEND", ""))
 
     @property
     def redis(self) -> Server:
-        """Its Redis server, for a check that is only made when there is one."""
-        assert self.server is not None
+        """Its Redis server; raises `NotApplicable` for any other cache."""
+        if self.server is None:
+            raise NotApplicable("not a single Redis server")
         return self.server
 
+    @cached_property
+    def readings(self) -> tuple[Reading, Reading | None]:
+        """Its server's memory and evictions, now and at an earlier time if that is known."""
+        return take_readings(self.redis)
 
-@dataclass(frozen=True, kw_only=True)
+    @property
+    def holds_all_sessions(self) -> bool:
+        """Whether sessions are in this cache and nowhere else."""
+        is_alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
+        return is_alone and getattr(settings, "SESSION_CACHE_ALIAS", "default") == self.alias
+
+    def setting(self, *names: str, value: str) -> str:
+        """Return a line for the settings, e.g. `CACHES["default"]["OPTIONS"]["X"] = value`."""
+        return "CACHES" + "".join(f'["{name}"]' for name in (self.alias, *names)) + f" = {value}"
+
+
 class Project:
-    """Everything that the checks look at; what costs a question is asked when a check wants it.
+    """The project, or one of its caches with the jobs that use it.
 
-    Attributes:
-        broker: what Celery's broker is.
-        queues: the queues of the jobs, with their workers.
-        beat: what beat's tables tell; None when beat is not installed.
-        now: the clock of this process.
+    Args:
+        alias: the name of the cache in `CACHES`; None: all caches.
     """
 
-    caches: tuple[Cache, ...]
-    specs: tuple[JobSpec, ...]
-    broker: Callable[[], Broker]
-    queues: Callable[[], tuple[Queue, ...]]
-    beat: Callable[[], Beat] | None = None
-    now: Callable[[], datetime] = field(default=timezone.now)
+    name = "project"
 
+    def __init__(self, alias: str | None = None) -> None:
+        aliases = list(settings.CACHES) if alias is None else [alias]
+        self.caches = tuple(self._cache(each) for each in aliases)
+        self.specs = tuple(spec for spec in jobs.specs() if spec.cache in aliases)
 
-def chosen_caches(alias: str | None = None) -> tuple[Cache, ...]:
-    """Return every cache of the settings, or the one of that name."""
-    return tuple(_cache(each) for each in settings.CACHES if alias in (None, each))
+    @cached_property
+    def broker(self) -> tasks.Broker:
+        """Celery's broker."""
+        return tasks.look_at_broker()
 
+    @property
+    def redis(self) -> Server:
+        """The broker's Redis server; raises `NotApplicable` for any other broker."""
+        self.require_broker()
+        if self.broker.server is None:
+            raise NotApplicable("the broker is not a Redis server")
+        return self.broker.server
 
-def specs_of(caches: tuple[Cache, ...]) -> tuple[JobSpec, ...]:
-    """Return the jobs whose keys are in these caches."""
-    aliases = {cache.alias for cache in caches}
-    return tuple(spec for spec in jobs.specs() if spec.cache in aliases)
+    def require_broker(self) -> None:
+        """Raise `NotApplicable` if there is no broker."""
+        if self.broker.in_process:
+            raise NotApplicable("tasks run in process, without a broker")
 
+    @cached_property
+    def queues(self) -> tuple[tasks.Queue, ...]:
+        """The queues of the jobs, with their workers."""
+        names = sorted({spec.queue for spec in self.specs} | {conf.QUEUE})
+        return tuple(tasks.look_at_queue(name) for name in names)
 
-def _cache(alias: str) -> Cache:
-    options = settings.CACHES[alias]
-    try:
-        server = open_server(alias)
-        if server is not None:
-            _ = server.place  # reads the settings, and connects to nothing
-        return Cache(alias=alias, options=options, server=server)
-    except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
-        return Cache(alias=alias, options=options, problem=describe(error))
+    @cached_property
+    def beat(self) -> schedule.Beat | None:
+        """What beat's tables say; None if beat is not installed."""
+        return schedule.look_at_beat() if apps.is_installed("django_celery_beat") else None
+
+    def close(self) -> None:
+        """Close the connections to Redis servers."""
+        servers = [cache.server for cache in self.caches]
+        if "broker" in vars(self):
+            servers.append(self.broker.server)
+        for server in servers:
+            if server is not None:
+                server.close()
+
+    def _cache(self, alias: str) -> Cache:
+        options = settings.CACHES[alias]
+        try:
+            server = open_server(alias)
+            if server is not None:
+                _ = server.place  # reads the settings, and connects to nothing
+            return Cache(alias=alias, options=options, project=self, server=server)
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything
+            return Cache(alias=alias, options=options, project=self, problem=describe(error))

@@ -1,73 +1,55 @@
-"""Readings of a server, kept on it, so that the next look can tell how things went meanwhile."""
+"""Readings of a server: one is kept on it, so that a later run of the doctor can tell how things changed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from warmer.doctor.words import DAY, MINUTE
+from warmer.exceptions import CommandRefused, StoreUnavailable
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
-NAME = "readings"
-# A trend needs some time between two looks; a day shows the daily rise and fall.
-SHORTEST_SPAN = 10 * MINUTE
-LONGEST_SPAN = DAY
-# About 130 bytes each: a look every 15 minutes fits, and the key stays small.
-MOST = 100
+KEY = "warmer-doctor:reading"
+DAY = 86_400
+# A trend needs some time between two readings.
+SHORTEST_SPAN = 600
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a server said of itself at one time.
+    """A server's memory and evictions at one time.
 
     Attributes:
         at: the server's time, in seconds since 1970.
-        run: the server's name for its own process: another after a restart, when counters begin anew.
+        run_id: the server's name for its process; a restart changes it, and counters begin anew.
     """
 
     at: float
-    run: str
+    run_id: str
     used: int
     evicted: int
 
 
-def now(server: Server) -> Reading:
-    """Read a server."""
-    info = server.info
-    return Reading(
-        at=server.clock(),
-        run=str(info["run_id"]),
-        used=int(info["used_memory"]),
-        evicted=int(info["evicted_keys"]),
+def take_readings(server: Server) -> tuple[Reading, Reading | None]:
+    """Return a server's reading now, and the kept one if it is of the same process and old enough.
+
+    The kept one is replaced when it is a day old.
+    """
+    seconds, micros = server.ask("TIME")
+    found = server.info
+    now = Reading(
+        at=int(seconds) + int(micros) / 1e6,
+        run_id=str(found["run_id"]),
+        used=int(found["used_memory"]),
+        evicted=int(found["evicted_keys"]),
     )
-
-
-def before(server: Server, reading: Reading) -> Reading | None:
-    """Return the oldest reading of the last day since the server's start; None: there is none that is
-    old enough to compare with."""
-    for each in _kept(server):
-        age = reading.at - each.at
-        if each.run == reading.run and SHORTEST_SPAN <= age <= LONGEST_SPAN:
-            return each
-    return None
-
-
-def keep(server: Server, reading: Reading) -> None:
-    """Write a reading down, unless the last one is only just there."""
-    kept = [each for each in _kept(server) if reading.at - each.at <= LONGEST_SPAN]
-    if kept and kept[-1].run == reading.run and reading.at - kept[-1].at < SHORTEST_SPAN:
-        return
-    text = json.dumps([asdict(each) for each in (*kept, reading)[-MOST:]])
-    server.write_down(NAME, text, seconds=int(2 * LONGEST_SPAN))
-
-
-def _kept(server: Server) -> Sequence[Reading]:
-    try:
-        rows: Any = json.loads(server.note(NAME) or "[]")
-        return [Reading(**row) for row in rows if isinstance(row, Mapping)]
-    except (ValueError, TypeError):
-        return []  # another release wrote it
+    text = server.ask("GET", KEY)
+    kept = Reading(**json.loads(text)) if text else None
+    if kept is None or kept.run_id != now.run_id or now.at - kept.at >= DAY:
+        with suppress(StoreUnavailable, CommandRefused):  # e.g. it is full, which is for another check
+            server.ask("SET", KEY, json.dumps(asdict(now)), "EX", 3 * DAY)
+    is_old_enough = kept is not None and kept.run_id == now.run_id and now.at - kept.at >= SHORTEST_SPAN
+    return now, kept if is_old_enough else None

@@ -4,11 +4,13 @@ from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Wr
 from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.counters import Counted, Watched, in_sample
 from warmer.stores.factory import (
+    inspect_redis,
     invalidate_together,
     is_fenced,
     keeps_nothing,
     open_server,
     open_store,
+    pickles,
     why_unusable,
 )
 from warmer.stores.identity import place_of, share_keys
@@ -26,11 +28,13 @@ __all__ = [
     "Watched",
     "Written",
     "in_sample",
+    "inspect_redis",
     "invalidate_together",
     "is_fenced",
     "keeps_nothing",
     "open_server",
     "open_store",
+    "pickles",
     "place_of",
     "share_keys",
     "why_unusable",

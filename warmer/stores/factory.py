@@ -52,13 +52,26 @@ def why_unusable(alias: str) -> str:
 
 
 def open_server(alias: str) -> Server | None:
-    """Return the Redis server of a cache, to look at; None when it is not one Redis server.
+    """Return the Redis server of a cache, to inspect it; None if it is not a single Redis server.
 
     Raises:
         InvalidCacheBackendError: the cache's backend cannot be imported.
     """
     codec = codec_of(caches[alias]) if HAS_REDIS else None
-    return None if codec is None else Server(alias=alias, codec=codec, cache=caches[alias])
+    return None if codec is None else Server(codec.connect())
+
+
+def inspect_redis(client: Any) -> Server:
+    """Return the server of a redis-py client, to inspect it."""
+    return Server(client)
+
+
+def pickles(alias: str) -> bool:
+    """Return whether the values of a cache in a Redis server are pickles."""
+    codec = codec_of(caches[alias])
+    # Too short for a compressor; every protocol since 2 begins and ends so.
+    raw = b"" if codec is None else codec.encode(None)
+    return raw[:1] == b"\x80" and raw[-1:] == b"."
 
 
 def invalidate_together(invalidations: Sequence[Invalidation]) -> None:

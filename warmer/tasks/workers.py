@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import current_app
-from kombu.exceptions import OperationalError
 
 from warmer.report import describe
+from warmer.stores import inspect_redis
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 
-# What the doctor reads of a Redis broker's CONFIG.
-OPTIONS = ("save", "appendonly", "bind", "protected-mode")
+if TYPE_CHECKING:
+    from warmer.stores.inspection import Server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,31 +44,25 @@ class Queue:
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
-    """The broker that Celery uses. What only a Redis one tells is empty for any other.
+    """The broker that Celery uses.
 
     Attributes:
         app: the Celery app's name, as in `celery -A`.
         in_process: there is none: tasks run in the process that sends them.
         address: without a login.
         problem: why it cannot be used; empty if it can.
-        database: the number of its database.
-        info, options: what its INFO says, and its CONFIG of `OPTIONS`.
-        is_open: whether it serves clients that give no password.
-        accepts: the formats of messages that a worker takes.
-        waits: for how many seconds a client waits for an answer; None: for ever.
+        accepts: the formats of messages that a worker accepts.
+        server: the server of a Redis broker that answers.
+        timeout: for how many seconds a client of a Redis broker waits for an answer; None: for ever.
     """
 
     app: str = "PROJECT"
     in_process: bool = False
     address: str = ""
     problem: str = ""
-    is_redis: bool = False
-    database: str = ""
     accepts: tuple[str, ...] = ("json",)
-    info: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
-    is_open: bool = False
-    waits: float | None = None
+    server: Server | None = None
+    timeout: float | None = None
 
 
 def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False) -> Workers:
@@ -118,31 +112,25 @@ def look_at_queue(name: str) -> Queue:
 
 
 def look_at_broker() -> Broker:
-    """Ask the broker whether it serves; a Redis one also for its INFO and CONFIG."""
-    known: dict[str, Any] = {
-        "app": _app_name(),
-        "accepts": tuple(current_app.conf.accept_content or ()),
-    }
+    """Return the broker, and whether it answers."""
+    accepts = tuple(current_app.conf.accept_content or ())
     if current_app.conf.task_always_eager:
-        return Broker(**known, in_process=True)
-    connection = broker.bounded()
-    known |= {
-        "address": broker.address_of(connection),
-        "is_redis": connection.transport.driver_type == "redis",
-        "waits": current_app.conf.broker_transport_options.get("socket_timeout"),
-        "database": str(connection.virtual_host or "").strip("/") or "0",
-    }
+        return Broker(app=_app_name(), accepts=accepts, in_process=True)
+    problem, server = "", None
     try:
         with broker.connected(insist=True) as connection:
-            if known["is_redis"]:
-                client = connection.default_channel.client
-                known["info"] = _allowed(connection, client.info, {})
-                found = [_allowed(connection, partial(client.config_get, name), {}) for name in OPTIONS]
-                known["options"] = {name: str(value) for each in found for name, value in each.items()}
-                known["is_open"] = not connection.password or _serves_strangers()
+            if connection.transport.driver_type == "redis":
+                server = inspect_redis(connection.default_channel.client)
     except BrokerUnavailable as error:
-        return Broker(**known, problem=describe(error.__cause__ or error))
-    return Broker(**known)
+        problem = describe(error.__cause__ or error)
+    return Broker(
+        app=_app_name(),
+        accepts=accepts,
+        address=broker.address_of(broker.bounded()),
+        problem=problem,
+        server=server,
+        timeout=current_app.conf.broker_transport_options.get("socket_timeout"),
+    )
 
 
 def _active_queues(
@@ -167,14 +155,3 @@ def _allowed(connection: Any, ask: Callable[[], Any], otherwise: Any) -> Any:
         return ask()
     except connection.channel_errors:
         return otherwise
-
-
-def _serves_strangers() -> bool:
-    """Return whether a Redis broker serves clients that give no password."""
-    with broker.bounded() as connection:
-        connection.userid = connection.password = None
-        try:
-            broker.reach(connection)
-            return bool(connection.default_channel.client.ping())
-        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
-            return False

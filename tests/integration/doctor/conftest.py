@@ -1,4 +1,4 @@
-"""Fixtures of the doctor's tests: servers in any state, and a look at them."""
+"""Fixtures of the doctor's tests: servers in any state, and checks of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from celery import Celery
 
 from config import celery_app as project_app
 from embedded.redis_server import RedisServer
-from tests.integration.doctor.looking import Look, Serve
-from warmer import tasks
-from warmer.tasks import Broker
+from tests.integration.doctor.support import Examine, Serve
 
 
 @pytest.fixture
@@ -29,25 +27,24 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def look(settings: Any) -> Look:
-    """Make a check of a cache: `look(Maxmemory(), server)`."""
-    return Look(settings)
+def examine(settings: Any) -> Examine:
+    """Run a check: `examine(Maxmemory(), server)`."""
+    return Examine(settings)
 
 
 @pytest.fixture
-def broker_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Broker]]:
-    """Return a function that has Celery use a broker, and looks at it."""
+def broker_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that makes Celery use a broker, with further settings of Celery."""
     apps = []
 
-    def look_at(url: str, **conf: Any) -> Broker:
+    def use(url: str, **conf: Any) -> None:
         monkeypatch.setenv("CELERY_BROKER_URL", url)  # Celery prefers it to every setting
         app = Celery("config")
         app.config_from_object("django.conf:settings", namespace="CELERY")
         app.conf.update(broker_url=url, task_always_eager=False, **conf)
         apps.append(app)
-        return tasks.look_at_broker()
 
-    yield look_at
+    yield use
     for app in apps:
         app.close()
     project_app.set_current()

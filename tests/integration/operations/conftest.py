@@ -11,7 +11,7 @@ from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
-from tests.integration.doctor.looking import Serve
+from tests.integration.doctor.support import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt
 

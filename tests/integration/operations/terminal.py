@@ -33,7 +33,7 @@ def manage(line: str) -> str:
 
 def doctor(*checks: str) -> str:
     """Return what the doctor prints of checks that found something, and its last line."""
-    parts = [rf"  (ERROR|WARNING|note) +{check}$" for check in checks]
+    parts = [rf"  (error|warning|info) +{check}$" for check in checks]
     return excerpt(manage("cache_doctor"), *parts, heading=r"\w.*")
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.integration.admin.pages import WARM
-from tests.integration.doctor.looking import Serve
+from tests.integration.doctor.support import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage
 from warmer import tasks
@@ -58,7 +58,7 @@ def test_hanging(page: Page, broker: RedisServer, operator: Client, caplog: pyte
 
     broker.resume()
     tasks.broker.forget()
-    assert "CommandError: Wrong: workers" in manage(
+    assert "CommandError: 1 error: workers" in manage(
         page.tells("manage.py cache_doctor")
     )  # there are none here
     assert "complete" in manage(page.tells("manage.py warm_cache"))

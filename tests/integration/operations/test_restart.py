@@ -13,7 +13,7 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
 from myapp.warming import posts
-from tests.integration.doctor.test_reachability import fail_to_save
+from tests.integration.doctor.support import fail_to_save
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, curl, doctor, manage, redis_cli, states, stats
 from tests.integration.scraping import scrape
@@ -26,7 +26,7 @@ from warmer.monitoring.observation import observe_all
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # A server that has just started holds what the commands themselves have written.
-SINCE_ITS_START = [r"^  server +(.*) at ", r"up (.+)$", r"^  keys +(\d+) in database 0, (\d+) of"]
+SINCE_ITS_START = [r"^  server +(.*), up (.+)$", r"^  keys +(\d+), (\d+) with"]
 TABLE = ("job  ", "---", "user_profiles", "popular_posts", "posts")
 
 
@@ -66,7 +66,7 @@ def test_old_save(page: Page, cache_at: CacheAt, post: Post) -> None:
     assert cache.get(f"post:{post.pk}") is None
     assert "complete" in manage(page.tells("manage.py warm_cache"))
     redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET appendonly yes"), server)
-    assert "WARNING  persistence" not in manage("cache_doctor")
+    assert "warning  persistence" not in manage("cache_doctor")
     _await_first_file(server)
 
 
@@ -91,7 +91,7 @@ def test_cold_after_a_deploy(
     WarmingRun.objects.update(finished_at=timezone.now() - timedelta(minutes=5))
     deploy = timezone.now() - timedelta(seconds=1)
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": "release-2"}}
-    page.shows("cold-stats", stats("keys ", *TABLE), varies=[r"^  keys +(\d+) in database 0, (\d+) of"])
+    page.shows("cold-stats", stats("keys ", *TABLE), varies=[r"^  keys +(\d+), (\d+) with"])
     settings.WARMER_READY_REQUIRES_WARM = True
     settings.WARMER_READY_WARM_SINCE = deploy.isoformat(timespec="seconds")
     page.shows("cold-readyz", curl("/readyz"), varies=[r"since (\S+):"])

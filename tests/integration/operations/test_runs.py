@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from myapp.models import Post
-from tests.integration.doctor.looking import Serve
+from tests.integration.doctor.support import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, states
 from tests.integration.scraping import scrape

@@ -10,7 +10,7 @@ from celery import current_app
 
 from embedded.redis_server import RedisServer
 from tests.integration.doctor.conftest import broker_at, serve  # noqa: F401
-from tests.integration.doctor.looking import PASSWORD, Serve
+from tests.integration.doctor.support import PASSWORD, Serve
 from warmer import runs, tasks, warm_many
 from warmer.filling.batches import Batches
 from warmer.models import Trigger, WarmingRun

@@ -21,8 +21,8 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.integration.admin.pages import WARM
 from tests.integration.commands import ended
-from tests.integration.doctor.looking import PASSWORD, Serve
 from tests.integration.doctor.sentinels import Sentinel
+from tests.integration.doctor.support import PASSWORD, Serve
 from warmer import jobs, tasks, warm
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_refresh, request_run

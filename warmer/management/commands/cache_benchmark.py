@@ -1,12 +1,12 @@
-"""Measure how fast a cache is written and read: key by key, in batches, and under the fence of a job.
+"""Benchmark a cache, then delete the test keys: key by key, in batches, and under the fence of a job.
 
-Beside each is the time that the server itself takes to answer. The keys are the benchmark's own; they are
-removed at the end, also after Ctrl-C or an error. It is real load: mind what else the server serves.
+PING shows how long the server and the network take for nothing. This is real load: consider what else the
+server serves. Exit status: 0 measured, 1 the cache failed, 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import json
+import signal
 from argparse import ArgumentParser
 from typing import Any
 
@@ -14,95 +14,80 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from warmer.conf import conf
-from warmer.doctor.benchmark import BATCH, Benchmark, Measured, refusal
-from warmer.exceptions import StoreUnavailable
-from warmer.humanize import counted
-from warmer.management.base import ProgressBar, WarmerCommand, cache_alias, table, whole_number
-from warmer.management.interrupts import interrupted_between_steps
-from warmer.stores import is_fenced
+from warmer.doctor.benchmark import BATCH, MAX_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Benchmark
+from warmer.humanize import counted, size
+from warmer.management.base import USAGE, ProgressBar, WarmerCommand, cache_alias, whole_number
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
-PERCENTILES = (50, 95, 99)
+INTERRUPTED = 130
 
 
 class Command(WarmerCommand):
-    """Measure a cache, and leave nothing behind."""
-
     help = __doc__
+    undone = "Test keys that are left expire within 10 minutes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--count", type=whole_number, default=1_000, help="how many keys; default: 1,000")
+        super().add_arguments(parser)
         parser.add_argument(
-            "--size", type=whole_number, default=200, metavar="BYTES", help="of a value; default: 200"
+            "--count",
+            type=whole_number,
+            default=1_000,
+            help=f"number of keys, at most {MAX_KEYS:,}; default: 1,000",
+        )
+        parser.add_argument(
+            "--size",
+            type=whole_number,
+            default=200,
+            metavar="BYTES",
+            help=f"size of each value in bytes, at most {MAX_VALUE_BYTES:,}; default: 200",
         )
         parser.add_argument(
             "--cache", type=cache_alias, default=conf.CACHE, metavar="ALIAS", help="default: WARMER_CACHE"
         )
-        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        alias, count, size = options["cache"], options["count"], options["size"]
-        if why := refusal(count, size):
-            raise CommandError(why, returncode=USAGE)
+        alias, count, length = options["cache"], options["count"], options["size"]
+        if count > MAX_KEYS or length > MAX_VALUE_BYTES or count * length > MAX_BYTES:
+            raise CommandError(
+                f"At most {MAX_KEYS:,} keys of {size(MAX_VALUE_BYTES)}, and {size(MAX_BYTES)} in total.",
+                returncode=USAGE,
+            )
         bar = ProgressBar(self.stdout)
-
-        def progress(done: int, total: int, way: str) -> None:
-            step()
-            bar.draw(done, total, way)
-
-        benchmark = Benchmark(alias, count=count, size=size, progress=progress)
+        benchmark = Benchmark(alias, count=count, size=length, progress=bar.draw)
+        # Ctrl-C in the middle of a call would leave an answer on the connection for the next call.
+        before = signal.signal(signal.SIGINT, lambda *_: benchmark.stop())
         try:
-            with interrupted_between_steps() as step, benchmark:
-                measured = benchmark.measure()
-        except StoreUnavailable as error:
-            bar.clear()
-            raise CommandError(str(error), returncode=FAILED) from None
+            found = benchmark.measure()
         except KeyboardInterrupt:
+            raise CommandError("Interrupted. The test keys were deleted.", returncode=INTERRUPTED) from None
+        finally:
+            signal.signal(signal.SIGINT, before)
             bar.clear()
-            left = "were removed" if benchmark.is_clean else "expire in some minutes"
-            raise CommandError(f"Interrupted. Its keys {left}.", returncode=INTERRUPTED) from None
-        bar.clear()
-        rows = _rows(measured, is_server=is_fenced(alias))
+            benchmark.clean()
+        ping = found[0].percentile(50)
+        rows = [
+            {
+                "operation": each.operation,
+                "calls": len(each.seconds),
+                "keys": each.keys or None,
+                "missing": each.missing or None,
+                "per_second": round(each.per_second),
+                **{f"p{percent}_us": round(1e6 * each.percentile(percent)) for percent in (50, 95, 99)},
+                "ratio": round(each.percentile(50) / ping, 2),
+            }
+            for each in found
+        ]
         if options["json"]:
-            found = {"cache": alias, "count": count, "size": size, "batch": BATCH, "ways": rows}
-            self.stdout.write(json.dumps(found, indent=2))
-        else:
-            backend = settings.CACHES[alias]["BACKEND"]
-            self.stdout.write(
-                f"The cache {alias!r} ({backend}): {counted(count, 'key')} of "
-                f"{counted(size, 'byte')}, batches of {BATCH}.\n\n"
-            )
-            self._print(rows)
-
-    def _print(self, rows: list[dict[str, Any]]) -> None:
-        self.stdout.write(_table(rows))
-        self.stdout.write("\nTimes are of a call, in microseconds.")
-        if rows[0]["x"] is not None:
-            self.stdout.write("x: how many times that of the PING the p50 is.")
-        if any(row["missing"] for row in rows):
-            self.stdout.write(
-                "The missing keys were not taken, or gone when they were read: the cache is too small."
-            )
-
-
-def _rows(measured: list[Measured], *, is_server: bool) -> list[dict[str, Any]]:
-    least = measured[0].percentile(50)
-    return [
-        {
-            "way": each.way,
-            "calls": len(each.seconds),
-            "keys": each.keys,
-            "missing": each.missing,
-            "per_second": round(each.per_second),
-            **{f"p{percent}_us": round(each.percentile(percent) * 1e6) for percent in PERCENTILES},
-            "x": round(each.percentile(50) / least, 2) if is_server else None,
-        }
-        for each in measured
-    ]
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    optional = ("missing", "x")
-    names = [name for name in rows[0] if name not in optional or any(row[name] for row in rows)]
-    header = [name.removesuffix("_us").replace("per_second", "keys/s") for name in names]
-    return table(header, [[row[name] for name in names] for row in rows])
+            known = {"cache": alias, "count": count, "size": length, "batch": BATCH}
+            self.print_json({**known, "operations": rows})
+            return
+        backend = settings.CACHES[alias]["BACKEND"]
+        self.stdout.write(
+            f"Cache {alias!r} ({backend}): {counted(count, 'key')} of {size(length)}, batches of {BATCH}.\n\n"
+        )
+        is_complete = not any(row["missing"] for row in rows)
+        self.print_rows(
+            [{name: row[name] for name in row if name != "missing" or not is_complete} for row in rows]
+        )
+        self.stdout.write("\nTimes are microseconds per call; ratio: p50 / p50 of PING.")
+        if not is_complete:
+            self.stdout.write("Missing keys were refused, or gone when read: the cache is too small.")

@@ -1,90 +1,133 @@
-"""Look for what is wrong with the caches, Celery and the jobs: what was seen, why it matters, the fix.
+"""Check the caches, Celery and the jobs; print what is wrong, why it matters, and the fix.
 
-Every cache of the settings is looked at, or one. On a Redis server it reads with INFO, CONFIG GET, SCAN
-and SLOWLOG, writes one key of its own and removes it, and keeps a small reading for the next look. For
-every check see docs/doctor.md. Exit status: 0 no error was found, 1 one was or a check broke, 2 usage.
+Checks every cache of the settings, or one. On a Redis server it uses INFO, CONFIG GET, SCAN and SLOWLOG,
+writes and deletes a key, and keeps a small reading for its next run. docs/doctor.md describes every check.
+Exit status: 0 no errors, 1 errors or a failed check, 2 usage.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import textwrap
 from argparse import ArgumentParser
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
-from django.apps import apps
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from warmer import tasks
-from warmer.conf import conf
-from warmer.doctor.catalogue import CACHE_CHECKS, PROJECT_CHECKS
-from warmer.doctor.examination import Examination, examine
-from warmer.doctor.project import Project, chosen_caches, specs_of
-from warmer.management.base import ProgressBar
-from warmer.management.diagnosis import as_json, as_text, headline
-from warmer.tasks import Queue
+from warmer.doctor.check import Finding, Severity
+from warmer.doctor.checks import CACHE_CHECKS, PROJECT_CHECKS
+from warmer.doctor.diagnosis import Diagnosis, diagnose
+from warmer.doctor.project import Project
+from warmer.humanize import counted
+from warmer.management.base import ProgressBar, cache_alias
 
-if apps.is_installed("django_celery_beat"):
-    from warmer import schedule
-
-ERRORS, USAGE = 1, 2
+INDENT = " " * 11
+# Longer lines are hard to read, shorter ones hard to lay out.
+WIDEST, NARROWEST = 110, 60
+# A fix begins with a line to paste, and so do lines that begin with one of these.
+PASTED = ("CACHES[", "redis-cli ")
 
 
 class Command(BaseCommand):
     help = __doc__
-    # They load every cache: of one that cannot be loaded the doctor has to tell.
+    # They load every cache, and a cache that cannot be loaded is for the doctor to report.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--cache", metavar="ALIAS", help="look at this cache and its jobs only")
+        parser.add_argument(
+            "--cache", type=cache_alias, metavar="ALIAS", help="check only this cache and its jobs"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        alias = options["cache"]
-        if alias is not None and alias not in settings.CACHES:
-            known = ", ".join(map(repr, settings.CACHES))
-            raise CommandError(f"There is no cache {alias!r}: CACHES has {known}.", returncode=USAGE)
-        found = self._examine(_project(alias), show=not options["json"])
-        status = 0 if found.ok else ERRORS
-        self.stdout.write(as_json(found, status=status) if options["json"] else as_text(found, self.style))
+        found = self._diagnose(Project(options["cache"]))
+        status = 1 if found.bad else 0
+        if options["json"]:
+            counts = {severity.value: found.count(severity) for severity in Severity}
+            findings = [asdict(each) for each in found.findings]
+            self.stdout.write(
+                json.dumps({"status": status, "counts": counts, "findings": findings}, indent=2)
+            )
+        else:
+            self.stdout.write("\n".join(self._lines(found)))
         if status:
-            raise CommandError(headline(found), returncode=status)
+            names = dict.fromkeys(f"{each.check} ({each.subject})" for each in found.bad)
+            raise CommandError(f"{counted(len(names), 'error')}: {', '.join(names)}.", returncode=status)
 
-    def _examine(self, project: Project, *, show: bool) -> Examination:
-        bar = ProgressBar(self.stdout)
+    def _diagnose(self, project: Project) -> Diagnosis:
+        bar, done = ProgressBar(self.stdout), 0
         total = len(project.caches) * len(CACHE_CHECKS) + len(PROJECT_CHECKS)
-        done = 0
 
         def progress(check: str) -> None:
             nonlocal done
-            if show:
-                bar.draw(done, total, check)
+            bar.draw(done, total, check)
             done += 1
 
         try:
-            return examine(
-                project, cache_checks=CACHE_CHECKS, project_checks=PROJECT_CHECKS, progress=progress
-            )
+            return diagnose(project, progress=progress)
         finally:
             bar.clear()
-            for each in project.caches:
-                if each.server is not None:
-                    each.server.close()
+            project.close()
+
+    def _lines(self, found: Diagnosis) -> Iterator[str]:
+        """Yield the report: for each subject the worst findings first."""
+        width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns))
+        order = list(Severity)
+        for subject in dict.fromkeys(each.subject for each in found.findings):
+            yield self.style.MIGRATE_HEADING(subject[0].upper() + subject[1:])
+            findings = _grouped(each for each in found.findings if each.subject == subject)
+            for each in sorted(findings, key=lambda each: -order.index(each.severity)):
+                lines = _finding(each, width)
+                yield self._painted(each.severity, next(lines))
+                yield from lines
+            yield ""
+        counts = {severity: found.count(severity) for severity in reversed(Severity)}
+        yield ", ".join(f"{severity}: {count}" for severity, count in counts.items() if count)
+
+    def _painted(self, severity: Severity, line: str) -> str:
+        paints: dict[Severity, Callable[[str], str]] = {
+            Severity.OK: self.style.SUCCESS,
+            Severity.WARNING: self.style.WARNING,
+            Severity.ERROR: self.style.ERROR,
+            Severity.FAILED: self.style.ERROR,
+        }
+        return re.sub(r"\w+", lambda word: paints.get(severity, str)(word[0]), line, count=1)
 
 
-def _project(alias: str | None) -> Project:
-    caches = chosen_caches(alias)
-    specs = specs_of(caches)
+def _grouped(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings, with those that several checks share in one, e.g. that INFO is not allowed."""
+    checks: dict[Finding, list[str]] = defaultdict(list)
+    for each in findings:
+        checks[replace(each, check="")].append(each.check)
+    return [replace(each, check=", ".join(dict.fromkeys(names))) for each, names in checks.items()]
 
-    def queues() -> tuple[Queue, ...]:
-        names = sorted({spec.queue for spec in specs} | {conf.QUEUE})
-        return tuple(tasks.look_at_queue(name) for name in names)
 
-    return Project(
-        caches=caches,
-        specs=specs,
-        # Several checks look at the same answer.
-        broker=cache(tasks.look_at_broker),
-        queues=cache(queues),
-        beat=cache(schedule.look_at_beat) if apps.is_installed("django_celery_beat") else None,
+def _finding(finding: Finding, width: int) -> Iterator[str]:
+    start = f"  {finding.severity.value:7}  {finding.check}"
+    if not finding.why:
+        yield from _wrapped(f"{start}: {finding.message}", INDENT, width)
+        return
+    yield start
+    yield from _wrapped(f"{INDENT}{finding.message}", INDENT, width)
+    yield from _wrapped(f"{INDENT}why  {finding.why}", f"{INDENT}     ", width)
+    for number, line in enumerate(finding.fix.splitlines()):
+        label = f"{INDENT}{'     ' if number else 'fix  '}"
+        is_pasted = not number or line.startswith(PASTED)
+        yield from [label + line] if is_pasted else _wrapped(label + line, f"{INDENT}     ", width)
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    start = re.match(" *", text)
+    return textwrap.wrap(
+        text.strip(),
+        width,
+        initial_indent=start[0] if start else "",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )

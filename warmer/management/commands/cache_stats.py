@@ -1,86 +1,177 @@
-"""Show how the caches do: whether they answer, their memory, keys, hits and slow commands, and how much of
-each job is cached.
+"""Show cache and job statistics: memory, keys, hit rates, slow commands, and how much of each job is cached.
 
-A key of its own is written, read back and removed. Of each job a sample of its declared ids is looked at, in
-one round trip. Exit status: 0 every cache takes and gives; 1 one does not; 2 usage.
+Writes, reads and deletes a key in each cache, and looks up a sample of each job's keys.
+Exit status: 0 all well, 1 a cache or a job failed, 2 usage.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from warmer.doctor import stats
-from warmer.management import stats_text
-from warmer.management.base import WarmerCommand, cache_alias
+from warmer.doctor.stats import CacheStats, JobStats, Stats, collect
+from warmer.humanize import counted, duration, percent, size
+from warmer.management.base import FAILED, WarmerCommand, cache_alias, table
 
-FAILED = 1
-# Each look is some work for the server and the database.
+# Each refresh costs the servers and the database some work.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 3_600
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 class Command(WarmerCommand):
-    """Show the caches and the jobs, once or again and again."""
-
     help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--cache", type=cache_alias, metavar="ALIAS", help="default: every cache")
         parser.add_argument(
             "--watch",
-            type=_pause,
+            type=_interval,
             nargs="?",
             const=2.0,
             metavar="SECONDS",
-            help="draw it again every so often, until Ctrl-C; default: 2",
+            help="refresh every SECONDS (default: 2) until Ctrl-C; with --json, print a line each time",
         )
-        parser.add_argument("--json", action="store_true", help="print JSON; with --watch a line each time")
 
     def handle(self, *args: Any, **options: Any) -> None:
         aliases = [options["cache"]] if options["cache"] else list(settings.CACHES)
         if options["watch"] is not None:
             self._watch(aliases, options)
             return
-        found = stats.collect(aliases)
+        found = collect(aliases)
         if options["json"]:
-            self.stdout.write(json.dumps(stats_text.as_plain_data(found), indent=2))
-        elif not all(cache.error for cache in found.caches):  # else the line below says it all
-            self.stdout.write(stats_text.page(found))
-        if not found.ok:
-            raise CommandError(stats_text.troubles(found), returncode=FAILED)
+            self.print_json(_plain(found))
+        elif any(cache.server or not cache.error for cache in found.caches):  # else the error says it all
+            self.stdout.write("\n".join(_lines(found)))
+        if found.errors:
+            raise CommandError(f"{'; '.join(found.errors)}.", returncode=FAILED)
 
     def _watch(self, aliases: list[str], options: dict[str, Any]) -> None:
-        is_terminal = self.stdout.isatty()
+        title = f"refreshes every {options['watch']:g} s, Ctrl-C ends it\n"
         try:
             while True:
-                found = stats.collect(aliases)
+                found = collect(aliases)
                 if options["json"]:
-                    self.stdout.write(json.dumps(stats_text.as_plain_data(found)))
+                    self.stdout.write(json.dumps(_plain(found)))
                 else:
+                    clear = CLEAR if self.stdout.isatty() else ""
                     now = f"{timezone.localtime():%Y-%m-%d %H:%M:%S}"
-                    title = f"{now}, again every {options['watch']:g} s; Ctrl-C ends it"
-                    clear = CLEAR if is_terminal else ""
-                    self.stdout.write(f"{clear}{title}\n\n{stats_text.page(found)}\n")
+                    self.stdout.write("\n".join([f"{clear}{now}, {title}", *_lines(found), ""]))
                 self.stdout.flush()
                 time.sleep(options["watch"])
         except KeyboardInterrupt:
             self.stdout.write("")
+        except BrokenPipeError:  # e.g. of `| head`; at its exit Python would flush once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _pause(text: str) -> float:
+def _plain(found: Stats) -> dict[str, Any]:
+    """Return all statistics for JSON: times in seconds, sizes in bytes, shares of 0 to 1."""
+    pending = found.pending and {
+        "count": found.pending.count,
+        "oldest_seconds": found.pending.age.total_seconds(),
+    }
+    caches = [asdict(cache) | {"hit_rate": cache.hit_rate} for cache in found.caches]
+    return {
+        "status": int(bool(found.errors)),
+        "caches": caches,
+        "jobs": [*map(_plain_job, found.jobs)],
+        "pending": pending,
+    }
+
+
+def _lines(found: Stats) -> Iterator[str]:
+    for cache in found.caches:
+        yield f"Cache {cache.alias!r}: {cache.backend} at {cache.location}"
+        yield from (f"  {label:<13}{text}" for label, text in _cache(cache))
+        yield ""
+    rows = [_row(job) for job in found.jobs if not job.error]
+    if rows:
+        # Some caches do not tell the TTLs of keys, and not every job has been read.
+        names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+        yield table(names, [[row[name] for name in names] for row in rows])
+        yield ""
+    yield from (f"{job.job} failed: {job.error}\n" for job in found.jobs if job.error)
+    if found.pending is None:
+        yield "Pending invalidations: unknown, the database does not answer"
+    else:
+        oldest = f" (oldest: {duration(found.pending.age)})" if found.pending.count else ""
+        yield f"Pending invalidations: {found.pending.count or 'none'}{oldest}"
+
+
+def _cache(cache: CacheStats) -> Iterator[tuple[str, str]]:
+    yield (
+        "read/write",
+        f"FAILED: {cache.error}" if cache.error else f"OK ({1000 * (cache.probe_seconds or 0):.1f} ms)",
+    )
+    server = cache.server
+    if server is not None:
+        valkey = f"Valkey {server['valkey_version']}, as " if server["valkey_version"] else ""
+        limit = server["memory_limit"]
+        used = (
+            f"{percent(server['memory'] / limit)} of {size(limit)}, {server['policy']}"
+            if limit
+            else "no limit"
+        )
+        lookups = counted(server["hits"] + server["misses"], "lookup")
+        yield "server", f"{valkey}Redis {server['version']}, up {duration(server['uptime_seconds'])}"
+        yield "clients", f"{server['clients']:,} of at most {server['max_clients'] or 0:,}"
+        yield "memory", f"{size(server['memory'])}, {used}; peak {size(server['memory_peak'])}"
+        yield "keys", f"{server['keys']:,}, {server['expiring']:,} with a TTL"
+        yield "hit rate", "unknown" if cache.hit_rate is None else f"{percent(cache.hit_rate)} of {lookups}"
+        yield "evicted", f"{counted(server['evicted'], 'key')}; {server['expired']:,} expired"
+        if server["slow"] is not None:
+            yield from (("slow log", text) for text in server["slow"] or ["empty"])
+    yield from (("unavailable", text) for text in cache.unavailable)
+
+
+def _plain_job(job: JobStats) -> dict[str, Any]:
+    found = job.coverage
+    return {
+        "job": job.job,
+        "cache": job.cache,
+        "error": job.error,
+        "declared": found and found.declared,
+        "sampled": found and found.sampled,
+        "cached": found and found.cached,
+        "no_value": found and found.no_value,
+        "share": found and found.share,
+        "oldest_seconds": found and found.oldest,
+        "expires_in_seconds": found and found.shortest,
+        "hit_rate_hour": job.hit_rate_hour,
+        "hit_rate_day": job.hit_rate_day,
+    }
+
+
+def _row(job: JobStats) -> dict[str, Any]:
+    row = _plain_job(job)
+    row["no_value"] = row["no_value"] or None
+    shown: dict[str, Callable[[float], str]] = {
+        "share": percent,
+        "oldest_seconds": duration,
+        "expires_in_seconds": duration,
+        "hit_rate_hour": percent,
+        "hit_rate_day": percent,
+    }
+    for name, show in shown.items():
+        row[name] = None if row[name] is None else show(row[name])
+    return {name.removesuffix("_seconds").replace("_", " "): value for name, value in row.items()}
+
+
+def _interval(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
-        raise ArgumentTypeError(
-            f"{text!r} is not a number of seconds from {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:,}"
-        )
+        raise ArgumentTypeError(f"{text!r} is not a number from {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:,}")
     return seconds

@@ -1,0 +1,106 @@
+"""Who can reach a server, and what they could do with it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.project import Cache, NotApplicable, Project
+from warmer.exceptions import CommandRefused
+from warmer.stores import pickles
+
+if TYPE_CHECKING:
+    from warmer.stores.inspection import Server
+
+EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
+# Where others can write what is unpickled here.
+SHARED = ("memcached", "filebased", "db.DatabaseCache")
+UNSAFE_FORMATS = {"pickle", "yaml", "application/x-python-serialize"}
+
+
+class Exposure(CacheCheck, id="exposure"):
+    """Without a password, only its own machine can reach the server."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        yield _exposure(cache.redis, "REDIS_URL")
+
+
+class BrokerExposure(ProjectCheck, id="broker-exposure", after=("broker",)):
+    """Without a password, only its own machine can reach the broker."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        yield _exposure(project.redis, "CELERY_BROKER_URL")
+
+
+class Pickle(CacheCheck, id="pickle", after=("backend",)):
+    """Values are plain data."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        fix = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
+        if not cache.backend.startswith("django_redis"):
+            backend = cache.setting("BACKEND", value='"django_redis.cache.RedisCache"')
+            fix = f"{backend}\n{fix}"
+        if cache.server is None and not any(each in cache.backend for each in SHARED):
+            raise NotApplicable("the cache is in the memory of this process")
+        if cache.server is None:
+            yield info(
+                f"{cache.backend} pickles its values.",
+                why="Whoever can write where it keeps them can run code in every web process.",
+                fix=fix,
+            )
+        elif pickles(cache.alias):
+            yield warning(
+                "Values are pickled.",
+                why="Whoever can write to this server can run code in every web process and worker.",
+                fix=f"{fix}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because another "
+                "release cannot read these values; then 'manage.py warm_cache'.",
+            )
+
+
+class CeleryPickle(ProjectCheck, id="celery-pickle"):
+    """Workers accept no pickles."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        if unsafe := sorted(UNSAFE_FORMATS & set(project.broker.accepts)):
+            yield error(
+                f"Celery accepts {' and '.join(unsafe)}.",
+                why="Whoever can write to the broker can run code in every worker.",
+                fix='CELERY_ACCEPT_CONTENT = ["json"]\nThe warming tasks need nothing else.',
+            )
+
+
+def _exposure(server: Server, variable: str) -> Finding:
+    if not server.serves_without_password():
+        return ok("a password is required")
+    place = server.place
+    why = "Whoever reaches the port can read and write every key, and take over the machine (MODULE LOAD)."
+    try:
+        bind, is_protected = server.setting("bind"), server.setting("protected-mode") == "yes"
+    except CommandRefused as refused:
+        severity = warning if not place.path and _is_public(place.host) else info
+        fix = "requirepass PASSWORD\nin redis.conf, or in your provider's console."
+        return severity(f"No password, and unknown addresses. {refused}.", why=why, fix=fix)
+    if not any(_is_public(each.removeprefix("-")) for each in bind.split() or [""]):
+        return ok(f"no password, but it listens on its own machine only (bind {bind})")
+    fix = server.place.config_set("requirepass", "PASSWORD")
+    fix += (
+        f"\nand {variable}=redis://:PASSWORD@HOST:PORT/{place.database} in the project. Or, if only its own "
+    )
+    fix += "machine needs it, in redis.conf: bind 127.0.0.1"
+    where = f"it listens on {bind or 'every address'}"
+    if is_protected:
+        message = f"No password, and {where}; only protected mode keeps other machines out."
+        return info(message, why="Turning protected mode off opens it to everybody.", fix=fix)
+    return error(f"No password, protected mode is off, and {where}.", why=why, fix=fix)
+
+
+def _is_public(address: str) -> bool:
+    """Return whether other machines can reach an address."""
+    if address in EVERY_ADDRESS:
+        return True
+    try:
+        return not ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address != "localhost"

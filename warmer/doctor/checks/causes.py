@@ -1,0 +1,150 @@
+"""What an error of a Redis server means, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from warmer.doctor.check import Finding, error
+
+if TYPE_CHECKING:
+    from warmer.stores.inspection import Place
+
+COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
+READ_ONLY = "Nothing can be warmed or invalidated: readers see old values."
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One way to fail.
+
+    Attributes:
+        error: a pattern in the error, or in one that led to it: `Class: text`.
+        fix, why: the finding, with the attributes of `Place` in braces.
+    """
+
+    error: str
+    fix: str
+    why: str = COLD
+
+
+# The first that matches counts.
+CAUSES = (
+    Cause(
+        "is a Sentinel",
+        "REDIS_URL=redis-sentinel://HOST:26379,HOST2:26379/NAME-OF-THE-MASTER/0\nasks the Sentinels for it.",
+    ),
+    Cause(
+        "MasterNotFoundError",
+        "redis-cli -h HOST -p 26379 SENTINEL masters\nlists the names that they know, not {service!r}.",
+    ),
+    Cause(
+        "DENIED|protected mode",
+        "requirepass PASSWORD\nin redis.conf, then restart the server and put the password in REDIS_URL.",
+    ),
+    Cause(
+        "AuthenticationError|NOAUTH|invalid username-password|invalid password|without any password",
+        "REDIS_URL=redis://USER:PASSWORD@HOST:PORT/{database}\nwith the server's 'requirepass' or a user of "
+        "its ACL, or no password if it has none. Escape special characters: %40 for @, %2F for /.",
+    ),
+    Cause(
+        "DB index", "REDIS_URL=redis://HOST:PORT/0\nor raise 'databases' in redis.conf. Clusters have only 0."
+    ),
+    Cause(
+        "max number of clients|Too many connections|No connection available",
+        "{redis_cli} CONFIG GET maxclients\n{redis_cli} CLIENT LIST\nRaise it, or lower max_connections.",
+    ),
+    Cause(
+        "BusyLoadingError|LOADING",
+        "{redis_cli} INFO persistence\n'loading_eta_seconds' says how long it takes.",
+    ),
+    Cause(
+        "ReadOnlyError|READONLY",
+        "{redis_cli} INFO replication\nIt is a replica: name its 'master_host' in REDIS_URL.",
+        READ_ONLY,
+    ),
+    Cause(
+        "OutOfMemoryError|OOM ",
+        "{redis_cli} CONFIG SET maxmemory-policy allkeys-lru\nand in redis.conf, for its next start: "
+        "maxmemory-policy allkeys-lru",
+        "A full server refuses every write: nothing is warmed, and readers see old values.",
+    ),
+    Cause(
+        "MISCONF",
+        "{redis_cli} CONFIG SET stop-writes-on-bgsave-error no\nallows writes now. The server's log says why "
+        "it cannot save: a full disk, a missing folder, or too little memory for the fork.",
+        READ_ONLY,
+    ),
+    Cause(
+        "NoPermissionError|NOPERM",
+        "{redis_cli} ACL SETUSER USER '~*' +@all -@dangerous\nThe fence needs EVAL, EVALSHA and SCRIPT LOAD.",
+        READ_ONLY,
+    ),
+    Cause(
+        "gaierror|Name or service not known|unreachable|No route",
+        "getent hosts {host}\nCorrect the host in REDIS_URL, or the DNS or network of this machine.",
+    ),
+    Cause(
+        "ConnectionRefusedError|Connection refused|FileNotFoundError",
+        "systemctl status redis    (or: docker compose ps)\nNothing listens there. Start the server, or "
+        "correct REDIS_URL, or the server's 'bind', 'port' or 'unixsocket'.",
+    ),
+    Cause(
+        "WRONG_VERSION_NUMBER|record layer failure",
+        "REDIS_URL=redis://HOST:PORT/{database}\nThe server does not use TLS: write one 's'.",
+    ),
+    Cause(
+        "Timeout connecting",
+        "nc -vz {host} {port}\nA firewall drops the packets, the address is wrong, or the machine is down. "
+        "With rediss://: the server may not use TLS.",
+    ),
+    Cause(
+        "SSLError|CertVerificationError|CERTIFICATE_VERIFY_FAILED",
+        "REDIS_URL=rediss://HOST:PORT/{database}?ssl_ca_certs=/path/to/ca.pem\nwith the authority that "
+        "signed the certificate. This shows what the server offers: openssl s_client -connect {host}:{port}",
+    ),
+    Cause(
+        "TimeoutError",
+        "{redis_cli} --latency\nThe server accepts connections but hangs: look for a long command, swapping "
+        "or a stopped process.",
+    ),
+    Cause("InvalidResponse", "REDIS_URL=redis://HOST:PORT/{database}\nwith the port of the Redis server."),
+    Cause("ValueError|TypeError", "REDIS_URL=redis://:PASSWORD@HOST:PORT/0\nand OPTIONS must be valid."),
+)
+TLS_WANTED = Cause("", "REDIS_URL=rediss://HOST:PORT/{database}\nThe server requires TLS: write two 's'.")
+UNKNOWN = Cause("", "{redis_cli} PING\nshows whether the server or this project's settings are at fault.")
+
+
+def explain(problem: Exception, place: Place) -> Finding:
+    """Return the finding that an error of a server stands for."""
+    trail = "\n".join(f"{type(each).__name__}: {each}" for each in _chain(problem))
+    cause = next((each for each in CAUSES if re.search(each.error, trail)), UNKNOWN)
+    if cause is UNKNOWN and not place.tls and _speaks_tls(place):  # it just closes the connection
+        cause = TLS_WANTED
+    words = {name: getattr(place, name) for name in (*vars(place), "redis_cli")}
+    message = f"{str(problem).rstrip('.')}."
+    return error(message, why=cause.why, fix=cause.fix.format_map(words))
+
+
+def _chain(problem: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it."""
+    while problem is not None:
+        yield problem
+        problem = problem.__cause__ or problem.__context__
+
+
+def _speaks_tls(place: Place) -> bool:
+    # Nothing is sent through it, so any certificate will do.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((place.host, place.port), timeout=1) as link:
+            context.wrap_socket(link).close()
+    except OSError:
+        return False
+    return True

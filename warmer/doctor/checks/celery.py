@@ -1,0 +1,168 @@
+"""Celery: its broker, its workers and queues, and beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.project import Cache, NotApplicable, Project
+from warmer.humanize import ago, counted, duration
+
+LOST = "When memory runs short, queues are evicted: runs are lost without a trace."
+COLD = "Nothing is refreshed: keys expire and go cold."
+# More batches than a full warm of a large site sends.
+LONG_QUEUE = 500
+# Beat saves what it sent only every 3 minutes, and our own entries are due every 15 s.
+BEAT_SILENCE = timedelta(minutes=5)
+
+
+class BrokerAnswers(ProjectCheck, id="broker"):
+    """Celery's broker answers."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        broker = project.broker
+        if broker.in_process and not settings.DEBUG:
+            yield warning(
+                "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
+                why="A request that changes a row waits for the warm, and nothing runs on schedule.",
+                fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
+            )
+        elif broker.problem:
+            fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up."
+            yield error(f"{broker.address} does not answer: {broker.problem}.", why=COLD, fix=fix)
+        else:
+            yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
+
+
+class BrokerApart(CacheCheck, id="broker-apart"):
+    """The cache and the broker are two servers."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        server = cache.redis
+        cache.project.require_broker()
+        broker, place = cache.project.broker.server, server.place
+        if cache.project.broker.problem:
+            raise NotApplicable("the broker does not answer")
+        if broker is None or broker.info["run_id"] != server.info["run_id"]:
+            return
+        policy, limit = server.info["maxmemory_policy"], server.info["maxmemory"]
+        message = f"The cache and the broker are one server, {place.text} ({policy})."
+        fix = "CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/0\nUse a second server, with noeviction."
+        if broker.place.database == place.database:
+            yield error(
+                f"The cache and the broker share database {place.database} of {place.text}.",
+                why="cache.clear() empties the database, including the queues with every waiting run.",
+                fix=f"{fix} At the very least use another database number.",
+            )
+        elif limit and policy.startswith("allkeys-"):
+            yield error(message, why=LOST, fix=fix)
+        else:
+            yield warning(message, why="When the cache fills the memory, no task can be sent.", fix=fix)
+
+
+class BrokerTimeouts(ProjectCheck, id="broker-timeouts", after=("broker",)):
+    """Sending a task does not wait for ever for a broker that hangs."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        _ = project.redis
+        if project.broker.timeout is not None:
+            yield ok(f"a client waits {duration(project.broker.timeout)} for an answer")
+            return
+        yield warning(
+            "Celery's broker_transport_options have no socket_timeout.",
+            why="When the server hangs, workers and pages that send tasks wait for ever.",
+            fix='CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}',
+        )
+
+
+class BrokerEviction(ProjectCheck, id="broker-eviction", after=("broker",)):
+    """The broker evicts no messages."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        server = project.redis
+        policy, limit = server.info["maxmemory_policy"], server.info["maxmemory"]
+        if policy.startswith("allkeys-"):
+            severity, more = (error, "") if limit else (warning, ", without effect until it has a limit")
+            fix = server.place.config_set("maxmemory-policy", "noeviction")
+            yield severity(f"The broker's maxmemory-policy is {policy}{more}.", why=LOST, fix=fix)
+
+
+class Workers(ProjectCheck, id="workers", after=("broker",)):
+    """A worker consumes each queue of the jobs."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        project.require_broker()
+        for queue in project.queues:
+            if queue.workers:
+                yield ok(f"queue {queue.name!r}: {', '.join(queue.workers)}")
+                continue
+            fix = (
+                f"celery -A {project.broker.app} worker -Q {queue.name}\nA worker that is busy with one long "
+            )
+            fix += "task (--pool solo) answers late: run the doctor again."
+            yield error(f"Queue {queue.name!r}: {queue.problem}.", why=COLD, fix=fix)
+
+
+class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
+    """Messages do not pile up."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        project.require_broker()
+        for queue in project.queues:
+            if queue.length is None:
+                raise NotApplicable("the broker does not say")
+            message = f"queue {queue.name!r}: {counted(queue.length, 'message')} waiting"
+            if queue.length < LONG_QUEUE:
+                yield ok(message)
+                continue
+            yield warning(
+                f"{message.capitalize()}.",
+                why="Runs start late: values are older than their interval, and keys may expire first.",
+                fix=f"celery -A {project.broker.app} worker -Q {queue.name} --concurrency 8\nAdd workers, or "
+                "set a longer every= and a larger batch_size= in the jobs.",
+            )
+
+
+class BeatAlive(ProjectCheck, id="beat", after=("database",)):
+    """Beat sends what is due."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        project.require_broker()
+        beat, app = project.beat, project.broker.app
+        if beat is None:
+            yield _not_installed(project)
+            return
+        if missing := beat.upkeep_wanted - beat.upkeep_enabled:
+            yield warning(
+                f"{missing} of {beat.upkeep_wanted} periodic tasks of warmer's own are missing or disabled.",
+                why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
+                fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
+            )
+        now, sent, since = timezone.now(), beat.last_sent, beat.entries_since
+        if sent is not None and now - sent <= BEAT_SILENCE:
+            yield ok(f"last active {ago(sent)}")
+        elif sent is None and since is not None and now - since <= BEAT_SILENCE:
+            yield info(
+                f"Beat has not reported yet; its tasks were created {ago(since)}.",
+                why="It saves what it sent every 3 minutes. An observation each minute shows it sooner.",
+                fix="Run the doctor again in 5 minutes.",
+            )
+        else:
+            fix = f"celery -A {app} beat\nOnce, beside the workers, with CELERY_BEAT_SCHEDULER = "
+            fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
+            message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
+            yield error(message, why=COLD, fix=fix)
+
+
+def _not_installed(project: Project) -> Finding:
+    scheduled = [spec.name for spec in project.specs if spec.every is not None]
+    if not scheduled:
+        raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
+    message = f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed."
+    fix = 'pip install django-celery-beat\nand INSTALLED_APPS += ["django_celery_beat"], then '
+    fix += f"'manage.py migrate' and 'celery -A {project.broker.app} beat'."
+    return error(message, why=COLD, fix=fix)

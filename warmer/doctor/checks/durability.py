@@ -1,0 +1,182 @@
+"""What survives a restart, a crash or a failover: persistence, replicas, Sentinels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.project import Cache, NotApplicable, Project
+from warmer.humanize import counted
+
+if TYPE_CHECKING:
+    from warmer.stores.inspection import Sentinel, Server
+
+# Replicas report every second; one that is further behind has lost its link.
+LONGEST_LAG_SECONDS = 10
+SENTINEL_CLI = "redis-cli -h HOST -p 26379 SENTINEL"
+NOTHING = "Nothing is kept on disk: save is empty, and appendonly is 'no'."
+
+
+class Persistence(CacheCheck, id="persistence"):
+    """The server keeps its data on disk as the jobs need it."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        server = cache.redis
+        append = server.place.config_set("appendonly", "yes")
+        yield from _failures(server)
+        save, appends = server.setting("save"), server.setting("appendonly") == "yes"
+        if not save and not appends and cache.holds_all_sessions:
+            yield warning(
+                NOTHING,
+                why="A restart of the server logs out every user: sessions are nowhere else.",
+                fix=f'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"\nor: {append}',
+            )
+        elif not save and not appends:
+            why = "After a restart every key is cold until beat or 'manage.py warm_cache' has run."
+            yield info(NOTHING, why=why, fix=append)
+        elif appends and server.setting("appendfsync") == "always":
+            yield warning(
+                "appendfsync is 'always'.",
+                why="Every write waits for the disk. 'everysec' loses a second or two in a crash.",
+                fix=server.place.config_set("appendfsync", "everysec"),
+            )
+        elif not appends and any(spec.cache == cache.alias for spec in cache.project.specs):
+            yield warning(
+                f"Keys are kept on disk by save {save!r} alone.",
+                why="A crash undoes the invalidations since the last save: readers get old values.",
+                fix=f'{append}\nOr start empty: {server.place.redis_cli} CONFIG SET save "", the same in '
+                "redis.conf, and delete its dump.rdb.",
+            )
+        else:
+            yield ok(f"save {save!r}, appendonly {'yes' if appends else 'no'}")
+
+
+class BrokerPersistence(ProjectCheck, id="broker-persistence", after=("broker",)):
+    """The broker's messages survive a restart of its server."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        server = project.redis
+        yield from _failures(server)
+        if not server.setting("save") and server.setting("appendonly") != "yes":
+            why = "A restart of the server loses every queued message: runs, and the project's other tasks."
+            yield warning(NOTHING, why=why, fix=server.place.config_set("appendonly", "yes"))
+
+
+class Replication(CacheCheck, id="replication"):
+    """The cache is on a primary, and its replicas keep up."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        server = cache.redis
+        found, place = server.info, server.place
+        if found.get("role") == "slave":
+            primary = f"{found.get('master_host')}:{found.get('master_port')}"
+            link = "" if found.get("master_link_status") == "up" else ", and its link is down"
+            yield error(
+                f"{place.text} is a replica of {primary}{link}.",
+                why="A replica refuses writes, so nothing is warmed or invalidated.",
+                fix=f"REDIS_URL=redis://{primary}/{place.database}\nnames the primary. Or, after a failover, "
+                f"promote this server:\n{place.redis_cli} REPLICAOF NO ONE",
+            )
+            return
+        replicas = [found.get(f"slave{number}") for number in range(int(found.get("connected_slaves", 0)))]
+        late = [
+            f"{each['ip']}:{each['port']} ({each['state']}, {each['lag']} s behind)"
+            for each in replicas
+            if each and (each["state"] != "online" or each["lag"] > LONGEST_LAG_SECONDS)
+        ]
+        if late:
+            yield warning(
+                f"Replicas do not keep up: {', '.join(late)}.",
+                why="After a failover keys are cold, and the latest invalidations are undone.",
+                fix=f"{place.redis_cli} INFO replication\nCheck the replica's log and network. A full resync "
+                "that never ends needs a larger 'repl-backlog-size'.",
+            )
+        else:
+            yield ok(f"a primary with {counted(len(replicas), 'replica')}")
+
+
+class Sentinels(CacheCheck, id="sentinel", after=("backend",)):
+    """Enough Sentinels answer, and they agree on a master that is up."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        server = cache.redis
+        sentinels, name = server.sentinels, server.place.service
+        if not sentinels:
+            raise NotApplicable("the settings name no Sentinel")
+        answering = [each for each in sentinels if not each.problem]
+        silent = "; ".join(f"{each.address} ({each.problem})" for each in sentinels if each.problem)
+        if answering:
+            yield from _master(answering, name)
+            yield from _quorum(answering, len(sentinels), silent)
+            return
+        yield error(
+            f"None of {counted(len(sentinels), 'Sentinel')} knows the master {name!r}: {silent}.",
+            why="No client finds the master, and nobody would replace it.",
+            fix=f"{SENTINEL_CLI} masters\nlists the names that each knows: is {name!r} among them?",
+        )
+
+
+def _failures(server: Server) -> Iterator[Finding]:
+    """Yield the failed writes to disk."""
+    found, cli = server.info, server.place.redis_cli
+    log = "Does the folder exist, and is the disk full? The server's log has the cause. Then:"
+    if found.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield error(
+            "The last save to disk (RDB) failed.",
+            why="A restart brings back older keys; 'stop-writes-on-bgsave-error' refuses every write.",
+            fix=f"{cli} CONFIG GET dir\n{log}\n{cli} BGSAVE",
+        )
+    for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
+        if found.get("aof_enabled") and found.get(name, "ok") != "ok":
+            yield error(
+                f"The append-only file cannot be written ({name} is {found[name]!r}).",
+                why="The server refuses writes, or loses them at a restart.",
+                fix=f"{cli} INFO persistence\n{log}\n{cli} BGREWRITEAOF",
+            )
+
+
+def _master(answering: Sequence[Sentinel], name: str) -> Iterator[Finding]:
+    masters = sorted({each.master for each in answering})
+    if len(masters) > 1:
+        yield error(
+            f"The Sentinels name different masters: {', '.join(masters)}.",
+            why="Clients write to different servers: an invalidation misses half of the readers.",
+            fix=f"{SENTINEL_CLI} reset {name}\non the Sentinel that is alone in its view.",
+        )
+    if any(each.state["is_odown"] for each in answering):
+        yield error(
+            f"The Sentinels agree that the master {masters[0]} is down.",
+            why="Nothing can be read or written until a replica takes its place.",
+            fix=f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again.",
+        )
+    elif any(each.state["is_sdown"] for each in answering):
+        yield warning(
+            f"A Sentinel cannot reach the master {masters[0]}.",
+            why="If enough Sentinels agree, they promote a replica.",
+            fix=f"{SENTINEL_CLI} master {name}\nand check the network between the two.",
+        )
+    if not any(each.state["num-slaves"] for each in answering):
+        yield warning(
+            f"The master {masters[0]} has no replica.",
+            why="If it fails, nothing can take its place.",
+            fix=f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}",
+        )
+
+
+def _quorum(answering: Sequence[Sentinel], count: int, silent: str) -> Iterator[Finding]:
+    quorum = max(each.state["quorum"] for each in answering)
+    known = max(each.state["num-other-sentinels"] for each in answering) + 1
+    if len(answering) < count:
+        severity = error if len(answering) < quorum else warning
+        yield severity(
+            f"{len(answering)} of {counted(count, 'Sentinel')} answer, but not {silent}.",
+            why=f"Without {quorum} of them, and a majority of all, nobody replaces a failed master.",
+            fix="redis-sentinel /etc/redis/sentinel.conf\non the hosts that do not answer.",
+        )
+    if known < 3:
+        yield warning(
+            f"The master is watched by {counted(known, 'Sentinel')} only.",
+            why="A failover needs a majority: with fewer than three, losing one machine prevents it.",
+            fix="redis-sentinel /etc/redis/sentinel.conf\non more hosts, with the same 'monitor' line.",
+        )

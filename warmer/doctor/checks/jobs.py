@@ -1,0 +1,167 @@
+"""The jobs and their database: TTLs against intervals, captured changes, pending invalidations, the clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError, connections, router
+from django.utils import timezone
+
+from warmer import invalidation
+from warmer.declarations.spec import JobSpec
+from warmer.doctor.check import Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.project import NotApplicable, Project
+from warmer.humanize import counted, duration
+from warmer.invalidation import triggers
+from warmer.models import WarmingRun
+from warmer.report import describe
+
+if TYPE_CHECKING:
+    from warmer.schedule import Entry
+
+# The moment itself: in a transaction, CURRENT_TIMESTAMP may be the time of its start.
+CLOCKS = {
+    "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
+    "postgresql": "SELECT clock_timestamp()",
+    "mysql": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%f+00:00')",
+    "oracle": "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM DUAL",
+}
+# Leases and due times are in seconds; a server with NTP is off by milliseconds.
+SKEW, LARGE_SKEW = timedelta(seconds=2), timedelta(seconds=30)
+# Workers look twice a second, and at least every half minute while a cache is away.
+LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)
+
+
+class Database(ProjectCheck, id="database"):
+    """The database answers, and has warmer's tables."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        alias = router.db_for_write(WarmingRun)
+        connection = connections[alias]
+        try:
+            with connection.cursor() as cursor:
+                tables = connection.introspection.table_names(cursor)
+        except (DatabaseError, InterfaceError) as problem:
+            yield error(
+                f"The database {alias!r} does not answer: {describe(problem)}.",
+                why="No page and no loader works; nothing can be warmed.",
+                fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up.",
+            )
+            return
+        if WarmingRun._meta.db_table not in tables:
+            why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
+            message = f"The database {alias!r} does not have warmer's tables."
+            yield error(message, why=why, fix=f"manage.py migrate --database {alias}")
+
+
+class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
+    """This machine's clock agrees with the database's."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        connection = connections[router.db_for_write(WarmingRun)]
+        if connection.vendor not in CLOCKS:
+            raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
+        with connection.cursor() as cursor:
+            cursor.execute(CLOCKS[connection.vendor])  # connects
+            before = timezone.now()
+            cursor.execute(CLOCKS[connection.vendor])
+            theirs = cursor.fetchone()[0]
+            took = timezone.now() - before
+        theirs = datetime.fromisoformat(theirs) if isinstance(theirs, str) else theirs
+        skew = before + took / 2 - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
+        if abs(skew) <= SKEW + took:
+            return
+        severity, side = (
+            error if abs(skew) >= LARGE_SKEW else warning,
+            "ahead of" if skew.days >= 0 else "behind",
+        )
+        yield severity(
+            f"This machine's clock is {duration(abs(skew))} {side} the database's.",
+            why="Machines judge each other's runs by these times: live ones count as lost.",
+            fix="timedatectl set-ntp true\non both machines. 'chronyc tracking' shows how far off each is.",
+        )
+
+
+class JobTtl(ProjectCheck, id="job-ttl", after=("database",)):
+    """Keys outlive a missed refresh."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        entries = project.beat.entries if project.beat else {}
+        scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in entries]
+        if not scheduled:
+            raise NotApplicable("no job is scheduled")
+        for spec in scheduled:
+            yield from _judge(spec, entries.get(spec.name))
+
+
+class Capture(ProjectCheck, id="capture", after=("database",)):
+    """Every table that a job depends on has its triggers."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        if not any(spec.depends_on for spec in project.specs):
+            raise NotApplicable("no job depends on a table")
+        if not invalidation.captures_by_triggers():
+            yield info(
+                "Changes are captured by Django's signals.",
+                why="update(), bulk operations, raw SQL and other programs send none, so old values stay.",
+                fix="WARMER_CAPTURE = 'triggers'\nin the settings, then 'manage.py migrate' (PostgreSQL or "
+                "SQLite). Otherwise call invalidate_for() after such changes.",
+            )
+            return
+        for problem in triggers.problems():
+            message = f"{problem.table} on {problem.using!r} {problem.why}."
+            yield warning(message, why="Some of its changes leave old values in the cache.", fix=problem.fix)
+
+
+class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("database",)):
+    """Changes are invalidated at once."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        pending = invalidation.backlog()
+        message = f"{counted(pending.count, 'invalidation')} pending"
+        if not pending.count or pending.age < LATE:
+            yield ok(message)
+            return
+        severity = error if pending.age >= VERY_LATE else warning
+        yield severity(
+            f"{message} (oldest: {duration(pending.age)}).",
+            why="Readers may see old values. The cache was unavailable, or no worker applied them.",
+            fix=f"celery -A {project.broker.app} worker\nor 'manage.py warm_listen' applies them within a "
+            "second once the cache answers; see reachability, writes and workers.",
+        )
+
+
+def _judge(spec: JobSpec, entry: Entry | None) -> Iterator[Finding]:
+    """Compare how long a job's keys live with its interval: the one in the schedule, or the declared one."""
+    if entry is not None and not entry.enabled:
+        why = "Its keys go cold when they expire, and are then loaded by readers."
+        yield info(f"{spec.name} is disabled in the schedule.", why=why, fix="/admin/warmer/\nresumes it.")
+        return
+    gaps = entry.gaps if entry is not None else None
+    if entry is not None and gaps is None:
+        return  # a solar event, or once at a date
+    shortest = gaps.shortest if gaps else spec.every or timedelta(0)
+    longest = gaps.longest if gaps else shortest
+    life, below = spec.timeout - spec.jitter, spec.refresh_below
+    every = entry.text if entry is not None else f"every {duration(longest)}"
+    message = f"{spec.name} is refreshed {every}, and its keys live {duration(life)}."
+    more = f"in the declaration of {spec.name} ({spec.declared_at}); or a shorter interval in the schedule."
+    fix = f"timeout=timedelta(seconds={3 * shortest.total_seconds():.0f})\n{more}"
+    if life <= shortest:
+        yield error(message, why="The keys expire before each refresh: readers find them cold.", fix=fix)
+    elif life <= longest:
+        why = f"Two refreshes are up to {duration(longest)} apart: meanwhile readers load the keys."
+        yield info(
+            message, why=why, fix="/admin/warmer/\nAdd times to its schedule, unless this is intended."
+        )
+    elif below is not None and below * life < longest:
+        yield warning(
+            f"{spec.name} is refreshed {every}, but skips keys with {duration(below * life)} to live.",
+            why="They expire before the next refresh, and readers find them cold.",
+            fix=f"refresh_below={min(0.99, math.ceil(100 * longest / life) / 100):g}\n(or more) {more}",
+        )
+    elif life < 2 * longest:
+        yield warning(message, why="If one refresh is missed or late, all its keys are cold.", fix=fix)

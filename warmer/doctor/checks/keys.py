@@ -1,0 +1,132 @@
+"""The keys, sampled by SCAN: some never expire, some are too big. And the commands that took long."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from warmer.doctor.check import CacheCheck, Finding, info, ok, warning
+from warmer.doctor.project import Cache, NotApplicable
+from warmer.humanize import counted, percent, size
+
+if TYPE_CHECKING:
+    from warmer.stores.inspection import SampledKey
+
+# A few keys may be meant to stay; such a share fills the memory.
+MANY = 0.05
+BIG_BYTES = 1024 * 1024
+SHOWN = 3
+SHOWN_CHARACTERS = 60
+# A session's key, a token or a hash must not appear in a report.
+_SECRET = re.compile(r"[0-9A-Za-z]{20,}")
+_NUMBER = re.compile(r"\d+")
+# Celery keeps these in its broker's database for good. Beside each queue's list there is a binding.
+_CELERY = re.compile(r"_kombu\.|unacked")
+BINDING = "_kombu.binding."
+SLOW_LOG_ENTRIES = 128
+# A page has a few round trips: one that takes so long is felt.
+SLOW_MICROSECONDS = 10_000
+HOUR = 3600
+# Their first argument is no key, and may be a secret or a whole script.
+_KEYLESS = {"ACL", "AUTH", "CLIENT", "CONFIG", "EVAL", "EVALSHA", "FCALL", "HELLO", "MIGRATE", "SCRIPT"}
+
+
+class KeysWithoutTtl(CacheCheck, id="keys-without-ttl"):
+    """Every key expires some time."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        sampled = _sampled(cache)
+        staying = [key for key in sampled if key.ttl is None]
+        share = len(staying) / len(sampled)
+        if not staying:
+            yield ok(f"none in a sample of {counted(len(sampled), 'key')}")
+            return
+        fix = "cache.set(key, value, timeout=3600)\nin the code that writes them with timeout=None."
+        if cache.options.get("TIMEOUT", 300) is None:
+            fix = cache.setting("TIMEOUT", value="3600") + "\nfor keys that are set without a timeout."
+        cli = cache.redis.place.redis_cli
+        severity = warning if share >= MANY else info
+        yield severity(
+            f"{len(staying):,} of {counted(len(sampled), 'sampled key')} ({percent(share)}) have no TTL: "
+            f"{_common_forms(staying)}.",
+            why="They never expire, so memory fills up; volatile-* policies and noeviction never evict them.",
+            fix=f"{fix}\nFor those that exist already:\n{cli} EXPIRE KEY 86400",
+        )
+
+
+class BigKeys(CacheCheck, id="big-keys"):
+    """No key is so big that it holds up the others."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        sizes = Counter({key.name: key.bytes for key in _sampled(cache) if key.bytes is not None})
+        if not sizes:
+            raise NotApplicable("the server does not allow MEMORY USAGE to this user")
+        big = [
+            f"{shown_name(name)} ({size(bytes)})" for name, bytes in sizes.most_common() if bytes >= BIG_BYTES
+        ]
+        if not big:
+            yield ok(f"the biggest of {counted(len(sizes), 'sampled key')} takes {size(max(sizes.values()))}")
+            return
+        more = ", ..." if len(big) > SHOWN else ""
+        yield warning(
+            f"{len(big):,} of {len(sizes):,} sampled keys over 1 MiB: {', '.join(big[:SHOWN])}{more}.",
+            why="Each read transfers and decodes all of it, and meanwhile the server answers nobody else.",
+            fix='@warm_many("KEY:{id}", ...)\nUse a key for each part that a page needs instead of one with '
+            f"everything. This lists all big keys:\n{cache.redis.place.redis_cli} --bigkeys",
+        )
+
+
+class SlowLog(CacheCheck, id="slow-log"):
+    """No command took 10 ms or longer in the last hour."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        server = cache.redis
+        now, entries = server.ask("TIME")[0], server.ask("SLOWLOG GET", SLOW_LOG_ENTRIES)
+        threshold = int(server.setting("slowlog-log-slower-than") or SLOW_MICROSECONDS)
+        recent = [each for each in entries if now - each["start_time"] <= HOUR]
+        slow = [shown_command(each) for each in recent if each["duration"] >= SLOW_MICROSECONDS]
+        default = server.place.config_set("slowlog-log-slower-than", str(SLOW_MICROSECONDS))
+        if slow:
+            more = ", ..." if len(slow) > SHOWN else ""
+            yield warning(
+                f"{counted(len(slow), 'slow command')} in the last hour: {', '.join(slow[:SHOWN])}{more}.",
+                why="While such a command runs, every other client waits.",
+                fix=f"{server.place.redis_cli} SLOWLOG GET 10\nshows who sent them. Replace KEYS by SCAN, a "
+                "big value by several keys, SMEMBERS and the like by SSCAN.",
+            )
+        elif threshold < 0:
+            yield info("The slow log is off.", why="Nothing tells which commands are slow.", fix=default)
+        elif threshold < 1000:
+            message = f"The slow log records commands from {threshold} µs on."
+            yield info(message, why="Ordinary commands push the slow ones out of it.", fix=default)
+
+
+def shown_name(name: str) -> str:
+    """Return a key's name for a report: short, and without what may be a secret."""
+    text = _SECRET.sub("*", name)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def shown_command(entry: dict[str, Any]) -> str:
+    """Return an entry of the slow log with the command's key and duration, and never with a value."""
+    words = str(entry["command"].decode(errors="replace")).split(" ")
+    text = shown_name(" ".join(words[:1] if words[0].upper() in _KEYLESS else words[:2]))
+    return f"{text} ({entry['duration'] / 1000:,.0f} ms)"
+
+
+def _sampled(cache: Cache) -> Sequence[SampledKey]:
+    found = cache.redis.sample
+    queues = {key.name.removeprefix(BINDING) for key in found if key.name.startswith(BINDING)}
+    own = [key for key in found if not _CELERY.match(key.name) and key.name not in queues]
+    if not own:
+        raise NotApplicable("the database holds no keys")
+    return own
+
+
+def _common_forms(keys: Sequence[SampledKey]) -> str:
+    """Return the most common forms of names, with `*` for what differs."""
+    forms = Counter(_NUMBER.sub("*", shown_name(key.name)) for key in keys)
+    common = [f"{form} ({count:,})" for form, count in forms.most_common(SHOWN)]
+    return ", ".join(common) + (", ..." if len(forms) > SHOWN else "")

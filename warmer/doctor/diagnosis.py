@@ -1,0 +1,83 @@
+"""Run the checks, each on its own: one that breaks leaves the others alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from warmer.doctor.check import Check, Finding, Severity, info, ok, skipped
+from warmer.doctor.checks import CACHE_CHECKS, PROJECT_CHECKS
+from warmer.doctor.project import Cache, NotApplicable, Project
+from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.report import describe
+
+logger = logging.getLogger(__name__)
+UNKNOWN = "This could not be checked."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What all checks found, in their order."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def bad(self) -> tuple[Finding, ...]:
+        """The errors, and the checks that broke."""
+        return tuple(each for each in self.findings if each.severity.is_bad)
+
+    def count(self, severity: Severity) -> int:
+        """Return the number of findings of a severity."""
+        return sum(each.severity == severity for each in self.findings)
+
+
+def diagnose(
+    project: Project,
+    *,
+    cache_checks: Sequence[Check[Cache]] = CACHE_CHECKS,
+    project_checks: Sequence[Check[Project]] = PROJECT_CHECKS,
+    progress: Callable[[str], None] = lambda _check: None,
+) -> Diagnosis:
+    """Run checks, by default all; `progress` is called with the id of each before it runs."""
+    findings: list[Finding] = []
+    for cache in project.caches:
+        findings += _run_all(cache_checks, cache, progress)
+    findings += _run_all(project_checks, project, progress)
+    return Diagnosis(findings=tuple(findings))
+
+
+def _run_all(
+    checks: Sequence[Check[Any]], target: Cache | Project, progress: Callable[[str], None]
+) -> Iterator[Finding]:
+    worst: dict[str, Severity] = {}
+    for check in checks:
+        progress(check.id)
+        found = list(_run(check, target, worst)) or [ok(str(check.__doc__).splitlines()[0])]
+        worst[check.id] = max((each.severity for each in found), key=list(Severity).index)
+        yield from (replace(each, check=check.id, subject=target.name) for each in found)
+
+
+def _run(check: Check[Any], target: Cache | Project, worst: Mapping[str, Severity]) -> Iterator[Finding]:
+    if failed := [each for each in check.after if each in worst and worst[each].is_bad]:
+        yield skipped(f"{failed[0]} failed")
+        return
+    try:
+        yield from check.run(target)
+    except NotApplicable as reason:
+        yield skipped(str(reason))
+    except CommandRefused as refused:
+        yield info(
+            f"{refused}.", why=f"{UNKNOWN} Managed servers often forbid it: see your provider's console."
+        )
+    except StoreUnavailable as problem:
+        yield _failure(str(problem), "manage.py cache_doctor\nThe server went away meanwhile: run it again.")
+    except Exception as problem:
+        logger.debug("The check %s failed", check.id, exc_info=True)
+        yield _failure(describe(problem), "Report this as a bug in warmer, with the line above.")
+
+
+def _failure(text: str, fix: str) -> Finding:
+    message = f"The check itself failed: {text.rstrip('.')}."
+    return Finding(Severity.FAILED, message, why=UNKNOWN, fix=fix)
