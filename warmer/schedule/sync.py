@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -25,12 +24,13 @@ from warmer.models import JobSchedule
 from warmer.schedule.entries import Entry, entry_name, saved
 
 YOURS = "The interval and 'enabled' are yours to change."
-# `JobSchedule` keeps its declared interval beside the jobs'; no job can have this name.
-AUDIT = "warmer: audit a sample"
+OWN = "warmer: "
+"""How the names of entries begin that `warmer` needs for itself; no job can have such a name."""
+AUDIT = f"{OWN}audit a sample"
 UPKEEP = {
-    "warmer: close stalled runs": (tasks.close_stalled_runs, timedelta(minutes=1)),
-    "warmer: observe the jobs": (tasks.observe_jobs, timedelta(minutes=1)),
-    "warmer: forget old runs": (tasks.forget_runs, timedelta(days=1)),
+    f"{OWN}close stalled runs": (tasks.close_stalled_runs, timedelta(minutes=1)),
+    f"{OWN}observe the jobs": (tasks.observe_jobs, timedelta(minutes=1)),
+    f"{OWN}forget old runs": (tasks.forget_runs, timedelta(days=1)),
 }
 """What beat sends for `warmer` itself, by the name of the entry."""
 
@@ -51,28 +51,27 @@ class Declared:
 
     Attributes:
         job: by which `JobSchedule` knows it.
-        fields: of beat's row, besides its name and interval.
+        task: the name of a task.
     """
 
     job: str
     name: str
+    task: str
     every: timedelta
-    fields: dict[str, Any] = field(default_factory=dict)
+    queue: str
+    args: str = "[]"
+    description: str
 
     @property
     def seconds(self) -> int:
         """The interval in whole seconds."""
         return round(self.every.total_seconds())
 
-    def get_or_create(self) -> tuple[PeriodicTask, bool]:
-        """Return the entry, and whether it was created now."""
-        new = {"interval": lambda: _interval(self.seconds), "expire_seconds": self.seconds, **self.fields}
-        row, is_new = PeriodicTask.objects.select_related("interval").get_or_create(new, name=self.name)
-        return row, is_new
-
     def sync(self) -> Action:
         """Create the entry, or let it follow the declared interval unless an operator set another."""
-        task, is_new = self.get_or_create()
+        new = {"interval": lambda: _interval(self.seconds), "expire_seconds": self.seconds}
+        new |= {name: getattr(self, name) for name in ("task", "queue", "args", "description")}
+        task, is_new = PeriodicTask.objects.select_related("interval").get_or_create(new, name=self.name)
         known = JobSchedule.objects.filter(job=self.job).first()
         before = timedelta(seconds=known.declared_seconds) if known else None
         declared = timedelta(seconds=self.seconds)
@@ -110,23 +109,21 @@ def sync() -> dict[str, Action]:
     with transaction.atomic():
         wanted = list(_declarations())
         done = {each.job: each.sync() for each in wanted} | _remove_all_but(wanted)
-        for name, (task, every) in UPKEEP.items():
-            fields = {"task": task.name, "queue": conf.QUEUE, "description": task.__doc__}
-            Declared(job="", name=name, every=every, fields=fields).get_or_create()
-    done.pop(AUDIT, None)
-    return done
+    return {job: action for job, action in done.items() if not job.startswith(OWN)}
 
 
 def declared(spec: JobSpec) -> Declared:
     """Return the entry of a scheduled job as code declares it."""
     assert spec.every is not None
-    fields = {
-        "task": tasks.scheduled_run.name,
-        "args": json.dumps([spec.name]),
-        "queue": spec.queue,
-        "description": f"Made from the job's declaration. {YOURS}",
-    }
-    return Declared(job=spec.name, name=entry_name(spec.name), every=spec.every, fields=fields)
+    return Declared(
+        job=spec.name,
+        name=entry_name(spec.name),
+        task=tasks.scheduled_run.name,
+        every=spec.every,
+        queue=spec.queue,
+        args=json.dumps([spec.name]),
+        description=f"Made from the job's declaration. {YOURS}",
+    )
 
 
 def tables_exist() -> bool:
@@ -137,18 +134,20 @@ def tables_exist() -> bool:
 
 def _declarations() -> Iterator[Declared]:
     yield from (declared(spec) for spec in jobs.specs() if spec.every is not None)
-    if conf.AUDIT_SAMPLE > 0:
-        fields = {
-            "task": tasks.audit_sample.name,
-            "queue": conf.QUEUE,
-            "description": "Compares some cached keys of each job with the database, while "
-            f"WARMER_AUDIT_SAMPLE is set. {YOURS}",
-        }
-        yield Declared(job=AUDIT, name=AUDIT, every=conf.AUDIT_EVERY, fields=fields)
+    audit = {AUDIT: (tasks.audit_sample, conf.AUDIT_EVERY)} if conf.AUDIT_SAMPLE > 0 else {}
+    for name, (task, every) in (UPKEEP | audit).items():
+        yield Declared(
+            job=name,
+            name=name,
+            task=task.name,
+            every=every,
+            queue=conf.QUEUE,
+            description=f"What warmer does for itself. {YOURS}",
+        )
 
 
 def _remove_all_but(wanted: list[Declared]) -> dict[str, Action]:
-    ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name=AUDIT)
+    ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
     gone = PeriodicTask.objects.filter(ours).exclude(name__in=[each.name for each in wanted])
     removed = {}
     for task in gone:  # one by one, so that beat notices and reloads its schedule
