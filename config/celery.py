@@ -16,6 +16,6 @@ app.autodiscover_tasks()
 
 @task_prerun.connect(dispatch_uid="config.close_old_connections")
 def close_unusable_connections(task: Any, **_kwargs: Any) -> None:
-    """Close database connections that are broken or too old, as Django does at the begin of a request."""
+    """Close database connections that are broken or too old, as Django does when a request begins."""
     if not task.request.is_eager:
         close_old_connections()

@@ -92,22 +92,22 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
-# A task is acknowledged when it is done: what a killed worker had in hand is delivered again.
+# A task is acknowledged when it is done, so the broker redelivers what a killed worker was doing.
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Celery closes the database connection before and after every task, which costs several times what the
 # statements of a batch do. So many tasks share one, and `config/celery.py` closes what is unusable.
 CELERY_DB_REUSE_MAX = 10_000
-# A worker told to stop hands back what it cannot finish (Celery 5.5 and later).
+# A worker that is told to stop hands back what it cannot finish (Celery 5.5 and later).
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 
 CELERY_TASK_SOFT_TIME_LIMIT = env_int("CELERY_TASK_SOFT_TIME_LIMIT", 240)
 CELERY_TASK_TIME_LIMIT = env_int("CELERY_TASK_TIME_LIMIT", 300)
-# Redis delivers again what is not acknowledged by then: longer than any task may take.
+# Redis redelivers what is not acknowledged by then, so this is longer than any task may take.
 VISIBILITY_TIMEOUT_SECONDS = env_int("CELERY_VISIBILITY_TIMEOUT", CELERY_TASK_TIME_LIMIT + 60)
-# A broker that takes connections and hangs must not hold up who sends, nor a worker for good. Longer than the
-# second for which a worker lets it wait for a message, and than a fork or a slow disk takes.
+# A broker that hangs must not hold up a sender, nor a worker for good. The time-out is longer than the second
+# for which a worker waits for a message, and longer than a fork or a slow disk takes.
 BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
     "socket_connect_timeout": 2,
@@ -117,7 +117,7 @@ BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_DEFAULT_QUEUE = "default"
 # Declared here, so that a plain `celery -A config worker` consumes the warming queue too.
 CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue("warming")]
-CELERY_TASK_IGNORE_RESULT = True  # the ledger says what happened, and outlives a result
+CELERY_TASK_IGNORE_RESULT = True  # a run's row holds what happened, and outlives a result
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2}
