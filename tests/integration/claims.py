@@ -40,12 +40,12 @@ class ClaimContract:
         cache.set("thing:1", {"a": 1})
         told = claim(store, "thing:1", "thing:2")
         assert (told.values, told.mine) == ({"thing:1": {"a": 1}}, ("thing:2",))
-        assert set(store.look(["thing:1", "thing:2"], claims=True).claims) == {"thing:2"}
+        assert set(store.lookup(["thing:1", "thing:2"], claims=True).claims) == {"thing:2"}
 
     def test_claim__is_seen_by_those_who_look_for_it(self, store: Store) -> None:
         made = claim(store, "thing:1")
-        assert store.look(["thing:1", "thing:2"]).claims == {}
-        seen = store.look(["thing:1", "thing:2"], claims=True).claims
+        assert store.lookup(["thing:1", "thing:2"]).claims == {}
+        seen = store.lookup(["thing:1", "thing:2"], claims=True).claims
         assert {key: (record.holder, record.token) for key, record in seen.items()} == {
             "thing:1": (made.id, made.token)
         }
@@ -55,27 +55,27 @@ class ClaimContract:
         written = store.write(made.token, {"thing:1": 1}, claim=made)
         assert written.outcomes == {"thing:1": Outcome.WRITTEN}
         # Of what it did not load, too.
-        assert store.look(["thing:1", "thing:2"], claims=True).claims == {}
+        assert store.lookup(["thing:1", "thing:2"], claims=True).claims == {}
         assert claim(store, "thing:2").mine == ("thing:2",)
 
     def test_claim__ends_with_a_write_that_is_fenced(self, store: Store) -> None:
         made = claim(store, "thing:1")
         store.invalidate(["thing:1"])
         assert store.write(made.token, {"thing:1": 1}, claim=made).outcomes == {"thing:1": Outcome.SUPERSEDED}
-        assert store.look(["thing:1"], claims=True).claims == {}
+        assert store.lookup(["thing:1"], claims=True).claims == {}
 
     def test_claim__ends_with_a_write_that_fails(self, store: Store) -> None:
         made = claim(store, "thing:1")
         assert store.write(made.token, {"thing:1": lambda: None}, claim=made).outcomes == {
             "thing:1": Outcome.FAILED
         }
-        assert store.look(["thing:1"], claims=True).claims == {}
+        assert store.lookup(["thing:1"], claims=True).claims == {}
 
     def test_claim__ends_when_it_is_released(self, store: Store) -> None:
         cache.set("thing:3", "untouched")
         made = claim(store, "thing:1", "thing:2")
         store.release(made)
-        assert store.look(["thing:1", "thing:2"], claims=True).claims == {}
+        assert store.lookup(["thing:1", "thing:2"], claims=True).claims == {}
         assert cache.get_many(["thing:1", "thing:2", "thing:3"]) == {"thing:3": "untouched"}
 
     def test_claim__is_no_fence(self, store: Store) -> None:
@@ -90,7 +90,7 @@ class ClaimContract:
         assert new.mine == ("thing:1",)
         # The old one's end is not the new one's.
         store.release(old)
-        assert store.look(["thing:1"], claims=True).claims["thing:1"].holder == new.id
+        assert store.lookup(["thing:1"], claims=True).claims["thing:1"].holder == new.id
 
     def test_claim__stands_after_an_invalidation_of_another_key(self, store: Store) -> None:
         old = claim(store, "thing:1")
@@ -106,12 +106,12 @@ class ClaimContract:
     def test_claim__absent_key_is_told_to_those_who_waited(self, store: Store) -> None:
         made = claim(store, "thing:1")
         store.write(made.token, {}, ["thing:1"], claim=made)
-        told = store.look(["thing:1"], claims=True).claims["thing:1"]
+        told = store.lookup(["thing:1"], claims=True).claims["thing:1"]
         assert told.tells_absence_to(made.id)
         # Who comes later loads; to those who waited the next claim still tells it, and to his own not.
         later = claim(store, "thing:1")
         assert (later.mine, dict(later.theirs)) == (("thing:1",), {})
-        seen = store.look(["thing:1"], claims=True).claims["thing:1"]
+        seen = store.lookup(["thing:1"], claims=True).claims["thing:1"]
         assert seen.tells_absence_to(made.id)
         assert not seen.tells_absence_to(later.id)
 
@@ -119,18 +119,18 @@ class ClaimContract:
         made = claim(store, "thing:1")
         store.release(made)
         claim(store, "thing:1")
-        assert not store.look(["thing:1"], claims=True).claims["thing:1"].tells_absence_to(made.id)
+        assert not store.lookup(["thing:1"], claims=True).claims["thing:1"].tells_absence_to(made.id)
 
     def test_claim__absence_of_before_an_invalidation_is_told_to_nobody(self, store: Store) -> None:
         made = claim(store, "thing:1")
         store.invalidate(["thing:1"])
         store.write(made.token, {}, ["thing:1"], claim=made)
-        assert store.look(["thing:1"], claims=True).claims == {}
+        assert store.lookup(["thing:1"], claims=True).claims == {}
         made = claim(store, "thing:1")
         store.write(made.token, {}, ["thing:1"], claim=made)
         store.invalidate(["thing:1"])
         claim(store, "thing:1")
-        assert not store.look(["thing:1"], claims=True).claims["thing:1"].tells_absence_to(made.id)
+        assert not store.lookup(["thing:1"], claims=True).claims["thing:1"].tells_absence_to(made.id)
 
     def test_claim__of_another_job_is_apart(self, store: Store) -> None:
         other = open_store(
@@ -144,27 +144,27 @@ class ClaimContract:
 
     def test_absence__is_cached_when_that_is_asked_for(self, absences: Store) -> None:
         absences.write(absences.token(), {"thing:2": 2}, ["thing:1"])
-        cached = absences.look(["thing:1", "thing:2", "thing:3"])
+        cached = absences.lookup(["thing:1", "thing:2", "thing:3"])
         assert (cached.values, cached.absent) == ({"thing:2": 2}, {"thing:1"})
         assert cache.get("thing:1") is None
         assert claim(absences, "thing:1", "thing:3").absent == {"thing:1"}
 
     def test_absence__is_not_cached_otherwise(self, store: Store, absences: Store) -> None:
         store.write(store.token(), {}, ["thing:1"])
-        assert store.look(["thing:1"]).absent == absences.look(["thing:1"]).absent == set()
+        assert store.lookup(["thing:1"]).absent == absences.lookup(["thing:1"]).absent == set()
         absences.write(absences.token(), {}, ["thing:1"])
-        assert store.look(["thing:1"]).absent == set()
+        assert store.lookup(["thing:1"]).absent == set()
 
     def test_absence__ends_with_a_value(self, absences: Store) -> None:
         absences.write(absences.token(), {}, ["thing:1"])
         absences.write(absences.token(), {"thing:1": 1})
         cache.delete("thing:1")
-        assert absences.look(["thing:1"]).absent == set()
+        assert absences.lookup(["thing:1"]).absent == set()
 
     def test_absence__a_value_that_the_cache_got_elsewhere_is_stronger(self, absences: Store) -> None:
         absences.write(absences.token(), {}, ["thing:1"])
         cache.set("thing:1", 1)
-        cached = absences.look(["thing:1"])
+        cached = absences.lookup(["thing:1"])
         assert (cached.values, cached.absent) == ({"thing:1": 1}, set())
         told = claim(absences, "thing:1")
         assert (told.values, told.absent) == ({"thing:1": 1}, set())
@@ -172,13 +172,13 @@ class ClaimContract:
     def test_absence__ends_with_an_invalidation(self, absences: Store) -> None:
         absences.write(absences.token(), {}, ["thing:1", "thing:2"])
         absences.invalidate(["thing:1"])
-        assert absences.look(["thing:1", "thing:2"]).absent == {"thing:2"}
+        assert absences.lookup(["thing:1", "thing:2"]).absent == {"thing:2"}
 
     def test_absence__of_before_an_invalidation_is_fenced(self, absences: Store) -> None:
         token = absences.token()
         absences.invalidate(["thing:1"])
         assert absences.write(token, {}, ["thing:1"]).outcomes == {"thing:1": Outcome.SUPERSEDED}
-        assert absences.look(["thing:1"]).absent == set()
+        assert absences.lookup(["thing:1"]).absent == set()
 
     def test_absence__of_a_single_job_ends_with_its_invalidation(self) -> None:
         template = KeyTemplate.parse("only", keyed=False)
@@ -186,9 +186,9 @@ class ClaimContract:
             alias="default", fence="only", template=template, timeout=60.0, absent_timeout=60.0
         )
         store.write(store.token(), {}, ["only"])
-        assert store.look(["only"]).absent == {"only"}
+        assert store.lookup(["only"]).absent == {"only"}
         store.invalidate_all()
-        assert store.look(["only"]).absent == set()
+        assert store.lookup(["only"]).absent == set()
 
 
 class RedisClaimContract:
@@ -206,7 +206,7 @@ class RedisClaimContract:
     def test_claim__something_else_in_its_place_is_none(self, store: Store, redis_client: Redis) -> None:
         for nonsense in ("nonsense", "a b x 1", "a b 1 1 1", ""):
             redis_client.set("{:1:thing:1}:claim", nonsense)
-            assert store.look(["thing:1"], claims=True).claims == {}
+            assert store.lookup(["thing:1"], claims=True).claims == {}
             assert claim(store, "thing:1").mine == ("thing:1",)
 
     def test_claim__of_a_key_of_another_type(self, store: Store, redis_client: Redis) -> None:
@@ -256,7 +256,7 @@ class RedisClaimContract:
     def test_absence__costs_no_round_trip(self, absences: Store, redis_client: Redis) -> None:
         absences.write(absences.token(), {}, ["thing:1"])
         redis_client.config_resetstat()
-        absences.look(["thing:1", "thing:2"])
+        absences.lookup(["thing:1", "thing:2"])
         calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
         assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
 

@@ -127,7 +127,7 @@ def test_warm__with_a_loader_that_is_interrupted_keeps_no_connection(only_missin
 
 
 @pytest.mark.usefixtures("one_connection")
-@pytest.mark.parametrize("call", ["token", "invalidate", "claim", "write", "peek", "look"])
+@pytest.mark.parametrize("call", ["token", "invalidate", "claim", "write", "peek", "lookup"])
 def test_call__interrupted_before_its_answer_is_read_keeps_no_connection(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +142,7 @@ def test_call__interrupted_before_its_answer_is_read_keeps_no_connection(
         "claim": lambda: store.claim(["square:1"], seconds=10),
         "write": lambda: store.write(token, {"square:1": 1}),
         "peek": lambda: store.peek("square:1"),
-        "look": lambda: store.look(["square:1"]),
+        "lookup": lambda: store.lookup(["square:1"]),
     }
 
     def interrupted(*_args: Any, **_options: Any) -> Any:

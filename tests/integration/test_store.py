@@ -444,7 +444,7 @@ class RedisContract(RedisClaimContract, StoreContract):
             lambda: store.invalidate(["thing:1"]),
             store.invalidate_all,
             lambda: store.remaining(["thing:1"]),
-            lambda: store.look(["thing:1"], claims=True),
+            lambda: store.lookup(["thing:1"], claims=True),
             lambda: store.claim(["thing:1"], seconds=1.0),
             lambda: store.release(held),
         ]

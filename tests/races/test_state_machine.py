@@ -320,7 +320,7 @@ class Fence(RuleBasedStateMachine):
         for job in self.jobs.values():
             values = {job.key(id): version for id, version in job.cached.items() if version > 0}
             absent = {job.key(id) for id, version in job.cached.items() if version < 0}
-            look = job.store.look([job.key(id) for id in IDS])
+            look = job.store.lookup([job.key(id) for id in IDS])
             assert (look.values, look.absent) == (values, absent)
             # A mark that a value hides would show once the value is evicted.
             assert self.marked([job.key(id) for id in IDS]) == absent

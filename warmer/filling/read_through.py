@@ -93,7 +93,7 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     if is_pending(spec, on_miss=False):
         return _load_past(spec, wanted)
     try:
-        cached = spec.store.look(list(wanted))
+        cached = spec.store.lookup(list(wanted))
     except StoreUnavailable as error:
         return _load_without_cache(spec, wanted, error)
     known = {*cached.values, *cached.absent}
@@ -231,7 +231,7 @@ class _Reader:
 
     def _look(self) -> None:
         """Take the answers that there are by now, and load what nobody loads any more."""
-        cached = self._ask(lambda store: store.look(list(self.awaited), claims=True))
+        cached = self._ask(lambda store: store.lookup(list(self.awaited), claims=True))
         if cached is None:
             return
         told = {key for key, record in cached.claims.items() if record.tells_absence_to(self.awaited[key])}

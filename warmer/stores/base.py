@@ -134,7 +134,7 @@ class Store(ABC):
         """Return the fence's state. Take it before the first read of the database."""
 
     @abstractmethod
-    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+    def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         """Return what is cached; a value that cannot be decoded is none.
 
         Args:
@@ -143,15 +143,15 @@ class Store(ABC):
         """
 
     def peek(self, key: str) -> Any:
-        """Return what `look` finds of one key, as fast as that can be: the value, or a `Peeked`."""
-        cached = self.look([key])
+        """Return what `lookup` finds of one key, as fast as that can be: the value, or a `Peeked`."""
+        cached = self.lookup([key])
         if key in cached.values:
             return cached.values[key]
         return Peeked.NO_VALUE if key in cached.absent else Peeked.NOTHING
 
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the values that are cached."""
-        return dict(self.look(keys).values)
+        return dict(self.lookup(keys).values)
 
     @abstractmethod
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:

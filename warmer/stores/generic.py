@@ -61,7 +61,7 @@ class GenericStore(Store):
                 generation = self._cache.get(self._fence_key, made)
         return Token(generation=REFUSED if _is_too_young(generation) else generation)
 
-    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+    def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         asked = [*keys, *self._marks(keys), *(_claims(keys) if claims else ())]
         with self._answering():
             found: dict[str, Any] = self._cache.get_many(asked)
@@ -84,7 +84,7 @@ class GenericStore(Store):
                 if not self._cache.add(name, str(Record(holder=id, token=token)), timeout=seconds):
                     self._take_over(name, id, token, seconds)
         # Only now it is certain what was cached before the claim, and who of several has made it.
-        cached = self.look(keys, claims=True)
+        cached = self.lookup(keys, claims=True)
         holders = {key: record.holder for key, record in cached.claims.items()}
         left = [key for key in keys if key not in cached.values and key not in cached.absent]
         claim = Claim(

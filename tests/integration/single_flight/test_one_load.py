@@ -147,14 +147,14 @@ def test_waiting__looks_at_all_keys_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[list[str]] = []
-    look = RedisStore.look
+    look = RedisStore.lookup
 
     def counted(self: RedisStore, keys: Sequence[str], *, claims: bool = False) -> Cached:
         if claims:
             looks.append(list(keys))
         return look(self, keys, claims=claims)
 
-    monkeypatch.setattr(RedisStore, "look", counted)
+    monkeypatch.setattr(RedisStore, "lookup", counted)
     with hold("loaded", job="cold") as point:
         first = start(job.get_many, [1, 2, 3])
         point.wait()

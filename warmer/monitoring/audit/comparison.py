@@ -56,7 +56,7 @@ class Comparison:
                 time.sleep(PAUSE_SECONDS)
             token = store.token()
             reach("token_taken", self.spec.name)
-            cached = store.look(list(left))
+            cached = store.lookup(list(left))
             try:
                 loaded = load(self.spec, left)
             except interrupts:
@@ -68,7 +68,7 @@ class Comparison:
             judged = {key: self._verdict(key, cached, loaded) for key in left}
             # A key may have expired, or been filled, since it was read.
             unsure = [key for key, verdict in judged.items() if verdict in (Verdict.WRONG, Verdict.MISSING)]
-            cached = store.look(unsure)
+            cached = store.lookup(unsure)
             judged |= {key: self._verdict(key, cached, loaded) for key in unsure}
             overtaken = store.overtaken(token, list(left))
             wrong = {key for key, verdict in judged.items() if verdict is Verdict.WRONG} - overtaken

@@ -119,7 +119,7 @@ class Names:
             return list(map(self._make_key, keys))
         return [head + key for key in keys]
 
-    def places(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
+    def server_keys(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
         """Return, of each key, what the server calls it, its absence mark (if absences are cached) and
         its claim (if that is asked for)."""
         beside_it = [*(["absent"] if self._with_absences else []), *(["claim"] if claims else [])]
@@ -129,8 +129,8 @@ class Names:
         return [name for key in made for name in (key, *(beside(key, kind) for kind in beside_it))]
 
     def patterns(self) -> list[str]:
-        """Return the places of any key, with `PLACE` where its id is."""
-        return self.places([f"{self._template.prefix}{PLACE}{self._template.suffix}"])
+        """Return what the server calls any key, with `PLACE` for the id."""
+        return self.server_keys([f"{self._template.prefix}{PLACE}{self._template.suffix}"])
 
     def own(self, name: str, version: str) -> str:
         """Return what the server calls something of our own, which no key of the project is called."""

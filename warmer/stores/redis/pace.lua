@@ -3,7 +3,7 @@
 -- KEYS[1]  when the next turn is, in microseconds of the server's time
 -- ARGV[1]  microseconds between two turns
 -- Returns  microseconds until the turn
--- Keeps    nothing but the pace: lost, it begins anew. So it does where the next turn is further ahead than
+-- Keeps    nothing but the pace: lost, it starts again. So it does when the next turn is further ahead than
 --          anybody queues, as after the server's clock was set back. Each process that waits has taken one
 --          turn, and waits at most for its task's time limit; 10 minutes are twice what the project sets.
 --          At a slow pace 100 turns are longer, and a longer queue than there is.

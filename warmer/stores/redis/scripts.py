@@ -198,7 +198,7 @@ class WriteCall:
         claim: Claim | None,
         *,
         fence: str,
-        places: Callable[[Sequence[str]], list[str]],
+        server_keys: Callable[[Sequence[str]], list[str]],
         lives: Sequence[int],
         absence_ms: int,
         head: int,
@@ -206,7 +206,7 @@ class WriteCall:
         """Put the arguments together.
 
         Args:
-            places: gives, of logical names, what the server calls them and what stands beside them.
+            server_keys: gives, of logical names, what the server calls them and what stands beside them.
             lives: the milliseconds that the values live; one for all, or one each.
             head: how many characters stand before the logical name in what the server calls it; -1: it is
                 not so that something just stands before it.
@@ -223,7 +223,7 @@ class WriteCall:
             args += lives
         if head < 0:
             args += names
-        return cls(names=names, keys=[fence, *places(names)], args=args, encoded=encoded)
+        return cls(names=names, keys=[fence, *server_keys(names)], args=args, encoded=encoded)
 
     def __call__(self, server: Redis) -> Written:
         """Send it and wait for the answer."""

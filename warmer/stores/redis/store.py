@@ -66,9 +66,9 @@ class RedisStore(Store):
             )
         return Token(generation=generation.decode(), counter=int(counter))
 
-    def look(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
+    def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
-            raw: Any = server.mget(self._names.places(keys, claims=claims)) if keys else []
+            raw: Any = server.mget(self._names.server_keys(keys, claims=claims)) if keys else []
         stride = len(raw) // len(keys) if keys else 1
         # Of a value that cannot be read, who waits for it would else warn at every look.
         level = logging.DEBUG if claims else logging.WARNING
@@ -110,7 +110,7 @@ class RedisStore(Store):
             args += (key, nothing)
         with self._server() as server:
             generation, counter, letters, texts = scripts.CLAIM(
-                keys=[self.fence_key, *self._names.places(keys, claims=True)], args=args, client=server
+                keys=[self.fence_key, *self._names.server_keys(keys, claims=True)], args=args, client=server
             )
         answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
         for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
@@ -159,7 +159,7 @@ class RedisStore(Store):
             absent,
             claim,
             fence=self.fence_key,
-            places=partial(self._names.places, claims=claim is not None),
+            server_keys=partial(self._names.server_keys, claims=claim is not None),
             lives=[_ms(self.timeout - random.uniform(0, self.jitter)) for _ in range(count)],
             absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
             head=-1 if self._names.head is None else len(self._names.head.encode()),
@@ -186,9 +186,9 @@ class RedisStore(Store):
                 continue
             logical = list(each.keys) if each.keys is not None else [store.template.key()]
             if logical:
-                places = store._names.places(logical)
-                keys += (store.fence_key, *places)
-                args += (len(logical), len(places) // len(logical), *logical)
+                server_keys = store._names.server_keys(logical)
+                keys += (store.fence_key, *server_keys)
+                args += (len(logical), len(server_keys) // len(logical), *logical)
         if keys:
             with cast(RedisStore, invalidations[0].store)._server() as server:
                 scripts.INVALIDATE(keys=keys, args=args, client=server)

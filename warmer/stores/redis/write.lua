@@ -3,7 +3,7 @@
 -- KEYS[1]    the fence (see fence.lua)
 -- KEYS[2..]  for each key: the key as the server knows it, with ARGV[3] its absence mark, and with ARGV[4]
 --            its claim (see claim.lua); first the keys with a value, then those that have none, then those
---            of which nothing was loaded
+--            that were not loaded
 -- ARGV[1]    the token's generation
 -- ARGV[2]    the token's counter
 -- ARGV[3]    milliseconds for which an absence is cached; 0: it is not
