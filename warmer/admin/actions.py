@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 
 from warmer import invalidation
 from warmer.admin import base
@@ -65,13 +65,12 @@ def _warm(user: Any, spec: JobSpec) -> Done:
         if opened.leaves_cached:
             text += " It skips keys that are cached: warm again after it has ended, to renew all of them."
         return Done(text=text, level=messages.INFO, entry=f"Warm now: joined run {run.pk}.", run=run)
-    entry = f"Warm now: run {run.pk}."
-    if not run.is_final:
-        return Done(text=f"Queued run {run.pk} of {run.job}.", entry=entry, run=run)
-    if run.state == State.COMPLETE:
-        return Done(text=f"Run {run.pk} of {run.job} is complete.", entry=entry, run=run)
-    text = f"Run {run.pk} of {run.job} is {run.state}: {run.error}"
-    return Done(text=text, level=messages.ERROR, entry=entry, run=run)
+    if run.is_final and run.state != State.COMPLETE:
+        text, level = f"Run {run.pk} of {run.job} is {run.state}: {run.error}", messages.ERROR
+    else:
+        what = "Completed" if run.is_final else "Queued"
+        text, level = f"{what} run {run.pk} of {run.job}.", messages.SUCCESS
+    return Done(text=text, level=level, entry=f"Warm now: run {run.pk}.", run=run)
 
 
 def _invalidate(_user: Any, spec: JobSpec) -> Done:
@@ -83,17 +82,12 @@ def _invalidate(_user: Any, spec: JobSpec) -> Done:
     return Done(text=text, level=messages.WARNING, entry="Requested invalidation of every key.")
 
 
-def _pause(_user: Any, spec: JobSpec) -> Done:
-    if not base.schedule.switch(spec, on=False):
-        return Done(text=f"Already paused: {spec.name}.", level=messages.INFO)
-    text = f"Paused {spec.name}: the schedule skips it. Changes, deploys, commands and users still warm it."
-    return Done(text=text, entry="Paused the schedule.")
-
-
-def _resume(_user: Any, spec: JobSpec) -> Done:
-    if not base.schedule.switch(spec, on=True):
-        return Done(text=f"Not paused: {spec.name}.", level=messages.INFO)
-    return Done(text=f"Resumed {spec.name}: the schedule warms it again.", entry="Resumed the schedule.")
+def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
+    past = "Resumed" if on else "Paused"
+    if not base.schedule.switch(spec, on=on):
+        return Done(text=f"{'Not' if on else 'Already'} paused: {spec.name}.", level=messages.INFO)
+    effect = "warms it again" if on else "skips it. Changes, deploys, commands and users still warm it"
+    return Done(text=f"{past} {spec.name}: the schedule {effect}.", entry=f"{past} the schedule.")
 
 
 def _audit(_user: Any, spec: JobSpec) -> Done:
@@ -105,8 +99,8 @@ def _audit(_user: Any, spec: JobSpec) -> Done:
 _ALL_ACTIONS = (
     Action(name="warm", label="Warm now", permission=base.WARM, perform=_warm),
     Action(name="audit", label="Audit", permission=base.AUDIT, perform=_audit),
-    Action(name="pause", label="Pause", permission=base.PAUSE, perform=_pause),
-    Action(name="resume", label="Resume", permission=base.PAUSE, perform=_resume),
+    Action(name="pause", label="Pause", permission=base.PAUSE, perform=partial(_switch, on=False)),
+    Action(name="resume", label="Resume", permission=base.PAUSE, perform=partial(_switch, on=True)),
     Action(
         name="invalidate",
         label="Invalidate",
@@ -155,7 +149,10 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     if len(done) > MESSAGES_SHOWN:
         messages.info(request, f"The same for {len(done) - MESSAGES_SHOWN:,} more jobs.")
     runs = [each.run.pk for each in done if each.run is not None]
-    return _follow(runs) if runs and request.user.has_perm(base.VIEW_RUNS) else back
+    if not runs or not request.user.has_perm(base.VIEW_RUNS):
+        return back
+    several = redirect("admin:warmer_warmingrun_changelist")
+    return redirect("admin:warmer_warmingrun_change", runs[0]) if len(runs) == 1 else several
 
 
 def _perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:
@@ -166,13 +163,3 @@ def _perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:
     if done.entry:
         base.log(request, Job(pk=spec.name, job=spec.name), done.entry)
     return done
-
-
-def _follow(runs: list[int]) -> HttpResponse:
-    """Lead to the page of a run, or to the list of several."""
-    if len(runs) == 1:
-        return redirect("admin:warmer_warmingrun_change", runs[0])
-    chosen = (
-        f"?id__in={','.join(map(str, runs))}" if len(runs) <= MESSAGES_SHOWN else ""
-    )  # an address is short
-    return redirect(reverse("admin:warmer_warmingrun_changelist") + chosen)

@@ -40,8 +40,6 @@ class CacheAuditAdmin(ReadOnlyAdmin):
         return {
             "title": f"Audit {row.pk} of {row.job}",
             "audit": row,
-            "result": widgets.audit_result(row),
-            "details": widgets.audit_details(row),
             "counts": [(name, getattr(row, name), meaning) for name, meaning in MEANINGS.items()],
             "job_is_linked": row.job in jobs and may_see_jobs(request.user),
         }

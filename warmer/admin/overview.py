@@ -12,7 +12,6 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.template import RequestContext
 from django.utils import timezone
-from django.utils.safestring import SafeString
 
 from warmer import invalidation
 from warmer.admin import base, widgets
@@ -50,11 +49,6 @@ class Row:
     audit: CacheAudit | None
 
     @property
-    def name(self) -> SafeString:
-        """The job's name, which narrow columns can break."""
-        return widgets.name(self.spec.name)
-
-    @property
     def run(self) -> WarmingRun | None:
         """The newest run."""
         return self.runs[0] if self.runs else None
@@ -71,11 +65,6 @@ class Row:
         return sum(times) / len(times) if times else None
 
     @property
-    def drawing(self) -> SafeString:
-        """The durations of its last runs."""
-        return widgets.sparkline(self.runs)
-
-    @property
     def is_stale(self) -> bool:
         """Whether its keys have not been observed for long."""
         observed_at = self.observation.observed_at if self.observation else None
@@ -87,16 +76,6 @@ class Row:
         observed_at = self.observation.observed_at if self.observation else None
         ended = self.run.finished_at if self.run else None
         return observed_at is not None and ended is not None and observed_at < ended
-
-    @property
-    def audit_result(self) -> str:
-        """How many keys the last audit found right."""
-        return widgets.audit_result(self.audit) if self.audit else ""
-
-    @property
-    def audit_details(self) -> str:
-        """What else the last audit found."""
-        return widgets.audit_details(self.audit) if self.audit else ""
 
 
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:

@@ -42,12 +42,10 @@ def audit_result(audit: CacheAudit) -> str:
 
 def audit_details(audit: CacheAudit) -> str:
     """Return the share that the result supports, and what else was found: "at least 97 %, 1 missing"."""
-    details = []
-    if audit.right or audit.wrong:
-        details.append(audit.share)
-        details += [counts(audit, ("missing",))] if audit.missing else []
-    details += [counts(audit, ("failed",))] if audit.failed else []
-    return ", ".join(details)
+    compared = audit.right + audit.wrong
+    names = ("wrong", "missing", "failed") if compared else ("failed",)
+    found = [counts(audit, (name,)) for name in names if getattr(audit, name)]
+    return ", ".join([audit.share, *found] if compared else found)
 
 
 def moment(time: datetime) -> SafeString:

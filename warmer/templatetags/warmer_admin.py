@@ -19,8 +19,14 @@ if apps.is_installed("django.contrib.admin"):
     from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
-    register.filter(widgets.state)
-    register.filter(widgets.sparkline)
+    for function in (
+        widgets.name,
+        widgets.state,
+        widgets.sparkline,
+        widgets.audit_result,
+        widgets.audit_details,
+    ):
+        register.filter(function.__name__, function)
 
 
 @register.filter

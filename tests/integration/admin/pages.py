@@ -28,9 +28,9 @@ ACTIONS = {
 PROJECT = {"user_profiles", "popular_posts", "posts"}
 
 
-def act(client: Client, action: str, *names: str, url: str = JOBS, **data: Any) -> Any:
+def act(client: Client, action: str, *names: str, url: str = JOBS, follow: bool = False, **data: Any) -> Any:
     """Press the button of an action for the chosen jobs, as the overview's form sends it."""
-    return client.post(url, {"action": action, "job": names, **data})
+    return client.post(url, {"action": action, "job": names, **data}, follow=follow)
 
 
 def page_of(client: Client, run: WarmingRun, **query: str) -> str:

@@ -11,7 +11,7 @@ from django.test import Client
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.integration.admin.pages import WARM
+from tests.integration.admin.pages import act
 from tests.integration.doctor.support import Serve
 from tests.integration.operations.page import Page
 from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage
@@ -53,7 +53,7 @@ def test_hanging(page: Page, broker: RedisServer, operator: Client, caplog: pyte
     run = tasks.request_run("posts", Trigger.SCHEDULE).run
     page.shows("broker-log", logged(caplog.records, "warmer.tasks"), varies=[r"send run (\d+) of"])
     assert run.state == "failed"
-    answer = operator.post(WARM, {"only": "posts"}, follow=True)
+    answer = act(operator, "warm posts", follow=True)
     assert "The broker does not answer" in " ".join(map(str, answer.context["messages"]))
 
     broker.resume()

@@ -19,7 +19,7 @@ from config import redis_url
 from embedded.ports import free_port
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.integration.admin.pages import WARM
+from tests.integration.admin.pages import act
 from tests.integration.commands import ended
 from tests.integration.doctor.sentinels import Sentinel
 from tests.integration.doctor.support import PASSWORD, Serve
@@ -56,7 +56,7 @@ def test_hangs__workers_queues_runs_and_audits_say_so(job: Any, hanging: RedisSe
 def test_hangs__admin_that_is_asked_for_many_jobs(operator: Client, hanging: RedisServer) -> None:
     for number in range(20):
         warm(f"x{number}", name=f"x{number}")(lambda: 1)
-    answer = operator.post(WARM, {"all": "1"}, follow=True)
+    answer = act(operator, "warm *", follow=True)
     assert answer.status_code == 200
     shown = [str(message) for message in answer.context["messages"]]
     assert sum(names_it(text, hanging) for text in shown) >= 3
