@@ -80,8 +80,8 @@ def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., No
 
     @wraps(receiver)
     def receive(sender: type[Model], using: str, **arguments: Any) -> None:
-        found = _recorded_here(sender, using)
-        if not found:
+        watcher(using).apply_late()  # with triggers, what they recorded in autocommit
+        if not (found := _recorded_here(sender, using)):
             return
         try:
             records = list(receiver(sender=sender, using=using, found=found, **arguments))
@@ -139,15 +139,8 @@ def before_save(
     return ()
 
 
-def after_save(*, sender: type[Model], using: str, **arguments: Any) -> None:
-    """`post_save`: record the row as it is now and as it was. With triggers: apply what they recorded."""
-    if captures_by_triggers():
-        watcher(using).apply_late()
-    _after_save(sender=sender, using=using, **arguments)
-
-
 @_never_raises
-def _after_save(
+def after_save(
     *,
     sender: type[Model],
     instance: Model,
@@ -157,6 +150,7 @@ def _after_save(
     update_fields: Collection[str] | None = None,
     **_: Any,
 ) -> Iterable[Record]:
+    """`post_save`: record the row as it is now and as it was."""
     before: list[Record] | None = instance.__dict__.pop(_BEFORE, None)
 
     @cache

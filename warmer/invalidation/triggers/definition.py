@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
-from warmer.invalidation.sources import Source, source_name
+from warmer.invalidation.sources import Compared, Source
 
 EVENTS = ("insert", "update", "delete", "truncate")
 _MARK = "warmer 1 "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """One kind of record that the triggers of a table write.
+class Definition:
+    """What the triggers of a table record.
 
     Attributes:
-        compared: an update is recorded if it changes one of these columns. None: every update is.
-        columns: the columns that are recorded.
+        columns: the columns to record, for each set of compared columns. An update is recorded if it changes
+            one of the compared columns. None: every update is.
     """
 
-    compared: tuple[str, ...] | None
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Definition:
-    """What the triggers of a table record."""
-
     table: str
-    blocks: tuple[Block, ...]
+    columns: Mapping[Compared, tuple[str, ...]]
 
     @classmethod
     def of(cls, table: str, sources: Iterable[Source]) -> Definition:
         """Return what some sources, all of one table, need."""
-        blocks = [Block(compared=each.compared, columns=each.columns) for each in sources]
-        return cls(table=table, blocks=_ordered(blocks))
+        return cls(table=table, columns={each.compared: each.columns for each in sources})
 
     @classmethod
     def from_comment(cls, table: str, comment: str | None) -> Definition | None:
@@ -47,50 +37,39 @@ class Definition:
             return None
         try:
             found = json.JSONDecoder().raw_decode(comment[comment.index(_MARK) + len(_MARK) :])[0]
-            blocks = [
-                Block(compared=None if compared is None else tuple(compared), columns=tuple(columns))
-                for compared, columns in found
-            ]
+            columns = {
+                None if compared is None else tuple(compared): tuple(names) for compared, names in found
+            }
         except (ValueError, TypeError):
             return None
-        return cls(table=table, blocks=_ordered(blocks))
+        return cls(table=table, columns=columns)
 
     @property
     def comment(self) -> str:
-        """What stands beside the triggers, by which another release knows what they record."""
-        return _MARK + json.dumps([[block.compared, block.columns] for block in self.blocks])
-
-    def name(self, block: Block) -> str:
-        """Return what a block's records call their source."""
-        return source_name(self.table, block.compared)
+        """The definition as text beside the triggers, for other releases to read."""
+        return _MARK + json.dumps(sorted(self.columns.items(), key=str))
 
     def merged(self, other: Definition | None) -> Definition:
         """Return what records all that one or the other records."""
-        if other is None:
-            return self
-        columns: dict[Any, set[str]] = {}
-        for block in (*self.blocks, *other.blocks):
-            columns.setdefault(block.compared, set()).update(block.columns)
-        blocks = [Block(compared=each, columns=tuple(sorted(names))) for each, names in columns.items()]
-        return Definition(table=self.table, blocks=_ordered(blocks))
+        columns = dict(self.columns)
+        for compared, names in (other.columns if other else {}).items():
+            columns[compared] = tuple(sorted({*columns.get(compared, ()), *names}))
+        return Definition(table=self.table, columns=columns)
 
-    def limited_to(self, columns: Iterable[str]) -> Definition:
-        """Return what a table with these columns can record: one that is gone would be every key for good."""
-        known = set(columns)
-        blocks = [
-            Block(compared=block.compared, columns=tuple(name for name in block.columns if name in known))
-            for block in self.blocks
-            if known.issuperset(block.compared or ())
-        ]
-        return Definition(table=self.table, blocks=_ordered(blocks))
+    def limited_to(self, known: Collection[str]) -> Definition:
+        """Return what a table with some columns can record. A lost column would always mean every key."""
+        return Definition(
+            table=self.table,
+            columns={
+                compared: tuple(name for name in names if name in known)
+                for compared, names in self.columns.items()
+                if {*known}.issuperset(compared or ())
+            },
+        )
 
     def covers(self, other: Definition) -> bool:
         """Return whether it records all that the other does."""
         return self.merged(other) == self
-
-
-def _ordered(blocks: Iterable[Block]) -> tuple[Block, ...]:
-    return tuple(sorted(blocks, key=lambda block: (block.compared is not None, block.compared or ())))
 
 
 @dataclass(frozen=True, kw_only=True)

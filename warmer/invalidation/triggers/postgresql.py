@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from warmer.conf import conf
 from warmer.invalidation.databases import TABLE
-from warmer.invalidation.triggers.definition import EVENTS, Block, Definition, Found, Installed, sql
+from warmer.invalidation.sources import Compared, source_name
+from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed, sql
 
 MOST_BYTES = 1_000_000
 MOST_BYTES_OF_A_ROW = 8_000
@@ -73,7 +74,7 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     """
     quote = connection.ops.quote_name
     function = f"{now.schema}.{quote(_function_name(definition.table))}"
-    blocks = "".join(_block(quote, definition, block, now) for block in definition.blocks)
+    blocks = "".join(_block(quote, definition, compared, now) for compared in definition.columns)
     statements = [
         sql("postgresql", function=function, records=_literal(now.records), blocks=blocks),
         f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC",
@@ -107,25 +108,26 @@ def _function_name(table: str) -> str:
     return f"warmer_record_{short}_{hashed}"
 
 
-def _block(quote: Any, definition: Definition, block: Block, now: Installed) -> str:
-    """Return the PL/pgSQL that writes one kind of record."""
-    keys = now.keys if block.compared is not None else ()
-    named = sorted({*block.columns, *(block.compared or ()), *keys})
-    old, new = (_select(quote, table, block.columns) for table in ("warmer_old", "warmer_new"))
+def _block(quote: Any, definition: Definition, compared: Compared, now: Installed) -> str:
+    """Return the PL/pgSQL that writes the record of one set of compared columns."""
+    columns = definition.columns[compared]
+    keys = now.keys if compared is not None else ()
+    named = sorted({*columns, *(compared or ()), *keys})
+    old, new = (_select(quote, table, columns) for table in ("warmer_old", "warmer_new"))
     updated = f"{old} UNION ALL {new}"
-    if block.compared is not None:
+    if compared is not None:
         # As text: every type has one, and what differs as a value differs as text.
         was, is_now = (f"({_select(quote, table, named)})" for table in ("warmer_old", "warmer_new"))
         updated = f"({was} EXCEPT ALL {is_now}) UNION ALL ({is_now} EXCEPT ALL {was})"
     return sql(
         "postgresql_block",
         records=now.records,
-        source=_literal(definition.name(block)),
+        source=_literal(source_name(definition.table, compared)),
         names="ARRAY[" + ", ".join(map(_literal, named)) + "]::name[]",
         number=len(named),
-        inserted=_rows(quote, block, new),
-        updated=_rows(quote, block, updated),
-        deleted=_rows(quote, block, old),
+        inserted=_rows(quote, columns, new),
+        updated=_rows(quote, columns, updated),
+        deleted=_rows(quote, columns, old),
     )
 
 
@@ -135,17 +137,17 @@ def _select(quote: Any, table: str, names: Iterable[str]) -> str:
     return f"SELECT {columns or 'NULL'} FROM {table}"
 
 
-def _rows(quote: Any, block: Block, changed: str) -> str:
+def _rows(quote: Any, columns: Sequence[str], changed: str) -> str:
     """Return the PL/pgSQL that finds how many rows an event changed, and those as JSON."""
     # A function takes no more than 100 arguments.
-    pairs = [f"{_literal(name)}, c.{quote(name)}" for name in block.columns]
+    pairs = [f"{_literal(name)}, c.{quote(name)}" for name in columns]
     groups = [", ".join(pairs[start : start + 50]) for start in range(0, len(pairs), 50)]
     return sql(
         "postgresql_rows",
         changed=f"({changed})",
         row=" || ".join(f"jsonb_build_object({each})" for each in groups) or "NULL::jsonb",
-        size=" + ".join(f"coalesce(octet_length(c.{quote(name)}), 0)" for name in block.columns) or "0",
-        limit=int(conf.FENCE_RECORDS) + 1 if block.columns else 1,
+        size=" + ".join(f"coalesce(octet_length(c.{quote(name)}), 0)" for name in columns) or "0",
+        limit=int(conf.FENCE_RECORDS) + 1 if columns else 1,
         row_bytes=MOST_BYTES_OF_A_ROW,
         bytes=MOST_BYTES,
     )

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warmer.invalidation.databases import TABLE
-from warmer.invalidation.triggers.definition import Block, Definition, Found, Installed, literal, sql
+from warmer.invalidation.sources import Compared, source_name
+from warmer.invalidation.triggers.definition import Definition, Found, Installed, literal, sql
 
 EVENTS = ("insert", "update", "delete")
 # A function takes no more than 127 arguments; a row of more columns than these concerns every key.
@@ -48,7 +49,7 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     statements = drop(connection, definition.table)
     for event in EVENTS:
         inserts = "\n".join(
-            _insert(connection, definition, block, event, keys) for block in definition.blocks
+            _insert(connection, definition, compared, event, keys) for compared in definition.columns
         )
         statements.append(
             sql(
@@ -79,7 +80,7 @@ def _name(event: str, table: str) -> str:
 
 
 def _insert(
-    connection: Any, definition: Definition, block: Block, event: str, keys: Mapping[str, bool]
+    connection: Any, definition: Definition, compared: Compared, event: str, keys: Mapping[str, bool]
 ) -> str:
     """Return the statement that writes one kind of record, as far as the table has the columns today.
 
@@ -87,19 +88,19 @@ def _insert(
         keys: the table's columns, and whether each is of its primary key.
     """
     quote = connection.ops.quote_name
-    rows = "NULL"
-    if 0 < len(block.columns) <= _MOST_COLUMNS and keys.keys() >= {*block.columns}:
-        rows = f"json_array({', '.join(_row(quote, each, block) for each in _ROWS[event])})"
+    rows, columns = "NULL", definition.columns[compared]
+    if 0 < len(columns) <= _MOST_COLUMNS and keys.keys() >= {*columns}:
+        rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
     condition = "1"
-    if event == "update" and block.compared is not None and keys.keys() >= {*block.compared}:
-        compared = dict.fromkeys([*block.compared, *(name for name, is_key in keys.items() if is_key)])
-        condition = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in compared) or "0"
-    source = literal(definition.name(block))
+    if event == "update" and compared is not None and keys.keys() >= {*compared}:
+        named = dict.fromkeys([*compared, *(name for name, is_key in keys.items() if is_key)])
+        condition = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in named) or "0"
+    source = literal(source_name(definition.table, compared))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
 
 
-def _row(quote: Any, row: str, block: Block) -> str:
-    pairs = ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in block.columns)
+def _row(quote: Any, row: str, columns: Iterable[str]) -> str:
+    pairs = ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in columns)
     return f"json_object({pairs})"
 
 
