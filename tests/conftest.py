@@ -58,7 +58,7 @@ def _empty_cache(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _traffic_is_told_when_a_test_says_so(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _counts_are_flushed_by_tests_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have no thread write counts to the cache at a moment of its own."""
     monkeypatch.setattr(read_counters, "start_flushing", lambda process: None)
     monkeypatch.setattr(read_counters, "FLUSH_SECONDS", float("inf"))

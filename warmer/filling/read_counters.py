@@ -88,7 +88,7 @@ def count(
         start_flushing(process)
 
 
-def flush() -> None:
+def flush(**_kwargs: Any) -> None:
     """Send the caches what was counted. Never raises; what a cache refuses is kept for the next time."""
     process = _process
     process.flushed_at = time.monotonic()

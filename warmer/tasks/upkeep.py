@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from celery import shared_task
 from celery.signals import task_postrun, worker_process_shutdown
@@ -31,15 +30,9 @@ OBSERVING_SECONDS = 45
 ASKED_SAMPLE = 500
 
 
-@task_postrun.connect(dispatch_uid="warmer.filling.read_counters")
-def _flush_traffic(**_kwargs: Any) -> None:
-    read_counters.flush_if_due()
-
-
-@worker_process_shutdown.connect(dispatch_uid="warmer.filling.read_counters")
-def _tell_traffic(**_kwargs: Any) -> None:
-    # The process of a worker ends without calling what `atexit` knows.
-    read_counters.flush()
+task_postrun.connect(read_counters.flush_if_due, dispatch_uid="warmer.read_counters")
+# The process of a worker ends without calling the functions registered with `atexit`.
+worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_counters")
 
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)
