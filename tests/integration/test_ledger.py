@@ -18,6 +18,7 @@ from warmer import runs as ledger
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
 from warmer.report import Failure, Report
 from warmer.runs import lifecycle
+from warmer.tasks import forget_runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -350,9 +351,17 @@ def test_forget__deletes_old_runs_with_their_batches(old_runs: list[int]) -> Non
     assert not WarmingBatch.objects.exists()
 
 
-def test_forget__keeps_the_newest_of_a_job(old_runs: list[int]) -> None:
-    assert ledger.forget(before=month_ago(), newest_of=["things"]) == 6
-    assert list(WarmingRun.objects.values_list("pk", flat=True)) == [max(old_runs)]
+def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(
+    own_jobs: None, settings: Any
+) -> None:
+    settings.WARMER_RUN_RETENTION = timedelta(days=2)
+    for job, days in (("posts", 3), ("posts", 1), ("popular_posts", 4), ("gone", 4)):
+        run = ledger.open_run(job, Trigger.COMMAND).run
+        ledger.fail(run, "broken")
+        then = timezone.now() - timedelta(days=days)
+        WarmingRun.objects.filter(pk=run.pk).update(requested_at=then, finished_at=then)
+    assert forget_runs() == 2
+    assert set(WarmingRun.objects.values_list("job", flat=True)) == {"posts", "popular_posts"}
 
 
 def test_forget__keeps_what_has_not_ended_and_what_ended_lately(old_runs: list[int]) -> None:

@@ -1,19 +1,22 @@
-"""`request_run`, the door for every trigger: what it does, joins and says."""
+"""`request_run`, which every trigger calls: what it does and joins; refreshes and scheduled runs."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.core.cache import cache
 from django.db import transaction
+from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from warmer import runs, warm
+from warmer import runs, tasks, warm
 from warmer.exceptions import UnknownJob
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import close_stalled_runs, request_run, start_run
+from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -109,3 +112,63 @@ def test_request_run__of_every_key_that_joins_one_that_has_not_begun_makes_it_on
     opened = runs.open_run("t", Trigger.ADMIN)
     assert (opened.run, opened.joined, opened.leaves_cached) == (missing.run, True, False)
     assert not opened.run.only_missing
+
+
+# -- after a change ------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("on_a_broker")
+def test_refresh__changes_share_one_queued_run(make_post: Any) -> None:
+    warm("fresh", name="fresh", depends_on=["myapp.Post"], on_change="refresh")(lambda: 1)
+    with transaction.atomic():
+        make_post()
+        make_post()
+    make_post()
+    run = WarmingRun.objects.get(job="fresh")
+    assert (run.trigger, run.state, run.only_missing) == ("change", State.QUEUED, True)
+
+
+def test_refresh__warms_what_the_change_made_cold(make_post: Any) -> None:
+    warm("fresh", name="fresh", depends_on=["myapp.Post"], on_change="refresh")(lambda: "new")
+    cache.set("fresh", "old")
+    make_post()
+    assert cache.get("fresh") == "new"
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_refresh__change_during_a_run_is_followed_by_another(job: Any) -> None:
+    started = runs.start(request_run("t", Trigger.SCHEDULE).run.pk)
+    assert started is not None
+    request_refresh(job.spec)
+    assert WarmingRun.objects.count() == 1
+    runs.expect(started, batches=0, report=started.report)
+    first, second = WarmingRun.objects.order_by("id")
+    assert (first.state, second.state, second.trigger) == (State.COMPLETE, State.QUEUED, "change")
+
+
+# -- from beat -----------------------------------------------------------------------------------------
+def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
+    scheduled_run("t")
+    run = WarmingRun.objects.get()
+    assert (run.trigger, run.state) == ("schedule", State.COMPLETE)
+    assert run.expires_at - run.requested_at == timedelta(minutes=15)
+
+
+def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator(job: Any) -> None:
+    scheduled_run.push_request(expires=(timezone.now() + timedelta(days=1)).isoformat())
+    try:
+        scheduled_run.run("t")
+    finally:
+        scheduled_run.pop_request()
+    run = WarmingRun.objects.get()
+    assert timedelta(hours=23) < run.expires_at - run.requested_at <= timedelta(days=1)
+
+
+@pytest.mark.parametrize("zone", ["", "+00:00"])
+def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(
+    job: Any, settings: Any, zone: str
+) -> None:
+    settings.USE_TZ = False
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+    task: Any = SimpleNamespace(request=SimpleNamespace(expires=f"{at.isoformat()}{zone}"))
+    until = tasks.runs._until_due_again(task, job.spec)
+    assert until is not None
+    assert timedelta(minutes=59) < until <= timedelta(hours=1)
