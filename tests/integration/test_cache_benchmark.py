@@ -18,7 +18,7 @@ from embedded.waiting import wait_until
 from tests.integration.commands import ended, execute
 from tests.unit.conftest import ROOT
 from warmer.doctor import benchmark
-from warmer.doctor.benchmark import Benchmark, Measurement
+from warmer.doctor.benchmark import Benchmark, row
 
 BACKENDS = "django.core.cache.backends"
 
@@ -132,11 +132,7 @@ def test_argument__that_is_invalid_is_named(args: tuple[str, str]) -> None:
     assert args[0] in ended("cache_benchmark", *args)[1]
 
 
-def test_percentile() -> None:
-    measured = Measurement(operation="x", keys=10, seconds=[0.001 * number for number in range(10, 0, -1)])
-    assert [measured.percentile(percent) for percent in (50, 99)] == [
-        pytest.approx(0.0055),
-        pytest.approx(0.00991),
-    ]
-    assert measured.per_second == pytest.approx(10 / 0.055)
-    assert Measurement(operation="x", seconds=[0.5]).percentile(99) == 0.5
+def test_row() -> None:
+    found = row("x", [0.001 * number for number in range(10, 0, -1)], keys=10)
+    assert (found["p50_us"], found["p99_us"], found["per_second"]) == (5_500, 9_910, 182)
+    assert row("x", [0.5])["p99_us"] == 500_000

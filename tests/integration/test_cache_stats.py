@@ -98,7 +98,7 @@ def test_server__counts_are_its_own(redis_server: RedisServer, redis_client: Red
     (found,) = json.loads(done.out)["caches"]
     server = found["server"]
     # Asked before the command looks anything up itself.
-    assert (server["hits"], server["misses"], found["hit_rate"]) == (3, 1, 0.75)
+    assert (server["hits"], server["misses"], server["hit_rate"]) == (3, 1, 0.75)
     assert (server["keys"], server["expiring"], server["expired"]) == (4, 3, 1)
     assert any(text.startswith("SET a_key (") for text in server["slow"])
     assert "s3cr3t" not in done.out
@@ -118,15 +118,15 @@ def test_server__that_is_full_is_shown_with_its_memory(redis_client: Redis) -> N
     assert " of 1 bytes, noeviction" in done.out
 
 
-@pytest.mark.parametrize(("rights", "count"), [("-slowlog", 1), ("-info -slowlog", 2)])
+@pytest.mark.parametrize("rights", ["-slowlog", "-info -slowlog"])
 def test_server__that_forbids_a_command_is_shown_without(
-    redis_client: Redis, settings: Any, rights: str, count: int
+    redis_client: Redis, settings: Any, rights: str
 ) -> None:
     with as_user(redis_client, settings, rights):
         done = execute("cache_stats", "--json")
     (found,) = json.loads(done.out)["caches"]
     assert done.status == 0
-    assert len(found["unavailable"]) == count
+    assert "does not allow" in found["unavailable"][0]
     assert (found["server"] is None) == ("info" in rights)
     assert "s3cr3t" not in done.out
 
@@ -296,6 +296,6 @@ def test_watch__refreshes_until_its_end(flags: tuple[str, ...], end: str) -> Non
     assert program.returncode == 0, errors
     assert "Traceback" not in errors
     if flags:
-        assert [json.loads(line)["status"] for line in read] in ([0, 0], [1, 1])
+        assert all(json.loads(line)["caches"][0]["alias"] == "default" for line in read)
     else:
         assert "\x1b" not in "".join(read)  # no terminal: nothing to clear

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import quantiles
 from time import perf_counter
 from typing import Any
@@ -22,33 +21,6 @@ MAX_KEYS, MAX_VALUE_BYTES, MAX_BYTES = 100_000, 1024**2, 64 * 1024**2
 # Longer than a benchmark takes: a process that is killed leaves its keys to their timeout.
 KEY_SECONDS = 600
 PINGS = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One operation.
-
-    Attributes:
-        seconds: of each call.
-        keys: how many keys it wrote or read; 0 for a PING.
-        missing: how many of them were refused, or gone when they were read.
-    """
-
-    operation: str
-    seconds: Sequence[float]
-    keys: int = 0
-    missing: int = 0
-
-    @property
-    def per_second(self) -> float:
-        """The number of keys (or PINGs) in a second."""
-        return (self.keys or len(self.seconds)) / sum(self.seconds)
-
-    def percentile(self, percent: int) -> float:
-        """Return the seconds within which a percentage of the calls ended."""
-        if len(self.seconds) == 1:
-            return self.seconds[0]
-        return quantiles(self.seconds, n=100, method="inclusive")[percent - 1]
 
 
 class Benchmark:
@@ -82,8 +54,8 @@ class Benchmark:
         """Raise KeyboardInterrupt before the next call."""
         self._is_stopped = True
 
-    def measure(self) -> list[Measurement]:
-        """Return a measurement of PING, and of each operation."""
+    def measure(self) -> list[dict[str, Any]]:
+        """Return a row for PING and for each operation; times are of a call, in microseconds."""
         cache, store, value, keys = caches[self._alias], self._store, self._value, self._keys
         batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
 
@@ -99,7 +71,7 @@ class Benchmark:
             self._time("cache.set", keys, lambda key: cache.set(key, value, KEY_SECONDS)),
             self._time("cache.get", keys, lambda key: int(cache.get(key) == value)),
         ]
-        if found[-1].missing == len(keys):
+        if found[-1]["missing"] == len(keys):
             raise StoreUnavailable(
                 f"The cache {self._alias!r} keeps nothing: none of {len(keys):,} keys is there"
             )
@@ -116,7 +88,8 @@ class Benchmark:
             self._time("job: read a key", keys, lambda key: matches(store.read([key]))),
             self._time("job: read a batch", batches, lambda batch: matches(store.read(batch))),
         ]
-        return [Measurement(operation="PING", seconds=self._pings), *found]
+        ping = row("PING", self._pings)
+        return [{**each, "ratio": round(each["p50_us"] / ping["p50_us"], 2)} for each in (ping, *found)]
 
     def clean(self) -> None:
         """Delete the keys and the fence."""
@@ -124,7 +97,9 @@ class Benchmark:
             self._store.invalidate(self._keys[start : start + 1_000])
         self._store.forget()
 
-    def _time(self, operation: str, items: Sequence[Any], call: Callable[[Any], int | None]) -> Measurement:
+    def _time(
+        self, operation: str, items: Sequence[Any], call: Callable[[Any], int | None]
+    ) -> dict[str, Any]:
         """Time a call with each item; it returns the number of keys written or found, or None if unknown."""
         took, found, answer = list[float](), 0, None
         for item in items:
@@ -143,4 +118,23 @@ class Benchmark:
             self._store.ping()
             self._pings.append(perf_counter() - started)
         missing = 0 if answer is None else len(self._keys) - found
-        return Measurement(operation=operation, keys=len(self._keys), seconds=took, missing=missing)
+        return row(operation, took, keys=len(self._keys), missing=missing)
+
+
+def row(operation: str, seconds: Sequence[float], *, keys: int = 0, missing: int = 0) -> dict[str, Any]:
+    """Return an operation's row.
+
+    Args:
+        seconds: the time of each call.
+        keys: how many keys it wrote or read.
+        missing: how many of them were refused, or gone when they were read.
+    """
+    cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [*seconds] * 99
+    return {
+        "operation": operation,
+        "calls": len(seconds),
+        "keys": keys or None,
+        "missing": missing or None,
+        "per_second": round((keys or len(seconds)) / sum(seconds)),
+        **{f"p{percent}_us": round(1e6 * cuts[percent - 1]) for percent in (50, 95, 99)},
+    }

@@ -56,26 +56,13 @@ class Command(WarmerCommand):
         # Ctrl-C in the middle of a call would leave an answer on the connection for the next call.
         before = signal.signal(signal.SIGINT, lambda *_: benchmark.stop())
         try:
-            found = benchmark.measure()
+            rows = benchmark.measure()
         except KeyboardInterrupt:
             raise CommandError("Interrupted. The test keys were deleted.", returncode=INTERRUPTED) from None
         finally:
             signal.signal(signal.SIGINT, before)
             bar.clear()
             benchmark.clean()
-        ping = found[0].percentile(50)
-        rows = [
-            {
-                "operation": each.operation,
-                "calls": len(each.seconds),
-                "keys": each.keys or None,
-                "missing": each.missing or None,
-                "per_second": round(each.per_second),
-                **{f"p{percent}_us": round(1e6 * each.percentile(percent)) for percent in (50, 95, 99)},
-                "ratio": round(each.percentile(50) / ping, 2),
-            }
-            for each in found
-        ]
         if options["json"]:
             known = {"cache": alias, "count": count, "size": length, "batch": BATCH}
             self.print_json({**known, "operations": rows})

@@ -10,15 +10,14 @@ import json
 import os
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from warmer.doctor.stats import CacheStats, JobStats, Stats, collect
+from warmer.doctor.stats import collect
 from warmer.humanize import counted, duration, percent, size
 from warmer.management.base import FAILED, WarmerCommand, cache_alias, table
 
@@ -49,11 +48,13 @@ class Command(WarmerCommand):
             return
         found = collect(aliases)
         if options["json"]:
-            self.print_json(_plain(found))
-        elif any(cache.server or not cache.error for cache in found.caches):  # else the error says it all
+            self.print_json(found)
+        elif any(
+            cache["server"] or not cache["error"] for cache in found["caches"]
+        ):  # else the error says it
             self.stdout.write("\n".join(_lines(found)))
-        if found.errors:
-            raise CommandError(f"{'; '.join(found.errors)}.", returncode=FAILED)
+        if found["errors"]:
+            raise CommandError(f"{'; '.join(found['errors'])}.", returncode=FAILED)
 
     def _watch(self, aliases: list[str], options: dict[str, Any]) -> None:
         title = f"refreshes every {options['watch']:g} s, Ctrl-C ends it\n"
@@ -61,7 +62,7 @@ class Command(WarmerCommand):
             while True:
                 found = collect(aliases)
                 if options["json"]:
-                    self.stdout.write(json.dumps(_plain(found)))
+                    self.stdout.write(json.dumps(found))
                 else:
                     clear = CLEAR if self.stdout.isatty() else ""
                     now = f"{timezone.localtime():%Y-%m-%d %H:%M:%S}"
@@ -74,96 +75,53 @@ class Command(WarmerCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _plain(found: Stats) -> dict[str, Any]:
-    """Return all statistics for JSON: times in seconds, sizes in bytes, shares of 0 to 1."""
-    pending = found.pending and {
-        "count": found.pending.count,
-        "oldest_seconds": found.pending.age.total_seconds(),
-    }
-    caches = [asdict(cache) | {"hit_rate": cache.hit_rate} for cache in found.caches]
-    return {
-        "status": int(bool(found.errors)),
-        "caches": caches,
-        "jobs": [*map(_plain_job, found.jobs)],
-        "pending": pending,
-    }
-
-
-def _lines(found: Stats) -> Iterator[str]:
-    for cache in found.caches:
-        yield f"Cache {cache.alias!r}: {cache.backend} at {cache.location}"
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    for cache in found["caches"]:
+        yield f"Cache {cache['alias']!r}: {cache['backend']} at {cache['location']}"
         yield from (f"  {label:<13}{text}" for label, text in _cache(cache))
         yield ""
-    rows = [_row(job) for job in found.jobs if not job.error]
+    rows = [_row(job) for job in found["jobs"] if not job["error"]]
     if rows:
         # Some caches do not tell the TTLs of keys, and not every job has been read.
         names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
         yield table(names, [[row[name] for name in names] for row in rows])
         yield ""
-    yield from (f"{job.job} failed: {job.error}\n" for job in found.jobs if job.error)
-    if found.pending is None:
+    yield from (f"{job['job']} failed: {job['error']}\n" for job in found["jobs"] if job["error"])
+    pending = found["pending"]
+    if pending is None:
         yield "Pending invalidations: unknown, the database does not answer"
     else:
-        oldest = f" (oldest: {duration(found.pending.age)})" if found.pending.count else ""
-        yield f"Pending invalidations: {found.pending.count or 'none'}{oldest}"
+        oldest = f" (oldest: {duration(pending['oldest_seconds'])})" if pending["count"] else ""
+        yield f"Pending invalidations: {pending['count'] or 'none'}{oldest}"
 
 
-def _cache(cache: CacheStats) -> Iterator[tuple[str, str]]:
-    yield (
-        "read/write",
-        f"FAILED: {cache.error}" if cache.error else f"OK ({1000 * (cache.probe_seconds or 0):.1f} ms)",
-    )
-    server = cache.server
+def _cache(cache: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    error, server = cache["error"], cache["server"]
+    yield "read/write", f"FAILED: {error}" if error else f"OK ({1000 * cache['probe_seconds']:.1f} ms)"
     if server is not None:
         valkey = f"Valkey {server['valkey_version']}, as " if server["valkey_version"] else ""
-        limit = server["memory_limit"]
-        used = (
-            f"{percent(server['memory'] / limit)} of {size(limit)}, {server['policy']}"
-            if limit
-            else "no limit"
-        )
+        used, limit, rate = server["memory"], server["memory_limit"], server["hit_rate"]
+        share = f"{percent(used / limit)} of {size(limit)}, {server['policy']}" if limit else "no limit"
         lookups = counted(server["hits"] + server["misses"], "lookup")
         yield "server", f"{valkey}Redis {server['version']}, up {duration(server['uptime_seconds'])}"
         yield "clients", f"{server['clients']:,} of at most {server['max_clients'] or 0:,}"
-        yield "memory", f"{size(server['memory'])}, {used}; peak {size(server['memory_peak'])}"
+        yield "memory", f"{size(used)}, {share}; peak {size(server['memory_peak'])}"
         yield "keys", f"{server['keys']:,}, {server['expiring']:,} with a TTL"
-        yield "hit rate", "unknown" if cache.hit_rate is None else f"{percent(cache.hit_rate)} of {lookups}"
+        yield "hit rate", "no lookups yet" if rate is None else f"{percent(rate)} of {lookups}"
         yield "evicted", f"{counted(server['evicted'], 'key')}; {server['expired']:,} expired"
         if server["slow"] is not None:
             yield from (("slow log", text) for text in server["slow"] or ["empty"])
-    yield from (("unavailable", text) for text in cache.unavailable)
+    yield from (("unavailable", text) for text in cache["unavailable"])
 
 
-def _plain_job(job: JobStats) -> dict[str, Any]:
-    found = job.coverage
-    return {
-        "job": job.job,
-        "cache": job.cache,
-        "error": job.error,
-        "declared": found and found.declared,
-        "sampled": found and found.sampled,
-        "cached": found and found.cached,
-        "no_value": found and found.no_value,
-        "share": found and found.share,
-        "oldest_seconds": found and found.oldest,
-        "expires_in_seconds": found and found.shortest,
-        "hit_rate_hour": job.hit_rate_hour,
-        "hit_rate_day": job.hit_rate_day,
-    }
-
-
-def _row(job: JobStats) -> dict[str, Any]:
-    row = _plain_job(job)
-    row["no_value"] = row["no_value"] or None
-    shown: dict[str, Callable[[float], str]] = {
-        "share": percent,
-        "oldest_seconds": duration,
-        "expires_in_seconds": duration,
-        "hit_rate_hour": percent,
-        "hit_rate_day": percent,
-    }
-    for name, show in shown.items():
-        row[name] = None if row[name] is None else show(row[name])
+def _row(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's statistics as people read them."""
+    row = job | {"no_value": job["no_value"] or None}
+    for name, value in job.items():
+        if value is not None and name.endswith("_seconds"):
+            row[name] = duration(value)
+        elif value is not None and name in ("share", "hit_rate_hour", "hit_rate_day"):
+            row[name] = percent(value)
     return {name.removesuffix("_seconds").replace("_", " "): value for name, value in row.items()}
 
 
