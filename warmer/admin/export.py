@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -21,6 +22,8 @@ COLUMNS = (
     *(outcome.value for outcome in Outcome),
     *("queries", "work_seconds", "worker", "error"),
 )
+# The attributes of a run with other names than their columns.
+ATTRIBUTES = {"run": "pk", "took_seconds": "took", "work_seconds": "seconds"}
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -68,18 +71,13 @@ def _rows(runs: QuerySet[WarmingRun]) -> Iterator[dict[str, Any]]:
     newest_first, left = runs.select_related("requested_by").order_by("-pk"), MAX_ROWS
     chunk = newest_first
     while left > 0 and (found := list(chunk[: min(CHUNK, left)])):
-        yield from map(_row, found)
+        for run in found:
+            yield {name: _plain(getattr(run, ATTRIBUTES.get(name, name))) for name in COLUMNS}
         left -= len(found)
         chunk = newest_first.filter(pk__lt=found[-1].pk)
 
 
-def _row(run: WarmingRun) -> dict[str, Any]:
-    special = {
-        "run": run.pk,
-        "requested_by": run.requested_by and str(run.requested_by),
-        "took_seconds": run.took,
-        "work_seconds": run.seconds,
-    }
-    for name in ("requested_at", "started_at", "finished_at"):
-        special[name] = time.isoformat() if (time := getattr(run, name)) else None
-    return {name: special[name] if name in special else getattr(run, name) for name in COLUMNS}
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, int | float) else str(value)

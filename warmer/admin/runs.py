@@ -90,7 +90,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         share = _progress(row)
         batches = row.batches.filter(recorded_at__isnull=False)
         by_worker = batches.values("worker").order_by().annotate(count=Count("pk"), last=Max("recorded_at"))
-        workers = list(by_worker.order_by("-count")[:WORKERS_SHOWN])
+        workers = list(by_worker.order_by("-count", "worker")[:WORKERS_SHOWN])
         phases = [(name, getattr(row, f"{name}_seconds")) for name in PHASES]
         measured = sum(seconds for _, seconds in phases)
         return {
