@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from warmer.declarations.spec import JobSpec
-from warmer.models import ACTIVE, JobObservation, State, Verdict
+from warmer.models import ACTIVE, State, Verdict
 from warmer.monitoring.metrics.snapshot import Snapshot
 from warmer.report import Outcome
 
@@ -50,12 +50,12 @@ def of_jobs(name: str, help: str, value: Callable[[Snapshot, JobSpec], float]) -
     return gauge(name, help, ["job"], lambda now: (([spec.name], value(now, spec)) for spec in now.specs))
 
 
-def of_observations(name: str, help: str, value: Callable[[JobObservation], float | None]) -> Family:
+def of_observations(name: str, help: str, field: str) -> Family:
     """Return a gauge of the observed jobs, without those for which it is unknown."""
 
     def values(now: Snapshot) -> Values:
-        found = ((job, value(row)) for job, row in now.observations.items())
-        return (([job], known) for job, known in found if known is not None)
+        found = ((job, getattr(row, field)) for job, row in now.observations.items())
+        return (([job], value) for job, value in found if value is not None)
 
     return gauge(name, help, ["job"], values)
 
@@ -172,37 +172,33 @@ FAMILIES = (
     ),
     # Keys
     of_observations(
-        "warmer_key_coverage_ratio",
-        "The share of the job's keys that is cached, 0 to 1.",
-        lambda row: row.coverage,
+        "warmer_key_coverage_ratio", "The share of the job's keys that is cached, 0 to 1.", "coverage"
     ),
+    of_observations("warmer_declared_keys", "How many keys the job declares, at most 100,000.", "declared"),
     of_observations(
-        "warmer_declared_keys", "How many keys the job declares, at most 100,000.", lambda row: row.declared
-    ),
-    of_observations(
-        "warmer_oldest_key_age_seconds",
-        "The age of the job's oldest cached key.",
-        lambda row: row.oldest_seconds,
+        "warmer_oldest_key_age_seconds", "The age of the job's oldest cached key.", "oldest_seconds"
     ),
     of_observations(
         "warmer_effectiveness_ratio",
         "The share of the job's warm keys that was read within the life of a key, 0 to 1.",
-        lambda row: row.effectiveness,
+        "effectiveness",
     ),
     of_observations(
         "warmer_missed_while_declared",
         "About how many reads of declared keys missed within the life of a key.",
-        lambda row: row.missed_while_declared,
+        "missed_while_declared",
     ),
-    of_observations(
+    gauge(
         "warmer_observation_failing",
         "Whether the job's last observation failed, so that its values are older: 1 or 0.",
-        lambda row: bool(row.error),
+        ["job"],
+        lambda now: (([job], bool(row.error)) for job, row in now.observations.items()),
     ),
-    of_observations(
+    gauge(
         "warmer_observation_timestamp_seconds",
         "When the job's keys were last observed with success; 0: never.",
-        lambda row: _timestamp(row.observed_at),
+        ["job"],
+        lambda now: (([job], _timestamp(row.observed_at)) for job, row in now.observations.items()),
     ),
     gauge(
         "warmer_last_look_timestamp_seconds",
