@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,8 +13,9 @@ from django.db import connection, models
 from django.db.models.signals import post_migrate, pre_migrate
 
 from tests.integration.capture import outsiders
-from tests.integration.capture.things import EVERY, Things, execute, things
+from tests.integration.capture.things import EVERY, Things, execute, install, things
 from warmer.invalidation import Relay, triggers
+from warmer.invalidation.triggers import sqlite
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -27,6 +31,45 @@ def test_create__in_autocommit_is_applied_when_it_returns() -> None:
         thing = known.model(owner=2)
         thing.save()
         assert known.gone() == {1, 2}
+
+
+def relayed(_known: Things) -> None:
+    """Apply what waits as a worker does: by a connection of its own."""
+
+    def poll() -> None:
+        try:
+            Relay().poll()
+        finally:
+            connection.close()
+
+    thread = Thread(target=poll)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(lambda _known: execute("SELECT 1"), id="next_statement"),
+        pytest.param(lambda known: known.model.objects.create(owner=5), id="post_save"),
+        pytest.param(relayed, id="relay"),
+    ],
+)
+def test_returning__that_is_read_row_by_row_is_not_applied_before_it_is_committed(
+    after: Callable[[Things], None],
+) -> None:
+    with things() as known:
+        known.model.objects.bulk_create([known.model(owner=1), known.model(owner=2)])
+        known.warm()
+        statement = "UPDATE myapp_thing SET owner = owner + 2 RETURNING *"
+        with closing(known.model.objects.raw(statement).iterator()) as rows:
+            next(rows)
+            assert known.model.objects.count() == 2  # another statement
+            assert set(outsiders.fetch("SELECT owner FROM myapp_thing")) == {(1,), (2,)}
+            assert known.gone() == set()
+            assert len(list(rows)) == 1
+        after(known)
+        assert {1, 2, 3, 4} <= known.gone()
 
 
 # -- values ---------------------------------------------------------------------------------------------
@@ -120,6 +163,29 @@ def test_migration__without_a_plan_leaves_the_triggers() -> None:
         post_migrate.send(config, using="default", plan=[], app_config=config, verbosity=0, interactive=False)
         assert known.gone() == set()
         Relay().poll()
+        assert known.gone() == {1}
+
+
+def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(settings: Any) -> None:
+    """They would make `ALTER TABLE` fail."""
+    config = apps.get_app_config("warmer")
+    options: Any = {"app_config": config, "verbosity": 0, "interactive": False, "using": "default"}
+    with things() as known:
+        try:
+            settings.WARMER_CAPTURE = "signals"
+            pre_migrate.send(config, plan=[("any", False)], **options)
+            execute(
+                "ALTER TABLE warmer_changerecord RENAME TO warmer_old_records",
+                "ALTER TABLE warmer_old_records RENAME TO warmer_changerecord",
+                "ALTER TABLE myapp_thing RENAME COLUMN owner TO boss",
+                "ALTER TABLE myapp_thing RENAME COLUMN boss TO owner",
+            )
+            post_migrate.send(config, plan=[("any", False)], **options)
+            assert sqlite.find_all(connection) == set()
+        finally:
+            settings.WARMER_CAPTURE = "triggers"
+            install()
+        known.model.objects.bulk_create([known.model(owner=1)])
         assert known.gone() == {1}
 
 
