@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -89,28 +88,20 @@ def shell(tmp_path: Path) -> Run:
 
 
 # -- the files are well formed ---------------------------------------------------------------------
-def test_compose_file__follows_the_schema(tmp_path: Path) -> None:
+def check(*command: str | Path) -> None:
+    """Run a tool of the virtual environment, which must find nothing."""
+    program = Path(sys.executable).parent / command[0]
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_files__are_well_formed(services: Services, tmp_path: Path) -> None:
     file = tmp_path / "docker-compose.yml"
     file.write_text(interpolated(**SECRETS))
-    for each in (ROOT / "docker-compose.yml", file):
-        command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", each]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_compose_file__refers_to_nothing_undefined() -> None:
-    PyCompose.from_yaml(interpolated(**SECRETS)).validate()
-
-
-def test_compose_file__has_these_services(services: Services) -> None:
+    check("check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml", file)
+    check("hadolint", ROOT / "Dockerfile")
+    PyCompose.from_yaml(file.read_text()).validate()
     assert set(services) == set(SERVICES)
-
-
-def test_dockerfile__hadolint() -> None:
-    hadolint = Path(sys.executable).parent / "hadolint"
-    command = [hadolint, ROOT / "Dockerfile"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # -- the image -------------------------------------------------------------------------------------
@@ -119,11 +110,8 @@ def test_image__base_is_pinned_to_a_python_that_we_support() -> None:
     assert f'"Programming Language :: Python :: {version}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_image__is_not_roots() -> None:
+def test_image__is_not_roots_and_holds_no_secret() -> None:
     assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", DOCKERFILE.strip().splitlines()[-1])
-
-
-def test_image__holds_no_secret() -> None:
     kept = re.findall(r"^(?:ENV|ARG) (?:.*\\\n)*.*", DOCKERFILE, re.MULTILINE)
     assert kept
     assert not [line for line in kept if re.search("SECRET|PASSWORD|_URL", line)]
@@ -154,24 +142,12 @@ def test_image__contains_what_runs_and_nothing_else() -> None:
 
 
 # -- settings and secrets --------------------------------------------------------------------------
-@pytest.mark.parametrize("name", OURS)
-def test_environment__has_all_that_production_requires(services: Services, name: str) -> None:
-    tree = ast.parse((ROOT / "config" / "settings" / "production.py").read_text())
-    (required,) = (
-        [keyword.arg for keyword in node.keywords]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require"
-    )
-    environment = services[name]["environment"]
-    assert environment["DJANGO_ENV"] == "production"
-    assert not [variable for variable in required if not environment.get(variable)]
-
-
 @pytest.mark.parametrize(("insecure_http", "redirects"), [("", "False"), ("0", "True")])
 def test_environment__production_starts_with_it(python: Python, insecure_http: str, redirects: str) -> None:
     services = read_services(**SECRETS, INSECURE_HTTP=insecure_http, ALLOWED_HOSTS="example.com")
     environments = [services[name]["environment"] for name in OURS]
     assert all(environment == environments[0] for environment in environments)
+    assert environments[0]["DJANGO_ENV"] == "production"
     code = (
         "import django\nfrom django.conf import settings as s\ndjango.setup()\n"
         "print(s.DEBUG, s.SECURE_SSL_REDIRECT, *s.ALLOWED_HOSTS)\n"
@@ -250,41 +226,32 @@ def test_redis__as_a_server_takes_its_options(
         assert {option: client.config_get(option)[option] for option in expected} == expected
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_server__keeps_its_data_in_a_volume_of_its_own(services: Services, name: str) -> None:
-    (volume,) = services[name]["volumes"]
-    assert volume.startswith(f"{name}:/")
-
-
 # -- how services start, stay up and stop ----------------------------------------------------------
-def test_ports__only_the_web_has_one_and_only_for_this_machine(services: Services) -> None:
-    assert {name for name in SERVICES if services[name].get("ports")} == {"web"}
-    assert services["web"]["ports"] == ["127.0.0.1:8000:8000"]
+def test_services__data_ports_and_restarts(services: Services) -> None:
+    for name in SERVERS:
+        (volume,) = services[name]["volumes"]
+        assert volume.startswith(f"{name}:/")
+    # Only the web has a port, and only for this machine.
+    assert {name: services[name]["ports"] for name in SERVICES if services[name].get("ports")} == {
+        "web": ["127.0.0.1:8000:8000"]
+    }
     assert not [name for name in SERVICES if services[name].get("network_mode")]
-
-
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "release"])
-def test_service__is_watched_and_restarted(services: Services, name: str) -> None:
-    assert services[name]["healthcheck"]["test"]
-    assert services[name]["restart"] == "unless-stopped"
-
-
-def test_release__runs_once(services: Services) -> None:
+    for name in set(SERVICES) - {"release"}:
+        assert services[name]["healthcheck"]["test"]
+        assert services[name]["restart"] == "unless-stopped"
     assert services["release"]["restart"] == "no"
     assert "healthcheck" not in services["release"]
 
 
-@pytest.mark.parametrize("name", ["web", "beat"])
-def test_release__must_succeed_before_web_and_beat_start(services: Services, name: str) -> None:
-    assert services[name]["depends_on"]["release"]["condition"] == "service_completed_successfully"
+def test_services__start_in_order(services: Services) -> None:
+    def condition(name: str, of: str) -> str:
+        return str(services[name]["depends_on"][of]["condition"])
 
-
-@pytest.mark.parametrize("name", ["release", "worker"])
-def test_servers__are_ready_before_they_are_used(services: Services, name: str) -> None:
-    needed = services[name]["depends_on"]
-    assert {server: needed[server]["condition"] for server in SERVERS} == dict.fromkeys(
-        SERVERS, "service_healthy"
-    )
+    assert {condition(name, "release") for name in ("web", "beat")} == {"service_completed_successfully"}
+    for name in ("release", "worker"):
+        assert {condition(name, server) for server in SERVERS} == {"service_healthy"}
+    # The release may join a run that only a worker can bring to its end.
+    assert condition("worker", "release") == "service_started"
 
 
 def test_release__migrates_then_warms(services: Services, shell: Run) -> None:
@@ -294,18 +261,10 @@ def test_release__migrates_then_warms(services: Services, shell: Run) -> None:
         "manage.py migrate --noinput",
         "manage.py warm_cache --inline --trigger deploy",
     ]
-
-
-@pytest.mark.parametrize("step", ["migrate", "warm_cache"])
-def test_release__fails_with_its_first_step_that_fails(services: Services, shell: Run, step: str) -> None:
-    done = shell(services["release"]["command"], python=f'echo "$2"; [ "$2" != {step} ]')
-    assert done.returncode != 0
-    assert done.stdout.splitlines()[-1] == step
-
-
-def test_worker__does_not_wait_for_the_end_of_the_release(services: Services) -> None:
-    # The release may join a run that only a worker can bring to its end.
-    assert services["worker"]["depends_on"]["release"]["condition"] == "service_started"
+    for step in ("migrate", "warm_cache"):  # it fails with its first step that fails
+        done = shell(services["release"]["command"], python=f'echo "$2"; [ "$2" != {step} ]')
+        assert done.returncode != 0
+        assert done.stdout.splitlines()[-1] == step
 
 
 def test_worker__starts_when_the_database_is_migrated(services: Services, shell: Run) -> None:
@@ -323,17 +282,11 @@ def test_worker__starts_when_the_database_is_migrated(services: Services, shell:
     assert said[-1].startswith(f"{os.getpid()} celery -A config worker ")
 
 
-def test_worker__has_time_to_finish_its_longest_task(services: Services) -> None:
+def test_commands__one_beat__gunicorn__and_time_for_the_longest_task(services: Services) -> None:
     seconds = parse_duration(services["worker"]["stop_grace_period"])
     assert seconds > base.CELERY_TASK_TIME_LIMIT + base.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
-
-
-def test_beat__is_one(services: Services) -> None:
     assert services["beat"]["command"].startswith("celery -A config beat ")
     assert not {"deploy", "scale"} & set(services["beat"])
-
-
-def test_web__is_gunicorn_with_the_project(services: Services) -> None:
     assert services["web"]["command"].startswith("gunicorn config.wsgi ")
 
 

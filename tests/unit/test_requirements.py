@@ -60,49 +60,29 @@ def needed(requirements: Iterable[str]) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_requirements__every_line_is_a_pin(file: str) -> None:
+def test_requirements__each_package_is_pinned_once_in_order(file: str) -> None:
     assert [line for line in lines(file) if not PIN.fullmatch(line)] == []
     assert (ROOT / file).read_text().endswith("\n")
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_requirements__each_package_once_in_order(file: str) -> None:
     names = [line.split("==")[0] for line in lines(file)]
-
     assert names == sorted(set(names))
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_requirements__pin_what_the_project_asks_for(file: str) -> None:
+def test_requirements__pin_what_the_project_asks_for_and_what_that_needs(file: str) -> None:
     pinned = pins(file)
-
     for asked in map(Requirement, FILES[file]):
         pin = pinned.get(canonicalize_name(asked.name))
         assert pin is not None, f"{file} does not pin {asked.name}: compile it again"
         assert asked.specifier.contains(version(pin)), f"{file} has {pin}, pyproject.toml asks for {asked}"
+    assert {each.name for each in needed(FILES[file]) if canonicalize_name(each.name) not in pinned} == set()
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_requirements__pin_what_is_needed_in_turn(file: str) -> None:
-    pinned = pins(file)
-    unpinned = {each.name for each in needed(FILES[file]) if canonicalize_name(each.name) not in pinned}
-
-    assert unpinned == set()
-
-
-def test_requirements__for_development_are_those_of_production_and_more() -> None:
-    production, development = lines("requirements.txt"), lines("requirements-dev.txt")
-
-    assert set(production) < set(development)
-
-
-def test_requirements__production_has_no_tool_of_development() -> None:
+def test_requirements__production_is_a_part_of_development_without_its_tools() -> None:
+    assert set(lines("requirements.txt")) < set(lines("requirements-dev.txt"))
     production = pins("requirements.txt")
     asked = {canonicalize_name(Requirement(each).name) for each in FILES["requirements.txt"]}
-
-    for tool in map(Requirement, EXTRAS["dev"]):
-        name = canonicalize_name(tool.name)
-        assert name in asked or name not in production
+    tools = {canonicalize_name(Requirement(each).name) for each in EXTRAS["dev"]}
+    assert not (tools - asked) & set(production)
 
 
 def test_pyproject__the_package_asks_for_less_than_its_project() -> None:
