@@ -17,6 +17,14 @@ from users.models import CustomUser
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+def address_of(kind: str, row: Any) -> str:
+    """Return the address of an admin page: of a list, or of a row's form."""
+    return reverse(
+        f"admin:{row._meta.app_label}_{row._meta.model_name}_{kind}",
+        args=[row.pk] if kind == "change" else [],
+    )
+
+
 def form_of(response: Any) -> dict[str, Any]:
     """Return what a browser would send of an admin form that was not touched."""
     admin_form = response.context["adminform"].form
@@ -38,44 +46,35 @@ def form_of(response: Any) -> dict[str, Any]:
 
 def edit(client: Client, row: Any, **changes: Any) -> None:
     """Change a row in its admin form and save."""
-    address = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    address = address_of("change", row)
     data = form_of(client.get(address)) | changes
     response = client.post(address, {name: value for name, value in data.items() if value is not None})
     errors = response.context and response.context["adminform"].form.errors
     assert response.status_code == 302, errors
 
 
-def test_edit_of_a_post__shows_on_its_page_and_the_front_page(admin_client: Client, client: Client) -> None:
-    post = a_post(title="Before", is_popular=True)
-    a_comment(post)
-    for address in ("/", post.get_absolute_url()):
-        assert "Before" in client.get(address).content.decode()
+def test_edit__shows_on_the_site(admin_client: Client, client: Client) -> None:
+    comment = a_comment(a_post(title="Before", is_popular=True), body="Said before")
+    post, author = comment.post, comment.author
+    addresses = ("/", post.get_absolute_url(), author.get_absolute_url())
 
-    edit(admin_client, post, title="After")
+    def pages() -> list[str]:
+        return [client.get(address).content.decode() for address in addresses]
 
-    for address in ("/", post.get_absolute_url()):
-        page = client.get(address).content.decode()
-        assert "After" in page
-        assert "Before" not in page
+    front, page, _ = pages()
+    assert "Before" in front
+    assert "Before" in page
+    assert "Said before" in page
 
+    edit(admin_client, post, title="After", **{"comments-0-body": "Said after"})
+    edit(admin_client, author, bio="Newly written.")
 
-def test_edit_of_a_comment_in_its_post__shows_on_the_page(admin_client: Client, client: Client) -> None:
-    comment = a_comment(a_post(), body="Before")
-    address = comment.post.get_absolute_url()
-    assert "Before" in client.get(address).content.decode()
-
-    edit(admin_client, comment.post, **{"comments-0-body": "After"})
-
-    assert "After" in client.get(address).content.decode()
-
-
-def test_edit_of_a_user__shows_on_the_profile(admin_client: Client, client: Client) -> None:
-    user = a_user()
-    client.get(user.get_absolute_url())
-
-    edit(admin_client, user, bio="Newly written.")
-
-    assert "Newly written." in client.get(user.get_absolute_url()).content.decode()
+    front, page, profile = pages()
+    assert "After" in front
+    assert "After" in page
+    assert "Said after" in page
+    assert "efore" not in front + page
+    assert "Newly written." in profile
 
 
 def test_future_publication__is_refused(admin_client: Client) -> None:
@@ -97,34 +96,34 @@ def test_add_user__asks_for_the_email_address(admin_client: Client) -> None:
     assert CustomUser.objects.get(username="new").email == "new@example.org"
 
 
-def run_action(client: Client, action: str, *chosen: Post) -> None:
-    sent = {"action": action, "_selected_action": [post.pk for post in chosen], "post": "yes"}
+def run_action(client: Client, action: str, *chosen: Post, **sent: Any) -> None:
+    sent |= {"action": action, "_selected_action": [post.pk for post in chosen]}
     assert client.post(reverse("admin:myapp_post_changelist"), sent).status_code == 302
 
 
-def test_publish__puts_drafts_on_the_site_and_keeps_other_dates(admin_client: Client, client: Client) -> None:
+def test_actions__publish_withdraw_and_delete__show_on_the_site_at_once(
+    admin_client: Client, client: Client
+) -> None:
     draft, published = a_post(published_at=None, is_popular=True), a_post()
-    assert draft.title not in client.get("/").content.decode()
 
+    def is_shown() -> bool:
+        listed = draft.title in client.get("/").content.decode()
+        assert client.get(draft.get_absolute_url()).status_code == (200 if listed else 404)
+        return listed
+
+    assert not is_shown()
     run_action(admin_client, "publish", draft, published)
-
-    assert draft.title in client.get("/").content.decode()
-    assert client.get(draft.get_absolute_url()).status_code == 200
+    assert is_shown()
     assert Post.objects.get(pk=published.pk).published_at == published.published_at
 
+    run_action(admin_client, "withdraw", draft)
+    assert not is_shown()
 
-@pytest.mark.parametrize("action", ["withdraw", "delete_selected"])
-def test_withdraw__takes_a_post_off_the_site_at_once(
-    admin_client: Client, client: Client, action: str
-) -> None:
-    post = a_post(is_popular=True)
-    assert post.title in client.get("/").content.decode()
-    assert client.get(post.get_absolute_url()).status_code == 200
-
-    run_action(admin_client, action, post)
-
-    assert post.title not in client.get("/").content.decode()
-    assert client.get(post.get_absolute_url()).status_code == 404
+    run_action(admin_client, "publish", draft)
+    assert is_shown()
+    run_action(admin_client, "delete_selected", draft, post="yes")
+    assert not is_shown()
+    assert not Post.objects.filter(pk=draft.pk).exists()
 
 
 def test_view_on_site__is_offered_for_what_is_on_the_site(admin_client: Client) -> None:
@@ -134,8 +133,7 @@ def test_view_on_site__is_offered_for_what_is_on_the_site(admin_client: Client) 
         (a_user(), True),
         (a_user(is_active=False), False),
     ]:
-        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
-        page = admin_client.get(reverse(name, args=[row.pk])).content.decode()
+        page = admin_client.get(address_of("change", row)).content.decode()
         assert (f'href="{row.get_absolute_url()}"' in page) is offered
 
 
@@ -148,19 +146,14 @@ def cost(client: Client, address: str) -> int:
 
 
 def test_pages__cost_the_same_for_more_rows(admin_client: Client) -> None:
-    post = a_post()
-    a_comment(post)
-    lists = [
-        reverse(f"admin:{name}_changelist") for name in ("myapp_post", "myapp_comment", "users_customuser")
-    ]
-    addresses = [f"{address}{search}" for address in lists for search in ("", "?q=o")]
-    addresses.append(reverse("admin:myapp_post_change", args=[post.pk]))
+    comment = a_comment(a_post())
+    rows = (comment, comment.post, comment.author)
+    addresses = [address_of("changelist", row) + search for row in rows for search in ("", "?q=o")]
+    addresses.append(address_of("change", comment.post))
     few = {address: cost(admin_client, address) for address in addresses}
-
     for _ in range(8):
         a_comment(a_post())
-        a_comment(post)
-
+        a_comment(comment.post)
     assert {address: cost(admin_client, address) for address in addresses} == few
 
 

@@ -18,20 +18,18 @@ pytestmark = pytest.mark.django_db
 NumQueries = Callable[[int], Any]
 
 
-def test_user_profiles__load_a_batch_in_one_query(django_assert_num_queries: NumQueries) -> None:
-    ids = [a_user().pk for _ in range(5)]
+def test_user_profiles__load_a_batch_of_plain_values_in_one_query(
+    django_assert_num_queries: NumQueries,
+) -> None:
+    user = a_user(first_name="Grace", last_name="Hopper", location="Arlington", bio="Moths.", activity=7)
+    nameless = a_user(username="anon", first_name="", last_name="")
+    inactive = a_user(is_active=False)
 
     with django_assert_num_queries(1):
-        profiles = user_profiles(ids)
+        profiles = user_profiles([user.pk, nameless.pk, inactive.pk, 987654])
 
-    assert list(profiles) == ids
-
-
-def test_user_profiles__hold_plain_values() -> None:
-    user = a_user(first_name="Grace", last_name="Hopper", location="Arlington", bio="Moths.", activity=7)
-
-    profile = user_profiles([user.pk])[user.pk]
-
+    assert list(profiles) == [user.pk, nameless.pk]
+    profile = profiles[user.pk]
     assert profile == {
         "id": user.pk,
         "username": user.username,
@@ -45,18 +43,7 @@ def test_user_profiles__hold_plain_values() -> None:
         "date_joined": user.date_joined.isoformat(),
     }
     assert json.loads(json.dumps(profile)) == profile
-
-
-def test_user_profiles__full_name_is_the_username_where_there_is_no_name() -> None:
-    user = a_user(username="anon", first_name="", last_name="")
-
-    assert user_profiles([user.pk])[user.pk]["full_name"] == "anon"
-
-
-def test_user_profiles__leave_out_who_is_inactive_or_unknown() -> None:
-    inactive = a_user(is_active=False)
-
-    assert user_profiles([inactive.pk, 987654]) == {}
+    assert profiles[nameless.pk]["full_name"] == "anon"
 
 
 def test_top_user_ids__are_the_most_active_of_the_active(django_assert_num_queries: NumQueries) -> None:

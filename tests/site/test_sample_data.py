@@ -48,13 +48,9 @@ def columns(data: SampleData) -> Iterator[tuple[Any, ...]]:
         yield comment.post.slug, comment.author.username, comment.body, comment.created_at
 
 
-def test_build__gives_the_same_rows_each_time() -> None:
-    assert list(columns(build())) == list(columns(build()))
-
-
-def test_build__gives_rows_that_the_forms_would_accept() -> None:
+def test_build__gives_the_same_rows_each_time_as_the_forms_would_accept() -> None:
     data = build()
-
+    assert list(columns(data)) == list(columns(build()))
     for row in [*data.users, *data.posts, *data.comments]:
         row.clean_fields(exclude=["author", "post"])
     assert len({user.username for user in data.users}) == len({user.email for user in data.users}) == 300
@@ -74,63 +70,43 @@ def test_sample_data__fills_the_site() -> None:
     assert len(set(activity)) == 101
 
 
-def test_sample_data__changes_nothing_the_second_time() -> None:
-    first = sample_data()
-    rows = [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
-
-    second = sample_data()
-
-    assert "already there" in second
-    assert second.splitlines()[-1] == first.splitlines()[-1]
-    assert rows == [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
-
-
-def test_sample_data__does_not_bring_back_what_was_deleted() -> None:
+def test_sample_data__changes_nothing_the_second_time(client: Client) -> None:
     sample_data()
-    Post.objects.all().delete()
+    Post.objects.filter(pk=Post.objects.latest("pk").pk).delete()  # and does not bring it back
+    admin = CustomUser.objects.get(username="admin")
+    admin.set_password("changed by hand")
+    admin.save()
+    rows = [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
 
     assert "already there" in sample_data()
 
-    assert not Post.objects.exists()
+    assert rows == [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
+    assert client.login(username="admin", password="changed by hand")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sample_data__outdates_what_is_cached() -> None:
+def test_sample_data__outdates_what_is_cached__has_warm_pages_that_cost_no_query(client: Client) -> None:
     assert popular_posts.get() == []
-
     sample_data()
-
     assert len(popular_posts.get()) == 10
-
-
-@pytest.mark.django_db(transaction=True)
-def test_sample_data__has_warm_pages_that_cost_no_query(client: Client) -> None:
-    sample_data()
     for job in (popular_posts, posts, user_profiles):
         job.warm()
     addresses = ["/", *(post.get_absolute_url() for post in Post.objects.popular())]
-
     with CaptureQueriesContext(connection) as queries:
         statuses = {client.get(address).status_code for address in addresses}
-
     assert statuses == {200}
     assert len(queries) == 0
 
 
-def test_sample_data__refuses_a_site_that_may_be_live(settings: Any) -> None:
+def test_sample_data__a_site_that_may_be_live__only_by_force_and_shows_no_password(
+    settings: Any, password_file: Path
+) -> None:
     settings.DEBUG = False
-
     with pytest.raises(CommandError, match="sample_data --force"):
         sample_data()
-
     assert not CustomUser.objects.exists()
 
-
-def test_sample_data__forced_on_a_live_site_shows_no_password(settings: Any, password_file: Path) -> None:
-    settings.DEBUG = False
-
     output = sample_data(force=True)
-
     assert str(password_file) in output
     assert password_file.read_text().strip() not in output
 
@@ -172,17 +148,6 @@ def test_admin_account__gets_a_new_password_from_the_environment(
     # The file's password does not work any more: it is not announced as if it did.
     monkeypatch.delenv("ADMIN_PASSWORD")
     assert "manage.py changepassword admin" in sample_data()
-
-
-def test_admin_account__keeps_a_password_that_was_changed(client: Client) -> None:
-    sample_data()
-    admin = CustomUser.objects.get(username="admin")
-    admin.set_password("changed by hand")
-    admin.save()
-
-    sample_data()
-
-    assert client.login(username="admin", password="changed by hand")
 
 
 def test_admin_account__does_not_promote_an_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
