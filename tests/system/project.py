@@ -81,6 +81,11 @@ class Project:
             if message["headers"]["task"] == task and tag in delivered
         ]
 
+    def has_no_batches(self) -> bool:
+        """Return whether no message of a batch waits at the broker or is with a worker."""
+        with Redis.from_url(self.environment["CELERY_BROKER_URL"]) as broker:
+            return not self.in_hand() and not broker.llen("warming")
+
 
 def database_url() -> str:
     """Return the address of the database that this test process uses, for other processes.

@@ -84,13 +84,6 @@ def test_serve__database_that_is_not_there__says_so_and_leaves_nothing(data_dir:
         assert "OperationalError" in said
 
 
-def test_serve__host_of_another_machine__says_so_and_leaves_nothing(data_dir: Path) -> None:
-    with serve(data_dir, free_port(), HOST="192.0.2.1") as supervised:
-        said = supervised.ends(1)
-        assert "cannot be used on HOST=192.0.2.1" in said
-        assert "Traceback" not in said
-
-
 @pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("start", 2)])
 def test_serve__help__names_the_program_that_is_typed(argument: str, status: int) -> None:
     done = run("-m", "embedded.serve", argument)
@@ -103,21 +96,24 @@ SERVE, CHECK = ("-m", "embedded.serve"), ("manage.py", "check")
 
 
 @pytest.mark.parametrize(
-    ("command", "variable", "value"),
+    ("command", "variable", "value", "told"),
     [
-        (SERVE, "PORT", "web"),
-        (SERVE, "REDIS_URL", "foo"),
-        (SERVE, "DATABASE_URL", "oracle://x"),
-        (SERVE, "CELERY_BROKER_URL", "redis-sentinel://x"),
-        (CHECK, "REDIS_URL", "foo"),
-        (CHECK, "DATABASE_URL", "oracle://x"),
+        (SERVE, "PORT", "web", "PORT is 'web': expected"),
+        (SERVE, "HOST", "192.0.2.1", "HOST=192.0.2.1"),
+        (
+            SERVE,
+            "CELERY_BROKER_URL",
+            "redis-sentinel://x",
+            "CELERY_BROKER_URL is 'redis-sentinel://x': expected",
+        ),
+        (CHECK, "REDIS_URL", "foo", "REDIS_URL is 'foo': expected"),
+        (CHECK, "DATABASE_URL", "oracle://x", "DATABASE_URL is 'oracle://x'"),
     ],
 )
 def test_bad_value__one_clear_line(
-    data_dir: Path, command: tuple[str, ...], variable: str, value: str
+    data_dir: Path, command: tuple[str, ...], variable: str, value: str, told: str
 ) -> None:
     done = run(*command, WARMER_DATA_DIR=str(data_dir), **{variable: value})
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert f"{variable} is '{value}'" in line
-    assert "expected" in line
+    assert told in line

@@ -59,43 +59,28 @@ def run_pytest(*arguments: str | Path, **environment: str) -> subprocess.Complet
     )
 
 
-def test_sqlite__a_database_file_and_an_empty_cache_for_each_test(probe: Path) -> None:
-    done = run_pytest(probe)
-    assert done.returncode == 0, done.stdout
-    seen = SEEN.findall(done.stdout)
-    assert len(seen) == 4
-    assert {vendor for vendor, *_ in seen} == {"sqlite"}
-    assert all(name.endswith(".test") for _, name, *_ in seen)
-    assert re.search(r"^servers: (Valkey|Redis) [\d.]+, SQLite [\d.]+$", done.stdout, re.MULTILINE)
-
-
-def test_two_processes__a_redis_and_a_database_for_each(probe: Path) -> None:
-    done = run_pytest(probe, "-n", "2", "--database=postgresql")
-    assert done.returncode == 0, done.stdout
-    seen = SEEN.findall(done.stdout)
-    assert len(seen) == 4
-    assert {vendor for vendor, *_ in seen} == {"postgresql"}
-    used = {(name, cache) for _, name, cache, _ in seen}
-    assert {name for name, _ in used} == {"test_warmer_gw0", "test_warmer_gw1"}
-    assert len(used) == len({cache for _, cache in used}) == 2
-    assert re.search(r"^servers: .*, PostgreSQL [\d.]+$", done.stdout, re.MULTILINE)
-
-
-def test_servers_of_the_environment__are_not_used(probe: Path) -> None:
+def test_two_processes__servers_of_their_own_whatever_the_environment_names(probe: Path) -> None:
     elsewhere = "redis://example.invalid:1/0"
     done = run_pytest(
         probe,
+        *("-n", "2", "--database=postgresql"),
         REDIS_URL=elsewhere,
         CELERY_BROKER_URL=elsewhere,
         DATABASE_URL="postgresql://nobody@127.0.0.1:1/precious",
         DJANGO_ENV="production",
     )
     assert done.returncode == 0, done.stdout
-    for vendor, _, cache, broker in SEEN.findall(done.stdout):
-        assert vendor == "sqlite"
+    seen = SEEN.findall(done.stdout)
+    assert len(seen) == 4
+    for vendor, _, cache, broker in seen:
+        assert vendor == "postgresql"
         assert cache.endswith("/0")
         assert broker.endswith("/1")
         assert elsewhere not in (cache, broker)
+    used = {(name, cache) for _, name, cache, _ in seen}
+    assert {name for name, _ in used} == {"test_warmer_gw0", "test_warmer_gw1"}
+    assert len(used) == len({cache for _, cache in used}) == 2
+    assert re.search(r"^servers: (Valkey|Redis) [\d.]+, PostgreSQL [\d.]+$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,37 @@ def plans(tmp_path: Path) -> Plans:
     return Plans(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signal__ends_everything_and_exits_0(plans: Plans, number: signal.Signals) -> None:
+def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_ends_all(
+    plans: Plans,
+) -> None:
+    failing_warm = (
+        "Command(name='warm', title='First warm', required=False, "
+        "words=(python, '-c', 'print(\"no cache\"); raise SystemExit(1)')),"
+    )
     note = plans.data_dir / "running.json"
-    with plans.start() as supervised:
+    with plans.start(after=failing_warm) as supervised:
         supervised.wait_for(UP)
-        assert set(running_servers(plans.data_dir)) == {"REDIS_URL", "CELERY_BROKER_URL"}
+        assert "warm   | no cache" in supervised.text
+        assert "The server goes on without it." in supervised.text
         assert note.stat().st_mode & 0o077 == 0
-        supervised.send(number)
-        assert "Everything is stopped." in supervised.ends(0, at_least=ALWAYS)
+        before = running_servers(plans.data_dir)
+        assert set(before) == {"REDIS_URL", "CELERY_BROKER_URL"}
+
+        with plans.start() as second:
+            said = second.ends(1)
+            assert f"already runs on {plans.data_dir} (process {supervised.process.pid}" in said
+            assert "WARMER_DATA_DIR=" in said
+
+        supervised.find(f":{before['REDIS_URL'].rpartition(':')[2].partition('/')[0]}").kill()
+        supervised.wait_for("The cache server ended by itself (signal SIGKILL). It starts again in")
+        supervised.wait_for("The cache server is started again.")
+        supervised.find("http.server").kill()
+        supervised.wait_for("The process `web` is started again.")
+        assert supervised.find("http.server")
+        assert running_servers(plans.data_dir) == before
+
+        supervised.send(signal.SIGTERM)
+        assert "Everything is stopped." in supervised.ends(0, at_least=ALWAYS + 4)
         assert not note.exists()
 
 
@@ -142,21 +164,6 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
         assert "The process `worker` ended by itself (exit code 3). Its last lines:\n    cannot go on" in said
 
 
-def test_killed_server_and_service__start_again(plans: Plans) -> None:
-    with plans.start() as supervised:
-        supervised.wait_for(UP)
-        before = running_servers(plans.data_dir)
-        supervised.find(f":{before['REDIS_URL'].rpartition(':')[2].partition('/')[0]}").kill()
-        supervised.wait_for("The cache server ended by itself (signal SIGKILL). It starts again in")
-        supervised.wait_for("The cache server is started again.")
-        supervised.find("http.server").kill()
-        supervised.wait_for("The process `web` is started again.")
-        assert supervised.find("http.server")
-        assert running_servers(plans.data_dir) == before
-        supervised.send(signal.SIGINT)
-        supervised.ends(0, at_least=ALWAYS + 4)
-
-
 def test_service_that_is_killed_while_the_others_start__exit_1(plans: Plans) -> None:
     service = "Command(name='worker', words=('sh', '-c', 'echo last words; kill -9 $$'), ready='never'),"
     with plans.start(services=service) as supervised:
@@ -177,37 +184,12 @@ def test_step_that_fails__shows_its_words__exit_1(plans: Plans) -> None:
         assert UP not in said
 
 
-def test_first_warm_that_fails__the_site_goes_on(plans: Plans) -> None:
-    step = (
-        "Command(name='warm', title='First warm', required=False, "
-        "words=(python, '-c', 'print(\"no cache\"); raise SystemExit(1)')),"
-    )
-    with plans.start(after=step) as supervised:
-        supervised.wait_for(UP)
-        assert "warm   | no cache" in supervised.text
-        assert "The server goes on without it." in supervised.text
-        supervised.send(signal.SIGINT)
-        supervised.ends(0, at_least=ALWAYS)
-
-
 def test_taken_port__one_clear_line__nothing_is_started(plans: Plans) -> None:
     with socket.create_server(("127.0.0.1", plans.port)), plans.start() as supervised:
         assert supervised.ends(1) == (
             f"Port {plans.port} is taken. Stop what uses it or choose another: "
             f"PORT={plans.port + 1} script/server\n"
         )
-
-
-def test_second_instance__is_refused_and_the_first_goes_on(plans: Plans) -> None:
-    with plans.start() as first:
-        first.wait_for(UP)
-        with plans.start() as second:
-            said = second.ends(1)
-            assert f"already runs on {plans.data_dir} (process {first.process.pid}" in said
-            assert "WARMER_DATA_DIR=" in said
-        assert running_servers(plans.data_dir)
-        first.send(signal.SIGINT)
-        first.ends(0)
 
 
 def test_killed_supervisor__nothing_is_left_and_the_next_one_starts(plans: Plans) -> None:
@@ -221,7 +203,7 @@ def test_killed_supervisor__nothing_is_left_and_the_next_one_starts(plans: Plans
     with plans.start() as following:
         following.wait_for(UP)
         assert running_servers(plans.data_dir)["REDIS_URL"].startswith("redis://127.0.0.1:")
-        following.send(signal.SIGINT)
+        following.send(signal.SIGHUP)
         following.ends(0)
 
 

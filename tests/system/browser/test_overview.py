@@ -45,27 +45,15 @@ def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page:
     page.route("**/admin/warmer/?*live=1*", lambda route: route.fulfill(status=503))
     expect(page.get_by_text("The server does not answer (status 503): this page is from")).to_be_visible()
     page.unroute_all()
-    expect(page.get_by_text("Updates every 10 seconds.")).to_be_visible()
-
-
-def test_overview__says_so_while_the_server_hangs(open_page: Callable[..., Page]) -> None:
-    page = open_page(*EVERYTHING)
     note = page.get_by_role("status")
     expect(note).to_have_text("Updates every 10 seconds.")
     page.route("**/admin/warmer/?*live=1*", lambda route: None)  # an answer that never comes
     expect(note).to_contain_text("The server has not answered yet: this page is from ")
 
 
-def test_overview__leads_to_the_log_in_once_one_is_logged_out(open_page: Callable[..., Page]) -> None:
-    page = open_page(*EVERYTHING)
-    page.context.clear_cookies()
-    note = page.get_by_role("status")
-    expect(note).to_contain_text("You are logged out: log in again; this page is from ")
-    note.get_by_role("link", name="log in again").click()
-    expect(page.get_by_label("Password:")).to_be_visible()
-
-
-def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes(open_page: Callable[..., Page]) -> None:
+def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes__leads_to_the_log_in(
+    open_page: Callable[..., Page],
+) -> None:
     page = open_page(*EVERYTHING)
     gone = "popular_posts"
 
@@ -81,3 +69,10 @@ def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes(open_page: Cal
     expect(page.get_by_role("checkbox", name=f"Select {gone}")).to_have_count(0)
     expect(chosen).to_be_checked()
     expect(chosen).to_be_focused()
+
+    page.unroute_all()
+    page.context.clear_cookies()
+    note = page.get_by_role("status")
+    expect(note).to_contain_text("You are logged out: log in again; this page is from ")
+    note.get_by_role("link", name="log in again").click()
+    expect(page.get_by_label("Password:")).to_be_visible()

@@ -57,6 +57,10 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
             "attempted_at": run.requested_at,
             "observed_at": run.requested_at,
             "error": "unix:///run/" + "a_folder_without_any_space/" * 8,
+            "watched": 9,
+            "watched_read": 9,
+            "watched_share": 1,
+            "watched_misses": 1,
         },
     )
     long = WarmingRun.objects.create(
@@ -74,6 +78,9 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         assert page.evaluate(_CUT_OFF, width) == [], address
         assert page.evaluate(_SCROLLS) == [], address
         assert page.evaluate(_WITHOUT_NAME) == [], address
+    page.goto("/admin/warmer/job/posts/change/")  # a long error has room beside its label
+    cell = page.locator(".warmer-facts td").filter(has=page.locator(".warmer-warning"))
+    assert cell.evaluate("one => one.clientWidth") > 0.4 * width
     page.goto("/admin/warmer/")
     more = page.locator("summary[aria-label='More actions on posts']")
     for _ in range(200):
@@ -85,22 +92,6 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Paused posts:")).to_be_visible()
-
-
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_job__a_long_error_has_room_beside_its_label(open_page: Callable[..., Page], width: int) -> None:
-    page = open_page(*EVERYTHING, width=width)
-    JobObservation.objects.create(
-        job="posts",
-        error="unix:///run/" + "a_folder_without_any_space/" * 8,
-        watched=9,
-        watched_read=9,
-        watched_share=1,
-        watched_misses=1,
-    )
-    page.goto("/admin/warmer/job/posts/change/")
-    cell = page.locator(".warmer-facts td").filter(has=page.locator(".warmer-warning"))
-    assert cell.evaluate("one => one.clientWidth") > 0.4 * width
 
 
 def test_run__without_scripts_the_page_reloads_itself(open_page: Callable[..., Page]) -> None:
