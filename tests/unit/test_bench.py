@@ -75,10 +75,6 @@ def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_p
     assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
 
 
-def test_list__names_every_benchmark() -> None:
-    assert [line.split()[0] for line in bench("--list").splitlines()] == list(BENCHMARKS)
-
-
 def test_measure__rows_take_turns__and_the_warm_up_does_not_count() -> None:
     happened: list[str] = []
     used = iter(range(0, 100_000, 1_000))
@@ -121,11 +117,6 @@ def test_compare__is_by_the_medians__with_the_range_of_the_rounds(
     assert found.met_target is met
 
 
-def test_result__is_read_as_it_was_written(tmp_path: Path) -> None:
-    result = result_of(measured("us", 0.1, 0.2, versus=[cost(other="them")]), measured("them", 1.0, 2.0))
-    assert Result.read(result.write(tmp_path)) == result
-
-
 def test_markdown__shows_times_counts_and_comparisons_of_both() -> None:
     versus = [cost(other="them", target=2), Versus(other="them", kind="cost", of="calls", target=1)]
     us = measured("warmer: us", 1.0, counts={"calls": 1234.5}, versus=versus)
@@ -155,17 +146,6 @@ def test_chart__names_every_row_with_its_first_count__and_marks_ours() -> None:
     assert any("Some <CPU>" in text for text in texts)
     assert svg.count('class="bar ours"') == 1
     assert "prefers-color-scheme: dark" in svg
-
-
-def test_put_into__replaces_what_is_between_the_marks() -> None:
-    page = "before\n<!-- race: begin -->\nold\n<!-- race: end -->\nafter\n"
-    done = results.put_into(page, result_of(measured("us", 0.1), measured("them", 1.0)))
-    assert done.startswith("before\n<!-- race: begin -->\n`script/bench race`\n")
-    assert "| us | 100.00 ms |" in done
-    assert "old" not in done
-    assert done.endswith("\n<!-- race: end -->\nafter\n")
-    with pytest.raises(ValueError, match="has no <!-- race: begin"):
-        results.put_into("nothing", result_of(measured("us", 0.1)))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

