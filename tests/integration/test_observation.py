@@ -41,7 +41,7 @@ def last(job: Any) -> JobObservation:
     return JobObservation.objects.get(job=job.name)
 
 
-@pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partly"), (9, "partly"), (10, "warm")])
+@pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partial"), (9, "partial"), (10, "warm")])
 def test_coverage__is_the_share_that_is_cached(warmed: int, state: str) -> None:
     job = declare()
     job.warm(range(warmed))

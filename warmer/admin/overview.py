@@ -23,7 +23,7 @@ from warmer.models import ACTIVE, CacheAudit, JobObservation, State, WarmingRun
 
 PER_PAGE = 50
 # Most urgent first.
-STATES = ("failed", "running", "cold", "partly", "paused", "warm", "unknown")
+STATES = ("failed", "running", "cold", "partial", "paused", "warm", "unknown")
 _BAD = (State.FAILED, State.LOST, State.EXPIRED)
 # Jobs are observed every minute: an older observation means that beat or the workers are down.
 STALE = timedelta(minutes=10)
@@ -157,7 +157,7 @@ def job_states(specs: Iterable[JobSpec]) -> dict[str, str]:
         elif name in paused:
             states[name] = "paused"
         elif observed == "warm" and last.get(name) == State.INCOMPLETE:
-            states[name] = "partly"
+            states[name] = "partial"
         else:
             states[name] = observed or "unknown"
     return states

@@ -87,12 +87,12 @@ class JobObservation(models.Model):
 
     @property
     def state(self) -> str | None:
-        """`warm`, `partly` or `cold`; None if it is unknown, also when the last attempt failed."""
+        """`warm`, `partial` or `cold`; None if it is unknown, also when the last attempt failed."""
         if self.error or self.coverage is None:
             return None
         if self.coverage >= WARM_SHARE:
             return "warm"
-        return "partly" if self.cached else "cold"
+        return "partial" if self.cached else "cold"
 
     @property
     def oldest(self) -> timedelta | None:

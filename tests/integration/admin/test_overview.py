@@ -88,8 +88,8 @@ def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:
     assert state_of(operator, "user_profiles") == "warm"
     cache.delete_many(cache.keys("user:*:profile")[:3])
     observe_all(seconds=10)
-    partly = state_of(operator, "user_profiles")
-    assert partly.startswith("part")
+    partial = state_of(operator, "user_profiles")
+    assert partial.startswith("part")
     cache.delete_many(cache.keys("user:*:profile"))
     observe_all(seconds=10)
     assert state_of(operator, "user_profiles") == "cold"
