@@ -30,10 +30,6 @@ def crowd_ids() -> Sequence[int]:
     return [1, 2]
 
 
-LONELY = f"The job 'lonely' ({__name__}:{lonely.__code__.co_firstlineno})"
-CROWD = f"The job 'crowd' ({__name__}:{crowd.__code__.co_firstlineno})"
-
-
 def warm_lonely(key: Any = "lonely", /, **options: Any) -> SingleJob[str]:
     """Declare the job with one key."""
     return warm(key, **options)(lonely)

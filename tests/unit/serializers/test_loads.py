@@ -20,6 +20,14 @@ from warmer.exceptions import UnreadableValue
 from warmer.serializers.django_redis import MARK, MsgspecSerializer
 
 
+def encode(value: Any) -> bytes:
+    return msgspec.msgpack.encode(value)
+
+
+def extension(code: int, data: bytes) -> bytes:
+    return encode(msgspec.msgpack.Ext(code, data))
+
+
 class Boom:
     def __reduce__(self) -> Any:
         return Path("/dev/null/executed").touch, ()
@@ -27,7 +35,7 @@ class Boom:
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1], "text", 1, 1.5, None, True, "", b"\xc1"])
 def test_loads__of_another_serializer_is_one_error(value: Any) -> None:
-    others = [msgspec.msgpack.encode(value), *(pickle.dumps(value, each) for each in range(6))]
+    others = [encode(value), *(pickle.dumps(value, each) for each in range(6))]
     if value != b"\xc1":
         others.append(json.dumps(value).encode())
     for data in (*others, *map(zlib.compress, others)):
@@ -67,21 +75,15 @@ def test_loads__of_what_is_damaged__is_a_value_or_one_error(value: Any, data: st
 def test_loads__of_every_extension_with_nonsense__is_a_value_or_one_error(payload: bytes) -> None:
     for code in range(-128, 128):
         with suppress(UnreadableValue):
-            SERIALIZER.loads(MARK + msgspec.msgpack.encode(msgspec.msgpack.Ext(code, payload)))
+            SERIALIZER.loads(MARK + extension(code, payload))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        b"\xdd\xff\xff\xff\xff",
-        b"\xdf\xff\xff\xff\xff",
-        b"\xc6\xff\xff\xff\xff",
-        b"\xc9\xff\xff\xff\xff\x05",
-        b"\x91" * 100_000,
-        b"\x81" * 100_000,
-        msgspec.msgpack.encode(msgspec.msgpack.Ext(6, msgspec.msgpack.encode(["2026-01-01", 0, "../x"]))),
-        msgspec.msgpack.encode(msgspec.msgpack.Ext(6, msgspec.msgpack.encode(["2026-01-01", 0, "Europe"]))),
-        msgspec.msgpack.encode(msgspec.msgpack.Ext(6, msgspec.msgpack.encode(["2026-01-01", 0, "No/Zone"]))),
+        *[kind + b"\xff\xff\xff\xff\x05" for kind in (b"\xdd", b"\xdf", b"\xc6", b"\xc9")],
+        *[kind * 100_000 for kind in (b"\x91", b"\x81")],
+        *[extension(6, encode(["2026-01-01", 0, zone])) for zone in ("../x", "Europe", "No/Zone")],
     ],
 )
 def test_loads__of_what_claims_too_much__is_one_error(data: bytes) -> None:
@@ -92,7 +94,7 @@ def test_loads__of_what_claims_too_much__is_one_error(data: bytes) -> None:
 def test_loads__of_extensions_in_extensions_without_end__is_one_error() -> None:
     data = b"\x90"
     for _ in range(3000):
-        data = msgspec.msgpack.encode([msgspec.msgpack.Ext(3, data)])
+        data = encode([msgspec.msgpack.Ext(3, data)])
     with pytest.raises(UnreadableValue):
         SERIALIZER.loads(MARK + data)
 

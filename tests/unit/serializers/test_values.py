@@ -25,69 +25,38 @@ def test_value__of_every_type__comes_back_as_it_was(value: Any) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(PLAIN)
+@given(PLAIN | st.datetimes().map(lambda moment: moment.replace(tzinfo=UTC)))
 def test_value__plain__is_what_msgspec_writes(value: Any) -> None:
     written = SERIALIZER.dumps(value)
     assert written == MARK + msgspec.msgpack.encode(value)
-    assert told(SERIALIZER.loads(written)) == told(value)
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        0.0,
-        -0.0,
-        float("inf"),
-        float("-inf"),
-        float("nan"),
+        *(0.0, -0.0, float("inf"), float("-inf"), float("nan")),
         struct.unpack(">d", bytes.fromhex("7ff8000000000123"))[0],
-        2**63 - 1,
-        2**64 - 1,
-        2**64,
-        -(2**63),
-        -(2**63) - 1,
-        10**5000,
-        -(10**5000),
-        "",
-        "\0",
-        "\ud800 alone",
-        "é€😀",
-        b"",
-        b"\xc1\x80x",
-        (),
-        ((),),
-        [[], (), {}, set(), frozenset()],
+        *(2**63 - 1, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**5000, -(10**5000)),
+        *("", "\0", "\ud800 alone", "é€😀", b"", b"\xc1\x80x"),
+        *((), ((),), [[], (), {}, set(), frozenset()]),
         {True: 1, 2: True, 3.0: False, None: None, (1, (2,)): 3, b"b": 4, frozenset({1}): 5},
-        {1: "int"},
-        {True: "bool"},
-        {1.0: "float"},
-        {"a": (1, [2, (3,)])},
-        {"\ud800": 2**70},
-        {2**70: "\ud800"},
+        *({1: "int"}, {True: "bool"}, {1.0: "float"}),
+        *({"\ud800": 2**70}, {2**70: "\ud800"}),
         {date(2026, 1, 1): date(1, 1, 1), datetime(2026, 1, 1, tzinfo=UTC): 1, Decimal("1.50"): 2},
         {UUID(int=0), UUID(int=2**128 - 1)},
-        datetime.min.replace(tzinfo=UTC),
-        datetime.max.replace(tzinfo=UTC),
+        *(NAIVE, NAIVE.replace(fold=1)),
+        *(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
         datetime(1960, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
         datetime(2026, 1, 1, tzinfo=UTC, fold=1),
-        NAIVE.replace(fold=1),
-        NAIVE,
         datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=5, minutes=30, seconds=1, microseconds=2))),
         datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=-5), "EST")),
         datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")),
         datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
         datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC")),
-        time(1, 2, 3, 4),
-        time(1, 2, tzinfo=UTC, fold=1),
-        time(1, 2, tzinfo=ZoneInfo("Asia/Tokyo")),
-        timedelta.min,
-        timedelta.max,
-        timedelta(microseconds=-1),
-        *map(
-            Decimal,
-            ("0", "-0", "0.00", "1E+3", "1000", "-1.10", "NaN", "-NaN123", "sNaN", "-Infinity", "1E-999999"),
-        ),
-        Decimal("1." + "123456789" * 20),
+        *(time(1, 2, 3, 4), time(1, 2, tzinfo=UTC, fold=1), time(1, 2, tzinfo=ZoneInfo("Asia/Tokyo"))),
+        *(timedelta.min, timedelta.max, timedelta(microseconds=-1)),
+        *map(Decimal, ("0", "-0", "0.00", "1E+3", "1000", "-1.10", "NaN", "-NaN123", "sNaN", "-Infinity")),
+        *(Decimal("1E-999999"), Decimal("1." + "123456789" * 20)),
         [{"id": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}, {"id": 2, "at": NAIVE}],
     ],
     ids=lambda value: told(value)[:40],
@@ -103,16 +72,8 @@ def test_datetime__is_equal_and_keeps_its_offset(value: datetime) -> None:
     found = there_and_back(value)
     assert found == value
     assert found.utcoffset() == value.utcoffset()
-
-
-def test_zone__of_a_zoneinfo__is_the_very_object_of_this_process() -> None:
-    zone = ZoneInfo("Europe/Berlin")
-    assert there_and_back(datetime(2026, 1, 1, tzinfo=zone)).tzinfo is zone
-
-
-def test_value__of_utc_moments__is_what_msgspec_writes() -> None:
-    rows = [{"id": 1, "at": datetime(2026, 1, 1, 1, 2, 3, 4, tzinfo=UTC)}] * 3
-    assert SERIALIZER.dumps(rows) == MARK + msgspec.msgpack.encode(rows)
+    if isinstance(value.tzinfo, ZoneInfo):
+        assert found.tzinfo is value.tzinfo  # the very object of this process
 
 
 def test_order__of_a_dict_stays() -> None:
