@@ -8,14 +8,13 @@ import zlib
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.conf import settings as django_settings
-from django.core.cache import cache, caches
+from django.core.cache import cache
 from django.test import Client
 from django.utils.safestring import mark_safe
 from redis import Redis
@@ -31,23 +30,14 @@ VALUES: dict[int, Any] = {
     1: {"id": 1, "name": "Ada", "tags": ("a", "b"), 7: {True: None, 1.5: b"\xff"}},
     2: [datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))],
     3: {Decimal("1.50"), UUID(int=3), frozenset({1}), timedelta(1)},
-    4: -0.0,
-    5: 2**100,
-    6: "a" * 5000,
-    7: None,
-    8: True,
-    9: 12,
-    10: "12",
-    11: b"12",
-    12: "",
-    13: b"x\x01 looks compressed",
-    14: [{"id": number, "at": datetime(2026, 1, 1, tzinfo=UTC)} for number in range(200)],
-    15: {"text": "\ud800", "pair": (1, [2, (3,)])},
+    4: [-0.0, 2**100, "a" * 5000, None, True, b"12", ""],
+    5: 12,
+    6: "12",
+    7: True,
+    8: b"x\x01 looks compressed",
+    9: [{"id": number, "at": datetime(2026, 1, 1, tzinfo=UTC)} for number in range(200)],
+    10: {"text": "\ud800", "pair": (1, [2, (3,)])},
 }
-
-
-class Colour(Enum):
-    RED = "red"
 
 
 def told(value: Any) -> str:
@@ -57,70 +47,58 @@ def told(value: Any) -> str:
     return repr(value)
 
 
-@pytest.fixture
-def strict_cache(settings: Any) -> Any:
-    """A second cache in the same place, which does not hide errors."""
-    strict = deepcopy(django_settings.CACHES["default"])
-    strict["OPTIONS"]["IGNORE_EXCEPTIONS"] = False
-    settings.CACHES = {**django_settings.CACHES, "strict": strict}
-    return caches["strict"]
+def all_told(values: dict[Any, Any]) -> dict[Any, str]:
+    return {key: told(value) for key, value in values.items()}
 
 
-@pytest.mark.parametrize("id", VALUES)
-def test_cache__gives_back_what_was_set(id: int) -> None:
-    cache.set("value", VALUES[id])
-    assert told(cache.get("value", "nothing")) == told(VALUES[id])
-
-
-def test_cache__many_at_once() -> None:
-    assert not cache.set_many({str(id): value for id, value in VALUES.items()})
-    found = cache.get_many(map(str, VALUES))
-    assert {key: told(value) for key, value in found.items()} == {
-        str(id): told(value) for id, value in VALUES.items()
-    }
+def test_cache_and_job__give_back_what_was_set() -> None:
+    job: Any = warm_many("exact:{id}", name="exact", ids=lambda: VALUES)(
+        lambda ids: {id: VALUES[id] for id in ids}
+    )
+    assert job.warm().written == len(VALUES)
+    by_key = {f"exact:{id}": value for id, value in VALUES.items()}
+    assert all_told(job.get_many(list(VALUES))) == all_told(VALUES)
+    assert all_told(cache.get_many(by_key)) == all_told(by_key)
+    assert not cache.set_many(by_key | {"none": None})
+    assert {id: told(job.get(id)) for id in VALUES} == all_told(VALUES)
+    assert {key: told(cache.get(key)) for key in by_key} == all_told(by_key)
+    assert cache.get("none", "nothing") is None
 
 
 def test_cache__refuses_what_it_cannot_give_back(redis_client: Redis) -> None:
-    with pytest.raises(UnsupportedValue, match=r"at \['colour'\] it holds a .*Colour"):
-        cache.set("value", {"colour": Colour.RED})
+    with pytest.raises(UnsupportedValue, match=r"at \['name'\]"):
+        cache.set("value", {"name": mark_safe("<b>")})
     assert redis_client.dbsize() == 0
 
 
 def test_server__holds_short_values_as_they_are_and_long_ones_compressed(redis_client: Redis) -> None:
     cache.set("short", {"name": "Ada"})
     cache.set("long", {"name": "Ada" * 1000})
-    assert redis_client.get(str(cache.make_key("short"))) == MARK + b"\x81\xa4name\xa3Ada"
-    long = redis_client.get(str(cache.make_key("long")))
+    assert redis_client.get(":1:short") == MARK + b"\x81\xa4name\xa3Ada"
+    long = redis_client.get(":1:long")
     assert long is not None
     assert len(long) < 100
     assert zlib.decompress(long)[:1] == MARK
 
 
-def test_job__writes_and_reads_every_value(redis_client: Redis) -> None:
-    stored = {id: value for id, value in VALUES.items() if value is not None}
-    job: Any = warm_many("exact:{id}", name="exact", ids=lambda: stored)(
-        lambda ids: {id: stored[id] for id in ids}
-    )
-    assert job.warm().written == len(stored)
-    assert {id: told(value) for id, value in job.get_many(list(stored)).items()} == {
-        id: told(value) for id, value in stored.items()
-    }
-    for id, value in stored.items():
-        assert told(job.get(id)) == told(cache.get(f"exact:{id}")) == told(value)
-
-
-def test_job__a_value_that_is_refused_costs_its_key_alone() -> None:
-    values: dict[int, Any] = {1: {"bio": "plain"}, 2: {"bio": mark_safe("<b>")}, 3: [1]}
-    job: Any = warm_many("mixed:{id}", name="mixed", ids=lambda: values)(
-        lambda ids: {id: values[id] for id in ids}
-    )
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"bio": mark_safe("<b>")}, "at ['bio'] it holds a django.utils.safestring.SafeString"),
+        # django-redis passes whole numbers on as they are, past the serializer.
+        (IntEnum("Grade", {"ONE": 1}).ONE, "UnsupportedValue"),  # type: ignore[attr-defined]
+        (10**5000, "ValueError"),
+    ],
+    ids=["refused", "subclass", "huge"],
+)
+def test_job__a_value_that_is_refused_costs_its_key_alone(value: Any, why: str) -> None:
+    job: Any = warm_many("mixed:{id}", name="mixed", ids=lambda: [1, 2])(lambda ids: {1: value, 2: [2]})
     report = job.warm()
-    assert (report.written, report.failed) == (2, 1)
+    assert (report.written, report.failed) == (1, 1)
     (failure,) = report.failures
-    assert failure.key == "mixed:2"
-    assert "at ['bio'] it holds a django.utils.safestring.SafeString" in failure.error
-    assert "Give str(...) of it" in failure.error
-    assert cache.get_many(["mixed:1", "mixed:2", "mixed:3"]) == {"mixed:1": {"bio": "plain"}, "mixed:3": [1]}
+    assert failure.key == "mixed:1"
+    assert why in failure.error
+    assert cache.get_many(["mixed:1", "mixed:2"]) == {"mixed:2": [2]}
 
 
 @pytest.mark.parametrize(
@@ -149,12 +127,12 @@ def test_value_of_another_serializer__is_a_miss(redis_client: Redis, foreign: by
     assert cache.get_or_set("foreign:2", "set") == "set"
 
 
-def test_value_of_another_serializer__where_errors_are_not_hidden(
-    redis_client: Redis, strict_cache: Any
-) -> None:
-    redis_client.set(str(cache.make_key("foreign")), b'{"a": 1}')
-    with pytest.raises(UnreadableValue, match=r"^A cached value cannot be read: it was written by another"):
-        strict_cache.get("foreign")
+def test_value_of_another_serializer__where_errors_are_not_hidden(redis_client: Redis, settings: Any) -> None:
+    settings.CACHES = deepcopy(settings.CACHES)
+    settings.CACHES["default"]["OPTIONS"]["IGNORE_EXCEPTIONS"] = False
+    redis_client.set(":1:foreign", b'{"a": 1}')
+    with pytest.raises(UnreadableValue, match="another serializer"):
+        cache.get("foreign")
 
 
 def test_session__of_the_admin_is_served_from_the_cache(
@@ -171,19 +149,3 @@ def test_session__of_the_admin_is_served_from_the_cache(
     with django_assert_num_queries(0):
         assert dict(client.session.items()) == {**cached, "seen": {"at": "2026-01-01", "ids": [1, 2]}}
     assert client.get("/admin/").status_code == 200
-
-
-class Grade(IntEnum):
-    ONE = 1
-
-
-@pytest.mark.parametrize(
-    ("value", "why"), [(Grade.ONE, "UnsupportedValue"), (10**5000, "ValueError")], ids=["subclass", "huge"]
-)
-def test_job__number_that_cannot_be_cached_costs_its_own_key(value: Any, why: str) -> None:
-    """django-redis passes whole numbers on as they are, past the serializer."""
-    job = warm_many("number:{id}", ids=lambda: [1, 2], name="numbers")(lambda ids: {1: value, 2: 2})
-    report = job.warm()
-    assert (report.written, report.failed) == (1, 1)
-    assert why in report.failures[0].error
-    assert cache.get_many(["number:1", "number:2"]) == {"number:2": 2}
