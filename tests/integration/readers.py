@@ -1,4 +1,4 @@
-"""Readers of one cold key in a process of their own: `python -m tests.integration.readers '{"threads": 50}'`.
+"""Readers of a cold key; in a process of their own: `python -m tests.integration.readers '{"threads": 50}'`.
 
 It says "ready", begins when it is told "go", and says what each of its threads got.
 """
@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import IO, Any, Self
 
@@ -19,9 +20,33 @@ from redis import Redis
 
 from embedded.waiting import wait_until
 
+Start = Callable[..., Future[Any]]
+Loading = Callable[..., AbstractContextManager[Future[Any]]]
 KEY = "cold:{id}"
 # Who waits longer hangs.
 PATIENCE_SECONDS = 60
+
+
+class Loader:
+    """A loader that reads rows from a dictionary and keeps its calls; each of `errors` is raised once."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, Any] = {id: f"value {id}" for id in range(1, 10)}
+        self.calls: list[list[Any]] = []
+        self.errors: list[BaseException] = []
+
+    def __call__(self, ids: Sequence[Any]) -> Mapping[Any, Any]:
+        self.calls.append(list(ids))
+        found = {id: self.rows[id] for id in ids if id in self.rows}
+        if self.errors:
+            raise self.errors.pop(0)
+        return found
+
+
+def kept(redis_client: Redis) -> set[str]:
+    """Return what is in the cache, but for the fences."""
+    names = {name.decode() for name in redis_client.scan_iter()}
+    return {name for name in names if ":warmer-fence:" not in name}
 
 
 def claims_and_writes(server: Redis) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from redis import Redis
 
 from embedded.waiting import wait_until
-from tests.integration.readers import KEY, PATIENCE_SECONDS, claims_and_writes
-from tests.integration.single_flight.loading import Loader, Start
+from tests.integration.readers import KEY, PATIENCE_SECONDS, Loader, Loading, Start, claims_and_writes
 from warmer import warm_many
+from warmer.testing import hold
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +57,17 @@ def loader() -> Loader:
 @pytest.fixture
 def job(loader: Loader) -> Any:
     return warm_many(KEY, ids=list, name="cold", batch_size=4)(loader)
+
+
+@pytest.fixture
+def loading(start: Start, job: Any) -> Loading:
+    """Return a context in which a reader of an id is held while it loads."""
+
+    @contextmanager
+    def held(id: int, *, at: str = "loaded") -> Iterator[Future[Any]]:
+        with hold(at, job="cold") as point:
+            reader = start(job.get, id)
+            point.wait()
+            yield reader
+
+    return held

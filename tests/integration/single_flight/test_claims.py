@@ -1,4 +1,4 @@
-"""The claim of who loads: how it ends, and how long others wait for it."""
+"""The claim of who loads: how it ends, how long others wait for it, and what an invalidation makes of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedded.waiting import wait_until
-from tests.integration.readers import PATIENCE_SECONDS, Readers
-from tests.integration.single_flight.loading import Loader, Start, kept
+from tests.integration.readers import PATIENCE_SECONDS, Loader, Loading, Readers, Start, kept
 from warmer.stores.redis.scripts import CLAIM, Script
-from warmer.testing import at, hold
+from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -46,12 +45,10 @@ def test_claim__ends_by_itself(settings: Any, redis_client: Redis, loader: Loade
 
 
 def test_bound__then_the_reader_loads_and_stores_nothing(
-    settings: Any, start: Start, loader: Loader, job: Any, caplog: pytest.LogCaptureFixture
+    settings: Any, loading: Loading, loader: Loader, job: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.WARMER_READ_WAIT = timedelta(milliseconds=30)
-    with hold("token_taken", job="cold") as point:
-        first = start(job.get, 1)
-        point.wait()
+    with loading(1, at="token_taken") as first:
         assert job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
         assert cache.get_many(["cold:1", "cold:2"]) == {"cold:2": "value 2"}
         assert "1 keys are still being loaded elsewhere after 0:00:00.030000" in caplog.text
@@ -60,21 +57,19 @@ def test_bound__then_the_reader_loads_and_stores_nothing(
     assert sorted(loader.calls) == [[1], [1], [2]]
 
 
-def test_bound__of_nothing_waits_for_nobody(settings: Any, start: Start, loader: Loader, job: Any) -> None:
+def test_bound__of_nothing_waits_for_nobody(
+    settings: Any, loading: Loading, loader: Loader, job: Any
+) -> None:
     settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(0)
-    with hold("token_taken", job="cold") as point:
-        first = start(job.get, 1)
-        point.wait()
+    with loading(1, at="token_taken") as first:
         assert job.get(1) == "value 1"
     assert first.result() == "value 1"
 
 
 def test_claim__that_is_lost_costs_a_second_load_and_nothing_else(
-    start: Start, redis_client: Redis, loader: Loader, job: Any
+    loading: Loading, redis_client: Redis, loader: Loader, job: Any
 ) -> None:
-    with hold("loaded", job="cold") as point:
-        first = start(job.get, 1)
-        point.wait()
+    with loading(1) as first:
         redis_client.delete("{:1:cold:1}:claim")
         assert job.get(1) == "value 1"
     assert first.result() == "value 1"
@@ -82,24 +77,15 @@ def test_claim__that_is_lost_costs_a_second_load_and_nothing_else(
     assert kept(redis_client) == {":1:cold:1"}
 
 
-def test_claim__of_another_is_not_ended(start: Start, redis_client: Redis, loader: Loader, job: Any) -> None:
-    with hold("loaded", job="cold") as point:
-        first = start(job.get, 1)
-        point.wait()
+def test_claim__of_another_is_not_ended(
+    loading: Loading, redis_client: Redis, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
         job.invalidate([1])
         later = job.spec.store.claim(["cold:1"], seconds=20.0)
         assert later.mine == ("cold:1",)
     assert first.result() == "value 1"
     assert kept(redis_client) == {"{:1:cold:1}:claim"}
-
-
-def test_claim__ends_also_when_the_value_cannot_be_stored(
-    loader: Loader, job: Any, redis_client: Redis, caplog: pytest.LogCaptureFixture
-) -> None:
-    loader.rows[1] = value = object()
-    assert job.get(1) is value
-    assert "cannot be encoded" in caplog.text
-    assert kept(redis_client) == set()
 
 
 def test_claim__whose_answer_was_lost_is_the_readers_own(
@@ -125,3 +111,30 @@ def test_claim__whose_answer_was_lost_is_the_readers_own(
     assert made == kept_until_the_load
     assert loader.calls == [[2], [1]]
     assert kept(redis_client) == {":1:cold:1", ":1:cold:2"}
+
+
+def test_invalidation__reader_who_comes_after_it_does_not_wait_for_the_load_before(
+    loading: Loading, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
+        loader.rows[1] = "new"
+        job.invalidate([1])
+        assert job.get(1) == cache.get("cold:1") == "new"
+        assert not first.done()
+    assert first.result() == "value 1"  # what was true when it read
+    assert cache.get("cold:1") == "new"
+    assert loader.calls == [[1], [1]]
+
+
+def test_invalidation__those_who_waited_already_load_once_again(
+    missed: Callable[[int], None], start: Start, loading: Loading, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
+        waiting = [start(job.get, 1) for _ in range(20)]
+        missed(21)
+        loader.rows[1] = "new"
+        job.invalidate([1])
+    assert first.result() == "value 1"
+    assert [each.result() for each in waiting] == ["new"] * 20
+    assert loader.calls == [[1], [1]]
+    assert cache.get("cold:1") == "new"

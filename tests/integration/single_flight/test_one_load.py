@@ -1,4 +1,4 @@
-"""Readers of a cold key are one load, and all get what it stored."""
+"""Readers of a cold key are one load, and all get what it stored, or that there is no value."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from django.test import override_settings
 from redis import Redis
 
 from embedded.waiting import wait_until
-from tests.integration.readers import KEY, PATIENCE_SECONDS, Readers, at_once, claims_and_writes
-from tests.integration.single_flight.loading import Loader, Start, kept
-from warmer import warm, warm_many
+from tests.integration.readers import (
+    KEY,
+    PATIENCE_SECONDS,
+    Loader,
+    Loading,
+    Readers,
+    Start,
+    at_once,
+    claims_and_writes,
+    kept,
+)
+from warmer import warm_many
 from warmer.filling import read_through
 from warmer.stores import Cached, Claim
 from warmer.stores.generic import GenericStore
@@ -36,39 +45,23 @@ def test_cold_key__200_readers_in_threads_and_processes_are_one_load(
     assert cache.get("cold:1") == "value 1"
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 def test_readers__that_come_while_one_loads_get_what_it_stored(
-    missed: Callable[[int], None], start: Start, loader: Loader, job: Any
+    missed: Callable[[int], None],
+    redis_client: Redis,
+    start: Start,
+    loading: Loading,
+    loader: Loader,
+    job: Any,
+    damaged: bool,
 ) -> None:
-    with hold("loaded", job="cold") as point:
-        first = start(job.get, 1)
-        point.wait()
+    if damaged:
+        redis_client.set(":1:cold:1", b"\x80\x04not a value")
+    with loading(1) as first:
         waiting = [start(job.get, 1) for _ in range(20)]
-        missed(21)
+        missed(42 if damaged else 21)  # whose claim finds such a value makes it in a second step
         assert not any(each.done() for each in waiting)
     assert [each.result() for each in (first, *waiting)] == ["value 1"] * 21
-    assert loader.calls == [[1]]
-
-
-def test_readers__of_a_job_with_one_key(missed: Callable[[int], None], start: Start) -> None:
-    calls = []
-    single: Any = warm("one-cold", name="one_cold")(lambda: calls.append(1) or "value")  # type: ignore[func-returns-value]
-    with hold("token_taken", job="one_cold") as point:
-        readers = [start(single.get) for _ in range(10)]
-        point.wait()
-        missed(10)
-    assert [each.result() for each in readers] == ["value"] * 10
-    assert calls == [1]
-
-
-def test_readers__of_the_value_of_another_serializer_are_one_load(
-    missed: Callable[[int], None], redis_client: Redis, start: Start, loader: Loader, job: Any
-) -> None:
-    redis_client.set(str(cache.make_key("cold:1")), b"\x80\x04not a value")
-    with hold("loaded", job="cold") as point:
-        readers = [start(job.get, 1) for _ in range(10)]
-        point.wait()
-        missed(20)  # whose claim finds such a value makes it in a second step
-    assert [each.result() for each in readers] == ["value 1"] * 10
     assert loader.calls == [[1]]
 
 
@@ -134,11 +127,6 @@ def test_miss__is_three_round_trips(missed: Callable[[int], None], job: Any, red
     assert claims_and_writes(redis_client) == 2
 
 
-def test_fill__leaves_the_values_and_nothing_else(job: Any, redis_client: Redis) -> None:
-    job.get_many([1, 2])
-    assert kept(redis_client) == {":1:cold:1", ":1:cold:2"}
-
-
 def test_waiting__looks_at_all_keys_together(
     missed: Callable[[int], None],
     start: Start,
@@ -185,3 +173,59 @@ def test_other_cache__50_readers_in_threads_are_one_load(
         assert [each.result() for each in readers] == [{1: "value 1"}] * 50
         cache.clear()
     assert loader.calls == [[1, 404]]
+
+
+def test_absent_key__is_one_load_for_those_who_waited_and_one_for_who_comes_later(
+    missed: Callable[[int], None], start: Start, loader: Loader, job: Any, redis_client: Redis
+) -> None:
+    with hold("loaded", job="cold") as point:
+        readers = [start(job.get, 404, "none") for _ in range(51)]
+        point.wait()
+        missed(51)
+    assert [each.result() for each in readers] == ["none"] * 51
+    assert loader.calls == [[404]]
+    assert job.get(404, "none") == "none"
+    assert loader.calls == [[404], [404]]
+    assert cache.get("cold:404") is None
+
+
+def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
+    missed: Callable[[int], None],
+    start: Start,
+    loading: Loading,
+    loader: Loader,
+    job: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asleep, wake = threading.Event(), threading.Event()
+
+    def sleep(_seconds: float) -> None:
+        asleep.set()
+        assert wake.wait(PATIENCE_SECONDS)
+
+    with loading(404) as first:
+        monkeypatch.setattr(read_through, "sleep", sleep)
+        waiting = start(job.get, 404)
+        assert asleep.wait(PATIENCE_SECONDS)
+    assert first.result() is None
+    with hold("loaded", job="cold") as point:
+        later = start(job.get, 404)
+        point.wait()
+        wake.set()
+        assert waiting.result(PATIENCE_SECONDS) is None
+        assert not later.done()
+    assert later.result() is None
+    assert loader.calls == [[404], [404]]
+
+
+def test_absent_key__created_while_it_was_loaded_is_not_called_absent(
+    missed: Callable[[int], None], start: Start, loading: Loading, loader: Loader, job: Any
+) -> None:
+    with loading(404) as first:
+        waiting = [start(job.get, 404) for _ in range(5)]
+        missed(6)
+        loader.rows[404] = "created"
+        job.invalidate([404])
+    assert first.result() is None
+    assert [each.result() for each in waiting] == ["created"] * 5
+    assert loader.calls == [[404], [404]]

@@ -1,19 +1,22 @@
-"""A loader that raises: an error for the reader whose call it was, and no herd."""
+"""A loader that raises, and a cache that goes away: an error for one reader, no herd, and nobody hangs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from redis import Redis
 
+from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.integration.readers import KEY, PATIENCE_SECONDS, Readers, at_once, counting_loader
-from tests.integration.single_flight.loading import Loader, Start, kept
-from warmer import StoreUnavailable, warm_many
-from warmer.testing import hold
+from tests.integration.readers import PATIENCE_SECONDS, Loader, Loading, Readers, Start, kept
+from warmer import StoreUnavailable
+from warmer.stores import Claim
+from warmer.stores.redis.store import RedisStore
+from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -46,12 +49,15 @@ def test_get_many__takes_over_what_a_failed_load_left(
 
 
 def test_loader_that_raises__once_is_an_error_for_one_reader(
-    missed: Callable[[int], None], start: Start, loader: Loader, job: Any, redis_client: Redis
+    missed: Callable[[int], None],
+    start: Start,
+    loading: Loading,
+    loader: Loader,
+    job: Any,
+    redis_client: Redis,
 ) -> None:
     loader.errors = [ValueError("broken")]
-    with hold("token_taken", job="cold") as point:
-        first = start(job.get, 1)
-        point.wait()
+    with loading(1, at="token_taken") as first:
         waiting = [start(job.get, 1) for _ in range(50)]
         missed(51)
     with pytest.raises(ValueError, match="broken"):
@@ -59,17 +65,6 @@ def test_loader_that_raises__once_is_an_error_for_one_reader(
     assert [each.result() for each in waiting] == ["value 1"] * 50
     assert loader.calls == [[1], [1]]
     assert kept(redis_client) == {":1:cold:1"}
-
-
-def test_loader_that_raises__always_with_50_waiting_is_one_call_a_reader(
-    missed: Callable[[int], None], redis_client: Redis
-) -> None:
-    failing: Any = warm_many(KEY, ids=list, name="cold")(
-        counting_loader(redis_client, readers=51, fails=True)
-    )
-    assert at_once([lambda: failing.get(1)] * 51) == ["ValueError: broken"] * 51
-    assert redis_client.get("loads") == b"51"
-    assert set(redis_client.lrange("at_once", 0, -1)) == {b"1"}  # type: ignore[arg-type]
 
 
 def test_loader_that_raises__past_the_bound_everyone_gets_an_error_of_his_own(
@@ -99,5 +94,54 @@ def test_loader_that_is_interrupted__leaves_no_claim(
 def test_loader_that_raises__what_a_cache_raises_is_not_taken_for_our_own(loader: Loader, job: Any) -> None:
     loader.errors = [StoreUnavailable("the loader's own cache is down")]
     with pytest.raises(StoreUnavailable, match="own cache"):
+        job.get(1)
+    assert loader.calls == [[1]]
+
+
+def test_cache_down__while_a_reader_waits(
+    missed: Callable[[int], None],
+    start: Start,
+    loading: Loading,
+    loader: Loader,
+    job: Any,
+    redis_server: RedisServer,
+) -> None:
+    with loading(1) as first:
+        second = start(job.get, 1)
+        missed(2)
+        redis_server.stop()
+        assert second.result() == "value 1"
+    assert first.result() == "value 1"
+    assert loader.calls == [[1], [1]]
+
+
+def test_cache_down__between_the_look_and_the_claim_loads_only_what_is_missing(
+    loader: Loader, job: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("cold:2", "cached")
+    claim = RedisStore.claim
+
+    def stop_and_claim(self: RedisStore, keys: Sequence[str], *, seconds: float) -> Claim:
+        redis_server.stop()
+        return claim(self, keys, seconds=seconds)
+
+    monkeypatch.setattr(RedisStore, "claim", stop_and_claim)
+    assert job.get_many([1, 2, 3]) == {1: "value 1", 2: "cached", 3: "value 3"}
+    assert loader.calls == [[1, 3]]
+
+
+def test_cache_down__during_the_first_of_several_batches_loads_each_once(
+    loader: Loader, job: Any, redis_server: RedisServer
+) -> None:
+    with at("loaded", redis_server.stop, job="cold"):
+        assert job.get_many(range(1, 10)) == loader.rows
+    assert loader.calls == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+
+
+def test_cache_down__while_the_loader_raises_is_still_the_loaders_error(
+    loader: Loader, job: Any, redis_server: RedisServer
+) -> None:
+    loader.errors = [ValueError("broken")]
+    with at("token_taken", redis_server.stop, job="cold"), pytest.raises(ValueError, match="broken"):
         job.get(1)
     assert loader.calls == [[1]]
