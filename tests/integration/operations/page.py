@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from embedded.redis_server import RedisServer
+from tests.integration.operations.terminal import manage
 
 ROOT = Path(__file__).resolve().parents[3]
 PATH = ROOT / "docs" / "operations.md"
@@ -53,10 +56,20 @@ class Page:
         else:
             assert _masked(found[1], varies) == _masked(expected, varies), DIFFERS
 
-    def tells(self, command: str) -> str:
-        """Assert that the page tells the reader to run a command; return it for the test's server."""
+    def manage(self, line: str) -> str:
+        """Run a command of `manage.py` that the page tells the reader to run; return what it prints."""
+        self._tells(f"manage.py {line}")
+        return manage(line)
+
+    def redis_cli(self, line: str) -> Any:
+        """Do what a line for `redis-cli` on the page does; return the server's answer."""
+        self._tells(f"redis-cli -h 127.0.0.1 -p {PORT} {line}")
+        assert self.server is not None
+        with self.server.client() as client:
+            return client.execute_command(*shlex.split(line))
+
+    def _tells(self, command: str) -> None:
         assert command in _commands(), f"{PATH.name} does not tell: {command}"
-        return command.replace(f"-p {PORT}", f"-p {self._port}")
 
     @property
     def _port(self) -> str:

@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from logging import LogRecord
-from typing import Any
 
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -96,14 +95,6 @@ def curl(path: str) -> str:
 def states() -> dict[str, str]:
     """Return the state of each job on the admin's overview."""
     return {row.spec.name: row.state for row in overview({})["rows"]}
-
-
-def redis_cli(line: str, server: RedisServer) -> Any:
-    """Do what a line `redis-cli -h 127.0.0.1 -p PORT ...` does; return the answer."""
-    found = re.fullmatch(rf"redis-cli -h 127\.0\.0\.1 -p {server.port} (.+)", line)
-    assert found, line
-    with server.client() as client:
-        return client.execute_command(*shlex.split(found[1]))
 
 
 def _begins(line: str, patterns: Iterable[str]) -> bool:

@@ -63,10 +63,10 @@ def test_refused(
     assert "does not answer" in operator.get("/admin/warmer/").content.decode()
 
     server.start()
-    manage(page.tells("manage.py warm_listen --once"))
+    page.manage("warm_listen --once")
     assert not waiting()
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
-    assert "error: " not in manage(page.tells("manage.py cache_doctor"))
+    assert "complete" in page.manage("warm_cache")
+    assert "error: " not in page.manage("cache_doctor")
 
 
 def test_hanging(
@@ -106,6 +106,6 @@ def test_invalidations_wait(
     assert cache.get(f"post:{post.pk}") is not None
     page.shows("waiting-doctor", doctor("pending-invalidations"), varies=[r"6 min (\d+) s\)\.$"])
     page.shows("waiting-stats", stats("Pending"), varies=[r"6 min (\d+) s\)$"])
-    manage(page.tells("manage.py warm_listen --once"))
+    page.manage("warm_listen --once")
     assert cache.get(f"post:{post.pk}") is None
     assert "Pending invalidations: none" in manage("cache_stats")

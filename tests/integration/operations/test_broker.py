@@ -58,8 +58,6 @@ def test_hanging(page: Page, broker: RedisServer, operator: Client, caplog: pyte
 
     broker.resume()
     tasks.broker.forget()
-    assert "CommandError: 1 error: workers" in manage(
-        page.tells("manage.py cache_doctor")
-    )  # there are none here
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    assert "CommandError: 1 error: workers" in page.manage("cache_doctor")  # there are none here
+    assert "complete" in page.manage("warm_cache")
     assert WarmingRun.objects.latest("id").state == "complete"

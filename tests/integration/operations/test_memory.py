@@ -12,7 +12,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import posts
 from tests.integration.operations.page import Page
-from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, redis_cli, stats
+from tests.integration.operations.terminal import CacheAt, doctor, excerpt, logged, manage, stats
 from tests.integration.scraping import scrape
 from tests.integration.waiting import waiting
 from warmer.monitoring.coverage import cover
@@ -49,8 +49,8 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
     post.save()
     assert len(waiting()) == 1
 
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory-policy allkeys-lru"), server)
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    page.redis_cli("CONFIG SET maxmemory-policy allkeys-lru")
+    assert "complete" in page.manage("warm_cache")
     assert "error: " not in manage("cache_doctor")
 
 
@@ -66,8 +66,8 @@ def test_evicting(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     settings.WARMER_METRICS = True
     assert scrape()("key_coverage_ratio", job="posts") < 0.9
 
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory 256mb"), server)
-    manage(page.tells("manage.py warm_cache"))
+    page.redis_cli("CONFIG SET maxmemory 256mb")
+    page.manage("warm_cache")
     fill(server, keys=600)
     assert cover(posts.spec).share == 1
 
@@ -89,8 +89,8 @@ def test_growing(page: Page, cache_at: CacheAt, post: Post) -> None:
             r"everything \((\S+) MiB\)",
         ],
     )
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory 256mb"), server)
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET maxmemory-policy allkeys-lru"), server)
+    page.redis_cli("CONFIG SET maxmemory 256mb")
+    page.redis_cli("CONFIG SET maxmemory-policy allkeys-lru")
     printed = manage("cache_doctor")
     assert "of 256 MiB used" in printed
     assert "maxmemory-policy: allkeys-lru" in printed

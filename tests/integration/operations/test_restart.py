@@ -15,7 +15,7 @@ from myapp.models import Post
 from myapp.warming import posts
 from tests.integration.doctor.support import fail_to_save
 from tests.integration.operations.page import Page
-from tests.integration.operations.terminal import CacheAt, curl, doctor, manage, redis_cli, states, stats
+from tests.integration.operations.terminal import CacheAt, curl, doctor, manage, states, stats
 from tests.integration.scraping import scrape
 from warmer import jobs
 from warmer.models import WarmingRun
@@ -40,9 +40,9 @@ def test_not_kept(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     settings.WARMER_METRICS = True
     assert scrape()("key_coverage_ratio", job="posts") == 0
     assert states() == dict.fromkeys(jobs, "cold")
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    assert "complete" in page.manage("warm_cache")
 
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET appendonly yes"), server)
+    page.redis_cli("CONFIG SET appendonly yes")
     assert "appendonly yes" in manage("cache_doctor")
     _await_first_file(server)
     server.options["appendonly"] = "yes"  # as in redis.conf
@@ -61,11 +61,11 @@ def test_old_save(page: Page, cache_at: CacheAt, post: Post) -> None:
     server.start()
     assert cache.get(f"post:{post.pk}")["title"] != "New"
     page.shows("saves-doctor", doctor("persistence"))
-    command = 'manage.py shell -c "import warmer; [job.invalidate() for job in warmer.jobs.values()]"'
-    manage(page.tells(command))
+    command = 'shell -c "import warmer; [job.invalidate() for job in warmer.jobs.values()]"'
+    page.manage(command)
     assert cache.get(f"post:{post.pk}") is None
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET appendonly yes"), server)
+    assert "complete" in page.manage("warm_cache")
+    page.redis_cli("CONFIG SET appendonly yes")
     assert "warning  persistence" not in manage("cache_doctor")
     _await_first_file(server)
 
@@ -76,8 +76,8 @@ def test_not_saved(page: Page, cache_at: CacheAt, post: Post) -> None:
     fail_to_save(server)
     page.shows("not-saved-doctor", doctor("writes", "persistence"))
     assert "MISCONF" in manage("warm_cache")
-    redis_cli(page.tells("redis-cli -h 127.0.0.1 -p 6379 CONFIG SET stop-writes-on-bgsave-error no"), server)
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    page.redis_cli("CONFIG SET stop-writes-on-bgsave-error no")
+    assert "complete" in page.manage("warm_cache")
     server.kill()  # asked to stop, it would try to save again
 
 
@@ -95,7 +95,7 @@ def test_cold_after_a_deploy(
     settings.WARMER_READY_REQUIRES_WARM = True
     settings.WARMER_READY_WARM_SINCE = deploy.isoformat(timespec="seconds")
     page.shows("cold-readyz", curl("/readyz"), varies=[r"since (\S+):"])
-    assert "complete" in manage(page.tells("manage.py warm_cache"))
+    assert "complete" in page.manage("warm_cache")
     assert cover(posts.spec).share == 1
     assert curl("/readyz").splitlines()[1].startswith('{"ok": true')
 

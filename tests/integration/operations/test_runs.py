@@ -87,4 +87,4 @@ def test_expired_and_lost(
     settings.WARMER_METRICS = True
     assert scrape()("last_run_state", job="posts", state="lost") == 1
     assert states() == {"posts": "failed", "user_profiles": "failed", "popular_posts": "unknown"}
-    assert "complete" in manage(page.tells("manage.py warm_cache --inline"))
+    assert "complete" in page.manage("warm_cache --inline")

@@ -61,7 +61,7 @@ def test_stale(
     assert scrape()("audit_keys", job="user_profiles", outcome="wrong") == 1
     assert "1 wrong" in operator.get("/admin/warmer/").content.decode()
 
-    page.shows("stale-repair", manage(page.tells("manage.py cache_audit user_profiles --repair")))
+    page.shows("stale-repair", page.manage("cache_audit user_profiles --repair"))
     assert shown_name() == "Ada New"
     assert "CommandError" not in manage("cache_audit")
 
@@ -74,7 +74,7 @@ def test_stale__database_has_lost_its_triggers(
     rename("New")
     assert shown_name() == "Ada Old"
     page.shows("stale-doctor", doctor("capture"))
-    manage(page.tells("manage.py warm_triggers"))
+    page.manage("warm_triggers")
     assert shown_name() == "Ada New"  # what was missed is invalidated, too
     rename("Old")
     assert shown_name() == "Ada Old"
