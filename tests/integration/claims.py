@@ -205,17 +205,3 @@ class RedisClaimContract:
         absences.lookup(["thing:1", "thing:2"])
         calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
         assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
-
-    def test_absence__is_swept_with_the_job(self, redis_client: Redis) -> None:
-        options: dict[str, Any] = {"alias": "default", "timeout": 60.0, "absent_timeout": 60.0}
-        store = open_store(
-            fence="weird", template=KeyTemplate.parse("we[i]rd*:{id}:x", keyed=True), **options
-        )
-        other = open_store(fence="other", template=KeyTemplate.parse("weird:{id}:x", keyed=True), **options)
-        store.write(store.token(), {"we[i]rd*:v:x": 1}, [f"we[i]rd*:{id}:x" for id in range(1_500)])
-        other.write(other.token(), {}, ["weird:1:x"])
-        store.invalidate_all()
-        assert {name.decode() for name in redis_client.scan_iter()} == {
-            ":warmer-fence:other",
-            "{:1:weird:1:x}:absent",
-        }

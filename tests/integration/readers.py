@@ -21,6 +21,7 @@ from redis import Redis
 from embedded.waiting import wait_until
 
 Start = Callable[..., Future[Any]]
+Missed = Callable[[int], None]
 Loading = Callable[..., AbstractContextManager[Future[Any]]]
 KEY = "cold:{id}"
 # Who waits longer hangs.

@@ -13,7 +13,6 @@ from django.db import connection, transaction
 from redis import Redis
 
 from myapp.models import Post
-from tests.integration.readers import at_once
 from warmer import warm, warm_many
 from warmer.testing import hold
 
@@ -57,18 +56,6 @@ def declare(loader: Titles) -> Declare:
 @pytest.fixture
 def job(declare: Declare) -> Any:
     return declare()
-
-
-def reading(job: Any) -> Callable[[], Any]:
-    """Return a read of the absent id, for a thread."""
-
-    def read() -> Any:
-        try:
-            return job.get(7, "none")
-        finally:
-            connection.close()
-
-    return read
 
 
 def test_get__asks_the_database_once_and_the_cache_in_one_round_trip(
@@ -134,8 +121,14 @@ def test_absence__stays_when_the_creation_is_rolled_back(job: Any, loader: Title
 def test_absence__that_was_loaded_before_the_creation_is_not_stored(
     job: Any, make_post: Any, redis_client: Redis
 ) -> None:
+    def read() -> Any:
+        try:
+            return job.get(7, "none")
+        finally:
+            connection.close()
+
     with ThreadPoolExecutor(1) as pool, hold("loaded", job="titles") as point:
-        reader = pool.submit(reading(job))
+        reader = pool.submit(read)
         point.wait()
         make_post(pk=7, title="Created")
         point.release()
@@ -181,8 +174,3 @@ def test_warm__caches_absence_and_ends_it(declare: Declare, loader: Titles, make
     assert job.warm([7]).written == 1
     cache.delete("title:7")
     assert job.get(7) == "Created"
-
-
-def test_absence__of_50_readers_at_once_is_one_load(job: Any, loader: Titles) -> None:
-    assert at_once([reading(job)] * 50) == ["none"] * 50
-    assert loader.calls == [[7]]

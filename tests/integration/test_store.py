@@ -346,14 +346,21 @@ class RedisContract(RedisClaimContract, StoreContract):
         store.invalidate(["thing:2"])
         assert fill(store, between, "thing:1", "thing:2") == {"thing:1": WRITTEN, "thing:2": SUPERSEDED}
 
-    def test_invalidate_all__sweeps_the_job_and_nothing_else(self) -> None:
-        store = open_things(fence="weird", template=KeyTemplate.parse("we[i]rd*:{id}:x", keyed=True))
-        mine = {f"we[i]rd*:{id}:x": id for id in range(2_500)}
+    def test_invalidate_all__sweeps_the_job_and_nothing_else(self, redis_client: Redis) -> None:
+        store, other = (
+            open_things(fence=key, template=KeyTemplate.parse(key, keyed=True), absent_timeout=60.0)
+            for key in ("we[i]rd*:{id}:x", "weird:{id}:x")
+        )
         others = {"weird:1:x": 1, "we[i]rd*:1:y": 2, "we[i]rdly:1:x": 3, "we[i]rd*:1:z:x": 4}
-        cache.set_many(mine | others)
+        cache.set_many({f"we[i]rd*:{id}:x": id for id in range(2_500)} | others)
+        store.write(store.token(), {}, [f"we[i]rd*:{id}:x" for id in range(2_000, 3_500)])
+        other.write(other.token(), {}, ["weird:2:x"])
         store.invalidate_all()
-        assert cache.get_many(mine) == {}
-        assert cache.get_many(others) == others
+        assert {name.decode() for name in redis_client.scan_iter()} == {
+            *(f":1:{key}" for key in others),
+            ":warmer-fence:weird:{id}:x",
+            "{:1:weird:2:x}:absent",
+        }
 
     def test_write__server_that_is_full_is_told_per_key(
         self, store: Store, redis_server: RedisServer, redis_client: Redis

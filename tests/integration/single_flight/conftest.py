@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from embedded.waiting import wait_until
-from tests.integration.readers import KEY, PATIENCE_SECONDS, Loader, Loading, Start, claims_and_writes
+from tests.integration.readers import KEY, PATIENCE_SECONDS, Loader, Loading, Missed, Start, claims_and_writes
 from warmer import warm_many
 from warmer.testing import hold
 
@@ -32,7 +32,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def missed(redis_client: Redis) -> Callable[[int], None]:
+def missed(redis_client: Redis) -> Missed:
     """Return a function that waits until so many readers have missed: each has asked for a claim."""
     cold: Any = warm_many("other:{id}", ids=list, name="other")(lambda ids: {})
     cold.get(1)  # the server knows the scripts from now on

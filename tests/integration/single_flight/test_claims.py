@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedded.waiting import wait_until
-from tests.integration.readers import PATIENCE_SECONDS, Loader, Loading, Readers, Start, kept
+from tests.integration.readers import PATIENCE_SECONDS, Loader, Loading, Missed, Readers, Start, kept
 from warmer.stores.redis.scripts import CLAIM, Script
 from warmer.testing import at
 
@@ -20,7 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def test_cold_key__reader_that_is_killed_while_it_loads(
-    missed: Callable[[int], None], redis_client: Redis, settings: Any, start: Start, loader: Loader, job: Any
+    missed: Missed, redis_client: Redis, settings: Any, start: Start, loader: Loader, job: Any
 ) -> None:
     claim = "{:1:cold:1}:claim"
     with Readers(processes=1, threads=1, sticks=True) as killed:
@@ -127,7 +126,7 @@ def test_invalidation__reader_who_comes_after_it_does_not_wait_for_the_load_befo
 
 
 def test_invalidation__those_who_waited_already_load_once_again(
-    missed: Callable[[int], None], start: Start, loading: Loading, loader: Loader, job: Any
+    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any
 ) -> None:
     with loading(1) as first:
         waiting = [start(job.get, 1) for _ in range(20)]

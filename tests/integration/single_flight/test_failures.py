@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.integration.readers import PATIENCE_SECONDS, Loader, Loading, Readers, Start, kept
+from tests.integration.readers import PATIENCE_SECONDS, Loader, Loading, Missed, Readers, Start, kept
 from warmer import StoreUnavailable
 from warmer.stores import Claim
 from warmer.stores.redis.store import RedisStore
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def test_cold_key__loader_that_raises_for_200_readers_hangs_none_and_brings_no_herd(
-    missed: Callable[[int], None], redis_client: Redis
+    missed: Missed, redis_client: Redis
 ) -> None:
     with Readers(processes=4, threads=50, readers=200, fails=True) as readers:
         redis_client.config_resetstat()
@@ -34,7 +34,7 @@ def test_cold_key__loader_that_raises_for_200_readers_hangs_none_and_brings_no_h
 
 
 def test_get_many__takes_over_what_a_failed_load_left(
-    missed: Callable[[int], None], start: Start, loader: Loader, job: Any
+    missed: Missed, start: Start, loader: Loader, job: Any
 ) -> None:
     loader.errors = [ValueError("broken")]
     with hold("token_taken", job="cold") as point:
@@ -49,12 +49,7 @@ def test_get_many__takes_over_what_a_failed_load_left(
 
 
 def test_loader_that_raises__once_is_an_error_for_one_reader(
-    missed: Callable[[int], None],
-    start: Start,
-    loading: Loading,
-    loader: Loader,
-    job: Any,
-    redis_client: Redis,
+    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any, redis_client: Redis
 ) -> None:
     loader.errors = [ValueError("broken")]
     with loading(1, at="token_taken") as first:
@@ -68,7 +63,7 @@ def test_loader_that_raises__once_is_an_error_for_one_reader(
 
 
 def test_loader_that_raises__past_the_bound_everyone_gets_an_error_of_his_own(
-    missed: Callable[[int], None], settings: Any, start: Start, loader: Loader, job: Any
+    missed: Missed, settings: Any, start: Start, loader: Loader, job: Any
 ) -> None:
     settings.WARMER_READ_WAIT = timedelta(milliseconds=50)
     loader.errors = [ValueError("broken") for _ in range(20)]
@@ -99,12 +94,7 @@ def test_loader_that_raises__what_a_cache_raises_is_not_taken_for_our_own(loader
 
 
 def test_cache_down__while_a_reader_waits(
-    missed: Callable[[int], None],
-    start: Start,
-    loading: Loading,
-    loader: Loader,
-    job: Any,
-    redis_server: RedisServer,
+    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any, redis_server: RedisServer
 ) -> None:
     with loading(1) as first:
         second = start(job.get, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from tests.integration.readers import (
     PATIENCE_SECONDS,
     Loader,
     Loading,
+    Missed,
     Readers,
     Start,
     at_once,
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def test_cold_key__200_readers_in_threads_and_processes_are_one_load(
-    missed: Callable[[int], None], redis_client: Redis
+    missed: Missed, redis_client: Redis
 ) -> None:
     with Readers(processes=4, threads=50, readers=200) as readers:
         redis_client.config_resetstat()
@@ -47,7 +48,7 @@ def test_cold_key__200_readers_in_threads_and_processes_are_one_load(
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_readers__that_come_while_one_loads_get_what_it_stored(
-    missed: Callable[[int], None],
+    missed: Missed,
     redis_client: Redis,
     start: Start,
     loading: Loading,
@@ -66,7 +67,7 @@ def test_readers__that_come_while_one_loads_get_what_it_stored(
 
 
 def test_get_many__loads_what_is_free_and_waits_for_the_rest(
-    missed: Callable[[int], None], start: Start, loader: Loader, job: Any
+    missed: Missed, start: Start, loader: Loader, job: Any
 ) -> None:
     cache.set("cold:4", "cached")
     with hold("token_taken", job="cold") as point:
@@ -106,7 +107,7 @@ def test_loader__that_reads_keys_of_its_own_job_does_not_wait_for_itself(redis_c
 
 
 def test_loader__that_reads_another_job_is_one_load_of_that_too(
-    missed: Callable[[int], None], start: Start, loader: Loader, job: Any
+    missed: Missed, start: Start, loader: Loader, job: Any
 ) -> None:
     outer: Any = warm_many("outer:{id}", ids=list, name="outer")(lambda ids: {id: job.get(1) for id in ids})
     with hold("loaded", job="cold") as point:
@@ -117,7 +118,7 @@ def test_loader__that_reads_another_job_is_one_load_of_that_too(
     assert loader.calls == [[1]]
 
 
-def test_miss__is_three_round_trips(missed: Callable[[int], None], job: Any, redis_client: Redis) -> None:
+def test_miss__is_three_round_trips(missed: Missed, job: Any, redis_client: Redis) -> None:
     job.get_many([1, 2, 404])
     calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
     # What arrives is the look (the scripts' own are counted with it: one a claimed key), the claim and
@@ -128,11 +129,7 @@ def test_miss__is_three_round_trips(missed: Callable[[int], None], job: Any, red
 
 
 def test_waiting__looks_at_all_keys_together(
-    missed: Callable[[int], None],
-    start: Start,
-    job: Any,
-    redis_client: Redis,
-    monkeypatch: pytest.MonkeyPatch,
+    missed: Missed, start: Start, job: Any, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[list[str]] = []
     look = RedisStore.lookup
@@ -176,7 +173,7 @@ def test_other_cache__50_readers_in_threads_are_one_load(
 
 
 def test_absent_key__is_one_load_for_those_who_waited_and_one_for_who_comes_later(
-    missed: Callable[[int], None], start: Start, loader: Loader, job: Any, redis_client: Redis
+    missed: Missed, start: Start, loader: Loader, job: Any, redis_client: Redis
 ) -> None:
     with hold("loaded", job="cold") as point:
         readers = [start(job.get, 404, "none") for _ in range(51)]
@@ -190,12 +187,7 @@ def test_absent_key__is_one_load_for_those_who_waited_and_one_for_who_comes_late
 
 
 def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
-    missed: Callable[[int], None],
-    start: Start,
-    loading: Loading,
-    loader: Loader,
-    job: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asleep, wake = threading.Event(), threading.Event()
 
@@ -219,7 +211,7 @@ def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
 
 
 def test_absent_key__created_while_it_was_loaded_is_not_called_absent(
-    missed: Callable[[int], None], start: Start, loading: Loading, loader: Loader, job: Any
+    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any
 ) -> None:
     with loading(404) as first:
         waiting = [start(job.get, 404) for _ in range(5)]
