@@ -22,10 +22,6 @@ def ids_of(*arguments: Any, **options: Any) -> list[list[Any]]:
     return [list(batch.values()) for batch in Batches(make_spec(**options), *arguments)]
 
 
-def test_batches__of_a_single_job_are_its_key() -> None:
-    assert list(Batches(make_spec("thing"))) == [{"thing": None}]
-
-
 def test_batches__of_given_ids_do_not_ask_for_the_declared() -> None:
     def declared() -> list[int]:
         raise AssertionError("not asked for")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -35,13 +34,6 @@ def test_load__without_a_value_is_absent() -> None:
     assert loaded == Loaded(values={"thing:2": "two"}, absent=("thing:1", "thing:3"))
 
 
-def test_load__gives_the_loader_a_list_and_takes_any_mapping() -> None:
-    asked = []
-    loaded = load(lambda ids: asked.append(ids) or MappingProxyType({2: "two", 1: "one"}), (1, 2))
-    assert loaded.values == {"thing:1": "one", "thing:2": "two"}
-    assert asked == [[1, 2]]
-
-
 @pytest.mark.parametrize(("asked", "given"), [(42, "42"), ("42", 42), (UUID(UUID_TEXT), UUID_TEXT)])
 def test_load__ids_are_one_when_their_keys_are(asked: Any, given: Any) -> None:
     assert load(lambda ids: {given: "value"}, [asked]).values == {f"thing:{asked}": "value"}
@@ -59,18 +51,6 @@ def test_load__what_is_no_id_costs_no_other_key(odd: Any) -> None:
     assert loaded == Loaded(values={"thing:1": "one", "thing:3": "three"}, absent=("thing:2",))
     with pytest.raises(InvalidId):
         load(lambda ids: {odd: "nothing else"}, [1])
-
-
-@pytest.mark.parametrize("key", ["thing", "thing:{id}"])
-def test_load__error_of_the_loader_is_raised_as_it_is(key: str) -> None:
-    error = RuntimeError("no such table")
-
-    def loader(*ids: Any) -> Any:
-        raise error
-
-    with pytest.raises(RuntimeError) as caught:
-        load(loader, [1], key)
-    assert caught.value is error
 
 
 def query() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
 import warmer
@@ -29,10 +30,16 @@ def test_all__is_what_the_package_offers() -> None:
     assert all(hasattr(warmer, name) for name in warmer.__all__)
 
 
-def test_exceptions__that_are_not_offered_are_kinds_of_one_that_is() -> None:
+def test_exceptions__are_what_is_offered_django_and_python_call_them() -> None:
     for name, value in inspect.getmembers(exceptions, inspect.isclass):
-        if value.__module__ == exceptions.__name__ and name not in warmer.__all__:
-            assert issubclass(value, warmer.WarmerError)
+        if value.__module__ == exceptions.__name__ and name != "DeclarationError":
+            assert issubclass(value, warmer.WarmerError | Warning)
+    for error, base in [
+        (exceptions.DeclarationError, ImproperlyConfigured),
+        (exceptions.InvalidId, ValueError),
+        (exceptions.UnknownJob, LookupError),
+    ]:
+        assert issubclass(error, base)
 
 
 def test_public_names__are_documented() -> None:

@@ -137,18 +137,6 @@ def test_register__same_keys_in_two_caches(own: Registry, settings: Any, other: 
     assert len(own) == 2
 
 
-@pytest.mark.parametrize("model", ["myapp.Nothing", "nothing.Post", "Post", "", "a.b.c"])
-def test_register__label_of_no_model(own: Registry, model: str) -> None:
-    said = refusal(own, declared("things", "thing:{id}", Dependency(model=model)))
-    assert f"depends on {model!r}, which is not a model" in said
-
-
-@pytest.mark.parametrize("model", [AbstractUser, User, "auth.User"])
-def test_register__model_that_never_has_rows(own: Registry, model: Any) -> None:
-    # Abstract, or swapped for AUTH_USER_MODEL: nothing would ever invalidate the job.
-    assert "things" in refusal(own, declared("things", "thing:{id}", Dependency(model=model)))
-
-
 @pytest.mark.parametrize(
     ("model", "path"),
     [
@@ -172,6 +160,12 @@ def test_register__path_of_a_field(own: Registry, model: Any, path: str) -> None
 @pytest.mark.parametrize(
     ("model", "path", "why"),
     [
+        *[
+            (label, None, f"{label!r}, which is not a model")
+            for label in ("myapp.Nothing", "Post", "", "a.b.c")
+        ],
+        # Abstract, or swapped for AUTH_USER_MODEL: nothing would ever invalidate the job.
+        *[(model, None, "things") for model in (AbstractUser, User, "auth.User")],
         (Post, "identity", "myapp.Post has no field 'identity'"),
         ("myapp.Post", "author__nick", "users.CustomUser has no field 'nick'"),
         (Comment, "post__author__groups__size", "auth.Group has no field 'size'"),
@@ -182,7 +176,7 @@ def test_register__path_of_a_field(own: Registry, model: Any, path: str) -> None
         (Post, "views__author", "views"),
     ],
 )
-def test_register__path_of_no_field(own: Registry, model: Any, path: str, why: str) -> None:
+def test_register__dependency_that_cannot_work(own: Registry, model: Any, path: str, why: str) -> None:
     said = refusal(own, declared("things", "thing:{id}", Dependency(model=model, ids=path)))
     assert why in said
 

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from myapp.models import Comment, Post
-from tests.jobs import make_spec
 from tests.unit.jobs.declarations import HOUR, MINUTE, crowd, crowd_ids, lonely, warm_crowd, warm_lonely
 from warmer import jobs, warm_many
 from warmer.api import KeyedJob, SingleJob
-from warmer.declarations.registry import Registry
 from warmer.declarations.spec import Dependency
 from warmer.exceptions import InvalidId
 
@@ -59,14 +57,9 @@ def test_options__are_those_of_the_declaration(declare: Callable[..., Any], sett
         "required": False,
         "queue": "slow",
         "jitter": 2 * MINUTE,
-    }
+    } | ({"every": None, "batch_size": 7} if declare is warm_crowd else {})
     spec = declare(**options).spec
     assert {option: getattr(spec, option) for option in options} == options
-
-
-def test_options__not_scheduled_and_batch_size() -> None:
-    spec = warm_crowd(every=None, batch_size=7).spec
-    assert (spec.every, spec.batch_size) == (None, 7)
 
 
 @both
@@ -124,10 +117,6 @@ def test_warm__id_that_makes_no_key_loads_nothing() -> None:
     assert not asked
 
 
-def test_warm__takes_ids_that_can_be_read_once() -> None:
-    assert warm_crowd().warm(iter([1, 2])).written == 2
-
-
 @pytest.mark.parametrize("call", ["warm", "invalidate", "get_many"])
 @pytest.mark.parametrize("ids", [12, "12", b"12", 1.5, object])
 def test_ids__are_several(call: str, ids: Any) -> None:
@@ -135,15 +124,3 @@ def test_ids__are_several(call: str, ids: Any) -> None:
     with pytest.raises(TypeError) as caught:
         getattr(job, call)(ids)
     assert f"crowd.{call}([{ids!r}])" in str(caught.value)
-
-
-def test_registry_fixtures__leave_no_job_behind(registry: Registry) -> None:
-    # The other tests of this file declare jobs of these names, in any order.
-    assert {"lonely", "crowd", "mine"}.isdisjoint(registry)
-    assert {"popular_posts", "posts", "user_profiles"} <= set(registry)
-
-
-def test_empty_registry_fixture(empty_registry: Registry) -> None:
-    make_spec()
-    assert empty_registry is jobs
-    assert dict(jobs) == {}
