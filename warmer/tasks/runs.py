@@ -45,8 +45,8 @@ INTERRUPTS = (SoftTimeLimitExceeded,)
 RUNS, BATCHES = 3, 6
 # A task does batches for about this long before it sends for the rest: a message costs about 2 ms.
 TASK_SECONDS = 0.1
-# Batches that are read and counted together: more each time, if they are quick.
-FEWEST_BATCHES, MOST_BATCHES = 2, 16
+# Batches that are read, and counted together if they are quick.
+MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
@@ -151,8 +151,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     it skips what is counted and goes on.
     """
     until = time.monotonic() + TASK_SECONDS
-    at_most = FEWEST_BATCHES
-    while batches := batch_queue.take(run_id, attempt, first, last, at_most=at_most):
+    while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
         run = batches[0].run
         spec = jobs[run.job].spec
         wanted = execution.Wanted(run, _in_time(spec, batches, until))
@@ -170,7 +169,6 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
         if time.monotonic() >= until:
             _send_batches(spec, run, first, last)
             return
-        at_most = min(2 * at_most, MOST_BATCHES)
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
 
 
