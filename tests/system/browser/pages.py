@@ -10,7 +10,7 @@ from warmer.models import WarmingRun
 MARKS = [
     pytest.mark.system,
     pytest.mark.environment(
-        EXTRA_APPS="tests.system.slowapp,tests.system.longapp",
+        EXTRA_APPS="tests.system.slowapp",
         EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy",
     ),
 ]

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE
-from tests.system.longapp import LONG_NAME
+from tests.system.slowapp.gate import LONG_NAME
 from users.models import CustomUser
 from warmer.models import CacheAudit, JobObservation, State, WarmingRun
 

@@ -17,6 +17,8 @@ IDS = range(1, 13)
 BATCHES = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12))
 # What the job of one key, whose loader gets no id, is called at the gate.
 ONE = 0
+# The longest name of a job, with no place in it to break a line.
+LONG_NAME = "along" * 20
 
 # Longer than a test waits for anything, so that a test fails by its own words.
 LONGEST_HOLD_SECONDS = 90

@@ -25,3 +25,9 @@ def slow_one() -> dict[str, int]:
     """Load one value: a run of one batch, which no task of its own is sent for."""
     gate.stand_at([gate.ONE])
     return {"id": gate.ONE}
+
+
+@warm(f"{gate.LONG_NAME}:key", name=gate.LONG_NAME, timeout=timedelta(hours=1))
+def long() -> int:
+    """Load one value, for a job with a name that no line can hold."""
+    return 1
