@@ -78,15 +78,6 @@ def test_get_many__asks_for_what_is_not_known(job: Any, loader: Titles, make_pos
     assert loader.calls == [[7777], [8888, post.pk]]
 
 
-def test_get__without_the_option_asks_each_time(
-    declare: Declare, loader: Titles, redis_client: Redis
-) -> None:
-    job = declare(negative_timeout=None)
-    assert [job.get(7), job.get(7)] == [None, None]
-    assert loader.calls == [[7], [7]]
-    assert not redis_client.exists(ABSENT)
-
-
 def test_absence__ends_after_its_time(declare: Declare, redis_client: Redis) -> None:
     declare(negative_timeout=timedelta(seconds=90), timeout=timedelta(hours=5)).get(7)
     assert 0 < redis_client.pttl(ABSENT) <= 90_000

@@ -114,10 +114,11 @@ def test_warm__database_that_is_away_is_asked_once_a_batch() -> None:
     assert "pw" not in report.failures[0].error
 
 
-def test_warm__loader_that_returns_no_mapping_fails_every_key() -> None:
-    report = declare(lambda ids: list(ids)).warm()  # type: ignore[arg-type, return-value]
+@pytest.mark.parametrize("returned", [None, [1], "text", 5])
+def test_warm__loader_that_returns_no_mapping_fails_every_key(returned: Any) -> None:
+    report = declare(lambda ids: returned).warm()
     assert (report.failed, report.batches) == (10, 3)
-    assert "returned list" in report.failures[0].error
+    assert f"'squares' returned {type(returned).__name__}" in report.failures[0].error
 
 
 def test_warm__what_cannot_be_a_key_or_a_value_costs_itself(redis_client: Redis) -> None:

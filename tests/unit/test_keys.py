@@ -6,7 +6,6 @@ import itertools
 import string
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.db.models import IntegerChoices, TextChoices
@@ -17,7 +16,6 @@ from warmer.exceptions import DeclarationError, InvalidId
 from warmer.keys import MAX_KEY_LENGTH, Id, KeyTemplate, glob_escape
 
 FORBIDDEN = string.whitespace + "{}\x00\x1b\x1f\x7f\u00a0\u2028"
-UUID_TEXT = "12345678-1234-5678-1234-567812345678"
 literals = st.text(
     st.characters(codec="utf-8", exclude_characters="{}", exclude_categories=("Cc", "Zs", "Zl", "Zp")),
     max_size=20,
@@ -64,11 +62,6 @@ def test_parse__longest_key() -> None:
 def test_parse__character_that_no_key_may_hold(template: str, around: str, character: str) -> None:
     with pytest.raises(DeclarationError, match="may not hold"):
         parse(template.format(around.format(character)))
-
-
-@pytest.mark.parametrize("id", [42, -1, 0, "ada.lovelace@example.org", "日本", UUID(UUID_TEXT)])
-def test_key__of_an_id(id: Id) -> None:
-    assert parse("user:{id}:profile").key(id) == f"user:{id}:profile"
 
 
 @pytest.mark.parametrize("value", ["red", 7, 10**20])

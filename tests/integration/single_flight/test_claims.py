@@ -35,14 +35,6 @@ def test_cold_key__reader_that_is_killed_while_it_loads(
     assert loader.calls == [[1]]
 
 
-def test_claim__ends_by_itself(settings: Any, redis_client: Redis, loader: Loader, job: Any) -> None:
-    settings.WARMER_READ_CLAIM = timedelta(seconds=1)
-    job.spec.store.claim(["cold:1"], seconds=1.0)
-    assert redis_client.pttl("{:1:cold:1}:claim") != -1  # which would be: it has no end
-    assert job.get(1) == "value 1"  # by then the claim of one who never came back is over
-    assert cache.get("cold:1") == "value 1"
-
-
 def test_bound__then_the_reader_loads_and_stores_nothing(
     settings: Any, loading: Loading, loader: Loader, job: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
