@@ -1,4 +1,4 @@
-"""The runtime itself: a process group ends and restarts as a container does, and Docker is never skipped."""
+"""The runtime itself: a process group ends as a container does, and Docker is never skipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from docker.errors import APIError
-from redis import Redis
 
 from embedded.waiting import wait_until
 from tests.system.host_runtime import HostClient, HostContainer
@@ -86,21 +85,6 @@ def test_kill__a_signal_reaches_the_first_process__sigkill_and_close_end_all(
     client.close()
     wait_until(lambda: is_free(locks[1]), seconds=60, what="every process is gone")
     assert not client.root.exists()
-
-
-def test_restart__keeps_port_and_files(client: HostClient) -> None:
-    broker: HostContainer = client.containers.run(
-        detach=True,
-        image="any",
-        command=["redis-server", "--save", "", "--appendonly", "yes", "--appendfsync", "always"],
-        ports={"6379/tcp": None},
-    )
-    port = int(broker.attrs["NetworkSettings"]["Ports"]["6379/tcp"][0]["HostPort"])
-    with Redis(port=port) as redis:
-        redis.set("key", "kept")
-        broker.kill()
-        broker.restart()
-        assert redis.get("key") == b"kept"
 
 
 @pytest.mark.parametrize(
