@@ -1,4 +1,4 @@
-"""Try every library: `script/peers`."""
+"""Try every library: `script/peers`. The verdicts are a table in Markdown, with a page around it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,111 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 from embedded.redis_server import RedisServer
 from tests.races.peers.catalogue import PEERS, Peer
-from tests.races.peers.page import Row, page, table
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs" / "peers.md"
+
+
+BY_HAND = "by hand"
+HEAD = (
+    "library",
+    "version",
+    "used as",
+    "race on `save()`",
+    "race on other changes",
+    "alone: `save()`",
+    "alone: `update()`",
+    "alone: `bulk_update()`",
+    "alone: raw SQL",
+    "alone: another program",
+)
+
+PAGE = """# Other libraries: who loses the race between a reader and a writer
+
+Made by `script/peers --docs`. Do not edit it by hand. With {versions}.
+
+{table}
+
+**Race.** A reader finds the key cold and selects the row. Before it stores the value, a writer changes the
+row, commits, and invalidates in the way that the library documents. Then the reader stores. The table shows
+what the next reader gets: `right` is the new value, `stale` the old one, which then stays until its timeout.
+The writer always steps in at the same point, after the reader's `SELECT` has run. `race on other changes`
+covers `update()`, `bulk_update()`, raw SQL and another program, each invalidated by hand if the library does
+not notice it.
+
+**Alone** is without a race: the value is cached, the row is changed, and nothing is done by hand. `stale`
+means that the library does not notice such a change, `by hand` that it has no way to. `another program` is
+a plain connection to the database, without Django.
+
+Notes:
+
+- The set-up is one process, one row, autocommit, a real {server}, a SQLite file in WAL mode, and
+  django-redis where a library uses Django's cache. Before each verdict, the test checks that the library
+  serves a cached value. It also checks that every change that is not noticed becomes `right` when it is
+  invalidated by hand without a race. So no verdict is about a library that does not cache, or about a wrong
+  call.
+- A forced interleaving shows that a library can lose the race, not how often. The window is from the select
+  to the store, and grows with the time that a loader takes.
+- `by hand`: cacheback, dogpile.cache and cashews cache functions and know nothing about models. Here a
+  `post_save` handler tells them about `save()`; after any other change the caller has to invalidate.
+- cacheops documents `invalidated_update()` for `update()`, and `invalidate_obj()` for changes that it does
+  not see. The test uses these as its invalidations by hand. Its `keep_fresh` exists for exactly this race.
+- The locks of dogpile.cache and cashews keep two readers from loading at once, but a writer takes neither.
+  cashews' transactions order the writes to a key, but still write values read from a database before.
+- warmer captures changes by Django's signals, or by triggers in the database (see
+  [guarantees](guarantees.md)). After a change that sends no signal, call `invalidate_for`. Triggers also
+  record the changes of other programs. A worker applies these within a second; the test triggers this after
+  each change. The guarantee applies to Redis; on other caches it is weaker.
+- Stale values disappear at their timeout. With a short timeout, many sites can accept them; the default of
+  django-cachalot is no timeout.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The verdicts about one way of using one library."""
+
+    peer: Peer
+    version: str
+    knows_models: bool
+    alone: dict[str, str]
+    race: dict[str, str]
+
+    def cells(self) -> list[str]:
+        others = {name: verdict for name, verdict in self.race.items() if name != "save()"}
+        same = len(set(others.values())) == 1
+        return [
+            self.peer.distribution,
+            self.version,
+            self.peer.way,
+            self.race["save()"],
+            next(iter(others.values())) if same else ", ".join(f"{n}: {v}" for n, v in others.items()),
+            *(
+                verdict if name == "save()" or self.knows_models else BY_HAND
+                for name, verdict in self.alone.items()
+            ),
+        ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    lines = [HEAD, ["---"] * len(HEAD), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def page(rows: Sequence[Row], *, server: str, versions: str) -> str:
+    return PAGE.format(
+        table=table(rows),
+        server=server,
+        versions=versions,
+    )
 
 
 def main(arguments: list[str]) -> int:
