@@ -144,9 +144,11 @@ class _Tally:
         self._seconds["write"] -= written.encode_seconds  # they were spent while it was sent
         self._seconds["encode"] += written.encode_seconds
         self._errors |= written.errors
-        superseded = {k: keys[k] for k, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED}
-        self._outcomes |= {k: o for k, o in written.outcomes.items() if k not in superseded}
-        return superseded
+        self._outcomes |= written.outcomes
+        superseded = [key for key, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED]
+        for key in superseded:
+            del self._outcomes[key]
+        return {key: keys[key] for key in superseded}
 
     def pause(self, seconds: float) -> None:
         if seconds > 0:
