@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import SimpleTestCase
 from redis import Redis
 
 from embedded.redis_server import RedisServer
@@ -18,11 +19,34 @@ from warmer.filling import read_counters
 GOLDEN = Path(__file__).parent / "golden"
 
 
+# What only triggers capture. docs/operations.md shows a site on triggers.
+ON_TRIGGERS = ("test_row_races.py", "operations")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give what runs at random the time that was asked for, beyond the limit of other tests."""
+    """Give random tests the time that was asked for, and deselect what a further run would only repeat.
+
+    A run on PostgreSQL or on signals repeats the tests that use the database; one on signals also leaves out
+    what only triggers capture.
+    """
+    on_signals = django_settings.WARMER_CAPTURE != "triggers"
+    is_further = on_signals or config.getoption("database") == "postgresql"
+    kept, deselected = [], []
     for item in items:
         if item.path.name in ("test_random.py", "test_any_change.py"):
             item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
+        needs_triggers = on_signals and ({item.path.name, item.path.parent.name} & {*ON_TRIGGERS})
+        is_left_out = needs_triggers or (is_further and not _uses_database(item))
+        (deselected if is_left_out else kept).append(item)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = kept
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db"}.intersection(getattr(item, "fixturenames", ()))
+    is_test_case = issubclass(getattr(item, "cls", None) or object, SimpleTestCase)
+    return bool(item.get_closest_marker("django_db") or fixtures or is_test_case)
 
 
 def pytest_sessionfinish() -> None:
@@ -43,7 +67,7 @@ def _threads_have_the_projects_celery() -> None:
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """pytest-django's, and ids that no test gives itself."""
     # Only now, as above.
-    from tests.first_ids import begin_apart
+    from tests.support.first_ids import begin_apart
 
     with django_db_blocker.unblock():
         begin_apart()

@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-docs",
         action="store_true",
-        help="tests/integration/operations: put what is printed into docs/operations.md; not with -n",
+        help="tests/project/operations: put what is printed into docs/operations.md; not with -n",
     )
     parser.addoption(
         "--write-golden", action="store_true", help="rewrite tests/golden/ with what is printed now"

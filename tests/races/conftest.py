@@ -13,7 +13,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from myapp.models import Post
-from tests.integration.conftest import make_comment, make_post, make_user, own_jobs
+from tests.support.fixtures import make_comment, make_post, make_user, own_jobs
 from warmer import warm, warm_many
 from warmer.invalidation import captures_by_triggers
 from warmer.models import Trigger

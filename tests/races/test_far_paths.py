@@ -11,9 +11,9 @@ from django.contrib.auth.models import Group
 from django.db import models, transaction
 
 from myapp.models import Comment, Post
-from tests.integration.others import await_end_or_lock
-from tests.integration.tables import tables_of
 from tests.races.conftest import in_thread
+from tests.support.others import await_end_or_lock
+from tests.support.tables import tables_of
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.invalidation import Relay, backlog

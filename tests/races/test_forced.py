@@ -18,8 +18,8 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.integration.transactions import Rollback
 from tests.races.conftest import Filled, in_thread
+from tests.support.transactions import Rollback
 from warmer.keys import beside
 from warmer.models import Trigger, WarmingRun
 from warmer.tasks import request_run

@@ -6,7 +6,7 @@ import pytest
 from django.core.cache import cache
 
 from embedded.waiting import wait_until
-from tests.integration.capture import outsiders
+from tests.package.invalidation.capture import outsiders
 from tests.system.nodes import Worker, WorkerContainer
 from tests.system.project import SECONDS, Project
 from users.models import CustomUser

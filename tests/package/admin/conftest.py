@@ -1,0 +1,27 @@
+"""Fixtures of the admin's tests: a run under way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from tests.package.admin.pages import report
+from warmer import runs
+from warmer.models import Trigger, WarmingRun
+
+
+@pytest.fixture
+def run(make_user: Any) -> WarmingRun:
+    """A running run of the job 'posts', for 10 seconds, with 1 of 4 batches done."""
+    user = make_user(username="ada")
+    started = runs.start(runs.open_run("posts", Trigger.ADMIN, user=user).run.pk, worker="w0@host")
+    assert started is not None
+    WarmingRun.objects.filter(pk=started.pk).update(started_at=timezone.now() - timedelta(seconds=10))
+    runs.expect(started, batches=4, report=report(queries=1, batches=0))
+    runs.record_batches(
+        started, {1: report(written=90, superseded=10, queries=2, seconds=7.5)}, worker="w1@host"
+    )
+    return started

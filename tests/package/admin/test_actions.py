@@ -1,0 +1,199 @@
+"""What the buttons do: warm, invalidate, pause, audit; and what is said and logged of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from embedded.redis_server import RedisServer
+from tests.package.admin.pages import JOBS, OVERVIEW, POSTS, PROJECT, RUNS, act, log, row, state_of
+from tests.support.waiting import waiting
+from users.models import CustomUser
+from warmer import jobs, runs, warm, warm_many
+from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
+from warmer.monitoring.observation import observe_all
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_warm__one_leads_to_the_page_of_its_run(operator: Client, make_user: Any) -> None:
+    user = make_user()
+    answer = act(operator, "warm user_profiles")
+    run = WarmingRun.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, f"{RUNS}{run.pk}/change/")
+    assert (run.job, run.trigger, run.state) == ("user_profiles", "admin", State.COMPLETE)
+    assert run.requested_by == CustomUser.objects.get(username="olga")
+    assert cache.get(f"user:{user.pk}:profile")["username"] == user.username
+    assert log() == [("olga", "user_profiles", f"Warm now: run {run.pk}.")]
+
+
+def test_warm__several_lead_to_the_list_of_runs(operator: Client) -> None:
+    assert act(operator, "warm", "posts", "popular_posts")["Location"] == RUNS
+    assert {run.job for run in WarmingRun.objects.all()} == {"posts", "popular_posts"}
+
+
+def test_warm__all(operator: Client) -> None:
+    act(operator, "warm *")
+    assert {run.job for run in WarmingRun.objects.all()} == PROJECT
+
+
+def test_warm__reason_is_logged_on_one_line_and_escaped(operator: Client) -> None:
+    act(operator, "warm posts", why="  after the\nimport <b>" + "x" * 300)
+    ((_, _, message),) = log()
+    assert "after the import <b>xxx" in message
+    assert len(message) < 260
+    assert "after the import &lt;b&gt;xxx" in operator.get(POSTS).content.decode()
+
+
+def test_warm__run_that_has_not_ended_is_joined(operator: Client) -> None:
+    under_way = runs.open_run("posts", Trigger.SCHEDULE).run
+    answer = act(operator, "warm posts")
+    assert answer["Location"] == f"{RUNS}{under_way.pk}/change/"
+    assert log() == [("olga", "posts", f"Warm now: joined run {under_way.pk}.")]
+    assert WarmingRun.objects.count() == 1
+
+
+def test_warm__failed_run_is_an_error(operator: Client, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    warm_many("x:{id}", ids=lambda: [1], name="x")(lambda ids: {1: 1})
+    answer = act(operator, "warm x")
+    redis_server.start()
+    (message,) = get_messages(answer.wsgi_request)
+    assert message.level_tag == "error"
+    assert f"is failed: {WarmingRun.objects.get().error}" in str(message)
+
+
+def test_warm__without_the_right_to_see_runs_stays_on_the_page(log_in: Callable[..., Client]) -> None:
+    client = log_in("warm_job")
+    data = {"action": "warm posts"}
+    assert client.post(POSTS, data, follow=True).redirect_chain == [(POSTS, 302)]
+    chain = client.post(f"{JOBS}?q=post&state=cold", data, follow=True).redirect_chain
+    assert chain[-1] == (f"{OVERVIEW}?q=post&state=cold", 302)
+    assert WarmingRun.objects.count() == 2
+
+
+def test_invalidate__asks_first(operator: Client) -> None:
+    cache.set("popular_posts", ["old"])
+    page = act(operator, "invalidate popular_posts", why="wrong").content.decode()
+    assert 'name="job" value="popular_posts"' in page
+    assert 'value="wrong"' in page
+    assert cache.get("popular_posts") == ["old"]
+    assert log() == []
+
+
+def test_invalidate__deletes_the_keys_of_the_selected_jobs(operator: Client, make_user: Any) -> None:
+    user = make_user()
+    key = f"user:{user.pk}:profile"
+    cache.set_many({"popular_posts": ["old"], key: {"username": "old"}, "other": 1})
+    act(operator, "invalidate", "popular_posts", "user_profiles", confirmed="yes", why="wrong")
+    assert cache.get_many(["popular_posts", key, "other"]) == {"other": 1}
+    assert log() == [
+        ("olga", "popular_posts", "Invalidated every key. Reason: wrong"),
+        ("olga", "user_profiles", "Invalidated every key. Reason: wrong"),
+    ]
+    assert not waiting()
+
+
+def test_invalidate__forgets_what_was_observed_of_the_keys(operator: Client) -> None:
+    for job in ("posts", "popular_posts"):
+        JobObservation.objects.create(
+            job=job, observed_at=timezone.now(), sampled=4, cached=4, hits_day=3, misses_day=1
+        )
+    before = JobObservation.objects.get(job="posts").attempted_at
+    act(operator, "invalidate posts", confirmed="yes")
+    assert state_of(operator, "posts") == "unknown"
+    assert "100 %" not in row(operator, "posts")
+    assert "75 % day" in row(operator, "posts")
+    assert JobObservation.objects.get(job="posts").attempted_at == before
+    assert state_of(operator, "popular_posts") == "warm"
+    observe_all(seconds=10)
+    assert JobObservation.objects.get(job="posts").observed_at is not None
+
+
+def test_invalidate__while_the_cache_is_away_is_recorded(
+    operator: Client, redis_server: RedisServer, settings: Any
+) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    operator.force_login(CustomUser.objects.get(username="olga"))
+    redis_server.stop()
+    answer = act(operator, "invalidate popular_posts", confirmed="yes")
+    (message,) = get_messages(answer.wsgi_request)
+    assert message.level_tag == "warning"
+    assert waiting() == [("popular_posts", None)]
+    assert log() == [("olga", "popular_posts", "Requested invalidation of every key.")]
+    redis_server.start()
+
+
+def test_invalidate__in_the_transaction_of_a_request(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("warmer.tasks.request_pending", lambda: asked.append(connection.in_atomic_block))
+    with transaction.atomic():
+        answer = act(operator, "invalidate", "popular_posts", "posts", confirmed="yes")
+        assert len(waiting()) == 2
+    assert [each.level_tag for each in get_messages(answer.wsgi_request)] == ["warning", "warning"]
+    assert ("post:{id}", None) in waiting()  # a worker sweeps
+    assert asked == [False]
+
+
+def test_pause__pauses_and_resumes(operator: Client) -> None:
+    others = list(PeriodicTask.objects.exclude(name="warm posts").order_by("id").values())
+    act(operator, "pause posts", why="load")
+    assert not PeriodicTask.objects.get(name="warm posts").enabled
+    assert state_of(operator, "posts") == "paused"
+    assert 'aria-label="Resume posts"' in operator.get(OVERVIEW).content.decode()
+    act(operator, "warm posts")
+    assert WarmingRun.objects.get().state == State.COMPLETE
+    act(operator, "resume posts")
+    assert PeriodicTask.objects.get(name="warm posts").enabled
+    assert state_of(operator, "posts") != "paused"
+    assert [message for _, _, message in log()] == [
+        "Paused the schedule. Reason: load",
+        f"Warm now: run {WarmingRun.objects.get().pk}.",
+        "Resumed the schedule.",
+    ]
+    assert list(PeriodicTask.objects.exclude(name="warm posts").order_by("id").values()) == others
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+def test_pause__that_changes_nothing_is_not_logged(operator: Client, action: str) -> None:
+    PeriodicTask.objects.filter(name="warm posts").update(enabled=action == "resume")
+    answer = act(operator, f"{action} posts")
+    assert [each.level_tag for each in get_messages(answer.wsgi_request)] == ["info"]
+    assert log() == []
+
+
+def test_pause__job_that_is_not_scheduled_is_an_error(operator: Client) -> None:
+    warm("loose", name="loose", every=None)(lambda: 1)
+    (message,) = get_messages(act(operator, "pause loose").wsgi_request)
+    assert (message.level_tag, "loose is not scheduled" in str(message)) == ("error", True)
+    assert log() == []
+
+
+def test_audit__of_several_jobs(operator: Client, make_post: Any) -> None:
+    make_post()
+    jobs["posts"].warm()
+    act(operator, "audit", "posts", "popular_posts")
+    audits = {audit.job: audit for audit in CacheAudit.objects.all()}
+    assert set(audits) == {"posts", "popular_posts"}
+    assert (audits["posts"].trigger, audits["posts"].right, audits["posts"].wrong) == ("admin", 1, 0)
+    assert {message for _, _, message in log()} == {"Requested an audit."}
+
+
+def test_many__are_counted_instead_of_listed(operator: Client) -> None:
+    names = [f"job{number}" for number in range(30)]
+    for name in names:
+        warm(f"key:{name}", name=name)(lambda: 1)
+    said = list(get_messages(act(operator, "pause", *names).wsgi_request))
+    assert len(said) == 11
+    assert "20 more jobs" in str(said[-1])
+    assert len(log()) == 30

@@ -1,0 +1,59 @@
+"""The list of audits, and the page of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from tests.package.admin.pages import AUDITS, text_of
+from warmer.models import CacheAudit
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+MASKS = {
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME",
+    r"^\d+ (a_job|posts)": r"N \1",
+    r"([aA]udit) \d+": r"\1 N",
+}
+
+
+def audit(job: str = "posts", **fields: Any) -> CacheAudit:
+    names = ("wrong", "missing", "no_value", "changed", "failed", "undeclared", "repaired")
+    counts = dict.fromkeys(names, 0) | {"sampled": 5, "right": 5, "queries": 1, "whole": True}
+    return CacheAudit.objects.create(job=job, trigger="admin", started_at=timezone.now(), **counts | fields)
+
+
+def test_list__and_page(golden: Callable[..., None], operator: Client) -> None:
+    shown = [
+        audit(),
+        audit(whole=False),
+        audit("a_job", sampled=1_240, missing=1_235),
+        audit(
+            sampled=10,
+            right=7,
+            wrong=2,
+            failed=1,
+            repaired=2,
+            wrong_keys=[{"key": "post:1", "fields": ["title", "author.name"]}],
+            failures=[{"key": "post:<b>", "error": "ValueError: no"}],
+            error="The loader broke.",
+        ),
+    ]
+    pages = [AUDITS, *(f"{AUDITS}{each.pk}/change/" for each in shown)]
+    texts = [text_of(operator.get(url).content.decode()) for url in pages]
+    golden("admin_audits", "\n\n".join(texts), masks=MASKS)
+
+
+@pytest.mark.parametrize("number", ["999", "x"])
+def test_page__that_is_gone_is_404(operator: Client, log_in: Callable[..., Client], number: str) -> None:
+    url = f"{AUDITS}{number}/change/"
+    assert operator.get(url).status_code == operator.post(url).status_code == 404
+    # Users who may not see audits are not told which there are.
+    assert log_in("view_job").get(url).status_code == 403
+
+
+def test_page__cannot_be_changed(operator: Client) -> None:
+    assert operator.post(f"{AUDITS}{audit().pk}/change/", {"right": 9}).status_code == 403

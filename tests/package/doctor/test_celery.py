@@ -1,0 +1,252 @@
+"""The doctor on the broker, the queues and beat. Live workers: tests/system/test_cache_doctor.py."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from embedded.ports import free_port
+from tests.package.doctor.support import PASSWORD, Examine, Serve, carry_out, configure, fail_to_save, limited
+from warmer import schedule, tasks
+from warmer.doctor.checks.access import BrokerExposure, CeleryPickle
+from warmer.doctor.checks.celery import (
+    BeatAlive,
+    BrokerAnswers,
+    BrokerApart,
+    BrokerEviction,
+    BrokerTimeouts,
+    QueueLength,
+    Workers,
+)
+from warmer.doctor.checks.durability import BrokerPersistence
+from warmer.models import JobObservation
+from warmer.tasks import Broker, close_stalled_runs
+
+OF_REDIS = [BrokerTimeouts(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
+SOME_BROKER = Broker(app="config")
+
+
+# -- the broker ------------------------------------------------------------------------------------
+def test_broker(
+    examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    assert examine(BrokerAnswers()).severity == "warning"  # tasks run in process
+    settings.DEBUG = True
+    assert examine(BrokerAnswers()).severity == "ok"
+    server = serve()
+    broker_at(server.url(3))
+    assert examine(BrokerAnswers()).message == f"redis://127.0.0.1:{server.port}/3"
+    broker_at(f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
+    assert examine(BrokerAnswers()).severity == "error"
+    configure(server, requirepass="another")
+    broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
+    assert examine(BrokerAnswers()).severity == "error"
+    monkeypatch.setattr(tasks.broker, "BROKER_SECONDS", 0.2)
+    server.pause()
+    broker_at(server.url())
+    assert examine(BrokerAnswers()).severity == "error"
+
+
+@pytest.mark.parametrize("check", [Workers(), QueueLength(), BeatAlive(), BrokerApart(), *OF_REDIS])
+def test_checks_of_celery__are_skipped_when_tasks_run_in_process(
+    examine: Examine, serve: Serve, check: Any
+) -> None:
+    found = examine(check, serve() if isinstance(check, BrokerApart) else "")
+    assert found.message == "tasks run in process, without a broker"
+
+
+@pytest.mark.parametrize("check", OF_REDIS)
+def test_broker__that_is_not_redis(examine: Examine, check: Any) -> None:
+    found = examine(check, broker=Broker(address="amqp://broker//"))
+    assert found.message == "the broker is not a Redis server"
+
+
+@pytest.mark.parametrize(("options", "severity"), [({}, "warning"), ({"socket_timeout": 5}, "ok")])
+def test_broker_timeouts(
+    examine: Examine, serve: Serve, broker_at: Any, options: dict[str, Any], severity: str
+) -> None:
+    broker_at(serve().url(), broker_transport_options=options)
+    assert examine(BrokerTimeouts()).severity == severity
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "database", "severity"),
+    [
+        ("allkeys-lru", "100mb", 1, "error"),
+        ("allkeys-lru", "0", 1, "warning"),
+        ("volatile-lru", "100mb", 1, "warning"),
+        ("noeviction", "100mb", 1, "warning"),
+        ("noeviction", "100mb", 0, "error"),
+    ],
+)
+def test_broker_apart(
+    examine: Examine, serve: Serve, broker_at: Any, policy: str, limit: str, database: int, severity: str
+) -> None:
+    server = serve(maxmemory=limit, maxmemory_policy=policy)
+    broker_at(f"redis://localhost:{server.port}/{database}")  # by another name than the cache's
+    found = examine(BrokerApart(), server)
+    assert found.severity == severity
+    assert ("share database 0" in found.message) == (database == 0)
+    broker_at(serve().url())
+    assert examine(BrokerApart(), server).severity == "ok"
+
+
+def test_broker_apart__evicting_server_loses_messages(serve: Serve, broker_at: Any) -> None:
+    """What the check warns of happens."""
+    server = serve(maxmemory="3mb", maxmemory_policy="allkeys-random")
+    broker_at(server.url(1))
+    close_stalled_runs.apply_async(queue="warming")
+    with server.client(1) as queues, server.client() as cache:
+        assert queues.llen("warming") == 1
+        for number in range(20_000):
+            cache.set(f"key{number}", "x" * 10_000)
+            if not queues.exists("warming"):
+                break
+        assert queues.llen("warming") == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "severity"),
+    [("allkeys-lru", "100mb", "error"), ("allkeys-lru", "0", "warning"), ("noeviction", "100mb", "ok")],
+)
+def test_broker_eviction(
+    examine: Examine, serve: Serve, broker_at: Any, policy: str, limit: str, severity: str
+) -> None:
+    server = serve(maxmemory=limit, maxmemory_policy=policy)
+    broker_at(server.url())
+    found = examine(BrokerEviction())
+    assert found.severity == severity
+    if severity != "ok":
+        carry_out(found, server)
+        assert examine(BrokerEviction()).severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("check", "without"),
+    [(BrokerEviction(), "-info"), (BrokerPersistence(), "-config"), (BrokerExposure(), "-config")],
+)
+def test_broker__that_forbids_a_command(
+    examine: Examine, serve: Serve, broker_at: Any, check: Any, without: str
+) -> None:
+    broker_at(limited(serve(), without))
+    assert examine(BrokerAnswers()).severity == "ok"
+    assert examine(check).severity == "info"
+
+
+def test_broker_persistence(examine: Examine, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker_at(server.url())
+    found = examine(BrokerPersistence())
+    assert found.severity == "warning"
+    carry_out(found, server)
+    assert examine(BrokerPersistence()).severity == "ok"
+    server.kill()  # it does not stop while the first file is written
+
+
+def test_broker_persistence__that_fails(examine: Examine, serve: Serve, broker_at: Any) -> None:
+    server = serve(save="900 1")
+    fail_to_save(server)
+    broker_at(server.url())
+    assert examine(BrokerAnswers()).severity == "error"
+    configure(server, stop_writes_on_bgsave_error="no")
+    found = examine(BrokerPersistence())
+    assert found.severity == "error"
+    assert f"redis-cli -h 127.0.0.1 -p {server.port} BGSAVE" in found.fix
+    server.kill()  # asked to stop, it would try to save again
+
+
+@pytest.mark.parametrize(("protected", "severity"), [("no", "error"), ("yes", "info")])
+def test_broker_exposure(
+    examine: Examine, serve: Serve, broker_at: Any, protected: str, severity: str
+) -> None:
+    server = serve()
+    broker_at(server.url())
+    assert examine(BrokerExposure()).severity == "ok"
+    configure(server, protected_mode=protected, bind="* -::*")
+    for url in (server.url(), limited(server, "")):  # also with a login that nobody asks for
+        broker_at(url)
+        assert examine(BrokerExposure()).severity == severity
+    configure(server, requirepass=PASSWORD)
+    broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
+    assert examine(BrokerExposure()).message == "a password is required"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "severity"), [(["json"], "ok"), (["json", "pickle"], "error"), (["yaml"], "error")]
+)
+def test_celery_pickle(
+    examine: Examine, serve: Serve, broker_at: Any, accepted: list[str], severity: str
+) -> None:
+    broker_at(serve().url(), accept_content=accepted)
+    assert examine(CeleryPickle()).severity == severity
+
+
+# -- queues ----------------------------------------------------------------------------------------
+def test_workers__none(examine: Examine, serve: Serve, broker_at: Any) -> None:
+    broker_at(serve().url())
+    found = examine(Workers(), queues=(tasks.look_at_queue("warming"),))
+    assert found.severity == "error"
+    assert found.fix.startswith("celery -A config worker -Q warming\n")
+
+
+def test_queue_length(examine: Examine, serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker_at(server.url())
+    for count in (0, 1):
+        assert examine(QueueLength()).message == f"queue 'warming': {count} message{'s'[count:]} waiting"
+        close_stalled_runs.apply_async(queue="warming")
+    with server.client() as client:
+        client.lpush("warming", *client.lrange("warming", 0, 0) * 600)
+    assert examine(QueueLength()).severity == "warning"
+
+
+def test_queue_length__of_a_priority_is_counted(serve: Serve, broker_at: Any) -> None:
+    broker_at(serve().url())
+    close_stalled_runs.apply_async(queue="warming", priority=9)
+    assert tasks.look_at_queue("warming").length == 1
+
+
+# -- beat ------------------------------------------------------------------------------------------
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("created", "sent", "observed", "severity"),
+    [
+        (400, None, None, "error"),  # seconds ago
+        (40, None, None, "info"),
+        (400, 40, None, "ok"),
+        (400, 240, None, "ok"),  # it saves what it sent every 3 minutes only
+        (400, 1200, None, "error"),
+        (400, None, 30, "ok"),
+    ],
+)
+def test_beat(examine: Examine, created: int, sent: int | None, observed: int | None, severity: str) -> None:
+    now = timezone.now()
+    PeriodicTask.objects.update(date_changed=now - timedelta(seconds=created))
+    if sent is not None:
+        PeriodicTask.objects.filter(name="warmer: close stalled runs").update(
+            last_run_at=now - timedelta(seconds=sent)
+        )
+    if observed is not None:
+        JobObservation.objects.create(job="posts", attempted_at=now - timedelta(seconds=observed))
+    assert examine(BeatAlive(), broker=SOME_BROKER).severity == severity
+
+
+@pytest.mark.django_db
+def test_beat__upkeep_is_switched_off(examine: Examine) -> None:
+    PeriodicTask.objects.update(last_run_at=timezone.now())
+    PeriodicTask.objects.filter(name="warmer: close stalled runs").update(enabled=False)
+    PeriodicTask.objects.filter(name="warmer: observe the jobs").delete()
+    found, alive = examine.all(BeatAlive(), broker=SOME_BROKER)
+    assert found.severity == "warning"
+    assert found.message.startswith(f"2 of {len(schedule.UPKEEP)} ")
+    assert alive.severity == "ok"
+
+
+def test_beat__is_not_installed(examine: Examine) -> None:
+    found = examine(BeatAlive(), broker=SOME_BROKER, beat=None)
+    assert found.severity == "error"
+    assert found.fix.startswith("pip install django-celery-beat")

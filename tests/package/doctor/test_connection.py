@@ -1,0 +1,263 @@
+"""Can a cache be used: every cause is told apart, on real servers and sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedded.ports import LOOPBACK, free_port
+from tests.package.doctor.sentinels import Sentinel
+from tests.package.doctor.support import (
+    PASSWORD,
+    Examine,
+    Serve,
+    cache_entry,
+    carry_out,
+    configure,
+    fail_to_save,
+    limited,
+    overfill,
+)
+from tests.package.doctor.tls import CERTIFICATE, in_front_of
+from warmer.doctor.checks.connection import Backend, Reachability, Timeouts, Writes
+
+BACKENDS = "django.core.cache.backends"
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port that accepts no connection: its queue is full."""
+    with contextlib.ExitStack() as links:
+        listener = links.enter_context(socket.socket())
+        listener.bind((LOOPBACK, 0))
+        listener.listen(0)
+        for _ in range(4):
+            link = links.enter_context(socket.socket())
+            link.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                link.connect(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def answering() -> Iterator[Any]:
+    """Return a function that starts a server which gives everybody one answer; it returns the port."""
+    with contextlib.ExitStack() as stack:
+
+        def start(answer: bytes) -> int:
+            listener = stack.enter_context(socket.create_server((LOOPBACK, 0)))
+
+            def serve() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        with listener.accept()[0] as link:
+                            link.recv(1024)
+                            link.sendall(answer)
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            return int(listener.getsockname()[1])
+
+        yield start
+
+
+# -- reachability ----------------------------------------------------------------------------------
+def test_reachability__answers(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    server = serve(unixsocket=str(path))
+    assert examine(Reachability(), server).message == f"127.0.0.1:{server.port}/0 answers"
+    assert examine(Reachability(), f"unix://{path}?db=0").message == f"{path} answers"
+    with in_front_of(server.port, CERTIFICATE) as port:
+        assert (
+            examine(Reachability(), f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={CERTIFICATE}").severity
+            == "ok"
+        )
+    configure(server, requirepass=PASSWORD)
+    assert examine(Reachability(), f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0").severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("url", "fix"),
+    [
+        ("redis://:PASSWORD@127.0.0.1:CLOSED/0", "systemctl status redis"),
+        ("unix:///no/such.sock?db=0", "systemctl status redis"),
+        ("redis://no-such-host.invalid:6379/0", "getent hosts no-such-host.invalid"),
+        ("redis://127.0.0.1:PORT/99", "REDIS_URL=redis://HOST:PORT/0"),
+        ("redis://127.0.0.1:LOCKED/0", "REDIS_URL=redis://USER:PASSWORD@HOST:PORT/0"),
+        ("redis://:PASSWORD@127.0.0.1:LOCKED/0", "REDIS_URL=redis://USER:PASSWORD@HOST:PORT/0"),
+        ("redis://127.0.0.1:TLS/0", "REDIS_URL=rediss://HOST:PORT/0"),
+        ("rediss://127.0.0.1:TLS/0", "REDIS_URL=rediss://HOST:PORT/0?ssl_ca_certs="),
+        ("redis://127.0.0.1:SENTINEL/0", "REDIS_URL=redis-sentinel://"),
+        pytest.param(
+            "redis://127.0.0.1:DEAF/0",
+            "nc -vz 127.0.0.1 ",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="others refuse when the queue is full"),
+        ),
+    ],
+)
+def test_reachability__cause(
+    examine: Examine, serve: Serve, deaf: int, tmp_path: Path, url: str, fix: str
+) -> None:
+    server, locked = serve(), serve()
+    configure(locked, requirepass="another")
+    with (
+        Sentinel(folder=tmp_path, master=server.port) as sentinel,
+        in_front_of(server.port, CERTIFICATE) as tls,
+    ):
+        words = {
+            "PASSWORD": PASSWORD,
+            "CLOSED": free_port(),
+            "PORT": server.port,
+            "LOCKED": locked.port,
+            "TLS": tls,
+            "SENTINEL": sentinel.port,
+            "DEAF": deaf,
+        }
+        for word, value in words.items():
+            url = url.replace(word, str(value))
+        found = examine(Reachability(), cache_entry(url))
+    assert found.severity == "error"
+    assert found.fix.startswith(fix), found
+    assert found.message.startswith(url.partition("@")[2] or url.partition("//")[2].partition("?")[0])
+
+
+def test_reachability__tls_client_at_a_plain_server(examine: Examine, serve: Serve) -> None:
+    found = examine(Reachability(), cache_entry(f"rediss://127.0.0.1:{serve().port}/0"))
+    assert found.severity == "error"
+    assert "not use TLS" in found.fix
+
+
+def test_reachability__server_that_hangs(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    server.pause()
+    found = examine(Reachability(), server)
+    assert found.severity == "error"
+    assert found.fix.startswith(f"redis-cli -h 127.0.0.1 -p {server.port} --latency")
+
+
+def test_reachability__no_free_connection(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    with server.client() as client:
+        client.config_set("maxclients", 1)
+        found = examine(Reachability(), server)
+    assert found.severity == "error"
+    assert "CONFIG GET maxclients" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("answer", "fix"),
+    [
+        (b"-DENIED Redis is running in protected mode because ...\r\n", "requirepass PASSWORD"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "loading_eta_seconds"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the port of the Redis server"),
+    ],
+)
+def test_reachability__answer(examine: Examine, answering: Any, answer: bytes, fix: str) -> None:
+    found = examine(Reachability(), f"redis://127.0.0.1:{answering(answer)}/0")
+    assert found.severity == "error"
+    assert fix in found.fix
+
+
+def test_reachability__file_cache(examine: Examine, tmp_path: Path) -> None:
+    entry = {"BACKEND": f"{BACKENDS}.filebased.FileBasedCache", "LOCATION": tmp_path}
+    assert examine(Reachability(), entry).severity == "ok"
+    assert list(tmp_path.iterdir()) == []
+    assert examine(Writes(), entry).message == "not a single Redis server"
+    (tmp_path / "file").write_text("")
+    assert examine(Backend(), entry | {"LOCATION": tmp_path / "file"}).severity == "error"
+
+
+# -- writes ----------------------------------------------------------------------------------------
+def test_writes__leave_nothing_behind(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    assert examine(Writes(), server).severity == "ok"
+    with server.client() as client:
+        assert client.keys("*") == []
+
+
+def test_writes__full_server(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    overfill(server)
+    found = examine(Writes(), server)
+    assert found.severity == "error"
+    carry_out(found, server)
+    assert examine(Writes(), server).severity == "ok"
+
+
+def test_writes__while_the_server_makes_room(examine: Examine, serve: Serve) -> None:
+    """The key of the probe is as likely to be evicted as any other."""
+    server = serve()
+    for _ in range(5):
+        configure(server, maxmemory_policy="noeviction")
+        overfill(server)
+        configure(server, maxmemory_policy="allkeys-random")
+        assert examine(Writes(), server).severity == "ok"
+
+
+def test_writes__refused(examine: Examine, serve: Serve) -> None:
+    server = serve(save="900 1")
+    found = examine(Writes(), limited(server, "-@all +@read +ping"))
+    assert (found.severity, "ACL SETUSER" in found.fix) == ("error", True)
+    with server.client() as client:
+        client.replicaof(LOOPBACK, serve().port)
+        found = examine(Writes(), server)
+        assert (found.severity, "INFO replication" in found.fix) == ("error", True)
+        client.replicaof("NO", "ONE")
+    fail_to_save(server)
+    assert examine(Reachability(), server).severity == "ok"
+    found = examine(Writes(), server)
+    assert (found.severity, "stop-writes-on-bgsave-error no" in found.fix) == ("error", True)
+    server.kill()  # asked to stop, it would try to save again
+
+
+def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: Any) -> None:
+    settings.WARMER_REPLICA_LAG = 60  # a new fence refuses every write for so long
+    assert examine(Writes(), serve()).severity == "ok"
+
+
+# -- the backend and the timeouts ------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("backend", "severity", "fix"),
+    [
+        ("django_redis.cache.RedisCache", "ok", ""),
+        ("myapp.no_such.Cache", "error", 'CACHES["other"]["BACKEND"] = ...'),
+        (f"{BACKENDS}.locmem.LocMemCache", "warning", 'CACHES["other"]["BACKEND"] = "django_redis.'),
+        (f"{BACKENDS}.dummy.DummyCache", "error", 'CACHES["other"]["BACKEND"] = "django_redis.'),
+    ],
+)
+def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> None:
+    found = examine(Backend(), {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/0"})
+    assert found.severity == severity
+    assert backend in found.message
+    assert found.fix.startswith(fix)
+
+
+def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "django_redis", None)  # as Python knows a missing module
+    found = examine(Backend(), "redis://127.0.0.1:1/0")
+    assert found.severity == "error"
+    assert found.fix.startswith("pip install django-redis\n")
+
+
+@pytest.mark.parametrize(
+    ("pool", "option"),
+    [
+        ({}, ""),
+        ({"socket_timeout": None}, "SOCKET_TIMEOUT"),
+        ({"socket_timeout": 60}, "SOCKET_TIMEOUT"),
+        ({"socket_connect_timeout": 60}, "SOCKET_CONNECT_TIMEOUT"),
+    ],
+)
+def test_timeouts(examine: Examine, pool: Any, option: str) -> None:
+    found = examine(Timeouts(), cache_entry("redis://127.0.0.1:1/0", **pool))
+    assert found.severity == ("warning" if option else "ok")
+    assert found.fix == (f'CACHES["other"]["OPTIONS"]["{option}"] = 2' if option else "")

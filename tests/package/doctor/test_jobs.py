@@ -1,0 +1,160 @@
+"""The doctor on the jobs, the pending changes and the database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+
+from embedded.redis_server import RedisServer
+from tests.package.doctor.support import Examine
+from tests.support.jobs import make_spec
+from tests.support.waiting import waiting
+from warmer import invalidate_for, schedule, warm
+from warmer.doctor.checks import jobs as checks
+from warmer.doctor.checks.jobs import Capture, ClockSkew, Database, JobTtl, PendingInvalidations
+from warmer.invalidation import triggers
+from warmer.invalidation.sources import sources
+from warmer.models import ChangeRecord, WarmingRun
+
+
+def reschedule(name: str = "popular_posts", **schedule: Any) -> None:
+    """Give a job another schedule: an interval, a crontab or a solar one."""
+    PeriodicTask.objects.filter(name=f"warm {name}").update(
+        **{"interval": None, "crontab": None, "solar": None} | schedule
+    )
+
+
+# -- the interval and the TTL ----------------------------------------------------------------------
+@pytest.mark.django_db
+def test_job_ttl__interval(examine: Examine) -> None:
+    assert examine(JobTtl()).severity == "ok"
+    reschedule(interval=IntervalSchedule.objects.create(every=2, period="hours"))
+    found = examine(JobTtl())
+    assert found.severity == "error"
+    assert found.fix.startswith("timeout=timedelta(seconds=21600)\n")
+    reschedule(solar=SolarSchedule.objects.create(event="sunset", latitude=50, longitude=8))
+    assert examine(JobTtl()).severity == "ok"  # not judged
+    PeriodicTask.objects.filter(name="warm popular_posts").update(enabled=False)
+    assert examine(JobTtl()).severity == "info"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("minute", "hour", "severity"),
+    [("*/15", "*", "ok"), ("0,40", "*", "warning"), ("*/15", "6-20", "info"), ("0", "*/2", "error")],
+)
+def test_job_ttl__crontab(examine: Examine, minute: str, hour: str, severity: str) -> None:
+    reschedule(crontab=CrontabSchedule.objects.create(minute=minute, hour=hour))
+    assert examine(JobTtl()).severity == severity
+
+
+@pytest.mark.django_db
+def test_job_ttl__crontab_of_working_days_has_its_weekend() -> None:
+    reschedule(crontab=CrontabSchedule.objects.create(minute="0", hour="8", day_of_week="1-5"))
+    gaps = schedule.look_at_beat().entries["popular_posts"].gaps
+    assert gaps is not None
+    assert gaps.longest == timedelta(days=3)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_jobs")
+def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examine) -> None:
+    times = {"every": timedelta(minutes=15), "timeout": timedelta(hours=1), "refresh_below": 0.25}
+    warm("news", name="news", **times)(dict)  # type: ignore[arg-type]
+    call_command("warm_schedule", verbosity=0)
+    assert examine(JobTtl()).severity == "ok"
+    reschedule("news", interval=IntervalSchedule.objects.create(every=25, period="minutes"))
+    found = examine(JobTtl())
+    assert found.severity == "warning"
+    assert found.fix.startswith("refresh_below=0.42\n")
+
+
+@pytest.mark.parametrize(
+    ("every", "severity"),
+    [(None, "skipped"), (timedelta(minutes=15), "ok"), (timedelta(minutes=40), "warning")],
+)
+def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: str) -> None:
+    spec = make_spec(every=every, timeout=timedelta(hours=1))
+    assert examine(JobTtl(), specs=(spec,), beat=None).severity == severity
+
+
+# -- the capture of changes, and what is pending ---------------------------------------------------
+@pytest.mark.django_db
+def test_capture(examine: Examine, settings: Any) -> None:
+    settings.WARMER_CAPTURE = "triggers"
+    triggers.install("default")
+    assert examine(Capture()).severity == "ok"
+    triggers.remove("default")
+    lost = examine.all(Capture())
+    assert {found.severity for found in lost} == {"warning"}
+    assert {found.message.partition(" ")[0] for found in lost} == set(sources().by_table)
+    settings.WARMER_CAPTURE = "signals"
+    assert examine(Capture()).severity == "info"
+    assert examine(Capture(), specs=(make_spec(),)).severity == "skipped"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pending_invalidations(examine: Examine, redis_server: RedisServer, make_post: Any) -> None:
+    assert examine(PendingInvalidations()).message == "0 invalidations pending"
+    post = make_post()
+    redis_server.stop()
+    invalidate_for([post])
+    assert examine(PendingInvalidations()).severity == "ok"  # the next try is due in seconds
+    assert waiting()
+    for ago, severity in ((timedelta(minutes=2), "warning"), (timedelta(hours=3), "error")):
+        ChangeRecord.objects.update(recorded_at=timezone.now() - ago)
+        assert examine(PendingInvalidations()).severity == severity
+
+
+# -- the database ----------------------------------------------------------------------------------
+@pytest.mark.django_db(transaction=True)
+def test_database__is_not_migrated(examine: Examine) -> None:
+    assert examine(Database()).severity == "ok"
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(WarmingRun, "warmer_warmingrun", "elsewhere")
+    try:
+        found = examine(Database())
+    finally:
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(WarmingRun, "elsewhere", "warmer_warmingrun")
+    assert (found.severity, found.fix) == ("error", "manage.py migrate --database default")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    connection.close()
+    is_a_file = connection.vendor == "sqlite"
+    wrong = {"NAME": str(tmp_path / "no" / "such" / "folder")} if is_a_file else {"HOST": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        for name, value in wrong.items():
+            patch.setitem(connection.settings_dict, name, value)
+        assert examine(Database()).severity == "error"
+        connection.close()
+    call_command("check", "--database", "default")  # and afterwards it is there again
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("ahead", "severity", "text"),
+    [
+        (0, "ok", ""),
+        (1, "ok", ""),
+        (10, "warning", "10 s ahead of"),
+        (-10, "warning", "10 s behind"),
+        (300, "error", "5 min ahead of"),
+    ],
+)
+def test_clock_skew(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, ahead: int, severity: str, text: str
+) -> None:
+    now = timezone.now
+    monkeypatch.setattr(checks.timezone, "now", lambda: now() + timedelta(seconds=ahead))
+    found = examine(ClockSkew())
+    assert found.severity == severity
+    assert text in found.message

@@ -1,0 +1,144 @@
+"""The doctor on replicas and Sentinels."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from config.redis_url import cache_settings
+from embedded.ports import LOOPBACK
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from tests.package.doctor.sentinels import Sentinel
+from tests.package.doctor.support import Examine, Serve
+from warmer.doctor.checks.connection import Reachability
+from warmer.doctor.checks.durability import Replication, Sentinels
+
+# A copy is sent when it is asked for, not 5 s later.
+AT_ONCE = {"repl_diskless_sync_delay": "0"}
+
+
+def replica_of(master: RedisServer, serve: Serve) -> RedisServer:
+    replica = serve()
+    with replica.client() as client:
+        client.replicaof(LOOPBACK, master.port)
+        wait_until(
+            lambda: client.info("replication")["master_link_status"] == "up",
+            seconds=60,
+            what="the replica follows",
+        )
+    return replica
+
+
+def online(master: RedisServer) -> None:
+    with master.client() as client:
+        wait_until(
+            lambda: client.info("replication").get("slave0", {}).get("state") == "online",
+            seconds=60,
+            what="the replica is online",
+        )
+
+
+def severities(examine: Examine, url: str) -> list[str]:
+    """Return how bad what the check of the Sentinels finds is."""
+    return [each.severity.value for each in examine.all(Sentinels(), url)]
+
+
+# -- replication -----------------------------------------------------------------------------------
+def test_replication__primary_and_replica(examine: Examine, serve: Serve) -> None:
+    master = serve(**AT_ONCE)
+    assert examine(Replication(), master).message == "a primary with 0 replicas"
+    replica = replica_of(master, serve)
+    online(master)
+    assert examine(Replication(), master).message == "a primary with 1 replica"
+    found = examine(Replication(), replica)
+    assert found.severity == "error"
+    assert found.fix.startswith(f"REDIS_URL=redis://127.0.0.1:{master.port}/0\n")
+    assert "link is down" not in found.message
+    master.kill()
+    with replica.client() as client:
+        wait_until(
+            lambda: client.info("replication")["master_link_status"] == "down",
+            seconds=60,
+            what="the replica lost its master",
+        )
+    assert "link is down" in examine(Replication(), replica).message
+
+
+def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Serve) -> None:
+    # Its first copy is held up, so it never gets online.
+    master = serve(repl_diskless_sync="yes", repl_diskless_sync_delay="3600")
+    replica = serve()
+    with replica.client() as client, master.client() as other:
+        client.replicaof(LOOPBACK, master.port)
+        wait_until(
+            lambda: other.info("replication")["connected_slaves"] == 1, seconds=60, what="it asks for a copy"
+        )
+    assert examine(Replication(), master).severity == "warning"
+
+
+# -- Sentinel --------------------------------------------------------------------------------------
+def test_sentinel__three_then_two_then_one_then_none(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    master = serve(**AT_ONCE)
+    assert examine(Sentinels(), master).severity == "skipped"
+    replica_of(master, serve)
+    with ExitStack() as stack:
+        three = [
+            stack.enter_context(Sentinel(folder=tmp_path, master=master.port, name="three", quorum=2))
+            for _ in range(3)
+        ]
+        for each in three:
+            wait_until(
+                lambda each=each: (
+                    each.state().get("num-other-sentinels") == 2  # type: ignore[misc]
+                    and each.state().get("num-slaves") == 1
+                ),
+                seconds=60,
+                what="the Sentinels have found each other and the replica",
+            )
+        hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in three)
+        url = f"redis-sentinel://{hosts}/three/0"
+        assert severities(examine, url) == ["ok"]
+        assert examine(Reachability(), url).message == "the Sentinel master 'three' answers"
+        for each, severity in zip(three, ("warning", "error", "error"), strict=True):
+            each.kill()
+            found = [each for each in examine.all(Sentinels(), url) if f":{three[0].port} (" in each.message]
+            assert [each.severity for each in found] == [severity]
+        found = [examine(Reachability(), url)]
+        assert found[0].severity == "error"
+        assert "SENTINEL masters" in found[0].fix
+
+
+def test_sentinel__alone_with_a_master_that_died(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    master = serve()
+    with Sentinel(folder=tmp_path, master=master.port, name="alone", quorum=1) as sentinel:
+        url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/alone/0"
+        fixes = " ".join(each.fix for each in examine.all(Sentinels(), url))
+        assert severities(examine, url) == ["warning", "warning"]
+        assert "REPLICAOF" in fixes
+        assert "on more hosts" in fixes
+        master.kill()
+        wait_until(lambda: bool(sentinel.state().get("is_odown")), seconds=60, what="it is taken for down")
+        assert severities(examine, url)[0] == "error"
+
+
+def test_sentinel__of_another_name(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    with Sentinel(folder=tmp_path, master=serve().port) as sentinel:
+        url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/another/0"
+        assert cache_settings(url, max_connections=2)["LOCATION"] == "redis://another/0"
+        found = examine(Sentinels(), url)
+    assert found.severity == "error"
+    assert "No such master" in found.message
+
+
+def test_sentinel__two_that_name_different_masters(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    one, other = serve(), serve()
+    (tmp_path / "b").mkdir()
+    with (
+        Sentinel(folder=tmp_path, master=one.port, name="split") as first,
+        Sentinel(folder=tmp_path / "b", master=other.port, name="split") as second,
+    ):
+        url = f"redis-sentinel://{LOOPBACK}:{first.port},{LOOPBACK}:{second.port}/split/0"
+        found = examine.all(Sentinels(), url)[0]
+    assert found.severity == "error"
+    assert all(f"127.0.0.1:{each.port}" in found.message for each in (one, other))

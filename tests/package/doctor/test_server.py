@@ -1,0 +1,300 @@
+"""The doctor on a Redis server: each state is made on a real one, and the fix is carried out there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+
+from embedded.redis_server import RedisServer
+from tests.package.doctor.support import (
+    PASSWORD,
+    Examine,
+    Serve,
+    cache_entry,
+    carry_out,
+    configure,
+    fail_to_save,
+    fill,
+    limited,
+    overfill,
+)
+from tests.support.jobs import make_spec
+from warmer.doctor import readings
+from warmer.doctor.checks import CACHE_CHECKS
+from warmer.doctor.checks.access import Exposure, Pickle
+from warmer.doctor.checks.durability import Persistence
+from warmer.doctor.checks.keys import BigKeys, KeysWithoutTtl, SlowLog
+from warmer.doctor.checks.memory import Evictions, Fragmentation, Maxmemory, MaxmemoryPolicy, MemoryGrowth
+
+# As long as a server's own, but of a million steps: some 50 ms.
+LONG_SCRIPT = "local n = 0 for i = 1, 20000000 do n = n + i end return n"
+
+
+@pytest.fixture
+def sessions_in_cache(settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    settings.SESSION_CACHE_ALIAS = "other"
+
+
+# -- persistence -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "used", "severity"),
+    [
+        ({}, "default", "info"),
+        ({"save": "900 1"}, "default", "ok"),
+        ({"save": "900 1"}, "other", "warning"),
+        ({"appendonly": "yes", "appendfsync": "always"}, "other", "warning"),
+    ],
+)
+def test_persistence(
+    examine: Examine, serve: Serve, settings: Any, options: dict[str, str], used: str, severity: str
+) -> None:
+    server = serve(**options)
+    settings.CACHES = {**settings.CACHES, "other": cache_entry(server)}
+    jobs = (make_spec(cache=used),)
+    found = examine(Persistence(), server, specs=jobs)
+    assert found.severity == severity
+    if severity != "ok":
+        carry_out(found, server)
+        assert examine(Persistence(), server, specs=jobs).severity == "ok"
+    server.kill()  # it does not stop while the first file is written
+
+
+@pytest.mark.usefixtures("sessions_in_cache")
+def test_persistence__sessions(examine: Examine, serve: Serve) -> None:
+    assert examine(Persistence(), serve()).severity == "warning"
+
+
+def test_persistence__save_that_failed(examine: Examine, serve: Serve) -> None:
+    server = serve(save="900 1")
+    fail_to_save(server)
+    found = examine.all(Persistence(), server)[0]
+    assert found.severity == "error"
+    assert f"redis-cli -h 127.0.0.1 -p {server.port} BGSAVE" in found.fix
+    server.kill()  # asked to stop, it would try to save again
+
+
+# -- memory ----------------------------------------------------------------------------------------
+def test_maxmemory(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    found = examine(Maxmemory(), server)
+    assert found.severity == "warning"
+    carry_out(found, server)
+    again = examine(Maxmemory(), server)
+    assert again.severity == "ok"
+    assert "of 256 MiB used" in again.message
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "severity"),
+    [
+        ("noeviction", "100mb", "warning"),
+        ("noeviction", "0", "ok"),
+        ("volatile-lru", "100mb", "info"),
+        ("allkeys-random", "100mb", "info"),
+        ("allkeys-lru", "100mb", "ok"),
+        ("allkeys-lfu", "100mb", "ok"),
+    ],
+)
+def test_maxmemory_policy(examine: Examine, serve: Serve, policy: str, limit: str, severity: str) -> None:
+    server = serve(maxmemory=limit, maxmemory_policy=policy)
+    found = examine(MaxmemoryPolicy(), server)
+    assert found.severity == severity
+    if severity != "ok":
+        carry_out(found, server)
+        assert examine(MaxmemoryPolicy(), server).severity == "ok"
+
+
+def test_maxmemory_policy__full_server_that_evicts_nothing(examine: Examine, serve: Serve) -> None:
+    server = serve(maxmemory_policy="noeviction")
+    overfill(server)
+    found = examine(MaxmemoryPolicy(), server)
+    assert found.severity == "error"
+    carry_out(found, server)
+    with server.client() as client:
+        assert client.set("more", "x" * 10_000)
+
+
+@pytest.mark.usefixtures("sessions_in_cache")
+def test_maxmemory_policy__evicts_sessions(examine: Examine, serve: Serve) -> None:
+    _, found = examine.all(MaxmemoryPolicy(), serve(maxmemory="100mb", maxmemory_policy="allkeys-lru"))
+    assert found.severity == "warning"
+    assert "cached_db" in found.fix
+
+
+def an_hour_ago(server: RedisServer) -> None:
+    """Make the server's reading an hour older."""
+    with server.client() as client:
+        kept = json.loads(client.get(readings.KEY))
+        client.set(readings.KEY, json.dumps(kept | {"at": kept["at"] - 3600}))
+
+
+def test_evictions(examine: Examine, serve: Serve) -> None:
+    server = serve(maxmemory="3mb", maxmemory_policy="allkeys-lru")
+    assert examine(Evictions(), server).severity == "ok"
+    fill(server, keys=600)
+    with server.client() as client:
+        evicted = client.info("stats")["evicted_keys"]
+    assert evicted
+    found = examine(Evictions(), server)
+    assert found.severity == "warning"
+    assert found.message.startswith(f"{evicted:,} keys evicted in ")
+    with server.client() as client:
+        client.flushdb()
+    examine(Evictions(), server)
+    an_hour_ago(server)
+    assert examine(Evictions(), server).message == "none in 1 h"
+
+
+def test_memory_growth(examine: Examine, serve: Serve) -> None:
+    server = serve(maxmemory="100mb", appendonly="yes")
+    assert "a later run" in examine(MemoryGrowth(), server).message
+    fill(server, keys=100)
+    assert "a later run" in examine(MemoryGrowth(), server).message  # not so soon
+    an_hour_ago(server)
+    assert examine(MemoryGrowth(), server).message.endswith(" 1 h ago")
+    fill(server, keys=2000)
+    found = examine(MemoryGrowth(), server)
+    assert found.severity == "warning"
+    assert " in 1 h: " in found.message
+    server.restart()
+    assert "a later run" in examine(MemoryGrowth(), server).message
+
+
+def test_readings__one_is_kept_and_replaced_after_a_day(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    examine(MemoryGrowth(), server)
+    with server.client() as client:
+        first = json.loads(client.get(readings.KEY))
+        examine(MemoryGrowth(), server)
+        assert json.loads(client.get(readings.KEY)) == first
+        assert 0 < client.ttl(readings.KEY) <= 3 * readings.DAY
+        client.set(readings.KEY, json.dumps(first | {"at": first["at"] - readings.DAY}))
+        assert examine(MemoryGrowth(), server).message.endswith(" 1 d ago")
+        assert json.loads(client.get(readings.KEY))["at"] > first["at"]
+
+
+def test_fragmentation__little_is_left_of_much(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    assert examine(Fragmentation(), server).severity == "ok"
+    fill(server, keys=60_000, each=1000)
+    with server.client() as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(60_000):
+            if number % 20:
+                pipeline.delete(f":1:post:{number}")
+        pipeline.execute()
+    assert examine(Fragmentation(), server).severity == "warning"
+
+
+# -- keys ------------------------------------------------------------------------------------------
+def test_keys_without_ttl(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    assert examine(KeysWithoutTtl(), server).severity == "skipped"
+    fill(server, keys=50)
+    assert examine(KeysWithoutTtl(), server).message == "none in a sample of 50 keys"
+    secret = "abcdefghijklmnopqrstuvwxyzabcdef"
+    with server.client() as client:
+        client.sadd("_kombu.binding.mail", "mail")
+        client.lpush("mail", "message")
+        assert examine(KeysWithoutTtl(), server).severity == "ok"  # Celery's own stay
+        client.set(f":1:django.contrib.sessions.cache{secret}", 1)
+    found = examine(KeysWithoutTtl(), server)
+    assert found.severity == "info"
+    assert secret not in found.message
+    fill(server, keys=50, seconds=None)
+    found = examine(KeysWithoutTtl(), server)
+    assert found.severity == "warning"
+    assert ":*:post:* (50)" in found.message
+    assert found.fix.startswith("cache.set(key, value, timeout=3600)")
+    caches["other"].set("for ever", 1)
+    found = examine(KeysWithoutTtl(), cache_entry(server) | {"TIMEOUT": None})
+    assert found.fix.startswith('CACHES["other"]["TIMEOUT"] = 3600')
+
+
+def test_keys__are_sampled_and_never_listed(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    fill(server, keys=10_000, each=10)
+    with server.client() as client:
+        before = client.info("commandstats")
+        found = examine(KeysWithoutTtl(), server)
+        after = client.info("commandstats")
+    assert found.message == "none in a sample of 2,000 keys"
+    assert "cmdstat_keys" not in after
+    assert after["cmdstat_scan"]["calls"] - before.get("cmdstat_scan", {"calls": 0})["calls"] <= 3
+
+
+def test_big_keys(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    assert examine(BigKeys(), server).severity == "skipped"
+    fill(server, keys=5)
+    assert examine(BigKeys(), server).severity == "ok"
+    with server.client() as client:
+        client.set(":1:everything", "x" * 3 * 2**20, ex=3600)
+    found = examine(BigKeys(), server)
+    assert found.severity == "warning"
+    assert ":1:everything (" in found.message
+
+
+def test_slow_log(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    assert examine(SlowLog(), server).severity == "ok"
+    for threshold in ("0", "-1"):
+        configure(server, slowlog_log_slower_than=threshold)
+        found = examine(SlowLog(), server)
+        assert found.severity == "info"
+        carry_out(found, server)
+        assert examine(SlowLog(), server).severity == "ok"
+    with server.client() as client:
+        client.eval(LONG_SCRIPT, 0, PASSWORD)  # and the password is not shown
+    found = examine(SlowLog(), server)
+    assert found.severity == "warning"
+    assert " EVAL (" in found.message
+
+
+# -- who gets in -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("bind", "protected", "severity"),
+    [("127.0.0.1", "no", "ok"), ("0.0.0.0", "no", "error"), ("0.0.0.0", "yes", "info")],
+)
+def test_exposure(examine: Examine, serve: Serve, bind: str, protected: str, severity: str) -> None:
+    server = serve()
+    configure(server, protected_mode=protected, bind=bind)
+    with_password = f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
+    assert examine(Exposure(), server).severity == severity
+    assert examine(Exposure(), with_password).severity == severity  # which nobody needs
+    configure(server, requirepass=PASSWORD)
+    assert examine(Exposure(), with_password).message == "a password is required"
+
+
+def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
+    server = serve()
+    backends = "django.core.cache.backends"
+    assert examine(Pickle(), server).severity == "ok"
+    entry = cache_entry(server)
+    del entry["OPTIONS"]["SERIALIZER"]  # pickle is django-redis' default
+    found = examine(Pickle(), entry)
+    assert found.severity == "warning"
+    assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.')
+    django = {"BACKEND": f"{backends}.redis.RedisCache", "LOCATION": server.url()}
+    assert examine(Pickle(), django).severity == "warning"
+    files = {"BACKEND": f"{backends}.filebased.FileBasedCache", "LOCATION": tmp_path}
+    assert examine(Pickle(), files).severity == "info"
+    assert examine(Pickle(), {"BACKEND": f"{backends}.locmem.LocMemCache"}).severity == "skipped"
+
+
+# -- servers of every kind -------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["healthy", "no_config", "few_rights"])
+def test_server__has_no_error_and_no_warning(examine: Examine, serve: Serve, kind: str) -> None:
+    """Also if it is a managed one, or forbids commands to the user: that is said, as an info."""
+    options = {"rename-command CONFIG": ""} if kind == "no_config" else {"appendonly": "yes"}
+    server = serve(maxmemory="100mb", maxmemory_policy="allkeys-lru", **options)
+    fill(server, keys=30)
+    where = limited(server, "-@dangerous -@admin -memory") if kind == "few_rights" else server.url()
+    found = [each for check in CACHE_CHECKS for each in examine.all(check, where)]
+    worst = {each.severity.value for each in found}
+    assert worst <= {"ok", "skipped"} | ({"info"} if kind != "healthy" else set()), found
+    assert kind == "healthy" or any("does not allow CONFIG" in each.message for each in found)

@@ -1,0 +1,131 @@
+"""The claim of who loads: how it ends, how long others wait for it, and what an invalidation makes of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from embedded.waiting import wait_until
+from tests.support.readers import PATIENCE_SECONDS, Loader, Loading, Missed, Readers, Start, kept
+from warmer.stores.redis.scripts import CLAIM, Script
+from warmer.testing import at
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_cold_key__reader_that_is_killed_while_it_loads(
+    missed: Missed, redis_client: Redis, settings: Any, start: Start, loader: Loader, job: Any
+) -> None:
+    claim = "{:1:cold:1}:claim"
+    with Readers(processes=1, threads=1, sticks=True) as killed:
+        killed.go()
+        wait_until(
+            lambda: redis_client.get("loads") == b"1", seconds=PATIENCE_SECONDS, what="the process is loading"
+        )
+        assert 0 < redis_client.pttl(claim) <= PATIENCE_SECONDS * 1000
+        waiting = [start(job.get, 1) for _ in range(10)]
+        missed(11)
+    redis_client.pexpire(claim, 1)  # its time is over
+    assert [each.result() for each in waiting] == ["value 1"] * 10
+    assert loader.calls == [[1]]
+
+
+def test_bound__then_the_reader_loads_and_stores_nothing(
+    settings: Any, loading: Loading, loader: Loader, job: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.WARMER_READ_WAIT = timedelta(milliseconds=30)
+    with loading(1, at="token_taken") as first:
+        assert job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
+        assert cache.get_many(["cold:1", "cold:2"]) == {"cold:2": "value 2"}
+        assert "1 keys are still being loaded elsewhere after 0:00:00.030000" in caplog.text
+    assert first.result() == "value 1"
+    assert cache.get("cold:1") == "value 1"
+    assert sorted(loader.calls) == [[1], [1], [2]]
+
+
+def test_bound__of_nothing_waits_for_nobody(
+    settings: Any, loading: Loading, loader: Loader, job: Any
+) -> None:
+    settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(0)
+    with loading(1, at="token_taken") as first:
+        assert job.get(1) == "value 1"
+    assert first.result() == "value 1"
+
+
+def test_claim__that_is_lost_costs_a_second_load_and_nothing_else(
+    loading: Loading, redis_client: Redis, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
+        redis_client.delete("{:1:cold:1}:claim")
+        assert job.get(1) == "value 1"
+    assert first.result() == "value 1"
+    assert loader.calls == [[1], [1]]
+    assert kept(redis_client) == {":1:cold:1"}
+
+
+def test_claim__of_another_is_not_ended(
+    loading: Loading, redis_client: Redis, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
+        job.invalidate([1])
+        later = job.spec.store.claim(["cold:1"], seconds=20.0)
+        assert later.mine == ("cold:1",)
+    assert first.result() == "value 1"
+    assert kept(redis_client) == {"{:1:cold:1}:claim"}
+
+
+def test_claim__whose_answer_was_lost_is_the_readers_own(
+    settings: Any, redis_client: Redis, loader: Loader, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sends the call again, and finds the claim that its first try made."""
+    settings.WARMER_READ_WAIT = timedelta(seconds=1)
+    job.get(2)  # the server knows the script from now on
+    records: list[Any] = []
+    send = Script.send
+
+    def lose_the_first(script: Script, connection: Any, keys: Any, args: Any) -> None:
+        send(script, connection, keys, args)
+        if script is CLAIM and not records:
+            connection.read_response()
+            records.append(redis_client.get("{:1:cold:1}:claim"))
+            raise RedisTimeoutError("Timeout reading from socket")
+
+    monkeypatch.setattr(Script, "send", lose_the_first)
+    with at("token_taken", lambda: records.append(redis_client.get("{:1:cold:1}:claim")), job="cold"):
+        assert job.get(1) == "value 1"
+    made, kept_until_the_load = records
+    assert made == kept_until_the_load
+    assert loader.calls == [[2], [1]]
+    assert kept(redis_client) == {":1:cold:1", ":1:cold:2"}
+
+
+def test_invalidation__reader_who_comes_after_it_does_not_wait_for_the_load_before(
+    loading: Loading, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
+        loader.rows[1] = "new"
+        job.invalidate([1])
+        assert job.get(1) == cache.get("cold:1") == "new"
+        assert not first.done()
+    assert first.result() == "value 1"  # what was true when it read
+    assert cache.get("cold:1") == "new"
+    assert loader.calls == [[1], [1]]
+
+
+def test_invalidation__those_who_waited_already_load_once_again(
+    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any
+) -> None:
+    with loading(1) as first:
+        waiting = [start(job.get, 1) for _ in range(20)]
+        missed(21)
+        loader.rows[1] = "new"
+        job.invalidate([1])
+    assert first.result() == "value 1"
+    assert [each.result() for each in waiting] == ["new"] * 20
+    assert loader.calls == [[1], [1]]
+    assert cache.get("cold:1") == "new"

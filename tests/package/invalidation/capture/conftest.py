@@ -1,0 +1,65 @@
+"""Fixtures of the tests of capture by triggers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tests.package.invalidation.capture.world import World, small_world
+from warmer.invalidation.transactions import watcher
+from warmer.models import ChangeRecord
+
+
+@pytest.fixture(scope="module")
+def small(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
+    """The models and jobs of a module: their tables are made once."""
+    with django_db_blocker.unblock():
+        with small_world() as world:
+            yield world
+        connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the connection, as pytest-django does: a later test without a database must find none open."""
+    yield
+    connection.close()
+
+
+@pytest.fixture
+def db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The database without a transaction around the test and without a flush at its end: only records go.
+
+    It has the name of pytest-django's, by which that one knows which databases to create.
+    """
+    with django_db_blocker.unblock():
+        forget_records()
+        yield
+        forget_records()
+
+
+def forget_records() -> None:
+    with watcher("default").quiet():
+        ChangeRecord.objects.all().delete()
+
+
+@pytest.fixture
+def world(small: World, db: None) -> Iterator[World]:
+    """The small world, its rows as at the beginning and every key cached; what it does is committed."""
+    small.reset()
+    small.warm()
+    yield small
+    small.reset()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect what only one database can show in its own run, and nothing where signals capture."""
+    other = {"sqlite": "postgresql", "postgresql": "sqlite"}[config.getoption("database")]
+    if other in collection_path.name or os.environ.get("WARMER_CAPTURE") == "signals":
+        return True
+    return None

@@ -1,0 +1,235 @@
+"""When and by whom a recorded change is applied: nothing is lost, nothing too early, and no write fails."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from tests.package.invalidation.capture import outsiders
+from tests.package.invalidation.capture.things import EVERY, Things, execute, fetch, things
+from tests.package.invalidation.capture.world import World
+from tests.support.transactions import Rollback
+from warmer.invalidation import Relay, apply, records, resolve
+from warmer.invalidation.transactions import watcher
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.usefixtures("db")
+
+INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
+
+
+@pytest.fixture
+def known() -> Any:
+    with things() as known:
+        yield known
+
+
+def unapplied() -> int:
+    return ChangeRecord.objects.filter(applied_at=None).count()
+
+
+# -- by whom --------------------------------------------------------------------------------------------
+# -- what goes wrong ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("block", [suppress, transaction.atomic])
+def test_write__succeeds_whatever_goes_wrong_when_it_is_applied(
+    known: Things, block: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(resolve, "decode", lambda *_: 1 / 0)
+        patched.setattr(apply, "resolve", lambda *_args, **_kwargs: 1 / 0)
+        with block():
+            execute(INSERT)
+            known.model.objects.create(owner=2)
+    assert (known.gone(), unapplied()) == (set(), 2)
+    Relay().poll()
+    assert (known.gone(), unapplied()) == ({1, 2}, 0)
+
+
+def test_relay__is_not_held_up_by_a_path_that_cannot_be_followed(world: World) -> None:
+    """As while a release that renamed a column is rolled out: every key."""
+    execute("ALTER TABLE myapp_article RENAME writer_id TO author_id")
+    try:
+        outsiders.run("UPDATE myapp_note SET text = 'new' WHERE id = 1")
+        outsiders.run("UPDATE myapp_label SET name = 'new' WHERE id = 1")
+        Relay().poll()
+        assert unapplied() == 0
+    finally:
+        execute("ALTER TABLE myapp_article RENAME author_id TO writer_id")
+    assert world.wrong() == {}
+
+
+# -- a transaction's own reads --------------------------------------------------------------------------
+@pytest.mark.parametrize("past_django", [False, True])
+def test_transaction__fills_what_it_did_not_change_and_nothing_else(world: World, past_django: bool) -> None:
+    statement = "UPDATE myapp_label SET name = 'new' WHERE id = 1"
+    cache.clear()
+    with suppress(Rollback), transaction.atomic():
+        world.jobs["labels"].get(1)  # nothing is changed yet
+        cache.clear()
+        if past_django:  # as a stored procedure does
+            connection.connection.execute(statement)
+            fetch("SELECT 1")
+            execute("SELECT 1")  # a "no" holds until the next statement
+        else:
+            execute(statement)
+        assert world.jobs["labels"].get(1) == [["new"]]
+        world.jobs["essay"].get(5)
+        world.jobs["path"].get(1)
+        cached = world.cached()
+        assert world.jobs["essay"].key(5) in cached
+        assert world.jobs["path"].key(1) in cached
+        assert world.jobs["labels"].key(1) not in cached
+        raise Rollback
+    assert world.jobs["labels"].get(1) == [["x"]]
+    assert world.jobs["labels"].key(1) in world.cached()
+
+
+def test_transaction__reads_what_it_changed_and_not_what_is_cached(world: World) -> None:
+    with transaction.atomic():
+        world.Label.objects.filter(pk=1).update(name="new")
+        assert world.jobs["labels"].get(1) == [["new"]]
+    assert world.wrong() == {}
+
+
+# -- when -----------------------------------------------------------------------------------------------
+def test_transaction__that_sql_began_is_applied_when_it_is_committed(known: Things) -> None:
+    execute("BEGIN", INSERT, "UPDATE myapp_thing SET owner = 2")
+    known.model.objects.create(owner=3)
+    assert (outsiders.fetch("SELECT count(*) FROM myapp_thing"), known.gone()) == ([(0,)], set())
+    execute("COMMIT", "SELECT 1")
+    assert known.gone() == {1, 2, 3}
+
+
+def test_savepoints__have_one_callback_and_are_applied_at_once(
+    known: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(apply, "_apply_above", counted(apply._apply_above, calls))
+    with transaction.atomic():
+        for number in range(40):
+            with suppress(Rollback), transaction.atomic():
+                execute(INSERT)
+                with transaction.atomic():
+                    execute(INSERT)
+                if number % 2:
+                    raise Rollback
+        assert len(connection.run_on_commit) == 1
+    assert (known.gone(), len(calls), unapplied()) == ({1}, 1, 0)
+
+
+def counted(function: Any, calls: list[int]) -> Any:
+    def count(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return function(*arguments, **named)
+
+    return count
+
+
+def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Things) -> None:
+    found: list[set[int]] = []
+
+    def write() -> None:
+        with transaction.atomic():
+            known.model.objects.create(owner=2)
+        found.append(known.gone())
+        known.model.objects.create(owner=3)
+        found.append(known.gone())
+
+    with transaction.atomic():
+        transaction.on_commit(write)
+        known.model.objects.create(owner=1)
+        transaction.on_commit(write)
+    assert [2 in found[0], 3 in found[1], known.gone()] == [True, True, {1, 2, 3}]
+
+
+# -- how much -------------------------------------------------------------------------------------------
+def test_commit__leaves_a_backlog_to_a_worker(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage, or in a new process: the own changes are applied by a few queries."""
+    monkeypatch.setattr(records, "PAGE", 10)
+    monkeypatch.setattr(apply, "ask_for_a_worker", lambda: None)
+    apply.forget_seen()
+    ChangeRecord.objects.bulk_create(
+        [ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(1_000)]
+    )
+    with CaptureQueriesContext(connection) as queries:
+        execute(INSERT)
+    assert len(queries) < 20
+    assert 1 in known.gone()
+    Relay().poll()
+    assert (known.gone(), unapplied()) == ({1, 5}, 0)
+
+
+def test_commit__reads_records_above_those_that_were_there_before(known: Things) -> None:
+    outsiders.run(INSERT)
+    Relay().poll()
+    execute(INSERT)
+    floor = ChangeRecord.objects.latest("pk").pk
+    with CaptureQueriesContext(connection) as queries:
+        execute("UPDATE myapp_thing SET owner = 2")
+    read = [
+        each["sql"] for each in queries if "ORDER BY id" in each["sql"] and "SELECT id, source" in each["sql"]
+    ]
+    assert len(read) == 1
+    assert f"id > {floor} " in read[0]
+
+
+def test_floor__of_a_database_that_counts_anew_is_forgotten(known: Things) -> None:
+    """As after a flush, a restore, or a failover that lost commits."""
+    execute(INSERT)
+    monkey = apply._seen["default"]
+    apply._seen["default"] = monkey + 10_000
+    execute("UPDATE myapp_thing SET owner = 2")
+    assert known.gone() == {1, 2}
+    known.warm()
+    execute("UPDATE myapp_thing SET owner = 3")
+    assert known.gone() == {2, 3}
+
+
+def test_backlog__of_one_table_becomes_one_record(
+    known: Things, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WARMER_FENCE_RECORDS = 20
+    monkeypatch.setattr(records, "PAGE", 10)
+    ChangeRecord.objects.bulk_create(
+        [ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(50)]
+    )
+    assert Relay().poll() == 1
+    assert (known.gone(), unapplied()) == (EVERY, 0)
+
+
+# -- connections ----------------------------------------------------------------------------------------
+def test_wrapper__stays_when_the_connection_is_made_within_another(known: Things) -> None:
+    found: list[Any] = []
+
+    def run() -> None:
+        def another(execute: Any, *arguments: Any) -> Any:
+            return execute(*arguments)
+
+        try:
+            with connection.execute_wrapper(another):
+                execute(INSERT)
+            found.extend(connection.execute_wrappers)
+            execute("UPDATE myapp_thing SET owner = 2")
+        finally:
+            connection.close()
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    assert [type(each).__name__ for each in found] == ["Watcher"]
+    assert known.gone() == {1, 2}
+
+
+def test_connection__made_again_is_watched_once(known: Things) -> None:
+    for owner in (1, 2, 3):
+        connection.close()
+        with transaction.atomic():
+            known.model.objects.create(owner=owner)
+    assert known.gone() == {1, 2, 3}
+    assert connection.execute_wrappers.count(watcher("default")) == 1

@@ -1,0 +1,163 @@
+"""Installing only widens, pruning narrows, removing removes; what is missing is left to signals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.core.management import CommandError, call_command
+from django.db import connection, models, transaction
+from django.test.utils import CaptureQueriesContext
+
+from tests.package.invalidation.capture import outsiders
+from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
+from warmer import jobs, warm_many
+from warmer.invalidation import Relay, triggers
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+@pytest.fixture
+def known() -> Iterator[Things]:
+    with things() as known:
+        yield known
+
+
+def declare(known: Things, **options: Any) -> Any:
+    """Declare a second job on the things, which needs more of them to be recorded."""
+    options = {
+        "depends_on": {known.model: lambda row: row.owner},
+        "fields": {known.model: ["owner", "text"]},
+    } | options
+    return warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: dict.fromkeys(ids, 1))
+
+
+def sources_recorded() -> set[str]:
+    """Return what a change of a thing is recorded as."""
+    outsiders.run("DELETE FROM warmer_changerecord", "INSERT INTO myapp_thing (owner, text) VALUES (1, '')")
+    return set(ChangeRecord.objects.values_list("source", flat=True))
+
+
+BOTH = {"myapp_thing", "myapp_thing(owner,text)"}
+
+
+def test_install__only_widens_and_prune_narrows(known: Things) -> None:
+    declare(known)
+    assert install() == ["myapp_thing"]
+    assert sources_recorded() == BOTH
+    jobs.unregister("others")  # it is another release's or another service's
+    assert (install(), triggers.problems("default")) == ([], [])
+    assert sources_recorded() == BOTH
+    assert triggers.prune("default") == ["myapp_thing"]
+    assert sources_recorded() == {"myapp_thing"}
+    assert triggers.prune("default") == []
+
+
+def test_install__of_less_leaves_columns_that_others_need(known: Things) -> None:
+    class Wider(models.Model):
+        class Meta:
+            app_label = "myapp"
+            db_table = "myapp_thing"
+            managed = False
+
+        owner = models.IntegerField()
+        text = models.TextField()
+
+    try:
+        job = warm_many("wide:{id}", ids=list, name="wide", depends_on={Wider: "text"})
+        job(lambda ids: {})
+        assert install() == ["myapp_thing"]
+        jobs.unregister("wide")
+        assert install() == []
+        outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (1, 'more')")
+        assert json.loads(ChangeRecord.objects.get().rows or "") == [{"owner": "1", "text": "more"}]
+    finally:
+        from django.apps import apps
+
+        del apps.all_models["myapp"]["wider"]
+        apps.clear_cache()
+
+
+def test_remove__removes_the_triggers_of_jobs_that_are_gone(known: Things) -> None:
+    jobs.unregister("things")
+    assert "myapp_thing" in triggers.remove("default")
+    outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (1, '')")
+    assert not ChangeRecord.objects.exists()
+    question = {
+        "postgresql": "SELECT proname FROM pg_proc WHERE proname LIKE 'warmer%%thing%%'",
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%%thing%%'",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(question[connection.vendor], [])
+        assert cursor.fetchall() == []
+    assert triggers.remove("default") == []
+
+
+def test_command__installs_invalidates_and_removes(known: Things, capsys: pytest.CaptureFixture[str]) -> None:
+    """Changes of before it were missed."""
+    call_command("warm_triggers", "--remove")
+    call_command("warm_triggers", "--sql")
+    assert "CREATE" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="warm_triggers"):
+        call_command("warm_triggers", "--check")
+    known.warm()
+    call_command("warm_triggers")
+    assert known.gone() == EVERY
+    call_command("warm_triggers", "--check")
+
+
+def test_script__does_what_install_does(known: Things) -> None:
+    triggers.remove("default")
+    with outsiders.outsider() as other:
+        script = triggers.script("default")
+        other.executescript(script) if connection.vendor == "sqlite" else other.execute(script)
+    triggers.forget_installed()
+    assert triggers.problems("default") == []
+    Relay().poll()
+    assert known.gone() == EVERY  # what was missed until then is not known
+    known.warm()
+    known.model.objects.create(owner=1)
+    assert known.gone() == {1}
+
+
+def test_triggers__that_are_missing_are_a_problem_and_signals_tell(known: Things) -> None:
+    triggers.remove("default")
+    assert "myapp_thing" in {each.table for each in triggers.problems("default")}
+    known.model.objects.create(owner=1)
+    with transaction.atomic():
+        known.model.objects.create(owner=2)
+        assert known.gone() == {1}
+    assert known.gone() == {1, 2}
+
+
+def test_triggers__that_record_less_than_a_job_needs_are_a_problem_and_signals_tell(known: Things) -> None:
+    """As when a release runs before it migrates."""
+    other = declare(known)
+    other.warm([1, 2])
+    triggers.forget_installed()  # the process is another one
+    (problem,) = [each for each in triggers.problems("default") if each.table == "myapp_thing"]
+    assert "less" in problem.why
+    known.model.objects.create(owner=1)
+    assert cache.get_many([other.key(1), other.key(2)]) == {"other:2": 1}
+    triggers.on_migrated(using="default")  # what was not told by a signal was missed until now
+    assert cache.get_many([other.key(1), other.key(2)]) == {}
+
+
+def test_problems__are_found_by_one_query(known: Things) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert triggers.problems("default") == []
+    assert len(queries) == 1
+
+
+def test_migrated__without_a_change_asks_once(known: Things) -> None:
+    """Each flush of a `TransactionTestCase` sends it."""
+    with CaptureQueriesContext(connection) as queries:
+        triggers.on_migrated(using="default")
+    assert len(queries) == 1
+    execute("SELECT 1")
+    Relay().poll()
+    assert known.gone() == set()

@@ -1,0 +1,128 @@
+"""Odd names of tables and columns, and odd values: each is recorded exactly, and no write fails."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection, models
+
+from tests.package.invalidation.capture.things import EVERY, execute, things
+from warmer.invalidation import Relay, triggers
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.usefixtures("db")
+
+COLUMNS = [
+    *("warmer_rows", "warmer_number", "warmer_size", "warmer_new", "warmer_old"),
+    *("new", "old", "tg_op", "tg_relid", "c", "s", "m", "source", "rows", "select"),
+    *("CamelCase", "it's", "100%", "%s", "{braces}", "back\\slash", "*/", "with space", "größe"),
+]
+TABLES = ["CamelCase", "it's", "100%", "{braces}", "back\\slash", "*/", "with space", "größe", "n" * 63]
+
+
+def quoted(name: str) -> str:
+    return connection.ops.quote_name(name)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("fields", [None, ["owner", "text"]])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_trigger__of_an_odd_column_records_its_rows(column: str, fields: list[str] | None) -> None:
+    columns = {
+        "owner": models.IntegerField(db_column=column),
+        "text": models.TextField(db_column=f"{column}2"),
+    }
+    depends_on = "owner" if fields is None else lambda row: row.owner
+    with things(columns=columns, fields=fields, depends_on=depends_on) as known:
+        name, text = quoted(column), quoted(f"{column}2")
+        execute(f"INSERT INTO myapp_thing ({name}, {text}) VALUES (1, 'a')")
+        assert known.gone() == {1}
+        execute(f"UPDATE myapp_thing SET {name} = 2, {text} = 'b'")
+        assert known.gone() == {1, 2}
+        known.warm()
+        execute("DELETE FROM myapp_thing")
+        assert known.gone() == {2}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_trigger__of_an_odd_table_records_its_rows(table: str) -> None:
+    key = "integer PRIMARY KEY" if connection.vendor == "sqlite" else "serial PRIMARY KEY"
+    execute(f"CREATE TABLE {quoted(table)} (id {key}, owner int, text text DEFAULT '')")
+    try:
+        with things(table=table, is_made=False) as known:
+            assert triggers.problems("default") == []
+            execute(f"INSERT INTO {known.name} (owner) VALUES (1)", f"UPDATE {known.name} SET owner = 2")
+            assert known.gone() == {1, 2}
+            assert triggers.remove("default")
+            assert table not in triggers.installed("default")
+    finally:
+        execute(f"DROP TABLE {quoted(table)}")
+
+
+def test_trigger__of_more_columns_than_a_function_takes_arguments_records_its_rows() -> None:
+    columns: Any = {f"column{n}": models.IntegerField(null=True) for n in range(70)}
+    with things(columns=columns, depends_on=lambda row: row.column69, fields=list(columns)) as known:
+        known.model.objects.create(column69=1)
+        assert 1 in known.gone()
+
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "none": (models.IntegerField(null=True), None),
+    "large": (models.BigIntegerField(), 2**63 - 1),
+    "boolean": (models.BooleanField(), True),
+    "text": (models.TextField(), "a \"quoted\" \\u0000 text\n\t with 'all' sorts, größe, 😀"),
+    "decimal": (models.DecimalField(max_digits=20, decimal_places=10), Decimal("12345.6789")),
+    "float": (models.FloatField(), 0.1 + 0.2),
+    "infinity": (models.FloatField(), float("inf")),
+    "less": (models.FloatField(), float("-inf")),
+    "date": (models.DateField(), datetime.date(2026, 2, 1)),
+    "time": (models.TimeField(), datetime.time(1, 2, 3, 4)),
+    "moment": (models.DateTimeField(), datetime.datetime(2026, 2, 1, 3, 4, 5, 6, datetime.UTC)),
+    "duration": (models.DurationField(), datetime.timedelta(days=-3, seconds=4, microseconds=5)),
+    "uuid": (models.UUIDField(), UUID(int=7)),
+    "address": (models.GenericIPAddressField(), "2001:db8::1"),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), VALUES.values(), ids=VALUES)
+def test_function__gets_a_value_as_the_model_has_it(field: Any, value: Any) -> None:
+    """That which it cannot get exactly is not guessed: every key."""
+
+    def owners(row: Any) -> int:
+        return 1 if (row.value, type(row.value)) == (value, type(value)) else 2
+
+    columns = {"value": field.clone()}
+    with things(columns=columns, depends_on=owners, fields=["value"]) as known:
+        known.model.objects.create(value=value)
+        assert known.gone() == {1}
+
+
+@pytest.mark.parametrize("field", [models.BinaryField(default=b"\x00\xff"), models.JSONField(default=dict)])
+def test_function__of_a_value_that_cannot_be_read_back_gives_every_key(field: Any) -> None:
+    with things(columns={"value": field}, depends_on=lambda row: 1, fields=["value"]) as known:
+        known.model.objects.create()
+        assert known.gone() == EVERY
+
+
+def test_function__gets_no_column_that_is_not_in_fields_and_none_is_recorded() -> None:
+    def owners(row: Any) -> list[Any]:
+        return [row.owner, 2 if hasattr(row, "text") else None]
+
+    with things(depends_on=owners, fields=["owner"]) as known:
+        known.model.objects.create(owner=1, text="a secret")
+        assert known.gone() == {1}
+        assert "secret" not in str(list(ChangeRecord.objects.values()))
+
+
+@pytest.mark.parametrize(
+    "rows", ['[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]']
+)
+def test_record__that_is_damaged_gives_every_key_and_is_done(rows: str) -> None:
+    with things() as known:
+        ChangeRecord.objects.create(source="myapp_thing", rows=rows)
+        Relay().poll()
+        assert known.gone() == EVERY
+        assert not ChangeRecord.objects.filter(applied_at=None).exists()

@@ -1,0 +1,256 @@
+"""No trigger makes the project's own write fail, and none misses it: what PostgreSQL alone can show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, models, transaction
+
+from tests.package.invalidation.capture import outsiders
+from tests.package.invalidation.capture.things import EVERY, execute, install, things
+from warmer.invalidation import Relay, triggers
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+# -- under a long session, whose plans are made ---------------------------------------------------------
+ALTERED = {
+    "renamed": ("RENAME owner TO boss", "UPDATE myapp_thing SET text = 'new'"),
+    "dropped": ("DROP owner", "UPDATE myapp_thing SET text = 'new'"),
+    "of_another_type": (
+        "ALTER owner TYPE text USING 'number ' || owner",
+        "UPDATE myapp_thing SET owner = 'number 2'",
+    ),
+}
+
+
+@pytest.mark.parametrize("fields", [None, ["text"]])
+@pytest.mark.parametrize(("altered", "write"), ALTERED.values(), ids=ALTERED)
+def test_trigger__altered_column_invalidates_every_key(altered: str, write: str, fields: Any) -> None:
+    with things(fields=fields) as known:
+        thing = known.model.objects.create(owner=1)
+        thing.text = "planned"
+        thing.save()
+        known.warm()
+        outsiders.run(f"ALTER TABLE myapp_thing {altered}")
+        execute(write)
+        assert known.gone() == EVERY
+
+
+def test_trigger__column_that_is_named_back_is_recorded_again() -> None:
+    with things() as known:
+        for there, back in (("owner TO boss", "boss TO owner"),) * 2:
+            known.warm()
+            known.model.objects.create(owner=1)
+            assert known.gone() == {1}
+            outsiders.run(f"ALTER TABLE myapp_thing RENAME {there}")
+            execute("DELETE FROM myapp_thing")
+            assert known.gone() == EVERY
+            outsiders.run(f"ALTER TABLE myapp_thing RENAME {back}")
+
+
+def test_trigger__without_our_table_writes_succeed_and_are_recorded_again_with_it() -> None:
+    """As after a dump that was restored without it: its triggers are there."""
+    with things() as known:
+        known.model.objects.create(owner=1)
+        known.warm()
+        with connection.schema_editor() as editor:
+            editor.delete_model(ChangeRecord)
+        try:
+            known.model.objects.create(owner=1)
+            with transaction.atomic():
+                known.model.objects.update(text="new")
+                known.model.objects.all().delete()
+        finally:
+            with connection.schema_editor() as editor:
+                editor.create_model(ChangeRecord)
+        assert known.gone() == set()
+        known.model.objects.create(owner=2)
+        assert known.gone() == {2}
+
+
+# -- values ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def odd_type() -> Any:
+    """A type whose conversion to JSON raises."""
+    execute(
+        "CREATE TYPE odd AS ENUM ('one')",
+        "CREATE FUNCTION odd_as_json(odd) RETURNS json LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no JSON for you'; END $$",
+        "CREATE CAST (odd AS json) WITH FUNCTION odd_as_json(odd)",
+    )
+    yield
+    execute("DROP TYPE odd CASCADE")
+
+
+@pytest.mark.parametrize("recorded", ["owner", "shape"])
+def test_trigger__column_without_json_is_recorded(odd_type: None, recorded: str) -> None:
+    class ShapeField(models.TextField):
+        def db_type(self, connection: Any) -> str:
+            return "odd"
+
+    columns: Any = {"owner": models.IntegerField(), "shape": ShapeField()}
+    with things(columns=columns, depends_on=lambda row: row.owner, fields=["owner", recorded]) as known:
+        execute("INSERT INTO myapp_thing (owner, shape) VALUES (1, 'one')")
+        with pytest.raises(psycopg.Error, match="no JSON"), outsiders.outsider() as other:
+            other.execute("SELECT to_jsonb(t) FROM myapp_thing t")
+        assert known.gone() == {1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("json", '{"a": 1, "a": 2}', '{"a": 2}'),
+        ("float8", "0", "-0"),
+        ("numeric", "1.0", "1.00"),
+        ("point", "(1, 2)", "(1, 3)"),
+        ("int[]", "{1}", "{2}"),
+        ("tstzrange", "[2026-01-01, 2026-01-02)", "[2026-01-01, 2026-01-03)"),
+    ],
+)
+def test_trigger__of_fields_compares_a_type_without_equality_or_with_a_loose_one(
+    kind: str, old: str, new: str
+) -> None:
+    class OddField(models.TextField):
+        def db_type(self, connection: Any) -> str:
+            return kind
+
+    with things(columns={"owner": models.IntegerField(), "value": OddField()}, fields=["value"]) as known:
+        execute(f"INSERT INTO myapp_thing (owner, value) VALUES (1, '{old}')")
+        known.warm()
+        execute("UPDATE myapp_thing SET value = value")
+        assert known.gone() == set()
+        execute(f"UPDATE myapp_thing SET value = '{new}'")
+        assert known.gone() == {1}
+
+
+def test_trigger__names_two_columns_of_our_table() -> None:
+    """So a later release may alter the others while this one writes."""
+    with things() as known:
+        known.model.objects.create(owner=1)
+        ours = "ALTER TABLE warmer_changerecord"
+        outsiders.run(f"{ours} ADD later int DEFAULT 1", f"{ours} RENAME recorded_at TO written_at")
+        try:
+            outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (2, '')")
+            known.model.objects.create(owner=3)
+        finally:
+            outsiders.run(f"{ours} DROP later", f"{ours} RENAME written_at TO recorded_at")
+        Relay().poll()
+        assert known.gone() == {1, 2, 3}
+
+
+def test_trigger__many_large_rows_invalidate_every_key() -> None:
+    with things(depends_on=lambda row: row.owner, fields=["owner", "text"]) as known:
+        execute(
+            "INSERT INTO myapp_thing (owner, text) "
+            "SELECT 1, repeat('x', 30000) FROM generate_series(1, 10000)"
+        )
+        assert known.gone() == EVERY
+        assert [each.rows for each in ChangeRecord.objects.all()] == [None]
+
+
+def test_trigger__a_statement_of_many_rows_is_one_record_and_one_transaction() -> None:
+    """No subtransaction for each statement: past 64 they slow down everybody's snapshots."""
+    with things() as known:
+        with transaction.atomic():
+            for _ in range(300):
+                execute("INSERT INTO myapp_thing (owner, text) SELECT 1, '' FROM generate_series(1, 3)")
+            assert ChangeRecord.objects.count() == 300
+            ((next_one,),) = outsiders.fetch("SELECT pg_current_xact_id()::text::bigint")
+            (ours,) = set(ChangeRecord.objects.values_list("xact", flat=True))
+            assert next_one - ours < 300  # others on the server take some numbers, too
+        assert known.gone() == {1}
+
+
+def test_trigger__records_the_same_text_whatever_the_session_has_set() -> None:
+    columns: Any = {
+        "owner": models.IntegerField(default=1),
+        "day": models.DateField(),
+        "at": models.DateTimeField(),
+        "span": models.DurationField(),
+        "number": models.FloatField(),
+    }
+
+    def ids(row: Any) -> Any:
+        saved = known.model.objects.get(pk=row.pk)
+        return 1 if all(getattr(saved, name) == getattr(row, name) for name in columns) else 2
+
+    with things(columns=columns, depends_on=ids, fields=list(columns)) as known:
+        outsiders.run(
+            "SET DateStyle = 'German'; SET TimeZone = 'Asia/Kathmandu'; SET extra_float_digits = -15; "
+            "SET IntervalStyle = 'postgres_verbose'; INSERT INTO myapp_thing (owner, day, at, span, number) "
+            "VALUES (1, '01.02.2026', '01.01.1900 UTC', '3 days 4.5 seconds', 0.1::float8 + 0.2::float8)"
+        )
+        Relay().poll()
+        assert known.gone() == {1}
+
+
+# -- tables that are not plain --------------------------------------------------------------------------
+@pytest.fixture
+def partitioned() -> Any:
+    execute(
+        "CREATE TABLE parted (id bigserial, owner int, text text DEFAULT '', "
+        "PRIMARY KEY (id, owner)) PARTITION BY RANGE (owner)",
+        "CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (3)",
+        'CREATE TABLE "High" PARTITION OF parted FOR VALUES FROM (3) TO (6) PARTITION BY LIST (owner)',
+        'CREATE TABLE higher PARTITION OF "High" DEFAULT',
+    )
+    with things(table="parted", is_made=False) as known:
+        yield known
+    execute("DROP TABLE parted")
+
+
+def test_partitions__are_captured_through_the_parent_and_by_name(partitioned: Any) -> None:
+    execute("INSERT INTO parted (owner) VALUES (1), (4)", "UPDATE parted SET owner = owner + 1")
+    assert partitioned.gone() == {1, 2, 4, 5}
+    assert ChangeRecord.objects.count() == 2
+    partitioned.warm()
+    outsiders.run(
+        "INSERT INTO low (owner) VALUES (1)",
+        'INSERT INTO "High" (owner) VALUES (4)',
+        "UPDATE higher SET owner = 3 WHERE owner = 5",
+    )
+    Relay().poll()
+    assert partitioned.gone() == {1, 4, 3, 5}
+    outsiders.run("TRUNCATE low")
+    Relay().poll()
+    assert partitioned.gone() == EVERY
+
+
+def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_installed(
+    partitioned: Any,
+) -> None:
+    assert triggers.problems("default") == []
+    execute("CREATE TABLE highest PARTITION OF parted FOR VALUES FROM (6) TO (9)")
+    (problem,) = triggers.problems("default")
+    assert problem.table == "parted"
+    assert "highest" in problem.why
+    assert install() == ["parted"]
+    outsiders.run("INSERT INTO highest (owner) VALUES (6)")
+    Relay().poll()
+    assert partitioned.gone() == {6}
+    with connection.cursor() as cursor:
+        triggers.remove("default")
+        cursor.execute(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'highest'::regclass AND NOT tgisinternal"
+        )
+        assert cursor.fetchone() == (0,)
+
+
+def test_view__is_a_problem_and_signals_tell_of_its_changes() -> None:
+    execute(
+        "CREATE TABLE behind (id bigserial PRIMARY KEY, owner int, text text)",
+        "CREATE VIEW seen AS TABLE behind",
+    )
+    with things(table="seen", is_made=False) as known:
+        (problem,) = triggers.problems("default")
+        assert (problem.table, problem.fix) == ("seen", "Depend on the tables behind it instead.")
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}
+        with transaction.atomic():
+            known.model.objects.create(owner=2)
+        assert known.gone() == {1, 2}
+    execute("DROP TABLE behind CASCADE")

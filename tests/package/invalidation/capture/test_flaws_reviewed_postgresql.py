@@ -1,0 +1,131 @@
+"""What a review of the capture found, as it is on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import DataError, models, transaction
+
+from tests.package.invalidation.capture import outsiders
+from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
+from tests.support.transactions import Rollback
+from warmer import jobs, warm_many
+from warmer.invalidation import Relay, databases, triggers
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.usefixtures("db")
+
+INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
+
+
+def problem_of(table: str) -> str:
+    (problem,) = [each for each in triggers.problems("default") if each.table == table]
+    return problem.why
+
+
+# -- what was renamed -----------------------------------------------------------------------------------
+def test_table__that_was_renamed_is_a_problem_and_captured_again() -> None:
+    """Its triggers call the function of the old name, which writes records of the old name."""
+    with things() as known:
+        execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
+        known.model._meta.db_table = "myapp_renamed"
+        jobs.version += 1  # the process is another one
+        triggers.forget_installed()
+        assert "no triggers" in problem_of("myapp_renamed")
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}, "signals tell meanwhile"
+        assert triggers.catch_up("default") == ["myapp_renamed"]
+        assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+        known.warm()
+        outsiders.run("UPDATE myapp_renamed SET owner = 2")
+        Relay().poll()
+        assert known.gone() == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("statement", "row"),
+    [
+        ("ALTER TABLE myapp_thing RENAME owner TO boss", {"boss": "1", "text": ""}),
+        # `text` is what another release asked for.
+        ("ALTER TABLE myapp_thing DROP text", {"owner": "1"}),
+    ],
+    ids=["renamed", "dropped"],
+)
+def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good(
+    statement: str, row: dict[str, str]
+) -> None:
+    with things() as known:
+        declare_wider(known)
+        execute(statement)
+        known.model._meta.get_field("owner").column = next(iter(row))
+        jobs.version += 1  # the process is another one
+        triggers.forget_installed()
+        assert "no longer has" in problem_of("myapp_thing")
+        assert triggers.catch_up("default") == ["myapp_thing"]
+        assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+        known.warm()
+        ChangeRecord.objects.all().delete()
+        values = ", ".join(f"'{value}'" for value in row.values())
+        outsiders.run(f"INSERT INTO myapp_thing ({', '.join(row)}) VALUES ({values})")
+        assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
+        Relay().poll()
+        assert known.gone() == {1}
+
+
+def declare_wider(known: Things) -> None:
+    """Make the triggers record another column, too, for a job that is not declared here any more."""
+    warm_many("wider:{id}", ids=list, name="wider", depends_on={known.model: "text"})(lambda ids: {})
+    assert install() == ["myapp_thing"]
+    jobs.unregister("wider")
+
+
+# -- databases and sessions -----------------------------------------------------------------------------
+@pytest.fixture
+def read_only() -> Iterator[None]:
+    """As on a replica."""
+    execute("SET default_transaction_read_only = on")
+    databases.forget_tables()
+    yield
+    execute("RESET default_transaction_read_only")
+    databases.forget_tables()
+
+
+def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
+    assert not databases.are_kept("default")
+    assert (databases.with_records(), triggers.databases(), Relay().poll()) == ([], [], 0)
+
+
+def test_hit__in_a_transaction_that_failed_gives_what_is_cached() -> None:
+    with things() as known:
+        assert databases.are_kept("default")
+        cache.set(known.job.key(1), "kept")
+        with suppress(Rollback), transaction.atomic():
+            execute(INSERT)
+            with suppress(DataError):
+                execute("SELECT 1 / 0")
+            assert known.job.get(1) == "kept"
+            raise Rollback
+        assert known.job.get(1) == "kept"
+
+
+# -- rows -----------------------------------------------------------------------------------------------
+def test_rows__that_are_alike_are_told_by_their_number() -> None:
+    """Without a primary key a row of a table may be there twice."""
+    columns: Any = {"nr": models.IntegerField(), "owner": models.IntegerField(), "text": models.TextField()}
+    execute("CREATE TABLE keyless (nr int, owner int, text text)")
+    try:
+        with things(table="keyless", columns=columns, fields=["text"], is_made=False) as known:
+            execute("INSERT INTO keyless VALUES (1, 1, 'A'), (2, 1, 'A'), (3, 1, 'B')")
+            known.warm()
+            execute("UPDATE keyless SET text = CASE WHEN nr > 1 THEN 'B' ELSE 'A' END")
+            assert known.gone() == {1}
+            known.warm()
+            execute("UPDATE keyless SET text = text, nr = nr + 1")
+            assert known.gone() == set()
+    finally:
+        execute("DROP TABLE keyless")

@@ -1,0 +1,199 @@
+"""What SQLite alone can show: statements that are not committed yet, odd values, migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, models
+from django.db.models.signals import post_migrate, pre_migrate
+
+from tests.package.invalidation.capture import outsiders
+from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
+from warmer.invalidation import Relay, triggers
+from warmer.invalidation.triggers import sqlite
+from warmer.models import ChangeRecord
+
+pytestmark = pytest.mark.usefixtures("db")
+
+INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
+
+
+# -- when a statement is committed ----------------------------------------------------------------------
+def test_create__in_autocommit_is_applied_when_it_returns() -> None:
+    with things() as known:
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}
+        thing = known.model(owner=2)
+        thing.save()
+        assert known.gone() == {1, 2}
+
+
+def relayed(_known: Things) -> None:
+    """Apply what waits as a worker does: by a connection of its own."""
+
+    def poll() -> None:
+        try:
+            Relay().poll()
+        finally:
+            connection.close()
+
+    thread = Thread(target=poll)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(lambda _known: execute("SELECT 1"), id="next_statement"),
+        pytest.param(lambda known: known.model.objects.create(owner=5), id="post_save"),
+        pytest.param(relayed, id="relay"),
+    ],
+)
+def test_returning__that_is_read_row_by_row_is_not_applied_before_it_is_committed(
+    after: Callable[[Things], None],
+) -> None:
+    with things() as known:
+        known.model.objects.bulk_create([known.model(owner=1), known.model(owner=2)])
+        known.warm()
+        statement = "UPDATE myapp_thing SET owner = owner + 2 RETURNING *"
+        with closing(known.model.objects.raw(statement).iterator()) as rows:
+            next(rows)
+            assert known.model.objects.count() == 2  # another statement
+            assert set(outsiders.fetch("SELECT owner FROM myapp_thing")) == {(1,), (2,)}
+            assert known.gone() == set()
+            assert len(list(rows)) == 1
+        after(known)
+        assert {1, 2, 3, 4} <= known.gone()
+
+
+# -- values ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("value", "gone"),
+    [
+        *(("x'00ff'", EVERY), ("9e999", EVERY), ("-9e999", EVERY), ("1.5", EVERY), ("'a word'", EVERY)),
+        ("cast(x'ff' AS text)", EVERY),
+        *(("NULL", set()), ("'1'", {1}), ("1.0", {1})),
+    ],
+)
+def test_trigger__of_any_value_records_it_or_every_key(value: str, gone: set[int]) -> None:
+    with things() as known:
+        execute(INSERT.replace("1", value))
+        Relay().poll()
+        assert known.gone() == gone
+        assert not ChangeRecord.objects.filter(applied_at=None).exists()
+
+
+def test_trigger__of_fields_compares_values_and_not_what_is_shown_of_them() -> None:
+    columns: Any = {"owner": models.IntegerField(), "value": models.FloatField()}
+    with things(columns=columns, fields=["value"]) as known:
+        execute("INSERT INTO myapp_thing (owner, value) VALUES (1, 0.3)")
+        known.warm()
+        execute("UPDATE myapp_thing SET value = value, owner = owner")
+        assert known.gone() == set()
+        execute("UPDATE myapp_thing SET value = 0.1 + 0.2")
+        assert known.gone() == {1}
+
+
+def test_trigger__leaves_the_last_id_and_the_number_of_changes_as_they_are() -> None:
+    with things(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO myapp_thing (id, owner, text) VALUES (41, 1, ''), (42, 2, '')")
+        assert (cursor.lastrowid, cursor.rowcount) == (42, 2)
+
+
+# -- migrations -----------------------------------------------------------------------------------------
+def migrating(signal: Any) -> None:
+    config = apps.get_app_config("warmer")
+    signal.send(
+        config, app_config=config, verbosity=0, interactive=False, using="default", plan=[("any", False)]
+    )
+
+
+def alter(known: Things) -> None:
+    """Alter a table as a migration does, and write past the triggers."""
+    execute(
+        "ALTER TABLE myapp_thing RENAME COLUMN owner TO boss",
+        "ALTER TABLE myapp_thing DROP COLUMN boss",
+        "ALTER TABLE myapp_thing ADD COLUMN owner integer",
+        "ALTER TABLE warmer_changerecord RENAME TO warmer_old_records",
+        "ALTER TABLE warmer_old_records RENAME TO warmer_changerecord",
+        "UPDATE myapp_thing SET owner = 2",
+    )
+    assert known.gone() == set()
+
+
+def test_migration__removes_triggers_and_installs_them_and_invalidates_their_jobs() -> None:
+    with things() as known:
+        known.model.objects.create(owner=1)
+        known.warm()
+        migrating(pre_migrate)
+        alter(known)
+        migrating(post_migrate)
+        assert known.gone() == EVERY
+        known.warm()
+        known.model.objects.update(owner=3)
+        assert known.gone() == {2, 3}
+
+
+def test_migration__that_crashed_is_found_and_its_jobs_are_invalidated_by_the_next() -> None:
+    with things() as known:
+        known.model.objects.create(owner=1)
+        known.warm()
+        migrating(pre_migrate)
+        alter(known)
+        triggers.forget_installed()  # the process is another one
+        assert [each.table for each in triggers.problems("default") if each.table == known.table] == [
+            known.table
+        ]
+        migrating(post_migrate)
+        assert triggers.problems("default") == []
+        assert known.gone() == EVERY
+
+
+def test_migration__without_a_plan_leaves_the_triggers() -> None:
+    config = apps.get_app_config("warmer")
+    with things() as known:
+        pre_migrate.send(config, using="default", plan=[])
+        outsiders.run(INSERT)
+        post_migrate.send(config, using="default", plan=[], app_config=config, verbosity=0, interactive=False)
+        assert known.gone() == set()
+        Relay().poll()
+        assert known.gone() == {1}
+
+
+def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(settings: Any) -> None:
+    """They would make `ALTER TABLE` fail."""
+    config = apps.get_app_config("warmer")
+    options: Any = {"app_config": config, "verbosity": 0, "interactive": False, "using": "default"}
+    with things() as known:
+        try:
+            settings.WARMER_CAPTURE = "signals"
+            pre_migrate.send(config, plan=[("any", False)], **options)
+            execute(
+                "ALTER TABLE warmer_changerecord RENAME TO warmer_old_records",
+                "ALTER TABLE warmer_old_records RENAME TO warmer_changerecord",
+                "ALTER TABLE myapp_thing RENAME COLUMN owner TO boss",
+                "ALTER TABLE myapp_thing RENAME COLUMN boss TO owner",
+            )
+            post_migrate.send(config, plan=[("any", False)], **options)
+            assert sqlite.find_all(connection) == set()
+        finally:
+            settings.WARMER_CAPTURE = "triggers"
+            install()
+        known.model.objects.bulk_create([known.model(owner=1)])
+        assert known.gone() == {1}
+
+
+def test_view__is_a_problem() -> None:
+    execute(
+        "CREATE TABLE behind (id integer PRIMARY KEY, owner int)", "CREATE VIEW seen AS SELECT * FROM behind"
+    )
+    with things(table="seen", is_made=False):
+        (problem,) = triggers.problems("default")
+        assert (problem.table, problem.fix) == ("seen", "Depend on the tables behind it instead.")
+    execute("DROP VIEW seen", "DROP TABLE behind")

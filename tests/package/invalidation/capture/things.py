@@ -1,0 +1,103 @@
+"""A table of things, made for one test, with a job that depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from django.apps import apps
+from django.core.cache import cache
+from django.db import connection, models
+
+from tests.support.tables import tables_of
+from warmer import jobs, warm_many
+from warmer.invalidation import triggers
+from warmer.invalidation.transactions import watcher
+
+IDS = range(1, 7)
+EVERY = set(IDS)
+
+
+class Things:
+    """The model, its table and its job, whose ids are owners."""
+
+    def __init__(self, model: Any, job: Any) -> None:
+        self.model = model
+        self.job = job
+        self.table: str = model._meta.db_table
+        self.name = connection.ops.quote_name(self.table)
+
+    def warm(self) -> None:
+        """Cache every key."""
+        self.job.warm(IDS)
+
+    def gone(self) -> set[int]:
+        """Return the ids whose keys are invalidated."""
+        cached = cache.get_many([self.job.key(id) for id in IDS])
+        return {id for id in IDS if self.job.key(id) not in cached}
+
+
+@contextmanager
+def things(
+    *,
+    columns: dict[str, models.Field[Any, Any]] | None = None,
+    depends_on: str | Callable[[Any], Any] = "owner",
+    fields: list[str] | None = None,
+    table: str = "myapp_thing",
+    is_made: bool = True,
+    is_captured: bool = True,
+) -> Iterator[Things]:
+    """Make a model `Thing` with its table, a job that depends on it, and triggers.
+
+    Args:
+        columns: the model's fields; default: `owner` and `text`.
+        is_made: make the table; else the test does.
+        is_captured: install triggers; else the test does.
+    """
+    if columns is None:
+        columns = {"owner": models.IntegerField(null=True), "text": models.TextField(default="")}
+    meta = type("Meta", (), {"app_label": "myapp", "db_table": table, "managed": is_made})
+    before = set(jobs)
+    model: Any = type("Thing", (models.Model,), {"__module__": __name__, "Meta": meta, **columns})
+    triggers.forget_installed()
+    try:
+        with tables_of(model) if is_made else nullcontext():
+            job = warm_many(
+                "thing:{id}",
+                ids=lambda: IDS,
+                name="things",
+                depends_on={model: depends_on},
+                fields=None if fields is None else {model: fields},
+            )(lambda ids: dict.fromkeys(ids, "cached"))
+            if is_captured:
+                install()
+            found = Things(model, job)
+            found.warm()
+            yield found
+    finally:
+        for name in set(jobs) - before:
+            jobs.unregister(name)
+        triggers.forget_installed()
+        apps.all_models["myapp"].pop("thing", None)
+        apps.clear_cache()
+
+
+def install() -> list[str]:
+    """Install triggers, as `migrate` does."""
+    with watcher("default").quiet():
+        return triggers.install("default")
+
+
+def execute(*statements: Any) -> None:
+    """Run SQL in this process, without parameters."""
+    with connection.cursor() as cursor:
+        for each in statements:
+            cursor.execute(each)
+
+
+def fetch(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Return rows of this process's connection, unseen by the watcher."""
+    with watcher("default").quiet(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())

@@ -1,0 +1,189 @@
+"""Invalidations that the project asks for."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+
+from embedded.redis_server import RedisServer
+from myapp.models import Comment, Post
+from tests.support.keyed import cached, gone, job, waiting
+from tests.support.transactions import Rollback
+from warmer import StoreUnavailable, invalidate_for, warm, warm_many
+from warmer.invalidation import Relay, captures_by_triggers
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_invalidate_for__queryset_and_instances(make_post: Any) -> None:
+    posts = [make_post() for _ in range(3)]
+    keys = [f"post:{post.pk}" for post in posts]
+    cached(*keys, "popular_posts")
+    some = Post.objects.filter(pk__in=[posts[0].pk, posts[1].pk])
+    invalidate_for(some)
+    assert gone(*keys, "popular_posts") == {*keys[:2], "popular_posts"}
+    invalidate_for([posts[2]])
+    assert gone(keys[2]) == {keys[2]}
+    cached(keys[0])
+    invalidate_for(posts[0])
+    assert gone(keys[0]) == {keys[0]}
+
+
+@pytest.mark.parametrize("change", ["update", "raw"])
+def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any, change: str) -> None:
+    post = make_post()
+    (key,) = cached(f"post:{post.pk}")
+    if change == "update":
+        Post.objects.update(title="new")
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE myapp_post SET title = 'new'")
+    assert gone(key) == ({key} if captures_by_triggers() else set())
+    invalidate_for(Post.objects.all())
+    assert gone(key) == {key}
+
+
+def test_invalidate_for__inside_a_transaction_waits_for_the_commit(make_post: Any) -> None:
+    post = make_post()
+    cached(f"post:{post.pk}")
+    with transaction.atomic():
+        invalidate_for(post)
+        assert gone(f"post:{post.pk}") == set()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+@pytest.fixture
+def historical() -> Any:
+    """The models as a migration has them, of a time when a comment had no post yet."""
+    state = MigrationExecutor(connection).loader.project_state()
+    state.remove_field("myapp", "comment", "post")
+    return state.apps
+
+
+def test_invalidate_for__historical_models(make_post: Any, make_comment: Any, historical: Any) -> None:
+    post, other = make_post(), make_post()
+    model = historical.get_model("myapp", "Post")
+    assert model is not Post
+    keys = cached(f"post:{post.pk}", f"post:{other.pk}")
+    invalidate_for(model.objects.filter(pk=post.pk))
+    assert gone(*keys) == {keys[0]}
+    invalidate_for(model.objects.get(pk=other.pk))
+    assert gone(*keys) == set(keys)
+
+
+@pytest.mark.parametrize("kind", ["queryset", "instances"])
+def test_invalidate_for__historical_model_of_before_a_column_costs_every_key(
+    make_post: Any, make_comment: Any, historical: Any, kind: str
+) -> None:
+    comment = make_comment(post=make_post())
+    job("of:{id}", {Comment: "post_id"})
+    job("comment:{id}", {Comment: "id"})
+    keys = cached("of:1", "of:2", f"comment:{comment.pk}")
+    rows = historical.get_model("myapp", "Comment").objects.all()
+    invalidate_for(rows if kind == "queryset" else list(rows))
+    assert gone(*keys) == set(keys)
+
+
+def test_invalidate_for__function_that_fails_costs_every_key(make_post: Any) -> None:
+    def ids(post: Any) -> int:
+        raise ValueError("no ids")
+
+    job("f:{id}", {Post: ids}, fields={Post: ["title"]})
+    post = make_post()
+    keys = cached("f:1", "f:2")
+    invalidate_for(post)
+    assert gone(*keys) == set(keys)
+
+
+def test_invalidate__outside_a_transaction_is_at_once() -> None:
+    single: Any = warm("one", name="one")(lambda: 1)
+    keyed: Any = warm_many("many:{id}", ids=list, name="many")(dict)
+    cached("one", "many:1", "many:2", "many:3")
+    single.invalidate()
+    keyed.invalidate([1])
+    assert gone("one", "many:1", "many:2") == {"one", "many:1"}
+    keyed.invalidate()
+    assert gone("many:2", "many:3") == {"many:2", "many:3"}
+
+
+@pytest.fixture
+def titles() -> Any:
+    """A job that nothing but its own `invalidate()` tells of a change."""
+    return warm_many("title:{id}", ids=list, name="titles")(
+        lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
+    )
+
+
+@pytest.mark.parametrize("which", ["some", "all"])
+def test_invalidate__inside_a_transaction_takes_effect_at_its_commit(
+    make_post: Any, titles: Any, which: str
+) -> None:
+    post = make_post(title="old")
+    other = cached("title:0")
+    assert titles.get(post.pk) == "old"
+
+    def read_elsewhere() -> Any:
+        try:
+            return titles.get(post.pk)
+        finally:
+            connection.close()
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as others:
+        titles.invalidate([post.pk] if which == "some" else None)
+        Post.objects.filter(pk=post.pk).update(title="new")
+        assert titles.get(post.pk) == "new"  # what this transaction changed bypasses the cache
+        assert cache.get(f"title:{post.pk}") == "old"
+        # A reader who would put the old value back after an invalidation at once.
+        assert others.submit(read_elsewhere).result() == "old"
+    assert gone(f"title:{post.pk}", *other) == {f"title:{post.pk}"} | ({*other} if which == "all" else set())
+    assert titles.get(post.pk) == "new"
+    assert waiting() == []
+
+
+@pytest.mark.parametrize("savepoint", [False, True])
+def test_invalidate__rolled_back_invalidates_nothing(make_post: Any, titles: Any, savepoint: bool) -> None:
+    post = make_post(title="old")
+    assert titles.get(post.pk) == "old"
+    with transaction.atomic():
+        with pytest.raises(Rollback), transaction.atomic():
+            titles.invalidate([post.pk])
+            Post.objects.filter(pk=post.pk).update(title="never")
+            raise Rollback
+        assert titles.get(post.pk) == "old"
+        transaction.set_rollback(not savepoint)
+    assert cache.get(f"title:{post.pk}") == "old"
+    assert waiting() == []
+
+
+def test_invalidate__immediately_acts_before_the_commit(titles: Any) -> None:
+    single: Any = warm("one", name="one")(lambda: 1)
+    cached("one", "title:1", "title:2")
+    with transaction.atomic():
+        titles.invalidate([1], immediately=True)
+        single.invalidate(immediately=True)
+        assert gone("one", "title:1", "title:2") == {"one", "title:1"}
+        titles.invalidate(immediately=True)
+        assert gone("title:2") == {"title:2"}
+        assert waiting() == []
+        transaction.set_rollback(True)
+    assert gone("one") == {"one"}
+
+
+def test_invalidate__while_the_cache_is_away(titles: Any, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        titles.invalidate([1])
+    with transaction.atomic():
+        with pytest.raises(StoreUnavailable):
+            titles.invalidate([1], immediately=True)
+        titles.invalidate([1])  # recorded, so it is not lost
+    redis_server.start()
+    cached("title:1", "title:2")
+    Relay().poll()
+    assert gone("title:1", "title:2") == {"title:1"}
+    assert waiting() == []

@@ -1,0 +1,155 @@
+"""What a job may say that it depends on: a path, a function, whole models."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
+from django.db import models, transaction
+
+from myapp.models import Comment, Post
+from tests.support.keyed import cached, gone, job
+from tests.support.tables import tables_of
+from warmer import invalidate_for, keys_invalidated, warm_many
+from warmer.stores.redis.store import RedisStore
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_dependency__path_over_a_relation(make_post: Any, make_comment: Any) -> None:
+    job("a:{id}", {Comment: "post__author_id"})
+    old, new = make_post(), make_post()
+    comment = make_comment(post=old)
+    keys = cached(f"a:{old.author_id}", f"a:{new.author_id}")
+    comment.post = new
+    comment.save()
+    assert gone(*keys) == set(keys)
+
+
+def test_dependency__path_over_a_generic_relation() -> None:
+    class Tag(models.Model):
+        content_type = models.ForeignKey(ContentType, on_delete=models.CASCADE)
+        object_id = models.PositiveIntegerField()
+        target = GenericForeignKey()
+
+        class Meta:
+            app_label = "myapp"
+
+    class Thing(models.Model):
+        name = models.CharField(max_length=20)
+        tags = GenericRelation(Tag)
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Tag, Thing):
+        job("tag:{id}", {Thing: "tags"})
+        job("tagged:{id}", {Tag: "object_id"})
+        thing, other = Thing.objects.create(), Thing.objects.create()
+        tag = thing.tags.create()
+        keys = cached(f"tag:{tag.pk}", f"tagged:{thing.pk}", "tag:0", "tagged:0")
+        thing.save()
+        assert gone(*keys) == {f"tag:{tag.pk}"}
+        tag.save()
+        assert gone(*keys) == {f"tag:{tag.pk}", f"tagged:{thing.pk}"}
+        keys = cached(f"tag:{tag.pk}", f"tagged:{thing.pk}", f"tagged:{other.pk}", "tag:0")
+        tag.target = other
+        tag.save()
+        assert gone(*keys) == set(keys[:3])
+        cached(*keys)
+        tag.delete()
+        assert gone(*keys) == {keys[0], keys[2]}
+
+
+def test_dependency__function_of_the_named_fields(make_post: Any) -> None:
+    def ids(post: Any) -> list[str]:
+        seen.add((post.slug, post.pk, hasattr(post, "title")))
+        return [post.slug, "everyone"]
+
+    seen: set[Any] = set()
+    job("slug:{id}", {Post: ids}, fields={Post: ["slug", "body"]})
+    post = make_post(slug="old", title="old")
+    keys = cached("slug:old", "slug:new", "slug:everyone")
+    seen.clear()
+    post.slug = "new"
+    post.save()
+    assert gone(*keys) == set(keys)
+    assert seen == {("old", post.pk, False), ("new", post.pk, False)}
+    cached(*keys)
+    post.title = "new"
+    post.save(update_fields=["title"])
+    assert gone(*keys) == set()
+
+
+def fails(post: Any) -> list[str]:
+    raise ValueError("no ids")
+
+
+NO_IDS = [fails, lambda post: post, lambda post: [post], lambda post: 1.0, lambda post: [Decimal(1)]]
+
+
+@pytest.mark.parametrize("given", [*NO_IDS, lambda post: b"12"])
+@pytest.mark.parametrize("in_atomic", [False, True])
+def test_dependency__function_that_gives_no_ids_costs_the_job_and_not_the_change(
+    given: Any, in_atomic: bool, make_post: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    post = make_post()
+    job("f:{id}", {Post: given}, fields={Post: ["title"]})
+    why = "ValueError: no ids" if given is fails else "TypeError: expected an int, a str or a UUID, several"
+    post.title = "New"
+    for change in (post.save, partial(invalidate_for, Post.objects.all()), Post.objects.all().delete):
+        keys = cached("f:1", "f:2")
+        with transaction.atomic() if in_atomic else nullcontext():
+            change()
+        assert gone(*keys) == set(keys)
+        assert why in caplog.text
+        caplog.clear()
+
+
+def test_dependency__list_on_a_keyed_job_invalidates_every_key(make_post: Any) -> None:
+    job("all:{id}", [Post])
+    cached("all:1", "all:2", "other:1")
+    make_post()
+    assert gone("all:1", "all:2", "other:1") == {"all:1", "all:2"}
+
+
+def test_dependency__none_is_no_id(make_post: Any) -> None:
+    job("p:{id}", {Post: "published_at"})
+    heard: list[Any] = []
+    keys_invalidated.connect(lambda sender, **_: heard.append(sender.name), weak=False, dispatch_uid="t")
+    try:
+        make_post(published_at=None)
+    finally:
+        keys_invalidated.disconnect(dispatch_uid="t")
+    assert "posts" in heard
+    assert "p" not in heard
+
+
+def test_dependency__loader_that_reads_another_job_before_it_is_swept(
+    make_post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @warm_many("title:{id}", ids=list, name="titles", depends_on=[Post])
+    def titles(ids: Any) -> dict[int, str]:
+        return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
+
+    @warm_many("card:{id}", ids=list, name="cards", depends_on={Post: "id"})
+    def cards(ids: Any) -> dict[Any, Any]:
+        return titles.get_many(ids)
+
+    def read_then_sweep(self: Any) -> None:
+        cards.get(post.pk)
+        sweep(self)
+
+    post = make_post(title="Old")
+    assert cards.get(post.pk) == "Old"
+    sweep = RedisStore.sweep
+    monkeypatch.setattr(RedisStore, "sweep", read_then_sweep)
+    post.title = "New"
+    post.save()
+    assert titles.get(post.pk) == "New"
+    assert cards.get(post.pk) == "New"

@@ -1,0 +1,118 @@
+"""Members of an enum as ids: each is known by its value, as the column gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import transaction
+from django.db.models import TextChoices
+
+from myapp.models import Post
+from tests.support.keyed import by_function, cached, gone
+from warmer import warm_many
+from warmer.monitoring.audit.audits import audit
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+class Text(str, Enum):  # noqa: UP042 - whose text is not its value, as in many a project
+    RED = "red"
+    BLUE = "blue"
+
+
+class Plain(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Choices(TextChoices):
+    RED = "red"
+    BLUE = "blue"
+
+
+@pytest.fixture(params=[Text, Plain, Choices])
+def kinds(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def asked() -> list[Any]:
+    """What the loader was asked for."""
+    return []
+
+
+@pytest.fixture
+def job(kinds: Any, asked: list[Any]) -> Any:
+    @warm_many("slug:{id}", ids=lambda: list(kinds), name="slugs", depends_on={Post: "slug"})
+    def titles(slugs: Sequence[str]) -> Mapping[str, str]:
+        asked.extend(slugs)
+        return dict(Post.objects.filter(slug__in=slugs).values_list("slug", "title"))
+
+    return titles
+
+
+def test_get__is_invalidated_by_the_value_in_the_column(make_post: Any, job: Any, kinds: Any) -> None:
+    post = make_post(slug="red", title="Old")
+    assert job.get(kinds.RED) == job.get("red") == cache.get("slug:red") == "Old"
+    post.title = "New"
+    post.save()
+    assert job.get(kinds.RED) == "New"
+
+
+def test_get_many__gives_back_the_ids_that_were_asked_for(make_post: Any, job: Any, kinds: Any) -> None:
+    make_post(slug="red", title="Red")
+    assert job.get_many([kinds.RED, kinds.BLUE]) == {kinds.RED: "Red"}
+
+
+def test_loader__gets_values(make_post: Any, job: Any, kinds: Any, asked: list[Any]) -> None:
+    job.get(kinds.RED)
+    job.get_many([kinds.BLUE])
+    job.warm([kinds.RED])
+    assert asked == ["red", "blue", "red"]
+    assert {type(each) for each in asked} == {str}
+
+
+def test_warm__of_declared_members(make_post: Any, job: Any, kinds: Any) -> None:
+    make_post(slug="red", title="Red")
+    report = job.warm()
+    assert (report.written, report.no_value, report.failed) == (1, 1, 0)
+    assert cache.get("slug:red") == "Red"
+
+
+def test_warm__beside_an_id_that_is_none(make_post: Any, kinds: Any, asked: list[Any]) -> None:
+    def loader(ids: Sequence[str]) -> Mapping[str, str]:
+        asked.extend(ids)
+        return {}
+
+    job: Any = warm_many("x:{id}", ids=lambda: [kinds.RED, "a b"], name="x")(loader)
+    assert job.warm().failed == 1
+    assert [type(each) for each in asked] == [str]
+
+
+def test_invalidate__by_hand(job: Any, kinds: Any) -> None:
+    cached("slug:red", "slug:blue")
+    job.invalidate([kinds.RED])
+    assert gone("slug:red", "slug:blue") == {"slug:red"}
+
+
+def test_change__may_give_members(make_post: Any, kinds: Any) -> None:
+    by_function("k:{id}", Post, lambda post: [kinds.RED, kinds.BLUE], "title")
+    post = make_post()
+    cached("k:red", "k:blue", "k:green")
+    with transaction.atomic():
+        post.title = "New"
+        post.save()
+    assert gone("k:red", "k:blue", "k:green") == {"k:red", "k:blue"}
+
+
+def test_audit__takes_a_declared_member_and_its_cached_key_for_one(
+    make_post: Any, job: Any, kinds: Any
+) -> None:
+    make_post(slug="red", title="Red")
+    job.warm()
+    found = audit(job.spec)
+    assert (found.sampled, found.right, found.no_value) == (2, 1, 1)

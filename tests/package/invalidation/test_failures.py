@@ -1,0 +1,122 @@
+"""A save whose invalidation fails succeeds, and the log says what is left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from tests.support.keyed import cached, gone, waiting
+from warmer import StoreUnavailable, keys_invalidated, warm, warm_many
+from warmer.invalidation import captures_by_triggers, records
+from warmer.stores.redis.store import RedisStore
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_save__with_the_cache_down_succeeds_and_says_so(
+    make_post: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    post = make_post()
+    redis_server.stop()
+    post.title = "Saved"
+    post.save()
+    assert Post.objects.get(pk=post.pk).title == "Saved"
+    (said,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "a worker tries again" in said.message
+    assert waiting()
+
+
+@pytest.fixture
+def outcome(make_post: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """Return a function that saves a post, sees that it is saved and invalidated, and returns the log."""
+    post = make_post()
+    cached(f"post:{post.pk}")
+
+    def save() -> str:
+        caplog.clear()
+        post.title = "Saved"
+        post.save()
+        assert Post.objects.get(pk=post.pk).title == "Saved"
+        assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+        return "\n".join(each.message for each in caplog.records if each.name.startswith("warmer"))
+
+    return save
+
+
+def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(
+    outcome: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> None:
+        raise StoreUnavailable("away")
+
+    warm_many("w:{id}", ids=list, name="w", depends_on=[Post])(dict)
+    warm_many("v:{id}", ids=list, name="v", depends_on=[Post])(dict)
+    cached("w:1", "v:1")
+    sweep = RedisStore.sweep
+    monkeypatch.setattr(
+        RedisStore, "sweep", lambda self: away(self) if self.template.prefix == "w:" else sweep(self)
+    )
+    assert "wait for the cache" in outcome()
+    assert gone("w:1", "v:1") == {"v:1"}
+    assert waiting()
+
+
+def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkeypatch: Any) -> None:
+    warm("r", name="r", depends_on=[Post], on_change="refresh")(lambda: 1)
+
+    def locked(*_: Any, **__: Any) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr("warmer.runs.open_run", locked)
+    said = outcome()
+    assert "Could not queue a refresh of r" in said
+    assert "manage.py warm_cache r --only-missing" in said
+    assert "database is locked" in said
+
+
+def test_save__with_a_receiver_that_fails_calls_the_others(outcome: Any) -> None:
+    heard = []
+
+    def fail(sender: Any, **_: Any) -> None:
+        raise LookupError(f"no {sender.name}")
+
+    def hear(sender: Any, **_: Any) -> None:
+        heard.append(sender.name)
+
+    keys_invalidated.connect(fail)
+    keys_invalidated.connect(hear)
+    try:
+        outcome()
+    finally:
+        keys_invalidated.disconnect(fail)
+        keys_invalidated.disconnect(hear)
+    assert "posts" in heard
+
+
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
+def test_save__with_records_that_cannot_be_read_or_written_says_so(
+    make_post: Any, redis_server: RedisServer, caplog: Any, monkeypatch: Any, error: type[Exception]
+) -> None:
+    post = make_post()
+    redis_server.stop()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error("gone")
+
+    post.title = "Saved"
+    with monkeypatch.context() as failing:
+        failing.setattr(records, "read", fail)
+        failing.setattr(records, "write", fail)
+        post.save()
+    assert Post.objects.get().title == "Saved"
+    if captures_by_triggers():  # the database has recorded it
+        assert "a worker tries again" in caplog.text
+        assert waiting()
+    else:
+        assert "and nothing records it" in caplog.text

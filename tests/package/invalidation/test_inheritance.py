@@ -1,0 +1,214 @@
+"""Models that inherit from others with tables of their own: who hears of a change of the parent's row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import models
+
+from tests.support.keyed import by_function, cached, gone, job
+from tests.support.tables import queries_of, tables_of
+from warmer import invalidate_for, warm
+from warmer.invalidation import captures_by_triggers
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.fixture
+def town() -> Iterator[Any]:
+    """Places, of which some are restaurants, of which some are cafes; and some are shops."""
+
+    class Owner(models.Model):
+        class Meta:
+            app_label = "myapp"
+
+    class Place(models.Model):
+        name = models.CharField(max_length=20)
+        owner = models.ForeignKey(Owner, on_delete=models.SET_NULL, null=True)
+
+        class Meta:
+            app_label = "myapp"
+
+    class OldPlace(Place):
+        class Meta:
+            app_label = "myapp"
+            proxy = True
+
+    class Licence(models.Model):
+        number = models.AutoField(primary_key=True)
+
+        class Meta:
+            app_label = "myapp"
+
+    class Restaurant(Licence, Place):
+        chef = models.ForeignKey(Owner, on_delete=models.CASCADE, null=True, related_name="+")
+
+        class Meta:
+            app_label = "myapp"
+
+    class Cafe(Restaurant):
+        class Meta:
+            app_label = "myapp"
+
+    class Shop(Place):
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Owner, Place, OldPlace, Licence, Restaurant, Cafe, Shop):
+        yield SimpleNamespace(
+            Owner=Owner,
+            Place=Place,
+            OldPlace=OldPlace,
+            Licence=Licence,
+            Restaurant=Restaurant,
+            Cafe=Cafe,
+            Shop=Shop,
+        )
+
+
+@pytest.fixture
+def cafe(town: Any) -> Any:
+    """A cafe whose ids in its parents' tables are not its own."""
+    for _ in range(2):
+        town.Place.objects.create()
+    return town.Cafe.objects.create(
+        name="old", owner=town.Owner.objects.create(), chef=town.Owner.objects.create()
+    )
+
+
+def save(town: Any, place: Any) -> None:
+    town.Place.objects.get(pk=place.pk).save()
+
+
+CHANGES: dict[str, Callable[[Any, Any], object]] = {
+    "save": save,
+    "save of some fields": lambda town, place: place.save(update_fields=["name"]),
+    "save of a proxy": lambda town, place: town.OldPlace.objects.get(pk=place.pk).save(),
+    "by hand": lambda town, place: invalidate_for(place),
+    "queryset by hand": lambda town, place: invalidate_for(town.Place.objects.filter(pk=place.pk)),
+    "delete": lambda town, place: place.delete(),
+    "delete of a queryset": lambda town, place: town.Place.objects.filter(pk=place.pk).delete(),
+}
+if captures_by_triggers():
+    CHANGES |= {
+        "update": lambda town, place: town.Place.objects.filter(pk=place.pk).update(name="new"),
+        "bulk_update": lambda town, place: town.Place.objects.bulk_update([place], ["name"]),
+    }
+
+
+@pytest.mark.parametrize("model", ["Restaurant", "Cafe"])
+@pytest.mark.parametrize("way", CHANGES)
+def test_parent__change_concerns_who_depends_on_the_child(town: Any, cafe: Any, model: str, way: str) -> None:
+    child = getattr(town, model)
+    job("pk:{id}", {child: "pk"})
+    job("place:{id}", {child: "place_ptr_id"})
+    job("owner:{id}", {child: "owner_id"})
+    job("owner_of:{id}", {child: "place_ptr__owner__id"})
+    job("chef:{id}", {child: "chef"})
+    job("all:{id}", [child])
+    warm("single", name="single", depends_on=[child])(lambda: 1)
+    keys = cached(
+        f"pk:{cafe.pk}",
+        f"place:{cafe.place_ptr_id}",
+        f"owner:{cafe.owner_id}",
+        f"owner_of:{cafe.owner_id}",
+        f"chef:{cafe.chef_id}",
+        "all:1",
+        "single",
+        "pk:0",
+        "place:0",
+        "owner:0",
+        "owner_of:0",
+        "chef:0",
+    )
+    place = town.Place.objects.get(pk=cafe.place_ptr_id)
+    assert place.pk != cafe.pk
+    CHANGES[way](town, place)
+    assert gone(*keys) == set(keys[:7])
+
+
+def test_parent__row_that_moves(town: Any, cafe: Any) -> None:
+    job("owner:{id}", {town.Restaurant: "owner_id"})
+    job("owner_of:{id}", {town.Cafe: "place_ptr__owner__id"})
+    old, new = cafe.owner_id, town.Owner.objects.create().pk
+    keys = cached(*(f"{name}:{owner}" for name in ("owner", "owner_of") for owner in (old, new, 0)))
+    place = town.Place.objects.get(pk=cafe.place_ptr_id)
+    place.owner_id = new
+    place.save()
+    assert gone(*keys) == {*keys[:2], *keys[3:5]}
+    if captures_by_triggers():
+        cached(*keys)
+        town.Place.objects.filter(pk=place.pk).update(owner_id=old)
+        assert gone(*keys) == {*keys[:2], *keys[3:5]}
+
+
+def test_parent__row_that_a_delete_elsewhere_changes(town: Any, cafe: Any) -> None:
+    job("pk:{id}", {town.Cafe: "pk"})
+    job("owner:{id}", {town.Cafe: "owner_id"})
+    keys = cached(f"pk:{cafe.pk}", f"owner:{cafe.owner_id}", "pk:0", "owner:0")
+    cafe.owner.delete()  # Django sends no signal for what it sets to null
+    assert gone(*keys) == set(keys[:2] if captures_by_triggers() else ())
+
+
+def test_function__is_of_the_childs_own_row(town: Any, cafe: Any) -> None:
+    by_function("chef:{id}", town.Restaurant, lambda row: row.chef_id, "chef")
+    keys = cached(f"chef:{cafe.chef_id}", "chef:0")
+    save(town, cafe.place_ptr)
+    assert gone(*keys) == set()
+    restaurant = town.Restaurant.objects.get(pk=cafe.pk)
+    restaurant.chef = town.Owner.objects.create()
+    restaurant.save()
+    assert gone(*keys) >= {keys[0]}
+    keys = cached(f"chef:{restaurant.chef_id}", "chef:0")
+    restaurant.delete()
+    assert gone(*keys) >= {keys[0]}
+
+
+@pytest.mark.parametrize("depends_on", ["pk", "owner_id", "chef"])
+def test_parent__cost_of_a_save(town: Any, depends_on: str) -> None:
+    """With signals one query before it where the row can move; one after it for what is elsewhere."""
+    job("some:{id}", {town.Shop: "pk"} if depends_on == "pk" else {town.Cafe: depends_on})
+    place = town.Place.objects.create()
+    with queries_of(town.Place) as queries:
+        place.save()
+    expected = {"pk": 1, "owner_id": 2, "chef": 2}
+    if captures_by_triggers():
+        expected["owner_id"] = 1
+    assert len(queries) == expected[depends_on]
+
+
+@pytest.mark.parametrize("way", ["create", "save", "delete"])
+@pytest.mark.parametrize("other", ["Place", "Shop"])
+def test_parent__row_that_is_no_such_child_concerns_no_id(town: Any, cafe: Any, other: str, way: str) -> None:
+    job("pk:{id}", {town.Cafe: "pk"})
+    job("chef:{id}", {town.Cafe: "chef"})
+    row = getattr(town, other).objects.create()
+    keys = cached(f"pk:{cafe.pk}", f"chef:{cafe.chef_id}")
+    if way == "create":
+        getattr(town, other).objects.create()
+    else:
+        getattr(row, way)()
+    assert gone(*keys) == set()
+
+
+def test_child__saved_concerns_who_depends_on_its_parents(town: Any, cafe: Any) -> None:
+    job("cafe:{id}", {town.Cafe: "pk"})
+    job("restaurant:{id}", {town.Restaurant: "pk"})
+    job("place:{id}", {town.Place: "pk"})
+    job("licence:{id}", {town.Licence: "pk"})
+    keys = cached(
+        f"cafe:{cafe.pk}", f"restaurant:{cafe.pk}", f"place:{cafe.place_ptr_id}", f"licence:{cafe.pk}"
+    )
+    cafe.name = "new"
+    cafe.save()
+    assert gone(*keys) >= set(keys[:3])
+    if captures_by_triggers():
+        cached(*keys)
+        town.Cafe.objects.update(name="newer")
+        assert gone(*keys) == set(keys[:3])
+    cached(*keys)
+    cafe.delete()
+    assert gone(*keys) == set(keys)

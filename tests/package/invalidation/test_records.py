@@ -1,0 +1,235 @@
+"""No lost invalidation: recorded with the change, and kept in the database until the cache has taken it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from myapp.warming import posts
+from tests.support.keyed import cached, gone, job, waiting
+from tests.support.transactions import Rollback
+from warmer import StoreUnavailable
+from warmer.invalidation import Relay, backlog, captures_by_triggers, records
+from warmer.invalidation.records import Record, fingerprint, purge_if_due
+from warmer.models import ChangeRecord
+from warmer.testing import at
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+MINUTE = timedelta(minutes=1)
+
+
+def posts_waiting() -> list[int]:
+    """Return the posts of which changes wait."""
+    return [int(row["id"]) for source, rows in waiting() if source == "myapp_post" for row in rows]
+
+
+def ask(key: str, *ids: int) -> None:
+    """Record that ids of a job were asked for; none: every key."""
+    records.write([Record(key=key, rows=str(list(ids)) if ids else None)], using="default")
+
+
+@pytest.fixture
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.tasks.request_pending", lambda: None)
+
+
+def test_atomic__record_is_written_with_the_change_and_marked_after_it(make_post: Any) -> None:
+    first, second = make_post(), make_post()
+    with transaction.atomic():
+        first.save()
+        with transaction.atomic():
+            second.save()
+        assert set(posts_waiting()) == {first.pk, second.pk}
+    assert waiting() == []
+    record = ChangeRecord.objects.filter(source="myapp_post").latest("pk")
+    assert record.applied_at - record.recorded_at < MINUTE
+    assert record.applied_by == fingerprint()
+
+
+def test_atomic__rolled_back_leaves_no_record(make_post: Any) -> None:
+    first, second = make_post(), make_post()
+    with pytest.raises(Rollback), transaction.atomic():
+        first.save()
+        with pytest.raises(Rollback), transaction.atomic():
+            second.save()
+            raise Rollback
+        assert set(posts_waiting()) == {first.pk}
+        raise Rollback
+    assert waiting() == []
+
+
+def test_atomic__change_again_after_a_savepoint_by_hand_was_rolled_back(make_post: Any) -> None:
+    """The record of the change is gone with the savepoint, of which `atomic` knows nothing."""
+    first, second = make_post(), make_post()
+    keys = cached(f"post:{first.pk}", f"post:{second.pk}")
+    with transaction.atomic():
+        savepoint = transaction.savepoint()
+        first.save()
+        transaction.savepoint_rollback(savepoint)
+        assert posts_waiting() == []
+        second.save()
+        transaction.savepoint_rollback(savepoint)  # it can be done again
+        with transaction.atomic():
+            second.save()
+        assert set(posts_waiting()) == {second.pk}
+    assert gone(*keys) == {keys[1]}
+    assert waiting() == []
+
+
+if not captures_by_triggers():  # where the database itself writes them
+
+    def test_atomic__change_again_after_it_could_not_be_recorded(
+        make_post: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise DatabaseError("full")
+
+        post = make_post()
+        with transaction.atomic():
+            before = transaction.savepoint()
+            with monkeypatch.context() as failing, pytest.raises(DatabaseError):
+                failing.setattr(records, "write", fail)
+                post.save()
+            transaction.savepoint_rollback(before)
+            post.save()
+            assert posts_waiting() == [post.pk]
+        assert waiting() == []
+
+
+@pytest.mark.usefixtures("_no_worker")
+@pytest.mark.parametrize("in_atomic", [True, False])
+def test_cache_down__changes_wait_until_it_is_back(
+    make_post: Any, redis_server: RedisServer, in_atomic: bool
+) -> None:
+    post = make_post()
+    redis_server.stop()
+    if in_atomic:
+        with transaction.atomic():
+            post.save()
+    else:
+        post.save()
+    assert set(posts_waiting()) == {post.pk}
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            Relay().poll()
+    ChangeRecord.objects.update(recorded_at=timezone.now() - 3 * MINUTE)
+    assert backlog().count == backlog().by_job["posts"] == 1
+    assert backlog().age >= 3 * MINUTE
+    redis_server.start()
+    keys = cached("popular_posts", f"post:{post.pk}", "post:0")
+    Relay().poll()
+    assert gone(*keys) == set(keys[:2])
+    assert waiting() == []
+
+
+def test_late_invalidation__fences_a_fill_under_way(make_post: Any) -> None:
+    """A value loaded before the change cannot be written after its late invalidation."""
+    late = job("late:{id}", {Post: "id"})
+    token = late.spec.store.token()
+    ask("late:{id}", 7)
+    Relay().poll()
+    assert late.spec.store.write(token, {"late:7": "old"}).outcomes == {"late:7": "superseded"}
+
+
+@pytest.mark.usefixtures("_no_worker")
+def test_whole_job__is_fenced_at_once_and_swept_by_a_worker(make_post: Any, monkeypatch: Any) -> None:
+    whole = job("w:{id}", [Post])
+    keys = cached("w:1", "w:2")
+    token = whole.spec.store.token()
+    asked = []
+    monkeypatch.setattr("warmer.tasks.request_pending", lambda: asked.append(True))
+    with transaction.atomic():
+        make_post()
+    assert asked
+    assert whole.spec.store.write(token, {"w:1": "old"}).outcomes["w:1"] == "superseded"
+    assert waiting()
+    Relay().poll()
+    assert gone(*keys) == set(keys)
+    assert waiting() == []
+
+
+def test_poll__many_records_are_few_round_trips(redis_client: Redis) -> None:
+    for number in range(250):
+        ask("post:{id}", number)
+        ask("popular_posts")
+    posts.invalidate([0])  # the server knows the script from here on
+    redis_client.config_resetstat()
+    Relay().poll()
+    assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 3
+    assert waiting() == []
+
+
+def test_poll__records_that_cannot_be_marked_are_applied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("post:{id}", 7)
+    relay = Relay()
+    with monkeypatch.context() as read_only:
+        read_only.setattr(records, "mark", lambda *_, **__: None)
+        relay.poll()
+    (key,) = cached("post:7")
+    relay.poll()
+    assert gone(key) == {key}
+    cached(key)
+    relay.poll()
+    assert gone(key) == set()
+
+
+def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.invalidation.records._next_purge", {})
+    ask("of_the_next_release:{id}", 1)
+    ask("post:{id}", 7)
+    records.write([Record(source="table_of_the_next_release")], using="default")
+    (key,) = cached("post:7")
+    Relay().poll()
+    assert gone(key) == {key}
+    assert ChangeRecord.objects.filter(applied_at=None).count() == 2
+    assert backlog().count == 0
+    ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(days=2))
+    monkeypatch.setattr("warmer.invalidation.records._next_purge", {})
+    Relay().poll()
+    assert not ChangeRecord.objects.filter(applied_at=None).exists()
+
+
+def test_poll__what_another_fingerprint_applied_is_applied_once_more(
+    make_post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by an old release, or a shell with another cache, which swallows what this one keeps."""
+    post = make_post()
+    relay = Relay()
+    relay.poll()
+    keys = cached(f"post:{post.pk}", "popular_posts", "post:0")
+    with monkeypatch.context() as other:
+        other.setattr("warmer.invalidation.records.fingerprint", lambda: "0123456789abcdef")
+        other.setattr("warmer.invalidation.apply.invalidate_together", lambda _: None)
+        with transaction.atomic():
+            post.save()
+    post.refresh_from_db()
+    assert waiting() == []
+    assert gone(*keys) == set()
+    relay.poll()
+    assert gone(*keys) == set(keys[:2])
+    cached(*keys)
+    relay.poll()
+    assert gone(*keys) == set()
+    Relay().poll()  # of a worker that was started meanwhile
+    assert gone(*keys) == set(keys[:2])
+    monkeypatch.setattr("warmer.invalidation.records._next_purge", {})
+    ChangeRecord.objects.update(applied_at=timezone.now() - 2 * MINUTE)
+    purge_if_due("default")
+    assert not ChangeRecord.objects.exists()
+
+
+def test_points__commit_comes_before_the_invalidation(make_post: Any) -> None:
+    post = make_post()
+    (key,) = cached(f"post:{post.pk}")
+    seen = []
+    with at("committed", lambda: seen.append((gone(key), connection.in_atomic_block))):
+        post.save()
+    assert seen == [(set(), False)]

@@ -1,0 +1,214 @@
+"""Rows that are saved, created, moved and deleted: which keys go, for how many queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models.signals import post_save, pre_delete
+
+from myapp.models import Comment, Post
+from tests.support.keyed import cached, gone, waiting
+from tests.support.keyed import job as declare
+from tests.support.tables import queries_of
+from users.models import CustomUser
+from warmer.invalidation import captures_by_triggers
+from warmer.invalidation.receivers import UID, listen
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.fixture
+def by_author() -> Any:
+    """A job whose keys are authors' ids, which a post can move between."""
+    return declare("author:{id}:posts", {Post: "author_id"})
+
+
+def test_save__invalidates_the_keys_that_depend_on_the_row(make_post: Any) -> None:
+    post, other = make_post(), make_post()
+    cached("popular_posts", f"post:{post.pk}", f"post:{other.pk}")
+    post.title = "New"
+    post.save()
+    assert gone("popular_posts", f"post:{post.pk}", f"post:{other.pk}") == {
+        "popular_posts",
+        f"post:{post.pk}",
+    }
+
+
+def test_create__invalidates_the_id_of_the_new_row(make_post: Any) -> None:
+    before = make_post()
+    keys = cached("popular_posts", *(f"post:{before.pk + more}" for more in range(10)))
+    new = make_post()
+    assert f"post:{new.pk}" in keys
+    assert gone(*keys) == {"popular_posts", f"post:{new.pk}"}
+
+
+def test_related_row__invalidates_what_it_belongs_to(make_post: Any, make_comment: Any) -> None:
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    comment = make_comment(post=post)
+    assert gone("popular_posts", f"post:{post.pk}") == {f"post:{post.pk}"}
+    cached(f"post:{post.pk}")
+    comment.delete()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+def test_moved_row__invalidates_the_old_and_the_new_id(make_post: Any, make_comment: Any) -> None:
+    old, new, other = make_post(), make_post(), make_post()
+    comment = make_comment(post=old)
+    keys = [f"post:{post.pk}" for post in (old, new, other)]
+    cached(*keys)
+    comment.post = new
+    comment.save()
+    assert gone(*keys) == set(keys[:2])
+
+
+def test_moved_row__that_another_process_moved_before(make_post: Any, make_comment: Any) -> None:
+    """The instance in memory says A -> C, but its row was at B."""
+    a, b, c = make_post(), make_post(), make_post()
+    comment = make_comment(post=a)
+    Comment.objects.filter(pk=comment.pk).update(post=b)
+    keys = [f"post:{post.pk}" for post in (a, b, c)]
+    cached(*keys)
+    comment.post = c
+    comment.save()
+    assert gone(*keys) >= set(keys[1:])
+
+
+def test_moved_row__by_update_fields(make_post: Any, make_comment: Any) -> None:
+    old, new = make_post(), make_post()
+    comment = make_comment(post=old)
+    keys = [f"post:{post.pk}" for post in (old, new)]
+    cached(*keys)
+    comment.post = new
+    comment.save(update_fields=["post"])
+    assert gone(*keys) == set(keys)
+
+
+@pytest.mark.parametrize("in_atomic", [False, True])
+def test_save__of_other_fields_invalidates_the_id_that_the_row_has_whatever_the_instance_says(
+    make_post: Any, make_comment: Any, in_atomic: bool
+) -> None:
+    a, b, c = make_post(), make_post(), make_post()
+    comment = make_comment(post=a)
+    Comment.objects.filter(pk=comment.pk).update(post=b)
+    comment.post = c  # and not saved
+    keys = cached(*(f"post:{post.pk}" for post in (a, b, c)))
+    with transaction.atomic() if in_atomic else nullcontext():
+        comment.save(update_fields=["body"])
+    assert keys[1] in gone(*keys)
+    assert keys[0] not in gone(*keys)
+
+
+@pytest.mark.parametrize("fields", [["title"], ["author"], None], ids=["title", "author", "all"])
+def test_save__asks_at_most_once_what_the_row_has(make_post: Any, by_author: Any, fields: Any) -> None:
+    post = make_post()
+    (key,) = cached(f"author:{post.author_id}:posts")
+    with queries_of(Post) as queries:
+        post.save(update_fields=fields)
+    assert len(queries) == (1 if captures_by_triggers() else 2)
+    assert gone(key) == {key}
+
+
+@pytest.fixture
+def raising_receiver() -> Iterator[None]:
+    """A receiver of the project that raises, and that was connected before ours: as in a models.py."""
+
+    def raises(**_: Any) -> None:
+        raise RuntimeError("the mail server is away")
+
+    post_save.disconnect(sender=Post, dispatch_uid=UID)
+    post_save.connect(raises, sender=Post)
+    listen()
+    try:
+        yield
+    finally:
+        post_save.disconnect(raises, sender=Post)
+
+
+@pytest.mark.usefixtures("raising_receiver")
+@pytest.mark.parametrize("in_atomic", [False, True])
+def test_save__invalidates_with_triggers_even_if_an_earlier_receiver_raises(
+    make_post: Any, in_atomic: bool
+) -> None:
+    with pytest.raises(RuntimeError):
+        make_post(title="old")
+    post = Post.objects.get()
+    (key,) = cached(f"post:{post.pk}")
+    post.title = "new"
+    with transaction.atomic() if in_atomic else nullcontext(), pytest.raises(RuntimeError):
+        post.save()
+    assert Post.objects.get().title == "new"
+    assert gone(key) == ({key} if captures_by_triggers() else set())
+    assert waiting() == []
+
+
+def test_listen__again_is_heard_once() -> None:
+    before = [each for each in post_save.receivers if each[0] == (UID, id(Post))]
+    assert before
+    listen()
+    assert [each for each in post_save.receivers if each[0] == (UID, id(Post))] == before
+
+
+def test_save__of_a_row_that_cannot_move_asks_the_database_nothing(make_user: Any) -> None:
+    user = make_user()
+    with queries_of(CustomUser) as queries:
+        user.save()
+    assert len(queries) == 1
+
+
+def test_delete__of_an_instance_older_than_its_row(make_post: Any, make_comment: Any) -> None:
+    a, b = make_post(), make_post()
+    comment = make_comment(post=a)
+    Comment.objects.filter(pk=comment.pk).update(post=b)
+    cached(f"post:{b.pk}")
+    comment.delete()
+    assert gone(f"post:{b.pk}") == {f"post:{b.pk}"}
+
+
+def test_delete__cascades(make_post: Any, make_comment: Any, make_user: Any) -> None:
+    post, reader = make_post(), make_user()
+    make_comment(post=post, author=reader)
+    cached(f"post:{post.pk}", f"user:{reader.pk}:profile")
+    reader.delete()
+    assert gone(f"post:{post.pk}", f"user:{reader.pk}:profile") == {
+        f"post:{post.pk}",
+        f"user:{reader.pk}:profile",
+    }
+
+
+def test_delete__of_a_queryset(make_post: Any, make_comment: Any) -> None:
+    post = make_post()
+    make_comment(post=post)
+    cached(f"post:{post.pk}", "popular_posts")
+    Post.objects.filter(pk=post.pk).delete()
+    assert gone(f"post:{post.pk}", "popular_posts") == {f"post:{post.pk}", "popular_posts"}
+
+
+def test_delete__stays_fast_with_triggers_or_without_a_job(make_post: Any) -> None:
+    """Django reads the rows of a model before it deletes them where somebody listens."""
+    assert not pre_delete.has_listeners(Session)
+    make_post()  # the first signal shows that there are triggers
+    assert pre_delete.has_listeners(Post) is not captures_by_triggers()
+
+
+def test_proxy__is_its_model(make_post: Any) -> None:
+    class PostInReview(Post):
+        class Meta:
+            proxy = True
+            app_label = "myapp"
+
+    try:
+        declare("proxied:{id}", {PostInReview: "id"})
+        post = make_post()
+        keys = cached(f"proxied:{post.pk}", f"post:{post.pk}")
+        PostInReview.objects.get(pk=post.pk).save()
+        assert gone(*keys) == set(keys)
+    finally:
+        del apps.all_models["myapp"]["postinreview"]
+        apps.clear_cache()

@@ -1,0 +1,253 @@
+"""Saves of rows whose values, or whose keys, are not as Django itself would have made them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.serializers import deserialize, serialize
+from django.db import models
+from django.db.models import F, Value
+from django.db.models.functions import Substr
+
+from tests.support.keyed import by_function, cached, gone, job
+from tests.support.tables import queries_of, tables_of
+from warmer import invalidate_for
+from warmer.invalidation import captures_by_triggers
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+REF = uuid.UUID("0a4d55a8-d778-4022-9fab-701977c5d840")
+
+
+@pytest.fixture
+def box() -> Iterator[Any]:
+    """A model whose key is a default, and one that refers to it."""
+
+    class Item(models.Model):
+        id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+        number = models.IntegerField(default=0)
+        other = models.IntegerField(default=0)
+        price = models.DecimalField(max_digits=5, decimal_places=2, default=0)
+
+        class Meta:
+            app_label = "myapp"
+
+    class Part(models.Model):
+        item = models.ForeignKey(Item, on_delete=models.CASCADE, db_constraint=False)
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Item, Part):
+        yield SimpleNamespace(Item=Item, Part=Part)
+
+
+@pytest.mark.parametrize("given", [7, "7", "07", " 7", 7.0])
+def test_value__of_another_type_is_the_id_that_the_column_has(box: Any, given: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:7", "number:8")
+    item = box.Item.objects.create(number=given)
+    assert gone(*keys) == {"number:7"}
+    keys = cached("number:7", "number:8")
+    invalidate_for(item)
+    assert gone(*keys) == {"number:7"}
+    keys = cached("number:7", "number:8")
+    item.delete()
+    assert gone(*keys) == {"number:7"}
+
+
+def test_value__bool_of_a_number_is_a_number(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:0", "number:1", "number:True")
+    box.Item.objects.create(number=True)
+    assert gone(*keys) == {"number:1"}
+
+
+@pytest.mark.parametrize("given", [REF, REF.hex, str(REF).upper(), f"urn:uuid:{REF}", REF.int])
+def test_value__uuid_as_text(box: Any, given: Any) -> None:
+    job("item:{id}", {box.Item: "id"})
+    job("part:{id}", {box.Part: "item"})
+    keys = cached(f"item:{REF}", f"part:{REF}")
+    box.Item.objects.create(id=given)
+    assert gone(*keys) == {f"item:{REF}"}
+    keys = cached(f"item:{REF}", f"part:{REF}")
+    box.Part.objects.create(item_id=given)
+    assert gone(*keys) == {f"part:{REF}"}
+
+
+def test_value__that_the_database_computes_is_the_id_that_the_row_has(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    by_function("function:{id}", box.Item, lambda item: item.number, "number")
+    item = box.Item.objects.create(number=6)
+    names = [f"{name}:{number}" for name in ("number", "function") for number in range(6, 12)]
+
+    def saved(value: Any) -> set[str]:
+        cached(*names)
+        item.number = value
+        item.save()
+        return gone(*names)
+
+    assert saved(Value("7")) == {"number:6", "number:7", "function:6", "function:7"}
+    assert saved(F("number") + 1) == {"number:7", "number:8", "function:7", "function:8"}
+    box.Item.objects.filter(pk=item.pk).update(other=10)
+    assert saved(F("other")) == {"number:8", "number:10", "function:8", "function:10"}
+    cached(*names)
+    item.delete()
+    assert gone(*names) == {"number:10", "function:10"}
+
+
+def test_value__that_is_none_of_the_column_costs_every_key(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:7", "number:8")
+    invalidate_for(box.Item(number="seven"))
+    assert gone(*keys) == set(keys)
+    item = box.Item.objects.create()
+    with pytest.raises(ValueError, match="seven"):
+        box.Item(pk=item.pk, number="seven").save()
+
+
+def loaded(box: Any, **fields: Any) -> None:
+    for each in deserialize("json", serialize("json", [box.Item(**fields)])):
+        each.save()
+
+
+def forced(box: Any, **fields: Any) -> None:
+    box.Item(**fields).save(force_update=True)
+
+
+@pytest.mark.parametrize("way", [loaded, forced])
+def test_key_with_a_default__row_that_is_there_moves(box: Any, way: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    by_function("function:{id}", box.Item, lambda item: item.number, "number")
+    item = box.Item.objects.create(number=1)
+    keys = cached("number:1", "number:2", "function:1", "function:2")
+    way(box, id=item.id, number=2)
+    assert box.Item.objects.get().number == 2
+    assert gone(*keys) == set(keys)
+
+
+def test_key_with_a_default__new_row_is_not_looked_for_and_costs_one_id(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    keys = cached("number:1", "number:2")
+    with queries_of(box.Item) as queries:
+        box.Item.objects.create(number=1)
+    assert len(queries) == 1
+    assert gone(*keys) == {"number:1"}
+
+
+def test_key_with_a_default__loaded_row_costs_its_ids_alone(box: Any) -> None:
+    job("number:{id}", {box.Item: "number"})
+    item = box.Item.objects.create(number=1)
+    keys = cached("number:1", "number:2", "number:3")
+    loaded(box, id=item.id, number=2)
+    assert gone(*keys) == {"number:1", "number:2"}
+
+
+def test_function__is_given_the_fields_as_the_row_has_them(box: Any) -> None:
+    def item_of(part: Any) -> Any:
+        seen.append(part.item_id)
+        return part.item_id
+
+    seen: list[Any] = []
+    job("part:{id}", {box.Part: item_of}, fields={box.Part: ["item"]})
+    keys = cached(f"part:{REF}", "part:0")
+    part = box.Part.objects.create(item_id=REF.hex)
+    assert seen == [REF]
+    assert gone(*keys) == {f"part:{REF}"}
+    assert part.item_id == REF.hex
+
+
+@pytest.fixture
+def word() -> Iterator[Any]:
+    """A model with a column that the database computes."""
+
+    class Word(models.Model):
+        text = models.CharField(max_length=20)
+        other = models.IntegerField(default=0)
+        initial = models.GeneratedField(
+            expression=Substr("text", 1, 1), output_field=models.CharField(max_length=1), db_persist=True
+        )
+
+        class Meta:
+            app_label = "myapp"
+
+    with tables_of(Word):
+        yield Word
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "save": lambda word: word.save(),
+    "save of some fields": lambda word: word.save(update_fields=["text"]),
+}
+if captures_by_triggers():
+    CHANGES |= {
+        "update": lambda word: type(word).objects.filter(pk=word.pk).update(text=word.text),
+        "bulk_update": lambda word: type(word).objects.bulk_update([word], ["text"]),
+        "upsert": lambda word: type(word).objects.bulk_create(
+            [type(word)(pk=word.pk, text=word.text)],
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["text"],
+        ),
+    }
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_generated_column__row_moves_from_the_old_to_the_new_id(word: Any, change: Any) -> None:
+    job("initial:{id}", {word: "initial"})
+    by_function("function:{id}", word, lambda one: [one.initial, "every"], "initial")
+    one = word.objects.create(text="abc")
+    keys = cached("initial:a", "initial:x", "function:a", "function:x", "function:every")
+    one.text = "xab"
+    change(one)
+    assert word.objects.get().initial == "x"
+    assert gone(*keys) == set(keys)
+
+
+def test_generated_column__row_that_comes_or_goes(word: Any) -> None:
+    job("initial:{id}", {word: "initial"})
+    keys = cached("initial:a", "initial:x")
+    one = word.objects.create(text="abc")
+    assert gone(*keys) == {"initial:a"}
+    cached(*keys)
+    one.text = "xab"  # and not saved
+    one.delete()
+    assert gone(*keys) == {"initial:a"}
+    cached(*keys)
+    word.objects.create(text="xyz")
+    cached(*keys)
+    word.objects.all().delete()
+    assert gone(*keys) == {"initial:x"}
+
+
+def test_row_that_its_base_manager_leaves_out_after_the_save() -> None:
+    class Live(models.Manager):  # type: ignore[type-arg]
+        def get_queryset(self) -> Any:
+            return super().get_queryset().filter(deleted=False)
+
+    class Album(models.Model):
+        owner = models.IntegerField()
+
+        class Meta:
+            app_label = "myapp"
+
+    class Photo(models.Model):
+        album = models.ForeignKey(Album, on_delete=models.CASCADE)
+        deleted = models.BooleanField(default=False)
+        objects = Live()
+
+        class Meta:
+            app_label = "myapp"
+            base_manager_name = "objects"
+
+    with tables_of(Album, Photo):
+        job("photos:{id}", {Photo: "album__owner"})
+        photo = Photo.objects.create(album=Album.objects.create(owner=7))
+        keys = cached("photos:7")
+        photo.deleted = True
+        photo.save(update_fields=["deleted"])
+        assert gone(*keys) == set(keys)

@@ -1,0 +1,52 @@
+"""Several databases: each has its own transactions and its own records."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+PACKAGE = "tests.package.invalidation.two_databases"
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Any:
+    """What the scenarios of the process saw, by their names."""
+    environment = {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings", "TWO_DATABASES": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", PACKAGE],
+        env=os.environ | environment,
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_databases__have_transactions_and_records_of_their_own(seen: Any) -> None:
+    assert seen["commit_of_its_own"] == {
+        "cached inside": ["old"],  # for others, until the commit
+        "read inside": ["new"],
+        "kept inside": [0, 1],
+        "cached after": None,
+        "read after": ["new"],
+        "kept after": [0, 0],
+    }
+    assert seen["other_transaction"] == {
+        "cached inside": None,  # it was committed at once, and waits for no other transaction
+        "read inside": ["new"],
+        "cached after": None,
+        "other": ["old"],  # as before
+        "read": ["old"],
+    }
+    assert seen["both_at_once"] == {"rolled back": ["old"], "committed": None, "read": ["old"]}
+    assert seen["cache_away"] == {"kept": [1, 1], "left": [0, 0], "cached": [None, None]}

@@ -1,0 +1,203 @@
+"""Invalidations come at the commit, once and first; what is rolled back has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+from redis import Redis
+
+from myapp.models import Post
+from tests.support.keyed import cached, gone, waiting
+from tests.support.transactions import Rollback
+from warmer import warm_many
+from warmer.invalidation import Relay
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_transaction__invalidates_at_its_commit_and_not_before(make_post: Any) -> None:
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    with transaction.atomic():
+        post.save()
+        assert gone("popular_posts", f"post:{post.pk}") == set()
+    assert gone("popular_posts", f"post:{post.pk}") == {"popular_posts", f"post:{post.pk}"}
+
+
+def test_transaction__rolled_back_changes_nothing(make_post: Any, redis_client: Redis) -> None:
+    post = make_post()
+    cached("popular_posts", f"post:{post.pk}")
+    redis_client.config_resetstat()
+    with pytest.raises(Rollback), transaction.atomic():
+        post.title = "Never"
+        post.save()
+        raise Rollback
+    assert gone("popular_posts", f"post:{post.pk}") == set()
+    assert "cmdstat_evalsha" not in redis_client.info("commandstats")
+
+
+def test_savepoint__rolled_back_changes_nothing(make_post: Any) -> None:
+    kept, undone = make_post(), make_post()
+    cached(f"post:{kept.pk}", f"post:{undone.pk}")
+    with transaction.atomic():
+        kept.save()
+        with pytest.raises(Rollback), transaction.atomic():
+            undone.save()
+            raise Rollback
+        with transaction.atomic():
+            kept.save()
+    assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
+
+
+def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any) -> None:
+    kept, undone = make_post(), make_post()
+    cached(f"post:{kept.pk}", f"post:{undone.pk}")
+    with transaction.atomic():
+        with pytest.raises(Rollback), transaction.atomic():
+            undone.save()
+            raise Rollback
+        kept.save()
+    assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
+
+
+def test_savepoint__outer_one_rolled_back_with_the_inner_ones(make_post: Any) -> None:
+    post = make_post()
+    cached(f"post:{post.pk}")
+    with transaction.atomic(), pytest.raises(Rollback), transaction.atomic():
+        with transaction.atomic():
+            post.save()
+        raise Rollback
+    assert gone(f"post:{post.pk}") == set()
+
+
+def test_transaction__is_one_round_trip(make_post: Any, make_comment: Any, redis_client: Redis) -> None:
+    posts = [make_post() for _ in range(5)]
+    redis_client.config_resetstat()
+    with transaction.atomic():
+        for post in posts:
+            with transaction.atomic():
+                post.save()
+            make_comment(post=post)
+    assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
+
+
+def test_transaction__invalidates_before_later_callbacks_of_the_project(make_post: Any) -> None:
+    post = make_post()
+    cached(f"post:{post.pk}")
+    seen = []
+    with transaction.atomic():
+        with transaction.atomic():
+            post.save()
+        transaction.on_commit(lambda: seen.append(gone(f"post:{post.pk}")))
+        with transaction.atomic():
+            post.save()
+    assert seen == [{f"post:{post.pk}"}]
+
+
+def test_transaction__earlier_callback_of_the_project_that_raises_leaves_it_to_a_worker(
+    make_post: Any,
+) -> None:
+    """Django calls no callback after it."""
+    post = make_post()
+    keys = cached("popular_posts", f"post:{post.pk}")
+
+    def fail() -> None:
+        raise Rollback
+
+    with pytest.raises(Rollback), transaction.atomic():
+        transaction.on_commit(fail)
+        post.save()
+    assert gone(*keys) == set()
+    assert waiting()
+    Relay().poll()
+    assert gone(*keys) == set(keys)
+
+
+def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any) -> None:
+    """Also when something keeps the callbacks of the first one alive."""
+    post = make_post()
+    cached(f"post:{post.pk}")
+    held = []
+    with pytest.raises(Rollback), transaction.atomic():
+        post.save()
+        held.extend(connection.run_on_commit)
+        raise Rollback
+    with transaction.atomic():
+        post.save()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+    assert held
+
+
+@pytest.mark.django_db(transaction=False)
+def test_transaction__callbacks_captured_after_one_of_the_project(
+    make_post: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    transaction.on_commit(lambda: None)
+    post = make_post()
+    cached(f"post:{post.pk}")
+    with django_capture_on_commit_callbacks(execute=True):
+        transaction.on_commit(lambda: None)
+        post.save()
+    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "get": lambda job: job.get(7),
+    "get_many": lambda job: job.get_many([7]),
+    "warm": lambda job: job.warm([7]),
+    "warm several": lambda job: job.warm([6, 7]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("is_raising", [False, True], ids=["whole", "narrowed"])
+def test_loader__that_writes_stores_nothing_that_may_be_rolled_back(
+    way: Any, is_raising: bool, make_user: Any
+) -> None:
+    author = make_user()
+
+    def get_or_create(ids: Any) -> dict[int, str]:
+        if is_raising and len(ids) > 1:
+            raise ValueError("one by one")
+        for id in ids:
+            Post.objects.get_or_create(
+                pk=id, defaults={"title": "New", "slug": f"new-{id}", "author": author}
+            )
+        return dict.fromkeys(ids, "New")
+
+    job = warm_many("made:{id}", ids=list, name="made", depends_on={Post: "id"})(get_or_create)
+    with pytest.raises(Rollback), transaction.atomic():
+        assert way(job)
+        raise Rollback
+    assert gone("made:7") == {"made:7"}
+    assert not Post.objects.exists()
+    with transaction.atomic():
+        assert way(job)
+    assert gone("made:7") == {"made:7"}
+    assert job.get(7) == "New"
+    assert gone("made:7") == set()
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_transaction__managed_by_hand_bypasses_the_cache_and_stores_nothing(way: Any, make_post: Any) -> None:
+    """Nothing tells of its end."""
+    make_post(title="old")
+    job = warm_many("titled:{id}", ids=list, name="titled", depends_on={Post: "id"})(
+        lambda ids: dict.fromkeys(ids, Post.objects.get().title)
+    )
+    assert job.get(7) == "old"
+    transaction.set_autocommit(False)
+    try:
+        Post.objects.update(title="never")
+        assert job.get(7) == "never"
+        cache.clear()
+        assert way(job)
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert gone("titled:6", "titled:7") == {"titled:6", "titled:7"}
+    assert (job.get(7), gone("titled:7")) == ("old", set())

@@ -1,0 +1,124 @@
+"""What the commands share: the check of the caches, arguments, tables and the progress bar."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management.base import OutputWrapper
+
+from tests.support.commands import Terminal
+from tests.support.fixtures import Python
+from warmer.management.base import BAR_WIDTH, ProgressBar, cache_alias, table, whole_number
+
+COMMANDS = ["warm_cache", "cache_audit", "cache_stats", "cache_benchmark", "warm_schedule"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_check__unusable_backend_is_one_clear_line(python: Python, tmp_path: Path, command: str) -> None:
+    (tmp_path / "misspelt_settings.py").write_text(
+        "from config.settings import *\n"
+        "CACHES = {'default': {'BACKEND': 'django_redis.cache.RedisCach', 'LOCATION': 'redis://x'}}\n"
+    )
+    done = python(
+        f"from django.core.management import execute_from_command_line as do\ndo(['manage.py', '{command}'])",
+        DJANGO_SETTINGS_MODULE="misspelt_settings",
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    for part in ("'default' (django_redis.cache.RedisCach)", "InvalidCacheBackendError", "cache_doctor"):
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_check__wrong_setting_is_named(python: Python, tmp_path: Path, command: str) -> None:
+    (tmp_path / "wrong_settings.py").write_text("from config.settings import *\nWARMER_CACHE = 'misspelt'\n")
+    done = python(
+        f"from django.core.management import execute_from_command_line as do\ndo(['manage.py', '{command}'])",
+        DJANGO_SETTINGS_MODULE="wrong_settings",
+    )
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "WARMER_CACHE = 'misspelt': expected a name in CACHES: 'default'" in done.stderr
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("1,000", 1000), ("1_000", 1000), (" 7 ", 7)])
+def test_whole_number(text: str, number: int) -> None:
+    assert whole_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many"])
+def test_whole_number__refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="not an integer above 0"):
+        whole_number(text)
+
+
+def test_cache_alias(settings: Any) -> None:
+    settings.CACHES = {**settings.CACHES, "second": settings.CACHES["default"]}
+    assert cache_alias("second") == "second"
+    with pytest.raises(ArgumentTypeError, match="there is no cache 'third': CACHES has 'default', 'second'"):
+        cache_alias("third")
+
+
+def test_table__aligns_numbers_right_and_leaves_none_empty() -> None:
+    rows = [["posts", 7, 0.5, "ok", 5], ["user_profiles", 123456, None, "incomplete", "text"]]
+    assert table(["job", "keys", "seconds", "state", "mixed"], rows).splitlines() == [
+        "job               keys  seconds  state       mixed",
+        "-------------  -------  -------  ----------  -----",
+        "posts                7     0.50  ok          5",
+        "user_profiles  123,456           incomplete  text",
+    ]
+
+
+def test_table__without_rows_and_without_trailing_blanks() -> None:
+    assert table(["job", "keys"], []).splitlines() == ["job  keys", "---  ----"]
+    lines = table(["a", "wide column"], [["x", "y"], ["long cell", ""]]).splitlines()
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_table__row_of_another_length_is_an_error() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        table(["a", "b"], [["only one"], ["x", "y"]])
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal of 60 columns."""
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    return Terminal()
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "filled"),
+    [(0, 10, 0), (9, 10, 21), (10, 10, BAR_WIDTH), (11, 10, BAR_WIDTH), (5, None, 0), (0, 0, 0)],
+)
+def test_progress_bar__shows_how_much_is_done(
+    terminal: Terminal, done: int, total: int | None, filled: int
+) -> None:
+    ProgressBar(OutputWrapper(terminal)).draw(done, total, "posts")
+    bar = "#" * filled + "-" * (BAR_WIDTH - filled)
+    assert terminal.getvalue() == f"\r\x1b[K[{bar}] posts"
+
+
+def test_progress_bar__stays_on_one_line_and_is_removed_once(terminal: Terminal) -> None:
+    bar = ProgressBar(OutputWrapper(terminal))
+    bar.draw(1, 2, "a" * 100)
+    bar.draw(2, 2, "b" * 100)
+    drawn = terminal.getvalue()
+    assert [len(line) for line in drawn.split("\r\x1b[K")[1:]] == [59, 59]
+    assert "\n" not in drawn
+    bar.clear()
+    bar.clear()
+    assert terminal.getvalue() == drawn + "\r\x1b[K"
+
+
+def test_progress_bar__draws_only_on_a_terminal() -> None:
+    stream: Any = io.StringIO()
+    bar = ProgressBar(OutputWrapper(stream))
+    bar.draw(1, 2, "posts")
+    bar.clear()
+    assert stream.getvalue() == ""

@@ -1,0 +1,332 @@
+"""`manage.py warm_cache` in this process: its effects, output and exit status. On workers: tests/system."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import transaction
+
+from embedded.redis_server import RedisServer
+from tests.support.commands import Ended, Terminal, execute
+from warmer import jobs, runs, warm, warm_many
+from warmer.models import State, Trigger, WarmingRun
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def run(*args: str, **options: Any) -> Ended:
+    return execute("warm_cache", *args, **options)
+
+
+def printed(*args: str) -> Any:
+    return json.loads(run(*args, "--json").out)
+
+
+def broken_loader(ids: Any = None) -> Any:
+    raise ValueError("broken")
+
+
+def broken_ids() -> Any:
+    yield 1
+    raise RuntimeError("the list of ids is broken")
+
+
+def test_output(golden: Callable[..., None], make_user: Any, make_post: Any) -> None:
+    make_post(author=make_user())
+    masks = {
+        r"\d+\.\d\d": "N.NN",
+        r"  +": "  ",
+        r"---+": "---",
+        r"^(\w+)  \d+  (?=[a-z])": r"\1  RUN  ",
+    }
+    warm_many("x:{id}", ids=lambda: [1, "a b", 2], name="x", every=None, required=False)(dict.fromkeys)
+    warm("y", name="y")(broken_loader)
+    parts = [run("--list"), run("x", "posts", "--dry-run"), run("--inline"), run("y", "posts", "--inline")]
+    text = "\n\n".join(f"{part.out}{part.error} [exit {part.status}]" for part in parts)
+    golden("warm_cache", text, masks=masks)
+
+
+def test_help(golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    texts = []
+    for name in ("warm_cache", "warm_schedule", "warm_triggers", "warm_listen", "cache_audit"):
+        with pytest.raises(SystemExit):
+            execute(name, "--help")
+        shown = capsys.readouterr().out
+        texts.append(shown.partition("  --version")[0])
+    golden("help_of_commands", "\n".join(texts))
+
+
+def test_all__warms_every_job_and_names_the_cache(make_user: Any, make_post: Any) -> None:
+    user = make_user()
+    post = make_post(author=user)
+    done = run()
+    assert cache.get(f"user:{user.pk}:profile")["username"] == user.username
+    assert cache.get("popular_posts")[0]["id"] == cache.get(f"post:{post.pk}")["id"] == post.pk
+    assert "Warming in this process: no broker is configured" in done.out
+    assert "Cache: default (RedisCache)" in done.out
+    assert {each.job for each in WarmingRun.objects.all()} == set(jobs)
+
+
+@pytest.mark.parametrize(
+    ("args", "trigger"), [((), "command"), (("posts",), "command"), (("--trigger", "deploy"), "deploy")]
+)
+def test_trigger__is_deploy_only_where_a_deploy_says_so(args: tuple[str, ...], trigger: str) -> None:
+    run("--inline", *args)
+    assert {each.trigger for each in WarmingRun.objects.all()} == {trigger}
+
+
+def test_table__counts_equal_the_run(make_user: Any) -> None:
+    for _ in range(3):
+        make_user()
+    lines = run("user_profiles", "--inline").out.splitlines()
+    shown = dict(zip(lines[-3].split(), lines[-1].split(), strict=True))
+    kept = WarmingRun.objects.get()
+    assert shown["job"] == kept.job
+    counts = {name: int(shown[name]) for name in ("run", "written", "failed", "queries")}
+    assert counts == {"run": kept.pk, "written": 3, "failed": 0, "queries": 2}
+
+
+def test_required__come_first() -> None:
+    order = []
+    warm("zz", name="zz", required=False)(lambda: order.append("optional") or 1)
+    warm("yy", name="yy")(lambda: order.append("required") or 1)
+    run("zz", "yy", "--inline")
+    assert order == ["required", "optional"]
+
+
+def test_json__is_all_that_is_printed(make_user: Any) -> None:
+    make_user()
+    found = printed("user_profiles", "--inline")
+    assert found["status"] == 0
+    (job,) = found["jobs"]
+    assert (job["job"], job["state"], job["written"], job["failures"]) == ("user_profiles", "complete", 1, [])
+
+
+def test_status__unknown_job_is_2_and_names_the_nearest() -> None:
+    done = run("user_profile")
+    assert done.status == 2
+    assert "Did you mean user_profiles?" in done.error
+    assert not WarmingRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *[("--inline", "--no-wait"), ("--inline", "--workers"), ("--timeout", "0"), ("--timeout", "soon")],
+        ("--trigger", "change"),
+    ],
+)
+def test_status__usage_is_refused(args: tuple[str, ...]) -> None:
+    assert run(*args).status in (1, 2)  # the parser's own errors are 2 in a shell
+    assert not WarmingRun.objects.exists()
+
+
+def test_status__failed_key_of_a_required_job_is_1() -> None:
+    def loader(ids: Any) -> Any:
+        return broken_loader() if 2 in ids else {id: id for id in ids}
+
+    warm_many("x:{id}", ids=lambda: range(4), name="x")(loader)
+    done = run("x", "--inline")
+    assert (done.status, done.error) == (1, "Required jobs did not complete: x.")
+    assert "x:2: ValueError: broken" in done.out
+    assert WarmingRun.objects.get().state == State.INCOMPLETE
+
+
+def test_status__failed_job_that_is_not_required_is_0() -> None:
+    warm("x", name="x", required=False)(broken_loader)
+    assert run("x", "--inline").status == 0
+    assert WarmingRun.objects.get().state == State.FAILED
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_status__cache_that_keeps_nothing_is_1(settings: Any, flags: tuple[str, ...]) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    warm_many("x:{id}", ids=lambda: range(3), name="x")(lambda ids: {id: id for id in ids})
+    warm("z", name="z", required=False)(lambda: 1)
+    done = run("x", "z", "--inline", *flags)
+    assert done.status == 1
+    assert done.error.startswith("Required jobs did not complete: x. ")
+    assert "No key of x, z was stored: the cache 'default' (django.core.cache.backends.dummy" in done.error
+
+
+@pytest.mark.parametrize(("overtaken", "written"), [([], 0), ([1], 2)])
+def test_status__keys_overtaken_by_changes_are_0(overtaken: list[int], written: int) -> None:
+    def loader(ids: Any) -> Any:
+        job.invalidate(overtaken or None)
+        return {id: id for id in ids}
+
+    job: Any = warm_many("x:{id}", ids=lambda: range(3), name="x")(loader)
+    done = run("x", "--inline")
+    assert done.status == 0
+    assert ("No key of x was stored: changes overtook every attempt" in done.out) is (written == 0)
+    kept = WarmingRun.objects.get()
+    assert (kept.written, kept.superseded) == (written, 3 - written)
+
+
+def test_status__every_key_fenced_by_the_transaction_around_is_0(make_user: Any) -> None:
+    with transaction.atomic():  # as a TestCase is
+        make_user()
+        assert run("user_profiles", "--inline").status == 0
+        assert WarmingRun.objects.get().superseded == 1
+
+
+def test_status__job_without_a_key_to_warm_is_0() -> None:
+    warm_many("x:{id}", ids=list, name="x")(dict)
+    assert run("x", "--inline").status == 0
+
+
+def test_status__out_of_time_is_3() -> None:
+    done = run("--inline", "--timeout", "0.000001")
+    assert (done.status, "use a longer --timeout" in done.error) == (3, True)
+    assert not WarmingRun.objects.filter(active_job__isnull=False).exists()
+
+
+def test_status__cache_down_is_1_with_one_clear_line(redis_server: RedisServer) -> None:
+    redis_server.stop()
+    done = run("--inline")
+    assert (done.status, done.error.count("\n")) == (1, 0)
+    assert "'default' at 127.0.0.1" in done.error
+    assert done.error.endswith("Nothing was warmed.")
+    assert not WarmingRun.objects.exists()
+
+
+@pytest.mark.parametrize("flag", ["--workers", "--no-wait"])
+def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
+    done = run(flag)
+    assert done.status == 1
+    assert done.error.startswith(f"{flag}: ")
+    assert "CELERY_BROKER_URL" in done.error
+    assert not WarmingRun.objects.exists()
+
+
+def test_list__json_is_for_scripts(make_user: Any) -> None:
+    warm("x", name="x", every=None, required=False)(lambda: 1)
+    run("user_profiles", "--inline")
+    rows = {row["job"]: row for row in printed("--list")}
+    assert set(rows) == set(jobs)
+    kept = WarmingRun.objects.get()
+    assert kept.started_at
+    assert kept.finished_at
+    assert rows["x"] == {
+        "job": "x",
+        "key": "x",
+        "required": False,
+        "every_seconds": None,
+        "timeout_seconds": 3600.0,
+        "cache": "default",
+        "queue": "warming",
+        "last_run": None,
+    }
+    assert (rows["user_profiles"]["required"], rows["user_profiles"]["every_seconds"]) == (True, 900.0)
+    assert rows["user_profiles"]["last_run"] == {
+        "run": kept.pk,
+        "state": "complete",
+        "trigger": "command",
+        "requested_at": kept.requested_at.isoformat(),
+        "started_at": kept.started_at.isoformat(),
+        "finished_at": kept.finished_at.isoformat(),
+        "seconds": (kept.finished_at - kept.started_at).total_seconds(),
+    }
+
+
+def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> None:
+    for _ in range(3):
+        make_user()
+    (row,) = printed("user_profiles", "--dry-run")
+    plan = {"job": "user_profiles", "keys": 3, "batches": 1, "failed": 0, "queries": 2, "seconds": None}
+    assert row == plan | {"failures": []}
+    assert not WarmingRun.objects.exists()
+    assert cache.get("user:1:profile") is None
+    run("user_profiles", "popular_posts", "--inline")
+    again, single = printed("user_profiles", "popular_posts", "--dry-run")
+    assert again["seconds"] > 0
+    # A job with one key has no query for ids.
+    assert single["queries"] == WarmingRun.objects.get(job="popular_posts").queries == 1
+
+
+@pytest.mark.parametrize("ids", [broken_ids, lambda: 7])
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(ids: Any, flags: tuple[str, ...]) -> None:
+    warm_many("x:{id}", ids=ids, name="x")(dict)
+    done = run("x", "--dry-run", *flags)
+    assert done.status == 1
+    assert done.error.startswith("The ids of x could not be found: ")
+    assert done.error.count("\n") == 0
+
+
+def test_dry_run__names_the_ids_that_would_fail() -> None:
+    warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
+    (row,) = printed("x", "--dry-run")
+    assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
+    assert row["failures"][0]["key"] == "x:{id} with the id 'a b'"
+    assert "x:{id} with the id 1.5: InvalidId: " in run("x", "--dry-run").out
+    assert run("x", "--inline").status == 1
+    assert WarmingRun.objects.get().failed == row["failed"]
+
+
+@pytest.mark.parametrize(
+    ("output", "verbosity", "logged"), [(Terminal, 1, 0), (Terminal, 2, 1), (io.StringIO, 1, 1)]
+)
+def test_inline__failed_run_has_no_traceback_on_a_terminal(
+    output: type[io.StringIO], verbosity: int, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    warm_many("x:{id}", ids=broken_ids, name="x")(dict)
+    done = run("x", "--inline", output=output, verbosity=verbosity)
+    assert done.status == 1
+    assert "RuntimeError: the list of ids is broken" in done.out
+    assert [bool(each.exc_info) for each in caplog.records if each.name == "warmer.runs.execution"] == (
+        [True] * logged
+    )
+
+
+def test_inline__shows_its_progress_on_a_terminal(make_user: Any) -> None:
+    make_user()
+    assert "] user_profiles: 1 key" in run("user_profiles", "--inline", output=Terminal).out
+    assert "\r" not in run("user_profiles", "--inline").out
+
+
+def test_only_missing__skips_cached_keys(make_user: Any) -> None:
+    user = make_user()
+    make_user()
+    cache.set(f"user:{user.pk}:profile", "cached")
+    run("user_profiles", "--inline", "--only-missing")
+    assert cache.get(f"user:{user.pk}:profile") == "cached"
+    kept = WarmingRun.objects.get()
+    assert (kept.written, kept.skipped, kept.only_missing) == (1, 1, True)
+
+
+def test_joined__run_that_nobody_started_is_executed_here() -> None:
+    other = runs.open_run("popular_posts", Trigger.SCHEDULE).run
+    out = run("popular_posts", "--inline").out
+    other.refresh_from_db()
+    assert (other.state, other.trigger) == (State.COMPLETE, "schedule")
+    assert out.count("popular_posts: complete") == 1
+
+
+def test_joined__waits_for_the_run_under_way() -> None:
+    other = runs.open_run("popular_posts", Trigger.SCHEDULE).run
+    runs.start(other.pk)
+    done = run("popular_posts", "--inline", "--timeout", "0.5")
+    assert (done.status, "Unfinished runs continue" in done.error) == (3, True)
+    assert f"popular_posts: joined run {other.pk} (schedule)" in done.out
+    other.refresh_from_db()
+    assert other.state == State.RUNNING
+    runs.fail(other, "over")
+    assert run("popular_posts", "--inline").status == 0
+
+
+def test_interrupted__run_has_ended_all_the_same() -> None:
+    def loader() -> Any:
+        raise KeyboardInterrupt
+
+    warm("x", name="x")(loader)
+    with pytest.raises(KeyboardInterrupt):
+        run("x", "--inline")
+    kept = WarmingRun.objects.get()
+    assert (kept.state, kept.error) == (State.FAILED, "It was interrupted.")

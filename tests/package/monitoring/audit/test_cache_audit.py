@@ -1,0 +1,168 @@
+"""`manage.py cache_audit`: its output and exit status, and that no value is shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import OperationalError
+
+from embedded.redis_server import RedisServer
+from tests.support.commands import Ended, Terminal, execute
+from tests.support.waiting import uncaptured
+from users.models import CustomUser
+from users.warming import user_profiles
+from warmer import jobs, warm_many
+from warmer.models import CacheAudit
+from warmer.tasks import audit_sample
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def run(*args: str, **options: Any) -> Ended:
+    return execute("cache_audit", *args, **options)
+
+
+def broken(ids: Sequence[int] = ()) -> Mapping[int, Any]:
+    raise ValueError("broken")
+
+
+@pytest.mark.parametrize("any_cache", ["redis"], indirect=True)
+def test_output(
+    golden: Callable[..., None], job: Any, source: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("report", "monitoring.audit.audits"):
+        monkeypatch.setattr(f"warmer.{module}.MAX_FAILURES", 2)
+    settings.WARMER_CAPTURE = "signals"
+    job.warm()
+    for number in (1, 2, 3):
+        source[number] = source[number] | {"name": "another"}
+    warm_many("bad:{id}", ids=lambda: [1], name="bad")(broken)
+    warm_many("lost:{id}", ids=broken, name="lost")(dict)
+    arguments = [("things",), ("things", "--sample", "5", "--seed", "7"), ("bad", "lost")]
+    parts = [run(*args) for args in (*arguments, ("things", "--repair"))]
+    golden("cache_audit", "\n\n".join(f"{each.out}{each.error} [exit {each.status}]" for each in parts))
+
+
+def test_every_job__is_audited_and_kept(make_user: Any, make_post: Any) -> None:
+    make_post(author=make_user())
+    execute("warm_cache", "--inline")
+    done = run()
+    assert (done.status, done.error) == (0, "")
+    assert {row.job for row in CacheAudit.objects.all()} == set(jobs)
+    assert {row.trigger for row in CacheAudit.objects.all()} == {"command"}
+
+
+def test_wrong__with_signals_names_triggers(job: Any, source: Any, settings: Any) -> None:
+    job.warm()
+    source[2] = "another"
+    for capture, is_named in (("signals", True), ("triggers", False)):
+        settings.WARMER_CAPTURE = capture
+        assert ("WARMER_CAPTURE = 'triggers'" in run("things").out) is is_named
+
+
+def test_repair__is_1_too_and_then_0(job: Any, source: Any) -> None:
+    job.warm()
+    source[2] = "another"
+    assert run("things", "--repair").status == 1
+    assert cache.get("thing:2") is None
+    assert CacheAudit.objects.get().repaired == 1
+    assert run("things", "--repair").status == 0
+
+
+def test_missing__is_0(job: Any) -> None:
+    assert run("things").status == 0
+    assert CacheAudit.objects.get().missing == 10
+
+
+def test_json__is_all_that_is_printed(job: Any, source: Any) -> None:
+    job.warm()
+    printed = json.loads(run("things", "--json").out)
+    assert (printed["status"], printed["jobs"][0]["right"]) == (0, 10)
+    source[2] = {"id": 2, "name": "another"}
+    done = run("things", "--json", "--sample", "10")
+    printed = json.loads(done.out)
+    (of_job,) = printed["jobs"]
+    assert (done.status, printed["status"]) == (1, 1)
+    assert of_job["wrong_keys"] == [{"key": "thing:2", "fields": ["name"]}]
+    assert of_job["right_at_least"] == pytest.approx(0.9)
+
+
+def test_sample__is_of_that_size(job: Any) -> None:
+    job.warm()
+    run("things", "--sample", "5", "--seed", "7")
+    assert CacheAudit.objects.get().sampled == 5
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (["thing"], 2, "Did you mean things?"),
+        (["things", "--seed", "1"], 2, "--seed needs --sample"),
+        *[(["things", "--sample", size], 1, "not an integer above 0") for size in ("0", "-1", "many")],
+    ],
+)
+def test_usage__is_refused(job: Any, args: list[str], status: int, message: str) -> None:
+    done = run(*args)
+    assert (done.status, message in done.error) == (status, True)  # the parser's are 2 in a shell
+    assert not CacheAudit.objects.exists()
+
+
+def test_cache_down__is_1_with_one_clear_line(redis_server: RedisServer) -> None:
+    redis_server.stop()
+    done = run()
+    assert (done.status, done.error.count("\n"), done.out) == (1, 0, "")
+    assert "'default' at 127.0.0.1" in done.error
+    assert done.error.endswith("The audit was not finished.")
+
+
+def test_database_down__is_1_with_one_clear_line(any_cache: str) -> None:
+    def ids() -> list[int]:
+        raise OperationalError("connection to postgres://warmer:secret@db/0 failed\nIs the server running?")
+
+    warm_many("thing:{id}", ids=ids, name="things")(dict)
+    done = run("things")
+    assert (done.status, done.error.count("\n")) == (1, 0)
+    assert done.error.startswith("Database error: OperationalError")
+    assert "secret" not in done.error
+
+
+def test_failed__is_1_and_does_not_stop_the_other_jobs(job: Any) -> None:
+    warm_many("aaa:{id}", ids=broken, name="aaa")(dict)
+    warm_many("bbb:{id}", ids=lambda: [1], name="bbb")(broken)
+    job.warm()
+    done = run("aaa", "bbb", "things")
+    assert done.status == 1
+    assert "aaa, bbb" in done.error
+    assert "bbb:1: ValueError: broken" in done.out
+    assert {row.job: (row.right, row.whole) for row in CacheAudit.objects.all()} == {
+        "aaa": (0, False),
+        "bbb": (0, True),
+        "things": (10, True),
+    }
+
+
+def test_progress__is_shown_on_a_terminal(job: Any) -> None:
+    assert "things: 4 keys, 0 wrong" in run("things", output=Terminal).out
+    assert "\r" not in run("things").out
+
+
+def test_secrecy__values_are_shown_nowhere(
+    make_user: Any, caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    settings.WARMER_AUDIT_SAMPLE = 100
+    user = make_user(first_name="Hunter2Old", bio="Hunter2Old")
+    user_profiles.warm()
+    with uncaptured():
+        CustomUser.objects.filter(pk=user.pk).update(first_name="Hunter2New", bio="Hunter2New")
+    with caplog.at_level(logging.DEBUG):
+        ended = [run("user_profiles"), run("user_profiles", "--json")]
+        audit_sample()
+    rows = json.dumps(list(CacheAudit.objects.values()), default=str)
+    out = "".join(each.out for each in ended)
+    assert all("first_name" in text for text in (out, caplog.text, rows))
+    assert "Hunter2" not in "".join([out, *(each.error for each in ended), caplog.text, rows])

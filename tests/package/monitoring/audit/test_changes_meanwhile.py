@@ -1,0 +1,199 @@
+"""What changes while an audit looks is not called wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, transaction
+
+from tests.package.monitoring.audit.things import counts, declare
+from tests.support.commands import execute
+from users.warming import user_profiles
+from warmer import invalidation, warm, warm_many
+from warmer.monitoring.audit import UncommittedChanges, comparison
+from warmer.monitoring.audit.audits import audit
+from warmer.testing import at, hold
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_changed__once_while_it_was_loaded_is_judged_at_the_next_look(job: Any, source: Any) -> None:
+    job.warm()
+
+    def change() -> None:
+        source[2] = "another"
+        job.invalidate([2])
+
+    with at("loaded", change):
+        found = audit(job.spec)
+    assert counts(found) == {"right": 9, "missing": 1}
+
+
+def test_changed__between_read_and_load_and_warmed_again_is_right(job: Any, source: Any) -> None:
+    job.warm()
+
+    def change() -> None:
+        source[2] = "another"
+        job.invalidate([2])
+        job.warm([2])
+
+    with at("loaded", change):
+        found = audit(job.spec)
+    assert counts(found) == {"right": 10}
+
+
+def test_changed__at_every_look_is_not_judged(job: Any, source: Any, settings: Any, any_cache: str) -> None:
+    job.warm()
+    numbers = iter(range(100))
+
+    def change() -> None:
+        source[2] = next(numbers)
+        job.invalidate([2])
+        cache.set("thing:2", "old")
+
+    with at("loaded", change, times=4):
+        found = audit(job.spec)
+    # Without a fence for each key, the other three of the batch are not judged either.
+    changed = 1 if any_cache == "redis" else 4
+    assert counts(found) == {"right": 10 - changed, "changed": changed}
+    assert (found.ok, found.wrong_keys) == (True, [])
+
+
+def test_changed__looks_are_bounded(
+    any_cache: str, source: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr("warmer.monitoring.audit.comparison.ATTEMPTS", 3)
+    job = declare(source, batch_size=10)
+    pauses: list[float] = []
+    monkeypatch.setattr(comparison, "time", SimpleNamespace(sleep=pauses.append))
+    loads: list[int] = []
+    with at("loaded", lambda: (loads.append(1), job.invalidate([1])), times=100):
+        found = audit(job.spec, sample=10)
+    assert (len(loads), len(pauses), found.queries) == (3, 2, 0)
+    assert found.changed == (1 if any_cache == "redis" else 10)
+
+
+def test_changed__commit_whose_invalidation_is_on_its_way_is_not_wrong(
+    make_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make_user(first_name="Ada")
+    user_profiles.warm()
+    clock = SimpleNamespace(sleep=lambda seconds: release())
+    monkeypatch.setattr(comparison, "time", clock)
+
+    def save() -> None:
+        try:
+            user.first_name = "Grace"
+            user.save()
+        finally:
+            connection.close()
+
+    def release() -> None:
+        point.release()
+        thread.join()
+
+    thread = threading.Thread(target=save)
+    with hold("committed") as point:
+        thread.start()
+        point.wait()
+        # In the database it is Grace, in the cache Ada, and the fence does not know yet.
+        found = audit(user_profiles.spec)
+    thread.join()
+    assert counts(found) == {"missing": 1}
+
+
+def test_changed__wrong_for_the_first_time_at_a_later_look_is_looked_at_again(
+    any_cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = iter(["new", "other", "new"])
+    job = warm("answer", name="answer")(lambda: next(loaded))
+    cache.set("answer", "new")
+
+    def invalidate() -> None:
+        job.invalidate()
+        cache.set("answer", "new")
+
+    # The first look is overtaken, the second comes between a commit and its invalidation.
+    with at("loaded", invalidate):
+        found = audit(job.spec)
+    assert counts(found) == {"right": 1}
+
+
+def test_changed__what_is_still_wrong_at_the_next_look_is_wrong(
+    job: Any, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.warm()
+    source[2] = "another"
+    asked: list[Sequence[str]] = []
+    look = type(job.spec.store).lookup
+    monkeypatch.setattr(
+        type(job.spec.store), "lookup", lambda self, keys: asked.append(list(keys)) or look(self, keys)
+    )
+    assert counts(audit(job.spec, sample=10, seed=1)) == {"right": 9, "wrong": 1}
+    # Four reads for the key: twice at each of two looks; the second look is for this key alone.
+    assert sum(keys == ["thing:2"] for keys in asked) == 3
+    assert sum("thing:2" in keys for keys in asked) == 4
+
+
+def test_changed__with_a_single_attempt_wrong_is_wrong_all_the_same(
+    job: Any, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmer.monitoring.audit.comparison.ATTEMPTS", 1)
+    job.warm()
+    source[2] = "another"
+    assert counts(audit(job.spec)) == {"right": 9, "wrong": 1}
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "verdict"),
+    [
+        (lambda: cache.delete("thing:2"), "missing"),
+        (lambda: cache.set("thing:2", "another"), "right"),
+        (lambda: cache.set("thing:2", "a third"), "wrong"),
+    ],
+)
+@pytest.mark.parametrize("cached", ["old", None])
+def test_changed__expired_or_filled_between_read_and_load(
+    any_cache: str, source: Any, meanwhile: Callable[[], None], verdict: str, cached: Any
+) -> None:
+    source[2] = "another"
+
+    def loader(ids: Sequence[int]) -> Mapping[int, Any]:
+        meanwhile()
+        return {id: source[id] for id in ids}
+
+    job = warm_many("thing:{id}", ids=lambda: [2], name="things")(loader)
+    if cached is not None:
+        cache.set("thing:2", cached)
+    assert counts(audit(job.spec)) == {verdict: 1}
+
+
+def test_changed__fence_that_was_lost_meanwhile_is_looked_at_again(job: Any, any_cache: str) -> None:
+    job.warm()
+    with at("loaded", cache.clear):
+        found = audit(job.spec)
+    assert counts(found) == {"missing": 10}
+
+
+def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
+    user = make_user()
+    user_profiles.warm()
+    with transaction.atomic():
+        user.first_name = "Grace"
+        user.save()
+        with pytest.raises(UncommittedChanges, match="this transaction changed what it reads"):
+            audit(user_profiles.spec)
+        done = execute("cache_audit", "user_profiles")
+    assert (done.status, "Audit after the commit" in done.error) == (1, True)
+    assert counts(audit(user_profiles.spec)) == {"missing": 1}
+
+
+def test_transaction__with_a_snapshot_is_refused(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invalidation, "is_pending", lambda spec: True)
+    with pytest.raises(UncommittedChanges, match="as it was when it began"):
+        audit(job.spec)

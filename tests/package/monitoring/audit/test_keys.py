@@ -1,0 +1,279 @@
+"""Which keys are looked at: a sample of the declared ids, and what was read beyond them."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+from redis import Redis
+
+from tests.package.monitoring.audit.things import LOCMEM, counts, declare, wrong_fields
+from tests.support.commands import execute
+from users.models import CustomUser
+from warmer import warm_many
+from warmer.models import CacheAudit
+from warmer.monitoring.audit.audits import audit
+from warmer.testing import at
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_sample__looks_at_so_many_declared_ids(job: Any) -> None:
+    job.warm()
+    found = audit(job.spec, sample=6)
+    assert counts(found) == {"right": 6}
+    assert (found.whole, found.share) == (False, "at least 50 %")
+
+
+def test_sample__same_seed_looks_at_the_same(any_cache: str) -> None:
+    loaded: list[int] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        loaded.extend(ids)
+        return dict.fromkeys(ids, 1)
+
+    job = warm_many("thing:{id}", ids=lambda: range(1000), name="things")(loader)
+
+    def draw(seed: int) -> list[int]:
+        loaded.clear()
+        audit(job.spec, sample=20, seed=seed)
+        return list(loaded)
+
+    assert draw(1) == draw(1) != draw(2)
+    assert len(set(draw(3))) == 20
+
+
+def test_sample__every_id_is_as_likely(any_cache: str) -> None:
+    drawn: Counter[int] = Counter()
+    job = warm_many("thing:{id}", ids=lambda: range(20), name="things")(
+        lambda ids: drawn.update(ids) or dict.fromkeys(ids, 1)  # type: ignore[func-returns-value]
+    )
+    for seed in range(1000):
+        audit(job.spec, sample=5, seed=seed)
+    # 250 are expected of each; the standard deviation is 13.7.
+    assert all(180 < drawn[id] < 320 for id in range(20))
+
+
+@pytest.mark.parametrize("size", [10, 11])
+def test_sample__as_large_as_all_is_all(job: Any, size: int) -> None:
+    job.warm()
+    found = audit(job.spec, sample=size)
+    assert (found.whole, found.sampled, found.share) == (True, 10, "100 %")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "whole", "share"),
+    [
+        (1000, 0, False, "at least 99.7 %"),
+        (3000, 0, False, "at least 99.9 %"),
+        (999, 1, False, "at least 99.5 %"),
+        (3, 0, False, "too few to tell"),
+        (1000, 0, True, "100 %"),
+        (999, 1, True, "99.9 %"),
+        (0, 5, True, "0 %"),
+        (0, 0, False, "nothing judged"),
+        (299, 0, False, "at least 98 %"),
+        (300, 0, False, "at least 99 %"),
+        (301, 0, False, "at least 99.0 %"),
+        (1_000_000, 0, False, "at least 99.9997 %"),
+        (2, 1, True, "66 %"),
+        (0, 1, False, "too few to tell"),
+    ],
+)
+def test_share__has_no_more_digits_than_is_known(right: int, wrong: int, whole: bool, share: str) -> None:
+    assert CacheAudit(job="x", right=right, wrong=wrong, whole=whole).share == share
+
+
+def poisson_limit(wrong: int) -> float:
+    """Return the mean at which so few events or fewer have a chance of 5 %."""
+    low, high = 0.0, 1000.0
+    for _ in range(100):
+        mean = (low + high) / 2
+        terms = (math.exp(-mean + k * math.log(mean) - math.lgamma(k + 1)) for k in range(wrong + 1))
+        low, high = (mean, high) if sum(terms) > 0.05 else (low, mean)
+    return low
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 5, 10, 100, 500])
+def test_share__of_a_sample_is_the_limit_at_95_percent(wrong: int) -> None:
+    found = CacheAudit(job="x", right=10_000 - wrong, wrong=wrong, whole=False)
+    assert found.wrong_share == pytest.approx(poisson_limit(wrong) / 10_000, rel=0.005)
+
+
+NUMBERS = dict.fromkeys([1, 2, 3, 40, 50], "value")
+
+
+@pytest.mark.parametrize("as_id", [int, str, lambda number: UUID(int=number)])
+def test_read_through__keys_beyond_the_declared_ids_are_audited(as_id: Callable[[int], Any]) -> None:
+    source = {as_id(number): value for number, value in NUMBERS.items()}
+    job = declare(source, ids=lambda: [as_id(number) for number in (1, 2, 3)])
+    job.warm()
+    job.get_many([as_id(40), as_id(50)])
+    source[as_id(50)] = "another"
+    found = audit(job.spec)
+    assert counts(found) == {"right": 4, "wrong": 1}
+    assert wrong_fields(found) == {job.key(as_id(50)): ("str",)}
+    assert (found.undeclared, found.note) == (2, "")
+
+
+def test_read_through__ids_reach_the_loader_in_their_type() -> None:
+    loaded: list[Any] = []
+
+    def loader(ids: Sequence[int]) -> Mapping[int, int]:
+        loaded.extend(ids)
+        return {id: id * 2 for id in ids}
+
+    job = warm_many("thing:{id}", ids=lambda: [1], name="things")(loader)
+    job.get(42)
+    loaded.clear()
+    assert counts(audit(job.spec)) == {"missing": 1, "right": 1}
+    assert [(type(id), id) for id in loaded] == [(int, 1), (int, 42)]
+
+
+def test_read_through__keys_of_others_are_left_alone() -> None:
+    job = declare(dict(NUMBERS), ids=lambda: [1, 2])
+    job.warm()
+    others = ("thing:one", "thing:a:b", "thing:01", "thing:+2", "thing:٣", "thing:", "thing:8 ", "things:8")
+    for key in others:
+        cache.set(key, "of another", version=None)
+    cache.set("thing:40", "value", version=7)
+    found = audit(job.spec, repair=True)
+    assert counts(found) == {"right": 2}
+    assert all(cache.get(key) == "of another" for key in others)
+
+
+def test_read_through__gone_meanwhile_is_not_missing() -> None:
+    job = declare(dict(NUMBERS), ids=lambda: [1])
+    job.get_many([1, 40, 50])
+    # Before the batch of declared ids nothing; before that of the others, which were listed by then:
+    steps = iter([lambda: None, lambda: cache.delete("thing:40")])
+    with at("token_taken", lambda: next(steps)(), times=2):
+        found = audit(job.spec)
+    assert (counts(found), found.undeclared) == ({"right": 2}, 1)
+
+
+def test_read_through__glob_characters_in_the_key_are_no_pattern(source: Any) -> None:
+    job = warm_many("[ab]?:{id}*", ids=lambda: [1], name="globs")(lambda ids: dict.fromkeys(ids, 1))
+    job.get_many([1, 2])
+    cache.set("ax:3*", "of another")
+    cache.set("[ab]?:4x", "of another")
+    found = audit(job.spec)
+    assert (counts(found), found.undeclared) == ({"right": 2}, 1)
+
+
+@pytest.mark.parametrize("ids", [[], [1, "a"]])
+def test_read_through__ids_of_unknown_type_are_not_looked_at_and_it_says_so(ids: list[Any]) -> None:
+    source = {1: "one", "a": "A", 40: "old"}
+    job = declare(source, ids=lambda: ids)
+    job.get_many([1, "a", 40])
+    source[40] = "new"
+    found = audit(job.spec)
+    assert (found.sampled, found.wrong, found.undeclared) == (len(ids), 0, 0)
+    assert "the type of another cached id is unknown" in found.note
+    assert "Only the declared ids were compared" in execute("cache_audit", "things").out
+
+
+def test_read_through__of_a_cache_that_cannot_list_its_keys(source: Any) -> None:
+    with override_settings(CACHES=LOCMEM):
+        cache.clear()
+        job = declare(source, ids=lambda: [1])
+        job.get_many([1, 2])
+        found = audit(job.spec)
+        assert found.sampled == 1
+        assert "this cache cannot list its keys" in found.note
+        cache.clear()
+
+
+def test_cost__queries_are_batches_and_one_for_the_ids(make_user: Any) -> None:
+    for _ in range(10):
+        make_user()
+
+    @warm_many("name:{id}", ids=lambda: list(CustomUser.objects.values_list("id", flat=True)), batch_size=4)
+    def names(ids: Sequence[int]) -> Mapping[int, str]:
+        return dict(CustomUser.objects.filter(id__in=ids).values_list("id", "username"))
+
+    names.warm()
+    for options in ({}, {"sample": 10}):
+        with CaptureQueriesContext(connection) as queries:
+            found = audit(names.spec, **options)
+        assert (found.right, found.queries, len(queries)) == (10, 4, 4)
+
+
+def test_cost__round_trips_are_three_a_batch(source: Any, redis_client: Redis) -> None:
+    job = declare(source, batch_size=5)
+    job.warm()
+
+    def calls() -> dict[str, int]:
+        stats: Any = redis_client.info("commandstats")
+        return {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+
+    audit(job.spec)  # the scripts are known to the server from here on
+    before = calls()
+    audit(job.spec, sample=10)
+    after = calls()
+    spent = {name: after[name] - before.get(name, 0) for name in after}
+    assert (spent["evalsha"], spent["mget"]) == (2 * 2, 2)
+
+
+def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
+    # What counts its instances is no plain data; JSON takes it all the same.
+    with_json = deepcopy(settings.CACHES)
+    with_json["default"]["OPTIONS"]["SERIALIZER"] = "django_redis.serializers.json.JSONSerializer"
+    settings.CACHES = with_json
+    alive = most = 0
+
+    class Id(int):
+        def __new__(cls, number: int) -> Id:
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+            return super().__new__(cls, number)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    class Value(dict[str, int]):
+        def __init__(self, number: int) -> None:
+            nonlocal alive, most
+            super().__init__(number=number)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    job = warm_many(
+        "thing:{id}", ids=lambda: (Id(number) for number in range(100_000)), name="things", batch_size=1000
+    )(lambda ids: {id: Value(id) for id in ids})
+    job.warm()
+    gc.collect()
+    alive = most = 0
+    found = audit(job.spec)
+    assert (counts(found), found.undeclared) == ({"right": 100_000}, 0)
+    # Ids and values of a batch, and those of the one before until they are replaced.
+    assert most <= 4 * 1000 + 10
+    most = 0
+    found = audit(job.spec, sample=500)
+    assert (counts(found), most <= 3 * 500 + 10) == ({"right": 500}, True)
+
+
+def test_cost__names_are_bounded_and_counts_are_not(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.report.MAX_FAILURES", 3)
+    monkeypatch.setattr("warmer.monitoring.audit.audits.MAX_FAILURES", 3)
+    job = declare(source)
+    job.warm()
+    source.update(dict.fromkeys(range(10), "another"))
+    found = audit(job.spec)
+    assert (found.wrong, len(found.wrong_keys)) == (10, 3)

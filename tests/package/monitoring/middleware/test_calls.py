@@ -1,0 +1,276 @@
+"""Which calls of caches and jobs are counted, and as what; the caches answer as ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.cache import cache, caches
+from django.core.cache.backends.locmem import LocMemCache
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from embedded.redis_server import RedisServer
+from tests.package.monitoring.middleware.counting import LOCMEM, counted, get, said
+from warmer import warm, warm_many
+from warmer.monitoring.middleware import CacheMonitoringMiddleware
+from warmer.stores.instrumentation import observer
+
+pytestmark = pytest.mark.usefixtures("own_jobs")
+
+
+@pytest.mark.parametrize(
+    ("work", "expected"),
+    [
+        (lambda: None, "0 calls, 0 hits, 0 misses"),
+        (lambda: cache.get("none"), "1 call, 0 hits, 1 miss"),
+        (lambda: cache.get("there"), "1 call, 1 hit, 0 misses"),
+        (lambda: cache.get("zero", 0), "1 call, 1 hit, 0 misses"),
+        (lambda: cache.get(key="none", default=7), "1 call, 0 hits, 1 miss"),
+        (lambda: cache.get_many(key for key in ("there", "zero", "none")), "1 call, 2 hits, 1 miss"),
+        (lambda: cache.get_many([]), "1 call, 0 hits, 0 misses"),
+        (lambda: "there" in cache, "1 call, 1 hit, 0 misses"),
+        (lambda: cache.has_key("none"), "1 call, 0 hits, 1 miss"),
+        (lambda: cache.set_many({"one": 1, "two": 2}), "1 call, 0 hits, 0 misses"),
+        (lambda: cache.incr("zero"), "1 call, 0 hits, 0 misses"),
+        (lambda: cache.delete_many(["zero", "there"]), "1 call, 0 hits, 0 misses"),
+        (lambda: cache.get_or_set("there", 1), "1 call, 1 hit, 0 misses"),
+        (lambda: cache.get_or_set("none", 1), "3 calls, 1 hit, 1 miss"),
+        (lambda: cache.get_or_set("none", lambda: cache.get("there")), "4 calls, 2 hits, 1 miss"),
+    ],
+)
+def test_call__is_counted(any_cache: str, work: Callable[[], object], expected: str) -> None:
+    cache.set_many({"there": "x", "zero": 0})
+    assert counted(work) == expected
+
+
+def test_answers__are_those_of_the_cache(any_cache: str) -> None:
+    def view(request: HttpRequest) -> HttpResponse:
+        cache.set("key", {"a": 1}, 60)
+        cache.set("zero", 0)
+        cache.set("null", None)
+        mine = object()
+        assert cache.get("key") == {"a": 1}
+        assert cache.get("zero", 0) == 0
+        assert cache.get("none", mine) is mine
+        assert cache.get("null", "default") is None
+        assert cache.get_many(["key", "none"]) == {"key": {"a": 1}}
+        assert cache.add("key", 2) is False
+        assert cache.incr("zero", 5) == 5
+        with pytest.raises(ValueError, match="none"):
+            cache.incr("none")
+        assert cache.get_or_set("made", lambda: [1]) == [1]
+        assert cache.touch("key") is True
+        assert cache.delete("key") is True
+        assert cache.delete("key") is False
+        return HttpResponse()
+
+    assert get(view).status_code == 200
+
+
+def test_cached_none__is_a_hit(any_cache: str) -> None:
+    cache.set("null", None)
+    assert counted(lambda: cache.get("null", "default")) == "1 call, 1 hit, 0 misses"
+
+
+def test_cache__keeps_its_class_and_its_names(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": LOCMEM, "LOCATION": "names"}}
+    get(lambda request: HttpResponse(str(cache.get("x"))))
+    assert type(caches["default"]) is LocMemCache
+    assert caches["default"].get.__name__ == "get"
+    assert caches["default"].get.__doc__ == LocMemCache.get.__doc__
+    assert LocMemCache.get.__qualname__ == "LocMemCache.get"
+
+
+def test_call__is_one_round_trip_of_the_server(redis_client: Redis) -> None:
+    """What is counted is what the server was asked."""
+    keys = {f"key{number}": number for number in range(50)}
+    cache.set_many(keys)
+    before = redis_client.info("stats")["total_commands_processed"]
+    assert counted(lambda: [cache.get_many(keys), cache.get("key1")]) == "2 calls, 51 hits, 0 misses"
+    asked = redis_client.info("stats")["total_commands_processed"] - before
+    assert asked == 2 + 1  # and the second INFO
+
+
+def test_call__that_fails_is_counted_and_raised(settings: Any, redis_server: RedisServer) -> None:
+    options = {**settings.CACHES["default"]["OPTIONS"], "IGNORE_EXCEPTIONS": False}
+    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": options}}
+    redis_server.stop()
+
+    def work() -> None:
+        with pytest.raises(RedisConnectionError, match="refused"):
+            cache.get("key")
+        with pytest.raises(RedisConnectionError, match="refused"):
+            cache.get_many(["key"])
+
+    assert counted(work) == "2 calls, 0 hits, 0 misses"
+
+
+def test_caches__are_told_apart(settings: Any) -> None:
+    settings.CACHES = {
+        **settings.CACHES,
+        "second": {"BACKEND": LOCMEM, "LOCATION": "second"},
+        "an odd; name": {"BACKEND": LOCMEM, "LOCATION": "third"},
+    }
+
+    def view(request: HttpRequest) -> HttpResponse:
+        cache.set("key", 1)
+        caches["second"].get_many(["a", "b"])
+        caches["an odd; name"].get("a")
+        return HttpResponse()
+
+    assert said(get(view)) == {
+        "cache": "3 calls, 0 hits, 3 misses",
+        "cache-default": "1 call, 0 hits, 0 misses",
+        "cache-second": "1 call, 0 hits, 2 misses",
+        "cache-an_odd__name": "1 call, 0 hits, 1 miss",
+    }
+
+
+def test_cache__that_was_made_before_the_middleware(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": LOCMEM, "LOCATION": "before"}}
+    early = LocMemCache("early", {})
+    caches["default"] = early  # as if its thread had made it before
+    assert counted(lambda: cache.get("key")) == "1 call, 0 hits, 1 miss"
+    assert caches["default"] is early
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job__read_is_one_call(any_cache: str) -> None:
+    things = warm_many("thing:{id}", name="things", ids=list)(lambda ids: {id: {"id": id} for id in ids})
+    things.warm([1, 2, 3])
+    assert counted(lambda: things.get(1)) == "1 call, 1 hit, 0 misses"
+    assert counted(lambda: things.get_many([1, 2, 3])) == "1 call, 3 hits, 0 misses"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job__warm_is_a_token_and_a_write_a_batch() -> None:
+    things = warm_many("thing:{id}", name="things", ids=lambda: range(10), batch_size=5)(
+        lambda ids: {id: {"id": id} for id in ids}
+    )
+    things.warm()  # so that the server knows the scripts
+    assert counted(things.warm) == "4 calls, 0 hits, 0 misses"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job__miss_is_one_miss_whatever_the_fence_needs(any_cache: str) -> None:
+    thing = warm("thing", name="thing")(lambda: "value")
+    found = counted(thing.get)
+    assert found.endswith("0 hits, 1 miss")
+    if any_cache == "redis":
+        assert found.startswith("3 calls, ")  # look, claim, write
+    assert counted(thing.get) == "1 call, 1 hit, 0 misses"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job__absence_that_is_cached_is_a_hit(any_cache: str) -> None:
+    none = warm("none", name="none", negative_timeout=timedelta(minutes=1))(lambda: None)
+    assert counted(none.get).endswith("0 hits, 1 miss")
+    assert counted(none.get) == "1 call, 1 hit, 0 misses"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job__what_its_loader_looks_for_is_counted(any_cache: str) -> None:
+    thing = warm("thing", name="thing")(lambda: cache.get("part", "nothing"))
+    assert counted(thing.get).endswith("0 hits, 2 misses")
+
+
+def test_threads__do_not_hear_of_each_other(any_cache: str) -> None:
+    numbers = range(1, 9)
+    together = Barrier(len(numbers), timeout=30)
+    found: dict[int, str] = {}
+
+    def serve(number: int) -> None:
+        def view(request: HttpRequest) -> HttpResponse:
+            together.wait()
+            for step in range(max(numbers)):
+                if step < number:
+                    cache.get(f"{number}:{step}")
+                together.wait()
+            return HttpResponse()
+
+        found[number] = said(get(view))["cache"]
+
+    threads = [Thread(target=serve, args=(number,)) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    misses = {number: f"{number} miss{'es' if number > 1 else ''}" for number in numbers}
+    assert found == {
+        number: f"{number} call{'s' if number > 1 else ''}, 0 hits, {misses[number]}" for number in numbers
+    }
+
+
+def test_requests__in_turn_begin_at_nothing(any_cache: str) -> None:
+    assert counted(lambda: cache.get("a")) == counted(lambda: cache.get("a")) == "1 call, 0 hits, 1 miss"
+    assert observer.get() is None
+
+
+def test_tasks__do_not_hear_of_each_other(any_cache: str) -> None:
+    async def view(request: HttpRequest) -> HttpResponse:
+        for number in range(int(request.GET["number"])):
+            await cache.aget(str(number))
+            await asyncio.sleep(0)  # let the others run
+        return HttpResponse()
+
+    served = CacheMonitoringMiddleware(view)
+    assert iscoroutinefunction(served)
+
+    async def serve_all() -> list[Any]:
+        factory = RequestFactory()
+        return await asyncio.gather(*(served(factory.get("/", {"number": n})) for n in range(2, 8)))
+
+    responses = asyncio.run(serve_all())
+    assert [said(response)["cache"] for response in responses] == [
+        f"{n} calls, 0 hits, {n} misses" for n in range(2, 8)
+    ]
+
+
+def test_task__and_what_it_starts_are_one_request(any_cache: str) -> None:
+    async def view(request: HttpRequest) -> HttpResponse:
+        await asyncio.gather(
+            cache.aget("a"),
+            cache.aset("b", 1),
+            sync_to_async(cache.get)("c"),
+            asyncio.to_thread(cache.get, "d"),
+        )
+        return HttpResponse()
+
+    response = asyncio.run(CacheMonitoringMiddleware(view)(RequestFactory().get("/")))
+    assert said(response)["cache"] == "4 calls, 0 hits, 3 misses"
+
+
+def test_async_cache__of_its_own_kind_is_counted_once(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.AsyncCache", "LOCATION": "async"}}
+
+    async def view(request: HttpRequest) -> HttpResponse:
+        await cache.aset("a", 0)
+        assert await cache.aget("a", 0) == 0
+        assert await cache.aget("b", "none") == "none"
+        assert await cache.aget_many(["a", "b"]) == {"a": 0}
+        assert await cache.aget_or_set("made", 1) == 1
+        assert await cache.ahas_key("made")
+        return HttpResponse()
+
+    response = asyncio.run(CacheMonitoringMiddleware(view)(RequestFactory().get("/")))
+    # aget_or_set is three; aget_many asks for each key, one after the other.
+    assert said(response)["cache"] == "9 calls, 4 hits, 3 misses"
+
+
+class AsyncCache(LocMemCache):
+    """A cache with a way of its own to be awaited."""
+
+    async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:
+        await asyncio.sleep(0)
+        return LocMemCache.get(self, key, default, version)
+
+    async def ahas_key(self, key: Any, version: Any = None) -> bool:
+        return bool(self.has_key(key, version))

@@ -1,0 +1,314 @@
+"""Metrics: a scrape says what is so, whichever process answers it, at a bounded cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as project_settings
+from django.core.cache import cache
+from django.db import OperationalError, connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from redis import Redis
+
+from embedded.redis_server import RedisServer
+from tests.races.processes import address_of_the_database
+from tests.support.scraping import Scraped, scrape
+from tests.support.waiting import make_waiting
+from warmer import jobs, runs, warm, warm_many
+from warmer.filling import read_counters
+from warmer.models import JobObservation, RunTotal, Trigger, WarmingRun
+from warmer.monitoring.audit import perform
+from warmer.monitoring.observation import observe_all
+from warmer.runs import open_run
+from warmer.runs.execution import execute
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.fixture(autouse=True)
+def _on(settings: Any) -> None:
+    settings.WARMER_METRICS = True
+
+
+def declare(name: str = "things", source: Any = range(10), **options: Any) -> Any:
+    options = {"ids": lambda: source, "name": name} | options
+
+    @warm_many(f"{name}:{{id}}", **options)
+    def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        if "bad" in ids:
+            raise ValueError("broken")
+        return {id: {"id": id} for id in ids}
+
+    return load
+
+
+def run(job: Any, trigger: Trigger = Trigger.COMMAND) -> WarmingRun:
+    opened = open_run(job.name, trigger).run
+    execute(job.spec, opened)
+    opened.refresh_from_db()
+    return opened
+
+
+# -- the address -------------------------------------------------------------------------------
+
+
+def test_view__is_off_by_default(settings: Any) -> None:
+    del settings.WARMER_METRICS
+    assert Client().get("/metrics").status_code == 404
+
+
+def test_view__is_text_that_is_not_cached() -> None:
+    response = Client().get("/metrics")
+    assert response["Content-Type"].startswith("text/plain; version=")
+    assert "no-store" in response["Cache-Control"]
+    assert Client().post("/metrics").status_code == 405
+    response = Client().get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert response["Content-Type"].startswith("application/openmetrics-text")
+    assert response.content.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer wrong", "Basic c2VjcmV0", "secret", "Bearer s\u00e9cret"]
+)
+def test_view__refuses_without_the_token(header: str, settings: Any) -> None:
+    settings.WARMER_METRICS_TOKEN = "secret"
+    response = Client().get("/metrics", headers={"Authorization": header})
+    assert (response.status_code, "Bearer" in response["WWW-Authenticate"]) == (401, True)
+    assert b"secret" not in response.content
+    assert b"warmer_" not in response.content
+    assert scrape(Authorization="Bearer secret").text
+    assert scrape(Authorization="bearer secret").text
+
+
+def test_view__database_down_is_503() -> None:
+    def down(*_args: Any) -> Any:
+        raise OperationalError("could not connect to server")
+
+    with connection.execute_wrapper(down):
+        response = Client().get("/metrics")
+    assert response.status_code == 503
+    assert b"could not connect" in response.content
+
+
+# -- jobs and runs -----------------------------------------------------------------------------
+
+
+def test_jobs__are_as_declared() -> None:
+    declare(every=timedelta(minutes=5), timeout=timedelta(minutes=20), required=False)
+    warm("other", name="other", every=None)(lambda: 1)
+    seen = scrape()
+    names = ("job_required", "job_interval_seconds", "job_timeout_seconds")
+    assert [seen(name) for name in names] == [0, 300, 1200]
+    assert [seen(name, job="other") for name in names[:2]] == [1, 0]
+
+
+def test_runs__are_counted_by_trigger_and_state_also_once_deleted() -> None:
+    job = declare()
+    ended = [run(job), run(job), run(job, Trigger.DEPLOY)]
+    runs.fail(open_run(job.name, Trigger.SCHEDULE).run, "no broker")
+    WarmingRun.objects.all().delete()
+    seen = scrape()
+    assert seen("runs_total", trigger="command", state="complete") == 2
+    assert seen("runs_total", trigger="deploy", state="complete") == 1
+    assert seen("runs_total", trigger="schedule", state="failed") == 1
+    assert seen("run_keys_total", outcome="written") == 30
+    assert seen("run_keys_total", outcome="superseded") == 0
+    for name in ("run_duration_seconds_count", "run_wait_seconds_count", "run_batches_total"):
+        assert seen(name) == 3
+    assert seen("run_duration_seconds_sum") == pytest.approx(sum(each.took or 0 for each in ended))
+    assert seen("run_work_seconds_total") == pytest.approx(sum(each.seconds for each in ended))
+
+
+def test_runs__wait_is_from_the_request_to_the_start() -> None:
+    job = declare()
+    opened = open_run(job.name, Trigger.SCHEDULE).run
+    WarmingRun.objects.filter(pk=opened.pk).update(requested_at=timezone.now() - timedelta(seconds=40))
+    seen = scrape()
+    assert 40 <= seen.number("queue_wait_seconds") < 100
+    assert seen("active_runs", state="queued") == 1
+    runs.start(opened.pk)
+    seen = scrape()
+    assert [seen("active_runs", state=state) for state in ("queued", "running")] == [0, 1]
+    assert seen("queue_wait_seconds") == 0
+    runs.fail(WarmingRun.objects.get(pk=opened.pk), "broken")
+    seen = scrape()
+    assert 40 <= seen.number("run_wait_seconds_sum") < 100
+    assert seen("active_runs", state="running") == 0
+
+
+def test_last_run__state_and_time() -> None:
+    job = declare(source=["good", "bad"])
+    seen = scrape()
+    assert seen("last_success_timestamp_seconds") == 0
+    assert seen("last_run_timestamp_seconds") is None
+    ended = run(job).finished_at
+    assert ended is not None
+    seen = scrape()
+    assert [seen("last_run_state", state=state) for state in ("incomplete", "complete")] == [1, 0]
+    assert seen("last_success_timestamp_seconds") == 0
+    assert seen("last_run_timestamp_seconds") == pytest.approx(ended.timestamp(), abs=1e-3)
+    good = declare("good")
+    run(good)
+    runs.fail(open_run("good", Trigger.COMMAND).run, "broken")
+    seen = scrape()
+    assert [seen("last_run_state", job="good", state=state) for state in ("failed", "complete")] == [1, 0]
+    success, last = (seen.number(f"last_{what}_timestamp_seconds", job="good") for what in ("success", "run"))
+    assert 0 < success < last
+
+
+def test_totals__runs_that_end_at_once_are_all_counted() -> None:
+    run_ = WarmingRun.objects.create(
+        job="things", trigger="command", state="complete", written=2, expires_at=timezone.now()
+    )
+    RunTotal.objects.add(run_)
+
+    def add(_: int) -> None:
+        RunTotal.objects.add(run_)
+        connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(20)))
+    total = RunTotal.objects.get(job="things")
+    assert (total.runs, total.written) == (21, 42)
+
+
+# -- keys, reads, invalidations, audits --------------------------------------------------------
+
+
+def test_keys__as_they_were_observed(redis_client: Redis) -> None:
+    job = declare()
+    seen = scrape()
+    for name in ("key_coverage_ratio", "oldest_key_age_seconds", "effectiveness_ratio"):
+        assert seen(name) is None
+    assert seen("last_look_timestamp_seconds") == 0
+    job.warm(range(5))
+    redis_client.pexpire(cache.make_key("things:3"), 3_000_000)
+    before = timezone.now().timestamp()
+    observe_all(seconds=45)
+    JobObservation.objects.update(watched=200, watched_read=50, watched_share=0.1, watched_misses=7)
+    seen = scrape()
+    assert (seen("key_coverage_ratio"), seen("declared_keys")) == (0.5, 10)
+    assert 600 <= seen.number("oldest_key_age_seconds") < 700
+    assert (seen("effectiveness_ratio"), seen("missed_while_declared")) == (0.25, 70)
+    assert seen("observation_failing") == 0
+    for name in ("observation_timestamp_seconds", "last_look_timestamp_seconds"):
+        assert before <= seen.number(name) + 1e-3
+
+
+def test_reads__hits_and_misses() -> None:
+    job = declare()
+    job.warm([1, 2])
+    job.get_many([1, 2, 3])
+    read_counters.flush()
+    read_counters.forget()  # as another process
+    job.get(1)
+    seen = scrape()
+    assert (seen("hits_total"), seen("misses_total"), seen("cache_up")) == (3, 1, 1)
+    assert [seen("reader_keys_total", outcome=outcome) for outcome in ("written", "superseded")] == [1, 0]
+
+
+def test_reads__are_left_out_while_the_cache_is_down(redis_server: RedisServer) -> None:
+    run(declare())
+    redis_server.stop()
+    seen = scrape()
+    assert (seen("cache_up"), seen("hits_total")) == (0, None)
+    assert seen("runs_total", trigger="command", state="complete") == 1
+
+
+def test_reads__are_left_out_for_a_cache_that_cannot_count(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    declare().get(1)
+    seen = scrape()
+    assert (seen("cache_up"), seen("hits_total")) == (1, None)
+
+
+def test_invalidations__lag_and_backlog() -> None:
+    declare().invalidate([1])
+    seen = scrape()
+    assert seen("invalidation_lag_seconds_count") == 1
+    assert (seen("pending_invalidations"), seen("pending_invalidation_age_seconds")) == (0, 0)
+    for _ in range(2):
+        make_waiting("things", [1], recorded_at=timezone.now() - timedelta(minutes=5))
+    seen = scrape()
+    assert seen("pending_invalidations") == 2
+    assert 300 <= seen.number("pending_invalidation_age_seconds") < 400
+
+
+def test_audits__the_last_one() -> None:
+    job = declare()
+    job.warm()
+    cache.set("things:1", {"id": 99})
+    perform(job.spec, Trigger.COMMAND)
+    seen = scrape()
+    assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "right")] == [1, 9]
+    job.invalidate([1])
+    perform(job.spec, Trigger.COMMAND)
+    seen = scrape()
+    assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "missing")] == [0, 1]
+    assert seen.number("audit_timestamp_seconds") > 1e9
+
+
+# -- as a whole --------------------------------------------------------------------------------
+
+
+def test_scrape__every_process_gives_the_same() -> None:
+    job = declare("posts_like")
+    run(job)
+    job.get_many([1, 2, 99])
+    job.invalidate([2])
+    observe_all(seconds=45)
+    code = """
+import sys, django
+django.setup()
+from warmer import warm_many
+warm_many("posts_like:{id}", name="posts_like", ids=lambda: range(10))(lambda ids: {id: 1 for id in ids})
+from warmer.monitoring.metrics import scrape
+sys.stdout.write(scrape("")[0].decode())
+"""
+    database = address_of_the_database()
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database}
+    mine = scrape()
+    assert mine("hits_total", job="posts_like") == 2
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project_settings.BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Scraped(other.stdout).samples == mine.samples
+
+
+def test_scrape__cost_does_not_grow(redis_client: Redis) -> None:
+    for number in range(30):
+        job = declare(f"job{number}")
+        run(job)
+        perform(job.spec, Trigger.COMMAND)
+    WarmingRun.objects.bulk_create(
+        WarmingRun(job=f"job{n % 30}", trigger="schedule", state="complete", expires_at=timezone.now())
+        for n in range(500)
+    )
+    observe_all(seconds=45)
+    scrape()
+    redis_client.config_resetstat()
+    with CaptureQueriesContext(connection) as queries:
+        scrape()
+    assert len(queries) <= 6
+    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+    assert calls == {"cmdstat_hgetall": len(jobs), "cmdstat_config|resetstat": 1}, "one pipeline"
+
+
+def test_scrape__a_job_that_is_gone_is_left_out() -> None:
+    RunTotal.objects.create(job="gone", trigger="command", state="complete", runs=3)
+    JobObservation.objects.create(job="gone", sampled=1, cached=1)
+    assert 'job="gone"' not in scrape().text

@@ -1,0 +1,169 @@
+"""What the documentation, the dashboard and the alert rules say of the metrics is what a scrape says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
+
+from warmer.models import State, Trigger, Verdict
+from warmer.monitoring.metrics.families import FAMILIES, Family
+from warmer.report import Outcome
+
+pytestmark = pytest.mark.django_db
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = ROOT / "docs" / "metrics.md"
+YAML_FILE = YAML(typ="safe", pure=True)
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+ALERTS = YAML_FILE.load(ROOT / "deploy" / "alerts.yml")
+PROMETHEUS = YAML_FILE.load(ROOT / "deploy" / "prometheus.yml")
+
+VALUES: Mapping[str, set[str]] = {
+    "state": set(State.values),
+    "trigger": set(Trigger.values),
+    "outcome": {*map(str, Outcome), *map(str, Verdict)},
+}
+
+
+@pytest.fixture
+def families() -> dict[str, Family]:
+    """Every metric by the names of its samples."""
+    endings = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
+    return {f"{family.name}{ending}": family for family in FAMILIES for ending in endings[family.kind]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expression:
+    """An expression of the dashboard or of an alert rule."""
+
+    where: str
+    text: str
+
+    @property
+    def without_texts(self) -> str:
+        return re.sub(r'"[^"]*"', '""', self.text)
+
+    @property
+    def names(self) -> set[str]:
+        return set(re.findall(r"\bwarmer_\w+", self.without_texts))
+
+    def selectors(self) -> Iterator[tuple[str, str, list[str]]]:
+        """Yield the metric, label and values of every selection."""
+        for name, inside in re.findall(r"\b(warmer_\w+)\{([^}]*)\}", self.text):
+            for label, value in re.findall(r'(\w+)=~?"([^"]*)"', inside):
+                yield name, label, value.split("|")
+
+    @property
+    def grouped_by(self) -> set[str]:
+        found = re.findall(r"\b(?:by|on|without|ignoring) \(([^)]*)\)", self.text)
+        return {label.strip() for group in found for label in group.split(",") if label.strip()}
+
+
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+EXPRESSIONS = [
+    *(Expression(where=panel["title"], text=each["expr"]) for panel in PANELS for each in panel["targets"]),
+    *(Expression(where=rule["alert"], text=rule["expr"]) for rule in RULES),
+    *(
+        Expression(where=variable["name"], text=variable["definition"])
+        for variable in DASHBOARD["templating"]["list"]
+        if variable["type"] == "query"
+    ),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda each: each.where)
+def test_expression__names_metrics_and_labels_that_exist(
+    expression: Expression, families: dict[str, Family]
+) -> None:
+    assert expression.names, expression.text
+    assert expression.names <= set(families), expression.text
+    for name, label, values in expression.selectors():
+        assert label in families[name].labels, f"{name} has no label {label}"
+        if label in VALUES:
+            assert set(values) <= VALUES[label], f"no {label} is called so: {values}"
+    known = {label for name in expression.names for label in families[name].labels}
+    assert expression.grouped_by <= known, expression.text
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda each: each.where)
+def test_expression__takes_one_of_the_processes_that_give_the_same(expression: Expression) -> None:
+    if "label_values" in expression.text or expression.text.startswith("absent("):
+        return
+    outermost = re.sub(r"rate\((warmer_\w+(?:\{[^}]*\})?)\[\w+\]\)", r"\1", expression.text)
+    bare = re.sub(r"(?:max|min)(?: by \([^)]*\))? ?\(warmer_\w+(?:\{[^}]*\})?\)", "", outermost)
+    assert "warmer_" not in bare, f"not within max or min: {bare}"
+
+
+def test_scrape__has_what_the_families_say(families: dict[str, Family], settings: Any) -> None:
+    settings.WARMER_METRICS = True
+    text = Client().get("/metrics").content.decode()
+    scraped = {family.name: (family.type, family.documentation) for family in parsed(text)}
+    assert scraped == {family.name: (family.kind, family.help) for family in families.values()}
+
+
+def parsed(text: str) -> list[Any]:
+    return list(text_string_to_metric_families(text))
+
+
+def test_documentation__lists_every_metric_and_no_other(families: dict[str, Family]) -> None:
+    rows = re.findall(r"^\| `(warmer_\w+)` \| (\w+) \| ([^|]*) \| ([^|]*) \|$", PAGE.read_text(), flags=re.M)
+    listed = {name: (kind, labels.replace("`", ""), help) for name, kind, labels, help in rows}
+    exist = {
+        f"{family.name}_total" if family.kind == "counter" else family.name: (
+            family.kind,
+            ", ".join(family.labels),
+            family.help,
+        )
+        for family in families.values()
+    }
+    assert listed == exist
+
+
+def test_documentation__describes_every_alert() -> None:
+    listed = re.findall(r"^\| `(Warmer\w+)` \|", PAGE.read_text(), flags=re.M)
+    assert listed == [rule["alert"] for rule in RULES]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_alert__says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert set(rule["annotations"]) == {"summary", "description"}
+    assert all(text.endswith((".", "?")) for text in rule["annotations"].values())
+    for name in re.findall(r"manage\.py (\w+)", rule["annotations"]["description"]):
+        assert [*ROOT.glob(f"warmer/management/commands/{name}.py")], name
+
+
+def test_prometheus__keeps_the_label_job() -> None:
+    # Its own label of that name would take the place of ours.
+    (scrape,) = PROMETHEUS["scrape_configs"]
+    assert scrape["honor_labels"] is True
+    assert scrape["metrics_path"] == "/metrics"
+    assert [(ROOT / "deploy" / name).name for name in PROMETHEUS["rule_files"]] == ["alerts.yml"]
+
+
+def test_dashboard__panels_are_told_apart_and_do_not_overlap() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: dict[tuple[int, int], str] = {}
+    for panel in panels:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        for cell in (
+            (x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+        ):
+            assert cell not in taken, f"{panel['title']} lies over {taken.get(cell)}"
+            taken[cell] = panel["title"]
+    for panel in PANELS:
+        assert panel["description"]
+        assert len({each["refId"] for each in panel["targets"]}) == len(panel["targets"])
+        assert {each["datasource"]["uid"] for each in panel["targets"]} == {"${datasource}"}

@@ -1,0 +1,70 @@
+"""Projects without django-celery-beat, and without an admin: what is there works, and nothing breaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+NO_BEAT = """
+import django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+from users.models import CustomUser
+call_command("migrate", verbosity=0)
+client = Client()
+client.force_login(CustomUser.objects.create_superuser("root", "root@example.org", "x"))
+overview = client.get("/admin/warmer/")
+assert overview.status_code == 200, overview
+assert ">posts</a>" in overview.content.decode()
+url = "/admin/warmer/job/posts/change/"
+page = client.get(url).content.decode()
+assert "django_celery_beat is not installed" in page
+assert 'name="number"' not in page
+for action in ("schedule", "reset"):
+    answer = client.post(url, {"action": action, "kind": "interval"}, follow=True)
+    assert "beat is not installed" in answer.content.decode(), action
+for action in ("pause", "resume"):
+    assert f'value="{action}' not in page
+    assert client.post(url, {"action": f"{action} posts"}).status_code == 403
+assert client.post(url, {"action": "warm posts"}).status_code == 302
+print("all is well")
+"""
+
+
+NO_ADMIN = """
+import django
+django.setup()
+from django.core.management import call_command
+from django.template import engines
+call_command("check")
+call_command("migrate", verbosity=0)
+assert engines["django"].from_string("{{ 1 }}").render() == "1"
+call_command("warm_cache", "--list")
+print("all is well")
+"""
+
+
+def run(code: str, settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_without_beat__pages_work_and_say_that_nothing_is_scheduled() -> None:
+    done = run(NO_BEAT, "tests.support.no_beat")
+    assert "all is well" in done.stdout, done.stderr
+
+
+def test_without_admin__the_rest_works() -> None:
+    done = run(NO_ADMIN, "tests.support.no_admin")
+    assert "all is well" in done.stdout, done.stderr

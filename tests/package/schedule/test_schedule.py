@@ -1,0 +1,328 @@
+"""The schedule in beat: it follows the code, and what an operator sets is bounded and stays.
+
+How the form looks, who may use it and what it refuses: tests/package/admin/test_job_page.py.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+from django_celery_beat.models import (
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    PeriodicTasks,
+    SolarSchedule,
+)
+
+from warmer import jobs, schedule, warm
+from warmer.declarations.spec import JobSpec
+from warmer.schedule import Action, ScheduleError, ScheduleForm
+from warmer.schedule.entries import crontab_gaps
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
+Declare = Callable[..., JobSpec]
+
+
+@pytest.fixture
+def declare() -> Declare:
+    """Return a function that declares the job 'timed', or declares it anew, without a sync."""
+
+    def declare(**options: Any) -> JobSpec:
+        if "timed" in jobs:
+            jobs.unregister("timed")
+        warm("timed", name="timed", **options)(lambda: 1)
+        return jobs["timed"].spec
+
+    return declare
+
+
+@pytest.fixture
+def spec(declare: Declare) -> JobSpec:
+    """A job that is refreshed every 15 minutes, and whose keys live an hour; it has its entry."""
+    spec = declare()
+    schedule.sync()
+    return spec
+
+
+def row(job: str = "timed") -> PeriodicTask:
+    return PeriodicTask.objects.select_related("interval", "crontab").get(name=f"warm {job}")
+
+
+def form(spec: JobSpec, **data: Any) -> ScheduleForm:
+    return ScheduleForm(spec, {"kind": "interval", "unit": "minutes", "enabled": "on", **data})
+
+
+def set_interval(spec: JobSpec, number: int, unit: str = "minutes", **data: Any) -> None:
+    filled = form(spec, number=number, unit=unit, **data)
+    assert filled.is_valid(), filled.errors
+    filled.save()
+
+
+def set_crontab(spec: JobSpec, text: str, **data: Any) -> str:
+    filled = form(spec, kind="crontab", crontab=text, **data)
+    assert filled.is_valid(), filled.errors
+    filled.save()
+    return filled.note
+
+
+# -- the sync ------------------------------------------------------------------------------------------
+def test_migrate__made_one_entry_a_job() -> None:
+    for name in ("user_profiles", "popular_posts", "posts"):
+        task = row(name)
+        assert (task.task, json.loads(task.args)) == ("warmer.scheduled_run", [name])
+        assert (task.interval.every, task.interval.period) == (15, "minutes")
+        assert (task.enabled, task.queue, task.expire_seconds) == (True, "warming", 900)
+
+
+def test_sync__again_changes_nothing() -> None:
+    schedule.sync()
+    before = list(PeriodicTask.objects.order_by("id").values())
+    assert set(schedule.sync().values()) == {Action.KEPT}
+    assert list(PeriodicTask.objects.order_by("id").values()) == before
+
+
+def test_sync__new_job_is_created(declare: Declare) -> None:
+    declare(every=timedelta(seconds=90), timeout=timedelta(minutes=5))
+    assert schedule.sync()["timed"] is Action.CREATED
+    assert (row().interval.every, row().interval.period) == (90, "seconds")
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_sync__job_that_is_gone_or_no_longer_scheduled_is_removed(
+    spec: JobSpec, declare: Declare, is_gone: bool
+) -> None:
+    if is_gone:
+        jobs.unregister("timed")
+    else:
+        declare(every=None)
+    assert schedule.sync()["timed"] is Action.REMOVED
+    assert not PeriodicTask.objects.filter(name="warm timed").exists()
+
+
+def test_sync__operators_interval_stays_when_code_changes(spec: JobSpec, declare: Declare) -> None:
+    set_interval(spec, 2, enabled="")
+    assert schedule.sync()["timed"] is Action.EDITED
+    declare(every=timedelta(minutes=30))
+    for _ in range(2):
+        assert schedule.sync()["timed"] is Action.EDITED
+    assert (row().interval.every, row().enabled) == (2, False)
+
+
+def test_sync__crontab_of_an_operator_stays(spec: JobSpec, declare: Declare) -> None:
+    set_crontab(spec, "*/20 * * * *")
+    declare(every=timedelta(minutes=30))
+    assert schedule.sync()["timed"] is Action.EDITED
+    assert row().crontab.minute == "*/20"
+
+
+def test_sync__entry_that_was_switched_off_stays_off(spec: JobSpec, declare: Declare) -> None:
+    schedule.switch(spec, on=False)
+    declare(every=timedelta(minutes=30))
+    assert schedule.sync()["timed"] is Action.UPDATED
+    assert (row().interval.every, row().expire_seconds, row().enabled) == (30, 1800, False)
+    assert schedule.sync()["timed"] is Action.KEPT
+
+
+def test_sync__back_to_the_interval_of_the_code_follows_it_again(spec: JobSpec, declare: Declare) -> None:
+    for minutes in (2, 15):
+        set_interval(spec, minutes)
+        schedule.sync()
+    declare(every=timedelta(minutes=30))
+    assert schedule.sync()["timed"] is Action.UPDATED
+
+
+def test_sync__leaves_other_entries_alone() -> None:
+    daily = IntervalSchedule.objects.create(every=1, period="days")
+    others = {"warm greetings": "mail.greet", "posts at night": "warmer.scheduled_run"}
+    for name, task in others.items():
+        PeriodicTask.objects.create(name=name, task=task, interval=daily, args='["gone"]')
+    schedule.sync()
+    assert dict(PeriodicTask.objects.filter(name__in=others).values_list("name", "task")) == others
+
+
+def test_sync__its_own_upkeep_is_scheduled() -> None:
+    schedule.sync()
+    tasks = PeriodicTask.objects.filter(name__startswith="warmer: ").values_list("task", "queue")
+    names = ("close_stalled_runs", "observe_jobs", "forget_runs")
+    assert {(f"warmer.{name}", "warming") for name in names} <= set(tasks)
+
+
+def test_warm_schedule__shows_what_is_declared_and_what_is_set() -> None:
+    set_interval(jobs["posts"].spec, 2)
+    out = io.StringIO()
+    call_command("warm_schedule", "--json", stdout=out)
+    rows = {each["job"]: each for each in json.loads(out.getvalue())}
+    due = schedule.entries()["posts"].due
+    assert due is not None
+    assert abs(datetime.fromisoformat(rows["posts"].pop("due")) - due) < timedelta(seconds=5)
+    assert rows["posts"] == {
+        "job": "posts",
+        "declared_seconds": 900.0,
+        "schedule": "every 2 minutes",
+        "enabled": True,
+        "sync": "kept as an operator set it",
+    }
+    assert rows["popular_posts"]["sync"] == "kept"
+    out = io.StringIO()
+    call_command("warm_schedule", stdout=out)
+    (shown,) = [line for line in out.getvalue().splitlines() if line.startswith("posts")]
+    assert re.split(" {2,}", shown) == [
+        *("posts", "15 min", "every 2 minutes", "yes", "kept as an operator set it"),
+    ]
+
+
+# -- the entries ---------------------------------------------------------------------------------------
+def test_entries__tell_when_a_job_is_due(django_assert_num_queries: Any) -> None:
+    ran = timezone.now() - timedelta(minutes=5)
+    PeriodicTask.objects.filter(name="warm posts").update(last_run_at=ran)
+    PeriodicTask.objects.filter(name="warm popular_posts").update(enabled=False)
+    with django_assert_num_queries(1):
+        entries = schedule.entries()
+        assert entries["posts"].text == "every 15 minutes"
+        assert entries["posts"].due is not None
+        assert abs(entries["posts"].due - ran - timedelta(minutes=15)) < timedelta(seconds=1)
+        assert (entries["popular_posts"].enabled, entries["popular_posts"].due) == (False, None)
+
+
+def test_entries__skip_what_an_operator_made_unreadable(spec: JobSpec) -> None:
+    PeriodicTask.objects.filter(name="warm posts").update(args="[]", enabled=False)
+    PeriodicTask.objects.filter(name="warm popular_posts").update(args="what?")
+    assert set(schedule.entries()) == {"timed", "user_profiles"}
+    assert schedule.paused() == set()
+    schedule.sync()
+
+
+@pytest.mark.parametrize(
+    ("text", "shortest", "longest"),
+    [
+        ("0 0 * * *", timedelta(days=1), timedelta(days=1)),
+        ("* * * * *", timedelta(minutes=1), timedelta(minutes=1)),
+        ("5,20 * * * *", timedelta(minutes=15), timedelta(minutes=45)),
+        ("0 8-18 * * *", timedelta(hours=1), timedelta(hours=14)),
+        ("*/10 8-18 * * mon-fri", timedelta(minutes=10), timedelta(hours=61, minutes=10)),
+        ("* * 1-27 * *", timedelta(minutes=1), timedelta(days=4, minutes=1)),
+        ("* * * 1-11 *", timedelta(minutes=1), timedelta(days=31, minutes=1)),
+    ],
+)
+def test_gaps__are_the_shortest_and_the_longest(text: str, shortest: timedelta, longest: timedelta) -> None:
+    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    found = crontab_gaps(CrontabSchedule(**dict(zip(names, text.split(), strict=True)), timezone="UTC"))
+    assert found.shortest == shortest or (text == "0 0 1 * *" and found.shortest.days in (28, 29))
+    assert found.longest == longest or (text == "0 0 1 1 *" and found.longest == timedelta(days=365))
+
+
+# -- what an operator sets -----------------------------------------------------------------------------
+def test_set__interval(spec: JobSpec) -> None:
+    before = PeriodicTasks.last_change()
+    set_interval(spec, 2)
+    assert (row().interval.every, row().interval.period, row().expire_seconds) == (2, "minutes", 120)
+    assert before is None or PeriodicTasks.last_change() > before  # so that beat reads it
+
+
+def test_set__crontab_and_back(spec: JobSpec) -> None:
+    before = CrontabSchedule.objects.count()
+    for _ in range(2):
+        assert set_crontab(spec, "*/20  *  * * *") == ""
+    assert CrontabSchedule.objects.count() == before + 1
+    assert (row().interval, row().crontab.minute, row().expire_seconds) == (None, "*/20", 1200)
+    assert schedule.entries()["timed"].crontab == "*/20 * * * *"
+    set_interval(spec, 2)
+    assert (row().crontab, row().interval.every) == (None, 2)
+
+
+def test_set__sunrise_is_replaced(spec: JobSpec) -> None:
+    task = row()
+    sunrise = SolarSchedule.objects.create(event="sunrise", latitude=48, longitude=16)
+    task.interval, task.solar = None, sunrise
+    task.save()
+    entry = schedule.entry_of(spec)
+    assert entry is not None
+    assert ("Sunrise" in entry.text, entry.gaps) == (True, None)
+    set_interval(spec, 2)
+    assert (row().solar, row().interval.every) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "is_valid"),
+    [(29, "seconds", False), (30, "seconds", True), (30, "days", True), (31, "days", False)],
+)
+def test_set__interval_has_bounds(declare: Declare, number: int, unit: str, is_valid: bool) -> None:
+    spec = declare(timeout=timedelta(days=90))
+    assert form(spec, number=number, unit=unit).is_valid() is is_valid
+
+
+@pytest.mark.parametrize(("minutes", "is_valid"), [(49, True), (50, False), (60, False)])
+def test_set__keys_must_outlive_their_refresh(declare: Declare, minutes: int, is_valid: bool) -> None:
+    spec = declare(timeout=timedelta(hours=1), jitter=timedelta(minutes=10))
+    assert form(spec, number=minutes).is_valid() is is_valid
+
+
+def test_set__crontab_is_refused_when_all_keys_expire_and_noted_when_some_do(spec: JobSpec) -> None:
+    assert "crontab" in form(spec, kind="crontab", crontab="0 * * * *").errors
+    assert "up to 2 d 13 h pass" in set_crontab(spec, "*/10 8-18 * * mon-fri")
+    assert row().crontab.day_of_week == "mon-fri"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "* * * *", "* * * * * *", "61 * * * *", "* * * 13 *", "*/0 * * * *", "a;b * * * *", "0 0 31 2 *"],
+)
+def test_set__not_a_crontab(spec: JobSpec, text: str) -> None:
+    assert "crontab" in form(spec, kind="crontab", crontab=text).errors
+
+
+def test_set__entry_that_is_gone_is_made_again(spec: JobSpec) -> None:
+    row().delete()
+    assert schedule.entry_of(spec) is None
+    set_interval(spec, 2)
+    assert (row().task, row().args, row().interval.every) == ("warmer.scheduled_run", '["timed"]', 2)
+
+
+@pytest.mark.parametrize("fields", [{"task": "mail.greet"}, {"args": '["posts"]'}, {"args": "[]"}])
+def test_set__entry_that_runs_something_else_is_left_alone(spec: JobSpec, fields: dict[str, str]) -> None:
+    filled = form(spec, number=2)
+    assert filled.is_valid()
+    PeriodicTask.objects.filter(name="warm timed").update(**fields)
+    before = PeriodicTask.objects.filter(name="warm timed").values().get()
+    for act in (filled.save, lambda: schedule.switch(spec, on=False), lambda: schedule.reset(spec)):
+        with pytest.raises(ScheduleError):
+            act()
+    assert PeriodicTask.objects.filter(name="warm timed").values().get() == before
+
+
+def test_set__job_that_is_not_scheduled(declare: Declare) -> None:
+    spec = declare(every=None)
+    for act in (lambda: set_interval(spec, 2), lambda: schedule.reset(spec)):
+        with pytest.raises(ScheduleError, match="every=None"):
+            act()
+    assert not PeriodicTask.objects.filter(name="warm timed").exists()
+
+
+def test_reset__follows_the_code_again(spec: JobSpec, declare: Declare) -> None:
+    set_crontab(spec, "*/20 * * * *", enabled="")
+    spec = declare(every=timedelta(minutes=30))
+    schedule.reset(spec)
+    assert (row().interval.every, row().crontab, row().enabled) == (30, None, True)
+    declare(every=timedelta(minutes=10))
+    assert schedule.sync()["timed"] is Action.UPDATED
+    assert row().interval.every == 10
+
+
+def test_switch__off_and_on(spec: JobSpec) -> None:
+    assert schedule.switch(spec, on=False)
+    assert not schedule.switch(spec, on=False)
+    assert schedule.paused() == {"timed"}
+    assert schedule.switch(spec, on=True)
+    assert schedule.paused() == set()
+    due = schedule.entries(["timed"])["timed"].due
+    assert due is not None
+    assert due > timezone.now()

@@ -1,0 +1,111 @@
+"""Fixtures of the tasks' tests: jobs of three batches, a broker without workers, and what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from celery import current_app
+
+from embedded.redis_server import RedisServer
+from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
+from tests.package.doctor.support import PASSWORD, Serve
+from warmer import runs, tasks, warm_many
+from warmer.filling.batches import Batches
+from warmer.models import Trigger, WarmingRun
+from warmer.runs import batch_queue, execution
+from warmer.tasks import broker, warm_batch
+
+SOON = 0.3
+
+
+@pytest.fixture
+def job() -> Any:
+    return warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4)(
+        lambda ids: {id: id for id in ids}
+    )
+
+
+@pytest.fixture
+def begin() -> Callable[[Any], WarmingRun]:
+    """Begin a run of a job, whose batches wait for workers."""
+
+    def begin(job: Any) -> WarmingRun:
+        run = runs.start(runs.open_run(job.name, Trigger.COMMAND).run.pk)
+        assert run is not None
+        batches = Batches(job.spec)
+        (count,) = batch_queue.write(run, batches)
+        runs.expect(run, batches=count, report=batches.report)
+        run.refresh_from_db()
+        return run
+
+    return begin
+
+
+@pytest.fixture
+def on_a_broker() -> Iterator[None]:
+    """Send messages to the broker, where no worker takes them."""
+    current_app.conf.task_always_eager = False
+    yield
+    current_app.control.purge()
+    current_app.conf.task_always_eager = True
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The messages for batches, which nobody takes. Each task has time for one batch."""
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 0.0)
+    sent: list[Any] = []
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
+    return sent
+
+
+def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
+    """A loader in whose second batch the run is cancelled."""
+    if 4 in ids:
+        runs.cancel(WarmingRun.objects.get(active_job="t"), "ada")
+    return {id: id for id in ids}
+
+
+@pytest.fixture
+def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(execution, "CHECK_SECONDS", 0.0)
+    return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody wait longer than `SOON` for a broker; one that gave no answer is left alone for long."""
+    monkeypatch.setattr(broker, "BROKER_SECONDS", SOON)
+    monkeypatch.setattr(broker, "REST_SECONDS", 3600.0)
+
+
+@pytest.fixture
+def hanging(
+    impatient: None,
+    serve: Serve,  # noqa: F811
+    broker_at: Callable[..., Any],  # noqa: F811
+) -> RedisServer:
+    """A broker that takes connections, and says nothing. Celery's settings have no time-out."""
+    server = serve()
+    with server.client() as client:
+        client.config_set("requirepass", PASSWORD)
+    broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0", broker_transport_options={})
+    server.pause()
+    return server
+
+
+@pytest.fixture
+def quick(hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test in which a broker that hangs is awaited more than twice, each time as long as is waited."""
+    waits = []
+    reach = broker.reach
+
+    def counted(connection: Any) -> None:
+        waits.append(connection)
+        reach(connection)
+
+    monkeypatch.setattr(broker, "reach", counted)
+    yield
+    assert len(waits) <= 2

@@ -1,0 +1,225 @@
+"""A broker that hangs, is away or refuses: nobody waits long, and messages name it without its login."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.core.cache import cache
+from django.test import Client
+
+from config import redis_url
+from embedded.ports import free_port
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from tests.package.admin.pages import act
+from tests.package.doctor.sentinels import Sentinel
+from tests.package.doctor.support import PASSWORD, Serve
+from tests.support.commands import ended
+from warmer import jobs, tasks, warm
+from warmer.models import State, Trigger, WarmingRun
+from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_refresh, request_run
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("own_jobs"),
+    pytest.mark.timeout(120),  # what waits for ever fails
+]
+BrokerAt = Callable[..., Any]
+
+
+def names_it(text: str, server: RedisServer) -> bool:
+    assert PASSWORD not in text
+    return f"redis://127.0.0.1:{server.port}/0" in text and "Timeout" in text
+
+
+# -- it hangs ------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("quick")
+def test_hangs__workers_queues_runs_and_audits_say_so(job: Any, hanging: RedisServer) -> None:
+    found = find_workers("warming")
+    assert (found.names, names_it(found.problem, hanging)) == ((), True)
+    run = request_run("t", Trigger.ADMIN).run
+    assert (run.state, names_it(run.error, hanging)) == (State.FAILED, True)
+    assert names_it(request_audit(job.spec), hanging)
+    queue = look_at_queue("warming")
+    assert (queue.workers, queue.length) == ((), None)
+
+
+@pytest.mark.usefixtures("quick")
+def test_hangs__admin_that_is_asked_for_many_jobs(operator: Client, hanging: RedisServer) -> None:
+    for number in range(20):
+        warm(f"x{number}", name=f"x{number}")(lambda: 1)
+    answer = act(operator, "warm *", follow=True)
+    assert answer.status_code == 200
+    shown = [str(message) for message in answer.context["messages"]]
+    assert sum(names_it(text, hanging) for text in shown) >= 3
+    assert {run.state for run in WarmingRun.objects.all()} == {"failed"}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        (("--timeout", "0.1"), 3),
+        (("--timeout", "0.1", "--workers"), 3),
+        (("--timeout", "0.1", "--json"), 3),
+        (("--workers",), 1),
+        (("--no-wait",), 1),
+    ],
+)
+def test_hangs__warm_cache_that_needs_workers(
+    job: Any, hanging: RedisServer, flags: tuple[str, ...], status: int
+) -> None:
+    found, said = ended("warm_cache", "t", *flags)
+    assert (found, names_it(said, hanging), said.count("\n")) == (status, True, 0)
+    assert not WarmingRun.objects.exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_hangs__warm_cache_with_time_does_it_here(job: Any, hanging: RedisServer) -> None:
+    status, said = ended("warm_cache", "t", "--timeout", "60")
+    assert (status, names_it(said, hanging)) == (0, True)
+    assert WarmingRun.objects.get().state == State.COMPLETE
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("flags", "status"), [(("--timeout", "0.2"), 3), (("--no-wait",), 1)])
+def test_hangs__once_warm_cache_has_found_workers(
+    hanging: RedisServer, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], status: int
+) -> None:
+    for number in range(20):
+        warm(f"x{number}", name=f"x{number}")(lambda: 1)
+    monkeypatch.setattr(tasks, "find_workers", lambda *_, **__: tasks.Workers(names=("a",)))
+    assert ended("warm_cache", *flags)[0] == status
+
+
+# -- it is left alone for a moment, then asked again -----------------------------------------------------
+def test_rest__ends(job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = request_run("t", Trigger.ADMIN).run
+    hanging.resume()
+    monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
+    assert "not asked again yet" in request_run("t", Trigger.ADMIN).run.error
+    monkeypatch.setattr(broker, "REST_SECONDS", 0.0)
+    again = request_run("t", Trigger.ADMIN)
+    assert (again.joined, again.run.state) == (False, State.QUEUED)
+    assert again.run.pk != first.pk
+    monkeypatch.setattr(broker, "REST_SECONDS", 5.0)
+    assert not broker.is_resting()
+
+
+def test_rest__schedule_insists(job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_run("t", Trigger.ADMIN)
+    hanging.resume()
+    monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
+    assert request_run("t", Trigger.SCHEDULE).run.state == State.QUEUED
+
+
+@pytest.mark.usefixtures("impatient")
+def test_rest__saves_do_not_wait_each_and_are_no_runs(
+    make_post: Any, broker_at: BrokerAt, caplog: pytest.LogCaptureFixture
+) -> None:
+    warm("r", name="r", depends_on=[Post], on_change="refresh")(lambda: 1)
+    post = make_post()
+    WarmingRun.objects.all().delete()
+    broker_at(f"redis://127.0.0.1:{free_port()}/0")
+    broker.forget()
+    caplog.set_level(logging.WARNING, "warmer.tasks")
+    caplog.clear()
+    for _ in range(20):
+        jobs["r"].get()
+        post.save()
+        assert cache.get("r") is None
+        request_refresh(jobs["r"].spec)
+    assert WarmingRun.objects.filter(job="r").count() == 1
+    assert sum(record.name == "warmer.tasks.runs" for record in caplog.records) == 1
+
+
+# -- it refuses ------------------------------------------------------------------------------------------
+def test_full__is_said(job: Any, serve: Serve, broker_at: BrokerAt) -> None:
+    server = serve()
+    broker_at(server.url())
+    with server.client() as client:
+        client.config_set("maxmemory", "1")
+    run = request_run("t", Trigger.ADMIN).run
+    assert run.state == State.FAILED
+    assert "command not allowed when used memory > 'maxmemory'" in run.error
+
+
+def test_not_allowed__is_said(serve: Serve, broker_at: BrokerAt) -> None:
+    server = serve()
+    broker_at(server.url())
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-publish")
+    assert "no permissions to run the 'publish' command" in find_workers("warming").problem
+
+
+# -- it answers ------------------------------------------------------------------------------------------
+def test_send__as_celery_would(job: Any, serve: Serve, broker_at: BrokerAt) -> None:
+    broker_at(serve().url())
+    request_run("t", Trigger.ADMIN, expires_in=timedelta(minutes=5))
+    with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
+        message = queue.get_nowait()
+    assert message.headers["task"] == "warmer.start_run"
+    assert message.headers["expires"]
+    assert jobs["t"].spec.queue == message.delivery_info["routing_key"]
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_find_workers__nobody_there() -> None:
+    found = find_workers("warming", timeout=0.1)
+    assert found.problem == "no worker answers"
+    assert found.advice == "Start 'celery -A config worker -Q warming'."
+
+
+def test_find_workers__tasks_in_process() -> None:
+    assert "in process" in find_workers("warming").problem
+
+
+# -- Sentinel --------------------------------------------------------------------------------------------
+def test_sentinel__leads_to_the_master(job: Any, serve: Serve, broker_at: BrokerAt, tmp_path: Path) -> None:
+    master = serve()
+    with Sentinel(folder=tmp_path, master=master.port, quorum=1) as sentinel:
+        broker_at(
+            f"sentinel://127.0.0.1:{sentinel.port}/0", broker_transport_options={"master_name": "mymaster"}
+        )
+        assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
+        assert find_workers("warming", timeout=0.1).problem == "no worker answers"
+    with master.client() as client:
+        assert client.llen("warming\x06\x163") == 1
+
+
+def times_asked(silent: socket.socket) -> int:
+    """Return how many connections wait for a server that takes them and says nothing."""
+    silent.setblocking(False)
+    asked = 0
+    with suppress(BlockingIOError):
+        while True:
+            silent.accept()[0].close()
+            asked += 1
+    return asked
+
+
+@pytest.mark.usefixtures("impatient")
+def test_sentinel__hangs(job: Any, broker_at: BrokerAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the project's own settings it is given up soon; redis-py would go on for some 40 seconds."""
+    monkeypatch.setattr(redis_url, "SOCKET_TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        given = redis_url.broker_settings(f"redis-sentinel://:{PASSWORD}@127.0.0.1:{port}/mymaster")
+        broker_at(given["url"], broker_transport_options=given["transport_options"])
+        run = request_run("t", Trigger.ADMIN).run
+        assert times_asked(silent) <= 2
+        connection = current_app.connection_for_read()  # as a worker does
+        with connection, pytest.raises(connection.connection_errors):
+            connection.connect()
+        assert times_asked(silent) <= 4  # kombu tries a few times; redis-py would eleven times, each time
+    assert run.state == State.FAILED
+    assert f"at sentinel://127.0.0.1:{port}/0" in run.error
+    assert PASSWORD not in run.error

@@ -1,0 +1,130 @@
+"""`import warmer`: which names it offers, and how little it needs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.dispatch import Signal
+
+import warmer
+from tests.support.fixtures import ROOT, Python
+from warmer import exceptions
+from warmer.declarations import options as options_module
+from warmer.declarations.options import ManyOptions, Options
+from warmer.declarations.registry import Registry
+
+
+def test_all__is_what_the_package_offers() -> None:
+    assert set(warmer.__all__) == {
+        *("warm", "warm_many", "jobs", "invalidate_for", "Report"),
+        *("WarmerError", "DeclarationError", "StoreUnavailable"),
+        *("keys_invalidated", "run_finished"),
+    }
+    assert all(hasattr(warmer, name) for name in warmer.__all__)
+
+
+def test_exceptions__are_what_is_offered_django_and_python_call_them() -> None:
+    for name, value in inspect.getmembers(exceptions, inspect.isclass):
+        if value.__module__ == exceptions.__name__ and name != "DeclarationError":
+            assert issubclass(value, warmer.WarmerError | Warning)
+    for error, base in [
+        (exceptions.DeclarationError, ImproperlyConfigured),
+        (exceptions.InvalidId, ValueError),
+        (exceptions.UnknownJob, LookupError),
+    ]:
+        assert issubclass(error, base)
+
+
+def test_public_names__are_documented() -> None:
+    for name in (name for name in warmer.__all__ if not isinstance(getattr(warmer, name), Signal | Registry)):
+        assert inspect.getdoc(getattr(warmer, name)), name
+
+
+@pytest.mark.parametrize(("call", "options"), [(warmer.warm, Options), (warmer.warm_many, ManyOptions)])
+def test_options__are_documented(call: Callable[..., Any], options: Any) -> None:
+    documented = f"{inspect.getdoc(warmer.warm)}{inspect.getdoc(call)}"
+    source = inspect.getsource(options_module)
+
+    for option in options.__annotations__:
+        assert re.search(rf"\b{option}\b", documented)
+        assert re.search(rf'^    {option}: .*\n    """', source, flags=re.M)
+
+
+def test_import__needs_no_settings_and_no_app_registry(python: Python) -> None:
+    done = python(
+        """
+import json, sys
+import warmer
+from django.apps import apps
+from django.conf import settings
+assert not settings.configured and not apps.apps_ready
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    imported = set(json.loads(done.stdout))
+    assert imported.isdisjoint({"celery", "kombu", "django_celery_beat", "config", "myapp", "users"})
+
+
+@pytest.mark.parametrize("missing", [["redis", "django_redis"], ["django_redis"]])
+def test_declaration__works_without_the_redis_extra(python: Python, missing: list[str]) -> None:
+    done = python(
+        f"""
+import sys
+sys.modules.update(dict.fromkeys({missing}))
+from django.conf import settings
+settings.configure()
+from warmer import warm, jobs
+from warmer.stores import is_fenced
+
+@warm("greeting")
+def greeting():
+    return "hello"
+
+assert jobs["greeting"] is greeting and not is_fenced("default")
+assert greeting.get() == "hello" and greeting.warm().written == 1
+from django.core.cache import cache
+print(cache.get("greeting"))
+"""
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+def test_declaration__needs_no_ready_app_registry(python: Python) -> None:
+    done = python(
+        """
+from django.apps import apps
+from django.conf import settings
+settings.configure()
+from warmer import jobs, warm_many
+
+@warm_many("user:{id}", ids=list, depends_on={"auth.User": "id"})
+def users(ids):
+    return {}
+
+assert not apps.apps_ready
+print(jobs["users"])
+"""
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "<KeyedJob users 'user:{id}'>\n", "")
+
+
+def test_package__ships_its_scripts_and_says_that_it_has_types() -> None:
+    package = ROOT / "warmer"
+    assert (package / "py.typed").is_file()
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    shipped = setuptools["package-data"]["warmer"]
+
+    scripts = {path for kind in ("*.lua", "*.sql") for path in package.rglob(kind)}
+    assert scripts
+    assert scripts <= {path for pattern in shipped for path in package.glob(pattern)}

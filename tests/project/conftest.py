@@ -1,0 +1,3 @@
+"""The shared fixtures; not in `tests/conftest.py`, which pytest may load before there are settings."""
+
+from tests.support.fixtures import *  # noqa: F403

@@ -1,0 +1,52 @@
+"""Fixtures of the page for who is on call: a site, and its cache's server in any state."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from config.redis_url import cache_settings
+from embedded.redis_server import RedisServer
+from myapp.models import Post
+from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
+from tests.package.doctor.support import Serve
+from tests.project.operations.page import Page
+from tests.project.operations.terminal import CacheAt
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the commands' lines be as long as the page's, wherever the tests run."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def page(pytestconfig: pytest.Config) -> Page:
+    """docs/operations.md."""
+    write = pytestconfig.getoption("--write-docs")
+    assert not (write and "PYTEST_XDIST_WORKER" in os.environ), "--write-docs: one process, without -n"
+    return Page(write=write)
+
+
+@pytest.fixture
+def cache_at(serve: Serve, settings: Any, page: Page) -> CacheAt:  # noqa: F811
+    """Return a function that starts a server with options and makes it the site's cache."""
+
+    def start(**options: str) -> RedisServer:
+        server = serve(**options)
+        settings.CACHES = {"default": cache_settings(server.url(), max_connections=5)}
+        page.server = server
+        return server
+
+    return start
+
+
+@pytest.fixture
+def post(make_user: Any, make_post: Any) -> Post:
+    """One of three posts; each author's profile and each post is a warm key."""
+    for number in (1, 2, 3):
+        author = make_user(id=40 + number, username=f"ada{number}", first_name="Ada", last_name="Old")
+        make_post(id=number, author=author)
+    return Post.objects.get(pk=1)

@@ -1,0 +1,111 @@
+"""The cache does not answer: what is seen then, and that the page's fixes help."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from config import redis_url
+from myapp.models import Post
+from tests.project.operations.page import Page
+from tests.project.operations.terminal import CacheAt, curl, doctor, logged, manage, states, stats
+from tests.support.scraping import scrape
+from tests.support.waiting import waiting
+from warmer import tasks
+from warmer.invalidation import Relay
+from warmer.models import ChangeRecord, Trigger
+from warmer.monitoring.observation import observe_all
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ERROR_NUMBER = r"Error (\d+) connecting"
+
+
+def test_refused(
+    page: Page,
+    cache_at: CacheAt,
+    post: Post,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    operator: Client,
+) -> None:
+    server = cache_at()
+    manage("warm_cache --inline")
+    server.stop()
+    page.shows("refused-doctor", doctor("reachability"))
+    page.shows("refused-stats", manage("cache_stats"), varies=[ERROR_NUMBER])
+    page.shows("refused-warm", manage("warm_cache"), varies=[ERROR_NUMBER])
+    page.shows("refused-readyz", curl("/readyz"))
+    caplog.clear()
+    assert Client().get("/").status_code == 200
+    post.save()
+    page.shows(
+        "refused-log",
+        logged(caplog.records, "warmer.filling.read_through", "warmer.invalidation"),
+        varies=[ERROR_NUMBER],
+    )
+
+    assert tasks.request_run("posts", Trigger.SCHEDULE).run.state == "failed"
+    observe_all(seconds=10)
+    settings.WARMER_METRICS = True
+    told = scrape()
+    assert told("cache_up", job="posts") == 0
+    assert told("pending_invalidations") == 1
+    assert told("observation_failing", job="posts") == 1
+    assert told("last_run_state", job="posts", state="failed") == 1
+    assert states()["posts"] == "failed"
+    assert "does not answer" in operator.get("/admin/warmer/").content.decode()
+
+    server.start()
+    page.manage("warm_listen --once")
+    assert not waiting()
+    assert "complete" in page.manage("warm_cache")
+    assert "error: " not in page.manage("cache_doctor")
+
+
+def test_hanging(
+    page: Page,
+    cache_at: CacheAt,
+    post: Post,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(redis_url, "SOCKET_TIMEOUT_SECONDS", 0.5)
+    server = cache_at()
+    manage("warm_cache --inline")
+    server.pause()
+    page.shows("hanging-doctor", doctor("reachability"))
+    caplog.clear()
+    assert Client().get("/users/42/").status_code == 200
+    line = logged(caplog.records, "warmer.monitoring.middleware")
+    page.shows("hanging-log", line, varies=[r"spent (1\.\d+) s"])  # the time-out, and one more try
+    server.resume()
+    assert "error: " not in manage("cache_doctor")
+
+
+def test_invalidations_wait(
+    page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = cache_at(appendonly="yes", appendfsync="always")
+    manage("warm_cache --inline")
+    server.kill()
+    Post.objects.get(pk=post.pk).save()
+    ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(minutes=6, seconds=10))
+    caplog.set_level(logging.WARNING, "warmer.invalidation")
+    caplog.clear()
+    Relay().run(lambda _seconds: True)
+    page.shows("waiting-log", logged(caplog.records, "warmer.invalidation"), varies=[ERROR_NUMBER])
+
+    server.start()  # and no worker sees to it
+    assert cache.get(f"post:{post.pk}") is not None
+    page.shows("waiting-doctor", doctor("pending-invalidations"), varies=[r"6 min (\d+) s\)\.$"])
+    page.shows("waiting-stats", stats("Pending"), varies=[r"6 min (\d+) s\)$"])
+    page.manage("warm_listen --once")
+    assert cache.get(f"post:{post.pk}") is None
+    assert "Pending invalidations: none" in manage("cache_stats")

@@ -1,0 +1,129 @@
+"""The loaders: what they give, and in how many queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from myapp.warming import excerpt, popular_post_ids, popular_posts, posts
+from tests.project.site.rows import a_comment, a_post, a_user
+from users.warming import top_user_ids, user_profiles
+
+pytestmark = pytest.mark.django_db
+
+NumQueries = Callable[[int], Any]
+
+
+def test_user_profiles__load_a_batch_of_plain_values_in_one_query(
+    django_assert_num_queries: NumQueries,
+) -> None:
+    user = a_user(first_name="Grace", last_name="Hopper", location="Arlington", bio="Moths.", activity=7)
+    nameless = a_user(username="anon", first_name="", last_name="")
+    inactive = a_user(is_active=False)
+
+    with django_assert_num_queries(1):
+        profiles = user_profiles([user.pk, nameless.pk, inactive.pk, 987654])
+
+    assert list(profiles) == [user.pk, nameless.pk]
+    profile = profiles[user.pk]
+    assert profile == {
+        "id": user.pk,
+        "username": user.username,
+        "email": user.email,
+        "first_name": "Grace",
+        "last_name": "Hopper",
+        "full_name": "Grace Hopper",
+        "location": "Arlington",
+        "bio": "Moths.",
+        "activity": 7,
+        "date_joined": user.date_joined.isoformat(),
+    }
+    assert json.loads(json.dumps(profile)) == profile
+    assert profiles[nameless.pk]["full_name"] == "anon"
+
+
+def test_top_user_ids__are_the_most_active_of_the_active(django_assert_num_queries: NumQueries) -> None:
+    users = [a_user(activity=number // 2) for number in range(104)]
+    a_user(activity=1000, is_active=False)
+
+    with django_assert_num_queries(1):
+        ids = top_user_ids()
+
+    # The activity is the same for two and two: the one with the lower id comes first.
+    assert ids == [user.pk for user in sorted(users, key=lambda user: (-user.activity, user.pk))][:100]
+
+
+def test_popular_posts__load_in_one_query(django_assert_num_queries: NumQueries) -> None:
+    post = a_post(is_popular=True, views=3)
+
+    with django_assert_num_queries(1):
+        loaded = popular_posts()
+
+    assert loaded == [
+        {
+            "id": post.pk,
+            "title": post.title,
+            "slug": post.slug,
+            "excerpt": post.body.partition("\n")[0],
+            "author_id": post.author_id,
+            "views": 3,
+            "published_at": "2026-03-04T05:06:00+00:00",
+        }
+    ]
+    assert json.loads(json.dumps(loaded)) == loaded
+
+
+def test_popular_post_ids__are_the_published_popular_ones(django_assert_num_queries: NumQueries) -> None:
+    low, high = (a_post(is_popular=True, views=views) for views in (1, 2))
+    a_post(is_popular=True, published_at=None)
+    a_post()
+
+    with django_assert_num_queries(1):
+        assert popular_post_ids() == [high.pk, low.pk]
+
+
+def test_posts__load_a_batch_in_two_queries__without_drafts(django_assert_num_queries: NumQueries) -> None:
+    batch = [a_post() for _ in range(4)]
+    draft = a_post(published_at=None)
+    for post in [*batch, draft]:
+        a_comment(post)
+        a_comment(post)
+
+    with django_assert_num_queries(2):
+        loaded = posts([draft.pk, *(post.pk for post in batch)])
+    with django_assert_num_queries(1):  # it does not look for comments of nothing
+        assert posts([draft.pk, 987654]) == {}
+
+    assert {id: len(post["comments"]) for id, post in loaded.items()} == {post.pk: 2 for post in batch}
+    assert json.loads(json.dumps(list(loaded.values()))) == list(loaded.values())
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("One.\n\nTwo.", "One."),
+        ("One.\r\n\r\nTwo.", "One."),
+        ("\n\n  One\nstill one.\n\nTwo.", "One still one."),
+        ("", ""),
+        ("word " * 50, " ".join(["word"] * 36) + "…"),
+    ],
+    ids=["one paragraph", "from a form", "folded", "empty", "cut"],
+)
+def test_excerpt__is_the_beginning_of_the_first_paragraph(body: str, expected: str) -> None:
+    assert excerpt(body) == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys__are_those_that_other_code_reads() -> None:
+    post = a_post(is_popular=True)
+
+    for job in (popular_posts, posts, user_profiles):
+        job.warm()
+
+    assert cache.get("popular_posts")[0]["id"] == post.pk
+    assert cache.get(f"post:{post.pk}")["title"] == post.title
+    assert cache.get(f"user:{post.author_id}:profile")["email"] == post.author.email

@@ -1,0 +1,182 @@
+"""The benchmarks: each runs to its end at a tiny size; their arithmetic, charts and documentation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import results
+from bench.catalogue import BENCHMARKS
+from bench.measure import MeasuredRow, Round, Row, Table, Versus, compare, cost, measure
+from bench.results import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "performance.md"
+
+
+def bench(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def measured(title: str, *seconds: float, counts: dict[str, float] | None = None, **more: Any) -> MeasuredRow:
+    rounds = [Round(seconds=each, cpu_seconds=each / 2, counts=counts or {}) for each in seconds]
+    return MeasuredRow(title=title, rounds=rounds, versus=more.get("versus", []))
+
+
+def result_of(*rows: MeasuredRow, **changed: Any) -> Result:
+    values: dict[str, Any] = {
+        "benchmark": "race",
+        "summary": "A race: us against them",
+        "command": "script/bench race",
+        "measured": "2026-01-02T03:04:05+00:00",
+        "where": "Some <CPU>, 2 cores, load 0.5; Valkey 9, Python 3.11",
+        "rows": 10,
+        "unit": "rows",
+        "rounds": len(rows[0].rounds),
+        "shows": "time",
+        "tables": [Table(operation="step", rows=list(rows))],
+    }
+    return Result(**values | changed)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_path: Path) -> None:
+    rows = 20 if name == "save" else 110  # it inserts 800 for each
+    said = bench(name, "--rows", rows, "--rounds", 2, "--results", tmp_path)
+    result = Result.read(tmp_path / f"{name}.json")
+    assert result.markdown() in said
+    assert (result.benchmark, result.rows, result.rounds) == (name, rows, 2)
+    for software in ("Python", "Django", "redis-py", "django-redis", *BENCHMARKS[name].peers):
+        assert f", {software} " in result.where
+    if name == "save":
+        assert "synchronous=full" in result.where
+        assert "fsync=on, synchronous_commit=on" in result.where
+    found = {row.title: row for table in result.tables for row in table.rows}
+    assert all(len(row.rounds) == 2 and row.time > 0 for row in found.values())
+    assert any(row.versus for row in found.values())
+    if name == "herd":
+        calls = {title: row.counts["loader calls"] for title, row in found.items()}
+        assert calls.pop("warmer: job.get()") == calls.pop("the load alone, one reader") == 1
+        assert min(calls.values()) > 1
+    assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+def test_measure__rows_take_turns__and_the_warm_up_does_not_count() -> None:
+    happened: list[str] = []
+    used = iter(range(0, 100_000, 1_000))
+
+    def row(name: str) -> Row:
+        def verify(returned: str) -> dict[str, float]:
+            happened.append(f"verify {returned}")
+            return {"calls": len(happened)}
+
+        return Row(
+            title=name,
+            prepare=lambda: happened.append(f"prepare {name}"),
+            run=lambda: happened.append(f"run {name}") or name,  # type: ignore[func-returns-value]
+            operations=2,
+            verify=verify,
+            cpu=lambda: next(used),
+        )
+
+    tables = [Table(title=name, operation="", rows=[row(name)]) for name in "ab"]
+    taken = [row for table in measure(tables, rounds=2) for row in table.rows]
+    assert happened == [f"{what} {name}" for name in "ab" for what in ("prepare", "run", "verify")] * 3
+    assert {row.title: row.values("calls") for row in taken} == {"a": [9, 15], "b": [12, 18]}
+    assert all(500 <= each.cpu_seconds < 501 for row in taken for each in row.rounds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "expected", "met"),
+    [
+        ("speed", 3.0, (5.0, 1.0, 10.0, 5.0), True),
+        ("cost", 0.1, (0.2, 0.1, 1.0, 0.2), False),
+        ("difference", None, (-8_000, -9_000, 0, None), None),
+    ],
+)
+def test_compare__is_by_the_medians__with_the_range_of_the_rounds(
+    kind: Any, target: float | None, expected: tuple[float | None, ...], met: bool | None
+) -> None:
+    us, them = measured("us", 1, 2, 10), measured("them", 10, 10, 10)
+    found = compare(Table(operation="", rows=[us, them]), us, Versus(other="them", kind=kind, target=target))
+    assert found[:4] == pytest.approx(expected)
+    assert found.met_target is met
+
+
+def test_markdown__shows_times_counts_and_comparisons_of_both() -> None:
+    versus = [cost(other="them", target=2), Versus(other="them", kind="cost", of="calls", target=1)]
+    us = measured("warmer: us", 1.0, counts={"calls": 1234.5}, versus=versus)
+    them = measured("them", 0.1, counts={"calls": 1000})
+    assert (
+        result_of(us, them).markdown()
+        == """\
+| step | time of a step | slowest to fastest round | processor time of one | calls |
+|---|---|---|---|---|
+| warmer: us | 1.00 s | 1.00 s to 1.00 s | 500.00 ms | 1,234 |
+| them | 100.00 ms | 100.00 ms to 100.00 ms | 50.00 ms | 1,000 |
+
+| compared | median | with | each round | by processor time | target |
+|---|---|---|---|---|---|
+| warmer: us | 10.00 times the time of | them | 10.00 to 10.00 | 10.00 | ≤ 2: **missed** |
+| warmer: us | 1.23 times the calls of | them | 1.23 to 1.23 |  | ≤ 1: **missed** |"""
+    )
+
+
+def test_chart__names_every_row_with_its_first_count__and_marks_ours() -> None:
+    us, them = measured("warmer: us", 0.01, counts={"calls": 1234.0, "bytes": 5.0}), measured("them", 1.0)
+    tables = [Table(operation="step", rows=[us]), Table(operation="row", rows=[them])]
+    svg = results.draw(result_of(us, tables=tables, unit="readers"))
+    texts = [node.text or "" for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"warmer: us", "10.00 ms, calls: 1,234", "them", "1.00 s"} <= set(texts)
+    assert any(text.startswith("Time of a step or row") and "10 readers" in text for text in texts)
+    assert any("Some <CPU>" in text for text in texts)
+    assert svg.count('class="bar ours"') == 1
+    assert "prefers-color-scheme: dark" in svg
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_documentation__says_what_was_measured(name: str) -> None:
+    page = PAGE.read_text()
+    result = Result.read(ROOT / "bench" / "results" / f"{name}.json")
+    assert results.put_into(page, result) == page
+    assert (ROOT / "bench" / "results" / f"{name}.svg").read_text() == results.draw(result)
+    assert f"../bench/results/{name}.svg" in page
+
+
+def test_readme__says_what_was_measured() -> None:
+    def tables(name: str) -> dict[str, Table[MeasuredRow]]:
+        result = Result.read(ROOT / "bench" / "results" / f"{name}.json")
+        return {table.title: table for table in result.tables}
+
+    def ratios(table: Table[MeasuredRow], title: str) -> list[float]:
+        row = next(row for row in table.rows if row.title.startswith(title))
+        return [compare(table, row, versus).value for versus in row.versus]
+
+    plain = tables("warm")["a plain profile: five short columns"]
+    rate = 1 / next(row.time for row in plain.rows if row.title == "warmer: job.warm()")
+    loop, objects, values, limit = ratios(plain, "warmer")
+    reading = ratios(tables("read")["one profile"], "warmer: job.get(id), cached")[0]
+    saving = ratios(tables("save")["PostgreSQL, in atomic, a transaction each"], "warmer: triggers")[0]
+    readme = (ROOT / "README.md").read_text()
+    for cell in (
+        f"| {loop:.1f} times as fast, fence on: {rate / 1000:.0f},000 a second |",
+        f"| {objects:.1f} / {values:.1f} times as fast |",
+        f"| {limit:.2f} times its speed |",
+        f"against plain `cache.get` | {reading:.1f} times its time |",
+        f"one `cache.delete` | {saving:.1f} times its time |",
+    ):
+        assert cell in readme

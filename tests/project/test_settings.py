@@ -1,0 +1,214 @@
+"""The settings modules: what each environment needs, and what it then does. Each in a new process."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as test_settings
+from django.core.checks import run_checks
+
+from tests.support.fixtures import Python
+
+# A password that must not be shown: it is looked for in every output.
+SECRET = "s3cr3t"
+PRODUCTION = {
+    "DJANGO_ENV": "production",
+    "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-ABCDEFGHIJ",
+    "ALLOWED_HOSTS": "example.org, www.example.org",
+    "DATABASE_URL": f"postgres://site:{SECRET}@db.example.org:5432/site",
+    "REDIS_URL": f"redis://:{SECRET}@cache.example.org:6379/0",
+    "CELERY_BROKER_URL": f"redis://:{SECRET}@broker.example.org:6379/0",
+}
+SHOW = """
+import json
+from config import settings
+print(json.dumps({name: getattr(settings, name, None) for name in %r.split()}, default=str))
+"""
+
+
+def shown(python: Python, names: str, **environment: str) -> dict[str, Any]:
+    """Return settings as an environment gives them."""
+    done = python(SHOW % names, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    values: dict[str, Any] = json.loads(done.stdout)
+    return values
+
+
+def refused(python: Python, **environment: str) -> str:
+    """Return the last line of what a start that is refused says."""
+    done: subprocess.CompletedProcess[str] = python("import config.settings", **environment)
+    assert done.returncode == 1
+    assert SECRET not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    return last.removeprefix("django.core.exceptions.ImproperlyConfigured: ")
+
+
+def test_production__names_all_that_is_missing(python: Python) -> None:
+    message = refused(python, DJANGO_ENV="production")
+    assert re.findall(r"([A-Z_]{6,}) \(", message) == list(PRODUCTION)[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DJANGO_ENV", "prod", "DJANGO_ENV is 'prod': expected one of"),
+        ("SECRET_KEY", " ", "must be set in production: SECRET_KEY ("),
+        ("REDIS_URL", f"http://:{SECRET}@cache/0", "REDIS_URL is 'http://:***@cache/0'"),
+        (
+            "CELERY_BROKER_URL",
+            f"redis-sentinel://:{SECRET}@s1",
+            "CELERY_BROKER_URL is 'redis-sentinel://:***",
+        ),
+        ("DATABASE_URL", f"orakel://site:{SECRET}@db/site", "DATABASE_URL is 'orakel://site:***@db/site'"),
+        ("REDIS_MAX_CONNECTIONS", "many", "REDIS_MAX_CONNECTIONS is 'many': expected a whole number."),
+    ],
+)
+def test_production__names_what_cannot_be_used(python: Python, name: str, value: str, message: str) -> None:
+    assert message in refused(python, **{**PRODUCTION, name: value})
+
+
+HTTPS = (
+    "SECURE_SSL_REDIRECT SESSION_COOKIE_SECURE CSRF_COOKIE_SECURE SECURE_HSTS_SECONDS SECURE_PROXY_SSL_HEADER"
+)
+PLAIN_DATA = "CELERY_TASK_SERIALIZER CELERY_RESULT_SERIALIZER CELERY_ACCEPT_CONTENT"
+SERVERS = "SECRET_KEY ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS DATABASES CACHES CELERY_BROKER_URL"
+BROKER = "CELERY_BROKER_TRANSPORT_OPTIONS CELERY_TASK_TIME_LIMIT CELERY_TASK_SOFT_TIME_LIMIT"
+
+
+def check_servers(found: dict[str, Any]) -> None:
+    """Assert that settings use the servers that `PRODUCTION` names."""
+    assert found["SECRET_KEY"] == PRODUCTION["SECRET_KEY"]
+    assert found["ALLOWED_HOSTS"] == ["example.org", "www.example.org"]
+    assert found["DATABASES"]["default"]["HOST"] == "db.example.org"
+    assert found["CACHES"]["default"]["LOCATION"] == PRODUCTION["REDIS_URL"]
+    assert found["CELERY_BROKER_URL"] == PRODUCTION["CELERY_BROKER_URL"]
+
+
+def check_safety(found: dict[str, Any]) -> None:
+    """Assert that Celery takes no pickles, and waits for no broker for ever."""
+    assert (found["CELERY_TASK_SERIALIZER"], found["CELERY_RESULT_SERIALIZER"]) == ("json", "json")
+    assert found["CELERY_ACCEPT_CONTENT"] == ["json"]
+    options = found["CELERY_BROKER_TRANSPORT_OPTIONS"]
+    assert (options["socket_connect_timeout"], options["socket_timeout"]) == (2, 5)
+
+
+def test_production__is_safe_and_uses_what_it_is_given(python: Python) -> None:
+    found = shown(
+        python,
+        f"DEBUG {HTTPS} {SERVERS} {PLAIN_DATA} {BROKER}",
+        **PRODUCTION,
+        CSRF_TRUSTED_ORIGINS="https://example.org",
+        REDIS_MAX_CONNECTIONS="17",
+        INSECURE_HTTP="0",
+        CELERY_TASK_TIME_LIMIT="1000",
+    )
+    check_servers(found)
+    check_safety(found)
+    assert found["CSRF_TRUSTED_ORIGINS"] == ["https://example.org"]
+    assert found["DATABASES"]["default"]["ENGINE"] == "django.db.backends.postgresql"
+    assert found["CACHES"]["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]["max_connections"] == 17
+    assert found["DEBUG"] is False
+    assert found["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
+    assert found["SECURE_HSTS_SECONDS"] == 3600
+    assert all(found[name] for name in HTTPS.split())
+    # A message is delivered again only after the longest task.
+    assert found["CELERY_BROKER_TRANSPORT_OPTIONS"]["visibility_timeout"] == 1060
+    assert (found["CELERY_TASK_TIME_LIMIT"], found["CELERY_TASK_SOFT_TIME_LIMIT"]) == (1000, 240)
+
+
+def test_production__without_https_on_demand__broker_behind_sentinel(python: Python) -> None:
+    found = shown(
+        python,
+        f"DEBUG {HTTPS} CELERY_BROKER_URL CELERY_BROKER_TRANSPORT_OPTIONS",
+        **{**PRODUCTION, "CELERY_BROKER_URL": "redis-sentinel://s1,s2/mymaster/1", "INSECURE_HTTP": "1"},
+    )
+    assert found["DEBUG"] is False
+    assert not any(found[name] for name in HTTPS.split())
+    assert found["CELERY_BROKER_URL"] == "sentinel://s1:26379/1;sentinel://s2:26379/1"
+    assert found["CELERY_BROKER_TRANSPORT_OPTIONS"] == {
+        "visibility_timeout": 360,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 5,
+        "master_name": "mymaster",
+        "sentinel_kwargs": {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": None},
+    }
+
+
+def test_production__deployment_checks_queues_and_health(python: Python) -> None:
+    done = python(
+        """
+import django, json
+django.setup()
+from django.conf import settings
+from django.core.checks import run_checks
+from django.test import Client
+from config import celery_app
+from warmer import jobs
+settings.STATIC_ROOT = "."
+print(json.dumps({
+    "checks": [message.id for message in run_checks(include_deployment_checks=True)],
+    "consumed": sorted(celery_app.amqp.queues.consume_from),
+    "used": sorted({spec.queue for spec in jobs.specs()} | {celery_app.conf.task_default_queue}),
+    "tasks": sorted(celery_app.tasks),
+    "statuses": [
+        Client().get(path, headers={"host": "example.org"}).status_code
+        for path in ("/", "/healthz", "/healthz/more")
+    ],
+}))
+""",
+        **PRODUCTION,
+        DJANGO_SETTINGS_MODULE="config.settings",
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    # Whether the subdomains speak HTTPS too, and for good, is for the site's owner to say.
+    assert set(found["checks"]) <= {"security.W005", "security.W021"}
+    # A plain worker consumes every queue of the project.
+    assert found["consumed"] == found["used"] == ["default", "warming"]
+    assert "warmer.start_run" in found["tasks"]
+    assert found["statuses"] == [301, 200, 301]  # health is asked by plain HTTP
+
+
+def test_development__needs_nothing_and_makes_its_folder(python: Python, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    names = "DEBUG DATABASES CACHES CELERY_TASK_ALWAYS_EAGER CELERY_BROKER_URL ALLOWED_HOSTS"
+    found = shown(python, names, DJANGO_ENV="", WARMER_DATA_DIR=str(folder))
+    assert folder.is_dir()
+    assert found["DEBUG"] is True
+    assert found["DATABASES"]["default"]["NAME"] == str(folder / "db.sqlite3")
+    assert found["CACHES"]["default"]["BACKEND"] == "django.core.cache.backends.filebased.FileBasedCache"
+    assert found["CACHES"]["default"]["LOCATION"] == str(folder / "cache")
+    assert found["CELERY_TASK_ALWAYS_EAGER"] is True
+    assert found["CELERY_BROKER_URL"] is None
+    assert "*" not in found["ALLOWED_HOSTS"]
+
+
+def test_development__uses_the_servers_that_it_is_given(python: Python) -> None:
+    names = f"{SERVERS} CELERY_TASK_ALWAYS_EAGER {PLAIN_DATA} {BROKER}"
+    found = shown(python, names, **{**PRODUCTION, "DJANGO_ENV": "development"})
+    check_servers(found)
+    check_safety(found)
+    assert found["CELERY_TASK_ALWAYS_EAGER"] is None
+
+
+def test_development__one_redis_serves_as_cache_and_broker(python: Python) -> None:
+    found = shown(python, "CACHES CELERY_BROKER_URL", REDIS_URL="redis://localhost:6379/0")
+    assert found["CACHES"]["default"]["LOCATION"] == "redis://localhost:6379/0"
+    assert found["CELERY_BROKER_URL"] == "redis://localhost:6379/0"
+
+
+def test_tests__need_a_cache_and_run_with_their_settings(python: Python) -> None:
+    assert refused(python, DJANGO_ENV="test").startswith("REDIS_URL is '': expected an address")
+    check_safety(shown(python, f"{PLAIN_DATA} {BROKER}", **{**PRODUCTION, "DJANGO_ENV": "test"}))
+    assert test_settings.SETTINGS_MODULE == "config.settings"
+    assert not test_settings.DEBUG
+    assert test_settings.CELERY_TASK_ALWAYS_EAGER
+
+
+def test_project__has_no_warning_of_any_check() -> None:
+    assert run_checks() == []

@@ -1,0 +1,176 @@
+"""Fixtures for tests of the package and of the project: own jobs, rows, clients, a bare Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from myapp.models import Comment, Post
+from tests.support.jobs import empty_registry, registry  # noqa: F401
+from users.models import CustomUser
+from warmer import jobs
+from warmer.invalidation import captures_by_triggers, receivers, triggers
+from warmer.invalidation.transactions import watcher
+from warmer.models import ChangeRecord
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# A busy machine is slow, which says nothing about the code.
+hypothesis.settings.register_profile("unit", deadline=None)
+hypothesis.settings.load_profile("unit")
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Python:
+    """Return a function that runs code in a new interpreter, with the environment that it is given."""
+
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        # Nothing of the test run's own settings, and no data of the developer's.
+        clean = {"PATH": os.environ["PATH"], "WARMER_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            env=clean | environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+NUMBER = count(1)
+
+
+@pytest.fixture
+def own_jobs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test declare jobs, with triggers for them where it has a database; forget them at its end."""
+    before = set(jobs)
+    listen = receivers.listen
+    marker = request.node.get_closest_marker("django_db")
+    has_database = marker or "db" in request.fixturenames
+    commits = bool(marker and marker.kwargs.get("transaction")) or "transactional_db" in request.fixturenames
+    if commits:
+        request.getfixturevalue("transactional_db")  # it ends after this one
+
+    def listen_and_install() -> None:
+        listen()
+        if has_database and captures_by_triggers():
+            install_triggers()
+
+    if marker:
+        ChangeRecord.objects.all().delete()  # of the tests before, whose tables were emptied at their end
+    monkeypatch.setattr(receivers, "listen", listen_and_install)
+    triggers.forget_installed()
+    yield
+    for name in set(jobs) - before:
+        jobs.unregister(name)
+    triggers.forget_installed()
+    if commits:
+        with watcher("default").quiet():
+            (triggers.prune if captures_by_triggers() else triggers.remove)("default")
+
+
+def install_triggers() -> None:
+    """Install what the declared jobs need, as `migrate` does."""
+    with watcher("default").quiet():
+        triggers.install("default")
+
+
+@pytest.fixture
+def impatient_cache(settings: Any) -> None:
+    """Have the cache be given up after half a second, for tests in which it hangs."""
+    entry = settings.CACHES["default"]
+    waits = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+    pool = entry["OPTIONS"]["CONNECTION_POOL_KWARGS"] | waits
+    another = {
+        # django-redis keeps a pool for good by its address.
+        "LOCATION": entry["LOCATION"] + "?client_name=impatient",
+        "OPTIONS": entry["OPTIONS"] | {"CONNECTION_POOL_KWARGS": pool},
+    }
+    settings.CACHES = {"default": entry | another}
+
+
+@pytest.fixture
+def make_user() -> Callable[..., CustomUser]:
+    """Return a function that creates a user."""
+
+    def make(**fields: object) -> CustomUser:
+        number = next(NUMBER)
+        defaults = {"username": f"user{number}", "email": f"user{number}@example.org"}
+        return CustomUser.objects.create(**defaults | fields)
+
+    return make
+
+
+@pytest.fixture
+def make_post(make_user: Callable[..., CustomUser]) -> Callable[..., Post]:
+    """Return a function that creates a published popular post."""
+
+    def make(**fields: object) -> Post:
+        number = next(NUMBER)
+        defaults = {
+            "title": f"Post {number}",
+            "slug": f"post-{number}",
+            "body": "Once upon a time.",
+            "is_popular": True,
+            "published_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        if not {"author", "author_id"} & set(fields):
+            defaults["author"] = make_user()
+        return Post.objects.create(**defaults | fields)
+
+    return make
+
+
+@pytest.fixture
+def make_comment(make_user: Callable[..., CustomUser]) -> Callable[..., Comment]:
+    """Return a function that creates a comment."""
+
+    def make(**fields: object) -> Comment:
+        defaults: dict[str, object] = {"body": "Well said."}
+        if not {"author", "author_id"} & set(fields):
+            defaults["author"] = make_user()
+        return Comment.objects.create(**defaults | fields)
+
+    return make
+
+
+@pytest.fixture
+def log_in(make_user: Callable[..., CustomUser]) -> Callable[..., Client]:
+    """Return a function that logs a member of the staff in, with the named permissions."""
+
+    def log_in(*permissions: str, **fields: object) -> Client:
+        user = make_user(is_staff=True, **fields)
+        found = Permission.objects.filter(codename__in=permissions)
+        assert {permission.codename for permission in found} == set(permissions)
+        user.user_permissions.set(found)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def operator(log_in: Callable[..., Client]) -> Client:
+    """A client named `olga` that may do everything of warmer's."""
+    return log_in(
+        *("view_job", "view_warmingrun", "view_cacheaudit"),
+        *("warm_job", "invalidate_job", "pause_job", "audit_job", "edit_schedule", "cancel_run"),
+        username="olga",
+    )

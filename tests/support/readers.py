@@ -1,0 +1,179 @@
+"""Readers of a cold key; in a process of their own: `python -m tests.support.readers '{"threads": 50}'`.
+
+It says "ready", begins when it is told "go", and says what each of its threads got.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import IO, Any, Self
+
+import django
+from redis import Redis
+
+from embedded.waiting import wait_until
+
+Start = Callable[..., Future[Any]]
+Missed = Callable[[int], None]
+Loading = Callable[..., AbstractContextManager[Future[Any]]]
+KEY = "cold:{id}"
+# Who waits longer hangs.
+PATIENCE_SECONDS = 60
+
+
+class Loader:
+    """A loader that reads rows from a dictionary and keeps its calls; each of `errors` is raised once."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, Any] = {id: f"value {id}" for id in range(1, 10)}
+        self.calls: list[list[Any]] = []
+        self.errors: list[BaseException] = []
+
+    def __call__(self, ids: Sequence[Any]) -> Mapping[Any, Any]:
+        self.calls.append(list(ids))
+        found = {id: self.rows[id] for id in ids if id in self.rows}
+        if self.errors:
+            raise self.errors.pop(0)
+        return found
+
+
+def kept(redis_client: Redis) -> set[str]:
+    """Return what is in the cache, but for the fences."""
+    names = {name.decode() for name in redis_client.scan_iter()}
+    return {name for name in names if ":warmer-fence:" not in name}
+
+
+def claims_and_writes(server: Redis) -> int:
+    """Return how many scripts ran in the server: of a reader who misses its claim, then its write."""
+    stats: Any = server.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+def counting_loader(
+    server: Redis, *, readers: int = 0, fails: bool = False, sticks: bool = False
+) -> Callable[[Sequence[Any]], Mapping[Any, Any]]:
+    """Return a loader that counts its calls in the server, and how many of them run at once.
+
+    Args:
+        server: where "loads" and "at_once" are counted.
+        readers: the first call waits until so many have missed the key.
+        fails: every call raises.
+        sticks: the call never ends.
+    """
+
+    def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        first = server.incr("loads") == 1
+        server.rpush("at_once", server.incr("loading"))  # type: ignore[arg-type]
+        try:
+            if sticks:
+                threading.Event().wait()
+            if first:
+                wait_until(
+                    lambda: claims_and_writes(server) >= readers,
+                    seconds=PATIENCE_SECONDS,
+                    what="all have come",
+                )
+            if fails:
+                raise ValueError("broken")
+            return {id: f"value {id}" for id in ids}
+        finally:
+            server.decr("loading")
+
+    return load
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Call all at the same moment, each in a thread; return what each returned, or its error as text."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait(PATIENCE_SECONDS)
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - it is what the reader got
+            return f"{type(error).__name__}: {error}"
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls, timeout=PATIENCE_SECONDS))
+
+
+class Readers:
+    """Processes with readers in them; at the end of the block none is left."""
+
+    def __init__(self, *, processes: int, **options: Any) -> None:
+        """Start them and wait until they are ready.
+
+        Args:
+            processes: how many.
+            options: for `main`.
+        """
+        command = [sys.executable, "-m", "tests.support.readers", json.dumps(options)]
+        self.processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(processes)
+        ]
+        for process in self.processes:
+            assert _stream(process.stdout).readline() == "ready\n"
+
+    def go(self) -> None:
+        """Let them read."""
+        for process in self.processes:
+            stdin = _stream(process.stdin)
+            stdin.write("go\n")
+            stdin.flush()
+
+    def results(self) -> list[Any]:
+        """Return what all threads got."""
+        ends = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in self.processes]
+        return [result for end in ends for result in json.loads(end)]
+
+    def kill(self) -> None:
+        """End them with SIGKILL."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        for process in self.processes:
+            _stream(process.stdin).close()
+            _stream(process.stdout).close()
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+def main(*, threads: int, readers: int = 0, fails: bool = False, sticks: bool = False) -> None:
+    """Read the cold key in threads, and say what each got."""
+    django.setup()
+    from django.conf import settings
+    from django_redis import get_redis_connection
+
+    from warmer import warm_many
+    from warmer.filling import read_counters
+
+    settings.WARMER_COUNT_READS = False  # a flush would be counted among the claims and writes
+    read_counters.follow_settings()
+    settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(seconds=PATIENCE_SECONDS)
+    loader = counting_loader(get_redis_connection(), readers=readers, fails=fails, sticks=sticks)
+    job: Any = warm_many(KEY, ids=list, name="cold")(loader)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    sys.stdout.write(json.dumps(at_once([lambda: job.get(1)] * threads)))
+
+
+if __name__ == "__main__":
+    main(**json.loads(sys.argv[1]))
