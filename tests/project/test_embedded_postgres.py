@@ -54,7 +54,7 @@ def test_server__is_used_through_djangos_settings__leaves_nothing() -> None:
 def test_server__failing_initdb__shows_its_words_and_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o755)  # root runs them as another user
     failing = programs(tmp_path / "bin", 'echo "disk full in $PWD"; exit 3')
     monkeypatch.setenv("POSTGRES_BIN", str(failing))

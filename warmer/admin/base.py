@@ -25,7 +25,7 @@ from warmer.declarations.registry import jobs
 VIEW_RUNS, VIEW_AUDITS = "warmer.view_warmingrun", "warmer.view_cacheaudit"
 WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
 PAUSE, SCHEDULE, CANCEL = "warmer.pause_job", "warmer.edit_schedule", "warmer.cancel_run"
-# Whoever may act on jobs may see them.
+# A user who may act on jobs may see them.
 OF_JOBS = ("warmer.view_job", WARM, INVALIDATE, PAUSE, AUDIT, SCHEDULE)
 
 schedule: Any = None

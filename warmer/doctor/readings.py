@@ -24,7 +24,7 @@ class Reading:
 
     Attributes:
         at: the server's time, in seconds since 1970.
-        run_id: the server's name for its process; a restart changes it, and counters begin anew.
+        run_id: the server's name for its process; a restart changes it, and counters start again.
     """
 
     at: float

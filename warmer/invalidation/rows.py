@@ -1,6 +1,6 @@
 """Recorded rows: how a row's columns are written into a record, and read back from it.
 
-Every value is recorded as the text that the database shows for it, whoever writes the record, so that
+Every value is recorded as the text that the database shows for it, in every kind of record, so that
 nothing is lost to JSON's numbers. Reading never guesses: what it cannot read raises `Unreadable`, and the
 change then concerns every key.
 """

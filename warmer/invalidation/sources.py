@@ -109,7 +109,7 @@ class Sources:
 
 
 def source_name(table: str, compared: Iterable[str] | None) -> str:
-    """Return what records call a table of which some columns, or (None) all, are compared."""
+    """Return the name of a table in records when some columns, or (None) all, are compared."""
     return table if compared is None else f"{table}({','.join(compared)})"
 
 

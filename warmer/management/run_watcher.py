@@ -109,7 +109,7 @@ class RunWatcher:
         return [spec.name for spec in self.specs if spec.required and not self._is_done(spec, waited)]
 
     def unstored(self) -> list[str]:
-        """Return a line for each cache with jobs of which no key was stored, with the reason."""
+        """Return a line for each cache with jobs that stored no key, with the reason."""
         cold = [spec for spec in self.specs if self._stored_nothing(spec)]
         lines = []
         for alias in sorted({spec.cache for spec in cold}):

@@ -50,7 +50,7 @@ def take(run_id: int, attempt: int, first: int, last: int, *, at_most: int) -> l
     """Return the first uncounted batches of a lane, each with its run.
 
     Returns:
-        Nothing when they are all counted, or when the run has ended or was started anew.
+        Nothing when they are all counted, or when the run has ended or was started again.
     """
     rows = WarmingBatch.objects.select_related("run").filter(
         run_id=run_id,

@@ -1,6 +1,6 @@
 """Send to Celery's broker, and ask it, without waiting long: for a request, a save, a command.
 
-Few projects set the time-outs of their broker, and then whoever sends to one that hangs waits for ever. So a
+Few projects set the time-outs of their broker, and then a process waits for ever on one that hangs. So a
 connection from here has time-outs of its own, and a broker that gave no answer is left alone for a moment.
 """
 
@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from warmer.exceptions import WarmerError
 from warmer.report import describe
 
-# Whoever asks the broker wants an answer soon.
+# The caller wants an answer soon.
 BROKER_SECONDS = 3.0
 # How long a broker that gave no answer is left alone: else the waits of many saves or jobs would add up.
 REST_SECONDS = 5.0

@@ -147,8 +147,8 @@ def start_run(self: Task, run_id: int) -> None:
 def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> None:
     """Load, write and count the batches of a lane for a moment, then send for the rest of it.
 
-    The message of a killed worker is delivered again. It names the whole lane that was left, so whoever takes
-    it skips what is counted and goes on.
+    The message of a killed worker is delivered again. It names the whole lane that was left, so the next
+    worker skips what is counted and goes on.
     """
     until = time.monotonic() + TASK_SECONDS
     while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):

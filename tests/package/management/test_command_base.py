@@ -34,18 +34,6 @@ def test_check__unusable_backend_is_one_clear_line(python: Python, tmp_path: Pat
         assert part in done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_check__wrong_setting_is_named(python: Python, tmp_path: Path, command: str) -> None:
-    (tmp_path / "wrong_settings.py").write_text("from config.settings import *\nWARMER_CACHE = 'misspelt'\n")
-    done = python(
-        f"from django.core.management import execute_from_command_line as do\ndo(['manage.py', '{command}'])",
-        DJANGO_SETTINGS_MODULE="wrong_settings",
-    )
-    assert done.returncode in (1, 2)
-    assert "Traceback" not in done.stderr
-    assert "WARMER_CACHE = 'misspelt': expected a name in CACHES: 'default'" in done.stderr
-
-
 @pytest.mark.parametrize(("text", "number"), [("1", 1), ("1,000", 1000), ("1_000", 1000), (" 7 ", 7)])
 def test_whole_number(text: str, number: int) -> None:
     assert whole_number(text) == number

@@ -14,8 +14,8 @@ from django.core.cache import cache, caches
 from redis import Connection, Redis
 
 from embedded.redis_server import RedisServer
+from tests.package.stores.claims import ClaimContract, RedisClaimContract, claim
 from tests.servers import CACHE_DATABASE
-from tests.support.claims import ClaimContract, RedisClaimContract, claim
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome

@@ -47,13 +47,13 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
         if cache.server is None:
             yield info(
                 f"{cache.backend} pickles its values.",
-                why="Whoever can write where it keeps them can run code in every web process.",
+                why="Anyone who can write where it keeps them can run code in every web process.",
                 fix=fix,
             )
         elif pickles(cache.alias):
             yield warning(
                 "Values are pickled.",
-                why="Whoever can write to this server can run code in every web process and worker.",
+                why="Anyone who can write to this server can run code in every web process and worker.",
                 fix=f"{fix}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because another "
                 "release cannot read these values; then 'manage.py warm_cache'.",
             )
@@ -66,7 +66,7 @@ class CeleryPickle(ProjectCheck, id="celery-pickle"):
         if unsafe := sorted(UNSAFE_FORMATS & set(project.broker.accepts)):
             yield error(
                 f"Celery accepts {' and '.join(unsafe)}.",
-                why="Whoever can write to the broker can run code in every worker.",
+                why="Anyone who can write to the broker can run code in every worker.",
                 fix='CELERY_ACCEPT_CONTENT = ["json"]\nThe warming tasks need nothing else.',
             )
 
@@ -75,7 +75,7 @@ def _exposure(server: Server, variable: str) -> Finding:
     if not server.serves_without_password():
         return ok("a password is required")
     place = server.place
-    why = "Whoever reaches the port can read and write every key, and take over the machine (MODULE LOAD)."
+    why = "Anyone who reaches the port can read and write every key, and take over the machine (MODULE LOAD)."
     try:
         bind, is_protected = server.setting("bind"), server.setting("protected-mode") == "yes"
     except CommandRefused as refused:

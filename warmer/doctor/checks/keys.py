@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"\d+")
 _CELERY = re.compile(r"_kombu\.|unacked")
 BINDING = "_kombu.binding."
 SLOW_LOG_ENTRIES = 128
-# A page has a few round trips: one that takes so long is felt.
+# A page makes a few round trips, so visitors notice this one.
 SLOW_MICROSECONDS = 10_000
 HOUR = 3600
 # Their first argument is no key, and may be a secret or a whole script.

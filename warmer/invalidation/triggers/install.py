@@ -75,7 +75,7 @@ def problems(*using: str) -> list[Problem]:
     """Return which tables are not captured as their jobs need it; one query for each database.
 
     Args:
-        using: of which databases; default: all. One that cannot capture changes has no problems.
+        using: the databases; default: all. One that cannot capture changes has no problems.
     """
     aliases = [alias for alias in databases() if not using or alias in using]
     return [problem for alias in aliases for problem in _problems(alias)]
@@ -111,7 +111,7 @@ def _why_not(now: Installed, wanted: Definition) -> str:
 
 
 def _captured(using: str, found: Found) -> frozenset[str]:
-    """Return the tables of which triggers record all that their jobs need."""
+    """Return the tables whose triggers record all that their jobs need."""
     return frozenset(
         wanted.table
         for wanted in _wanted(using)
@@ -249,7 +249,7 @@ def on_migrated(*, using: str, **_kwargs: Any) -> None:
 
 
 def catch_up(using: str) -> list[str]:
-    """Install what is missing, and invalidate the jobs of which it may have missed changes.
+    """Install what is missing, and invalidate the jobs whose changes may have been missed.
 
     Returns:
         The tables whose triggers changed.

@@ -15,7 +15,7 @@ from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, I
 
 MOST_BYTES = 1_000_000
 MOST_BYTES_OF_A_ROW = 8_000
-# Whoever installs waits at most so long for writers, who wait behind it.
+# The longest that an installation waits for writers; others wait behind it.
 LOCK_TIMEOUT = "5s"
 # One installer at a time: PostgreSQL refuses to replace one function twice at once.
 _LOCK = 4_927_046_113_270_519

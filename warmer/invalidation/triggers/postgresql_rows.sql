@@ -3,7 +3,7 @@
 -- In Python's format: {changed} (the changed rows, each column as text), {row} (a row as JSON), {size} (its
 -- bytes), {limit} (the rows, one more than a record holds), {row_bytes} and {bytes} (what a row and a record hold).
 --
--- Past a limit the record says "every key": whoever applies it reads it whole. The limit for a row keeps what is
+-- Past a limit the record says "every key": a process that applies it reads it whole. The limit for a row keeps what is
 -- put together for a statement far below PostgreSQL's limit for a value.
       SELECT count(*),
           CASE WHEN count(*) < {limit} AND max(s.size) < {row_bytes} AND sum(s.size) < {bytes}
