@@ -120,6 +120,7 @@ def look_at_broker() -> Broker:
     try:
         with broker.connected(insist=True) as connection:
             if connection.transport.driver_type == "redis":
+                # kombu has no public way to the Redis client of a channel (tried with kombu 5.7).
                 server = inspect_redis(connection.default_channel.client)
     except BrokerUnavailable as error:
         problem = describe(error.__cause__ or error)
