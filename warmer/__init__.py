@@ -1,4 +1,4 @@
-"""Keep chosen cache keys warm, and never wrong."""
+"""Cache warming for Django that never puts stale data back."""
 
 from warmer.api import warm, warm_many
 from warmer.declarations.registry import jobs
