@@ -33,6 +33,7 @@ def end(group: int) -> None:
     deadline = time.monotonic() + TERM_SECONDS
     try:
         os.killpg(group, signal.SIGTERM)
+        os.killpg(group, signal.SIGCONT)  # for one that is paused
         while time.monotonic() < deadline:
             time.sleep(0.05)
             os.killpg(group, 0)

@@ -81,6 +81,7 @@ class ProcessGroup(subprocess.Popen[bytes]):
         """
         for ask in asks:
             self.send_signal(ask.signal)
+            self.send_signal(signal.SIGCONT)  # a paused process would act on nothing else
             end = time.monotonic() + ask.seconds
             while self.poll() is None and time.monotonic() < end and not hurried():
                 time.sleep(0.02)
