@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.cache import cache
 
+from tests.support import waiting as recorded
 from warmer import warm_many
-from warmer.models import ChangeRecord
 
 
 def cached(*keys: str) -> list[str]:
@@ -34,5 +34,4 @@ def by_function(key: str, model: Any, function: Any, *fields: str) -> Any:
 
 def waiting() -> list[tuple[str, Any]]:
     """Return the changes that wait to be applied: what each is of, and its rows or ids (None: every key)."""
-    found = ChangeRecord.objects.filter(applied_at=None).order_by("pk")
-    return [(each.source or each.key, each.rows and json.loads(each.rows)) for each in found]
+    return [(what, rows and json.loads(rows)) for what, rows in recorded.waiting()]
