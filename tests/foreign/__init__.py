@@ -1,0 +1,1 @@
+"""`warmer` in a project that is not ours: its wheel in a venv of its own, settings that vary per test."""

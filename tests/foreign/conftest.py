@@ -1,0 +1,65 @@
+"""Fixtures of the foreign project's tests: the project, and the servers that its settings name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from embedded.postgres_server import USER, PostgresServer
+from embedded.redis_server import RedisServer
+from tests.foreign.project import TEMPLATE, ForeignProject
+from tests.foreign.venv import foreign_python
+from tests.servers import SERVERS
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """The Python of the foreign project's venv."""
+    return foreign_python()
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, python: Path, redis_server: RedisServer) -> ForeignProject:
+    """A new copy of the foreign project; cache and broker are this process's Redis, both empty."""
+    folder = tmp_path / "project"
+    shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with redis_server.client() as client:
+        client.flushall()
+    address = redis_server.url().rsplit("/", 1)[0]
+    return ForeignProject(folder=folder, python=python, environment={"MYSITE_REDIS": address})
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    """A PostgreSQL of this process."""
+    own = pytestconfig.stash[SERVERS].postgres
+    if own.is_running:
+        yield own
+        return
+    with PostgresServer() as server:
+        yield server
+
+
+_numbers = count()
+
+
+@pytest.fixture
+def new_database(postgres: PostgresServer) -> Callable[[], dict[str, object]]:
+    """Create an empty PostgreSQL database on each call; return its entry for `DATABASES`."""
+
+    def create() -> dict[str, object]:
+        name = f"foreign_{next(_numbers)}"
+        postgres.create_database(name)
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": name,
+            "USER": USER,
+            "HOST": str(postgres.folder),
+            "PORT": 5432,
+        }
+
+    return create

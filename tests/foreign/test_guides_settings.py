@@ -1,0 +1,28 @@
+"""The foreign project as it comes, with the guide's settings: what every other module here starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.foreign.project import ForeignProject
+
+ADD = "from people.models import Person; [Person.objects.create(name=n) for n in ('Ada', 'Bob')]"
+
+
+def test_project__warms_on_a_worker(foreign: ForeignProject) -> None:
+    foreign.manage("migrate")
+    foreign.run(ADD)
+    with foreign.worker():
+        foreign.manage("warm_cache", "--workers")
+    assert foreign.run("from people.warming import names; result = names.get()") == ["Ada", "Bob"]
+    assert "no issues" in foreign.manage("check")
+
+
+def test_project__serves_its_health(
+    foreign: ForeignProject, new_database: Callable[[], dict[str, object]]
+) -> None:
+    foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")
+    foreign.manage("migrate")
+    with foreign.web() as web:
+        assert web.get("/healthz").status == 200
+        assert web.get("/readyz").status == 200
