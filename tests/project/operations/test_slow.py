@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from asyncio import StreamReader, StreamWriter
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -16,10 +13,10 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.project.operations.page import Page
 from tests.project.operations.terminal import CacheAt, doctor, logged, manage, stats
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HOST = "127.0.0.1"
 MANY_KEYS = "for n = 1, 200000 do redis.call('SET', KEYS[1] .. ARGV[1] + n, 1) end"
 
 
@@ -34,52 +31,6 @@ def hold_up(server: RedisServer) -> None:
             client.config_set("slowlog-log-slower-than", 10_000)
             client.keys(":1:user:*:profile")
     raise AssertionError("no command was slow")
-
-
-class FarAway:
-    """A proxy that delays every answer: `with FarAway(server, seconds=0.06) as url: ...`.
-
-    Args:
-        seconds: by how much each answer is late.
-    """
-
-    def __init__(self, server: RedisServer, *, seconds: float) -> None:
-        self._server = server
-        self._seconds = seconds
-        self._listens = Event()
-        self._thread = Thread(target=lambda: asyncio.run(self._serve()))
-        self._url = ""
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        assert self._listens.wait(timeout=20)
-        return self._url
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        listener = await asyncio.start_server(self._carry, HOST, 0)
-        self._url = f"redis://{HOST}:{listener.sockets[0].getsockname()[1]}/0"
-        self._listens.set()
-        await self._ended.wait()
-        listener.close()
-
-    async def _carry(self, asks: StreamReader, answers: StreamWriter) -> None:
-        there, back = await asyncio.open_connection(HOST, self._server.port)
-        await asyncio.gather(_pass_on(asks, back, late=0), _pass_on(there, answers, late=self._seconds))
-
-
-async def _pass_on(source: StreamReader, target: StreamWriter, *, late: float) -> None:
-    try:
-        while data := await source.read(2**16):
-            await asyncio.sleep(late)
-            target.write(data)
-            await target.drain()
-    finally:
-        target.close()
 
 
 def test_slow_command(page: Page, cache_at: CacheAt, post: Post) -> None:
@@ -97,8 +48,8 @@ def test_slow_way(
 ) -> None:
     server = cache_at()
     manage("warm_cache --inline")
-    with FarAway(server, seconds=0.06) as url:
-        settings.CACHES = {"default": cache_settings(url, max_connections=5)}
+    with Proxy(server, seconds=0.06) as proxy:
+        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
         caplog.clear()
         assert Client().get("/").status_code == 200
         (line,) = logged(caplog.records, "warmer.monitoring.middleware").splitlines()

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from warmer.report import Outcome, describe
 from warmer.stores.base import UnderWay, Written
 from warmer.stores.claims import NOTE_SECONDS, Claim, Token
 from warmer.stores.instrumentation import called, observer
+from warmer.stores.redis.codec import disconnect_idle
 
 T = TypeVar("T")
 
@@ -47,7 +48,19 @@ class Script:
         A server that does not know the script (restarted, or its scripts flushed) is sent the text to run.
         redis-py's own `Script` sends it to be kept, then asks for it by its digest: that fails if the server
         forgets it in between.
+
+        After a failover, open connections may still lead to the server that was demoted: they are closed, and
+        new ones are tried once.
         """
+        try:
+            return self._call(keys=keys, args=args, client=client)
+        except ResponseError as error:
+            if "read only replica" not in str(error):  # Redis 6 has no error of its own for it in a script
+                raise
+            disconnect_idle(client.connection_pool)
+            return self._call(keys=keys, args=args, client=client)
+
+    def _call(self, *, keys: Sequence[str], args: Sequence[Any], client: Redis) -> Any:
         pool: Any = client.connection_pool
         connection = pool.get_connection()
 

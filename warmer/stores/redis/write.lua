@@ -62,6 +62,7 @@ for i = 1, (#KEYS - 1) / stride do
     local answer = redis.pcall('SET', key, ARGV[9 + i], 'PX', life)
     if absence then redis.call('DEL', KEYS[at + 1]) end
     if answer.err then
+      if string.find(answer.err, 'READONLY', 1, true) then return answer end -- a failover demoted this server
       letter = 'e'
       first_error = first_error == '' and answer.err or first_error
     end

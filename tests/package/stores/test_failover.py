@@ -1,0 +1,74 @@
+"""After a failover, open connections still lead to the server that was demoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from config.redis_url import cache_settings
+from embedded.redis_server import RedisServer
+from tests.support.proxy import Proxy
+from warmer.exceptions import StoreUnavailable
+from warmer.keys import KeyTemplate
+from warmer.report import Outcome
+from warmer.stores import Store, Token, open_store
+
+VALUES = {"thing:1": "value"}
+WRITTEN, SUPERSEDED = {"thing:1": Outcome.WRITTEN}, {"thing:1": Outcome.SUPERSEDED}
+FailOver = Callable[..., None]
+
+
+@pytest.fixture
+def fail_over(settings: Any) -> Iterator[FailOver]:
+    """The cache is behind a proxy. Return a function that demotes its server, whose connections stay open."""
+    at_once = {"shutdown-timeout": "0"}  # it would wait for its replica
+    with RedisServer() as old, RedisServer(options=at_once) as new, Proxy(old) as proxy:
+        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
+
+        def fail_over(*, is_over: bool = True) -> None:
+            with old.client() as client:
+                client.replicaof("127.0.0.1", new.port)
+            if is_over:
+                proxy.server = new
+
+        yield fail_over
+
+
+@pytest.fixture
+def store(fail_over: FailOver) -> Store:
+    template = KeyTemplate.parse("thing:{id}", keyed=True)
+    return open_store(alias="default", fence="things", template=template, timeout=60.0)
+
+
+@pytest.fixture
+def token(store: Store) -> Token:
+    return store.token()
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda store, _: bool(store.token()), True),
+        (lambda store, _: store.claim(["thing:1"], seconds=5.0).mine, ("thing:1",)),
+        (lambda store, _: store.invalidate(["thing:1"]), None),
+        (lambda store, token: store.write(token, VALUES).outcomes, SUPERSEDED),
+        (lambda store, token: store.begin_write(token, VALUES).end().outcomes, SUPERSEDED),
+    ],
+    ids=["token", "claim", "invalidate", "write", "begin_write"],
+)
+def test_failover__call_reaches_the_new_primary(
+    store: Store, token: Token, fail_over: FailOver, call: Any, expected: Any
+) -> None:
+    fail_over()
+    assert call(store, token) == expected
+    assert store.write(store.token(), VALUES).outcomes == WRITTEN
+    assert cache.get_many(VALUES) == VALUES
+
+
+def test_failover__is_not_over(store: Store, token: Token, fail_over: FailOver) -> None:
+    fail_over(is_over=False)
+    with pytest.raises(StoreUnavailable, match="read only replica"):
+        store.write(token, VALUES)

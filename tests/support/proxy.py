@@ -1,0 +1,60 @@
+"""A proxy in front of a Redis server: far away, or an address that leads elsewhere after a failover."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Self
+
+from embedded.ports import LOOPBACK
+from embedded.redis_server import RedisServer
+
+
+class Proxy:
+    """A proxy for Redis: `with Proxy(server, seconds=0.06) as proxy: ... proxy.url ...`.
+
+    Args:
+        server: where new connections lead; it may be replaced. Open connections stay.
+        seconds: by how much each answer is late.
+    """
+
+    def __init__(self, server: RedisServer, *, seconds: float = 0) -> None:
+        self.server = server
+        self.url = ""
+        self._seconds = seconds
+        self._listens = Event()
+        self._thread = Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._listens.wait(timeout=20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        listener = await asyncio.start_server(self._carry, LOOPBACK, 0)
+        self.url = f"redis://{LOOPBACK}:{listener.sockets[0].getsockname()[1]}/0"
+        self._listens.set()
+        await self._ended.wait()
+        listener.close()
+
+    async def _carry(self, asks: StreamReader, answers: StreamWriter) -> None:
+        there, back = await asyncio.open_connection(LOOPBACK, self.server.port)
+        with suppress(asyncio.CancelledError):  # the proxy ends before its clients do
+            await asyncio.gather(_pass_on(asks, back, late=0), _pass_on(there, answers, late=self._seconds))
+
+
+async def _pass_on(source: StreamReader, target: StreamWriter, *, late: float) -> None:
+    try:
+        while data := await source.read(2**16):
+            await asyncio.sleep(late)
+            target.write(data)
+            await target.drain()
+    finally:
+        target.close()
