@@ -1,13 +1,20 @@
 """The project's Celery app: `celery -A config worker`, `celery -A config beat`."""
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
 from celery.signals import task_prerun
+from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 
+from config.redis_url import broker_of_environment
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# Celery reads the broker's address from the environment itself, maybe before there are settings.
+with suppress(ImproperlyConfigured):  # the settings raise it, where a caller expects it
+    broker_of_environment()
 
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")

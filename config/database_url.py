@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -32,6 +33,8 @@ def database_settings(url: str) -> dict[str, Any]:
         settings: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
     except ValueError:
         raise ImproperlyConfigured(f"DATABASE_URL is {masked(url)!r}: {EXPECTED}") from None
+    if not settings["ENGINE"].endswith("sqlite3"):
+        _find_socket(settings, url)
     if settings["ENGINE"].startswith("django.db.backends."):
         _check_driver(settings["ENGINE"], url)
     if settings["ENGINE"].endswith("sqlite3"):
@@ -39,6 +42,21 @@ def database_settings(url: str) -> dict[str, Any]:
     elif settings["ENGINE"].endswith("postgresql"):
         settings["CONN_HEALTH_CHECKS"] = True
     return settings
+
+
+def _find_socket(settings: dict[str, Any], url: str) -> None:
+    """Set HOST to the folder of a unix socket, from any of the three forms that are in use.
+
+    `?host=/cloudsql/NAME` (libpq's), `user@//cloudsql/NAME/database` (Google's), or `%2F` for each `/`.
+    """
+    host = urlsplit(url).netloc.rpartition("@")[2].partition(":")[0]
+    folder, _, name = settings["NAME"].rpartition("/")
+    if host.lower().startswith("%2f"):
+        settings["HOST"] = unquote(host)  # `urlsplit` makes the letters of a host small
+    elif not host and folder.startswith("/"):
+        settings |= {"HOST": folder, "NAME": name}
+    elif not host and "host" in settings.get("OPTIONS", {}):
+        settings["HOST"] = settings["OPTIONS"].pop("host")
 
 
 def _check_driver(engine: str, url: str) -> None:

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-SENTINEL = "redis-sentinel"
-SCHEMES = ("redis", "rediss", "unix", SENTINEL)
+from config.environment import env
+
+# The parameters that an address may have after "?", by its scheme.
+_TLS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+_SENTINEL = {"sentinel_username", "sentinel_password"}
+PARAMETERS: dict[str, set[str]] = {
+    "redis": {"db"},
+    "rediss": {"db"} | _TLS,
+    "unix": {"db"},
+    "redis-sentinel": _SENTINEL,
+    "rediss-sentinel": _SENTINEL | _TLS,
+}
+BROKER, KEPT_BROKER = "CELERY_BROKER_URL", "WARMER_GIVEN_BROKER_URL"
 
 # A request must not wait for a cache that does not answer: a load from the database takes less.
 SOCKET_TIMEOUT_SECONDS = 2
 POOL_WAIT_SECONDS = 2
 
+_SENTINEL_ADDRESS = re.compile(
+    r"[a-z-]+://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]+)/(?P<master>[^/?#@]+)(?:/(?P<database>[0-9]+))?/?"
+    r"(?:\?(?P<query>[^#@]*))?"
+)
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SentinelAddress:
-    """Where a Redis behind Sentinel is found."""
+    """Where a Redis behind Sentinel is found.
+
+    Attributes:
+        login: the Sentinels' own `username` and `password`, for a client of theirs.
+        tls: the parameters of TLS, to the Sentinels and to the master; empty without TLS.
+    """
 
     sentinels: tuple[tuple[str, int], ...]
     master: str
     database: int
     username: str | None
     password: str | None
+    login: dict[str, str]
+    tls: dict[str, str]
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """The options of TLS as redis-py takes them."""
+        if not self.tls:
+            return {}
+        checks = self.tls.get("ssl_check_hostname", "true") == "true"
+        return {"ssl": True, **self.tls, "ssl_check_hostname": checks}
 
 
 def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
@@ -33,7 +66,7 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
 
     Args:
         url: `redis://`, `rediss://`, `unix://`, or
-            `redis-sentinel://host:26379,host2:26379/mymaster/1`.
+            `redis-sentinel://host:26379,host2:26379/mymaster/1` (`rediss-sentinel://`: with TLS).
         max_connections: the most connections that one process opens.
 
     Raises:
@@ -56,21 +89,26 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
         # the database. `warmer` sees every failure all the same: it asks the server itself.
         "IGNORE_EXCEPTIONS": True,
     }
-    location = url
-    if parts.scheme == SENTINEL:
+    if parts is None:
         address = sentinel_address(url, "REDIS_URL")
         location = f"redis://{address.master}/{address.database}"
+        pool |= address.client_options
         options |= {
             "CLIENT_CLASS": "django_redis.client.SentinelClient",
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": list(address.sentinels),
-            "SENTINEL_KWARGS": {"socket_timeout": SOCKET_TIMEOUT_SECONDS},
+            "SENTINEL_KWARGS": {
+                "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+                **address.login,
+                **address.client_options,
+            },
         }
         if address.username:
             options["USERNAME"] = address.username
         if address.password:
             options["PASSWORD"] = address.password
     else:
+        location = _join(parts, _parameters(parts.scheme, parts.query, "REDIS_URL"))
         # Threads wait for a free connection instead of failing when all are in use.
         options["CONNECTION_POOL_CLASS"] = "redis.BlockingConnectionPool"
         pool["timeout"] = POOL_WAIT_SECONDS
@@ -81,58 +119,85 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
     }
 
 
+def broker_of_environment(default: str = "") -> dict[str, Any]:
+    """Return `broker_settings` of `CELERY_BROKER_URL`, and put the address for Celery in its place.
+
+    Celery reads this variable itself, and prefers it to every setting. The given address is kept in a
+    variable of ours for child processes, e.g. of `runserver`: Celery's own form has no room for all of it.
+    """
+    url, kept = env(BROKER), env(KEPT_BROKER)
+    if kept and url == broker_settings(kept)["url"]:
+        url = kept
+    broker = broker_settings(url or default)
+    if url and os.environ[BROKER] != broker["url"]:
+        os.environ |= {BROKER: broker["url"], KEPT_BROKER: url}
+    return broker
+
+
 def broker_settings(url: str) -> dict[str, Any]:
     """Return Celery's `broker_url` and what goes with it in `broker_transport_options`.
 
-    Any address that Celery knows is passed on as it is; `redis-sentinel://` and `unix://` are
-    translated into Celery's own form.
+    The addresses that `cache_settings` takes are translated into Celery's own form; any other that Celery
+    knows is passed on as it is.
     """
-    if url.startswith("unix://"):
-        parts = _split(url, "CELERY_BROKER_URL")
-        database = parse_qs(parts.query).get("db")
-        query = f"?virtual_host={database[0]}" if database else ""
-        return {"url": f"redis+socket://{parts.netloc}{parts.path}{query}", "transport_options": {}}
-    if not url.startswith(f"{SENTINEL}://"):
+    if url.partition("://")[0] not in PARAMETERS:
         return {"url": url, "transport_options": {}}
-    address = sentinel_address(url, "CELERY_BROKER_URL")
+    parts = _split(url, BROKER)
+    if parts is not None:
+        query = _parameters(parts.scheme, parts.query, BROKER)
+        database = query.pop("db", "")
+        if parts.scheme == "unix":
+            parts = parts._replace(scheme="redis+socket")
+            query = {"virtual_host": database} if database else {}
+        elif database:
+            parts = parts._replace(path=f"/{database}")
+        return {"url": _join(parts, query), "transport_options": {}}
+    address = sentinel_address(url, BROKER)
     password = quote(address.password or "", safe="")
     login = f"{quote(address.username or '', safe='')}:{password}@" if password else ""
-    hosts = [f"sentinel://{login}{host}:{port}/{address.database}" for host, port in address.sentinels]
+    tls = f"?{urlencode(address.tls, safe='/')}" if address.tls else ""
+    hosts = [
+        f"sentinel://{login}{f'[{host}]' if ':' in host else host}:{port}/{address.database}{tls}"
+        for host, port in address.sentinels
+    ]
     # The Sentinels are asked in turn; redis-py would ask one that hangs again and again, for some 40 s.
     waits = {
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
         "retry": None,
     }
+    sentinel_kwargs = waits | address.login | address.client_options
     return {
         "url": ";".join(hosts),
-        "transport_options": {"master_name": address.master, "sentinel_kwargs": waits},
+        "transport_options": {"master_name": address.master, "sentinel_kwargs": sentinel_kwargs},
     }
 
 
 def sentinel_address(url: str, variable: str) -> SentinelAddress:
     """Parse `redis-sentinel://[user:password@]host:26379,host2:26379/mymaster/1`."""
-    parts = _split(url, variable)
-    login, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = login.partition(":")
-    path = [piece for piece in parts.path.split("/") if piece]
-    is_place = len(path) in (1, 2) and (len(path) == 1 or path[1].isdigit())
-    if not hosts or not is_place or "@" in parts.path + parts.query + parts.fragment:
+    found = _SENTINEL_ADDRESS.fullmatch(url)
+    if found is None:
         raise ImproperlyConfigured(
             f"{variable} is {masked(url)!r}: expected "
             "redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."
         )
-    if path[0] != path[0].lower():
+    master = found["master"]
+    if master != master.lower():
         raise ImproperlyConfigured(
-            f"{variable} names the master {path[0]!r}: django-redis takes the name for a host and makes its "
+            f"{variable} names the master {master!r}: django-redis takes the name for a host and makes its "
             "letters small, so Sentinel would not know it. Give the master a name in small letters."
         )
+    username, _, password = (found["login"] or "").partition(":")
+    query = _parameters(url.partition("://")[0], found["query"] or "", variable)
+    login = {name: query.pop(f"sentinel_{name}", "") for name in ("username", "password")}
     return SentinelAddress(
-        sentinels=tuple(_host_and_port(host, variable) for host in hosts.split(",")),
-        master=path[0],
-        database=int(path[1]) if len(path) == 2 else 0,
+        sentinels=tuple(_host_and_port(host, variable) for host in found["hosts"].split(",")),
+        master=master,
+        database=int(found["database"] or 0),
         username=unquote(username) or None,
         password=unquote(password) or None,
+        login={name: value for name, value in login.items() if value},
+        tls=query,
     )
 
 
@@ -152,28 +217,64 @@ def masked(url: str) -> str:
     return f"{scheme}{mark}{username}{colon and ':***'}@{place}".partition("?")[0]
 
 
-def _split(url: str, variable: str) -> SplitResult:
+def _split(url: str, variable: str) -> SplitResult | None:
+    """Return the parts of an address; None for one of Sentinels, which `urlsplit` cannot read."""
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme not in PARAMETERS:
+        raise ImproperlyConfigured(
+            f"{variable} is {masked(url)!r}: expected an address that begins with "
+            + ", ".join(f"{each}://" for each in PARAMETERS)
+            + "."
+        )
+    if scheme.endswith("sentinel"):
+        return None
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss"):
+        if scheme != "unix":
             _ = parts.port  # raises when it is none
+        if "@" in parts.query + parts.fragment + (parts.path if scheme != "unix" else ""):
+            raise ValueError("a password that is not escaped")
     except ValueError:
         raise ImproperlyConfigured(
             f"{variable} is {masked(url)!r}, which cannot be read. Expected e.g. "
             "redis://:password@host:6379/0, with the special characters of a password written as %2F, %40 "
             "and the like."
         ) from None
-    if parts.scheme not in SCHEMES:
-        raise ImproperlyConfigured(
-            f"{variable} is {masked(url)!r}: expected an address that begins with "
-            + ", ".join(f"{scheme}://" for scheme in SCHEMES)
-            + "."
-        )
     return parts
 
 
+def _parameters(scheme: str, query: str, variable: str) -> dict[str, str]:
+    """Return the parameters of an address, written so that redis-py and kombu both read them."""
+    found, known = dict(parse_qsl(query, keep_blank_values=True)), PARAMETERS[scheme]
+    if unknown := sorted(found.keys() - known):
+        raise ImproperlyConfigured(
+            f"{variable} has the parameter {unknown[0]!r}: {scheme}:// knows {', '.join(sorted(known))}."
+        )
+    if not found.get("db", "0").isdigit():
+        raise ImproperlyConfigured(f"{variable} has db={found['db']!r}: expected a whole number.")
+    if known >= _TLS:
+        # kombu would not check the certificate at all unless it is told to, where redis-py does.
+        reqs = found.get("ssl_cert_reqs", "required")
+        found["ssl_cert_reqs"] = reqs.lower().removeprefix("cert_")
+        if found["ssl_cert_reqs"] not in ("none", "optional", "required"):
+            raise ImproperlyConfigured(
+                f"{variable} has ssl_cert_reqs={reqs!r}: expected none, optional or required."
+            )
+    if "ssl_check_hostname" in found:
+        is_off = found["ssl_check_hostname"].lower() in ("0", "f", "false", "n", "no")
+        found["ssl_check_hostname"] = "false" if is_off else "true"
+    return found
+
+
+def _join(parts: SplitResult, query: dict[str, str]) -> str:
+    text = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return f"{text}?{urlencode(query, safe='/')}" if query else text
+
+
 def _host_and_port(text: str, variable: str) -> tuple[str, int]:
-    host, _, port = text.strip().partition(":")
-    if not host or (port and not port.isdigit()):
-        raise ImproperlyConfigured(f"{variable}: {text!r} is not HOST or HOST:PORT.")
-    return host, int(port or 26379)
+    found = _HOST_AND_PORT.fullmatch(text.strip())
+    if found is None:
+        raise ImproperlyConfigured(
+            f"{variable}: {text!r} is not HOST or HOST:PORT; an IPv6 address stands in brackets."
+        )
+    return found["ipv6"] or found["name"], int(found["port"] or 26379)

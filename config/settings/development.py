@@ -2,7 +2,7 @@
 
 from config.database_url import database_settings
 from config.environment import env, env_list
-from config.redis_url import broker_settings, cache_settings
+from config.redis_url import broker_of_environment, cache_settings
 from config.running_servers import running_servers
 from config.settings.base import *
 from config.settings.base import BROKER_TRANSPORT_OPTIONS, DATA_DIR
@@ -16,7 +16,7 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 # While `script/server` runs, a command typed in another terminal talks to the same servers.
 _servers = running_servers(DATA_DIR)
 _redis_url = env("REDIS_URL") or _servers.get("REDIS_URL", "")
-_broker_url = env("CELERY_BROKER_URL") or _servers.get("CELERY_BROKER_URL", "") or _redis_url
+_broker = broker_of_environment(default=_servers.get("CELERY_BROKER_URL", "") or _redis_url)
 
 DATABASES = {"default": database_settings(env("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
 
@@ -31,8 +31,7 @@ else:
         }
     }
 
-if _broker_url:
-    _broker = broker_settings(_broker_url)
+if _broker["url"]:
     CELERY_BROKER_URL = _broker["url"]
     CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 else:

@@ -2,7 +2,7 @@
 
 from config.database_url import database_settings
 from config.environment import env, env_int, env_list, require
-from config.redis_url import broker_settings, cache_settings
+from config.redis_url import broker_of_environment, cache_settings
 from config.settings.base import *
 from config.settings.base import BROKER_TRANSPORT_OPTIONS, MIDDLEWARE
 
@@ -24,7 +24,7 @@ CACHES = {
     "default": cache_settings(_required["REDIS_URL"], max_connections=env_int("REDIS_MAX_CONNECTIONS", 50))
 }
 
-_broker = broker_settings(_required["CELERY_BROKER_URL"])
+_broker = broker_of_environment()
 CELERY_BROKER_URL = _broker["url"]
 CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from config.database_url import database_settings
 from config.environment import env, env_int, env_list
-from config.redis_url import broker_settings, cache_settings
+from config.redis_url import broker_of_environment, cache_settings
 from config.settings.base import *
 from config.settings.base import BROKER_TRANSPORT_OPTIONS
 from config.settings.base import INSTALLED_APPS as PROJECT_APPS
@@ -22,13 +22,10 @@ if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
     _database["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
 # What a server answers is tested, on machines that may be busy for a while, and not that it is quick.
-CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"] |= {
-    "socket_timeout": 20,
-    "socket_connect_timeout": 20,
-    "timeout": 20,
-}
+_pool = CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
+_pool |= {name: 20 for name in ("socket_timeout", "socket_connect_timeout", "timeout") if name in _pool}
 
-_broker = broker_settings(env("CELERY_BROKER_URL"))
+_broker = broker_of_environment()
 CELERY_BROKER_URL = _broker["url"]
 CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 # In the test process tasks run in place; the worker processes of the system tests unset this.

@@ -31,6 +31,22 @@ def test_database_settings__postgresql(scheme: str) -> None:
     assert {name: settings[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/site?host=FOLDER",
+        "//cloudsql/A-project:europe:DB/site",
+        "%2Fcloudsql%2FA-project%3Aeurope%3ADB/site",
+    ],
+)
+def test_database_settings__unix_socket(place: str) -> None:
+    folder = "/cloudsql/A-project:europe:DB"
+    settings = database_settings(f"postgres://ada:secret@{place.replace('FOLDER', folder)}")
+    found = {name: settings[name] for name in ("HOST", "PORT", "NAME", "USER", "PASSWORD")}
+    assert found == {"HOST": folder, "PORT": "", "NAME": "site", "USER": "ada", "PASSWORD": "secret"}
+    assert "host" not in settings.get("OPTIONS", {})
+
+
 def test_database_settings__sqlite__writers_wait_and_readers_do_not(
     tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,11 +13,15 @@ from django_redis.cache import RedisCache
 from django_redis.pool import ConnectionFactory
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from kombu import Connection
 from kombu.utils.url import parse_url
-from redis import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis import BlockingConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.sentinel import SentinelConnectionPool
 
 from config.redis_url import broker_settings, cache_settings, masked, sentinel_address
+from embedded.redis_server import RedisServer
+from tests.package.doctor.sentinels import Sentinel
+from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from warmer.stores.redis.codec import codec_of
 
 SENTINELS = "redis-sentinel://ada:p%40ss%2Fw%23rd@s1.example.org:26380,s2.example.org/mymaster/2"
@@ -54,7 +59,10 @@ def refusal(url: str, variable: str = "REDIS_URL") -> str:
         ("redis://ada:secret@cache/0", {"username": "ada", "password": "secret"}),
         ("redis://:p%40ss%2Fw%3A%23rd%25@cache/1", {"host": "cache", "db": 1, "password": "p@ss/w:#rd%"}),
         ("redis://cache?db=4", {"host": "cache", "db": 4}),
+        ("redis://[::1]:6380/1", {"host": "::1", "port": 6380, "db": 1}),
         ("rediss://:secret@cache:6380/1", {"host": "cache", "port": 6380, "password": "secret"}),
+        ("rediss://cache?ssl_cert_reqs=CERT_NONE", {"ssl_cert_reqs": "none"}),
+        ("rediss://cache?ssl_check_hostname=0", {"ssl_cert_reqs": "required", "ssl_check_hostname": False}),
         ("unix://:p%40ss@/run/redis.sock?db=2", {"path": "/run/redis.sock", "password": "p@ss", "db": 2}),
         (SENTINELS, {"username": "ada", "password": "p@ss/w#rd", "db": 2}),
         ("redis-sentinel://s1/mymaster", {"username": None, "password": None, "db": 0}),
@@ -128,6 +136,13 @@ def test_sentinel__needs_a_master_and_a_database(variable: str, rest: str) -> No
         # django-redis takes the name for a host, and makes its letters small.
         ("redis-sentinel://s1/MyMaster", "names the master 'MyMaster'"),
         ("redis-sentinel:///mymaster/1", "REDIS_URL is 'redis-sentinel:/"),
+        ("redis://cache/0?db=0&tls=topse", "the parameter 'tls': redis:// knows db"),
+        ("redis://cache/0?ssl_cert_reqs=none", "the parameter 'ssl_cert_reqs': redis:// knows db"),
+        ("rediss://cache/0?ssl_cert_reqs=never", "ssl_cert_reqs='never': expected none, optional or"),
+        ("redis://cache?db=one", "db='one': expected a whole number"),
+        ("redis://ada:1?topse=x@cache/0", "REDIS_URL is 'redis://***'"),
+        ("redis-sentinel://s1/mymaster?password=topse", "knows sentinel_password, sentinel_username"),
+        ("redis-sentinel://::1/mymaster", "an IPv6 address stands in brackets"),
         ("redis-sentinel://:topse@s1:port/mymaster", "'s1:port' is not HOST or HOST:PORT"),
         ("redis-sentinel://:topse@s1,,s2/mymaster", "'' is not HOST or HOST:PORT"),
         ("redis-sentinel://:topse@:26379/mymaster", "':26379' is not HOST or HOST:PORT"),
@@ -157,7 +172,7 @@ def test_sentinel_address__path(path: str, master: str, database: int) -> None:
             (url, url)
             for url in (
                 "redis://:secret@broker:6379/0",
-                "rediss://broker:6380/0",
+                "redis://[::1]:6380/0",
                 "amqp://ada:secret@rabbit//",
                 "sqs://",
                 "memory://",
@@ -165,6 +180,10 @@ def test_sentinel_address__path(path: str, master: str, database: int) -> None:
                 "redis+socket:///run/redis.sock",
             )
         ),
+        ("redis://broker?db=3", "redis://broker/3"),
+        # Without a word kombu would not check the certificate, where redis-py does.
+        ("rediss://broker:6380/0", "rediss://broker:6380/0?ssl_cert_reqs=required"),
+        ("rediss://broker/0?ssl_cert_reqs=CERT_NONE", "rediss://broker/0?ssl_cert_reqs=none"),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock"),
         ("unix://:p%40ss@/run/redis.sock", "redis+socket://:p%40ss@/run/redis.sock"),
         ("unix:///run/redis.sock?db=2", "redis+socket:///run/redis.sock?virtual_host=2"),
@@ -191,6 +210,43 @@ def test_broker_settings__sentinel() -> None:
     assert without_login["url"] == "sentinel://s1:26379/0;sentinel://s2:26379/0"
     password_alone = broker_settings("redis-sentinel://:secret@s1/mymaster")
     assert password_alone["url"] == "sentinel://:secret@s1:26379/0"
+
+
+def test_broker_settings__unknown_parameter_is_named() -> None:
+    assert refusal("redis://broker/0?tls=1", "CELERY_BROKER_URL") == (
+        "CELERY_BROKER_URL has the parameter 'tls': redis:// knows db."
+    )
+
+
+def test_sentinel__ipv6_and_a_password_of_its_own() -> None:
+    url = "redis-sentinel://:topse@[::1]:26380,[fe80::2],s3/mymaster/2?sentinel_password=of%40its&sentinel_username=ada"
+    asked = [each.connection_pool.connection_kwargs for each in opened(url).sentinel_manager.sentinels]
+    places = [("::1", 26380), ("fe80::2", 26379), ("s3", 26379)]
+    assert [(each["host"], each["port"]) for each in asked] == places
+    assert {(each["username"], each["password"]) for each in asked} == {("ada", "of@its")}
+    broker = broker_settings(url)
+    read = [parse_url(each) for each in broker["url"].split(";")]
+    assert [(each["hostname"], each["port"], each["password"]) for each in read] == [
+        (*place, "topse") for place in places
+    ]
+    sentinel_kwargs = broker["transport_options"]["sentinel_kwargs"]
+    assert (sentinel_kwargs["username"], sentinel_kwargs["password"]) == ("ada", "of@its")
+
+
+@pytest.mark.parametrize("check", ["", "&ssl_check_hostname=no"])
+def test_sentinel__tls_to_sentinels_and_master(tmp_path: Path, check: str) -> None:
+    with (
+        RedisServer() as server,
+        in_front_of(server.port, CERTIFICATE) as master,
+        Sentinel(folder=tmp_path, master=master, down_after_ms=600_000) as sentinel,
+        in_front_of(sentinel.port, CERTIFICATE) as port,
+    ):
+        url = f"rediss-sentinel://127.0.0.1:{port}/mymaster/0?ssl_ca_certs={CERTIFICATE}{check}"
+        with Redis(connection_pool=opened(url)) as client:
+            assert client.set("key", "value")
+        broker = broker_settings(url)
+        with Connection(broker["url"], transport_options=broker["transport_options"]) as connection:
+            assert connection.default_channel.client.get("key") == b"value"
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,41 @@ def test_production__without_https_on_demand__broker_behind_sentinel(python: Pyt
     }
 
 
+APP = """
+import json, os, subprocess, sys
+from config.celery import app
+found = [app.conf.broker_url, app.connection_for_write().as_uri(), app.conf.broker_transport_options]
+if sys.argv[1:] != ["child"]:  # as runserver starts itself once more
+    again = [sys.executable, "-c", os.environ["CODE"], "child"]
+    child = subprocess.run(again, capture_output=True, text=True)
+    assert json.loads(child.stdout) == found, child
+print(json.dumps(found))
+"""
+SENTINEL = "sentinel://s1:26379/1;sentinel://[::1]:26380/1"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "master"),
+    [
+        ("redis-sentinel://s1,[::1]:26380/mymaster/1?sentinel_password=" + SECRET, SENTINEL, "mymaster"),
+        ("unix:///run/redis.sock?db=1", "redis+socket:///run/redis.sock?virtual_host=1", None),
+        (" redis://broker/0?db=2\n", "redis://broker/2", None),
+        ("amqp://rabbit//", "amqp://rabbit//", None),
+    ],
+)
+def test_broker__what_celery_uses_with_the_variable_set(
+    python: Python, given: str, expected: str, master: str | None
+) -> None:
+    """Celery reads CELERY_BROKER_URL itself, and prefers it to the setting."""
+    done = python(APP, **{**PRODUCTION, "CELERY_BROKER_URL": given, "CODE": APP})
+    assert (done.returncode, done.stderr) == (0, "")
+    url, _, options = json.loads(done.stdout)
+    assert url == expected
+    assert options.get("master_name") == master
+    if master:
+        assert options["sentinel_kwargs"]["password"] == SECRET
+
+
 def test_production__deployment_checks_queues_and_health(python: Python) -> None:
     done = python(
         """

@@ -64,7 +64,10 @@ def is_resting() -> bool:
     """Return whether the broker gave no answer a moment ago, and is left alone."""
     if not _failures or current_app.conf.task_always_eager:
         return False
-    return bool(_recent_failure(address_of(bounded())))
+    try:
+        return bool(_recent_failure(address_of(bounded())))
+    except BrokerUnavailable:
+        return False
 
 
 @contextmanager
@@ -95,9 +98,19 @@ def connected(*, insist: bool = False) -> Iterator[Any]:
 
 
 def bounded() -> Any:
-    """Return a connection to the broker, not yet open, whose calls end within `BROKER_SECONDS`."""
-    connection = current_app.connection_for_write(connect_timeout=BROKER_SECONDS)
-    if connection.transport.driver_type == "redis":  # an AMQP handshake is bounded by the above
+    """Return a connection to the broker, not yet open, whose calls end within `BROKER_SECONDS`.
+
+    Raises:
+        BrokerUnavailable: Celery cannot use the broker's address.
+    """
+    try:
+        connection = current_app.connection_for_write(connect_timeout=BROKER_SECONDS)
+        is_redis = connection.transport.driver_type == "redis"
+    except (KeyError, ImportError) as error:  # e.g. "No such transport: unix"
+        raise BrokerUnavailable(f"Celery cannot use the broker's address: {describe(error)}") from None
+    except ValueError:  # its text may show a part of the password
+        raise BrokerUnavailable("Celery cannot parse the broker's address") from None
+    if is_redis:  # an AMQP handshake is bounded by the above
         waits = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
         connection.transport_options.update(waits)
     return connection

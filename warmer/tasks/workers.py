@@ -116,18 +116,19 @@ def look_at_broker() -> Broker:
     accepts = tuple(current_app.conf.accept_content or ())
     if current_app.conf.task_always_eager:
         return Broker(app=_app_name(), accepts=accepts, in_process=True)
-    problem, server = "", None
+    address, problem, server = "", "", None
     try:
+        address = broker.address_of(broker.bounded())
         with broker.connected(insist=True) as connection:
             if connection.transport.driver_type == "redis":
                 # kombu has no public way to the Redis client of a channel (tried with kombu 5.7).
                 server = inspect_redis(connection.default_channel.client)
     except BrokerUnavailable as error:
-        problem = describe(error.__cause__ or error)
+        problem = describe(error.__cause__) if error.__cause__ else str(error)
     return Broker(
         app=_app_name(),
         accepts=accepts,
-        address=broker.address_of(broker.bounded()),
+        address=address,
         problem=problem,
         server=server,
         timeout=current_app.conf.broker_transport_options.get("socket_timeout"),

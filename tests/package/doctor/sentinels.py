@@ -23,16 +23,32 @@ class Sentinel:
         master: the port of the server that it watches.
         name: what it calls it. Of one name django-redis keeps one pool, whatever the Sentinels.
         quorum: how many must agree that the master is down.
+        down_after_ms: after how many milliseconds without an answer the master counts as down.
+        password: what its clients must give.
+        master_password: what it gives to the master.
     """
 
-    def __init__(self, *, folder: Path, master: int, name: str = "mymaster", quorum: int = 2) -> None:
-        self._name = name
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        master: int,
+        name: str = "mymaster",
+        quorum: int = 2,
+        down_after_ms: int = 300,
+        password: str = "",
+        master_password: str = "",
+    ) -> None:
+        self._name, self._password = name, password
         self.port = free_port()
         self._file = folder / f"sentinel-{self.port}.conf"
+        login = f"requirepass {password}\n" if password else ""
+        login += f"sentinel auth-pass {name} {master_password}\n" if master_password else ""
         self._file.write_text(
             f"bind {LOOPBACK}\nport {self.port}\ndir {folder}\n"
             f"sentinel monitor {name} {LOOPBACK} {master} {quorum}\n"
-            f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 60000\n"
+            f"sentinel down-after-milliseconds {name} {down_after_ms}\n"
+            f"sentinel failover-timeout {name} 60000\n{login}"
         )
         self._process: ProcessGroup | None = None
 
@@ -55,7 +71,9 @@ class Sentinel:
     def state(self) -> dict[str, Any]:
         """Return what it says of the master; nothing while it does not answer."""
         try:
-            with Redis(host=LOOPBACK, port=self.port, socket_timeout=5) as client:
+            with Redis(
+                host=LOOPBACK, port=self.port, password=self._password or None, socket_timeout=5
+            ) as client:
                 return dict(client.sentinel_master(self._name))
         except RedisError:
             return {}

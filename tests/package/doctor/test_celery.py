@@ -42,6 +42,10 @@ def test_broker(
     assert examine(BrokerAnswers()).message == f"redis://127.0.0.1:{server.port}/3"
     broker_at(f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
     assert examine(BrokerAnswers()).severity == "error"
+    broker_at(f"redis-sentinel://:{PASSWORD}@127.0.0.1/mymaster")
+    assert "No such transport: redis-sentinel" in examine(BrokerAnswers()).message
+    broker_at(f"redis://:{PASSWORD}/not-escaped@127.0.0.1/0")
+    assert examine(BrokerAnswers()).message == "Celery cannot parse the broker's address."
     configure(server, requirepass="another")
     broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
     assert examine(BrokerAnswers()).severity == "error"

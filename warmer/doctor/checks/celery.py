@@ -32,8 +32,14 @@ class BrokerAnswers(ProjectCheck, id="broker"):
                 fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
             )
         elif broker.problem:
-            fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up."
-            yield error(f"{broker.address} does not answer: {broker.problem}.", why=COLD, fix=fix)
+            fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
+            fix += "itself reads this variable of the environment, before the settings."
+            message = (
+                f"{broker.address} does not answer: {broker.problem}."
+                if broker.address
+                else f"{broker.problem}."
+            )
+            yield error(message, why=COLD, fix=fix)
         else:
             yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
 
