@@ -19,7 +19,6 @@ SQLITE_OPTIONS = {
     "timeout": 20,
 }
 
-
 EXPECTED = "expected e.g. postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
 
 
@@ -41,6 +40,8 @@ def database_settings(url: str) -> dict[str, Any]:
         settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
     elif settings["ENGINE"].endswith("postgresql"):
         settings["CONN_HEALTH_CHECKS"] = True
+        if _has_pool(settings.get("OPTIONS", {}), url):
+            settings["CONN_MAX_AGE"] = 0  # Django refuses a pool of connections that it keeps itself
     return settings
 
 
@@ -57,6 +58,13 @@ def _find_socket(settings: dict[str, Any], url: str) -> None:
         settings |= {"HOST": folder, "NAME": name}
     elif not host and "host" in settings.get("OPTIONS", {}):
         settings["HOST"] = settings["OPTIONS"].pop("host")
+
+
+def _has_pool(options: dict[str, Any], url: str) -> bool:
+    pool = options.get("pool", False)
+    if not isinstance(pool, bool):
+        raise ImproperlyConfigured(f"DATABASE_URL is {masked(url)!r}: pool must be true or false.")
+    return pool
 
 
 def _check_driver(engine: str, url: str) -> None:

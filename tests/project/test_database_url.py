@@ -47,6 +47,21 @@ def test_database_settings__unix_socket(place: str) -> None:
     assert "host" not in settings.get("OPTIONS", {})
 
 
+@pytest.mark.parametrize(("pool", "age"), [("true", 0), ("false", 60)])
+def test_database_settings__postgresql_with_a_pool_keeps_no_connection_of_its_own(
+    pool: str, age: int
+) -> None:
+    settings = database_settings(f"postgres://ada:pw@db.example.org/site?pool={pool}")
+    connection: Any = ConnectionHandler({"default": settings})["default"]
+    assert settings["CONN_MAX_AGE"] == age
+    assert bool(connection.pool) is (pool == "true")  # Django raises for a pool that it cannot use
+
+
+def test_database_settings__postgresql_with_a_pool_of_another_kind_is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"ada:\*\*\*@.*pool must be true or false"):
+        database_settings("postgres://ada:topse@db.example.org/site?pool=5")
+
+
 def test_database_settings__sqlite__writers_wait_and_readers_do_not(
     tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain, islice
 from typing import Any
+from uuid import UUID
 
+from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
@@ -23,8 +26,14 @@ IDS_AT_ONCE = 2_000
 READ_AT_ONCE = 10_000
 
 
-def find_ids(spec: JobSpec) -> Iterable[Id]:
-    """Return a keyed job's declared ids; of a queryset as a stream, which never holds all of them.
+def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
+    """Return a keyed job's declared ids; those of a queryset by one query, read to its end.
+
+    A cursor on the server lives on one connection, which a pooler takes away between two statements unless
+    they are in one transaction.
+
+    Args:
+        at_most: read so many at most of a queryset.
 
     Raises:
         Exception: whatever the declared function raises.
@@ -34,14 +43,18 @@ def find_ids(spec: JobSpec) -> Iterable[Id]:
         return found  # type: ignore[no-any-return]
     if issubclass(found._iterable_class, ModelIterable):
         found = found.values_list("pk", flat=True)
-    # `all()`: a queryset keeps its rows, and a declared one would keep them for the next run.
-    return found.all().iterator(chunk_size=IDS_AT_ONCE)  # type: ignore[no-any-return]
+    connection = connections[found.db]
+    # Only PostgreSQL has such cursors here; elsewhere a transaction could lock, or take a query to begin.
+    has_cursors = connection.vendor == "postgresql" and not connection.in_atomic_block
+    with transaction.atomic(using=found.db) if has_cursors else nullcontext():
+        # A slice is a new queryset: a declared one would keep its rows for the next run.
+        return read_out(found[:at_most].iterator(chunk_size=IDS_AT_ONCE))
 
 
 class Batches(Iterator[Batch]):
     """The batches of a job; of a single job, one batch.
 
-    Memory holds one batch at a time, and not the ids. `report` counts what finding the ids cost so far, and
+    Memory holds one batch at a time, and of a queryset the ids, packed. `report` counts what finding the ids cost so far, and
     the ids that cannot be part of a key, as failed.
 
     Args:
@@ -123,17 +136,27 @@ class _Reads(QueryCount):
         return bool(self._cursors)
 
 
-def read_out(source: Iterator[Id]) -> Iterator[Id]:
-    """Read a stream to its end, and keep it in little memory: 8 bytes for a number of 64 bits."""
-    numbers = array("q")
-    while some := list(islice(source, READ_AT_ONCE)):
-        if set(map(type, some)) != {int}:
-            return chain(numbers, some, list(source))
-        few: list[int] = some  # type: ignore[assignment]
-        if min(few) < -(2**63) or max(few) >= 2**63:
-            return chain(numbers, few, list(source))
-        numbers.extend(few)
-    return iter(numbers)
+def read_out(source: Iterable[Id]) -> Iterator[Id]:
+    """Read ids to their end, and keep them in little memory: 8 bytes for an integer, 16 for a UUID."""
+    rest = iter(source)
+    pages = [_packed(some) for some in iter(lambda: list(islice(rest, READ_AT_ONCE)), [])]
+    return chain.from_iterable(map(_unpacked, pages))
+
+
+def _packed(ids: list[Id]) -> Sequence[Any]:
+    types = set(map(type, ids))
+    if types == {UUID}:
+        return b"".join(id.bytes for id in ids)  # type: ignore[union-attr]
+    try:
+        return array("q", ids) if types == {int} else ids  # type: ignore[arg-type]
+    except OverflowError:  # more than 64 bits
+        return ids
+
+
+def _unpacked(page: Sequence[Any]) -> Iterable[Id]:
+    if isinstance(page, bytes):
+        return (UUID(bytes=page[at : at + 16]) for at in range(0, len(page), 16))
+    return page
 
 
 def _shortened(id: object) -> str:

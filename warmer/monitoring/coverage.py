@@ -80,7 +80,7 @@ def cover(spec: JobSpec) -> Coverage:
         Exception: whatever the declared `ids` raises.
     """
     keys, every, declared = dict[str, None](), 1, 0
-    for id in islice(find_ids(spec), IDS_READ) if spec.keyed else (None,):
+    for id in islice(find_ids(spec, at_most=IDS_READ), IDS_READ) if spec.keyed else (None,):
         declared += 1
         try:
             key = spec.key.key(id)
