@@ -54,8 +54,8 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
 class Batches(Iterator[Batch]):
     """The batches of a job; of a single job, one batch.
 
-    Memory holds one batch at a time, and of a queryset the ids, packed. `report` counts what finding the ids cost so far, and
-    the ids that cannot be part of a key, as failed.
+    Memory holds one batch at a time, and of a queryset the ids, packed. `report` counts what finding the ids
+    cost so far, and the ids that cannot be part of a key, as failed.
 
     Args:
         ids: the ids to use instead of the declared ones.
@@ -148,7 +148,7 @@ def _packed(ids: list[Id]) -> Sequence[Any]:
     if types == {UUID}:
         return b"".join(id.bytes for id in ids)  # type: ignore[union-attr]
     try:
-        return array("q", ids) if types == {int} else ids  # type: ignore[arg-type]
+        return array("q", ids) if types == {int} else ids
     except OverflowError:  # more than 64 bits
         return ids
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, router
 
+from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
 from warmer.keys import Batch
@@ -66,6 +67,15 @@ def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
     if odd is not None and not given:
         raise odd
     return given
+
+
+def take_pooled_connections(spec: JobSpec) -> None:
+    """Take this thread's connections to the databases that a job depends on, where they come from a pool."""
+    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
+    for alias in set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}:
+        if connections[alias].settings_dict["OPTIONS"].get("pool"):
+            with suppress(Error):  # the loader raises it, if it needs the database
+                connections[alias].ensure_connection()
 
 
 def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:

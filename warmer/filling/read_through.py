@@ -10,7 +10,8 @@ and asks the cache for all of them together, again and again:
 - `WARMER_READ_WAIT` is over: the reader loads the key, and stores nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another of
-that job, so no two readers wait for each other: a loader that reads keys of its own job does not wait.
+that job, so no two readers wait for each other: a loader that reads keys of its own job does not wait. And it
+holds no claim while it waits for a connection to the database, which those who wait for its claim may have.
 
 Only those who waited for a load learn that it found no value: where missing values are not cached, later
 readers ask the database again.
@@ -32,7 +33,7 @@ from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
-from warmer.filling.loading import Loaded, load
+from warmer.filling.loading import Loaded, load, take_pooled_connections
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, plain
 from warmer.report import describe
@@ -168,6 +169,7 @@ class _Reader:
     def _load_what_is_free(self, keys: Sequence[str]) -> None:
         """Load and store the keys that nobody else is loading; the others are then awaited."""
         for batch in _batches(keys, self.spec.batch_size):
+            take_pooled_connections(self.spec)
             claim = self._claim(batch)
             if claim is None:
                 return

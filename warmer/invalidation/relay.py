@@ -34,18 +34,21 @@ class Relay:
         self._replayed: dict[str, frozenset[int]] = {}
 
     def run(
-        self, wait: Callable[[float], bool], *, polling: AbstractContextManager[Any] | None = None
+        self,
+        wait: Callable[[float], bool],
+        *,
+        polling: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Poll until told to stop. While something is down, the pauses double up to half a minute.
 
         Args:
             wait: waits for some seconds; returns whether to stop.
-            polling: held while the database is asked.
+            polling: makes what is held while the database is asked.
         """
         pause, failed = PAUSE_SECONDS, ""
         while True:
             try:
-                with polling or nullcontext():
+                with polling():
                     self.poll()
                 if failed:
                     logger.info("Waiting changes are applied again")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import current_app
@@ -51,12 +53,24 @@ def request_pending() -> None:
             logger.warning("Changes wait for the cache: %s", describe(error))
 
 
+@contextmanager
+def _poll() -> Iterator[None]:
+    """Hold the connections while the database is asked; what comes from a pool is for others meanwhile."""
+    with _polling:
+        try:
+            yield
+        finally:
+            for connection in _open:
+                if connection.settings_dict["OPTIONS"].get("pool"):
+                    connection.close()
+
+
 def _run() -> None:
     _open[:] = [connections[alias] for alias in connections]
     for connection in _open:
         connection.inc_thread_sharing()  # the thread that forks closes it
     try:
-        Relay().run(_stop.wait, polling=_polling)
+        Relay().run(_stop.wait, polling=_poll)
     finally:
         for connection in _open:
             connection.close()

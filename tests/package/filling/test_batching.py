@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -89,9 +91,37 @@ def test_batches__of_a_queryset_or_what_reads_one(declared: str) -> None:
     assert ids_of(ids=ids, batch_size=3)[0] == users[1:4], "a run asks anew"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_batches__of_a_queryset_leave_no_cursor_on_its_connection() -> None:
+    for number in range(3):
+        CustomUser.objects.create(username=f"u{number}", email=f"u{number}@example.org")
+    with patch.object(batching, "IDS_AT_ONCE", 1):
+        batches = Batches(make_spec(ids=CustomUser.objects.all, batch_size=1))
+        next(batches)
+    connection.close()  # as a pooler may, outside of a transaction
+    assert len(list(batches)) == 2
+    assert batches.report.queries == 1
+
+
 @given(st.lists(st.integers() | st.text(max_size=3) | st.uuids() | st.booleans()), st.integers(1, 5))
 def test_read_out__gives_all_in_order(ids: list[Any], at_once: int) -> None:
     with patch.object(batching, "READ_AT_ONCE", at_once):
         found = list(read_out(iter(ids)))
     assert found == ids
     assert [type(each) for each in found] == [type(each) for each in ids]
+
+
+@pytest.mark.parametrize(
+    ("ids", "most_bytes"),
+    [(range(10**9, 10**9 + 50_000), 9), ([UUID(int=2**100 + number) for number in range(50_000)], 17)],
+    ids=["integers", "UUIDs"],
+)
+def test_read_out__keeps_few_bytes_for_each(ids: Any, most_bytes: int) -> None:
+    tracemalloc.start()
+    try:
+        found = read_out(iter(ids))
+        kept, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / 50_000 < most_bytes
+    assert list(found) == list(ids)
