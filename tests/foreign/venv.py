@@ -34,7 +34,8 @@ def foreign_python() -> Path:
             with _wheel(python) as wheel:
                 _run([python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]"])
             _stamp("packages", packages)
-        sources = _digest(sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file()))
+        files = sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file())
+        sources = _digest([ROOT / "pyproject.toml", *files])
         if _stamp("sources") != sources:
             with _wheel(python) as wheel:
                 _run([python, "-m", "pip", "install", "--no-deps", "--force-reinstall", wheel])

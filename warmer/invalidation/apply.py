@@ -124,11 +124,14 @@ def _apply_above(above: int, using: str) -> None:
         above = page[-1].id
         if not connections[using].in_atomic_block:  # of a test case: its records are rolled back
             _seen[using] = max(above, floor(using))
-        applied = apply(page, using=using, sweep=False)
-        if applied.is_swept:
-            records.mark([each.id for each in applied.known], using=using)
-        else:
-            ask_for_a_worker()
+        # What concerns every key waits for a worker to sweep; the rest of a backlog does not wait with it.
+        whole = [each for each in page if each.rows is None]
+        for part in filter(None, ([each for each in page if each.rows is not None], whole)):
+            applied = apply(part, using=using, sweep=False)
+            if applied.is_swept:
+                records.mark([each.id for each in applied.known], using=using)
+            else:
+                ask_for_a_worker()
         is_last = len(page) < records.PAGE
         page = [] if is_last else records.read(using=using, above=above, upto=upto)
 

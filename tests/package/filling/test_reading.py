@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.core.cache import cache
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from redis import Redis
@@ -250,3 +251,30 @@ def test_async__readers_of_one_key_load_it_once(loader: Counting) -> None:
 
     assert async_to_sync(use)() == ["value 7"] * 20
     assert loader.calls == [[7]]
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_async__sync_methods_are_refused_in_a_running_loop(loader: Counting, is_cached: bool) -> None:
+    job = warm_many("async:{id}", name="keyed", ids=lambda: [1])(loader)
+    single = warm("async_one", name="single")(lambda: "one")
+    if is_cached:
+        job.warm()
+        single.warm()
+    before = len(loader.calls), cache.get_many(["async:1", "async_one"])
+    calls: list[tuple[str, Any, *tuple[Any, ...]]] = [
+        ("single", single.get),
+        ("single", single.warm),
+        ("single", single.invalidate),
+        ("keyed", job.get, 1),
+        ("keyed", job.get_many, [1]),
+        ("keyed", job.warm),
+        ("keyed", job.invalidate, [1]),
+    ]
+
+    async def use() -> None:
+        for name, method, *arguments in calls:
+            with pytest.raises(SynchronousOnlyOperation, match=f"await {name}.a{method.__name__}"):
+                method(*arguments)
+
+    async_to_sync(use)()
+    assert (len(loader.calls), cache.get_many(["async:1", "async_one"])) == before

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from redis import Redis
+from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from warmer.report import Outcome, describe
@@ -26,6 +26,9 @@ T = TypeVar("T")
 HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
     from hiredis import pack_command
+
+# What `get_connection` is told: redis-py before 5.3 asks for a command's name, and later ones warn of it.
+COMMAND_NAME = ("EVALSHA",) if VERSION < (5, 3) else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class Script:
 
     def _call(self, *, keys: Sequence[str], args: Sequence[Any], client: Redis) -> Any:
         pool: Any = client.connection_pool
-        connection = pool.get_connection()
+        connection = pool.get_connection(*COMMAND_NAME)
 
         def ask() -> Any:
             self.send(connection, keys, args)
@@ -113,7 +116,7 @@ class CallUnderWay(UnderWay[T]):
         self._pool: Any = server.connection_pool
         self._connection: Any = None
         try:
-            self._connection = self._pool.get_connection()
+            self._connection = self._pool.get_connection(*COMMAND_NAME)
             script.send(self._connection, keys, args)
         except (RedisError, OSError):
             self.abandon()

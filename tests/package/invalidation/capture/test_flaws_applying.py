@@ -165,6 +165,19 @@ def test_commit__leaves_a_backlog_to_a_worker(known: Things, monkeypatch: pytest
     assert (known.gone(), unapplied()) == ({1, 5}, 0)
 
 
+def test_commit__is_read_by_its_writer_while_every_key_waits_for_a_worker(
+    known: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a new process, where `migrate` has asked for every key and no worker runs."""
+    monkeypatch.setattr(apply, "ask_for_a_worker", lambda: None)
+    apply.forget_seen()
+    ChangeRecord.objects.create(source="myapp_thing", rows=None)
+    execute(INSERT)
+    assert known.gone() == {1}
+    Relay().poll()
+    assert 2 in known.gone()
+
+
 def test_commit__reads_records_above_those_that_were_there_before(known: Things) -> None:
     outsiders.run(INSERT)
     Relay().poll()

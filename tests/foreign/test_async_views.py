@@ -1,0 +1,84 @@
+"""Async views under uvicorn: many readers at once, on cold and on warm keys."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.foreign.project import ForeignProject
+
+READERS = 50
+
+# The loader returns once every reader has come, which a blocked event loop would keep from coming.
+VIEWS = f"""
+    import threading
+
+    from django.http import JsonResponse
+    from django.urls import path
+
+    from people.models import Person
+    from people.warming import people
+    from warmer import warm
+
+    come, all_came, loads = [], threading.Event(), []
+
+    @warm("slow", depends_on=[Person])
+    def slow():
+        loads.append(1)
+        return {{"together": all_came.wait(30), "names": list(Person.objects.values_list("name", flat=True))}}
+
+    async def read(request):
+        come.append(1)
+        if len(come) == {READERS}:
+            all_came.set()
+        return JsonResponse({{"slow": await slow.aget(), "loads": len(loads)}})
+
+    async def read_several(request):
+        return JsonResponse(await people.aget_many([1, 2, 404]))
+
+    async def rename(request):
+        person = await Person.objects.aget(pk=1)
+        person.name = "Grace"
+        await person.asave()
+        return JsonResponse(await people.aget(person.pk))
+
+    async def block(request):
+        return JsonResponse(people.get(1))
+
+    urlpatterns = [path(view.__name__, view) for view in (read, read_several, rename, block)]
+"""
+
+
+@pytest.fixture
+def site(foreign: ForeignProject) -> ForeignProject:
+    foreign.write("mysite/urls.py", VIEWS)
+    foreign.settings("DEBUG = True  # the page of an error has its message")
+    foreign.manage("migrate")
+    foreign.run("from people.models import Person; [Person.objects.create(name=n) for n in ('Ada', 'Bob')]")
+    return foreign
+
+
+def test_async_views__many_at_once(site: ForeignProject) -> None:
+    with site.web() as web, ThreadPoolExecutor(READERS) as threads:
+
+        def read_at_once() -> set[str]:
+            answers = list(threads.map(lambda _: web.get("/read"), range(READERS)))
+            assert {answer.status for answer in answers} == {200}, web.output()
+            return {answer.body for answer in answers}
+
+        loaded_once = {'{"slow": {"together": true, "names": ["Ada", "Bob"]}, "loads": 1}'}
+        assert read_at_once() == loaded_once  # cold
+        assert read_at_once() == loaded_once  # warm
+
+        assert {"1", "2"} == set(json.loads(web.get("/read_several").body))
+        assert '"name": "Grace"' in web.get("/rename").body
+        for _ in range(2):  # cold, and warm
+            refused = web.get("/block")
+            assert refused.status == 500
+            assert "await people.aget(" in refused.body
+            web.get("/read_several")
+    assert "no issues" in site.manage("check")
+    found = site.manage("cache_doctor", status=1).splitlines()
+    assert [line.split()[1] for line in found if line.startswith("  error ")] == ["workers"]  # none runs
