@@ -92,12 +92,14 @@ def _counts_are_flushed_by_tests_alone(monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture(autouse=True)
-def _brokers_are_asked_anew() -> None:
-    """Forget which brokers gave no answer to the test before."""
+def _servers_are_asked_anew() -> None:
+    """Forget which brokers and caches gave no answer to the test before."""
     # Only now, as above.
+    from warmer.stores import breaker
     from warmer.tasks import broker
 
     broker.forget()
+    breaker.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import pytest
 
@@ -22,6 +24,24 @@ from embedded.redis_server import RedisServer
 
 CACHE_DATABASE = 0
 BROKER_DATABASE = 1
+
+
+class SuiteRedis(RedisServer):
+    """A server whose return this process notices at once; how it waits for that is a test of its own."""
+
+    def start(self) -> Self:
+        super().start()
+        self._close_circuits()
+        return self
+
+    def resume(self) -> None:
+        super().resume()
+        self._close_circuits()
+
+    @staticmethod
+    def _close_circuits() -> None:
+        if breaker := sys.modules.get("warmer.stores.breaker"):
+            breaker.forget()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +87,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     servers = Servers(
-        redis=RedisServer(),
+        redis=SuiteRedis(),
         postgres=PostgresServer(),
         database=early_config.known_args_namespace.database,
         folder=TemporaryDirectory(prefix="warmer-tests-"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
 
 from django.core.exceptions import ImproperlyConfigured
@@ -30,6 +31,15 @@ class TriggersRefused(WarmerError):
 
 class StoreUnavailable(WarmerError):
     """The cache does not answer."""
+
+
+class CircuitOpen(StoreUnavailable):
+    """The cache did not answer a moment ago, so this call was not made. The breaker's own lines say so."""
+
+
+def log_level(error: BaseException, otherwise: int) -> int:
+    """Return the level at which to log an error: DEBUG if the breaker logs it, once for many calls."""
+    return logging.DEBUG if isinstance(error, CircuitOpen) else otherwise
 
 
 class CommandRefused(WarmerError):

@@ -24,6 +24,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -31,9 +32,10 @@ from typing import Any, TypeVar
 from warmer import failpoints
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import StoreUnavailable, log_level
 from warmer.filling import read_counters
 from warmer.filling.loading import Loaded, load, take_pooled_connections
+from warmer.filling.shared_loads import load_shared
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, plain
 from warmer.report import describe
@@ -118,9 +120,18 @@ def _load_past(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
 
 
 def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -> dict[str, Any]:
-    logger.warning("Reading %s from the database: %s", spec.name, describe(error))
+    _log_unavailable(spec, error)
     read_counters.count(spec, {"past": len(wanted)})
-    return load_past_the_cache(spec, wanted)
+    load = partial(load_past_the_cache, spec, wanted)
+    if is_pending(spec):
+        return load()
+    shared: dict[str, Any] = load_shared((spec, *wanted), load)
+    return shared
+
+
+def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
+    level = log_level(error, logging.WARNING)
+    logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
 
 
 def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, Any]:
@@ -257,7 +268,7 @@ class _Reader:
             return question(self.spec.store)
         except StoreUnavailable as error:
             self.cache_is_down = True
-            logger.warning("Reading %s from the database: %s", self.spec.name, describe(error))
+            _log_unavailable(self.spec, error)
             return None
 
 

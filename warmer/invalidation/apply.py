@@ -12,7 +12,7 @@ from django.db import Error, connections
 
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import InvalidId, StoreUnavailable
+from warmer.exceptions import InvalidId, StoreUnavailable, log_level
 from warmer.failpoints import reach
 from warmer.invalidation import records
 from warmer.invalidation.databases import are_kept, read_committed
@@ -104,7 +104,7 @@ def apply_committed(*, using: str, above: int) -> None:
                 _apply_above(above, using)
                 records.purge_if_due(using)
     except Exception as error:  # noqa: BLE001 - a loader's, a cache's, a database's
-        logger.error("A change is recorded and a worker tries again to apply it: %s", describe(error))
+        _log_later(error)
 
 
 def _apply_above(above: int, using: str) -> None:
@@ -149,7 +149,7 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
             if not is_kept:
                 raise
             is_done = False
-            logger.error("A change is recorded and a worker tries again to apply it: %s", describe(error))
+            _log_later(error)
         if not is_done:
             records.write(found, using=using)
             ask_for_a_worker()
@@ -159,6 +159,11 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
             "timeout. Run 'manage.py cache_audit --repair' when the cache answers again: %s",
             describe(error),
         )
+
+
+def _log_later(error: Exception) -> None:
+    level = log_level(error, logging.ERROR)
+    logger.log(level, "A change is recorded and a worker tries again to apply it: %s", describe(error))
 
 
 # -- the floor ------------------------------------------------------------------------------------

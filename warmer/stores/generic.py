@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import caches
 
 from warmer.conf import conf
@@ -26,6 +27,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.keys import beside
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
+from warmer.stores.breaker import breaker_of
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import hidden_lookups, looked_up, observer
 
@@ -42,6 +44,7 @@ class GenericStore(Store):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._fence_key = f"warmer-fence:{self.fence}"
+        self._breaker = breaker_of(settings.CACHES[self.alias].get("LOCATION"))
 
     @property
     def _cache(self) -> Any:
@@ -217,6 +220,8 @@ class GenericStore(Store):
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
+        if self._breaker.is_open:
+            self._breaker.admit()
         try:
             if observer.get() is None:
                 yield
@@ -224,7 +229,12 @@ class GenericStore(Store):
                 with hidden_lookups():  # of the fence, the claims and the marks
                     yield
         except Exception as error:  # what a backend raises when it is away is its own affair
+            if isinstance(error, OSError):
+                self._breaker.failed(error)
             raise self._unavailable(error) from error
+        else:
+            if self._breaker.is_open:
+                self._breaker.succeeded()
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(

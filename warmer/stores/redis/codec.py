@@ -40,7 +40,7 @@ class DjangoRedisCodec:
     """Of django-redis, with its serializer and compressor."""
 
     def __init__(self, cache: Any) -> None:
-        self._client = cache.client
+        self._client = getattr(cache.client, "unguarded", cache.client)
         self._dumps = self._client._serializer.dumps
         self._compress = self._client._compressor.compress
         self.decode = self._client.decode
@@ -168,14 +168,6 @@ def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]
             batch = []
     if batch:
         yield batch
-
-
-def disconnect_idle(pool: Any) -> None:
-    """Close the connections of a pool that nobody holds."""
-    try:
-        pool.disconnect(inuse_connections=False)
-    except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 knows no difference
-        pool.disconnect()
 
 
 def address(server: Redis) -> str:

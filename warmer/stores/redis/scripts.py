@@ -19,7 +19,7 @@ from warmer.report import Outcome, describe
 from warmer.stores.base import UnderWay, Written
 from warmer.stores.claims import NOTE_SECONDS, Claim, Token
 from warmer.stores.instrumentation import called, observer
-from warmer.stores.redis.codec import disconnect_idle
+from warmer.stores.redis.connections import disconnect_idle
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
+from django.conf import settings
 from django.core.cache import caches
 from redis import Redis
 from redis.exceptions import RedisError
@@ -19,10 +20,12 @@ from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
+from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import scripts
-from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, disconnect_idle, ids_of
+from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, ids_of
+from warmer.stores.redis.connections import disconnect_idle, is_outage
 from warmer.stores.redis.counters import RedisCounters
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class RedisStore(Store):
         codec = codec_of(cache)
         assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
         self._codec: Codec = codec
+        self._breaker = breaker_of(settings.CACHES[self.alias].get("LOCATION"))
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, FENCE_VERSION)
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
@@ -141,7 +145,7 @@ class RedisStore(Store):
     ) -> UnderWay[Written]:
         call = self._call(token, values, absent, None)
         again = partial(self._write, call)  # writing twice is harmless: both are under the fence
-        if not call.names:
+        if not call.names or self._breaker.is_open:
             return Done(result=again())
         server = self._codec.connect()
         return scripts.CallUnderWay(
@@ -254,7 +258,7 @@ class RedisStore(Store):
         return values
 
     def _server(self) -> AbstractContextManager[Redis]:
-        return connected(self.alias, self._codec)
+        return connected(self.alias, self._codec.connect(), self._breaker)
 
 
 def _ms(seconds: float) -> int:
@@ -266,13 +270,15 @@ def _us(length: timedelta) -> int:
 
 
 @contextmanager
-def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator[Redis]:
-    """Yield a client of the server of the cache `alias`: `server`, or the cache's own.
+def connected(alias: str, server: Redis, breaker: Breaker) -> Iterator[Redis]:
+    """Yield the client of the server of the cache `alias`, for one call, and tell the breaker how it ended.
 
     Raises:
-        StoreUnavailable: it does not answer, or answers with an error.
+        CircuitOpen: the breaker does not admit the call.
+        StoreUnavailable: the server does not answer, or answers with an error.
     """
-    server = codec.connect() if server is None else server
+    if breaker.is_open:
+        breaker.admit()
     try:
         if observer.get() is None:  # the common case costs one lookup
             yield server
@@ -280,6 +286,10 @@ def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator
             with called(alias):
                 yield server
     except (RedisError, OSError) as error:
+        if is_outage(error):
+            breaker.failed(error)
+        elif breaker.is_open:
+            breaker.succeeded()
         raise StoreUnavailable(
             f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
         ) from error
@@ -288,3 +298,6 @@ def connected(alias: str, codec: Codec, server: Redis | None = None) -> Iterator
         # call on it would take that answer for its own.
         disconnect_idle(server.connection_pool)
         raise
+    else:
+        if breaker.is_open:
+            breaker.succeeded()

@@ -1,0 +1,94 @@
+"""While the cache is away, the readers of a process share loads, and none gets an older value than it may."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from embedded.waiting import wait_until
+from warmer.filling import shared_loads
+from warmer.filling.shared_loads import load_shared
+
+
+class Loader:
+    """Counts its loads; each waits until it may go on, and returns what the row holds when it began."""
+
+    def __init__(self) -> None:
+        self.row = ["old"]
+        self.began = 0
+        self.may_end = threading.Semaphore(0)
+
+    def __call__(self) -> list[str]:
+        self.began += 1
+        value = list(self.row)
+        assert self.may_end.acquire(timeout=30)
+        return value
+
+
+def read(pool: ThreadPoolExecutor, loader: Loader, count: int = 1) -> list[Future[Any]]:
+    return [pool.submit(load_shared, "key", loader) for _ in range(count)]
+
+
+def wait_for_the_next() -> None:
+    """Wait until readers stand in the queue; one of them leads it."""
+    wait_until(lambda: "key" in shared_loads._next, seconds=30, what="a reader waits for the next load")
+
+
+def test_readers__during_a_load_share_the_next_one() -> None:
+    loader = Loader()
+    with ThreadPoolExecutor(9) as pool:
+        [first] = read(pool, loader)
+        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+        loader.row = ["new"]
+        later = read(pool, loader, 8)
+        wait_for_the_next()
+        assert loader.began == 1
+        loader.may_end.release(2 + 8)
+        assert first.result(30) == ["old"]
+        assert [each.result(30) for each in later] == [["new"]] * 8
+    assert loader.began < 9
+    assert not shared_loads._running
+    assert not shared_loads._next
+
+
+def test_readers__have_copies_of_their_own() -> None:
+    loader = Loader()
+    with ThreadPoolExecutor(3) as pool:
+        read(pool, loader)
+        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+        later = read(pool, loader, 2)
+        wait_for_the_next()
+        loader.may_end.release(4)
+        one, other = (each.result(30) for each in later)
+    assert one == other
+    assert one is not other
+
+
+def test_error__reaches_those_who_waited_for_this_load_only() -> None:
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise ValueError("of the loader")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="of the loader"):
+            load_shared("key", fail)
+    assert len(calls) == 2
+    assert not shared_loads._running
+
+
+def test_wait__is_bounded_by_read_wait(settings: Any) -> None:
+    settings.WARMER_READ_WAIT = timedelta(milliseconds=50)
+    loader = Loader()
+    with ThreadPoolExecutor(1) as pool:
+        [hanging] = read(pool, loader)
+        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+        assert load_shared("key", lambda: "loaded here") == "loaded here"
+        loader.may_end.release()
+        hanging.result(30)
+    assert not shared_loads._next

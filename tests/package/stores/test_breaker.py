@@ -1,0 +1,265 @@
+"""A cache that does not answer is left alone: counted calls, and who may probe it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from warmer.exceptions import CircuitOpen, StoreUnavailable
+from warmer.keys import KeyTemplate
+from warmer.stores import Store, open_store
+from warmer.stores import breaker as breakers
+from warmer.stores.breaker import LONGEST_WAIT_SECONDS, Breaker
+
+KEY = KeyTemplate.parse("thing:{id}", keyed=True)
+ERROR = ConnectionError("refused")
+
+
+def open_things() -> Store:
+    return open_store(alias="default", fence="things", template=KEY, timeout=60.0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Stop the breakers' clock; return what advances it."""
+    now = [100.0]
+    monkeypatch.setattr(breakers, "monotonic", lambda: now[0])
+
+    def advance(seconds: float) -> None:
+        now[0] += seconds
+
+    return advance
+
+
+def is_admitted(breaker: Breaker) -> bool:
+    try:
+        breaker.admit()
+    except CircuitOpen:
+        return False
+    return True
+
+
+def test_closed__admits_every_call(clock: Callable[[float], None]) -> None:
+    breaker = Breaker("The cache 'x'")
+    assert all(is_admitted(breaker) for _ in range(3))
+
+
+def test_open__admits_one_probe_per_wait_which_doubles_up_to_a_bound(clock: Callable[[float], None]) -> None:
+    breaker = Breaker("The cache 'x'")
+    breaker.failed(ERROR)
+    waits = []
+    for _ in range(4):
+        waited = 0.0
+        while not is_admitted(breaker):
+            clock(0.125)
+            waited += 0.125
+        assert not is_admitted(breaker)  # only one
+        breaker.failed(ERROR)
+        waits.append(waited)
+    assert waits == [0.25, 0.5, LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS]
+
+
+def test_open__probe_of_which_nobody_hears_is_followed_by_another(clock: Callable[[float], None]) -> None:
+    breaker = Breaker("The cache 'x'")
+    breaker.failed(ERROR)
+    clock(0.25)
+    assert is_admitted(breaker)
+    clock(LONGEST_WAIT_SECONDS)
+    assert is_admitted(breaker)
+
+
+def test_open__calls_from_before_do_not_lengthen_the_wait(clock: Callable[[float], None]) -> None:
+    breaker = Breaker("The cache 'x'")
+    for _ in range(20):  # threads whose calls were under way
+        breaker.failed(ERROR)
+    clock(0.25)
+    assert is_admitted(breaker)
+
+
+def test_success__closes_the_circuit_and_begins_with_the_first_wait_again(
+    clock: Callable[[float], None],
+) -> None:
+    breaker = Breaker("The cache 'x'")
+    breaker.failed(ERROR)
+    clock(0.25)
+    breaker.admit()
+    breaker.failed(ERROR)
+    breaker.succeeded()
+    assert is_admitted(breaker)
+    assert is_admitted(breaker)
+    breaker.failed(ERROR)
+    clock(0.25)
+    assert is_admitted(breaker)
+
+
+def test_log__one_line_per_change_of_state_and_per_ten_seconds(
+    clock: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    breaker = Breaker("The cache 'x'")
+    breaker.failed(ERROR)
+    for _ in range(2):
+        clock(0.1)
+        assert not is_admitted(breaker)
+    clock(10)
+    breaker.admit()  # the probe
+    assert not is_admitted(breaker)
+    assert not is_admitted(breaker)
+    breaker.succeeded()
+    assert [record.getMessage() for record in caplog.records] == [
+        "The cache 'x' does not answer and is left alone for now: ConnectionError: refused",
+        "The cache 'x' has not answered for 10 s; 3 calls were not made: ConnectionError: refused",
+        "The cache 'x' answers again after 10.2 s; 4 calls were not made",
+    ]
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_caches_in_one_place__share_a_breaker(settings: Any) -> None:
+    entry = settings.CACHES["default"]
+    settings.CACHES = {"default": entry, "other": entry}
+    assert breakers.breaker_of(entry["LOCATION"]) is breakers.breaker_of(entry["LOCATION"])
+    assert breakers.breaker_of("elsewhere") is not breakers.breaker_of(entry["LOCATION"])
+
+
+# -- on a real server ---------------------------------------------------------------------------------
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """The failed calls so far: each waited for the server until its time-out."""
+    heard: list[BaseException] = []
+    failed = Breaker.failed
+
+    def listen(self: Breaker, error: BaseException) -> None:
+        heard.append(error)
+        failed(self, error)
+
+    monkeypatch.setattr(Breaker, "failed", listen)
+    return heard
+
+
+@pytest.fixture
+def own_backend(settings: Any) -> str:
+    """Put the backend of this package at the alias "own", on the server of this process; return the alias."""
+    address = settings.CACHES["default"]["LOCATION"]
+    own = {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": f"{address}?client_name=own"}
+    settings.CACHES = {**settings.CACHES, "own": own}
+    return "own"
+
+
+@pytest.mark.usefixtures("impatient_cache", "clock")
+def test_store__of_a_hundred_calls_one_waits_for_a_cache_that_hangs(
+    redis_server: RedisServer, failures: list[BaseException]
+) -> None:
+    store = open_things()
+    redis_server.pause()
+    with pytest.raises(StoreUnavailable, match="Timeout"):
+        store.lookup(["thing:1"])
+    for _ in range(99):
+        with pytest.raises(CircuitOpen):
+            store.lookup(["thing:1"])
+    assert len(failures) == 1
+    redis_server.resume()
+
+
+@pytest.mark.usefixtures("clock")
+def test_store__batch_under_way_asks_the_breaker_too(redis_server: RedisServer) -> None:
+    store = open_things()
+    token = store.token()
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    with pytest.raises(CircuitOpen):
+        store.begin_write(token, {"thing:1": 1}).end()
+
+
+@pytest.mark.usefixtures("clock")
+def test_store__server_that_refuses_a_command_is_not_left_alone(redis_server: RedisServer) -> None:
+    store = open_things()
+    with redis_server.client() as client:
+        client.set(store.fence_key, "of another type")  # type: ignore[attr-defined]
+    with pytest.raises(StoreUnavailable):
+        store.invalidate(["thing:1"])
+    store.ping()
+
+
+def test_store__server_that_came_back_is_used_again(redis_server: RedisServer) -> None:
+    store = open_things()
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    RedisServer.start(redis_server)  # and this process is not told
+
+    def answers() -> bool:
+        try:
+            store.ping()
+        except StoreUnavailable:
+            return False
+        return True
+
+    wait_until(answers, seconds=30, what="the store uses the server again")
+
+
+@pytest.mark.usefixtures("clock")
+def test_backend__of_the_sites_calls_one_waits_for_a_cache_that_hangs(
+    redis_server: RedisServer, failures: list[BaseException], own_backend: str
+) -> None:
+    cache = caches[own_backend]
+    cache.set("a", [1])
+    assert cache.get("a") == [1]
+    redis_server.pause()
+    for _ in range(50):
+        assert cache.get("a") is None
+        assert cache.get_many(["a", "b"]) in ({}, None)
+        cache.set("a", 2)
+    assert len(failures) == 1
+    redis_server.resume()
+    assert cache.get("a") == [1]
+
+
+@pytest.mark.usefixtures("clock")
+def test_backend__shares_the_breaker_with_the_jobs_of_its_cache(
+    redis_server: RedisServer, failures: list[BaseException], own_backend: str
+) -> None:
+    store = open_store(alias=own_backend, fence="things", template=KEY, timeout=60.0)
+    redis_server.pause()
+    assert caches[own_backend].get("a") is None
+    with pytest.raises(CircuitOpen):
+        store.ping()
+    assert len(failures) == 1
+    redis_server.resume()
+    store.ping()
+
+
+@pytest.mark.usefixtures("clock")
+def test_backend__restarted_server_costs_no_call(redis_server: RedisServer, own_backend: str) -> None:
+    cache = caches[own_backend]
+    cache.set("a", 1)
+    redis_server.restart()
+    cache.set("a", 2)  # on a new connection
+    assert cache.get("a") == 2
+
+
+def test_backend__options_of_the_project_win(settings: Any, own_backend: str) -> None:
+    entry = settings.CACHES[own_backend]
+    options = {"CONNECTION_POOL_KWARGS": {"socket_timeout": 3}, "IGNORE_EXCEPTIONS": False}
+    address = entry["LOCATION"].replace("=own", "=options")
+    settings.CACHES = {**settings.CACHES, "own": {**entry, "LOCATION": address, "OPTIONS": options}}
+    pool = caches["own"].client.get_client().connection_pool
+    assert pool.connection_kwargs["socket_timeout"] == 3
+    assert pool.connection_kwargs["socket_connect_timeout"] == 0.5
+
+
+def test_backend__without_ignore_exceptions_raises_what_failed_and_then_that_it_is_left_alone(
+    settings: Any, redis_server: RedisServer, own_backend: str, clock: Callable[[float], None]
+) -> None:
+    entry = {**settings.CACHES[own_backend], "OPTIONS": {"IGNORE_EXCEPTIONS": False}}
+    settings.CACHES = {**settings.CACHES, "own": entry}
+    redis_server.stop()
+    with pytest.raises(RedisConnectionError):
+        caches["own"].get("a")
+    with pytest.raises(CircuitOpen):
+        caches["own"].get("a")

@@ -1,0 +1,58 @@
+"""Share loads between the threads of a process while the cache is away, so that its readers are not a herd.
+
+For each set of keys, one load runs at a time. A reader who comes meanwhile does not take its result: that may
+be older than a change that this reader has seen. It waits for the next load, which begins after the one under
+way and serves everybody who waits by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, wait
+from copy import deepcopy
+from threading import Lock
+from typing import Any
+
+from warmer.conf import conf
+
+_lock = Lock()
+_running: dict[Hashable, Future[Any]] = {}
+_next: dict[Hashable, Future[Any]] = {}
+
+
+def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
+    """Return the result of a load that began after this call; each caller has a copy of its own.
+
+    Args:
+        key: what is loaded.
+        load: loads it, in this thread or in that of another caller with the same key.
+
+    Raises:
+        Exception: whatever the load raises.
+    """
+    with _lock:
+        before = _running.get(key)
+        queue = _running if before is None else _next
+        is_mine = key not in queue
+        future = queue.setdefault(key, Future())
+    seconds = conf.READ_WAIT.total_seconds()
+    if not is_mine:
+        # Nobody waits for ever: a load that hangs is not everybody's.
+        return deepcopy(future.result()) if wait([future], seconds).done else load()
+    if before is not None:
+        wait([before], seconds)
+    try:
+        result = load()
+        future.set_result(result)
+    except BaseException as error:
+        future.set_exception(error)
+        raise
+    finally:
+        with _lock:
+            if _next.get(key) is future:
+                del _next[key]  # the load before still runs
+            elif following := _next.pop(key, None):
+                _running[key] = following
+            else:
+                del _running[key]
+    return result

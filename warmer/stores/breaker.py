@@ -1,0 +1,133 @@
+"""A circuit breaker for each cache and process: a cache that does not answer is left alone for a moment.
+
+Without one, every read of a page would wait for the time-out of a server that hangs. After a failure the
+circuit is open: calls are refused at once, except for one probe each time the wait is over. The wait doubles
+with each probe that fails. The first call that succeeds closes the circuit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+
+from warmer.exceptions import CircuitOpen
+from warmer.report import describe
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 1.0
+# While the circuit is open, one line in so many seconds says how many calls were refused.
+LOG_SECONDS = 10.0
+
+
+class Breaker:
+    """The state of one cache in this process. A closed circuit costs a caller one look at `is_open`.
+
+    Args:
+        name: what the log calls the cache.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.close()
+
+    def close(self) -> None:
+        """Forget what happened, as after a fork: a lock may be held by a thread that is not there."""
+        self._lock = Lock()
+        self.is_open = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._wait = FIRST_WAIT_SECONDS
+        self._probes_at = self._opened_at = self._logged_at = 0.0
+        self._is_probed = False
+        self._refused = 0
+        self._error = ""
+
+    def admit(self) -> None:
+        """Return if a call may be made: the circuit is closed, or this call is the next probe.
+
+        Raises:
+            CircuitOpen: it may not.
+        """
+        if self.is_open and not self._is_admitted():
+            raise CircuitOpen(f"{self.name} does not answer and is left alone for a moment: {self._error}")
+
+    def _is_admitted(self) -> bool:
+        with self._lock:
+            if not self.is_open:
+                return True
+            now = monotonic()
+            if now >= self._probes_at:
+                self._is_probed = True
+                self._probes_at = now + LONGEST_WAIT_SECONDS  # should nobody hear how this one ended
+                return True
+            self._refused += 1
+            if now - self._logged_at >= LOG_SECONDS:
+                self._logged_at = now
+                logger.warning(
+                    "%s has not answered for %.0f s; %d calls were not made: %s",
+                    self.name,
+                    now - self._opened_at,
+                    self._refused,
+                    self._error,
+                )
+        return False
+
+    def failed(self, error: BaseException) -> None:
+        """Open the circuit, or keep it open: the cache did not answer a call."""
+        with self._lock:
+            now = monotonic()
+            if not self.is_open:
+                self._begin()
+                self._error = describe(error)
+                self._opened_at = self._logged_at = now
+                self.is_open = True
+                logger.warning("%s does not answer and is left alone for now: %s", self.name, self._error)
+            elif self._is_probed:
+                self._is_probed = False
+                self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
+            else:
+                return  # a call from before the circuit opened
+            self._probes_at = now + self._wait
+
+    def succeeded(self) -> None:
+        """Close the circuit: the cache answered a call."""
+        with self._lock:
+            if self.is_open:
+                self.is_open = False
+                logger.warning(
+                    "%s answers again after %.1f s; %d calls were not made",
+                    self.name,
+                    monotonic() - self._opened_at,
+                    self._refused,
+                )
+
+
+_breakers: dict[str, Breaker] = {}
+
+
+def breaker_of(location: Any) -> Breaker:
+    """Return the breaker of this process for the caches at a `LOCATION` of `CACHES`."""
+    key = str(location)
+    if key not in _breakers:
+        names = [
+            repr(alias) for alias, each in settings.CACHES.items() if str(each.get("LOCATION", "")) == key
+        ]
+        _breakers.setdefault(key, Breaker(f"The cache {', '.join(names)}"))
+    return _breakers[key]
+
+
+def forget() -> None:
+    """Close every circuit: a forked process finds out for itself."""
+    for breaker in _breakers.values():
+        breaker.close()
+
+
+os.register_at_fork(after_in_child=forget)

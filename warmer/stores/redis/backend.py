@@ -1,0 +1,110 @@
+"""A cache backend for `CACHES`: django-redis with settings that suit a site, behind the circuit breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django_redis.cache import RedisCache as DjangoRedis
+from django_redis.exceptions import ConnectionInterrupted
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
+from redis.retry import Retry
+
+from warmer.exceptions import CircuitOpen
+from warmer.stores.breaker import Breaker, breaker_of
+from warmer.stores.redis.connections import is_outage
+
+# A request must not wait for a cache that does not answer: a load from the database takes less.
+TIMEOUT_SECONDS = 0.5
+POOL_WAIT_SECONDS = 2.0
+# The methods that are calls to the server.
+CALLS = {name for name in vars(DjangoRedis) if not name.startswith("_")} - {"client", "close", "lock"}
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "SERIALIZER": "warmer.serializers.MsgspecSerializer",
+        # A site goes on without its cache: `cache.get` is then a miss.
+        "IGNORE_EXCEPTIONS": True,
+    }
+
+
+def _pool_defaults() -> dict[str, Any]:
+    return {
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        # Once more on a new connection, if the server closed an idle one; never after a time-out.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+    }
+
+
+class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no types that mypy follows here
+    """django-redis' backend, with defaults for `OPTIONS`, that leaves a server alone that does not answer.
+
+    While the circuit is open, every method fails at once; with `IGNORE_EXCEPTIONS` (the default), it returns
+    what it returns when Redis is down. For the options see django-redis. Defaults that differ from its own:
+    `SERIALIZER`, `IGNORE_EXCEPTIONS`, time-outs of half a second (`CONNECTION_POOL_KWARGS`), and, without
+    Sentinel, a pool whose threads wait for a free connection (`CONNECTION_POOL_CLASS`).
+    """
+
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        options = {**_defaults(), **params.get("OPTIONS", {})}
+        pool = {**_pool_defaults(), **options.get("CONNECTION_POOL_KWARGS", {})}
+        if "CONNECTION_FACTORY" not in options and "CONNECTION_POOL_CLASS" not in options:
+            options["CONNECTION_POOL_CLASS"] = "redis.BlockingConnectionPool"
+            pool.setdefault("timeout", POOL_WAIT_SECONDS)
+        options["CONNECTION_POOL_KWARGS"] = pool
+        super().__init__(server, {**params, "OPTIONS": options})
+        self._guarded: GuardedClient | None = None
+
+    @property
+    def client(self) -> Any:
+        """The client of this cache, each of whose methods asks the breaker first."""
+        if self._guarded is None:
+            self._guarded = GuardedClient(super().client, breaker_of(self._server))
+        return self._guarded
+
+
+class GuardedClient:
+    """A client of django-redis whose methods are not called while the circuit is open.
+
+    Attributes:
+        unguarded: the client itself.
+    """
+
+    def __init__(self, client: Any, breaker: Breaker) -> None:
+        self.unguarded = client
+        self._breaker = breaker
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.unguarded, name)
+        if name not in CALLS:
+            return found
+        guarded = self._guard(found)
+        setattr(self, name, guarded)  # found at once the next time
+        return guarded
+
+    def _guard(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        breaker = self._breaker
+
+        @wraps(method)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if breaker.is_open:
+                try:
+                    breaker.admit()
+                except CircuitOpen as error:
+                    raise ConnectionInterrupted(None) from error
+            try:
+                result = method(*args, **kwargs)
+            except ConnectionInterrupted as error:
+                cause = error.__cause__ or error
+                if is_outage(cause):
+                    breaker.failed(cause)
+                raise
+            if breaker.is_open:
+                breaker.succeeded()
+            return result
+
+        return guarded
