@@ -125,6 +125,7 @@ def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -
     load = partial(load_past_the_cache, spec, wanted)
     if is_pending(spec):
         return load()
+    take_pooled_connections(spec)
     shared: dict[str, Any] = load_shared((spec, *wanted), load)
     return shared
 
