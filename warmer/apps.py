@@ -40,6 +40,7 @@ class WarmerConfig(AppConfig):
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")
         signals.refresh_wanted.connect(_refresh, dispatch_uid="warmer.refresh")
         signals.pending_wanted.connect(_apply_pending, dispatch_uid="warmer.pending")
+        signals.queue_lengths_wanted.connect(_queue_lengths, dispatch_uid="warmer.queue_lengths")
         signals.run_finished.connect(_run_finished, dispatch_uid="warmer.run_finished")
         signals.keys_invalidated.connect(read_counters.on_invalidated, dispatch_uid="warmer.read_counters")
         request_finished.connect(read_counters.flush_if_due, dispatch_uid="warmer.read_counters")
@@ -59,6 +60,13 @@ def _apply_pending(**_kwargs: Any) -> None:
     from warmer import tasks
 
     tasks.request_pending()
+
+
+def _queue_lengths(**_kwargs: Any) -> dict[str, int]:
+    from warmer import tasks
+    from warmer.declarations.registry import jobs
+
+    return tasks.queue_lengths(tasks.queue_names(jobs.specs()))
 
 
 def _run_finished(run: Any, **_kwargs: Any) -> None:

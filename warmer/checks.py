@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections, router
 
+from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
@@ -127,6 +128,19 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
             f"Celery accepts {', '.join(map(repr, accepted))}: who can write to the broker can run code.",
             hint="Set CELERY_ACCEPT_CONTENT = ['json']: the warming tasks need nothing else.",
             id="warmer.W004",
+        )
+
+
+@register("warmer")
+def check_queues(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """E004: queues to which Celery would send nothing."""
+    for queue in tasks.undeclared_queues():
+        names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)
+        yield Error(
+            f"CELERY_TASK_QUEUES does not declare the queue {queue!r} of {names or 'the upkeep'}, and "
+            "CELERY_TASK_CREATE_MISSING_QUEUES is off: nothing can be sent to it.",
+            hint=f"Add kombu's Queue({queue!r}) to CELERY_TASK_QUEUES, and let a worker consume it.",
+            id="warmer.E004",
         )
 
 

@@ -14,5 +14,8 @@ Arguments: `keys` (None: all of the job's), `lag` (how long after the change was
 pending_wanted = Signal()
 """A change waits that a worker should apply now."""
 
+queue_lengths_wanted = Signal()
+"""Someone asks how many messages wait. Receivers return the lengths of the jobs' queues, by name."""
+
 refresh_wanted = Signal()
 """A job with `on_change="refresh"` was invalidated. Sender: the job's spec."""

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.apps import apps
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
@@ -143,6 +144,14 @@ def test_w004__silent_for_plain_data_and_celerys_default(settings: Any) -> None:
         assert not found("W004")
     del settings.CELERY_ACCEPT_CONTENT
     assert not found("W004")
+
+
+def test_e004__queue_that_celery_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare_single("one", queue="slow")
+    monkeypatch.setitem(current_app.conf, "task_create_missing_queues", False)
+    assert_found("E004", says="'slow' of one", hint="Queue('slow')")
+    monkeypatch.setitem(current_app.conf, "task_create_missing_queues", True)
+    assert not found("E004")
 
 
 def test_w005__metrics_without_the_client(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

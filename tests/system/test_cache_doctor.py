@@ -13,6 +13,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from embedded.waiting import wait_until
 from tests.system.nodes import Worker
 from tests.system.project import Project
+from warmer.models import WarmingRun
 
 
 def examined(project: Project, *, status: int) -> dict[str, dict[str, Any]]:
@@ -45,9 +46,13 @@ def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pyte
     assert found["workers"]["severity"] == "ok"
 
     worker.kill()
+    found = examined(project, status=0)  # a worker may not answer and work all the same
+    assert found["workers"]["severity"] == "warning"
+    assert "no worker answered, but one worked " in found["workers"]["message"]
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
     found = examined(project, status=1)
     assert (found["workers"]["severity"], found["workers"]["message"]) == (
         "error",
-        "Queue 'warming': no worker answers.",
+        "Queue 'warming': no worker answered.",
     )
     assert found["queue-length"]["severity"] == "ok"

@@ -11,7 +11,6 @@ from django.apps import apps
 from django.conf import settings
 
 from warmer import tasks
-from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.doctor.readings import Reading, take_readings
 from warmer.report import describe
@@ -112,8 +111,7 @@ class Project:
     @cached_property
     def queues(self) -> tuple[tasks.Queue, ...]:
         """The queues of the jobs, with their workers."""
-        names = sorted({spec.queue for spec in self.specs} | {conf.QUEUE})
-        return tuple(tasks.look_at_queue(name) for name in names)
+        return tuple(tasks.look_at_queue(name) for name in tasks.queue_names(self.specs))
 
     @cached_property
     def beat(self) -> schedule.Beat | None:

@@ -11,7 +11,17 @@ from warmer.tasks.upkeep import (
     observe_jobs,
     request_audit,
 )
-from warmer.tasks.workers import Broker, Queue, Workers, find_workers, look_at_broker, look_at_queue
+from warmer.tasks.workers import (
+    Broker,
+    Queue,
+    Workers,
+    find_workers,
+    look_at_broker,
+    look_at_queue,
+    queue_lengths,
+    queue_names,
+    undeclared_queues,
+)
 
 __all__ = [
     "Broker",
@@ -26,6 +36,8 @@ __all__ = [
     "look_at_broker",
     "look_at_queue",
     "observe_jobs",
+    "queue_lengths",
+    "queue_names",
     "relaying",
     "request_audit",
     "request_pending",
@@ -33,5 +45,6 @@ __all__ = [
     "request_run",
     "scheduled_run",
     "start_run",
+    "undeclared_queues",
     "warm_batch",
 ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Task, current_app
+from celery.exceptions import QueueNotFound
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer.exceptions import WarmerError
@@ -23,6 +24,10 @@ from warmer.report import describe
 BROKER_SECONDS = 3.0
 # How long a broker that gave no answer is left alone: else the waits of many saves or jobs would add up.
 REST_SECONDS = 5.0
+UNDECLARED = (
+    "Celery knows no queue {queue!r}: add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
+    "CELERY_TASK_CREATE_MISSING_QUEUES = True."
+)
 _LOGIN = re.compile(r"//[^/]*@")
 
 
@@ -57,7 +62,10 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
         return
     with connected(insist=insist) as connection:
         # A new connection is not worth a second try, and a first one that timed out may arrive all the same.
-        task.apply_async(args, connection=connection, retry=False, **options)
+        try:
+            task.apply_async(args, connection=connection, retry=False, **options)
+        except QueueNotFound:
+            raise BrokerUnavailable(UNDECLARED.format(queue=options["queue"])) from None
 
 
 def is_resting() -> bool:

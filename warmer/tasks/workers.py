@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
 
+from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.report import describe
 from warmer.stores import inspect_redis
 from warmer.tasks import broker
@@ -20,11 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Which workers would take a job, or why none would, and what to do."""
+    """Which workers would take a job, or why none is known that would, and what to do.
+
+    Attributes:
+        may_work: the queue takes messages, and a worker may consume it that did not answer: its remote
+            control is off, or it is busy with a long task in the pool `solo`; on SQS none answers.
+    """
 
     names: tuple[str, ...] = ()
     problem: str = ""
     advice: str = ""
+    may_work: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +41,12 @@ class Queue:
     """A queue, with the workers that consume it.
 
     Attributes:
-        problem: why there is no worker; empty if there is one.
+        workers: who would take its messages.
         length: how many messages wait there; None: the broker does not tell.
     """
 
     name: str
-    workers: tuple[str, ...] = ()
-    problem: str = ""
+    workers: Workers
     length: int | None = None
 
 
@@ -76,7 +84,11 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
         return Workers(
             problem="no broker is configured: tasks run in process",
             advice="Name a broker in CELERY_BROKER_URL, with CELERY_TASK_ALWAYS_EAGER off.",
+            may_work=False,
         )
+    if queue in undeclared_queues():
+        problem, _, advice = broker.UNDECLARED.format(queue=queue).partition(": ")
+        return Workers(problem=problem, advice=advice[0].upper() + advice[1:], may_work=False)
     try:
         with broker.connected() as connection:
             answers = _active_queues(connection, timeout, limit=1) if one_will_do else {}
@@ -87,28 +99,46 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
         return Workers(
             problem=why[0].lower() + why[1:],
             advice="CELERY_BROKER_URL must lead to a server that is up: see 'manage.py cache_doctor'.",
+            may_work=False,
         )
     if names := _consumers(queue, answers):
         return Workers(names=names)
     start = f"Start 'celery -A {_app_name()} worker -Q {queue}'."
     if answers:
-        return Workers(problem=f"no worker consumes the queue {queue!r}", advice=start)
-    return Workers(problem="no worker answers", advice=start)
+        return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
+    return Workers(problem="no worker answered", advice=start)
 
 
 def look_at_queue(name: str) -> Queue:
     """Ask for the workers that consume a queue, and how many messages wait there."""
-    found = find_workers(name)
-    length = None
-    if not current_app.conf.task_always_eager:
-        try:
-            with broker.connected() as connection:
-                declare = partial(connection.default_channel.queue_declare, queue=name, passive=True)
-                # A Redis broker raises where nothing waits.
-                length = _allowed(connection, lambda: int(declare().message_count), 0)
-        except BrokerUnavailable:
-            pass
-    return Queue(name=name, workers=found.names, problem=found.problem, length=length)
+    return Queue(name=name, workers=find_workers(name), length=queue_lengths([name]).get(name))
+
+
+def queue_names(specs: Iterable[JobSpec]) -> list[str]:
+    """Return the queues of jobs and of upkeep."""
+    return sorted({spec.queue for spec in specs} | {conf.QUEUE})
+
+
+def undeclared_queues() -> list[str]:
+    """Return the queues of all jobs to which Celery would send nothing, as the project declares its own."""
+    if current_app.conf.task_create_missing_queues:
+        return []
+    return [name for name in queue_names(jobs.specs()) if name not in current_app.amqp.queues]
+
+
+def queue_lengths(names: Iterable[str]) -> dict[str, int]:
+    """Return how many messages wait in each queue, without the queues of which the broker does not tell."""
+    lengths: dict[str, int] = {}
+    if current_app.conf.task_always_eager:
+        return lengths
+    with suppress(BrokerUnavailable), broker.connected() as connection:
+        # On Redis a passive declaration fails for an empty queue, and for any with a `global_keyprefix`. The
+        # other kind writes nothing there.
+        passive = connection.transport.driver_type != "redis"
+        for name in names:
+            with suppress(*connection.channel_errors), connection.channel() as channel:
+                lengths[name] = int(channel.queue_declare(queue=name, passive=passive).message_count)
+    return lengths
 
 
 def look_at_broker() -> Broker:
@@ -149,11 +179,3 @@ def _consumers(queue: str, answers: Mapping[str, list[dict[str, Any]]]) -> tuple
 
 def _app_name() -> str:
     return current_app.main or "PROJECT"
-
-
-def _allowed(connection: Any, ask: Callable[[], Any], otherwise: Any) -> Any:
-    """Return an answer of the broker, or something else if it does not give that to this user."""
-    try:
-        return ask()
-    except connection.channel_errors:
-        return otherwise

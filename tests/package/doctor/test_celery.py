@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
+from kombu import Queue
 
 from embedded.ports import free_port
 from tests.package.doctor.support import PASSWORD, Examine, Serve, carry_out, configure, fail_to_save, limited
@@ -23,7 +24,8 @@ from warmer.doctor.checks.celery import (
     Workers,
 )
 from warmer.doctor.checks.durability import BrokerPersistence
-from warmer.models import JobObservation
+from warmer.models import JobObservation, Trigger, WarmingRun
+from warmer.runs import open_run
 from warmer.tasks import Broker, close_stalled_runs
 
 OF_REDIS = [BrokerTimeouts(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
@@ -190,11 +192,38 @@ def test_celery_pickle(
 
 
 # -- queues ----------------------------------------------------------------------------------------
-def test_workers__none(examine: Examine, serve: Serve, broker_at: Any) -> None:
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("trigger", "worker", "minutes", "severity"),
+    [
+        (Trigger.SCHEDULE, "", 1, "error"),
+        (Trigger.SCHEDULE, "celery@host", 1, "warning"),  # it may not answer and work all the same
+        (Trigger.SCHEDULE, "celery@host", 60, "error"),
+        (Trigger.DEPLOY, "123@host", 1, "error"),
+    ],
+)
+def test_workers__none_answers(
+    examine: Examine, serve: Serve, broker_at: Any, trigger: Trigger, worker: str, minutes: int, severity: str
+) -> None:
     broker_at(serve().url())
+    open_run("popular_posts", trigger)
+    WarmingRun.objects.update(worker=worker, heartbeat_at=timezone.now() - timedelta(minutes=minutes))
     found = examine(Workers(), queues=(tasks.look_at_queue("warming"),))
-    assert found.severity == "error"
+    assert (found.severity, "no worker answered" in found.message) == (severity, True)
     assert found.fix.startswith("celery -A config worker -Q warming\n")
+
+
+def test_workers__queue_that_celery_does_not_know(examine: Examine, serve: Serve, broker_at: Any) -> None:
+    broker_at(serve().url(), task_create_missing_queues=False, task_queues=[Queue("celery")])
+    found = examine(Workers(), queues=(tasks.look_at_queue("warming"),))
+    assert (found.severity, found.fix[:22]) == ("error", "Add Queue('warming') t")
+    assert examine(QueueLength()).severity == "ok"
+
+
+def test_queue_length__is_unknown(examine: Examine) -> None:
+    unknown = tasks.Queue(name="warming", workers=tasks.Workers())
+    found = examine(QueueLength(), broker=SOME_BROKER, queues=(unknown,))
+    assert (found.severity, "unknown" in found.message) == ("skipped", True)
 
 
 def test_queue_length(examine: Examine, serve: Serve, broker_at: Any) -> None:

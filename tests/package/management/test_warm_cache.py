@@ -12,6 +12,7 @@ from django.core.cache import cache
 from django.db import transaction
 
 from embedded.redis_server import RedisServer
+from tests.package.tasks.conftest import on_a_broker  # noqa: F401
 from tests.support.commands import Ended, Terminal, execute
 from warmer import jobs, runs, warm, warm_many
 from warmer.models import State, Trigger, WarmingRun
@@ -203,6 +204,17 @@ def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
     assert done.error.startswith(f"{flag}: ")
     assert "CELERY_BROKER_URL" in done.error
     assert not WarmingRun.objects.exists()
+
+
+@pytest.mark.usefixtures("on_a_broker")
+def test_workers__none_answers() -> None:
+    """One may work all the same: its remote control is off, or a long task keeps it from answering."""
+    done = run("--workers")
+    assert (done.status, "queue the runs by --workers --no-wait" in done.error) == (1, True)
+    assert not WarmingRun.objects.exists()
+    done = run("--workers", "--no-wait")
+    assert (done.status, "no worker answered" in done.out) == (0, True)
+    assert {run.state for run in WarmingRun.objects.all()} == {"queued"}
 
 
 def test_list__json_is_for_scripts(make_user: Any) -> None:

@@ -20,6 +20,8 @@ from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
+from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
+from tests.package.doctor.support import Serve
 from tests.races.processes import address_of_the_database
 from tests.support.scraping import Scraped, scrape
 from tests.support.waiting import make_waiting
@@ -30,6 +32,7 @@ from warmer.monitoring.audit import perform
 from warmer.monitoring.observation import observe_all
 from warmer.runs import open_run
 from warmer.runs.execution import execute
+from warmer.tasks import request_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -126,6 +129,18 @@ def test_runs__are_counted_by_trigger_and_state_also_once_deleted() -> None:
         assert seen(name) == 3
     assert seen("run_duration_seconds_sum") == pytest.approx(sum(each.took or 0 for each in ended))
     assert seen("run_work_seconds_total") == pytest.approx(sum(each.seconds for each in ended))
+
+
+def test_queues__messages_that_wait(serve: Serve, broker_at: Any) -> None:  # noqa: F811
+    job = declare()
+    assert scrape()("queue_messages", queue="warming") is None  # there is no broker
+    server = serve()
+    broker_at(server.url())
+    assert scrape()("queue_messages", queue="warming") == 0
+    request_run(job.name, Trigger.ADMIN)
+    assert scrape()("queue_messages", queue="warming") == 1
+    server.stop()
+    assert scrape()("queue_messages", queue="warming") is None
 
 
 def test_runs__wait_is_from_the_request_to_the_start() -> None:

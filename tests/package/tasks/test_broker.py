@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import kombu
 import pytest
 from celery import current_app
 from django.core.cache import cache
@@ -25,7 +26,17 @@ from tests.package.doctor.support import PASSWORD, Serve
 from tests.support.commands import ended
 from warmer import jobs, tasks, warm
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import broker, find_workers, look_at_queue, request_audit, request_refresh, request_run
+from warmer.tasks import (
+    broker,
+    close_stalled_runs,
+    find_workers,
+    look_at_queue,
+    queue_lengths,
+    request_audit,
+    request_refresh,
+    request_run,
+    undeclared_queues,
+)
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -49,7 +60,7 @@ def test_hangs__workers_queues_runs_and_audits_say_so(job: Any, hanging: RedisSe
     assert (run.state, names_it(run.error, hanging)) == (State.FAILED, True)
     assert names_it(request_audit(job.spec), hanging)
     queue = look_at_queue("warming")
-    assert (queue.workers, queue.length) == ((), None)
+    assert (queue.workers.names, queue.workers.may_work, queue.length) == ((), False, None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -174,12 +185,49 @@ def test_send__as_celery_would(job: Any, serve: Serve, broker_at: BrokerAt) -> N
 @pytest.mark.usefixtures("on_a_broker")
 def test_find_workers__nobody_there() -> None:
     found = find_workers("warming", timeout=0.1)
-    assert found.problem == "no worker answers"
+    assert (found.problem, found.may_work) == ("no worker answered", True)
     assert found.advice == "Start 'celery -A config worker -Q warming'."
 
 
 def test_find_workers__tasks_in_process() -> None:
     assert "in process" in find_workers("warming").problem
+    assert queue_lengths(["warming"]) == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"global_keyprefix": "site1:"}])
+def test_queue_lengths__count_every_priority(
+    job: Any, serve: Serve, broker_at: BrokerAt, options: dict[str, str]
+) -> None:
+    broker_at(serve().url(), broker_transport_options=options)
+    assert queue_lengths(["warming", "other"]) == {"warming": 0, "other": 0}
+    request_run("t", Trigger.ADMIN)
+    for _ in range(2):
+        close_stalled_runs.apply_async(queue="warming")
+    assert queue_lengths(["warming", "other"]) == {"warming": 3, "other": 0}
+
+
+def test_queue_lengths__broker_that_does_not_tell(serve: Serve, broker_at: BrokerAt) -> None:
+    server = serve()
+    broker_at(server.url())
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-llen")
+    assert queue_lengths(["warming"]) == {}
+
+
+# -- a queue that Celery does not know -------------------------------------------------------------------
+def test_undeclared_queue__is_said(job: Any, serve: Serve, broker_at: BrokerAt) -> None:
+    declared = [kombu.Queue("celery")]
+    broker_at(serve().url(), task_create_missing_queues=False, task_queues=declared)
+    assert undeclared_queues() == ["warming"]
+    found = find_workers("warming")
+    assert (found.problem, found.may_work) == ("Celery knows no queue 'warming'", False)
+    for error in (found.advice, request_run("t", Trigger.ADMIN).run.error, request_audit(job.spec)):
+        assert "dd Queue('warming') to CELERY_TASK_QUEUES" in error
+    assert not broker.is_resting()
+    declared.append(kombu.Queue("warming"))
+    broker_at(serve().url(), task_create_missing_queues=False, task_queues=declared)
+    assert undeclared_queues() == []
+    assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
 
 
 # -- Sentinel --------------------------------------------------------------------------------------------
@@ -190,7 +238,7 @@ def test_sentinel__leads_to_the_master(job: Any, serve: Serve, broker_at: Broker
             f"sentinel://127.0.0.1:{sentinel.port}/0", broker_transport_options={"master_name": "mymaster"}
         )
         assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
-        assert find_workers("warming", timeout=0.1).problem == "no worker answers"
+        assert find_workers("warming", timeout=0.1).problem == "no worker answered"
     with master.client() as client:
         assert client.llen("warming\x06\x163") == 1
 

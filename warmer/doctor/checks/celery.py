@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Max
 from django.utils import timezone
 
+from warmer import tasks
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
+from warmer.models import Trigger, WarmingRun
 
 LOST = "When memory runs short, queues are evicted: runs are lost without a trace."
 COLD = "Nothing is refreshed: keys expire and go cold."
@@ -97,20 +100,26 @@ class BrokerEviction(ProjectCheck, id="broker-eviction", after=("broker",)):
             yield severity(f"The broker's maxmemory-policy is {policy}{more}.", why=LOST, fix=fix)
 
 
-class Workers(ProjectCheck, id="workers", after=("broker",)):
+class Workers(ProjectCheck, id="workers", after=("broker", "database")):
     """A worker consumes each queue of the jobs."""
 
     def run(self, project: Project) -> Iterator[Finding]:
         project.require_broker()
         for queue in project.queues:
-            if queue.workers:
-                yield ok(f"queue {queue.name!r}: {', '.join(queue.workers)}")
+            found = queue.workers
+            if found.names:
+                yield ok(f"queue {queue.name!r}: {', '.join(found.names)}")
                 continue
-            fix = (
-                f"celery -A {project.broker.app} worker -Q {queue.name}\nA worker that is busy with one long "
-            )
-            fix += "task (--pool solo) answers late: run the doctor again."
-            yield error(f"Queue {queue.name!r}: {queue.problem}.", why=COLD, fix=fix)
+            message = f"Queue {queue.name!r}: {found.problem}"
+            fix = f"celery -A {project.broker.app} worker -Q {queue.name}\nA worker that is busy with one "
+            fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
+            if not found.may_work:
+                yield error(f"{message}.", why=COLD, fix=found.advice)
+            elif worked_at := _last_worked(project, queue):
+                why = "Whether one runs now is not known. If none does, keys expire and go cold."
+                yield warning(f"{message}, but one worked {ago(worked_at)}.", why=why, fix=fix)
+            else:
+                yield error(f"{message}.", why=COLD, fix=fix)
 
 
 class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
@@ -120,7 +129,7 @@ class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
         project.require_broker()
         for queue in project.queues:
             if queue.length is None:
-                raise NotApplicable("the broker does not say")
+                raise NotApplicable(f"unknown: the broker does not tell the length of {queue.name!r}")
             message = f"queue {queue.name!r}: {counted(queue.length, 'message')} waiting"
             if queue.length < LONG_QUEUE:
                 yield ok(message)
@@ -162,6 +171,16 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
             fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
             message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
             yield error(message, why=COLD, fix=fix)
+
+
+def _last_worked(project: Project, queue: tasks.Queue) -> datetime | None:
+    """Return when a worker last worked on a job of a queue; None if that was before the job's interval."""
+    specs = [spec for spec in project.specs if spec.queue == queue.name]
+    runs = WarmingRun.objects.filter(job__in=[spec.name for spec in specs]).exclude(worker="")
+    runs = runs.exclude(trigger__in=(Trigger.COMMAND, Trigger.DEPLOY))  # they may have run in process
+    last: datetime | None = runs.aggregate(last=Max("heartbeat_at"))["last"]
+    longest = max((spec.every for spec in specs if spec.every), default=BEAT_SILENCE)
+    return last if last and timezone.now() - last <= longest + BEAT_SILENCE else None
 
 
 def _not_installed(project: Project) -> Finding:

@@ -44,7 +44,8 @@ class Command(WarmerCommand):
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--list", action="store_true", help="list the jobs and exit")
         what.add_argument("--dry-run", action="store_true", help="show what would be warmed and exit")
-        what.add_argument("--no-wait", action="store_true", help="queue the runs and exit")
+        no_wait = "queue the runs and exit, even if no worker answers"
+        what.add_argument("--no-wait", action="store_true", help=no_wait)
         parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after SECONDS")
         parser.add_argument("--only-missing", action="store_true", help="skip keys that are already cached")
         parser.add_argument(
@@ -117,9 +118,14 @@ class Command(WarmerCommand):
             found = tasks.find_workers(queue, one_will_do=True)
             if found.names:
                 continue
+            if options["no_wait"] and found.may_work:
+                watcher.say(f"The runs are queued, though {found.problem}.")
+                continue
             undone = f"{found.problem}. {self.undone} {found.advice}"
             if watcher.is_out_of_time:
                 raise CommandError(f"Out of time: {undone}", returncode=OUT_OF_TIME)
+            if found.may_work:
+                undone += " If one runs that does not answer, queue the runs by --workers --no-wait."
             for flag in ("workers", "no_wait"):
                 if options[flag]:
                     raise CommandError(f"--{flag.replace('_', '-')}: {undone}", returncode=FAILED)

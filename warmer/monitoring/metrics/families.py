@@ -170,6 +170,12 @@ FAMILIES = (
         "How long the job's run has been waiting for a worker; 0: none waits.",
         lambda now, spec: now.queue_wait(spec.name),
     ),
+    gauge(
+        "warmer_queue_messages",
+        "Messages that wait in a queue of the jobs for a worker; missing: the broker does not tell.",
+        ["queue"],
+        lambda now: (([queue], length) for queue, length in now.queues.items()),
+    ),
     # Keys
     of_observations(
         "warmer_key_coverage_ratio", "The share of the job's keys that is cached, 0 to 1.", "coverage"

@@ -1,6 +1,6 @@
 """A snapshot of all jobs, from the shared database and caches: every process takes the same one.
 
-It costs five queries and a round trip a cache, however many jobs, runs and processes there are.
+It costs five queries, a round trip a cache and one a queue, however many jobs, runs and processes there are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
 from warmer.invalidation import Backlog
 from warmer.models import ACTIVE, CacheAudit, JobObservation, RunTotal, State, WarmingRun
+from warmer.signals import queue_lengths_wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Snapshot:
         reads: job -> what readers counted; nothing for a cache that is down or keeps no counts.
         down: the aliases of the caches that do not answer.
         backlog: the invalidations that wait.
+        queues: how many messages wait in each queue, where the broker tells.
     """
 
     taken_at: datetime
@@ -43,6 +45,7 @@ class Snapshot:
     reads: Mapping[str, Mapping[str, int]]
     down: frozenset[str]
     backlog: Backlog
+    queues: Mapping[str, int]
 
     def total(self, job: str, field: str) -> float:
         """Return a sum over the ended runs of a job."""
@@ -102,7 +105,13 @@ def take() -> Snapshot:
         reads=reads,
         down=frozenset(down),
         backlog=invalidation.backlog(),
+        queues=_queues(),
     )
+
+
+def _queues() -> dict[str, int]:
+    answers = [answer for _, answer in queue_lengths_wanted.send_robust(None)]
+    return {name: length for each in answers if isinstance(each, dict) for name, length in each.items()}
 
 
 def _reads(specs: Sequence[JobSpec]) -> dict[str, dict[str, int]]:

@@ -1,0 +1,68 @@
+"""Workers that do not answer, and work all the same."""
+
+from __future__ import annotations
+
+import json
+
+from embedded.waiting import wait_until
+from tests.foreign.project import SECONDS, ForeignProject
+
+BLOCKING_LOADER = """
+    from pathlib import Path
+    from time import monotonic, sleep
+
+    @warm("blocking")
+    def blocking():
+        Path("loading").touch()
+        until = monotonic() + 60
+        while not Path("release").exists() and monotonic() < until:
+            sleep(0.05)
+        return 1
+    """
+
+
+def workers_of(doctor: str) -> dict[str, str]:
+    """Return what the doctor says of the workers."""
+    report = json.loads(doctor[: doctor.rindex("}") + 1])
+    (found,) = [each for each in report["findings"] if each["check"] == "workers"]
+    return {name: found[name] for name in ("severity", "message")}
+
+
+def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignProject) -> None:
+    foreign.settings("CELERY_WORKER_ENABLE_REMOTE_CONTROL = False")
+    foreign.add("people/warming.py", BLOCKING_LOADER)
+    foreign.manage("migrate")
+    assert "no issues" in foreign.manage("check")
+    assert workers_of(foreign.manage("cache_doctor", "--json", status=1))["severity"] == "error"
+    with foreign.worker("--pool", "solo") as worker:
+        said = foreign.manage("warm_cache", "--workers", status=1)
+        assert "no worker answered. Nothing was warmed." in said
+        assert "queue the runs by --workers --no-wait" in said
+        foreign.run("from warmer.tasks import request_run; request_run('blocking', 'admin')")
+        wait_until((foreign.folder / "loading").exists, seconds=SECONDS, what="the worker is busy")
+        said = foreign.manage("warm_cache", "people", "names", "--workers", "--no-wait")
+        assert "The runs are queued, though no worker answered." in said
+        found = workers_of(foreign.manage("cache_doctor", "--json"))
+        assert (found["severity"], "no worker answered, but one worked" in found["message"]) == (
+            "warning",
+            True,
+        )
+        (foreign.folder / "release").touch()
+        complete = " is complete: "
+        wait_until(
+            lambda: worker.output().count(complete) == 3, seconds=SECONDS, what="all runs are complete"
+        )
+
+
+def test_queue_that_celery_does_not_know__is_refused(foreign: ForeignProject) -> None:
+    foreign.manage("migrate")
+    foreign.settings(
+        """
+        from kombu import Queue
+
+        CELERY_TASK_QUEUES = [Queue("celery")]
+        CELERY_TASK_CREATE_MISSING_QUEUES = False
+        """
+    )
+    assert "warmer.E004" in foreign.manage("check", status=1)
+    assert "Queue('warming')" in foreign.manage("cache_doctor", status=1)
