@@ -48,7 +48,7 @@ def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
         yield Warning(
             f"{named} cannot keep the fence in one atomic step.",
             hint="An old value may be seen for a moment after an invalidation. Use "
-            "django_redis.cache.RedisCache or Django's own RedisCache.",
+            "django_redis.cache.RedisCache or Django's own RedisCache, which work with Valkey too.",
             id="warmer.W001",
         )
     sweeping = [

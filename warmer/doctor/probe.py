@@ -1,4 +1,4 @@
-"""Try a cache as a job uses it."""
+"""Try a cache as jobs use it."""
 
 from __future__ import annotations
 
@@ -13,37 +13,43 @@ from warmer.report import Outcome
 from warmer.stores import open_store
 
 KEY_SECONDS = 30.0
-# A server that has to make room evicts the key of the probe like any other, until it is done.
+# A server that has to make room evicts the keys of the probe like any other, until it is done.
 TRIES = 5
 PAUSE_SECONDS = 0.1
 
 
 def probe(alias: str) -> float:
-    """Write a key of our own under a fence, read it back and delete both.
+    """Claim, write, read and invalidate two keys of our own under a fence, as jobs do; leave nothing.
 
     Returns:
         The seconds that it took.
 
     Raises:
-        StoreUnavailable: the cache does not answer, refuses the key, or does not keep it.
+        StoreUnavailable: the cache does not answer, refuses a key or a command, or does not keep the keys.
     """
     name = f"warmer-probe-{secrets.token_hex(4)}"
+    template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
     store = open_store(
-        alias=alias, fence=name, template=KeyTemplate.parse(name, keyed=False), timeout=KEY_SECONDS
+        alias=alias, fence=name, template=template, timeout=KEY_SECONDS, absent_timeout=KEY_SECONDS
     )
-    value = secrets.token_hex(8)
+    values = {template.key(id): secrets.token_hex(8) for id in ("1", "2")}
     for _ in range(TRIES):
         started = perf_counter()
         try:
-            written = store.write(store.token(), {name: value})
-            found = store.read([name]).get(name)
-            store.invalidate([name])
+            claim = store.claim([*values], seconds=KEY_SECONDS)
+            written = store.write(claim.token, values, claim=claim)
+            found = store.lookup([*values]).values
+            store.fresh([*values], seconds=1)
+            store.remaining([*values])
+            store.overtaken(store.token(), [*values])
+            store.invalidate([*values])
         finally:
             store.forget()
         if written.errors:
-            raise StoreUnavailable(f"The cache {alias!r} refuses a key: {written.errors[name]}")
+            raise StoreUnavailable(f"The cache {alias!r} refuses a key: {min(written.errors.values())}")
         # While a replica may lag, a new fence refuses every write: then the answer alone has to do.
-        if found == value or (conf.REPLICA_LAG and written.outcomes[name] == Outcome.SUPERSEDED):
+        superseded = Outcome.SUPERSEDED in written.outcomes.values()
+        if found == values or (conf.REPLICA_LAG and superseded):
             return perf_counter() - started
         time.sleep(PAUSE_SECONDS)
     raise StoreUnavailable(

@@ -12,6 +12,7 @@ from kombu import Queue
 
 from embedded.ports import free_port
 from tests.package.doctor.support import PASSWORD, Examine, Serve, carry_out, configure, fail_to_save, limited
+from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from warmer import schedule, tasks
 from warmer.doctor.checks.access import BrokerExposure, CeleryPickle
 from warmer.doctor.checks.celery import (
@@ -50,7 +51,10 @@ def test_broker(
     assert examine(BrokerAnswers()).message == "Celery cannot parse the broker's address."
     configure(server, requirepass="another")
     broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
-    assert examine(BrokerAnswers()).severity == "error"
+    assert examine(BrokerAnswers()).fix.startswith("CELERY_BROKER_URL=redis://USER:PASSWORD@HOST:PORT/0\n")
+    with in_front_of(server.port, CERTIFICATE) as port:
+        broker_at(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=required")
+        assert examine(BrokerAnswers()).fix.startswith("CELERY_BROKER_URL=rediss://HOST:PORT/0?ssl_ca_certs=")
     monkeypatch.setattr(tasks.broker, "BROKER_SECONDS", 0.2)
     server.pause()
     broker_at(server.url())

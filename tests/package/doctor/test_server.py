@@ -284,6 +284,8 @@ def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
     files = {"BACKEND": f"{backends}.filebased.FileBasedCache", "LOCATION": tmp_path}
     assert examine(Pickle(), files).severity == "info"
     assert examine(Pickle(), {"BACKEND": f"{backends}.locmem.LocMemCache"}).severity == "skipped"
+    unknown = examine(Pickle(), {"BACKEND": f"{backends}.base.BaseCache"})
+    assert (unknown.severity, "not known" in unknown.message) == ("skipped", True)
 
 
 # -- servers of every kind -------------------------------------------------------------------------

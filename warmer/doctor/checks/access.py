@@ -42,8 +42,10 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
         if not cache.backend.startswith("django_redis"):
             backend = cache.setting("BACKEND", value='"django_redis.cache.RedisCache"')
             fix = f"{backend}\n{fix}"
-        if cache.server is None and not any(each in cache.backend for each in SHARED):
+        if "locmem" in cache.backend or "dummy" in cache.backend:
             raise NotApplicable("the cache is in the memory of this process")
+        if cache.server is None and not any(each in cache.backend for each in SHARED):
+            raise NotApplicable(f"how {cache.backend} keeps its values is not known here")
         if cache.server is None:
             yield info(
                 f"{cache.backend} pickles its values.",

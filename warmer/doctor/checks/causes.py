@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
 READ_ONLY = "Nothing can be warmed or invalidated: readers see old values."
+# All that warmer sends, directly and in its scripts. docs/doctor.md lists it too.
+LEAST_RIGHTS = (
+    "+ping +select +hello +mget +get +set +del +unlink +exists +pttl +expire +pexpire +scan +time "
+    "+eval +evalsha +multi +exec +hgetall +hincrby +zadd +zcard +zrange +zrangebyscore +zrem "
+    "+zremrangebyscore +zrevrangebyscore +zscore"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ CAUSES = (
     Cause(
         "is a Sentinel",
         "REDIS_URL=redis-sentinel://HOST:26379,HOST2:26379/NAME-OF-THE-MASTER/0\nasks the Sentinels for it.",
+    ),
+    Cause(
+        "MasterNotFoundError.*(Authentication|NOAUTH)",
+        'CACHES["{alias}"]["OPTIONS"]["SENTINEL_KWARGS"] = {{"password": "PASSWORD"}}\n'
+        "The Sentinels require a password of their own.",
     ),
     Cause(
         "MasterNotFoundError",
@@ -80,9 +91,20 @@ CAUSES = (
         READ_ONLY,
     ),
     Cause(
-        "NoPermissionError|NOPERM",
-        "{redis_cli} ACL SETUSER USER '~*' +@all -@dangerous\nThe fence needs EVAL, EVALSHA and SCRIPT LOAD.",
+        "NoPermissionError|NOPERM|no permissions|user executing the script",
+        f"ACL SETUSER {{user}} ~* {LEAST_RIGHTS}\nin redis-cli, as an administrator: what warmer needs.",
         READ_ONLY,
+    ),
+    Cause(
+        "[Uu]nknown (Redis )?command",
+        "redis-server /etc/redis/redis.conf\nRemove the line 'rename-command' of this command from the file "
+        "and restart the server. fakeredis needs 'pip install fakeredis[lua]'.",
+    ),
+    Cause(
+        "CrossSlot|Moved|AskError|ClusterDown|CROSSSLOT|MOVED",
+        'CACHES["{alias}"]["KEY_PREFIX"] = "{{site}}"\nThe server is in cluster mode. This keeps all keys '
+        "in one slot, which works on a cluster of one shard. Otherwise use a server without cluster mode.",
+        "A script can only use keys of one slot: nothing can be warmed or invalidated.",
     ),
     Cause(
         "gaierror|Name or service not known|unreachable|No route",
@@ -105,7 +127,8 @@ CAUSES = (
     Cause(
         "SSLError|CertVerificationError|CERTIFICATE_VERIFY_FAILED",
         "REDIS_URL=rediss://HOST:PORT/{database}?ssl_ca_certs=/path/to/ca.pem\nwith the authority that "
-        "signed the certificate. This shows what the server offers: openssl s_client -connect {host}:{port}",
+        "signed the certificate: openssl s_client -connect {host}:{port} shows it. ?ssl_cert_reqs=none "
+        "checks nothing: whoever is between the two can read and change everything.",
     ),
     Cause(
         "TimeoutError",
@@ -119,15 +142,20 @@ TLS_WANTED = Cause("", "REDIS_URL=rediss://HOST:PORT/{database}\nThe server requ
 UNKNOWN = Cause("", "{redis_cli} PING\nshows whether the server or this project's settings are at fault.")
 
 
-def explain(problem: Exception, place: Place) -> Finding:
-    """Return the finding that an error of a server stands for."""
-    trail = "\n".join(f"{type(each).__name__}: {each}" for each in _chain(problem))
-    cause = next((each for each in CAUSES if re.search(each.error, trail)), UNKNOWN)
+def explain(problem: Exception, place: Place, alias: str = "default") -> Finding:
+    """Return the finding that an error of the server of a cache stands for."""
+    cause = cause_of("\n".join(f"{type(each).__name__}: {each}" for each in _chain(problem)))
     if cause is UNKNOWN and not place.tls and _speaks_tls(place):  # it just closes the connection
         cause = TLS_WANTED
     words = {name: getattr(place, name) for name in (*vars(place), "redis_cli")}
+    words |= {"alias": alias, "user": place.username or "default"}
     message = f"{str(problem).rstrip('.')}."
     return error(message, why=cause.why, fix=cause.fix.format_map(words))
+
+
+def cause_of(text: str) -> Cause:
+    """Return the cause of an error, by its text and that of those that led to it."""
+    return next((each for each in CAUSES if re.search(each.error, text)), UNKNOWN)
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db.models import Max
@@ -11,6 +13,7 @@ from django.utils import timezone
 
 from warmer import tasks
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
 from warmer.models import Trigger, WarmingRun
@@ -35,16 +38,30 @@ class BrokerAnswers(ProjectCheck, id="broker"):
                 fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
             )
         elif broker.problem:
-            fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
-            fix += "itself reads this variable of the environment, before the settings."
-            message = (
-                f"{broker.address} does not answer: {broker.problem}."
-                if broker.address
-                else f"{broker.problem}."
-            )
-            yield error(message, why=COLD, fix=fix)
+            yield _away(broker)
         else:
             yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
+
+
+def _away(broker: tasks.Broker) -> Finding:
+    """Return why the broker cannot be used, and what to do."""
+    message = (
+        f"{broker.address} does not answer: {broker.problem}." if broker.address else f"{broker.problem}."
+    )
+    fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery itself "
+    fix += "reads this variable of the environment, before the settings."
+    if broker.address.startswith("redis"):
+        parts = urlsplit(broker.address)
+        cli = f"redis-cli -h {parts.hostname} -p {parts.port}"
+        words = {
+            "redis_cli": cli,
+            "host": parts.hostname,
+            "port": parts.port,
+            "database": parts.path[1:] or 0,
+        }
+        fix = cause_of(broker.problem).fix.format_map(defaultdict(str, words))
+        fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
+    return error(message, why=COLD, fix=fix)
 
 
 class BrokerApart(CacheCheck, id="broker-apart"):

@@ -69,17 +69,23 @@ class Reachability(CacheCheck, id="reachability", after=("backend",)):
             pass  # but it let us in
         except StoreUnavailable as problem:
             if "MISCONF" not in str(problem):  # a server that cannot save refuses PING like a write
-                yield explain(problem, place)
+                yield explain(problem, place, cache.alias)
                 return
         yield ok(f"{place.text} answers")
 
 
 class Writes(CacheCheck, id="writes"):
-    """The server accepts, returns and deletes a key, as a job writes it."""
+    """The server runs the scripts of the fence, and accepts, returns and deletes keys, as a job uses it."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        _ = cache.redis
-        yield _probe(cache)
+        server = cache.redis
+        try:  # the fence aside, whole jobs are invalidated by these
+            server.ask("SCAN", 0, "COUNT", 1)
+            server.ask("UNLINK", "warmer-doctor:none")
+        except (CommandRefused, StoreUnavailable) as problem:
+            yield explain(problem, server.place, cache.alias)
+        else:
+            yield _probe(cache)
 
 
 class Timeouts(CacheCheck, id="timeouts", after=("backend",)):
@@ -106,7 +112,7 @@ def _probe(cache: Cache) -> Finding:
         return ok(f"read/write OK ({1000 * probe(cache.alias):.1f} ms)")
     except StoreUnavailable as problem:
         if cache.server is not None:
-            return explain(problem, cache.server.place)
+            return explain(problem, cache.server.place, cache.alias)
         return error(
             f"{str(problem).rstrip('.')}.",
             why="Every read goes to the database, and nothing can be warmed.",
