@@ -51,7 +51,17 @@ class UnreadableValue(WarmerError, ValueError):
 
 
 class UnsupportedValue(WarmerError, TypeError):
-    """A value holds something that a cache would give back as something else."""
+    """A value holds something that a cache would give back as something else.
+
+    Attributes:
+        what: where it holds what, for people.
+        kind: the type of that.
+    """
+
+    def __init__(self, message: str, *, what: str = "", kind: str = "") -> None:
+        super().__init__(message)
+        self.what = what
+        self.kind = kind
 
 
 class UnknownJob(WarmerError, KeyError):

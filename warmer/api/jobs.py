@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
 from warmer import invalidation
+from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.filling import pipeline, read_through
 from warmer.keys import Id
@@ -53,7 +54,8 @@ class SingleJob(_Job, Generic[V]):
 
     def __call__(self) -> V | None:
         """Call the loader itself, bypassing the cache."""
-        value: V | None = self.spec.loader()
+        with settings_context():
+            value: V | None = self.spec.loader()
         return value
 
     @overload
@@ -120,7 +122,8 @@ class KeyedJob(_Job, Generic[I, V]):
 
     def __call__(self, ids: list[I]) -> Mapping[I, V]:
         """Call the loader itself, bypassing the cache."""
-        values: Mapping[I, V] = self.spec.loader(ids)
+        with settings_context():
+            values: Mapping[I, V] = self.spec.loader(ids)
         return values
 
     def key(self, id: I) -> str:

@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
+from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
 from warmer.filling.loading import QueryCount, counted_by
@@ -68,6 +69,7 @@ class Batches(Iterator[Batch]):
         self._source: Iterator[Id] = iter(())
         self._stream = self._find(ids)
 
+    @settings_context()
     def __next__(self) -> Batch:
         # The query runs at the first step, or, of a server-side cursor, at every one.
         with counted_by(self._reads) as count:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, router
 
 from warmer.declarations.registry import jobs
+from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
 from warmer.keys import Batch
@@ -26,8 +27,9 @@ class Loaded:
     absent: tuple[str, ...]
 
 
+@settings_context()
 def load(spec: JobSpec, batch: Batch) -> Loaded:
-    """Load a batch.
+    """Load a batch, in the language and time zone of the settings.
 
     An id that the loader leaves out, or gives None for, has no value. Ids are matched by the key that
     they make, so that 42 and "42" are one. What nobody asked for is left out.

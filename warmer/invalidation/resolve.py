@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
+from warmer.context import settings_context
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation.records import Record
@@ -149,7 +150,7 @@ def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
         return None
     try:
         if dependent.function is not None:
-            with _savepoint(using):
+            with _savepoint(using), settings_context():
                 given = [dependent.function(_changed(dependent, row)) for row in rows]
             return frozenset().union(*map(as_ids, given))
         values = {_value(dependent, row) for row in rows} - {None}

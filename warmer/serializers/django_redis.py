@@ -3,6 +3,7 @@
     "OPTIONS": {
         "SERIALIZER": "warmer.serializers.MsgspecSerializer",
         "COMPRESSOR": "warmer.serializers.LongValueCompressor",
+        "FALLBACK_SERIALIZER": "...",  # optional: for what other code caches and this serializer cannot carry
     }
 
 msgspec writes much that MessagePack does not have as something else: a tuple as an array, an enum as its
@@ -13,31 +14,21 @@ others would: docs/decisions/0007-serializer.md.
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
+import logging
 import zlib
-from collections.abc import Iterable
-from datetime import datetime, time
-from enum import Enum
+from datetime import datetime
 from gc import get_referents
 from importlib.util import find_spec
 from typing import Any
 
-from django.db.models import Model, QuerySet
-from django.utils.functional import LazyObject, Promise
+from django.conf import settings
+from django.utils.module_loading import import_string
 
+from warmer.context import is_own_write
 from warmer.exceptions import UnreadableValue, UnsupportedValue
-from warmer.serializers.packing import (
-    ALWAYS,
-    DECODE,
-    ENCODE,
-    LARGEST,
-    MAX_DEPTH,
-    SCALARS,
-    Packer,
-    Refused,
-    TooDeep,
-    is_native,
-)
+from warmer.serializers.packing import DECODE, ENCODE, MAX_DEPTH, SCALARS, is_native
+from warmer.serializers.refusal import pack
 
 # The one byte that begins no MessagePack, no UTF-8 text and no pickle, nor anything that a compressor or
 # django-redis, for its bare numbers, writes.
@@ -46,10 +37,19 @@ MARK = b"\xc1"
 # The first byte of everything that `zlib.compress` returns.
 ZLIB_MARK = b"x"
 
-CONTAINERS = frozenset((dict, list))
-# What gives a plain value of a subclass, most special first.
-BASES = (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
+# Is written for what is not cached, so that nobody reads the value from before. It begins no MessagePack.
+NOT_CACHED = MARK * 2
 
+_NOT_CACHED_TEXT = (
+    "Not cached: the value that %s sets, because %s. The serializer of this cache carries plain data only. "
+    "Give warmer an alias of its own (WARMER_CACHE), or this cache a FALLBACK_SERIALIZER in its OPTIONS. "
+    "Logged once per type."
+)
+
+logger = logging.getLogger(__name__)
+_logged: set[str] = set()
+
+CONTAINERS = frozenset((dict, list))
 if find_spec("django_redis"):
     from django_redis.exceptions import ConnectionInterrupted
 
@@ -70,22 +70,30 @@ class MsgspecSerializer:
     Carried are str, bytes, int, float, bool, None, list, tuple, dict with any keys, set, frozenset,
     datetime, date, time, timedelta, Decimal and UUID; no subclasses. A datetime keeps its wall time, its
     fold, and its zone if that is a `timezone` or a `ZoneInfo` with a key.
+
+    Anything else is refused where warmer writes it. What other code writes is left to the serializer that
+    `FALLBACK_SERIALIZER` names; without one it is not cached, and logged once per type.
     """
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
-        """Accept django-redis' options and ignore them."""
+        """Read django-redis' options."""
+        options = options or {}
+        hides = getattr(settings, "DJANGO_REDIS_IGNORE_EXCEPTIONS", False)
+        self._hides_errors: bool = options.get("IGNORE_EXCEPTIONS", hides)
+        path = options.get("FALLBACK_SERIALIZER")
+        self._fallback: Any = import_string(path)(options=options) if path else None
 
     def dumps(self, value: Any) -> bytes:
         """Encode a value.
 
         Raises:
-            UnsupportedValue: it holds something that would come back changed.
+            UnsupportedValue: warmer writes it, and it holds something that would come back changed.
         """
         try:
             # First, as it ends for a value that holds itself.
             encoded = ENCODE(value)
         except Exception:  # noqa: BLE001 - the second look says what it is
-            return MARK + _packed(value)
+            return self._packed(value)
         kind = type(value)
         if kind in CONTAINERS:
             level = get_referents(value)
@@ -94,20 +102,37 @@ class MsgspecSerializer:
                 return MARK + encoded
         elif kind in SCALARS:
             return MARK + encoded
-        return MARK + _packed(value)
+        return self._packed(value)
 
     def loads(self, value: bytes) -> Any:
         """Decode what `dumps` gave.
 
         Raises:
-            UnreadableValue: it is something else, e.g. written by another serializer.
+            UnreadableValue: it is something else, e.g. written by another serializer; or was not cached, and
+                django-redis makes a miss of this error.
         """
-        if value[:1] != MARK:
+        if value[:1] != MARK and self._fallback is None:
             raise _unreadable("it was written by another serializer")
+        if value == NOT_CACHED and not self._hides_errors:
+            return None  # a serializer has no other way to say that there is no value
         try:
-            return DECODE(value[1:])
+            return DECODE(value[1:]) if value[:1] == MARK else self._fallback.loads(value)
         except Exception as error:
             raise _unreadable(f"it is damaged ({type(error).__name__})") from error
+
+    def _packed(self, value: Any) -> bytes:
+        try:
+            return MARK + pack(value)
+        except UnsupportedValue as error:
+            if is_own_write.get():
+                raise
+            if self._fallback is not None:
+                fallen: bytes = self._fallback.dumps(value)
+                return fallen
+            if error.kind not in _logged:
+                _logged.add(error.kind)
+                logger.warning(_NOT_CACHED_TEXT, _writer(), error.what)
+            return NOT_CACHED
 
 
 class LongValueCompressor:
@@ -174,78 +199,15 @@ def _is_exact(level: list[Any]) -> bool:
     return False
 
 
-def _packed(value: Any) -> bytes:
-    try:
-        try:
-            return ENCODE(Packer(SCALARS).pack(value))
-        except (OverflowError, UnicodeEncodeError):
-            # An int of more than 64 bits or a str with surrogates: look at each of them.
-            return ENCODE(Packer(ALWAYS).pack(value))
-    except Refused as error:
-        refused = error.value
-    except (TooDeep, RecursionError):
-        raise UnsupportedValue(
-            f"A value cannot be cached: it is nested more than {MAX_DEPTH} levels deep, or holds itself. "
-            "Make it flatter."
-        ) from None
-    kind = type(refused)
-    place = _place(refused, value)
-    raise UnsupportedValue(
-        f"A value cannot be cached: {f'at {place} it holds' if place else 'it is'} a "
-        f"{kind.__module__}.{kind.__qualname__}, which would come back as something else. {_advice(refused)}"
-    )
-
-
-def _place(refused: Any, value: Any) -> str:
-    """Return where a part of a value is, as one writes it in Python."""
-    if value is refused:
-        return ""
-    steps: Iterable[tuple[str, Any]] = ()
-    if type(value) is dict:
-        steps = [
-            step
-            for number, key in enumerate(value)
-            for step in ((f"[key {number + 1}]", key), (f"[{_shown(key)}]", value[key]))
-        ]
-    elif type(value) in (list, tuple):
-        steps = [(f"[{number}]", item) for number, item in enumerate(value)]
-    elif type(value) in (set, frozenset):
-        steps = [("[an element]", item) for item in value]
-    for step, item in steps:
-        if item is refused:
-            return step
-        if deeper := _place(refused, item):
-            return step + deeper
-    return ""
-
-
-def _shown(key: Any) -> str:
-    if (type(key) is str and len(key) <= 60) or (type(key) is int and abs(key) <= LARGEST):
-        return repr(key)
-    return f"a {type(key).__name__}"
-
-
-def _advice(refused: Any) -> str:
-    """Return what to write instead of a value that is refused."""
-    kind = type(refused)
-    if issubclass(kind, Enum):
-        return "Give its .value."
-    if issubclass(kind, Model | QuerySet):
-        return "Give plain data, e.g. the rows of .values()."
-    if issubclass(kind, Promise):
-        return "Give str(...) of it, which translates it now."
-    if issubclass(kind, LazyObject):
-        return "Give plain data of what is behind it."
-    if kind in (datetime, time):
-        return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: give it in UTC."
-    if kind in (bytearray, memoryview):
-        return "Give bytes(...) of it."
-    if dataclasses.is_dataclass(kind):
-        return "Give dataclasses.asdict(...) of it."
-    for base in BASES:
-        if issubclass(kind, base):
-            return f"Give {base.__name__}(...) of it."
-    return "Give plain data: dicts, lists, strings, numbers, dates."
+def _writer() -> str:
+    """Return the line of code that called the cache: the first one outside of it."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if not module.startswith(("warmer.", "django_redis.", "django.core.cache.")):
+            return f"{module}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return "unknown code"
 
 
 def _unreadable(why: str) -> UnreadableValue:

@@ -23,6 +23,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from warmer.conf import conf
+from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import beside
 from warmer.report import Outcome, describe
@@ -199,6 +200,7 @@ class GenericStore(Store):
         with self._answering():
             return bool(self._cache.get(self._fence_key) == token.generation)
 
+    @own_write()
     def _set(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Write the values; return the errors of those that were not written."""
         if not values:

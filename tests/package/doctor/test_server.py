@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -273,19 +274,30 @@ def test_exposure(examine: Examine, serve: Serve, bind: str, protected: str, sev
 def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
     server = serve()
     backends = "django.core.cache.backends"
-    assert examine(Pickle(), server).severity == "ok"
+    used = {"specs": (SimpleNamespace(cache="other"),)}
+    assert examine(Pickle(), server, **used).severity == "ok"
     entry = cache_entry(server)
     del entry["OPTIONS"]["SERIALIZER"]  # pickle is django-redis' default
-    found = examine(Pickle(), entry)
+    found = examine(Pickle(), entry, **used)
     assert found.severity == "warning"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.')
+    assert "Other apps' values" in found.fix
+    assert examine(Pickle(), entry).severity == "skipped"  # no job uses it
     django = {"BACKEND": f"{backends}.redis.RedisCache", "LOCATION": server.url()}
-    assert examine(Pickle(), django).severity == "warning"
+    assert examine(Pickle(), django, **used).severity == "warning"
     files = {"BACKEND": f"{backends}.filebased.FileBasedCache", "LOCATION": tmp_path}
-    assert examine(Pickle(), files).severity == "info"
-    assert examine(Pickle(), {"BACKEND": f"{backends}.locmem.LocMemCache"}).severity == "skipped"
-    unknown = examine(Pickle(), {"BACKEND": f"{backends}.base.BaseCache"})
+    assert examine(Pickle(), files, **used).severity == "info"
+    assert examine(Pickle(), {"BACKEND": f"{backends}.locmem.LocMemCache"}, **used).severity == "skipped"
+    unknown = examine(Pickle(), {"BACKEND": f"{backends}.base.BaseCache"}, **used)
     assert (unknown.severity, "not known" in unknown.message) == ("skipped", True)
+
+
+def test_pickle__of_a_fallback(examine: Examine, serve: Serve) -> None:
+    entry = cache_entry(serve())
+    entry["OPTIONS"]["FALLBACK_SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"
+    found = examine(Pickle(), entry, specs=(SimpleNamespace(cache="other"),))
+    assert found.severity == "warning"
+    assert found.fix.startswith('CACHES["other"]["OPTIONS"]["FALLBACK_SERIALIZER"] = None\n')
 
 
 # -- servers of every kind -------------------------------------------------------------------------

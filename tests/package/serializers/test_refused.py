@@ -25,12 +25,13 @@ from django.utils.translation import gettext_lazy
 
 from tests.package.serializers.values import NAIVE, SERIALIZER, there_and_back
 from users.models import CustomUser
+from warmer.context import own_write
 from warmer.exceptions import UnsupportedValue
 from warmer.serializers.packing import MAX_DEPTH
 
 
 def refusal(value: Any) -> str:
-    with pytest.raises(UnsupportedValue) as caught:
+    with own_write(), pytest.raises(UnsupportedValue) as caught:
         SERIALIZER.dumps(value)
     return str(caught.value)
 

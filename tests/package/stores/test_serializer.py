@@ -21,7 +21,7 @@ from redis import Redis
 
 from users.models import CustomUser
 from warmer import warm_many
-from warmer.exceptions import UnreadableValue, UnsupportedValue
+from warmer.exceptions import UnreadableValue
 from warmer.serializers.django_redis import MARK
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
@@ -63,12 +63,6 @@ def test_cache_and_job__give_back_what_was_set() -> None:
     assert {id: told(job.get(id)) for id in VALUES} == all_told(VALUES)
     assert {key: told(cache.get(key)) for key in by_key} == all_told(by_key)
     assert cache.get("none", "nothing") is None
-
-
-def test_cache__refuses_what_it_cannot_give_back(redis_client: Redis) -> None:
-    with pytest.raises(UnsupportedValue, match=r"at \['name'\]"):
-        cache.set("value", {"name": mark_safe("<b>")})
-    assert redis_client.dbsize() == 0
 
 
 def test_server__holds_short_values_as_they_are_and_long_ones_compressed(redis_client: Redis) -> None:

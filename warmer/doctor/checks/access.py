@@ -18,6 +18,11 @@ EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, no
 # Where others can write what is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
 UNSAFE_FORMATS = {"pickle", "yaml", "application/x-python-serialize"}
+# What the fix of `pickle` means for the rest of the project.
+_OTHERS = (
+    "Other apps' values that are not plain data, such as pages and model instances, are then not cached here: "
+    "to keep them, give warmer an alias of its own instead, see the guide."
+)
 
 
 class Exposure(CacheCheck, id="exposure"):
@@ -38,6 +43,8 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
     """Values are plain data."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
+        if not any(spec.cache == cache.alias for spec in cache.project.specs):
+            raise NotApplicable("no job uses this cache")
         fix = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
         if not cache.backend.startswith("django_redis"):
             backend = cache.setting("BACKEND", value='"django_redis.cache.RedisCache"')
@@ -52,13 +59,17 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
                 why="Anyone who can write where it keeps them can run code in every web process.",
                 fix=fix,
             )
+            return
+        why = "Anyone who can write to this server can run code in every web process and worker."
+        if "pickle" in str(cache.options.get("OPTIONS", {}).get("FALLBACK_SERIALIZER", "")).lower():
+            fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{_OTHERS}"
+            yield warning("Values that are not plain data are pickled.", why=why, fix=fix)
         elif pickles(cache.alias):
-            yield warning(
-                "Values are pickled.",
-                why="Anyone who can write to this server can run code in every web process and worker.",
-                fix=f"{fix}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because another "
-                "release cannot read these values; then 'manage.py warm_cache'.",
+            fix += (
+                "\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because another release cannot "
             )
+            fix += f"read these values; then 'manage.py warm_cache'. {_OTHERS}"
+            yield warning("Values are pickled.", why=why, fix=fix)
 
 
 class CeleryPickle(ProjectCheck, id="celery-pickle"):

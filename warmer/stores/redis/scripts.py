@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from warmer.context import own_write
 from warmer.report import Outcome, describe
 from warmer.stores.base import UnderWay, Written
 from warmer.stores.claims import NOTE_SECONDS, Claim, Token
@@ -180,6 +181,7 @@ class Encoded:
     seconds: float
 
 
+@own_write()
 def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encoded:
     """Encode values; one that cannot be costs its own key only."""
     began = time.perf_counter()

@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from warmer.conf import conf
+from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
@@ -234,7 +235,8 @@ class RedisStore(Store):
         return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
 
     def as_cached(self, value: Any) -> Any:
-        return self._codec.decode(self._codec.encode(value))
+        with own_write():
+            return self._codec.decode(self._codec.encode(value))
 
     def sweep(self) -> None:
         with self._server() as server:

@@ -52,7 +52,8 @@ TEMPLATES = [
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
 
 CACHES = {
-    "default": {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "warm": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": f"{REDIS}/0",
         "OPTIONS": {
@@ -60,8 +61,9 @@ CACHES = {
             "IGNORE_EXCEPTIONS": True,
             "CONNECTION_POOL_KWARGS": {"socket_timeout": 2, "socket_connect_timeout": 2},
         },
-    }
+    },
 }
+WARMER_CACHE = "warm"
 WARMER_CAPTURE = "triggers"
 
 CELERY_BROKER_URL = f"{REDIS}/1"

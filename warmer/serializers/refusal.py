@@ -1,0 +1,97 @@
+"""Pack a value exactly, or say what cannot be, where it is, and what to write instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import datetime, time
+from enum import Enum
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from django.utils.functional import LazyObject, Promise
+
+from warmer.exceptions import UnsupportedValue
+from warmer.serializers.packing import ALWAYS, ENCODE, LARGEST, MAX_DEPTH, SCALARS, Packer, Refused, TooDeep
+
+# What gives a plain value of a subclass, most special first.
+BASES = (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
+
+
+def pack(value: Any) -> bytes:
+    """Encode a value that holds more than MessagePack gives back as it was.
+
+    Raises:
+        UnsupportedValue: it holds something that would come back changed.
+    """
+    try:
+        try:
+            return ENCODE(Packer(SCALARS).pack(value))
+        except (OverflowError, UnicodeEncodeError):
+            # An int of more than 64 bits or a str with surrogates: look at each of them.
+            return ENCODE(Packer(ALWAYS).pack(value))
+    except Refused as error:
+        refused = error.value
+    except (TooDeep, RecursionError):
+        what = f"it is nested more than {MAX_DEPTH} levels deep, or holds itself"
+        raise _refusal(what, kind="nested", advice="Make it flatter.") from None
+    kind, place = type(refused), _place(refused, value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    what = f"{f'at {place} it holds' if place else 'it is'} a {name}, which would come back as something else"
+    raise _refusal(what, kind=name, advice=_advice(refused))
+
+
+def _refusal(what: str, *, kind: str, advice: str) -> UnsupportedValue:
+    return UnsupportedValue(f"A value cannot be cached: {what}. {advice}", what=what, kind=kind)
+
+
+def _place(refused: Any, value: Any) -> str:
+    """Return where a part of a value is, as one writes it in Python."""
+    if value is refused:
+        return ""
+    steps: Iterable[tuple[str, Any]] = ()
+    if type(value) is dict:
+        steps = [
+            step
+            for number, key in enumerate(value)
+            for step in ((f"[key {number + 1}]", key), (f"[{_shown(key)}]", value[key]))
+        ]
+    elif type(value) in (list, tuple):
+        steps = [(f"[{number}]", item) for number, item in enumerate(value)]
+    elif type(value) in (set, frozenset):
+        steps = [("[an element]", item) for item in value]
+    for step, item in steps:
+        if item is refused:
+            return step
+        if deeper := _place(refused, item):
+            return step + deeper
+    return ""
+
+
+def _shown(key: Any) -> str:
+    if (type(key) is str and len(key) <= 60) or (type(key) is int and abs(key) <= LARGEST):
+        return repr(key)
+    return f"a {type(key).__name__}"
+
+
+def _advice(refused: Any) -> str:
+    """Return what to write instead of a value that is refused."""
+    kind = type(refused)
+    if issubclass(kind, Enum):
+        return "Give its .value."
+    if issubclass(kind, Model | QuerySet):
+        return "Give plain data, e.g. the rows of .values()."
+    if issubclass(kind, Promise):
+        return "Give str(...) of it, which translates it now."
+    if issubclass(kind, LazyObject):
+        return "Give plain data of what is behind it."
+    if kind in (datetime, time):
+        return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: give it in UTC."
+    if kind in (bytearray, memoryview):
+        return "Give bytes(...) of it."
+    if dataclasses.is_dataclass(kind):
+        return "Give dataclasses.asdict(...) of it."
+    for base in BASES:
+        if issubclass(kind, base):
+            return f"Give {base.__name__}(...) of it."
+    return "Give plain data: dicts, lists, strings, numbers, dates."
