@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, router
 
-from warmer.declarations.registry import jobs
 from warmer.context import settings_context
+from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
 from warmer.keys import Batch
