@@ -1,5 +1,4 @@
-"""What other apps keep in the cache: Wagtail, waffle, solo, pages, fragments and sessions, on the guide's aliases
-and on one alias that they share with warmer."""
+"""What other apps keep in the cache, on the guide's aliases and on one alias that they share with warmer."""
 
 from __future__ import annotations
 
@@ -7,8 +6,8 @@ from tests.foreign.project import ForeignProject
 
 APPS = """
 INSTALLED_APPS += [
-    "wagtail.sites", "wagtail.users", "wagtail.documents", "wagtail.images", "wagtail.search", "wagtail.admin",
-    "wagtail", "modelcluster", "taggit", "waffle", "solo", "shop",
+    "wagtail.sites", "wagtail.users", "wagtail.documents", "wagtail.images", "wagtail.search",
+    "wagtail.admin", "wagtail", "modelcluster", "taggit", "waffle", "solo", "shop",
 ]
 MIDDLEWARE += ["waffle.middleware.WaffleMiddleware"]
 MEDIA_ROOT = BASE_DIR / "media"

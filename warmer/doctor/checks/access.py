@@ -20,8 +20,8 @@ SHARED = ("memcached", "filebased", "db.DatabaseCache")
 UNSAFE_FORMATS = {"pickle", "yaml", "application/x-python-serialize"}
 # What the fix of `pickle` means for the rest of the project.
 _OTHERS = (
-    "Other apps' values that are not plain data, such as pages and model instances, are then not cached here: "
-    "to keep them, give warmer an alias of its own instead, see the guide."
+    "Other apps' values that are not plain data, such as pages and model instances, are then not cached. "
+    "To keep them, give warmer an alias of its own instead, see the guide."
 )
 
 
