@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from pytest_celery import CeleryTestSetup
 
+from embedded.redis_server import RedisServer
 from tests.system import site
 from tests.system.nodes import Worker
 from tests.system.project import Project, ended, reached
@@ -40,6 +41,25 @@ def test_batch__delivered_twice_is_counted_once(project: Project, worker: Worker
     project.send("warmer.warm_batch", run.pk, 1, 2, 2, queue="warming")
     ended(run)
     assert (run.state, run.batches_done, run.written) == ("complete", 2, 100)
+
+
+def test_batch__waits_for_a_cache_that_is_away(
+    project: Project, worker: Worker, redis_server: RedisServer
+) -> None:
+    ids = [user.pk for user in site.fill()]
+    run = runs.open_run("user_profiles", Trigger.COMMAND).run
+    started = runs.start(run.pk)
+    assert started is not None
+    assert list(batch_queue.write(started, [user_profiles.spec.key.batch(ids)])) == [1]
+    runs.expect(started, batches=1, report=Report(job=run.job))
+    redis_server.stop()
+
+    message = project.send("warmer.warm_batch", run.pk, 1, 1, 1, queue="warming")
+    worker.await_log(f"Task warmer.warm_batch[{message}] retry")
+    redis_server.start()
+
+    ended(run)
+    assert (run.state, run.batches_done, run.written, run.failed) == ("complete", 1, 100, 0)
 
 
 @pytest.mark.environment(EXTRA_APPS="tests.system.slowapp")

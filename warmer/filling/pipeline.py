@@ -80,12 +80,15 @@ def warm_batches(
     *,
     keep_seconds: float | None = None,
     interrupts: Interrupts = (),
+    raised: Interrupts = (),
 ) -> Iterator[Report]:
     """Load and write batches. A row that fails costs one key; errors are counted, not raised.
 
     Args:
         keep_seconds: skip keys that live for at least this many seconds; 0: that are cached; None: skip none.
         interrupts: errors that end a batch, such as a time limit's; its remaining keys fail.
+        raised: of these and `StoreUnavailable`, the errors to raise instead. Batches without a report are to
+            be done again then, whatever was written of them.
 
     Yields:
         What happened to each batch, in order.
@@ -94,7 +97,7 @@ def warm_batches(
     sent: _Sent | None = None
     try:
         for keys in batches:
-            batch = _Tally(spec, keys, interrupts)
+            batch = _Tally(spec, keys, interrupts, raised)
             token = _prepare(batch, keep_seconds)
             sent, ready = (_send(ready) if ready else None), None
             with batch.ending():
@@ -116,9 +119,10 @@ def warm_batches(
 class _Tally:
     """What became of the keys of one batch, and what that cost."""
 
-    def __init__(self, spec: JobSpec, keys: Batch, interrupts: Interrupts) -> None:
+    def __init__(self, spec: JobSpec, keys: Batch, interrupts: Interrupts, raised: Interrupts) -> None:
         self.spec = spec
         self.interrupts = interrupts
+        self.raised = raised
         self.queries = QueryCount()
         self._keys = keys
         self._outcomes: dict[str, Outcome] = {}
@@ -170,6 +174,8 @@ class _Tally:
         try:
             with counted_by(self.queries):
                 yield
+        except self.raised:
+            raise
         except ends as error:
             self.fail(self.left(), error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +13,7 @@ from django.db.models import Max, OuterRef, Subquery
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.exceptions import CircuitOpen, StoreUnavailable
 from warmer.report import SECONDS, Failure, Outcome, Report
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
@@ -47,6 +48,8 @@ class State(models.TextChoices):
         return self not in ACTIVE
 
 
+OUTAGES = (StoreUnavailable.__name__, CircuitOpen.__name__)
+"""How the error of a key begins that failed because the cache did not answer."""
 ACTIVE = (State.QUEUED, State.RUNNING)
 """The states of a run that has not ended."""
 
@@ -74,6 +77,11 @@ class RunQuerySet(models.QuerySet["WarmingRun"]):
     def complete_and_full(self, job: str) -> RunQuerySet:
         """Return the complete runs of a job that loaded every key, newest first."""
         return self.filter(job=job, state=State.COMPLETE, only_missing=False).order_by("-id")
+
+    def was_scheduled(self, job: str, *, within: timedelta) -> bool:
+        """Return whether the schedule requested a run of a job lately that is active or did its work."""
+        recent = self.filter(job=job, trigger=Trigger.SCHEDULE, requested_at__gt=timezone.now() - within)
+        return recent.filter(state__in=(*ACTIVE, State.COMPLETE, State.INCOMPLETE)).exists()
 
     def latest_ids(self, jobs: Iterable[str]) -> models.QuerySet[WarmingRun, int]:
         """Return the id of the newest run of each job that has one."""
@@ -220,6 +228,11 @@ class WarmingRun(models.Model):
             return None
         end: datetime = self.finished_at or timezone.now()
         return (end - self.started_at).total_seconds()
+
+    @property
+    def met_outage(self) -> bool:
+        """Whether keys failed because the cache did not answer."""
+        return any(failure["error"].startswith(OUTAGES) for failure in self.failures)
 
     @property
     def report(self) -> Report:

@@ -98,6 +98,7 @@ def warm_here(
     worker: str = "",
     progress: Callable[[Report], None] | None = None,
     interrupts: Interrupts = (),
+    raised: Interrupts = (),
 ) -> int:
     """Load and write batches of a running run, and record each; return the number of the last.
 
@@ -105,10 +106,10 @@ def warm_here(
         numbers: the numbers of the batches; default: from 1.
         worker: the name of this process, to record.
         progress: called with the report of each batch.
-        interrupts: errors that end the work, see `pipeline.warm_batches`.
+        interrupts, raised: errors that end a batch, or the work, see `pipeline.warm_batches`.
     """
     keep = keep_seconds(spec, run)
-    reports = pipeline.warm_batches(spec, batches, keep_seconds=keep, interrupts=interrupts)
+    reports = pipeline.warm_batches(spec, batches, keep_seconds=keep, interrupts=interrupts, raised=raised)
     number, recorded_at = 0, time.monotonic()
     unrecorded: dict[int, Report] = {}
     try:

@@ -13,13 +13,14 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer import runs
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import UnknownJob
+from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.filling.batches import Batches
 from warmer.keys import Batch
 from warmer.models import Trigger, WarmingBatch, WarmingRun
@@ -40,6 +41,8 @@ PATIENT: dict[str, Any] = {
     "ignore_result": True,
 }
 INTERRUPTS = (SoftTimeLimitExceeded,)
+# Between two tries of a batch whose cache does not answer, at most.
+LONGEST_RETRY_SECONDS = 30
 # Priorities in Redis, where the lowest is served first. Messages with none have 0: upkeep, and whatever else
 # is in the queue. RabbitMQ ignores priorities, except in queues declared with `x-max-priority`.
 RUNS, BATCHES = 3, 6
@@ -116,7 +119,11 @@ def follow_up(run: WarmingRun) -> None:
 @shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
 def scheduled_run(self: Task, job: str) -> None:
     """What beat sends when a job is due."""
-    opened = request_run(job, Trigger.SCHEDULE, expires_in=_until_due_again(self, jobs[job].spec))
+    expires_in = _until_due_again(self, jobs[job].spec)
+    if self.request.expires and expires_in and WarmingRun.objects.was_scheduled(job, within=expires_in / 2):
+        logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
+        return
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)
     if opened.joined:
         logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
 
@@ -130,6 +137,8 @@ def start_run(self: Task, run_id: int) -> None:
         return
     try:
         _execute(self, jobs[started.job].spec, started)
+    except StoreUnavailable as error:
+        raise _again(self, error) from None
     except SoftTimeLimitExceeded:
         runs.fail(started, TOO_LONG)
     except (OperationalError, InterfaceError):
@@ -155,14 +164,19 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
         run = batches[0].run
         spec = jobs[run.job].spec
         wanted = execution.Wanted(run, _in_time(spec, batches, until))
-        done = execution.warm_here(
-            spec,
-            run,
-            wanted,
-            numbers=[batch.number for batch in batches],
-            worker=_worker(self),
-            interrupts=INTERRUPTS,
-        )
+        numbers = [batch.number for batch in batches]
+        try:
+            done = execution.warm_here(
+                spec,
+                run,
+                wanted,
+                numbers=numbers,
+                worker=_worker(self),
+                interrupts=INTERRUPTS,
+                raised=_raised(self, run),
+            )
+        except StoreUnavailable as error:
+            raise _again(self, error) from None
         if wanted.is_cancelled or done == last:
             return
         first = done + 1
@@ -204,7 +218,9 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     every = chain(first, batches)
     if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to
         wanted = execution.Wanted(run, every)
-        count = execution.warm_here(spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS)
+        count = execution.warm_here(
+            spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS, raised=_raised(task, run)
+        )
         if not wanted.is_cancelled:
             runs.expect(run, batches=count, report=batches.report)
         return
@@ -216,6 +232,22 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     if runs.expect(run, batches=count, report=batches.report):
         for first_one, last in batch_queue.lanes(count, at_most=conf.BATCHES_OUT):
             _send_batches(spec, run, first_one, last)
+
+
+def _raised(task: Task, run: WarmingRun) -> tuple[type[Exception], ...]:
+    """Return what a batch raises instead of failing its keys: that the cache is away, for a while.
+
+    The while is half of the time after which a run without progress is lost.
+    """
+    is_early = run.heartbeat_at is None or timezone.now() < run.heartbeat_at + conf.STALL_TIMEOUT / 2
+    return (StoreUnavailable,) if is_early and not task.request.is_eager else ()
+
+
+def _again(task: Task, error: StoreUnavailable) -> Exception:
+    """Send a task's message again, to be delivered when the cache may answer."""
+    seconds = min(2**task.request.retries, LONGEST_RETRY_SECONDS)
+    again: Exception = task.retry(exc=error, countdown=seconds, max_retries=None, throw=False)
+    return again
 
 
 def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:

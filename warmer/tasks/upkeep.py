@@ -15,12 +15,12 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
-from warmer.models import Trigger
+from warmer.models import Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
-from warmer.tasks.runs import INTERRUPTS, PATIENT
+from warmer.tasks.runs import INTERRUPTS, PATIENT, request_run
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,25 @@ worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_c
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)
 def close_stalled_runs() -> int:
-    """End the runs whose workers or messages are gone; return how many."""
-    return runs.close_stalled()
+    """End the runs whose workers or messages are gone; return how many.
+
+    Required jobs whose last run met an outage of the cache are run again, once the cache answers.
+    """
+    closed = runs.close_stalled()
+    required = {spec.name: spec for spec in jobs.specs() if spec.required}
+    for run in WarmingRun.objects.latest_per_job(required).values():
+        if run.is_final and run.met_outage and _answers(required[run.job]):
+            logger.info("%s met an outage, which is over: %s is run again", run, run.job)
+            request_run(run.job, Trigger(run.trigger), only_missing=True)
+    return closed
+
+
+def _answers(spec: JobSpec) -> bool:
+    try:
+        spec.store.ping()
+    except StoreUnavailable:
+        return False
+    return True
 
 
 @shared_task(name="warmer.observe_jobs", **PATIENT)

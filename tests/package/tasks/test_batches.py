@@ -10,12 +10,16 @@ from uuid import UUID
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
+from django.utils import timezone
 
+from embedded.redis_server import RedisServer
 from warmer import runs, tasks, warm_many
+from warmer.conf import conf
+from warmer.exceptions import StoreUnavailable
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.runs.execution import execute
-from warmer.tasks import request_run, start_run, warm_batch
+from warmer.tasks import close_stalled_runs, request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
@@ -157,3 +161,55 @@ def test_queue__of_a_lost_run_is_emptied(job: Any, begin: Begin, settings: Any) 
     settings.WARMER_STALL_TIMEOUT = timedelta(0)
     runs.close_stalled()
     assert list(run.batches.values_list("number", flat=True)) == [2]
+
+
+# -- a cache that does not answer ----------------------------------------------------------------------
+def test_warm_batch__cache_away_is_tried_again_and_counts_once(
+    job: Any, begin: Begin, messages: list[Any], redis_server: RedisServer
+) -> None:
+    run = begin(job)
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):  # where a worker called it: its message is sent again
+        warm_batch(run.pk, run.attempt, 1, 1)
+    run.refresh_from_db()
+    assert (run.batches_done, run.failed, run.state) == (0, 0, State.RUNNING)
+    redis_server.start()
+    for number in (1, 2, 3):
+        warm_batch(run.pk, run.attempt, number, number)
+    run.refresh_from_db()
+    assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
+
+
+def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
+    job: Any, begin: Begin, redis_server: RedisServer
+) -> None:
+    run = begin(job)
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    redis_server.stop()
+    for number in (1, 2, 3):
+        warm_batch(run.pk, run.attempt, number, number)
+        WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    run.refresh_from_db()
+    assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
+    redis_server.start()
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers(
+    required: bool, redis_server: RedisServer
+) -> None:
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t", required=required)(
+        lambda ids: {id: id for id in ids}
+    )
+    redis_server.stop()
+    failed = request_run(job.name, Trigger.DEPLOY).run
+    assert (failed.state, failed.met_outage) == (State.FAILED, True)
+    close_stalled_runs()
+    assert WarmingRun.objects.count() == 1  # not yet
+    redis_server.start()
+    close_stalled_runs()
+    close_stalled_runs()
+    assert WarmingRun.objects.count() == 1 + required
+    if required:
+        again = WarmingRun.objects.latest("id")
+        assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)

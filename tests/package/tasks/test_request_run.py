@@ -162,6 +162,22 @@ def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator
     assert timedelta(hours=23) < run.expires_at - run.requested_at <= timedelta(days=1)
 
 
+def test_scheduled_run__of_a_second_beat_is_skipped(job: Any) -> None:
+    scheduled_run.push_request(expires=(timezone.now() + timedelta(minutes=15)).isoformat())
+    try:
+        scheduled_run.run("t")
+        scheduled_run.run("t")
+        assert WarmingRun.objects.count() == 1
+        WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=10))
+        scheduled_run.run("t")
+        assert WarmingRun.objects.count() == 2
+        WarmingRun.objects.update(state=State.FAILED)
+        scheduled_run.run("t")
+        assert WarmingRun.objects.count() == 3
+    finally:
+        scheduled_run.pop_request()
+
+
 @pytest.mark.parametrize("zone", ["", "+00:00"])
 def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(
     job: Any, settings: Any, zone: str
