@@ -140,7 +140,7 @@ def check_settings() -> None:
     for given in dir(settings):
         if given.startswith("WARMER_") and given.removeprefix("WARMER_") not in names:
             nearest = difflib.get_close_matches(given, [f"WARMER_{name}" for name in names], n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else "see the list in docs/guide.md"
+            hint = f"did you mean {nearest[0]}?" if nearest else "the guide lists them"
             wrong.append(f"{given}: unknown setting; {hint}")
     if wrong:
         raise ImproperlyConfigured("Wrong settings of warmer: " + "; ".join(wrong))

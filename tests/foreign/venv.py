@@ -27,18 +27,18 @@ def foreign_python() -> Path:
     python = VENV / "bin" / "python"
     with _one_at_a_time():
         if not python.exists():
-            _run([sys.executable, "-m", "venv", VENV])
+            run([sys.executable, "-m", "venv", VENV])
         packages = _digest([REQUIREMENTS, ROOT / "pyproject.toml"])
         if _stamp("packages") != packages:
-            _run([python, "-m", "pip", "install", "-r", REQUIREMENTS])
-            with _wheel(python) as wheel:
-                _run([python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]"])
+            run([python, "-m", "pip", "install", "-r", REQUIREMENTS])
+            with built_wheel(python) as wheel:
+                run([python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]"])
             _stamp("packages", packages)
         files = sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file())
         sources = _digest([ROOT / "pyproject.toml", *files])
         if _stamp("sources") != sources:
-            with _wheel(python) as wheel:
-                _run([python, "-m", "pip", "install", "--no-deps", "--force-reinstall", wheel])
+            with built_wheel(python) as wheel:
+                run([python, "-m", "pip", "install", "--no-deps", "--force-reinstall", wheel])
             _stamp("sources", sources)
     return python
 
@@ -52,14 +52,15 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 @contextmanager
-def _wheel(python: Path) -> Iterator[Path]:
+def built_wheel(python: Path) -> Iterator[Path]:
+    """Build the wheel of this checkout by a Python that has setuptools."""
     with TemporaryDirectory() as folder:
         # Setuptools leaves build/ and *.egg-info beside what it builds, and takes old files from there.
         copy = Path(folder) / "source"
         copy.mkdir()
-        names = ["warmer", "pyproject.toml", "README.md", "LICENSE"]
-        _run(["cp", "-R", *(str(ROOT / name) for name in names), copy])
-        _run([python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, copy])
+        names = ["warmer", "pyproject.toml", "LICENSE"]
+        run(["cp", "-R", *(str(ROOT / name) for name in names), copy])
+        run([python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, copy])
         [wheel] = Path(folder).glob("warmer-*.whl")
         yield wheel
 
@@ -80,7 +81,8 @@ def _digest(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _run(command: list[str | Path]) -> None:
+def run(command: list[str | Path]) -> None:
+    """Run a command to its end; fail with its last lines."""
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, cwd=ROOT
     )

@@ -16,7 +16,7 @@ from warmer.report import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/guide.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+PAGES = [ROOT / "README.md", ROOT / "warmer/README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
 def test_settings__are_all_documented_and_no_others() -> None:
@@ -40,6 +40,19 @@ def test_readme__example_can_be_pasted(empty_registry: Registry) -> None:
     exec(example, module)
     assert [str(spec.key) for spec in empty_registry.specs()] == ["user:{id}:profile"]
     assert "user_profiles.get(42)" in use
+
+
+def test_package__names_no_file_that_it_does_not_ship() -> None:
+    # Whoever installed the wheel has neither the docs nor this project.
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."} - {"warmer"}
+    named = re.compile(rf"(?<![\w./-])(?:{'|'.join(folders)})/\w[\w./-]*")
+    found = {
+        f"{path.relative_to(ROOT)} names {name}"
+        for path in (ROOT / "warmer").rglob("*")
+        if path.suffix in {".py", ".html", ".js", ".css", ".lua", ".sql", ".md"}
+        for name in named.findall(path.read_text())
+    }
+    assert found == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

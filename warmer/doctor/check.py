@@ -64,7 +64,7 @@ class Check(ABC, Generic[Target]):
     """A check: `class Maxmemory(CacheCheck, id="maxmemory")`. Its docstring is its message if all is well.
 
     Attributes:
-        id: its name in reports and in docs/doctor.md.
+        id: its name in reports and in the documentation.
         after: checks that it needs: it is skipped if one of them found an error.
     """
 

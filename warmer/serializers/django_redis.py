@@ -8,8 +8,7 @@
 
 msgspec writes much that MessagePack does not have as something else: a tuple as an array, an enum as its
 value, a Decimal as text. So what it wrote counts only when every type in the value is one that it gives
-back as it was; else the value is packed once more by `Packer`, or refused. What that look costs, and what
-others would: docs/decisions/0007-serializer.md.
+back as it was; else the value is packed once more by `Packer`, or refused.
 """
 
 from __future__ import annotations
@@ -139,7 +138,7 @@ class LongValueCompressor:
     """Compresses values from `min_length` bytes on, when that makes them shorter.
 
     On a value of some hundred bytes zlib takes longer than everything else that a write does, and saves next
-    to nothing. The figures: docs/decisions/0007-serializer.md.
+    to nothing.
 
     A value that itself begins with the mark is compressed in any case, so that none is taken for what it
     is not. It reads what django-redis' `ZlibCompressor` wrote, and the other way round.

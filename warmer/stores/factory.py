@@ -33,7 +33,7 @@ def open_store(*, alias: str, **options: Any) -> Store:
 
 
 def is_fenced(alias: str) -> bool:
-    """Return whether a cache keeps the full guarantees (see docs/guarantees.md)."""
+    """Return whether a cache keeps the full guarantees."""
     return HAS_REDIS and codec_of(caches[alias]) is not None
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
 READ_ONLY = "Nothing can be warmed or invalidated: readers see old values."
-# All that warmer sends, directly and in its scripts. docs/doctor.md lists it too.
+# All that warmer sends, directly and in its scripts. The doctor's page lists it too.
 LEAST_RIGHTS = (
     "+ping +select +hello +mget +get +set +del +unlink +exists +pttl +expire +pexpire +scan +time "
     "+eval +evalsha +multi +exec +hgetall +hincrby +zadd +zcard +zrange +zrangebyscore +zrem "
