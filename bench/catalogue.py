@@ -15,6 +15,7 @@ class Benchmark:
         rows: how many rows a measurement is about; a tenth of them with `--quick`.
         unit: what these are.
         rounds: how many rounds count.
+        warm_up: whether a round goes before them; of no use where each row starts its processes anew.
         shows: whether figures are operations a second, or the time of one.
         database: of the site, see `bench.site`.
         peers: the distributions of other libraries that take part; they are in .venv-peers.
@@ -25,6 +26,7 @@ class Benchmark:
     rows: int
     unit: str = "rows"
     rounds: int = 9
+    warm_up: bool = True
     shows: Literal["rate", "time"] = "time"
     database: str = "sqlite"
     peers: tuple[str, ...] = ()
@@ -51,7 +53,13 @@ BENCHMARKS = {
         module="workers", summary=FANOUT, rows=60_000, unit="keys", rounds=5, database="postgresql"
     ),
     "scale": Benchmark(
-        module="workers", summary=SCALE, rows=1_000_000, unit="keys", rounds=3, database="postgresql"
+        module="workers",
+        summary=SCALE,
+        rows=1_000_000,
+        unit="keys",
+        rounds=3,
+        warm_up=False,
+        database="postgresql",
     ),
     "herd": Benchmark(module="herd", summary=HERD, rows=200, unit="readers", peers=LIBRARIES[:1]),
     "peers": Benchmark(module="peers", summary=PEERS, rows=10_000, shows="rate", peers=LIBRARIES),

@@ -148,16 +148,18 @@ def measure(
     tables: Sequence[Table[Row]],
     *,
     rounds: int,
+    warm_up: bool = True,
     server_cpu: Callable[[], float] = float,
 ) -> list[Table[MeasuredRow]]:
     """Run every row once a round, in turns, and return what each took.
 
     Args:
-        rounds: how many rounds count; one more goes before them and fills caches of all kinds.
+        rounds: how many rounds count.
+        warm_up: whether one more goes before them and fills caches of all kinds.
         server_cpu: returns the seconds of processor time that the cache server used so far.
     """
     turns: list[list[list[Round]]] = []
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         print(f"round {number}" if number else "warm-up", end=" ", flush=True)
         turns.append([[_measure_once(row, server_cpu) for row in table.rows] for table in tables])
     return [
@@ -166,7 +168,7 @@ def measure(
             operation=table.operation,
             rows=[
                 MeasuredRow(
-                    title=row.title, versus=list(row.versus), rounds=[turn[at][place] for turn in turns[1:]]
+                    title=row.title, versus=list(row.versus), rounds=[turn[at][place] for turn in turns[-rounds:]]
                 )
                 for place, row in enumerate(table.rows)
             ],

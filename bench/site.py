@@ -72,10 +72,15 @@ def running_site(database: str = "sqlite") -> Iterator[Site]:
             "CELERY_BROKER_URL": site.redis.url(1),
         }
         django.setup()
-        call_command("migrate", verbosity=0)
+        create_tables()
         site.databases = database_version()
         site.callback(connection.close)
         yield site
+
+
+def create_tables() -> None:
+    """Create the tables in an empty database, as `bench.settings` has them."""
+    call_command("migrate", run_syncdb=True, verbosity=0)
 
 
 def database_version() -> dict[str, str]:
