@@ -168,7 +168,9 @@ def measure(
             operation=table.operation,
             rows=[
                 MeasuredRow(
-                    title=row.title, versus=list(row.versus), rounds=[turn[at][place] for turn in turns[-rounds:]]
+                    title=row.title,
+                    versus=list(row.versus),
+                    rounds=[turn[at][place] for turn in turns[-rounds:]],
                 )
                 for place, row in enumerate(table.rows)
             ],

@@ -67,10 +67,12 @@ def _threads_have_the_projects_celery() -> None:
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """pytest-django's, and ids that no test gives itself."""
     # Only now, as above.
+    from tests.support import initial_rows
     from tests.support.first_ids import begin_apart
 
     with django_db_blocker.unblock():
         begin_apart()
+        initial_rows.remember("default")
 
 
 @pytest.fixture(autouse=True)

@@ -32,8 +32,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_
 CELERY_TASK_ALWAYS_EAGER = env("CELERY_TASK_ALWAYS_EAGER", "1") == "1"
 CELERY_TASK_EAGER_PROPAGATES = True
 
-# What the system tests change for the worker processes that they start.
-INSTALLED_APPS = [*PROJECT_APPS, *env_list("EXTRA_APPS")]
+# An app of the suite, and what the system tests change for the worker processes that they start.
+INSTALLED_APPS = [*PROJECT_APPS, "tests.support.emptying", *env_list("EXTRA_APPS")]
 MIDDLEWARE = [*PROJECT_MIDDLEWARE, *env_list("EXTRA_MIDDLEWARE")]
 WARMER_BATCH_SIZE = env_int("WARMER_BATCH_SIZE", 500)
 WARMER_STALL_TIMEOUT = timedelta(seconds=env_int("WARMER_STALL_TIMEOUT", 600))

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
@@ -47,6 +48,13 @@ def observation(job: str, **fields: Any) -> JobObservation:
     )
 
 
+@pytest.fixture
+def new_schedule() -> None:
+    """A schedule whose intervals begin now, as after `migrate`."""
+    PeriodicTask.objects.update(date_changed=timezone.now())
+
+
+@pytest.mark.usefixtures("new_schedule")
 def test_page(golden: Callable[..., None], operator: Client) -> None:
     observation("posts", hits_hour=3, misses_hour=1, hits_day=9_999, misses_day=1)
     observation("popular_posts", error="StoreUnavailable: <b>away</b>")
@@ -71,6 +79,7 @@ def test_page(golden: Callable[..., None], operator: Client) -> None:
     golden("admin_overview", "\n\n".join(texts), masks=masks)
 
 
+@pytest.mark.usefixtures("new_schedule")
 def test_run__last_and_next(operator: Client) -> None:
     runs.fail(runs.open_run("posts", Trigger.COMMAND).run, "broken")
     assert "failed" in row(operator, "posts")

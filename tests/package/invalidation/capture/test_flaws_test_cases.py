@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.management import call_command
+from django.core.management.commands import flush
 from django.db import connection
 
 from myapp.models import Comment, Post
@@ -53,7 +54,7 @@ def test_flush__between_tests_leaves_the_triggers(titles: Any, make_post: Any) -
     post = make_post(title="old")
     titles.warm([post.pk])
     call_command(
-        "flush",
+        flush.Command(),  # Django's, not the suite's own
         verbosity=0,
         interactive=False,
         reset_sequences=False,

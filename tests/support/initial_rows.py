@@ -1,0 +1,56 @@
+"""The rows that `migrate` leaves in a new database, to go back to after a test that commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections, transaction
+
+from warmer.invalidation import triggers
+from warmer.invalidation.transactions import watcher
+from warmer.models import ChangeRecord
+
+Rows = list[tuple[Any, ...]]
+
+_remembered: dict[str, dict[str, Rows]] = {}
+
+
+def remember(using: str) -> None:
+    """Remember the rows that a database has now."""
+    with connections[using].cursor() as cursor:
+        rows = {table: _rows(cursor, table) for table in _tables(using)}
+    del rows[ChangeRecord._meta.db_table]
+    _remembered[using] = {table: found for table, found in rows.items() if found}
+
+
+def restore(using: str) -> bool:
+    """Give a database the rows that it had; return whether they are known."""
+    before = _remembered.get(using)
+    if before is None:
+        return False
+    exists = "SELECT '{0}' WHERE EXISTS (SELECT 1 FROM \"{0}\")"
+    with watcher(using).quiet(), transaction.atomic(using), connections[using].cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(map(exists.format, _tables(using))))
+        filled = {table for (table,) in cursor.fetchall()}
+        for table in filled | before.keys():
+            _replace(cursor, table, before.get(table, []))
+        _replace(cursor, ChangeRecord._meta.db_table, [])  # triggers recorded the above
+    triggers.on_migrated(using=using)
+    return True
+
+
+def _replace(cursor: Any, table: str, rows: Rows) -> None:
+    if rows and _rows(cursor, table) == rows:
+        return
+    cursor.execute(f'DELETE FROM "{table}"')
+    if rows:
+        cursor.executemany(f'INSERT INTO "{table}" VALUES ({", ".join(["%s"] * len(rows[0]))})', rows)
+
+
+def _rows(cursor: Any, table: str) -> Rows:
+    cursor.execute(f'SELECT * FROM "{table}"')
+    return list(cursor.fetchall())
+
+
+def _tables(using: str) -> list[str]:
+    return connections[using].introspection.django_table_names(only_existing=True, include_views=False)
