@@ -16,12 +16,13 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.sources import sources
-from warmer.stores import is_fenced, keeps_nothing, why_unusable
+from warmer.stores import is_fenced, keeps_nothing, varying_names, why_unusable
 
 
 @register("warmer")
 def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E002, W001, W002, W006: a cache that cannot be used, keeps nothing, or has no atomic fence."""
+    """E002, E005, W001, W002, W006: a cache that cannot be used, whose keys have several names, that keeps
+    nothing, or has no atomic fence."""
     for alias in sorted({spec.cache for spec in jobs.specs()}):
         backend = settings.CACHES[alias].get("BACKEND")
         named = f"The cache {alias!r} ({backend})"
@@ -31,6 +32,14 @@ def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
                 hint=f"CACHES[{alias!r}]['BACKEND'] must name a class that can be imported, e.g. "
                 "'django_redis.cache.RedisCache', with OPTIONS that it knows.",
                 id="warmer.E002",
+            )
+        elif names := varying_names(alias):
+            yield Error(
+                f"The KEY_FUNCTION of the cache {alias!r} makes several names of one key, depending on the "
+                f"caller: {names[0]!r} and {names[1]!r}. Workers do not find what a request cached.",
+                hint="Use a cache without this KEY_FUNCTION for jobs, and put the tenant into the id: see "
+                "'Tenants and languages' in the guide.",
+                id="warmer.E005",
             )
         elif keeps_nothing(alias):
             yield Warning(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from warmer import checks, warm, warm_many
 from warmer.invalidation import triggers
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
+REDIS = "django_redis.cache.RedisCache"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -72,6 +75,53 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], w
     declare_single("one", cache="broken")
     declare_single("two", cache="broken")
     assert_found("E002", says=why, hint="CACHES['broken']['BACKEND']")
+
+
+tenant: ContextVar[str] = ContextVar("tenant", default="public")
+required_tenant: ContextVar[SimpleNamespace] = ContextVar("required_tenant")
+
+
+def pure_key(key: str, prefix: str, version: int) -> str:
+    return f"{version}/{prefix}/{key}"
+
+
+def key_of_a_context(key: str, prefix: str, version: int) -> str:
+    return f"{tenant.get()}:{pure_key(key, prefix, version)}"
+
+
+def key_of_a_required_tenant(key: str, prefix: str, version: int) -> str:
+    return f"{required_tenant.get().schema}:{key}"
+
+
+def key_of_a_schema(key: str, prefix: str, version: int) -> str:
+    return f"{connection.schema_name}:{pure_key(key, prefix, version)}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (pure_key, ""),
+        (key_of_a_context, "'public:1//key' and 'warmer-check:1//key'"),
+        (key_of_a_required_tenant, "LookupError"),
+        (key_of_a_schema, "'public:1//key' and 'warmer-check:1//key'"),  # as in django-tenants
+    ],
+)
+@pytest.mark.parametrize("backend", [REDIS, LOCMEM])
+def test_e005__key_function_that_depends_on_the_caller(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, function: Any, says: str, backend: str
+) -> None:
+    monkeypatch.setattr(connection, "schema_name", "public", raising=False)
+    entry = {"BACKEND": backend, "LOCATION": "redis://localhost:1", "KEY_FUNCTION": function}
+    settings.CACHES = {**settings.CACHES, "tenants": entry}
+    declare_single("other")
+    assert not found("E005")  # no job uses it
+    declare_single("one", cache="tenants")
+    if says:
+        assert_found("E005", says=says, hint="put the tenant into the id")
+    else:
+        assert not found("E005")
+    assert connection.schema_name == "public"  # type: ignore[attr-defined]
+    assert tenant.get() == "public"
 
 
 @pytest.mark.usefixtures("plain_cache")

@@ -66,6 +66,11 @@ class Cache:
         return take_readings(self.redis)
 
     @property
+    def has_jobs(self) -> bool:
+        """Whether a job keeps its keys here."""
+        return any(spec.cache == self.alias for spec in self.project.specs)
+
+    @property
     def holds_all_sessions(self) -> bool:
         """Whether sessions are in this cache and nowhere else."""
         is_alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"

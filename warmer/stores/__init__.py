@@ -13,7 +13,7 @@ from warmer.stores.factory import (
     pickles,
     why_unusable,
 )
-from warmer.stores.identity import place_of, share_keys
+from warmer.stores.identity import place_of, share_keys, varying_names
 
 __all__ = [
     "Cached",
@@ -37,5 +37,6 @@ __all__ = [
     "pickles",
     "place_of",
     "share_keys",
+    "varying_names",
     "why_unusable",
 ]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar, copy_context
 from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import default_key_func
+from django.db import connections
+
+from warmer.report import describe
 
 if find_spec("redis"):
     from redis.connection import parse_url
@@ -19,6 +26,8 @@ else:  # pragma: no cover - the test environment has it
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 DEFAULT_KEY_FUNCTION = "django.core.cache.backends.base.default_key_func"
+# A tenant, a schema or a language that the project does not have.
+_ELSEWHERE = "warmer-check"
 # The backends also take a string with one or several servers.
 _BETWEEN_SERVERS = re.compile("[;,]")
 _REDIS_URL = re.compile("(redis|rediss|unix|valkey|valkeys)://")
@@ -44,6 +53,41 @@ def place_of(alias: str) -> str:
     if callable(function):
         function = f"{function.__module__}.{function.__qualname__}"
     return repr((cache["BACKEND"], *names, function, _place(cache)))
+
+
+def varying_names(alias: str) -> tuple[str, str] | None:
+    """Return two names that a cache's `KEY_FUNCTION` gives one key, depending on who asks; None: one name.
+
+    The key is made twice: as it is now, and as for a caller in another context (every context variable of
+    every module is another) and in another schema of the database (as django-tenants has it).
+    """
+    cache = caches[alias]
+    if cache.key_func is default_key_func:
+        return None
+    here, there = _made(cache), copy_context().run(_made_elsewhere, cache, list(connections.all()))
+    return None if here == there else (here, there)
+
+
+def _made_elsewhere(cache: Any, databases: Iterable[Any]) -> str:
+    for module in list(sys.modules.values()):
+        for value in list(getattr(module, "__dict__", {}).values()):
+            if isinstance(value, ContextVar):
+                value.set(_ELSEWHERE)
+    schemas = {each: each.schema_name for each in databases if hasattr(each, "schema_name")}
+    try:
+        for each in schemas:
+            each.schema_name = _ELSEWHERE
+        return _made(cache)
+    finally:
+        for each, schema in schemas.items():
+            each.schema_name = schema
+
+
+def _made(cache: Any) -> str:
+    try:
+        return str(cache.make_key("key"))
+    except Exception as error:  # noqa: BLE001 - a project's own function, e.g. where there is no tenant
+        return describe(error)
 
 
 def _names(cache: Mapping[str, Any]) -> tuple[str, str, Any]:

@@ -7,7 +7,9 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,8 @@ from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from warmer.doctor.checks.connection import Backend, Reachability, Timeouts, Writes
 
 BACKENDS = "django.core.cache.backends"
+# Of a project in which a job uses the cache.
+USED = (SimpleNamespace(cache="other"),)
 
 
 @pytest.fixture
@@ -235,10 +239,29 @@ def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: An
     ],
 )
 def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> None:
-    found = examine(Backend(), {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/0"})
+    entry = {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/0"}
+    found = examine(Backend(), entry, specs=USED)
     assert found.severity == severity
     assert backend in found.message
     assert found.fix.startswith(fix)
+    if backend.startswith(BACKENDS):
+        assert examine(Backend(), entry).severity == "ok"  # no job uses it
+
+
+tenant: ContextVar[str] = ContextVar("tenant", default="public")
+
+
+def tenants_key(key: str, prefix: str, version: int) -> str:
+    return f"{tenant.get()}:{key}"
+
+
+def test_backend__key_function_that_depends_on_the_caller(examine: Examine) -> None:
+    entry = cache_entry("redis://127.0.0.1:1/0") | {"KEY_FUNCTION": tenants_key}
+    found = examine(Backend(), entry, specs=USED)
+    assert found.severity == "error"
+    assert "'public:key'" in found.message
+    assert found.fix.startswith('CACHES["other"]["KEY_FUNCTION"] = None\n')
+    assert examine(Backend(), entry).severity == "ok"  # no job uses it
 
 
 def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:

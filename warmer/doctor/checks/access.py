@@ -43,7 +43,7 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
     """Values are plain data."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        if not any(spec.cache == cache.alias for spec in cache.project.specs):
+        if not cache.has_jobs:
             raise NotApplicable("no job uses this cache")
         fix = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
         if not cache.backend.startswith("django_redis"):

@@ -11,6 +11,7 @@ from warmer.doctor.probe import probe
 from warmer.doctor.project import Cache
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.humanize import duration
+from warmer.stores import varying_names
 
 # How a backend's path starts -> the modules that it needs.
 MODULES = {
@@ -43,14 +44,22 @@ class Backend(CacheCheck, id="backend", after=()):
                 why="Every use of this cache raises an error.",
                 fix=cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS.",
             )
-        elif "dummy" in cache.backend:
+        elif cache.has_jobs and (names := varying_names(cache.alias)):
+            yield error(
+                f"Its KEY_FUNCTION makes several names of one key: {names[0]!r} and {names[1]!r}.",
+                why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
+                fix=cache.setting("KEY_FUNCTION", value="None")
+                + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
+            )
+        elif cache.has_jobs and "dummy" in cache.backend:
             why = "Every read goes to the database, and warming has no effect."
             yield error(f"{cache.backend} keeps nothing.", why=why, fix=use_redis)
-        elif "locmem" in cache.backend:
+        elif cache.has_jobs and "locmem" in cache.backend:
             why = "Each process has its own: no page reads what a worker warms or sees its invalidations."
             yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
         else:
-            yield ok(cache.backend if cache.server else f"{cache.backend} at {cache.options.get('LOCATION')}")
+            where = "" if cache.server else cache.options.get("LOCATION")
+            yield ok(f"{cache.backend} at {where}" if where else cache.backend)
 
 
 class Reachability(CacheCheck, id="reachability", after=("backend",)):

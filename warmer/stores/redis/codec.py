@@ -11,6 +11,7 @@ from django.core.cache.backends.base import BaseCache, default_key_func
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from redis import Redis
 
+from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate, beside, glob_escape, is_id_text
 
 if find_spec("django_redis"):
@@ -111,11 +112,21 @@ class Names:
         self._template = template
         self._with_absences = with_absences
         self.head: str | None = str(cache.make_key("")) if cache.key_func is default_key_func else None
+        self._first = cache.make_key(PLACE)
 
     def made(self, keys: Iterable[str]) -> list[str]:
-        """Return what the server calls the keys."""
+        """Return what the server calls the keys.
+
+        Raises:
+            StoreUnavailable: the project's key function called them otherwise before.
+        """
         head = self.head
         if head is None:
+            if self._make_key(PLACE) != self._first:
+                raise StoreUnavailable(
+                    "The cache's KEY_FUNCTION makes several names of one key, depending on the caller (see "
+                    "the check warmer.E005)"
+                )
             return list(map(self._make_key, keys))
         return [head + key for key in keys]
 
