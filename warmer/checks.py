@@ -16,20 +16,21 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.sources import sources
-from warmer.stores import is_fenced, keeps_nothing, varying_names, why_unusable
+from warmer.stores import is_fenced, is_local, keeps_nothing, varying_names, why_unusable
 
 
 @register("warmer")
 def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E002, E005, W001, W002, W006: a cache that cannot be used, whose keys have several names, that keeps
-    nothing, or has no atomic fence."""
+    """E002, E005, W001, W002, W006, W009: a cache that cannot be used or shared, whose keys have several
+    names, that keeps nothing, or has no atomic fence."""
     for alias in sorted({spec.cache for spec in jobs.specs()}):
         backend = settings.CACHES[alias].get("BACKEND")
         named = f"The cache {alias!r} ({backend})"
         if why := why_unusable(alias):
             yield Error(
                 f"{named} cannot be used: {why}.",
-                hint=f"CACHES[{alias!r}]['BACKEND'] must name a class that can be imported, e.g. "
+                hint="Install what is missing. "
+                f"CACHES[{alias!r}]['BACKEND'] must name a class that can be imported, e.g. "
                 "'django_redis.cache.RedisCache', with OPTIONS that it knows.",
                 id="warmer.E002",
             )
@@ -53,7 +54,16 @@ def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 
 def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
-    if not settings.DEBUG:
+    if is_local(alias):
+        if not settings.DEBUG or tasks.has_broker():
+            yield Warning(
+                f"{named} is in the memory of each process: what a worker warms, no page reads, and no other "
+                "process sees an invalidation.",
+                hint="Use a cache that all processes share, e.g. django_redis.cache.RedisCache. With one "
+                "process only, add 'warmer.W009' to SILENCED_SYSTEM_CHECKS.",
+                id="warmer.W009",
+            )
+    elif not settings.DEBUG:
         yield Warning(
             f"{named} cannot keep the fence in one atomic step.",
             hint="An old value may be seen for a moment after an invalidation. Use "
@@ -130,14 +140,19 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W004: Celery accepts pickle, so that who can write to the broker runs code."""
-    accepted = getattr(settings, "CELERY_ACCEPT_CONTENT", ["json"])
-    if {"pickle", "yaml", "application/x-python-serialize"} & set(accepted):
-        yield Warning(
-            f"Celery accepts {', '.join(map(repr, accepted))}: who can write to the broker can run code.",
-            hint="Set CELERY_ACCEPT_CONTENT = ['json']: the warming tasks need nothing else.",
-            id="warmer.W004",
+    """W004, W010: Celery runs or refuses what it is sent, or does not read where its broker is."""
+    formats = tasks.formats()
+    if formats.is_refused or formats.unsafe:
+        accepted = ", ".join(map(repr, formats.accepted))
+        why = (
+            f"refuses its own {formats.sent!r}"
+            if formats.is_refused
+            else "who can write to the broker can run code"
         )
+        yield Warning(f"Celery accepts {accepted}: {why}.", hint=formats.fix, id="warmer.W004")
+    if unread := tasks.unread_setting():
+        message = f"No Celery app reads {unread}: tasks go to Celery's default broker."
+        yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")
 
 
 @register("warmer")

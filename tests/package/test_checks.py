@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +32,16 @@ pytestmark = pytest.mark.usefixtures("empty_registry")
 def plain_cache(settings: Any) -> None:
     """Have a second cache, which keeps no atomic fence."""
     settings.CACHES = {**settings.CACHES, "plain": {"BACKEND": LOCMEM}}
+
+
+@pytest.fixture
+def celery_conf() -> Iterator[dict[str, Any]]:
+    """The changed settings of the Celery app; changes end with the test."""
+    changes = current_app.conf.changes
+    before = dict(changes)
+    yield changes
+    changes.clear()
+    changes.update(before)
 
 
 def found(id: str, **options: Any) -> list[CheckMessage]:
@@ -137,9 +149,10 @@ def test_w006__cache_that_keeps_nothing(settings: Any, debug: bool) -> None:
     assert not found("W002")
 
 
-@pytest.mark.usefixtures("plain_cache")
-def test_w001__cache_without_an_atomic_fence_in_production(settings: Any) -> None:
+def test_w001__cache_without_an_atomic_fence_in_production(settings: Any, tmp_path: Path) -> None:
     settings.DEBUG = False
+    files = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": tmp_path}
+    settings.CACHES = {**settings.CACHES, "plain": files}
     declare_single("other")
     assert not found("W001")  # no job uses it
     declare_single("one", cache="plain")
@@ -147,6 +160,19 @@ def test_w001__cache_without_an_atomic_fence_in_production(settings: Any) -> Non
     assert_found("W001", says="'plain'", hint="RedisCache")
     settings.DEBUG = True
     assert not found("W001")
+
+
+@pytest.mark.usefixtures("plain_cache")
+def test_w009__cache_in_the_memory_of_each_process(settings: Any, celery_conf: dict[str, Any]) -> None:
+    settings.DEBUG = False
+    assert not found("W009")  # no job uses it
+    declare_single("one", cache="plain")
+    assert_found("W009", says="'plain'", hint="SILENCED_SYSTEM_CHECKS")
+    assert not found("W001")
+    settings.DEBUG = True
+    assert not found("W009")  # tasks run in this process
+    celery_conf["task_always_eager"] = False
+    assert found("W009")
 
 
 @pytest.mark.usefixtures("plain_cache")
@@ -183,17 +209,31 @@ def test_w003__nothing_sends_the_scheduled_jobs(monkeypatch: pytest.MonkeyPatch)
         (["yaml"], "'yaml'"),
     ],
 )
-def test_w004__celery_accepts_what_runs_code(settings: Any, accepted: Any, shown: str) -> None:
-    settings.CELERY_ACCEPT_CONTENT = accepted
-    assert_found("W004", says=f"accepts {shown}:", hint="CELERY_ACCEPT_CONTENT = ['json']")
+def test_w004__celery_accepts_what_runs_code(celery_conf: dict[str, Any], accepted: Any, shown: str) -> None:
+    celery_conf["accept_content"] = accepted
+    celery_conf["task_serializer"] = accepted[0]
+    assert_found("W004", says=f"accepts {shown}: who", hint='CELERY_ACCEPT_CONTENT = ["json"]')
 
 
-def test_w004__silent_for_plain_data_and_celerys_default(settings: Any) -> None:
+def test_w004__workers_refuse_what_is_sent(celery_conf: dict[str, Any]) -> None:
+    celery_conf |= {"accept_content": ["json"], "task_serializer": "pickle"}
+    assert_found("W004", says="refuses its own 'pickle'", hint="CELERY_TASK_SERIALIZER = ")
+
+
+def test_w004__silent_for_plain_data(celery_conf: dict[str, Any]) -> None:
     for accepted in (["json"], ("json", "msgpack"), {"application/json"}):
-        settings.CELERY_ACCEPT_CONTENT = accepted
+        celery_conf["accept_content"] = accepted
         assert not found("W004")
-    del settings.CELERY_ACCEPT_CONTENT
-    assert not found("W004")
+
+
+def test_w010__setting_of_a_broker_that_no_app_reads(
+    celery_conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery_conf |= {"task_always_eager": False}
+    assert not found("W010")
+    monkeypatch.delenv("CELERY_BROKER_URL")
+    celery_conf["broker_url"] = None
+    assert_found("W010", says="CELERY_BROKER_URL", hint="config_from_object")
 
 
 def test_e004__queue_that_celery_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

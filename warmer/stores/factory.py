@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 
 from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
@@ -26,7 +27,14 @@ else:  # pragma: no cover - the test environment has it
 
 
 def open_store(*, alias: str, **options: Any) -> Store:
-    """Make the store that keeps a job's keys in a cache (for the arguments, see `Store`)."""
+    """Make the store that keeps a job's keys in a cache (for the arguments, see `Store`).
+
+    Raises:
+        StoreUnavailable: the cache cannot be used, e.g. as its library is not installed. So a save of a row
+            records its change as during an outage, and is done.
+    """
+    if why := why_unusable(alias):
+        raise StoreUnavailable(f"The cache {alias!r} cannot be used: {why}")
     if is_fenced(alias):
         return RedisStore(alias=alias, **options)
     return GenericStore(alias=alias, **options)
@@ -40,6 +48,11 @@ def is_fenced(alias: str) -> bool:
 def keeps_nothing(alias: str) -> bool:
     """Return whether a cache discards what is written, as DummyCache does."""
     return isinstance(caches[alias], DummyCache)
+
+
+def is_local(alias: str) -> bool:
+    """Return whether a cache is in the memory of each process that uses it."""
+    return isinstance(caches[alias], LocMemCache)
 
 
 def why_unusable(alias: str) -> str:

@@ -1,6 +1,7 @@
 """The Celery side, and the only part that imports Celery."""
 
 from warmer.tasks import relaying
+from warmer.tasks.app import NAMESPACE, Formats, formats, has_broker, unread_setting
 from warmer.tasks.relaying import request_pending
 from warmer.tasks.runs import follow_up, request_refresh, request_run, scheduled_run, start_run, warm_batch
 from warmer.tasks.upkeep import (
@@ -24,7 +25,9 @@ from warmer.tasks.workers import (
 )
 
 __all__ = [
+    "NAMESPACE",
     "Broker",
+    "Formats",
     "Queue",
     "Workers",
     "audit_job",
@@ -33,6 +36,8 @@ __all__ = [
     "find_workers",
     "follow_up",
     "forget_runs",
+    "formats",
+    "has_broker",
     "look_at_broker",
     "look_at_queue",
     "observe_jobs",
@@ -46,5 +51,6 @@ __all__ = [
     "scheduled_run",
     "start_run",
     "undeclared_queues",
+    "unread_setting",
     "warm_batch",
 ]

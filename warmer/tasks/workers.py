@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -15,6 +15,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.report import describe
 from warmer.stores import inspect_redis
 from warmer.tasks import broker
+from warmer.tasks.app import Formats, app_name, formats, unread_setting
 from warmer.tasks.broker import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Broker:
         in_process: there is none: tasks run in the process that sends them.
         address: without a login.
         problem: why it cannot be used; empty if it can.
-        accepts: the formats of messages that a worker accepts.
+        unread: the setting that names a broker where no Celery app reads it.
+        formats: of its messages.
         server: the server of a Redis broker that answers.
         timeout: for how many seconds a client of a Redis broker waits for an answer; None: for ever.
     """
@@ -68,7 +70,8 @@ class Broker:
     in_process: bool = False
     address: str = ""
     problem: str = ""
-    accepts: tuple[str, ...] = ("json",)
+    unread: str = ""
+    formats: Formats = field(default_factory=Formats)
     server: Server | None = None
     timeout: float | None = None
 
@@ -95,15 +98,20 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
             if not _consumers(queue, answers):  # also if the first was a late answer to another question
                 answers = _active_queues(connection, timeout)
     except BrokerUnavailable as error:
-        why = str(error)
+        why, unread = str(error), unread_setting()
+        advice = (
+            f"No Celery app reads {unread}"
+            if unread
+            else "CELERY_BROKER_URL must lead to a server that is up"
+        )
         return Workers(
             problem=why[0].lower() + why[1:],
-            advice="CELERY_BROKER_URL must lead to a server that is up: see 'manage.py cache_doctor'.",
+            advice=f"{advice}: see 'manage.py cache_doctor'.",
             may_work=False,
         )
     if names := _consumers(queue, answers):
         return Workers(names=names)
-    start = f"Start 'celery -A {_app_name()} worker -Q {queue}'."
+    start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
     if answers:
         return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answered", advice=start)
@@ -143,9 +151,8 @@ def queue_lengths(names: Iterable[str]) -> dict[str, int]:
 
 def look_at_broker() -> Broker:
     """Return the broker, and whether it answers."""
-    accepts = tuple(current_app.conf.accept_content or ())
     if current_app.conf.task_always_eager:
-        return Broker(app=_app_name(), accepts=accepts, in_process=True)
+        return Broker(app=app_name(), formats=formats(), in_process=True)
     address, problem, server = "", "", None
     try:
         address = broker.address_of(broker.bounded())
@@ -156,8 +163,9 @@ def look_at_broker() -> Broker:
     except BrokerUnavailable as error:
         problem = describe(error.__cause__) if error.__cause__ else str(error)
     return Broker(
-        app=_app_name(),
-        accepts=accepts,
+        app=app_name(),
+        unread=unread_setting(),
+        formats=formats(),
         address=address,
         problem=problem,
         server=server,
@@ -175,7 +183,3 @@ def _active_queues(
 
 def _consumers(queue: str, answers: Mapping[str, list[dict[str, Any]]]) -> tuple[str, ...]:
     return tuple(name for name, queues in answers.items() if any(q["name"] == queue for q in queues))
-
-
-def _app_name() -> str:
-    return current_app.main or "PROJECT"

@@ -195,6 +195,13 @@ def test_celery_pickle(
     assert examine(CeleryPickle()).severity == severity
 
 
+def test_celery_pickle__fix_names_what_is_sent_too(examine: Examine, serve: Serve, broker_at: Any) -> None:
+    broker_at(serve().url(), accept_content=["pickle"], task_serializer="pickle")
+    assert "CELERY_TASK_SERIALIZER" in examine(CeleryPickle()).fix
+    broker_at(serve().url(), accept_content=["json"], task_serializer="pickle")
+    assert examine(CeleryPickle()).severity == "error"
+
+
 # -- queues ----------------------------------------------------------------------------------------
 @pytest.mark.django_db
 @pytest.mark.parametrize(

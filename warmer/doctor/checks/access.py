@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
 # Where others can write what is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
-UNSAFE_FORMATS = {"pickle", "yaml", "application/x-python-serialize"}
 # What the fix of `pickle` means for the rest of the project.
 _OTHERS = (
     "Other apps' values that are not plain data, such as pages and model instances, are then not cached. "
@@ -73,14 +72,18 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
 
 
 class CeleryPickle(ProjectCheck, id="celery-pickle"):
-    """Workers accept no pickles."""
+    """Workers accept what is sent, and no pickles."""
 
     def run(self, project: Project) -> Iterator[Finding]:
-        if unsafe := sorted(UNSAFE_FORMATS & set(project.broker.accepts)):
+        formats = project.broker.formats
+        if formats.is_refused:
+            message = f"Celery sends tasks as {formats.sent}, which its workers do not accept."
+            yield error(message, why="No worker answers, and no task is done.", fix=formats.fix)
+        elif formats.unsafe:
             yield error(
-                f"Celery accepts {' and '.join(unsafe)}.",
+                f"Celery accepts {' and '.join(formats.unsafe)}.",
                 why="Anyone who can write to the broker can run code in every worker.",
-                fix='CELERY_ACCEPT_CONTENT = ["json"]\nThe warming tasks need nothing else.',
+                fix=formats.fix,
             )
 
 

@@ -37,6 +37,9 @@ class BrokerAnswers(ProjectCheck, id="broker"):
                 why="A request that changes a row waits for the warm, and nothing runs on schedule.",
                 fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
             )
+        elif broker.unread:
+            message = f"No Celery app reads {broker.unread}: tasks go to {broker.address}."
+            yield error(message, why=COLD, fix=tasks.NAMESPACE)
         elif broker.problem:
             yield _away(broker)
         else:

@@ -30,11 +30,13 @@ class Backend(CacheCheck, id="backend", after=()):
         needed = [
             module for start, each in MODULES.items() if cache.backend.startswith(start) for module in each
         ]
+        if "warmer.serializers" in str(cache.options.get("OPTIONS")):
+            needed.append("msgspec")
         missing = [module.replace("_", "-") for module in needed if find_spec(module) is None]
         use_redis = cache.setting("BACKEND", value='"django_redis.cache.RedisCache"')
         if missing:
             yield error(
-                f"The settings name {cache.backend}, but {missing[0]} is not installed.",
+                f"The settings of {cache.backend} need {missing[0]}, which is not installed.",
                 why="Every use of this cache raises an error.",
                 fix=f"pip install {missing[0]}\nin this Python, and add it to your requirements.",
             )
