@@ -122,7 +122,7 @@ class Fence(RuleBasedStateMachine):
         self.overridden = ExitStack()
         self.overridden.enter_context(override_settings(WARMER_FENCE_RECORDS=records))
         if age is not None:
-            self.overridden.enter_context(patch("warmer.stores.redis.store.FENCE_AGE", age))
+            self.overridden.enter_context(patch("warmer.stores.redis.scripts.FENCE_AGE", age))
 
     def teardown(self) -> None:
         self.overridden.close()

@@ -179,10 +179,14 @@ def test_store__batch_under_way_asks_the_breaker_too(redis_server: RedisServer) 
 @pytest.mark.usefixtures("clock")
 def test_store__server_that_refuses_a_command_is_not_left_alone(redis_server: RedisServer) -> None:
     store = open_things()
+    store.turn(per_second=1, name="pace")
     with redis_server.client() as client:
-        client.set(store.fence_key, "of another type")  # type: ignore[attr-defined]
-    with pytest.raises(StoreUnavailable):
-        store.invalidate(["thing:1"])
+        [key] = client.keys("*pace*")
+        client.delete(key)
+        client.rpush(key, "of another type")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+            store.turn(per_second=1, name="pace")
     store.ping()
 
 

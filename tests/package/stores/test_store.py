@@ -301,7 +301,7 @@ class RedisContract(RedisClaimContract, StoreContract):
     def test_records__are_forgotten_by_age_and_older_tokens_refused(
         self, store: Any, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("warmer.stores.redis.store.FENCE_AGE", timedelta(minutes=10))
+        monkeypatch.setattr("warmer.stores.redis.scripts.FENCE_AGE", timedelta(minutes=10))
         first = store.token()
         store.invalidate([f"thing:{id}" for id in range(100)])
         assert redis_client.zcard(store.fence_key) == 103

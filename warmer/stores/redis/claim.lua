@@ -12,7 +12,7 @@
 -- ARGV[5]   whether the job's absences are cached: 1 or 0
 -- ARGV[6]   microseconds by which a loader may read the past (replica lag)
 -- ARGV[7..] for each key: its logical name, and what is cached there but counts as nothing
--- Returns   {generation, counter, one letter a key, one text a key}: m claimed for the caller,
+-- Returns   {generation, counter, 1 if a damaged fence was dropped else 0, letters, one text a key}: m claimed for the caller,
 --           t another loads it (the id of that claim), v it is cached by now (its value), a it is known
 --           by now to have no value
 -- Keeps     one load a fence: a key is claimed only where there is neither a value nor a claim of another
@@ -22,7 +22,7 @@
 local fence, id, absence = KEYS[1], ARGV[3], ARGV[5] == '1'
 local stride = absence and 3 or 2
 
-local generation, counter = take(fence, ARGV[1], ARGV[2], tonumber(ARGV[6]))
+local generation, counter, damaged = take(fence, ARGV[1], ARGV[2], tonumber(ARGV[6]))
 local floor = count_of(fence, 'f') or math.huge
 
 local function stands(name, made_in, made_at)
@@ -55,4 +55,4 @@ for i = 1, (#KEYS - 1) / stride do
     end
   end
 end
-return {generation, counter, table.concat(letters), texts}
+return {generation, counter, damaged, table.concat(letters), texts}

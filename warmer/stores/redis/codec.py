@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -11,8 +13,10 @@ from django.core.cache.backends.base import BaseCache, default_key_func
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from redis import Redis
 
+from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate, beside, glob_escape, is_id_text
+from warmer.report import describe
 
 if find_spec("django_redis"):
     from django_redis.cache import RedisCache as DjangoRedis
@@ -97,6 +101,32 @@ def codec_of(cache: BaseCache) -> Codec | None:
         return None
     as_usual = cache._client_cls.encode is DefaultClient.encode
     return DjangoRedisCodec(cache) if as_usual else OtherClientCodec(cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Values as the cache encodes them, and why some could not be."""
+
+    values: Mapping[str, Any]
+    errors: Mapping[str, str]
+    seconds: float
+
+
+@own_write()
+def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encoded:
+    """Encode values; one that cannot be costs its own key only."""
+    began = time.perf_counter()
+    errors: dict[str, str] = {}
+    try:
+        encoded = {key: encode(value) for key, value in values.items()}
+    except Exception:  # noqa: BLE001 - a serializer's own: find out which value it is
+        encoded = {}
+        for key, value in values.items():
+            try:
+                encoded[key] = encode(value)
+            except Exception as error:  # noqa: BLE001 - a serializer's own
+                errors[key] = f"its value cannot be encoded: {describe(error)}"
+    return Encoded(values=encoded, errors=errors, seconds=time.perf_counter() - began)
 
 
 class Names:

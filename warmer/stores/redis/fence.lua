@@ -15,34 +15,44 @@ local function clock()
   return now[1] * 1000000 + now[2]
 end
 
+-- Return the count of a member; nil where there is none, also if the fence is of another type.
 local function count_of(fence, member)
-  local count = redis.call('ZSCORE', fence, member)
-  return count and tonumber(count)
+  local count = redis.pcall('ZSCORE', fence, member)
+  return type(count) == 'string' and tonumber(count) or nil
 end
 
--- Return the generation and the counter to take as a token; make the fence where there is none.
+-- Return whether a fence can be trusted: counts are whole numbers that a double keeps apart. Another program
+-- may have written to it.
+local function is_sound(fence)
+  local counter, floor = count_of(fence, 'c'), count_of(fence, 'f')
+  return counter and floor and 0 <= floor and floor <= counter and counter < 2 ^ 53
+end
+
+-- Return the generation and the counter to take as a token; make the fence where there is none, or a damaged
+-- one, and return whether it was damaged.
 -- lag: microseconds by which a loader may read the past; the token is then the one of that time.
 local function take(fence, new_generation, lifetime, lag)
-  local found = redis.call('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
-  if #found == 0 then
+  local found = redis.pcall('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
+  local generation, damaged = string.match(found[1] or '', '^g:(%x+)$'), 0
+  if not generation or not is_sound(fence) then
     local now = clock()
-    redis.call('DEL', fence)
+    damaged = redis.call('DEL', fence)
     redis.call('ZADD', fence, -1, 'g:' .. new_generation, now, 'c', now, 'f')
-    found = {'g:' .. new_generation}
+    generation = new_generation
   end
   redis.call('PEXPIRE', fence, lifetime)
   local counter = count_of(fence, 'c')
   if lag > 0 then counter = math.min(counter, clock() - lag) end
-  return string.sub(found[1], 3), string.format('%.0f', counter)
+  return generation, string.format('%.0f', counter), damaged
 end
 
 -- Return whether a token is of another fence, or older than what the fence remembers.
 local function is_refused(fence, generation, taken)
-  return not redis.call('ZSCORE', fence, 'g:' .. generation) or (count_of(fence, 'f') or math.huge) > taken
+  return not count_of(fence, 'g:' .. generation) or (count_of(fence, 'f') or math.huge) > taken
 end
 
 -- Return whether a key was invalidated after a token was taken.
 local function is_overtaken(fence, name, taken)
-  local record = redis.call('ZSCORE', fence, 'k:' .. name)
-  return record and tonumber(record) > taken
+  local record = count_of(fence, 'k:' .. name)
+  return record and record > taken
 end

@@ -7,12 +7,13 @@
 -- ARGV[3]      milliseconds after which an unused fence is dropped
 -- ARGV[4..]    for each job: how many keys follow (0: the whole job, whose fence is dropped; its keys are
 --              then swept by SCAN), how many KEYS each of them has, and their logical names
--- Returns      how many KEYS were deleted
+-- Returns      the fences that were damaged
 -- Keeps        no stale fill: all is one atomic step. A fence that does not exist needs no record:
---              no token of it can be valid. Records over the limit, or past their age, are forgotten from
---              the oldest, and the floor says so to tokens that are older.
+--              no token of it can be valid. So a fence is dropped if it is damaged, or if the server has no
+--              memory for a record. Records over the limit, or past their age, are forgotten from the oldest,
+--              and the floor says so to tokens that are older.
 local limit, age, lifetime = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local now, at_key, at_arg, deleted = clock(), 1, 4, 0
+local now, at_key, at_arg, damaged = clock(), 1, 4, {}
 
 -- Return the count of the newest record that may be forgotten, if there is one.
 local function forgettable(fence, floor)
@@ -36,24 +37,33 @@ local function trim(fence, counter)
   redis.call('ZADD', fence, counter, 'c', last, 'f')
 end
 
+-- Record keys as invalidated now; return whether the server took the records.
+local function record(fence, names)
+  local counter = math.max(count_of(fence, 'c') + 1, now)
+  for _, name in ipairs(names) do
+    if type(redis.pcall('ZADD', fence, counter, 'k:' .. name)) == 'table' then return false end
+  end
+  if type(redis.pcall('ZADD', fence, counter, 'c')) == 'table' then return false end
+  redis.call('PEXPIRE', fence, lifetime)
+  trim(fence, counter)
+  return true
+end
+
 while at_arg <= #ARGV do
   local fence, count, stride = KEYS[at_key], tonumber(ARGV[at_arg]), tonumber(ARGV[at_arg + 1])
   if count == 0 then
     redis.call('DEL', fence)
   else
-    local last = count_of(fence, 'c')
-    local counter = last and math.max(last + 1, now)
-    for i = 1, count do
-      if last then redis.call('ZADD', fence, counter, 'k:' .. ARGV[at_arg + 1 + i]) end
+    local names = {}
+    for i = 1, count do names[i] = ARGV[at_arg + 1 + i] end
+    if not is_sound(fence) then
+      if redis.call('DEL', fence) == 1 then damaged[#damaged + 1] = fence end
+    elseif not record(fence, names) then
+      redis.call('DEL', fence)
     end
-    for i = 1, count * stride do deleted = deleted + redis.call('DEL', KEYS[at_key + i]) end
-    if last then
-      redis.call('ZADD', fence, counter, 'c')
-      redis.call('PEXPIRE', fence, lifetime)
-      trim(fence, counter)
-    end
+    for i = 1, count * stride do redis.call('DEL', KEYS[at_key + i]) end
   end
   at_key = at_key + 1 + count * stride
   at_arg = at_arg + 2 + count
 end
-return deleted
+return damaged

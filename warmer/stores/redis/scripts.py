@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,14 +16,21 @@ from typing import Any, TypeVar
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from warmer.context import own_write
-from warmer.report import Outcome, describe
+from warmer.report import Outcome
 from warmer.stores.base import UnderWay, Written
 from warmer.stores.claims import NOTE_SECONDS, Claim, Token
 from warmer.stores.instrumentation import called, observer
+from warmer.stores.redis.codec import Encoded
 from warmer.stores.redis.connections import disconnect_idle
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+# An unused fence costs memory for no reader; losing it only makes the next write load again.
+FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
+# How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
+FENCE_AGE = timedelta(hours=1)
 
 HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
@@ -172,30 +180,45 @@ OUTCOMES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """Values as the cache encodes them, and why some could not be."""
+class InvalidateCall:
+    """An invalidation of keys of several jobs: what is sent.
 
-    values: Mapping[str, Any]
-    errors: Mapping[str, str]
-    seconds: float
+    Args:
+        most_records: how many invalidated keys a fence remembers.
+    """
+
+    def __init__(self, most_records: int) -> None:
+        self.keys: list[str] = []
+        self._args: list[Any] = [most_records, FENCE_AGE // timedelta(microseconds=1), FENCE_LIFETIME_MS]
+
+    def add_whole(self, fence: str) -> None:
+        """Invalidate every key of a job."""
+        self.keys.append(fence)
+        self._args += (0, 1)
+
+    def add(self, fence: str, names: Sequence[str], server_keys: Sequence[str]) -> None:
+        """Invalidate keys of a job.
+
+        Args:
+            names: their logical names.
+            server_keys: for each, what the server calls it and what stands beside it.
+        """
+        if names:
+            self.keys += (fence, *server_keys)
+            self._args += (len(names), len(server_keys) // len(names), *names)
+
+    def __call__(self, server: Redis) -> None:
+        """Send it and wait for the answer."""
+        damaged = INVALIDATE(keys=self.keys, args=self._args, client=server)
+        warn_of_damaged([fence.decode() for fence in damaged])
 
 
-@own_write()
-def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encoded:
-    """Encode values; one that cannot be costs its own key only."""
-    began = time.perf_counter()
-    errors: dict[str, str] = {}
-    try:
-        encoded = {key: encode(value) for key, value in values.items()}
-    except Exception:  # noqa: BLE001 - a serializer's own: find out which value it is
-        encoded = {}
-        for key, value in values.items():
-            try:
-                encoded[key] = encode(value)
-            except Exception as error:  # noqa: BLE001 - a serializer's own
-                errors[key] = f"its value cannot be encoded: {describe(error)}"
-    return Encoded(values=encoded, errors=errors, seconds=time.perf_counter() - began)
+def warn_of_damaged(fences: Iterable[str]) -> None:
+    """Log the fences that held what we do not write; a script dropped them, so every token is void."""
+    for fence in fences:
+        logger.warning(
+            "The fence %s was damaged, and is made anew: what else writes to this cache server?", fence
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,16 +25,12 @@ from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import scripts
-from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, ids_of
+from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, encode_all, ids_of
 from warmer.stores.redis.connections import disconnect_idle, is_outage
 from warmer.stores.redis.counters import RedisCounters
 
 logger = logging.getLogger(__name__)
 
-# An unused fence costs memory for no reader; losing it only makes the next write load again.
-FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
-# How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
-FENCE_AGE = timedelta(hours=1)
 # Versions of their own keep the fence and the turns apart from the keys, whatever `VERSION` the keys have.
 FENCE_VERSION = "warmer-fence"
 TURN_VERSION = "warmer-turn"
@@ -64,11 +60,12 @@ class RedisStore(Store):
 
     def token(self) -> Token:
         with self._server() as server:
-            generation, counter = scripts.TOKEN(
+            generation, counter, damaged = scripts.TOKEN(
                 keys=[self.fence_key],
-                args=[secrets.token_hex(8), FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)],
+                args=[secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)],
                 client=server,
             )
+        scripts.warn_of_damaged([self.fence_key] * damaged)
         return Token(generation=generation.decode(), counter=int(counter))
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
@@ -109,14 +106,15 @@ class RedisStore(Store):
 
     def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
         """Claim keys; each is mapped to what is cached there but counts as nothing."""
-        args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS]
+        args: list[Any] = [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS]
         args += (id, _ms(seconds), 1 if self.absent_timeout else 0, _us(conf.REPLICA_LAG))
         for key, nothing in keys.items():
             args += (key, nothing)
         with self._server() as server:
-            generation, counter, letters, texts = scripts.CLAIM(
+            generation, counter, damaged, letters, texts = scripts.CLAIM(
                 keys=[self.fence_key, *self._names.server_keys(keys, claims=True)], args=args, client=server
             )
+        scripts.warn_of_damaged([self.fence_key] * damaged)
         answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
         for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
             answers[letter][key] = text
@@ -156,7 +154,7 @@ class RedisStore(Store):
     def _call(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
     ) -> scripts.WriteCall:
-        encoded = scripts.encode_all(values, self._codec.encode)
+        encoded = encode_all(values, self._codec.encode)
         count = len(encoded.values) if self.jitter else 1
         return scripts.WriteCall.make(
             token,
@@ -181,22 +179,17 @@ class RedisStore(Store):
 
     @classmethod
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
-        keys: list[str] = []
-        args: list[Any] = [conf.FENCE_RECORDS, _us(FENCE_AGE), FENCE_LIFETIME_MS]
+        call = scripts.InvalidateCall(conf.FENCE_RECORDS)
         for each in invalidations:
             store = cast(RedisStore, each.store)
             if each.keys is None and store.template.keyed:
-                keys.append(store.fence_key)
-                args += (0, 1)
-                continue
-            logical = list(each.keys) if each.keys is not None else [store.template.key()]
-            if logical:
-                server_keys = store._names.server_keys(logical)
-                keys += (store.fence_key, *server_keys)
-                args += (len(logical), len(server_keys) // len(logical), *logical)
-        if keys:
+                call.add_whole(store.fence_key)
+            else:
+                names = list(each.keys) if each.keys is not None else [store.template.key()]
+                call.add(store.fence_key, names, store._names.server_keys(names))
+        if call.keys:
             with cast(RedisStore, invalidations[0].store)._server() as server:
-                scripts.INVALIDATE(keys=keys, args=args, client=server)
+                call(server)
 
     def forget(self) -> None:
         with self._server() as server:

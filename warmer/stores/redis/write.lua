@@ -24,7 +24,7 @@ local with_value, without = tonumber(ARGV[8]), tonumber(ARGV[9])
 local one_life, head = ARGV[6], tonumber(ARGV[7])
 local stride = 1 + (absence and 1 or 0) + (id ~= '' and 1 or 0)
 local refused = is_refused(fence, ARGV[1], taken)
-local overtaken = refused or count_of(fence, 'c') > taken
+local overtaken = refused or (count_of(fence, 'c') or math.huge) > taken
 
 local lives_at = 9 + with_value
 local names_at = lives_at + (one_life == '' and with_value or 0)
