@@ -92,8 +92,8 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
     tasks.follow_up(run)
 
 
-def _sync_schedule(**_kwargs: Any) -> None:
+def _sync_schedule(using: str, **_kwargs: Any) -> None:
     from warmer import schedule
 
-    if schedule.tables_exist():
+    if using in schedule.databases() and schedule.tables_exist():
         schedule.sync()

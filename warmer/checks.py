@@ -9,13 +9,15 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
+from warmer.invalidation.databases import is_dummy
 from warmer.invalidation.sources import sources
+from warmer.models import ChangeRecord
 from warmer.stores import is_fenced, is_local, keeps_nothing, varying_names, why_unusable
 
 
@@ -86,7 +88,7 @@ def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W007, E003: changes that Django's signals do not tell of, and databases without triggers."""
+    """W007, W011, E003: changes that signals do not tell of, databases without our table or triggers."""
     if not any(spec.depends_on for spec in jobs.specs()):
         return
     if not conf.CAPTURE:
@@ -97,16 +99,24 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
             "WARMER_CAPTURE = 'signals' and call invalidate_for() after such changes.",
             id="warmer.W007",
         )
-    if captures_by_triggers():
-        models = {source.model for source in sources().by_name.values()}
-        for alias in sorted({router.db_for_write(model) for model in models}):
-            if connections[alias].vendor not in triggers.VENDORS:
-                vendor = connections[alias].vendor
-                yield Error(
-                    f"The database {alias!r} ({vendor}) cannot capture changes by triggers.",
-                    hint="Set WARMER_CAPTURE = 'signals', or use PostgreSQL or SQLite.",
-                    id="warmer.E003",
-                )
+    models = {source.model for source in sources().by_name.values()}
+    for alias in sorted({router.db_for_write(model) for model in models}):
+        vendor = connections[alias].vendor
+        if captures_by_triggers() and vendor not in triggers.VENDORS:
+            yield Error(
+                f"The database {alias!r} ({vendor}) cannot capture changes by triggers.",
+                hint="Set WARMER_CAPTURE = 'signals', or use PostgreSQL or SQLite.",
+                id="warmer.E003",
+            )
+        elif not router.allow_migrate_model(alias, ChangeRecord):
+            yield Warning(
+                f"Jobs depend on tables of the database {alias!r}, where DATABASE_ROUTERS allow no table of "
+                "warmer: no change there is recorded, so triggers see none, and a killed process or a cache "
+                "that is away loses those of signals.",
+                hint=f"Let allow_migrate() answer True for {alias!r} and the model 'changerecord' of the app "
+                f"'warmer', and run 'manage.py migrate --database {alias}'.",
+                id="warmer.W011",
+            )
 
 
 @register("warmer", Tags.database)
@@ -127,7 +137,7 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
 
 @register("warmer")
 def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W003: jobs with an interval and nothing that would send them."""
+    """W003, W012, W013: jobs with an interval that nothing would send, or beat would not see."""
     scheduled = [spec.name for spec in jobs.specs() if spec.every is not None]
     if scheduled and not apps.is_installed("django_celery_beat"):
         yield Warning(
@@ -136,6 +146,23 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
             "declare the jobs with every=None.",
             id="warmer.W003",
         )
+    elif scheduled:
+        entry = apps.get_model("django_celery_beat", "PeriodicTask")
+        reads, writes = router.db_for_read(entry), router.db_for_write(entry)
+        if reads != writes:
+            yield Warning(
+                f"Beat reads its schedule from the database {reads!r}, but it is written to {writes!r}: "
+                "until that is synchronised, beat sends nothing, or sends by an old schedule.",
+                hint=f"Let DATABASE_ROUTERS answer {writes!r} to db_for_read() of 'django_celery_beat', too.",
+                id="warmer.W012",
+            )
+        if is_dummy(DEFAULT_DB_ALIAS):
+            yield Warning(
+                "DATABASES['default'] is empty, and django_celery_beat's scheduler commits there: beat does "
+                "not start.",
+                hint=f"Rename {writes!r} to 'default'.",
+                id="warmer.W013",
+            )
 
 
 @register("warmer")

@@ -292,3 +292,37 @@ def test_w008__table_without_triggers(settings: Any) -> None:
 def test_checks__can_be_asked_for_by_their_tag(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("check", "--tag", "warmer")
     assert "no issues" in capsys.readouterr().out
+
+
+class _Router:
+    """Reads go to a replica, and our tables are not allowed anywhere."""
+
+    def db_for_read(self, model: Any, **_hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **_hints: Any) -> str:
+        return "default"
+
+    def allow_migrate(self, using: str, app_label: str, **_hints: Any) -> bool:
+        return app_label != "warmer"
+
+
+def test_w011__router_keeps_the_records_off_a_database(settings: Any) -> None:
+    declare_single("posts", depends_on=[Post])
+    assert not found("W011")
+    settings.DATABASE_ROUTERS = [f"{__name__}._Router"]
+    assert_found("W011", says="'default'", hint="changerecord")
+
+
+def test_w012__beat_reads_its_schedule_from_a_replica(settings: Any) -> None:
+    declare_single("posts", every=60)
+    assert not found("W012")
+    settings.DATABASE_ROUTERS = [f"{__name__}._Router"]
+    assert_found("W012", says="'replica'", hint="django_celery_beat")
+
+
+def test_w013__default_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare_single("posts", every=60)
+    assert not found("W013")
+    monkeypatch.setitem(connection.settings_dict, "ENGINE", "django.db.backends.dummy")
+    assert_found("W013", says="beat does not start", hint="'default'")

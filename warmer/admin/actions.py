@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -74,7 +75,7 @@ def _warm(user: Any, spec: JobSpec) -> Done:
 
 
 def _invalidate(_user: Any, spec: JobSpec) -> Done:
-    is_done = invalidation.request(spec, using="default")
+    is_done = invalidation.request(spec, using=router.db_for_write(WarmingRun))
     JobObservation.objects.forget_keys(spec.name)
     if is_done:
         return Done(text=f"Invalidated every key of {spec.name}.", entry="Invalidated every key.")

@@ -14,13 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from warmer import invalidation
 from warmer.admin import actions
 from warmer.admin.base import SCHEDULE, VIEW_AUDITS, VIEW_RUNS, ReadOnlyAdmin, log, may_see_jobs, schedule
 from warmer.admin.overview import job_rows, job_states
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
-from warmer.models import Job, WarmingRun
+from warmer.models import Job, WarmingRun, rows_of
 
 ENTRIES_SHOWN = 10
 
@@ -99,7 +100,7 @@ class JobAdmin(ReadOnlyAdmin):
                 problem = str(error)
             if form is None and row.every and not problem and request.user.has_perm(SCHEDULE):
                 form = schedule.ScheduleForm(row)
-        (shown,) = job_rows([row], job_states([row]))
+        (shown,) = job_rows([row], job_states([row]), invalidation.backlog())
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
         return {
@@ -123,5 +124,5 @@ def _log_entries(spec: JobSpec) -> Any:
     # The entry of a run has only its id; but its text ends in the name of its job, which has no space.
     about = Q(content_type=types[Job], object_id=spec.name)
     about |= Q(content_type=types[WarmingRun], object_repr__endswith=f" of {spec.name}")
-    entries = LogEntry.objects.filter(about).select_related("user", "content_type")
+    entries = rows_of(LogEntry).filter(about).select_related("user", "content_type")
     return entries.order_by("-action_time", "-pk")[:ENTRIES_SHOWN]

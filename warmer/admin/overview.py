@@ -18,7 +18,7 @@ from warmer.admin import base, widgets
 from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.invalidation import triggers
+from warmer.invalidation import Backlog, triggers
 from warmer.models import ACTIVE, CacheAudit, JobObservation, State, WarmingRun
 
 PER_PAGE = 50
@@ -99,7 +99,7 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     """
     search, state = query.get("q", "").strip(), query.get("state", "")
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
-    states = job_states(found)
+    states, backlog = job_states(found), invalidation.backlog()
     counted = Counter(states.values())
     page = Paginator([spec for spec in found if state in ("", states[spec.name])], PER_PAGE).get_page(
         query.get("p")
@@ -108,25 +108,25 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     if invalidation.captures_by_triggers():
         uncaptured = triggers.problems()
     return {
-        "rows": job_rows(page.object_list, states),
+        "rows": job_rows(page.object_list, states, backlog),
         "page": page,
         "states": [(name, counted[name]) for name in STATES if counted[name] or name == state],
         "found": len(found),
         "declared": len(jobs),
         "search": search,
         "state": state,
-        "backlog": invalidation.backlog(),
+        "backlog": backlog,
         "uncaptured": uncaptured,
     }
 
 
-def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str]) -> list[Row]:
+def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str], backlog: Backlog) -> list[Row]:
     """Return the rows of jobs whose states are known."""
     names = [spec.name for spec in specs]
     observations = JobObservation.objects.by_job(names)
     runs = WarmingRun.objects.recent_per_job(names, each=widgets.BARS)
     entries = base.schedule.entries(names) if base.schedule else {}
-    audits, pending = CacheAudit.objects.latest_per_job(names), invalidation.backlog().by_job
+    audits = CacheAudit.objects.latest_per_job(names)
     return [
         Row(
             spec=spec,
@@ -134,7 +134,7 @@ def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str]) -> list[Row]:
             observation=observations.get(spec.name),
             runs=runs[spec.name],
             entry=entries.get(spec.name),
-            pending=pending[spec.name],
+            pending=backlog.by_job[spec.name],
             audit=audits.get(spec.name),
         )
         for spec in specs

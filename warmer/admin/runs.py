@@ -46,7 +46,6 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     list_display = ("run", "name", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
-    list_select_related = ("requested_by",)
     page_template = "admin/warmer/run.html"
     counted = tuple(outcome.value for outcome in Outcome)
     gone = "This run does not exist. Old runs are deleted: see WARMER_RUN_RETENTION."
@@ -126,7 +125,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="requested by")
     def requester(self, run: WarmingRun) -> str:
         """The trigger, and the user."""
-        return run.trigger if run.requested_by is None else f"{run.trigger}: {run.requested_by}"
+        return f"{run.trigger}: {run.requested_by}" if run.requested_by else run.trigger
 
     @admin.display(description="requested", ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:

@@ -49,7 +49,11 @@ def collect(aliases: Sequence[str]) -> dict[str, Any]:
     observed, pending = dict[str, JobObservation](), None
     try:
         observed, backlog = JobObservation.objects.by_job(jobs), invalidation.backlog()
-        pending = {"count": backlog.count, "oldest_seconds": backlog.age.total_seconds()}
+        pending = {
+            "count": backlog.count,
+            "oldest_seconds": backlog.age.total_seconds(),
+            "unanswered": dict(backlog.unanswered),
+        }
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Pending invalidations and hit rates are unknown: %s", describe(error))
     # A job whose cache does not answer would only wait for it once more.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from django.apps import apps
-from django.db import connections, router, transaction
+from django.db import Error, connections, router, transaction
 
 from warmer.conf import conf
+from warmer.report import describe
 
 TABLE = "warmer_changerecord"
+T = TypeVar("T")
 READ_COMMITTED = ("read committed", "read uncommitted")
 
 
@@ -23,17 +25,42 @@ def captures_by_triggers() -> bool:
     return bool(conf.CAPTURE == "triggers")
 
 
+# Whether nothing can be written: a replica, or a role that may only read.
+_IS_READ_ONLY = {
+    "mysql": "SELECT @@read_only",
+    "postgresql": "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' "
+    f"OR NOT has_table_privilege('{TABLE}', 'INSERT, UPDATE')",
+}
 _ASK_AGAIN_SECONDS = 10.0
 # By database: whether it keeps records, and when to ask again.
 _tables: dict[str, tuple[bool, float]] = {}
 
 
+def written() -> list[str]:
+    """Return the databases that a project writes to: not an empty `default`, nor the mirror of another."""
+    return [
+        alias
+        for alias in connections
+        if not (is_dummy(alias) or connections[alias].settings_dict["TEST"]["MIRROR"])
+    ]
+
+
+def is_dummy(using: str) -> bool:
+    """Return whether a database is `{}` in the settings, as `default` may be."""
+    return bool(connections[using].settings_dict["ENGINE"] == "django.db.backends.dummy")
+
+
 def are_kept(using: str) -> bool:
-    """Return whether a database has the table of records, and is no replica."""
+    """Return whether a database has the table of records, and is no replica.
+
+    Raises:
+        Error: the database does not answer.
+    """
     known = _tables.get(using)
     if known is None or time.monotonic() >= known[1]:
         model = apps.get_model("warmer", "ChangeRecord")
-        found = router.allow_migrate_model(using, model) and _has_table(connections[using])
+        is_ours = using in written() and router.allow_migrate_model(using, model)
+        found = is_ours and _has_table(connections[using])
         ask_again = math.inf if found else time.monotonic() + _ASK_AGAIN_SECONDS
         known = _tables[using] = found, ask_again
     return known[0]
@@ -43,11 +70,9 @@ def _has_table(connection: Any) -> bool:
     with connection.cursor() as cursor:
         if TABLE not in connection.introspection.table_names(cursor):
             return False
-        if connection.vendor != "postgresql":
+        if connection.vendor not in _IS_READ_ONLY:
             return True
-        cursor.execute(
-            "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
-        )
+        cursor.execute(_IS_READ_ONLY[connection.vendor])
         return not cursor.fetchone()[0]
 
 
@@ -56,9 +81,23 @@ def forget_tables() -> None:
     _tables.clear()
 
 
-def with_records() -> list[str]:
-    """Return the databases that keep records."""
-    return [alias for alias in connections if are_kept(alias)]
+def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, str]]:
+    """Call a function for each database that keeps records; one that does not answer stops no other.
+
+    Args:
+        using: the databases; default: all.
+
+    Returns:
+        The results, and why there is none of a database that does not answer.
+    """
+    found, unanswered = {}, {}
+    for alias in using or written():
+        try:
+            if are_kept(alias):
+                found[alias] = ask(alias)
+        except Error as error:
+            unanswered[alias] = describe(error)
+    return found, unanswered
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from django.core.exceptions import FieldError, ValidationError
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import connections, router, transaction
 from django.db.models import Model, QuerySet
 
 from warmer.declarations.spec import JobSpec
@@ -38,11 +38,13 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
         Error: the database refuses to record it.
     """
     if isinstance(rows, QuerySet):
-        _record_rows(rows.model, rows, using=rows.db)
+        using = rows.select_for_update().db  # where a write goes: a router may give another for reads
+        _record_rows(rows.model, rows.using(using), using=using)
         return
     found: dict[tuple[str, type[Model]], list[Model]] = defaultdict(list)
     for instance in [rows] if isinstance(rows, Model) else rows:
-        found[instance._state.db or DEFAULT_DB_ALIAS, type(instance)].append(instance)
+        using = router.db_for_write(type(instance), instance=instance)
+        found[using, type(instance)].append(instance)
     for (using, model), instances in found.items():
         _record_rows(model, instances, using=using)
 
@@ -83,7 +85,7 @@ def request(spec: JobSpec, *, using: str) -> bool:
         invalidate(spec, None, immediately=True)
         return True
     record([record_of_ids(spec, None)], using=using)
-    return not connections[using].in_atomic_block and not records.backlog().by_job[spec.name]
+    return not connections[using].in_atomic_block and not records.backlog(using).by_job[spec.name]
 
 
 def record(found: Sequence[Record], *, using: str) -> None:

@@ -9,22 +9,22 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import chain
 from types import CodeType
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db import connections
-from django.db.models import Count, Min, Q
+from django.db.models import Count, F, Min, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
-from warmer.invalidation.databases import TABLE, read_committed, with_records
+from warmer.invalidation.databases import TABLE, read_committed, visit
 from warmer.invalidation.sources import sources
 from warmer.stores import place_of
 
@@ -59,17 +59,17 @@ class Backlog:
     """The changes of declared jobs that wait on all databases.
 
     Attributes:
+        age: how long the oldest has been waiting.
         by_job: how many concern each job, by its name.
+        answered: the databases that were asked.
+        unanswered: the databases that do not answer, so that what waits there is unknown; with the reasons.
     """
 
     count: int = 0
-    oldest: datetime | None = None
+    age: timedelta = timedelta(0)
     by_job: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def age(self) -> timedelta:
-        """How long the oldest has been waiting."""
-        return timezone.now() - self.oldest if self.oldest else timedelta(0)
+    answered: Collection[str] = ()
+    unanswered: Mapping[str, str] = field(default_factory=dict)
 
 
 # -- writing and reading -----------------------------------------------------------------------------
@@ -131,8 +131,9 @@ def highest(*, using: str) -> int:
 def age_of(record: Record, *, using: str) -> timedelta:
     """Return how long ago a record was written; no time if it has gone."""
     with read_committed(using):
-        recorded_at = _rows(using).filter(pk=record.id).values_list("recorded_at", flat=True).first()
-    return max(timezone.now() - recorded_at, timedelta(0)) if recorded_at else timedelta(0)
+        # By the database's clock: where USE_TZ is off, its times are not ours.
+        age = _rows(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
+    return max(age, timedelta(0)) if age else timedelta(0)
 
 
 def mark(numbers: Collection[int], *, using: str) -> None:
@@ -203,19 +204,26 @@ def collapse(*, using: str) -> bool:
     return bool(counts)
 
 
-def backlog() -> Backlog:
-    """Return the changes that wait on all databases; one query each."""
-    count, oldest, by_job = 0, [], Counter[str]()
+def backlog(*using: str) -> Backlog:
+    """Return the changes that wait; one query for each database.
+
+    Args:
+        using: the databases; default: all.
+    """
+    count, age, by_job = 0, timedelta(0), Counter[str]()
     names = {str(spec.key): spec.name for spec in jobs.specs()}
-    for alias in with_records():
-        rows = _rows(alias).filter(_is_declared(), applied_at=None).order_by()
-        found = rows.values_list("source", "key").annotate(Count("pk"), Min("recorded_at"))
-        for source, key, number, recorded_at in found:
-            count += number
-            oldest.append(recorded_at)
-            for name in [names[key]] if key else {spec.name for spec in sources().by_name[source].specs}:
-                by_job[name] += number
-    return Backlog(count=count, oldest=min(oldest, default=None), by_job=by_job)
+    found, unanswered = visit(_waiting, using)
+    for source, key, number, waited in chain.from_iterable(found.values()):
+        count += number
+        age = max(age, waited)
+        for name in [names[key]] if key else {spec.name for spec in sources().by_name[source].specs}:
+            by_job[name] += number
+    return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
+
+
+def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:
+    rows = _rows(using).filter(_is_declared(), applied_at=None).order_by()
+    return list(rows.values_list("source", "key").annotate(n=Count("pk"), age=Now() - Min("recorded_at")))
 
 
 def _declared() -> tuple[list[str], list[str]]:

@@ -7,8 +7,10 @@ cache was down. A worker, or `manage.py warm_listen`, calls `poll` twice a secon
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import Error, close_old_connections, connections
@@ -16,7 +18,7 @@ from django.db import Error, close_old_connections, connections
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records
 from warmer.invalidation.apply import apply
-from warmer.invalidation.databases import are_kept, read_committed
+from warmer.invalidation.databases import are_kept, read_committed, written
 from warmer.invalidation.records import Record, fingerprint
 from warmer.report import describe
 
@@ -25,6 +27,18 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """Why a database was left alone, for how many seconds, and until when on the monotonic clock."""
+
+    why: str = ""
+    pause: float = PAUSE_SECONDS
+    until: float = 0.0
+
+
+_NO_FAILURE = _Failure()
 
 
 class Relay:
@@ -39,40 +53,44 @@ class Relay:
         *,
         polling: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Poll until told to stop. While something is down, the pauses double up to half a minute.
+        """Poll until told to stop. A database that fails is left alone, twice as long each time.
 
         Args:
             wait: waits for some seconds; returns whether to stop.
-            polling: makes what is held while the database is asked.
+            polling: makes what is held while a database is asked.
         """
-        pause, failed = PAUSE_SECONDS, ""
+        failures: dict[str, _Failure] = {}
         while True:
-            try:
-                with polling():
-                    self.poll()
-                if failed:
-                    logger.info("Waiting changes are applied again")
-                pause, failed = PAUSE_SECONDS, ""
-            except Exception as error:  # noqa: BLE001 - nobody else would go on
-                if describe(error) != failed:
-                    failed = describe(error)
-                    logger.warning("Changes wait, and are tried again: %s", failed)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                close_old_connections()
-            if wait(pause):
+            for using in written():
+                before = failures.get(using, _NO_FAILURE)
+                if time.monotonic() < before.until:
+                    continue
+                try:
+                    with polling():
+                        self.poll(using)
+                    if failures.pop(using, None):
+                        logger.info("Waiting changes on %r are applied again", using)
+                except Exception as error:  # noqa: BLE001 - nobody else would go on
+                    if describe(error) != before.why:
+                        logger.warning("Changes on %r wait, and are tried again: %s", using, describe(error))
+                    pause = min(2 * before.pause, LONGEST_PAUSE_SECONDS)
+                    until = time.monotonic() + pause
+                    failures[using] = _Failure(why=describe(error), pause=pause, until=until)
+                    close_old_connections()
+            if wait(PAUSE_SECONDS):
                 return
 
-    def poll(self) -> int:
-        """Apply the pending changes of every database; return their number.
+    def poll(self, *using: str) -> int:
+        """Apply the pending changes of some databases, by default of every one; return their number.
 
         Raises:
             StoreUnavailable: a cache does not answer; its changes wait.
             Error: a database does not answer. The others are polled.
         """
         done, failed = 0, None
-        for using in connections:
+        for alias in using or written():
             try:
-                done += self._poll_one(using) if are_kept(using) else 0
+                done += self._poll_one(alias) if are_kept(alias) else 0
             except (StoreUnavailable, Error) as error:
                 failed = failed or error
         if failed is not None:

@@ -4,7 +4,6 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.utils.timezone
 import warmer.models.changes
-from django.conf import settings
 from django.db import migrations, models
 
 
@@ -12,9 +11,7 @@ class Migration(migrations.Migration):
 
     initial = True
 
-    dependencies = [
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
@@ -40,6 +37,7 @@ class Migration(migrations.Migration):
                 ('watched_misses', models.PositiveBigIntegerField(help_text='Reads of watched keys that missed.', null=True)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'default_permissions': (),
             },
         ),
@@ -51,6 +49,7 @@ class Migration(migrations.Migration):
                 ('declared_seconds', models.PositiveIntegerField()),
             ],
             options={
+                'base_manager_name': 'objects',
                 'default_permissions': (),
             },
         ),
@@ -79,6 +78,7 @@ class Migration(migrations.Migration):
                 ('failures', models.JSONField(blank=True, default=list)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'audit',
                 'ordering': ['-id'],
                 'default_permissions': ('view',),
@@ -124,6 +124,7 @@ class Migration(migrations.Migration):
                 ('failed', models.PositiveBigIntegerField(default=0)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'default_permissions': (),
                 'constraints': [models.UniqueConstraint(fields=('job', 'trigger', 'state'), name='warmer_total_once')],
             },
@@ -160,9 +161,10 @@ class Migration(migrations.Migration):
                 ('wait_seconds', models.FloatField(default=0, help_text='Waiting for a turn, or to load again.')),
                 ('error', models.TextField(blank=True)),
                 ('failures', models.JSONField(blank=True, default=list)),
-                ('requested_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('requested_by', models.CharField(blank=True, help_text='The name of the user.', max_length=255)),
             ],
             options={
+                'base_manager_name': 'objects',
                 'verbose_name': 'run',
                 'ordering': ['-id'],
                 'permissions': [('warm_job', 'Can warm a job now'), ('cancel_run', 'Can cancel a run'), ('invalidate_job', 'Can invalidate every key of a job'), ('pause_job', 'Can pause and resume the schedule of a job'), ('audit_job', 'Can audit a job'), ('edit_schedule', 'Can set when a job is refreshed')],
@@ -180,6 +182,7 @@ class Migration(migrations.Migration):
                 ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='warmer.warmingrun')),
             ],
             options={
+                'base_manager_name': 'objects',
                 'default_permissions': (),
             },
         ),

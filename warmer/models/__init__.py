@@ -3,6 +3,7 @@
 from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord
 from warmer.models.monitoring import JobObservation, RunTotal
+from warmer.models.routing import PrimaryManager, atomic_for, rows_of
 from warmer.models.runs import ACTIVE, FIGURES, Job, JobSchedule, State, Trigger, WarmingBatch, WarmingRun
 
 __all__ = [
@@ -13,10 +14,13 @@ __all__ = [
     "Job",
     "JobObservation",
     "JobSchedule",
+    "PrimaryManager",
     "RunTotal",
     "State",
     "Trigger",
     "Verdict",
     "WarmingBatch",
     "WarmingRun",
+    "atomic_for",
+    "rows_of",
 ]

@@ -12,6 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.models.routing import PrimaryManager
 from warmer.models.runs import Trigger
 
 # At an audit an hour, the last four days.
@@ -70,9 +71,10 @@ class CacheAudit(models.Model):
     wrong_keys = models.JSONField(default=list, blank=True, help_text="The first, with what differs.")
     failures = models.JSONField(default=list, blank=True)
 
-    objects = AuditQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(AuditQuerySet)()
 
     class Meta:
+        base_manager_name = "objects"
         ordering = ["-id"]
         default_permissions = ("view",)
         verbose_name = "audit"

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import DatabaseError, models, transaction
+from django.db import DatabaseError, models
 from django.db.models import F
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.models.routing import PrimaryManager, atomic_for
 from warmer.models.runs import WarmingRun
 from warmer.report import Outcome, describe
 
@@ -66,9 +67,10 @@ class JobObservation(models.Model):
     watched_share = models.FloatField(null=True, help_text="The watched share of the declared keys.")
     watched_misses = models.PositiveBigIntegerField(null=True, help_text="Reads of watched keys that missed.")
 
-    objects = ObservationQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(ObservationQuerySet)()
 
     class Meta:
+        base_manager_name = "objects"
         default_permissions = ()
 
     def __str__(self) -> str:
@@ -146,7 +148,7 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
             **{outcome.value: getattr(run, outcome.value) for outcome in Outcome},
         }
         try:
-            with transaction.atomic():
+            with atomic_for(self.model):
                 total, _ = self.get_or_create(job=run.job, trigger=run.trigger, state=run.state)
                 self.filter(pk=total.pk).update(
                     last_at=run.finished_at or timezone.now(),
@@ -176,9 +178,10 @@ class RunTotal(models.Model):
     no_value = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
 
-    objects = TotalQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(TotalQuerySet)()
 
     class Meta:
+        base_manager_name = "objects"
         default_permissions = ()
         constraints = [
             models.UniqueConstraint(fields=["job", "trigger", "state"], name="warmer_total_once"),

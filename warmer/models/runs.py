@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import connections, models
 from django.db.models import Max, OuterRef, Subquery
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.exceptions import CircuitOpen, StoreUnavailable
+from warmer.models.routing import PrimaryManager
 from warmer.report import SECONDS, Failure, Outcome, Report
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
@@ -151,9 +151,8 @@ class WarmingRun(models.Model):
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
     trigger = models.CharField(max_length=10, choices=Trigger)
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    # Not a foreign key: the users may be on another database.
+    requested_by = models.CharField(max_length=255, blank=True, help_text="The name of the user.")
     only_missing = models.BooleanField(default=False)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     active_job = models.CharField(
@@ -193,9 +192,10 @@ class WarmingRun(models.Model):
     error = models.TextField(blank=True)
     failures = models.JSONField(default=list, blank=True)
 
-    objects = RunQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(RunQuerySet)()
 
     class Meta:
+        base_manager_name = "objects"
         ordering = ["-id"]
         default_permissions = ("view",)
         permissions = [
@@ -254,7 +254,10 @@ class WarmingBatch(models.Model):
     worker = models.CharField(max_length=255, blank=True)
     recorded_at = models.DateTimeField(null=True, help_text="When it was counted.")
 
+    objects = PrimaryManager["WarmingBatch"]()
+
     class Meta:
+        base_manager_name = "objects"
         default_permissions = ()
         constraints = [models.UniqueConstraint(fields=["run", "number"], name="warmer_batch_counted_once")]
 
@@ -280,7 +283,10 @@ class JobSchedule(models.Model):
     job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
     declared_seconds = models.PositiveIntegerField()
 
+    objects = PrimaryManager["JobSchedule"]()
+
     class Meta:
+        base_manager_name = "objects"
         default_permissions = ()
 
     def __str__(self) -> str:

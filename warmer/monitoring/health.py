@@ -17,6 +17,7 @@ from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
+from warmer.invalidation.databases import is_dummy
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import describe
 
@@ -53,7 +54,8 @@ def readiness() -> list[Check]:
     What only a database could tell that does not answer is left out.
     """
     found: list[Check] = []
-    for alias in dict.fromkeys((DEFAULT_DB_ALIAS, router.db_for_write(WarmingRun))):
+    aliases = dict.fromkeys((DEFAULT_DB_ALIAS, router.db_for_write(WarmingRun)))
+    for alias in (each for each in aliases if not is_dummy(each)):
         found.append(_check(f"database:{alias}", partial(_database_answers, alias)))
         if found[-1].ok:
             found.append(_check(f"migrations:{alias}", partial(_missing_migrations, alias)))

@@ -11,7 +11,6 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from warmer.conf import conf
@@ -45,16 +44,14 @@ def observe(spec: JobSpec) -> JobObservation:
     If that fails, as when the cache does not answer, the row has the error beside the last values.
 
     Raises:
-        OperationalError, InterfaceError: the database does not answer.
+        OperationalError, InterfaceError: the database of the observations does not answer.
     """
     now = timezone.now()
     fields: dict[str, Any] = {"attempted_at": now}
     try:
         found = cover(spec)
         fields |= _reads(spec, found, now)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own, as is the cache
+    except Exception as error:  # noqa: BLE001 - the ids and their database are the project's, as is the cache
         logger.warning("%s was not observed: %s", spec.name, describe(error))
         fields["error"] = describe(error)[:MAX_ERROR_LENGTH]
     else:

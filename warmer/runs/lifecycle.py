@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import F, Q
 from django.utils import timezone
 
 from warmer.conf import conf
-from warmer.models import ACTIVE, FIGURES, State, Trigger, WarmingRun
+from warmer.models import ACTIVE, FIGURES, State, Trigger, WarmingRun, atomic_for
 from warmer.report import MAX_ERROR_LENGTH, Report
 from warmer.runs import batch_queue
 from warmer.signals import run_finished
@@ -77,12 +77,12 @@ def open_run(
     failed_alone = False
     while True:
         try:
-            with transaction.atomic():
+            with atomic_for(WarmingRun):
                 run = WarmingRun.objects.create(
                     job=job,
                     active_job=job,
                     trigger=trigger,
-                    requested_by=user,
+                    requested_by=user.get_username() if user else "",
                     only_missing=only_missing,
                     requested_at=now,
                     expires_at=now + (expires_in or conf.RUN_EXPIRY),
@@ -112,7 +112,7 @@ def start(run_id: int, *, worker: str = "") -> WarmingRun | None:
     Returns:
         The run with the number of this attempt; None when it has ended or does not exist.
     """
-    with transaction.atomic():
+    with atomic_for(WarmingRun):
         run = WarmingRun.objects.active().select_for_update().filter(pk=run_id).first()
         if run is None:
             return None
@@ -154,7 +154,7 @@ def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: st
     Returns:
         How many were counted: none that was counted before, or that belongs to an earlier attempt.
     """
-    with transaction.atomic():
+    with atomic_for(WarmingRun):
         current = _lock(run, State.RUNNING, State.CANCELLED)
         new = batch_queue.mark_counted(current, list(reports), worker=worker) if current is not None else []
         if current is None or not new:
@@ -171,7 +171,7 @@ def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:
     Returns:
         Whether the run is still running, or has ended here.
     """
-    with transaction.atomic():
+    with atomic_for(WarmingRun):
         current = _lock(run, State.RUNNING)
         if current is None:
             return False

@@ -3,7 +3,7 @@
 from warmer.schedule.beat import Beat, look_at_beat
 from warmer.schedule.entries import Entry, Gaps, ScheduleError, entries, entry_of, paused
 from warmer.schedule.form import ScheduleForm, reset, switch
-from warmer.schedule.sync import AUDIT, UPKEEP, Action, sync, tables_exist
+from warmer.schedule.sync import AUDIT, UPKEEP, Action, databases, sync, tables_exist
 
 __all__ = [
     "AUDIT",
@@ -14,6 +14,7 @@ __all__ = [
     "Gaps",
     "ScheduleError",
     "ScheduleForm",
+    "databases",
     "entries",
     "entry_of",
     "look_at_beat",

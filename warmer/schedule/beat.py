@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Max, Min
 from django_celery_beat.models import PeriodicTask
 
-from warmer.models import JobObservation
+from warmer.models import JobObservation, rows_of
 from warmer.schedule.entries import Entry, entries
 from warmer.schedule.sync import UPKEEP
 
@@ -35,9 +35,9 @@ class Beat:
 def look_at_beat() -> Beat:
     """Return when beat last sent anything, and how the jobs are scheduled."""
     # Beat records what it sent every few minutes only. What it has observed each minute is there at once.
-    recorded = PeriodicTask.objects.aggregate(last=Max("last_run_at"))["last"]
+    recorded = rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"]
     observed = JobObservation.objects.aggregate(last=Max("attempted_at"))["last"]
-    own = PeriodicTask.objects.filter(name__in=UPKEEP, enabled=True)
+    own = rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
     return Beat(
         last_sent=max((each for each in (recorded, observed) if each is not None), default=None),
         # A row has no creation time, but until beat has sent it nobody else has a reason to change it.

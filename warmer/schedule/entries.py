@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Model
 from django.forms import model_to_dict
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
+from warmer.models import rows_of
 from warmer.tasks import scheduled_run
 
 CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
@@ -90,7 +92,7 @@ def entry_name(job: str) -> str:
 
 def entries(jobs: Iterable[str] | None = None) -> dict[str, Entry]:
     """Return the entry of each job that has one, or of some jobs, in one query."""
-    tasks = PeriodicTask.objects.filter(task=scheduled_run.name).select_related(*_KINDS)
+    tasks = rows_of(PeriodicTask).filter(task=scheduled_run.name).select_related(*_KINDS)
     if jobs is not None:
         tasks = tasks.filter(name__in=[entry_name(job) for job in jobs])
     by_job = {task.name.removeprefix(entry_name("")): task for task in tasks}
@@ -108,7 +110,7 @@ def entry_of(spec: JobSpec) -> Entry | None:
     Raises:
         ScheduleError: somebody made the entry run something else.
     """
-    task = PeriodicTask.objects.filter(name=entry_name(spec.name)).select_related(*_KINDS).first()
+    task = rows_of(PeriodicTask).filter(name=entry_name(spec.name)).select_related(*_KINDS).first()
     if task is None or _runs(task, spec.name):
         return None if task is None else Entry(task)
     raise ScheduleError(
@@ -120,10 +122,22 @@ def entry_of(spec: JobSpec) -> Entry | None:
 def saved(schedule: Any) -> Any:
     """Return the row of beat that is equal to an interval or a crontab, or save this one."""
     fields = model_to_dict(schedule, exclude=["id"])
-    found = type(schedule).objects.filter(**fields).first()  # there may be several: any of them serves
+    found = rows_of(type(schedule)).filter(**fields).first()  # there may be several: any of them serves
     if found is None:
         schedule.save()
     return found or schedule
+
+
+def save(task: PeriodicTask) -> None:
+    """Save an entry, and let beat notice.
+
+    Its own `save()` looks for an equal name where the router sends reads, and a replica may not even have the
+    table yet.
+    """
+    if not task.enabled:
+        task.last_run_at = None  # as beat does
+    Model.save(task)
+    PeriodicTasks.changed(task)
 
 
 def crontab_gaps(crontab: CrontabSchedule) -> Gaps:

@@ -11,12 +11,12 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import duration
-from warmer.schedule.entries import CRONTAB_FIELDS, Gaps, ScheduleError, crontab_gaps, entry_of, saved
+from warmer.models import atomic_for
+from warmer.schedule.entries import CRONTAB_FIELDS, Gaps, ScheduleError, crontab_gaps, entry_of, save, saved
 from warmer.schedule.sync import declared
 
 INTERVAL, CRONTAB = "interval", "crontab"
@@ -86,13 +86,13 @@ class ScheduleForm(forms.Form):
         """
         assert self._schedule is not None
         assert self._gaps is not None
-        with transaction.atomic():
+        with atomic_for(PeriodicTask):
             task = _find_or_create(self._spec)
             task.interval = task.crontab = task.solar = task.clocked = None
             setattr(task, self.cleaned_data["kind"], saved(self._schedule))
             task.expire_seconds = round(self._gaps.shortest.total_seconds())
             task.enabled = self.cleaned_data["enabled"]
-            task.save()
+            save(task)
 
 
 def reset(spec: JobSpec) -> None:
@@ -101,7 +101,7 @@ def reset(spec: JobSpec) -> None:
     Raises:
         ScheduleError: the job is not scheduled; or see `entry_of`.
     """
-    with transaction.atomic():
+    with atomic_for(PeriodicTask):
         task = _find_or_create(spec)
         task.enabled = True
         declared(spec).follow_code(task)
@@ -113,12 +113,12 @@ def switch(spec: JobSpec, *, on: bool) -> bool:
     Raises:
         ScheduleError: the job is not scheduled; or see `entry_of`.
     """
-    with transaction.atomic():
+    with atomic_for(PeriodicTask):
         task = _find_or_create(spec)
         if task.enabled == on:
             return False
         task.enabled = on
-        task.save()
+        save(task)
     return True
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from django.db import connection, transaction
+from django.db import connections, router
 from django.db.models import Q
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.models import JobSchedule
-from warmer.schedule.entries import Entry, entry_name, saved
+from warmer.models import JobSchedule, atomic_for, rows_of
+from warmer.schedule.entries import Entry, entry_name, save, saved
 
 YOURS = "The interval and 'enabled' are yours to change."
 OWN = "warmer: "
@@ -69,9 +69,14 @@ class Declared:
 
     def sync(self) -> Action:
         """Create the entry, or let it follow the declared interval unless an operator set another."""
-        new = {"interval": lambda: _interval(self.seconds), "expire_seconds": self.seconds}
-        new |= {name: getattr(self, name) for name in ("task", "queue", "args", "description")}
-        task, is_new = PeriodicTask.objects.select_related("interval").get_or_create(new, name=self.name)
+        rows = rows_of(PeriodicTask).select_related("interval").filter(name=self.name)
+        is_new = not rows.exists()
+        if is_new:
+            new = {name: getattr(self, name) for name in ("name", "task", "queue", "args", "description")}
+            task = PeriodicTask(**new, interval=_interval(self.seconds), expire_seconds=self.seconds)
+            rows.bulk_create([task], ignore_conflicts=True)  # another process may be faster
+            PeriodicTasks.update_changed()
+        task = rows.get()
         known = JobSchedule.objects.filter(job=self.job).first()
         before = timedelta(seconds=known.declared_seconds) if known else None
         declared = timedelta(seconds=self.seconds)
@@ -89,7 +94,7 @@ class Declared:
         """Set an entry to the declared interval, and let it follow the code from now on."""
         task.interval, task.expire_seconds = _interval(self.seconds), self.seconds
         task.crontab = task.solar = task.clocked = None
-        task.save()
+        save(task)
         self._remember()
 
     def _remember(self) -> None:
@@ -106,7 +111,7 @@ def sync() -> dict[str, Action]:
     Returns:
         What was done, by job.
     """
-    with transaction.atomic():
+    with atomic_for(PeriodicTask):
         wanted = list(_declarations())
         done = {each.job: each.sync() for each in wanted} | _remove_all_but(wanted)
     return {job: action for job, action in done.items() if not job.startswith(OWN)}
@@ -126,9 +131,14 @@ def declared(spec: JobSpec) -> Declared:
     )
 
 
+def databases() -> set[str]:
+    """Return the databases that a sync writes to."""
+    return {router.db_for_write(PeriodicTask), router.db_for_write(JobSchedule)}
+
+
 def tables_exist() -> bool:
     """Return whether the tables that a sync needs are migrated."""
-    tables = set(connection.introspection.table_names())
+    tables = {table for alias in databases() for table in connections[alias].introspection.table_names()}
     return {PeriodicTask._meta.db_table, JobSchedule._meta.db_table} <= tables
 
 
@@ -148,7 +158,7 @@ def _declarations() -> Iterator[Declared]:
 
 def _remove_all_but(wanted: list[Declared]) -> dict[str, Action]:
     ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
-    gone = PeriodicTask.objects.filter(ours).exclude(name__in=[each.name for each in wanted])
+    gone = rows_of(PeriodicTask).filter(ours).exclude(name__in=[each.name for each in wanted])
     removed = {}
     for task in gone:  # one by one, so that beat notices and reloads its schedule
         removed[task.name.removeprefix(entry_name(""))] = Action.REMOVED

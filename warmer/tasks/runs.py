@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, router, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -87,7 +87,7 @@ def request_run(
     spec = jobs[job].spec
     opened = runs.open_run(job, trigger, user=user, only_missing=only_missing, expires_in=expires_in)
     if not opened.joined:
-        transaction.on_commit(partial(_send, spec, opened.run, delay))
+        transaction.on_commit(partial(_send, spec, opened.run, delay), using=router.db_for_write(WarmingRun))
         opened.run.refresh_from_db()
     return opened
 

@@ -12,7 +12,6 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from users.models import CustomUser
 from warmer import run_finished
 from warmer import runs as ledger
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
@@ -67,9 +66,13 @@ def test_open_run__second_request_joins_the_first() -> None:
     assert second.run.trigger == "schedule"
 
 
-def test_open_run__refused_for_another_reason_raises() -> None:
+def test_open_run__refused_for_another_reason_raises(monkeypatch: Any) -> None:
+    def refuse(**fields: Any) -> WarmingRun:
+        raise IntegrityError("disk full")
+
+    monkeypatch.setattr(WarmingRun.objects, "create", refuse)
     with pytest.raises(IntegrityError):
-        ledger.open_run("posts", Trigger.ADMIN, user=CustomUser(pk=404))
+        ledger.open_run("posts", Trigger.ADMIN)
     assert not WarmingRun.objects.exists()
 
 

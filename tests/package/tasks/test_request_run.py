@@ -27,7 +27,7 @@ def test_request_run__does_the_work_and_the_ledger_says_so(job: Any, django_user
     run = WarmingRun.objects.get()
     assert opened.run == run
     assert (run.state, run.written, run.batches_done, run.batches_total) == (State.COMPLETE, 10, 3, 3)
-    assert (run.trigger, run.requested_by) == ("admin", user)
+    assert (run.trigger, run.requested_by) == ("admin", "ada")
     assert cache.get_many([f"t:{id}" for id in range(10)]) == {f"t:{id}": id for id in range(10)}
 
 

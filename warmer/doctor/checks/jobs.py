@@ -121,6 +121,13 @@ class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("dat
 
     def run(self, project: Project) -> Iterator[Finding]:
         pending = invalidation.backlog()
+        for alias, problem in pending.unanswered.items():
+            yield warning(
+                f"The database {alias!r} does not answer: {problem}.",
+                why="Changes that wait there are not applied, and the pages cannot show them.",
+                fix=f"DATABASES[{alias!r}]['TEST'] = {{'MIRROR': 'default'}}\nif it is a replica, or a "
+                "router whose allow_migrate() keeps warmer off it. Otherwise start it.",
+            )
         message = f"{counted(pending.count, 'invalidation')} pending"
         if not pending.count or pending.age < LATE:
             yield ok(message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.db import DatabaseError, connections, router, transaction
 
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation.apply import forget_seen
-from warmer.invalidation.databases import TABLE, are_kept, captures_by_triggers, forget_tables, with_records
+from warmer.invalidation.databases import TABLE, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.recording import record
 from warmer.invalidation.records import Record
 from warmer.invalidation.sources import sources
@@ -48,7 +49,7 @@ class Problem:
 
 def databases() -> list[str]:
     """Return the databases that keep records and can capture changes: PostgreSQL and SQLite can."""
-    return [alias for alias in with_records() if connections[alias].vendor in VENDORS]
+    return [alias for alias, can_capture in visit(_can_capture)[0].items() if can_capture]
 
 
 def _can_capture(using: str) -> bool:
@@ -76,9 +77,20 @@ def problems(*using: str) -> list[Problem]:
 
     Args:
         using: the databases; default: all. One that cannot capture changes has no problems.
+
+    Raises:
+        Error: one of the databases in `using` does not answer. Of all, that is a problem of its own.
     """
-    aliases = [alias for alias in databases() if not using or alias in using]
-    return [problem for alias in aliases for problem in _problems(alias)]
+    if using:
+        return [problem for alias in using if _can_capture(alias) for problem in _problems(alias)]
+    found, unanswered = visit(lambda alias: list(_problems(alias)) if _can_capture(alias) else [])
+    unknown = [_unknown(alias, why) for alias, why in unanswered.items()]
+    return [*unknown, *chain.from_iterable(found.values())]
+
+
+def _unknown(using: str, why: str) -> Problem:
+    fix = f"Start it. If it is a replica, set DATABASES[{using!r}]['TEST'] = {{'MIRROR': 'default'}}."
+    return Problem(using=using, table="What is captured", why=f"is unknown: {why}", fix=fix)
 
 
 def _problems(using: str) -> Iterator[Problem]:

@@ -93,6 +93,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     else:
         oldest = f" (oldest: {duration(pending['oldest_seconds'])})" if pending["count"] else ""
         yield f"Pending invalidations: {pending['count'] or 'none'}{oldest}"
+        for alias, why in pending["unanswered"].items():
+            yield f"  unknown on the database {alias!r}, which does not answer: {why}"
 
 
 def _cache(cache: dict[str, Any]) -> Iterator[tuple[str, str]]:

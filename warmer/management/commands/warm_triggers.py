@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import connections
 
+from warmer import invalidation
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.management.base import WarmerCommand
@@ -30,7 +31,8 @@ class Command(WarmerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         databases = [alias for alias in triggers.databases() if options["database"] in (None, alias)]
-        if not databases:
+        unanswered = {} if options["database"] else invalidation.backlog().unanswered
+        if not databases and not unanswered:
             raise CommandError(
                 "No database can capture changes by triggers: use PostgreSQL or SQLite, and run "
                 "'manage.py migrate' first."
@@ -41,6 +43,9 @@ class Command(WarmerCommand):
             captured = [self._handle_one(alias, options) for alias in databases]
         except TriggersRefused as error:
             raise CommandError(str(error)) from None
+        if unanswered:
+            whys = "; ".join(f"{alias!r} ({why})" for alias, why in unanswered.items())
+            raise CommandError(f"Nothing was done on the databases that do not answer: {whys}.")
         if not all(captured):
             raise CommandError("Some changes are not captured. Run 'manage.py warm_triggers'.")
 

@@ -261,6 +261,15 @@ FAMILIES = (
         [],
         lambda now: [([], now.backlog.age.total_seconds())],
     ),
+    gauge(
+        "warmer_database_up",
+        "Whether a database that keeps changes answers: 1 or 0.",
+        ["database"],
+        lambda now: [
+            ([alias], alias in now.backlog.answered)
+            for alias in (*now.backlog.answered, *now.backlog.unanswered)
+        ],
+    ),
     # Audits
     gauge(
         "warmer_audit_keys",

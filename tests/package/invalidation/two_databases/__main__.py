@@ -19,6 +19,7 @@ from myapp.models import Post  # noqa: E402
 from users.models import CustomUser  # noqa: E402
 from warmer import warm_many  # noqa: E402
 from warmer.invalidation import Relay, records  # noqa: E402
+from warmer.stores import breaker  # noqa: E402
 from warmer.stores.redis.scripts import INVALIDATE  # noqa: E402
 
 DATABASES = ("default", "second")
@@ -105,6 +106,7 @@ def cache_away() -> Seen:
                 rename(post, "new")
     finally:
         type(INVALIDATE).__call__ = call  # type: ignore[method-assign]
+    breaker.forget()
     seen = {"kept": kept()}
     Relay().poll()
     return {**seen, "left": kept(), "cached": [cache.get("title:6"), cache.get("title:7")]}

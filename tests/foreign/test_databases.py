@@ -1,0 +1,171 @@
+"""Projects with several databases: replicas, an empty `default`, our tables apart, one that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from embedded.waiting import wait_until
+from tests.foreign.project import SECONDS, ForeignProject
+
+Database = dict[str, object]
+
+ROUTER = """
+OURS = ("warmer", "django_celery_beat")
+
+class Router:
+    def db_for_read(self, model, **hints):
+        return {read}
+
+    def db_for_write(self, model, **hints):
+        return {write}
+
+    def allow_relation(self, one, other, **hints):
+        return True
+
+    def allow_migrate(self, database, app_label, model_name=None, **hints):
+        return {migrate}
+
+class Strict(Router):
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+    def allow_migrate(self, database, app_label, **hints):
+        return (database == "ops") == (app_label in OURS)
+"""
+JOB = """
+@warm("ticks", every=timedelta(seconds=1))
+def ticks():
+    return True
+"""
+BEGIN = """
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from people.models import Person
+for database in {migrated}:
+    call_command("migrate", database=database, verbosity=0)
+User.objects.create_superuser("ada", password="x")
+for name in ("Ada", "Bob"):
+    Person.objects.create(name=name)
+call_command("warm_cache", "--inline")
+call_command("warm_schedule")
+"""
+ASK = """
+from io import StringIO
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+def output(*command):
+    out = StringIO()
+    call_command(*command, stdout=out, stderr=out)
+    return out.getvalue()
+
+client = Client()
+client.force_login(User.objects.using("{users}").get())
+paths = {{"overview": "/admin/warmer/", "runs": "/admin/warmer/warmingrun/", "ready": "/readyz"}}
+pages = {{name: client.get(path) for name, path in (paths | {{"metrics": "/metrics"}}).items()}}
+result = {{
+    "status": {{name: page.status_code for name, page in pages.items()}},
+    **{{name: page.content.decode() for name, page in pages.items()}},
+    "warm": output("warm_cache", "--workers"),
+    "doctor": output("cache_doctor"),
+    "stats": output("cache_stats"),
+    "checks": [warning.id for warning in run_checks(databases=["{users}"])],
+}}
+with override_settings(DATABASE_ROUTERS=["mysite.routers.Strict"]):
+    result["strict"] = [warning.id for warning in run_checks()]
+"""
+NAMES = "from people.warming import names; result = names.get()"
+
+
+def begin(
+    foreign: ForeignProject, databases: dict[str, Database], *, migrated: list[str], **route: str
+) -> None:
+    """Set the databases and the answers of a router, migrate, add people, warm them in this process."""
+    foreign.settings(
+        f"DATABASES = {databases!r}\nDATABASE_ROUTERS = ['mysite.routers.Router']\nWARMER_METRICS = True"
+    )
+    foreign.write("mysite/routers.py", ROUTER.format(**route))
+    foreign.add("people/warming.py", JOB)
+    foreign.run(BEGIN.format(migrated=migrated))
+
+
+def execute(database: Database, statement: str) -> Any:
+    """Run a statement as another program does, and return its first value."""
+    place = {"host": database["HOST"], "dbname": database["NAME"], "user": database["USER"]}
+    with psycopg.connect(**place, autocommit=True) as connection:  # type: ignore[arg-type]
+        cursor = connection.execute(statement)  # type: ignore[call-overload]
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+@pytest.fixture
+def main(new_database: Callable[[], Database]) -> Database:
+    """The database that the project writes to."""
+    return new_database()
+
+
+def test_default__is_empty_and_others_are_away_or_read_only(foreign: ForeignProject, main: Database) -> None:
+    databases = {
+        "default": {},
+        "main": main,
+        "away": main | {"PORT": 1},
+        "frozen": main | {"OPTIONS": {"options": "-c default_transaction_read_only=on"}},
+        "mirror": main | {"TEST": {"MIRROR": "main"}},
+    }
+    begin(
+        foreign,
+        databases,
+        migrated=["main"],
+        read="'main'",
+        write="'main'",
+        migrate="True",
+    )
+    with foreign.worker() as worker:
+        seen = foreign.run(ASK.format(users="main"))
+        assert set(seen["status"].values()) == {200}
+        assert "complete" in seen["warm"]
+        for name in ("overview", "doctor", "stats"):
+            assert "&#x27;away&#x27; does not" in seen[name] or "'away'" in seen[name]
+            assert "'frozen'" not in seen[name]
+            assert "'mirror'" not in seen[name]
+        assert 'warmer_database_up{database="away"} 0.0' in seen["metrics"]
+        assert 'warmer_database_up{database="main"} 1.0' in seen["metrics"]
+        assert "warmer.W008" not in seen["checks"]
+        assert "warmer.W013" in seen["checks"]
+        execute(main, "UPDATE people_person SET name = 'Eve' WHERE name = 'Bob'")
+        waiting = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
+        wait_until(lambda: execute(main, waiting) == 0, seconds=SECONDS, what="a worker applies the change")
+        assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
+
+
+def test_our_tables__on_a_database_with_a_replica_that_lags(
+    foreign: ForeignProject, main: Database, new_database: Callable[[], Database]
+) -> None:
+    # The replica is never synchronised: it stays as empty as it is.
+    databases = {"default": main, "ops": new_database(), "replica": new_database()}
+    write = "'ops' if model._meta.app_label in OURS else 'default'"
+    begin(
+        foreign,
+        databases,
+        migrated=["default", "ops"],
+        read=f"'replica' if model._meta.app_label == 'warmer' else {write}",
+        write=write,
+        migrate="(database == 'ops') == (app_label in OURS) or model_name == 'changerecord'",
+    )
+    with foreign.worker("-B") as worker:
+        seen = foreign.run(ASK.format(users="default"))
+        assert set(seen["status"].values()) == {200}
+        assert "complete" in seen["warm"]
+        assert {"warmer.W008", "warmer.W011", "warmer.W012"}.isdisjoint(seen["checks"])
+        assert {"warmer.W011", "warmer.W012"} <= set(seen["strict"])
+        foreign.wait_for_output(worker, "of ticks (schedule) is complete")
+        execute(main, "UPDATE people_person SET name = 'Eve' WHERE name = 'Bob'")
+        waiting = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
+        wait_until(lambda: execute(main, waiting) == 0, seconds=SECONDS, what="a worker applies the change")
+        assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
