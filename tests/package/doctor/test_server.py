@@ -292,6 +292,15 @@ def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
     assert (unknown.severity, "not known" in unknown.message) == ("skipped", True)
 
 
+def test_pickle__sessions_beside_plain_data(examine: Examine, serve: Serve, settings: Any) -> None:
+    server, used = serve(), {"specs": (SimpleNamespace(cache="other"),)}
+    settings.SESSION_CACHE_ALIAS = "other"
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    assert examine(Pickle(), server, **used).severity == "ok"
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    assert examine(Pickle(), server, **used).severity == "info"
+
+
 def test_pickle__of_a_fallback(examine: Examine, serve: Serve) -> None:
     entry = cache_entry(serve())
     entry["OPTIONS"]["FALLBACK_SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"

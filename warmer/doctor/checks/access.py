@@ -60,7 +60,9 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
             )
             return
         why = "Anyone who can write to this server can run code in every web process and worker."
-        if "pickle" in str(cache.options.get("OPTIONS", {}).get("FALLBACK_SERIALIZER", "")).lower():
+        options = cache.options.get("OPTIONS", {})
+        fallback = options.get("FALLBACK_SERIALIZER")
+        if "pickle" in str(fallback).lower():
             fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{_OTHERS}"
             yield warning("Values that are not plain data are pickled.", why=why, fix=fix)
         elif pickles(cache.alias):
@@ -69,6 +71,14 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
             )
             fix += f"read these values; then 'manage.py warm_cache'. {_OTHERS}"
             yield warning("Values are pickled.", why=why, fix=fix)
+        elif (
+            cache.holds_all_sessions and not fallback and "MsgspecSerializer" in options.get("SERIALIZER", "")
+        ):
+            yield info(
+                "Sessions are in this cache alone, which keeps plain data only.",
+                why="A session that holds anything else, such as a SafeString, is lost at the next request.",
+                fix="SESSION_ENGINE = 'django.contrib.sessions.backends.cached_db'\nor another cache.",
+            )
 
 
 class CeleryPickle(ProjectCheck, id="celery-pickle"):
