@@ -115,9 +115,9 @@ def bounded() -> Any:
         connection = current_app.connection_for_write(connect_timeout=BROKER_SECONDS)
         is_redis = connection.transport.driver_type == "redis"
     except (KeyError, ImportError) as error:  # e.g. "No such transport: unix"
-        raise BrokerUnavailable(f"Celery cannot use the broker's address: {describe(error)}") from None
+        raise BrokerUnavailable(f"The broker's address cannot be used: {describe(error)}") from None
     except ValueError:  # its text may show a part of the password
-        raise BrokerUnavailable("Celery cannot parse the broker's address") from None
+        raise BrokerUnavailable("The broker's address cannot be parsed") from None
     if is_redis:  # an AMQP handshake is bounded by the above
         waits = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
         connection.transport_options.update(waits)

@@ -48,7 +48,7 @@ def test_broker(
     broker_at(f"redis-sentinel://:{PASSWORD}@127.0.0.1/mymaster")
     assert "No such transport: redis-sentinel" in examine(BrokerAnswers()).message
     broker_at(f"redis://:{PASSWORD}/not-escaped@127.0.0.1/0")
-    assert examine(BrokerAnswers()).message == "Celery cannot parse the broker's address."
+    assert examine(BrokerAnswers()).message == "The broker's address cannot be parsed."
     configure(server, requirepass="another")
     broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
     assert examine(BrokerAnswers()).fix.startswith("CELERY_BROKER_URL=redis://USER:PASSWORD@HOST:PORT/0\n")

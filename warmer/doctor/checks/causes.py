@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from warmer.doctor.check import Finding, error
@@ -36,6 +37,10 @@ class Cause:
     error: str
     fix: str
     why: str = COLD
+
+    def fix_for(self, **words: object) -> str:
+        """Return the fix with words in its braces; one that is not given is left out."""
+        return self.fix.format_map(defaultdict(str, words))
 
 
 # The first that matches counts.
@@ -147,10 +152,13 @@ def explain(problem: Exception, place: Place, alias: str = "default") -> Finding
     cause = cause_of("\n".join(f"{type(each).__name__}: {each}" for each in _chain(problem)))
     if cause is UNKNOWN and not place.tls and _speaks_tls(place):  # it just closes the connection
         cause = TLS_WANTED
-    words = {name: getattr(place, name) for name in (*vars(place), "redis_cli")}
-    words |= {"alias": alias, "user": place.username or "default"}
-    message = f"{str(problem).rstrip('.')}."
-    return error(message, why=cause.why, fix=cause.fix.format_map(words))
+    words = {
+        **asdict(place),
+        "redis_cli": place.redis_cli,
+        "alias": alias,
+        "user": place.username or "default",
+    }
+    return error(f"{str(problem).rstrip('.')}.", why=cause.why, fix=cause.fix_for(**words))
 
 
 def cause_of(text: str) -> Cause:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -48,23 +47,17 @@ class BrokerAnswers(ProjectCheck, id="broker"):
 
 def _away(broker: tasks.Broker) -> Finding:
     """Return why the broker cannot be used, and what to do."""
-    message = (
-        f"{broker.address} does not answer: {broker.problem}." if broker.address else f"{broker.problem}."
-    )
-    fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery itself "
-    fix += "reads this variable of the environment, before the settings."
-    if broker.address.startswith("redis"):
+    if not broker.address.startswith("redis"):
+        fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
+        fix += "itself reads this variable of the environment, before the settings."
+    else:
         parts = urlsplit(broker.address)
-        cli = f"redis-cli -h {parts.hostname} -p {parts.port}"
-        words = {
-            "redis_cli": cli,
-            "host": parts.hostname,
-            "port": parts.port,
-            "database": parts.path[1:] or 0,
-        }
-        fix = cause_of(broker.problem).fix.format_map(defaultdict(str, words))
+        host, port = parts.hostname, parts.port
+        cli, database = f"redis-cli -h {host} -p {port}", parts.path[1:] or 0
+        fix = cause_of(broker.problem).fix_for(redis_cli=cli, host=host, port=port, database=database)
         fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
-    return error(message, why=COLD, fix=fix)
+    problem = f"{broker.address} does not answer: {broker.problem}" if broker.address else broker.problem
+    return error(f"{problem}.", why=COLD, fix=fix)
 
 
 class BrokerApart(CacheCheck, id="broker-apart"):

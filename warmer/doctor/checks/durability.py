@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import counted
 
@@ -113,7 +114,7 @@ class Sentinels(CacheCheck, id="sentinel", after=("backend",)):
         yield error(
             f"None of {counted(len(sentinels), 'Sentinel')} knows the master {name!r}: {silent}.",
             why="No client finds the master, and nobody would replace it.",
-            fix=f"{SENTINEL_CLI} masters\nlists the names that each knows: is {name!r} among them?",
+            fix=cause_of(f"MasterNotFoundError: {silent}").fix_for(service=name, alias=cache.alias),
         )
 
 

@@ -1,0 +1,78 @@
+"""A cache server that does not let warmer's scripts run: the doctor says what mends it, and that does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from embedded.ports import LOOPBACK, free_port
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from tests.foreign.project import ForeignProject
+
+READ_AND_SAVE = """
+from people.models import Person
+from people.warming import names
+Person.objects.create(name="Ada")
+first = names.get()
+Person.objects.update(name="Bob")
+from django.core.cache import caches
+result = [first, names.get(), "names" in caches["warm"]]
+"""
+
+
+def writes(foreign: ForeignProject) -> tuple[str, str]:
+    """Return the severity of the doctor's check `writes`, and its fix."""
+    found: Any = foreign.run(
+        """
+        from warmer.doctor.diagnosis import diagnose
+        from warmer.doctor.project import Project
+        result = {each.check: [str(each.severity), each.fix] for each in diagnose(Project('warm')).findings}
+        """
+    )
+    assert "failed" not in {severity for severity, _ in found.values()}, found
+    severity, fix = found["writes"]
+    return severity, fix
+
+
+def test_user_with_few_rights__until_the_fix_of_the_doctor(
+    foreign: ForeignProject, redis_server: RedisServer
+) -> None:
+    foreign.manage("migrate")
+    with redis_server.client() as client:
+        client.execute_command("ACL SETUSER", "few", "on", ">pw", "~*", "-@all", "+ping", "+get", "+set")
+        try:
+            foreign.settings(
+                f"CACHES['warm']['LOCATION'] = 'redis://few:pw@{LOOPBACK}:{redis_server.port}/0'"
+            )
+            severity, fix = writes(foreign)
+            assert severity == "error"
+            assert "no issues" in foreign.manage("check")
+            line = fix.splitlines()[0].split()
+            assert line[:3] == ["ACL", "SETUSER", "few"]
+            client.execute_command("ACL SETUSER", *line[2:])
+            assert writes(foreign) == ("ok", "")
+            assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
+            foreign.manage("warm_cache", "--inline")
+        finally:
+            client.acl_deluser("few")
+
+
+def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> None:
+    options = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    with RedisServer(options=options) as server, server.client() as client:
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        wait_until(
+            lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
+            seconds=60,
+            what="the cluster serves",
+        )
+        foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
+        foreign.manage("migrate")
+        severity, fix = writes(foreign)
+        assert severity == "error"
+        assert "cluster mode" in fix
+        assert "no issues" in foreign.manage("check")
+        foreign.settings(fix.splitlines()[0])
+        assert writes(foreign) == ("ok", "")
+        assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
+        foreign.manage("warm_cache", "--inline")
