@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 from django.conf import settings
@@ -30,13 +30,17 @@ def settings_context() -> Iterator[None]:
 
     What a loader returns is cached for everybody, so it must not depend on who asked first.
     """
-    prefix, urlconf = get_script_prefix(), get_urlconf()
-    forced = settings.FORCE_SCRIPT_NAME
-    try:
-        set_script_prefix("/" if forced is None else forced)  # as `django.setup` does
-        set_urlconf(None)
-        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
-            yield
-    finally:
-        set_script_prefix(prefix)
-        set_urlconf(urlconf)
+    prefix, urlconf, forced = get_script_prefix(), get_urlconf(), settings.FORCE_SCRIPT_NAME
+    root = "/" if forced is None else forced  # as `django.setup` sets it
+    with ExitStack() as stack:  # to set what is set already would take three times as long
+        if prefix != root:
+            set_script_prefix(root)
+            stack.callback(set_script_prefix, prefix)
+        if urlconf is not None:
+            set_urlconf(None)
+            stack.callback(set_urlconf, urlconf)
+        if translation.get_language() != settings.LANGUAGE_CODE:
+            stack.enter_context(translation.override(settings.LANGUAGE_CODE))
+        if timezone.get_current_timezone() != timezone.get_default_timezone():
+            stack.enter_context(timezone.override(None))
+        yield

@@ -20,6 +20,7 @@ from django.utils.translation import gettext
 
 from users.models import CustomUser
 from warmer import warm, warm_many
+from warmer.invalidation import captures_by_triggers
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 
@@ -111,7 +112,8 @@ def test_function_of_a_row__is_called_in_the_settings_context(transactional_db: 
     def job(ids: Any) -> Any:
         return dict.fromkeys(ids, CustomUser.objects.count())
 
-    call_command("warm_triggers")
+    if captures_by_triggers():
+        call_command("warm_triggers")
     assert job.get("Home") == 0
     with elsewhere():
         CustomUser.objects.create(username="ada")
