@@ -17,6 +17,7 @@ import time
 
 PARENT_CHECK_SECONDS = 0.3
 TERM_SECONDS = 5.0
+KILL_SECONDS = 1.0  # where nobody reaps its processes, they stay for good
 
 
 def main(parent: int, group: int, folder: str = "") -> None:
@@ -29,15 +30,15 @@ def main(parent: int, group: int, folder: str = "") -> None:
 
 
 def end(group: int) -> None:
-    """Ask a group to stop, and kill it if it has not after a while."""
-    deadline = time.monotonic() + TERM_SECONDS
+    """Ask a group to stop, kill it if it has not after a while, and return when it is gone."""
     try:
-        os.killpg(group, signal.SIGTERM)
-        os.killpg(group, signal.SIGCONT)  # for one that is paused
-        while time.monotonic() < deadline:
-            time.sleep(0.05)
-            os.killpg(group, 0)
-        os.killpg(group, signal.SIGKILL)
+        for asked, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+            deadline = time.monotonic() + seconds
+            os.killpg(group, asked)
+            os.killpg(group, signal.SIGCONT)  # for one that is paused
+            while time.monotonic() < deadline:
+                time.sleep(0.05)
+                os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):  # macOS: not permitted when all are zombies
         pass
 

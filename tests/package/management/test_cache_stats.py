@@ -277,8 +277,7 @@ def watch(*flags: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("flags", [(), ("--json",)])
-@pytest.mark.parametrize("end", ["ctrl-c", "closed pipe"])
+@pytest.mark.parametrize(("flags", "end"), [((), "ctrl-c"), (("--json",), "closed pipe")])
 @pytest.mark.usefixtures("redis_client")
 def test_watch__refreshes_until_its_end(flags: tuple[str, ...], end: str) -> None:
     with watch(*flags) as program:

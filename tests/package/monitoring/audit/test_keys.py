@@ -255,13 +255,13 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
             alive -= 1
 
     job = warm_many(
-        "thing:{id}", ids=lambda: (Id(number) for number in range(100_000)), name="things", batch_size=1000
+        "thing:{id}", ids=lambda: (Id(number) for number in range(10_000)), name="things", batch_size=1000
     )(lambda ids: {id: Value(id) for id in ids})
     job.warm()
     gc.collect()
     alive = most = 0
     found = audit(job.spec)
-    assert (counts(found), found.undeclared) == ({"right": 100_000}, 0)
+    assert (counts(found), found.undeclared) == ({"right": 10_000}, 0)
     # Ids and values of a batch, and those of the one before until they are replaced.
     assert most <= 4 * 1000 + 10
     most = 0
