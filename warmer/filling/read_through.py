@@ -7,6 +7,7 @@ and asks the cache for all of them together, again and again:
 - the key is cached, or its load found no value: that is the answer;
 - its claim is gone, because its loader raised, an invalidation overtook it or its process was killed:
   the reader claims the key in turn. So failing loads follow each other and do not come as a herd;
+- changes overtook two loads that it waited for (`hot_jobs`): the reader loads the key, and stores nothing;
 - `WARMER_READ_WAIT` is over: the reader loads the key, and stores nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another of
@@ -34,6 +35,7 @@ from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
 from warmer.filling import read_counters
+from warmer.filling.hot_jobs import Overtaken, is_hot, note_write
 from warmer.filling.loading import Loaded, load, take_pooled_connections
 from warmer.filling.shared_loads import load_shared
 from warmer.invalidation import is_pending
@@ -168,6 +170,7 @@ class _Reader:
     spec: JobSpec
     left: dict[str, Id | None]
     awaited: dict[str, str] = field(default_factory=dict)
+    overtaken: Overtaken = field(default_factory=Overtaken)
     values: dict[str, Any] = field(default_factory=dict)
     cache_is_down: bool = False
 
@@ -219,6 +222,7 @@ class _Reader:
         if failpoints.hooks:
             failpoints.reach("written", self.spec.name)
         read_counters.count_filled(self.spec, written.outcomes.values())
+        note_write(self.spec, written.outcomes.values())
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
         return True
@@ -229,7 +233,7 @@ class _Reader:
             return
         deadline = monotonic() + conf.READ_WAIT.total_seconds()
         pause = FIRST_PAUSE_SECONDS
-        while self.awaited and not self.cache_is_down:
+        while self.awaited and not self.cache_is_down and not is_hot(self.spec):
             rest = deadline - monotonic()
             if rest <= 0:
                 logger.warning(
@@ -249,6 +253,7 @@ class _Reader:
         if cached is None:
             return
         told = {key for key, record in cached.claims.items() if record.tells_absence_to(self.awaited[key])}
+        self.overtaken.look(self.spec, cached.claims)
         self._settle(cached.values, cached.absent | told)
         free = [key for key in self.awaited if key not in cached.claims]
         for key in free:

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # Not all: a key that expired a moment ago must not raise an alarm.
 WARM_SHARE = 0.99
+# Where changes overtake so many loads, the cache hardly serves.
+HOT_SHARE = 0.5
 
 
 class ObservationQuerySet(models.QuerySet["JobObservation"]):
@@ -60,6 +62,9 @@ class JobObservation(models.Model):
     misses_hour = models.PositiveBigIntegerField(null=True)
     hits_day = models.PositiveBigIntegerField(null=True)
     misses_day = models.PositiveBigIntegerField(null=True)
+    overtaken_hour = models.FloatField(
+        null=True, help_text="The share of the loads by readers that changes overtook; null: also of too few."
+    )
 
     # Null: also until some keys were watched for as long as a key lives.
     watched = models.PositiveIntegerField(null=True, help_text="Warm keys whose reads are noted.")
@@ -100,6 +105,11 @@ class JobObservation(models.Model):
     def oldest(self) -> timedelta | None:
         """The age of the oldest cached key; None if it is unknown."""
         return None if self.oldest_seconds is None else timedelta(seconds=self.oldest_seconds)
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether the job changes faster than it can be loaded."""
+        return self.overtaken_hour is not None and self.overtaken_hour >= HOT_SHARE
 
     @property
     def hit_rate_hour(self) -> float | None:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # A share of so many keys is known to 7 points at 95 % confidence, and better where these are all.
 WATCHED = 250
+# Of fewer loads in an hour, it says little that changes overtook some.
+FEW_LOADS = 10
 # Until every process has heard which keys are watched, and until each has flushed what it read.
 DELAY = timedelta(seconds=2 * FLUSH_SECONDS)
 # While a release is rolled out, a worker may not know yet what others observe.
@@ -33,7 +35,7 @@ ROLL_OUT = timedelta(days=1)
 
 # The fields that are unknown where reads are not counted; the last four also until a key's life has passed.
 FIELDS = (
-    *("hits_hour", "misses_hour", "hits_day", "misses_day"),
+    *("hits_hour", "misses_hour", "hits_day", "misses_day", "overtaken_hour"),
     *("watched", "watched_read", "watched_share", "watched_misses"),
 )
 
@@ -96,6 +98,8 @@ def _reads(spec: JobSpec, found: Coverage, now: datetime) -> dict[str, Any]:
     hour, day, life = counters.recent(now.timestamp(), HOUR, DAY, span)
     fields |= {"hits_hour": hour["hits"], "misses_hour": hour["misses"]}
     fields |= {"hits_day": day["hits"], "misses_day": day["misses"]}
+    loads = hour["written"] + hour["superseded"]
+    fields["overtaken_hour"] = hour["superseded"] / loads if loads >= FEW_LOADS else None
     sample = found.sample.at_most(WATCHED)
     watched = counters.watch(sample.keys, every=sample.every, now=now.timestamp())
     began = (now - span).timestamp()

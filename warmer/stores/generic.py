@@ -137,7 +137,7 @@ class GenericStore(Store):
     def invalidate(self, keys: Collection[str]) -> None:
         with self._answering():
             self._cache.set(self._fence_key, _generation(), timeout=None)
-            self._cache.delete_many([*keys, *self._marks(keys)])
+            self._cache.delete_many([*keys, *self._marks(keys), *_claims(keys)])
 
     def sweep(self) -> None:
         """Leave the keys until their timeout: Django's interface cannot find the keys of a job.

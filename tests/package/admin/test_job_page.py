@@ -61,6 +61,7 @@ def test_page(golden: Callable[..., None], operator: Client, make_post: Any) -> 
         misses_hour=1,
         hits_day=9_999,
         misses_day=1,
+        overtaken_hour=0.9,
         watched=200,
         watched_read=30,
         watched_share=0.5,

@@ -56,7 +56,7 @@ def new_schedule() -> None:
 
 @pytest.mark.usefixtures("new_schedule")
 def test_page(golden: Callable[..., None], operator: Client) -> None:
-    observation("posts", hits_hour=3, misses_hour=1, hits_day=9_999, misses_day=1)
+    observation("posts", hits_hour=3, misses_hour=1, hits_day=9_999, misses_day=1, overtaken_hour=0.9)
     observation("popular_posts", error="StoreUnavailable: <b>away</b>")
     run = run_of("posts", seconds=2)
     run_of("user_profiles", State.FAILED)

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from warmer import warm_many
+from warmer import testing, warm_many
 from warmer.filling import read_counters
 from warmer.models import JobObservation
 from warmer.monitoring import observation
@@ -206,6 +206,19 @@ def test_hit_rates__are_observed(job: Any) -> None:
     found = observe(job.spec)
     assert (found.hit_rate_hour, found.hit_rate_day) == (0.75, 0.75)
     assert (found.hits_hour, found.misses_hour) == (3, 1)
+
+
+def test_overtaken_loads__are_observed(job: Any) -> None:
+    with testing.at("loaded", lambda: job.invalidate([100]), job=job.name, times=9):
+        for _ in range(9):
+            job.get(100)
+    read_counters.flush()
+    found = observe(job.spec)
+    assert (found.overtaken_hour, found.is_hot) == (None, False)  # too few to tell
+    job.get(100)
+    read_counters.flush()
+    found = observe(job.spec)
+    assert (found.overtaken_hour, found.is_hot) == (0.9, True)
 
 
 def test_hit_rates__are_unknown_where_nothing_is_counted(job: Any, settings: Any) -> None:

@@ -14,6 +14,7 @@
 local totals, today, watched = KEYS[1], KEYS[2], KEYS[3]
 local counted = cjson.decode(ARGV[5])
 local counts, watched_misses = counted.counts, 0
+local of_today = {hits = true, misses = true, watched_misses = true, written = true, superseded = true}
 for key, misses in pairs(counted.missed) do
   if redis.call('ZSCORE', watched, 'read:' .. key) then watched_misses = watched_misses + misses end
 end
@@ -22,7 +23,7 @@ for name, count in pairs(counts) do
   if count > 0 then
     redis.call('HINCRBY', totals, name, count)
     redis.call('EXPIRE', totals, ARGV[3])
-    if name == 'hits' or name == 'misses' or name == 'watched_misses' then
+    if of_today[name] then
       redis.call('HINCRBY', today, ARGV[2] .. ':' .. name, count)
       redis.call('EXPIRE', today, ARGV[4])
     end

@@ -186,7 +186,7 @@ class RedisStore(Store):
                 call.add_whole(store.fence_key)
             else:
                 names = list(each.keys) if each.keys is not None else [store.template.key()]
-                call.add(store.fence_key, names, store._names.server_keys(names))
+                call.add(store.fence_key, names, store._names.server_keys(names, claims=True))
         if call.keys:
             with cast(RedisStore, invalidations[0].store)._server() as server:
                 call(server)

@@ -1,0 +1,114 @@
+"""A key that changes faster than it can be loaded: readers wait for two loads, then load for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Event
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from redis import Redis
+
+from embedded.waiting import wait_until
+from tests.support.readers import KEY, PATIENCE_SECONDS, Missed, Start
+from warmer import warm_many
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+class SlowLoader:
+    """A loader whose calls end when they are told to."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.may_end = Event()
+
+    def __call__(self, ids: Sequence[Any]) -> Mapping[Any, Any]:
+        self.calls += 1
+        number = self.calls
+        assert self.may_end.wait(PATIENCE_SECONDS)
+        return dict.fromkeys(ids, number)
+
+    def expect(self, calls: int) -> None:
+        """Wait until it has been called so often."""
+        wait_until(lambda: self.calls >= calls, seconds=PATIENCE_SECONDS, what=f"{calls} loads have begun")
+        assert self.calls == calls
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowLoader]:
+    loader = SlowLoader()
+    yield loader
+    loader.may_end.set()
+
+
+@pytest.fixture
+def hot(slow: SlowLoader) -> Any:
+    return warm_many(KEY, ids=list, name="cold")(slow)
+
+
+def looks(server: Redis) -> int:
+    """Return how often the server was asked for keys, as by a reader who waits."""
+    stats: Any = server.info("commandstats")
+    return int(stats["cmdstat_mget"]["calls"])
+
+
+def overtake(job: Any, server: Redis) -> None:
+    """Change the key, once everyone who waits has seen who loads it."""
+    before = looks(server)
+    wait_until(lambda: looks(server) > before + 40, seconds=PATIENCE_SECONDS, what="all have looked")
+    job.invalidate([1])
+
+
+def overtaken_twice(
+    job: Any, slow: SlowLoader, start: Start, missed: Missed, server: Redis
+) -> list[Future[Any]]:
+    """Start five readers of a key that changes twice while it is loaded; return them, all still loading."""
+    readers = [start(job.get, 1) for _ in range(5)]
+    missed(5)
+    for loads in (1, 2):
+        slow.expect(loads)
+        overtake(job, server)
+    slow.expect(5)
+    return readers
+
+
+def test_hot_key__one_reader_takes_over_when_the_key_changes_and_not_when_its_load_ends(
+    hot: Any, slow: SlowLoader, start: Start, missed: Missed, redis_client: Redis
+) -> None:
+    readers = [start(hot.get, 1) for _ in range(5)]
+    missed(5)
+    overtake(hot, redis_client)
+    slow.expect(2)
+    slow.may_end.set()
+    assert sorted(reader.result() for reader in readers) == [1, 2, 2, 2, 2]
+    assert slow.calls == 2
+
+
+def test_hot_key__readers_whom_two_changes_overtook_load_at_once(
+    hot: Any, slow: SlowLoader, start: Start, missed: Missed, redis_client: Redis
+) -> None:
+    readers = overtaken_twice(hot, slow, start, missed, redis_client)
+    slow.may_end.set()
+    assert sorted(reader.result() for reader in readers) == [1, 2, 3, 4, 5]
+    assert cache.get("cold:1") == 3  # of the one who had claimed it
+
+
+def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
+    hot: Any, slow: SlowLoader, start: Start, missed: Missed, redis_client: Redis
+) -> None:
+    readers = overtaken_twice(hot, slow, start, missed, redis_client)
+    readers.append(start(hot.get, 1))
+    slow.expect(6)
+    slow.may_end.set()
+    assert {reader.result() for reader in readers} == {1, 2, 3, 4, 5, 6}
+
+    slow.may_end.clear()
+    hot.invalidate([1])
+    readers = [start(hot.get, 1) for _ in range(5)]
+    missed(5)
+    slow.expect(7)
+    slow.may_end.set()
+    assert [reader.result() for reader in readers] == [7] * 5
