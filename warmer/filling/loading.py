@@ -73,11 +73,15 @@ def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
 
 def take_pooled_connections(spec: JobSpec) -> None:
     """Take this thread's connections to the databases that a job depends on, where they come from a pool."""
+    pooled = [each for each in connections.all() if each.settings_dict["OPTIONS"].get("pool")]
+    if not pooled:
+        return
     models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
-    for alias in set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}:
-        if connections[alias].settings_dict["OPTIONS"].get("pool"):
+    needed = set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}
+    for connection in pooled:
+        if connection.alias in needed:
             with suppress(Error):  # the loader raises it, if it needs the database
-                connections[alias].ensure_connection()
+                connection.ensure_connection()
 
 
 def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
