@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from django.apps import apps
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
 from django.db import connection
+from django.utils.functional import SimpleLazyObject
 
 from myapp.models import Post
 from warmer import checks, warm, warm_many
@@ -123,6 +125,9 @@ def test_e005__key_function_that_depends_on_the_caller(
     settings: Any, monkeypatch: pytest.MonkeyPatch, function: Any, says: str, backend: str
 ) -> None:
     monkeypatch.setattr(connection, "schema_name", "public", raising=False)
+    lazy = ModuleType("lazy")
+    vars(lazy)["user"] = SimpleLazyObject(lambda: pytest.fail("It was evaluated"))
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
     entry = {"BACKEND": backend, "LOCATION": "redis://localhost:1", "KEY_FUNCTION": function}
     settings.CACHES = {**settings.CACHES, "tenants": entry}
     declare_single("other")

@@ -71,12 +71,12 @@ def varying_names(alias: str) -> tuple[str, str] | None:
 def _made_elsewhere(cache: Any, databases: Iterable[Any]) -> str:
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):
-            if isinstance(value, ContextVar):
+            if type(value) is ContextVar:  # `isinstance` would evaluate a lazy object
                 value.set(_ELSEWHERE)
-    schemas = {each: each.schema_name for each in databases if hasattr(each, "schema_name")}
+    schemas = {each: each.schema_name for each in databases if "schema_name" in vars(each)}
     try:
         for each in schemas:
-            each.schema_name = _ELSEWHERE
+            each.schema_name = _ELSEWHERE  # in this thread only
         return _made(cache)
     finally:
         for each, schema in schemas.items():

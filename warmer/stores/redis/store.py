@@ -288,6 +288,8 @@ def connected(alias: str, server: Redis, breaker: Breaker) -> Iterator[Redis]:
         raise StoreUnavailable(
             f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
         ) from error
+    except StoreUnavailable:
+        raise  # nothing was sent: the key has no certain name
     except BaseException:
         # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
         # call on it would take that answer for its own.
