@@ -137,7 +137,7 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
 
 @register("warmer")
 def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W003, W012, W013: jobs with an interval that nothing would send, or beat would not see."""
+    """E006, W003, W012, W013: jobs with an interval that nothing would send, or beat would not see."""
     scheduled = [spec.name for spec in jobs.specs() if spec.every is not None]
     if scheduled and not apps.is_installed("django_celery_beat"):
         yield Warning(
@@ -155,6 +155,13 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
                 "until that is synchronised, beat sends nothing, or sends by an old schedule.",
                 hint=f"Let DATABASE_ROUTERS answer {writes!r} to db_for_read() of 'django_celery_beat', too.",
                 id="warmer.W012",
+            )
+        if not settings.USE_TZ and getattr(settings, "DJANGO_CELERY_BEAT_TZ_AWARE", True):
+            yield Error(
+                "USE_TZ is off, and django_celery_beat writes times with a zone: SQLite and MySQL refuse "
+                "them, and on PostgreSQL beat sends hours early or late.",
+                hint="Set DJANGO_CELERY_BEAT_TZ_AWARE = False, or USE_TZ = True.",
+                id="warmer.E006",
             )
         if is_dummy(DEFAULT_DB_ALIAS):
             yield Warning(

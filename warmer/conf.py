@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
 
 
 class Settings:
@@ -146,6 +147,11 @@ def check_settings() -> None:
         raise ImproperlyConfigured("Wrong settings of warmer: " + "; ".join(wrong))
 
 
+def as_django(moment: datetime) -> datetime:
+    """Return a moment as Django's own times are: where `USE_TZ` is off, in `TIME_ZONE` and without a zone."""
+    return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
+
+
 def moment_of(text: str) -> datetime:
     """Return the moment that an ISO 8601 string with an offset names.
 
@@ -155,7 +161,7 @@ def moment_of(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset")
-    return moment
+    return as_django(moment)
 
 
 def _expected(name: str, kind: type, value: Any) -> str:

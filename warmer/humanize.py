@@ -33,6 +33,11 @@ def duration(length: timedelta | float, *, rough: bool = False) -> str:
     return " ".join(parts[:2])
 
 
+def local(moment: datetime) -> datetime:
+    """Return a moment in the current time zone; where `USE_TZ` is off, it is in `TIME_ZONE` already."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
 def ago(moment: datetime) -> str:
     """Return how long ago a moment was, e.g. "12 min ago"."""
     return f"{duration(max(timedelta(0), timezone.now() - moment), rough=True)} ago"

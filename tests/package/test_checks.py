@@ -331,3 +331,11 @@ def test_w013__default_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found("W013")
     monkeypatch.setitem(connection.settings_dict, "ENGINE", "django.db.backends.dummy")
     assert_found("W013", says="beat does not start", hint="'default'")
+
+
+def test_e006__beat_writes_times_with_a_zone_where_use_tz_is_off(settings: Any) -> None:
+    declare_single("posts", every=60)
+    settings.USE_TZ = False
+    assert_found("E006", says="hours early or late", hint="DJANGO_CELERY_BEAT_TZ_AWARE = False")
+    settings.DJANGO_CELERY_BEAT_TZ_AWARE = False
+    assert not found("E006")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from warmer import humanize
 from warmer.models import CacheAudit, WarmingRun
 
 BARS = 20
@@ -50,8 +50,8 @@ def audit_details(audit: CacheAudit) -> str:
 
 def moment(time: datetime) -> SafeString:
     """Return a time to the second; on two lines where there is no room."""
-    local = timezone.localtime(time)
-    parts = ((f"{local:%Y-%m-%d}",), (f"{local:%H:%M:%S}",))
+    time = humanize.local(time)
+    parts = ((f"{time:%Y-%m-%d}",), (f"{time:%H:%M:%S}",))
     return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)
 
 

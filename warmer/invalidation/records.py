@@ -142,7 +142,7 @@ def mark(numbers: Collection[int], *, using: str) -> None:
         return
     connection = connections[using]
     due = f"id IN ({', '.join(f'{number:d}' for number in numbers)}) AND applied_at IS NULL"
-    now, quickly = "UTC_TIMESTAMP(6)", ""
+    now, quickly = "CURRENT_TIMESTAMP(6)", ""
     if connection.vendor == "sqlite":
         now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
     elif connection.vendor == "postgresql":

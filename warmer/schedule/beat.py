@@ -10,7 +10,7 @@ from django.db.models import Max, Min
 from django_celery_beat.models import PeriodicTask
 
 from warmer.models import JobObservation, rows_of
-from warmer.schedule.entries import Entry, entries
+from warmer.schedule.entries import Entry, entries, time_of_beat
 from warmer.schedule.sync import UPKEEP
 
 
@@ -36,6 +36,7 @@ def look_at_beat() -> Beat:
     """Return when beat last sent anything, and how the jobs are scheduled."""
     # Beat records what it sent every few minutes only. What it has observed each minute is there at once.
     recorded = rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"]
+    recorded = time_of_beat(recorded)
     observed = JobObservation.objects.aggregate(last=Max("attempted_at"))["last"]
     own = rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
     return Beat(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Model
 from django.forms import model_to_dict
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
+from warmer.conf import as_django
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
 from warmer.models import rows_of
@@ -63,7 +66,7 @@ class Entry:
         due: datetime = schedule.now() + schedule.remaining_estimate(
             self.task.last_run_at or self.task.date_changed
         )
-        return due
+        return as_django(due)
 
     @property
     def interval(self) -> timedelta | None:
@@ -128,14 +131,31 @@ def saved(schedule: Any) -> Any:
     return found or schedule
 
 
+def begin(task: PeriodicTask) -> None:
+    """Set from when on an entry counts its interval.
+
+    Unset is from its last change, which beat takes for UTC; where `USE_TZ` is off, that is hours off.
+    """
+    if not task.enabled:
+        task.last_run_at = None  # as beat does
+    elif task.last_run_at is None and not settings.USE_TZ:
+        task.last_run_at = datetime.now(UTC).replace(tzinfo=None)
+
+
+def time_of_beat(moment: datetime | None) -> datetime | None:
+    """Return a time that beat wrote as Django's own are: beat writes UTC where `USE_TZ` is off."""
+    if moment is None or timezone.is_aware(moment):
+        return moment
+    return as_django(moment.replace(tzinfo=UTC))
+
+
 def save(task: PeriodicTask) -> None:
     """Save an entry, and let beat notice.
 
     Its own `save()` looks for an equal name where the router sends reads, and a replica may not even have the
     table yet.
     """
-    if not task.enabled:
-        task.last_run_at = None  # as beat does
+    begin(task)
     Model.save(task)
     PeriodicTasks.changed(task)
 

@@ -21,7 +21,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.models import JobSchedule, atomic_for, rows_of
-from warmer.schedule.entries import Entry, entry_name, save, saved
+from warmer.schedule.entries import Entry, begin, entry_name, save, saved
 
 YOURS = "The interval and 'enabled' are yours to change."
 OWN = "warmer: "
@@ -74,6 +74,7 @@ class Declared:
         if is_new:
             new = {name: getattr(self, name) for name in ("name", "task", "queue", "args", "description")}
             task = PeriodicTask(**new, interval=_interval(self.seconds), expire_seconds=self.seconds)
+            begin(task)
             rows.bulk_create([task], ignore_conflicts=True)  # another process may be faster
             PeriodicTasks.update_changed()
         task = rows.get()

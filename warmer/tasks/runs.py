@@ -205,7 +205,7 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
             queue=spec.queue,
             priority=RUNS,
             countdown=delay.total_seconds() or None,
-            expires=run.expires_at,
+            expires=(run.expires_at - timezone.now()).total_seconds(),
         )
     except BrokerUnavailable as error:
         logger.error("Could not send %s to a worker: %s", run, error)

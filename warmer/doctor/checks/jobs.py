@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError, connections, router
-from django.utils import timezone
 
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 # The moment itself: in a transaction, CURRENT_TIMESTAMP may be the time of its start.
 CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
-    "postgresql": "SELECT clock_timestamp()",
+    # As text: where USE_TZ is off, Django takes the zone away from the moment itself.
+    "postgresql": "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')",
     "mysql": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%f+00:00')",
     "oracle": "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM DUAL",
 }
@@ -66,10 +66,10 @@ class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
             raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
         with connection.cursor() as cursor:
             cursor.execute(CLOCKS[connection.vendor])  # connects
-            before = timezone.now()
+            before = datetime.now(UTC)
             cursor.execute(CLOCKS[connection.vendor])
             theirs = cursor.fetchone()[0]
-            took = timezone.now() - before
+            took = datetime.now(UTC) - before
         theirs = datetime.fromisoformat(theirs) if isinstance(theirs, str) else theirs
         skew = before + took / 2 - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
         if abs(skew) <= SKEW + took:

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from warmer.doctor.stats import collect
-from warmer.humanize import counted, duration, percent, size
+from warmer.humanize import counted, duration, local, percent, size
 from warmer.management.base import FAILED, WarmerCommand, cache_alias, table
 
 # Each refresh costs the servers and the database some work.
@@ -65,7 +65,7 @@ class Command(WarmerCommand):
                     self.stdout.write(json.dumps(found))
                 else:
                     clear = CLEAR if self.stdout.isatty() else ""
-                    now = f"{timezone.localtime():%Y-%m-%d %H:%M:%S}"
+                    now = f"{local(timezone.now()):%Y-%m-%d %H:%M:%S}"
                     self.stdout.write("\n".join([f"{clear}{now}, {title}", *_lines(found), ""]))
                 self.stdout.flush()
                 time.sleep(options["watch"])

@@ -1,0 +1,89 @@
+"""Projects with `USE_TZ = False`, west and east of Greenwich: the times of the database are local ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.foreign.project import ForeignProject
+
+SETTINGS = """
+USE_TZ = False
+TIME_ZONE = CELERY_TIMEZONE = "{zone}"
+DJANGO_CELERY_BEAT_TZ_AWARE = False
+WARMER_METRICS = WARMER_READY_REQUIRES_WARM = True
+WARMER_READY_WARM_SINCE = "2026-01-01T00:00:00+00:00"
+"""
+JOB = """
+@warm("ticks", every=timedelta(seconds=1), required=True)
+def ticks():
+    return True
+"""
+BEGIN = """
+from django.contrib.auth.models import User
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+User.objects.create_superuser("ada", password="x")
+call_command("warm_cache", "--inline")
+"""
+ASK = """
+from datetime import timedelta
+from io import StringIO
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.test import Client, override_settings
+from django.utils import timezone
+from warmer.invalidation import backlog
+from warmer.models import ChangeRecord
+from warmer.schedule import entry_of, switch
+
+def output(*command):
+    out = StringIO()
+    call_command(*command, stdout=out, stderr=out)
+    return out.getvalue()
+
+client = Client()
+client.force_login(User.objects.get())
+paths = {"overview": "/admin/warmer/", "runs": "/admin/warmer/warmingrun/", "ready": "/readyz"}
+paths |= {"job": "/admin/warmer/job/ticks/change/", "metrics": "/metrics"}
+result = {
+    "warm": output("warm_cache", "--workers"),
+    "doctor": output("cache_doctor"),
+    "stats": output("cache_stats"),
+    "schedule": output("warm_schedule"),
+    "status": {name: client.get(path).status_code for name, path in paths.items()},
+    "checks": [message.id for message in run_checks()],
+}
+ChangeRecord.objects.create(key="names")
+result["age"] = backlog().age.total_seconds()
+from people.warming import ticks
+result["switched"] = [switch(ticks.spec, on=on) for on in (False, True)]
+result["due"] = (entry_of(ticks.spec).due - timezone.now()).total_seconds()
+with override_settings(DJANGO_CELERY_BEAT_TZ_AWARE=True):
+    result["unset"] = [message.id for message in run_checks()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("zone", "vendor"), [("America/New_York", "sqlite"), ("Asia/Shanghai", "postgresql")]
+)
+def test_use_tz__is_off(
+    foreign: ForeignProject, new_database: Callable[[], dict[str, object]], zone: str, vendor: str
+) -> None:
+    foreign.settings(SETTINGS.format(zone=zone))
+    if vendor == "postgresql":
+        foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")
+    foreign.add("people/warming.py", JOB)
+    foreign.run(BEGIN)
+    with foreign.worker("-B") as worker:
+        seen = foreign.run(ASK)
+        foreign.wait_for_output(worker, "of ticks (schedule) is complete")
+    assert set(seen["status"].values()) == {200}
+    assert "complete" in seen["warm"]
+    assert "ok       clock-skew" in seen["doctor"]
+    assert -60 < seen["due"] < 60
+    assert 0 <= seen["age"] < 600
+    assert "warmer.E006" not in seen["checks"]
+    assert "warmer.E006" in seen["unset"]
