@@ -24,9 +24,8 @@ PARAMETERS: dict[str, set[str]] = {
 }
 BROKER, KEPT_BROKER = "CELERY_BROKER_URL", "WARMER_GIVEN_BROKER_URL"
 
-# A request must not wait for a cache that does not answer: a load from the database takes less.
-SOCKET_TIMEOUT_SECONDS = 2
-POOL_WAIT_SECONDS = 2
+# A Sentinel that does not answer in this time is passed over for the next.
+SENTINEL_SECONDS = 0.5
 
 _SENTINEL_ADDRESS = re.compile(
     r"[a-z-]+://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]+)/(?P<master>[^/?#@]+)(?:/(?P<database>[0-9]+))?/?"
@@ -73,21 +72,10 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
         ImproperlyConfigured: the address cannot be used; the message says why and shows no password.
     """
     parts = _split(url, "REDIS_URL")
-    pool: dict[str, Any] = {
-        "max_connections": max_connections,
-        "retry_on_timeout": True,
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
-        "health_check_interval": 30,
-    }
+    pool: dict[str, Any] = {"max_connections": max_connections, "health_check_interval": 30}
     options: dict[str, Any] = {
-        "CLIENT_CLASS": "django_redis.client.DefaultClient",
-        "SERIALIZER": "warmer.serializers.MsgspecSerializer",
         "COMPRESSOR": "warmer.serializers.LongValueCompressor",
         "CONNECTION_POOL_KWARGS": pool,
-        # A site goes on without its cache: `cache.get` is then a miss, and a session is read from
-        # the database. `warmer` sees every failure all the same: it asks the server itself.
-        "IGNORE_EXCEPTIONS": True,
     }
     if parts is None:
         address = sentinel_address(url, "REDIS_URL")
@@ -98,7 +86,7 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": list(address.sentinels),
             "SENTINEL_KWARGS": {
-                "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+                "socket_timeout": SENTINEL_SECONDS,
                 **address.login,
                 **address.client_options,
             },
@@ -109,11 +97,8 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
             options["PASSWORD"] = address.password
     else:
         location = _join(parts, _parameters(parts.scheme, parts.query, "REDIS_URL"))
-        # Threads wait for a free connection instead of failing when all are in use.
-        options["CONNECTION_POOL_CLASS"] = "redis.BlockingConnectionPool"
-        pool["timeout"] = POOL_WAIT_SECONDS
     return {
-        "BACKEND": "django_redis.cache.RedisCache",
+        "BACKEND": "warmer.stores.redis.backend.RedisCache",
         "LOCATION": location,
         "OPTIONS": options,
     }
@@ -162,8 +147,8 @@ def broker_settings(url: str) -> dict[str, Any]:
     ]
     # The Sentinels are asked in turn; redis-py would ask one that hangs again and again, for some 40 s.
     waits = {
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_timeout": SENTINEL_SECONDS,
+        "socket_connect_timeout": SENTINEL_SECONDS,
         "retry": None,
     }
     sentinel_kwargs = waits | address.login | address.client_options

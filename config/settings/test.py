@@ -23,7 +23,7 @@ if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
 # What a server answers is tested, on machines that may be busy for a while, and not that it is quick.
 _pool = CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
-_pool |= {name: 20 for name in ("socket_timeout", "socket_connect_timeout", "timeout") if name in _pool}
+_pool |= dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), 20)
 
 _broker = broker_of_environment()
 CELERY_BROKER_URL = _broker["url"]

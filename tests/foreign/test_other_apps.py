@@ -129,7 +129,7 @@ result = {"guide": look() | {"doctor": doctor()}}
 call_command("check")
 shared = {**settings.CACHES, "default": deepcopy(settings.CACHES["warm"])}
 def share(**options):
-    shared["default"]["OPTIONS"] |= options
+    shared["default"].setdefault("OPTIONS", {}).update(options)
     with override_settings(CACHES=deepcopy(shared)):
         caches["default"].clear()
         return look()

@@ -135,7 +135,7 @@ def test_production__without_https_on_demand__broker_behind_sentinel(python: Pyt
         "socket_connect_timeout": 2,
         "socket_timeout": 5,
         "master_name": "mymaster",
-        "sentinel_kwargs": {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": None},
+        "sentinel_kwargs": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None},
     }
 
 

@@ -12,6 +12,7 @@ from celery import Celery
 from config import celery_app as project_app
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import Examine, Serve
+from tests.servers import SuiteRedis
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def serve() -> Iterator[Serve]:
 
         def serve(**options: str) -> RedisServer:
             given = {name.replace("_", "-"): value for name, value in options.items()}
-            return stack.enter_context(RedisServer(options=given))
+            return stack.enter_context(SuiteRedis(options=given))
 
         yield serve
 

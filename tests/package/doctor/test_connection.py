@@ -234,8 +234,8 @@ def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: An
     [
         ("django_redis.cache.RedisCache", "ok", ""),
         ("myapp.no_such.Cache", "error", 'CACHES["other"]["BACKEND"] = ...'),
-        (f"{BACKENDS}.locmem.LocMemCache", "warning", 'CACHES["other"]["BACKEND"] = "django_redis.'),
-        (f"{BACKENDS}.dummy.DummyCache", "error", 'CACHES["other"]["BACKEND"] = "django_redis.'),
+        (f"{BACKENDS}.locmem.LocMemCache", "warning", 'CACHES["other"]["BACKEND"] = "warmer.stores.'),
+        (f"{BACKENDS}.dummy.DummyCache", "error", 'CACHES["other"]["BACKEND"] = "warmer.stores.'),
     ],
 )
 def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> None:
@@ -275,12 +275,25 @@ def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest
     ("pool", "option"),
     [
         ({}, ""),
-        ({"socket_timeout": None}, "SOCKET_TIMEOUT"),
-        ({"socket_timeout": 60}, "SOCKET_TIMEOUT"),
-        ({"socket_connect_timeout": 60}, "SOCKET_CONNECT_TIMEOUT"),
+        ({"socket_timeout": None}, "socket_timeout"),
+        ({"socket_timeout": 60}, "socket_timeout"),
+        ({"socket_connect_timeout": 60}, "socket_connect_timeout"),
     ],
 )
 def test_timeouts(examine: Examine, pool: Any, option: str) -> None:
     found = examine(Timeouts(), cache_entry("redis://127.0.0.1:1/0", **pool))
     assert found.severity == ("warning" if option else "ok")
-    assert found.fix == (f'CACHES["other"]["OPTIONS"]["{option}"] = 2' if option else "")
+    setting = f'CACHES["other"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]["{option}"] = 0.5'
+    assert found.fix == (setting if option else "")
+
+
+@pytest.mark.parametrize(
+    ("backend", "option"),
+    [
+        ("django_redis.cache.RedisCache", "SOCKET_TIMEOUT"),
+        ("django.core.cache.backends.redis.RedisCache", "socket_timeout"),
+    ],
+)
+def test_timeouts__of_another_backend(examine: Examine, backend: str, option: str) -> None:
+    entry = {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/60", "OPTIONS": {option: 60}}
+    assert examine(Timeouts(), entry).fix == f'CACHES["other"]["OPTIONS"]["{option}"] = 0.5'

@@ -277,7 +277,7 @@ def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
     used = {"specs": (SimpleNamespace(cache="other"),)}
     assert examine(Pickle(), server, **used).severity == "ok"
     entry = cache_entry(server)
-    del entry["OPTIONS"]["SERIALIZER"]  # pickle is django-redis' default
+    entry["OPTIONS"]["SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"
     found = examine(Pickle(), entry, **used)
     assert found.severity == "warning"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.')

@@ -79,7 +79,7 @@ def test_cache(settings: Any) -> None:
 
 def test_fix__is_one_line_to_paste_however_long(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.filebased.FileBasedCache", "LOCATION": "/nowhere"}}
-    fix = 'CACHES["default"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.MsgspecSerializer"\n'
+    fix = 'CACHES["default"]["BACKEND"] = "warmer.stores.redis.backend.RedisCache"\n'
     assert fix in ended("cache_doctor")[1]
 
 

@@ -257,7 +257,7 @@ def times_asked(silent: socket.socket) -> int:
 @pytest.mark.usefixtures("impatient")
 def test_sentinel__hangs(job: Any, broker_at: BrokerAt, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the project's own settings it is given up soon; redis-py would go on for some 40 seconds."""
-    monkeypatch.setattr(redis_url, "SOCKET_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(redis_url, "SENTINEL_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         given = redis_url.broker_settings(f"redis-sentinel://:{PASSWORD}@127.0.0.1:{port}/mymaster")

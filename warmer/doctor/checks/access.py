@@ -45,9 +45,8 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
         if not cache.has_jobs:
             raise NotApplicable("no job uses this cache")
         fix = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
-        if not cache.backend.startswith("django_redis"):
-            backend = cache.setting("BACKEND", value='"django_redis.cache.RedisCache"')
-            fix = f"{backend}\n{fix}"
+        if not cache.backend.startswith(("django_redis", "warmer")):
+            fix = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
         if "locmem" in cache.backend or "dummy" in cache.backend:
             raise NotApplicable("the cache is in the memory of this process")
         if cache.server is None and not any(each in cache.backend for each in SHARED):

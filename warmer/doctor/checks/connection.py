@@ -17,6 +17,7 @@ from warmer.stores import varying_names
 MODULES = {
     "django_redis": ("django_redis", "redis"),
     "django.core.cache.backends.redis": ("redis",),
+    "warmer.stores.redis": ("django_redis", "redis", "msgspec"),
     "django.core.cache.backends.memcached.PyMemcacheCache": ("pymemcache",),
     "django.core.cache.backends.memcached.PyLibMCCache": ("pylibmc",),
 }
@@ -33,7 +34,7 @@ class Backend(CacheCheck, id="backend", after=()):
         if "warmer.serializers" in str(cache.options.get("OPTIONS")):
             needed.append("msgspec")
         missing = [module.replace("_", "-") for module in needed if find_spec(module) is None]
-        use_redis = cache.setting("BACKEND", value='"django_redis.cache.RedisCache"')
+        use_redis = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
         if missing:
             yield error(
                 f"The settings of {cache.backend} need {missing[0]}, which is not installed.",
@@ -107,11 +108,14 @@ class Timeouts(CacheCheck, id="timeouts", after=("backend",)):
         waits = {"socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout}
         for name, seconds in waits.items():
             if seconds is None or seconds > LONGEST_TIMEOUT:
-                option = name.upper() if cache.backend.startswith("django_redis") else name
+                pool = cache.options.get("OPTIONS", {}).get("CONNECTION_POOL_KWARGS", {})
+                names = [name.upper()] if cache.backend.startswith(("django_redis", "warmer")) else [name]
+                if name in pool:  # it wins
+                    names = ["CONNECTION_POOL_KWARGS", name]
                 yield warning(
                     f"{name} is {'not set' if seconds is None else duration(seconds)}.",
                     why="When the server hangs, every request waits that long, until no web process is free.",
-                    fix=cache.setting("OPTIONS", option, value="2"),
+                    fix=cache.setting("OPTIONS", *names, value="0.5"),
                 )
                 return
         connect, answer = duration(place.connect_timeout or 0), duration(place.timeout or 0)

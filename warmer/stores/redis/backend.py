@@ -8,9 +8,11 @@ from typing import Any
 
 from django_redis.cache import RedisCache as DjangoRedis
 from django_redis.exceptions import ConnectionInterrupted
+from redis import BlockingConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from warmer.exceptions import CircuitOpen
 from warmer.stores.breaker import Breaker, breaker_of
@@ -31,13 +33,17 @@ def _defaults() -> dict[str, Any]:
     }
 
 
-def _pool_defaults() -> dict[str, Any]:
+def _pool_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "socket_timeout": options.get("SOCKET_TIMEOUT", TIMEOUT_SECONDS),
+        "socket_connect_timeout": options.get("SOCKET_CONNECT_TIMEOUT", TIMEOUT_SECONDS),
         # Once more on a new connection, if the server closed an idle one; never after a time-out.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
     }
+
+
+class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """A pool of connections to a Sentinel's master whose threads wait for a free one."""
 
 
 class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no types that mypy follows here
@@ -45,15 +51,16 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
 
     While the circuit is open, every method fails at once; with `IGNORE_EXCEPTIONS` (the default), it returns
     what it returns when Redis is down. For the options see django-redis. Defaults that differ from its own:
-    `SERIALIZER`, `IGNORE_EXCEPTIONS`, time-outs of half a second (`CONNECTION_POOL_KWARGS`), and, without
-    Sentinel, a pool whose threads wait for a free connection (`CONNECTION_POOL_CLASS`).
+    `SERIALIZER`, `IGNORE_EXCEPTIONS`, time-outs of half a second (`CONNECTION_POOL_KWARGS`), and a pool whose
+    threads wait for a free connection (`CONNECTION_POOL_CLASS`).
     """
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         options = {**_defaults(), **params.get("OPTIONS", {})}
-        pool = {**_pool_defaults(), **options.get("CONNECTION_POOL_KWARGS", {})}
-        if "CONNECTION_FACTORY" not in options and "CONNECTION_POOL_CLASS" not in options:
-            options["CONNECTION_POOL_CLASS"] = "redis.BlockingConnectionPool"
+        pool = {**_pool_defaults(options), **options.get("CONNECTION_POOL_KWARGS", {})}
+        if "CONNECTION_POOL_CLASS" not in options:
+            pool_class = SentinelPool if "SENTINELS" in options else BlockingConnectionPool
+            options["CONNECTION_POOL_CLASS"] = f"{pool_class.__module__}.{pool_class.__qualname__}"
             pool.setdefault("timeout", POOL_WAIT_SECONDS)
         options["CONNECTION_POOL_KWARGS"] = pool
         super().__init__(server, {**params, "OPTIONS": options})

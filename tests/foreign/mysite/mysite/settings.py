@@ -53,15 +53,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DI
 
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-    "warm": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": f"{REDIS}/0",
-        "OPTIONS": {
-            "SERIALIZER": "warmer.serializers.MsgspecSerializer",
-            "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_POOL_KWARGS": {"socket_timeout": 2, "socket_connect_timeout": 2},
-        },
-    },
+    "warm": {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": f"{REDIS}/0"},
 }
 WARMER_CACHE = "warm"
 WARMER_CAPTURE = "triggers"
