@@ -87,7 +87,7 @@ CAUSES = (
         "OutOfMemoryError|OOM ",
         "{redis_cli} CONFIG SET maxmemory-policy allkeys-lru\nand in redis.conf, for its next start: "
         "maxmemory-policy allkeys-lru",
-        "A full server refuses every write: nothing is warmed, and readers see old values.",
+        "A full server refuses every write: nothing is warmed, and each miss goes to the database.",
     ),
     Cause(
         "MISCONF",

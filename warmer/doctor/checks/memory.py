@@ -47,7 +47,7 @@ class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
             yield ok(f"{policy}, without effect: there is no limit")
         elif policy == "noeviction":
             share = server.info["used_memory"] / limit
-            why = "A full server refuses every write: nothing is warmed, and readers see old values."
+            why = "A full server refuses every write: nothing is warmed, and each miss goes to the database."
             severity = error if share >= NEARLY_FULL else warning
             yield severity(f"{message}, and memory is {percent(share)} full.", why=why, fix=fix)
         elif policy.startswith("volatile-"):
