@@ -13,6 +13,7 @@ from django.test import Client
 
 from embedded.redis_server import RedisServer
 from warmer.admin.overview import overview
+from warmer.stores import breaker
 
 CacheAt = Callable[..., RedisServer]
 # A part of a command's output goes on in lines that are indented so far.
@@ -23,6 +24,7 @@ def manage(line: str) -> str:
     """Run `manage.py LINE`; return the line, and everything that is printed."""
     name, *words = shlex.split(line.removeprefix("manage.py "))
     out = io.StringIO()
+    breaker.forget()  # a command is a process of its own
     try:
         call_command(name, *words, stdout=out, stderr=out)
     except CommandError as error:
