@@ -114,7 +114,7 @@ def test_fence__evicted_and_made_anew_between_token_and_write(filled: Filled, re
     def evict_and_change() -> None:
         filled.change("new")
         redis_client.delete(filled.job.spec.store.fence_key)
-        filled.job.spec.store.token()
+        filled.job.spec.store.token([filled.key])
 
     with at("loaded", evict_and_change, job=filled.name):
         filled.fill()
@@ -126,7 +126,7 @@ def test_server__flushed_between_token_and_write(filled: Filled) -> None:
         cache.clear()
         filled.change("new")
         cache.clear()
-        filled.job.spec.store.token()
+        filled.job.spec.store.token([filled.key])
 
     with at("loaded", flush_and_change, job=filled.name):
         filled.fill()
@@ -137,7 +137,7 @@ def test_server__restarted_between_token_and_write(filled: Filled, redis_server:
     def change_and_restart() -> None:
         filled.change("new")
         redis_server.restart()
-        filled.job.spec.store.token()
+        filled.job.spec.store.token([filled.key])
 
     with at("loaded", change_and_restart, job=filled.name):
         filled.fill()

@@ -138,7 +138,8 @@ class Fence(RuleBasedStateMachine):
 
     @rule(target=fills, job=JOB, ids=SOME)
     def take_token(self, job: str, ids: set[int]) -> Fill:
-        fill = Fill(job=job, token=self.jobs[job].store.token())
+        declared = self.jobs[job]
+        fill = Fill(job=job, token=declared.store.token([declared.key(id) for id in IDS]))
         self.held.append(fill)
         self.load(fill, ids)
         return fill

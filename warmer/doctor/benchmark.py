@@ -63,7 +63,7 @@ class Benchmark:
             return sum(each == value for each in found.values())
 
         def write(batch: Sequence[str]) -> int:
-            written = store.write(store.token(), dict.fromkeys(batch, value))
+            written = store.write(store.token(batch), dict.fromkeys(batch, value))
             return sum(outcome is Outcome.WRITTEN for outcome in written.outcomes.values())
 
         store.ping()

@@ -41,7 +41,7 @@ def probe(alias: str) -> float:
             found = store.lookup([*values]).values
             store.fresh([*values], seconds=1)
             store.remaining([*values])
-            store.overtaken(store.token(), [*values])
+            store.overtaken(store.token(values), [*values])
             store.invalidate([*values])
         finally:
             store.forget()

@@ -224,18 +224,18 @@ def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
             with batch.timed("look"):
                 fresh = batch.spec.store.fresh(list(batch.left()), seconds=keep_seconds)
             batch.settle(Outcome.SKIPPED, fresh)
-        token = _take_token(batch) if batch.left() else None
+        token = _take_token(batch, batch.left()) if batch.left() else None
     return token
 
 
-def _take_token(batch: _Tally) -> Token:
-    """Wait for the pace of the job and of the project, and take a token."""
+def _take_token(batch: _Tally, keys: Batch) -> Token:
+    """Wait for the pace of the job and of the project, and take a token of keys."""
     spec = batch.spec
     paces = ((spec.name, spec.max_batches_per_second), (EVERY_JOB, conf.MAX_BATCHES_PER_SECOND))
     for name, per_second in paces:
         if per_second:
             batch.pause(spec.store.turn(per_second=per_second, name=name))
-    token = spec.store.token()
+    token = spec.store.token(keys)
     if failpoints.hooks:
         failpoints.reach("token_taken", spec.name)
     return token
@@ -299,7 +299,7 @@ def _fill(batch: _Tally, keys: Batch, *, attempt: int = 1) -> None:
     while keys and attempt <= ATTEMPTS:
         if attempt > 1:
             batch.pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 2))
-        ready = _load(batch, keys, _take_token(batch))
+        ready = _load(batch, keys, _take_token(batch, keys))
         keys = _superseded(_send(ready)) if ready else {}
         attempt += 1
     batch.settle(Outcome.SUPERSEDED, keys)

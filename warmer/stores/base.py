@@ -130,8 +130,12 @@ class Store(ABC):
         """Return when the cache answers."""
 
     @abstractmethod
-    def token(self) -> Token:
-        """Return the fence's state. Take it before the first read of the database."""
+    def token(self, keys: Collection[str]) -> Token:
+        """Return the state of the fence of keys. Take it before the first read of the database.
+
+        Args:
+            keys: what will be loaded; a write of any other key may be refused.
+        """
 
     @abstractmethod
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:

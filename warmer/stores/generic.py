@@ -55,7 +55,7 @@ class GenericStore(Store):
         with self._answering():
             self._cache.get(self._fence_key)
 
-    def token(self) -> Token:
+    def token(self, keys: Collection[str]) -> Token:
         with self._answering():
             generation = self._cache.get(self._fence_key)
             if generation is None:
@@ -81,7 +81,7 @@ class GenericStore(Store):
         )
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
-        token, id = self.token(), secrets.token_hex(8)
+        token, id = self.token(keys), secrets.token_hex(8)
         seconds = max(1.0, seconds)  # memcached counts in whole seconds, and 0 is for ever
         with self._answering():
             for name in _claims(keys):

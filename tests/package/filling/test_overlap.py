@@ -129,9 +129,9 @@ def test_call__interrupted_before_its_answer_is_read_keeps_no_connection(
     job = declare()
     job.warm()
     store = job.spec.store
-    token = store.token()
+    token = store.token([])
     calls: dict[str, Callable[[], object]] = {
-        "token": store.token,
+        "token": lambda: store.token([]),
         "invalidate": lambda: job.invalidate([1]),
         "claim": lambda: store.claim(["square:1"], seconds=10),
         "write": lambda: store.write(token, {"square:1": 1}),
@@ -213,7 +213,7 @@ def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(
 ) -> None:
     job = declare(ids=lambda: range(2))
     store = job.spec.store
-    writing = store.begin_write(store.token(), {"square:0": 0})
+    writing = store.begin_write(store.token([]), {"square:0": 0})
     lost = writing._connection
 
     def fail() -> None:

@@ -62,7 +62,7 @@ def hashed_key(key: str, prefix: str, version: int) -> str:
 
 def test_changes__of_one_transaction_count_together(job: Any, make_posts: Any) -> None:
     keys = make_posts(LIMIT + 1) + cached("many:0")
-    token = job.spec.store.token()
+    token = job.spec.store.token([])
     with transaction.atomic():
         change_all()
         assert gone(*keys) == set()
@@ -115,7 +115,7 @@ def test_records__that_are_too_many_become_one_for_every_key(
 def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
     keys = cached(*(f"many:{id}" for id in range(6)))
     heard = []
-    token = job.spec.store.token()
+    token = job.spec.store.token([])
     job.invalidate([7])
     redis_client.config_resetstat()
     keys_invalidated.connect(lambda keys, **_: heard.append(keys), weak=False, dispatch_uid="t")

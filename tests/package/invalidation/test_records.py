@@ -133,7 +133,7 @@ def test_cache_down__changes_wait_until_it_is_back(
 def test_late_invalidation__fences_a_fill_under_way(make_post: Any) -> None:
     """A value loaded before the change cannot be written after its late invalidation."""
     late = job("late:{id}", {Post: "id"})
-    token = late.spec.store.token()
+    token = late.spec.store.token([])
     ask("late:{id}", 7)
     Relay().poll()
     assert late.spec.store.write(token, {"late:7": "old"}).outcomes == {"late:7": "superseded"}
@@ -143,7 +143,7 @@ def test_late_invalidation__fences_a_fill_under_way(make_post: Any) -> None:
 def test_whole_job__is_fenced_at_once_and_swept_by_a_worker(make_post: Any, monkeypatch: Any) -> None:
     whole = job("w:{id}", [Post])
     keys = cached("w:1", "w:2")
-    token = whole.spec.store.token()
+    token = whole.spec.store.token([])
     asked = []
     monkeypatch.setattr("warmer.tasks.request_pending", lambda: asked.append(True))
     with transaction.atomic():

@@ -81,8 +81,8 @@ def test_renamed__single_job(make_post: Any) -> None:
 def test_fence__is_named_by_the_key(redis_client: Redis, settings: Any) -> None:
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": "site"}}
     keyed, single = titles("first"), count("second")
-    keyed.spec.store.token()
-    single.spec.store.token()
+    keyed.spec.store.token([])
+    single.spec.store.token([])
     assert set(redis_client.keys()) == {b"site:warmer-fence:title:*", b"site:warmer-fence:count"}
 
 

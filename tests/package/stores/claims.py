@@ -15,6 +15,8 @@ from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Claim, Store, open_store
 
+THINGS = [f"thing:{id}" for id in (*range(100), 500)]
+
 
 def claim(store: Store, *keys: str) -> Claim:
     """Claim keys for half a minute."""
@@ -33,7 +35,7 @@ class ClaimContract:
 
     def test_claim__is_for_one_and_seen_by_who_looks_for_it(self, store: Store) -> None:
         first = claim(store, "thing:1")
-        assert first.token == store.token()
+        assert first.token == store.token(THINGS)
         second = claim(store, "thing:1", "thing:2")
         assert (first.mine, dict(first.theirs)) == (("thing:1",), {})
         assert (second.mine, dict(second.theirs)) == (("thing:2",), {"thing:1": first.id})
@@ -43,7 +45,7 @@ class ClaimContract:
             "thing:1": (first.id, first.token)
         }
         store.invalidate(["thing:9"])
-        assert claim(store, "thing:3").token == store.token()
+        assert claim(store, "thing:3").token == store.token(THINGS)
 
     def test_claim__what_is_cached_by_now_is_told_instead(self, store: Store) -> None:
         cache.set("thing:1", {"a": 1})
@@ -68,7 +70,7 @@ class ClaimContract:
         assert cache.get("thing:3") == "untouched"
 
     def test_claim__is_no_fence(self, store: Store) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         claim(store, "thing:1")
         assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.WRITTEN}
 
@@ -111,9 +113,9 @@ class ClaimContract:
         assert not claims(store, "thing:1")["thing:1"].tells_absence_to(made.id)
 
     def test_absence__is_cached_when_that_is_asked_for(self, store: Store, absences: Store) -> None:
-        store.write(store.token(), {}, ["thing:1"])
+        store.write(store.token(THINGS), {}, ["thing:1"])
         assert absences.lookup(["thing:1"]).absent == set()
-        absences.write(absences.token(), {"thing:2": 2}, ["thing:1"])
+        absences.write(absences.token(THINGS), {"thing:2": 2}, ["thing:1"])
         cached = absences.lookup(["thing:1", "thing:2", "thing:3"])
         assert (cached.values, cached.absent) == ({"thing:2": 2}, {"thing:1"})
         assert claim(absences, "thing:1", "thing:3").absent == {"thing:1"}
@@ -121,7 +123,7 @@ class ClaimContract:
         assert cache.get("thing:1") is None
 
     def test_absence__ends_with_a_value_or_an_invalidation(self, absences: Store) -> None:
-        token = absences.token()
+        token = absences.token(THINGS)
         absences.write(token, {}, ["thing:1", "thing:2", "thing:3"])
         absences.write(token, {"thing:1": 1})
         cache.delete("thing:1")
@@ -132,7 +134,7 @@ class ClaimContract:
         assert absences.lookup(["thing:2"]).absent == set()
 
     def test_absence__a_value_that_the_cache_got_elsewhere_is_stronger(self, absences: Store) -> None:
-        absences.write(absences.token(), {}, ["thing:1"])
+        absences.write(absences.token(THINGS), {}, ["thing:1"])
         cache.set("thing:1", 1)
         for found in (absences.lookup(["thing:1"]), claim(absences, "thing:1")):
             assert (found.values, found.absent) == ({"thing:1": 1}, set())
@@ -140,7 +142,7 @@ class ClaimContract:
     def test_absence__of_a_single_job_ends_with_its_invalidation(self) -> None:
         only = KeyTemplate.parse("only", keyed=False)
         store = open_store(alias="default", fence="only", template=only, timeout=60.0, absent_timeout=60.0)
-        store.write(store.token(), {}, ["only"])
+        store.write(store.token(["only"]), {}, ["only"])
         assert store.lookup(["only"]).absent == {"only"}
         store.invalidate_all()
         assert store.lookup(["only"]).absent == set()
@@ -200,7 +202,7 @@ class RedisClaimContract:
         assert all(0 < redis_client.pttl(name) <= 30_000 for name in beside)
 
     def test_absence__costs_no_round_trip(self, absences: Store, redis_client: Redis) -> None:
-        absences.write(absences.token(), {}, ["thing:1"])
+        absences.write(absences.token(THINGS), {}, ["thing:1"])
         redis_client.config_resetstat()
         absences.lookup(["thing:1", "thing:2"])
         calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}

@@ -168,7 +168,7 @@ def test_store__of_a_hundred_calls_one_waits_for_a_cache_that_hangs(
 @pytest.mark.usefixtures("clock")
 def test_store__batch_under_way_asks_the_breaker_too(redis_server: RedisServer) -> None:
     store = open_things()
-    token = store.token()
+    token = store.token([])
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
         store.ping()

@@ -75,11 +75,11 @@ def test_damaged_fence__is_made_anew_and_logged_once(
     damage: Any, way: str, client: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_things()
-    old = store.token()
+    old = store.token([])
     damage(client, store.fence_key)
-    token = store.token() if way == "token" else store.claim(["thing:1"], seconds=9).token
+    token = store.token([]) if way == "token" else store.claim(["thing:1"], seconds=9).token
     assert is_written(store, token, "thing:1")
-    store.token()
+    store.token([])
     assert caplog.text.count(f"The fence {store.fence_key} was damaged") == 1
     if old.generation != token.generation:
         assert not is_written(store, old, "thing:2")
@@ -88,7 +88,7 @@ def test_damaged_fence__is_made_anew_and_logged_once(
 @every_damage
 def test_damaged_fence__invalidates_this_job_and_the_others(damage: Any, client: Redis) -> None:
     store, other = open_things(), open_things("other")
-    tokens = {each: each.token() for each in (store, other)}
+    tokens = {each: each.token([]) for each in (store, other)}
     assert is_written(store, tokens[store], "thing:1")
     assert is_written(other, tokens[other], "other:1")
     damage(client, store.fence_key)
@@ -102,11 +102,11 @@ def test_damaged_fence__invalidates_this_job_and_the_others(damage: Any, client:
 
 def test_server_without_memory__invalidation_drops_keys_and_fence(client: Redis) -> None:
     store = open_things()
-    token = store.token()
+    token = store.token([])
     assert is_written(store, token, "thing:1")
     client.config_set("maxmemory", 1)
     store.invalidate(["thing:1"])
     assert cache.get("thing:1") is None
     client.config_set("maxmemory", 0)
     assert not is_written(store, token, "thing:1")
-    assert is_written(store, store.token(), "thing:1")
+    assert is_written(store, store.token([]), "thing:1")

@@ -45,13 +45,13 @@ def store(fail_over: FailOver) -> Store:
 
 @pytest.fixture
 def token(store: Store) -> Token:
-    return store.token()
+    return store.token([])
 
 
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (lambda store, _: bool(store.token()), True),
+        (lambda store, _: bool(store.token([])), True),
         (lambda store, _: store.claim(["thing:1"], seconds=5.0).mine, ("thing:1",)),
         (lambda store, _: store.invalidate(["thing:1"]), None),
         (lambda store, token: store.write(token, VALUES).outcomes, SUPERSEDED),
@@ -64,7 +64,7 @@ def test_failover__call_reaches_the_new_primary(
 ) -> None:
     fail_over()
     assert call(store, token) == expected
-    assert store.write(store.token(), VALUES).outcomes == WRITTEN
+    assert store.write(store.token([]), VALUES).outcomes == WRITTEN
     assert cache.get_many(VALUES) == VALUES
 
 

@@ -14,7 +14,7 @@ from django.core.cache import cache, caches
 from redis import Connection, Redis
 
 from embedded.redis_server import RedisServer
-from tests.package.stores.claims import ClaimContract, RedisClaimContract, claim
+from tests.package.stores.claims import THINGS, ClaimContract, RedisClaimContract, claim
 from tests.servers import CACHE_DATABASE
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
@@ -82,7 +82,7 @@ class StoreContract(ClaimContract):
     def test_values__are_what_the_cache_itself_reads_and_writes(self, store: Store) -> None:
         store.ping()
         values = {"thing:1": {"name": "Ada", "tags": ["a"], "none": None}, "thing:2": 0, "thing:3": ""}
-        assert store.write(store.token(), values).outcomes == dict.fromkeys(values, WRITTEN)
+        assert store.write(store.token(THINGS), values).outcomes == dict.fromkeys(values, WRITTEN)
         assert cache.get_many(values) == values
         cache.set("thing:4", "plain")
         assert store.read([*values, "thing:4", "thing:5"]) == values | {"thing:4": "plain"}
@@ -93,20 +93,20 @@ class StoreContract(ClaimContract):
 
     def test_write__absent_key_is_deleted(self, store: Store) -> None:
         cache.set("thing:1", "old")
-        assert store.write(store.token(), {}, ["thing:1"]).outcomes == {"thing:1": Outcome.NO_VALUE}
+        assert store.write(store.token(THINGS), {}, ["thing:1"]).outcomes == {"thing:1": Outcome.NO_VALUE}
         assert cache.get("thing:1") is None
 
     def test_write__overtaken_by_an_invalidation(self, store: Store) -> None:
         cache.set_many({"thing:1": 1, "thing:3": 3})
-        token = store.token()
+        token = store.token(THINGS)
         store.invalidate(["thing:1"])
         assert cache.get_many(["thing:1", "thing:3"]) == {"thing:3": 3}
         expected = WRITTEN if self.fenced_per_key else SUPERSEDED
         assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": expected}
-        assert fill(store, store.token(), "thing:1") == {"thing:1": WRITTEN}
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
 
     def test_write__overtaken_absent_key_stays(self, store: Store) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         store.invalidate(["thing:1"])
         cache.set("thing:1", "new")
         assert store.write(token, {}, ["thing:1"]).outcomes == {"thing:1": SUPERSEDED}
@@ -115,7 +115,7 @@ class StoreContract(ClaimContract):
     @pytest.mark.parametrize("new_fence", [False, True])
     @pytest.mark.parametrize("way", ["flushed", "forgotten", "whole job"])
     def test_write__without_the_fence_of_its_token(self, store: Store, way: str, new_fence: bool) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         assert self.has_fence(store)
         if way == "flushed":
             cache.clear()
@@ -125,29 +125,29 @@ class StoreContract(ClaimContract):
         else:
             store.invalidate_all()
         if new_fence:
-            store.token()
+            store.token(THINGS)
         assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
 
     def test_write__fences_of_two_jobs_are_apart(self, store: Store) -> None:
         other = open_things(fence="others")
-        token = store.token()
-        other.token()
+        token = store.token(THINGS)
+        other.token(THINGS)
         other.invalidate(["thing:1"])
         assert fill(store, token, "thing:1") == {"thing:1": WRITTEN}
 
     def test_write__one_value_that_cannot_be_encoded_costs_one_key(self, store: Store) -> None:
-        written = store.write(store.token(), {"thing:1": 1, "thing:2": lambda: None, "thing:3": 3})
+        written = store.write(store.token(THINGS), {"thing:1": 1, "thing:2": lambda: None, "thing:3": 3})
         assert written.outcomes == {"thing:1": WRITTEN, "thing:2": Outcome.FAILED, "thing:3": WRITTEN}
         assert set(written.errors) == {"thing:2"}
         assert cache.get("thing:2") is None
 
     def test_overtaken__names_what_was_invalidated_since(self, store: Store) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         assert store.overtaken(token, ["thing:1", "thing:2"]) == set()
         store.invalidate(["thing:1"])
         expected = {"thing:1"} if self.fenced_per_key else {"thing:1", "thing:2"}
         assert store.overtaken(token, ["thing:1", "thing:2"]) == expected
-        assert store.overtaken(store.token(), ["thing:1"]) == set()
+        assert store.overtaken(store.token(THINGS), ["thing:1"]) == set()
         store.invalidate_all()
         assert store.overtaken(token, ["thing:2"]) == {"thing:2"}
 
@@ -155,25 +155,25 @@ class StoreContract(ClaimContract):
         self, store: Store, settings: Any
     ) -> None:
         settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
-        store.token()
+        store.token(THINGS)
         self.let_pass(store, 31)
         store.invalidate(["thing:1"])
         if self.fenced_per_key:
-            assert fill(store, store.token(), "thing:2") == {"thing:2": WRITTEN}
+            assert fill(store, store.token(THINGS), "thing:2") == {"thing:2": WRITTEN}
         for _ in range(2):
-            assert fill(store, store.token(), "thing:1") == {"thing:1": SUPERSEDED}
+            assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
             self.let_pass(store, 14)
         self.let_pass(store, 3)
-        assert fill(store, store.token(), "thing:1") == {"thing:1": WRITTEN}
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
 
     def test_replica_lag__a_fence_just_made_does_not_know_what_was_invalidated(
         self, store: Store, settings: Any
     ) -> None:
         settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
         store.invalidate_all()
-        assert fill(store, store.token(), "thing:1") == {"thing:1": SUPERSEDED}
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
         self.let_pass(store, 31)
-        assert fill(store, store.token(), "thing:1") == {"thing:1": WRITTEN}
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
 
 
 class GenericContract(StoreContract):
@@ -190,7 +190,7 @@ class GenericContract(StoreContract):
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert not is_fenced("default")
-        token, set_many = store.token(), cache.set_many
+        token, set_many = store.token(THINGS), cache.set_many
 
         def invalidated_just_before(*arguments: Any, **options: Any) -> Any:
             store.invalidate(["thing:1"])
@@ -228,16 +228,16 @@ class RedisContract(RedisClaimContract, StoreContract):
     def test_write__sets_the_time_to_live(self, store: Store, redis_client: Redis) -> None:
         assert is_fenced("default")
         keys = [f"thing:{id}" for id in range(200)]
-        fill(store, store.token(), *keys)
+        fill(store, store.token(THINGS), *keys)
         assert 0 < redis_client.pttl(":1:thing:1") <= 60_000
         store = open_things(jitter=30.0)
-        fill(store, store.token(), *keys)
+        fill(store, store.token(THINGS), *keys)
         left = [redis_client.pttl(f":1:{key}") for key in keys]
         assert 29_000 < min(left) < max(left) <= 60_000
         assert len(set(left)) > 20
 
     def test_write__is_one_round_trip(self, store: Store, redis_client: Redis) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         store.write(token, {"thing:0": 0})
         redis_client.config_resetstat()
         store.write(token, {f"thing:{id}": id for id in range(100)})
@@ -261,7 +261,7 @@ class RedisContract(RedisClaimContract, StoreContract):
             return ask(connection, command, *args, **options)
 
         monkeypatch.setattr(Connection, "send_packed_command", forget_and_ask)
-        token = store.token()
+        token = store.token(THINGS)
         assert fill(store, token, "thing:1") == {"thing:1": WRITTEN}
         assert store.begin_write(token, {"thing:2": 2}).end().outcomes == {"thing:2": WRITTEN}
         store.invalidate(["thing:1"])
@@ -270,14 +270,14 @@ class RedisContract(RedisClaimContract, StoreContract):
     def test_write__after_a_restart_that_lost_everything(
         self, store: Store, redis_server: RedisServer
     ) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         redis_server.restart()
-        store.token()
+        store.token(THINGS)
         assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
 
     def test_write__token_older_than_the_records(self, store: Store, settings: Any) -> None:
         settings.WARMER_FENCE_RECORDS = 4
-        token = store.token()
+        token = store.token(THINGS)
         for number in range(10):
             store.invalidate([f"thing:{number}"])
         # Nothing says any more that thing:0 was invalidated: the whole batch is refused.
@@ -290,23 +290,23 @@ class RedisContract(RedisClaimContract, StoreContract):
         settings.WARMER_FENCE_RECORDS = limit
         tokens = []
         for number in range(25):
-            tokens.append(store.token())
+            tokens.append(store.token(THINGS))
             store.invalidate([f"thing:{number}", f"thing:{number % 5}"])
             assert redis_client.zcard(store.fence_key) <= limit + 3
         for number, token in enumerate(tokens):
             for key in (f"thing:{number}", f"thing:{number % 5}"):
                 assert fill(store, token, key) == {key: SUPERSEDED}
-        assert fill(store, store.token(), "thing:0") == {"thing:0": WRITTEN}
+        assert fill(store, store.token(THINGS), "thing:0") == {"thing:0": WRITTEN}
 
     def test_records__are_forgotten_by_age_and_older_tokens_refused(
         self, store: Any, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("warmer.stores.redis.scripts.FENCE_AGE", timedelta(minutes=10))
-        first = store.token()
+        first = store.token(THINGS)
         store.invalidate([f"thing:{id}" for id in range(100)])
         assert redis_client.zcard(store.fence_key) == 103
         shift_counts(store, -800)
-        second = store.token()
+        second = store.token(THINGS)
         store.invalidate(["thing:100"])
         assert redis_client.zcard(store.fence_key) == 4
         older = dataclasses.replace(first, counter=first.counter - 800 * 10**6)
@@ -317,22 +317,22 @@ class RedisContract(RedisClaimContract, StoreContract):
         }
 
     def test_clock__set_back_lets_no_old_value_in(self, store: Store) -> None:
-        store.token()
+        store.token(THINGS)
         shift_counts(store, 3600)  # as if the clock had been an hour ahead until now
         for _ in range(3):
-            token = store.token()
+            token = store.token(THINGS)
             store.invalidate(["thing:1"])
             assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": WRITTEN}
 
     def test_clock__behind_after_a_failover_lets_no_old_value_in(self, store: Store) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         store.forget()
-        store.token()
+        store.token(THINGS)
         shift_counts(store, -3600)  # as if the server that took over were an hour behind
         assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
 
     def test_clock__far_ahead_and_back_refuses_what_is_too_old_to_tell(self, store: Store) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         store.invalidate(["thing:1"])
         shift_counts(store, -86_400)  # as if the clock now jumped a day ahead
         token = dataclasses.replace(token, counter=token.counter - 86_400 * 10**6)
@@ -340,9 +340,9 @@ class RedisContract(RedisClaimContract, StoreContract):
         assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
 
     def test_invalidate__fences_only_what_was_loaded_before(self, store: Store) -> None:
-        store.token()
+        store.token(THINGS)
         store.invalidate(["thing:1"])
-        between = store.token()
+        between = store.token(THINGS)
         store.invalidate(["thing:2"])
         assert fill(store, between, "thing:1", "thing:2") == {"thing:1": WRITTEN, "thing:2": SUPERSEDED}
 
@@ -353,8 +353,8 @@ class RedisContract(RedisClaimContract, StoreContract):
         )
         others = {"weird:1:x": 1, "we[i]rd*:1:y": 2, "we[i]rdly:1:x": 3, "we[i]rd*:1:z:x": 4}
         cache.set_many({f"we[i]rd*:{id}:x": id for id in range(2_500)} | others)
-        store.write(store.token(), {}, [f"we[i]rd*:{id}:x" for id in range(2_000, 3_500)])
-        other.write(other.token(), {}, ["weird:2:x"])
+        store.write(store.token(THINGS), {}, [f"we[i]rd*:{id}:x" for id in range(2_000, 3_500)])
+        other.write(other.token(THINGS), {}, ["weird:2:x"])
         store.invalidate_all()
         assert {name.decode() for name in redis_client.scan_iter()} == {
             *(f":1:{key}" for key in others),
@@ -365,7 +365,7 @@ class RedisContract(RedisClaimContract, StoreContract):
     def test_write__server_that_is_full_is_told_per_key(
         self, store: Store, redis_server: RedisServer, redis_client: Redis
     ) -> None:
-        token = store.token()
+        token = store.token(THINGS)
         redis_client.config_set("maxmemory-policy", "noeviction")
         redis_client.config_set("maxmemory", 1)
         try:
@@ -378,11 +378,11 @@ class RedisContract(RedisClaimContract, StoreContract):
         assert redis_client.get(":1:thing:1") is None
 
     def test_every_call__cache_down_is_one_clear_error(self, store: Store, redis_server: RedisServer) -> None:
-        token, held = store.token(), claim(store, "thing:1")
+        token, held = store.token(THINGS), claim(store, "thing:1")
         redis_server.stop()
         calls: list[Callable[[], object]] = [
             store.ping,
-            store.token,
+            lambda: store.token(THINGS),
             lambda: store.read(["thing:1"]),
             lambda: store.write(token, {"thing:1": 1}),
             lambda: store.invalidate(["thing:1"]),
@@ -417,7 +417,7 @@ class TestDjangoRedis(RedisContract):
     ) -> None:
         settings.CACHES = {"default": {**settings.CACHES["default"], **changed}}
         store = open_things()
-        token = store.token()
+        token = store.token(THINGS)
         store.invalidate(["thing:1"])
         assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": WRITTEN}
         assert redis_client.exists(str(cache.make_key("thing:2")))

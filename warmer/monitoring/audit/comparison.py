@@ -54,7 +54,7 @@ class Comparison:
         for attempt in range(max(2, ATTEMPTS)):
             if attempt:
                 time.sleep(PAUSE_SECONDS)
-            token = store.token()
+            token = store.token(left)
             reach("token_taken", self.spec.name)
             cached = store.lookup(list(left))
             try:

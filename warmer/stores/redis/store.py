@@ -58,7 +58,7 @@ class RedisStore(Store):
         with self._server() as server:
             server.ping()
 
-    def token(self) -> Token:
+    def token(self, keys: Collection[str]) -> Token:
         with self._server() as server:
             generation, counter, damaged = scripts.TOKEN(
                 keys=[self.fence_key],

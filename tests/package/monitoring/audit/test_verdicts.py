@@ -161,7 +161,7 @@ def test_audit__writes_nothing(source: Any, redis_client: Redis) -> None:
 
 def test_repair__invalidates_the_wrong_keys_and_no_others(job: Any, source: Any) -> None:
     job.warm()
-    token = job.spec.store.token()
+    token = job.spec.store.token([])
     for number in (2, 3, 9):
         source[number] = "another"
     found = audit(job.spec, repair=True)
