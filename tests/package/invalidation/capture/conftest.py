@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from tests.package.invalidation.capture.things import Things, things
 from tests.package.invalidation.capture.world import World, small_world
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
@@ -46,6 +47,13 @@ def db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 def forget_records() -> None:
     with watcher("default").quiet():
         ChangeRecord.objects.all().delete()
+
+
+@pytest.fixture
+def known(db: None) -> Iterator[Things]:
+    """A table of things with its job, and triggers for it."""
+    with things() as known:
+        yield known
 
 
 @pytest.fixture

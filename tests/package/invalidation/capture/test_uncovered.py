@@ -152,12 +152,6 @@ def test_triggers__do_not_record(name: str) -> None:
             execute(*case.after)
 
 
-@pytest.fixture
-def known() -> Iterator[Things]:
-    with things() as known:
-        yield known
-
-
 def test_triggers__of_a_project_without_warmer_record_for_nobody(known: Things) -> None:
     jobs.unregister("things")
     execute(INSERT)

@@ -14,9 +14,11 @@ from tests.support.tables import tables_of
 from warmer import jobs, warm_many
 from warmer.invalidation import triggers
 from warmer.invalidation.transactions import watcher
+from warmer.models import ChangeRecord
 
 IDS = range(1, 7)
 EVERY = set(IDS)
+INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
 
 
 class Things:
@@ -101,3 +103,8 @@ def fetch(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     with watcher("default").quiet(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
+
+
+def unapplied() -> int:
+    """Return how many records are not applied."""
+    return ChangeRecord.objects.filter(applied_at=None).count()

@@ -1,4 +1,4 @@
-"""What a review of the capture found, as it is on PostgreSQL."""
+"""Renamed tables, a read-only database, rows without a key: what PostgreSQL alone can show."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from django.core.cache import cache
 from django.db import DataError, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, install, things
 from tests.support.transactions import Rollback
 from warmer import jobs, warm_many
 from warmer.invalidation import Relay, databases, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
-
-INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
 
 
 def problem_of(table: str) -> str:

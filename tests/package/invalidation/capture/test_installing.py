@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,18 +12,12 @@ from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
+from tests.package.invalidation.capture.things import EVERY, Things, execute, install
 from warmer import jobs, warm_many
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
-
-
-@pytest.fixture
-def known() -> Iterator[Things]:
-    with things() as known:
-        yield known
 
 
 def declare(known: Things, **options: Any) -> Any:

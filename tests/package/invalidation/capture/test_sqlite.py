@@ -13,14 +13,12 @@ from django.db import connection, models
 from django.db.models.signals import post_migrate, pre_migrate
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, install, things
 from warmer.invalidation import Relay, triggers
 from warmer.invalidation.triggers import sqlite
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
-
-INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
 
 
 # -- when a statement is committed ----------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, fetch, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, unapplied
 from tests.package.invalidation.capture.world import World
 from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, apply, records, resolve
@@ -20,18 +20,6 @@ from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
-
-INSERT = "INSERT INTO myapp_thing (owner, text) VALUES (1, '')"
-
-
-@pytest.fixture
-def known() -> Any:
-    with things() as known:
-        yield known
-
-
-def unapplied() -> int:
-    return ChangeRecord.objects.filter(applied_at=None).count()
 
 
 # -- by whom --------------------------------------------------------------------------------------------

@@ -1,0 +1,135 @@
+"""What jobs declare, and what is captured for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
+from django.db import models
+from django.db.models import QuerySet
+
+from tests.package.invalidation.capture.things import Things, install, things
+from tests.support.tables import queries_of, tables_of
+from warmer import jobs, warm_many
+from warmer.checks import check_triggers
+from warmer.exceptions import DeclarationError
+from warmer.invalidation import Relay, triggers
+from warmer.invalidation.records import fingerprint
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+def counted(function: Callable[..., Any], calls: list[None]) -> Callable[..., Any]:
+    def count(*arguments: Any, **named: Any) -> Any:
+        calls.append(None)
+        return function(*arguments, **named)
+
+    return count
+
+
+# -- declarations ---------------------------------------------------------------------------------------
+def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None:
+    def of(function: Callable[[Any], Any]) -> str:
+        options: Any = {"depends_on": {known.model: function}, "fields": {known.model: ["owner", "text"]}}
+        warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: {})
+        try:
+            return fingerprint()
+        finally:
+            jobs.unregister("others")
+
+    found = [
+        of(lambda row: row.owner),
+        of(lambda row: row.text),
+        of(lambda row: row.owner if row.text == "a" else None),
+        of(lambda row: row.owner if row.text == "b" else None),
+    ]
+    assert len(set(found)) == len(found)
+    assert of(lambda row: row.owner) == found[0]
+
+
+def test_path__that_cannot_be_followed_is_refused_and_the_job_forgotten() -> None:
+    class Label(models.Model):
+        content_type = models.ForeignKey(ContentType, models.CASCADE)
+        object_id = models.IntegerField()
+        labelled = GenericForeignKey()
+
+        class Meta:
+            app_label = "myapp"
+
+    class Labelled(models.Model):
+        labels = GenericRelation(Label, related_query_name="things")
+
+        class Meta:
+            app_label = "myapp"
+
+    options: Any = {"name": "labelled", "depends_on": {Label: "things__id"}}
+    with tables_of(Label, Labelled):
+        try:
+            with pytest.raises(DeclarationError, match="'labelled'"):
+                warm_many("labelled:{id}", ids=list, **options)(lambda ids: {})
+            assert "labelled" not in jobs
+            assert triggers.problems("default") == []
+        finally:
+            if "labelled" in jobs:
+                jobs.unregister("labelled")
+
+
+# -- what is installed ----------------------------------------------------------------------------------
+def test_problems__name_a_table_that_is_not_found_and_the_check_does_not() -> None:
+    with things(is_made=False, is_captured=False):
+        (problem,) = [each for each in triggers.problems("default") if each.table == "myapp_thing"]
+        assert (problem.is_found, problem.why) == (False, "is not found")
+        assert "myapp_thing" not in str(list(check_triggers(databases=["default"])))
+
+
+def test_delete__of_a_queryset_keeps_the_fast_path_of_django(known: Things) -> None:
+    known.model.objects.create(owner=1)  # the first signal shows that there are triggers
+    known.model.objects.bulk_create([known.model(owner=1) for _ in range(50)])
+    known.warm()
+    with queries_of(known.model) as queries:
+        known.model.objects.all().delete()
+    (query,) = queries
+    assert query.startswith("DELETE")
+    assert known.gone() == {1}
+
+
+@pytest.mark.parametrize(("capture", "gone"), [("triggers", set()), ("signals", {1})])
+def test_delete__that_leaves_far_rows_gives_ids_by_a_reverse_path_with_signals_only(
+    settings: Any, capture: str, gone: set[int]
+) -> None:
+    """After the commit nothing leads from the row to its far rows."""
+
+    class Near(models.Model):
+        class Meta:
+            app_label = "myapp"
+
+    class Far(models.Model):
+        near = models.ForeignKey(Near, models.DO_NOTHING, db_constraint=False, related_name="far")
+        owner = models.IntegerField()
+
+        class Meta:
+            app_label = "myapp"
+
+    settings.WARMER_CAPTURE = capture
+    with tables_of(Near, Far):
+        triggers.forget_installed()
+        job = warm_many("near:{id}", ids=list, name="near", depends_on={Near: "far__owner"})(
+            lambda ids: dict.fromkeys(ids, "cached")
+        )
+        try:
+            if capture == "triggers":
+                install()
+            near: Any = QuerySet(Near).create()
+            QuerySet(Far).create(near=near, owner=1)
+            Relay().poll()
+            job.warm([1])
+            near.delete()
+            Relay().poll()
+            assert {id for id in (1,) if cache.get(job.key(id)) is None} == gone
+        finally:
+            jobs.unregister("near")
+            triggers.forget_installed()

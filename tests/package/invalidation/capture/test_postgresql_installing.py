@@ -1,0 +1,144 @@
+"""Installing beside writers, and as a role without rights: what PostgreSQL alone can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Barrier, Thread
+
+import psycopg
+import pytest
+from django.db import connection
+
+from tests.package.invalidation.capture import outsiders
+from tests.package.invalidation.capture.outsiders import outsider
+from tests.package.invalidation.capture.things import INSERT, execute, fetch, install, things
+from warmer.exceptions import TriggersRefused
+from warmer.invalidation import Relay, triggers
+from warmer.invalidation.triggers import postgresql
+
+pytestmark = pytest.mark.usefixtures("db")
+
+FUNCTION = (
+    "SELECT tgfoid::regproc::text FROM pg_trigger "
+    "WHERE tgrelid = 'myapp_thing'::regclass AND NOT tgisinternal"
+)
+
+
+# -- locks ----------------------------------------------------------------------------------------------
+def test_install__that_has_to_wait_for_writers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "LOCK_TIMEOUT", "200ms")
+    with things(is_captured=False) as known, outsider() as other:
+        with other.transaction():
+            other.execute(INSERT)
+            with pytest.raises(TriggersRefused, match=r"myapp_thing.*lock timeout"):
+                install()
+            known.model.objects.create(owner=2)  # signals tell of it
+            assert known.gone() == {2}
+        assert install() == ["myapp_thing"]
+        assert fetch("SHOW lock_timeout") == [("0",)]
+
+
+def test_install__of_another_definition_replaces_the_function_alone_while_writers_hold_the_table() -> None:
+    triggers_of = "SELECT oid FROM pg_trigger WHERE tgrelid = 'myapp_thing'::regclass ORDER BY oid"
+    with things() as known, outsider() as other:
+        before = fetch(triggers_of)
+        assert len(before) == 4
+        forget_definition()
+        with other.transaction():
+            other.execute(INSERT)
+            assert install() == ["myapp_thing"]
+        assert fetch(triggers_of) == before
+        Relay().poll()
+        assert known.gone() == {1}
+
+
+def forget_definition() -> None:
+    """Make the function one of which it is not known what it records."""
+    ((function, *_), *_) = fetch(FUNCTION)
+    outsiders.run(f"COMMENT ON FUNCTION {function}() IS NULL")
+
+
+def test_install__by_three_at_once_succeeds() -> None:
+    failed: list[Exception] = []
+    barrier = Barrier(3)
+
+    def run() -> None:
+        try:
+            barrier.wait()
+            install()
+        except Exception as error:  # noqa: BLE001 - it is what is asserted
+            failed.append(error)
+        finally:
+            connection.close()
+
+    with things():
+        for _ in range(8):
+            forget_definition()
+            threads = [Thread(target=run) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert failed == []
+        assert triggers.problems("default") == []
+
+
+def test_install__turns_on_a_trigger_that_is_disabled() -> None:
+    with things() as known:
+        execute("ALTER TABLE myapp_thing DISABLE TRIGGER warmer_update")
+        (problem,) = triggers.problems("default")
+        assert "update" in problem.why
+        assert install() == ["myapp_thing"]
+        outsiders.run(INSERT, "UPDATE myapp_thing SET owner = 2")
+        Relay().poll()
+        assert known.gone() == {1, 2}
+
+
+# -- privileges -----------------------------------------------------------------------------------------
+@pytest.fixture
+def role() -> Iterator[str]:
+    """A role that owns nothing."""
+    execute("CREATE ROLE poor", "CREATE SCHEMA poor AUTHORIZATION poor")
+    yield "poor"
+    execute("RESET ROLE", "DROP OWNED BY poor CASCADE", "DROP ROLE poor")
+
+
+def test_role__that_does_not_own_a_table_is_refused_and_signals_tell(
+    role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with things(is_captured=False) as known:
+        execute(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO poor",
+            "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO poor",
+            "SET ROLE poor",
+        )
+        with pytest.raises(TriggersRefused, match=r"myapp_thing.*denied"):
+            install()
+        triggers.on_migrated(using="default")
+        assert "myapp_thing" in caplog.text
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}
+        assert "myapp_thing" in {each.table for each in triggers.problems("default")}
+        execute("RESET ROLE")
+
+
+def test_role__without_a_grant_on_our_table_writes_and_is_recorded(role: str) -> None:
+    with things() as known, outsider() as other:
+        other.execute(
+            "GRANT INSERT ON myapp_thing TO poor; GRANT USAGE ON SEQUENCE myapp_thing_id_seq TO poor"
+        )
+        other.execute("SET ROLE poor")
+        other.execute(INSERT)
+        Relay().poll()
+        assert known.gone() == {1}
+
+
+def test_role__without_a_grant_cannot_have_its_own_table_write_records(role: str) -> None:
+    with things(), outsider() as other:
+        ((function, *_), *_) = fetch(FUNCTION)
+        other.execute("SET ROLE poor; CREATE TABLE poor.own (owner int)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            other.execute(
+                "CREATE TRIGGER forged AFTER INSERT ON poor.own REFERENCING NEW TABLE AS warmer_new "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION public.{function}()"
+            )
