@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, models, transaction
+from django.db import OperationalError, connection, models, transaction
 from django.utils import timezone
 
 from tests.package.invalidation.capture import outsiders
@@ -36,17 +36,13 @@ def test_relay__goes_on_with_other_databases_when_one_fails(
 ) -> None:
     outsiders.run(INSERT)
 
-    class OneIsAway:
-        def __iter__(self) -> Iterator[str]:
-            return iter(["away", "default"])
+    def are_kept(using: str) -> bool:
+        if using == "away":
+            raise OperationalError("away")
+        return databases.are_kept(using)
 
-        def __getitem__(self, using: str) -> Any:
-            if using == "away":
-                raise OperationalError("away")
-            return connections[using]
-
-    for module in (databases, records, relay):
-        monkeypatch.setattr(module, "connections", OneIsAway())
+    monkeypatch.setattr(relay, "written", lambda: ["away", "default"])
+    monkeypatch.setattr(relay, "are_kept", are_kept)
     with pytest.raises(OperationalError, match="away"):
         Relay().poll()
     assert (known.gone(), unapplied()) == ({1}, 0)
