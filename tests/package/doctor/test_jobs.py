@@ -153,8 +153,8 @@ def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyP
 def test_clock_skew(
     examine: Examine, monkeypatch: pytest.MonkeyPatch, ahead: int, severity: str, text: str
 ) -> None:
-    now = timezone.now
-    monkeypatch.setattr(checks.timezone, "now", lambda: now() + timedelta(seconds=ahead))
+    now = checks.now
+    monkeypatch.setattr(checks, "now", lambda: now() + timedelta(seconds=ahead))
     found = examine(ClockSkew())
     assert found.severity == severity
     assert text in found.message

@@ -187,3 +187,27 @@ def test_invalidate__while_the_cache_is_away(titles: Any, redis_server: RedisSer
     Relay().poll()
     assert gone("title:1", "title:2") == {"title:1"}
     assert waiting() == []
+
+
+class _SplitReads:
+    """A router that sends reads to a replica, which is not there."""
+
+    def db_for_read(self, model: Any, **_hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **_hints: Any) -> str:
+        return "default"
+
+
+@pytest.mark.parametrize("as_instance", [True, False])
+def test_invalidate_for__goes_where_the_router_sends_the_write(
+    settings: Any, make_post: Any, as_instance: bool
+) -> None:
+    post = make_post()
+    cache.set(f"post:{post.pk}", "old")
+    settings.DATABASE_ROUTERS = [f"{__name__}._SplitReads"]
+    post._state.db = "replica"  # as if it was read there
+    with transaction.atomic():
+        invalidate_for(post if as_instance else Post.objects.filter(pk=post.pk))
+        assert cache.get(f"post:{post.pk}") == "old"
+    assert cache.get(f"post:{post.pk}") is None

@@ -57,6 +57,11 @@ class Database(ProjectCheck, id="database"):
             yield error(message, why=why, fix=f"manage.py migrate --database {alias}")
 
 
+def now() -> datetime:
+    """Return this machine's time, with its zone even where `USE_TZ` is off."""
+    return datetime.now(UTC)
+
+
 class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
     """This machine's clock agrees with the database's."""
 
@@ -66,10 +71,10 @@ class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
             raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
         with connection.cursor() as cursor:
             cursor.execute(CLOCKS[connection.vendor])  # connects
-            before = datetime.now(UTC)
+            before = now()
             cursor.execute(CLOCKS[connection.vendor])
             theirs = cursor.fetchone()[0]
-            took = datetime.now(UTC) - before
+            took = now() - before
         theirs = datetime.fromisoformat(theirs) if isinstance(theirs, str) else theirs
         skew = before + took / 2 - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
         if abs(skew) <= SKEW + took:
