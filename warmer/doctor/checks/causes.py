@@ -136,7 +136,7 @@ CAUSES = (
         "checks nothing: whoever is between the two can read and change everything.",
     ),
     Cause(
-        "TimeoutError",
+        "TimeoutError|Timeout reading",
         "{redis_cli} --latency\nThe server accepts connections but hangs: look for a long command, swapping "
         "or a stopped process.",
     ),
