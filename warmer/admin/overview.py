@@ -117,6 +117,7 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
         "state": state,
         "backlog": backlog,
         "uncaptured": uncaptured,
+        "elsewhere": JobObservation.objects.elsewhere(page.object_list),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import Error, close_old_connections, connections
 
 from warmer.exceptions import StoreUnavailable
-from warmer.invalidation import records
+from warmer.invalidation import records, requested
 from warmer.invalidation.apply import apply
 from warmer.invalidation.databases import are_kept, read_committed, written
 from warmer.invalidation.records import Record, fingerprint
@@ -102,16 +102,20 @@ class Relay:
         known = self._replayed.get(using, frozenset())
         for page in _pages(using):
             replayed.update(each.id for each in page if each.is_applied)
+            waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
-            if not new:
-                continue
             try:
-                apply(new, using=using, sweep=True, lag=records.age_of(new[0], using=using))
+                if new:
+                    apply(new, using=using, sweep=True, lag=records.age_of(new[0], using=using))
             except StoreUnavailable as error:
                 replayed -= {each.id for each in new}
                 failed = failed or error
                 continue
-            records.mark([each.id for each in new if not each.is_applied], using=using)
+            if waiting:
+                requested.ask()
+            records.mark(waiting, using=using)
+            if requested.is_elsewhere():
+                replayed.update(waiting)
             done += len(new)
         self._replayed[using] = frozenset(replayed) or known  # none were read while another process polled
         records.purge_if_due(using, thoroughly=True)

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from warmer import runs as ledger
 from warmer import tasks
+from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import counted
 from warmer.management.base import ProgressBar
@@ -19,7 +20,7 @@ from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Report
 from warmer.runs import Opened
 from warmer.runs.execution import execute
-from warmer.stores import keeps_nothing
+from warmer.stores import difference, keeps_nothing
 
 OUT_OF_TIME = 3
 POLL_SECONDS = 0.2
@@ -77,7 +78,7 @@ class RunWatcher:
             if self.is_out_of_time:
                 break
             run = self._add(ledger.open_run(spec.name, self.trigger, only_missing=self.only_missing))
-            if run.state != State.QUEUED:
+            if run.state != State.QUEUED or spec.name not in self.runs:
                 continue
             # Also a joined run that is still queued: without workers nobody else would start it.
             total = Report(job=spec.name)
@@ -128,7 +129,13 @@ class RunWatcher:
         return run is not None and 0 < run.superseded == run.report.keys
 
     def _add(self, opened: Opened) -> WarmingRun:
-        run = self.runs[opened.run.job] = opened.run
+        run = opened.run
+        if opened.joined and (found := difference(run.cache, jobs[run.job].spec.cache)):
+            self.say(
+                f"{run.job}: run {run.pk} ({run.trigger}) has not ended, and is for another cache: {found}"
+            )
+            return run
+        self.runs[run.job] = run
         if opened.joined:
             skips = ", which skips keys that are already cached" if opened.leaves_cached else ""
             self.say(f"{run.job}: joined run {run.pk} ({run.trigger}){skips}")

@@ -10,10 +10,11 @@ from django.db import DatabaseError, models
 from django.db.models import F
 from django.utils import timezone
 
-from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.declarations.spec import MAX_NAME_LENGTH, JobSpec
 from warmer.models.routing import PrimaryManager, atomic_for
 from warmer.models.runs import WarmingRun
 from warmer.report import Outcome, describe
+from warmer.stores import difference
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,15 @@ class ObservationQuerySet(models.QuerySet["JobObservation"]):
     def by_job(self, names: Iterable[str]) -> dict[str, JobObservation]:
         """Return the observation of each job that has one, in one query."""
         return {row.job: row for row in self.filter(job__in=list(names))}
+
+    def elsewhere(self, specs: Iterable[JobSpec]) -> dict[str, list[str]]:
+        """Return how the caches of the workers, which observe, differ from ours, each with its jobs."""
+        found: dict[str, list[str]] = {}
+        by_name = {spec.name: spec for spec in specs}
+        for job, row in sorted(self.by_job(by_name).items()):
+            if text := difference(row.cache, by_name[job].cache):
+                found.setdefault(text, []).append(job)
+        return found
 
     def forget_keys(self, job: str) -> None:
         """Forget what was observed of a job's keys, which were all invalidated.
@@ -50,6 +60,9 @@ class JobObservation(models.Model):
     attempted_at = models.DateTimeField(default=timezone.now, help_text="The last attempt, failed or not.")
     observed_at = models.DateTimeField(null=True, help_text="The last attempt that succeeded.")
     error = models.TextField(blank=True)
+    cache = models.TextField(
+        db_default="", help_text="How the process that observed it sees the job's cache."
+    )
 
     declared = models.PositiveBigIntegerField(default=0, help_text="Declared ids, as far as they were read.")
     sampled = models.PositiveIntegerField(default=0, help_text="How many of their keys were looked up.")

@@ -166,6 +166,9 @@ class WarmingRun(models.Model):
         default=False, help_text="A change came during the run: another run is requested at its end."
     )
     worker = models.CharField(max_length=255, blank=True, help_text="Where the run was started.")
+    cache = models.TextField(
+        db_default="", editable=False, help_text="How the process that requested it sees the job's cache."
+    )
 
     requested_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(help_text="The run expires if no worker has started it by then.")

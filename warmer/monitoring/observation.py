@@ -20,6 +20,7 @@ from warmer.filling.read_counters import FLUSH_SECONDS
 from warmer.models import JobObservation
 from warmer.monitoring.coverage import Coverage, cover
 from warmer.report import MAX_ERROR_LENGTH, describe
+from warmer.stores import describe_cache
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def observe(spec: JobSpec) -> JobObservation:
         OperationalError, InterfaceError: the database of the observations does not answer.
     """
     now = timezone.now()
-    fields: dict[str, Any] = {"attempted_at": now}
+    fields: dict[str, Any] = {"attempted_at": now, "cache": describe_cache(spec.cache)}
     try:
         found = cover(spec)
         fields |= _reads(spec, found, now)

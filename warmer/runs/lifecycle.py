@@ -26,10 +26,12 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
 from warmer.models import ACTIVE, FIGURES, State, Trigger, WarmingRun, atomic_for
 from warmer.report import MAX_ERROR_LENGTH, Report
 from warmer.runs import batch_queue
 from warmer.signals import run_finished
+from warmer.stores import describe_cache
 
 # How many old runs one transaction deletes, each with its batches.
 FORGET_CHUNK = 500
@@ -73,7 +75,7 @@ def open_run(
         IntegrityError: the database refuses the row, and not because of an active run.
     """
     close_stalled(job)
-    now = timezone.now()
+    now, cache = timezone.now(), describe_cache(jobs[job].spec.cache) if job in jobs else ""
     failed_alone = False
     while True:
         try:
@@ -84,6 +86,7 @@ def open_run(
                     trigger=trigger,
                     requested_by=user.get_username() if user else "",
                     only_missing=only_missing,
+                    cache=cache,
                     requested_at=now,
                     expires_at=now + (expires_in or conf.RUN_EXPIRY),
                 )

@@ -2,6 +2,7 @@
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
+from warmer.stores.comparison import describe_cache, difference
 from warmer.stores.counters import Counted, Watched, in_sample
 from warmer.stores.factory import (
     inspect_redis,
@@ -28,6 +29,8 @@ __all__ = [
     "UnderWay",
     "Watched",
     "Written",
+    "describe_cache",
+    "difference",
     "in_sample",
     "inspect_redis",
     "invalidate_together",

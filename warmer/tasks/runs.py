@@ -24,8 +24,10 @@ from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.filling.batches import Batches
 from warmer.keys import Batch
 from warmer.models import Trigger, WarmingBatch, WarmingRun
+from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
+from warmer.stores import difference
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 
@@ -136,7 +138,9 @@ def start_run(self: Task, run_id: int) -> None:
         logger.info("Run %s has ended: its message is dropped", run_id)
         return
     try:
-        _execute(self, jobs[started.job].spec, started)
+        spec = jobs[started.job].spec
+        if _has_its_cache(self, spec, started):
+            _execute(self, spec, started)
     except StoreUnavailable as error:
         raise _again(self, error) from None
     except SoftTimeLimitExceeded:
@@ -163,6 +167,8 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
         run = batches[0].run
         spec = jobs[run.job].spec
+        if not _has_its_cache(self, spec, run):
+            return
         wanted = execution.Wanted(run, _in_time(spec, batches, until))
         numbers = [batch.number for batch in batches]
         try:
@@ -248,6 +254,17 @@ def _again(task: Task, error: StoreUnavailable) -> Exception:
     seconds = min(2**task.request.retries, LONGEST_RETRY_SECONDS)
     again: Exception = task.retry(exc=error, countdown=seconds, max_retries=None, throw=False)
     return again
+
+
+def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:
+    """Return whether this worker has the cache that a run is for. If not, the run fails."""
+    found = difference(run.cache, spec.cache, here="on the worker")
+    if not found:
+        return True
+    requester = "another worker" if run.trigger == Trigger.SCHEDULE else "web"
+    runs.fail(run, f"Worker {_worker(task)} and {requester} use different caches: {found}.")
+    observe(spec)  # the overview and the doctor show whose cache it is
+    return False
 
 
 def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:

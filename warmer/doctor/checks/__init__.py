@@ -37,6 +37,7 @@ PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
     celery.Workers(),
     celery.QueueLength(),
     celery.BeatAlive(),
+    jobs.SameCache(),
     jobs.JobTtl(),
     jobs.Capture(),
     jobs.PendingInvalidations(),

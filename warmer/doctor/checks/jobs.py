@@ -15,7 +15,7 @@ from warmer.doctor.check import Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import NotApplicable, Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
-from warmer.models import WarmingRun
+from warmer.models import JobObservation, WarmingRun
 from warmer.report import describe
 
 if TYPE_CHECKING:
@@ -100,6 +100,19 @@ class JobTtl(ProjectCheck, id="job-ttl", after=("database",)):
             raise NotApplicable("no job is scheduled")
         for spec in scheduled:
             yield from _judge(spec, entries.get(spec.name))
+
+
+class SameCache(ProjectCheck, id="same-cache", after=("database",)):
+    """Workers keep the keys in the cache that this process reads."""
+
+    def run(self, project: Project) -> Iterator[Finding]:
+        for text, names in JobObservation.objects.elsewhere(project.specs).items():
+            yield error(
+                f"A worker and web use different caches for {', '.join(names)}: {text}.",
+                why="What is warmed there is cold here, and what is invalidated there stays old here.",
+                fix="CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
+                "environment of both. Then restart the workers: they apply the invalidations that wait.",
+            )
 
 
 class Capture(ProjectCheck, id="capture", after=("database",)):

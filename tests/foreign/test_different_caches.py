@@ -1,0 +1,56 @@
+"""A worker whose settings name another cache than web's, as by a forgotten environment file."""
+
+from __future__ import annotations
+
+import json
+
+from embedded.waiting import wait_until
+from tests.foreign.project import SECONDS, ForeignProject
+
+PREFIX_OF_THE_ENVIRONMENT = """
+    CACHES["warm"]["KEY_PREFIX"] = os.environ.get("PREFIX", "")
+    """
+DIFFERENT = "use different caches"
+ADD = """
+    from people.models import Person
+    from people.warming import names
+    Person.objects.create(name="Ada")
+    result = names.get()
+    """
+# No process of the project makes this change, so a worker has to apply it.
+CHANGE = """
+    import sqlite3
+    from django.conf import settings
+    with sqlite3.connect(settings.DATABASES["default"]["NAME"]) as connection:
+        connection.execute("UPDATE people_person SET name = 'Bob'")
+    """
+CACHED = "from django.core.cache import caches; result = caches['warm'].get('names')"
+WAITING = "from warmer.invalidation import backlog; result = backlog().count"
+
+
+def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProject) -> None:
+    foreign.settings(PREFIX_OF_THE_ENVIRONMENT)
+    foreign.manage("migrate")
+    assert foreign.run(ADD) == ["Ada"]
+    assert "no issues" in foreign.manage("check")
+
+    foreign.environment["PREFIX"] = "old"
+    with foreign.worker() as worker:
+        del foreign.environment["PREFIX"]
+        said = foreign.manage("warm_cache", "people", "--workers", status=1)
+        assert f"and web {DIFFERENT}: 'key' is stored as ':1:key' on " in said
+        assert "and as 'old:1:key' on the worker." in said
+        report = json.loads(foreign.manage("cache_doctor", "--json", status=1).rpartition("}")[0] + "}")
+        (found,) = [each for each in report["findings"] if each["check"] == "same-cache"]
+        assert (found["severity"], DIFFERENT in found["message"]) == ("error", True)
+        foreign.run(CHANGE)
+        wait_until(
+            lambda: "Recorded changes wait" in worker.output(), seconds=SECONDS, what="the worker leaves it"
+        )
+    assert (foreign.run(CACHED), foreign.run(WAITING)) == (["Ada"], 1)
+
+    with foreign.worker():
+        wait_until(lambda: foreign.run(WAITING) == 0, seconds=SECONDS, what="the right worker applies it")
+        assert foreign.run(CACHED) is None
+        foreign.manage("warm_cache", "--workers")
+    assert foreign.run(CACHED) == ["Bob"]

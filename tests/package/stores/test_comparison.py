@@ -1,0 +1,83 @@
+"""Two processes compare their caches: what is one cache is never told apart, what differs is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from embedded.redis_server import RedisServer
+from tests.package.doctor.support import PASSWORD, cache_entry, configure
+from tests.servers import CACHE_DATABASE
+from warmer.stores import comparison, describe_cache, difference
+
+PLAIN = "django.core.cache.backends.filebased.FileBasedCache"
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "_ids", {})
+
+
+def described(settings: Any, **changes: Any) -> str:
+    """Return how another process describes the cache, whose settings differ so."""
+    here = settings.CACHES
+    settings.CACHES = {"default": {**here["default"], **changes}}
+    try:
+        return describe_cache("default")
+    finally:
+        settings.CACHES = here
+
+
+def test_difference__none(settings: Any, redis_server: RedisServer) -> None:
+    assert difference("", "default") == ""  # nothing is known of the other
+    assert difference(describe_cache("default"), "default") == ""
+    other_name = f"redis://localhost:{redis_server.port}/{CACHE_DATABASE}"
+    assert difference(described(settings, LOCATION=other_name), "default") == ""
+
+
+def test_difference__none_after_a_restart_of_the_server(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = describe_cache("default")
+    redis_server.restart()
+    monkeypatch.setattr(comparison, "_ids", {})
+    assert difference(before, "default") == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "theirs"),
+    [
+        ({"KEY_PREFIX": "old"}, "'old:1:key'"),
+        ({"VERSION": 2}, "':2:key'"),
+        ({"KEY_FUNCTION": "tests.package.stores.test_comparison.upper"}, "'KEY'"),
+    ],
+)
+def test_difference__of_names(settings: Any, changes: dict[str, Any], theirs: str) -> None:
+    found = difference(described(settings, **changes), "default", here="on the worker")
+    assert f"'key' is stored as {theirs} on " in found
+    assert found.endswith(" and as ':1:key' on the worker")
+
+
+def upper(key: str, prefix: str, version: int) -> str:
+    """A project's own `KEY_FUNCTION`."""
+    return key.upper()
+
+
+def test_difference__of_servers_and_databases(settings: Any, redis_server: RedisServer) -> None:
+    with RedisServer() as other:
+        configure(other, requirepass=PASSWORD)
+        theirs = described(settings, LOCATION=f"redis://:{PASSWORD}@127.0.0.1:{other.port}/0")
+        assert f"it is at 127.0.0.1:{other.port}/0 " in difference(theirs, "default")
+        assert PASSWORD not in theirs
+    assert f":{redis_server.port}/5 " in difference(
+        described(settings, LOCATION=redis_server.url(5)), "default"
+    )
+
+
+def test_difference__unknown(settings: Any) -> None:
+    """A server that does not answer has no id, and other caches have addresses that may be one place."""
+    with RedisServer() as gone:
+        url = gone.url()
+    assert difference(described(settings, **cache_entry(url)), "default") == ""
+    assert difference(described(settings, BACKEND=PLAIN, LOCATION="/tmp/other", OPTIONS={}), "default") == ""

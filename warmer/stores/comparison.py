@@ -1,0 +1,88 @@
+"""Whether two processes keep their keys in one cache: each describes how it sees it.
+
+A server is known by its address or by its own id, since processes may name one server differently, and it has
+another id after a restart. What cannot be known counts as no difference.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import caches
+
+from warmer.exceptions import StoreUnavailable
+from warmer.stores.breaker import breaker_of
+from warmer.stores.factory import HAS_REDIS
+
+if HAS_REDIS:
+    from warmer.stores.redis.codec import address, codec_of
+    from warmer.stores.redis.store import connected
+
+# A key to compare what two processes make of it.
+KEY = "key"
+# How long a server's own id is taken for granted.
+ID_SECONDS = 60.0
+_LOCAL = ("/", "127.", "localhost:", "::1:")
+# The server's own id by the client's address, and when it was asked for.
+_ids: dict[str, tuple[float, str]] = {}
+
+
+def describe_cache(alias: str) -> str:
+    """Return how this process sees a cache, for `difference`; no password is in it."""
+    return json.dumps({"host": socket.gethostname(), **_names(alias), "server": _server_id(alias)})
+
+
+def difference(theirs: str, alias: str, *, here: str = "here") -> str:
+    """Return how the cache that another process described differs from ours.
+
+    Args:
+        theirs: what `describe_cache` returned there; empty: unknown.
+        alias: our cache.
+        here: what to call this process.
+
+    Returns:
+        Part of a sentence; nothing if it is the same cache, or if that is unknown.
+    """
+    if not theirs:
+        return ""
+    their, our = json.loads(theirs), _names(alias)
+    if their["key"] != our["key"]:
+        return f"{KEY!r} is stored as {their['key']!r} on {their['host']} and as {our['key']!r} {here}"
+    if their["address"] == our["address"] or not their["server"]:
+        return ""
+    if _server_id(alias) in ("", their["server"]):
+        return ""
+    return f"it is at {their['address']} on {their['host']} and at {our['address']} {here}"
+
+
+def _names(alias: str) -> dict[str, str]:
+    client = _client(alias)
+    place = "" if client is None else address(client)
+    # A local address is another server on another machine.
+    place += f" ({socket.gethostname()})" if place.startswith(_LOCAL) else ""
+    return {"key": str(caches[alias].make_key(KEY)), "address": place}
+
+
+def _server_id(alias: str) -> str:
+    """Return the id of a Redis server with the number of the database; empty if it is unknown."""
+    client = _client(alias)
+    if client is None:
+        return ""
+    name, now = address(client), time.monotonic()
+    if name not in _ids or now - _ids[name][0] > ID_SECONDS:
+        try:
+            with connected(alias, client, breaker_of(settings.CACHES[alias].get("LOCATION"))) as server:
+                run_id = server.info("server")["run_id"]
+        except StoreUnavailable:
+            return ""
+        _ids[name] = now, f"{run_id}/{client.connection_pool.connection_kwargs.get('db') or 0}"
+    return _ids[name][1]
+
+
+def _client(alias: str) -> Any:
+    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    return None if codec is None else codec.connect()
