@@ -299,6 +299,9 @@ def test_pickle__sessions_beside_plain_data(examine: Examine, serve: Serve, sett
     assert examine(Pickle(), server, **used).severity == "ok"
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
     assert examine(Pickle(), server, **used).severity == "info"
+    entry = cache_entry(server) | {"BACKEND": "warmer.stores.redis.backend.RedisCache"}
+    del entry["OPTIONS"]["SERIALIZER"]  # which this backend has by itself
+    assert examine(Pickle(), entry, **used).severity == "info"
 
 
 def test_pickle__of_a_fallback(examine: Examine, serve: Serve) -> None:

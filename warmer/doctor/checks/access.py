@@ -70,9 +70,7 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
             )
             fix += f"read these values; then 'manage.py warm_cache'. {_OTHERS}"
             yield warning("Values are pickled.", why=why, fix=fix)
-        elif (
-            cache.holds_all_sessions and not fallback and "MsgspecSerializer" in options.get("SERIALIZER", "")
-        ):
+        elif cache.holds_all_sessions and not fallback and "warmer." in f"{cache.backend} {options}":
             yield info(
                 "Sessions are in this cache alone, which keeps plain data only.",
                 why="A session that holds anything else, such as a SafeString, is lost at the next request.",
