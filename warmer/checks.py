@@ -16,6 +16,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.databases import is_dummy
+from warmer.invalidation.rows import is_readable
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
 from warmer.stores import is_fenced, is_local, keeps_nothing, varying_names, why_unusable
@@ -116,6 +117,22 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
                 hint=f"Let allow_migrate() answer True for {alias!r} and the model 'changerecord' of the app "
                 f"'warmer', and run 'manage.py migrate --database {alias}'.",
                 id="warmer.W011",
+            )
+
+
+@register("warmer")
+def check_ids(**_kwargs: Any) -> Iterable[CheckMessage]:
+    """W014: columns of which a record of a change cannot be read back."""
+    dependents = [each for source in sources().by_name.values() for each in source.dependents]
+    found = dict.fromkeys((each.spec.name, field) for each in dependents for field in each.fields)
+    for name, field in found:
+        if not is_readable(field):
+            yield Warning(
+                f"A change of {field.model._meta.label} invalidates every key of {name}: warmer cannot read "
+                f"{field.name!r}, a {type(field).__name__}, from what is recorded of it.",
+                hint="Derive the field's class from one of Django's, such as CharField or UUIDField; or name "
+                "another column in depends_on; or write a list of models, if every key is meant.",
+                id="warmer.W014",
             )
 
 

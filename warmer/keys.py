@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from numbers import Number
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from warmer.exceptions import DeclarationError, InvalidId
 
 type_names = "an int, a str or a UUID"
 Id = int | str | UUID
+_ID_TYPES = frozenset({int, str, UUID})
 Batch = dict[str, Id | None]
 """Keys with their ids: what is loaded and written together. The key of a single job has no id."""
 
@@ -91,7 +93,7 @@ class KeyTemplate:
             return self.prefix
         if type(id) is int and id in _PLAIN_NUMBERS and self._has_room:
             return f"{self.prefix}{id}{self.suffix}"
-        value = plain(id)
+        value = as_id(id)
         if isinstance(value, bool) or not isinstance(value, int | str | UUID):
             raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}")
         try:
@@ -122,7 +124,7 @@ class KeyTemplate:
             if min(numbers) in _PLAIN_NUMBERS and max(numbers) in _PLAIN_NUMBERS:
                 prefix, suffix = self.prefix, self.suffix
                 return {f"{prefix}{id}{suffix}": id for id in numbers}
-        return {self.key(id): plain(id) for id in ids}
+        return {self.key(id): as_id(id) for id in ids}
 
     @cached_property
     def _has_room(self) -> bool:
@@ -142,6 +144,21 @@ class KeyTemplate:
 def plain(id: Any) -> Any:
     """Return an id as the database gives it: of an enum's member, its value."""
     return id.value if isinstance(id, Enum) else id
+
+
+def as_id(id: Any) -> Any:
+    """Return an id as loaders get it: of an object that is known by its text, such as a ULID, that text.
+
+    Such a type says when two are equal and how they are written. Numbers are not known by their text
+    (1.0 and 1.00 are equal), and model instances have a key that is not what they print.
+    """
+    if type(id) in _ID_TYPES:
+        return id
+    id = plain(id)
+    kind: Any = type(id)
+    is_value = kind.__str__ is not object.__str__ and kind.__eq__ is not object.__eq__
+    is_known = isinstance(id, int | str | UUID | bytes | bytearray | Number) or hasattr(id, "_meta")
+    return str(id) if is_value and not is_known else id
 
 
 def is_id_text(text: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.apps import apps
+from django.contrib.auth.models import Group
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
 from django.db import connection
@@ -21,7 +22,7 @@ from django.utils.functional import SimpleLazyObject
 
 from myapp.models import Post
 from warmer import checks, warm, warm_many
-from warmer.invalidation import triggers
+from warmer.invalidation import rows, triggers
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
@@ -239,6 +240,14 @@ def test_w010__setting_of_a_broker_that_no_app_reads(
     monkeypatch.delenv("CELERY_BROKER_URL")
     celery_conf["broker_url"] = None
     assert_found("W010", says="CELERY_BROKER_URL", hint="config_from_object")
+
+
+def test_w014__column_that_a_record_cannot_give_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare_keyed("tags", depends_on={Group: "id"})
+    declare_single("all", depends_on=[Group])
+    assert not found("W014")
+    monkeypatch.setattr(rows, "_READABLE", ())
+    assert_found("W014", says="every key of tags: warmer cannot read 'id'", hint="CharField")
 
 
 def test_e004__queue_that_celery_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import string
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db.models import IntegerChoices, TextChoices
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +85,31 @@ def test_key__of_an_enum_member_is_that_of_its_value(make: Any, value: Any) -> N
     assert (key, id, type(id)) == (f"kind:{value}", value, type(value))
 
 
+class Ulid:
+    """An id as libraries have them: a value that is known by its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ulid) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def test_key__of_an_object_is_that_of_its_text() -> None:
+    template = parse("doc:{id}")
+    assert template.key(Ulid("01ARZ3ND")) == "doc:01ARZ3ND"
+    assert template.batch([Ulid("01ARZ3ND"), date(2026, 1, 2)]) == {  # type: ignore[list-item]
+        "doc:01ARZ3ND": "01ARZ3ND",
+        "doc:2026-01-02": "2026-01-02",
+    }
+
+
 @given(template=templates.filter(lambda template: template.keyed), one=ids, other=ids)
 def test_key__is_the_same_only_for_the_same_id(template: KeyTemplate, one: Id, other: Id) -> None:
     assert template.key(one) == f"{template.prefix}{one}{template.suffix}"
@@ -91,7 +119,19 @@ def test_key__is_the_same_only_for_the_same_id(template: KeyTemplate, one: Id, o
 @pytest.mark.parametrize(
     "id",
     [
-        *(None, True, 1.0, b"1", (1,), ["1"], object),
+        *(
+            None,
+            True,
+            1.0,
+            b"1",
+            (1,),
+            ["1"],
+            object,
+            object(),
+            Decimal(1),
+            datetime(2026, 1, 2, tzinfo=UTC),
+            Group(id=1),
+        ),
         pytest.param(10**5000, id="digits"),  # more than Python writes
         pytest.param("\ud800", id="half"),  # of a character, which no server can be sent
     ],

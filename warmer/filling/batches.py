@@ -18,7 +18,7 @@ from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
 from warmer.filling.loading import QueryCount, counted_by
-from warmer.keys import MAX_KEY_LENGTH, Batch, Id, plain
+from warmer.keys import MAX_KEY_LENGTH, Batch, Id, as_id
 from warmer.report import Outcome, Report, describe
 
 # How many ids of a queryset come from the database at once.
@@ -104,7 +104,7 @@ class Batches(Iterator[Batch]):
 
     def _take(self, id: Id, batch: Batch) -> None:
         try:
-            batch[self._spec.key.key(id)] = plain(id)
+            batch[self._spec.key.key(id)] = as_id(id)
         except InvalidId as error:
             self._reject(id, error)
 

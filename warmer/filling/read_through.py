@@ -39,7 +39,7 @@ from warmer.filling.hot_jobs import Overtaken, is_hot, note_write
 from warmer.filling.loading import Loaded, load, take_pooled_connections
 from warmer.filling.shared_loads import load_shared
 from warmer.invalidation import is_pending
-from warmer.keys import Batch, Id, plain
+from warmer.keys import Batch, Id, as_id
 from warmer.report import describe
 from warmer.stores import Claim, Peeked, Store
 
@@ -65,7 +65,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
         Exception: whatever the loader raises.
     """
     key = spec.key.key(id)
-    wanted = {key: plain(id)}
+    wanted = {key: as_id(id)}
     if is_pending(spec, on_miss=False):
         return _load_past(spec, wanted).get(key, default)
     try:
@@ -87,7 +87,7 @@ def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
         Exception: whatever the loader raises.
     """
     wanted = {id: spec.key.key(id) for id in ids}
-    found = _get_keys(spec, {key: plain(id) for id, key in wanted.items()})
+    found = _get_keys(spec, {key: as_id(id) for id, key in wanted.items()})
     return {id: found[key] for id, key in wanted.items() if key in found}
 
 

@@ -24,7 +24,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.invalidation.records import Record
 from warmer.invalidation.rows import ChangedRow, Row, decode, read
 from warmer.invalidation.sources import Dependent, sources
-from warmer.keys import Id, plain, type_names
+from warmer.keys import Id, as_id, type_names
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -95,14 +95,14 @@ def as_ids(value: Any) -> frozenset[Id]:
     Raises:
         TypeError: the value is neither an id nor a collection of ids.
     """
-    value = plain(value)
+    value = as_id(value)
     if value is None:
         return frozenset()
     if isinstance(value, _ID_TYPES):
         return frozenset([value])
     # An object that only has `__getitem__` may never end.
     is_collection = isinstance(value, Iterable) and not isinstance(value, bytes)
-    ids = frozenset(plain(each) for each in (value if is_collection else [value]) if each is not None)
+    ids = frozenset(as_id(each) for each in (value if is_collection else [value]) if each is not None)
     for each in ids:
         if not isinstance(each, _ID_TYPES):
             kind = type(each).__name__

@@ -97,23 +97,37 @@ def read(field: Any, row: Row) -> Any:
     if field.column not in row:
         raise Unreadable(f"{field.column} was not recorded")
     value = row[field.column]
-    while field.is_relation:
-        field = field.target_field
-    if field.generated:
-        field = field.output_field
     if value is None:
         return None
+    field = _behind(field)
     base = getattr(field, "base_field", None)
     if base is not None and isinstance(value, list):
         return [_read(base, each) for each in value]
     return _read(field, value)
 
 
+def is_readable(field: Any) -> bool:
+    """Return whether the recorded values of a field can be read back."""
+    field = _behind(field)
+    return _kind(getattr(field, "base_field", None) or field) is not None
+
+
+def _behind(field: Any) -> Any:
+    """Return the field that says what is in a column."""
+    while field.is_relation:
+        field = field.target_field
+    return field.output_field if field.generated else field
+
+
+def _kind(field: Any) -> Any:
+    # What a field of the project's own makes of a column is up to its `from_db_value`, as when it is loaded.
+    return next((each for each in type(field).__mro__ if each in _READABLE), None)
+
+
 def _read(field: Any, text: Any) -> Any:
     if text is None:
         return None
-    # What a field of the project's own makes of a column is up to its `from_db_value`, as when it is loaded.
-    kind: Any = next((each for each in type(field).__mro__ if each in _READABLE), None)
+    kind = _kind(field)
     if kind is None or not isinstance(text, str):
         raise Unreadable(f"the values of {field} cannot be read back")
     convert = getattr(field, "from_db_value", None)
