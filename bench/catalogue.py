@@ -41,6 +41,7 @@ FANOUT = "Fan-out: batches on Celery workers, against the same in one process"
 SCALE = "Scale: jobs of a hundredth, a tenth and all of so many keys, their time and memory"
 HERD = "A herd of readers on a cold key: how often it is loaded, and until when the last has it"
 PEERS = "Other libraries that can warm: the same profiles, each in its own way"
+SUITE = "A project's tests: without warmer, with it, and with jobs that depend on what they write"
 LIBRARIES = ("django-cacheback", "django-cacheops", "dogpile.cache")
 
 BENCHMARKS = {
@@ -48,6 +49,7 @@ BENCHMARKS = {
     "parts": Benchmark(module="profiles", summary=PARTS, rows=10_000),
     "read": Benchmark(module="profiles", summary=READ, rows=2_000),
     "save": Benchmark(module="save", summary=SAVE, rows=500),
+    "suite": Benchmark(module="suite", summary=SUITE, rows=300, unit="tests", rounds=5),
     "refresh": Benchmark(module="profiles", summary=REFRESH, rows=100_000),
     "fanout": Benchmark(
         module="workers", summary=FANOUT, rows=60_000, unit="keys", rounds=5, database="postgresql"

@@ -20,9 +20,9 @@ MIGRATION_MODULES = {app.rpartition(".")[2]: None for app in INSTALLED_APPS}
 
 
 def _with(version: int, **options: str) -> dict[str, Any]:
-    settings: dict[str, Any] = deepcopy(CACHES["default"]) | {"VERSION": version}
-    for option in ("SERIALIZER", "COMPRESSOR"):
-        del settings["OPTIONS"][option]
+    settings: dict[str, Any] = deepcopy(CACHES["default"])
+    settings |= {"BACKEND": "django_redis.cache.RedisCache", "VERSION": version}
+    del settings["OPTIONS"]["COMPRESSOR"]
     settings["OPTIONS"] |= options
     return settings
 

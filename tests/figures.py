@@ -37,7 +37,7 @@ WINGS = {
     "serializers": 400,
     "__init__ keys report conf exceptions signals failpoints humanize": 450,
 }
-FOLDERS = {"warmer": 13_500, "tests": 24_000, "embedded": 1_200, "bench": 2_000}
+FOLDERS = {"warmer": 13_500, "tests": 24_000, "embedded": 1_200, "bench": 2_200}
 
 Step = Callable[[], object]
 seen: set[str] = set()

@@ -39,7 +39,7 @@ UID = "warmer.receivers"
 _BEFORE = "_warmer_before"
 
 _is_listening = False
-_heard_deletes: set[type[Model]] = set()
+_heard: set[type[Model]] = set()
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
@@ -56,22 +56,25 @@ def listen() -> None:
         if sources().of_model(model) or sources().links_of(model):
             pre_save.connect(before_save, sender=model, dispatch_uid=UID)
             post_save.connect(after_save, sender=model, dispatch_uid=UID)
-            m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
-            _listen_to_deletes(model)
+            _listen_at_a_cost(model)
 
 
-def _listen_to_deletes(model: type[Model], *, is_wanted: bool = True) -> None:
-    """Connect the receiver of deletes, or disconnect it where triggers record them.
+def _listen_at_a_cost(model: type[Model], *, is_wanted: bool = True) -> None:
+    """Connect the receivers of deletes and links, or disconnect them where triggers record both.
 
-    Before a delete Django reads the rows of a model that has receivers.
+    If there is a receiver, Django reads the rows before it deletes them, and the links that are there before
+    it adds others.
     """
-    if is_wanted == (model in _heard_deletes) or model._meta.auto_created:  # Django sends none for these
+    if is_wanted == (model in _heard):
         return
     if is_wanted:
-        _heard_deletes.add(model)
-        pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
+        _heard.add(model)
+        m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
+        if not model._meta.auto_created:  # Django sends no other signal for these
+            pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
     else:
-        _heard_deletes.discard(model)
+        _heard.discard(model)
+        m2m_changed.disconnect(sender=model, dispatch_uid=UID)
         pre_delete.disconnect(sender=model, dispatch_uid=UID)
 
 
@@ -106,7 +109,7 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
     if found and captures_by_triggers():
         with_triggers = installed(using)
         found = [source for source in found if source.table not in with_triggers]
-        _listen_to_deletes(sender, is_wanted=bool(found))
+        _listen_at_a_cost(sender, is_wanted=bool(found))
     return found
 
 

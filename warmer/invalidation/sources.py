@@ -94,6 +94,7 @@ class Sources:
     names_of: Mapping[JobSpec, set[str]]
     links: Sequence[tuple[Source, Any]]
     _of_models: dict[type[Model], list[Source]] = field(default_factory=dict)
+    _links_of_models: dict[type[Model], list[tuple[Source, Any]]] = field(default_factory=dict)
 
     def of_model(self, model: type[Model]) -> list[Source]:
         """Return the sources that hold a model's rows, those of its parents included."""
@@ -104,8 +105,11 @@ class Sources:
 
     def links_of(self, model: type[Model]) -> list[tuple[Source, Any]]:
         """Return the link tables whose rows go with a row of a model, each with its key to it."""
-        mine = tables_of(model) if self.links else ()
-        return [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
+        if model not in self._links_of_models:  # asked as often
+            mine = tables_of(model) if self.links else ()
+            links = [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
+            self._links_of_models[model] = links
+        return self._links_of_models[model]
 
 
 def source_name(table: str, compared: Iterable[str] | None) -> str:

@@ -251,10 +251,12 @@ def may_change(sql: Any) -> bool:
         sql = sql.decode(errors="replace")
     if not isinstance(sql, str):  # e.g. psycopg's composed statements
         return True
+    sql = sql.lstrip()
+    if sql[:6].lower() == "select":
+        return False
     if len(sql) > 2 * _LOOKED_AT:
         sql = sql[:_LOOKED_AT] + sql[-_LOOKED_AT:]
-    sql = sql.lower().lstrip()
-    return not sql.startswith("select") and _pattern().search(sql) is not None
+    return _pattern().search(sql.lower()) is not None
 
 
 def _pattern() -> re.Pattern[str]:
