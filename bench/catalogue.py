@@ -40,6 +40,7 @@ REFRESH = "A refresh with nothing to do: runs when all keys are fresh, against a
 FANOUT = "Fan-out: batches on Celery workers, against the same in one process"
 SCALE = "Scale: jobs of a hundredth, a tenth and all of so many keys, their time and memory"
 HERD = "A herd of readers on a cold key: how often it is loaded, and until when the last has it"
+OUTAGE = "An outage of the cache: reads, pages and saves while it refuses, and while it hangs"
 PEERS = "Other libraries that can warm: the same profiles, each in its own way"
 SUITE = "A project's tests: without warmer, with it, and with jobs that depend on what they write"
 LIBRARIES = ("django-cacheback", "django-cacheops", "dogpile.cache")
@@ -64,5 +65,6 @@ BENCHMARKS = {
         database="postgresql",
     ),
     "herd": Benchmark(module="herd", summary=HERD, rows=200, unit="readers", peers=LIBRARIES[:1]),
+    "outage": Benchmark(module="outage", summary=OUTAGE, rows=10_000, rounds=3, warm_up=False),
     "peers": Benchmark(module="peers", summary=PEERS, rows=10_000, shows="rate", peers=LIBRARIES),
 }

@@ -1,11 +1,10 @@
 """The settings of production, with more caches of the same kind, and what a benchmark's processes set."""
 
-from copy import deepcopy
 from os import environ
 from typing import Any
 
 from config.settings.production import *  # noqa: F403
-from config.settings.production import CACHES
+from config.settings.production import CACHES, STORAGES
 from config.settings.production import INSTALLED_APPS as PROJECT_APPS
 
 LOGGING_CONFIG = None
@@ -15,20 +14,29 @@ INSTALLED_APPS = [*PROJECT_APPS, "bench", *environ.get("BENCH_APPS", "").split()
 if environ.get("BENCH_WITHOUT_WARMER"):
     INSTALLED_APPS.remove("warmer")
 
+# Static files are not collected.
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+
 # The tables as the models are: a second less for each database than with the migrations.
 MIGRATION_MODULES = {app.rpartition(".")[2]: None for app in INSTALLED_APPS}
 
 
 def _with(version: int, **options: str) -> dict[str, Any]:
-    settings: dict[str, Any] = deepcopy(CACHES["default"])
-    settings |= {"BACKEND": "django_redis.cache.RedisCache", "VERSION": version}
-    del settings["OPTIONS"]["COMPRESSOR"]
-    settings["OPTIONS"] |= options
-    return settings
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHES["default"]["LOCATION"],
+        "OPTIONS": {"IGNORE_EXCEPTIONS": True, **options},
+        "VERSION": version,
+    }
 
 
-# One server for all, and the same jobs in each: so the keys have a version of their own.
-CACHES["plain"] = {**CACHES["default"], "VERSION": 2}
+# One server for all, and the same jobs in each: so the keys have a version of their own. They share the pool
+# of connections, which django-redis keeps by address.
+CACHES["plain"] = _with(
+    2,
+    SERIALIZER="warmer.serializers.MsgspecSerializer",
+    COMPRESSOR="warmer.serializers.LongValueCompressor",
+)
 CACHES["json"] = _with(
     3,
     SERIALIZER="django_redis.serializers.json.JSONSerializer",

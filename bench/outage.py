@@ -1,0 +1,127 @@
+"""An outage of the cache: what pages, reads and saves cost while it refuses, and while it hangs.
+
+Four threads of one process take turns at the work, as in a site's web process. A cache that refuses
+connections, or that has hung for a second, should cost a site nearly the same: the database serves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from statistics import quantiles
+from threading import Lock
+
+from django.db import connections
+from django.test import Client
+
+from bench.data import create_users
+from bench.measure import Row, Table, cost, speed
+from bench.site import Site
+from users.models import CustomUser
+from users.warming import user_profiles
+
+THREADS = 4
+USERS = 100
+HUNG_SECONDS = 1.0
+DATABASE, REFUSED, FROZEN = "the database alone", "the cache refuses", "the cache hangs"
+P99 = "p99 ms"
+
+
+def outage(rows: int, site: Site) -> list[Table[Row]]:
+    """Return reads, pages and saves, each so many, by the state of the cache."""
+    create_users(USERS)
+    site.cpu = float  # the server would not answer
+
+    def read(number: int) -> None:
+        assert user_profiles.get(number % USERS + 1) is not None
+
+    def load(number: int) -> None:
+        assert user_profiles([number % USERS + 1])
+
+    def page(number: int) -> None:
+        assert (
+            Client(HTTP_HOST="localhost").get(f"/users/{number % USERS + 1}/", secure=True).status_code == 200
+        )
+
+    def save(number: int) -> None:
+        CustomUser.objects.get(pk=number % USERS + 1).save()
+
+    state = {DATABASE: partial(_up, site), REFUSED: partial(_refuse, site), FROZEN: partial(_freeze, site)}
+
+    def row(title: str, work: Callable[[int], None], count: int, **versus: object) -> Row:
+        return Row(
+            title=title,
+            prepare=state[title],
+            run=partial(_by_threads, work, count),
+            operations=count,
+            verify=_percentile,
+            **versus,  # type: ignore[arg-type]
+        )
+
+    as_database = [speed(other=DATABASE, target=1.0)]
+    tail = [cost(other=REFUSED, of=P99, target=3.0)]
+    reads = [row(DATABASE, load, rows), row(REFUSED, read, rows, versus=as_database)]
+    site.callback(partial(_up, site))
+    return [
+        Table(operation="read", rows=[*reads, row(FROZEN, read, rows, versus=as_database)]),
+        *(
+            Table(operation=name, rows=[row(REFUSED, work, count), row(FROZEN, work, count, versus=tail)])
+            for name, work, count in (("page", page, rows // 10), ("save", save, rows // 10))
+        ),
+    ]
+
+
+def _up(site: Site) -> None:
+    site.redis.resume()
+    site.redis.start()
+
+
+def _refuse(site: Site) -> None:
+    _up(site)
+    site.redis.stop()
+    _let_it_be_noticed()
+
+
+def _freeze(site: Site) -> None:
+    _up(site)
+    site.redis.pause()
+    _let_it_be_noticed()
+
+
+def _let_it_be_noticed() -> None:
+    """Use the cache for as long as a process may need to leave it alone."""
+    end = time.monotonic() + HUNG_SECONDS
+    while time.monotonic() < end:
+        user_profiles.get(1)
+
+
+def _by_threads(work: Callable[[int], None], count: int) -> list[float]:
+    """Do the work so many times, by threads that take the next number; return how long each took."""
+    numbers, lock = iter(range(count)), Lock()
+
+    def take() -> Iterator[int]:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            yield number
+
+    def thread() -> list[float]:
+        took = []
+        for number in take():
+            began = time.perf_counter()
+            work(number)
+            took.append(time.perf_counter() - began)
+        connections.close_all()
+        return took
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        threads = [pool.submit(thread) for _ in range(THREADS)]
+    return [seconds for each in threads for seconds in each.result()]
+
+
+def _percentile(took: list[float]) -> Mapping[str, float]:
+    return {P99: 1000 * quantiles(took, n=100)[-1]}
