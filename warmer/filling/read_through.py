@@ -134,7 +134,8 @@ def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -
 
 def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
     level = log_level(error, logging.WARNING)
-    logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
+    if logger.isEnabledFor(level):  # describing an error costs a tenth of a read
+        logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
 
 
 def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, Any]:
