@@ -54,6 +54,8 @@ TASK_SECONDS = 0.1
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
+# Two beats send a job's message at the same time, but for this. A job's interval is longer.
+SECOND_BEAT = timedelta(seconds=0.9)
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -122,7 +124,7 @@ def follow_up(run: WarmingRun) -> None:
 def scheduled_run(self: Task, job: str) -> None:
     """What beat sends when a job is due."""
     expires_in = _until_due_again(self, jobs[job].spec)
-    if self.request.expires and expires_in and WarmingRun.objects.was_scheduled(job, within=expires_in / 2):
+    if self.request.expires and WarmingRun.objects.was_scheduled(job, within=SECOND_BEAT):
         logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
         return
     opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)
