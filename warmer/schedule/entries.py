@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Model
 from django.forms import model_to_dict
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from warmer.conf import as_django
 from warmer.declarations.spec import JobSpec
@@ -20,9 +21,12 @@ from warmer.exceptions import WarmerError
 from warmer.models import rows_of
 from warmer.tasks import scheduled_run
 
+UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+"""Beat's units of an interval, in seconds."""
 CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 # How far ahead the times of a crontab are compared.
-HORIZON = timedelta(days=366)
+HORIZON_DAYS = 2 * 366
+MINUTES_A_DAY = 24 * 60
 _KINDS = ("interval", "crontab", "solar", "clocked")
 
 
@@ -83,9 +87,8 @@ class Entry:
     @property
     def gaps(self) -> Gaps | None:
         """How far apart its times are; None for sunrises and for a single date."""
-        if self.task.crontab:
-            return crontab_gaps(self.task.crontab)
-        return Gaps(shortest=self.interval, longest=self.interval) if self.interval else None
+        schedule = self.task.interval or self.task.crontab
+        return gaps_of(schedule) if schedule else None
 
 
 def entry_name(job: str) -> str:
@@ -131,6 +134,12 @@ def saved(schedule: Any) -> Any:
     return found or schedule
 
 
+def in_largest_unit(seconds: int) -> tuple[int, str]:
+    """Return an interval as an operator would write it: a number, and the largest unit that divides it."""
+    unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
+    return seconds // UNITS[unit], unit
+
+
 def begin(task: PeriodicTask) -> None:
     """Set from when on an entry counts its interval.
 
@@ -160,32 +169,32 @@ def save(task: PeriodicTask) -> None:
     PeriodicTasks.changed(task)
 
 
-def crontab_gaps(crontab: CrontabSchedule) -> Gaps:
-    """Return how far apart the times of a crontab are in the next year, by Celery's own arithmetic.
+def gaps_of(schedule: IntervalSchedule | CrontabSchedule) -> Gaps:
+    """Return how far apart the times of an interval are, or those of a crontab in the next two years.
 
     The change to summer time is ignored.
 
     Raises:
-        Exception: whatever Celery raises for a crontab that it cannot read, or that is never due.
+        Exception: whatever Celery raises for a crontab that it cannot read; or it is hardly ever due.
     """
-    schedule = crontab.schedule
-
-    def following(moment: datetime) -> datetime:
-        start, delta, _now = schedule.remaining_delta(moment)
-        due: datetime = start + delta
-        return due
-
-    midnight = datetime.now(crontab.timezone).replace(hour=0, minute=0, second=0, microsecond=0)
-    moment = following(midnight - timedelta(minutes=1))
-    end, last_of_day, found = moment + HORIZON, None, []
-    while moment < end:
-        due = following(moment)
-        found.append(due - moment)
-        if due.date() != moment.date():  # all days have the same times, so go on with the last of the day
-            last_of_day = last_of_day or moment.time()
-            due = datetime.combine(due.date(), last_of_day, tzinfo=crontab.timezone)
-        moment = due
-    return Gaps(shortest=min(found), longest=max(found))
+    times = schedule.schedule
+    if isinstance(schedule, IntervalSchedule):
+        return Gaps(shortest=times.run_every, longest=times.run_every)
+    minutes = sorted(60 * hour + minute for hour in times.hour for minute in times.minute)
+    today = datetime.now(UTC).date()
+    days = [
+        number
+        for number, day in enumerate(today + timedelta(ahead) for ahead in range(HORIZON_DAYS))
+        if day.day in times.day_of_month
+        and day.month in times.month_of_year
+        and day.isoweekday() % 7 in times.day_of_week
+    ]
+    if len(days) < 2:
+        raise ValueError("it is due less than twice in two years")
+    gaps = [later - earlier for earlier, later in pairwise(minutes)]
+    overnight = minutes[0] - minutes[-1]
+    gaps += [(later - earlier) * MINUTES_A_DAY + overnight for earlier, later in pairwise(days)]
+    return Gaps(shortest=timedelta(minutes=min(gaps)), longest=timedelta(minutes=max(gaps)))
 
 
 def _runs(task: PeriodicTask, job: str) -> bool:

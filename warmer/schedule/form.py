@@ -16,11 +16,20 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import duration
 from warmer.models import atomic_for
-from warmer.schedule.entries import CRONTAB_FIELDS, Gaps, ScheduleError, crontab_gaps, entry_of, save, saved
+from warmer.schedule.entries import (
+    CRONTAB_FIELDS,
+    UNITS,
+    Gaps,
+    ScheduleError,
+    entry_of,
+    gaps_of,
+    in_largest_unit,
+    save,
+    saved,
+)
 from warmer.schedule.sync import declared
 
 INTERVAL, CRONTAB = "interval", "crontab"
-UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400}
 SHORTEST, LONGEST = timedelta(seconds=30), timedelta(days=30)
 
 
@@ -31,51 +40,38 @@ class ScheduleForm(forms.Form):
         note: of a valid form, what the operator should know; mostly nothing.
     """
 
-    kind = forms.ChoiceField(
-        label="Refresh",
-        choices=[(INTERVAL, "at an interval"), (CRONTAB, "at the times of a crontab")],
-        widget=forms.RadioSelect,
-    )
+    kind = forms.ChoiceField(choices=[(kind, kind) for kind in (INTERVAL, CRONTAB)])
     number = forms.IntegerField(
-        label="Every",
         min_value=1,
         max_value=round(LONGEST.total_seconds()),
         required=False,
         help_text="From 30 seconds to 30 days, and shorter than the timeout of the keys.",
     )
-    unit = forms.ChoiceField(
-        label="Unit of the interval", choices=[(unit, unit) for unit in UNITS], required=False
-    )
+    unit = forms.ChoiceField(choices=[(unit, unit) for unit in reversed(UNITS)], required=False)
     crontab = forms.CharField(
-        label="Crontab",
         max_length=200,
         required=False,
         help_text="Five fields: minute, hour, day of month, month, day of week. E.g. */10 8-18 * * mon-fri",
     )
     enabled = forms.BooleanField(label="On: the schedule refreshes this job", required=False)
-    why = forms.CharField(label="Why (for the log)", max_length=200, required=False)
+    why = forms.CharField(max_length=200, required=False)
 
     def __init__(self, spec: JobSpec, data: Any = None) -> None:
         super().__init__(data, initial=_initial(spec))
         self.note = ""
         self._spec = spec
         self._schedule: IntervalSchedule | CrontabSchedule | None = None
-        self._gaps: Gaps | None = None
 
     def clean(self) -> dict[str, Any]:
         """Check the chosen kind of schedule with beat's own validators, and against the keys' timeout."""
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
-        is_crontab = cleaned["kind"] == CRONTAB
         try:
-            if is_crontab:
-                self._schedule, self._gaps = _crontab(cleaned["crontab"])
-            else:
-                self._schedule, self._gaps = _interval(cleaned["number"], cleaned["unit"])
-            self.note = _compare_with_life(self._spec, self._gaps)
+            self._schedule = _crontab(cleaned) if cleaned["kind"] == CRONTAB else _interval(cleaned)
+            self.note = _compare_with_life(self._spec, gaps_of(self._schedule))
         except ValidationError as error:
-            self.add_error("crontab" if is_crontab else "number", error)
+            self.add_error("crontab" if cleaned["kind"] == CRONTAB else "number", error)
         return cleaned
 
     def save(self) -> None:
@@ -85,12 +81,11 @@ class ScheduleForm(forms.Form):
             ScheduleError: see `entry_of`.
         """
         assert self._schedule is not None
-        assert self._gaps is not None
         with atomic_for(PeriodicTask):
             task = _find_or_create(self._spec)
             task.interval = task.crontab = task.solar = task.clocked = None
             setattr(task, self.cleaned_data["kind"], saved(self._schedule))
-            task.expire_seconds = round(self._gaps.shortest.total_seconds())
+            task.expire_seconds = round(gaps_of(self._schedule).shortest.total_seconds())
             task.enabled = self.cleaned_data["enabled"]
             save(task)
 
@@ -141,22 +136,21 @@ def _initial(spec: JobSpec) -> dict[str, Any]:
     every = entry.interval if entry else spec.every
     if every is None:  # e.g. of the sun
         return initial
-    seconds = round(every.total_seconds())
-    unit = next(unit for unit in reversed(UNITS) if seconds % UNITS[unit] == 0)
-    return initial | {"number": seconds // UNITS[unit], "unit": unit}
+    number, unit = in_largest_unit(round(every.total_seconds()))
+    return initial | {"number": number, "unit": unit}
 
 
-def _interval(number: int | None, unit: str) -> tuple[IntervalSchedule, Gaps]:
+def _interval(cleaned: dict[str, Any]) -> IntervalSchedule:
+    number, unit = cleaned["number"], cleaned["unit"]
     if number is None or not unit:
         raise ValidationError("Enter a number and its unit.")
-    every = timedelta(**{unit: number})
-    if not SHORTEST <= every <= LONGEST:
+    if not SHORTEST <= timedelta(**{unit: number}) <= LONGEST:
         raise ValidationError("Choose an interval from 30 seconds to 30 days.")
-    return IntervalSchedule(every=number, period=unit), Gaps(shortest=every, longest=every)
+    return IntervalSchedule(every=number, period=unit)
 
 
-def _crontab(text: str) -> tuple[CrontabSchedule, Gaps]:
-    fields = text.split()
+def _crontab(cleaned: dict[str, Any]) -> CrontabSchedule:
+    fields = cleaned["crontab"].split()
     if len(fields) != len(CRONTAB_FIELDS):
         raise ValidationError(
             "Enter five fields: minute, hour, day of month, month and day of week, e.g. '*/10 8-18 * * *'."
@@ -164,12 +158,13 @@ def _crontab(text: str) -> tuple[CrontabSchedule, Gaps]:
     crontab = CrontabSchedule(**dict(zip(CRONTAB_FIELDS, fields, strict=True)))
     try:
         crontab.full_clean()
-        return crontab, crontab_gaps(crontab)
+        gaps_of(crontab)
     except ValidationError as error:
         wrong = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items())
         raise ValidationError(f"This is not a crontab: {wrong}") from None
     except Exception as error:  # noqa: BLE001 - Celery's parser raises what it likes
-        raise ValidationError(f"This crontab cannot be used, or is never due: {error}") from None
+        raise ValidationError(f"This crontab cannot be used: {error}") from None
+    return crontab
 
 
 def _compare_with_life(spec: JobSpec, gaps: Gaps) -> str:

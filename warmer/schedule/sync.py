@@ -7,21 +7,31 @@ code declared at the last sync. An entry that differs from it was edited, and is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from django.db import connections, router
-from django.db.models import Q
+from django.db.models import Max, Min, Q
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.models import JobSchedule, atomic_for, rows_of
-from warmer.schedule.entries import Entry, begin, entry_name, save, saved
+from warmer.models import JobObservation, JobSchedule, atomic_for, rows_of
+from warmer.schedule.entries import (
+    Entry,
+    begin,
+    entries,
+    entry_name,
+    in_largest_unit,
+    save,
+    saved,
+    time_of_beat,
+)
 
 YOURS = "The interval and 'enabled' are yours to change."
 OWN = "warmer: "
@@ -57,46 +67,44 @@ class Declared:
     job: str
     name: str
     task: str
-    every: timedelta
+    seconds: int
     queue: str
     args: str = "[]"
     description: str
 
-    @property
-    def seconds(self) -> int:
-        """The interval in whole seconds."""
-        return round(self.every.total_seconds())
-
     def sync(self) -> Action:
         """Create the entry, or let it follow the declared interval unless an operator set another."""
         rows = rows_of(PeriodicTask).select_related("interval").filter(name=self.name)
-        is_new = not rows.exists()
-        if is_new:
+        task = rows.first()
+        if task is None:
             new = {name: getattr(self, name) for name in ("name", "task", "queue", "args", "description")}
-            task = PeriodicTask(**new, interval=_interval(self.seconds), expire_seconds=self.seconds)
+            task = PeriodicTask(**new, **self._timing())
             begin(task)
             rows.bulk_create([task], ignore_conflicts=True)  # another process may be faster
             PeriodicTasks.update_changed()
-        task = rows.get()
-        known = JobSchedule.objects.filter(job=self.job).first()
-        before = timedelta(seconds=known.declared_seconds) if known else None
-        declared = timedelta(seconds=self.seconds)
-        current = Entry(task).interval
-        if not is_new and before not in (None, declared) and current == before:
+            self._remember()
+            return Action.CREATED
+        known, current = JobSchedule.objects.filter(job=self.job).first(), Entry(task).interval
+        before = known.declared_seconds if known else None
+        if before not in (None, self.seconds) and current == timedelta(seconds=before):
             self.follow_code(task)
             return Action.UPDATED
-        if before != declared:
+        if before != self.seconds:
             self._remember()
-        if is_new:
-            return Action.CREATED
-        return Action.KEPT if current == declared else Action.EDITED
+        return Action.KEPT if current == timedelta(seconds=self.seconds) else Action.EDITED
 
     def follow_code(self, task: PeriodicTask) -> None:
         """Set an entry to the declared interval, and let it follow the code from now on."""
-        task.interval, task.expire_seconds = _interval(self.seconds), self.seconds
         task.crontab = task.solar = task.clocked = None
+        for name, value in self._timing().items():
+            setattr(task, name, value)
         save(task)
         self._remember()
+
+    def _timing(self) -> dict[str, Any]:
+        every, period = in_largest_unit(self.seconds)
+        interval = saved(IntervalSchedule(every=every, period=period))
+        return {"interval": interval, "expire_seconds": self.seconds}
 
     def _remember(self) -> None:
         JobSchedule.objects.update_or_create(job=self.job, defaults={"declared_seconds": self.seconds})
@@ -125,10 +133,43 @@ def declared(spec: JobSpec) -> Declared:
         job=spec.name,
         name=entry_name(spec.name),
         task=tasks.scheduled_run.name,
-        every=spec.every,
+        seconds=round(spec.every.total_seconds()),
         queue=spec.queue,
         args=json.dumps([spec.name]),
         description=f"Made from the job's declaration. {YOURS}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What beat's tables tell.
+
+    Attributes:
+        last_sent: when beat last sent anything, as far as it recorded that.
+        entries_since: since when it has entries of `UPKEEP` to send.
+        upkeep_enabled, upkeep_wanted: how many of these are enabled, and how many there should be.
+        entries: by job.
+    """
+
+    last_sent: datetime | None = None
+    entries_since: datetime | None = None
+    upkeep_enabled: int = 0
+    upkeep_wanted: int = len(UPKEEP)
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+
+def look_at_beat() -> Beat:
+    """Return when beat last sent anything, and how the jobs are scheduled."""
+    # Beat records what it sent every few minutes only. What it has observed each minute is there at once.
+    recorded = time_of_beat(rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"])
+    observed = JobObservation.objects.aggregate(last=Max("attempted_at"))["last"]
+    own = rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
+    return Beat(
+        last_sent=max((each for each in (recorded, observed) if each is not None), default=None),
+        # A row has no creation time, but until beat has sent it nobody else has a reason to change it.
+        entries_since=own.aggregate(first=Min("date_changed"))["first"],
+        upkeep_enabled=own.count(),
+        entries=entries(),
     )
 
 
@@ -151,7 +192,7 @@ def _declarations() -> Iterator[Declared]:
             job=name,
             name=name,
             task=task.name,
-            every=every,
+            seconds=round(every.total_seconds()),
             queue=conf.QUEUE,
             description=f"What warmer does for itself. {YOURS}",
         )
@@ -166,11 +207,3 @@ def _remove_all_but(wanted: list[Declared]) -> dict[str, Action]:
         task.delete()
     JobSchedule.objects.exclude(job__in=[each.job for each in wanted]).delete()
     return removed
-
-
-def _interval(seconds: int) -> IntervalSchedule:
-    """Return beat's row for an interval, in the largest unit that fits, as an operator would write it."""
-    units = ((IntervalSchedule.HOURS, 3600), (IntervalSchedule.MINUTES, 60), (IntervalSchedule.SECONDS, 1))
-    period, size = next((period, size) for period, size in units if seconds % size == 0)
-    row: IntervalSchedule = saved(IntervalSchedule(every=seconds // size, period=period))
-    return row

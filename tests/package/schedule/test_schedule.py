@@ -26,7 +26,7 @@ from django_celery_beat.models import (
 from warmer import jobs, schedule, warm
 from warmer.declarations.spec import JobSpec
 from warmer.schedule import Action, ScheduleError, ScheduleForm
-from warmer.schedule.entries import crontab_gaps
+from warmer.schedule.entries import gaps_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 Declare = Callable[..., JobSpec]
@@ -215,7 +215,7 @@ def test_entries__skip_what_an_operator_made_unreadable(spec: JobSpec) -> None:
 )
 def test_gaps__are_the_shortest_and_the_longest(text: str, shortest: timedelta, longest: timedelta) -> None:
     names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-    found = crontab_gaps(CrontabSchedule(**dict(zip(names, text.split(), strict=True)), timezone="UTC"))
+    found = gaps_of(CrontabSchedule(**dict(zip(names, text.split(), strict=True)), timezone="UTC"))
     assert found.shortest == shortest or (text == "0 0 1 * *" and found.shortest.days in (28, 29))
     assert found.longest == longest or (text == "0 0 1 1 *" and found.longest == timedelta(days=365))
 
