@@ -29,7 +29,7 @@ sys.meta_path = [Hiding if each is PathFinder else each for each in sys.meta_pat
 FINDINGS = """
 from warmer.doctor.diagnosis import diagnose
 from warmer.doctor.project import Project
-found = diagnose(Project()).findings
+found = diagnose(Project())
 result = {each.check: [str(each.severity), each.message, each.fix] for each in found if each.severity.is_bad}
 """
 

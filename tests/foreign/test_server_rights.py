@@ -26,7 +26,7 @@ def writes(foreign: ForeignProject) -> tuple[str, str]:
         """
         from warmer.doctor.diagnosis import diagnose
         from warmer.doctor.project import Project
-        result = {each.check: [str(each.severity), each.fix] for each in diagnose(Project('warm')).findings}
+        result = {each.check: [str(each.severity), each.fix] for each in diagnose(Project('warm'))}
         """
     )
     assert "failed" not in {severity for severity, _ in found.values()}, found

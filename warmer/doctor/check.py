@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from warmer.doctor.project import Cache, Project
 
 Target = TypeVar("Target", Cache, Project)
+# A fix of several checks.
+SESSIONS_IN_DATABASE = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
 
 
 class Severity(StrEnum):

@@ -1,14 +1,14 @@
-"""Run the checks, each on its own: one that breaks leaves the others alone."""
+"""Every check in its order, and how they run: one that breaks leaves the others alone."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from warmer.doctor.check import Check, Finding, Severity, info, ok, skipped
-from warmer.doctor.checks import CACHE_CHECKS, PROJECT_CHECKS
+from warmer.doctor.check import CacheCheck, Check, Finding, ProjectCheck, Severity, info, ok, skipped
+from warmer.doctor.checks import access, celery, connection, durability, jobs, keys, memory
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
@@ -16,21 +16,43 @@ from warmer.report import describe
 logger = logging.getLogger(__name__)
 UNKNOWN = "This could not be checked."
 
-
-@dataclass(frozen=True, kw_only=True)
-class Diagnosis:
-    """What all checks found, in their order."""
-
-    findings: tuple[Finding, ...]
-
-    @property
-    def bad(self) -> tuple[Finding, ...]:
-        """The errors, and the checks that broke."""
-        return tuple(each for each in self.findings if each.severity.is_bad)
-
-    def count(self, severity: Severity) -> int:
-        """Return the number of findings of a severity."""
-        return sum(each.severity == severity for each in self.findings)
+CACHE_CHECKS: tuple[CacheCheck, ...] = (
+    connection.Backend(),
+    connection.Reachability(),
+    connection.Writes(),
+    connection.Timeouts(),
+    access.Exposure(),
+    access.Pickle(),
+    durability.Persistence(),
+    memory.Maxmemory(),
+    memory.MaxmemoryPolicy(),
+    memory.MemoryGrowth(),
+    memory.Fragmentation(),
+    memory.Evictions(),
+    keys.KeysWithoutTtl(),
+    keys.BigKeys(),
+    keys.SlowLog(),
+    durability.Replication(),
+    durability.Sentinels(),
+    celery.BrokerApart(),
+)
+PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
+    jobs.Database(),
+    jobs.ClockSkew(),
+    celery.BrokerAnswers(),
+    celery.BrokerTimeouts(),
+    access.BrokerExposure(),
+    durability.BrokerPersistence(),
+    celery.BrokerEviction(),
+    access.CeleryPickle(),
+    celery.Workers(),
+    celery.QueueLength(),
+    celery.BeatAlive(),
+    jobs.SameCache(),
+    jobs.JobTtl(),
+    jobs.Capture(),
+    jobs.PendingInvalidations(),
+)
 
 
 def diagnose(
@@ -39,13 +61,10 @@ def diagnose(
     cache_checks: Sequence[Check[Cache]] = CACHE_CHECKS,
     project_checks: Sequence[Check[Project]] = PROJECT_CHECKS,
     progress: Callable[[str], None] = lambda _check: None,
-) -> Diagnosis:
+) -> list[Finding]:
     """Run checks, by default all; `progress` is called with the id of each before it runs."""
-    findings: list[Finding] = []
-    for cache in project.caches:
-        findings += _run_all(cache_checks, cache, progress)
-    findings += _run_all(project_checks, project, progress)
-    return Diagnosis(findings=tuple(findings))
+    found = [each for cache in project.caches for each in _run_all(cache_checks, cache, progress)]
+    return [*found, *_run_all(project_checks, project, progress)]
 
 
 def _run_all(
@@ -68,9 +87,8 @@ def _run(check: Check[Any], target: Cache | Project, worst: Mapping[str, Severit
     except NotApplicable as reason:
         yield skipped(str(reason))
     except CommandRefused as refused:
-        yield info(
-            f"{refused}.", why=f"{UNKNOWN} Managed servers often forbid it: see your provider's console."
-        )
+        why = f"{UNKNOWN} Managed servers often forbid it: see your provider's console."
+        yield info(f"{refused}.", why=why)
     except StoreUnavailable as problem:
         yield _failure(str(problem), "manage.py cache_doctor\nThe server went away meanwhile: run it again.")
     except Exception as problem:

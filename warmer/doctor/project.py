@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from django.conf import settings
 
 from warmer import tasks
 from warmer.declarations.registry import jobs
-from warmer.doctor.readings import Reading, take_readings
+from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
 from warmer.stores import open_server
 
@@ -21,6 +23,13 @@ if apps.is_installed("django_celery_beat"):
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
+
+READING_KEY = "warmer-doctor:reading"
+# What of INFO is kept there. A restart changes the `run_id`, and the counters start again.
+READING = ("run_id", "uptime_in_seconds", "used_memory", "evicted_keys")
+DAY = 86_400
+# A trend needs some time between two readings.
+SHORTEST_SPAN = 600
 
 
 class NotApplicable(Exception):
@@ -61,9 +70,20 @@ class Cache:
         return self.server
 
     @cached_property
-    def readings(self) -> tuple[Reading, Reading | None]:
-        """Its server's memory and evictions, now and at an earlier time if that is known."""
-        return take_readings(self.redis)
+    def earlier(self) -> Mapping[str, Any] | None:
+        """`READING` in an earlier run of the doctor; None if it is too new, or of another process.
+
+        It is kept on the server, and replaced when it is a day old.
+        """
+        server = self.redis
+        now = {name: server.info[name] for name in READING}
+        kept = json.loads(server.ask("GET", READING_KEY) or "{}")
+        is_comparable = kept.keys() == now.keys() and kept["run_id"] == now["run_id"]
+        span = now["uptime_in_seconds"] - kept["uptime_in_seconds"] if is_comparable else 0
+        if not is_comparable or span >= DAY:
+            with suppress(StoreUnavailable, CommandRefused):  # e.g. it is full, which is for another check
+                server.ask("SET", READING_KEY, json.dumps(now), "EX", 3 * DAY)
+        return kept if span >= SHORTEST_SPAN else None
 
     @property
     def has_jobs(self) -> bool:

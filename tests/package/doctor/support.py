@@ -47,7 +47,7 @@ class Examine:
         vars(project).update(known)
         checks: dict[str, Any] = {"cache_checks": [], "project_checks": []}
         checks["cache_checks" if isinstance(check, CacheCheck) else "project_checks"] = [check]
-        found = diagnose(project, **checks).findings
+        found = diagnose(project, **checks)
         project.close()
         for each in found:
             assert PASSWORD not in f"{each.message} {each.why} {each.fix}"
@@ -55,7 +55,7 @@ class Examine:
                 assert each.why
                 assert each.fix or "does not allow" in each.message
                 assert _is_documented(each), each
-        return list(found)
+        return found
 
     def __call__(self, check: CacheCheck | ProjectCheck, *args: Any, **known: Any) -> Finding:
         """Return the only finding of a check."""

@@ -11,9 +11,8 @@ import pytest
 
 from tests.support.fixtures import Python
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
-from warmer.doctor.checks import CACHE_CHECKS, PROJECT_CHECKS
 from warmer.doctor.checks.keys import shown_name
-from warmer.doctor.diagnosis import diagnose
+from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
 from warmer.doctor.project import NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.stores.inspection import Place
@@ -69,7 +68,7 @@ class Says(ProjectCheck, id="says"):
 
 def found_by(*checks: ProjectCheck) -> list[tuple[str, str]]:
     """Return the severity and the message of each finding."""
-    found = diagnose(Project(), cache_checks=[], project_checks=checks).findings
+    found = diagnose(Project(), cache_checks=[], project_checks=checks)
     return [(each.severity.value, each.message) for each in found]
 
 

@@ -17,7 +17,7 @@ from tests.package.doctor.support import PASSWORD
 from tests.support.commands import ended, execute
 from warmer.doctor import diagnosis
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck
-from warmer.doctor.checks import CACHE_CHECKS, PROJECT_CHECKS
+from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from warmer.doctor.check import CacheCheck, Finding, error, info, ok, warning
+from warmer.doctor.check import SESSIONS_IN_DATABASE, CacheCheck, Finding, error, info, ok, warning
 from warmer.doctor.project import Cache
 from warmer.humanize import counted, duration, percent, size
 
@@ -27,11 +27,11 @@ class Maxmemory(CacheCheck, id="maxmemory"):
         if limit:
             yield ok(f"{size(used)} of {size(limit)} used, {percent(used / limit)}")
             return
+        fix = server.place.config_set("maxmemory", _larger(used, machine))
         yield warning(
             f"maxmemory is 0: there is no limit. In use: {size(used)} of the machine's {size(machine)}.",
             why="The server grows until the kernel kills it or another program for lack of memory.",
-            fix=server.place.config_set("maxmemory", _larger(used, machine))
-            + "\n(or what the machine can spare)",
+            fix=f"{fix}\n(or what the machine can spare)",
         )
 
 
@@ -42,28 +42,28 @@ class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
         server = cache.redis
         policy, limit = str(server.info["maxmemory_policy"]), server.info["maxmemory"]
         fix = server.place.config_set("maxmemory-policy", "allkeys-lru")
-        message = f"The policy is {policy}"
         if not limit:
             yield ok(f"{policy}, without effect: there is no limit")
-        elif policy == "noeviction":
+            return
+        if policy == "noeviction":
             share = server.info["used_memory"] / limit
-            why = "A full server refuses every write: nothing is warmed, and each miss goes to the database."
             severity = error if share >= NEARLY_FULL else warning
-            yield severity(f"{message}, and memory is {percent(share)} full.", why=why, fix=fix)
-        elif policy.startswith("volatile-"):
-            why = "When only those are left, the server refuses writes as noeviction does."
-            yield info(f"{message}: keys without a TTL are never evicted.", why=why, fix=fix)
+            why = "A full server refuses every write: nothing is warmed, and each miss goes to the database."
+            yield severity(f"The policy is {policy}, and memory is {percent(share)} full.", why=why, fix=fix)
+            return
+        if policy.startswith("volatile-"):
+            why = "Keys without a TTL are never evicted. When only those are left, the server refuses writes."
+            yield info(f"The policy is {policy}.", why=why, fix=fix)
         elif policy == "allkeys-random":
-            yield info(
-                f"{message}.", why="A hot key is evicted as readily as one that nobody reads.", fix=fix
-            )
+            why = "A hot key is evicted as readily as one that nobody reads."
+            yield info(f"The policy is {policy}.", why=why, fix=fix)
         else:
             yield ok(policy)
-        if limit and policy != "noeviction" and cache.holds_all_sessions:
+        if cache.holds_all_sessions:
             yield warning(
                 f"Sessions are in this cache and nowhere else, and its policy is {policy}.",
                 why="When memory runs short, users are logged out.",
-                fix='SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"',
+                fix=SESSIONS_IN_DATABASE,
             )
 
 
@@ -71,20 +71,21 @@ class MemoryGrowth(CacheCheck, id="memory-growth"):
     """Memory does not grow without end, compared with an earlier run of the doctor."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        now, earlier = cache.readings
+        server, earlier = cache.redis, cache.earlier
+        used = server.info["used_memory"]
         if earlier is None:
-            yield ok(f"{size(now.used)}; a later run can tell whether it grows")
+            yield ok(f"{size(used)}; a later run can tell whether it grows")
             return
-        grown, span = now.used - earlier.used, now.at - earlier.at
-        if grown < GROWTH_BYTES or now.used < GROWTH_RATIO * earlier.used:
-            yield ok(f"{size(now.used)}; {size(earlier.used)} {duration(span)} ago")
+        before, span = earlier["used_memory"], _seconds_since(cache)
+        grown = used - before
+        if grown < GROWTH_BYTES or used < GROWTH_RATIO * before:
+            yield ok(f"{size(used)}; {size(before)} {duration(span)} ago")
             return
         rate = grown / span
-        left = (server.info["maxmemory"] - now.used) / rate
+        left = (server.info["maxmemory"] - used) / rate
         until = f", which reaches the limit in {duration(left)}" if left > 0 else ""
         yield warning(
-            f"Memory grew from {size(earlier.used)} to {size(now.used)} in {duration(span)}: "
+            f"Memory grew from {size(before)} to {size(used)} in {duration(span)}: "
             f"{size(rate * HOUR)} an hour{until}.",
             why="At the limit keys are evicted; without a limit the machine runs out of memory.",
             fix=f"{server.place.redis_cli} --memkeys\nfinds the largest keys; see also keys-without-ttl and "
@@ -117,20 +118,25 @@ class Evictions(CacheCheck, id="evictions"):
     """No keys are evicted for lack of memory."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        now, earlier = cache.readings
-        count = now.evicted - (earlier.evicted if earlier else 0)
-        span = now.at - earlier.at if earlier else server.info["uptime_in_seconds"]
-        since = f"in {duration(span)}" if earlier else f"in the {duration(span)} since the server started"
+        server, earlier = cache.redis, cache.earlier
+        count = server.info["evicted_keys"] - (earlier["evicted_keys"] if earlier else 0)
+        span = duration(_seconds_since(cache))
+        since = f"in {span}" if earlier else f"in the {span} since the server started"
         if not count:
             yield ok(f"none {since}")
             return
+        fix = server.place.config_set("maxmemory", _larger(server.info["maxmemory"]))
         yield warning(
             f"{counted(count, 'key')} evicted {since}.",
             why="Warmed keys are gone before they are read; without its fence a run writes nothing.",
-            fix=server.place.config_set("maxmemory", _larger(server.info["maxmemory"]))
-            + "\n(or warm less, or give values shorter timeouts)",
+            fix=f"{fix}\n(or warm less, or give values shorter timeouts)",
         )
+
+
+def _seconds_since(cache: Cache) -> int:
+    """Return the seconds since the earlier reading, or else since the server started."""
+    start = cache.earlier["uptime_in_seconds"] if cache.earlier else 0
+    return int(cache.redis.info["uptime_in_seconds"] - start)
 
 
 def _larger(used: int, machine: int = 0) -> str:

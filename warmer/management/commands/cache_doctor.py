@@ -12,7 +12,7 @@ import re
 import shutil
 import textwrap
 from argparse import ArgumentParser
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -20,8 +20,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from warmer.doctor.check import Finding, Severity
-from warmer.doctor.checks import CACHE_CHECKS, PROJECT_CHECKS
-from warmer.doctor.diagnosis import Diagnosis, diagnose
+from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
 from warmer.doctor.project import Project
 from warmer.humanize import counted
 from warmer.management.base import ProgressBar, cache_alias
@@ -46,20 +45,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = self._diagnose(Project(options["cache"]))
-        status = 1 if found.bad else 0
+        bad = dict.fromkeys(f"{each.check} ({each.subject})" for each in found if each.severity.is_bad)
+        counts = Counter(each.severity for each in found)
         if options["json"]:
-            counts = {severity.value: found.count(severity) for severity in Severity}
-            findings = [asdict(each) for each in found.findings]
-            self.stdout.write(
-                json.dumps({"status": status, "counts": counts, "findings": findings}, indent=2)
-            )
+            report = {
+                "status": int(bool(bad)),
+                "counts": {severity.value: counts[severity] for severity in Severity},
+                "findings": [asdict(each) for each in found],
+            }
+            self.stdout.write(json.dumps(report, indent=2))
         else:
-            self.stdout.write("\n".join(self._lines(found)))
-        if status:
-            names = dict.fromkeys(f"{each.check} ({each.subject})" for each in found.bad)
-            raise CommandError(f"{counted(len(names), 'error')}: {', '.join(names)}.", returncode=status)
+            worst_first = [severity for severity in reversed(Severity) if counts[severity]]
+            total = ", ".join(f"{severity}: {counts[severity]}" for severity in worst_first)
+            self.stdout.write("\n".join([*self._lines(found), total]))
+        if bad:
+            raise CommandError(f"{counted(len(bad), 'error')}: {', '.join(bad)}.", returncode=1)
 
-    def _diagnose(self, project: Project) -> Diagnosis:
+    def _diagnose(self, project: Project) -> list[Finding]:
         bar, done = ProgressBar(self.stdout), 0
         total = len(project.caches) * len(CACHE_CHECKS) + len(PROJECT_CHECKS)
 
@@ -74,20 +76,18 @@ class Command(BaseCommand):
             bar.clear()
             project.close()
 
-    def _lines(self, found: Diagnosis) -> Iterator[str]:
+    def _lines(self, found: list[Finding]) -> Iterator[str]:
         """Yield the report: for each subject the worst findings first."""
         width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns))
         order = list(Severity)
-        for subject in dict.fromkeys(each.subject for each in found.findings):
+        for subject in dict.fromkeys(each.subject for each in found):
             yield self.style.MIGRATE_HEADING(subject[0].upper() + subject[1:])
-            findings = _grouped(each for each in found.findings if each.subject == subject)
+            findings = _grouped(each for each in found if each.subject == subject)
             for each in sorted(findings, key=lambda each: -order.index(each.severity)):
                 lines = _finding(each, width)
                 yield self._painted(each.severity, next(lines))
                 yield from lines
             yield ""
-        counts = {severity: found.count(severity) for severity in reversed(Severity)}
-        yield ", ".join(f"{severity}: {count}" for severity, count in counts.items() if count)
 
     def _painted(self, severity: Severity, line: str) -> str:
         paints: dict[Severity, Callable[[str], str]] = {
