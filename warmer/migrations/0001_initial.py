@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
                 ('misses_hour', models.PositiveBigIntegerField(null=True)),
                 ('hits_day', models.PositiveBigIntegerField(null=True)),
                 ('misses_day', models.PositiveBigIntegerField(null=True)),
+                ('overtaken_hour', models.FloatField(help_text='The share of the loads by readers that changes overtook; null: also of too few.', null=True)),
                 ('watched', models.PositiveIntegerField(help_text='Warm keys whose reads are noted.', null=True)),
                 ('watched_read', models.PositiveIntegerField(help_text='How many of them were read.', null=True)),
                 ('watched_share', models.FloatField(help_text='The watched share of the declared keys.', null=True)),
