@@ -12,8 +12,8 @@ from django.db import DatabaseError, InterfaceError
 from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
+from warmer.doctor.checks.connection import probe
 from warmer.doctor.checks.keys import shown_command
-from warmer.doctor.probe import probe
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.models import JobObservation
 from warmer.monitoring.coverage import cover

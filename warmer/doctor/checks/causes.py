@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -140,25 +138,24 @@ CAUSES = (
         "{redis_cli} --latency\nThe server accepts connections but hangs: look for a long command, swapping "
         "or a stopped process.",
     ),
+    Cause(
+        "Connection closed|[Cc]onnection reset|Broken pipe",
+        "REDIS_URL=rediss://HOST:PORT/{database}\nwith two 's', if the server requires TLS: it closes plain "
+        "connections. Otherwise its log says why.",
+    ),
     Cause("InvalidResponse", "REDIS_URL=redis://HOST:PORT/{database}\nwith the port of the Redis server."),
     Cause("ValueError|TypeError", "REDIS_URL=redis://:PASSWORD@HOST:PORT/0\nand OPTIONS must be valid."),
 )
-TLS_WANTED = Cause("", "REDIS_URL=rediss://HOST:PORT/{database}\nThe server requires TLS: write two 's'.")
 UNKNOWN = Cause("", "{redis_cli} PING\nshows whether the server or this project's settings are at fault.")
 
 
-def explain(problem: Exception, place: Place, alias: str = "default") -> Finding:
+def explain(problem: Exception, place: Place, alias: str) -> Finding:
     """Return the finding that an error of the server of a cache stands for."""
     cause = cause_of("\n".join(f"{type(each).__name__}: {each}" for each in _chain(problem)))
-    if cause is UNKNOWN and not place.tls and _speaks_tls(place):  # it just closes the connection
-        cause = TLS_WANTED
-    words = {
-        **asdict(place),
-        "redis_cli": place.redis_cli,
-        "alias": alias,
-        "user": place.username or "default",
-    }
-    return error(f"{str(problem).rstrip('.')}.", why=cause.why, fix=cause.fix_for(**words))
+    fix = cause.fix_for(
+        **asdict(place), redis_cli=place.redis_cli, alias=alias, user=place.username or "default"
+    )
+    return error(f"{str(problem).rstrip('.')}.", why=cause.why, fix=fix)
 
 
 def cause_of(text: str) -> Cause:
@@ -171,16 +168,3 @@ def _chain(problem: BaseException | None) -> Iterator[BaseException]:
     while problem is not None:
         yield problem
         problem = problem.__cause__ or problem.__context__
-
-
-def _speaks_tls(place: Place) -> bool:
-    # Nothing is sent through it, so any certificate will do.
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with socket.create_connection((place.host, place.port), timeout=1) as link:
-            context.wrap_socket(link).close()
-    except OSError:
-        return False
-    return True

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from warmer.conf import conf
 from warmer.doctor.check import CacheCheck, Finding, error, ok, warning
-from warmer.doctor.checks.causes import explain
-from warmer.doctor.probe import probe
+from warmer.doctor.checks.causes import COLD, explain
 from warmer.doctor.project import Cache
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.humanize import duration
-from warmer.stores import varying_names
+from warmer.keys import KeyTemplate
+from warmer.report import Outcome
+from warmer.stores import open_store, varying_names
 
-# How a backend's path starts -> the modules that it needs.
-MODULES = {
-    "django_redis": ("django_redis", "redis"),
+# How a backend's path starts -> the packages that it needs.
+PACKAGES = {
+    "django_redis": ("django-redis", "redis"),
     "django.core.cache.backends.redis": ("redis",),
-    "warmer.stores.redis": ("django_redis", "redis", "msgspec"),
+    "warmer.stores.redis": ("django-redis", "redis", "msgspec"),
     "django.core.cache.backends.memcached.PyMemcacheCache": ("pymemcache",),
     "django.core.cache.backends.memcached.PyLibMCCache": ("pylibmc",),
 }
+BROKEN = "Every use of this cache raises an error."
 LONGEST_TIMEOUT = 10.0
+# A server that has to make room evicts the keys of the probe like any other, until it is done.
+PROBES, PROBE_PAUSE = 5, 0.1
+PROBE_KEY_SECONDS = 30.0
 
 
 class Backend(CacheCheck, id="backend", after=()):
     """The backend's library is installed, and all processes share the cache."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        needed = [
-            module for start, each in MODULES.items() if cache.backend.startswith(start) for module in each
-        ]
-        if "warmer.serializers" in str(cache.options.get("OPTIONS")):
-            needed.append("msgspec")
-        missing = [module.replace("_", "-") for module in needed if find_spec(module) is None]
         use_redis = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
-        if missing:
+        if missing := _missing_package(cache):
             yield error(
-                f"The settings of {cache.backend} need {missing[0]}, which is not installed.",
-                why="Every use of this cache raises an error.",
-                fix=f"pip install {missing[0]}\nin this Python, and add it to your requirements.",
+                f"The settings of {cache.backend} need {missing}, which is not installed.",
+                why=BROKEN,
+                fix=f"pip install {missing}\nin this Python, and add it to your requirements.",
             )
         elif cache.problem:
-            yield error(
-                f"The backend {cache.backend} cannot be used: {cache.problem}.",
-                why="Every use of this cache raises an error.",
-                fix=cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS.",
-            )
+            message = f"The backend {cache.backend} cannot be used: {cache.problem}."
+            fix = cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS."
+            yield error(message, why=BROKEN, fix=fix)
         elif cache.has_jobs and (names := varying_names(cache.alias)):
             yield error(
                 f"Its KEY_FUNCTION makes several names of one key: {names[0]!r} and {names[1]!r}.",
@@ -55,8 +55,7 @@ class Backend(CacheCheck, id="backend", after=()):
                 + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
             )
         elif cache.has_jobs and "dummy" in cache.backend:
-            why = "Every read goes to the database, and warming has no effect."
-            yield error(f"{cache.backend} keeps nothing.", why=why, fix=use_redis)
+            yield error(f"{cache.backend} keeps nothing.", why=COLD, fix=use_redis)
         elif cache.has_jobs and "locmem" in cache.backend:
             why = "Each process has its own: no page reads what a worker warms or sees its invalidations."
             yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
@@ -70,7 +69,7 @@ class Reachability(CacheCheck, id="reachability", after=("backend",)):
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         if cache.server is None:
-            yield _probe(cache)
+            yield _try_writing(cache)
             return
         place = cache.server.place
         try:
@@ -97,7 +96,7 @@ class Writes(CacheCheck, id="writes"):
         except (CommandRefused, StoreUnavailable) as problem:
             yield explain(problem, server.place, cache.alias)
         else:
-            yield _probe(cache)
+            yield _try_writing(cache)
 
 
 class Timeouts(CacheCheck, id="timeouts", after=("backend",)):
@@ -108,28 +107,74 @@ class Timeouts(CacheCheck, id="timeouts", after=("backend",)):
         waits = {"socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout}
         for name, seconds in waits.items():
             if seconds is None or seconds > LONGEST_TIMEOUT:
-                pool = cache.options.get("OPTIONS", {}).get("CONNECTION_POOL_KWARGS", {})
-                names = [name.upper()] if cache.backend.startswith(("django_redis", "warmer")) else [name]
-                if name in pool:  # it wins
-                    names = ["CONNECTION_POOL_KWARGS", name]
                 yield warning(
                     f"{name} is {'not set' if seconds is None else duration(seconds)}.",
                     why="When the server hangs, every request waits that long, until no web process is free.",
-                    fix=cache.setting("OPTIONS", *names, value="0.5"),
+                    fix=_timeout_setting(cache, name),
                 )
                 return
         connect, answer = duration(place.connect_timeout or 0), duration(place.timeout or 0)
         yield ok(f"a client waits {connect} to connect, {answer} for an answer")
 
 
-def _probe(cache: Cache) -> Finding:
+def probe(alias: str) -> float:
+    """Claim, write, read and invalidate two keys of our own under a fence, as jobs do; leave nothing.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        StoreUnavailable: the cache does not answer, refuses a key or a command, or does not keep the keys.
+    """
+    name = f"warmer-probe-{secrets.token_hex(4)}"
+    template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
+    seconds = PROBE_KEY_SECONDS
+    store = open_store(alias=alias, fence=name, template=template, timeout=seconds, absent_timeout=seconds)
+    values = {template.key(id): secrets.token_hex(8) for id in ("1", "2")}
+    for _ in range(PROBES):
+        started = time.perf_counter()
+        try:
+            claim = store.claim([*values], seconds=seconds)
+            written = store.write(claim.token, values, claim=claim)
+            found = store.lookup([*values]).values
+            store.fresh([*values], seconds=1)
+            store.remaining([*values])
+            store.overtaken(store.token(values), [*values])
+            store.invalidate([*values])
+        finally:
+            store.forget()
+        if written.errors:
+            raise StoreUnavailable(f"The cache {alias!r} refuses a key: {min(written.errors.values())}")
+        # While a replica may lag, a new fence refuses every write: then the answer alone has to do.
+        superseded = Outcome.SUPERSEDED in written.outcomes.values()
+        if found == values or (conf.REPLICA_LAG and superseded):
+            return time.perf_counter() - started
+        time.sleep(PROBE_PAUSE)
+    raise StoreUnavailable(
+        f"The cache {alias!r} does not keep what is written: reading it back finds nothing"
+    )
+
+
+def _try_writing(cache: Cache) -> Finding:
     try:
         return ok(f"read/write OK ({1000 * probe(cache.alias):.1f} ms)")
     except StoreUnavailable as problem:
         if cache.server is not None:
             return explain(problem, cache.server.place, cache.alias)
-        return error(
-            f"{str(problem).rstrip('.')}.",
-            why="Every read goes to the database, and nothing can be warmed.",
-            fix=cache.setting("LOCATION", value="...") + "\nmust lead to a cache that is up and has room.",
-        )
+        fix = cache.setting("LOCATION", value="...") + "\nmust lead to a cache that is up and has room."
+        return error(f"{str(problem).rstrip('.')}.", why=COLD, fix=fix)
+
+
+def _missing_package(cache: Cache) -> str:
+    needed = [name for start, names in PACKAGES.items() if cache.backend.startswith(start) for name in names]
+    if "warmer.serializers" in str(cache.options.get("OPTIONS")):
+        needed.append("msgspec")
+    return next((name for name in needed if find_spec(name.replace("-", "_")) is None), "")
+
+
+def _timeout_setting(cache: Cache, name: str) -> str:
+    """Return the setting of a timeout; one in the pool's options wins over that beside them."""
+    if name in cache.options.get("OPTIONS", {}).get("CONNECTION_POOL_KWARGS", {}):
+        return cache.setting("OPTIONS", "CONNECTION_POOL_KWARGS", name, value="0.5")
+    is_djangos = cache.backend.startswith("django.")
+    return cache.setting("OPTIONS", name if is_djangos else name.upper(), value="0.5")
