@@ -29,7 +29,7 @@ MEANINGS = {
 class CacheAuditAdmin(ReadOnlyAdmin):
     """The kept audits."""
 
-    list_display = ("number", "name", "trigger", "result", "keys", "finished")
+    list_display = ("id", "name", "trigger", "result", "keys", "finished")
     list_filter = (JobFilter, "trigger")
     page_template = "admin/warmer/audit.html"
     counted = tuple(MEANINGS)
@@ -43,11 +43,6 @@ class CacheAuditAdmin(ReadOnlyAdmin):
             "counts": [(name, getattr(row, name), meaning) for name, meaning in MEANINGS.items()],
             "job_is_linked": row.job in jobs and may_see_jobs(request.user),
         }
-
-    @admin.display(description="audit", ordering="id")
-    def number(self, audit: CacheAudit) -> str:
-        """The audit's number, which links to its page."""
-        return str(audit.pk)
 
     @admin.display(description="result")
     def result(self, audit: CacheAudit) -> SafeString:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.apps import apps
 from django.contrib import admin, messages
@@ -39,14 +39,9 @@ MAX_REASON_LENGTH = 200
 # With 1,000 jobs each quarter of an hour a month has three million runs: nobody turns so many pages.
 MAX_LISTED = 10_000
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-    _Paginator = Paginator[Any]
-else:  # at run time Django's classes take no parameter
-    _ModelAdmin, _Paginator = admin.ModelAdmin, Paginator
 
-
-class CappedPaginator(_Paginator):
+# At run time these classes of Django take no parameter.
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
     """A paginator that counts at most `MAX_LISTED` rows."""
 
     @cached_property
@@ -70,7 +65,7 @@ class JobFilter(admin.SimpleListFilter):
         return queryset.filter(job=self.value()) if self.value() else queryset
 
 
-class ReadOnlyAdmin(_ModelAdmin):
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """A list, and a page of each row; nobody adds, changes or deletes rows here.
 
     Attributes:

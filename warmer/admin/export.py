@@ -27,6 +27,8 @@ ATTRIBUTES = {"run": "pk", "took_seconds": "took", "work_seconds": "seconds"}
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
+Rows = Iterator[dict[str, Any]]
+
 
 class _Echo:
     """A file whose `write` returns what it is given."""
@@ -35,38 +37,35 @@ class _Echo:
         return text
 
 
-def as_csv(runs: QuerySet[WarmingRun]) -> HttpResponseBase:
-    """Return runs as a CSV file, newest first."""
+def download(runs: QuerySet[WarmingRun], kind: str) -> HttpResponseBase:
+    """Return runs as a file of one of `KINDS`, newest first."""
+    content_type, parts = KINDS[kind]
+    headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(parts(_rows(runs)), content_type=content_type, headers=headers)
+
+
+def _csv(rows: Rows) -> Iterator[str]:
     writer = csv.DictWriter(_Echo(), COLUMNS)
-
-    def lines() -> Iterator[str]:
-        yield writer.writeheader()
-        for row in _rows(runs):
-            texts = {name: f"'{value}" for name, value in row.items() if str(value).startswith(_FORMULA)}
-            yield writer.writerow(row | texts)
-
-    return _download(lines(), "text/csv; charset=utf-8", "runs.csv")
+    yield writer.writeheader()
+    for row in rows:
+        texts = {name: f"'{value}" for name, value in row.items() if str(value).startswith(_FORMULA)}
+        yield writer.writerow(row | texts)
 
 
-def as_json(runs: QuerySet[WarmingRun]) -> HttpResponseBase:
-    """Return runs as a JSON array of objects, newest first."""
-
-    def parts() -> Iterator[str]:
-        separator = "[\n"
-        for row in _rows(runs):
-            yield separator + json.dumps(row)
-            separator = ",\n"
-        yield "\n]\n" if separator != "[\n" else "[]\n"
-
-    return _download(parts(), "application/json", "runs.json")
+def _json(rows: Rows) -> Iterator[str]:
+    """Yield an array of objects."""
+    separator = ""
+    yield "["
+    for row in rows:
+        yield f"{separator}\n{json.dumps(row)}"
+        separator = ","
+    yield "]\n"
 
 
-def _download(content: Iterator[str], content_type: str, name: str) -> HttpResponseBase:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(content, content_type=content_type, headers=headers)
+KINDS = {"csv": ("text/csv; charset=utf-8", _csv), "json": ("application/json", _json)}
 
 
-def _rows(runs: QuerySet[WarmingRun]) -> Iterator[dict[str, Any]]:
+def _rows(runs: QuerySet[WarmingRun]) -> Rows:
     """Yield runs in chunks of `CHUNK`, by their ids: no query is open while a slow client reads."""
     newest_first, left = runs.order_by("-pk"), MAX_ROWS
     chunk = newest_first

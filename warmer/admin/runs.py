@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ from django.utils.safestring import SafeString
 from warmer import runs
 from warmer.admin import widgets
 from warmer.admin.base import CANCEL, MAX_LISTED, JobFilter, ReadOnlyAdmin, log, may_see_jobs, reason
-from warmer.admin.export import MAX_ROWS, as_csv, as_json
+from warmer.admin.export import KINDS, MAX_ROWS, download
 from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
 from warmer.report import Outcome
@@ -37,14 +36,13 @@ MEANINGS = {
     Outcome.NO_VALUE: "the loader has no value: deleted",
     Outcome.FAILED: "not loaded or not stored",
 }
-_FORMATS: dict[str, Callable[[Any], HttpResponseBase]] = {"csv": as_csv, "json": as_json}
 
 
 @admin.register(WarmingRun)
 class WarmingRunAdmin(ReadOnlyAdmin):
     """The runs."""
 
-    list_display = ("run", "name", "status", "keys", "took", "requested", "requester")
+    list_display = ("id", "name", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     page_template = "admin/warmer/run.html"
     counted = tuple(outcome.value for outcome in Outcome)
@@ -62,13 +60,13 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         """Download the runs that the same filters list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        if kind not in _FORMATS:
+        if kind not in KINDS:
             raise Http404("Runs are exported as csv or json.")
         try:
             listed = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:
             return HttpResponseBadRequest("There is no such filter.")
-        return _FORMATS[kind](listed)
+        return download(listed, kind)
 
     def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Cancel a run."""
@@ -111,11 +109,6 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             "batches": batches.defer("ids").order_by("-recorded_at", "-number")[:BATCHES_SHOWN],
             "more_batches": max(0, row.batches_done - BATCHES_SHOWN),
         }
-
-    @admin.display(description="run", ordering="id")
-    def run(self, run: WarmingRun) -> str:
-        """The run's number, which links to its page."""
-        return str(run.pk)
 
     @admin.display(description="state", ordering="state")
     def status(self, run: WarmingRun) -> SafeString:

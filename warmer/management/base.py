@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -139,6 +139,21 @@ def whole_number(text: str) -> int:
     if number < 1:
         raise ArgumentTypeError(f"{text!r} is not an integer above 0")
     return number
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """Return a parser of a number of seconds between two limits."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not least <= number <= most:
+            raise ArgumentTypeError(f"{text!r} is not a number of seconds from {least:g} to {most:,}")
+        return number
+
+    return parse
 
 
 def cache_alias(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,19 +51,6 @@ OUTAGES = (StoreUnavailable.__name__, CircuitOpen.__name__)
 """How the error of a key begins that failed because the cache did not answer."""
 ACTIVE = (State.QUEUED, State.RUNNING)
 """The states of a run that has not ended."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PastCost:
-    """What the last complete full runs of a job cost, on average.
-
-    Attributes:
-        seconds_per_key: of a whole run, from its start to its end.
-        queries_per_batch: without the query for the ids.
-    """
-
-    seconds_per_key: float
-    queries_per_batch: float
 
 
 class RunQuerySet(models.QuerySet["WarmingRun"]):
@@ -122,22 +108,6 @@ class RunQuerySet(models.QuerySet["WarmingRun"]):
         if others := names - set(states):
             states |= {job: run.state for job, run in self.latest_per_job(others).items()}
         return {job: state for job, state in states.items() if state is not None}
-
-    def past_cost(self, job: str, *, keyed: bool = True, runs: int = 5) -> PastCost | None:
-        """Return what the last complete full runs of a job cost; None without any.
-
-        Args:
-            keyed: one query of each run was for the ids, and does not count.
-        """
-        past = [run for run in self.complete_and_full(job)[:runs] if run.report.keys]
-        if not past:
-            return None
-        keys = sum(run.report.keys for run in past)
-        batches = max(1, sum(run.batches_done for run in past))
-        return PastCost(
-            seconds_per_key=sum(run.took or 0.0 for run in past) / keys,
-            queries_per_batch=sum(max(0, run.queries - keyed) for run in past) / batches,
-        )
 
     def _newest(self, job: str, count: int) -> models.QuerySet[WarmingRun]:
         newest = self.filter(job=job).order_by("-id")

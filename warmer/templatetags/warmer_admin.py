@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django import template
@@ -19,48 +21,23 @@ if apps.is_installed("django.contrib.admin"):
     from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
-    for function in (
-        widgets.name,
-        widgets.state,
-        widgets.sparkline,
-        widgets.audit_result,
-        widgets.audit_details,
-    ):
-        register.filter(function.__name__, function)
+    for name in ("name", "state", "sparkline", "audit_result", "audit_details"):
+        register.filter(name, getattr(widgets, name))
 
 
-@register.filter
-def duration(length: timedelta | float | None) -> str:
-    """Return a length of time, e.g. "1 h 30 min"."""
-    return "" if length is None else _unbroken(humanize.duration(length))
-
-
-@register.filter
-def roughly(length: timedelta | float | None) -> str:
-    """Return a length of time in one unit, e.g. "90 min"."""
-    return "" if length is None else _unbroken(humanize.duration(length, rough=True))
-
-
-@register.filter
-def ago(time: datetime | None) -> str:
-    """Return how long ago a time was."""
-    return "" if time is None else _unbroken(humanize.ago(time))
-
-
-@register.filter
-def until(time: datetime | None) -> str:
+def until(time: datetime) -> str:
     """Return how long it is until a time."""
-    if time is None:
-        return ""
     left = time - timezone.now()
-    return _unbroken(f"in {humanize.duration(left, rough=True)}") if left > timedelta(0) else "now"
+    return f"in {humanize.duration(left, rough=True)}" if left > timedelta(0) else "now"
 
 
-@register.filter
-def percent(share: float | None) -> str:
-    """Return a share as a percentage."""
-    return "" if share is None else _unbroken(humanize.percent(share))
+def _unbroken(format: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Return a filter that formats on one line; nothing for None."""
+    return lambda value: "" if value is None else format(value).replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _unbroken(text: Any) -> str:
-    return str(text).replace(" ", "\N{NO-BREAK SPACE}")
+register.filter("duration", _unbroken(humanize.duration))
+register.filter("roughly", _unbroken(partial(humanize.duration, rough=True)))
+register.filter("ago", _unbroken(humanize.ago))
+register.filter("until", _unbroken(until))
+register.filter("percent", _unbroken(humanize.percent))

@@ -183,7 +183,7 @@ def test_status__job_without_a_key_to_warm_is_0() -> None:
 
 
 def test_status__out_of_time_is_3() -> None:
-    done = run("--inline", "--timeout", "0.000001")
+    done = run("--inline", "--timeout", "0.001")
     assert (done.status, "use a longer --timeout" in done.error) == (3, True)
     assert not WarmingRun.objects.filter(active_job__isnull=False).exists()
 

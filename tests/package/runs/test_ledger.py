@@ -391,13 +391,3 @@ def test_latest_per_job__in_one_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         latest = WarmingRun.objects.latest_per_job(["a", "b", "never"])
     assert {job: run.pk for job, run in latest.items()} == {"a": newest.pk, "b": newest.pk - 2}
-
-
-def test_past_cost__of_complete_full_runs(run: WarmingRun) -> None:
-    assert WarmingRun.objects.past_cost("things") is None
-    ledger.record_batches(run, {1: report(written=10, queries=2)})
-    ledger.expect(run, batches=1, report=Report(job="things", queries=1))
-    cost = WarmingRun.objects.past_cost("things")
-    assert cost is not None
-    assert cost.queries_per_batch == 2
-    assert cost.seconds_per_key > 0

@@ -7,7 +7,6 @@ Exit status: 0 no errors, 1 errors or a failed check, 2 usage.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import textwrap
@@ -17,13 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from warmer.doctor.check import Finding, Severity
 from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
 from warmer.doctor.project import Project
 from warmer.humanize import counted
-from warmer.management.base import ProgressBar, cache_alias
+from warmer.management.base import ProgressBar, WarmerCommand, cache_alias
 
 INDENT = " " * 11
 # Longer lines are hard to read, shorter ones hard to lay out.
@@ -32,16 +31,16 @@ WIDEST, NARROWEST = 110, 60
 PASTED = ("CACHES[", "redis-cli ")
 
 
-class Command(BaseCommand):
+class Command(WarmerCommand):
     help = __doc__
     # They load every cache, and a cache that cannot be loaded is for the doctor to report.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--cache", type=cache_alias, metavar="ALIAS", help="check only this cache and its jobs"
         )
-        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = self._diagnose(Project(options["cache"]))
@@ -53,7 +52,7 @@ class Command(BaseCommand):
                 "counts": {severity.value: counts[severity] for severity in Severity},
                 "findings": [asdict(each) for each in found],
             }
-            self.stdout.write(json.dumps(report, indent=2))
+            self.print_json(report)
         else:
             worst_first = [severity for severity in reversed(Severity) if counts[severity]]
             total = ", ".join(f"{severity}: {counts[severity]}" for severity in worst_first)

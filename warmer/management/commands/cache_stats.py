@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from warmer.doctor.stats import collect
 from warmer.humanize import counted, duration, local, percent, size
-from warmer.management.base import FAILED, WarmerCommand, cache_alias, table
+from warmer.management.base import FAILED, WarmerCommand, cache_alias, seconds, table
 
 # Each refresh costs the servers and the database some work.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 3_600
@@ -34,7 +34,7 @@ class Command(WarmerCommand):
         parser.add_argument("--cache", type=cache_alias, metavar="ALIAS", help="default: every cache")
         parser.add_argument(
             "--watch",
-            type=_interval,
+            type=seconds(SHORTEST_SECONDS, LONGEST_SECONDS),
             nargs="?",
             const=2.0,
             metavar="SECONDS",
@@ -125,13 +125,3 @@ def _row(job: dict[str, Any]) -> dict[str, Any]:
         elif value is not None and name in ("share", "hit_rate_hour", "hit_rate_day"):
             row[name] = percent(value)
     return {name.removesuffix("_seconds").replace("_", " "): value for name, value in row.items()}
-
-
-def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
-        raise ArgumentTypeError(f"{text!r} is not a number from {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:,}")
-    return seconds

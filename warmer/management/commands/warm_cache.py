@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,12 +23,13 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
 from warmer.humanize import duration
-from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs
+from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, seconds
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, describe
 
-MAX_TIMEOUT = 1_000_000
+# How many past runs an estimate is of.
+PAST_RUNS = 5
 
 
 class Command(WarmerCommand):
@@ -46,7 +47,12 @@ class Command(WarmerCommand):
         what.add_argument("--dry-run", action="store_true", help="show what would be warmed and exit")
         no_wait = "queue the runs and exit, even if no worker answers"
         what.add_argument("--no-wait", action="store_true", help=no_wait)
-        parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after SECONDS")
+        parser.add_argument(
+            "--timeout",
+            type=seconds(0.001, 1_000_000),
+            metavar="SECONDS",
+            help="give up after SECONDS",
+        )
         parser.add_argument("--only-missing", action="store_true", help="skip keys that are already cached")
         parser.add_argument(
             "--trigger",
@@ -223,15 +229,17 @@ def _planned(spec: JobSpec) -> dict[str, Any]:
             f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
             returncode=FAILED,
         ) from None
-    past = WarmingRun.objects.past_cost(spec.name, keyed=spec.keyed)
-    queries = len(sizes) * (past.queries_per_batch if past else 1) + batches.report.queries
+    past = [run for run in WarmingRun.objects.complete_and_full(spec.name)[:PAST_RUNS] if run.report.keys]
+    past_keys = sum(run.report.keys for run in past)
+    past_queries = sum(max(0, run.queries - spec.keyed) for run in past)  # without the one for the ids
+    per_batch = past_queries / max(1, sum(run.batches_done for run in past)) if past else 1
     return {
         "job": spec.name,
         "keys": sum(sizes),
         "batches": len(sizes),
         "failed": batches.report.failed,
-        "queries": round(queries),
-        "seconds": sum(sizes) * past.seconds_per_key if past else None,
+        "queries": round(len(sizes) * per_batch) + batches.report.queries,
+        "seconds": sum(sizes) * sum(run.took or 0.0 for run in past) / past_keys if past else None,
         "failures": [asdict(failure) for failure in batches.report.failures],
     }
 
@@ -247,13 +255,3 @@ def _levels(levels: Mapping[str, int]) -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < MAX_TIMEOUT:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
