@@ -192,15 +192,8 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
 @register("warmer")
 def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
     """W004, W010: Celery runs or refuses what it is sent, or does not read where its broker is."""
-    formats = tasks.formats()
-    if formats.is_refused or formats.unsafe:
-        accepted = ", ".join(map(repr, formats.accepted))
-        why = (
-            f"refuses its own {formats.sent!r}"
-            if formats.is_refused
-            else "who can write to the broker can run code"
-        )
-        yield Warning(f"Celery accepts {accepted}: {why}.", hint=formats.fix, id="warmer.W004")
+    if problem := tasks.problem_of_formats():
+        yield Warning(f"{problem.message} {problem.why}", hint=problem.fix, id="warmer.W004")
     if unread := tasks.unread_setting():
         message = f"No Celery app reads {unread}: tasks go to Celery's default broker."
         yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")

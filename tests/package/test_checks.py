@@ -218,12 +218,16 @@ def test_w003__nothing_sends_the_scheduled_jobs(monkeypatch: pytest.MonkeyPatch)
 def test_w004__celery_accepts_what_runs_code(celery_conf: dict[str, Any], accepted: Any, shown: str) -> None:
     celery_conf["accept_content"] = accepted
     celery_conf["task_serializer"] = accepted[0]
-    assert_found("W004", says=f"accepts {shown}: who", hint='CELERY_ACCEPT_CONTENT = ["json"]')
+    assert_found("W004", says=f"accepts {shown}. Anyone", hint='CELERY_ACCEPT_CONTENT = ["json"]')
 
 
 def test_w004__workers_refuse_what_is_sent(celery_conf: dict[str, Any]) -> None:
     celery_conf |= {"accept_content": ["json"], "task_serializer": "pickle"}
-    assert_found("W004", says="refuses its own 'pickle'", hint="CELERY_TASK_SERIALIZER = ")
+    assert_found(
+        "W004",
+        says="tasks as 'pickle', which its workers do not",
+        hint="CELERY_TASK_SERIALIZER = ",
+    )
 
 
 def test_w004__silent_for_plain_data(celery_conf: dict[str, Any]) -> None:

@@ -133,10 +133,10 @@ class Project:
         if self.broker.in_process:
             raise NotApplicable("tasks run in process, without a broker")
 
-    @cached_property
-    def queues(self) -> tuple[tasks.Queue, ...]:
-        """The queues of the jobs, with their workers."""
-        return tuple(tasks.look_at_queue(name) for name in tasks.queue_names(self.specs))
+    @property
+    def queues(self) -> list[str]:
+        """The queues of the jobs and of upkeep."""
+        return tasks.queue_names(self.specs)
 
     @cached_property
     def beat(self) -> schedule.Beat | None:

@@ -1,7 +1,7 @@
 """The Celery side, and the only part that imports Celery."""
 
 from warmer.tasks import relaying
-from warmer.tasks.app import NAMESPACE, Formats, formats, has_broker, unread_setting
+from warmer.tasks.app import NAMESPACE, app_name, has_broker, problem_of_formats, unread_setting
 from warmer.tasks.relaying import request_pending
 from warmer.tasks.runs import follow_up, request_refresh, request_run, scheduled_run, start_run, warm_batch
 from warmer.tasks.upkeep import (
@@ -14,11 +14,9 @@ from warmer.tasks.upkeep import (
 )
 from warmer.tasks.workers import (
     Broker,
-    Queue,
     Workers,
     find_workers,
     look_at_broker,
-    look_at_queue,
     queue_lengths,
     queue_names,
     undeclared_queues,
@@ -27,20 +25,18 @@ from warmer.tasks.workers import (
 __all__ = [
     "NAMESPACE",
     "Broker",
-    "Formats",
-    "Queue",
     "Workers",
+    "app_name",
     "audit_job",
     "audit_sample",
     "close_stalled_runs",
     "find_workers",
     "follow_up",
     "forget_runs",
-    "formats",
     "has_broker",
     "look_at_broker",
-    "look_at_queue",
     "observe_jobs",
+    "problem_of_formats",
     "queue_lengths",
     "queue_names",
     "relaying",

@@ -19,44 +19,32 @@ _UNSAFE = {"application/x-python-serialize", "application/x-yaml"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Formats:
-    """The formats of Celery's messages.
+class Problem:
+    """What is wrong with a setting, for a system check and the doctor."""
 
-    Attributes:
-        sent: of the tasks that are sent.
-        accepted: what a worker accepts.
-    """
-
-    sent: str = "json"
-    accepted: tuple[str, ...] = ("json",)
-
-    @property
-    def unsafe(self) -> list[str]:
-        """The accepted formats that run code when they are read."""
-        return sorted(name for name in self.accepted if _type(name) in _UNSAFE)
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether workers refuse what is sent; they then do not even answer a ping."""
-        return _type(self.sent) not in map(_type, self.accepted)
-
-    @property
-    def fix(self) -> str:
-        """The settings for JSON alone."""
-        line = 'CELERY_ACCEPT_CONTENT = ["json"]\n'
-        if self.sent == "json":
-            return f"{line}The warming tasks need nothing else."
-        return (
-            f'{line}CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"\n'
-            "All three together, or no task is done. The project's own tasks must then take plain data."
-        )
+    message: str
+    why: str
+    fix: str
 
 
-def formats() -> Formats:
-    """Return the formats of the app's messages."""
-    return Formats(
-        sent=current_app.conf.task_serializer, accepted=tuple(current_app.conf.accept_content or ())
-    )
+def problem_of_formats() -> Problem | None:
+    """Return what is wrong with the formats of Celery's messages, if anything is."""
+    sent, accepted = current_app.conf.task_serializer, list(current_app.conf.accept_content or ())
+    if _type(sent) not in map(_type, accepted):
+        message = f"Celery sends tasks as {sent!r}, which its workers do not accept."
+        why = "No worker answers, and no task is done."
+    elif _UNSAFE.intersection(map(_type, accepted)):
+        message = f"Celery accepts {', '.join(map(repr, accepted))}."
+        why = "Anyone who can write to the broker can run code in every worker."
+    else:
+        return None
+    fix = 'CELERY_ACCEPT_CONTENT = ["json"]\n'
+    if sent == "json":
+        fix += "The warming tasks need nothing else."
+    else:
+        fix += 'CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"\n'
+        fix += "All three together, or no task is done. The project's own tasks must then take plain data."
+    return Problem(message=message, why=why, fix=fix)
 
 
 def unread_setting() -> str:

@@ -25,7 +25,7 @@ BROKER_SECONDS = 3.0
 # How long a broker that gave no answer is left alone: else the waits of many saves or jobs would add up.
 REST_SECONDS = 5.0
 UNDECLARED = (
-    "Celery knows no queue {queue!r}: add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
+    "Celery knows no queue {queue!r}. Add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
     "CELERY_TASK_CREATE_MISSING_QUEUES = True."
 )
 _LOGIN = re.compile(r"//[^/]*@")
@@ -70,12 +70,7 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
 
 def is_resting() -> bool:
     """Return whether the broker gave no answer a moment ago, and is left alone."""
-    if not _failures or current_app.conf.task_always_eager:
-        return False
-    try:
-        return bool(_recent_failure(address_of(bounded())))
-    except BrokerUnavailable:
-        return False
+    return any(map(_recent_failure, _failures))
 
 
 @contextmanager

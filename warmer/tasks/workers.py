@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -15,7 +15,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.report import describe
 from warmer.stores import inspect_redis
 from warmer.tasks import broker
-from warmer.tasks.app import Formats, app_name, formats, unread_setting
+from warmer.tasks.app import app_name, unread_setting
 from warmer.tasks.broker import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -38,40 +38,20 @@ class Workers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Queue:
-    """A queue, with the workers that consume it.
-
-    Attributes:
-        workers: who would take its messages.
-        length: how many messages wait there; None: the broker does not tell.
-    """
-
-    name: str
-    workers: Workers
-    length: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Broker:
     """The broker that Celery uses.
 
     Attributes:
-        app: the Celery app's name, as in `celery -A`.
         in_process: there is none: tasks run in the process that sends them.
         address: without a login.
         problem: why it cannot be used; empty if it can.
-        unread: the setting that names a broker where no Celery app reads it.
-        formats: of its messages.
         server: the server of a Redis broker that answers.
         timeout: for how many seconds a client of a Redis broker waits for an answer; None: for ever.
     """
 
-    app: str = "PROJECT"
     in_process: bool = False
     address: str = ""
     problem: str = ""
-    unread: str = ""
-    formats: Formats = field(default_factory=Formats)
     server: Server | None = None
     timeout: float | None = None
 
@@ -90,8 +70,8 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
             may_work=False,
         )
     if queue in undeclared_queues():
-        problem, _, advice = broker.UNDECLARED.format(queue=queue).partition(": ")
-        return Workers(problem=problem, advice=advice[0].upper() + advice[1:], may_work=False)
+        problem, advice = broker.UNDECLARED.format(queue=queue).split(". ", 1)
+        return Workers(problem=problem, advice=advice, may_work=False)
     try:
         with broker.connected() as connection:
             answers = _active_queues(connection, timeout, limit=1) if one_will_do else {}
@@ -99,27 +79,19 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
                 answers = _active_queues(connection, timeout)
     except BrokerUnavailable as error:
         why, unread = str(error), unread_setting()
-        advice = (
+        cause = (
             f"No Celery app reads {unread}"
             if unread
             else "CELERY_BROKER_URL must lead to a server that is up"
         )
-        return Workers(
-            problem=why[0].lower() + why[1:],
-            advice=f"{advice}: see 'manage.py cache_doctor'.",
-            may_work=False,
-        )
+        advice = f"{cause}: see 'manage.py cache_doctor'."
+        return Workers(problem=why[0].lower() + why[1:], advice=advice, may_work=False)
     if names := _consumers(queue, answers):
         return Workers(names=names)
     start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
     if answers:
         return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answered", advice=start)
-
-
-def look_at_queue(name: str) -> Queue:
-    """Ask for the workers that consume a queue, and how many messages wait there."""
-    return Queue(name=name, workers=find_workers(name), length=queue_lengths([name]).get(name))
 
 
 def queue_names(specs: Iterable[JobSpec]) -> list[str]:
@@ -152,7 +124,7 @@ def queue_lengths(names: Iterable[str]) -> dict[str, int]:
 def look_at_broker() -> Broker:
     """Return the broker, and whether it answers."""
     if current_app.conf.task_always_eager:
-        return Broker(app=app_name(), formats=formats(), in_process=True)
+        return Broker(in_process=True)
     address, problem, server = "", "", None
     try:
         address = broker.address_of(broker.bounded())
@@ -163,9 +135,6 @@ def look_at_broker() -> Broker:
     except BrokerUnavailable as error:
         problem = describe(error.__cause__) if error.__cause__ else str(error)
     return Broker(
-        app=app_name(),
-        unread=unread_setting(),
-        formats=formats(),
         address=address,
         problem=problem,
         server=server,

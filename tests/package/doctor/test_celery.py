@@ -30,7 +30,7 @@ from warmer.runs import open_run
 from warmer.tasks import Broker, close_stalled_runs
 
 OF_REDIS = [BrokerTimeouts(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
-SOME_BROKER = Broker(app="config")
+SOME_BROKER = Broker()
 
 
 # -- the broker ------------------------------------------------------------------------------------
@@ -219,21 +219,20 @@ def test_workers__none_answers(
     broker_at(serve().url())
     open_run("popular_posts", trigger)
     WarmingRun.objects.update(worker=worker, heartbeat_at=timezone.now() - timedelta(minutes=minutes))
-    found = examine(Workers(), queues=(tasks.look_at_queue("warming"),))
+    found = examine(Workers())
     assert (found.severity, "no worker answered" in found.message) == (severity, True)
     assert found.fix.startswith("celery -A config worker -Q warming\n")
 
 
 def test_workers__queue_that_celery_does_not_know(examine: Examine, serve: Serve, broker_at: Any) -> None:
     broker_at(serve().url(), task_create_missing_queues=False, task_queues=[Queue("celery")])
-    found = examine(Workers(), queues=(tasks.look_at_queue("warming"),))
+    found = examine(Workers())
     assert (found.severity, found.fix[:22]) == ("error", "Add Queue('warming') t")
     assert examine(QueueLength()).severity == "ok"
 
 
-def test_queue_length__is_unknown(examine: Examine) -> None:
-    unknown = tasks.Queue(name="warming", workers=tasks.Workers())
-    found = examine(QueueLength(), broker=SOME_BROKER, queues=(unknown,))
+def test_queue_length__is_unknown(examine: Examine) -> None:  # tasks run in process, so nothing is asked
+    found = examine(QueueLength(), broker=SOME_BROKER)
     assert (found.severity, "unknown" in found.message) == ("skipped", True)
 
 
@@ -251,7 +250,7 @@ def test_queue_length(examine: Examine, serve: Serve, broker_at: Any) -> None:
 def test_queue_length__of_a_priority_is_counted(serve: Serve, broker_at: Any) -> None:
     broker_at(serve().url())
     close_stalled_runs.apply_async(queue="warming", priority=9)
-    assert tasks.look_at_queue("warming").length == 1
+    assert tasks.queue_lengths(["warming"]) == {"warming": 1}
 
 
 # -- beat ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from warmer import tasks
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.exceptions import CommandRefused
@@ -82,16 +83,8 @@ class CeleryPickle(ProjectCheck, id="celery-pickle"):
     """Workers accept what is sent, and no pickles."""
 
     def run(self, project: Project) -> Iterator[Finding]:
-        formats = project.broker.formats
-        if formats.is_refused:
-            message = f"Celery sends tasks as {formats.sent}, which its workers do not accept."
-            yield error(message, why="No worker answers, and no task is done.", fix=formats.fix)
-        elif formats.unsafe:
-            yield error(
-                f"Celery accepts {' and '.join(formats.unsafe)}.",
-                why="Anyone who can write to the broker can run code in every worker.",
-                fix=formats.fix,
-            )
+        if problem := tasks.problem_of_formats():
+            yield error(problem.message, why=problem.why, fix=problem.fix)
 
 
 def _exposure(server: Server, variable: str) -> Finding:

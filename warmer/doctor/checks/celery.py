@@ -36,8 +36,8 @@ class BrokerAnswers(ProjectCheck, id="broker"):
                 why="A request that changes a row waits for the warm, and nothing runs on schedule.",
                 fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
             )
-        elif broker.unread:
-            message = f"No Celery app reads {broker.unread}: tasks go to {broker.address}."
+        elif unread := tasks.unread_setting():
+            message = f"No Celery app reads {unread}: tasks go to {broker.address}."
             yield error(message, why=COLD, fix=tasks.NAMESPACE)
         elif broker.problem:
             yield _away(broker)
@@ -119,12 +119,12 @@ class Workers(ProjectCheck, id="workers", after=("broker", "database")):
     def run(self, project: Project) -> Iterator[Finding]:
         project.require_broker()
         for queue in project.queues:
-            found = queue.workers
+            found = tasks.find_workers(queue)
             if found.names:
-                yield ok(f"queue {queue.name!r}: {', '.join(found.names)}")
+                yield ok(f"queue {queue!r}: {', '.join(found.names)}")
                 continue
-            message = f"Queue {queue.name!r}: {found.problem}"
-            fix = f"celery -A {project.broker.app} worker -Q {queue.name}\nA worker that is busy with one "
+            message = f"Queue {queue!r}: {found.problem}"
+            fix = f"celery -A {tasks.app_name()} worker -Q {queue}\nA worker that is busy with one "
             fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
             if not found.may_work:
                 yield error(f"{message}.", why=COLD, fix=found.advice)
@@ -140,17 +140,18 @@ class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
 
     def run(self, project: Project) -> Iterator[Finding]:
         project.require_broker()
+        lengths = tasks.queue_lengths(project.queues)
         for queue in project.queues:
-            if queue.length is None:
-                raise NotApplicable(f"unknown: the broker does not tell the length of {queue.name!r}")
-            message = f"queue {queue.name!r}: {counted(queue.length, 'message')} waiting"
-            if queue.length < LONG_QUEUE:
+            if queue not in lengths:
+                raise NotApplicable(f"unknown: the broker does not tell the length of {queue!r}")
+            message = f"queue {queue!r}: {counted(lengths[queue], 'message')} waiting"
+            if lengths[queue] < LONG_QUEUE:
                 yield ok(message)
                 continue
             yield warning(
                 f"{message.capitalize()}.",
                 why="Runs start late: values are older than their interval, and keys may expire first.",
-                fix=f"celery -A {project.broker.app} worker -Q {queue.name} --concurrency 8\nAdd workers, or "
+                fix=f"celery -A {tasks.app_name()} worker -Q {queue} --concurrency 8\nAdd workers, or "
                 "set a longer every= and a larger batch_size= in the jobs.",
             )
 
@@ -160,7 +161,7 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
 
     def run(self, project: Project) -> Iterator[Finding]:
         project.require_broker()
-        beat, app = project.beat, project.broker.app
+        beat = project.beat
         if beat is None:
             yield _not_installed(project)
             return
@@ -180,15 +181,16 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
                 fix="Run the doctor again in 5 minutes.",
             )
         else:
-            fix = f"celery -A {app} beat\nOnce, beside the workers, with CELERY_BEAT_SCHEDULER = "
+            start = f"celery -A {tasks.app_name()} beat\nOnce, beside the workers, with "
+            fix = f"{start}CELERY_BEAT_SCHEDULER = "
             fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
             message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
             yield error(message, why=COLD, fix=fix)
 
 
-def _last_worked(project: Project, queue: tasks.Queue) -> datetime | None:
+def _last_worked(project: Project, queue: str) -> datetime | None:
     """Return when a worker last worked on a job of a queue; None if that was before the job's interval."""
-    specs = [spec for spec in project.specs if spec.queue == queue.name]
+    specs = [spec for spec in project.specs if spec.queue == queue]
     runs = WarmingRun.objects.filter(job__in=[spec.name for spec in specs]).exclude(worker="")
     runs = runs.exclude(trigger__in=(Trigger.COMMAND, Trigger.DEPLOY))  # they may have run in process
     last: datetime | None = runs.aggregate(last=Max("heartbeat_at"))["last"]
@@ -202,5 +204,5 @@ def _not_installed(project: Project) -> Finding:
         raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
     message = f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed."
     fix = 'pip install django-celery-beat\nand INSTALLED_APPS += ["django_celery_beat"], then '
-    fix += f"'manage.py migrate' and 'celery -A {project.broker.app} beat'."
+    fix += f"'manage.py migrate' and 'celery -A {tasks.app_name()} beat'."
     return error(message, why=COLD, fix=fix)

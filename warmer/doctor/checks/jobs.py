@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError, connections, router
 
-from warmer import invalidation
+from warmer import invalidation, tasks
 from warmer.declarations.spec import JobSpec
 from warmer.doctor.check import Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import NotApplicable, Project
@@ -154,7 +154,7 @@ class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("dat
         yield severity(
             f"{message} (oldest: {duration(pending.age)}).",
             why="Readers may see old values. The cache was unavailable, or no worker applied them.",
-            fix=f"celery -A {project.broker.app} worker\nor 'manage.py warm_listen' applies them within a "
+            fix=f"celery -A {tasks.app_name()} worker\nor 'manage.py warm_listen' applies them within a "
             "second once the cache answers; see reachability, writes and workers.",
         )
 
