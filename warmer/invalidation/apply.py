@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import Error, connections
 
+from warmer import failpoints
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, log_level
-from warmer.failpoints import reach
 from warmer.invalidation import records
 from warmer.invalidation.databases import are_kept, read_committed
 from warmer.invalidation.records import Record
@@ -29,21 +29,12 @@ MOST_PAGES = 5
 """The pages of records that a process applies after its own commit. A worker applies the rest."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Applied:
-    """The result of applying records.
-
-    Attributes:
-        known: the records of jobs that are declared here. Others are for another process.
-        is_swept: whether everything is done. If not, a worker has to find and delete the keys of a whole job.
-    """
-
-    known: list[Record]
-    is_swept: bool
+floors: defaultdict[str, int] = defaultdict(int)
+"""By database, the highest number of a record that this process has read: new records have higher ones."""
 
 
-def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = timedelta(0)) -> Applied:
-    """Invalidate what records ask for.
+def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = timedelta(0)) -> bool:
+    """Invalidate what records of declared jobs ask for.
 
     Args:
         found: the records.
@@ -51,15 +42,18 @@ def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = 
         sweep: find and delete all keys of a job that is invalidated as a whole, which may take long.
         lag: how long ago the oldest was committed.
 
+    Returns:
+        Whether everything is done; see `invalidate_ids`.
+
     Raises:
         StoreUnavailable: a cache does not answer.
         Error: the database does not answer.
     """
-    resolved = resolve(found, using=using)
-    for spec in resolved.ids:
-        reach("committed", spec.name)
-    is_swept = invalidate_ids(resolved.ids, sweep=sweep, lag=lag)
-    return Applied(known=resolved.known, is_swept=is_swept)
+    ids = resolve(found, using=using)
+    if failpoints.hooks:
+        for spec in ids:
+            failpoints.reach("committed", spec.name)
+    return invalidate_ids(ids, sweep=sweep, lag=lag)
 
 
 def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = timedelta(0)) -> bool:
@@ -74,8 +68,9 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
     began = time.monotonic()
     invalidations = {spec: _invalidation(spec, each) for spec, each in ids.items()}
     invalidate_together(list(invalidations.values()))
-    for spec in invalidations:
-        reach("invalidated", spec.name)
+    if failpoints.hooks:
+        for spec in invalidations:
+            failpoints.reach("invalidated", spec.name)
     unswept = [each for spec, each in invalidations.items() if each.keys is None and spec.keyed]
     if unswept and sweep:
         _sweep(unswept)
@@ -112,7 +107,7 @@ def _apply_above(above: int, using: str) -> None:
     page = records.read(using=using, above=above)
     if not page and 0 < records.highest(using=using) < above:
         # The database counts from the beginning again, as after a flush or a restore.
-        _seen.pop(using, None)
+        floors.pop(using, None)
         page = records.read(using=using, above=0)
     if len(page) == records.PAGE:
         upto = records.highest(using=using)
@@ -123,13 +118,12 @@ def _apply_above(above: int, using: str) -> None:
     while page:
         above = page[-1].id
         if not connections[using].in_atomic_block:  # of a test case: its records are rolled back
-            _seen[using] = max(above, floor(using))
+            floors[using] = max(above, floors[using])
         # What concerns every key waits for a worker to sweep; the rest of a backlog does not wait with it.
         whole = [each for each in page if each.rows is None]
         for part in filter(None, ([each for each in page if each.rows is not None], whole)):
-            applied = apply(part, using=using, sweep=False)
-            if applied.is_swept:
-                records.mark([each.id for each in applied.known], using=using)
+            if apply(part, using=using, sweep=False):
+                records.mark([each.id for each in part], using=using)
             else:
                 ask_for_a_worker()
         is_last = len(page) < records.PAGE
@@ -144,7 +138,7 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
     try:
         is_kept = are_kept(using)
         try:
-            is_done = apply(found, using=using, sweep=not is_kept).is_swept
+            is_done = apply(found, using=using, sweep=not is_kept)
         except StoreUnavailable as error:
             if not is_kept:
                 raise
@@ -164,20 +158,6 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
 def _log_later(error: Exception) -> None:
     level = log_level(error, logging.ERROR)
     logger.log(level, "A change is recorded and a worker tries again to apply it: %s", describe(error))
-
-
-# -- the floor ------------------------------------------------------------------------------------
-_seen: dict[str, int] = {}
-
-
-def floor(using: str) -> int:
-    """Return the highest number of a record that this process has read: new records have higher ones."""
-    return _seen.get(using, 0)
-
-
-def forget_seen() -> None:
-    """Forget the numbers: a flush of the database may begin again at 1."""
-    _seen.clear()
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------

@@ -84,31 +84,29 @@ def write(records: Sequence[Record], *, using: str) -> None:
     rows.bulk_create([rows.model(source=each.source, key=each.key, rows=each.rows) for each in records])
 
 
-def read(*, using: str, above: int, upto: int | None = None, is_declared: bool = False) -> list[Record]:
-    """Return the oldest changes that no process with our fingerprint has applied, at most `PAGE`.
+def read(*, using: str, above: int, upto: int | None = None) -> list[Record]:
+    """Return the oldest changes of declared jobs that no process with our fingerprint has applied.
+
+    At most `PAGE`. Others are for a process that knows their jobs.
 
     Args:
         above: only those with a higher number.
         upto: only those with this number or a lower one.
-        is_declared: only those of declared jobs.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
     # SQLite takes any bytes for text, and its driver then refuses to read them.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
-    where = f"(applied_at IS NULL OR applied_by <> '{fingerprint()}') AND id > {above:d}"
-    parameters = None
+    names, keys = _declared()
+    where = f"(applied_at IS NULL OR applied_by <> '{fingerprint()}') AND id > {above:d} "
     if upto is not None:
-        where += f" AND id <= {upto:d}"
-    if is_declared:
-        names, keys = _declared()
-        where += f" AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)}))"
-        parameters = [*names, *keys]
+        where += f"AND id <= {upto:d} "
+    where += f"AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)}))"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT id, source, {quote('key')}, {rows}, applied_at IS NOT NULL FROM {TABLE} "
             f"WHERE {where} ORDER BY id LIMIT {PAGE}",
-            parameters,
+            [*names, *keys],
         )
         return [_record(*row) for row in cursor]
 

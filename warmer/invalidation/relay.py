@@ -133,7 +133,7 @@ def _pages(using: str) -> Iterator[list[Record]]:
     while True:
         with read_committed(using, transaction_wanted=True):
             is_alone = _is_alone(connections[using])
-            page = records.read(using=using, above=above, is_declared=True) if is_alone else []
+            page = records.read(using=using, above=above) if is_alone else []
         if len(page) == records.PAGE and not above and records.collapse(using=using):
             continue  # there are fewer now
         if page:

@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -37,21 +36,8 @@ _ID_TYPES = (str, int, UUID)
 _IN_LIMIT = 30_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """What some records ask for.
-
-    Attributes:
-        ids: what to invalidate, by job.
-        known: the records that this process knows the meaning of. Others are not its to mark.
-    """
-
-    ids: dict[JobSpec, Ids]
-    known: list[Record]
-
-
-def resolve(records: Iterable[Record], *, using: str) -> Resolved:
-    """Return the ids that recorded changes concern, by job.
+def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
+    """Return the ids that recorded changes of declared jobs concern, by job.
 
     A query for each path that leads to another table, and none for the rest. Never raises for what a record
     holds: what cannot be read concerns every key.
@@ -60,19 +46,12 @@ def resolve(records: Iterable[Record], *, using: str) -> Resolved:
         Error: the database does not answer.
     """
     found: list[tuple[JobSpec, Ids]] = []
-    known: list[Record] = []
     rows: dict[str, list[Row] | None] = {}
     for record in records:
         if record.key:
-            specs = [spec for spec in jobs.specs() if str(spec.key) == record.key]
-            found += [(spec, _asked(spec, record)) for spec in specs]
-            is_known = bool(specs)
+            found += [(spec, _asked(spec, record)) for spec in jobs.specs() if str(spec.key) == record.key]
         else:
-            is_known = record.source in sources().by_name
-            if is_known:
-                _collect(rows, record)
-        if is_known:
-            known.append(record)
+            _collect(rows, record)
     for name, of_source in rows.items():
         dependents = sources().by_name[name].dependents
         found += [(each.spec, _ids(each, of_source, using)) for each in dependents]
@@ -81,7 +60,7 @@ def resolve(records: Iterable[Record], *, using: str) -> Resolved:
         if more is None or more:
             one = ids.get(spec, frozenset())
             ids[spec] = None if one is None or more is None else one | more
-    return Resolved(ids=ids, known=known)
+    return ids
 
 
 def ids_now(dependent: Dependent, record: Record, *, using: str) -> Ids:

@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.invalidation.apply import apply_committed, floor
+from warmer.invalidation.apply import apply_committed, floors
 from warmer.invalidation.databases import are_kept, ask, captures_by_triggers, is_open, is_snapshot
 from warmer.invalidation.sources import sources
 from warmer.report import describe
@@ -76,7 +76,7 @@ class Watcher:
         self._statements += 1
         if self._late is not None:
             self.apply_late()
-        above = floor(self.using)
+        above = floors[self.using]
         result = execute(sql, params, many, context)
         try:
             if not self._is_quiet and may_change(sql):
@@ -127,7 +127,7 @@ class Watcher:
         if not connection.in_atomic_block:
             return
         if self._open_commit() is None or _is_in_test_case(connection):
-            self._commit = Commit(self, floor(self.using) if above is None else above, connection)
+            self._commit = Commit(self, floors[self.using] if above is None else above, connection)
         self._is_due = True
         self._changed_sources.update(changed)
 

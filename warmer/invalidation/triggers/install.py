@@ -15,7 +15,7 @@ from typing import Any
 from django.db import DatabaseError, connections, router, transaction
 
 from warmer.exceptions import TriggersRefused
-from warmer.invalidation.apply import forget_seen
+from warmer.invalidation.apply import floors
 from warmer.invalidation.databases import TABLE, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.recording import record
 from warmer.invalidation.records import Record
@@ -250,7 +250,7 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
 
 def on_migrated(*, using: str, **_kwargs: Any) -> None:
     """`post_migrate`: install what is missing. A database that refuses is logged: the migration goes on."""
-    forget_seen()
+    floors.clear()  # a flush may begin to count at 1 again
     if not are_kept(using):
         forget_tables()  # the migration may have created it
     try:

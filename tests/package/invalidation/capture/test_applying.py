@@ -141,7 +141,7 @@ def test_commit__leaves_a_backlog_to_a_worker(known: Things, monkeypatch: pytest
     """After an outage, or in a new process: the own changes are applied by a few queries."""
     monkeypatch.setattr(records, "PAGE", 10)
     monkeypatch.setattr(apply, "ask_for_a_worker", lambda: None)
-    apply.forget_seen()
+    apply.floors.clear()
     ChangeRecord.objects.bulk_create(
         [ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(1_000)]
     )
@@ -158,7 +158,7 @@ def test_commit__is_read_by_its_writer_while_every_key_waits_for_a_worker(
 ) -> None:
     """As in a new process, where `migrate` has asked for every key and no worker runs."""
     monkeypatch.setattr(apply, "ask_for_a_worker", lambda: None)
-    apply.forget_seen()
+    apply.floors.clear()
     ChangeRecord.objects.create(source="myapp_thing", rows=None)
     execute(INSERT)
     assert known.gone() == {1}
@@ -183,8 +183,8 @@ def test_commit__reads_records_above_those_that_were_there_before(known: Things)
 def test_floor__of_a_database_that_counts_anew_is_forgotten(known: Things) -> None:
     """As after a flush, a restore, or a failover that lost commits."""
     execute(INSERT)
-    monkey = apply._seen["default"]
-    apply._seen["default"] = monkey + 10_000
+    monkey = apply.floors["default"]
+    apply.floors["default"] = monkey + 10_000
     execute("UPDATE myapp_thing SET owner = 2")
     assert known.gone() == {1, 2}
     known.warm()

@@ -27,7 +27,7 @@ def titles() -> Any:
 def test_test_case__captures_in_each_block_whose_callbacks_it_runs(
     titles: Any, make_post: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
-    post, floor = make_post(title="old"), apply.floor("default")
+    post, floor = make_post(title="old"), apply.floors["default"]
     titles.warm([post.pk])
     assert cache.get(titles.key(post.pk)) is None, "what its transaction changed is not stored"
     for title in ("one", "two", "three"):
@@ -37,7 +37,7 @@ def test_test_case__captures_in_each_block_whose_callbacks_it_runs(
             Post.objects.filter(pk=post.pk).update(body=title)
         assert cache.get(titles.key(post.pk)) is None
         assert titles.get(post.pk) == title
-    assert apply.floor("default") == floor, "its records are rolled back, and SQLite uses their numbers again"
+    assert apply.floors["default"] == floor, "its records are rolled back; SQLite uses their numbers again"
 
 
 @pytest.mark.django_db
