@@ -41,7 +41,7 @@ from warmer.filling.shared_loads import load_shared
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
 from warmer.report import describe
-from warmer.stores import Claim, Peeked, Store
+from warmer.stores import Claim, Peeked, Store, name_here
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -
     if is_pending(spec):
         return load()
     take_pooled_connections(spec)
-    shared: dict[str, Any] = load_shared((spec, *wanted), load)
+    shared: dict[str, Any] = load_shared((name_here(spec.cache), spec, *wanted), load)
     return shared
 
 

@@ -39,9 +39,13 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
     if not is_mine:
         # Nobody waits for ever: a load that hangs is not everybody's.
         return deepcopy(future.result()) if wait([future], seconds).done else load()
-    if before is not None:
-        wait([before], seconds)
     try:
+        if before is not None:
+            try:
+                wait([before], seconds)
+            finally:
+                with _lock:
+                    _running[key] = _next.pop(key)  # who comes from now on waits for the load after this one
         result = load()
         future.set_result(result)
     except BaseException as error:
@@ -49,10 +53,8 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
         raise
     finally:
         with _lock:
-            if _next.get(key) is future:
-                del _next[key]  # the load before still runs
-            elif following := _next.pop(key, None):
-                _running[key] = following
-            else:
+            # Where a load waits for this one, it takes the place.
+            if _running.get(key) is future and key not in _next:
                 del _running[key]
-    return result
+    # Of a load that waited, others copy the result, while this reader may change its own.
+    return result if before is None else deepcopy(result)

@@ -15,7 +15,7 @@ from warmer.stores.factory import (
     pickles,
     why_unusable,
 )
-from warmer.stores.identity import place_of, share_keys, varying_names
+from warmer.stores.identity import name_here, place_of, share_keys, varying_names
 
 __all__ = [
     "Cached",
@@ -37,6 +37,7 @@ __all__ = [
     "is_fenced",
     "is_local",
     "keeps_nothing",
+    "name_here",
     "open_server",
     "open_store",
     "pickles",

@@ -68,6 +68,15 @@ def varying_names(alias: str) -> tuple[str, str] | None:
     return None if here == there else (here, there)
 
 
+def name_here(alias: str) -> str:
+    """Return what a cache makes of a key for this caller, as for its tenant; of no use but to compare."""
+    try:
+        cache = caches[alias]
+    except Exception:  # noqa: BLE001 - a backend's own, at its settings
+        return ""
+    return _made(cache)
+
+
 def _made_elsewhere(cache: Any, databases: Iterable[Any]) -> str:
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):

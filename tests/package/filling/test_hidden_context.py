@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from threading import Semaphore
 from typing import Any
 
 import pytest
@@ -18,8 +20,10 @@ from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 
+from embedded.waiting import wait_until
 from users.models import CustomUser
 from warmer import warm, warm_many
+from warmer.filling import shared_loads
 from warmer.invalidation import captures_by_triggers
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
@@ -139,3 +143,37 @@ def test_key_function_of_tenants__caches_for_the_first_one_only(settings: Any, c
         assert cache.get("of:1") == ("one" if name == "one" else None)
         tenant.reset(outer)
     assert "warmer.E005" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_key_function_of_tenants__readers_who_share_loads_are_of_one_tenant(settings: Any) -> None:
+    """Those for whom the cache has another name bypass it, as in an outage, where threads share loads."""
+    settings.CACHES = deepcopy(settings.CACHES)
+    settings.CACHES["default"]["KEY_FUNCTION"] = tenants_key
+    settings.WARMER_READ_WAIT = timedelta(minutes=1)
+    began: list[str] = []
+    may_end = Semaphore(0)
+
+    @warm_many("of:{id}", name="of", ids=lambda: [1])
+    def job(ids: Any) -> Any:
+        began.append(tenant.get())
+        assert may_end.acquire(timeout=30)
+        return dict.fromkeys(ids, tenant.get())
+
+    def read(name: str) -> Any:
+        tenant.set(name)
+        return job.get(1)
+
+    may_end.release()
+    assert copy_context().run(read, "one") == "one"
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            first = pool.submit(read, "two")
+            wait_until(lambda: "two" in began, seconds=30, what="the first load began")
+            second = pool.submit(read, "two")
+            wait_until(lambda: bool(shared_loads._next), seconds=30, what="a reader waits for the next")
+            third = pool.submit(read, "three")
+            wait_until(lambda: "three" in began, seconds=30, what="the other tenant loads too")
+        finally:
+            may_end.release(3)
+        assert [each.result(30) for each in (first, second, third)] == ["two", "two", "three"]

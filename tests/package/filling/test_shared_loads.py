@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any
 
@@ -91,4 +91,74 @@ def test_wait__is_bounded_by_read_wait(settings: Any) -> None:
         assert load_shared("key", lambda: "loaded here") == "loaded here"
         loader.may_end.release()
         hanging.result(30)
+    assert not shared_loads._next
+
+
+def test_readers__do_not_see_what_another_changes_in_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, is_changed = Loader(), threading.Event()
+
+    def slow(futures: list[Future[Any]], seconds: float) -> Any:
+        done = wait(futures, seconds)
+        if threading.current_thread() is waiting:
+            assert is_changed.wait(30)
+        return done
+
+    def lead() -> None:
+        load_shared("key", loader).append("of this reader")
+        is_changed.set()
+
+    seen: list[Any] = []
+    waiting = threading.Thread(target=lambda: seen.append(load_shared("key", loader)))
+    monkeypatch.setattr(shared_loads, "wait", slow)
+    with ThreadPoolExecutor(2) as pool:
+        [first] = read(pool, loader)
+        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+        leading = pool.submit(lead)
+        wait_for_the_next()
+        waiting.start()
+        loader.may_end.release(2)
+        leading.result(30)
+        waiting.join(30)
+    assert first.result() == ["old"]
+    assert seen == [["old"]]
+
+
+class Lingering(Future[Any]):
+    """The result of a load whose thread does not go on at once."""
+
+    may_go_on = threading.Event()
+
+    def set_result(self, result: Any) -> None:
+        super().set_result(result)
+        assert self.may_go_on.wait(30)
+
+
+@pytest.mark.parametrize("is_hanging", [True, False])
+def test_readers__after_the_next_load_began_wait_for_the_one_after(
+    is_hanging: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = Loader()
+    Lingering.may_go_on.clear()
+    monkeypatch.setattr(shared_loads, "Future", Lingering)
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            read(pool, loader)
+            wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+            if is_hanging:
+                settings.WARMER_READ_WAIT = timedelta(milliseconds=1)
+            [second] = read(pool, loader)
+            if not is_hanging:
+                wait_for_the_next()
+                loader.may_end.release()
+            wait_until(lambda: loader.began == 2, seconds=30, what="the next load began")
+            settings.WARMER_READ_WAIT = timedelta(seconds=30)
+            loader.row = ["new"]
+            [third] = read(pool, loader)
+            wait_for_the_next()
+        finally:
+            Lingering.may_go_on.set()
+            loader.may_end.release(3)
+        assert second.result(30) == ["old"]
+        assert third.result(30) == ["new"]
+    assert not shared_loads._running
     assert not shared_loads._next
