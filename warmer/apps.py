@@ -38,9 +38,12 @@ class WarmerConfig(AppConfig):
         connection_created.connect(transactions.on_connection, dispatch_uid="warmer.transactions")
         pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")
-        signals.refresh_wanted.connect(_refresh, dispatch_uid="warmer.refresh")
-        signals.pending_wanted.connect(_apply_pending, dispatch_uid="warmer.pending")
-        signals.queue_lengths_wanted.connect(_queue_lengths, dispatch_uid="warmer.queue_lengths")
+        for signal, receiver in (
+            (signals.refresh_wanted, lambda sender, **_: tasks.request_refresh(sender)),
+            (signals.pending_wanted, lambda **_: tasks.request_pending()),
+            (signals.queue_lengths_wanted, lambda **_: tasks.queue_lengths(tasks.queue_names(jobs.specs()))),
+        ):
+            signal.connect(receiver, weak=False, dispatch_uid="warmer.tasks")
         signals.run_finished.connect(_run_finished, dispatch_uid="warmer.run_finished")
         signals.keys_invalidated.connect(read_counters.on_invalidated, dispatch_uid="warmer.read_counters")
         request_finished.connect(read_counters.flush_if_due, dispatch_uid="warmer.read_counters")
@@ -48,25 +51,6 @@ class WarmerConfig(AppConfig):
         read_counters.follow_settings()
         if apps.is_installed("django_celery_beat"):
             post_migrate.connect(_sync_schedule, sender=self, dispatch_uid="warmer.schedule")
-
-
-def _refresh(sender: Any, **_kwargs: Any) -> None:
-    from warmer import tasks
-
-    tasks.request_refresh(sender)
-
-
-def _apply_pending(**_kwargs: Any) -> None:
-    from warmer import tasks
-
-    tasks.request_pending()
-
-
-def _queue_lengths(**_kwargs: Any) -> dict[str, int]:
-    from warmer import tasks
-    from warmer.declarations.registry import jobs
-
-    return tasks.queue_lengths(tasks.queue_names(jobs.specs()))
 
 
 def _run_finished(run: Any, **_kwargs: Any) -> None:

@@ -166,8 +166,9 @@ def moment_of(text: str) -> datetime:
 
 def _expected(name: str, kind: type, value: Any) -> str:
     """Return what is expected of a setting; an empty string when it is that."""
-    if name in _CHOICES:
-        return _CHOICES[name](value)
+    if name in _OWN_RULES:
+        is_right, expected = _OWN_RULES[name]
+        return "" if is_right(value) else expected.format(caches=", ".join(map(repr, settings.CACHES)))
     if kind is bool:
         return "" if value in (True, False) else _TYPES[bool]  # many write 1 and 0
     if kind is str:
@@ -178,38 +179,22 @@ def _expected(name: str, kind: type, value: Any) -> str:
     return "" if right else f"{_TYPES[kind]}, at least {least:g}"
 
 
-def _cache(alias: object) -> str:
-    return (
-        "" if alias in list(settings.CACHES) else f"a name in CACHES: {', '.join(map(repr, settings.CACHES))}"
-    )
-
-
-def _queue(name: object) -> str:
-    return "" if isinstance(name, str) and name else "the name of a Celery queue"
-
-
-def _capture(value: object) -> str:
-    return "" if value in ("", None, "signals", "triggers") else "'signals' or 'triggers'"
-
-
-def _moment(text: object) -> str:
+def _is_moment(text: object) -> bool:
     try:
         _ = moment_of(str(text)) if text else None
     except ValueError:
-        return "an ISO 8601 time with its offset, e.g. '2026-11-30T12:00:00+00:00'"
-    return ""
+        return False
+    return True
 
 
-def _pace(value: object) -> str:
-    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else -1
-    valid = number == 0 or number >= SLOWEST_PACE
-    return "" if valid else f"a number of at least {SLOWEST_PACE}, or 0 for no limit"
+def _is_pace(value: Any) -> bool:
+    return type(value) in (int, float) and (value == 0 or value >= SLOWEST_PACE)
 
 
-_CHOICES: dict[str, Callable[[Any], str]] = {
-    "CACHE": _cache,
-    "QUEUE": _queue,
-    "CAPTURE": _capture,
-    "READY_WARM_SINCE": _moment,
-    "MAX_BATCHES_PER_SECOND": _pace,
+_OWN_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "CACHE": (lambda alias: alias in list(settings.CACHES), "a name in CACHES: {caches}"),
+    "QUEUE": (lambda name: isinstance(name, str) and name != "", "the name of a Celery queue"),
+    "CAPTURE": (lambda value: value in ("", None, "signals", "triggers"), "'signals' or 'triggers'"),
+    "READY_WARM_SINCE": (_is_moment, "an ISO 8601 time with its offset, e.g. '2026-11-30T12:00:00+00:00'"),
+    "MAX_BATCHES_PER_SECOND": (_is_pace, f"a number of at least {SLOWEST_PACE}, or 0 for no limit"),
 }

@@ -12,17 +12,8 @@ from django.utils.safestring import SafeString
 from warmer.admin import widgets
 from warmer.admin.base import JobFilter, ReadOnlyAdmin, may_see_jobs
 from warmer.declarations.registry import jobs
-from warmer.models import CacheAudit
+from warmer.models import CacheAudit, Verdict
 from warmer.models.audits import KEPT_PER_JOB
-
-MEANINGS = {
-    "right": "cached as the loader returns it",
-    "wrong": "cached, but not as the loader returns it",
-    "missing": "not cached: cold, not wrong",
-    "no_value": "not cached, and the loader has no value",
-    "changed": "changed during the audit, so not compared",
-    "failed": "could not be loaded or compared",
-}
 
 
 @admin.register(CacheAudit)
@@ -32,7 +23,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     list_display = ("id", "name", "trigger", "result", "keys", "finished")
     list_filter = (JobFilter, "trigger")
     page_template = "admin/warmer/audit.html"
-    counted = tuple(MEANINGS)
+    counted = tuple(Verdict)
     gone = f"This audit does not exist. The last {KEPT_PER_JOB} of each job are kept."
 
     def page(self, request: HttpRequest, row: CacheAudit) -> dict[str, Any]:
@@ -40,7 +31,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
         return {
             "title": f"Audit {row.pk} of {row.job}",
             "audit": row,
-            "counts": [(name, getattr(row, name), meaning) for name, meaning in MEANINGS.items()],
+            "counts": self.counts(row),
             "job_is_linked": row.job in jobs and may_see_jobs(request.user),
         }
 

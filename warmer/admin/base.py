@@ -141,6 +141,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The counts that are not 0: one column that can break, where six would be cut off."""
         return widgets.counts(row, self.counted)
 
+    def counts(self, row: Any) -> list[tuple[str, int, str]]:
+        """Return each of these counts by its name, with what it means."""
+        meanings = {field.name: str(field.help_text) for field in self.opts.concrete_fields}
+        return [(str(name), getattr(row, name), meanings[name]) for name in self.counted]
+
     def _view(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         """Return a view that tells people who were logged out that their action was not performed."""
         site = self.admin_site

@@ -29,14 +29,6 @@ PHASES = ("load", "encode", "write", "wait")
 # A batch that was loading when its run was cancelled still counts. Most take less than this.
 SETTLING = timedelta(minutes=1)
 
-MEANINGS = {
-    Outcome.WRITTEN: "loaded and written",
-    Outcome.SKIPPED: "still cached, not loaded",
-    Outcome.SUPERSEDED: "invalidated meanwhile: cold, not wrong",
-    Outcome.NO_VALUE: "the loader has no value: deleted",
-    Outcome.FAILED: "not loaded or not stored",
-}
-
 
 @admin.register(WarmingRun)
 class WarmingRunAdmin(ReadOnlyAdmin):
@@ -45,7 +37,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     list_display = ("id", "name", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     page_template = "admin/warmer/run.html"
-    counted = tuple(outcome.value for outcome in Outcome)
+    counted = tuple(Outcome)
     gone = "This run does not exist. Old runs are deleted: see WARMER_RUN_RETENTION."
 
     def get_urls(self) -> list[URLPattern]:
@@ -100,7 +92,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             "total_keys": report.keys,
             "keys_per_second": report.keys / took if took else None,
             "seconds_left": took * (1 - share) / share if share and not row.is_final else None,
-            "outcomes": [(each.value, getattr(row, each.value), MEANINGS[each]) for each in Outcome],
+            "outcomes": self.counts(row),
             "failures": sorted(row.failures, key=lambda failure: str(failure["error"])),
             "more_failures": max(0, row.failed - len(row.failures)),
             "phases": [(name, seconds, seconds / measured) for name, seconds in phases if measured],
