@@ -181,7 +181,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
                 numbers=numbers,
                 worker=_worker(self),
                 interrupts=INTERRUPTS,
-                raised=_raised(self, run),
+                raised=_raised(self, run.heartbeat_at),
             )
         except StoreUnavailable as error:
             raise _again(self, error) from None
@@ -226,8 +226,9 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     every = chain(first, batches)
     if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to
         wanted = execution.Wanted(run, every)
+        raised = _raised(task, run.started_at)  # each try is a new start, and a heartbeat
         count = execution.warm_here(
-            spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS, raised=_raised(task, run)
+            spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS, raised=raised
         )
         if not wanted.is_cancelled:
             runs.expect(run, batches=count, report=batches.report)
@@ -242,12 +243,15 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
             _send_batches(spec, run, first_one, last)
 
 
-def _raised(task: Task, run: WarmingRun) -> tuple[type[Exception], ...]:
+def _raised(task: Task, since: datetime | None) -> tuple[type[Exception], ...]:
     """Return what a batch raises instead of failing its keys: that the cache is away, for a while.
 
     The while is half of the time after which a run without progress is lost.
+
+    Args:
+        since: when there was progress.
     """
-    is_early = run.heartbeat_at is None or timezone.now() < run.heartbeat_at + conf.STALL_TIMEOUT / 2
+    is_early = since is None or timezone.now() < since + conf.STALL_TIMEOUT / 2
     return (StoreUnavailable,) if is_early and not task.request.is_eager else ()
 
 

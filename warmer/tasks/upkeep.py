@@ -15,7 +15,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
-from warmer.models import Trigger, WarmingRun
+from warmer.models import State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
 from warmer.tasks import broker
@@ -44,7 +44,8 @@ def close_stalled_runs() -> int:
     closed = runs.close_stalled()
     required = {spec.name: spec for spec in jobs.specs() if spec.required}
     for run in WarmingRun.objects.latest_per_job(required).values():
-        if run.is_final and run.met_outage and _answers(required[run.job]):
+        has_failed = run.is_final and run.state != State.CANCELLED
+        if has_failed and run.met_outage and _answers(required[run.job]):
             logger.info("%s met an outage, which is over: %s is run again", run, run.job)
             request_run(run.job, Trigger(run.trigger), only_missing=True)
     return closed
@@ -52,7 +53,7 @@ def close_stalled_runs() -> int:
 
 def _answers(spec: JobSpec) -> bool:
     try:
-        spec.store.ping()
+        spec.store.token(())  # not a ping, which is answered where scripts are refused
     except StoreUnavailable:
         return False
     return True

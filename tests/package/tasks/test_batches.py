@@ -213,3 +213,50 @@ def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers
     if required:
         again = WarmingRun.objects.latest("id")
         assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
+
+
+def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
+    redis_server: RedisServer,
+) -> None:
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t")(lambda ids: {id: id for id in ids})
+    run = runs.open_run(job.name, Trigger.COMMAND).run
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        start_run(run.pk)
+    before = timezone.now() - conf.STALL_TIMEOUT / 2
+    WarmingRun.objects.update(started_at=before, heartbeat_at=timezone.now() - timedelta(seconds=30))
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
+    redis_server.start()
+
+
+def test_run_that_met_an_outage__is_not_run_again_where_the_server_refuses(
+    redis_server: RedisServer,
+) -> None:
+    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
+        failed = request_run("t", Trigger.DEPLOY).run
+        assert failed.met_outage
+        close_stalled_runs()
+        assert WarmingRun.objects.count() == 1
+        client.execute_command("ACL", "SETUSER", "default", "+eval", "+evalsha")
+    close_stalled_runs()
+    assert WarmingRun.objects.latest("id").state == State.COMPLETE
+
+
+def test_run_that_met_an_outage__is_not_run_again_after_it_was_cancelled(
+    begin: Begin, redis_server: RedisServer
+) -> None:
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4, required=True)(dict.fromkeys)
+    run = begin(job)
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    redis_server.stop()
+    warm_batch(run.pk, run.attempt, 1, 1)
+    redis_server.start()
+    runs.cancel(run, "ada")
+    run.refresh_from_db()
+    assert run.met_outage
+    close_stalled_runs()
+    assert WarmingRun.objects.count() == 1
