@@ -137,6 +137,8 @@ class KeyTemplate:
         An id holds no colon, so two keys can be equal only if they have as many parts between colons,
         and only the parts with an id can differ.
         """
+        if not (self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)):
+            return False  # as most do: each job is compared with all others when it is declared
         mine, theirs = str(self).split(":"), str(other).split(":")
         return len(mine) == len(theirs) and all(map(_parts_meet, mine, theirs))
 

@@ -63,12 +63,12 @@ class Registry(Mapping[str, Declared]):
                 depends on does not exist (checked when Django's own registry is ready).
         """
         spec = job.spec
+        if spec.name in self:
+            raise DeclarationError(
+                f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
+                f"{self[spec.name].spec.declared_at}: give one of them another name=."
+            )
         for other in self.specs():
-            if other.name == spec.name:
-                raise DeclarationError(
-                    f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
-                    f"{other.declared_at}: give one of them another name=."
-                )
             if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
                 place = "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
                 raise DeclarationError(
