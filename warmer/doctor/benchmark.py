@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.cache import caches
 
-from warmer.exceptions import StoreUnavailable
+from warmer.doctor.checks.connection import probe
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import open_store
@@ -56,38 +56,8 @@ class Benchmark:
 
     def measure(self) -> list[dict[str, Any]]:
         """Return a row for PING and for each operation; times are of a call, in microseconds."""
-        cache, store, value, keys = caches[self._alias], self._store, self._value, self._keys
-        batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
-
-        def matches(found: dict[str, Any]) -> int:
-            return sum(each == value for each in found.values())
-
-        def write(batch: Sequence[str]) -> int:
-            written = store.write(store.token(batch), dict.fromkeys(batch, value))
-            return sum(outcome is Outcome.WRITTEN for outcome in written.outcomes.values())
-
-        store.ping()
-        found = [
-            self._time("cache.set", keys, lambda key: cache.set(key, value, KEY_SECONDS)),
-            self._time("cache.get", keys, lambda key: int(cache.get(key) == value)),
-        ]
-        if found[-1]["missing"] == len(keys):
-            raise StoreUnavailable(
-                f"The cache {self._alias!r} keeps nothing: none of {len(keys):,} keys is there"
-            )
-        found += [
-            self._time(
-                "cache.set_many",
-                batches,
-                lambda batch: (
-                    len(batch) - len(cache.set_many(dict.fromkeys(batch, value), KEY_SECONDS) or ())
-                ),
-            ),
-            self._time("cache.get_many", batches, lambda batch: matches(cache.get_many(batch))),
-            self._time("job: write a batch", batches, write),
-            self._time("job: read a key", keys, lambda key: matches(store.read([key]))),
-            self._time("job: read a batch", batches, lambda batch: matches(store.read(batch))),
-        ]
+        probe(self._alias)
+        found = [self._time(*each) for each in self._operations()]
         ping = row("PING", self._pings)
         return [{**each, "ratio": round(each["p50_us"] / ping["p50_us"], 2)} for each in (ping, *found)]
 
@@ -97,10 +67,38 @@ class Benchmark:
             self._store.invalidate(self._keys[start : start + 1_000])
         self._store.forget()
 
+    def _operations(self) -> list[tuple[str, Sequence[Any], Callable[[Any], int | None]]]:
+        """Return each operation's name, what it is called with, and the call.
+
+        A call returns the number of keys that it wrote or found, or None if the cache does not say.
+        """
+        cache, store, value, keys = caches[self._alias], self._store, self._value, self._keys
+        batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+
+        def matches(found: dict[str, Any]) -> int:
+            return sum(each == value for each in found.values())
+
+        def set_many(batch: Sequence[str]) -> int:
+            refused = cache.set_many(dict.fromkeys(batch, value), KEY_SECONDS)
+            return len(batch) - len(refused or ())
+
+        def write(batch: Sequence[str]) -> int:
+            written = store.write(store.token(batch), dict.fromkeys(batch, value))
+            return sum(outcome is Outcome.WRITTEN for outcome in written.outcomes.values())
+
+        return [
+            ("cache.set", keys, lambda key: cache.set(key, value, KEY_SECONDS)),
+            ("cache.get", keys, lambda key: int(cache.get(key) == value)),
+            ("cache.set_many", batches, set_many),
+            ("cache.get_many", batches, lambda batch: matches(cache.get_many(batch))),
+            ("job: write a batch", batches, write),
+            ("job: read a key", keys, lambda key: matches(store.read([key]))),
+            ("job: read a batch", batches, lambda batch: matches(store.read(batch))),
+        ]
+
     def _time(
         self, operation: str, items: Sequence[Any], call: Callable[[Any], int | None]
     ) -> dict[str, Any]:
-        """Time a call with each item; it returns the number of keys written or found, or None if unknown."""
         took, found, answer = list[float](), 0, None
         for item in items:
             if self._is_stopped:

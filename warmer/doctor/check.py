@@ -13,7 +13,7 @@ from warmer.doctor.project import Cache, Project
 
 Target = TypeVar("Target", Cache, Project)
 # A fix of several checks.
-SESSIONS_IN_DATABASE = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
+SESSIONS_FIX = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
 
 
 class Severity(StrEnum):

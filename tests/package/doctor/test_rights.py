@@ -16,7 +16,6 @@ from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_e
 from warmer import warm_many
 from warmer.doctor.checks.causes import LEAST_RIGHTS
 from warmer.doctor.checks.connection import Reachability, Writes
-from warmer.doctor.checks.durability import Sentinels
 from warmer.filling import read_counters
 from warmer.monitoring.observation import observe
 
@@ -101,8 +100,6 @@ def test_writes__cluster_mode(examine: Examine, serve: Serve) -> None:
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     with Sentinel(folder=tmp_path, master=serve().port, name="guarded", password=PASSWORD) as sentinel:
         where = cache_entry(f"redis-sentinel://127.0.0.1:{sentinel.port}/guarded")
-        for found in (examine(Reachability(), where), examine(Sentinels(), where)):
-            assert found.severity == "error"
-            assert found.fix.startswith(
-                'CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n'
-            )
+        found = examine(Reachability(), where)
+    assert found.severity == "error"
+    assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n')

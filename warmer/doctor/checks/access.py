@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from warmer import tasks
-from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.exceptions import CommandRefused
 from warmer.stores import pickles
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
 # Where others can write what is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
-# What the fix of `pickle` means for the rest of the project.
-_OTHERS = (
+PICKLE_WHY = "Anyone who can write where they are kept can run code in every web process and worker."
+# What the fix means for the rest of the project.
+OTHER_APPS = (
     "Other apps' values that are not plain data, such as pages and model instances, are then not cached. "
     "To keep them, give warmer an alias of its own instead, see the guide."
 )
@@ -45,37 +46,28 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
     def run(self, cache: Cache) -> Iterator[Finding]:
         if not cache.has_jobs:
             raise NotApplicable("no job uses this cache")
-        fix = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
-        if not cache.backend.startswith(("django_redis", "warmer")):
-            fix = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
         if "locmem" in cache.backend or "dummy" in cache.backend:
             raise NotApplicable("the cache is in the memory of this process")
         if cache.server is None and not any(each in cache.backend for each in SHARED):
             raise NotApplicable(f"how {cache.backend} keeps its values is not known here")
-        if cache.server is None:
-            yield info(
-                f"{cache.backend} pickles its values.",
-                why="Anyone who can write where it keeps them can run code in every web process.",
-                fix=fix,
-            )
-            return
-        why = "Anyone who can write to this server can run code in every web process and worker."
         options = cache.options.get("OPTIONS", {})
-        fallback = options.get("FALLBACK_SERIALIZER")
-        if "pickle" in str(fallback).lower():
-            fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{_OTHERS}"
-            yield warning("Values that are not plain data are pickled.", why=why, fix=fix)
+        fallback = str(options.get("FALLBACK_SERIALIZER") or "")
+        if cache.server is None:
+            yield info(f"{cache.backend} pickles its values.", why=PICKLE_WHY, fix=_plain_data(cache))
+        elif "pickle" in fallback.lower():
+            fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{OTHER_APPS}"
+            yield warning("Values that are not plain data are pickled.", why=PICKLE_WHY, fix=fix)
         elif pickles(cache.alias):
-            fix += (
-                "\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because another release cannot "
+            fix = (
+                f"{_plain_data(cache)}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because "
+                f"another release cannot read these values; then 'manage.py warm_cache'. {OTHER_APPS}"
             )
-            fix += f"read these values; then 'manage.py warm_cache'. {_OTHERS}"
-            yield warning("Values are pickled.", why=why, fix=fix)
+            yield warning("Values are pickled.", why=PICKLE_WHY, fix=fix)
         elif cache.holds_all_sessions and not fallback and "warmer." in f"{cache.backend} {options}":
             yield info(
                 "Sessions are in this cache alone, which keeps plain data only.",
                 why="A session that holds anything else, such as a SafeString, is lost at the next request.",
-                fix="SESSION_ENGINE = 'django.contrib.sessions.backends.cached_db'\nor another cache.",
+                fix=f"{SESSIONS_FIX}\nor another cache.",
             )
 
 
@@ -85,6 +77,12 @@ class CeleryPickle(ProjectCheck, id="celery-pickle"):
     def run(self, project: Project) -> Iterator[Finding]:
         if problem := tasks.problem_of_formats():
             yield error(problem.message, why=problem.why, fix=problem.fix)
+
+
+def _plain_data(cache: Cache) -> str:
+    if cache.backend.startswith(("django_redis", "warmer")):
+        return cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
+    return cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
 
 
 def _exposure(server: Server, variable: str) -> Finding:
@@ -100,11 +98,10 @@ def _exposure(server: Server, variable: str) -> Finding:
         return severity(f"No password, and unknown addresses. {refused}.", why=why, fix=fix)
     if not any(_is_public(each.removeprefix("-")) for each in bind.split() or [""]):
         return ok(f"no password, but it listens on its own machine only (bind {bind})")
-    fix = server.place.config_set("requirepass", "PASSWORD")
-    fix += (
-        f"\nand {variable}=redis://:PASSWORD@HOST:PORT/{place.database} in the project. Or, if only its own "
+    fix = (
+        f"{place.config_set('requirepass', 'PASSWORD')}\nand {variable}=redis://:PASSWORD@HOST:PORT/"
+        f"{place.database} in the project. Or in redis.conf, if only its own machine needs it: bind 127.0.0.1"
     )
-    fix += "machine needs it, in redis.conf: bind 127.0.0.1"
     where = f"it listens on {bind or 'every address'}"
     if is_protected:
         message = f"No password, and {where}; only protected mode keeps other machines out."

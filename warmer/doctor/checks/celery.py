@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -16,6 +17,9 @@ from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
 from warmer.models import Trigger, WarmingRun
+
+if TYPE_CHECKING:
+    from warmer.stores.inspection import Server
 
 LOST = "When memory runs short, queues are evicted: runs are lost without a trace."
 COLD = "Nothing is refreshed: keys expire and go cold."
@@ -47,40 +51,38 @@ class BrokerAnswers(ProjectCheck, id="broker"):
 
 def _away(broker: tasks.Broker) -> Finding:
     """Return why the broker cannot be used, and what to do."""
-    if not broker.address.startswith("redis"):
+    if broker.address.startswith("redis"):
+        to = urlsplit(broker.address)
+        where = {"host": to.hostname, "port": to.port, "database": to.path[1:] or 0}
+        cli = f"redis-cli -h {to.hostname} -p {to.port}"
+        fix = cause_of(broker.problem).fix_for(redis_cli=cli, **where)
+        fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
+    else:
         fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
         fix += "itself reads this variable of the environment, before the settings."
-    else:
-        parts = urlsplit(broker.address)
-        host, port = parts.hostname, parts.port
-        cli, database = f"redis-cli -h {host} -p {port}", parts.path[1:] or 0
-        fix = cause_of(broker.problem).fix_for(redis_cli=cli, host=host, port=port, database=database)
-        fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
-    problem = f"{broker.address} does not answer: {broker.problem}" if broker.address else broker.problem
-    return error(f"{problem}.", why=COLD, fix=fix)
+    start = f"{broker.address} does not answer: " if broker.address else ""
+    return error(f"{start}{broker.problem}.", why=COLD, fix=fix)
 
 
 class BrokerApart(CacheCheck, id="broker-apart"):
     """The cache and the broker are two servers."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        cache.project.require_broker()
-        broker, place = cache.project.broker.server, server.place
-        if cache.project.broker.problem:
+        server, project = cache.redis, cache.project
+        project.require_broker()
+        if project.broker.problem:
             raise NotApplicable("the broker does not answer")
+        broker, place = project.broker.server, server.place
         if broker is None or broker.info["run_id"] != server.info["run_id"]:
             return
-        policy, limit = server.info["maxmemory_policy"], server.info["maxmemory"]
+        policy = server.info["maxmemory_policy"]
         message = f"The cache and the broker are one server, {place.text} ({policy})."
         fix = "CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/0\nUse a second server, with noeviction."
         if broker.place.database == place.database:
-            yield error(
-                f"The cache and the broker share database {place.database} of {place.text}.",
-                why="cache.clear() empties the database, including the queues with every waiting run.",
-                fix=f"{fix} At the very least use another database number.",
-            )
-        elif limit and policy.startswith("allkeys-"):
+            message = f"The cache and the broker share database {place.database} of {place.text}."
+            why = "cache.clear() empties the database, including the queues with every waiting run."
+            yield error(message, why=why, fix=f"{fix} At the very least use another database number.")
+        elif _evicts_queues(server):
             yield error(message, why=LOST, fix=fix)
         else:
             yield warning(message, why="When the cache fills the memory, no task can be sent.", fix=fix)
@@ -106,11 +108,13 @@ class BrokerEviction(ProjectCheck, id="broker-eviction", after=("broker",)):
 
     def run(self, project: Project) -> Iterator[Finding]:
         server = project.redis
-        policy, limit = server.info["maxmemory_policy"], server.info["maxmemory"]
-        if policy.startswith("allkeys-"):
-            severity, more = (error, "") if limit else (warning, ", without effect until it has a limit")
-            fix = server.place.config_set("maxmemory-policy", "noeviction")
-            yield severity(f"The broker's maxmemory-policy is {policy}{more}.", why=LOST, fix=fix)
+        policy = server.info["maxmemory_policy"]
+        message = f"The broker's maxmemory-policy is {policy}"
+        fix = server.place.config_set("maxmemory-policy", "noeviction")
+        if _evicts_queues(server):
+            yield error(f"{message}.", why=LOST, fix=fix)
+        elif policy.startswith("allkeys-"):
+            yield warning(f"{message}, without effect until it has a limit.", why=LOST, fix=fix)
 
 
 class Workers(ProjectCheck, id="workers", after=("broker", "database")):
@@ -186,6 +190,11 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
             fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
             message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
             yield error(message, why=COLD, fix=fix)
+
+
+def _evicts_queues(server: Server) -> bool:
+    """Return whether a server that holds queues drops them when its memory is full."""
+    return bool(server.info["maxmemory"]) and str(server.info["maxmemory_policy"]).startswith("allkeys-")
 
 
 def _last_worked(project: Project, queue: str) -> datetime | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
-from warmer.doctor.checks.causes import cause_of
+from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import counted
 
@@ -16,6 +15,12 @@ if TYPE_CHECKING:
 # Replicas report every second; one that is further behind has lost its link.
 LONGEST_LAG_SECONDS = 10
 SENTINEL_CLI = "redis-cli -h HOST -p 26379 SENTINEL"
+# What of INFO tells that one failed -> the command that tries again.
+WRITES_TO_DISK = {
+    "rdb_last_bgsave_status": "BGSAVE",
+    "aof_last_write_status": "BGREWRITEAOF",
+    "aof_last_bgrewrite_status": "BGREWRITEAOF",
+}
 NOTHING = "Nothing is kept on disk: save is empty, and appendonly is 'no'."
 
 
@@ -27,30 +32,27 @@ class Persistence(CacheCheck, id="persistence"):
         append = server.place.config_set("appendonly", "yes")
         yield from _failures(server)
         save, appends = server.setting("save"), server.setting("appendonly") == "yes"
-        if not save and not appends and cache.holds_all_sessions:
-            yield warning(
-                NOTHING,
-                why="A restart of the server logs out every user: sessions are nowhere else.",
-                fix=f'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"\nor: {append}',
-            )
-        elif not save and not appends:
-            why = "After a restart every key is cold until beat or 'manage.py warm_cache' has run."
-            yield info(NOTHING, why=why, fix=append)
-        elif appends and server.setting("appendfsync") == "always":
-            yield warning(
-                "appendfsync is 'always'.",
-                why="Every write waits for the disk. 'everysec' loses a second or two in a crash.",
-                fix=server.place.config_set("appendfsync", "everysec"),
-            )
-        elif not appends and any(spec.cache == cache.alias for spec in cache.project.specs):
+        if appends and server.setting("appendfsync") == "always":
+            why = "Every write waits for the disk. 'everysec' loses a second or two in a crash."
+            fix = server.place.config_set("appendfsync", "everysec")
+            yield warning("appendfsync is 'always'.", why=why, fix=fix)
+        elif appends:
+            yield ok(f"save {save!r}, appendonly yes")
+        elif save and cache.has_jobs:
             yield warning(
                 f"Keys are kept on disk by save {save!r} alone.",
                 why="A crash undoes the invalidations since the last save: readers get old values.",
                 fix=f'{append}\nOr start empty: {server.place.redis_cli} CONFIG SET save "", the same in '
                 "redis.conf, and delete its dump.rdb.",
             )
+        elif save:
+            yield ok(f"save {save!r}, appendonly no")
+        elif cache.holds_all_sessions:
+            why = "A restart of the server logs out every user: sessions are nowhere else."
+            yield warning(NOTHING, why=why, fix=f"{SESSIONS_FIX}\nor: {append}")
         else:
-            yield ok(f"save {save!r}, appendonly {'yes' if appends else 'no'}")
+            why = "After a restart every key is cold until beat or 'manage.py warm_cache' has run."
+            yield info(NOTHING, why=why, fix=append)
 
 
 class BrokerPersistence(ProjectCheck, id="broker-persistence", after=("broker",)):
@@ -101,39 +103,28 @@ class Sentinels(CacheCheck, id="sentinel", after=("backend",)):
     """Enough Sentinels answer, and they agree on a master that is up."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        sentinels, name = server.sentinels, server.place.service
+        sentinels, name = cache.redis.sentinels, cache.redis.place.service
         if not sentinels:
             raise NotApplicable("the settings name no Sentinel")
         answering = [each for each in sentinels if not each.problem]
         silent = "; ".join(f"{each.address} ({each.problem})" for each in sentinels if each.problem)
-        if answering:
-            yield from _master(answering, name)
-            yield from _quorum(answering, len(sentinels), silent)
-            return
-        yield error(
-            f"None of {counted(len(sentinels), 'Sentinel')} knows the master {name!r}: {silent}.",
-            why="No client finds the master, and nobody would replace it.",
-            fix=cause_of(f"MasterNotFoundError: {silent}").fix_for(service=name, alias=cache.alias),
-        )
+        if not answering:
+            raise NotApplicable("no Sentinel knows the master, see reachability")
+        yield from _master(answering, name)
+        yield from _quorum(answering, len(sentinels), silent)
 
 
 def _failures(server: Server) -> Iterator[Finding]:
     """Yield the failed writes to disk."""
     found, cli = server.info, server.place.redis_cli
-    log = "Does the folder exist, and is the disk full? The server's log has the cause. Then:"
-    if found.get("rdb_last_bgsave_status", "ok") != "ok":
-        yield error(
-            "The last save to disk (RDB) failed.",
-            why="A restart brings back older keys; 'stop-writes-on-bgsave-error' refuses every write.",
-            fix=f"{cli} CONFIG GET dir\n{log}\n{cli} BGSAVE",
-        )
-    for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
-        if found.get("aof_enabled") and found.get(name, "ok") != "ok":
+    for name, again in WRITES_TO_DISK.items():
+        is_used = found.get("aof_enabled") or name.startswith("rdb_")
+        if is_used and found.get(name, "ok") != "ok":
             yield error(
-                f"The append-only file cannot be written ({name} is {found[name]!r}).",
-                why="The server refuses writes, or loses them at a restart.",
-                fix=f"{cli} INFO persistence\n{log}\n{cli} BGREWRITEAOF",
+                f"The last write to disk failed: {name} is {found[name]!r}.",
+                why="A restart brings back older keys. Until then the server may refuse every write.",
+                fix=f"{cli} CONFIG GET dir\nDoes the folder exist, and is the disk full? The server's log "
+                f"has the cause. Then:\n{cli} {again}",
             )
 
 
@@ -152,11 +143,9 @@ def _master(answering: Sequence[Sentinel], name: str) -> Iterator[Finding]:
             fix=f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again.",
         )
     elif any(each.state["is_sdown"] for each in answering):
-        yield warning(
-            f"A Sentinel cannot reach the master {masters[0]}.",
-            why="If enough Sentinels agree, they promote a replica.",
-            fix=f"{SENTINEL_CLI} master {name}\nand check the network between the two.",
-        )
+        why = "If enough Sentinels agree, they promote a replica."
+        fix = f"{SENTINEL_CLI} master {name}\nand check the network between the two."
+        yield warning(f"A Sentinel cannot reach the master {masters[0]}.", why=why, fix=fix)
     if not any(each.state["num-slaves"] for each in answering):
         yield warning(
             f"The master {masters[0]} has no replica.",
@@ -168,16 +157,13 @@ def _master(answering: Sequence[Sentinel], name: str) -> Iterator[Finding]:
 def _quorum(answering: Sequence[Sentinel], count: int, silent: str) -> Iterator[Finding]:
     quorum = max(each.state["quorum"] for each in answering)
     known = max(each.state["num-other-sentinels"] for each in answering) + 1
+    start = "redis-sentinel /etc/redis/sentinel.conf\non"
     if len(answering) < count:
         severity = error if len(answering) < quorum else warning
-        yield severity(
-            f"{len(answering)} of {counted(count, 'Sentinel')} answer, but not {silent}.",
-            why=f"Without {quorum} of them, and a majority of all, nobody replaces a failed master.",
-            fix="redis-sentinel /etc/redis/sentinel.conf\non the hosts that do not answer.",
-        )
+        message = f"{len(answering)} of {counted(count, 'Sentinel')} answer, but not {silent}."
+        why = f"Without {quorum} of them, and a majority of all, nobody replaces a failed master."
+        yield severity(message, why=why, fix=f"{start} the hosts that do not answer.")
     if known < 3:
-        yield warning(
-            f"The master is watched by {counted(known, 'Sentinel')} only.",
-            why="A failover needs a majority: with fewer than three, losing one machine prevents it.",
-            fix="redis-sentinel /etc/redis/sentinel.conf\non more hosts, with the same 'monitor' line.",
-        )
+        message = f"The master is watched by {counted(known, 'Sentinel')} only."
+        why = "A failover needs a majority: with fewer than three, losing one machine prevents it."
+        yield warning(message, why=why, fix=f"{start} more hosts, with the same 'monitor' line.")

@@ -79,10 +79,8 @@ class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
         skew = before + took / 2 - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
         if abs(skew) <= SKEW + took:
             return
-        severity, side = (
-            error if abs(skew) >= LARGE_SKEW else warning,
-            "ahead of" if skew.days >= 0 else "behind",
-        )
+        severity = error if abs(skew) >= LARGE_SKEW else warning
+        side = "ahead of" if skew.days >= 0 else "behind"
         yield severity(
             f"This machine's clock is {duration(abs(skew))} {side} the database's.",
             why="Machines judge each other's runs by these times: live ones count as lost.",

@@ -28,6 +28,8 @@ BINDING = "_kombu.binding."
 SLOW_LOG_ENTRIES = 128
 # A page makes a few round trips, so visitors notice this one.
 SLOW_MICROSECONDS = 10_000
+# Below, ordinary commands fill the slow log.
+LEAST_MICROSECONDS = 1_000
 HOUR = 3600
 # Their first argument is no key, and may be a secret or a whole script.
 _KEYLESS = {"ACL", "AUTH", "CLIENT", "CONFIG", "EVAL", "EVALSHA", "FCALL", "HELLO", "MIGRATE", "SCRIPT"}
@@ -69,9 +71,8 @@ class BigKeys(CacheCheck, id="big-keys"):
         if not big:
             yield ok(f"the biggest of {counted(len(sizes), 'sampled key')} takes {size(max(sizes.values()))}")
             return
-        more = ", ..." if len(big) > SHOWN else ""
         yield warning(
-            f"{len(big):,} of {len(sizes):,} sampled keys over 1 MiB: {', '.join(big[:SHOWN])}{more}.",
+            f"{len(big):,} of {len(sizes):,} sampled keys over 1 MiB: {_first(big)}.",
             why="Each read transfers and decodes all of it, and meanwhile the server answers nobody else.",
             fix='@warm_many("KEY:{id}", ...)\nUse a key for each part that a page needs instead of one with '
             f"everything. This lists all big keys:\n{cache.redis.place.redis_cli} --bigkeys",
@@ -87,20 +88,17 @@ class SlowLog(CacheCheck, id="slow-log"):
         threshold = int(server.setting("slowlog-log-slower-than") or SLOW_MICROSECONDS)
         recent = [each for each in entries if now - each["start_time"] <= HOUR]
         slow = [shown_command(each) for each in recent if each["duration"] >= SLOW_MICROSECONDS]
-        default = server.place.config_set("slowlog-log-slower-than", str(SLOW_MICROSECONDS))
         if slow:
-            more = ", ..." if len(slow) > SHOWN else ""
             yield warning(
-                f"{counted(len(slow), 'slow command')} in the last hour: {', '.join(slow[:SHOWN])}{more}.",
+                f"{counted(len(slow), 'slow command')} in the last hour: {_first(slow)}.",
                 why="While such a command runs, every other client waits.",
                 fix=f"{server.place.redis_cli} SLOWLOG GET 10\nshows who sent them. Replace KEYS by SCAN, a "
                 "big value by several keys, SMEMBERS and the like by SSCAN.",
             )
-        elif threshold < 0:
-            yield info("The slow log is off.", why="Nothing tells which commands are slow.", fix=default)
-        elif threshold < 1000:
-            message = f"The slow log records commands from {threshold} µs on."
-            yield info(message, why="Ordinary commands push the slow ones out of it.", fix=default)
+        elif threshold < LEAST_MICROSECONDS:
+            fix = server.place.config_set("slowlog-log-slower-than", str(SLOW_MICROSECONDS))
+            message = "The slow log is off." if threshold < 0 else f"The slow log starts at {threshold} µs."
+            yield info(message, why="Slow commands are not in it, or pushed out by ordinary ones.", fix=fix)
 
 
 def shown_name(name: str) -> str:
@@ -128,5 +126,8 @@ def _sampled(cache: Cache) -> Sequence[SampledKey]:
 def _common_forms(keys: Sequence[SampledKey]) -> str:
     """Return the most common forms of names, with `*` for what differs."""
     forms = Counter(_NUMBER.sub("*", shown_name(key.name)) for key in keys)
-    common = [f"{form} ({count:,})" for form, count in forms.most_common(SHOWN)]
-    return ", ".join(common) + (", ..." if len(forms) > SHOWN else "")
+    return _first([f"{form} ({count:,})" for form, count in forms.most_common()])
+
+
+def _first(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:SHOWN]) + (", ..." if len(texts) > SHOWN else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from warmer.doctor.check import SESSIONS_IN_DATABASE, CacheCheck, Finding, error, info, ok, warning
+from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, error, info, ok, warning
 from warmer.doctor.project import Cache
 from warmer.humanize import counted, duration, percent, size
 
@@ -63,7 +63,7 @@ class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
             yield warning(
                 f"Sessions are in this cache and nowhere else, and its policy is {policy}.",
                 why="When memory runs short, users are logged out.",
-                fix=SESSIONS_IN_DATABASE,
+                fix=SESSIONS_FIX,
             )
 
 
