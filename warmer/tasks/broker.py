@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from celery import Task, current_app
@@ -35,14 +34,8 @@ class BrokerUnavailable(WarmerError):
     """The broker does not answer, or refuses."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Failure:
-    at: float
-    why: str
-
-
-# By the broker's address, in this process.
-_failures: dict[str, _Failure] = {}
+# By the broker's address: when this process last got no answer, and why.
+_failures: dict[str, tuple[float, str]] = {}
 
 
 def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **options: Any) -> None:
@@ -93,7 +86,7 @@ def connected(*, insist: bool = False) -> Iterator[Any]:
             yield connection
         except (BrokerError, OSError, *connection.connection_errors) as error:
             why = f"The broker does not answer: {describe(error)}, at {address}"
-            _failures[address] = _Failure(at=time.monotonic(), why=why)
+            _failures[address] = time.monotonic(), why
             raise BrokerUnavailable(why) from error
         except connection.channel_errors as error:  # e.g. it is full
             raise BrokerUnavailable(f"The broker refuses: {describe(error)}, at {address}") from error
@@ -137,7 +130,6 @@ def forget() -> None:
 
 def _recent_failure(address: str) -> str:
     """Return why a broker is left alone; empty if it is not."""
-    failure = _failures.get(address)
-    if failure is None or (ago := time.monotonic() - failure.at) >= REST_SECONDS:
-        return ""
-    return f"{failure.why} ({ago:.0f} s ago, and not asked again yet)"
+    at, why = _failures.get(address, (0.0, ""))
+    ago = time.monotonic() - at
+    return f"{why} ({ago:.0f} s ago, and not asked again yet)" if why and ago < REST_SECONDS else ""

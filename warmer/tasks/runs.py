@@ -33,18 +33,18 @@ from warmer.tasks.broker import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
 
-# A database that is away for a moment costs a wait, not a batch.
+# A database or a cache that is away costs a wait, not a batch: 1 s, then 2, 4, up to 30, until the message
+# expires or the run is lost.
 PATIENT: dict[str, Any] = {
-    "autoretry_for": (OperationalError, InterfaceError),
-    "max_retries": 5,
+    "autoretry_for": (StoreUnavailable, OperationalError, InterfaceError),
+    "max_retries": None,
     "retry_backoff": True,
     "retry_backoff_max": 30,
+    "retry_jitter": False,
     "acks_late": True,
     "ignore_result": True,
 }
 INTERRUPTS = (SoftTimeLimitExceeded,)
-# Between two tries of a batch whose cache does not answer, at most.
-LONGEST_RETRY_SECONDS = 30
 # Priorities in Redis, where the lowest is served first. Messages with none have 0: upkeep, and whatever else
 # is in the queue. RabbitMQ ignores priorities, except in queues declared with `x-max-priority`.
 RUNS, BATCHES = 3, 6
@@ -143,12 +143,10 @@ def start_run(self: Task, run_id: int) -> None:
         spec = jobs[started.job].spec
         if _has_its_cache(self, spec, started):
             _execute(self, spec, started)
-    except StoreUnavailable as error:
-        raise _again(self, error) from None
+    except (StoreUnavailable, OperationalError, InterfaceError):
+        raise
     except SoftTimeLimitExceeded:
         runs.fail(started, TOO_LONG)
-    except (OperationalError, InterfaceError):
-        raise
     except UnknownJob as error:
         runs.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
     except (BrokerError, OSError) as error:
@@ -173,18 +171,15 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
             return
         wanted = execution.Wanted(run, _in_time(spec, batches, until))
         numbers = [batch.number for batch in batches]
-        try:
-            done = execution.warm_here(
-                spec,
-                run,
-                wanted,
-                numbers=numbers,
-                worker=_worker(self),
-                interrupts=INTERRUPTS,
-                raised=_raised(self, run.heartbeat_at),
-            )
-        except StoreUnavailable as error:
-            raise _again(self, error) from None
+        done = execution.warm_here(
+            spec,
+            run,
+            wanted,
+            numbers=numbers,
+            worker=_worker(self),
+            interrupts=INTERRUPTS,
+            raised=_raised(self, run.heartbeat_at),
+        )
         if wanted.is_cancelled or done == last:
             return
         first = done + 1
@@ -253,13 +248,6 @@ def _raised(task: Task, since: datetime | None) -> tuple[type[Exception], ...]:
     """
     is_early = since is None or timezone.now() < since + conf.STALL_TIMEOUT / 2
     return (StoreUnavailable,) if is_early and not task.request.is_eager else ()
-
-
-def _again(task: Task, error: StoreUnavailable) -> Exception:
-    """Send a task's message again, to be delivered when the cache may answer."""
-    seconds = min(2**task.request.retries, LONGEST_RETRY_SECONDS)
-    again: Exception = task.retry(exc=error, countdown=seconds, max_retries=None, throw=False)
-    return again
 
 
 def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:

@@ -7,7 +7,6 @@ import logging
 from celery import shared_task
 from celery.signals import task_postrun, worker_process_shutdown
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerError
 
 from warmer import runs
 from warmer.conf import conf
@@ -79,12 +78,9 @@ def audit_sample() -> None:
     """Request an audit of a sample of each job, while `WARMER_AUDIT_SAMPLE` is set."""
     if conf.AUDIT_SAMPLE <= 0:
         return  # the message was sent before it was turned off
-    expires = conf.AUDIT_EVERY.total_seconds()
     for spec in jobs.specs():
-        try:
-            audit_job.apply_async((spec.name, Trigger.SCHEDULE), queue=spec.queue, expires=expires)
-        except (BrokerError, OSError) as error:
-            logger.warning("%s waits for the next audit: %s", spec.name, describe(error))
+        if why := request_audit(spec, Trigger.SCHEDULE):
+            logger.warning("%s waits for the next audit: %s", spec.name, why)
 
 
 @shared_task(name="warmer.audit_job", **PATIENT)
@@ -109,10 +105,11 @@ def audit_job(job: str, trigger: str = Trigger.ADMIN) -> None:
         )
 
 
-def request_audit(spec: JobSpec) -> str:
+def request_audit(spec: JobSpec, trigger: Trigger = Trigger.ADMIN) -> str:
     """Request an audit of a sample of a job from a worker; return why that failed, or nothing."""
+    expires = conf.AUDIT_EVERY if trigger == Trigger.SCHEDULE else conf.RUN_EXPIRY
     try:
-        broker.send(audit_job, (spec.name,), queue=spec.queue, expires=conf.RUN_EXPIRY.total_seconds())
+        broker.send(audit_job, (spec.name, trigger), queue=spec.queue, expires=expires.total_seconds())
     except BrokerUnavailable as error:
         return str(error)
     return ""

@@ -79,13 +79,13 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
                 answers = _active_queues(connection, timeout)
     except BrokerUnavailable as error:
         why, unread = str(error), unread_setting()
-        cause = (
+        advice = (
             f"No Celery app reads {unread}"
             if unread
             else "CELERY_BROKER_URL must lead to a server that is up"
         )
-        advice = f"{cause}: see 'manage.py cache_doctor'."
-        return Workers(problem=why[0].lower() + why[1:], advice=advice, may_work=False)
+        problem = why[0].lower() + why[1:]
+        return Workers(problem=problem, advice=f"{advice}: see 'manage.py cache_doctor'.", may_work=False)
     if names := _consumers(queue, answers):
         return Workers(names=names)
     start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
