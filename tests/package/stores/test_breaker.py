@@ -267,3 +267,49 @@ def test_backend__without_ignore_exceptions_raises_what_failed_and_then_that_it_
         caches["own"].get("a")
     with pytest.raises(CircuitOpen):
         caches["own"].get("a")
+    with pytest.raises(RedisConnectionError):  # for code that goes on without Redis
+        caches["own"].get("a")
+
+
+@pytest.mark.usefixtures("clock")
+def test_backend__used_up_pool_is_no_outage(
+    settings: Any, failures: list[BaseException], own_backend: str
+) -> None:
+    entry = settings.CACHES[own_backend]
+    options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.01}}
+    address = entry["LOCATION"].replace("=own", "=small")
+    settings.CACHES = {**settings.CACHES, "own": {**entry, "LOCATION": address, "OPTIONS": options}}
+    cache = caches["own"]
+    cache.set("a", 1)
+    pool = cache.client.get_client().connection_pool
+    taken = pool.get_connection()
+    assert cache.get("a") is None
+    with pytest.raises(StoreUnavailable, match="No connection"):
+        open_store(alias="own", fence="things", template=KEY, timeout=60.0).ping()
+    pool.release(taken)
+    assert cache.get("a") == 1
+    assert failures == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_backend__hears_of_an_outage_from_methods_that_django_redis_does_not_wrap(
+    redis_server: RedisServer, failures: list[BaseException], own_backend: str
+) -> None:
+    cache = caches[own_backend]
+    redis_server.stop()
+    with pytest.raises(RedisConnectionError):
+        cache.touch("a")
+    assert len(failures) == 1
+
+
+def test_backend__iterator_that_was_not_begun_is_no_answer(
+    redis_server: RedisServer, own_backend: str, clock: Callable[[float], None]
+) -> None:
+    cache = caches[own_backend]
+    redis_server.stop()
+    assert cache.get("a") is None
+    clock(1)
+    cache.iter_keys("*")
+    assert breakers.breaker_of(cache._server).is_open
+    with pytest.raises(RedisConnectionError):
+        list(cache.iter_keys("*"))

@@ -10,7 +10,7 @@ from django_redis.cache import RedisCache as DjangoRedis
 from django_redis.exceptions import ConnectionInterrupted
 from redis import BlockingConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
@@ -21,8 +21,10 @@ from warmer.stores.redis.connections import is_outage
 # A request must not wait for a cache that does not answer: a load from the database takes less.
 TIMEOUT_SECONDS = 0.5
 POOL_WAIT_SECONDS = 2.0
+# What calls the server later, if at all.
+_LATER = {"client", "close", "lock", "iter_keys", "sscan_iter"}
 # The methods that are calls to the server.
-CALLS = {name for name in vars(DjangoRedis) if not name.startswith("_")} - {"client", "close", "lock"}
+CALLS = {name for name in vars(DjangoRedis) if not name.startswith("_")} - _LATER
 
 
 def _defaults() -> dict[str, Any]:
@@ -40,6 +42,10 @@ def _pool_defaults(options: dict[str, Any]) -> dict[str, Any]:
         # Once more on a new connection, if the server closed an idle one; never after a time-out.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
     }
+
+
+class _NotCalled(CircuitOpen, ConnectionError):
+    """What a call raises without `IGNORE_EXCEPTIONS`; code that expects an outage catches it too."""
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -102,12 +108,12 @@ class GuardedClient:
                 try:
                     breaker.admit()
                 except CircuitOpen as error:
-                    raise ConnectionInterrupted(None) from error
+                    raise ConnectionInterrupted(None) from _NotCalled(*error.args)
             try:
                 result = method(*args, **kwargs)
-            except ConnectionInterrupted as error:
-                cause = error.__cause__ or error
-                if is_outage(cause):
+            except (ConnectionInterrupted, RedisError, OSError) as error:  # some methods do not wrap it
+                cause = error.__cause__ if isinstance(error, ConnectionInterrupted) else error
+                if cause is not None and is_outage(cause):
                     breaker.failed(cause)
                 raise
             if breaker.is_open:

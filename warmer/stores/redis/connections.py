@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import Any
 
 from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
@@ -10,7 +11,9 @@ from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
 def is_outage(error: BaseException) -> bool:
     """Return whether an error shows that the server does not answer; a pool that is used up does not."""
     is_lost = isinstance(error, ConnectionError | TimeoutError | OSError)
-    return is_lost and not isinstance(error, MaxConnectionsError)
+    # The blocking pool has no error of its own.
+    is_used_up = isinstance(error, MaxConnectionsError) or isinstance(error.__context__, Empty)
+    return is_lost and not is_used_up
 
 
 def disconnect_idle(pool: Any) -> None:
