@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
@@ -130,38 +131,20 @@ def chosen_specs(names: list[str]) -> list[JobSpec]:
     return sorted(specs, key=lambda spec: not spec.required)
 
 
-def whole_number(text: str) -> int:
-    """Parse an integer above 0, with or without thousands separators (`1,000`, `1_000`)."""
-    try:
-        number = int(text.replace(",", ""))
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise ArgumentTypeError(f"{text!r} is not an integer above 0")
-    return number
-
-
-def seconds(least: float, most: float) -> Callable[[str], float]:
-    """Return a parser of a number of seconds between two limits."""
+def number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], float]:
+    """Return a parser of a number within limits, with or without thousands separators (`1,000`, `1_000`)."""
 
     def parse(text: str) -> float:
         try:
-            number = float(text)
+            value = kind(text.replace(",", ""))
         except ValueError:
-            number = -1.0
-        if not least <= number <= most:
-            raise ArgumentTypeError(f"{text!r} is not a number of seconds from {least:g} to {most:,}")
-        return number
+            value = math.nan
+        if not least <= value <= most:
+            what = "an integer" if kind is int else "a number"
+            raise ArgumentTypeError(f"{text!r} is not {what} from {least:g} to {most:,}")
+        return value
 
     return parse
-
-
-def cache_alias(text: str) -> str:
-    """Parse the alias of a cache in the settings."""
-    if text not in settings.CACHES:
-        known = ", ".join(map(repr, settings.CACHES))
-        raise ArgumentTypeError(f"there is no cache {text!r}: CACHES has {known}")
-    return text
 
 
 def _cell(value: Any) -> str:

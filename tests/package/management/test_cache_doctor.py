@@ -74,7 +74,7 @@ def test_cache(settings: Any) -> None:
     both, one = ended("cache_doctor")[1], ended("cache_doctor", "--cache", "other")[1]
     assert ("Cache 'default'\n" in both, "Cache 'other'\n" in both) == (True, True)
     assert ("Cache 'default'\n" in one, "Cache 'other'\n" in one) == (False, True)
-    assert "there is no cache 'nope'" in ended("cache_doctor", "--cache", "nope")[1]
+    assert "invalid choice: 'nope'" in ended("cache_doctor", "--cache", "nope")[1]
 
 
 def test_fix__is_one_line_to_paste_however_long(settings: Any) -> None:

@@ -14,7 +14,7 @@ from django.core.management.base import OutputWrapper
 
 from tests.support.commands import Terminal
 from tests.support.fixtures import Python
-from warmer.management.base import BAR_WIDTH, ProgressBar, cache_alias, table, whole_number
+from warmer.management.base import BAR_WIDTH, ProgressBar, number, table
 
 COMMANDS = ["warm_cache", "cache_audit", "cache_stats", "cache_benchmark", "warm_schedule"]
 
@@ -42,22 +42,15 @@ for command in {COMMANDS}:
         assert all(part in line for line in lines)
 
 
-@pytest.mark.parametrize(("text", "number"), [("1", 1), ("1,000", 1000), ("1_000", 1000), (" 7 ", 7)])
-def test_whole_number(text: str, number: int) -> None:
-    assert whole_number(text) == number
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("1,000", 1000), ("1_000", 1000), (" 7 ", 7)])
+def test_number(text: str, value: int) -> None:
+    assert number(int, 1, 1_000)(text) == value
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many"])
-def test_whole_number__refused(text: str) -> None:
-    with pytest.raises(ArgumentTypeError, match="not an integer above 0"):
-        whole_number(text)
-
-
-def test_cache_alias(settings: Any) -> None:
-    settings.CACHES = {**settings.CACHES, "second": settings.CACHES["default"]}
-    assert cache_alias("second") == "second"
-    with pytest.raises(ArgumentTypeError, match="there is no cache 'third': CACHES has 'default', 'second'"):
-        cache_alias("third")
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many", "1001"])
+def test_number__refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not an integer from 1 to 1,000"):
+        number(int, 1, 1_000)(text)
 
 
 def test_table__aligns_numbers_right_and_leaves_none_empty() -> None:

@@ -16,11 +16,12 @@ from django.core.management.base import CommandError
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import counted
 from warmer.invalidation import captures_by_triggers
-from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, whole_number
+from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
 from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
 from warmer.monitoring.audit import UncommittedChanges
 
+MOST_SAMPLED = 1_000_000_000
 COLUMNS = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed")
 
 
@@ -32,7 +33,10 @@ class Command(WarmerCommand):
         super().add_arguments(parser)
         parser.add_argument("jobs", nargs="*", metavar="JOB", help="default: every job")
         parser.add_argument(
-            "--sample", type=whole_number, metavar="N", help="audit N random keys of each job; default: all"
+            "--sample",
+            type=number(int, 1, MOST_SAMPLED),
+            metavar="N",
+            help="audit N random keys of each job; default: all",
         )
         parser.add_argument("--seed", type=int, metavar="NUMBER", help="draw the same sample again")
         parser.add_argument("--repair", action="store_true", help="invalidate the wrong keys")

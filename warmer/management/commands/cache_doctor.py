@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 
 from warmer.doctor.check import Finding, Severity
 from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
 from warmer.doctor.project import Project
 from warmer.humanize import counted
-from warmer.management.base import ProgressBar, WarmerCommand, cache_alias
+from warmer.management.base import ProgressBar, WarmerCommand
 
 INDENT = " " * 11
 # Longer lines are hard to read, shorter ones hard to lay out.
@@ -39,7 +40,7 @@ class Command(WarmerCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--cache", type=cache_alias, metavar="ALIAS", help="check only this cache and its jobs"
+            "--cache", choices=settings.CACHES, metavar="ALIAS", help="check only this cache and its jobs"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from warmer.doctor.stats import collect
 from warmer.humanize import counted, duration, local, percent, size
-from warmer.management.base import FAILED, WarmerCommand, cache_alias, seconds, table
+from warmer.management.base import FAILED, WarmerCommand, number, table
 
 # Each refresh costs the servers and the database some work.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 3_600
@@ -31,10 +31,10 @@ class Command(WarmerCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--cache", type=cache_alias, metavar="ALIAS", help="default: every cache")
+        parser.add_argument("--cache", choices=settings.CACHES, metavar="ALIAS", help="default: every cache")
         parser.add_argument(
             "--watch",
-            type=seconds(SHORTEST_SECONDS, LONGEST_SECONDS),
+            type=number(float, SHORTEST_SECONDS, LONGEST_SECONDS),
             nargs="?",
             const=2.0,
             metavar="SECONDS",

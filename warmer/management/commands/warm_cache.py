@@ -23,7 +23,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
 from warmer.humanize import duration
-from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, seconds
+from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, describe
@@ -49,7 +49,7 @@ class Command(WarmerCommand):
         what.add_argument("--no-wait", action="store_true", help=no_wait)
         parser.add_argument(
             "--timeout",
-            type=seconds(0.001, 1_000_000),
+            type=number(float, 0.001, 1_000_000),
             metavar="SECONDS",
             help="give up after SECONDS",
         )

@@ -103,7 +103,7 @@ def test_sample__is_of_that_size(job: Any) -> None:
     [
         (["thing"], 2, "Did you mean things?"),
         (["things", "--seed", "1"], 2, "--seed needs --sample"),
-        *[(["things", "--sample", size], 1, "not an integer above 0") for size in ("0", "-1", "many")],
+        *[(["things", "--sample", size], 1, "is not an integer from 1") for size in ("0", "-1", "many")],
     ],
 )
 def test_usage__is_refused(job: Any, args: list[str], status: int, message: str) -> None:
