@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -16,11 +16,14 @@ from django.db import DatabaseError, InterfaceError
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.humanize import duration, percent
 from warmer.report import describe
 from warmer.stores import why_unusable
 
 FAILED, USAGE = 1, 2
 BAR_WIDTH = 24
+# How the names of columns begin that hold a share of 0 to 1.
+SHARES = ("share", "hit_rate")
 NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
 
@@ -67,12 +70,11 @@ class WarmerCommand(BaseCommand):
         """Print data as JSON."""
         self.stdout.write(json.dumps(data, indent=2))
 
-    def print_rows(self, rows: Sequence[Mapping[str, Any]], *, empty: str = NO_JOBS) -> None:
+    def print_rows(
+        self, rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = (), empty: str = NO_JOBS
+    ) -> None:
         """Print rows as a table with their keys as its header."""
-        if rows:
-            self.stdout.write(table(list(rows[0]), [list(row.values()) for row in rows]))
-        else:
-            self.stdout.write(empty)
+        self.stdout.write(readable_table(rows, hidden=hidden) if rows else empty)
 
 
 class ProgressBar:
@@ -102,6 +104,13 @@ class ProgressBar:
     def _write(self, text: str) -> None:
         self._stream.write(f"\r\x1b[K{text}", ending="")
         self._stream.flush()
+
+
+def readable_table(rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = ()) -> str:
+    """Return plain data as a table: `_seconds` and shares as people read them, with "yes" and "no"."""
+    names = [name for name in rows[0] if name not in hidden]
+    header = [name.removesuffix("_seconds") for name in names]
+    return table(header, [[_readable(name, row[name]) for name in names] for row in rows])
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -145,6 +154,14 @@ def number(kind: type[int] | type[float], least: float, most: float) -> Callable
         return value
 
     return parse
+
+
+def _readable(name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is not None and name.endswith("_seconds"):
+        return duration(value)
+    return percent(value) if value is not None and name.startswith(SHARES) else value
 
 
 def _cell(value: Any) -> str:

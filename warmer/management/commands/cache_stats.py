@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from warmer.doctor.stats import collect
 from warmer.humanize import counted, duration, local, percent, size
-from warmer.management.base import FAILED, WarmerCommand, number, table
+from warmer.management.base import FAILED, WarmerCommand, number, readable_table
 
 # Each refresh costs the servers and the database some work.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 3_600
@@ -80,11 +80,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"Cache {cache['alias']!r}: {cache['backend']} at {cache['location']}"
         yield from (f"  {label:<13}{text}" for label, text in _cache(cache))
         yield ""
-    rows = [_row(job) for job in found["jobs"] if not job["error"]]
+    rows = [job for job in found["jobs"] if not job["error"]]
     if rows:
-        # Some caches do not tell the TTLs of keys, and not every job has been read.
-        names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-        yield table(names, [[row[name] for name in names] for row in rows])
+        # Some caches do not tell the TTLs of keys, not every job has been read, and most keys have a value.
+        unknown = (None, "")
+        empty = [name for name in rows[0] if all(row[name] in unknown for row in rows)]
+        if not any(row["no_value"] for row in rows):
+            empty.append("no_value")
+        yield readable_table(rows, hidden=empty)
         yield ""
     yield from (f"{job['job']} failed: {job['error']}\n" for job in found["jobs"] if job["error"])
     pending = found["pending"]
@@ -114,14 +117,3 @@ def _cache(cache: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if server["slow"] is not None:
             yield from (("slow log", text) for text in server["slow"] or ["empty"])
     yield from (("unavailable", text) for text in cache["unavailable"])
-
-
-def _row(job: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's statistics as people read them."""
-    row = job | {"no_value": job["no_value"] or None}
-    for name, value in job.items():
-        if value is not None and name.endswith("_seconds"):
-            row[name] = duration(value)
-        elif value is not None and name in ("share", "hit_rate_hour", "hit_rate_day"):
-            row[name] = percent(value)
-    return {name.removesuffix("_seconds").replace("_", " "): value for name, value in row.items()}

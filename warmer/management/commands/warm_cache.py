@@ -22,7 +22,6 @@ from warmer import tasks
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
-from warmer.humanize import duration
 from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
@@ -74,10 +73,13 @@ class Command(WarmerCommand):
 
     def _list(self, specs: list[JobSpec], *, as_json: bool) -> None:
         last = WarmingRun.objects.latest_per_job(spec.name for spec in specs)
+        rows = [_job_row(spec, last.get(spec.name)) for spec in specs]
         if as_json:
-            self.print_json([_job_data(spec, last.get(spec.name)) for spec in specs])
+            self.print_json(rows)
         else:
-            self.print_rows([_job_row(spec, last.get(spec.name)) for spec in specs])
+            states = [row["last_run"]["state"] if row["last_run"] else "never" for row in rows]
+            shown = [row | {"last run": state} for row, state in zip(rows, states, strict=True)]
+            self.print_rows(shown, hidden=["last_run"])
 
     def _plan(self, specs: list[JobSpec], *, as_json: bool) -> None:
         plans = [_planned(spec) for spec in specs]
@@ -163,7 +165,7 @@ class Command(WarmerCommand):
         """Print plans or results as a table, then the keys that fail."""
         # A run's number is a name: its digits are not grouped.
         shown = [row | {"run": str(row["run"] or "")} if "run" in row else row for row in rows]
-        self.print_rows([{key: row[key] for key in row if key not in ("error", "failures")} for row in shown])
+        self.print_rows(shown, hidden=["error", "failures"])
         for row in rows:
             for failure in row["failures"]:
                 self.stderr.write(f"{failure['key']}: {failure['error']}")
@@ -173,19 +175,6 @@ class Command(WarmerCommand):
 
 
 def _job_row(spec: JobSpec, last: WarmingRun | None) -> dict[str, Any]:
-    return {
-        "job": spec.name,
-        "key": str(spec.key),
-        "required": "yes" if spec.required else "no",
-        "every": duration(spec.every) if spec.every else "not scheduled",
-        "timeout": duration(spec.timeout),
-        "cache": spec.cache,
-        "queue": spec.queue,
-        "last run": last.state if last else "never",
-    }
-
-
-def _job_data(spec: JobSpec, last: WarmingRun | None) -> dict[str, Any]:
     data = {
         "job": spec.name,
         "key": str(spec.key),

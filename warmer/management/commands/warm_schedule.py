@@ -12,7 +12,6 @@ from django.apps import apps
 from django.core.management.base import CommandError
 
 from warmer.declarations.registry import jobs
-from warmer.humanize import duration
 from warmer.management.base import WarmerCommand
 
 if apps.is_installed("django_celery_beat"):
@@ -29,25 +28,21 @@ class Command(WarmerCommand):
             raise CommandError("The schedule's tables do not exist: run 'manage.py migrate' first.")
         done = schedule.sync()
         entries = schedule.entries()
-        rows, data = [], []
+        rows = []
         for job, action in done.items():
             every = jobs[job].spec.every if job in jobs else None
             entry = entries.get(job)
-            row = {
-                "job": job,
-                "declared": duration(every) if every else None,
-                "schedule": entry.text if entry else None,
-                "enabled": ("yes" if entry.enabled else "no") if entry else None,
-                "sync": action.value,
-            }
-            plain = {
-                "declared_seconds": every.total_seconds() if every else None,
-                "enabled": entry.enabled if entry else None,
-                "due": entry.due.isoformat() if entry and entry.due else None,
-            }
-            rows.append(row)
-            data.append({name: value for name, value in (row | plain).items() if name != "declared"})
+            rows.append(
+                {
+                    "job": job,
+                    "declared_seconds": every.total_seconds() if every else None,
+                    "schedule": entry.text if entry else None,
+                    "enabled": entry.enabled if entry else None,
+                    "due": entry.due.isoformat() if entry and entry.due else None,
+                    "sync": action.value,
+                }
+            )
         if options["json"]:
-            self.print_json(data)
+            self.print_json(rows)
         else:
-            self.print_rows(rows, empty="No job is scheduled.")
+            self.print_rows(rows, hidden=["due"], empty="No job is scheduled.")
