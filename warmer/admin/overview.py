@@ -124,7 +124,7 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
 def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str], backlog: Backlog) -> list[Row]:
     """Return the rows of jobs whose states are known."""
     names = [spec.name for spec in specs]
-    observations = JobObservation.objects.by_job(names)
+    observations = JobObservation.objects.in_bulk(names, field_name="job")
     runs = WarmingRun.objects.recent_per_job(names, each=widgets.BARS)
     entries = base.schedule.entries(names) if base.schedule else {}
     audits = CacheAudit.objects.latest_per_job(names)
@@ -145,7 +145,7 @@ def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str], backlog: Backl
 def job_states(specs: Iterable[JobSpec]) -> dict[str, str]:
     """Return the state of each job: the first that holds of running, failed, paused, and how warm it is."""
     names = [spec.name for spec in specs]
-    observations = JobObservation.objects.by_job(names)
+    observations = JobObservation.objects.in_bulk(names, field_name="job")
     last = WarmingRun.objects.latest_states(names)
     paused = base.schedule.paused() if base.schedule else set()
     states = {}

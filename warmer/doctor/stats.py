@@ -48,7 +48,7 @@ def collect(aliases: Sequence[str]) -> dict[str, Any]:
     caches = {alias: _cache(alias) for alias in aliases}
     observed, pending = dict[str, JobObservation](), None
     try:
-        observed, backlog = JobObservation.objects.by_job(jobs), invalidation.backlog()
+        observed, backlog = JobObservation.objects.in_bulk(jobs, field_name="job"), invalidation.backlog()
         pending = {
             "count": backlog.count,
             "oldest_seconds": backlog.age.total_seconds(),

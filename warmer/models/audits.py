@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 from django.db import models
-from django.db.models import Max
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.routing import PrimaryManager
+from warmer.models.routing import JobQuerySet, PrimaryManager
 from warmer.models.runs import Trigger
 
 # At an audit an hour, the last four days.
@@ -32,7 +30,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-class AuditQuerySet(models.QuerySet["CacheAudit"]):
+class AuditQuerySet(JobQuerySet["CacheAudit"]):
     """The audits of jobs."""
 
     def keep(self, audit: CacheAudit) -> None:
@@ -41,11 +39,6 @@ class AuditQuerySet(models.QuerySet["CacheAudit"]):
         of_job = self.filter(job=audit.job)
         for last in of_job.order_by("-pk").values_list("pk", flat=True)[KEPT_PER_JOB : KEPT_PER_JOB + 1]:
             of_job.filter(pk__lte=last).delete()
-
-    def latest_per_job(self, names: Iterable[str]) -> dict[str, CacheAudit]:
-        """Return the last audit of each job that had one, in one query."""
-        newest = self.filter(job__in=list(names)).values("job").annotate(last=Max("pk"))
-        return {row.job: row for row in self.filter(pk__in=newest.values("last"))}
 
 
 class CacheAudit(models.Model):

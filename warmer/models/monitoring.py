@@ -27,15 +27,11 @@ HOT_SHARE = 0.5
 class ObservationQuerySet(models.QuerySet["JobObservation"]):
     """The observations of jobs."""
 
-    def by_job(self, names: Iterable[str]) -> dict[str, JobObservation]:
-        """Return the observation of each job that has one, in one query."""
-        return {row.job: row for row in self.filter(job__in=list(names))}
-
     def elsewhere(self, specs: Iterable[JobSpec]) -> dict[str, list[str]]:
         """Return how the caches of the workers, which observe, differ from ours, each with its jobs."""
         found: dict[str, list[str]] = {}
         by_name = {spec.name: spec for spec in specs}
-        for job, row in sorted(self.by_job(by_name).items()):
+        for job, row in sorted(self.in_bulk(list(by_name), field_name="job").items()):
             if text := difference(row.cache, by_name[job].cache):
                 found.setdefault(text, []).append(job)
         return found

@@ -1,13 +1,15 @@
-"""Where our own rows are read and written: always on one database, whatever the router says of reads.
+"""How our own rows are read and written: always on one database, whatever the router says of reads.
 
 A replica lags, so a read from it may not find the row that was just written.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from django.db import models, router, transaction
+from django.db.models import Max
 
 M = TypeVar("M", bound=models.Model)
 
@@ -19,6 +21,20 @@ class PrimaryManager(models.Manager[M]):
         """Return all rows, on the database that the router gives for writes."""
         found = super().get_queryset()
         return found if self._db else found.using(router.db_for_write(self.model))
+
+
+class JobQuerySet(models.QuerySet[M]):
+    """Queries by job, about a model that has several rows for each."""
+
+    def latest_ids(self, jobs: Iterable[str]) -> models.QuerySet[Any, int]:
+        """Return the id of the newest row of each job that has one."""
+        by_job = self.filter(job__in=list(jobs)).order_by().values("job")
+        return by_job.annotate(latest=Max("id")).values_list("latest", flat=True)
+
+    def latest_per_job(self, jobs: Iterable[str]) -> dict[str, M]:
+        """Return the newest row of each job that has one, in one query."""
+        newest: Any = self.filter(pk__in=self.latest_ids(jobs))
+        return {row.job: row for row in newest}
 
 
 def atomic_for(model: type[models.Model]) -> transaction.Atomic:

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, models
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.exceptions import CircuitOpen, StoreUnavailable
-from warmer.models.routing import PrimaryManager
+from warmer.models.routing import JobQuerySet, PrimaryManager
 from warmer.report import SECONDS, Failure, Outcome, Report
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
@@ -53,7 +53,7 @@ ACTIVE = (State.QUEUED, State.RUNNING)
 """The states of a run that has not ended."""
 
 
-class RunQuerySet(models.QuerySet["WarmingRun"]):
+class RunQuerySet(JobQuerySet["WarmingRun"]):
     """Queries about runs, by job."""
 
     def active(self) -> RunQuerySet:
@@ -68,15 +68,6 @@ class RunQuerySet(models.QuerySet["WarmingRun"]):
         """Return whether the schedule requested a run of a job lately that is active or did its work."""
         recent = self.filter(job=job, trigger=Trigger.SCHEDULE, requested_at__gt=timezone.now() - within)
         return recent.filter(state__in=(*ACTIVE, State.COMPLETE, State.INCOMPLETE)).exists()
-
-    def latest_ids(self, jobs: Iterable[str]) -> models.QuerySet[WarmingRun, int]:
-        """Return the id of the newest run of each job that has one."""
-        by_job = self.filter(job__in=list(jobs)).order_by().values("job")
-        return by_job.annotate(latest=Max("id")).values_list("latest", flat=True)
-
-    def latest_per_job(self, jobs: Iterable[str]) -> dict[str, WarmingRun]:
-        """Return the newest run of each job that has one, in one query."""
-        return {run.job: run for run in self.filter(pk__in=self.latest_ids(jobs))}
 
     def recent_per_job(self, jobs: Iterable[str], *, each: int) -> dict[str, list[WarmingRun]]:
         """Return the newest runs of each job, newest first, in one query.

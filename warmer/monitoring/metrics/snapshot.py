@@ -100,7 +100,7 @@ def take() -> Snapshot:
         specs=specs,
         totals=totals,
         active={run.job: run for run in WarmingRun.objects.filter(job__in=names, state__in=ACTIVE)},
-        observations=JobObservation.objects.by_job(names),
+        observations=JobObservation.objects.in_bulk(names, field_name="job"),
         audits=CacheAudit.objects.latest_per_job(names),
         reads=reads,
         down=frozenset(down),
