@@ -22,6 +22,7 @@ class Proxy:
 
     def __init__(self, server: RedisServer, *, seconds: float = 0) -> None:
         self.server = server
+        self.port = 0
         self.url = ""
         self._seconds = seconds
         self._listens = Event()
@@ -39,7 +40,8 @@ class Proxy:
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         listener = await asyncio.start_server(self._carry, LOOPBACK, 0)
-        self.url = f"redis://{LOOPBACK}:{listener.sockets[0].getsockname()[1]}/0"
+        self.port = listener.sockets[0].getsockname()[1]
+        self.url = f"redis://{LOOPBACK}:{self.port}/0"
         self._listens.set()
         await self._ended.wait()
         listener.close()

@@ -84,7 +84,7 @@ def write(records: Sequence[Record], *, using: str) -> None:
     rows.bulk_create([rows.model(source=each.source, key=each.key, rows=each.rows) for each in records])
 
 
-def read(*, using: str, above: int, upto: int | None = None) -> list[Record]:
+def read(*, using: str, above: int, upto: int | None = None, again: bool = False) -> list[Record]:
     """Return the oldest changes of declared jobs that no process with our fingerprint has applied.
 
     At most `PAGE`. Others are for a process that knows their jobs.
@@ -92,13 +92,16 @@ def read(*, using: str, above: int, upto: int | None = None) -> list[Record]:
     Args:
         above: only those with a higher number.
         upto: only those with this number or a lower one.
+        again: also those that a process with our fingerprint has applied.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
     # SQLite takes any bytes for text, and its driver then refuses to read them.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
     names, keys = _declared()
-    where = f"(applied_at IS NULL OR applied_by <> '{fingerprint()}') AND id > {above:d} "
+    where = f"id > {above:d} "
+    if not again:
+        where += f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
     if upto is not None:
         where += f"AND id <= {upto:d} "
     where += f"AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)}))"

@@ -19,12 +19,15 @@ from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, requested
 from warmer.invalidation.apply import apply
 from warmer.invalidation.databases import are_kept, read_committed, written
+from warmer.invalidation.failovers import Failovers
 from warmer.invalidation.records import Record, fingerprint
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
 
 
+FAILOVERS = ""
+"""In the place of a database's name."""
 PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -42,9 +45,13 @@ _NO_FAILURE = _Failure()
 
 
 class Relay:
-    """Applies pending changes, and remembers which records of other fingerprints it has applied."""
+    """Applies pending changes, and remembers which records that others have applied it has applied too.
+
+    Those are the records of other fingerprints, and for a while after a failover of a cache all records.
+    """
 
     def __init__(self) -> None:
+        self._failovers = Failovers()
         self._replayed: dict[str, frozenset[int]] = {}
 
     def run(
@@ -61,24 +68,37 @@ class Relay:
         """
         failures: dict[str, _Failure] = {}
         while True:
-            for using in written():
+            for using in (FAILOVERS, *written()):
                 before = failures.get(using, _NO_FAILURE)
                 if time.monotonic() < before.until:
                     continue
                 try:
                     with polling():
-                        self.poll(using)
-                    if failures.pop(using, None):
+                        if using:
+                            self.poll(using)
+                        elif self.notice():
+                            failures.clear()  # old values must not wait for the end of a pause
+                    if failures.pop(using, None) and using:
                         logger.info("Waiting changes on %r are applied again", using)
                 except Exception as error:  # noqa: BLE001 - nobody else would go on
                     if describe(error) != before.why:
-                        logger.warning("Changes on %r wait, and are tried again: %s", using, describe(error))
+                        what = f"Changes on {using!r}" if using else "Changes that a failover of a cache lost"
+                        logger.warning("%s wait, and are tried again: %s", what, describe(error))
                     pause = min(2 * before.pause, LONGEST_PAUSE_SECONDS)
                     until = time.monotonic() + pause
                     failures[using] = _Failure(why=describe(error), pause=pause, until=until)
                     close_old_connections()
             if wait(PAUSE_SECONDS):
                 return
+
+    def notice(self) -> bool:
+        """Invalidate what another server behind a cache may have lost; return whether there was one.
+
+        Raises:
+            StoreUnavailable: a cache does not answer.
+            Error: the database does not answer.
+        """
+        return self._failovers.mend()
 
     def poll(self, *using: str) -> int:
         """Apply the pending changes of some databases, by default of every one; return their number.
@@ -100,8 +120,9 @@ class Relay:
     def _poll_one(self, using: str) -> int:
         done, failed, replayed = 0, None, set[int]()
         known = self._replayed.get(using, frozenset())
-        for page in _pages(using):
-            replayed.update(each.id for each in page if each.is_applied)
+        again = time.monotonic() < self._failovers.replays_until
+        for page in _pages(using, again=again):
+            replayed.update(each.id for each in page if again or each.is_applied)
             waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
             try:
@@ -124,7 +145,7 @@ class Relay:
         return done
 
 
-def _pages(using: str) -> Iterator[list[Record]]:
+def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
     """Yield pending records page by page; none while another process with our fingerprint reads some.
 
     They are applied outside the transaction that reads them, because sweeping keys may take long.
@@ -133,7 +154,7 @@ def _pages(using: str) -> Iterator[list[Record]]:
     while True:
         with read_committed(using, transaction_wanted=True):
             is_alone = _is_alone(connections[using])
-            page = records.read(using=using, above=above) if is_alone else []
+            page = records.read(using=using, above=above, again=again) if is_alone else []
         if len(page) == records.PAGE and not above and records.collapse(using=using):
             continue  # there are fewer now
         if page:

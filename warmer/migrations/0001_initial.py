@@ -175,6 +175,18 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='JobServers',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('job', models.CharField(max_length=100, unique=True)),
+                ('servers', models.TextField(help_text="The incarnations of its cache's server, the newest last.")),
+            ],
+            options={
+                'base_manager_name': 'objects',
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='WarmingBatch',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

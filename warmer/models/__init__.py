@@ -1,7 +1,7 @@
 """What `warmer` keeps in the database: runs, changes, audits, observations, the declared schedule."""
 
 from warmer.models.audits import CacheAudit, Verdict
-from warmer.models.changes import ChangeRecord
+from warmer.models.changes import ChangeRecord, JobServers
 from warmer.models.monitoring import JobObservation, RunTotal
 from warmer.models.routing import PrimaryManager, atomic_for, rows_of
 from warmer.models.runs import ACTIVE, FIGURES, Job, JobSchedule, State, Trigger, WarmingBatch, WarmingRun
@@ -14,6 +14,7 @@ __all__ = [
     "Job",
     "JobObservation",
     "JobSchedule",
+    "JobServers",
     "PrimaryManager",
     "RunTotal",
     "State",

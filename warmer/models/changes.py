@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import Now
 from django.utils.deconstruct import deconstructible
+
+from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.models.routing import PrimaryManager, atomic_for
 
 
 @deconstructible(path="warmer.models.changes.CurrentTransaction")
@@ -58,3 +63,51 @@ class ChangeRecord(models.Model):
 
     def __str__(self) -> str:
         return f"change {self.pk} of {self.source or self.key}"
+
+
+MOST_SERVERS = 16
+"""How many incarnations of a server are remembered for each job."""
+
+
+class ServersQuerySet(models.QuerySet["JobServers"]):
+    """On which servers jobs are invalidated."""
+
+    @contextmanager
+    def reached(self, server: str, jobs: Collection[str], *, is_change: bool) -> Iterator[dict[str, str]]:
+        """Yield the jobs that are known on other servers, with these; at the end all are known on this one.
+
+        Meanwhile other processes wait.
+
+        Args:
+            server: the incarnation of the server that the jobs' cache reaches.
+            jobs: their names.
+            is_change: this process reached another one before. Then only the newest known server counts. Else
+                all do: two processes that reach two servers, as in a split network, must not take turns.
+        """
+        with atomic_for(self.model):
+            rows = self.select_for_update().filter(job__in=jobs).order_by("job")
+            known = {row.job: row.servers for row in rows}
+            # What a promotion added to the id is forgotten after a while: the beginning of one is known, too.
+            counted = {job: text.split()[-1] if is_change else text for job, text in known.items()}
+            new = [job for job in jobs if server not in counted.get(job, "")]
+            yield {job: known[job] for job in new if job in known}
+            for job in new:
+                others = [each for each in known.get(job, "").split() if each != server]
+                servers = [*others, server][-MOST_SERVERS:]
+                self.update_or_create(job=job, defaults={"servers": " ".join(servers)})
+
+
+class JobServers(models.Model):
+    """The servers on which a job is invalidated: on any other, its keys may be old."""
+
+    job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
+    servers = models.TextField(help_text="The incarnations of its cache's server, the newest last.")
+
+    objects = PrimaryManager.from_queryset(ServersQuerySet)()
+
+    class Meta:
+        base_manager_name = "objects"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"the servers of {self.job}"

@@ -16,11 +16,13 @@ from warmer.stores.factory import (
     why_unusable,
 )
 from warmer.stores.identity import name_here, place_of, share_keys, varying_names
+from warmer.stores.incarnation import Incarnation, incarnation_of
 
 __all__ = [
     "Cached",
     "Claim",
     "Counted",
+    "Incarnation",
     "Invalidation",
     "Peeked",
     "Record",
@@ -32,6 +34,7 @@ __all__ = [
     "describe_cache",
     "difference",
     "in_sample",
+    "incarnation_of",
     "inspect_redis",
     "invalidate_together",
     "is_fenced",

@@ -25,7 +25,9 @@ class Command(WarmerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
-            self.stdout.write(f"Applied {counted(Relay().poll(), 'change')}.")
+            relay = Relay()
+            relay.notice()
+            self.stdout.write(f"Applied {counted(relay.poll(), 'change')}.")
             return
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,257 @@
+"""A failover or a crash of the cache that loses acknowledged invalidations leaves no wrong value."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from tests.faults.conftest import SECONDS, Site
+from warmer.invalidation import Relay, captures_by_triggers
+from warmer.invalidation.failovers import Failovers
+from warmer.models import ChangeRecord, JobServers
+from warmer.report import Outcome
+from warmer.stores import incarnation_of
+from warmer.tasks import relaying
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Lose = Callable[[Site], None]
+
+
+def work(relay: Relay) -> None:
+    """Do what a worker does twice a second."""
+    relay.notice()
+    relay.poll()
+
+
+@pytest.fixture
+def relay(site: Site) -> Relay:
+    """The relay of a worker that has seen the server as it is now."""
+    relay = Relay()
+    work(relay)
+    return relay
+
+
+def fail_over_to_a_replica_behind(site: Site) -> None:
+    site.warm()
+    replica = site.replica()
+    site.save(*site.posts[:7], title="new")
+    site.fail_over(replica)
+
+
+def crash_with_an_old_save(site: Site) -> None:
+    site.warm()
+    with site.proxy.server.client() as client:
+        client.save()
+    site.save(*site.posts[:7], title="new")
+    site.crash()
+
+
+faults = pytest.mark.parametrize("lose", [fail_over_to_a_replica_behind, crash_with_an_old_save])
+
+
+@faults
+def test_lost_invalidations__are_made_up_for(site: Site, relay: Relay, lose: Lose, caplog: Any) -> None:
+    lose(site)
+    assert site.wrong() == 8
+    with caplog.at_level(logging.WARNING, logger="warmer"):
+        work(relay)
+    assert site.wrong() == 0
+    assert [record.name for record in caplog.records].count("warmer.invalidation.failovers") == 1
+    site.warm()
+    work(relay)
+    assert site.cached() == 21
+
+
+@faults
+def test_lost_invalidations__stay_lost_with_the_replay_switched_off(
+    site: Site, relay: Relay, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Failovers, "mend", lambda self: False)
+    lose(site)
+    work(relay)
+    assert site.wrong() == 8
+
+
+@pytest.mark.usefixtures("relay")
+@faults
+def test_lost_invalidations__while_no_worker_ran(site: Site, lose: Lose) -> None:
+    lose(site)
+    work(Relay())
+    assert site.wrong() == 0
+
+
+@faults
+def test_lost_invalidations__are_made_up_for_once(site: Site, relay: Relay, lose: Lose) -> None:
+    other = Relay()
+    work(other)
+    lose(site)
+    work(relay)
+    site.warm()
+    work(other)
+    work(Relay())
+    assert site.cached() == 21
+
+
+def test_lost_invalidations__are_noticed_by_a_worker(site: Site) -> None:
+    relaying.start()
+    try:
+        wait_until(JobServers.objects.exists, seconds=SECONDS, what="the worker knows the server")
+        crash_with_an_old_save(site)
+        wait_until(lambda: site.wrong() == 0, seconds=SECONDS, what="no value is wrong")
+    finally:
+        relaying.stop()
+        wait_until(lambda: not relaying._open, seconds=SECONDS, what="the worker has ended")
+
+
+@pytest.mark.parametrize("mends", [True, False])
+def test_token__of_a_clock_that_ran_ahead(
+    site: Site, relay: Relay, mends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the old primary is 30 seconds ahead of that of the replica that is promoted."""
+    site.warm()
+    post, store = site.posts[0], site.titles.spec.store
+    key = site.titles.key(post)
+    replica = site.replica()
+    with site.proxy.server.client() as client:
+        for member, count in client.zrange(store.fence_key, 0, -1, withscores=True):
+            if count >= 0:
+                client.zadd(store.fence_key, {member: count + 30 * 10**6})
+    token = store.token([key])
+    site.fail_over(replica)
+    if not mends:
+        monkeypatch.setattr(Failovers, "mend", lambda self: False)
+    work(relay)
+    site.save(post, title="new")
+    outcome = Outcome.SUPERSEDED if mends else Outcome.WRITTEN
+    assert store.write(token, {key: "old"}).outcomes == {key: outcome}
+    assert site.wrong() == (0 if mends else 1)
+
+
+def test_failback__to_the_server_before_is_noticed_too(site: Site, relay: Relay) -> None:
+    first, second = site.proxy.server, site.replica()
+    site.promote(second)
+    work(relay)
+    site.warm()
+    site.replicate(first)
+    site.save(*site.posts[:7], title="new")
+    site.fail_over(first)
+    assert site.wrong() == 8
+    work(relay)
+    assert site.wrong() == 0
+
+
+def test_address__leads_back_to_a_server_that_missed_changes(site: Site, relay: Relay) -> None:
+    first, second = site.proxy.server, site.servers.enter_context(RedisServer())
+    site.warm()
+    site.move_to(second)
+    work(relay)
+    site.save(*site.posts[:7], title="new")
+    site.move_to(first)
+    assert site.wrong() == 8
+    work(relay)
+    assert site.wrong() == 0
+
+
+def test_two_servers__of_two_workers_are_not_invalidated_in_turns(site: Site, relay: Relay) -> None:
+    first, second = site.proxy.server, site.servers.enter_context(RedisServer())
+    site.move_to(second)
+    site.warm()
+    other = Relay()
+    work(other)
+    site.warm()
+    work(Relay())
+    work(other)
+    assert site.cached() == 21
+    site.move_to(first)
+    site.warm()
+    work(Relay())
+    assert site.cached() == 21
+
+
+def test_change__of_a_process_that_still_reached_the_server_before(site: Site, relay: Relay) -> None:
+    fail_over_to_a_replica_behind(site)
+    work(relay)
+    site.warm()
+    site.save(site.posts[0], title="newer")
+    cache.set(site.titles.key(site.posts[0]), "new")  # as if the invalidation had not come here
+    work(relay)
+    assert site.wrong() == 0
+    site.warm()
+    work(relay)
+    assert site.cached() == 21
+
+
+class TestLog:
+    """A server that keeps its keys in an append-only file, and crashes with the machine."""
+
+    @pytest.fixture
+    def options(self) -> dict[str, str]:
+        return {"appendonly": "yes", "appendfsync": "everysec"}
+
+    def lose_the_end(self, site: Site) -> None:
+        """Lose what the server wrote to its file, and the disk did not."""
+        site.warm()
+        server = site.proxy.server
+        file, kept = server.folder / "appendonlydir", server.folder / "kept"
+        shutil.copytree(file, kept)
+        site.save(*site.posts[:7], title="new")
+        server.kill()
+        shutil.rmtree(file)
+        kept.rename(file)
+        site.crash()
+
+    def test_restart__applies_the_last_changes_again(self, site: Site, relay: Relay) -> None:
+        self.lose_the_end(site)
+        assert site.wrong() == 8
+        work(relay)
+        assert site.wrong() == 0
+        # Signals record no change in autocommit.
+        assert site.cached() == (13 if captures_by_triggers() else 0)
+
+    def test_restart__while_no_worker_ran(self, site: Site, relay: Relay) -> None:
+        self.lose_the_end(site)
+        ChangeRecord.objects.all().delete()  # that is long ago
+        work(Relay())
+        assert (site.wrong(), site.cached()) == (0, 0)
+
+
+def test_restart__without_data_invalidates_nothing(site: Site, relay: Relay, caplog: Any) -> None:
+    site.warm()
+    site.crash()
+    site.warm()
+    work(relay)
+    assert site.cached() == 21
+    assert "warmer.invalidation.failovers" not in {record.name for record in caplog.records}
+
+
+def test_incarnation__of_a_server_that_was_demoted_is_its_successors(site: Site, relay: Relay) -> None:
+    before = incarnation_of("default")
+    old, new = site.proxy.server, site.replica()
+    site.promote(new)
+    with old.client() as client:
+        client.replicaof("127.0.0.1", new.port)  # the open connections stay
+    assert incarnation_of("default") is None
+    after = incarnation_of("default")
+    assert before
+    assert after
+    assert before.id not in after.id
+
+
+def test_incarnation__is_unknown_without_the_right_to_ask(site: Site) -> None:
+    with site.proxy.server.client() as client:
+        client.execute_command("ACL SETUSER", "default", "-info")
+    assert incarnation_of("default") is None
+    work(Relay())
+
+
+def test_incarnation__is_unknown_while_the_server_is_away(site: Site) -> None:
+    site.proxy.server.kill()
+    assert incarnation_of("default") is None
+    Relay().notice()
