@@ -310,6 +310,22 @@ def test_backend__iterator_that_was_not_begun_is_no_answer(
     assert cache.get("a") is None
     clock(1)
     cache.iter_keys("*")
-    assert breakers.breaker_of(cache._server).is_open
+    assert breakers.breaker_of(cache._location).is_open
     with pytest.raises(RedisConnectionError):
         list(cache.iter_keys("*"))
+
+
+def test_backend__has_a_pool_of_its_own_whatever_other_aliases_are_at_its_address(
+    settings: Any, own_backend: str
+) -> None:
+    own = settings.CACHES[own_backend]
+    patient = {**own, "OPTIONS": {"SOCKET_TIMEOUT": 3}}
+    plain = {**own, "BACKEND": "django_redis.cache.RedisCache"}
+    settings.CACHES = {**settings.CACHES, "plain": plain, "patient": patient}
+    caches["plain"].set("a", 1)
+    timeouts = {
+        alias: caches[alias].client.get_client().connection_pool.connection_kwargs["socket_timeout"]
+        for alias in ("patient", "own")
+    }
+    assert timeouts == {"patient": 3, "own": 0.5}
+    assert caches["own"].client.get_client().ping()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from zlib import crc32
 
 from django_redis.cache import RedisCache as DjangoRedis
 from django_redis.exceptions import ConnectionInterrupted
@@ -69,14 +70,18 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
             options["CONNECTION_POOL_CLASS"] = f"{pool_class.__module__}.{pool_class.__qualname__}"
             pool.setdefault("timeout", POOL_WAIT_SECONDS)
         options["CONNECTION_POOL_KWARGS"] = pool
-        super().__init__(server, {**params, "OPTIONS": options})
+        # django-redis keeps one pool for each URL, so an alias at the same one would lend its own.
+        mark = crc32(repr(params.get("OPTIONS")).encode())
+        urls = server.split(",") if isinstance(server, str) else server
+        super().__init__([f"{url}#warmer{mark}" for url in urls if url], {**params, "OPTIONS": options})
+        self._location = server
         self._guarded: GuardedClient | None = None
 
     @property
     def client(self) -> Any:
         """The client of this cache, each of whose methods asks the breaker first."""
         if self._guarded is None:
-            self._guarded = GuardedClient(super().client, breaker_of(self._server))
+            self._guarded = GuardedClient(super().client, breaker_of(self._location))
         return self._guarded
 
 
