@@ -16,7 +16,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.databases import is_dummy
-from warmer.invalidation.rows import is_readable
+from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
 from warmer.stores import is_fenced, is_local, keeps_nothing, varying_names, why_unusable

@@ -22,7 +22,7 @@ from django.utils.functional import SimpleLazyObject
 
 from myapp.models import Post
 from warmer import checks, warm, warm_many
-from warmer.invalidation import rows, triggers
+from warmer.invalidation import resolve, triggers
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
@@ -250,7 +250,7 @@ def test_w014__column_that_a_record_cannot_give_back(monkeypatch: pytest.MonkeyP
     declare_keyed("tags", depends_on={Group: "id"})
     declare_single("all", depends_on=[Group])
     assert not found("W014")
-    monkeypatch.setattr(rows, "_READABLE", ())
+    monkeypatch.setattr(resolve, "_READABLE", ())
     assert_found("W014", says="every key of tags: warmer cannot read 'id'", hint="CharField")
 
 

@@ -20,12 +20,10 @@ from django.db.models import Model, Q, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
 from warmer.invalidation.databases import captures_by_triggers
-from warmer.invalidation.inheritance import tables_of
-from warmer.invalidation.recording import record, record_of_ids, record_of_rows
+from warmer.invalidation.recording import encode, record, record_of_ids, record_of_rows
 from warmer.invalidation.records import Record
-from warmer.invalidation.resolve import ids_now
-from warmer.invalidation.rows import Row, encode
-from warmer.invalidation.sources import Source, sources
+from warmer.invalidation.resolve import Row, ids_now
+from warmer.invalidation.sources import Source, sources, tables_of
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.triggers import installed
 from warmer.report import describe

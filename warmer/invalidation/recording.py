@@ -17,8 +17,7 @@ from warmer.invalidation import records
 from warmer.invalidation.apply import apply_unrecorded, invalidate_ids
 from warmer.invalidation.databases import are_kept
 from warmer.invalidation.records import Record
-from warmer.invalidation.resolve import Ids
-from warmer.invalidation.rows import Row, encode, value_of
+from warmer.invalidation.resolve import Ids, Row
 from warmer.invalidation.sources import Source, sources
 from warmer.invalidation.transactions import open_database_of, watcher
 from warmer.keys import Id, plain
@@ -111,6 +110,8 @@ def record(found: Sequence[Record], *, using: str) -> None:
 
 
 # -- what a record holds -----------------------------------------------------------------------------
+# Every value is recorded as the text that the database shows for it, in every kind of record, so that nothing
+# is lost to JSON's numbers.
 NOTHING = json.dumps([])
 """The rows of a record that concerns no key."""
 
@@ -127,7 +128,7 @@ def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Rec
     """Return the record of changed rows: those of a queryset by one query, instances from memory."""
     found: list[Row]
     if not isinstance(rows, QuerySet):
-        found = [{field.column: value_of(field, row) for field in source.fields} for row in rows]
+        found = [{field.column: _value_of(field, row) for field in source.fields} for row in rows]
     elif not source.fields:
         found = [{}]
     else:
@@ -137,8 +138,29 @@ def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Rec
     return Record(source=source.name, rows=encode({repr(row): row for row in found}.values()))
 
 
+def encode(rows: Iterable[Row]) -> str:
+    """Return rows, each with prepared values by column, as a record holds them."""
+    return json.dumps([{column: _text(value) for column, value in row.items()} for row in rows])
+
+
+def _value_of(field: Any, instance: Model) -> Any:
+    value = plain(getattr(instance, field.attname))
+    return None if value is None else field.get_prep_value(field.to_python(value))
+
+
 def _prepared(field: Any, value: Any) -> Any:
     return None if value is None else field.get_prep_value(plain(value))
+
+
+def _text(value: Any) -> Any:
+    value = plain(value)
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        return [_text(each) for each in value]
+    if isinstance(value, bytes | memoryview):
+        return "\\x" + bytes(value).hex()
+    return str(value)
 
 
 def _record_rows(model: type[Model], rows: QuerySet[Any] | list[Model], *, using: str) -> None:

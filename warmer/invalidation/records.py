@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from itertools import chain
 from types import CodeType
 from typing import Any
@@ -253,16 +254,9 @@ def _rows(using: str) -> Any:
 
 
 # -- who applied a record ----------------------------------------------------------------------------
-_known: tuple[Any, str] | None = None
-
-
 def fingerprint() -> str:
     """Return the fingerprint of this process: 16 hexadecimal digits."""
-    global _known
-    basis = (jobs.version, id(settings.CACHES))
-    if _known is None or _known[0] != basis:
-        _known = basis, _make()
-    return _known[1]
+    return _make(jobs.version, id(settings.CACHES))
 
 
 def _function(function: Any) -> str:
@@ -283,7 +277,8 @@ def _constant(value: Any) -> str:
     return repr(value)
 
 
-def _make() -> str:
+@lru_cache(maxsize=1)
+def _make(_version: int, _caches: int) -> str:
     parts = [f"{spec.key} {place_of(spec.cache)}" for spec in jobs.specs()]
     for name, source in sources().by_name.items():
         for each in source.dependents:

@@ -1,27 +1,31 @@
 """Resolve recorded changes to the ids of the jobs that they concern.
 
 This runs after the commit, and reads other tables as they are then. A later change of these tables has a
-record of its own.
+record of its own. Reading a recorded value never guesses: what cannot be read concerns every key.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.conf import settings
+from django.db import connections, models, transaction
 from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import get_default_timezone, make_naive
 
 from warmer.context import settings_context
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation.records import Record
-from warmer.invalidation.rows import ChangedRow, Row, decode, read
 from warmer.invalidation.sources import Dependent, sources
 from warmer.keys import Id, as_id, type_names
 from warmer.report import describe
@@ -30,10 +34,44 @@ logger = logging.getLogger(__name__)
 
 Ids = frozenset[Id] | None
 """Ids of a job. None: every key."""
+Row = Mapping[str, Any]
 
 _ID_TYPES = (str, int, UUID)
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
 _IN_LIMIT = 30_000
+
+
+# Fields whose `to_python` reads the text of a column without loss.
+_READABLE = (
+    models.BooleanField,
+    models.CharField,
+    models.DateField,
+    models.DateTimeField,
+    models.DecimalField,
+    models.DurationField,
+    models.FloatField,
+    models.GenericIPAddressField,
+    models.IntegerField,
+    models.TextField,
+    models.TimeField,
+    models.UUIDField,
+)
+
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+class ChangedRow:
+    """A row as it was before a change or is after it, with the columns that its job names in `fields`."""
+
+    def __init__(self, values: Mapping[str, Any], pk: Any) -> None:
+        self.__dict__.update(values)
+        self.pk = pk
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name!r} is not recorded of a changed row: name it in fields=")
+
+    def __repr__(self) -> str:
+        return f"<ChangedRow {self.pk}>"
 
 
 def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
@@ -50,11 +88,15 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
     for record in records:
         if record.key:
             found += [(spec, _asked(spec, record)) for spec in jobs.specs() if str(spec.key) == record.key]
-        else:
-            _collect(rows, record)
-    for name, of_source in rows.items():
+        elif (of_source := rows.setdefault(record.source, [])) is not None:
+            in_record = _rows(record)
+            if in_record is None:
+                rows[record.source] = None
+            else:
+                of_source.extend(in_record)
+    for name, changed in rows.items():
         dependents = sources().by_name[name].dependents
-        found += [(each.spec, _ids(each, of_source, using)) for each in dependents]
+        found += [(each.spec, _ids(each, changed, using)) for each in dependents]
     ids: dict[JobSpec, Ids] = {}
     for spec, more in found:
         if more is None or more:
@@ -65,7 +107,7 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
 
 def ids_now(dependent: Dependent, record: Record, *, using: str) -> Ids:
     """Return the ids that the rows of a record give now, for rows that may not be there after the commit."""
-    return _ids(dependent, None if record.rows is None else decode(record.rows), using)
+    return _ids(dependent, _rows(record), using)
 
 
 def as_ids(value: Any) -> frozenset[Id]:
@@ -110,20 +152,6 @@ def _asked(spec: JobSpec, record: Record) -> Ids:
         return None
 
 
-def _collect(rows: dict[str, list[Row] | None], record: Record) -> None:
-    """Add the rows of a record to those of its source; None: every key."""
-    known = rows.setdefault(record.source, [])
-    if known is None:
-        return
-    try:
-        if record.rows is None:
-            rows[record.source] = None
-        else:
-            known.extend(decode(record.rows))
-    except Exception:  # noqa: BLE001 - what cannot be read concerns every key
-        rows[record.source] = None
-
-
 def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
     if rows is None or not dependent.fields:
         return None
@@ -149,7 +177,7 @@ def _savepoint(using: str) -> AbstractContextManager[Any]:
 
 
 def _value(dependent: Dependent, row: Row) -> Any:
-    values = tuple(_hashable(read(field, row)) for field in dependent.fields)
+    values = tuple(_hashable(_read_column(field, row)) for field in dependent.fields)
     return values if len(values) > 1 else values[0]
 
 
@@ -158,7 +186,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _changed(dependent: Dependent, row: Row) -> ChangedRow:
-    values: dict[str, Any] = {each.attname: read(each, row) for each in dependent.fields}
+    values: dict[str, Any] = {each.attname: _read_column(each, row) for each in dependent.fields}
     pks = tuple(values[each.attname] for each in dependent.model._meta.pk_fields)
     return ChangedRow(values, pks if len(pks) > 1 else pks[0])
 
@@ -173,3 +201,86 @@ def _follow(dependent: Dependent, values: set[Any], using: str) -> Iterator[Any]
     while some := list(islice(rest, _IN_LIMIT)):
         rows: QuerySet[Any] = QuerySet(model, using=using).filter(**{f"{column}__in": some})
         yield from rows.values_list(dependent.path, flat=True)
+
+
+# -- reading a recorded row ---------------------------------------------------------------------------
+def _rows(record: Record) -> list[Row] | None:
+    """Return the rows of a record. None: every key, also if it cannot be read."""
+    try:
+        rows = json.loads(record.rows or "null")
+    except Exception:  # noqa: BLE001 - whatever another program wrote there
+        return None
+    is_readable = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    return rows if is_readable else None
+
+
+def _read_column(field: Any, row: Row) -> Any:
+    """Return the value of a recorded column as the model's field has it.
+
+    Raises:
+        ValueError: it was not recorded, or cannot be read back.
+    """
+    if field.column not in row:
+        raise ValueError(f"{field.column} was not recorded")
+    value = row[field.column]
+    if value is None:
+        return None
+    field = _behind(field)
+    base = getattr(field, "base_field", None)
+    if base is not None and isinstance(value, list):
+        return [_read(base, each) for each in value]
+    return _read(field, value)
+
+
+def is_readable(field: Any) -> bool:
+    """Return whether the recorded values of a field can be read back."""
+    field = _behind(field)
+    return _kind(getattr(field, "base_field", None) or field) is not None
+
+
+def _behind(field: Any) -> Any:
+    """Return the field that says what is in a column."""
+    while field.is_relation:
+        field = field.target_field
+    return field.output_field if field.generated else field
+
+
+def _kind(field: Any) -> Any:
+    # What a field of the project's own makes of a column is up to its `from_db_value`, as when it is loaded.
+    return next((each for each in type(field).__mro__ if each in _READABLE), None)
+
+
+def _read(field: Any, text: Any) -> Any:
+    if text is None:
+        return None
+    kind = _kind(field)
+    if kind is None or not isinstance(text, str):
+        raise ValueError(f"the values of {field} cannot be read back")
+    convert = getattr(field, "from_db_value", None)
+    try:
+        if kind is models.BooleanField:
+            value: Any = _BOOLEANS[text.lower()]
+        elif kind is models.DateTimeField:
+            value = _moment(text)
+        elif kind is models.GenericIPAddressField:  # PostgreSQL shows the size of the network, too
+            value = kind.to_python(field, text.partition("/")[0])
+        elif kind is models.DecimalField:  # SQLite keeps a binary number
+            value = kind.to_python(field, text).quantize(
+                Decimal(1).scaleb(-field.decimal_places), context=field.context
+            )
+        elif kind is models.DurationField and text.lstrip("-").isdigit():
+            value = timedelta(microseconds=int(text))  # as SQLite keeps it
+        else:
+            value = kind.to_python(field, text)
+        return value if convert is None else convert(value, None, None)
+    except Exception as error:
+        raise ValueError(f"{text[:40]!r} is no value of {field}") from error
+
+
+def _moment(text: str) -> datetime:
+    moment = parse_datetime(text)
+    if moment is None:
+        raise ValueError(text)
+    if settings.USE_TZ:
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return make_naive(moment, get_default_timezone()) if moment.tzinfo else moment

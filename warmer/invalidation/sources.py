@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -20,7 +20,6 @@ from django.db.models.constants import LOOKUP_SEP
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import Dependency, JobSpec
 from warmer.exceptions import DeclarationError
-from warmer.invalidation.inheritance import concrete, path_from_parent, tables_of
 
 Compared = tuple[str, ...] | None
 
@@ -117,18 +116,13 @@ def source_name(table: str, compared: Iterable[str] | None) -> str:
     return table if compared is None else f"{table}({','.join(compared)})"
 
 
-_known: tuple[int, Sources] | None = None
-
-
 def sources() -> Sources:
     """Return the sources of the jobs that are declared now."""
-    global _known
-    if _known is None or _known[0] != jobs.version:
-        _known = jobs.version, _collect()
-    return _known[1]
+    return _collect(jobs.version)
 
 
-def _collect() -> Sources:
+@lru_cache(maxsize=1)
+def _collect(_version: int) -> Sources:
     found: dict[tuple[str, Compared], list[Dependent]] = defaultdict(list)
     for spec in jobs.specs():
         for dependent in _dependents(spec):
@@ -177,14 +171,15 @@ def _of_table(
     """Yield what a dependency on a model means for one of the tables that hold its rows."""
     compared = _compared(dependency, model, table)
     ids = dependency.ids
+    steps = ids.split(LOOKUP_SEP) if isinstance(ids, str) else None
     if table is not model:
-        # A function wants the child's row, which is not at hand.
-        ids = path_from_parent(ids, model, table) if isinstance(ids, str) else None
-        if ids is None and compared == ():
+        ids = None  # a function wants the child's row, which is not at hand
+        steps = _steps_from_parent(steps, model, table) if steps else None
+        if steps is None and compared == ():
             return  # the parent's row comes and goes with the child's
-    if isinstance(ids, str):
-        yield from _follow(spec, table, ids.split(LOOKUP_SEP), compared)
-    elif ids is None:
+    if steps is not None:
+        yield from _follow(spec, table, steps, compared)
+    elif not callable(ids):
         yield Dependent(spec=spec, model=table, compared=compared)
     else:
         named = {*(compared or ()), *_columns(table._meta.pk_fields)}
@@ -269,3 +264,37 @@ def _link_table(far: Any) -> tuple[Any, Any, Any]:
     names = [field.m2m_field_name(), field.m2m_reverse_field_name()]
     here, there = (through._meta.get_field(name) for name in (names[::-1] if is_reverse else names))
     return through, here, there
+
+
+# -- inherited models --------------------------------------------------------------------------------
+def concrete(model: Any) -> type[Model]:
+    """Return the model whose table a model uses: itself, or for a proxy the model behind it."""
+    return model._meta.concrete_model  # type: ignore[no-any-return]
+
+
+def tables_of(model: type[Model]) -> list[type[Model]]:
+    """Return the models whose tables hold a row of a model: itself, and those that it inherits from."""
+    return list(dict.fromkeys(map(concrete, (model, *model._meta.get_parent_list()))))
+
+
+def _steps_from_parent(steps: list[str], child: Any, parent: Any) -> list[str] | None:
+    """Return a path that begins at a child as one that begins at its parent; None: a link has no name."""
+    if own := _own(steps, child, parent):
+        return own
+    for each in child._meta.get_base_chain(concrete(parent)):
+        link = child._meta.parents[each]
+        if link.remote_field.hidden:
+            return None
+        steps = [link.related_query_name(), *steps]
+        child = each
+    return steps
+
+
+def _own(steps: list[str], child: Any, parent: Any) -> list[str] | None:
+    """Return the path as one of the parent's, if it begins with a field that the parent has itself."""
+    field = child._meta.pk if steps[0] == "pk" else child._meta.get_field(steps[0])
+    if concrete(field.model) in tables_of(parent):
+        return [field.name, *steps[1:]]
+    if not (field.concrete and field.is_relation and field.remote_field.parent_link):
+        return None
+    return _own(steps[1:] or [field.target_field.name], field.related_model, parent)

@@ -12,6 +12,7 @@ import re
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
@@ -242,9 +243,6 @@ def _is_in_test_case(connection: Any) -> bool:
 
 
 # -- statements --------------------------------------------------------------------------------------
-_names: tuple[int, re.Pattern[str]] | None = None
-
-
 def may_change(sql: Any) -> bool:
     """Return whether a statement names a table that a job depends on."""
     if isinstance(sql, bytes):
@@ -256,14 +254,12 @@ def may_change(sql: Any) -> bool:
         return False
     if len(sql) > 2 * _LOOKED_AT:
         sql = sql[:_LOOKED_AT] + sql[-_LOOKED_AT:]
-    return _pattern().search(sql.lower()) is not None
+    return _tables(jobs.version).search(sql.lower()) is not None
 
 
-def _pattern() -> re.Pattern[str]:
-    global _names
-    if _names is None or _names[0] != jobs.version:
-        tables = sorted(sources().by_table, key=len, reverse=True)
-        # Quotes in a name are doubled in SQL.
-        names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)
-        _names = jobs.version, re.compile(names or "(?!)")
-    return _names[1]
+@lru_cache(maxsize=1)
+def _tables(_version: int) -> re.Pattern[str]:
+    """Return the pattern of the names of captured tables. Quotes in a name are doubled in SQL."""
+    tables = sorted(sources().by_table, key=len, reverse=True)
+    names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)
+    return re.compile(names or "(?!)")

@@ -15,7 +15,7 @@ from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, unapplied
 from tests.package.invalidation.capture.world import World
 from tests.support.transactions import Rollback
-from warmer.invalidation import Relay, apply, records, resolve
+from warmer.invalidation import Relay, apply, records
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
@@ -29,7 +29,6 @@ def test_write__succeeds_whatever_goes_wrong_when_it_is_applied(
     known: Things, block: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(resolve, "decode", lambda *_: 1 / 0)
         patched.setattr(apply, "resolve", lambda *_args, **_kwargs: 1 / 0)
         with block():
             execute(INSERT)
