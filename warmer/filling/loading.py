@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, router
@@ -13,7 +14,7 @@ from warmer.context import settings_context
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
-from warmer.keys import Batch
+from warmer.keys import Batch, Id
 
 # What ails the whole batch, not one of its rows: asking again for each half would only ask again.
 WHOLE_BATCH = (OperationalError, InterfaceError, LoaderError)
@@ -71,6 +72,14 @@ def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
     return given
 
 
+def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[str, Any]:
+    """Load keys, batch by batch, and store nothing."""
+    values: dict[str, Any] = {}
+    for batch in in_batches(wanted, spec.batch_size):
+        values |= load(spec, {key: wanted[key] for key in batch}).values
+    return values
+
+
 def take_pooled_connections(spec: JobSpec) -> None:
     """Take this thread's connections to the databases that a job depends on, where they come from a pool."""
     pooled = [each for each in connections.all() if each.settings_dict["OPTIONS"].get("pool")]
@@ -82,6 +91,13 @@ def take_pooled_connections(spec: JobSpec) -> None:
         if connection.alias in needed:
             with suppress(Error):  # the loader raises it, if it needs the database
                 connection.ensure_connection()
+
+
+def in_batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield keys in lists of a size."""
+    rest = iter(keys)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:

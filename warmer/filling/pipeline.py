@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from warmer import failpoints
 from warmer.conf import conf
@@ -33,7 +34,6 @@ FIRST_PAUSE_SECONDS = 0.02
 EVERY_JOB = "*"
 
 Interrupts = tuple[type[Exception], ...]
-Progress = Callable[[Report], None]
 
 
 def warm(
@@ -41,7 +41,7 @@ def warm(
     ids: Iterable[Id] | None = None,
     *,
     only_missing: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[Report], None] | None = None,
 ) -> Report:
     """Load and write a job's keys, here and now.
 
@@ -185,14 +185,9 @@ class _Tally:
             counts = (len(self._errors), len(self._outcomes))
             logger.error("%s: %d of %d keys failed; %s: %s", self.spec.name, *counts, key, error)
         report = Report.of(self.spec.name, self._outcomes, errors=self._errors, queries=self.queries.queries)
-        return replace(
-            report,
-            seconds=sum(self._seconds.values()),
-            load_seconds=self._seconds["load"],
-            encode_seconds=self._seconds["encode"],
-            write_seconds=self._seconds["write"],
-            wait_seconds=self._seconds["wait"],
-        )
+        parts = ("load", "encode", "write", "wait")
+        seconds: dict[str, Any] = {f"{part}_seconds": self._seconds[part] for part in parts}
+        return replace(report, seconds=sum(self._seconds.values()), **seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +211,6 @@ class _Sent:
 
 def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
     """Skip fresh keys, and take the token for the others; None: no keys are left."""
-    token = None
     with batch.ending():
         if is_pending(batch.spec):  # what a load reads here is not for others
             batch.settle(Outcome.SUPERSEDED, batch.left())
@@ -224,8 +218,9 @@ def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
             with batch.timed("look"):
                 fresh = batch.spec.store.fresh(list(batch.left()), seconds=keep_seconds)
             batch.settle(Outcome.SKIPPED, fresh)
-        token = _take_token(batch, batch.left()) if batch.left() else None
-    return token
+        if left := batch.left():
+            return _take_token(batch, left)
+    return None
 
 
 def _take_token(batch: _Tally, keys: Batch) -> Token:

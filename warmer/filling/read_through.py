@@ -7,7 +7,8 @@ and asks the cache for all of them together, again and again:
 - the key is cached, or its load found no value: that is the answer;
 - its claim is gone, because its loader raised, an invalidation overtook it or its process was killed:
   the reader claims the key in turn. So failing loads follow each other and do not come as a herd;
-- changes overtook two loads that it waited for (`hot_jobs`): the reader loads the key, and stores nothing;
+- the job is hot: changes overtook two loads that a reader waited for, so its process waits for no load of it
+  until one is stored, at the latest when nothing was overtaken for `WARMER_READ_WAIT`;
 - `WARMER_READ_WAIT` is over: the reader loads the key, and stores nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another of
@@ -22,11 +23,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
@@ -35,13 +36,12 @@ from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
 from warmer.filling import read_counters
-from warmer.filling.hot_jobs import Overtaken, is_hot, note_write
-from warmer.filling.loading import Loaded, load, take_pooled_connections
+from warmer.filling.loading import Loaded, in_batches, load, load_past_the_cache, take_pooled_connections
 from warmer.filling.shared_loads import load_shared
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
-from warmer.report import describe
-from warmer.stores import Claim, Peeked, Store, name_here
+from warmer.report import Outcome, describe
+from warmer.stores import Claim, Peeked, Record, Store, Token, name_here
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,12 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.004
 PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_SECONDS = 0.1
+MOST_OVERTAKEN = 2
 
 T = TypeVar("T")
 
+# Until when a job is hot: it changes faster than it can be loaded.
+_hot: dict[JobSpec, float] = {}
 # The jobs whose loaders run in this thread, each within the one before.
 _loading: ContextVar[tuple[JobSpec, ...]] = ContextVar("_loading", default=())
 
@@ -150,14 +153,6 @@ def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, A
     return _Reader(spec=spec, left=dict(missing)).read()
 
 
-def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[str, Any]:
-    """Load keys, batch by batch, and store nothing."""
-    values: dict[str, Any] = {}
-    for batch in _batches(wanted, spec.batch_size):
-        values |= load(spec, {key: wanted[key] for key in batch}).values
-    return values
-
-
 @dataclass(kw_only=True)
 class _Reader:
     """One reader's way to the values of the keys that it misses.
@@ -166,13 +161,16 @@ class _Reader:
         left: the keys without an answer yet, and their ids.
         awaited: those that others are loading, and the ids of their claims.
         values: the answers.
+        claimed_under, overtaken: the state of the fence under which each awaited key is loaded, and how often
+            a load in another state followed.
     """
 
     spec: JobSpec
     left: dict[str, Id | None]
     awaited: dict[str, str] = field(default_factory=dict)
-    overtaken: Overtaken = field(default_factory=Overtaken)
     values: dict[str, Any] = field(default_factory=dict)
+    claimed_under: dict[str, Token] = field(default_factory=dict)
+    overtaken: Counter[str] = field(default_factory=Counter)
     cache_is_down: bool = False
 
     def read(self) -> dict[str, Any]:
@@ -184,7 +182,7 @@ class _Reader:
 
     def _load_what_is_free(self, keys: Sequence[str]) -> None:
         """Load and store the keys that nobody else is loading; the others are then awaited."""
-        for batch in _batches(keys, self.spec.batch_size):
+        for batch in in_batches(keys, self.spec.batch_size):
             take_pooled_connections(self.spec)
             claim = self._claim(batch)
             if claim is None:
@@ -223,7 +221,10 @@ class _Reader:
         if failpoints.hooks:
             failpoints.reach("written", self.spec.name)
         read_counters.count_filled(self.spec, written.outcomes.values())
-        note_write(self.spec, written.outcomes.values())
+        if Outcome.SUPERSEDED not in written.outcomes.values():
+            _hot.pop(self.spec, None)
+        elif self.spec in _hot:
+            self._mark_hot()
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
         return True
@@ -234,7 +235,7 @@ class _Reader:
             return
         deadline = monotonic() + conf.READ_WAIT.total_seconds()
         pause = FIRST_PAUSE_SECONDS
-        while self.awaited and not self.cache_is_down and not is_hot(self.spec):
+        while self.awaited and not self.cache_is_down and monotonic() >= _hot.get(self.spec, 0.0):
             rest = deadline - monotonic()
             if rest <= 0:
                 logger.warning(
@@ -254,12 +255,23 @@ class _Reader:
         if cached is None:
             return
         told = {key for key, record in cached.claims.items() if record.tells_absence_to(self.awaited[key])}
-        self.overtaken.look(self.spec, cached.claims)
+        self._note_overtaken(cached.claims)
         self._settle(cached.values, cached.absent | told)
         free = [key for key in self.awaited if key not in cached.claims]
         for key in free:
             del self.awaited[key]
         self._load_what_is_free(free)
+
+    def _note_overtaken(self, claims: Mapping[str, Record]) -> None:
+        """Note who loads the awaited keys: a claim in another state of the fence follows an overtaken one."""
+        for key, record in claims.items():
+            self.overtaken[key] += self.claimed_under.get(key, record.token) != record.token
+            self.claimed_under[key] = record.token
+            if self.overtaken[key] >= MOST_OVERTAKEN:
+                self._mark_hot()
+
+    def _mark_hot(self) -> None:
+        _hot[self.spec] = monotonic() + conf.READ_WAIT.total_seconds()
 
     def _settle(self, values: Mapping[str, Any], absent: Iterable[str]) -> None:
         self.values |= values
@@ -277,9 +289,3 @@ class _Reader:
             self.cache_is_down = True
             _log_unavailable(self.spec, error)
             return None
-
-
-def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = iter(keys)
-    while batch := list(islice(rest, size)):
-        yield batch
