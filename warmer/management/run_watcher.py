@@ -54,14 +54,9 @@ class RunWatcher:
     _reported: set[int] = field(default_factory=set)
 
     @property
-    def seconds_left(self) -> float | None:
-        """The seconds until the deadline, at least 0; None without a deadline."""
-        return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
-
-    @property
     def is_out_of_time(self) -> bool:
         """Whether the deadline has passed."""
-        return self.seconds_left == 0
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def request(self) -> None:
         """Queue every run for the workers, until the deadline."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -105,12 +104,11 @@ class Command(WarmerCommand):
         on_workers = self._is_for_workers(watcher, options)
         for alias in caches:
             watcher.say(f"Cache: {alias} ({settings.CACHES[alias]['BACKEND'].rpartition('.')[2]})")
-        quiet = {}
-        if options["verbosity"] < 2:  # this command prints the end of each run
-            quiet["warmer.apps"] = logging.WARNING
-            if self.stderr.isatty():  # without the traceback
-                quiet["warmer.runs.execution"] = logging.CRITICAL
-        with _levels(quiet):
+        with ExitStack() as stack:
+            if options["verbosity"] < 2:  # this command prints the end of each run
+                _quiet(stack, "warmer.apps", logging.WARNING)
+                if self.stderr.isatty():  # without the traceback
+                    _quiet(stack, "warmer.runs.execution", logging.CRITICAL)
             if on_workers:
                 watcher.request()
             else:
@@ -233,14 +231,8 @@ def _planned(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _levels(levels: Mapping[str, int]) -> Iterator[None]:
-    """Set the levels of loggers by name, and restore them at the end."""
-    before = {name: logging.getLogger(name).level for name in levels}
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+def _quiet(stack: ExitStack, name: str, level: int) -> None:
+    """Raise the level of a logger until the stack is closed."""
+    logger = logging.getLogger(name)
+    stack.callback(logger.setLevel, logger.level)
+    logger.setLevel(level)
