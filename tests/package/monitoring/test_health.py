@@ -243,14 +243,6 @@ def test_warm__once_warm_stays_so_whatever_comes_later(settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("_required")
-@pytest.mark.parametrize("text", ["yesterday", "2026-11-30T12:00:00"])
-def test_warm__moment_that_cannot_be_read(settings: Any, text: str) -> None:
-    settings.WARMER_READY_WARM_SINCE = text
-    all_ran(ago=timedelta(0))
-    assert why("warm").startswith(f"WARMER_READY_WARM_SINCE is {text!r}: expected")
-
-
-@pytest.mark.usefixtures("_required")
 def test_warm__names_a_few_of_many() -> None:
     for number in range(20):
         warm(f"key{number}", name=f"job{number}")(lambda: 1)

@@ -94,7 +94,7 @@ class MemoryGrowth(CacheCheck, id="memory-growth"):
 
 
 class Fragmentation(CacheCheck, id="fragmentation"):
-    """The process needs little more memory than its keys, and none of it is swapped out."""
+    """The process needs little more memory than its keys."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         server = cache.redis
@@ -105,12 +105,6 @@ class Fragmentation(CacheCheck, id="fragmentation"):
                 f"The process holds {size(resident)} for {size(used)} of data ({resident / used:.1f} times).",
                 why="The machine runs out of memory before the server reaches its limit.",
                 fix=f"{cli} MEMORY PURGE\n{cli} CONFIG SET activedefrag yes\n(needs jemalloc) or restart it.",
-            )
-        elif resident and used - resident > WASTE_BYTES:
-            yield warning(
-                f"Only {size(resident)} of {size(used)} of data is in memory: the rest is swapped out.",
-                why="Reading a swapped key takes milliseconds, and every other client waits for it.",
-                fix=f"{cli} CONFIG SET maxmemory {_larger(resident // 2)}\nso that it fits into memory.",
             )
 
 
@@ -144,4 +138,4 @@ def _larger(used: int, machine: int = 0) -> str:
     wanted = max(2 * used, 256 * MIB)
     if machine:
         wanted = min(wanted, machine * 3 // 4)
-    return f"{max(1, wanted // MIB)}mb"
+    return f"{wanted // MIB}mb"

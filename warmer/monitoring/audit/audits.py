@@ -61,7 +61,11 @@ def audit(
         OperationalError, InterfaceError: the database does not answer.
         Exception: whatever the declared `ids` raises.
     """
-    _refuse_uncommitted(spec)
+    if invalidation.is_pending(spec):
+        raise UncommittedChanges(
+            f"{spec.name!r} cannot be audited here: this transaction changed what it reads, or reads the "
+            "database as it was when it began. Audit after the commit."
+        )
     found = CacheAudit(job=spec.name, started_at=timezone.now())
     work = _Audit(spec=spec, found=found, repair=repair, progress=progress, interrupts=interrupts)
     try:
@@ -92,14 +96,6 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
     found.trigger = trigger
     CacheAudit.objects.keep(found)
     return found
-
-
-def _refuse_uncommitted(spec: JobSpec) -> None:
-    if invalidation.is_pending(spec):
-        raise UncommittedChanges(
-            f"{spec.name!r} cannot be audited here: this transaction changed what it reads, or reads the "
-            "database as it was when it began. Audit after the commit."
-        )
 
 
 @dataclass(kw_only=True)
