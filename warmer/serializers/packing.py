@@ -129,15 +129,6 @@ def is_native(value: datetime) -> bool:
     return value.tzinfo is UTC and not value.fold
 
 
-def unpack(code: int, data: memoryview) -> Any:
-    """Return the value of an extension type.
-
-    Raises:
-        Exception: of many classes, as the data is not what `Packer` makes.
-    """
-    return UNPACKERS[code](data)
-
-
 def _zone(holder: datetime | time, zone: tzinfo | None) -> Any:
     """Return what stands for a time zone: nothing, its key, or its offset and perhaps its name."""
     if zone is None:
@@ -193,4 +184,7 @@ UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
     UUID_: lambda data: UUID(bytes=bytes(data)),
 }
 
-DECODE: Callable[[bytes | memoryview], Any] = Decoder(ext_hook=unpack).decode
+# It raises errors of many classes for data that is not what `Packer` makes.
+DECODE: Callable[[bytes | memoryview], Any] = Decoder(
+    ext_hook=lambda code, data: UNPACKERS[code](data)
+).decode

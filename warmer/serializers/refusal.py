@@ -14,8 +14,17 @@ from django.utils.functional import LazyObject, Promise
 from warmer.exceptions import UnsupportedValue
 from warmer.serializers.packing import ALWAYS, ENCODE, LARGEST, MAX_DEPTH, SCALARS, Packer, Refused, TooDeep
 
-# What gives a plain value of a subclass, most special first.
-BASES = (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
+# What to write instead of a value of a class or of one of its subclasses; the first that fits.
+ADVICE: dict[Any, str] = {
+    Enum: "Give its .value.",
+    (Model, QuerySet): "Give plain data, e.g. the rows of .values().",
+    Promise: "Give str(...) of it, which translates it now.",
+    LazyObject: "Give plain data of what is behind it.",
+    (bytearray, memoryview): "Give bytes(...) of it.",
+} | {
+    kind: f"Give {kind.__name__}(...) of it."
+    for kind in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
+}
 
 
 def pack(value: Any) -> bytes:
@@ -77,21 +86,9 @@ def _shown(key: Any) -> str:
 def _advice(refused: Any) -> str:
     """Return what to write instead of a value that is refused."""
     kind = type(refused)
-    if issubclass(kind, Enum):
-        return "Give its .value."
-    if issubclass(kind, Model | QuerySet):
-        return "Give plain data, e.g. the rows of .values()."
-    if issubclass(kind, Promise):
-        return "Give str(...) of it, which translates it now."
-    if issubclass(kind, LazyObject):
-        return "Give plain data of what is behind it."
     if kind in (datetime, time):
         return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: give it in UTC."
-    if kind in (bytearray, memoryview):
-        return "Give bytes(...) of it."
     if dataclasses.is_dataclass(kind):
         return "Give dataclasses.asdict(...) of it."
-    for base in BASES:
-        if issubclass(kind, base):
-            return f"Give {base.__name__}(...) of it."
-    return "Give plain data: dicts, lists, strings, numbers, dates."
+    other = "Give plain data: dicts, lists, strings, numbers, dates."
+    return next((advice for base, advice in ADVICE.items() if issubclass(kind, base)), other)
