@@ -13,6 +13,8 @@ from warmer.stores.breaker import breaker_of
 from warmer.stores.factory import HAS_REDIS
 
 if HAS_REDIS:
+    from redis import Redis
+
     from warmer.stores.redis.codec import codec_of
     from warmer.stores.redis.connections import disconnect_idle
     from warmer.stores.redis.store import connected
@@ -44,7 +46,9 @@ def incarnation_of(alias: str) -> Incarnation | None:
     codec = codec_of(caches[alias]) if HAS_REDIS else None
     if codec is None:
         return None
-    client = codec.connect()
+    client: Any = codec.connect()
+    if not isinstance(client, Redis):
+        return None  # of a cluster, each node has a server of its own behind it
     try:
         with connected(alias, client, breaker_of(settings.CACHES[alias].get("LOCATION"))) as server:
             # A server that loads its data refuses PING, but not INFO.

@@ -18,6 +18,7 @@ from tests.project.operations.page import Page
 from tests.project.operations.terminal import CacheAt, curl, doctor, manage, states, stats
 from tests.support.scraping import scrape
 from warmer import jobs
+from warmer.invalidation import Relay
 from warmer.models import WarmingRun
 from warmer.monitoring import health
 from warmer.monitoring.coverage import cover
@@ -52,17 +53,19 @@ def test_not_kept(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
 
 def test_old_save(page: Page, cache_at: CacheAt, post: Post) -> None:
     server = cache_at(save="900 1 60 1000")
+    relay = Relay()
     manage("warm_cache --inline")
     with server.client() as client:
         client.save()
     post.title = "New"
     post.save()
+    relay.notice()
     server.kill()
     server.start()
     assert cache.get(f"post:{post.pk}")["title"] != "New"
     page.shows("saves-doctor", doctor("persistence"))
-    command = 'shell -c "import warmer; [job.invalidate() for job in warmer.jobs.values()]"'
-    page.manage(command)
+    relay.notice()
+    relay.poll()
     assert cache.get(f"post:{post.pk}") is None
     assert "complete" in page.manage("warm_cache")
     page.redis_cli("CONFIG SET appendonly yes")

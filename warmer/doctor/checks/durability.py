@@ -41,7 +41,7 @@ class Persistence(CacheCheck, id="persistence"):
         elif save and cache.has_jobs:
             yield warning(
                 f"Keys are kept on disk by save {save!r} alone.",
-                why="A crash undoes the invalidations since the last save: readers get old values.",
+                why="A crash undoes the invalidations since the last save, so every key is invalidated.",
                 fix=f'{append}\nOr start empty: {server.place.redis_cli} CONFIG SET save "", the same in '
                 "redis.conf, and delete its dump.rdb.",
             )
