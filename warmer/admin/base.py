@@ -122,8 +122,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         raise PermissionDenied
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return the context of a row's page."""
-        raise NotImplementedError
+        """Return the context of a row's page: with the counts, by name, each with its meaning."""
+        meanings = {field.name: field.help_text for field in self.opts.concrete_fields}
+        return {
+            "title": capfirst(str(row)),
+            "row": row,
+            "counts": [(str(name), getattr(row, name), meanings[name]) for name in self.counted],
+            "job_is_linked": row.job in jobs and may_see_jobs(request.user),
+        }
 
     def render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         """Return a page of this admin."""
@@ -140,11 +146,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def keys(self, row: Any) -> str:
         """The counts that are not 0: one column that can break, where six would be cut off."""
         return widgets.counts(row, self.counted)
-
-    def counts(self, row: Any) -> list[tuple[str, int, str]]:
-        """Return each of these counts by its name, with what it means."""
-        meanings = {field.name: str(field.help_text) for field in self.opts.concrete_fields}
-        return [(str(name), getattr(row, name), meanings[name]) for name in self.counted]
 
     def _view(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         """Return a view that tells people who were logged out that their action was not performed."""

@@ -17,9 +17,8 @@ from django.utils.safestring import SafeString
 
 from warmer import runs
 from warmer.admin import widgets
-from warmer.admin.base import CANCEL, MAX_LISTED, JobFilter, ReadOnlyAdmin, log, may_see_jobs, reason
+from warmer.admin.base import CANCEL, MAX_LISTED, JobFilter, ReadOnlyAdmin, log, reason
 from warmer.admin.export import KINDS, MAX_ROWS, download
-from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
 from warmer.report import Outcome
 
@@ -82,17 +81,14 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         workers = list(by_worker.order_by("-count", "worker")[:WORKERS_SHOWN])
         phases = [(name, getattr(row, f"{name}_seconds")) for name in PHASES]
         measured = sum(seconds for _, seconds in phases)
-        return {
-            "title": f"Run {row.pk} of {row.job}",
+        return super().page(request, row) | {
             "run": row,
-            "job_is_linked": row.job in jobs and may_see_jobs(request.user),
             "may_cancel": request.user.has_perm(CANCEL) and not row.is_final,
             "is_settled": _is_settled(row),
             "percent": None if share is None else round(100 * share),
             "total_keys": report.keys,
             "keys_per_second": report.keys / took if took else None,
             "seconds_left": took * (1 - share) / share if share and not row.is_final else None,
-            "outcomes": self.counts(row),
             "failures": sorted(row.failures, key=lambda failure: str(failure["error"])),
             "more_failures": max(0, row.failed - len(row.failures)),
             "phases": [(name, seconds, seconds / measured) for name, seconds in phases if measured],
