@@ -171,10 +171,16 @@ def after_save(
 def _can_move(source: Source, update_fields: Collection[str] | None = None) -> bool:
     """Return whether a save can move a row of a source from one id to another."""
     return any(
-        field.generated or update_fields is None or {field.name, field.attname} & set(update_fields)
+        _is_written(field, update_fields)
         for field in source.fields
         if field not in source.model._meta.pk_fields
     )
+
+
+def _is_written(field: Any, update_fields: Collection[str] | None) -> bool:
+    """Return whether a save with `update_fields` writes a field, or makes the database do so."""
+    named = update_fields is None or not {field.name, field.attname}.isdisjoint(update_fields)
+    return bool(field.generated or named)
 
 
 def _is_new(instance: Any) -> bool:
@@ -188,15 +194,15 @@ def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
     if update_fields is None or source.compared is None:
         return True
     fields: Any = source.model._meta.concrete_fields
-    saved = (each for each in fields if each.generated or {each.name, each.attname} & set(update_fields))
-    return not {*source.compared}.isdisjoint(field.column for field in saved)
+    saved = (field.column for field in fields if _is_written(field, update_fields))
+    return not {*source.compared}.isdisjoint(saved)
 
 
 def _is_in_memory(instance: Model, source: Source, update_fields: Collection[str] | None) -> bool:
     """Return whether a saved instance has what the database has in the recorded columns."""
     return all(
         not field.generated
-        and (update_fields is None or field.primary_key or {field.name, field.attname} & set(update_fields))
+        and (field.primary_key or _is_written(field, update_fields))
         and not hasattr(instance.__dict__.get(field.attname), "resolve_expression")
         for field in source.fields
     )

@@ -99,7 +99,7 @@ def read(*, using: str, above: int, upto: int | None = None, again: bool = False
     quote = connection.ops.quote_name
     # SQLite takes any bytes for text, and its driver then refuses to read them.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
-    names, keys = _declared()
+    names, keys = list(sources().by_name), list(sources().by_key)
     where = f"id > {above:d} "
     if not again:
         where += f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
@@ -223,12 +223,12 @@ def backlog(*using: str) -> Backlog:
         using: the databases; default: all.
     """
     count, age, by_job = 0, timedelta(0), Counter[str]()
-    names = {str(spec.key): spec.name for spec in jobs.specs()}
     found, unanswered = visit(_waiting, using)
     for source, key, number, waited in chain.from_iterable(found.values()):
         count += number
         age = max(age, waited)
-        for name in [names[key]] if key else {spec.name for spec in sources().by_name[source].specs}:
+        specs = sources().by_key[key] if key else [each.spec for each in sources().by_name[source].dependents]
+        for name in {spec.name for spec in specs}:
             by_job[name] += number
     return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
 
@@ -238,14 +238,8 @@ def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:
     return list(rows.values_list("source", "key").annotate(n=Count("pk"), age=Now() - Min("recorded_at")))
 
 
-def _declared() -> tuple[list[str], list[str]]:
-    """Return the names of the sources and the keys of the declared jobs."""
-    return list(sources().by_name), [str(spec.key) for spec in jobs.specs()]
-
-
 def _is_declared() -> Q:
-    names, keys = _declared()
-    return Q(source__in=names) | Q(key__in=keys)
+    return Q(source__in=list(sources().by_name)) | Q(key__in=list(sources().by_key))
 
 
 def _rows(using: str) -> Any:

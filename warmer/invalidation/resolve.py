@@ -23,7 +23,6 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import get_default_timezone, make_naive
 
 from warmer.context import settings_context
-from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation.records import Record
 from warmer.invalidation.sources import Dependent, sources
@@ -87,7 +86,7 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
     rows: dict[str, list[Row] | None] = {}
     for record in records:
         if record.key:
-            found += [(spec, _asked(spec, record)) for spec in jobs.specs() if str(spec.key) == record.key]
+            found += [(spec, _asked(spec, record)) for spec in sources().by_key[record.key]]
         elif (of_source := rows.setdefault(record.source, [])) is not None:
             in_record = _rows(record)
             if in_record is None:

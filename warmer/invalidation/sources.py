@@ -73,21 +73,18 @@ class Source:
         found = {field.column: field for each in self.dependents for field in each.fields}
         return tuple(found[column] for column in self.columns)
 
-    @property
-    def specs(self) -> frozenset[JobSpec]:
-        """The jobs that depend on it."""
-        return frozenset(each.spec for each in self.dependents)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """All sources of the declared jobs.
 
     Attributes:
+        by_key: the jobs themselves, by their key as declared, which jobs of different caches may share.
         links: the tables that Django made for many-to-many fields, each with one of its two keys. Django
             deletes their rows without a signal.
     """
 
+    by_key: Mapping[str, Sequence[JobSpec]]
     by_name: Mapping[str, Source]
     by_table: Mapping[str, Sequence[Source]]
     names_of: Mapping[JobSpec, set[str]]
@@ -124,7 +121,9 @@ def sources() -> Sources:
 @lru_cache(maxsize=1)
 def _collect(_version: int) -> Sources:
     found: dict[tuple[str, Compared], list[Dependent]] = defaultdict(list)
+    by_key: dict[str, list[JobSpec]] = defaultdict(list)
     for spec in jobs.specs():
+        by_key[str(spec.key)].append(spec)
         for dependent in _dependents(spec):
             found[dependent.model._meta.db_table, dependent.compared].append(dependent)
     by_name: dict[str, Source] = {}
@@ -132,9 +131,8 @@ def _collect(_version: int) -> Sources:
     names_of: dict[JobSpec, set[str]] = defaultdict(set)
     for (table, compared), dependents in found.items():
         columns = _columns(field for each in dependents for field in each.fields)
-        source = Source(
-            model=dependents[0].model, compared=compared, columns=columns, dependents=tuple(dependents)
-        )
+        model = dependents[0].model
+        source = Source(model=model, compared=compared, columns=columns, dependents=tuple(dependents))
         by_name[source.name] = source
         by_table[table].append(source)
         for each in dependents:
@@ -146,7 +144,9 @@ def _collect(_version: int) -> Sources:
         for key in source.model._meta.concrete_fields
         if key.is_relation
     ]
-    return Sources(by_name=by_name, by_table=dict(by_table), names_of=names_of, links=links)
+    return Sources(
+        by_key=dict(by_key), by_name=by_name, by_table=dict(by_table), names_of=names_of, links=links
+    )
 
 
 def _dependents(spec: JobSpec) -> list[Dependent]:
