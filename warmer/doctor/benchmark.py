@@ -65,7 +65,7 @@ class Benchmark:
         """Delete the keys and the fence."""
         for start in range(0, len(self._keys), 1_000):
             self._store.invalidate(self._keys[start : start + 1_000])
-        self._store.forget()
+        self._store.forget(self._keys)
 
     def _operations(self) -> list[tuple[str, Sequence[Any], Callable[[Any], int | None]]]:
         """Return each operation's name, what it is called with, and the call.

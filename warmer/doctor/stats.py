@@ -94,17 +94,19 @@ def _job(spec: JobSpec, observed: JobObservation | None) -> dict[str, Any]:
 
 def _cache(alias: str) -> dict[str, Any]:
     """Return what a cache tells, and in `error` why it cannot be used."""
-    options, server = settings.CACHES[alias], open_server(alias)
+    options, server = settings.CACHES[alias], None
     found: dict[str, Any] = {
         "alias": alias,
         "backend": options["BACKEND"],
-        "location": server.place.text if server else str(options.get("LOCATION", "")),
+        "location": "",
         "error": "",
         "probe_seconds": None,
         "server": None,
         "unavailable": [],
     }
     try:
+        server = open_server(alias)
+        found["location"] = server.place.text if server else str(options.get("LOCATION", ""))
         if server is not None:
             found |= _ask(server)
         found["probe_seconds"] = probe(alias)

@@ -217,8 +217,12 @@ class Store(ABC):
             self.sweep()
 
     @abstractmethod
-    def forget(self) -> None:
-        """Delete the fence of a job that no longer exists. Every token taken from it is void."""
+    def forget(self, keys: Collection[str] | None = None) -> None:
+        """Delete the fence of a job that no longer exists. Every token taken from it is void.
+
+        Args:
+            keys: the only keys that the job has had, if that is known: it may save work.
+        """
 
     @abstractmethod
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:

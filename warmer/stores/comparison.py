@@ -19,8 +19,8 @@ from warmer.stores.breaker import breaker_of
 from warmer.stores.factory import HAS_REDIS
 
 if HAS_REDIS:
-    from warmer.stores.redis.codec import address, codec_of
-    from warmer.stores.redis.store import connected
+    from warmer.stores.redis.codec import ClusterCodec, codec_of
+    from warmer.stores.redis.connections import address, connected
 
 # A key to compare what two processes make of it.
 KEY = "key"
@@ -75,7 +75,8 @@ def _server_id(alias: str) -> str:
     name, now = address(client), time.monotonic()
     if name not in _ids or now - _ids[name][0] > ID_SECONDS:
         try:
-            with connected(alias, client, breaker_of(settings.CACHES[alias].get("LOCATION"))) as server:
+            breaker = breaker_of(settings.CACHES[alias].get("LOCATION"))
+            with connected(alias, lambda: client, breaker) as server:
                 run_id = server.info("server")["run_id"]
         except StoreUnavailable:
             return ""
@@ -85,4 +86,5 @@ def _server_id(alias: str) -> str:
 
 def _client(alias: str) -> Any:
     codec = codec_of(caches[alias]) if HAS_REDIS else None
-    return None if codec is None else codec.connect()
+    # The nodes of a cluster have ids of their own, and come and go.
+    return None if codec is None or isinstance(codec, ClusterCodec) else codec.connect()

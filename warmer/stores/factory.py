@@ -17,8 +17,10 @@ from warmer.stores.base import Invalidation, Store
 from warmer.stores.generic import GenericStore
 
 if find_spec("redis"):
+    from redis.exceptions import ConnectionError
+
     from warmer.stores.inspection import Server
-    from warmer.stores.redis.codec import codec_of
+    from warmer.stores.redis.codec import ClusterCodec, codec_of
     from warmer.stores.redis.store import RedisStore
 
     HAS_REDIS = True
@@ -35,9 +37,13 @@ def open_store(*, alias: str, **options: Any) -> Store:
     """
     if why := why_unusable(alias):
         raise StoreUnavailable(f"The cache {alias!r} cannot be used: {why}")
-    if is_fenced(alias):
-        return RedisStore(alias=alias, **options)
-    return GenericStore(alias=alias, **options)
+    if not is_fenced(alias):
+        return GenericStore(alias=alias, **options)
+    if isinstance(codec_of(caches[alias]), ClusterCodec):
+        from warmer.stores.redis.cluster import ClusterStore
+
+        return ClusterStore(alias=alias, **options)
+    return RedisStore(alias=alias, **options)
 
 
 def is_fenced(alias: str) -> bool:
@@ -65,12 +71,18 @@ def why_unusable(alias: str) -> str:
 
 
 def open_server(alias: str) -> Server | None:
-    """Return the Redis server of a cache, to inspect it; None if it is not a single Redis server.
+    """Return the Redis server of a cache, to inspect it (of a cluster: one primary); None for another cache.
 
     Raises:
+        StoreUnavailable: no node of a cluster answers.
         InvalidCacheBackendError: the cache's backend cannot be imported.
     """
     codec = codec_of(caches[alias]) if HAS_REDIS else None
+    if isinstance(codec, ClusterCodec):
+        try:
+            return Server(codec.connect_to_a_primary())
+        except ConnectionError as error:
+            raise StoreUnavailable(f"The cache {alias!r} does not answer: {describe(error)}") from error
     return None if codec is None else Server(codec.connect())
 
 

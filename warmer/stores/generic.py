@@ -145,7 +145,7 @@ class GenericStore(Store):
         A system check says so for a job that would need it.
         """
 
-    def forget(self) -> None:
+    def forget(self, keys: Collection[str] | None = None) -> None:
         with self._answering():
             self._cache.delete(self._fence_key)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
 
 from warmer.exceptions import StoreUnavailable
-from warmer.stores.breaker import breaker_of
+from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.factory import HAS_REDIS
 
 if HAS_REDIS:
-    from redis import Redis
-
-    from warmer.stores.redis.codec import codec_of
-    from warmer.stores.redis.connections import disconnect_idle
-    from warmer.stores.redis.store import connected
+    from warmer.stores.redis.codec import ClusterCodec, codec_of
+    from warmer.stores.redis.connections import connected, disconnect_idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +40,17 @@ def incarnation_of(alias: str) -> Incarnation | None:
     """Return the incarnation of the primary that a cache reaches; None if that is unknown.
 
     It is unknown while the server does not answer or loads its data, if this user may not ask with INFO, and
-    on any cache that is not one Redis server.
+    on any cache that is not Redis.
     """
     codec = codec_of(caches[alias]) if HAS_REDIS else None
     if codec is None:
         return None
-    client: Any = codec.connect()
-    if not isinstance(client, Redis):
-        return None  # of a cluster, each node has a server of its own behind it
+    breaker = breaker_of(settings.CACHES[alias].get("LOCATION"))
+    if isinstance(codec, ClusterCodec):
+        return _of_cluster(alias, codec, breaker)
+    client = codec.connect()
     try:
-        with connected(alias, client, breaker_of(settings.CACHES[alias].get("LOCATION"))) as server:
+        with connected(alias, lambda: client, breaker) as server:
             # A server that loads its data refuses PING, but not INFO.
             pipeline = server.pipeline(transaction=False)
             pipeline.ping()
@@ -59,7 +59,7 @@ def incarnation_of(alias: str) -> Incarnation | None:
     except StoreUnavailable:
         return None
     if info.get("role") != "master":
-        disconnect_idle(client.connection_pool)  # it was demoted: new connections may lead to its successor
+        disconnect_idle(client)  # it was demoted: new connections may lead to its successor
         return None
     # The replication that a promotion ended. It is forgotten after an hour without replicas.
     ended = info.get("master_replid2") or ""
@@ -70,3 +70,20 @@ def incarnation_of(alias: str) -> Incarnation | None:
         read_log=has_log and not ended,
         uptime=float(info.get("uptime_in_seconds", "inf")),
     )
+
+
+def _of_cluster(alias: str, codec: ClusterCodec, breaker: Breaker) -> Incarnation | None:
+    """Return one for all primaries: where another took over, every key may be one that it lacks."""
+    try:
+        with connected(alias, codec.connect, breaker) as server:
+            cluster: Any = server
+            servers = [cluster.get_redis_connection(node) for node in cluster.get_primaries()]
+            infos = [each.info() for each in servers if each.ping()]
+            if any(info["role"] != "master" for info in infos):
+                cluster.refresh()
+                return None
+    except StoreUnavailable:
+        return None
+    ids = " ".join(sorted(info["run_id"] for info in infos))
+    id = hashlib.sha256(ids.encode()).hexdigest()[:40]
+    return Incarnation(id=id, began_empty=False, read_log=False, uptime=inf)

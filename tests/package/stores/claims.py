@@ -11,9 +11,9 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from warmer.keys import KeyTemplate
+from warmer.keys import KeyTemplate, glob_escape
 from warmer.report import Outcome
-from warmer.stores import Claim, Store, open_store
+from warmer.stores import Claim, Store, Token, open_store
 
 THINGS = [f"thing:{id}" for id in (*range(100), 500)]
 
@@ -28,24 +28,35 @@ def claims(store: Store, *keys: str) -> Any:
     return store.lookup(list(keys), claims=True).claims
 
 
+def fences(store: Any) -> list[str]:
+    """Return the names of the fences that the store's server holds."""
+    with store._server() as server:
+        pattern = f"*{glob_escape(store.fence_key)}"
+        return [name.decode() for name in server.scan_iter(match=pattern)]
+
+
 class ClaimContract:
     """What every store does."""
 
     fenced_per_key = False
 
+    def token_of(self, claim: Claim, key: str) -> Token:
+        """Return the state of the fence of one key of a claim."""
+        return claim.token
+
     def test_claim__is_for_one_and_seen_by_who_looks_for_it(self, store: Store) -> None:
         first = claim(store, "thing:1")
-        assert first.token == store.token(THINGS)
+        assert first.token == store.token(["thing:1"])
         second = claim(store, "thing:1", "thing:2")
         assert (first.mine, dict(first.theirs)) == (("thing:1",), {})
         assert (second.mine, dict(second.theirs)) == (("thing:2",), {"thing:1": first.id})
         assert store.lookup(["thing:1"]).claims == {}
         seen = claims(store, "thing:1", "thing:3")
         assert {key: (record.holder, record.token) for key, record in seen.items()} == {
-            "thing:1": (first.id, first.token)
+            "thing:1": (first.id, self.token_of(first, "thing:1"))
         }
         store.invalidate(["thing:9"])
-        assert claim(store, "thing:3").token == store.token(THINGS)
+        assert claim(store, "thing:3").token == store.token(["thing:3"])
 
     def test_claim__what_is_cached_by_now_is_told_instead(self, store: Store) -> None:
         cache.set("thing:1", {"a": 1})
@@ -148,7 +159,7 @@ class ClaimContract:
         assert store.lookup(["only"]).absent == set()
 
 
-class RedisClaimContract:
+class FencedClaimContract:
     """What a store in Redis does besides."""
 
     def test_claim__of_what_cannot_be_read(self, store: Store, redis_client: Redis) -> None:
@@ -170,6 +181,27 @@ class RedisClaimContract:
         assert claims(store, "thing:1") == {}
         assert claim(store, "thing:1").mine == ("thing:1",)
 
+    def test_fence__that_was_evicted_voids_claims_and_tokens(self, store: Any, redis_client: Redis) -> None:
+        made = claim(store, "thing:1")
+        for fence in fences(store):
+            redis_client.delete(fence)
+        assert store.write(made.token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
+        assert claim(store, "thing:1").mine == ("thing:1",)
+
+    def test_claim__and_absence_stand_beside_their_key_and_end_by_themselves(
+        self, absences: Store, redis_client: Redis
+    ) -> None:
+        made = claim(absences, "thing:1", "thing:2")
+        absences.write(made.token, {}, ["thing:1"])
+        beside = {"{:1:thing:1}:absent", "{:1:thing:1}:claim", "{:1:thing:2}:claim"}
+        names = {name.decode() for name in redis_client.scan_iter()}
+        assert names == {*fences(absences), *beside}
+        assert all(0 < redis_client.pttl(name) <= 30_000 for name in beside)
+
+
+class RedisClaimContract:
+    """What a store in one Redis server does besides."""
+
     def test_claim__is_one_round_trip_and_so_is_its_write(self, store: Store, redis_client: Redis) -> None:
         store.release(claim(store, "thing:0"))
         redis_client.config_resetstat()
@@ -184,22 +216,6 @@ class RedisClaimContract:
         for number in range(10, 20):
             store.invalidate([f"thing:{number}"])
         assert claim(store, "thing:1").mine == ("thing:1",)
-
-    def test_fence__that_was_evicted_voids_claims_and_tokens(self, store: Any, redis_client: Redis) -> None:
-        made = claim(store, "thing:1")
-        redis_client.delete(store.fence_key)
-        assert store.write(made.token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
-        assert claim(store, "thing:1").mine == ("thing:1",)
-
-    def test_claim__and_absence_stand_beside_their_key_and_end_by_themselves(
-        self, absences: Store, redis_client: Redis
-    ) -> None:
-        made = claim(absences, "thing:1", "thing:2")
-        absences.write(made.token, {}, ["thing:1"])
-        beside = {"{:1:thing:1}:absent", "{:1:thing:1}:claim", "{:1:thing:2}:claim"}
-        names = {name.decode() for name in redis_client.scan_iter()}
-        assert names == {":warmer-fence:things", *beside}
-        assert all(0 < redis_client.pttl(name) <= 30_000 for name in beside)
 
     def test_absence__costs_no_round_trip(self, absences: Store, redis_client: Redis) -> None:
         absences.write(absences.token(THINGS), {}, ["thing:1"])

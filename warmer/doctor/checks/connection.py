@@ -142,7 +142,7 @@ def probe(alias: str) -> float:
             store.overtaken(store.token(values), [*values])
             store.invalidate([*values])
         finally:
-            store.forget()
+            store.forget(values)
         if written.errors:
             raise StoreUnavailable(f"The cache {alias!r} refuses a key: {min(written.errors.values())}")
         # While a replica may lag, a new fence refuses every write: then the answer alone has to do.

@@ -22,6 +22,7 @@ from warmer.stores.redis.connections import is_outage
 # A request must not wait for a cache that does not answer: a load from the database takes less.
 TIMEOUT_SECONDS = 0.5
 POOL_WAIT_SECONDS = 2.0
+CLUSTERS = ("redis-cluster://", "rediss-cluster://")
 # What calls the server later, if at all.
 _LATER = {"client", "close", "lock", "iter_keys", "sscan_iter"}
 # The methods that are calls to the server.
@@ -65,6 +66,9 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         options = {**_defaults(), **params.get("OPTIONS", {})}
         pool = {**_pool_defaults(options), **options.get("CONNECTION_POOL_KWARGS", {})}
+        is_cluster = isinstance(server, str) and server.startswith(CLUSTERS)
+        if is_cluster:
+            options.setdefault("CLIENT_CLASS", "warmer.stores.redis.cluster_client.ClusterClient")
         if "CONNECTION_POOL_CLASS" not in options:
             pool_class = SentinelPool if "SENTINELS" in options else BlockingConnectionPool
             options["CONNECTION_POOL_CLASS"] = f"{pool_class.__module__}.{pool_class.__qualname__}"
@@ -73,7 +77,8 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
         # django-redis keeps one pool for each URL, so an alias at the same one would lend its own.
         mark = crc32(repr(params.get("OPTIONS")).encode())
         urls = server.split(",") if isinstance(server, str) else server
-        super().__init__([f"{url}#warmer{mark}" for url in urls if url], {**params, "OPTIONS": options})
+        marked = [f"{url}#warmer{mark}" for url in urls if url]
+        super().__init__(server if is_cluster else marked, {**params, "OPTIONS": options})
         self._location = server
         self._guarded: GuardedClient | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -61,6 +61,20 @@ class DjangoRedisCodec:
         return encoded
 
 
+class ClusterCodec(DjangoRedisCodec):
+    """Of our client for a Redis Cluster."""
+
+    def __init__(self, cache: Any) -> None:
+        super().__init__(cache)
+        self.connect = self._client.connect
+
+    def connect_to_a_primary(self) -> Redis:
+        """Return a client of one node."""
+        cluster = self._client.connect()
+        node: Redis = cluster.get_redis_connection(cluster.get_primaries()[0])
+        return node
+
+
 class OtherClientCodec(DjangoRedisCodec):
     """Of a client that encodes in its own way."""
 
@@ -99,6 +113,8 @@ def codec_of(cache: BaseCache) -> Codec | None:
         return None
     if issubclass(cache._client_cls, HerdClient | ShardClient):
         return None
+    if getattr(cache._client_cls, "is_cluster", False):
+        return ClusterCodec(cache)
     as_usual = cache._client_cls.encode is DefaultClient.encode
     return DjangoRedisCodec(cache) if as_usual else OtherClientCodec(cache)
 
@@ -108,8 +124,8 @@ class Encoded:
     """Values as the cache encodes them, and why some could not be."""
 
     values: Mapping[str, Any]
-    errors: Mapping[str, str]
-    seconds: float
+    errors: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @own_write()
@@ -209,14 +225,3 @@ def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]
             batch = []
     if batch:
         yield batch
-
-
-def address(server: Redis) -> str:
-    """Return where the server is, without its password."""
-    options: dict[str, Any] = server.connection_pool.connection_kwargs
-    if "path" in options:
-        return str(options["path"])
-    pool: Any = server.connection_pool
-    if hasattr(pool, "service_name"):
-        return f"the Sentinel master {pool.service_name!r}"
-    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"

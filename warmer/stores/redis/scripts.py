@@ -40,6 +40,14 @@ if HAS_HIREDIS:
 COMMAND_NAME = ("EVALSHA",) if VERSION < (5, 3) else ()
 
 
+def packed(connection: Any, commands: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """Return commands as they are sent; their parts are text, bytes and numbers."""
+    if HAS_HIREDIS:  # what redis-py does, but for a look at each part whether it is something else
+        return [b"".join(map(pack_command, commands))]
+    parts: list[bytes] = connection.pack_commands(commands)  # pragma: no cover - the test environment has it
+    return parts
+
+
 @dataclass(frozen=True, kw_only=True)
 class Script:
     """A Lua script that the server keeps by its digest."""
@@ -69,11 +77,13 @@ class Script:
         except ResponseError as error:
             if "read only replica" not in str(error):  # Redis 6 has no error of its own for it in a script
                 raise
-            disconnect_idle(client.connection_pool)
+            disconnect_idle(client)
             return self._call(keys=keys, args=args, client=client)
 
     def _call(self, *, keys: Sequence[str], args: Sequence[Any], client: Redis) -> Any:
-        pool: Any = client.connection_pool
+        pool: Any = getattr(client, "connection_pool", None)
+        if pool is None:  # a cluster, which finds the node
+            return client.eval(self.text, len(keys), *keys, *args)  # type: ignore[arg-type]
         connection = pool.get_connection(*COMMAND_NAME)
 
         def ask() -> Any:
@@ -90,11 +100,7 @@ class Script:
 
     def send(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> None:
         """Send the call on a connection, and do not wait; keys and arguments are text, bytes and numbers."""
-        command = ("EVALSHA", self.sha, len(keys), *keys, *args)
-        if HAS_HIREDIS:  # what redis-py does, but for a look at each part whether it is something else
-            connection.send_packed_command([pack_command(command)])
-        else:  # pragma: no cover - the test environment has it
-            connection.send_command(*command)
+        connection.send_packed_command(packed(connection, [("EVALSHA", self.sha, len(keys), *keys, *args)]))
 
 
 class CallUnderWay(UnderWay[T]):
@@ -189,12 +195,12 @@ class InvalidateCall:
 
     def __init__(self, most_records: int) -> None:
         self.keys: list[str] = []
-        self._args: list[Any] = [most_records, FENCE_AGE // timedelta(microseconds=1), FENCE_LIFETIME_MS]
+        self.args: list[Any] = [most_records, FENCE_AGE // timedelta(microseconds=1), FENCE_LIFETIME_MS]
 
     def add_whole(self, fence: str) -> None:
         """Invalidate every key of a job."""
         self.keys.append(fence)
-        self._args += (0, 1)
+        self.args += (0, 1)
 
     def add(self, fence: str, names: Sequence[str], server_keys: Sequence[str]) -> None:
         """Invalidate keys of a job.
@@ -205,19 +211,26 @@ class InvalidateCall:
         """
         if names:
             self.keys += (fence, *server_keys)
-            self._args += (len(names), len(server_keys) // len(names), *names)
+            self.args += (len(names), len(server_keys) // len(names), *names)
 
     def __call__(self, server: Redis) -> None:
         """Send it and wait for the answer."""
-        damaged = INVALIDATE(keys=self.keys, args=self._args, client=server)
-        warn_of_damaged([fence.decode() for fence in damaged])
+        warn_of_damaged(INVALIDATE(keys=self.keys, args=self.args, client=server))
 
 
-def warn_of_damaged(fences: Iterable[str]) -> None:
+def token_of(fence: str, answer: Sequence[Any]) -> Token:
+    """Return the token that an answer begins with."""
+    generation, counter, damaged = answer[:3]
+    warn_of_damaged([fence.encode()] * damaged)
+    return Token(generation=generation.decode(), counter=int(counter))
+
+
+def warn_of_damaged(fences: Iterable[bytes]) -> None:
     """Log the fences that held what we do not write; a script dropped them, so every token is void."""
     for fence in fences:
         logger.warning(
-            "The fence %s was damaged, and is made anew: what else writes to this cache server?", fence
+            "The fence %s was damaged, and is made anew: what else writes to this cache server?",
+            fence.decode(),
         )
 
 

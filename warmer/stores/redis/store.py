@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -14,19 +14,17 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.cache import caches
 from redis import Redis
-from redis.exceptions import RedisError
 
 from warmer.conf import conf
 from warmer.context import own_write
-from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
-from warmer.stores.breaker import Breaker, breaker_of
+from warmer.stores.breaker import breaker_of
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.instrumentation import called, looked_up, observer
+from warmer.stores.instrumentation import looked_up, observer
 from warmer.stores.redis import scripts
-from warmer.stores.redis.codec import PLACE, Codec, Names, address, batches, codec_of, encode_all, ids_of
-from warmer.stores.redis.connections import disconnect_idle, is_outage
+from warmer.stores.redis.codec import PLACE, Codec, Encoded, Names, batches, codec_of, encode_all, ids_of
+from warmer.stores.redis.connections import connected
 from warmer.stores.redis.counters import RedisCounters
 
 logger = logging.getLogger(__name__)
@@ -60,13 +58,11 @@ class RedisStore(Store):
 
     def token(self, keys: Collection[str]) -> Token:
         with self._server() as server:
-            generation, counter, damaged = scripts.TOKEN(
-                keys=[self.fence_key],
-                args=[secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)],
-                client=server,
-            )
-        scripts.warn_of_damaged([self.fence_key] * damaged)
-        return Token(generation=generation.decode(), counter=int(counter))
+            answer = scripts.TOKEN(keys=[self.fence_key], args=self._token_args(), client=server)
+        return scripts.token_of(self.fence_key, answer)
+
+    def _token_args(self) -> list[Any]:
+        return [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)]
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
@@ -106,21 +102,32 @@ class RedisStore(Store):
 
     def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
         """Claim keys; each is mapped to what is cached there but counts as nothing."""
+        names, args = self._claim_call(self.fence_key, keys, id, seconds)
+        with self._server() as server:
+            answer = scripts.CLAIM(keys=names, args=args, client=server)
+        token = scripts.token_of(self.fence_key, answer)
+        return self._claimed([(keys, answer)], token, id, seconds)
+
+    def _claim_call(
+        self, fence: str, keys: Mapping[str, bytes], id: str, seconds: float
+    ) -> tuple[list[str], list[Any]]:
         args: list[Any] = [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS]
         args += (id, _ms(seconds), 1 if self.absent_timeout else 0, _us(conf.REPLICA_LAG))
         for key, nothing in keys.items():
             args += (key, nothing)
-        with self._server() as server:
-            generation, counter, damaged, letters, texts = scripts.CLAIM(
-                keys=[self.fence_key, *self._names.server_keys(keys, claims=True)], args=args, client=server
-            )
-        scripts.warn_of_damaged([self.fence_key] * damaged)
+        return [fence, *self._names.server_keys(keys, claims=True)], args
+
+    def _claimed(
+        self, asked: Iterable[tuple[Iterable[str], Any]], token: Token, id: str, seconds: float
+    ) -> Claim:
+        """Return the claim that the script answered, on the keys that it was asked for."""
         answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
-        for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
-            answers[letter][key] = text
+        for keys, (*_, letters, texts) in asked:
+            for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
+                answers[letter][key] = text
         claim = Claim(
             id=id,
-            token=Token(generation=generation.decode(), counter=int(counter)),
+            token=token,
             mine=tuple(answers["m"]),
             theirs={key: holder.decode() for key, holder in answers["t"].items()},
             values=self._decode(answers["v"], logging.DEBUG),
@@ -137,12 +144,14 @@ class RedisStore(Store):
         *,
         claim: Claim | None = None,
     ) -> Written:
-        return self._write(self._call(token, values, absent, claim))
+        encoded = encode_all(values, self._codec.encode)
+        return self._write(self._call(self.fence_key, token, encoded, absent, claim))
 
     def begin_write(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
     ) -> UnderWay[Written]:
-        call = self._call(token, values, absent, None)
+        encoded = encode_all(values, self._codec.encode)
+        call = self._call(self.fence_key, token, encoded, absent, None)
         again = partial(self._write, call)  # writing twice is harmless: both are under the fence
         if not call.names or self._breaker.is_open:
             return Done(result=again())
@@ -152,16 +161,20 @@ class RedisStore(Store):
         )
 
     def _call(
-        self, token: Token, values: Mapping[str, Any], absent: Collection[str], claim: Claim | None
+        self,
+        fence: str,
+        token: Token,
+        encoded: Encoded,
+        absent: Collection[str],
+        claim: Claim | None,
     ) -> scripts.WriteCall:
-        encoded = encode_all(values, self._codec.encode)
         count = len(encoded.values) if self.jitter else 1
         return scripts.WriteCall.make(
             token,
             encoded,
             absent,
             claim,
-            fence=self.fence_key,
+            fence=fence,
             server_keys=partial(self._names.server_keys, claims=claim is not None),
             lives=[_ms(self.timeout - random.uniform(0, self.jitter)) for _ in range(count)],
             absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
@@ -191,7 +204,7 @@ class RedisStore(Store):
             with cast(RedisStore, invalidations[0].store)._server() as server:
                 call(server)
 
-    def forget(self) -> None:
+    def forget(self, keys: Collection[str] | None = None) -> None:
         with self._server() as server:
             server.delete(self.fence_key)
 
@@ -253,7 +266,7 @@ class RedisStore(Store):
         return values
 
     def _server(self) -> AbstractContextManager[Redis]:
-        return connected(self.alias, self._codec.connect(), self._breaker)
+        return connected(self.alias, self._codec.connect, self._breaker)
 
 
 def _ms(seconds: float) -> int:
@@ -262,39 +275,3 @@ def _ms(seconds: float) -> int:
 
 def _us(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
-
-
-@contextmanager
-def connected(alias: str, server: Redis, breaker: Breaker) -> Iterator[Redis]:
-    """Yield the client of the server of the cache `alias`, for one call, and tell the breaker how it ended.
-
-    Raises:
-        CircuitOpen: the breaker does not admit the call.
-        StoreUnavailable: the server does not answer, or answers with an error.
-    """
-    if breaker.is_open:
-        breaker.admit()
-    try:
-        if observer.get() is None:  # the common case costs one lookup
-            yield server
-        else:
-            with called(alias):
-                yield server
-    except (RedisError, OSError) as error:
-        if is_outage(error):
-            breaker.failed(error)
-        elif breaker.is_open:
-            breaker.succeeded()
-        raise StoreUnavailable(
-            f"The cache {alias!r} at {address(server)} does not answer as it should: {describe(error)}"
-        ) from error
-    except StoreUnavailable:
-        raise  # nothing was sent: the key has no certain name
-    except BaseException:
-        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
-        # call on it would take that answer for its own.
-        disconnect_idle(server.connection_pool)
-        raise
-    else:
-        if breaker.is_open:
-            breaker.succeeded()

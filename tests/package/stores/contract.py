@@ -1,0 +1,244 @@
+"""What every store does, and what one does that keeps the full fence: the contract, for `test_*.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from redis import Redis
+
+from tests.package.stores.claims import THINGS, ClaimContract, FencedClaimContract, fences
+from warmer.keys import KeyTemplate
+from warmer.report import Outcome
+from warmer.stores import Store, Token, is_fenced, open_store
+
+KEY = KeyTemplate.parse("thing:{id}", keyed=True)
+WRITTEN, SUPERSEDED = Outcome.WRITTEN, Outcome.SUPERSEDED
+
+
+def open_things(**options: Any) -> Store:
+    return open_store(alias="default", **{"fence": "things", "template": KEY, "timeout": 60.0} | options)
+
+
+def fill(store: Store, token: Token, *keys: str) -> dict[str, Outcome]:
+    """Write the value "filled" to each key; return the outcomes, which say what is cached."""
+    before = cache.get_many(keys)
+    outcomes = dict(store.write(token, dict.fromkeys(keys, "filled")).outcomes)
+    written = {key: "filled" for key, outcome in outcomes.items() if outcome is WRITTEN}
+    assert cache.get_many(keys) == before | written
+    return outcomes
+
+
+def shift_counts(store: Any, seconds: float) -> None:
+    """Set all counts of a fence as if the server's clock had been so much ahead when they were made."""
+    with store._server() as server:
+        for fence in fences(store):
+            for member, count in server.zrange(fence, 0, -1, withscores=True):
+                if count >= 0:
+                    server.zadd(fence, {member: count + seconds * 10**6})
+
+
+class StoreContract(ClaimContract):
+    """What every store does. A subclass's `caches` gives the settings of its cache."""
+
+    fenced_per_key = False
+
+    @pytest.fixture(autouse=True)
+    def _use(self, caches: dict[str, Any], settings: Any) -> Iterator[None]:
+        settings.CACHES = caches
+        cache.clear()
+        yield
+        cache.clear()
+
+    @pytest.fixture
+    def store(self) -> Store:
+        return open_things()
+
+    @pytest.fixture
+    def absences(self) -> Store:
+        return open_things(absent_timeout=30.0)
+
+    def has_fence(self, store: Any) -> bool:
+        """Return whether the cache holds the fence."""
+        raise NotImplementedError
+
+    def let_pass(self, store: Any, seconds: float) -> None:
+        """Make the fence as it were so many seconds later."""
+        raise NotImplementedError
+
+    def test_values__are_what_the_cache_itself_reads_and_writes(self, store: Store) -> None:
+        store.ping()
+        values = {"thing:1": {"name": "Ada", "tags": ["a"], "none": None}, "thing:2": 0, "thing:3": ""}
+        assert store.write(store.token(THINGS), values).outcomes == dict.fromkeys(values, WRITTEN)
+        assert cache.get_many(values) == values
+        cache.set("thing:4", "plain")
+        assert store.read([*values, "thing:4", "thing:5"]) == values | {"thing:4": "plain"}
+        assert store.read([]) == {}
+        left = store.remaining(["thing:1", "thing:5"])
+        assert set(left) == {"thing:1"}
+        assert left["thing:1"] is None or 0 < left["thing:1"] <= 60
+
+    def test_write__absent_key_is_deleted(self, store: Store) -> None:
+        cache.set("thing:1", "old")
+        assert store.write(store.token(THINGS), {}, ["thing:1"]).outcomes == {"thing:1": Outcome.NO_VALUE}
+        assert cache.get("thing:1") is None
+
+    def test_write__overtaken_by_an_invalidation(self, store: Store) -> None:
+        cache.set_many({"thing:1": 1, "thing:3": 3})
+        token = store.token(THINGS)
+        store.invalidate(["thing:1"])
+        assert cache.get_many(["thing:1", "thing:3"]) == {"thing:3": 3}
+        expected = WRITTEN if self.fenced_per_key else SUPERSEDED
+        assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": expected}
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
+
+    def test_write__overtaken_absent_key_stays(self, store: Store) -> None:
+        token = store.token(THINGS)
+        store.invalidate(["thing:1"])
+        cache.set("thing:1", "new")
+        assert store.write(token, {}, ["thing:1"]).outcomes == {"thing:1": SUPERSEDED}
+        assert cache.get("thing:1") == "new"
+
+    @pytest.mark.parametrize("new_fence", [False, True])
+    @pytest.mark.parametrize("way", ["flushed", "forgotten", "whole job"])
+    def test_write__without_the_fence_of_its_token(self, store: Store, way: str, new_fence: bool) -> None:
+        token = store.token(THINGS)
+        assert self.has_fence(store)
+        if way == "flushed":
+            cache.clear()
+        elif way == "forgotten":
+            store.forget()
+            assert not self.has_fence(store)
+        else:
+            store.invalidate_all()
+        if new_fence:
+            store.token(THINGS)
+        assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
+
+    def test_write__fences_of_two_jobs_are_apart(self, store: Store) -> None:
+        other = open_things(fence="others")
+        token = store.token(THINGS)
+        other.token(THINGS)
+        other.invalidate(["thing:1"])
+        assert fill(store, token, "thing:1") == {"thing:1": WRITTEN}
+
+    def test_write__one_value_that_cannot_be_encoded_costs_one_key(self, store: Store) -> None:
+        written = store.write(store.token(THINGS), {"thing:1": 1, "thing:2": lambda: None, "thing:3": 3})
+        assert written.outcomes == {"thing:1": WRITTEN, "thing:2": Outcome.FAILED, "thing:3": WRITTEN}
+        assert set(written.errors) == {"thing:2"}
+        assert cache.get("thing:2") is None
+
+    def test_overtaken__names_what_was_invalidated_since(self, store: Store) -> None:
+        token = store.token(THINGS)
+        assert store.overtaken(token, ["thing:1", "thing:2"]) == set()
+        store.invalidate(["thing:1"])
+        expected = {"thing:1"} if self.fenced_per_key else {"thing:1", "thing:2"}
+        assert store.overtaken(token, ["thing:1", "thing:2"]) == expected
+        assert store.overtaken(store.token(THINGS), ["thing:1"]) == set()
+        store.invalidate_all()
+        assert store.overtaken(token, ["thing:2"]) == {"thing:2"}
+
+    def test_replica_lag__an_invalidated_key_is_not_filled_for_so_long(
+        self, store: Store, settings: Any
+    ) -> None:
+        settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
+        store.token(THINGS)
+        self.let_pass(store, 31)
+        store.invalidate(["thing:1"])
+        if self.fenced_per_key:
+            assert fill(store, store.token(THINGS), "thing:2") == {"thing:2": WRITTEN}
+        for _ in range(2):
+            assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
+            self.let_pass(store, 14)
+        self.let_pass(store, 3)
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
+
+    def test_replica_lag__a_fence_just_made_does_not_know_what_was_invalidated(
+        self, store: Store, settings: Any
+    ) -> None:
+        settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
+        store.invalidate_all()
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
+        self.let_pass(store, 31)
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
+
+
+class FencedContract(FencedClaimContract, StoreContract):
+    """What a store in Redis does besides."""
+
+    fenced_per_key = True
+
+    def has_fence(self, store: Any) -> bool:
+        return bool(fences(store))
+
+    def let_pass(self, store: Any, seconds: float) -> None:
+        shift_counts(store, -seconds)
+
+    def test_write__sets_the_time_to_live(self, store: Store, redis_client: Redis) -> None:
+        assert is_fenced("default")
+        keys = [f"thing:{id}" for id in range(200)]
+        fill(store, store.token(keys), *keys)
+        assert 0 < redis_client.pttl(":1:thing:1") <= 60_000
+        store = open_things(jitter=30.0)
+        fill(store, store.token(keys), *keys)
+        left = [redis_client.pttl(f":1:{key}") for key in keys]
+        assert 29_000 < min(left) < max(left) <= 60_000
+        assert len(set(left)) > 20
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 7])
+    def test_write__trimmed_records_never_let_an_old_value_in(
+        self, store: Any, settings: Any, redis_client: Redis, limit: int
+    ) -> None:
+        settings.WARMER_FENCE_RECORDS = limit
+        tokens = []
+        for number in range(25):
+            tokens.append(store.token(THINGS))
+            store.invalidate([f"thing:{number}", f"thing:{number % 5}"])
+            assert all(redis_client.zcard(fence) <= limit + 3 for fence in fences(store))
+        for number, token in enumerate(tokens):
+            for key in (f"thing:{number}", f"thing:{number % 5}"):
+                assert fill(store, token, key) == {key: SUPERSEDED}
+        assert fill(store, store.token(THINGS), "thing:0") == {"thing:0": WRITTEN}
+
+    def test_clock__set_back_lets_no_old_value_in(self, store: Store) -> None:
+        store.token(THINGS)
+        shift_counts(store, 3600)  # as if the clock had been an hour ahead until now
+        for _ in range(3):
+            token = store.token(THINGS)
+            store.invalidate(["thing:1"])
+            assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": WRITTEN}
+
+    def test_clock__behind_after_a_failover_lets_no_old_value_in(self, store: Store) -> None:
+        token = store.token(THINGS)
+        store.forget()
+        store.token(THINGS)
+        shift_counts(store, -3600)  # as if the server that took over were an hour behind
+        assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
+
+    def test_invalidate__fences_only_what_was_loaded_before(self, store: Store) -> None:
+        store.token(THINGS)
+        store.invalidate(["thing:1"])
+        between = store.token(THINGS)
+        store.invalidate(["thing:2"])
+        assert fill(store, between, "thing:1", "thing:2") == {"thing:1": WRITTEN, "thing:2": SUPERSEDED}
+
+    def test_invalidate_all__sweeps_the_job_and_nothing_else(self, redis_client: Redis) -> None:
+        store, other = (
+            open_things(fence=key, template=KeyTemplate.parse(key, keyed=True), absent_timeout=60.0)
+            for key in ("we[i]rd*:{id}:x", "weird:{id}:x")
+        )
+        others = {"weird:1:x": 1, "we[i]rd*:1:y": 2, "we[i]rdly:1:x": 3, "we[i]rd*:1:z:x": 4}
+        cache.set_many({f"we[i]rd*:{id}:x": id for id in range(2_500)} | others)
+        absent = [f"we[i]rd*:{id}:x" for id in range(2_000, 3_500)]
+        store.write(store.token(absent), {}, absent)
+        other.write(other.token(["weird:2:x"]), {}, ["weird:2:x"])
+        fence = fences(other)
+        store.invalidate_all()
+        assert {name.decode() for name in redis_client.scan_iter()} == {
+            *(f":1:{key}" for key in others),
+            *fence,
+            "{:1:weird:2:x}:absent",
+        }
