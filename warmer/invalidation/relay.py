@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import Error, close_old_connections, connections
@@ -30,6 +30,8 @@ FAILOVERS = ""
 """In the place of a database's name."""
 PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+# How often to look whether the caches answer again, which costs a call to each.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +78,16 @@ class Relay:
                     with polling():
                         if using:
                             self.poll(using)
-                        elif self.notice():
-                            failures.clear()  # old values must not wait for the end of a pause
+                        elif self.notice() or before.why:  # old values must not wait for the end of a pause
+                            failures = {each: replace(failures[each], until=0.0) for each in failures}
                     if failures.pop(using, None) and using:
                         logger.info("Waiting changes on %r are applied again", using)
                 except Exception as error:  # noqa: BLE001 - nobody else would go on
                     if describe(error) != before.why:
                         what = f"Changes on {using!r}" if using else "Changes that a failover of a cache lost"
                         logger.warning("%s wait, and are tried again: %s", what, describe(error))
-                    pause = min(2 * before.pause, LONGEST_PAUSE_SECONDS)
+                    longest = LONGEST_PAUSE_SECONDS if using else LOOK_SECONDS
+                    pause = min(2 * before.pause, longest)
                     until = time.monotonic() + pause
                     failures[using] = _Failure(why=describe(error), pause=pause, until=until)
                     close_old_connections()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
 from warmer import StoreUnavailable, keys_invalidated, warm, warm_many
-from warmer.invalidation import captures_by_triggers, records
+from warmer.invalidation import Relay, captures_by_triggers, failovers, records
 from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -120,3 +121,33 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
         assert waiting()
     else:
         assert "and nothing records it" in caplog.text
+
+
+def test_relay__applies_what_waits_soon_after_a_long_outage(
+    make_post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, back_at = 1000.0, 1040.0
+
+    def away_until_then(call: Any) -> Any:
+        def ask(*args: Any) -> Any:
+            if now < back_at:
+                raise StoreUnavailable("away")
+            return call(*args)
+
+        return ask
+
+    def wait(seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return now >= back_at and not waiting()
+
+    post = make_post()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(failovers, "incarnation_of", away_until_then(failovers.incarnation_of))
+    together = RedisStore.invalidate_together
+    monkeypatch.setattr(RedisStore, "invalidate_together", away_until_then(together))
+    post.title = "Saved"
+    post.save()
+    assert waiting()
+    Relay().run(wait)
+    assert now <= back_at + 2
