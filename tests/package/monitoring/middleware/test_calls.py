@@ -101,7 +101,8 @@ def test_call__is_one_round_trip_of_the_server(redis_client: Redis) -> None:
 
 def test_call__that_fails_is_counted_and_raised(settings: Any, redis_server: RedisServer) -> None:
     entry = settings.CACHES["default"]
-    options = {**entry["OPTIONS"], "IGNORE_EXCEPTIONS": False}
+    pool = {"CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool"}  # as the settings of the pool ask
+    options = {**entry["OPTIONS"], **pool, "IGNORE_EXCEPTIONS": False}
     # Without the breaker of our own backend, each call is a call to the server.
     settings.CACHES = {"default": {**entry, "BACKEND": "django_redis.cache.RedisCache", "OPTIONS": options}}
     redis_server.stop()
