@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connections, models
 from django.db.models import OuterRef, Subquery
@@ -79,11 +78,8 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
             each: how many runs of each job.
         """
         found: dict[str, list[WarmingRun]] = {job: [] for job in jobs}
-        if not found:
-            return found
-        first, *others = [self._newest(job, each) for job in found]
-        runs: Any = first.union(*others, all=True) if others else first
-        for run in sorted(runs, key=lambda run: -run.pk):
+        newest = [self._newest(job, each) for job in found]
+        for run in sorted(self.none().union(*newest, all=True), key=lambda run: -run.pk):
             found[run.job].append(run)
         return found
 
