@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 from django.core.cache import cache
+from django.db import OperationalError
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
@@ -178,6 +179,28 @@ def test_warm_batch__cache_away_is_tried_again_and_counts_once(
         warm_batch(run.pk, run.attempt, number, number)
     run.refresh_from_db()
     assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), OperationalError("away")])
+@pytest.mark.parametrize(("tries", "seconds"), [(0, 1), (3, 8), (20, 30)])
+def test_warm_batch__what_is_away_is_waited_for_until_the_message_expires(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int, seconds: int
+) -> None:
+    def away(*_args: Any, **_options: Any) -> None:
+        raise error
+
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(batch_queue, "take", away)
+    monkeypatch.setattr(warm_batch, "apply_async", lambda *_args, **options: sent.append(options))
+    expires = timezone.now() + timedelta(hours=1)
+    warm_batch.push_request(args=(1, 1, 1, 1), retries=tries, expires=expires, called_directly=False)
+    try:
+        with pytest.raises(Retry):
+            warm_batch.run(1, 1, 1, 1)
+    finally:
+        warm_batch.pop_request()
+    (again,) = sent
+    assert (again["countdown"], again["expires"], again["retries"]) == (seconds, expires, tries + 1)
 
 
 def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
