@@ -38,7 +38,7 @@ def execute(
 
     Args:
         worker: the name of this process, to record.
-        deadline: the `time.monotonic()` after which no further batch is started.
+        deadline: the `time.monotonic()` after which no batch but the first is started.
         progress: called with the report of each batch.
     """
     started = lifecycle.start(run.pk, worker=worker)
@@ -64,7 +64,7 @@ def execute(
 
 
 class Wanted(Iterator[Batch]):
-    """The batches of a running run, until it is cancelled or out of time.
+    """The batches of a running run, until it is cancelled or out of time. The first is in time.
 
     Attributes:
         is_cancelled, is_late: why there is no further batch.
@@ -75,12 +75,14 @@ class Wanted(Iterator[Batch]):
         self._run = run
         self._batches = batches
         self._deadline = deadline
+        self._has_begun = False
         self._checked_at = time.monotonic()
 
     def __next__(self) -> Batch:
         batch = next(self._batches)
         now = time.monotonic()
-        self.is_late = self._deadline is not None and now >= self._deadline
+        self.is_late = self._has_begun and self._deadline is not None and now >= self._deadline
+        self._has_begun = True
         if now - self._checked_at >= CHECK_SECONDS:
             self._checked_at = now
             self.is_cancelled = not lifecycle.is_current(self._run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, islice
@@ -22,8 +21,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.filling.batches import Batches
-from warmer.keys import Batch
-from warmer.models import Trigger, WarmingBatch, WarmingRun
+from warmer.models import Trigger, WarmingRun
 from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
@@ -169,7 +167,8 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
         spec = jobs[run.job].spec
         if not _has_its_cache(self, spec, run):
             return
-        wanted = execution.Wanted(run, _in_time(spec, batches, until))
+        keys = (spec.key.batch(batch_queue.ids_of(batch)) for batch in batches)
+        wanted = execution.Wanted(run, keys, deadline=until)
         numbers = [batch.number for batch in batches]
         done = execution.warm_here(
             spec,
@@ -259,14 +258,6 @@ def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:
     runs.fail(run, f"Worker {_worker(task)} and {requester} use different caches: {found}.")
     observe(spec)  # the overview and the doctor show whose cache it is
     return False
-
-
-def _in_time(spec: JobSpec, batches: list[WarmingBatch], until: float) -> Iterator[Batch]:
-    """Yield the keys of the first batch, and of others while there is time."""
-    for place, batch in enumerate(batches):
-        if place and time.monotonic() >= until:
-            return
-        yield spec.key.batch(batch_queue.ids_of(batch))
 
 
 def _send_batches(spec: JobSpec, run: WarmingRun, first: int, last: int) -> None:
