@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 
+from config.redis_url import cache_settings
+from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.faults.conftest import SECONDS, Site
+from tests.faults.conftest import AT_ONCE, SECONDS, Site
+from tests.package.doctor.sentinels import Sentinel
 from warmer.invalidation import Relay, captures_by_triggers
 from warmer.invalidation.failovers import Failovers
 from warmer.models import ChangeRecord, JobServers
 from warmer.report import Outcome
-from warmer.stores import incarnation_of
+from warmer.stores import breaker, incarnation_of
 from warmer.tasks import relaying
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -132,6 +137,39 @@ def test_token__of_a_clock_that_ran_ahead(
     outcome = Outcome.SUPERSEDED if mends else Outcome.WRITTEN
     assert store.write(token, {key: "old"}).outcomes == {key: outcome}
     assert site.wrong() == (0 if mends else 1)
+
+
+def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path: Path) -> None:
+    old, new = site.proxy.server, site.servers.enter_context(RedisServer(options=AT_ONCE))
+    # django-redis keeps a pool for good by the master's name.
+    name = f"of-port-{old.port}"
+    with old.client() as client, new.client() as replica, ExitStack() as after:
+        replica.replicaof(LOOPBACK, old.port)
+        in_step = lambda: replica.info("replication")["master_link_status"] == "up"  # noqa: E731
+        wait_until(in_step, seconds=SECONDS, what="the replica is in step")
+        # A replica that was cut off for longer than ten times this is not promoted.
+        sentinel = after.enter_context(
+            Sentinel(folder=tmp_path, master=old.port, name=name, quorum=1, down_after_ms=1000)
+        )
+        wait_until(lambda: sentinel.state().get("num-slaves") == 1, seconds=60, what="it knows the replica")
+        url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/{name}/0"
+        settings.CACHES = {"default": cache_settings(url, max_connections=5)}
+        relay = Relay()
+        work(relay)
+        site.warm()
+        client.wait(1, 1000)
+        # The replica may not log in again, so what follows is not replicated.
+        replica.config_set("masterauth", "wrong")
+        client.acl_setuser("replica", enabled=False)
+        replica.config_set("masteruser", "replica")
+        client.client_kill_filter(_type="replica")
+        site.save(*site.posts[:7], title="new")
+        old.kill()
+        wait_until(lambda: sentinel.state().get("port") == new.port, seconds=60, what="it is promoted")
+        breaker.forget()
+        assert site.wrong() == 8
+        work(relay)
+        assert site.wrong() == 0
 
 
 def test_failback__to_the_server_before_is_noticed_too(site: Site, relay: Relay) -> None:
