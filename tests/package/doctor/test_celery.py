@@ -105,20 +105,6 @@ def test_broker_apart(
     assert examine(BrokerApart(), server).severity == "ok"
 
 
-def test_broker_apart__evicting_server_loses_messages(serve: Serve, broker_at: Any) -> None:
-    """What the check warns of happens."""
-    server = serve(maxmemory="3mb", maxmemory_policy="allkeys-random")
-    broker_at(server.url(1))
-    close_stalled_runs.apply_async(queue="warming")
-    with server.client(1) as queues, server.client() as cache:
-        assert queues.llen("warming") == 1
-        for number in range(20_000):
-            cache.set(f"key{number}", "x" * 10_000)
-            if not queues.exists("warming"):
-                break
-        assert queues.llen("warming") == 0
-
-
 @pytest.mark.parametrize(
     ("policy", "limit", "severity"),
     [("allkeys-lru", "100mb", "error"), ("allkeys-lru", "0", "warning"), ("noeviction", "100mb", "ok")],

@@ -15,7 +15,7 @@ from embedded.redis_server import RedisServer
 from tests.package.doctor.support import Examine
 from tests.support.jobs import make_spec
 from tests.support.waiting import waiting
-from warmer import invalidate_for, schedule, warm
+from warmer import invalidate_for, warm
 from warmer.doctor.checks import jobs as checks
 from warmer.doctor.checks.jobs import Capture, ClockSkew, Database, JobTtl, PendingInvalidations
 from warmer.invalidation import triggers
@@ -52,14 +52,6 @@ def test_job_ttl__interval(examine: Examine) -> None:
 def test_job_ttl__crontab(examine: Examine, minute: str, hour: str, severity: str) -> None:
     reschedule(crontab=CrontabSchedule.objects.create(minute=minute, hour=hour))
     assert examine(JobTtl()).severity == severity
-
-
-@pytest.mark.django_db
-def test_job_ttl__crontab_of_working_days_has_its_weekend() -> None:
-    reschedule(crontab=CrontabSchedule.objects.create(minute="0", hour="8", day_of_week="1-5"))
-    gaps = schedule.look_at_beat().entries["popular_posts"].gaps
-    assert gaps is not None
-    assert gaps.longest == timedelta(days=3)
 
 
 @pytest.mark.django_db

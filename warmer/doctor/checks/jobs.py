@@ -21,13 +21,13 @@ from warmer.report import describe
 if TYPE_CHECKING:
     from warmer.schedule import Entry
 
-# The moment itself: in a transaction, CURRENT_TIMESTAMP may be the time of its start.
+# The moment itself: in a transaction, CURRENT_TIMESTAMP may be the time of its start. As text: where USE_TZ
+# is off, Django takes the zone away from a moment.
 CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
-    # As text: where USE_TZ is off, Django takes the zone away from the moment itself.
     "postgresql": "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')",
     "mysql": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%f+00:00')",
-    "oracle": "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM DUAL",
+    "oracle": "SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), 'YYYY-MM-DD HH24:MI:SS.FF\"+00:00\"') FROM DUAL",
 }
 # Leases and due times are in seconds; a server with NTP is off by milliseconds.
 SKEW, LARGE_SKEW = timedelta(seconds=2), timedelta(seconds=30)
@@ -70,13 +70,11 @@ class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
         if connection.vendor not in CLOCKS:
             raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
         with connection.cursor() as cursor:
-            cursor.execute(CLOCKS[connection.vendor])  # connects
             before = now()
             cursor.execute(CLOCKS[connection.vendor])
-            theirs = cursor.fetchone()[0]
+            theirs = datetime.fromisoformat(cursor.fetchone()[0])
             took = now() - before
-        theirs = datetime.fromisoformat(theirs) if isinstance(theirs, str) else theirs
-        skew = before + took / 2 - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
+        skew = before + took / 2 - theirs
         if abs(skew) <= SKEW + took:
             return
         severity = error if abs(skew) >= LARGE_SKEW else warning
