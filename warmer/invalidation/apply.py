@@ -8,10 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
+from django.apps import apps
 from django.db import Error, connections
+from django.utils import timezone
 
 from warmer import failpoints
 from warmer.conf import conf
+from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, log_level
 from warmer.invalidation import records
@@ -21,7 +24,7 @@ from warmer.invalidation.resolve import Ids, resolve
 from warmer.keys import Id
 from warmer.report import describe
 from warmer.signals import keys_invalidated, pending_wanted, refresh_wanted
-from warmer.stores import Invalidation, invalidate_together
+from warmer.stores import Invalidation, difference, invalidate_together
 
 logger = logging.getLogger(__name__)
 
@@ -122,10 +125,10 @@ def _apply_above(above: int, using: str) -> None:
         # What concerns every key waits for a worker to sweep; the rest of a backlog does not wait with it.
         whole = [each for each in page if each.rows is None]
         for part in filter(None, ([each for each in page if each.rows is not None], whole)):
-            if apply(part, using=using, sweep=False):
-                records.mark([each.id for each in part], using=using)
-            else:
+            if not apply(part, using=using, sweep=False):
                 ask_for_a_worker()
+            elif not has_other_cache(ask=records.is_purge_due(using)):
+                records.mark([each.id for each in part], using=using)
         is_last = len(page) < records.PAGE
         page = [] if is_last else records.read(using=using, above=above, upto=upto)
 
@@ -158,6 +161,38 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
 def _log_later(error: Exception) -> None:
     level = log_level(error, logging.ERROR)
     logger.log(level, "A change is recorded and a worker tries again to apply it: %s", describe(error))
+
+
+# -- another cache than web's -------------------------------------------------------------------------
+_other_cache = ""
+# The triggers of runs that are requested from outside the workers, and how long such a request tells.
+_OUTSIDE = ("deploy", "command", "admin")
+_SPAN = timedelta(days=1)
+
+
+def has_other_cache(*, ask: bool) -> bool:
+    """Return whether the last request for a run, as a deploy's or a user's, meant another cache than ours.
+
+    A database trigger knows no cache, so a record does not tell which one it concerns. A process with another
+    cache than web applies the records to its own, and leaves them unmarked for a process with web's.
+
+    Args:
+        ask: ask the database; else the last answer holds.
+    """
+    global _other_cache
+    if not ask:
+        return bool(_other_cache)
+    runs = apps.get_model("warmer", "WarmingRun").objects  # models are not ready when this module is imported
+    recent = runs.filter(requested_at__gt=timezone.now() - _SPAN, trigger__in=_OUTSIDE, job__in=list(jobs))
+    run = recent.exclude(cache="").order_by("-requested_at").first()
+    found = difference(run.cache, jobs[run.job].spec.cache) if run is not None else ""
+    if found and found != _other_cache:
+        logger.error(
+            "Web and this process use different caches: %s. Recorded changes wait for a process with web's",
+            found,
+        )
+    _other_cache = found
+    return bool(found)
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------

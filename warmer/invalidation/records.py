@@ -25,7 +25,6 @@ from django.db.models.functions import Now
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
-from warmer.invalidation import requested
 from warmer.invalidation.databases import TABLE, read_committed, visit
 from warmer.invalidation.sources import sources
 from warmer.stores import place_of
@@ -140,13 +139,8 @@ def age_of(record: Record, *, using: str) -> timedelta:
 
 
 def mark(numbers: Collection[int], *, using: str) -> None:
-    """Mark records as applied, except those that another process is marking.
-
-    Those are not marked, either, that a process with the cache of web is to apply.
-    """
-    if numbers and _is_purge_due(using):
-        requested.ask()
-    if not numbers or requested.is_elsewhere():
+    """Mark records as applied, except those that another process is marking."""
+    if not numbers:
         return
     connection = connections[using]
     due = f"id IN ({', '.join(f'{number:d}' for number in numbers)}) AND applied_at IS NULL"
@@ -170,12 +164,13 @@ _next_purge: dict[str, float] = {}
 
 def purge_if_due(using: str, *, thoroughly: bool = False) -> None:
     """Delete old records, a few times within `WARMER_REPLAY`; a worker does so thoroughly."""
-    if _is_purge_due(using):
+    if is_purge_due(using):
         _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
         purge(using=using, thoroughly=thoroughly)
 
 
-def _is_purge_due(using: str) -> bool:
+def is_purge_due(using: str) -> bool:
+    """Return whether this process has not purged a database for a while."""
     return time.monotonic() >= _next_purge.get(using, 0.0)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from django.db import Error, close_old_connections, connections
 
 from warmer.exceptions import StoreUnavailable
-from warmer.invalidation import records, requested
-from warmer.invalidation.apply import apply
+from warmer.invalidation import records
+from warmer.invalidation.apply import apply, has_other_cache
 from warmer.invalidation.databases import are_kept, read_committed, written
 from warmer.invalidation.failovers import Failovers
 from warmer.invalidation.records import Record, fingerprint
@@ -135,11 +135,10 @@ class Relay:
                 replayed -= {each.id for each in new}
                 failed = failed or error
                 continue
-            if waiting:
-                requested.ask()
-            records.mark(waiting, using=using)
-            if requested.is_elsewhere():
+            if waiting and has_other_cache(ask=True):
                 replayed.update(waiting)
+            else:
+                records.mark(waiting, using=using)
             done += len(new)
         self._replayed[using] = frozenset(replayed) or known  # none were read while another process polled
         records.purge_if_due(using, thoroughly=True)
