@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -27,13 +28,27 @@ KEY = "key"
 # How long a server's own id is taken for granted.
 ID_SECONDS = 60.0
 _LOCAL = ("/", "127.", "localhost:", "::1:")
-# The server's own id by the client's address, and when it was asked for.
-_ids: dict[str, tuple[float, str]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """A server's own id with the number of the database, when it was asked for, and when the server began."""
+
+    id: str = ""
+    asked_at: float = 0.0
+    began_at: float = 0.0
+
+
+# By the client's address.
+_servers: dict[str, _Server] = {}
 
 
 def describe_cache(alias: str) -> str:
     """Return how this process sees a cache, for `difference`; no password is in it."""
-    return json.dumps({"host": socket.gethostname(), **_names(alias), "server": _server_id(alias)})
+    server = _server(alias)
+    return json.dumps(
+        {"host": socket.gethostname(), **_names(alias), "server": server.id, "at": server.asked_at}
+    )
 
 
 def difference(theirs: str, alias: str, *, here: str = "here") -> str:
@@ -54,7 +69,11 @@ def difference(theirs: str, alias: str, *, here: str = "here") -> str:
         return f"{KEY!r} is stored as {their['key']!r} on {their['host']} and as {our['key']!r} {here}"
     if their["address"] == our["address"] or not their["server"]:
         return ""
-    if _server_id(alias) in ("", their["server"]):
+    server = _server(alias)
+    if server.id != their["server"]:
+        server = _server(alias, seconds=0)  # what is known here may be from before a restart
+    # What began since then may be the same server, restarted.
+    if server.id in ("", their["server"]) or server.began_at >= their["at"]:
         return ""
     return f"it is at {their['address']} on {their['host']} and at {our['address']} {here}"
 
@@ -67,21 +86,24 @@ def _names(alias: str) -> dict[str, str]:
     return {"key": str(caches[alias].make_key(KEY)), "address": place}
 
 
-def _server_id(alias: str) -> str:
-    """Return the id of a Redis server with the number of the database; empty if it is unknown."""
+def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
+    """Return which Redis server a cache is on, as known for so many seconds; without an id if unknown."""
     client = _client(alias)
     if client is None:
-        return ""
-    name, now = address(client), time.monotonic()
-    if name not in _ids or now - _ids[name][0] > ID_SECONDS:
+        return _Server()
+    name, now = address(client), time.time()
+    known = _servers.get(name)
+    if known is None or not 0 <= now - known.asked_at < seconds:
         try:
             breaker = breaker_of(settings.CACHES[alias].get("LOCATION"))
             with connected(alias, lambda: client, breaker) as server:
-                run_id = server.info("server")["run_id"]
+                found = server.info("server")
         except StoreUnavailable:
-            return ""
-        _ids[name] = now, f"{run_id}/{client.connection_pool.connection_kwargs.get('db') or 0}"
-    return _ids[name][1]
+            return _Server()
+        id = f"{found['run_id']}/{client.connection_pool.connection_kwargs.get('db') or 0}"
+        known = _Server(id=id, asked_at=now, began_at=now - found["uptime_in_seconds"])
+        _servers[name] = known
+    return known
 
 
 def _client(alias: str) -> Any:

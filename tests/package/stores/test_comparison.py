@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -16,15 +17,16 @@ PLAIN = "django.core.cache.backends.filebased.FileBasedCache"
 
 @pytest.fixture(autouse=True)
 def _asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_ids", {})
+    monkeypatch.setattr(comparison, "_servers", {})
 
 
-def described(settings: Any, **changes: Any) -> str:
-    """Return how another process describes the cache, whose settings differ so."""
+def described(settings: Any, *, later: float = 0.0, **changes: Any) -> str:
+    """Return how another process describes the cache so many seconds later; its settings differ so."""
     here = settings.CACHES
     settings.CACHES = {"default": {**here["default"], **changes}}
     try:
-        return describe_cache("default")
+        found = json.loads(describe_cache("default"))
+        return json.dumps({**found, "at": found["at"] + later})
     finally:
         settings.CACHES = here
 
@@ -41,8 +43,22 @@ def test_difference__none_after_a_restart_of_the_server(
 ) -> None:
     before = describe_cache("default")
     redis_server.restart()
-    monkeypatch.setattr(comparison, "_ids", {})
+    monkeypatch.setattr(comparison, "_servers", {})
     assert difference(before, "default") == ""
+
+
+@pytest.mark.parametrize("asks_anew", [True, False])
+def test_difference__none_after_a_restart_of_a_server_with_two_names(
+    settings: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, asks_anew: bool
+) -> None:
+    other_name = f"redis://localhost:{redis_server.port}/{CACHE_DATABASE}"
+    before = described(settings, LOCATION=other_name)
+    describe_cache("default")
+    redis_server.restart()
+    if asks_anew:
+        monkeypatch.setattr(comparison, "_servers", {})
+    assert difference(before, "default") == ""
+    assert difference(described(settings, LOCATION=other_name), "default") == ""
 
 
 @pytest.mark.parametrize(
@@ -67,11 +83,11 @@ def upper(key: str, prefix: str, version: int) -> str:
 def test_difference__of_servers_and_databases(settings: Any, redis_server: RedisServer) -> None:
     with RedisServer() as other:
         configure(other, requirepass=PASSWORD)
-        theirs = described(settings, LOCATION=f"redis://:{PASSWORD}@127.0.0.1:{other.port}/0")
+        theirs = described(settings, later=2, LOCATION=f"redis://:{PASSWORD}@127.0.0.1:{other.port}/0")
         assert f"it is at 127.0.0.1:{other.port}/0 " in difference(theirs, "default")
         assert PASSWORD not in theirs
     assert f":{redis_server.port}/5 " in difference(
-        described(settings, LOCATION=redis_server.url(5)), "default"
+        described(settings, later=2, LOCATION=redis_server.url(5)), "default"
     )
 
 
