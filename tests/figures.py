@@ -35,7 +35,7 @@ WINGS = {
     "declarations": 700,
     "stores": 2_000,
     "serializers": 400,
-    "__init__ keys report conf exceptions signals failpoints humanize": 450,
+    "__init__ keys report conf context exceptions signals failpoints humanize": 450,
 }
 FOLDERS = {"warmer": 13_500, "tests": 24_000, "embedded": 1_200, "bench": 2_200}
 

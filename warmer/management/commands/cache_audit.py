@@ -22,7 +22,7 @@ from warmer.monitoring import audit
 from warmer.monitoring.audit import UncommittedChanges
 
 MOST_SAMPLED = 1_000_000_000
-COLUMNS = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed")
+COLUMNS = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed", "repaired")
 
 
 class Command(WarmerCommand):
@@ -76,13 +76,11 @@ class Command(WarmerCommand):
         return audits
 
     def _print(self, audits: list[CacheAudit], *, repair: bool) -> None:
-        columns = (*COLUMNS, "repaired") if repair else COLUMNS
-        self.print_rows(
-            [
-                {name: getattr(found, name) for name in columns} | {"right share": found.share}
-                for found in audits
-            ]
-        )
+        rows = [
+            {name: getattr(found, name) for name in COLUMNS} | {"right share": found.share}
+            for found in audits
+        ]
+        self.print_rows(rows, hidden=[] if repair else ["repaired"])
         for found in audits:
             if found.note:
                 self.stdout.write(f"{found.job}: {found.note}")
