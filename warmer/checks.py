@@ -191,17 +191,12 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W004, W010: Celery runs or refuses what it is sent, or does not read where its broker is."""
+    """E004, W004, W010: Celery runs or refuses what it is sent, knows no queue, or reads no broker."""
     if problem := tasks.problem_of_formats():
         yield Warning(f"{problem.message} {problem.why}", hint=problem.fix, id="warmer.W004")
     if unread := tasks.unread_setting():
         message = f"No Celery app reads {unread}: tasks go to Celery's default broker."
         yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")
-
-
-@register("warmer")
-def check_queues(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E004: queues to which Celery would send nothing."""
     for queue in tasks.undeclared_queues():
         names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)
         yield Error(
