@@ -7,6 +7,7 @@ way and serves everybody who waits by then.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from copy import deepcopy
@@ -58,3 +59,14 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
                 del _running[key]
     # Of a load that waited, others copy the result, while this reader may change its own.
     return result if before is None else deepcopy(result)
+
+
+def _forget() -> None:
+    """Begin anew after a fork: the threads that load are not there, and one may have held the lock."""
+    global _lock
+    _lock = Lock()
+    _running.clear()
+    _next.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

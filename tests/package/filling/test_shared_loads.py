@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any
@@ -162,3 +164,20 @@ def test_readers__after_the_next_load_began_wait_for_the_one_after(
         assert third.result(30) == ["new"]
     assert not shared_loads._running
     assert not shared_loads._next
+
+
+def test_fork__forgets_the_loads_of_threads_that_are_not_in_the_child() -> None:
+    loader = Loader()
+    with ThreadPoolExecutor(1) as pool:
+        [first] = read(pool, loader)
+        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+        with shared_loads._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
+            child = os.fork()
+            if not child:
+                is_free = shared_loads._lock.acquire(timeout=0)
+                os._exit(0 if is_free and not shared_loads._running else 1)
+        loader.may_end.release()
+        first.result(30)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
