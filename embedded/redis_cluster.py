@@ -74,6 +74,7 @@ class RedisCluster:
         number = len(self.nodes) - 1
         self._meet(number)
         self._wait(lambda: self._all_know(len(self.nodes)), "the new node is known")
+        self._wait(self._serves, "the new node knows who serves the slots")
         return number
 
     def owner(self, slot: int) -> int:
@@ -98,8 +99,10 @@ class RedisCluster:
         return len(keys)
 
     def end_move(self, slot: int, to: int) -> None:
-        """Move what is left of a slot, and give it to its new node."""
+        """Move what is left of a slot, and give it to its new node, unless that has it."""
         at = self.owner(slot)
+        if at == to:
+            return
         while self.move_keys(slot, to):
             pass
         for node in dict.fromkeys((to, at, *range(len(self.nodes)))):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from redis import Connection
 
 from embedded.redis_cluster import RedisCluster
-from tests.package.stores.contract import FencedContract
-from warmer.stores import Claim, Token
-from warmer.stores.redis.cluster_calls import slot_of
+from embedded.waiting import wait_until
+from tests.package.stores.contract import SUPERSEDED, WRITTEN, FencedContract, fill, open_things
+from warmer.exceptions import StoreUnavailable
+from warmer.report import Outcome
+from warmer.stores import Claim, Token, incarnation_of
+from warmer.stores.redis import cluster as store_module
+from warmer.stores.redis.cluster_calls import SLOTS, slot_of, tags
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +26,20 @@ def cluster() -> Iterator[RedisCluster]:
     running.stop()
 
 
+def cluster_caches(cluster: RedisCluster) -> dict[str, Any]:
+    return {"default": {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": cluster.url}}
+
+
+def test_tags__lead_to_their_slots() -> None:
+    assert {slot: slot_of(f"{{{tag}}}:anything{{else}}") for slot, tag in tags().items()} == {
+        slot: slot for slot in SLOTS
+    }
+
+
 class TestCluster(FencedContract):
     @pytest.fixture
     def caches(self, cluster: RedisCluster) -> dict[str, Any]:
-        backend = "warmer.stores.redis.backend.RedisCache"
-        return {"default": {"BACKEND": backend, "LOCATION": cluster.url}}
+        return cluster_caches(cluster)
 
     @pytest.fixture
     def redis_client(self, _use: None) -> Any:
@@ -34,3 +48,201 @@ class TestCluster(FencedContract):
     def token_of(self, claim: Claim, key: str) -> Token:
         token: Any = claim.token
         return token.slots[slot_of(f":1:{key}")]
+
+    def test_write__is_one_round_trip_to_each_node(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, keys = open_things(), [f"thing:{id}" for id in range(200)]
+        store.write(store.token(keys), dict.fromkeys(keys, 1))
+        token, sent, send = store.token(keys), list[str](), Connection.send_packed_command
+
+        def count(connection: Any, command: Any, *args: Any, **options: Any) -> Any:
+            sent.append(connection.port)
+            return send(connection, command, *args, **options)
+
+        monkeypatch.setattr(Connection, "send_packed_command", count)
+        store.write(token, dict.fromkeys(keys, 1))
+        assert len(sent) == len(set(sent)) == 3
+
+    def test_cache__each_call_of_djangos_interface(self) -> None:
+        keys = [f"thing:{id}" for id in range(50)]
+        cache.set_many(dict.fromkeys(keys, 1))
+        assert cache.get_many([*keys, "other"]) == dict.fromkeys(keys, 1)
+        assert cache.incr("thing:1") == 2
+        assert cache.add("thing:2", 0) is False
+        assert cache.touch("thing:3", 5) is True
+        assert 0 < cache.ttl("thing:3") <= 5
+        assert {*cache.keys("thing:1*")} == {"thing:1", *(f"thing:1{n}" for n in range(10))}
+        cache.delete_many(keys[:10])
+        assert cache.delete_pattern("thing:1*") == 10
+        with cache.lock("a lock", timeout=5):
+            assert cache.has_key("a lock")
+        assert len(cache.get_many(keys)) == 30
+        cache.clear()
+        assert cache.get_many(keys) == {}
+
+
+STAGES = ["begun", "half way", "all keys moved", "over"]
+
+
+class TestMovingSlots:
+    """Slots move while they are in use."""
+
+    KEY = "thing:1"
+    SLOT = slot_of(f":1:{KEY}")
+    to = 0
+
+    @pytest.fixture(autouse=True)
+    def _use(self, cluster: RedisCluster, settings: Any) -> None:
+        settings.CACHES = cluster_caches(cluster)
+        cache.clear()
+
+    @pytest.fixture(params=STAGES)
+    def move(self, request: pytest.FixtureRequest, cluster: RedisCluster) -> Iterator[Callable[[], None]]:
+        """Begin to move the slot of the key to another node, up to a stage; afterwards the move ends."""
+        to = type(self).to = (cluster.owner(self.SLOT) + 1) % 3
+
+        def move() -> None:
+            cluster.begin_move(self.SLOT, to)
+            if request.param == "half way":
+                assert cluster.move_keys(self.SLOT, to, count=1) == 1
+            elif request.param != "begun":
+                assert cluster.move_keys(self.SLOT, to)
+            if request.param == "over":
+                cluster.end_move(self.SLOT, to)
+
+        yield move
+        cluster.end_move(self.SLOT, to)
+
+    def test_value__is_read(self, move: Callable[[], None]) -> None:
+        store = open_things(absent_timeout=30.0)
+        store.write(store.token([self.KEY]), {self.KEY: "value"})
+        move()
+        assert store.read([self.KEY]) == {self.KEY: "value"}
+        assert store.peek(self.KEY) == cache.get(self.KEY) == "value"
+        assert cache.get_many([self.KEY, "thing:2"]) == {self.KEY: "value"}
+        assert store.fresh([self.KEY], seconds=1) == [self.KEY]
+
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_invalidation__holds_at_each_stage(
+        self, move: Callable[[], None], whole: bool, cluster: RedisCluster
+    ) -> None:
+        store = open_things()
+        store.write(store.token([self.KEY]), {self.KEY: "old"})
+        token = store.token([self.KEY, "thing:2"])
+        move()
+        if whole:
+            store.invalidate_all()
+        else:
+            store.invalidate([self.KEY])
+        assert store.read([self.KEY]) == {}
+        written = store.write(token, {self.KEY: "old", "thing:2": 2}).outcomes
+        assert written[self.KEY] in (SUPERSEDED, Outcome.FAILED)
+        assert written["thing:2"] is (SUPERSEDED if whole else WRITTEN)
+        assert store.read([self.KEY]) == {}
+
+    def test_token__of_before_the_move_is_refused_after_it(
+        self, move: Callable[[], None], cluster: RedisCluster
+    ) -> None:
+        store = open_things()
+        token = store.token([self.KEY])
+        store.write(token, {self.KEY: "old"})
+        move()
+        store.invalidate([self.KEY])
+        cluster.end_move(self.SLOT, self.to)
+        assert store.write(token, {self.KEY: "old"}).outcomes == {self.KEY: SUPERSEDED}
+        assert fill(store, store.token([self.KEY]), self.KEY) == {self.KEY: WRITTEN}
+
+
+def test_node_that_joins__gets_its_first_slot_while_it_is_in_use(settings: Any) -> None:
+    """No client knows it before it owns a slot, but what was moved there is found and invalidated."""
+    cluster = RedisCluster(primaries=1).start()
+    try:
+        settings.CACHES = cluster_caches(cluster)
+        store, key = open_things(), "thing:1"
+        slot = slot_of(f":1:{key}")
+        store.write(store.token([key]), {key: "old"})
+        new = cluster.add()
+        cluster.begin_move(slot, new)
+        assert cluster.move_keys(slot, new) == 2
+        assert store.peek(key) == cache.get(key) == "old"
+        cache.set_many({key: "other", "thing:2": 2})
+        assert cache.get_many([key]) == {key: "other"}
+        token = store.token([key])
+        store.invalidate_all()
+        assert store.read([key]) == {}
+        cluster.end_move(slot, new)
+        assert store.write(token, {key: "old"}).outcomes == {key: SUPERSEDED}
+        assert fill(store, store.token([key]), key) == {key: WRITTEN}
+    finally:
+        cluster.stop()
+
+
+def test_sweep__finds_a_key_that_moves_while_it_looks(
+    cluster: RedisCluster, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CACHES = cluster_caches(cluster)
+    cache.clear()
+    store = open_things()
+    look, looked = store_module.ids_of, list[int]()
+    keys = [f"thing:{id}" for id in range(60)]
+    store.write(store.token(keys), dict.fromkeys(keys, 1))
+    ports = [node.port for node in cluster.nodes]
+
+    def look_and_move(node: Any, made: str) -> Iterator[str]:
+        number = ports.index(node.connection_pool.connection_kwargs["port"])
+        looked.append(number)
+        yield from look(node, made)
+        if len(looked) == 1:  # what is elsewhere moves to where this pass looks no more
+            slots = {slot_of(f":1:{key}") for key in keys}
+            slot = next(slot for slot in slots if cluster.owner(slot) != number)
+            cluster.begin_move(slot, number)
+            cluster.end_move(slot, number)
+
+    monkeypatch.setattr(store_module, "ids_of", look_and_move)
+    store.invalidate_all()
+    assert store.read(keys) == {}
+
+
+def test_nodes__that_are_away_and_come_back(settings: Any) -> None:
+    cluster = RedisCluster(primaries=1).start()
+    settings.CACHES = cluster_caches(cluster)
+    store = open_things()
+    try:
+        token = store.token(["thing:1"])
+        cluster.nodes[0].kill()
+        for call in (lambda: store.write(token, {"thing:1": 1}), lambda: store.peek("thing:1"), store.forget):
+            with pytest.raises(StoreUnavailable, match="The cache 'default'"):
+                call()
+        assert cache.get("thing:1") is None
+        assert cache.get_many(["thing:1"]) == {}
+        cache.set_many({"thing:1": 1})
+    finally:
+        cluster.stop()
+
+
+def test_failover__is_followed_and_noticed(settings: Any) -> None:
+    """A node is killed; its replica takes over."""
+    cluster = RedisCluster(replicas=1).start()
+    try:
+        settings.CACHES = cluster_caches(cluster)
+        store, keys = open_things(), [f"thing:{id}" for id in range(50)]
+        store.write(store.token(keys), dict.fromkeys(keys, "old"))
+        before, token = incarnation_of("default"), store.token(keys)
+        cluster.nodes[0].kill()
+
+        def invalidates() -> bool:
+            try:
+                store.invalidate(keys)
+            except StoreUnavailable:
+                return False
+            return True
+
+        wait_until(invalidates, seconds=60, what="a replica has taken over")
+        assert store.read(keys) == {}
+        assert set(store.write(token, dict.fromkeys(keys, "old")).outcomes.values()) == {SUPERSEDED}
+        fill(store, store.token(keys), *keys)
+        after = incarnation_of("default")
+        assert before is not None
+        assert after is not None
+        assert before.id != after.id
+    finally:
+        cluster.stop()

@@ -109,6 +109,10 @@ class Cluster(RedisCluster):
         names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
         return [found for (found,) in self.ask_each([(slot_of(name), ("MGET", name)) for name in names])]
 
+    def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
+        """Return the keys of all nodes that match."""
+        return super().keys(pattern, target_nodes=self.PRIMARIES, **kwargs)
+
     def run_each(
         self,
         script: Script,
