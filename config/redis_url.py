@@ -21,6 +21,8 @@ PARAMETERS: dict[str, set[str]] = {
     "unix": {"db"},
     "redis-sentinel": _SENTINEL,
     "rediss-sentinel": _SENTINEL | _TLS,
+    "redis-cluster": set(),
+    "rediss-cluster": _TLS,
 }
 BROKER, KEPT_BROKER = "CELERY_BROKER_URL", "WARMER_GIVEN_BROKER_URL"
 
@@ -30,6 +32,9 @@ SENTINEL_SECONDS = 0.5
 _SENTINEL_ADDRESS = re.compile(
     r"[a-z-]+://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]+)/(?P<master>[^/?#@]+)(?:/(?P<database>[0-9]+))?/?"
     r"(?:\?(?P<query>[^#@]*))?"
+)
+_CLUSTER_ADDRESS = re.compile(
+    r"(?P<servers>(?P<scheme>[a-z-]+)://(?:[^/?#]*@)?(?P<hosts>[^/?#@]+))(?:/0?)?(?:\?(?P<query>[^#@]*))?"
 )
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
 
@@ -65,19 +70,23 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
 
     Args:
         url: `redis://`, `rediss://`, `unix://`, or
-            `redis-sentinel://host:26379,host2:26379/mymaster/1` (`rediss-sentinel://`: with TLS).
+            `redis-sentinel://host:26379,host2:26379/mymaster/1` or
+            `redis-cluster://host:6379,host2:6379` (`rediss-sentinel://`, `rediss-cluster://`: with TLS).
         max_connections: the most connections that one process opens.
 
     Raises:
         ImproperlyConfigured: the address cannot be used; the message says why and shows no password.
     """
-    parts = _split(url, "REDIS_URL")
+    is_cluster = url.partition("://")[0].endswith("-cluster")
+    parts = None if is_cluster else _split(url, "REDIS_URL")
     pool: dict[str, Any] = {"max_connections": max_connections, "health_check_interval": 30}
     options: dict[str, Any] = {
         "COMPRESSOR": "warmer.serializers.LongValueCompressor",
         "CONNECTION_POOL_KWARGS": pool,
     }
-    if parts is None:
+    if is_cluster:
+        location = _cluster_location(url)
+    elif parts is None:
         address = sentinel_address(url, "REDIS_URL")
         location = f"redis://{address.master}/{address.database}"
         pool |= address.client_options
@@ -125,6 +134,11 @@ def broker_settings(url: str) -> dict[str, Any]:
     The addresses that `cache_settings` takes are translated into Celery's own form; any other that Celery
     knows is passed on as it is.
     """
+    if url.partition("://")[0].endswith("-cluster"):
+        raise ImproperlyConfigured(
+            f"{BROKER} is {masked(url)!r}: Celery cannot use a Redis Cluster. Give it a server of its own, "
+            "e.g. redis://host:6379/0."
+        )
     if url.partition("://")[0] not in PARAMETERS:
         return {"url": url, "transport_options": {}}
     parts = _split(url, BROKER)
@@ -184,6 +198,19 @@ def sentinel_address(url: str, variable: str) -> SentinelAddress:
         login={name: value for name, value in login.items() if value},
         tls=query,
     )
+
+
+def _cluster_location(url: str) -> str:
+    found = _CLUSTER_ADDRESS.fullmatch(url)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"REDIS_URL is {masked(url)!r}: expected redis-cluster://:password@host:6379,host2:6379. "
+            "A cluster has no database but 0."
+        )
+    for host in found["hosts"].split(","):
+        _host_and_port(host, "REDIS_URL")
+    query = _parameters(found["scheme"], found["query"] or "", "REDIS_URL")
+    return found["servers"] + (f"?{urlencode(query, safe='/')}" if query else "")
 
 
 def masked(url: str) -> str:

@@ -285,3 +285,40 @@ def test_masked__never_shows_an_escaped_password(password: str, scheme: str) -> 
     assume("***" not in password)
     shown = masked(f"{scheme}://ada:{escaped}@example.org:6379/0")
     assert shown == f"{scheme}://ada:***@example.org:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("redis-cluster://one:6379,two:6380", "redis-cluster://one:6379,two:6380"),
+        ("redis-cluster://ada:secret@one,[::1]:6380/0", "redis-cluster://ada:secret@one,[::1]:6380"),
+        (
+            "rediss-cluster://one:6379?ssl_ca_certs=/etc/ca.pem",
+            "rediss-cluster://one:6379?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required",
+        ),
+    ],
+)
+def test_cluster__is_a_location_of_its_own(url: str, location: str) -> None:
+    assert cache_settings(url, max_connections=7)["LOCATION"] == location
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis-cluster://:secret@one:6379/1",
+        "redis-cluster://",
+        "redis-cluster://one:port",
+        "redis-cluster://one:6379?db=1",
+    ],
+)
+def test_cluster__that_cannot_be_used_is_refused(url: str) -> None:
+    assert "REDIS_URL" in refusal(url)
+    assert "secret" not in refusal(url)
+
+
+def test_cluster__is_no_broker() -> None:
+    text = refusal("redis-cluster://:secret@one:6379", "CELERY_BROKER_URL")
+    assert text == (
+        "CELERY_BROKER_URL is 'redis-cluster://:***@one:6379': Celery cannot use a Redis Cluster. Give it a "
+        "server of its own, e.g. redis://host:6379/0."
+    )

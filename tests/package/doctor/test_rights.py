@@ -93,8 +93,10 @@ def test_writes__cluster_mode(examine: Examine, serve: Serve) -> None:
     for each in (without_slots, found):
         assert each.severity == "error"
         assert "cluster mode" in each.fix
-    assert found.fix.startswith('CACHES["other"]["KEY_PREFIX"] = "{site}"\n')
-    assert examine(Writes(), cache_entry(server) | {"KEY_PREFIX": "{site}"}).severity == "ok"
+    assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis-cluster://HOST:PORT,HOST:PORT"\n')
+    backend = "warmer.stores.redis.backend.RedisCache"
+    entry = {"BACKEND": backend, "LOCATION": f"redis-cluster://127.0.0.1:{server.port}"}
+    assert examine(Writes(), entry).severity == "ok"
 
 
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:

@@ -105,8 +105,9 @@ CAUSES = (
     ),
     Cause(
         "CrossSlot|Moved|AskError|ClusterDown|CROSSSLOT|MOVED",
-        'CACHES["{alias}"]["KEY_PREFIX"] = "{{site}}"\nThe server is in cluster mode. This keeps all keys '
-        "in one slot, which works on a cluster of one shard. Otherwise use a server without cluster mode.",
+        'CACHES["{alias}"]["LOCATION"] = "redis-cluster://HOST:PORT,HOST:PORT"\nThe server is in cluster '
+        "mode, for which BACKEND is 'warmer.stores.redis.backend.RedisCache'. If that is set already: "
+        "'redis-cli --cluster check HOST:PORT' names the slots that no node serves.",
         "A script can only use keys of one slot: nothing can be warmed or invalidated.",
     ),
     Cause(
