@@ -18,6 +18,7 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.faults.conftest import AT_ONCE, SECONDS, Site
 from tests.package.doctor.sentinels import Sentinel
+from warmer import jobs
 from warmer.invalidation import Relay, captures_by_triggers
 from warmer.invalidation.failovers import Failovers
 from warmer.models import ChangeRecord, JobServers
@@ -116,13 +117,14 @@ def test_lost_invalidations__are_noticed_by_a_worker(site: Site) -> None:
 
 
 @pytest.mark.parametrize("mends", [True, False])
+@pytest.mark.parametrize("name", ["titles", "every_title"])
 def test_token__of_a_clock_that_ran_ahead(
-    site: Site, relay: Relay, mends: bool, monkeypatch: pytest.MonkeyPatch
+    site: Site, relay: Relay, name: str, mends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock of the old primary is 30 seconds ahead of that of the replica that is promoted."""
     site.warm()
-    post, store = site.posts[0], site.titles.spec.store
-    key = site.titles.key(post)
+    store = jobs[name].spec.store
+    key, old = (site.titles.key(site.posts[0]), "old") if name == "titles" else ("titles", ["old"])
     replica = site.replica()
     with site.proxy.server.client() as client:
         for member, count in client.zrange(store.fence_key, 0, -1, withscores=True):
@@ -133,9 +135,9 @@ def test_token__of_a_clock_that_ran_ahead(
     if not mends:
         monkeypatch.setattr(Failovers, "mend", lambda self: False)
     work(relay)
-    site.save(post, title="new")
+    site.save(site.posts[0], title="new")
     outcome = Outcome.SUPERSEDED if mends else Outcome.WRITTEN
-    assert store.write(token, {key: "old"}).outcomes == {key: outcome}
+    assert store.write(token, {key: old}).outcomes == {key: outcome}
     assert site.wrong() == (0 if mends else 1)
 
 
