@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from redis import Redis
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.waiting import wait_until
 from tests.support.readers import PATIENCE_SECONDS, Loader, Loading, Missed, Readers, Start, kept
@@ -93,7 +93,7 @@ def test_claim__whose_answer_was_lost_is_the_readers_own(
         if script is CLAIM and not records:
             connection.read_response()
             records.append(redis_client.get("{:1:cold:1}:claim"))
-            raise RedisTimeoutError("Timeout reading from socket")
+            raise RedisConnectionError("Connection closed by server.")
 
     monkeypatch.setattr(Script, "send", lose_the_first)
     with at("token_taken", lambda: records.append(redis_client.get("{:1:cold:1}:claim")), job="cold"):
