@@ -263,12 +263,17 @@ class _Reader:
         self._load_what_is_free(free)
 
     def _note_overtaken(self, claims: Mapping[str, Record]) -> None:
-        """Note who loads the awaited keys: a claim in another state of the fence follows an overtaken one."""
+        """Note who loads the awaited keys; another state of the fence may show that a load was overtaken."""
         for key, record in claims.items():
-            self.overtaken[key] += self.claimed_under.get(key, record.token) != record.token
+            before = self.claimed_under.get(key, record.token)
             self.claimed_under[key] = record.token
-            if self.overtaken[key] >= MOST_OVERTAKEN:
-                self._mark_hot()
+            if before != record.token and self._is_overtaken(key, before):  # else its loader raised
+                self.overtaken[key] += 1
+                if self.overtaken[key] >= MOST_OVERTAKEN:
+                    self._mark_hot()
+
+    def _is_overtaken(self, key: str, token: Token) -> bool:
+        return bool(self._ask(lambda store: store.overtaken(token, [key])))
 
     def _mark_hot(self) -> None:
         _hot[self.spec] = monotonic() + conf.READ_WAIT.total_seconds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import pytest
@@ -112,3 +112,32 @@ def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
     slow.expect(7)
     slow.may_end.set()
     assert [reader.result() for reader in readers] == [7] * 5
+
+
+def test_loader_that_raises__is_called_for_one_reader_at_a_time_while_other_keys_change(
+    start: Start, redis_client: Redis
+) -> None:
+    calls: list[int] = []
+    lock = Lock()
+    most = 0
+
+    @warm_many(KEY, ids=list, name="cold")
+    def failing(ids: Sequence[Any]) -> Any:
+        nonlocal most
+        calls.append(1)
+        is_alone = lock.acquire(blocking=False)
+        most = max(most, 1 if is_alone else 2)
+        if len(calls) <= 3 and is_alone:
+            before = looks(redis_client)
+            wait_until(lambda: looks(redis_client) > before + 20, seconds=PATIENCE_SECONDS, what="all looked")
+        failing.invalidate([1000 + len(calls)])
+        if is_alone:
+            lock.release()
+        raise ValueError("of one row")
+
+    failing.spec.store.token(())
+    readers = [start(failing.get, 1) for _ in range(8)]
+    for reader in readers:
+        with pytest.raises(ValueError, match="of one row"):
+            reader.result(PATIENCE_SECONDS)
+    assert (len(calls), most) == (8, 1)
