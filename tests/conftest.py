@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     is_further = on_signals or config.getoption("database") == "postgresql"
     kept, deselected = [], []
     for item in items:
-        if item.path.name in ("test_random.py", "test_any_change.py"):
+        if item.path.name in ("test_random.py", "test_moving_slots.py", "test_any_change.py"):
             item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
         needs_triggers = on_signals and ({item.path.name, item.path.parent.name} & {*ON_TRIGGERS})
         is_left_out = needs_triggers or (is_further and not _uses_database(item))

@@ -69,7 +69,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
         is_cluster = isinstance(server, str) and server.startswith(CLUSTERS)
         if is_cluster:
             options.setdefault("CLIENT_CLASS", "warmer.stores.redis.cluster_client.ClusterClient")
-        if "CONNECTION_POOL_CLASS" not in options:
+        elif "CONNECTION_POOL_CLASS" not in options:
             pool_class = SentinelPool if "SENTINELS" in options else BlockingConnectionPool
             options["CONNECTION_POOL_CLASS"] = f"{pool_class.__module__}.{pool_class.__qualname__}"
             pool.setdefault("timeout", POOL_WAIT_SECONDS)

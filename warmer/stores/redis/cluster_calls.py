@@ -14,6 +14,7 @@ from redis.exceptions import (
     ClusterDownError,
     ClusterError,
     ConnectionError,
+    MaxConnectionsError,
     RedisClusterException,
     ResponseError,
     SlotNotCoveredError,
@@ -158,7 +159,7 @@ class Cluster(RedisCluster):
         """
         answers: list[Any] = [None] * len(commands)
         lost = self._ask(commands, range(len(commands)), answers)
-        if lost:
+        if lost and not any(isinstance(error, MaxConnectionsError) for error in lost.values()):
             self.refresh()
             lost = self._ask(commands, list(lost), answers)
         for error in lost.values():
@@ -181,8 +182,7 @@ class Cluster(RedisCluster):
                 lost[index] = ConnectionError(describe(error))
         sent: list[tuple[list[int], _Sent]] = []
         try:
-            # In one order, so that no two threads wait for each other's connections.
-            for node, asked in sorted(by_node.items(), key=lambda item: str(item[0].name)):
+            for node, asked in by_node.items():
                 try:
                     client = self.get_redis_connection(node)
                     sent.append((asked, _Sent(client, [commands[index][1] for index in asked])))

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 from django_redis.client import DefaultClient
 from django_redis.exceptions import ConnectionInterrupted
 from redis.backoff import NoBackoff
@@ -39,10 +38,9 @@ def connect(location: str, options: Mapping[str, Any]) -> Cluster:
     Raises:
         ConnectionError: none of the nodes answers.
     """
-    # Each node's own retries would come on top of the cluster's.
+    # Each node's own retries would come on top of the cluster's. Nor may a pool be one that blocks: its idle
+    # connections are closed, as the client looks at the nodes anew, while another thread takes them.
     pool = {k: v for k, v in options.get("CONNECTION_POOL_KWARGS", {}).items() if k != "retry"}
-    if "CONNECTION_POOL_CLASS" in options:
-        pool["connection_pool_class"] = import_string(options["CONNECTION_POOL_CLASS"])
     key = repr((location, pool))
     if key not in _clusters:
         _clusters.setdefault(key, _connect(location, pool))
