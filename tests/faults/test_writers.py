@@ -1,0 +1,94 @@
+"""Failovers and crashes of the cache while processes write and read: at rest, no value is wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+import pytest
+from django.db import connection, transaction
+
+from embedded.waiting import wait_until
+from myapp.models import Post
+from tests.faults.conftest import SECONDS, Site
+from warmer.invalidation import backlog
+from warmer.invalidation.failovers import Failovers
+from warmer.models import JobServers
+from warmer.tasks import relaying
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def worker() -> Iterator[None]:
+    """Run the relay of a worker, which has seen the server."""
+    relaying.start()
+    try:
+        yield
+    finally:
+        relaying.stop()
+        wait_until(lambda: not relaying._open, seconds=SECONDS, what="the worker has ended")
+
+
+@contextmanager
+def traffic(site: Site) -> Iterator[Callable[[int], None]]:
+    """Write and read in threads; yield a function that waits for a number of further writes."""
+    ended, written = Event(), []
+
+    def write() -> None:
+        numbers = random.Random(1)
+        try:
+            while not ended.wait(0.002):
+                with transaction.atomic():
+                    post = Post.objects.select_for_update().get(pk=numbers.choice(site.posts))
+                    post.title = f"title {len(written)}"
+                    post.save()
+                written.append(post.pk)
+        finally:
+            connection.close()
+
+    def read() -> None:
+        try:
+            while not ended.wait(0.002):
+                site.titles.get_many(site.posts)
+                site.every_title.get()
+        finally:
+            connection.close()
+
+    def wait_for(number: int) -> None:
+        enough = len(written) + number
+        wait_until(lambda: len(written) >= enough, seconds=60, what=f"{number} further writes")
+
+    threads = [Thread(target=each) for each in (write, read, read)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield wait_for
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("mends", [True, False])
+def test_failover__while_processes_write_and_read(
+    site: Site, mends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not mends:
+        monkeypatch.setattr(Failovers, "mend", lambda self: False)
+    site.warm()
+    with worker():
+        if mends:
+            wait_until(JobServers.objects.exists, seconds=SECONDS, what="the worker knows the server")
+        with traffic(site) as wait_for:
+            wait_for(20)
+            replica = site.replica()
+            wait_for(60)
+            site.fail_over(replica)
+        if mends:
+            is_mended = lambda: " " in JobServers.objects.get(job="titles").servers  # noqa: E731
+            wait_until(is_mended, seconds=SECONDS, what="the worker knows both servers")
+        wait_until(lambda: backlog().count == 0, seconds=60, what="nothing waits")
+    assert (site.wrong() == 0) is mends
