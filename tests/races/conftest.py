@@ -13,13 +13,14 @@ from django.core.cache import cache
 from django.db import connection
 
 from myapp.models import Post
+from tests.support.clusters import cluster, cluster_caches
 from tests.support.fixtures import make_comment, make_post, make_user, own_jobs
 from warmer import warm, warm_many
 from warmer.invalidation import captures_by_triggers
 from warmer.models import Trigger
 from warmer.tasks import request_refresh, request_run
 
-__all__ = ["make_comment", "make_post", "make_user", "own_jobs"]
+__all__ = ["cluster", "make_comment", "make_post", "make_user", "own_jobs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +91,20 @@ WAYS: dict[str, Callable[[Any, Post], Callable[[], object]]] = {
 }
 
 
+ON_A_CLUSTER = " on a cluster"
+
+
 @pytest.fixture(
-    params=[f"{kind} {way}" for kind in ("single", "keyed") for way in WAYS] + ["keyed read many"]
+    params=[f"{kind} {way}" for kind in ("single", "keyed") for way in WAYS]
+    + ["keyed read many", *(f"keyed {way} on a cluster" for way in ("warm", "read", "read many"))]
 )
-def filled(request: pytest.FixtureRequest, make_post: Any, own_jobs: None) -> Filled:
+def filled(request: pytest.FixtureRequest, make_post: Any, own_jobs: None, settings: Any) -> Filled:
     """A job, with one of the ways of filling it."""
     kind, _, way = request.param.partition(" ")
+    if way.endswith(ON_A_CLUSTER):
+        way = way.removesuffix(ON_A_CLUSTER)
+        settings.CACHES = cluster_caches(request.getfixturevalue("cluster"))
+        cache.clear()
     post = make_post(title="old")
     job = _keyed(post) if kind == "keyed" else _single(post)
     if way == "read many":

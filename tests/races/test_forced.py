@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import transaction
-from redis import Redis
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
@@ -99,21 +98,21 @@ def test_fill__inside_the_transaction_of_a_change_that_is_rolled_back(filled: Fi
     assert filled.cached in (None, "old")
 
 
-def test_fence__evicted_between_token_and_write(filled: Filled, redis_client: Redis) -> None:
+def test_fence__evicted_between_token_and_write(filled: Filled) -> None:
     def evict_and_change() -> None:
-        redis_client.delete(filled.job.spec.store.fence_key)
+        filled.job.spec.store.forget()
         filled.change("new")
-        redis_client.delete(filled.job.spec.store.fence_key)
+        filled.job.spec.store.forget()
 
     with at("loaded", evict_and_change, job=filled.name):
         filled.fill()
     assert filled.cached in (None, "new")
 
 
-def test_fence__evicted_and_made_anew_between_token_and_write(filled: Filled, redis_client: Redis) -> None:
+def test_fence__evicted_and_made_anew_between_token_and_write(filled: Filled) -> None:
     def evict_and_change() -> None:
         filled.change("new")
-        redis_client.delete(filled.job.spec.store.fence_key)
+        filled.job.spec.store.forget()
         filled.job.spec.store.token([filled.key])
 
     with at("loaded", evict_and_change, job=filled.name):
@@ -169,7 +168,7 @@ def test_two_fills__the_slower_one_does_not_bring_the_old_value_back(filled: Fil
 
 
 def test_lock__reader_that_sleeps_past_its_claim_does_not_bring_the_old_value_back(
-    filled: Filled, redis_client: Redis, settings: Any
+    filled: Filled, settings: Any
 ) -> None:
     settings.WARMER_READ_CLAIM = timedelta(milliseconds=1)
     read = partial(filled.job.get, *([filled.post.pk] if filled.job.spec.keyed else []))
@@ -177,7 +176,9 @@ def test_lock__reader_that_sleeps_past_its_claim_does_not_bring_the_old_value_ba
     with hold("loaded", job=filled.name) as sleeper:
         (reading,) = in_thread(read)
         sleeper.wait()
-        wait_until(lambda: not redis_client.exists(claim), seconds=60, what="its claim has ended")
+        wait_until(
+            lambda: not cache.client.get_client().exists(claim), seconds=60, what="its claim has ended"
+        )
         filled.change("new")
         assert read() == "new"
         assert filled.cached == "new"

@@ -19,6 +19,7 @@ from django.core.cache import cache
 from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
 from tests.races.conftest import in_thread
+from tests.support.clusters import cluster_caches
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
@@ -103,8 +104,7 @@ def test_race__no_wrong_value_while_slots_move_and_nodes_change_roles(
 ) -> None:
     seconds, seed = pytestconfig.getoption("race_seconds") / 5, pytestconfig.getoption("race_seed")
     cluster = RedisCluster(replicas=1).start()
-    backend = "warmer.stores.redis.backend.RedisCache"
-    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": cluster.url}}
+    settings.CACHES = cluster_caches(cluster)
     try:
         race = Race(seconds, seed)
         roles = [race.write, race.write, race.warm, race.fill, race.fill]

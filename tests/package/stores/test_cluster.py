@@ -12,22 +12,12 @@ from redis import Connection
 from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
 from tests.package.stores.contract import SUPERSEDED, WRITTEN, FencedContract, fill, open_things
+from tests.support.clusters import cluster_caches
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Claim, Token, incarnation_of
 from warmer.stores.redis import cluster as store_module
 from warmer.stores.redis.cluster_calls import SLOTS, slot_of, tags
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[RedisCluster]:
-    running = RedisCluster().start()
-    yield running
-    running.stop()
-
-
-def cluster_caches(cluster: RedisCluster) -> dict[str, Any]:
-    return {"default": {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": cluster.url}}
 
 
 def test_tags__lead_to_their_slots() -> None:

@@ -1,0 +1,23 @@
+"""A Redis Cluster of the tests, and the settings of a cache on one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from embedded.redis_cluster import RedisCluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RedisCluster]:
+    """A cluster of three nodes; a test that moves slots ends that."""
+    running = RedisCluster().start()
+    yield running
+    running.stop()
+
+
+def cluster_caches(cluster: RedisCluster) -> dict[str, Any]:
+    """Return the `CACHES` of a cache on a cluster."""
+    return {"default": {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": cluster.url}}
