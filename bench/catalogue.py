@@ -43,6 +43,7 @@ HERD = "A herd of readers on a cold key: how often it is loaded, and until when 
 OUTAGE = "An outage of the cache: reads, pages and saves while it refuses, and while it hangs"
 PEERS = "Other libraries that can warm: the same profiles, each in its own way"
 SUITE = "A project's tests: without warmer, with it, and with jobs that depend on what they write"
+CLUSTER = "Redis Cluster: writes under the fences of its slots, against a pipeline of SET"
 LIBRARIES = ("django-cacheback", "django-cacheops", "dogpile.cache")
 
 BENCHMARKS = {
@@ -66,5 +67,6 @@ BENCHMARKS = {
     ),
     "herd": Benchmark(module="herd", summary=HERD, rows=200, unit="readers", peers=LIBRARIES[:1]),
     "outage": Benchmark(module="outage", summary=OUTAGE, rows=10_000, rounds=3, warm_up=False),
+    "cluster": Benchmark(module="cluster", summary=CLUSTER, rows=10_000, unit="keys"),
     "peers": Benchmark(module="peers", summary=PEERS, rows=10_000, shows="rate", peers=LIBRARIES),
 }
