@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from queue import Empty
 from typing import Any, cast
 
-from redis import Redis, RedisCluster
-from redis.exceptions import ClusterDownError, ConnectionError, MaxConnectionsError, RedisError, TimeoutError
-
-from warmer.exceptions import StoreUnavailable
-from warmer.report import describe
-from warmer.stores.breaker import Breaker
-from warmer.stores.instrumentation import called, observer
+from redis import RedisCluster
+from redis.exceptions import ClusterDownError, ConnectionError, MaxConnectionsError, TimeoutError
 
 
 def is_outage(error: BaseException) -> bool:
@@ -33,47 +26,6 @@ def disconnect_idle(server: Any) -> None:
             pool.disconnect(inuse_connections=False)
         except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 knows no difference
             pool.disconnect()
-
-
-@contextmanager
-def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Iterator[Redis]:
-    """Yield the client of the server of the cache `alias`, for one call, and tell the breaker how it ended.
-
-    Raises:
-        CircuitOpen: the breaker does not admit the call.
-        StoreUnavailable: the server does not answer, or answers with an error.
-    """
-    if breaker.is_open:
-        breaker.admit()
-    server = None
-    try:
-        server = connect()
-        if observer.get() is None:  # the common case costs one lookup
-            yield server
-        else:
-            with called(alias):
-                yield server
-    except (RedisError, OSError) as error:
-        if is_outage(error):
-            breaker.failed(error)
-        elif breaker.is_open:
-            breaker.succeeded()
-        raise _unavailable(alias, server, error) from error
-    except StoreUnavailable:
-        raise  # nothing was sent: the key has no certain name
-    except BaseException:
-        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
-        # call on it would take that answer for its own.
-        disconnect_idle(server)
-        raise
-    else:
-        if breaker.is_open:
-            breaker.succeeded()
-
-
-def _unavailable(alias: str, server: Redis | None, error: Exception) -> StoreUnavailable:
-    at = "" if server is None else f" at {address(server)}"
-    return StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")
 
 
 def address(server: Any) -> str:

@@ -23,8 +23,17 @@ from warmer.stores.breaker import breaker_of
 from warmer.stores.claims import Claim, Record, Token
 from warmer.stores.instrumentation import looked_up, observer
 from warmer.stores.redis import scripts
-from warmer.stores.redis.codec import PLACE, Codec, Encoded, Names, batches, codec_of, encode_all, ids_of
-from warmer.stores.redis.connections import connected
+from warmer.stores.redis.codec import (
+    PLACE,
+    Codec,
+    Encoded,
+    Names,
+    batches,
+    codec_of,
+    connected,
+    encode_all,
+    ids_of,
+)
 from warmer.stores.redis.counters import RedisCounters
 
 logger = logging.getLogger(__name__)
