@@ -20,8 +20,9 @@ from warmer.stores.breaker import breaker_of
 from warmer.stores.factory import HAS_REDIS
 
 if HAS_REDIS:
-    from warmer.stores.redis.codec import ClusterCodec, codec_of, connected
+    from warmer.stores.redis.codec import ClusterCodec, codec_of
     from warmer.stores.redis.connections import address
+    from warmer.stores.redis.store import connected
 
 # A key to compare what two processes make of it.
 KEY = "key"

@@ -15,8 +15,9 @@ from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.factory import HAS_REDIS
 
 if HAS_REDIS:
-    from warmer.stores.redis.codec import ClusterCodec, codec_of, connected
+    from warmer.stores.redis.codec import ClusterCodec, codec_of
     from warmer.stores.redis.connections import disconnect_idle
+    from warmer.stores.redis.store import connected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -13,15 +12,12 @@ from typing import Any, Protocol
 from django.core.cache.backends.base import BaseCache, default_key_func
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from redis import Redis
-from redis.exceptions import RedisError
 
 from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate, beside, glob_escape, is_id_text
 from warmer.report import describe
-from warmer.stores.breaker import Breaker
-from warmer.stores.instrumentation import called, observer
-from warmer.stores.redis.connections import address, disconnect_idle, is_outage
+from warmer.stores.claims import Claim, Token
 
 if find_spec("django_redis"):
     from django_redis.cache import RedisCache as DjangoRedis
@@ -124,47 +120,6 @@ def codec_of(cache: BaseCache) -> Codec | None:
     return DjangoRedisCodec(cache) if as_usual else OtherClientCodec(cache)
 
 
-@contextmanager
-def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Iterator[Redis]:
-    """Yield the client of the server of the cache `alias`, for one call, and tell the breaker how it ended.
-
-    Raises:
-        CircuitOpen: the breaker does not admit the call.
-        StoreUnavailable: the server does not answer, or answers with an error.
-    """
-    if breaker.is_open:
-        breaker.admit()
-    server = None
-    try:
-        server = connect()
-        if observer.get() is None:  # the common case costs one lookup
-            yield server
-        else:
-            with called(alias):
-                yield server
-    except (RedisError, OSError) as error:
-        if is_outage(error):
-            breaker.failed(error)
-        elif breaker.is_open:
-            breaker.succeeded()
-        raise _unavailable(alias, server, error) from error
-    except StoreUnavailable:
-        raise  # nothing was sent: the key has no certain name
-    except BaseException:
-        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
-        # call on it would take that answer for its own.
-        disconnect_idle(server)
-        raise
-    else:
-        if breaker.is_open:
-            breaker.succeeded()
-
-
-def _unavailable(alias: str, server: Redis | None, error: Exception) -> StoreUnavailable:
-    at = "" if server is None else f" at {address(server)}"
-    return StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
     """Values as the cache encodes them, and why some could not be."""
@@ -189,6 +144,32 @@ def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encod
             except Exception as error:  # noqa: BLE001 - a serializer's own
                 errors[key] = f"its value cannot be encoded: {describe(error)}"
     return Encoded(values=encoded, errors=errors, seconds=time.perf_counter() - began)
+
+
+def claim_of(
+    asked: Iterable[tuple[Iterable[str], Any]],
+    token: Token,
+    id: str,
+    decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
+) -> tuple[Claim, dict[str, bytes]]:
+    """Return the claim that the script answered, and what is cached but cannot be read.
+
+    Args:
+        asked: keys, and the script's answer about them.
+    """
+    answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
+    for keys, (*_, letters, texts) in asked:
+        for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
+            answers[letter][key] = text
+    claim = Claim(
+        id=id,
+        token=token,
+        mine=tuple(answers["m"]),
+        theirs={key: holder.decode() for key, holder in answers["t"].items()},
+        values=decode(answers["v"]),
+        absent=frozenset(answers["a"]),
+    )
+    return claim, {key: value for key, value in answers["v"].items() if key not in claim.values}
 
 
 class Names:

@@ -8,6 +8,9 @@ from typing import Any, cast
 from redis import RedisCluster
 from redis.exceptions import ClusterDownError, ConnectionError, MaxConnectionsError, TimeoutError
 
+from warmer.exceptions import StoreUnavailable
+from warmer.report import describe
+
 
 def is_outage(error: BaseException) -> bool:
     """Return whether an error shows that the server does not answer; a pool that is used up does not."""
@@ -39,3 +42,9 @@ def address(server: Any) -> str:
     if hasattr(pool, "service_name"):
         return f"the Sentinel master {pool.service_name!r}"
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
+
+
+def unavailable(alias: str, server: Any, error: Exception) -> StoreUnavailable:
+    """Return the error of a cache whose server ended a call with an error."""
+    at = "" if server is None else f" at {address(server)}"
+    return StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")

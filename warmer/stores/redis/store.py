@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -14,14 +14,16 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.cache import caches
 from redis import Redis
+from redis.exceptions import RedisError
 
 from warmer.conf import conf
 from warmer.context import own_write
+from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
-from warmer.stores.breaker import breaker_of
+from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.instrumentation import looked_up, observer
+from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import scripts
 from warmer.stores.redis.codec import (
     PLACE,
@@ -29,11 +31,12 @@ from warmer.stores.redis.codec import (
     Encoded,
     Names,
     batches,
+    claim_of,
     codec_of,
-    connected,
     encode_all,
     ids_of,
 )
+from warmer.stores.redis.connections import disconnect_idle, is_outage, unavailable
 from warmer.stores.redis.counters import RedisCounters
 
 logger = logging.getLogger(__name__)
@@ -130,19 +133,7 @@ class RedisStore(Store):
         self, asked: Iterable[tuple[Iterable[str], Any]], token: Token, id: str, seconds: float
     ) -> Claim:
         """Return the claim that the script answered, on the keys that it was asked for."""
-        answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
-        for keys, (*_, letters, texts) in asked:
-            for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
-                answers[letter][key] = text
-        claim = Claim(
-            id=id,
-            token=token,
-            mine=tuple(answers["m"]),
-            theirs={key: holder.decode() for key, holder in answers["t"].items()},
-            values=self._decode(answers["v"], logging.DEBUG),
-            absent=frozenset(answers["a"]),
-        )
-        unreadable = {key: value for key, value in answers["v"].items() if key not in claim.values}
+        claim, unreadable = claim_of(asked, token, id, partial(self._decode, level=logging.DEBUG))
         return claim + self._claim(unreadable, id, seconds) if unreadable else claim
 
     def write(
@@ -284,3 +275,39 @@ def _ms(seconds: float) -> int:
 
 def _us(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
+
+
+@contextmanager
+def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Iterator[Redis]:
+    """Yield the client of the server of the cache `alias`, for one call, and tell the breaker how it ended.
+
+    Raises:
+        CircuitOpen: the breaker does not admit the call.
+        StoreUnavailable: the server does not answer, or answers with an error.
+    """
+    if breaker.is_open:
+        breaker.admit()
+    server = None
+    try:
+        server = connect()
+        if observer.get() is None:  # the common case costs one lookup
+            yield server
+        else:
+            with called(alias):
+                yield server
+    except (RedisError, OSError) as error:
+        if is_outage(error):
+            breaker.failed(error)
+        elif breaker.is_open:
+            breaker.succeeded()
+        raise unavailable(alias, server, error) from error
+    except StoreUnavailable:
+        raise  # nothing was sent: the key has no certain name
+    except BaseException:
+        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
+        # call on it would take that answer for its own.
+        disconnect_idle(server)
+        raise
+    else:
+        if breaker.is_open:
+            breaker.succeeded()
