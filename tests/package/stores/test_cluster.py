@@ -16,7 +16,7 @@ from tests.support.clusters import cluster_caches
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Claim, Token, incarnation_of
-from warmer.stores.redis import cluster as store_module
+from warmer.stores.redis import codec
 from warmer.stores.redis.cluster_calls import SLOTS, slot_of, tags
 
 
@@ -172,7 +172,7 @@ def test_sweep__finds_a_key_that_moves_while_it_looks(
     settings.CACHES = cluster_caches(cluster)
     cache.clear()
     store = open_things()
-    look, looked = store_module.ids_of, list[int]()
+    look, looked = codec.ids_of, list[int]()
     keys = [f"thing:{id}" for id in range(60)]
     store.write(store.token(keys), dict.fromkeys(keys, 1))
     ports = [node.port for node in cluster.nodes]
@@ -187,7 +187,7 @@ def test_sweep__finds_a_key_that_moves_while_it_looks(
             cluster.begin_move(slot, number)
             cluster.end_move(slot, number)
 
-    monkeypatch.setattr(store_module, "ids_of", look_and_move)
+    monkeypatch.setattr(codec, "ids_of", look_and_move)
     store.invalidate_all()
     assert store.read(keys) == {}
 

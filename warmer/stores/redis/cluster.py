@@ -19,7 +19,7 @@ from warmer.stores.base import Done, Invalidation, UnderWay, Written
 from warmer.stores.claims import Claim, Token
 from warmer.stores.redis import scripts
 from warmer.stores.redis.cluster_calls import SLOTS, Cluster, slot_of, tags
-from warmer.stores.redis.codec import PLACE, Encoded, batches, encode_all, ids_of
+from warmer.stores.redis.codec import Encoded, encode_all, found
 from warmer.stores.redis.store import RedisStore
 
 # No fence is of this generation.
@@ -169,10 +169,8 @@ class ClusterStore(RedisStore):
         with self._cluster() as cluster:
             for _ in range(2):  # a key that moves while one pass looks for it is found by the other
                 for node in cluster.primaries():
-                    for made in self._names.patterns():
-                        for ids in batches(ids_of(node, made)):
-                            names = [made.replace(PLACE, id) for id in ids]
-                            cluster.ask_each([(slot_of(name), ("UNLINK", name)) for name in names])
+                    for names in found(node, self._names.patterns()):
+                        cluster.ask_each([(slot_of(name), ("UNLINK", name)) for name in names])
 
     def _by_slot(self, keys: Collection[str]) -> dict[int, list[str]]:
         slots = defaultdict(list)

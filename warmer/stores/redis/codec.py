@@ -242,6 +242,13 @@ def ids_of(server: Redis, made: str) -> Iterator[str]:
             yield id
 
 
+def found(server: Redis, patterns: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the names of the keys that are there, some at a time (see `ids_of`)."""
+    for made in patterns:
+        for ids in batches(ids_of(server, made)):
+            yield [made.replace(PLACE, id) for id in ids]
+
+
 def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]:
     """Yield lists of at most `size` items."""
     batch: list[Any] = []

@@ -30,10 +30,10 @@ from warmer.stores.redis.codec import (
     Codec,
     Encoded,
     Names,
-    batches,
     claim_of,
     codec_of,
     encode_all,
+    found,
     ids_of,
 )
 from warmer.stores.redis.connections import disconnect_idle, is_outage, unavailable
@@ -246,9 +246,8 @@ class RedisStore(Store):
 
     def sweep(self) -> None:
         with self._server() as server:
-            for made in self._names.patterns():
-                for ids in batches(ids_of(server, made)):
-                    server.unlink(*(made.replace(PLACE, id) for id in ids))
+            for names in found(server, self._names.patterns()):
+                server.unlink(*names)
 
     def cached_ids(self) -> Iterator[str]:
         with self._server() as server:
