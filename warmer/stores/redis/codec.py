@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -259,3 +260,13 @@ def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]
             batch = []
     if batch:
         yield batch
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a duration as the server's commands take it: at least 1."""
+    return max(1, int(seconds * 1000))
+
+
+def microseconds(length: timedelta) -> int:
+    """Return a duration as the scripts count it."""
+    return length // timedelta(microseconds=1)

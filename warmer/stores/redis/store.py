@@ -7,7 +7,6 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -35,6 +34,8 @@ from warmer.stores.redis.codec import (
     encode_all,
     found,
     ids_of,
+    microseconds,
+    milliseconds,
 )
 from warmer.stores.redis.connections import disconnect_idle, is_outage, unavailable
 from warmer.stores.redis.counters import RedisCounters
@@ -74,7 +75,7 @@ class RedisStore(Store):
         return scripts.token_of(self.fence_key, answer)
 
     def _token_args(self) -> list[Any]:
-        return [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, _us(conf.REPLICA_LAG)]
+        return [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
@@ -90,11 +91,8 @@ class RedisStore(Store):
         absent = marked - values.keys()
         if not claims and observer.get() is not None:  # who waits looks at the same keys again and again
             looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
-        return Cached(
-            values=values,
-            absent=frozenset(absent),
-            claims={key: record for key, text in texts.items() if (record := Record.parse(text))},
-        )
+        records = {key: record for key, text in texts.items() if (record := Record.parse(text))}
+        return Cached(values=values, absent=frozenset(absent), claims=records)
 
     def peek(self, key: str) -> Any:
         if self.absent_timeout:
@@ -117,14 +115,13 @@ class RedisStore(Store):
         names, args = self._claim_call(self.fence_key, keys, id, seconds)
         with self._server() as server:
             answer = scripts.CLAIM(keys=names, args=args, client=server)
-        token = scripts.token_of(self.fence_key, answer)
-        return self._claimed([(keys, answer)], token, id, seconds)
+        return self._claimed([(keys, answer)], scripts.token_of(self.fence_key, answer), id, seconds)
 
     def _claim_call(
         self, fence: str, keys: Mapping[str, bytes], id: str, seconds: float
     ) -> tuple[list[str], list[Any]]:
         args: list[Any] = [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS]
-        args += (id, _ms(seconds), 1 if self.absent_timeout else 0, _us(conf.REPLICA_LAG))
+        args += (id, milliseconds(seconds), 1 if self.absent_timeout else 0, microseconds(conf.REPLICA_LAG))
         for key, nothing in keys.items():
             args += (key, nothing)
         return [fence, *self._names.server_keys(keys, claims=True)], args
@@ -176,8 +173,8 @@ class RedisStore(Store):
             claim,
             fence=fence,
             server_keys=partial(self._names.server_keys, claims=claim is not None),
-            lives=[_ms(self.timeout - random.uniform(0, self.jitter)) for _ in range(count)],
-            absence_ms=_ms(self.absent_timeout) if self.absent_timeout else 0,
+            lives=[milliseconds(self.timeout - random.uniform(0, self.jitter)) for _ in range(count)],
+            absence_ms=milliseconds(self.absent_timeout) if self.absent_timeout else 0,
             head=-1 if self._names.head is None else len(self._names.head.encode()),
         )
 
@@ -230,14 +227,12 @@ class RedisStore(Store):
     def turn(self, *, per_second: float, name: str) -> float:
         key = self._names.own(name, TURN_VERSION)
         with self._server() as server:
-            wait: int = scripts.PACE(keys=[key], args=[int(1_000_000 / per_second)], client=server)
-        return wait / 1_000_000
+            return float(scripts.PACE(keys=[key], args=[int(1_000_000 / per_second)], client=server)) / 1e6
 
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
         with self._server() as server:
-            letters = scripts.OVERTAKEN(
-                keys=[self.fence_key], args=[token.generation, token.counter, *keys], client=server
-            )
+            args = [token.generation, token.counter, *keys]
+            letters = scripts.OVERTAKEN(keys=[self.fence_key], args=args, client=server)
         return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
 
     def as_cached(self, value: Any) -> Any:
@@ -266,14 +261,6 @@ class RedisStore(Store):
 
     def _server(self) -> AbstractContextManager[Redis]:
         return connected(self.alias, self._codec.connect, self._breaker)
-
-
-def _ms(seconds: float) -> int:
-    return max(1, int(seconds * 1000))
-
-
-def _us(length: timedelta) -> int:
-    return length // timedelta(microseconds=1)
 
 
 @contextmanager
