@@ -72,7 +72,7 @@ def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> N
         assert severity == "error"
         assert "cluster mode" in fix
         assert "no issues" in foreign.manage("check")
-        foreign.settings(fix.splitlines()[0])
+        foreign.settings(fix.splitlines()[0].replace("HOST:PORT,HOST:PORT", f"{LOOPBACK}:{server.port}"))
         assert writes(foreign) == ("ok", "")
         assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
         foreign.manage("warm_cache", "--inline")

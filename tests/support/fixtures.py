@@ -13,8 +13,9 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission
-from django.test import Client
+from django.test import Client, override_settings
 
 from myapp.models import Comment, Post
 from tests.support.jobs import empty_registry, registry  # noqa: F401
@@ -76,12 +77,14 @@ def own_jobs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         ChangeRecord.objects.all().delete()  # of the tests before, whose tables were emptied at their end
     monkeypatch.setattr(receivers, "listen", listen_and_install)
     triggers.forget_installed()
+    capture = django_settings.WARMER_CAPTURE
     yield
     for name in set(jobs) - before:
         jobs.unregister(name)
     triggers.forget_installed()
     if commits:
-        with watcher("default").quiet():
+        # As the run captures, whatever the test chose: its settings may outlive its database.
+        with override_settings(WARMER_CAPTURE=capture), watcher("default").quiet():
             (triggers.prune if captures_by_triggers() else triggers.remove)("default")
 
 

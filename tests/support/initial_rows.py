@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import connections, transaction
+from django.test import override_settings
 
 from warmer.invalidation import triggers
 from warmer.invalidation.transactions import watcher
@@ -13,6 +15,8 @@ from warmer.models import ChangeRecord
 Rows = list[tuple[Any, ...]]
 
 _remembered: dict[str, dict[str, Rows]] = {}
+# How the run captures changes: a test may have chosen another way, and its settings outlive its database.
+_capture: dict[str, str] = {}
 
 
 def remember(using: str) -> None:
@@ -20,6 +24,7 @@ def remember(using: str) -> None:
     with connections[using].cursor() as cursor:
         rows = {table: _rows(cursor, table) for table in _tables(using)}
     del rows[ChangeRecord._meta.db_table]
+    _capture[using] = settings.WARMER_CAPTURE
     _remembered[using] = {table: found for table, found in rows.items() if found}
 
 
@@ -35,7 +40,8 @@ def restore(using: str) -> bool:
         for table in filled | before.keys():
             _replace(cursor, table, before.get(table, []))
         _replace(cursor, ChangeRecord._meta.db_table, [])  # triggers recorded the above
-    triggers.on_migrated(using=using)
+    with override_settings(WARMER_CAPTURE=_capture[using]):
+        triggers.on_migrated(using=using)
     return True
 
 
