@@ -12,6 +12,7 @@ from django.db import connection
 
 from tests.package.invalidation.capture.things import Things, things
 from tests.package.invalidation.capture.world import World, small_world
+from tests.support.fixtures import install_triggers
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
@@ -41,6 +42,7 @@ def db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock():
         forget_records()
         yield
+        install_triggers()  # those of the site, if the test removed them
         forget_records()
 
 
