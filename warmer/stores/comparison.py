@@ -102,7 +102,8 @@ def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
         except StoreUnavailable:
             return _Server()
         id = f"{found['run_id']}/{client.connection_pool.connection_kwargs.get('db') or 0}"
-        known = _Server(id=id, asked_at=now, began_at=now - found["uptime_in_seconds"])
+        # A server counts whole seconds, by a clock that it looks at now and then: this is the latest moment.
+        known = _Server(id=id, asked_at=now, began_at=now - found["uptime_in_seconds"] + 1)
         _servers[name] = known
     return known
 
