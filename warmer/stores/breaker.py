@@ -113,7 +113,12 @@ class Breaker:
 _breakers: dict[str, Breaker] = {}
 
 
-def breaker_of(location: Any) -> Breaker:
+def breaker_of(alias: str) -> Breaker:
+    """Return the breaker of this process for a cache, shared with other caches in the same place."""
+    return breaker_at(settings.CACHES[alias].get("LOCATION"))
+
+
+def breaker_at(location: Any) -> Breaker:
     """Return the breaker of this process for the caches at a `LOCATION` of `CACHES`."""
     key = str(location)
     if key not in _breakers:

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.core.cache import caches
 
 from warmer.exceptions import StoreUnavailable
@@ -96,8 +95,7 @@ def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
     known = _servers.get(name)
     if known is None or not 0 <= now - known.asked_at < seconds:
         try:
-            breaker = breaker_of(settings.CACHES[alias].get("LOCATION"))
-            with connected(alias, lambda: client, breaker) as server:
+            with connected(alias, lambda: client, breaker_of(alias)) as server:
                 found = server.info("server")
         except StoreUnavailable:
             return _Server()

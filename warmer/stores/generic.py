@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from django.conf import settings
 from django.core.cache import caches
 
 from warmer.conf import conf
@@ -45,7 +44,7 @@ class GenericStore(Store):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._fence_key = f"warmer-fence:{self.fence}"
-        self._breaker = breaker_of(settings.CACHES[self.alias].get("LOCATION"))
+        self._breaker = breaker_of(self.alias)
 
     @property
     def _cache(self) -> Any:

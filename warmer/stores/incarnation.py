@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from django.conf import settings
 from django.core.cache import caches
 
 from warmer.exceptions import StoreUnavailable
@@ -46,7 +45,7 @@ def incarnation_of(alias: str) -> Incarnation | None:
     codec = codec_of(caches[alias]) if HAS_REDIS else None
     if codec is None:
         return None
-    breaker = breaker_of(settings.CACHES[alias].get("LOCATION"))
+    breaker = breaker_of(alias)
     if isinstance(codec, ClusterCodec):
         return _of_cluster(alias, codec, breaker)
     client = codec.connect()

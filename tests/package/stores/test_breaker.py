@@ -122,8 +122,8 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(
 def test_caches_in_one_place__share_a_breaker(settings: Any) -> None:
     entry = settings.CACHES["default"]
     settings.CACHES = {"default": entry, "other": entry}
-    assert breakers.breaker_of(entry["LOCATION"]) is breakers.breaker_of(entry["LOCATION"])
-    assert breakers.breaker_of("elsewhere") is not breakers.breaker_of(entry["LOCATION"])
+    assert breakers.breaker_at(entry["LOCATION"]) is breakers.breaker_at(entry["LOCATION"])
+    assert breakers.breaker_at("elsewhere") is not breakers.breaker_at(entry["LOCATION"])
 
 
 # -- on a real server ---------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_backend__iterator_that_was_not_begun_is_no_answer(
     assert cache.get("a") is None
     clock(1)
     cache.iter_keys("*")
-    assert breakers.breaker_of(cache._location).is_open
+    assert breakers.breaker_at(cache._location).is_open
     with pytest.raises(RedisConnectionError):
         list(cache.iter_keys("*"))
 

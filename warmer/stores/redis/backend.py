@@ -16,7 +16,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from warmer.exceptions import CircuitOpen
-from warmer.stores.breaker import Breaker, breaker_of
+from warmer.stores.breaker import Breaker, breaker_at
 from warmer.stores.redis.connections import is_outage
 
 # A request must not wait for a cache that does not answer: a load from the database takes less.
@@ -86,7 +86,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
     def client(self) -> Any:
         """The client of this cache, each of whose methods asks the breaker first."""
         if self._guarded is None:
-            self._guarded = GuardedClient(super().client, breaker_of(self._location))
+            self._guarded = GuardedClient(super().client, breaker_at(self._location))
         return self._guarded
 
 

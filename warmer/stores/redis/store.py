@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, cast
 
-from django.conf import settings
 from django.core.cache import caches
 from redis import Redis
 from redis.exceptions import RedisError
@@ -56,7 +55,7 @@ class RedisStore(Store):
         codec = codec_of(cache)
         assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
         self._codec: Codec = codec
-        self._breaker = breaker_of(settings.CACHES[self.alias].get("LOCATION"))
+        self._breaker = breaker_of(self.alias)
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, FENCE_VERSION)
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)

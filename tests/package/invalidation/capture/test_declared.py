@@ -23,14 +23,6 @@ from warmer.invalidation.records import fingerprint
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def counted(function: Callable[..., Any], calls: list[None]) -> Callable[..., Any]:
-    def count(*arguments: Any, **named: Any) -> Any:
-        calls.append(None)
-        return function(*arguments, **named)
-
-    return count
-
-
 # -- declarations ---------------------------------------------------------------------------------------
 def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None:
     def of(function: Callable[[Any], Any]) -> str:

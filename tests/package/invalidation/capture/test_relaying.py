@@ -22,14 +22,6 @@ from warmer.signals import keys_invalidated
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def counted(function: Callable[..., Any], calls: list[None]) -> Callable[..., Any]:
-    def count(*arguments: Any, **named: Any) -> Any:
-        calls.append(None)
-        return function(*arguments, **named)
-
-    return count
-
-
 # -- the relay ------------------------------------------------------------------------------------------
 def test_relay__goes_on_with_other_databases_when_one_fails(
     known: Things, monkeypatch: pytest.MonkeyPatch

@@ -108,3 +108,13 @@ def fetch(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
 def unapplied() -> int:
     """Return how many records are not applied."""
     return ChangeRecord.objects.filter(applied_at=None).count()
+
+
+def counted(function: Callable[..., Any], calls: list[None]) -> Callable[..., Any]:
+    """Return a function that also notes each of its calls."""
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        calls.append(None)
+        return function(*arguments, **named)
+
+    return count
