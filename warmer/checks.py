@@ -122,7 +122,7 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_ids(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W014: columns of which a record of a change cannot be read back."""
+    """W014: columns whose recorded values cannot be read back."""
     dependents = [each for source in sources().by_name.values() for each in source.dependents]
     found = dict.fromkeys((each.spec.name, field) for each in dependents for field in each.fields)
     for name, field in found:

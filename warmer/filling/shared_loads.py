@@ -62,7 +62,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
 
 
 def _forget() -> None:
-    """Begin anew after a fork: the threads that load are not there, and one may have held the lock."""
+    """Start over after a fork: the threads that load are not there, and one may have held the lock."""
     global _lock
     _lock = Lock()
     _running.clear()

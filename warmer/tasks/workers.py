@@ -107,7 +107,7 @@ def undeclared_queues() -> list[str]:
 
 
 def queue_lengths(names: Iterable[str]) -> dict[str, int]:
-    """Return how many messages wait in each queue, without the queues of which the broker does not tell."""
+    """Return how many messages wait in each queue, without queues whose length the broker does not report."""
     lengths: dict[str, int] = {}
     if current_app.conf.task_always_eager:
         return lengths

@@ -39,7 +39,7 @@ def connect(location: str, options: Mapping[str, Any]) -> Cluster:
         ConnectionError: none of the nodes answers.
     """
     # Each node's own retries would come on top of the cluster's. Nor may a pool be one that blocks: its idle
-    # connections are closed, as the client looks at the nodes anew, while another thread takes them.
+    # connections are closed, as the client refreshes its list of nodes, while another thread takes them.
     pool = {k: v for k, v in options.get("CONNECTION_POOL_KWARGS", {}).items() if k != "retry"}
     key = repr((location, pool))
     if key not in _clusters:

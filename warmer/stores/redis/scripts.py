@@ -229,7 +229,7 @@ def warn_of_damaged(fences: Iterable[bytes]) -> None:
     """Log the fences that held what we do not write; a script dropped them, so every token is void."""
     for fence in fences:
         logger.warning(
-            "The fence %s was damaged, and is made anew: what else writes to this cache server?",
+            "The fence %s was damaged and has been replaced: what else writes to this cache server?",
             fence.decode(),
         )
 
