@@ -34,6 +34,11 @@ class Settings:
     FENCE_RECORDS: int = 10_000
     """How many invalidated keys a job's fence remembers. A write whose token is older is refused."""
 
+    MAX_VALUE_BYTES: int = 32 * 1024 * 1024
+    """The longest value, encoded and before it is compressed, that a cache with the compressor of
+    `warmer.serializers` keeps for a job. A longer one fails its key, and one that is found in the cache is
+    a miss: it is not decompressed."""
+
     REPLICA_LAG: timedelta = timedelta(0)
     """How far the database that loaders read may lag behind the one that is written, as a replica does. For
     this time after an invalidation, reads of the key bypass the cache and nothing fills it."""
@@ -117,6 +122,7 @@ _LEAST: dict[str, float] = {
     **dict.fromkeys(("BATCH_SIZE", "BATCHES_OUT", "FENCE_RECORDS"), 1),
     **dict.fromkeys(("RUN_EXPIRY", "STALL_TIMEOUT", "AUDIT_EVERY"), 1),
     "READ_CLAIM": 0.001,
+    "MAX_VALUE_BYTES": 1024,
 }
 _TYPES = {
     bool: "True or False",

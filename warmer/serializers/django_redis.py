@@ -24,6 +24,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from warmer.conf import conf
 from warmer.context import is_own_write
 from warmer.exceptions import UnreadableValue, UnsupportedValue
 from warmer.serializers.packing import DECODE, ENCODE, MAX_DEPTH, SCALARS, is_native
@@ -143,6 +144,10 @@ class LongValueCompressor:
     A value that itself begins with the mark is compressed in any case, so that none is taken for what it
     is not. It reads what django-redis' `ZlibCompressor` wrote, and the other way round.
 
+    Nothing is decompressed to more than `WARMER_MAX_VALUE_BYTES`: a few kilobytes in the cache could fill the
+    memory of each process that reads them. So a longer value is refused where warmer writes it, and stored as
+    it is where other code does.
+
     Attributes:
         min_length: the shortest value that is compressed, in bytes.
         level: as of zlib; above 1 the time doubles for a few hundredths of the size.
@@ -155,21 +160,40 @@ class LongValueCompressor:
         """Accept django-redis' options and ignore them."""
 
     def compress(self, value: bytes) -> bytes:
-        """Return the value, or what `decompress` makes it of."""
+        """Return the value, or what `decompress` makes it of.
+
+        Raises:
+            UnsupportedValue: warmer writes it, and it is longer than `WARMER_MAX_VALUE_BYTES`.
+        """
         has_mark = value[:1] == ZLIB_MARK
         if len(value) < self.min_length and not has_mark:
             return value
+        if len(value) > (limit := conf.MAX_VALUE_BYTES):
+            if is_own_write.get():
+                raise UnsupportedValue(
+                    f"It takes {len(value)} bytes, more than WARMER_MAX_VALUE_BYTES ({limit})"
+                )
+            if not has_mark:
+                return value
         compressed = zlib.compress(value, self.level)
         return compressed if has_mark or len(compressed) < len(value) else value
 
     def decompress(self, value: bytes) -> bytes:
-        """Decompress a value. Return other or damaged data unchanged: the serializer refuses it."""
+        """Decompress a value. Return other or damaged data unchanged: the serializer refuses it.
+
+        Raises:
+            UnreadableValue: it is longer than `WARMER_MAX_VALUE_BYTES`.
+        """
         if value[:1] != ZLIB_MARK:
             return value
+        limit, stream = conf.MAX_VALUE_BYTES, zlib.decompressobj()
         try:
-            return zlib.decompress(value)
+            decompressed = stream.decompress(value, limit + 1)
         except zlib.error:
             return value
+        if len(decompressed) > limit:
+            raise _unreadable(f"it takes more than WARMER_MAX_VALUE_BYTES ({limit})")
+        return decompressed if stream.eof else value
 
 
 def _is_exact(level: list[Any]) -> bool:

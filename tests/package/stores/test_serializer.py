@@ -129,6 +129,32 @@ def test_value_of_another_serializer__where_errors_are_not_hidden(redis_client: 
         cache.get("foreign")
 
 
+def test_value_above_the_limit__in_the_cache_is_a_miss_and_replaced(
+    redis_client: Redis, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.WARMER_MAX_VALUE_BYTES = 100_000
+    job: Any = warm_many("bomb:{id}", name="bomb", ids=lambda: [1])(lambda ids: {1: "right"})
+    redis_client.set(":1:bomb:1", zlib.compress(MARK + bytes(10_000_000)))
+    assert job.get(1) == "right"
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "bomb:1" in warning
+    assert "WARMER_MAX_VALUE_BYTES (100000)" in warning
+    assert cache.get("bomb:1") == "right"
+
+
+def test_value_above_the_limit__costs_its_key_alone(settings: Any) -> None:
+    settings.WARMER_MAX_VALUE_BYTES = 2000
+    values = {1: "a" * 3000, 2: "b" * 100}
+    job: Any = warm_many("long:{id}", name="long", ids=lambda: values)(lambda ids: values)
+    report = job.warm()
+    assert (report.written, report.failed) == (1, 1)
+    (failure,) = report.failures
+    assert failure.key == "long:1"
+    assert "3004 bytes, more than WARMER_MAX_VALUE_BYTES (2000)" in failure.error
+    assert job.get(1) == values[1]
+    assert cache.get_many(["long:1", "long:2"]) == {"long:2": values[2]}
+
+
 def test_session__of_the_admin_is_served_from_the_cache(
     client: Client, admin_user: CustomUser, django_assert_num_queries: Any
 ) -> None:
