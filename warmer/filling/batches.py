@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ from django.db.models.query import ModelIterable
 from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId
-from warmer.filling.loading import QueryCount, counted_by
+from warmer.filling.loading import counted_queries
 from warmer.keys import MAX_KEY_LENGTH, Batch, Id, as_id
 from warmer.report import Outcome, Report, describe
 
@@ -65,23 +64,22 @@ class Batches(Iterator[Batch]):
     def __init__(self, spec: JobSpec, ids: Iterable[Id] | None = None) -> None:
         self.report = Report(job=spec.name)
         self._spec = spec
-        self._reads = _Reads()
         self._source: Iterator[Id] = iter(())
         self._stream = self._find(ids)
 
     @settings_context()
     def __next__(self) -> Batch:
-        # The query runs at the first step, or, of a server-side cursor, at every one.
-        with counted_by(self._reads) as count:
-            before = count.queries
+        with counted_queries() as count:
             try:
                 batch = next(self._stream)
-                if count.hold_a_snapshot():
+                if "sqlite" in count.vendors:
+                    # An open query hides new rows from the other reads of its connection, outside of
+                    # transactions too, so a loader would read what may be older than its token.
                     self._source = read_out(self._source)
                 return batch
             finally:
-                if count.queries > before:
-                    self.report += Report(job=self._spec.name, queries=count.queries - before)
+                if count.queries:
+                    self.report += Report(job=self._spec.name, queries=count.queries)
 
     def _find(self, given: Iterable[Id] | None) -> Iterator[Batch]:
         if not self._spec.keyed:
@@ -114,28 +112,6 @@ class Batches(Iterator[Batch]):
             self._spec.name, {shown: Outcome.FAILED}, errors={shown: describe(error)}, batches=0
         )
         self.report += rejected
-
-
-class _Reads(QueryCount):
-    """Counts the queries of a stream, and watches for those that are still being read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._cursors: list[weakref.ref[Any]] = []
-
-    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if context["connection"].vendor == "sqlite":
-            self._cursors.append(weakref.ref(context["cursor"]))
-        return super().__call__(execute, sql, params, many, context)
-
-    def hold_a_snapshot(self) -> bool:
-        """Return whether an open read hides new rows from other reads on its connection.
-
-        With SQLite it does, also outside of transactions, so a loader would read what may be older than
-        its token. Elsewhere a statement does not.
-        """
-        self._cursors = [cursor for cursor in self._cursors if cursor() is not None]
-        return bool(self._cursors)
 
 
 def read_out(source: Iterable[Id]) -> Iterator[Id]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, router
 
@@ -114,28 +114,27 @@ def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
 
 
 class QueryCount:
-    """How many queries this thread made, on any database."""
+    """How many queries this thread made, on any database.
+
+    Attributes:
+        vendors: of which databases.
+    """
 
     def __init__(self) -> None:
         self.queries = 0
+        self.vendors: set[str] = set()
 
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         self.queries += 1
+        self.vendors.add(context["connection"].vendor)
         return execute(sql, params, many, context)
 
 
-C = TypeVar("C", bound=QueryCount)
-
-
 @contextmanager
-def counted_by(count: C) -> Iterator[C]:
-    """Add the queries of a block to a count."""
+def counted_queries(count: QueryCount | None = None) -> Iterator[QueryCount]:
+    """Count the queries of a block, or add them to a count."""
+    count = count or QueryCount()
     with ExitStack() as stack:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(count))
         yield count
-
-
-def counted_queries() -> AbstractContextManager[QueryCount]:
-    """Count the queries of a block."""
-    return counted_by(QueryCount())

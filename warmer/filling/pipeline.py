@@ -18,7 +18,7 @@ from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
-from warmer.filling.loading import Loaded, QueryCount, counted_by, halved, load
+from warmer.filling.loading import Loaded, QueryCount, counted_queries, halved, load
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id
 from warmer.report import Outcome, Report, describe
@@ -172,7 +172,7 @@ class _Tally:
         """Count queries; on an error that ends the batch (cache down, interrupt), fail what is left."""
         ends: Interrupts = (StoreUnavailable, *self.interrupts)
         try:
-            with counted_by(self.queries):
+            with counted_queries(self.queries):
                 yield
         except self.raised:
             raise

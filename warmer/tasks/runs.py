@@ -33,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 # A database or a cache that is away costs a wait, not a batch: 1 s, then 2, 4, up to 30, until the message
 # expires or the run is lost.
+AWAY = (StoreUnavailable, OperationalError, InterfaceError)
 PATIENT: dict[str, Any] = {
-    "autoretry_for": (StoreUnavailable, OperationalError, InterfaceError),
+    "autoretry_for": AWAY,
     "max_retries": None,
     "retry_backoff": True,
     "retry_backoff_max": 30,
@@ -141,8 +142,6 @@ def start_run(self: Task, run_id: int) -> None:
         spec = jobs[started.job].spec
         if _has_its_cache(self, spec, started):
             _execute(self, spec, started)
-    except (StoreUnavailable, OperationalError, InterfaceError):
-        raise
     except SoftTimeLimitExceeded:
         runs.fail(started, TOO_LONG)
     except UnknownJob as error:
@@ -150,6 +149,8 @@ def start_run(self: Task, run_id: int) -> None:
     except (BrokerError, OSError) as error:
         runs.fail(started, f"The broker does not answer: {describe(error)}")
     except Exception as error:
+        if isinstance(error, AWAY) and _may_wait(self, started.started_at):
+            raise
         logger.exception("The run %s of %s failed", run_id, started.job)
         runs.fail(started, f"The ids could not be found: {describe(error)}")
 
@@ -170,15 +171,22 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
         keys = (spec.key.batch(batch_queue.ids_of(batch)) for batch in batches)
         wanted = execution.Wanted(run, keys, deadline=until)
         numbers = [batch.number for batch in batches]
-        done = execution.warm_here(
-            spec,
-            run,
-            wanted,
-            numbers=numbers,
-            worker=_worker(self),
-            interrupts=INTERRUPTS,
-            raised=_raised(self, run.heartbeat_at),
-        )
+        may_wait = _may_wait(self, run.heartbeat_at)
+        try:
+            done = execution.warm_here(
+                spec,
+                run,
+                wanted,
+                numbers=numbers,
+                worker=_worker(self),
+                interrupts=INTERRUPTS,
+                raised=(StoreUnavailable,) if may_wait else (),
+            )
+        except (OperationalError, InterfaceError) as error:  # of our own tables
+            if may_wait:
+                raise
+            runs.fail(run, f"Its progress could not be recorded: {describe(error)}")
+            return
         if wanted.is_cancelled or done == last:
             return
         first = done + 1
@@ -220,7 +228,7 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     every = chain(first, batches)
     if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to
         wanted = execution.Wanted(run, every)
-        raised = _raised(task, run.started_at)  # each try is a new start, and a heartbeat
+        raised = (StoreUnavailable,) if _may_wait(task, run.started_at) else ()
         count = execution.warm_here(
             spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS, raised=raised
         )
@@ -237,16 +245,16 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
             _send_batches(spec, run, first_one, last)
 
 
-def _raised(task: Task, since: datetime | None) -> tuple[type[Exception], ...]:
-    """Return what a batch raises instead of failing its keys: that the cache is away, for a while.
+def _may_wait(task: Task, since: datetime | None) -> bool:
+    """Return whether a task whose cache or database is away may be tried again, or its run must say so.
 
-    The while is half of the time after which a run without progress is lost.
+    It may for half of the time after which a run without progress is lost.
 
     Args:
-        since: when there was progress.
+        since: when there was progress; of a run that starts, its first start, as each try is another.
     """
     is_early = since is None or timezone.now() < since + conf.STALL_TIMEOUT / 2
-    return (StoreUnavailable,) if is_early and not task.request.is_eager else ()
+    return is_early and not task.request.is_eager
 
 
 def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:

@@ -217,6 +217,23 @@ def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
     redis_server.start()
 
 
+def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_timeout_fails_the_run(
+    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    run = begin(job)
+    monkeypatch.setattr(batch_queue, "mark_counted", refuse)
+    with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
+        warm_batch(run.pk, run.attempt, 1, 3)
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert "lock timeout" in run.error
+
+
 @pytest.mark.parametrize("required", [True, False])
 def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers(
     required: bool, redis_server: RedisServer
