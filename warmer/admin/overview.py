@@ -146,7 +146,7 @@ def job_states(specs: Iterable[JobSpec]) -> dict[str, str]:
     """Return the state of each job: the first that holds of running, failed, paused, and how warm it is."""
     names = [spec.name for spec in specs]
     observations = JobObservation.objects.in_bulk(names, field_name="job")
-    last = WarmingRun.objects.latest_states(names)
+    last = JobObservation.objects.latest_run_states(names)
     paused = base.schedule.paused() if base.schedule else set()
     states = {}
     for name in names:

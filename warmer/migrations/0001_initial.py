@@ -44,18 +44,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='JobSchedule',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('job', models.CharField(max_length=100, unique=True)),
-                ('declared_seconds', models.PositiveIntegerField()),
-            ],
-            options={
-                'base_manager_name': 'objects',
-                'default_permissions': (),
-            },
-        ),
-        migrations.CreateModel(
             name='CacheAudit',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -4,7 +4,7 @@ from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord, JobServers
 from warmer.models.monitoring import JobObservation, RunTotal
 from warmer.models.routing import PrimaryManager, atomic_for, rows_of
-from warmer.models.runs import ACTIVE, FIGURES, Job, JobSchedule, State, Trigger, WarmingBatch, WarmingRun
+from warmer.models.runs import ACTIVE, FIGURES, Job, State, Trigger, WarmingBatch, WarmingRun
 
 __all__ = [
     "ACTIVE",
@@ -13,7 +13,6 @@ __all__ = [
     "ChangeRecord",
     "Job",
     "JobObservation",
-    "JobSchedule",
     "JobServers",
     "PrimaryManager",
     "RunTotal",

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import connections, models
-from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
@@ -82,19 +81,6 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         for run in sorted(self.none().union(*newest, all=True), key=lambda run: -run.pk):
             found[run.job].append(run)
         return found
-
-    def latest_states(self, jobs: Iterable[str]) -> dict[str, str]:
-        """Return the state of the newest run of each job that has one.
-
-        Scheduled jobs cost one step in an index each. Other jobs cost all of their entries.
-        """
-        names = set(jobs)
-        newest = self.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
-        scheduled = JobSchedule.objects.filter(job__in=names).annotate(state=Subquery(newest))
-        states = dict(scheduled.values_list("job", "state"))
-        if others := names - set(states):
-            states |= {job: run.state for job, run in self.latest_per_job(others).items()}
-        return {job: state for job, state in states.items() if state is not None}
 
     def _newest(self, job: str, count: int) -> models.QuerySet[WarmingRun]:
         newest = self.filter(job=job).order_by("-id")
@@ -235,19 +221,3 @@ class Job(WarmingRun):
 
     def __str__(self) -> str:
         return self.job
-
-
-class JobSchedule(models.Model):
-    """The interval that code declared at the last sync: it tells an operator's edit from ours."""
-
-    job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
-    declared_seconds = models.PositiveIntegerField()
-
-    objects = PrimaryManager["JobSchedule"]()
-
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return f"{self.job} every {self.declared_seconds} s"

@@ -2,7 +2,7 @@
 
 from warmer.schedule.entries import Entry, Gaps, ScheduleError, entries, entry_of, paused
 from warmer.schedule.form import ScheduleForm, reset, switch
-from warmer.schedule.sync import AUDIT, UPKEEP, Action, Beat, databases, look_at_beat, sync, tables_exist
+from warmer.schedule.sync import AUDIT, UPKEEP, Action, Beat, database, look_at_beat, sync, tables_exist
 
 __all__ = [
     "AUDIT",
@@ -13,7 +13,7 @@ __all__ = [
     "Gaps",
     "ScheduleError",
     "ScheduleForm",
-    "databases",
+    "database",
     "entries",
     "entry_of",
     "look_at_beat",

@@ -1,7 +1,7 @@
 """The sync: beat's entries follow what code declares, and what an operator changed stays.
 
-Code declares an interval, an operator may change it, and both are kept apart: `JobSchedule` holds what
-code declared at the last sync. An entry that differs from it was edited, and is left alone.
+Code declares an interval, an operator may change it, and both are kept apart: the headers of an entry hold
+what code declared at the last sync. An entry that differs from it was edited, and is left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.models import JobObservation, JobSchedule, atomic_for, rows_of
+from warmer.models import JobObservation, atomic_for, rows_of
 from warmer.schedule.entries import (
     Entry,
     begin,
@@ -33,6 +33,8 @@ from warmer.schedule.entries import (
     time_of_beat,
 )
 
+# The header of an entry that holds the seconds which code declared at the last sync.
+DECLARED = "warmer_declared_seconds"
 YOURS = "The interval and 'enabled' are yours to change."
 OWN = "warmer: "
 """How the names of entries begin that `warmer` needs for itself; no job can have such a name."""
@@ -60,7 +62,7 @@ class Declared:
     """An entry as code declares it.
 
     Attributes:
-        job: by which `JobSchedule` knows it.
+        job: the job, or of our own entries their name.
         task: the name of a task.
     """
 
@@ -78,36 +80,34 @@ class Declared:
         task = rows.first()
         if task is None:
             new = {name: getattr(self, name) for name in ("name", "task", "queue", "args", "description")}
-            task = PeriodicTask(**new, **self._timing())
+            task = PeriodicTask(**new)
+            self._set(task)
             begin(task)
             rows.bulk_create([task], ignore_conflicts=True)  # another process may be faster
             PeriodicTasks.update_changed()
-            self._remember()
             return Action.CREATED
-        known, current = JobSchedule.objects.filter(job=self.job).first(), Entry(task).interval
-        before = known.declared_seconds if known else None
-        if before not in (None, self.seconds) and current == timedelta(seconds=before):
+        before, current = _headers(task).get(DECLARED), Entry(task).interval
+        if isinstance(before, int) and before != self.seconds and current == timedelta(seconds=before):
             self.follow_code(task)
             return Action.UPDATED
         if before != self.seconds:
-            self._remember()
+            rows.update(headers=self._headers(task))
         return Action.KEPT if current == timedelta(seconds=self.seconds) else Action.EDITED
 
     def follow_code(self, task: PeriodicTask) -> None:
         """Set an entry to the declared interval, and let it follow the code from now on."""
-        task.crontab = task.solar = task.clocked = None
-        for name, value in self._timing().items():
-            setattr(task, name, value)
+        self._set(task)
         save(task)
-        self._remember()
 
-    def _timing(self) -> dict[str, Any]:
+    def _set(self, task: PeriodicTask) -> None:
         every, period = in_largest_unit(self.seconds)
-        interval = saved(IntervalSchedule(every=every, period=period))
-        return {"interval": interval, "expire_seconds": self.seconds}
+        task.crontab = task.solar = task.clocked = None
+        task.interval = saved(IntervalSchedule(every=every, period=period))
+        task.expire_seconds = self.seconds
+        task.headers = self._headers(task)
 
-    def _remember(self) -> None:
-        JobSchedule.objects.update_or_create(job=self.job, defaults={"declared_seconds": self.seconds})
+    def _headers(self, task: PeriodicTask) -> str:
+        return json.dumps(_headers(task) | {DECLARED: self.seconds})
 
 
 def sync() -> dict[str, Action]:
@@ -173,15 +173,22 @@ def look_at_beat() -> Beat:
     )
 
 
-def databases() -> set[str]:
-    """Return the databases that a sync writes to."""
-    return {router.db_for_write(PeriodicTask), router.db_for_write(JobSchedule)}
+def database() -> str:
+    """Return the database that a sync writes to."""
+    return router.db_for_write(PeriodicTask)
 
 
 def tables_exist() -> bool:
-    """Return whether the tables that a sync needs are migrated."""
-    tables = {table for alias in databases() for table in connections[alias].introspection.table_names()}
-    return {PeriodicTask._meta.db_table, JobSchedule._meta.db_table} <= tables
+    """Return whether the table that a sync needs is migrated."""
+    return PeriodicTask._meta.db_table in connections[database()].introspection.table_names()
+
+
+def _headers(task: PeriodicTask) -> dict[str, Any]:
+    try:
+        found = json.loads(task.headers or "{}")
+    except ValueError:  # an operator's; beat cannot read it either
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _declarations() -> Iterator[Declared]:
@@ -205,5 +212,4 @@ def _remove_all_but(wanted: list[Declared]) -> dict[str, Action]:
     for task in gone:  # one by one, so that beat notices and reloads its schedule
         removed[task.name.removeprefix(entry_name(""))] = Action.REMOVED
         task.delete()
-    JobSchedule.objects.exclude(job__in=[each.job for each in wanted]).delete()
     return removed

@@ -350,10 +350,11 @@ def test_cost__newest_runs_of_a_job_are_found_by_index(many_runs: None) -> None:
     assert WarmingRun.objects.recent_per_job([], each=3) == {}
 
 
-def test_cost__last_states_of_scheduled_jobs_are_found_by_index(many_runs: None) -> None:
+def test_cost__last_states_of_observed_jobs_are_found_by_index(many_runs: None) -> None:
     run_of("posts", State.FAILED)
     run_of("user_profiles")
+    JobObservation.objects.bulk_create(JobObservation(job=name) for name in PROJECT)
     with CaptureQueriesContext(connection) as queries:
-        states = WarmingRun.objects.latest_states(PROJECT)
+        states = JobObservation.objects.latest_run_states(PROJECT)
     assert states == {"posts": "failed", "user_profiles": "complete"}
     assert_index_serves(queries[0]["sql"])

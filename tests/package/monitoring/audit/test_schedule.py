@@ -12,7 +12,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from embedded.redis_server import RedisServer
 from tests.package.monitoring.audit.things import declare
 from warmer import jobs, schedule, warm, warm_many
-from warmer.models import CacheAudit, JobSchedule
+from warmer.models import CacheAudit
 from warmer.tasks import audit_sample
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -43,7 +43,6 @@ def test_schedule__follows_the_settings(settings: Any) -> None:
     settings.WARMER_AUDIT_SAMPLE = 0
     schedule.sync()
     assert entry() is None
-    assert not JobSchedule.objects.filter(job=schedule.AUDIT).exists()
 
 
 def test_schedule__operators_edit_stays(settings: Any) -> None:
