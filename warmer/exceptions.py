@@ -33,6 +33,12 @@ class StoreUnavailable(WarmerError):
     """The cache does not answer."""
 
 
+class NodeOfCluster(StoreUnavailable):
+    """The cache's address is that of a single server, and a node of a Redis Cluster answers there."""
+
+    advice = "is a node of a Redis Cluster: its LOCATION must begin with redis-cluster://"
+
+
 class CircuitOpen(StoreUnavailable):
     """The cache did not answer a moment ago, so this call was not made. The breaker's own lines say so."""
 

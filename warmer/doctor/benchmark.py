@@ -55,10 +55,10 @@ class Benchmark:
         self._is_stopped = True
 
     def measure(self) -> list[dict[str, Any]]:
-        """Return a row for PING and for each operation; times are of a call, in microseconds."""
+        """Return a row for a ping and for each operation; times are of a call, in microseconds."""
         probe(self._alias)
         found = [self._time(*each) for each in self._operations()]
-        ping = row("PING", self._pings)
+        ping = row("ping", self._pings)
         return [{**each, "ratio": round(each["p50_us"] / ping["p50_us"], 2)} for each in (ping, *found)]
 
     def clean(self) -> None:

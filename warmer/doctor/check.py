@@ -68,14 +68,18 @@ class Check(ABC, Generic[Target]):
     Attributes:
         id: its name in reports and in the documentation.
         after: checks that it needs: it is skipped if one of them found an error.
+        once: whether it is about a cache as a whole, so that it runs on one primary of a cluster.
     """
 
     id: ClassVar[str]
     after: ClassVar[tuple[str, ...]] = ()
+    once: ClassVar[bool]
 
-    def __init_subclass__(cls, *, id: str = "", after: tuple[str, ...] | None = None, **options: Any) -> None:
+    def __init_subclass__(
+        cls, *, id: str = "", after: tuple[str, ...] | None = None, once: bool = False, **options: Any
+    ) -> None:
         super().__init_subclass__(**options)
-        cls.id = id
+        cls.id, cls.once = id, once
         cls.after = cls.after if after is None else after
 
     @abstractmethod

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.db import DatabaseError, InterfaceError
+
 from warmer.doctor.check import CacheCheck, Check, Finding, ProjectCheck, Severity, info, ok, skipped
 from warmer.doctor.checks import access, celery, connection, durability, jobs, keys, memory
 from warmer.doctor.project import Cache, NotApplicable, Project
@@ -23,6 +25,7 @@ CACHE_CHECKS: tuple[CacheCheck, ...] = (
     connection.Timeouts(),
     access.Exposure(),
     access.Pickle(),
+    access.Fences(),
     durability.Persistence(),
     memory.Maxmemory(),
     memory.MaxmemoryPolicy(),
@@ -63,7 +66,12 @@ def diagnose(
     progress: Callable[[str], None] = lambda _check: None,
 ) -> list[Finding]:
     """Run checks, by default all; `progress` is called with the id of each before it runs."""
-    found = [each for cache in project.caches for each in _run_all(cache_checks, cache, progress)]
+    found = list[Finding]()
+    aliases = set[str]()
+    for cache in project.caches:
+        checks = [each for each in cache_checks if not (each.once and cache.alias in aliases)]
+        found += _run_all(checks, cache, progress)
+        aliases.add(cache.alias)
     return [*found, *_run_all(project_checks, project, progress)]
 
 
@@ -89,8 +97,9 @@ def _run(check: Check[Any], target: Cache | Project, worst: Mapping[str, Severit
     except CommandRefused as refused:
         why = f"{UNKNOWN} Managed servers often forbid it: see your provider's console."
         yield info(f"{refused}.", why=why)
-    except StoreUnavailable as problem:
-        yield _failure(str(problem), "manage.py cache_doctor\nThe server went away meanwhile: run it again.")
+    except (StoreUnavailable, DatabaseError, InterfaceError) as problem:
+        fix = "manage.py cache_doctor\nA server or database does not answer, or went away meanwhile."
+        yield _failure(str(problem) if isinstance(problem, StoreUnavailable) else describe(problem), fix)
     except Exception as problem:
         logger.debug("The check %s failed", check.id, exc_info=True)
         yield _failure(describe(problem), "Report this as a bug in warmer, with the line above.")

@@ -14,9 +14,10 @@ from django.conf import settings
 
 from warmer import tasks
 from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
-from warmer.stores import open_server
+from warmer.stores import open_servers
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule
@@ -38,7 +39,7 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A cache of the settings.
+    """A cache of the settings; of one on a Redis Cluster, a primary.
 
     Attributes:
         options: its entry in `CACHES`.
@@ -55,7 +56,8 @@ class Cache:
     @property
     def name(self) -> str:
         """Its heading in reports."""
-        return f"cache {self.alias!r}"
+        is_node = self.server is not None and self.server.is_node
+        return f"cache {self.alias!r}" + (f" at {self.redis.place.text}" if is_node else "")
 
     @property
     def backend(self) -> str:
@@ -77,18 +79,19 @@ class Cache:
         """
         server = self.redis
         now = {name: server.info[name] for name in READING}
-        kept = json.loads(server.ask("GET", READING_KEY) or "{}")
+        key = server.local(READING_KEY)
+        kept = json.loads(server.ask("GET", key) or "{}")
         is_comparable = kept.keys() == now.keys() and kept["run_id"] == now["run_id"]
         span = now["uptime_in_seconds"] - kept["uptime_in_seconds"] if is_comparable else 0
         if not is_comparable or span >= DAY:
             with suppress(StoreUnavailable, CommandRefused):  # e.g. it is full, which is for another check
-                server.ask("SET", READING_KEY, json.dumps(now), "EX", 3 * DAY)
+                server.ask("SET", key, json.dumps(now), "EX", 3 * DAY)
         return kept if span >= SHORTEST_SPAN else None
 
     @property
-    def has_jobs(self) -> bool:
-        """Whether a job keeps its keys here."""
-        return any(spec.cache == self.alias for spec in self.project.specs)
+    def specs(self) -> list[JobSpec]:
+        """The jobs that keep their keys here."""
+        return [spec for spec in self.project.specs if spec.cache == self.alias]
 
     @property
     def holds_all_sessions(self) -> bool:
@@ -112,7 +115,7 @@ class Project:
 
     def __init__(self, alias: str | None = None) -> None:
         aliases = list(settings.CACHES) if alias is None else [alias]
-        self.caches = tuple(self._cache(each) for each in aliases)
+        self.caches = tuple(cache for each in aliases for cache in self._caches(each))
         self.specs = tuple(spec for spec in jobs.specs() if spec.cache in aliases)
 
     @cached_property
@@ -152,12 +155,11 @@ class Project:
             if server is not None:
                 server.close()
 
-    def _cache(self, alias: str) -> Cache:
-        options = settings.CACHES[alias]
+    def _caches(self, alias: str) -> list[Cache]:
+        known: dict[str, Any] = {"alias": alias, "options": settings.CACHES[alias], "project": self}
         try:
-            server = open_server(alias)
-            if server is not None:
-                _ = server.place  # reads the settings, and connects to nothing
-            return Cache(alias=alias, options=options, project=self, server=server)
+            servers = open_servers(alias)
+            _ = [server.place for server in servers]  # reads the settings, and connects to nothing
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
-            return Cache(alias=alias, options=options, project=self, problem=describe(error))
+            return [Cache(**known, problem=describe(error))]
+        return [Cache(**known, server=server) for server in servers] or [Cache(**known)]

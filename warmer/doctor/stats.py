@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -18,12 +18,11 @@ from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.models import JobObservation
 from warmer.monitoring.coverage import cover
 from warmer.report import describe
-from warmer.stores import open_server
+from warmer.stores import open_servers
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
-logger = logging.getLogger(__name__)
 SLOW_COMMANDS = 5
 # What it is called here -> in INFO. Counts are since the server started.
 INFO = {
@@ -45,26 +44,27 @@ INFO = {
 
 def collect(aliases: Sequence[str]) -> dict[str, Any]:
     """Return the statistics of some caches, of the jobs that use them, and of what is pending everywhere."""
-    caches = {alias: _cache(alias) for alias in aliases}
-    observed, pending = dict[str, JobObservation](), None
-    try:
-        observed, backlog = JobObservation.objects.in_bulk(jobs, field_name="job"), invalidation.backlog()
-        pending = {
-            "count": backlog.count,
-            "oldest_seconds": backlog.age.total_seconds(),
-            "unanswered": dict(backlog.unanswered),
-        }
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("Pending invalidations and hit rates are unknown: %s", describe(error))
+    caches = [each for alias in aliases for each in _servers(alias)]
+    errors = [each["error"] for each in caches if each["error"]]
+    observed = dict[str, JobObservation]()
+    with suppress(DatabaseError, InterfaceError):  # it is named below
+        observed = JobObservation.objects.in_bulk(jobs, field_name="job")
     # A job whose cache does not answer would only wait for it once more.
-    specs = [spec for spec in jobs.specs() if spec.cache in caches and not caches[spec.cache]["error"]]
+    away = {each["alias"] for each in caches if each["error"]}
+    specs = [spec for spec in jobs.specs() if spec.cache in aliases and spec.cache not in away]
     rows = [_job(spec, observed.get(spec.name)) for spec in specs]
-    errors = [each["error"] for each in caches.values() if each["error"]]
     errors += [f"{each['job']}: {each['error']}" for each in rows if each["error"]]
+    backlog = invalidation.backlog()
+    pending = {
+        "count": backlog.count if backlog.answered else None,
+        "oldest_seconds": backlog.age.total_seconds(),
+        "unanswered": dict(backlog.unanswered),
+    }
+    errors += [f"database {alias!r}: {why}" for alias, why in backlog.unanswered.items()]
     return {
         "status": int(bool(errors)),
         "errors": errors,
-        "caches": list(caches.values()),
+        "caches": caches,
         "jobs": rows,
         "pending": pending,
     }
@@ -92,36 +92,26 @@ def _job(spec: JobSpec, observed: JobObservation | None) -> dict[str, Any]:
     }
 
 
-def _cache(alias: str) -> dict[str, Any]:
-    """Return what a cache tells, and in `error` why it cannot be used."""
-    options, server = settings.CACHES[alias], None
-    found: dict[str, Any] = {
-        "alias": alias,
-        "backend": options["BACKEND"],
-        "location": "",
-        "error": "",
-        "probe_seconds": None,
-        "server": None,
-        "unavailable": [],
-    }
+def _servers(alias: str) -> list[dict[str, Any]]:
+    """Return what a cache tells (of a cluster: each primary), and in `error` why it cannot be used."""
+    options = settings.CACHES[alias]
+    location = str(options.get("LOCATION", ""))
+    known = {"alias": alias, "backend": options["BACKEND"], "location": location, "error": ""}
+    known |= {"probe_seconds": None, "server": None, "unavailable": []}
+    error, seconds, found = "", None, [known]
     try:
-        server = open_server(alias)
-        found["location"] = server.place.text if server else str(options.get("LOCATION", ""))
-        if server is not None:
-            found |= _ask(server)
-        found["probe_seconds"] = probe(alias)
-    except StoreUnavailable as error:
-        found["error"] = str(error).rstrip(".")
-    finally:
-        if server is not None:
-            server.close()
-    return found
+        found = [known | _ask(server) for server in open_servers(alias)] or found
+        seconds = probe(alias)
+    except StoreUnavailable as problem:
+        error = str(problem).rstrip(".")
+    return [each | {"probe_seconds": seconds, "error": each["error"] or error} for each in found]
 
 
 def _ask(server: Server) -> dict[str, Any]:
     """Return what a server tells, and what it does not allow this user to see."""
     found: dict[str, Any] = {}
     refused: list[str] = []
+    error = ""
     try:
         info = server.info
         found = {name: info.get(source) for name, source in INFO.items()}
@@ -130,6 +120,11 @@ def _ask(server: Server) -> dict[str, Any]:
         keys = info.get(f"db{server.place.database}", {})
         found |= {"keys": keys.get("keys", 0), "expiring": keys.get("expires", 0), "slow": None}
         found["slow"] = [shown_command(each) for each in server.ask("SLOWLOG GET", SLOW_COMMANDS)]
-    except CommandRefused as error:
-        refused.append(str(error))
-    return {"server": found or None, "unavailable": refused}
+    except CommandRefused as refusal:
+        refused.append(str(refusal))
+    except StoreUnavailable as problem:
+        error = str(problem).rstrip(".")
+    finally:
+        server.close()
+    known = {"location": server.place.text, "error": error}
+    return known | {"server": found or None, "unavailable": refused}

@@ -15,6 +15,19 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='BeatProcess',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(help_text='Its process id and host.', max_length=255, unique=True)),
+                ('first_at', models.DateTimeField(default=django.utils.timezone.now, help_text='Its first message that a worker met.')),
+                ('last_at', models.DateTimeField(help_text='Its last.')),
+            ],
+            options={
+                'base_manager_name': 'objects',
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='JobObservation',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -2,13 +2,15 @@
 
 from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord, JobServers
-from warmer.models.monitoring import JobObservation, RunTotal
+from warmer.models.monitoring import BEAT_SILENCE, BeatProcess, JobObservation, RunTotal
 from warmer.models.routing import PrimaryManager, atomic_for, rows_of
 from warmer.models.runs import ACTIVE, FIGURES, Job, State, Trigger, WarmingBatch, WarmingRun
 
 __all__ = [
     "ACTIVE",
+    "BEAT_SILENCE",
     "FIGURES",
+    "BeatProcess",
     "CacheAudit",
     "ChangeRecord",
     "Job",

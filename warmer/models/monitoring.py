@@ -1,10 +1,11 @@
-"""What monitoring keeps beside audits: the last observation of each job, and the sums of ended runs."""
+"""What monitoring keeps beside audits: the last observation of each job, beats, and sums of ended runs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import combinations
 
 from django.db import DatabaseError, models
 from django.db.models import F, OuterRef, Subquery
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 # Not all: a key that expired a moment ago must not raise an alarm.
 WARM_SHARE = 0.99
+# Beat saves what it sent only every 3 minutes, and our own entries are due every minute.
+BEAT_SILENCE = timedelta(minutes=5)
+# The last message of a beat that was restarted may arrive after the first of the next.
+LEAST_OVERLAP = timedelta(seconds=30)
 # Where changes overtake so many loads, the cache hardly serves.
 HOT_SHARE = 0.5
 
@@ -163,6 +168,39 @@ class JobObservation(models.Model):
         return round(self.watched_misses / self.watched_share)
 
 
+class BeatQuerySet(models.QuerySet["BeatProcess"]):
+    """The processes of beat."""
+
+    def note(self, name: str) -> None:
+        """Note that a process sent a message; forget those that were silent for a day."""
+        now = timezone.now()
+        self.update_or_create(name=name, defaults={"last_at": now}, create_defaults={"last_at": now})
+        self.filter(last_at__lt=now - timedelta(days=1)).delete()
+
+    def at_once(self) -> list[str]:
+        """Return the processes that send messages at the same time as another; a restart is none."""
+        recent = self.filter(last_at__gt=timezone.now() - BEAT_SILENCE)
+        pairs = [pair for pair in combinations(recent, 2) if _overlap(*pair) >= LEAST_OVERLAP]
+        return sorted({each.name for pair in pairs for each in pair})
+
+
+class BeatProcess(models.Model):
+    """A process that sends what is due. There should be one."""
+
+    name = models.CharField(max_length=255, unique=True, help_text="Its process id and host.")
+    first_at = models.DateTimeField(default=timezone.now, help_text="Its first message that a worker met.")
+    last_at = models.DateTimeField(help_text="Its last.")
+
+    objects = PrimaryManager.from_queryset(BeatQuerySet)()
+
+    class Meta:
+        base_manager_name = "objects"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class TotalQuerySet(models.QuerySet["RunTotal"]):
     """The sums of ended runs."""
 
@@ -221,6 +259,11 @@ class RunTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} runs of {self.job} by {self.trigger}"
+
+
+def _overlap(one: BeatProcess, other: BeatProcess) -> timedelta:
+    overlap: timedelta = min(one.last_at, other.last_at) - max(one.first_at, other.first_at)
+    return overlap
 
 
 def _share(hits: int | None, misses: int | None) -> float | None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.databases import is_dummy
 from warmer.models import State, Trigger, WarmingRun
@@ -75,6 +75,9 @@ def _check(name: str, problem: Callable[[], str | None], *, is_required: bool = 
     """Return a check. If there is no answer, the log says it in full; the check hides the address."""
     try:
         return Check(name=name, why=problem() or "", is_required=is_required)
+    except NodeOfCluster as error:
+        logger.warning("Not ready: %s: %s", name, error)
+        return Check(name=name, why=error.advice, is_required=is_required)
     except (StoreUnavailable, DatabaseError, InterfaceError, OSError) as error:
         cause = error.__cause__ if isinstance(error, StoreUnavailable) and error.__cause__ else error
         logger.warning("Not ready: %s: %s", name, describe(error))

@@ -14,6 +14,7 @@ from warmer.stores.claims import Claim, Record, Token
 
 if TYPE_CHECKING:
     from warmer.stores.redis.counters import RedisCounters
+    from warmer.stores.redis.damage import Damages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +99,14 @@ class Store(ABC):
         absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
 
     Attributes:
+        fence_key: what the server calls the fence; of a cluster, how the names of its fences end.
         counters: the counts of the job's reads; None: this cache keeps none.
+        damages: the damaged fences of this cache; None: it has no fences.
     """
 
+    fence_key: str = ""
     counters: RedisCounters | None = None
+    damages: Damages | None = None
 
     def __init__(
         self,

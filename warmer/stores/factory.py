@@ -70,8 +70,8 @@ def why_unusable(alias: str) -> str:
     return ""
 
 
-def open_server(alias: str) -> Server | None:
-    """Return the Redis server of a cache, to inspect it (of a cluster: one primary); None for another cache.
+def open_servers(alias: str) -> list[Server]:
+    """Return the Redis servers of a cache, to inspect them: of a cluster each primary; of another cache none.
 
     Raises:
         StoreUnavailable: no node of a cluster answers.
@@ -80,10 +80,10 @@ def open_server(alias: str) -> Server | None:
     codec = codec_of(caches[alias]) if HAS_REDIS else None
     if isinstance(codec, ClusterCodec):
         try:
-            return Server(codec.connect_to_a_primary())
+            return [Server(each, is_node=True) for each in codec.primaries()]
         except ConnectionError as error:
             raise StoreUnavailable(f"The cache {alias!r} does not answer: {describe(error)}") from error
-    return None if codec is None else Server(codec.connect())
+    return [] if codec is None else [Server(codec.connect())]
 
 
 def inspect_redis(client: Any) -> Server:

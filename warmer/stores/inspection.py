@@ -17,13 +17,14 @@ from redis.sentinel import MasterNotFoundError
 
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
+from warmer.stores.redis.cluster_calls import tags
 from warmer.stores.redis.codec import SCAN_COUNT, batches
 from warmer.stores.redis.connections import address
 
 TIMEOUT_SECONDS = 5.0
 # About 10 ms of the server's time, in pieces. SCAN follows a hash, so its order is random enough.
 SAMPLE_KEYS = 2_000
-# What the doctor writes begins so.
+# In the name of what the doctor writes.
 OWN_PREFIX = "warmer-doctor:"
 # A user without the right, a command that was renamed away, a managed server.
 _REFUSALS = ("no permissions", "unknown command", "unknown subcommand", "not allowed", "not available")
@@ -109,9 +110,11 @@ class Server:
 
     Args:
         client: a client of the project's own, for its address, login and options.
+        is_node: whether the project knows it for a node of a Redis Cluster.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, *, is_node: bool = False) -> None:
+        self.is_node = is_node
         self._ordinary = client
         self._pool: Any = client.connection_pool
 
@@ -148,6 +151,14 @@ class Server:
         """What INFO says, all sections in one; asked once."""
         return dict(self.ask("INFO"))
 
+    def local(self, key: str) -> str:
+        """Return a name for a key that this server keeps: on a node of a cluster, one in its slots."""
+        if not self.is_node:
+            return key
+        nodes = self.ask("CLUSTER NODES").values()
+        slots = next(each["slots"] for each in nodes if "myself" in each["flags"])
+        return f"{{{tags()[int(slots[0][0])]}}}{key}" if slots else key
+
     def setting(self, name: str) -> str:
         """Return a setting of the server; empty if it has none of that name."""
         return str(self.ask("CONFIG GET", name).get(name, ""))
@@ -168,7 +179,7 @@ class Server:
         with self._asking("SCAN") as client:
             names: Iterator[bytes] = client.scan_iter(count=SCAN_COUNT)
             found = [key for batch in batches(islice(names, SAMPLE_KEYS)) for key in _keys(client, batch)]
-        return tuple({key.name: key for key in found if not key.name.startswith(OWN_PREFIX)}.values())
+        return tuple({key.name: key for key in found if OWN_PREFIX not in key.name}.values())
 
     @cached_property
     def sentinels(self) -> tuple[Sentinel, ...]:

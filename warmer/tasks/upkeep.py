@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from celery import shared_task
+from celery import Task, shared_task
 from celery.signals import task_postrun, worker_process_shutdown
 from django.utils import timezone
 
@@ -15,7 +15,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
 from warmer.tasks import broker
@@ -59,9 +59,11 @@ def _answers(spec: JobSpec) -> bool:
     return True
 
 
-@shared_task(name="warmer.observe_jobs", **PATIENT)
-def observe_jobs() -> int:
-    """Observe every job, as far as the time allows; return how many."""
+@shared_task(name="warmer.observe_jobs", bind=True, **PATIENT)
+def observe_jobs(self: Task) -> int:
+    """Observe every job, as far as the time allows; return how many. Note which beat asked."""
+    if self.request.origin and not self.request.retries:
+        BeatProcess.objects.note(self.request.origin)
     return observation.observe_all(seconds=OBSERVING_SECONDS)
 
 

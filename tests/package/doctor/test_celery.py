@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -25,9 +27,9 @@ from warmer.doctor.checks.celery import (
     Workers,
 )
 from warmer.doctor.checks.durability import BrokerPersistence
-from warmer.models import JobObservation, Trigger, WarmingRun
+from warmer.models import BeatProcess, JobObservation, Trigger, WarmingRun
 from warmer.runs import open_run
-from warmer.tasks import Broker, close_stalled_runs
+from warmer.tasks import Broker, close_stalled_runs, observe_jobs
 
 OF_REDIS = [BrokerTimeouts(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
 SOME_BROKER = Broker()
@@ -262,6 +264,43 @@ def test_beat(examine: Examine, created: int, sent: int | None, observed: int | 
     if observed is not None:
         JobObservation.objects.create(job="posts", attempted_at=now - timedelta(seconds=observed))
     assert examine(BeatAlive(), broker=SOME_BROKER).severity == severity
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("one", "other", "are_two"),
+    [
+        ((300, 10), (60, 0), True),  # the first and the last message of each, seconds ago
+        ((300, 70), (71, 0), False),  # a restart
+        ((300, 0), (60, 60), False),  # a task that somebody sent by hand
+        ((9000, 600), (9000, 600), False),  # over
+    ],
+)
+def test_beat__two_run(examine: Examine, one: tuple[int, int], other: tuple[int, int], are_two: bool) -> None:
+    now = timezone.now()
+    for name, (first, last) in {"gen1@a": one, "gen2@b": other}.items():
+        times = {"first_at": now - timedelta(seconds=first), "last_at": now - timedelta(seconds=last)}
+        BeatProcess.objects.create(name=name, **times)
+    messages = [each.message for each in examine.all(BeatAlive(), broker=SOME_BROKER)]
+    assert ("2 beats run at the same time: gen1@a, gen2@b." in messages) is are_two
+
+
+@pytest.mark.django_db
+def test_beat__is_known_by_its_messages(serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker_at(server.url())
+    observe_jobs.apply_async(queue="warming")
+    with server.client() as client:
+        headers = json.loads(client.lindex("warming", 0))["headers"]
+    observe_jobs.push_request(**headers)
+    try:
+        observe_jobs.run()
+        observe_jobs.run()
+    finally:
+        observe_jobs.pop_request()
+    beat = BeatProcess.objects.get()
+    assert str(os.getpid()) in beat.name
+    assert beat.first_at < beat.last_at
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from tests.support.fixtures import Python
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
@@ -79,6 +80,7 @@ def found_by(*checks: ProjectCheck) -> list[tuple[str, str]]:
         ((NotApplicable("there is none"),), "skipped", "there is none"),
         ((CommandRefused("not allowed"),), "info", "not allowed."),
         ((StoreUnavailable("away"),), "failed", "The check itself failed: away."),
+        ((OperationalError("away"),), "failed", "The check itself failed: OperationalError: away."),
         ((ok("fine"), ValueError("broken")), "failed", "The check itself failed: ValueError: broken."),
     ],
 )

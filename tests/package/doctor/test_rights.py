@@ -14,10 +14,12 @@ from embedded.waiting import wait_until
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_entry, limited
 from warmer import warm_many
+from warmer.doctor.checks.access import Fences
 from warmer.doctor.checks.causes import LEAST_RIGHTS
 from warmer.doctor.checks.connection import Reachability, Writes
 from warmer.filling import read_counters
 from warmer.monitoring.observation import observe
+from warmer.stores import incarnation_of
 
 
 @pytest.mark.django_db(transaction=True)
@@ -53,6 +55,7 @@ def test_least_rights__are_what_jobs_need(serve: Serve, settings: Any) -> None:
         ids.remove(3)
         assert observe(things.spec)
         call_command("cache_audit", "things")
+        incarnation_of("other")
         things.invalidate()
         used = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
         refused = {each["object"] for each in client.acl_log()}
@@ -93,10 +96,29 @@ def test_writes__cluster_mode(examine: Examine, serve: Serve) -> None:
     for each in (without_slots, found):
         assert each.severity == "error"
         assert "cluster mode" in each.fix
-    assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis-cluster://HOST:PORT,HOST:PORT"\n')
+    assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis-cluster://127.0.0.1:')
     backend = "warmer.stores.redis.backend.RedisCache"
     entry = {"BACKEND": backend, "LOCATION": f"redis-cluster://127.0.0.1:{server.port}"}
     assert examine(Writes(), entry).severity == "ok"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_jobs")
+def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
+    server = serve()
+    settings.CACHES = {**settings.CACHES, "other": cache_entry(server)}
+    jobs = [warm_many(f"{name}:{{id}}", ids=list, name=name, cache="other")(dict) for name in "ab"]
+    jobs[0].spec.store.token(())
+    assert examine(Fences(), server).severity == "ok"
+    with server.client() as client:
+        client.zadd(jobs[0].spec.store.fence_key, {"c": "inf"})
+        client.set(jobs[1].spec.store.fence_key, "x")
+    jobs[0].invalidate([1], immediately=True)
+    by_counter, by_type = examine.all(Fences(), server)
+    assert (by_counter.severity, by_type.severity) == ("warning", "warning")
+    assert "fence:a:* was damaged: its counter is inf, its floor 1" in by_counter.message
+    assert ", its generation g:" in by_counter.message
+    assert "fence:b:* was damaged: it is a string" in by_type.message
 
 
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:

@@ -255,7 +255,8 @@ def test_database_down__shows_the_caches_all_the_same(no_database: None) -> None
     assert done.status == 1
     assert "read/write   OK" in done.out
     assert "user_profiles failed: OperationalError" in done.out
-    assert done.out.endswith("Pending invalidations: unknown, the database does not answer\n")
+    assert "\nPending invalidations: unknown\n  unknown on the database 'default', which does" in done.out
+    assert "database 'default': OperationalError" in done.error
 
 
 # -- the command -----------------------------------------------------------------------------------

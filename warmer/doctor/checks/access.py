@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from warmer import tasks
 from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.exceptions import CommandRefused
+from warmer.humanize import duration
 from warmer.stores import pickles
 
 if TYPE_CHECKING:
@@ -40,11 +42,11 @@ class BrokerExposure(ProjectCheck, id="broker-exposure", after=("broker",)):
         yield _exposure(project.redis, "CELERY_BROKER_URL")
 
 
-class Pickle(CacheCheck, id="pickle", after=("backend",)):
+class Pickle(CacheCheck, id="pickle", once=True, after=("backend",)):
     """Values are plain data."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        if not cache.has_jobs:
+        if not cache.specs:
             raise NotApplicable("no job uses this cache")
         if "locmem" in cache.backend or "dummy" in cache.backend:
             raise NotApplicable("the cache is in the memory of this process")
@@ -68,6 +70,25 @@ class Pickle(CacheCheck, id="pickle", after=("backend",)):
                 "Sessions are in this cache alone, which keeps plain data only.",
                 why="A session that holds anything else, such as a SafeString, is lost at the next request.",
                 fix=f"{SESSIONS_FIX}\nor another cache.",
+            )
+
+
+class Fences(CacheCheck, id="fences", once=True):
+    """No other program writes to the fences of jobs."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        cli, noted = cache.redis.place.redis_cli, dict[str, float]()
+        for spec in cache.specs:
+            if not cache.redis.is_node and cache.redis.ask("EXISTS", spec.store.fence_key):
+                spec.store.token(())  # a damaged fence that nobody used since is replaced
+            noted = spec.store.damages.noted() if spec.store.damages else {}
+        for text, at in noted.items():
+            yield warning(
+                f"The fence {text} ({duration(time.time() - at)} ago).",
+                why="Another program writes to this cache. The fence was replaced: no old value is stored, "
+                "and what was being loaded is loaded again.",
+                fix=f"{cli} CLIENT LIST\nshows who is connected. Give other programs a server, a database or "
+                "an ACL user of their own. This warning ends after 3 days.",
             )
 
 

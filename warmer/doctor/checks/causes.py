@@ -104,10 +104,10 @@ CAUSES = (
         "and restart the server. fakeredis needs 'pip install fakeredis[lua]'.",
     ),
     Cause(
-        "CrossSlot|Moved|AskError|ClusterDown|CROSSSLOT|MOVED",
-        'CACHES["{alias}"]["LOCATION"] = "redis-cluster://HOST:PORT,HOST:PORT"\nThe server is in cluster '
+        "NodeOfCluster|CrossSlot|Moved|AskError|ClusterDown|CROSSSLOT|MOVED",
+        'CACHES["{alias}"]["LOCATION"] = "redis-cluster://{host}:{port},HOST:PORT"\nThe server is in cluster '
         "mode, for which BACKEND is 'warmer.stores.redis.backend.RedisCache'. If that is set already: "
-        "'redis-cli --cluster check HOST:PORT' names the slots that no node serves.",
+        "'redis-cli --cluster check {host}:{port}' names the slots that no node serves.",
         "A script can only use keys of one slot: nothing can be warmed or invalidated.",
     ),
     Cause(

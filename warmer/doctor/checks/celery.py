@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, 
 from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
-from warmer.models import Trigger, WarmingRun
+from warmer.models import BEAT_SILENCE, BeatProcess, Trigger, WarmingRun
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
@@ -25,8 +25,6 @@ LOST = "When memory runs short, queues are evicted: runs are lost without a trac
 COLD = "Nothing is refreshed: keys expire and go cold."
 # More batches than a full warm of a large site sends.
 LONG_QUEUE = 500
-# Beat saves what it sent only every 3 minutes, and our own entries are due every 15 s.
-BEAT_SILENCE = timedelta(minutes=5)
 
 
 class BrokerAnswers(ProjectCheck, id="broker"):
@@ -174,6 +172,13 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
                 f"{missing} of {beat.upkeep_wanted} periodic tasks of warmer's own are missing or disabled.",
                 why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
                 fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
+            )
+        if beats := BeatProcess.objects.at_once():
+            yield warning(
+                f"{len(beats)} beats run at the same time: {', '.join(beats)}.",
+                why="Each sends everything that is due: the project's own tasks run several times.",
+                fix=f"celery -A {tasks.app_name()} beat\nOnce: stop the others, by the process ids and hosts "
+                "in their names. A worker with -B is a beat, too.",
             )
         now, sent, since = timezone.now(), beat.last_sent, beat.entries_since
         if sent is not None and now - sent <= BEAT_SILENCE:

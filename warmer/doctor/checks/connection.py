@@ -11,7 +11,7 @@ from warmer.conf import conf
 from warmer.doctor.check import CacheCheck, Finding, error, ok, warning
 from warmer.doctor.checks.causes import COLD, explain
 from warmer.doctor.project import Cache
-from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.exceptions import CommandRefused, NodeOfCluster, StoreUnavailable
 from warmer.humanize import duration
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
@@ -32,7 +32,7 @@ PROBES, PROBE_PAUSE = 5, 0.1
 PROBE_KEY_SECONDS = 30.0
 
 
-class Backend(CacheCheck, id="backend", after=()):
+class Backend(CacheCheck, id="backend", once=True, after=()):
     """The backend's library is installed, and all processes share the cache."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
@@ -47,16 +47,16 @@ class Backend(CacheCheck, id="backend", after=()):
             message = f"The backend {cache.backend} cannot be used: {cache.problem}."
             fix = cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS."
             yield error(message, why=BROKEN, fix=fix)
-        elif cache.has_jobs and (names := varying_names(cache.alias)):
+        elif cache.specs and (names := varying_names(cache.alias)):
             yield error(
                 f"Its KEY_FUNCTION makes several names of one key: {names[0]!r} and {names[1]!r}.",
                 why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
                 fix=cache.setting("KEY_FUNCTION", value="None")
                 + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
             )
-        elif cache.has_jobs and "dummy" in cache.backend:
+        elif cache.specs and "dummy" in cache.backend:
             yield error(f"{cache.backend} keeps nothing.", why=COLD, fix=use_redis)
-        elif cache.has_jobs and "locmem" in cache.backend:
+        elif cache.specs and "locmem" in cache.backend:
             why = "Each process has its own: no page reads what a worker warms or sees its invalidations."
             yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
         else:
@@ -76,6 +76,8 @@ class Reachability(CacheCheck, id="reachability", after=("backend",)):
             cache.server.ask("PING")
             if "sentinel_masters" in cache.server.info:
                 raise StoreUnavailable(f"{place.text} is a Sentinel, which keeps no keys")
+            if cache.server.info.get("cluster_enabled") and not cache.server.is_node:
+                raise NodeOfCluster(f"{place.text} {NodeOfCluster.advice}")
         except CommandRefused:
             pass  # but it let us in
         except StoreUnavailable as problem:
@@ -85,21 +87,21 @@ class Reachability(CacheCheck, id="reachability", after=("backend",)):
         yield ok(f"{place.text} answers")
 
 
-class Writes(CacheCheck, id="writes"):
+class Writes(CacheCheck, id="writes", once=True):
     """The server runs the scripts of the fence, and accepts, returns and deletes keys, as a job uses it."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         server = cache.redis
         try:  # the fence aside, whole jobs are invalidated by these
             server.ask("SCAN", 0, "COUNT", 1)
-            server.ask("UNLINK", "warmer-doctor:none")
+            server.ask("UNLINK", server.local("warmer-doctor:none"))
         except (CommandRefused, StoreUnavailable) as problem:
             yield explain(problem, server.place, cache.alias)
         else:
             yield _try_writing(cache)
 
 
-class Timeouts(CacheCheck, id="timeouts", after=("backend",)):
+class Timeouts(CacheCheck, id="timeouts", once=True, after=("backend",)):
     """A client does not wait longer for a hanging server than a page may take."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:

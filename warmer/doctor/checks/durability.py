@@ -38,7 +38,7 @@ class Persistence(CacheCheck, id="persistence"):
             yield warning("appendfsync is 'always'.", why=why, fix=fix)
         elif appends:
             yield ok(f"save {save!r}, appendonly yes")
-        elif save and cache.has_jobs:
+        elif save and cache.specs:
             yield warning(
                 f"Keys are kept on disk by save {save!r} alone.",
                 why="A crash undoes the invalidations since the last save, so every key is invalidated.",
@@ -99,7 +99,7 @@ class Replication(CacheCheck, id="replication"):
             yield ok(f"a primary with {counted(len(replicas), 'replica')}")
 
 
-class Sentinels(CacheCheck, id="sentinel", after=("backend",)):
+class Sentinels(CacheCheck, id="sentinel", once=True, after=("backend",)):
     """Enough Sentinels answer, and they agree on a master that is up."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 Audits every declared key, or a sample; without --sample, on Redis, also the keys that readers added. A key
 that changes during the audit is not counted as wrong; a key that is not cached is missing, not wrong. Fields
-that differ are listed, values are never shown. The result is stored in the database. Exit status: 0 nothing
-is wrong; 1 a key is wrong or could not be audited, or the cache or the database is unavailable; 2 usage.
+that differ are listed, values are never shown. The result is stored in the database. A job whose cache or
+database does not answer is named, and the others are audited. Exit status: 0 nothing is wrong; 1 a key is
+wrong or could not be audited; 2 usage.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
 from warmer.declarations.spec import JobSpec
+from warmer.exceptions import WarmerError
 from warmer.humanize import counted
 from warmer.invalidation import captures_by_triggers
 from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
 from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
-from warmer.monitoring.audit import UncommittedChanges
+from warmer.report import describe
 
 MOST_SAMPLED = 1_000_000_000
 COLUMNS = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed", "failed", "repaired")
@@ -27,7 +31,6 @@ COLUMNS = ("job", "sampled", "right", "wrong", "missing", "no_value", "changed",
 
 class Command(WarmerCommand):
     help = __doc__
-    undone = "The audit was not finished."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -45,10 +48,7 @@ class Command(WarmerCommand):
         if options["seed"] is not None and options["sample"] is None:
             raise CommandError("--seed needs --sample: without it every key is audited.", returncode=USAGE)
         specs = chosen_specs(options["jobs"])
-        try:
-            audits = self._audit(specs, options)
-        except UncommittedChanges as error:
-            raise CommandError(str(error), returncode=FAILED) from None
+        audits = self._audit(specs, options)
         status = 0 if all(found.ok for found in audits) else FAILED
         if options["json"]:
             self.print_json({"status": status, "jobs": [found.as_dict() for found in audits]})
@@ -58,8 +58,6 @@ class Command(WarmerCommand):
             raise CommandError(_summary(audits), returncode=status)
 
     def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[CacheAudit]:
-        for spec in {spec.cache: spec for spec in specs}.values():
-            spec.store.ping()
         audits: list[CacheAudit] = []
         bar = ProgressBar(self.stdout)
 
@@ -70,7 +68,13 @@ class Command(WarmerCommand):
         chosen = {name: options[name] for name in ("sample", "seed", "repair")}
         try:
             for spec in specs:
-                audits.append(audit.perform(spec, Trigger.COMMAND, progress=progress, **chosen))
+                try:
+                    found = audit.perform(spec, Trigger.COMMAND, progress=progress, **chosen)
+                except (WarmerError, DatabaseError, InterfaceError) as error:
+                    # A job's cache or database is away, and those of the others may answer.
+                    why = describe(error)
+                    found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=why)
+                audits.append(found)
         finally:
             bar.clear()
         return audits
@@ -84,7 +88,7 @@ class Command(WarmerCommand):
         for found in audits:
             if found.note:
                 self.stdout.write(f"{found.job}: {found.note}")
-        if not all(found.whole for found in audits):
+        if not all(found.whole or found.error for found in audits):
             self.stdout.write("'at least' is the lower bound of the sample at 95 % confidence.")
         for found in audits:
             wrong = [f"{each['key']}: {', '.join(each['fields'])}" for each in found.wrong_keys]

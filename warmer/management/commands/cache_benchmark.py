@@ -1,7 +1,7 @@
 """Benchmark a cache, then delete the test keys: key by key, in batches, and under the fence of a job.
 
-PING shows how long the server and the network take for nothing. This is real load: consider what else the
-server serves. Exit status: 0 measured, 1 the cache failed, 2 usage, 130 interrupted.
+The ping asks for keys that are not there: so long take the server and the network. This is real load:
+consider what else the server serves. Exit status: 0 measured, 1 the cache failed, 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -76,6 +76,6 @@ class Command(WarmerCommand):
         self.print_rows(
             [{name: row[name] for name in row if name != "missing" or not is_complete} for row in rows]
         )
-        self.stdout.write("\nTimes are microseconds per call; ratio: p50 / p50 of PING.")
+        self.stdout.write("\nTimes are microseconds per call; ratio: p50 / p50 of ping.")
         if not is_complete:
             self.stdout.write("Missing keys were refused, or gone when read: the cache is too small.")

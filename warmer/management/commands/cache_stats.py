@@ -91,13 +91,11 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield ""
     yield from (f"{job['job']} failed: {job['error']}\n" for job in found["jobs"] if job["error"])
     pending = found["pending"]
-    if pending is None:
-        yield "Pending invalidations: unknown, the database does not answer"
-    else:
-        oldest = f" (oldest: {duration(pending['oldest_seconds'])})" if pending["count"] else ""
-        yield f"Pending invalidations: {pending['count'] or 'none'}{oldest}"
-        for alias, why in pending["unanswered"].items():
-            yield f"  unknown on the database {alias!r}, which does not answer: {why}"
+    count = "unknown" if pending["count"] is None else pending["count"] or "none"
+    oldest = f" (oldest: {duration(pending['oldest_seconds'])})" if pending["count"] else ""
+    yield f"Pending invalidations: {count}{oldest}"
+    for alias, why in pending["unanswered"].items():
+        yield f"  unknown on the database {alias!r}, which does not answer: {why}"
 
 
 def _cache(cache: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,9 +12,9 @@
 -- ARGV[5]   whether the job's absences are cached: 1 or 0
 -- ARGV[6]   microseconds by which a loader may read the past (replica lag)
 -- ARGV[7..] for each key: its logical name, and what is cached there but counts as nothing
--- Returns   {generation, counter, 1 if a damaged fence was dropped else 0, letters, one text a key}: m claimed for the caller,
---           t another loads it (the id of that claim), v it is cached by now (its value), a it is known
---           by now to have no value
+-- Returns   {generation, counter, what a damaged fence that was dropped was like or '', letters, one text a
+--           key}: m claimed for the caller, t another loads it (the id of that claim), v it is cached by now
+--           (its value), a it is known by now to have no value
 -- Keeps     one load a fence: a key is claimed only where there is neither a value nor a claim of another
 --           that stands. (The caller's own was made by this very call, which the client sent again when
 --           the answer was lost.) A claim stands as long as a write after its token would pass the fence,

@@ -46,7 +46,7 @@ class ClusterStore(RedisStore):
         args = self._token_args()
         with self._cluster() as cluster:
             answers = cluster.run_each(scripts.TOKEN, {slot: ([fences[slot]], args) for slot in fences})
-        return ClusterToken(slots={slot: scripts.token_of(fences[slot], answers[slot]) for slot in fences})
+            return self._tokens(cluster, answers)
 
     def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
         by_slot = {slot: {key: keys[key] for key in some} for slot, some in self._by_slot(keys).items()}
@@ -55,9 +55,16 @@ class ClusterStore(RedisStore):
         }
         with self._cluster() as cluster:
             answers = cluster.run_each(scripts.CLAIM, calls)
-        tokens = {slot: scripts.token_of(self.fence_of(slot), answer) for slot, answer in answers.items()}
+            token = self._tokens(cluster, answers)
         asked = [(some, answers[slot]) for slot, some in by_slot.items()]
-        return self._claimed(asked, ClusterToken(slots=tokens), id, seconds)
+        return self._claimed(asked, token, id, seconds)
+
+    def _tokens(self, cluster: Cluster, answers: Mapping[int, Any]) -> Token:
+        slots = {
+            slot: scripts.token_of(self.fence_of(slot), answer, cluster, self.damages)
+            for slot, answer in answers.items()
+        }
+        return ClusterToken(slots=slots)
 
     def write(
         self,
@@ -128,7 +135,7 @@ class ClusterStore(RedisStore):
 
             sent = {slot: (call.keys, call.args) for slot, call in calls.items()}
             for damaged in cluster.run_each(scripts.INVALIDATE, sent, moving=moving).values():
-                scripts.warn_of_damaged(damaged)
+                self.damages.note(cluster, damaged)
 
     def forget(self, keys: Collection[str] | None = None) -> None:
         # Of every slot there is, since a search node by node would miss a fence that moves meanwhile.
@@ -136,16 +143,11 @@ class ClusterStore(RedisStore):
         with self._cluster() as cluster:
             cluster.ask_each([(slot, ("DEL", self.fence_of(slot))) for slot in slots])
 
-    def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
-        left = self._milliseconds_left(keys)
-        return {key: None if ms < 0 else ms / 1000 for key, ms in left.items() if ms != -2}
-
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         least = int(seconds * 1000)
         return [key for key, ms in self._milliseconds_left(keys).items() if ms == -1 or ms >= least]
 
     def _milliseconds_left(self, keys: Sequence[str]) -> dict[str, int]:
-        """Return what PTTL says: -1 of a key that stays, -2 of one that is not there."""
         commands = [(slot_of(name), ("PTTL", name)) for name in self._names.made(keys)]
         with self._cluster() as cluster:
             return dict(zip(keys, cluster.ask_each(commands), strict=True))

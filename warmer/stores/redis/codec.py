@@ -70,11 +70,10 @@ class ClusterCodec(DjangoRedisCodec):
         super().__init__(cache)
         self.connect = self._client.connect
 
-    def connect_to_a_primary(self) -> Redis:
-        """Return a client of one node."""
-        cluster = self._client.connect()
-        node: Redis = cluster.get_redis_connection(cluster.get_primaries()[0])
-        return node
+    def primaries(self) -> list[Redis]:
+        """Return a client of each primary."""
+        primaries: list[Redis] = self._client.connect().primaries()
+        return primaries
 
 
 class OtherClientCodec(DjangoRedisCodec):

@@ -6,9 +6,16 @@ from queue import Empty
 from typing import Any, cast
 
 from redis import RedisCluster
-from redis.exceptions import ClusterDownError, ConnectionError, MaxConnectionsError, TimeoutError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    ConnectionError,
+    MaxConnectionsError,
+    TimeoutError,
+)
 
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.report import describe
 
 
@@ -47,4 +54,7 @@ def address(server: Any) -> str:
 def unavailable(alias: str, server: Any, error: Exception) -> StoreUnavailable:
     """Return the error of a cache whose server ended a call with an error."""
     at = "" if server is None else f" at {address(server)}"
+    is_single = not isinstance(server, RedisCluster)
+    if is_single and isinstance(error, AskError | ClusterCrossSlotError | ClusterDownError):
+        return NodeOfCluster(f"The cache {alias!r}{at} {NodeOfCluster.advice}")
     return StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")

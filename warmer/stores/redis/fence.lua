@@ -28,15 +28,35 @@ local function is_sound(fence)
   return counter and floor and 0 <= floor and floor <= counter and counter < 2 ^ 53
 end
 
+-- Describe a damaged fence, for people.
+local function state_of(fence)
+  local kind = redis.pcall('TYPE', fence).ok -- the right to ask may be missing
+  if kind and kind ~= 'zset' then return 'it is a ' .. kind end
+  local function shown(member)
+    local count = redis.pcall('ZSCORE', fence, member)
+    return type(count) == 'string' and count or 'missing'
+  end
+  local generation = redis.pcall('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)[1] or 'missing'
+  return string.format('its counter is %s, its floor %s, its generation %s', shown('c'), shown('f'), generation)
+end
+
+-- Drop a damaged fence, so that every token of it is void. Return what it was like; '' if there was none.
+local function drop_damaged(fence)
+  if redis.call('EXISTS', fence) == 0 then return '' end
+  local state = state_of(fence)
+  redis.call('DEL', fence)
+  return state
+end
+
 -- Return the generation and the counter to take as a token; make the fence where there is none, or a damaged
--- one, and return whether it was damaged.
+-- one, and return what a damaged one was like, or ''.
 -- lag: microseconds by which a loader may read the past; the token is then the one of that time.
 local function take(fence, new_generation, lifetime, lag)
   local found = redis.pcall('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
-  local generation, damaged = string.match(found[1] or '', '^g:(%x+)$'), 0
+  local generation, damaged = string.match(found[1] or '', '^g:(%x+)$'), ''
   if not generation or not is_sound(fence) then
     local now = clock()
-    damaged = redis.call('DEL', fence)
+    damaged = drop_damaged(fence)
     redis.call('ZADD', fence, -1, 'g:' .. new_generation, now, 'c', now, 'f')
     generation = new_generation
   end

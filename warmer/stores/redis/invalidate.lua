@@ -7,7 +7,7 @@
 -- ARGV[3]      milliseconds after which an unused fence is dropped
 -- ARGV[4..]    for each job: how many keys follow (0: the whole job, whose fence is dropped; its keys are
 --              then swept by SCAN), how many KEYS each of them has, and their logical names
--- Returns      the fences that were damaged
+-- Returns      the fences that were damaged, each with what it was like
 -- Keeps        no stale fill: all is one atomic step. A fence that does not exist needs no record:
 --              no token of it can be valid. So a fence is dropped if it is damaged, or if the server has no
 --              memory for a record. Records over the limit, or past their age, are forgotten from the oldest,
@@ -57,7 +57,11 @@ while at_arg <= #ARGV do
     local names = {}
     for i = 1, count do names[i] = ARGV[at_arg + 1 + i] end
     if not is_sound(fence) then
-      if redis.call('DEL', fence) == 1 then damaged[#damaged + 1] = fence end
+      local state = drop_damaged(fence)
+      if state ~= '' then
+        damaged[#damaged + 1] = fence
+        damaged[#damaged + 1] = state
+      end
     elseif not record(fence, names) then
       redis.call('DEL', fence)
     end

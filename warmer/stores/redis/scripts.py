@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -23,7 +22,8 @@ from warmer.stores.instrumentation import called, observer
 from warmer.stores.redis.codec import Encoded
 from warmer.stores.redis.connections import disconnect_idle
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from warmer.stores.redis.damage import Damages
 
 T = TypeVar("T")
 
@@ -213,25 +213,17 @@ class InvalidateCall:
             self.keys += (fence, *server_keys)
             self.args += (len(names), len(server_keys) // len(names), *names)
 
-    def __call__(self, server: Redis) -> None:
-        """Send it and wait for the answer."""
-        warn_of_damaged(INVALIDATE(keys=self.keys, args=self.args, client=server))
+    def __call__(self, server: Redis) -> Any:
+        """Send it; return the answer."""
+        return INVALIDATE(keys=self.keys, args=self.args, client=server)
 
 
-def token_of(fence: str, answer: Sequence[Any]) -> Token:
-    """Return the token that an answer begins with."""
-    generation, counter, damaged = answer[:3]
-    warn_of_damaged([fence.encode()] * damaged)
+def token_of(fence: str, answer: Sequence[Any], server: Any, damages: Damages) -> Token:
+    """Return the token that an answer begins with; note if its fence was damaged."""
+    generation, counter, state = answer[:3]
+    if state:
+        damages.note(server, [fence.encode(), state])
     return Token(generation=generation.decode(), counter=int(counter))
-
-
-def warn_of_damaged(fences: Iterable[bytes]) -> None:
-    """Log the fences that held what we do not write; a script dropped them, so every token is void."""
-    for fence in fences:
-        logger.warning(
-            "The fence %s was damaged and has been replaced: what else writes to this cache server?",
-            fence.decode(),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,12 +38,12 @@ from warmer.stores.redis.codec import (
 )
 from warmer.stores.redis.connections import disconnect_idle, is_outage, unavailable
 from warmer.stores.redis.counters import RedisCounters
+from warmer.stores.redis.damage import Damages
 
 logger = logging.getLogger(__name__)
 
-# Versions of their own keep the fence and the turns apart from the keys, whatever `VERSION` the keys have.
-FENCE_VERSION = "warmer-fence"
-TURN_VERSION = "warmer-turn"
+# Versions of their own keep these apart from the keys, whatever `VERSION` the keys have.
+FENCE_VERSION, DAMAGE_VERSION, TURN_VERSION = "warmer-fence", "warmer-damaged", "warmer-turn"
 
 
 class RedisStore(Store):
@@ -58,6 +58,7 @@ class RedisStore(Store):
         self._breaker = breaker_of(self.alias)
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, FENCE_VERSION)
+        self.damages: Damages = Damages(server=self._server, key=self._names.own("fences", DAMAGE_VERSION))
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
 
     @property
@@ -65,13 +66,13 @@ class RedisStore(Store):
         return PLACE in self._names.patterns()[0]  # a project's own way of making keys may leave none
 
     def ping(self) -> None:
-        with self._server() as server:
-            server.ping()
+        with self._server() as server:  # not by PING, which a node of a cluster answers like any server
+            server.exists(self.fence_key, f"{self.fence_key}:ping")
 
     def token(self, keys: Collection[str]) -> Token:
         with self._server() as server:
             answer = scripts.TOKEN(keys=[self.fence_key], args=self._token_args(), client=server)
-        return scripts.token_of(self.fence_key, answer)
+            return scripts.token_of(self.fence_key, answer, server, self.damages)
 
     def _token_args(self) -> list[Any]:
         return [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
@@ -114,15 +115,15 @@ class RedisStore(Store):
         names, args = self._claim_call(self.fence_key, keys, id, seconds)
         with self._server() as server:
             answer = scripts.CLAIM(keys=names, args=args, client=server)
-        return self._claimed([(keys, answer)], scripts.token_of(self.fence_key, answer), id, seconds)
+            token = scripts.token_of(self.fence_key, answer, server, self.damages)
+        return self._claimed([(keys, answer)], token, id, seconds)
 
     def _claim_call(
         self, fence: str, keys: Mapping[str, bytes], id: str, seconds: float
     ) -> tuple[list[str], list[Any]]:
-        args: list[Any] = [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS]
-        args += (id, milliseconds(seconds), 1 if self.absent_timeout else 0, microseconds(conf.REPLICA_LAG))
-        for key, nothing in keys.items():
-            args += (key, nothing)
+        *args, lag = self._token_args()
+        args += (id, milliseconds(seconds), 1 if self.absent_timeout else 0, lag)
+        args += [part for item in keys.items() for part in item]
         return [fence, *self._names.server_keys(keys, claims=True)], args
 
     def _claimed(
@@ -197,24 +198,25 @@ class RedisStore(Store):
                 names = list(each.keys) if each.keys is not None else [store.template.key()]
                 call.add(store.fence_key, names, store._names.server_keys(names, claims=True))
         if call.keys:
-            with cast(RedisStore, invalidations[0].store)._server() as server:
-                call(server)
+            with store._server() as server:
+                if damaged := call(server):
+                    store.damages.note(server, damaged)
 
     def forget(self, keys: Collection[str] | None = None) -> None:
         with self._server() as server:
             server.delete(self.fence_key)
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
+        left = self._milliseconds_left(keys)
+        return {key: None if ms < 0 else ms / 1000 for key, ms in left.items() if ms != -2}
+
+    def _milliseconds_left(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return what PTTL says: -1 of a key that stays, -2 of one that is not there."""
         with self._server() as server:
             pipeline = server.pipeline(transaction=False)
             for key in self._names.made(keys):
                 pipeline.pttl(key)
-            left = pipeline.execute()
-        return {
-            key: None if ms < 0 else ms / 1000
-            for key, ms in zip(keys, left, strict=True)
-            if ms != -2  # -2: there is no such key
-        }
+            return dict(zip(keys, pipeline.execute(), strict=True))
 
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         with self._server() as server:

@@ -4,7 +4,7 @@
 -- ARGV[1]  the generation to use when the fence is made
 -- ARGV[2]  milliseconds after which an unused fence is dropped
 -- ARGV[3]  microseconds by which a loader may read the past (replica lag)
--- Returns  {generation, counter, 1 if a damaged fence was dropped else 0}
+-- Returns  {generation, counter, what a damaged fence that was dropped was like or ''}
 -- Keeps    no stale fill: a fence that was evicted, flushed or restarted gets another generation,
 --          so that every token taken before is refused. With a lag the token is of a moment at which
 --          no loader reads any more: what was invalidated since is not written, and nothing is while

@@ -11,7 +11,6 @@ import pytest
 from django.core.cache import cache
 from django.db import OperationalError
 
-from embedded.redis_server import RedisServer
 from tests.support.commands import Ended, Terminal, execute
 from tests.support.waiting import uncaptured
 from users.models import CustomUser
@@ -112,23 +111,21 @@ def test_usage__is_refused(job: Any, args: list[str], status: int, message: str)
     assert not CacheAudit.objects.exists()
 
 
-def test_cache_down__is_1_with_one_clear_line(redis_server: RedisServer) -> None:
-    redis_server.stop()
-    done = run()
-    assert (done.status, done.error.count("\n"), done.out) == (1, 0, "")
-    assert "'default' at 127.0.0.1" in done.error
-    assert done.error.endswith("The audit was not finished.")
-
-
-def test_database_down__is_1_with_one_clear_line(any_cache: str) -> None:
+@pytest.mark.parametrize("any_cache", ["redis"], indirect=True)
+def test_away__is_named_and_does_not_stop_the_other_jobs(job: Any, settings: Any) -> None:
     def ids() -> list[int]:
         raise OperationalError("connection to postgres://warmer:secret@db/0 failed\nIs the server running?")
 
-    warm_many("thing:{id}", ids=ids, name="things")(dict)
-    done = run("things")
-    assert (done.status, done.error.count("\n")) == (1, 0)
-    assert done.error.startswith("Database error: OperationalError")
-    assert "secret" not in done.error
+    away = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = {**settings.CACHES, "away": away}
+    warm_many("a:{id}", ids=lambda: [1], name="aaa", cache="away")(dict)
+    warm_many("b:{id}", ids=ids, name="bbb")(dict)
+    job.warm()
+    done = run("aaa", "bbb", "things")
+    assert (done.status, done.error) == (1, "Not fully audited: aaa, bbb.")
+    assert "\naaa: StoreUnavailable: The cache 'away' at 127.0.0.1:1/0 does not answer" in done.out
+    assert "\nbbb: OperationalError: connection to postgres://***@db/0 failed" in done.out
+    assert {row.job: row.right for row in CacheAudit.objects.all()} == {"things": 10}
 
 
 def test_failed__is_1_and_does_not_stop_the_other_jobs(job: Any) -> None:

@@ -189,7 +189,7 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
         with pytest.raises(UncommittedChanges, match="this transaction changed what it reads"):
             audit(user_profiles.spec)
         done = execute("cache_audit", "user_profiles")
-    assert (done.status, "Audit after the commit" in done.error) == (1, True)
+    assert (done.status, "Audit after the commit" in done.out) == (1, True)
     assert counts(audit(user_profiles.spec)) == {"missing": 1}
 
 

@@ -1,0 +1,82 @@
+"""A Redis Cluster: named where the settings take it for a single server, and looked at whole."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.test import Client
+from redis import Redis
+
+from config.redis_url import cache_settings
+from embedded.redis_cluster import RedisCluster
+from tests.package.doctor.support import Examine, configure
+from tests.support.clusters import cluster_caches
+from tests.support.commands import execute
+from warmer import warm_many
+from warmer.doctor.check import Severity
+from warmer.doctor.checks.access import Fences
+from warmer.doctor.checks.connection import Reachability, Writes
+from warmer.doctor.checks.memory import MaxmemoryPolicy
+from warmer.doctor.diagnosis import CACHE_CHECKS
+from warmer.stores.redis.cluster import ClusterStore
+from warmer.stores.redis.cluster_calls import slot_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+NODES = range(3)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_node__taken_for_a_single_server(
+    examine: Examine, cluster: RedisCluster, settings: Any, node: int
+) -> None:
+    port = cluster.nodes[node].port
+    settings.CACHES = {"default": cache_settings(f"redis://127.0.0.1:{port}/0", max_connections=5)}
+    found = examine(Reachability())
+    assert found.severity == "error"
+    assert found.fix.startswith(f'CACHES["default"]["LOCATION"] = "redis-cluster://127.0.0.1:{port},')
+    response = Client().get("/readyz")
+    assert response.status_code == 503
+    assert "redis-cluster://" in response.json()["checks"]["cache:default"]["why"]
+    done = execute("warm_cache", "--inline")
+    assert (done.status, "redis-cluster://" in done.error) == (1, True)
+
+
+def test_cluster__every_primary_is_inspected(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
+    settings.CACHES = cluster_caches(cluster)
+    configure(cluster.nodes[2], maxmemory="100mb", maxmemory_policy="noeviction")
+    found = examine.all(MaxmemoryPolicy())
+    configure(cluster.nodes[2], maxmemory="0")
+    at = {f"cache 'default' at 127.0.0.1:{node.port}/0" for node in cluster.nodes}
+    assert {each.subject for each in found} == at
+    assert [each.severity for each in found].count(Severity.WARNING) == 1
+    assert [each.severity for each in examine.all(Writes())] == ["ok"]  # once for all
+    shown = json.loads(execute("cache_stats", "--json").out)["caches"]
+    assert {each["location"] for each in shown} == {f"127.0.0.1:{node.port}/0" for node in cluster.nodes}
+
+
+def test_cluster__every_check_of_a_server_runs_on_each(
+    examine: Examine, cluster: RedisCluster, settings: Any
+) -> None:
+    settings.CACHES = cluster_caches(cluster)
+    found = [each for check in CACHE_CHECKS for each in examine.all(check)]
+    assert not [each for each in found if each.severity.is_bad]
+    counts = Counter(each.check for each in found)
+    assert {name for name, count in counts.items() if count % len(NODES)} == {
+        *(check.id for check in CACHE_CHECKS if check.once)
+    }
+
+
+def test_cluster__damaged_fence_is_named_once(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
+    settings.CACHES = cluster_caches(cluster)
+    job = warm_many("thing:{id}", ids=lambda: [1], name="things")(lambda ids: {id: id for id in ids})
+    store = job.spec.store
+    assert isinstance(store, ClusterStore)
+    slot = slot_of(":1:thing:1")
+    with Redis(port=cluster.nodes[cluster.owner(slot)].port) as client:
+        client.set(store.fence_of(slot), "x")
+    job.warm()
+    found = examine(Fences())
+    assert (found.severity, "it is a string" in found.message) == ("warning", True)

@@ -1,7 +1,0 @@
-"""Fixtures of the stores' tests."""
-
-from __future__ import annotations
-
-from tests.support.clusters import cluster
-
-__all__ = ["cluster"]

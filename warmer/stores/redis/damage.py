@@ -1,0 +1,53 @@
+"""Fences that another program wrote to. A script has dropped them, so every token of them is void."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+# The doctor names them so long.
+KEPT_SECONDS = 3 * 86_400
+
+
+class Damages:
+    """The damaged fences of a cache, which its server remembers for the doctor.
+
+    Args:
+        server: makes a context with the client of the server.
+        key: what the server calls its list of them.
+    """
+
+    def __init__(self, *, server: Callable[[], AbstractContextManager[Redis]], key: str) -> None:
+        self._server = server
+        self._key = key
+
+    def note(self, server: Any, answer: Sequence[bytes]) -> None:
+        """Log damaged fences, and remember them.
+
+        Args:
+            answer: each fence, followed by what it was like.
+        """
+        for fence, state in zip(answer[::2], answer[1::2], strict=True):
+            text = f"{fence.decode(errors='replace')} was damaged: {state[:200].decode(errors='replace')}"
+            logger.warning("The fence %s. It was replaced. What else writes to this cache server?", text)
+            with suppress(RedisError):  # the server may be full
+                server.zadd(self._key, {text: time.time()})
+                server.expire(self._key, KEPT_SECONDS)
+
+    def noted(self) -> dict[str, float]:
+        """Return a sentence on each, and when it was noted last, in seconds of the epoch.
+
+        Raises:
+            StoreUnavailable: the cache does not answer.
+        """
+        with self._server() as server:
+            found: Any = server.zrange(self._key, 0, -1, withscores=True)
+        return {text.decode(): at for text, at in found}
