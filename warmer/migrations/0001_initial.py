@@ -28,6 +28,28 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='JobHour',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('job', models.CharField(max_length=100)),
+                ('hour', models.DateTimeField(help_text='Its start.')),
+                ('observed', models.PositiveIntegerField(default=0, help_text="How often the job's keys were looked up.")),
+                ('coverage_sum', models.FloatField(default=0, help_text='The cached shares that these found, summed.')),
+                ('coverage_min', models.FloatField(default=1, help_text='The lowest of them.')),
+                ('pending_max', models.PositiveBigIntegerField(help_text='The most pending invalidations.', null=True)),
+                ('hits', models.PositiveBigIntegerField(default=0)),
+                ('misses', models.PositiveBigIntegerField(default=0)),
+                ('runs', models.PositiveIntegerField(default=0, help_text='How many runs ended that a worker started.')),
+                ('failed_runs', models.PositiveIntegerField(default=0, help_text='How many runs did not complete.')),
+                ('run_seconds', models.FloatField(default=0, help_text='From the start to the end of runs, summed.')),
+            ],
+            options={
+                'base_manager_name': 'objects',
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('job', 'hour'), name='warmer_hour_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='JobObservation',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

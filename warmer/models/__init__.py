@@ -2,6 +2,7 @@
 
 from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord, JobServers
+from warmer.models.hours import JobHour, start_of_hour
 from warmer.models.monitoring import BEAT_SILENCE, BeatProcess, JobObservation, RunTotal
 from warmer.models.routing import PrimaryManager, atomic_for, rows_of
 from warmer.models.runs import ACTIVE, FIGURES, Job, State, Trigger, WarmingBatch, WarmingRun
@@ -14,6 +15,7 @@ __all__ = [
     "CacheAudit",
     "ChangeRecord",
     "Job",
+    "JobHour",
     "JobObservation",
     "JobServers",
     "PrimaryManager",
@@ -25,4 +27,5 @@ __all__ = [
     "WarmingRun",
     "atomic_for",
     "rows_of",
+    "start_of_hour",
 ]

@@ -12,8 +12,9 @@ from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH, JobSpec
+from warmer.models.hours import JobHour, share_of
 from warmer.models.routing import PrimaryManager, atomic_for
-from warmer.models.runs import WarmingRun
+from warmer.models.runs import State, WarmingRun
 from warmer.report import Outcome, describe
 from warmer.stores import difference
 
@@ -141,12 +142,12 @@ class JobObservation(models.Model):
     @property
     def hit_rate_hour(self) -> float | None:
         """The share of the last hour's reads that hit, 0 to 1; None without reads."""
-        return _share(self.hits_hour, self.misses_hour)
+        return share_of(self.hits_hour, self.misses_hour)
 
     @property
     def hit_rate_day(self) -> float | None:
         """The share of the last day's reads that hit, 0 to 1; None without reads."""
-        return _share(self.hits_day, self.misses_day)
+        return share_of(self.hits_day, self.misses_day)
 
     @property
     def effectiveness(self) -> float | None:
@@ -217,12 +218,19 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
             "queries": run.queries,
             **{outcome.value: getattr(run, outcome.value) for outcome in Outcome},
         }
+        ended = run.finished_at or timezone.now()
         try:
             with atomic_for(self.model):
                 total, _ = self.get_or_create(job=run.job, trigger=run.trigger, state=run.state)
                 self.filter(pk=total.pk).update(
-                    last_at=run.finished_at or timezone.now(),
-                    **{name: F(name) + value for name, value in added.items()},
+                    last_at=ended, **{name: F(name) + value for name, value in added.items()}
+                )
+                JobHour.objects.put(
+                    run.job,
+                    ended,
+                    runs=F("runs") + added["started"],
+                    run_seconds=F("run_seconds") + added["took_seconds"],
+                    failed_runs=F("failed_runs") + int(run.state not in (State.COMPLETE, State.CANCELLED)),
                 )
         except DatabaseError as error:
             logger.error("%s could not be added to the totals: %s", run, describe(error))
@@ -264,7 +272,3 @@ class RunTotal(models.Model):
 def _overlap(one: BeatProcess, other: BeatProcess) -> timedelta:
     overlap: timedelta = min(one.last_at, other.last_at) - max(one.first_at, other.first_at)
     return overlap
-
-
-def _share(hits: int | None, misses: int | None) -> float | None:
-    return hits / (hits + misses) if hits is not None and misses is not None and hits + misses else None

@@ -1,23 +1,30 @@
 """Observations: how much of a job is in the cache, how old it is, how often and how much of it is read.
 
-An observation costs the declared ids, two queries and three round trips to the cache. It is kept as the job's
-row, so that pages and metrics show all jobs with one query, whichever process made it.
+An observation costs the declared ids, four queries and three round trips to the cache. It is kept as the
+job's row, so that pages and metrics show all jobs with one query, whichever process made it, and added to the
+job's hour, which is its history.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import DatabaseError
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce, Greatest, Least
 from django.utils import timezone
 
+from warmer import invalidation
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.filling.read_counters import FLUSH_SECONDS
-from warmer.models import JobObservation
+from warmer.models import JobHour, JobObservation, start_of_hour
 from warmer.monitoring.coverage import Coverage, cover
 from warmer.report import MAX_ERROR_LENGTH, describe
 from warmer.stores import describe_cache
@@ -41,29 +48,39 @@ FIELDS = (
 )
 
 
-def observe(spec: JobSpec) -> JobObservation:
+def observe(spec: JobSpec, *, pending: int | None = None) -> JobObservation:
     """Observe a job, and return its row.
 
     If that fails, as when the cache does not answer, the row has the error beside the last values.
+
+    Args:
+        pending: how many invalidations wait for it, for its history.
 
     Raises:
         OperationalError, InterfaceError: the database of the observations does not answer.
     """
     now = timezone.now()
+    row, _ = JobObservation.objects.get_or_create(job=spec.name)
+    last, recent = row.observed_at, None
     fields: dict[str, Any] = {"attempted_at": now, "cache": describe_cache(spec.cache)}
     try:
         found = cover(spec)
-        fields |= _reads(spec, found, now)
+        recent = _recent(spec, now)
+        fields |= _reads(spec, found, recent, now)
     except Exception as error:  # noqa: BLE001 - the ids and their database are the project's, as is the cache
         logger.warning("%s was not observed: %s", spec.name, describe(error))
         fields["error"] = describe(error)[:MAX_ERROR_LENGTH]
     else:
         fields |= {"observed_at": now, "error": "", "declared": found.declared, "sampled": found.sampled}
         fields |= {"cached": found.cached, "no_value": found.no_value, "oldest_seconds": found.oldest}
-    row = JobObservation.objects.filter(job=spec.name)
-    if not row.update(**fields):
-        JobObservation.objects.update_or_create(job=spec.name, defaults=fields)
-    return row.get()
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.save(update_fields=fields)
+    try:
+        _put_hour(row, recent, pending, now=now, last=last)
+    except DatabaseError as error:
+        logger.error("The history of %s lacks an observation: %s", spec.name, describe(error))
+    return row
 
 
 def observe_all(*, seconds: float) -> int:
@@ -77,15 +94,50 @@ def observe_all(*, seconds: float) -> int:
     attempts = dict(JobObservation.objects.values_list("job", "attempted_at"))
     specs = sorted(jobs.specs(), key=lambda spec: (spec.name in attempts, attempts.get(spec.name)))
     deadline = time.monotonic() + seconds
+    pending = invalidation.backlog().by_job
     for done, spec in enumerate(specs):
         if time.monotonic() >= deadline:
             logger.warning("Observed %d of %d jobs in %d s; the others are next.", done, len(specs), seconds)
             return done
-        observe(spec)
+        observe(spec, pending=pending[spec.name])
     return len(specs)
 
 
-def _reads(spec: JobSpec, found: Coverage, now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class _Recent:
+    """The counts of a job's reads.
+
+    Attributes:
+        hour, day: up to now.
+        life: for as long as a key lives.
+        this_hour, hour_before: by the clock.
+    """
+
+    hour: Counter[str]
+    day: Counter[str]
+    life: Counter[str]
+    this_hour: Counter[str]
+    hour_before: Counter[str]
+
+
+def _life(spec: JobSpec) -> timedelta:
+    return min(spec.timeout, DAY) + DELAY
+
+
+def _recent(spec: JobSpec, now: datetime) -> _Recent | None:
+    """Return how a job was read lately; None where reads are not counted."""
+    counters = spec.store.counters
+    if counters is None or not conf.COUNT_READS:
+        return None
+    # The least more than this hour so far: with it the slot that begins the hour counts, and none before it.
+    this = now - start_of_hour(now) + timedelta(microseconds=1)
+    hour, day, life, this_hour, both = counters.recent(
+        now.timestamp(), HOUR, DAY, _life(spec), this, this + HOUR
+    )
+    return _Recent(hour=hour, day=day, life=life, this_hour=this_hour, hour_before=both - this_hour)
+
+
+def _reads(spec: JobSpec, found: Coverage, recent: _Recent | None, now: datetime) -> dict[str, Any]:
     """Return how a job was read lately, and which share of its keys is read while it is warm.
 
     Readers note when they read the watched keys: those of the declared keys in a small hash sample. A key
@@ -93,21 +145,50 @@ def _reads(spec: JobSpec, found: Coverage, now: datetime) -> dict[str, Any]:
     """
     fields: dict[str, Any] = dict.fromkeys(FIELDS)
     counters = spec.store.counters
-    if counters is None or not conf.COUNT_READS:
+    if counters is None or recent is None:
         return fields
-    span = min(spec.timeout, DAY) + DELAY
-    hour, day, life = counters.recent(now.timestamp(), HOUR, DAY, span)
-    fields |= {"hits_hour": hour["hits"], "misses_hour": hour["misses"]}
-    fields |= {"hits_day": day["hits"], "misses_day": day["misses"]}
-    loads = hour["written"] + hour["superseded"]
-    fields["overtaken_hour"] = hour["superseded"] / loads if loads >= FEW_LOADS else None
+    fields |= {"hits_hour": recent.hour["hits"], "misses_hour": recent.hour["misses"]}
+    fields |= {"hits_day": recent.day["hits"], "misses_day": recent.day["misses"]}
+    loads = recent.hour["written"] + recent.hour["superseded"]
+    fields["overtaken_hour"] = recent.hour["superseded"] / loads if loads >= FEW_LOADS else None
     sample = found.sample.at_most(WATCHED)
     watched = counters.watch(sample.keys, every=sample.every, now=now.timestamp())
-    began = (now - span).timestamp()
+    began = (now - _life(spec)).timestamp()
     ripe = {key: each for key, each in watched.items() if each.since <= began}
     if ripe:
         warm = [each for key, each in ripe.items() if key in found.cached_keys]
         fields |= {"watched": len(warm), "watched_read": sum(each.read_at >= began for each in warm)}
         fields["watched_share"] = len(sample.keys) / max(found.declared, len(sample.keys))
-        fields["watched_misses"] = life["watched_misses"]
+        fields["watched_misses"] = recent.life["watched_misses"]
     return fields
+
+
+def _put_hour(
+    row: JobObservation, recent: _Recent | None, pending: int | None, *, now: datetime, last: datetime | None
+) -> None:
+    """Add an observation to the job's hour.
+
+    The counts of reads are those of the whole hour so far, so that each read counts once. The first
+    observation of an hour completes the hour before.
+
+    Args:
+        last: when the job was observed before.
+    """
+    values: dict[str, Any] = {}
+    if pending is not None:
+        values["pending_max"] = Greatest(Coalesce(F("pending_max"), Value(0)), pending)
+    if not row.error and row.coverage is not None:
+        values |= {"observed": F("observed") + 1, "coverage_sum": F("coverage_sum") + row.coverage}
+        values["coverage_min"] = Least(F("coverage_min"), row.coverage)
+    if recent is not None:
+        values |= _at_least(recent.this_hour)
+        if last is None or last < start_of_hour(now):
+            before = JobHour.objects.filter(job=row.job, hour=start_of_hour(now) - HOUR)
+            before.update(**_at_least(recent.hour_before))
+    if values:
+        JobHour.objects.put(row.job, now, **values)
+
+
+def _at_least(counts: Counter[str]) -> dict[str, Greatest]:
+    """Return counts of reads to put in: a cache that lost its counts does not lower what is known."""
+    return {name: Greatest(F(name), counts[name]) for name in ("hits", "misses")}

@@ -15,7 +15,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling import read_counters
-from warmer.models import BeatProcess, State, Trigger, WarmingRun
+from warmer.models import BeatProcess, JobHour, State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
 from warmer.tasks import broker
@@ -71,8 +71,9 @@ def observe_jobs(self: Task) -> int:
 def forget_runs() -> int:
     """Delete the runs that ended longer ago than `WARMER_RUN_RETENTION`; return how many.
 
-    The newest run of each job is kept, however old it is.
+    The newest run of each job is kept, however old it is. Hours of the jobs' history go after `HOURS_KEPT`.
     """
+    JobHour.objects.forget()
     return runs.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
 
 
