@@ -18,7 +18,7 @@ from warmer.admin import base
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob, WarmerError
-from warmer.models import Job, JobObservation, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, Job, JobObservation, State, Trigger, WarmingRun
 from warmer.tasks import request_audit, request_run
 
 # More are counted: a thousand messages say less than one.
@@ -78,6 +78,7 @@ def _invalidate(_user: Any, spec: JobSpec) -> Done:
     is_done = invalidation.request(spec, using=router.db_for_write(WarmingRun))
     JobObservation.objects.forget_keys(spec.name)
     if is_done:
+        CacheAudit.objects.mark_repaired(spec.name)
         return Done(text=f"Invalidated every key of {spec.name}.", entry="Invalidated every key.")
     text = f"Recorded: a worker will invalidate {spec.name}. Until then readers may see old values."
     return Done(text=text, level=messages.WARNING, entry="Requested invalidation of every key.")

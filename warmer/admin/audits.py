@@ -24,9 +24,9 @@ class CacheAuditAdmin(ReadOnlyAdmin):
 
     @admin.display(description="result")
     def result(self, audit: CacheAudit) -> SafeString:
-        """How many keys are right, and what share of all keys that supports."""
-        share = audit.share
-        return format_html('{} <span class="warmer-quiet">{}</span>', widgets.audit_result(audit), share)
+        """How many keys are right, and what that says of all keys."""
+        result, confidence = widgets.audit_result(audit), widgets.audit_confidence(audit)
+        return format_html('{} <span class="warmer-quiet">{}</span>', result, confidence)
 
     @admin.display(description="finished", ordering="finished_at")
     def finished(self, audit: CacheAudit) -> SafeString:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -19,14 +19,22 @@ from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog, triggers
-from warmer.models import ACTIVE, CacheAudit, JobObservation, State, WarmingRun
+from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
 
 PER_PAGE = 50
-# Most urgent first.
-STATES = ("failed", "running", "cold", "partial", "paused", "warm", "unknown")
-_BAD = (State.FAILED, State.LOST, State.EXPIRED)
+STATES = ("wrong", "failed", "paused", "cold", "partial", "unknown", "queued", "running", "warm")
+"""The states of a job, most urgent first."""
+# The state of a job whose newest run is in this state.
+_OF_RUN: dict[str | None, str] = {
+    **dict.fromkeys((State.FAILED, State.LOST, State.EXPIRED), "failed"),
+    State.INCOMPLETE: "partial",
+    State.QUEUED: "queued",
+    State.RUNNING: "running",
+}
 # Jobs are observed every minute: an older observation means that beat or the workers are down.
 STALE = timedelta(minutes=10)
+# A worker takes a queued run within moments, unless it has much to do or is gone.
+LONG_QUEUED = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,20 @@ class Row:
     def paused(self) -> bool:
         """Whether the schedule is switched off, whatever the state."""
         return self.entry is not None and not self.entry.enabled
+
+    @property
+    def due(self) -> datetime | None:
+        """When beat sends its next run."""
+        scheduled = (run.requested_at for run in self.runs if run.trigger == Trigger.SCHEDULE)
+        return self.entry.due_after(next(scheduled, None)) if self.entry else None
+
+    @property
+    def queued_for(self) -> timedelta | None:
+        """How long its run has been waiting for a worker, if that is long."""
+        if self.run is None or self.run.state != State.QUEUED:
+            return None
+        waited = timezone.now() - self.run.requested_at
+        return waited if waited > LONG_QUEUED else None
 
     @property
     def mean(self) -> float | None:
@@ -101,9 +123,9 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
     states, backlog = job_states(found), invalidation.backlog()
     counted = Counter(states.values())
-    page = Paginator([spec for spec in found if state in ("", states[spec.name])], PER_PAGE).get_page(
-        query.get("p")
-    )
+    listed = [spec for spec in found if state in ("", states[spec.name])]
+    listed.sort(key=lambda spec: STATES.index(states[spec.name]))
+    page = Paginator(listed, PER_PAGE).get_page(query.get("p"))
     uncaptured = []
     if invalidation.captures_by_triggers():
         uncaptured = triggers.problems()
@@ -143,22 +165,16 @@ def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str], backlog: Backl
 
 
 def job_states(specs: Iterable[JobSpec]) -> dict[str, str]:
-    """Return the state of each job: the first that holds of running, failed, paused, and how warm it is."""
+    """Return the state of each job: the first of `STATES` that holds; "unknown" if none does."""
     names = [spec.name for spec in specs]
     observations = JobObservation.objects.in_bulk(names, field_name="job")
     last = JobObservation.objects.latest_run_states(names)
     paused = base.schedule.paused() if base.schedule else set()
+    wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
     states = {}
     for name in names:
         observed = observations[name].state if name in observations else None
-        if last.get(name) in ACTIVE:
-            states[name] = "running"
-        elif last.get(name) in _BAD:
-            states[name] = "failed"
-        elif name in paused:
-            states[name] = "paused"
-        elif observed == "warm" and last.get(name) == State.INCOMPLETE:
-            states[name] = "partial"
-        else:
-            states[name] = observed or "unknown"
+        holding = {observed, _OF_RUN.get(last.get(name))}
+        holding |= {state for state, those in (("wrong", wrong), ("paused", paused)) if name in those}
+        states[name] = next((state for state in STATES if state in holding), "unknown")
     return states

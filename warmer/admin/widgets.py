@@ -41,11 +41,17 @@ def audit_result(audit: CacheAudit) -> str:
 
 
 def audit_details(audit: CacheAudit) -> str:
-    """Return the share that the result supports, and what else was found: "at least 97 %, 1 missing"."""
+    """Return what else an audit found, and what it supports: "1 missing; 95 % confidence: at least 97 %"."""
     compared = audit.right + audit.wrong
     names = ("wrong", "missing", "failed") if compared else ("failed",)
-    found = [counts(audit, (name,)) for name in names if getattr(audit, name)]
-    return ", ".join([audit.share, *found] if compared else found)
+    found = ", ".join(counts(audit, (name,)) for name in names if getattr(audit, name))
+    return "; ".join(text for text in (found, audit_confidence(audit)) if text)
+
+
+def audit_confidence(audit: CacheAudit) -> str:
+    """Return what the result of a sample says of all keys; nothing if every key was compared, or none."""
+    is_sample = not audit.whole and audit.wrong_share is not None
+    return f"95 % confidence: {audit.share}" if is_sample else ""
 
 
 def moment(time: datetime) -> SafeString:

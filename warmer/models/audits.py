@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.routing import JobQuerySet, PrimaryManager
-from warmer.models.runs import Trigger
+from warmer.models.runs import State, Trigger, WarmingRun
 
 # At an audit an hour, the last four days.
 KEPT_PER_JOB = 100
@@ -39,6 +41,25 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
         of_job = self.filter(job=audit.job)
         for last in of_job.order_by("-pk").values_list("pk", flat=True)[KEPT_PER_JOB : KEPT_PER_JOB + 1]:
             of_job.filter(pk__lte=last).delete()
+
+    def jobs_with_wrong_keys(self, jobs: Iterable[str]) -> set[str]:
+        """Return the jobs whose last audit found wrong keys that nothing has corrected since.
+
+        A complete run corrects every declared key, unless it skips keys or is of some.
+        """
+        corrected = WarmingRun.objects.filter(
+            job=OuterRef("job"),
+            state=State.COMPLETE,
+            only_missing=False,
+            skipped=0,
+            started_at__gt=OuterRef("finished_at"),
+        )
+        found = self.filter(pk__in=self.latest_ids(jobs), wrong__gt=F("repaired"))
+        return set(found.filter(Q(undeclared__gt=0) | ~Exists(corrected)).values_list("job", flat=True))
+
+    def mark_repaired(self, job: str) -> None:
+        """Record that the wrong keys that the last audit of a job found were invalidated."""
+        self.filter(pk__in=self.latest_ids([job])).update(repaired=F("wrong"))
 
 
 class CacheAudit(models.Model):

@@ -20,8 +20,9 @@ from warmer.stores import difference
 
 logger = logging.getLogger(__name__)
 
-# Not all: a key that expired a moment ago must not raise an alarm.
-WARM_SHARE = 0.99
+# Not all: keys that expired or were invalidated a moment ago must not raise an alarm. Of a small job, one or
+# two keys are more than that share.
+WARM_SHARE, WARM_SHARE_OF_SMALL, MISSING_OF_SMALL = 0.99, 0.9, 2
 # Beat saves what it sent only every 3 minutes, and our own entries are due every minute.
 BEAT_SILENCE = timedelta(minutes=5)
 # The last message of a beat that was restarted may arrive after the first of the next.
@@ -125,7 +126,8 @@ class JobObservation(models.Model):
         """`warm`, `partial` or `cold`; None if it is unknown, also when the last attempt failed."""
         if self.error or self.coverage is None:
             return None
-        if self.coverage >= WARM_SHARE:
+        missing = self.sampled - self.no_value - self.cached
+        if self.coverage >= (WARM_SHARE_OF_SMALL if missing <= MISSING_OF_SMALL else WARM_SHARE):
             return "warm"
         return "partial" if self.cached else "cold"
 

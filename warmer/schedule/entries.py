@@ -63,13 +63,21 @@ class Entry:
 
     @property
     def due(self) -> datetime | None:
-        """When it is due next; None when it is not enabled."""
+        """When it is due next, as far as beat has saved when it last was; None when it is not enabled."""
+        return self.due_after(None)
+
+    def due_after(self, run_at: datetime | None) -> datetime | None:
+        """Return when it is due next; None when it is not enabled.
+
+        Args:
+            run_at: when it last requested a run. Beat saves that only every three minutes.
+        """
         if not self.enabled:
             return None
-        schedule = self.task.schedule
-        due: datetime = schedule.now() + schedule.remaining_estimate(
-            self.task.last_run_at or self.task.date_changed
-        )
+        schedule, last = self.task.schedule, self.task.last_run_at or self.task.date_changed
+        if run_at is not None:
+            last = max(last, _as_beat(run_at))
+        due: datetime = schedule.now() + schedule.remaining_estimate(last)
         return as_django(due)
 
     @property
@@ -156,6 +164,13 @@ def time_of_beat(moment: datetime | None) -> datetime | None:
     if moment is None or timezone.is_aware(moment):
         return moment
     return as_django(moment.replace(tzinfo=UTC))
+
+
+def _as_beat(moment: datetime) -> datetime:
+    """Return a time of Django's as beat writes it."""
+    if settings.USE_TZ:
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone()).astimezone(UTC).replace(tzinfo=None)
 
 
 def save(task: PeriodicTask) -> None:

@@ -14,6 +14,8 @@ from django.utils import timezone
 from warmer import humanize
 
 register = template.Library()
+# Beat saves when it last sent something every 3 minutes.
+BEAT_SAVES = timedelta(minutes=4)
 
 # Django imports this module in every project, also in one without an admin.
 if apps.is_installed("django.contrib.admin"):
@@ -26,8 +28,10 @@ if apps.is_installed("django.contrib.admin"):
 
 
 def until(time: datetime) -> str:
-    """Return how long it is until a time."""
+    """Return how long it is until a time of beat, or that it is late."""
     left = time - timezone.now()
+    if left < -BEAT_SAVES:
+        return f"overdue by {humanize.duration(-left, rough=True)}"
     return f"in {humanize.duration(left, rough=True)}" if left > timedelta(0) else "now"
 
 
@@ -40,4 +44,5 @@ register.filter("duration", _unbroken(humanize.duration))
 register.filter("roughly", _unbroken(partial(humanize.duration, rough=True)))
 register.filter("ago", _unbroken(humanize.ago))
 register.filter("until", _unbroken(until))
+register.filter("counted", humanize.counted)
 register.filter("percent", _unbroken(humanize.percent))

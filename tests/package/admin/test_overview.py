@@ -79,6 +79,17 @@ def test_page(golden: Callable[..., None], operator: Client) -> None:
     golden("admin_overview", "\n\n".join(texts), masks=masks)
 
 
+def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> None:
+    # Beat saves when it last sent something every three minutes.
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=16))
+    assert "next now" in row(operator, "posts")
+    run_of("posts")
+    run_of("posts", trigger=Trigger.ADMIN)
+    assert "next in 15 min" in row(operator, "posts")
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(hours=2))
+    assert "next overdue by 105 min" in row(operator, "user_profiles")
+
+
 @pytest.mark.usefixtures("new_schedule")
 def test_run__last_and_next(operator: Client) -> None:
     runs.fail(runs.open_run("posts", Trigger.COMMAND).run, "broken")
@@ -171,11 +182,76 @@ def test_state__is_that_of_the_last_run_then_of_the_cache(operator: Client, stat
     assert state_of(operator, "posts").startswith(shown)
 
 
-def test_state__failed_comes_before_paused(operator: Client) -> None:
-    run_of("posts", State.FAILED)
+def test_state__is_the_most_urgent_that_holds(operator: Client) -> None:
+    queued = runs.open_run("posts", Trigger.COMMAND).run
+    assert state_of(operator, "posts") == "queued"
+    assert "queued for" not in row(operator, "posts")
+    WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=5))
+    assert "queued for 5 min" in row(operator, "posts")
+    seen = observation("posts")
+    assert state_of(operator, "posts") == "queued"
+    JobObservation.objects.update(cached=0)
+    assert state_of(operator, "posts") == "cold"
     act(operator, "pause posts")
+    assert state_of(operator, "posts") == "paused"
+    runs.fail(queued, "broken")
     assert state_of(operator, "posts") == "failed"
     assert "paused:" in row(operator, "posts")
+    audit = wrong_audit("posts")
+    assert state_of(operator, "posts") == "wrong"
+    audit.delete()
+    seen.delete()
+    assert state_of(operator, "posts") == "failed"
+
+
+def wrong_audit(job: str, **fields: Any) -> CacheAudit:
+    now = timezone.now()
+    return CacheAudit.objects.create(
+        job=job, trigger="schedule", started_at=now, **{"sampled": 5, "right": 4, "wrong": 1} | fields
+    )
+
+
+def test_state__wrong_is_until_the_keys_are_corrected(operator: Client) -> None:
+    observation("posts")
+
+    def state(correct: Callable[[], Any], **fields: Any) -> str:
+        WarmingRun.objects.all().delete()
+        wrong_audit("posts", **fields)
+        assert state_of(operator, "posts") == "wrong"
+        correct()
+        return state_of(operator, "posts")
+
+    assert state(lambda: run_of("posts", started_at=timezone.now())) == "warm"
+    assert state(lambda: run_of("posts", started_at=timezone.now()), undeclared=3) == "wrong"
+    assert state(lambda: run_of("posts", started_at=timezone.now() - timedelta(minutes=1))) == "wrong"
+    for partly in ({"only_missing": True}, {"skipped": 1}, {"state": State.INCOMPLETE}):
+        assert state(lambda partly=partly: run_of("posts", started_at=timezone.now(), **partly)) == "wrong"
+    assert state(lambda: wrong_audit("posts", repaired=1)) == "warm"
+    assert state(lambda: wrong_audit("posts", wrong=0)) == "warm"
+    assert state(lambda: act(operator, "invalidate posts", confirmed="yes")) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("keys", "cached", "state"),
+    [(28, 26, "warm"), (28, 25, "partial"), (10, 9, "warm"), (10, 8, "partial"), (1_000, 990, "warm")]
+    + [(1_000, 989, "partial"), (1, 0, "cold")],
+)
+def test_state__is_warm_though_few_keys_were_just_invalidated(
+    operator: Client, keys: int, cached: int, state: str
+) -> None:
+    observation("posts", sampled=keys, cached=cached)
+    assert state_of(operator, "posts") == state
+
+
+def test_table__begins_with_what_needs_attention(operator: Client) -> None:
+    names = ["popular_posts", "posts", "user_profiles"]
+    for name in names:
+        observation(name)
+    for urgent in names:
+        audit = wrong_audit(urgent)
+        page = operator.get(OVERVIEW).content.decode()
+        assert re.findall('data-warmer-job="([^"]*)"', page)[0] == urgent
+        audit.delete()
 
 
 def test_state__running_has_its_progress(operator: Client) -> None:
