@@ -14,18 +14,3 @@ from warmer.runs.lifecycle import (
     request_follow_up,
     start,
 )
-
-__all__ = [
-    "Opened",
-    "beat",
-    "cancel",
-    "close_stalled",
-    "expect",
-    "fail",
-    "forget",
-    "is_current",
-    "open_run",
-    "record_batches",
-    "request_follow_up",
-    "start",
-]
