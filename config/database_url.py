@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from config.redis_url import masked
+from warmer.report import masked_address
 
 # Web, worker and beat write the same SQLite file: readers must not block the writer (WAL), and a
 # transaction takes the write lock when it begins, where SQLite still waits for it.
@@ -31,7 +31,7 @@ def database_settings(url: str) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
     except ValueError:
-        raise ImproperlyConfigured(f"DATABASE_URL is {masked(url)!r}: {EXPECTED}") from None
+        raise ImproperlyConfigured(f"DATABASE_URL is {masked_address(url)!r}: {EXPECTED}") from None
     if not settings["ENGINE"].endswith("sqlite3"):
         _find_socket(settings, url)
     if settings["ENGINE"].startswith("django.db.backends."):
@@ -63,7 +63,7 @@ def _find_socket(settings: dict[str, Any], url: str) -> None:
 def _has_pool(options: dict[str, Any], url: str) -> bool:
     pool = options.get("pool", False)
     if not isinstance(pool, bool):
-        raise ImproperlyConfigured(f"DATABASE_URL is {masked(url)!r}: pool must be true or false.")
+        raise ImproperlyConfigured(f"DATABASE_URL is {masked_address(url)!r}: pool must be true or false.")
     return pool
 
 
@@ -74,5 +74,5 @@ def _check_driver(engine: str, url: str) -> None:
     except (ImportError, ImproperlyConfigured) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         raise ImproperlyConfigured(
-            f"DATABASE_URL is {masked(url)!r}, and its driver cannot be loaded ({why}): {EXPECTED}"
+            f"DATABASE_URL is {masked_address(url)!r}, and its driver cannot be loaded ({why}): {EXPECTED}"
         ) from None

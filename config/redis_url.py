@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import env
+from warmer.report import masked_address
 
 # The parameters that an address may have after "?", by its scheme.
 _TLS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
@@ -136,10 +137,10 @@ def broker_settings(url: str) -> dict[str, Any]:
     """
     if url.partition("://")[0].endswith("-cluster"):
         raise ImproperlyConfigured(
-            f"{BROKER} is {masked(url)!r}: Celery cannot use a Redis Cluster. Give it a server of its own, "
-            "e.g. redis://host:6379/0."
+            f"{BROKER} is {masked_address(url)!r}: Celery cannot use a Redis Cluster. Give it a "
+            "server of its own, e.g. redis://host:6379/0."
         )
-    if url.partition("://")[0] not in PARAMETERS:
+    if not url or ("://" in url and url.partition("://")[0] not in PARAMETERS):
         return {"url": url, "transport_options": {}}
     parts = _split(url, BROKER)
     if parts is not None:
@@ -177,7 +178,7 @@ def sentinel_address(url: str, variable: str) -> SentinelAddress:
     found = _SENTINEL_ADDRESS.fullmatch(url)
     if found is None:
         raise ImproperlyConfigured(
-            f"{variable} is {masked(url)!r}: expected "
+            f"{variable} is {masked_address(url)!r}: expected "
             "redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."
         )
     master = found["master"]
@@ -190,7 +191,7 @@ def sentinel_address(url: str, variable: str) -> SentinelAddress:
     query = _parameters(url.partition("://")[0], found["query"] or "", variable)
     login = {name: query.pop(f"sentinel_{name}", "") for name in ("username", "password")}
     return SentinelAddress(
-        sentinels=tuple(_host_and_port(host, variable) for host in found["hosts"].split(",")),
+        sentinels=tuple(_host_and_port(host, url, variable) for host in found["hosts"].split(",")),
         master=master,
         database=int(found["database"] or 0),
         username=unquote(username) or None,
@@ -204,29 +205,13 @@ def _cluster_location(url: str) -> str:
     found = _CLUSTER_ADDRESS.fullmatch(url)
     if found is None:
         raise ImproperlyConfigured(
-            f"REDIS_URL is {masked(url)!r}: expected redis-cluster://:password@host:6379,host2:6379. "
+            f"REDIS_URL is {masked_address(url)!r}: expected redis-cluster://:password@host:6379,host2:6379. "
             "A cluster has no database but 0."
         )
     for host in found["hosts"].split(","):
-        _host_and_port(host, "REDIS_URL")
+        _host_and_port(host, url, "REDIS_URL")
     query = _parameters(found["scheme"], found["query"] or "", "REDIS_URL")
     return found["servers"] + (f"?{urlencode(query, safe='/')}" if query else "")
-
-
-def masked(url: str) -> str:
-    """Return an address fit for a message: with `***` in place of its password, and without its query.
-
-    It reads the text itself: of an address that cannot be parsed, e.g. as its password is not escaped,
-    the password must not be shown either.
-    """
-    scheme, mark, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    if not at:
-        return f"{scheme}{mark}{rest}".partition("?")[0]
-    if re.search(r"[/?#]", login):
-        return f"{scheme}{mark}***"
-    username, colon, _ = login.partition(":")
-    return f"{scheme}{mark}{username}{colon and ':***'}@{place}".partition("?")[0]
 
 
 def _split(url: str, variable: str) -> SplitResult | None:
@@ -234,7 +219,7 @@ def _split(url: str, variable: str) -> SplitResult | None:
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme not in PARAMETERS:
         raise ImproperlyConfigured(
-            f"{variable} is {masked(url)!r}: expected an address that begins with "
+            f"{variable} is {masked_address(url)!r}: expected an address that begins with "
             + ", ".join(f"{each}://" for each in PARAMETERS)
             + "."
         )
@@ -248,7 +233,7 @@ def _split(url: str, variable: str) -> SplitResult | None:
             raise ValueError("a password that is not escaped")
     except ValueError:
         raise ImproperlyConfigured(
-            f"{variable} is {masked(url)!r}, which cannot be read. Expected e.g. "
+            f"{variable} is {masked_address(url)!r}, which cannot be read. Expected e.g. "
             "redis://:password@host:6379/0, with the special characters of a password written as %2F, %40 "
             "and the like."
         ) from None
@@ -283,10 +268,11 @@ def _join(parts: SplitResult, query: dict[str, str]) -> str:
     return f"{text}?{urlencode(query, safe='/')}" if query else text
 
 
-def _host_and_port(text: str, variable: str) -> tuple[str, int]:
+def _host_and_port(text: str, url: str, variable: str) -> tuple[str, int]:
     found = _HOST_AND_PORT.fullmatch(text.strip())
     if found is None:
         raise ImproperlyConfigured(
-            f"{variable}: {text!r} is not HOST or HOST:PORT; an IPv6 address stands in brackets."
+            f"{variable} is {masked_address(url)!r}: each server is HOST or HOST:PORT, and an IPv6 "
+            "address stands in brackets."
         )
     return found["ipv6"] or found["name"], int(found["port"] or 26379)

@@ -140,7 +140,7 @@ def check_settings() -> None:
     """
     names = get_type_hints(Settings)
     wrong = [
-        f"WARMER_{name} = {getattr(conf, name)!r}: expected {expected}"
+        f"WARMER_{name} = {'***' if 'TOKEN' in name else repr(getattr(conf, name))}: expected {expected}"
         for name, kind in names.items()
         if (expected := _expected(name, kind, getattr(conf, name)))
     ]

@@ -11,8 +11,26 @@ from typing import Any
 MAX_ERROR_LENGTH = 500
 # How many failed keys a report names, and how many wrong keys an audit names; all are counted.
 MAX_FAILURES = 20
-# Greedy to the last @: a password that is not escaped may hold any of the characters before it.
-_LOGIN_IN_URL = re.compile(r"(\w+://)\S*@")
+
+# Up to the last @ of a word: a password that is not escaped may hold any of the characters before it.
+# Each pattern begins where no other match of it can, so that a long text takes linear time.
+_BEFORE_AT = re.compile(r"(?<!\S)\S+@")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_AFTER_PORT = re.compile(r"(://[^\s/?#\[\]]*?:\d+):[^\s/]\S*")
+_NAME = r"(?:passw(?:or)?d|passphrase|pwd|secret|token|(?:api|access|private)[_-]?key|session_?id)"
+# `password=...` and `"accessToken": ...` with anything before and after the word, `api_key: ...` without.
+_SECRET = re.compile(
+    rf"""({_NAME}[\w-]{{0,20}}(?:["']?\s?==?|["']\s?:)\s?|(?<![a-z0-9]){_NAME}\s?:\s?"""
+    r"""|\bauthorization["']?\s?[:=]\s?["']?(?:\w+\s)?|\bbearer\s|cast to integer value as )"""
+    r"""(?:b?"(?:\\.|[^"\\])*"?[^\s,;)}\]&]*|b?'(?:\\.|[^'\\])*'?[^\s,;)}\]&]*|\S+)""",
+    re.IGNORECASE,
+)
+_HOST = r"(?:[\w.%-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+_ADDRESS = re.compile(
+    rf"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<login>[^/?#]*@)?(?P<place>(?:{_HOST}(?:,{_HOST})*)?(?:/[^\s?#@]*)?)"
+    r"(?:[?#][^@]*)?",
+    re.IGNORECASE,
+)
 
 
 class Outcome(StrEnum):
@@ -117,8 +135,37 @@ _SUMMED = (*(outcome.value for outcome in Outcome), "batches", "queries", *SECON
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line fit for a log, a report or a page: bounded, and without a login."""
-    text = " ".join(str(error).split()).rstrip(".")
-    text = _LOGIN_IN_URL.sub(r"\1***@", text)
+    """Return an error as one line fit for a log, a report or a page: bounded, and without secrets."""
+    text = masked(" ".join(str(error).split()).rstrip("."))
     name = type(error).__name__
     return f"{name}: {text}"[:MAX_ERROR_LENGTH] if text else name
+
+
+def masked(text: str) -> str:
+    """Return a text with `***` in place of what looks like a secret.
+
+    That is the login in an address, what stands after `password=`, `token:` and the like, and what an
+    `Authorization` header holds.
+    """
+    return _AFTER_PORT.sub(r"\1:***", _SECRET.sub(r"\1***", _BEFORE_AT.sub(_without_login, text)))
+
+
+def masked_address(address: str) -> str:
+    """Return an address fit for a message: with `***` for its login, and without its query.
+
+    Only what is surely no secret is shown: of an address without a scheme nothing, and of one that cannot
+    be read, e.g. as its password is not escaped, the scheme.
+    """
+    if found := _ADDRESS.fullmatch(address):
+        return f"{found['scheme']}{'***@' if found['login'] else ''}{found['place']}"
+    scheme = _SCHEME.match(address)
+    return f"{scheme[0] if scheme else ''}***" if address else ""
+
+
+def _without_login(found: re.Match[str]) -> str:
+    """Return what stands before the place in an address; an e-mail address, which has no colon, as it is."""
+    text = found[0]
+    if ":" not in text:
+        return text
+    scheme = _SCHEME.search(text)
+    return f"{text[: scheme.end()]}***@" if scheme else "***@"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmer.report import MAX_ERROR_LENGTH, Failure, Outcome, Report, describe
+from warmer.report import MAX_ERROR_LENGTH, Failure, Outcome, Report, describe, masked, masked_address
 
 COUNTS = ("written", "skipped", "superseded", "no_value", "failed", "batches", "queries", "seconds")
 
@@ -85,23 +85,113 @@ def test_describe__is_one_line_without_logins(error: Exception, line: str) -> No
     assert describe(error) == line
 
 
-@pytest.mark.parametrize("password", ["se@cret", "se/cret", "@/secret"])
-def test_describe__hides_a_password_that_is_not_escaped(password: str) -> None:
-    # Such an address cannot be used, so it is sure to be in an error.
-    assert "cret" not in describe(ValueError(f"cannot connect to redis://user:{password}@host:6379/0"))
+# Each holds the secret `hunter2`.
+MASKED = [
+    ("redis://:hunter2@host:6379/0", "redis://***@host:6379/0"),
+    ("cache=redis://:hunter2@host", "cache=redis://***@host"),
+    (":hunter2@cache:6379/0", "***@cache:6379/0"),
+    ("site:hunter2@db:5432/site", "***@db:5432/site"),
+    ("redis//:hunter2@cache", "***@cache"),
+    ("redis:/:hunter2@cache:6379/0", "***@cache:6379/0"),
+    ("redis://cache:6379:hunter2", "redis://cache:6379:***"),
+    ("redis://u:hun@hunter2@host", "redis://***@host"),
+    ("redis://u:hun/hunter2@host", "redis://***@host"),
+    ("password=hunter2", "password=***"),
+    ("FATAL: PGPASSWORD=hunter2 is wrong", "FATAL: PGPASSWORD=*** is wrong"),
+    ("dsn host=db passwd='hunter2 too' dbname=site", "dsn host=db passwd=*** dbname=site"),
+    ("PASSWD = hunter2", "PASSWD = ***"),
+    ("secret=hunter2", "secret=***"),
+    ("AWS_SECRET_ACCESS_KEY=hunter2", "AWS_SECRET_ACCESS_KEY=***"),
+    ("token=hunter2", "token=***"),
+    ("https://example.org/rows?token=hunter2", "https://example.org/rows?token=***"),
+    ("api_key=hunter2", "api_key=***"),
+    ("apikey: hunter2", "apikey: ***"),
+    ("X-Api-Key: hunter2", "X-Api-Key: ***"),
+    ("{'password': 'hunter2', 'user': 'ada'}", "{'password': ***, 'user': 'ada'}"),
+    ('{"accessToken": "hunter2"}', '{"accessToken": ***}'),
+    ("{'password': 'it\\'s hunter2'}", "{'password': ***}"),
+    ("password='hunter2 cut off", "password=***"),
+    ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+    ("Authorization: Basic hunter2", "Authorization: Basic ***"),
+    ("{'Authorization': 'Token hunter2'}", "{'Authorization': 'Token ***"),
+    ("curl sent bearer hunter2 and got 401", "curl sent bearer *** and got 401"),
+    (
+        "Port could not be cast to integer value as 'hunter2'",
+        "Port could not be cast to integer value as ***",
+    ),
+]
+# What must be read in full: these hold no secret.
+NOT_MASKED = [
+    "me@example.org, https://example.org/",
+    "Error 111 connecting to redis-sentinel://h1:26379,h2:26379/m: refused, at 12:30:45.123",
+    "redis://[::1]:6379/0 and postgres://db:5432: both are away",
+    "WRONGPASS invalid username-password pair or user is disabled",
+    "InvalidTokenError: Signature has expired",
+    "at ['password'] it holds a Promise",
+    "No token for the batch",
+    "KeyError: 'secret'",
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), MASKED)
+def test_masked__shows_no_secret(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert describe(ValueError(f"It failed: {text}")) == f"ValueError: It failed: {shown}"
+
+
+@pytest.mark.parametrize("text", NOT_MASKED)
+def test_masked__leaves_what_is_no_secret(text: str) -> None:
+    assert masked(text) == text
 
 
 @given(
-    password=passwords,
-    scheme=st.sampled_from(["redis", "rediss", "unix", "redis-sentinel", "postgres", "sqla+pg"]),
-    around=st.sampled_from(["{}", "Error 111 connecting to {}. Connection refused.", "'{}'\n({})"]),
+    secret=passwords,
+    template=st.sampled_from([text.replace("hunter2", "{}") for text, _ in MASKED]),
+    before=st.text(" \n\t(,;abc", max_size=30).map(lambda text: f"{text} "),
+    after=st.text(" \n\t", min_size=1, max_size=3).map(lambda blank: f"{blank}and so on"),
 )
-def test_describe__never_shows_a_password(password: str, scheme: str, around: str) -> None:
-    url = f"{scheme}://someone:{password}@example.org:6379/0"
-    shown = f"{scheme}://***@example.org:6379/0"
-    # Exactly this: a password may be a part of what is shown besides, as "redis-se" is of a scheme.
-    expected = "OSError: " + " ".join(around.replace("{}", shown).split()).rstrip(".")
-    assert describe(OSError(around.replace("{}", url))) == expected
+def test_describe__never_shows_a_planted_secret(secret: str, template: str, before: str, after: str) -> None:
+    planted = f"S3CR{secret}T"
+    if "'" in template:
+        planted = planted.replace("'", "-")  # the quotes around it end where it says
+    said = describe(OSError(before + template.replace("{}", planted) + after))
+    assert "S3CR" not in said
+    assert planted not in said
+
+
+@given(
+    text=st.sampled_from(
+        ["redis://:{}@h/0", "{}", ":{}@h", "u:{}@h/0", "redis://h:6379:{}", "redis//:{}@h", "redis:{}@h"]
+        + ["redis://h/0?password={}", "redis://{}@h", "redis://h:{}", "{}@redis://h", "redis://u:{}@[::1/0"]
+    ),
+    secret=st.text(string.printable.replace("@", ""), min_size=5, max_size=30),
+)
+def test_masked_address__shows_nothing_of_a_secret(text: str, secret: str) -> None:
+    shown = masked_address(text.replace("{}", f"S3{secret}CR"))
+    assert "S3" not in shown
+    assert "CR" not in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://:secret@host/0", "redis://***@host/0"),
+        ("redis://:se@cret@host/0", "redis://***@host/0"),
+        ("redis://host/0?password=secret", "redis://host/0"),
+        ("unix://:secret@/run/redis.sock?db=1", "unix://***@/run/redis.sock"),
+        ("redis-sentinel://:secret@h1:1,[::1]:2/m/1", "redis-sentinel://***@h1:1,[::1]:2/m/1"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("postgres://ada:secret@//cloudsql/a:b:c/site", "postgres://***@//cloudsql/a:b:c/site"),
+        ("postgres://ada:secret@%2Fcloudsql%2Fa/site", "postgres://***@%2Fcloudsql%2Fa/site"),
+        ("redis://:sec/ret@host", "redis://***"),
+        ("redis://:secret@[::1", "redis://***"),
+        ("host:6379", "***"),
+        ("", ""),
+    ],
+)
+def test_masked_address__shows_where_it_leads(address: str, shown: str) -> None:
+    assert masked_address(address) == shown
 
 
 @given(text=st.text() | st.text(" \n\tab", min_size=MAX_ERROR_LENGTH - 20, max_size=MAX_ERROR_LENGTH * 2))

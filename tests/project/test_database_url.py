@@ -58,7 +58,7 @@ def test_database_settings__postgresql_with_a_pool_keeps_no_connection_of_its_ow
 
 
 def test_database_settings__postgresql_with_a_pool_of_another_kind_is_refused() -> None:
-    with pytest.raises(ImproperlyConfigured, match=r"ada:\*\*\*@.*pool must be true or false"):
+    with pytest.raises(ImproperlyConfigured, match=r"//\*\*\*@db.*pool must be true or false"):
         database_settings("postgres://ada:topse@db.example.org/site?pool=5")
 
 
@@ -90,10 +90,11 @@ def test_database_settings__sqlite_options_of_the_address_win_and_are_not_shared
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("nosuch://ada:topse@db.example.org/site", "'nosuch://ada:***@db.example.org/site'"),
-        ("postgres://ada:topse@db.example.org:port/site", "'postgres://ada:***@db.example.org:port/site'"),
-        ("oracle://ada:topse@db.example.org/site", "'oracle://ada:***@db.example.org/site', and its driver"),
-        ("db.example.org/site", "'db.example.org/site'"),
+        ("nosuch://ada:topse@db.example.org/site", "'nosuch://***@db.example.org/site'"),
+        ("postgres://ada:topse@db.example.org:port/site", "'postgres://***'"),
+        ("oracle://ada:topse@db.example.org/site", "'oracle://***@db.example.org/site', and its driver"),
+        ("db.example.org/site", "'***'"),
+        ("ada:topse@db.example.org:5432/site", "'***'"),
         ("", "''"),
         # Passwords that are not escaped.
         *((f"postgres://ada:topse{sign}cret@db.example.org:port/site", "") for sign in "@/?#"),

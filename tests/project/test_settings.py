@@ -58,13 +58,13 @@ def test_production__names_all_that_is_missing(python: Python) -> None:
     [
         ("DJANGO_ENV", "prod", "DJANGO_ENV is 'prod': expected one of"),
         ("SECRET_KEY", " ", "must be set in production: SECRET_KEY ("),
-        ("REDIS_URL", f"http://:{SECRET}@cache/0", "REDIS_URL is 'http://:***@cache/0'"),
+        ("REDIS_URL", f"http://:{SECRET}@cache/0", "REDIS_URL is 'http://***@cache/0'"),
         (
             "CELERY_BROKER_URL",
             f"redis-sentinel://:{SECRET}@s1",
-            "CELERY_BROKER_URL is 'redis-sentinel://:***",
+            "CELERY_BROKER_URL is 'redis-sentinel://***",
         ),
-        ("DATABASE_URL", f"orakel://site:{SECRET}@db/site", "DATABASE_URL is 'orakel://site:***@db/site'"),
+        ("DATABASE_URL", f"orakel://site:{SECRET}@db/site", "DATABASE_URL is 'orakel://***@db/site'"),
         ("REDIS_MAX_CONNECTIONS", "many", "REDIS_MAX_CONNECTIONS is 'many': expected a whole number."),
     ],
 )

@@ -17,7 +17,7 @@ from warmer.doctor.checks.keys import shown_command
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.models import JobObservation
 from warmer.monitoring.coverage import cover
-from warmer.report import describe
+from warmer.report import describe, masked
 from warmer.stores import open_servers
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _job(spec: JobSpec, observed: JobObservation | None) -> dict[str, Any]:
 def _servers(alias: str) -> list[dict[str, Any]]:
     """Return what a cache tells (of a cluster: each primary), and in `error` why it cannot be used."""
     options = settings.CACHES[alias]
-    location = str(options.get("LOCATION", ""))
+    location = masked(str(options.get("LOCATION", "")))
     known = {"alias": alias, "backend": options["BACKEND"], "location": location, "error": ""}
     known |= {"probe_seconds": None, "server": None, "unavailable": []}
     error, seconds, found = "", None, [known]

@@ -6,7 +6,6 @@ connection from here has time-outs of its own, and a broker that gave no answer 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from celery.exceptions import QueueNotFound
 from kombu.exceptions import OperationalError as BrokerError
 
 from warmer.exceptions import WarmerError
-from warmer.report import describe
+from warmer.report import describe, masked
 
 # The caller wants an answer soon.
 BROKER_SECONDS = 3.0
@@ -27,7 +26,6 @@ UNDECLARED = (
     "Celery knows no queue {queue!r}. Add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
     "CELERY_TASK_CREATE_MISSING_QUEUES = True."
 )
-_LOGIN = re.compile(r"//[^/]*@")
 
 
 class BrokerUnavailable(WarmerError):
@@ -120,7 +118,7 @@ def reach(connection: Any) -> None:
 
 def address_of(connection: Any) -> str:
     """Return where a connection leads, without the login."""
-    return _LOGIN.sub("//", connection.as_uri())
+    return masked(connection.as_uri()).replace("***@", "")
 
 
 def forget() -> None:

@@ -14,7 +14,7 @@ from warmer.doctor.project import Cache
 from warmer.exceptions import CommandRefused, NodeOfCluster, StoreUnavailable
 from warmer.humanize import duration
 from warmer.keys import KeyTemplate
-from warmer.report import Outcome
+from warmer.report import Outcome, masked
 from warmer.stores import open_store, varying_names
 
 # How a backend's path starts -> the packages that it needs.
@@ -60,7 +60,7 @@ class Backend(CacheCheck, id="backend", once=True, after=()):
             why = "Each process has its own: no page reads what a worker warms or sees its invalidations."
             yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
         else:
-            where = "" if cache.server else cache.options.get("LOCATION")
+            where = "" if cache.server else masked(str(cache.options.get("LOCATION", "")))
             yield ok(f"{cache.backend} at {where}" if where else cache.backend)
 
 
