@@ -97,11 +97,13 @@ def _counts_are_flushed_by_tests_alone(monkeypatch: pytest.MonkeyPatch) -> Itera
 def _servers_are_asked_anew() -> None:
     """Forget which brokers and caches gave no answer to the test before."""
     # Only now, as above.
+    from warmer.admin import questions
     from warmer.stores import breaker
     from warmer.tasks import broker
 
     broker.forget()
     breaker.forget()
+    questions.forget()
 
 
 @pytest.fixture(autouse=True)

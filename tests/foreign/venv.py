@@ -59,7 +59,7 @@ def built_wheel(python: Path) -> Iterator[Path]:
         copy = Path(folder) / "source"
         copy.mkdir()
         names = ["warmer", "pyproject.toml", "LICENSE"]
-        run(["cp", "-R", *(str(ROOT / name) for name in names), copy])
+        run(["cp", "-RL", *(str(ROOT / name) for name in names), copy])
         run([python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, copy])
         [wheel] = Path(folder).glob("warmer-*.whl")
         yield wheel

@@ -138,7 +138,8 @@ def test_image__contains_what_runs_and_nothing_else() -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert sent == {"manage.py", "requirements.txt"} | code
+    # A link in warmer/ leads to the runbook.
+    assert sent == {"manage.py", "requirements.txt", "docs/operations.md"} | code
 
 
 # -- settings and secrets --------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 
 from warmer import invalidation
-from warmer.admin import actions
+from warmer.admin import actions, runbook
 from warmer.admin.base import SCHEDULE, VIEW_AUDITS, VIEW_RUNS, ReadOnlyAdmin, log, may_see_jobs, schedule
 from warmer.admin.overview import job_rows, job_states
 from warmer.declarations.registry import jobs
@@ -32,6 +32,17 @@ class JobAdmin(ReadOnlyAdmin):
 
     page_template = "admin/warmer/job.html"
     gone = "This job is not declared."
+
+    def get_urls(self) -> list[URLPattern]:
+        url = path("runbook/", self._view(self.runbook_view), name="warmer_runbook")
+        return [url, *super().get_urls()]
+
+    def runbook_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what to do when something stands still."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {"title": "Runbook", "sections": runbook.sections()}
+        return self.render(request, "admin/warmer/runbook.html", context)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may_see_jobs(request.user)

@@ -13,12 +13,11 @@ from django.http import HttpRequest
 from django.template import RequestContext
 from django.utils import timezone
 
-from warmer import invalidation
-from warmer.admin import base, widgets
+from warmer.admin import base, health, widgets
 from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.invalidation import Backlog, triggers
+from warmer.invalidation import Backlog
 from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
 
 PER_PAGE = 50
@@ -121,24 +120,21 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     """
     search, state = query.get("q", "").strip(), query.get("state", "")
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
-    states, backlog = job_states(found), invalidation.backlog()
+    strip = health.Health()  # first: it asks while the queries below are made
+    states = job_states(found)
     counted = Counter(states.values())
     listed = [spec for spec in found if state in ("", states[spec.name])]
     listed.sort(key=lambda spec: STATES.index(states[spec.name]))
     page = Paginator(listed, PER_PAGE).get_page(query.get("p"))
-    uncaptured = []
-    if invalidation.captures_by_triggers():
-        uncaptured = triggers.problems()
     return {
-        "rows": job_rows(page.object_list, states, backlog),
+        "rows": job_rows(page.object_list, states, strip.backlog),
         "page": page,
         "states": [(name, counted[name]) for name in STATES if counted[name] or name == state],
         "found": len(found),
         "declared": len(jobs),
         "search": search,
         "state": state,
-        "backlog": backlog,
-        "uncaptured": uncaptured,
+        "health": strip,
         "elsewhere": JobObservation.objects.elsewhere(page.object_list),
     }
 

@@ -158,14 +158,19 @@ class Beat:
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
 
-def look_at_beat() -> Beat:
-    """Return when beat last sent anything, and how the jobs are scheduled."""
+def beat_seen_at() -> datetime | None:
+    """Return when beat last sent anything, as far as it recorded that."""
     # Beat records what it sent every few minutes only. What it has observed each minute is there at once.
     recorded = time_of_beat(rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"])
     observed = JobObservation.objects.aggregate(last=Max("attempted_at"))["last"]
+    return max((each for each in (recorded, observed) if each is not None), default=None)
+
+
+def look_at_beat() -> Beat:
+    """Return when beat last sent anything, and how the jobs are scheduled."""
     own = rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
     return Beat(
-        last_sent=max((each for each in (recorded, observed) if each is not None), default=None),
+        last_sent=beat_seen_at(),
         # A row has no creation time, but until beat has sent it nobody else has a reason to change it.
         entries_since=own.aggregate(first=Min("date_changed"))["first"],
         upkeep_enabled=own.count(),

@@ -50,6 +50,11 @@ class Breaker:
         self._refused = 0
         self._error = ""
 
+    @property
+    def open_seconds(self) -> float:
+        """For how many seconds the circuit has been open; 0: it is closed."""
+        return monotonic() - self._opened_at if self.is_open else 0.0
+
     def admit(self) -> None:
         """Return if a call may be made: the circuit is closed, or this call is the next probe.
 
@@ -74,7 +79,7 @@ class Breaker:
                 logger.warning(
                     "%s has not answered for %.0f s; %d calls were not made: %s",
                     self.name,
-                    now - self._opened_at,
+                    self.open_seconds,
                     self._refused,
                     self._error,
                 )
@@ -101,12 +106,9 @@ class Breaker:
         """Close the circuit: the cache answered a call."""
         with self._lock:
             if self.is_open:
-                self.is_open = False
+                seconds, self.is_open = self.open_seconds, False
                 logger.warning(
-                    "%s answers again after %.1f s; %d calls were not made",
-                    self.name,
-                    monotonic() - self._opened_at,
-                    self._refused,
+                    "%s answers again after %.1f s; %d calls were not made", self.name, seconds, self._refused
                 )
 
 

@@ -15,6 +15,7 @@ from warmer.tasks.upkeep import (
 from warmer.tasks.workers import (
     Broker,
     Workers,
+    consumers,
     find_workers,
     look_at_broker,
     queue_lengths,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -92,6 +93,23 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
     if answers:
         return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answered", advice=start)
+
+
+def consumers(*, timeout: float) -> dict[str, list[str]]:
+    """Return the names of the workers that answer, by the queue that they consume.
+
+    Args:
+        timeout: for how many seconds to wait for an answer, and for each further one.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    found = defaultdict[str, list[str]](list)
+    with broker.connected() as connection:
+        for name, queues in _active_queues(connection, timeout).items():
+            for queue in queues:
+                found[queue["name"]].append(name)
+    return found
 
 
 def queue_names(specs: Iterable[JobSpec]) -> list[str]:

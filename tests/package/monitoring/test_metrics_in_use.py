@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
 from warmer.models import State, Trigger, Verdict
+from warmer.monitoring.alerts import ALERTS
 from warmer.monitoring.metrics.families import FAMILIES, Family
 from warmer.report import Outcome
 
@@ -24,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "metrics.md"
 YAML_FILE = YAML(typ="safe", pure=True)
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
-ALERTS = YAML_FILE.load(ROOT / "deploy" / "alerts.yml")
+RULES_FILE = YAML_FILE.load(ROOT / "deploy" / "alerts.yml")
 PROMETHEUS = YAML_FILE.load(ROOT / "deploy" / "prometheus.yml")
 
 VALUES: Mapping[str, set[str]] = {
@@ -69,7 +71,7 @@ class Expression:
 
 
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+RULES = [rule for group in RULES_FILE["groups"] for rule in group["rules"]]
 EXPRESSIONS = [
     *(Expression(where=panel["title"], text=each["expr"]) for panel in PANELS for each in panel["targets"]),
     *(Expression(where=rule["alert"], text=rule["expr"]) for rule in RULES),
@@ -137,13 +139,25 @@ def test_documentation__describes_every_alert() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_alert__says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning")
-    assert set(rule["annotations"]) == {"summary", "description"}
-    assert all(text.endswith((".", "?")) for text in rule["annotations"].values())
+    assert set(rule["annotations"]) == {"runbook_url", "summary", "description"}
+    assert all(rule["annotations"][name].endswith((".", "?")) for name in ("summary", "description"))
     for name in re.findall(r"manage\.py (\w+)", rule["annotations"]["description"]):
         assert [*ROOT.glob(f"warmer/management/commands/{name}.py")], name
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_alert__is_the_condition_that_the_overview_shows(rule: dict[str, Any]) -> None:
+    alert = ALERTS[RULES.index(rule)]
+    assert (rule["alert"], rule["labels"]["severity"]) == (alert.name, alert.severity)
+    site, _, section = rule["annotations"]["runbook_url"].partition(f"{reverse('admin:warmer_runbook')}#")
+    assert (site, section) == ("{{ $externalLabels.site }}", alert.section)
+    compared = re.findall(r"(?:[<>]|==) (?:on \(job\) )?([\d.]+)", rule["expr"])
+    assert alert.threshold is None or alert.threshold == float(compared[0])
+    assert (alert.threshold is None) == (alert.fires is None) == (not compared)
+
+
 def test_prometheus__keeps_the_label_job() -> None:
+    assert set(PROMETHEUS["global"]["external_labels"]) == {"site"}
     # Its own label of that name would take the place of ours.
     (scrape,) = PROMETHEUS["scrape_configs"]
     assert scrape["honor_labels"] is True

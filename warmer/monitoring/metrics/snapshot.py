@@ -6,7 +6,7 @@ It costs five queries, a round trip a cache and one a queue, however many jobs, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,19 +82,34 @@ def take() -> Snapshot:
     Raises:
         OperationalError, InterfaceError: the database does not answer.
     """
+    read_counters.flush()
+    reads: dict[str, Mapping[str, int]] = {}
+    down = set()
+    for alias in {spec.cache: None for spec in jobs.specs()}:
+        try:
+            reads |= _reads([spec for spec in jobs.specs() if spec.cache == alias])
+        except StoreUnavailable:
+            down.add(alias)
+    return snapshot(reads=reads, down=down, backlog=invalidation.backlog(), queues=_queues())
+
+
+def snapshot(
+    *,
+    down: Iterable[str],
+    backlog: Backlog,
+    reads: Mapping[str, Mapping[str, int]] | None = None,
+    queues: Mapping[str, int] | None = None,
+) -> Snapshot:
+    """Return a snapshot of which the database tells the rest; four queries.
+
+    Raises:
+        OperationalError, InterfaceError: the database does not answer.
+    """
     specs = jobs.specs()
     names = [spec.name for spec in specs]
     totals: defaultdict[str, list[RunTotal]] = defaultdict(list)
     for total in RunTotal.objects.filter(job__in=names).order_by("pk"):
         totals[total.job].append(total)
-    read_counters.flush()
-    reads: dict[str, Mapping[str, int]] = {}
-    down = set()
-    for alias in {spec.cache: None for spec in specs}:
-        try:
-            reads |= _reads([spec for spec in specs if spec.cache == alias])
-        except StoreUnavailable:
-            down.add(alias)
     return Snapshot(
         taken_at=timezone.now(),
         specs=specs,
@@ -102,10 +117,10 @@ def take() -> Snapshot:
         active={run.job: run for run in WarmingRun.objects.filter(job__in=names, state__in=ACTIVE)},
         observations=JobObservation.objects.in_bulk(names, field_name="job"),
         audits=CacheAudit.objects.latest_per_job(names),
-        reads=reads,
+        reads=reads or {},
         down=frozenset(down),
-        backlog=invalidation.backlog(),
-        queues=_queues(),
+        backlog=backlog,
+        queues=queues or {},
     )
 
 
