@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -21,16 +22,16 @@ from warmer import invalidation, tasks
 from warmer.admin import base, questions
 from warmer.admin.questions import PATIENCE_SECONDS, Answer
 from warmer.declarations.registry import jobs
-from warmer.doctor.checks.celery import BEAT_SILENCE, LONG_QUEUE
+from warmer.doctor.checks.celery import LONG_QUEUE
 from warmer.doctor.checks.jobs import LATE
 from warmer.exceptions import CommandRefused
 from warmer.humanize import ago, counted, duration, percent, size
 from warmer.invalidation import Backlog, triggers
 from warmer.invalidation.databases import written
-from warmer.models import WarmingRun
+from warmer.models import BEAT_SILENCE, WarmingRun
 from warmer.monitoring import alerts
 from warmer.monitoring.metrics.snapshot import Snapshot, snapshot
-from warmer.stores import open_server
+from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
 
 # A worker answers in milliseconds. The page waits a little longer than that.
@@ -143,7 +144,7 @@ class Health:
         return [self._own, *(each.value for each in self._answers.values() if each.value)]
 
     @cached_property
-    def _cache_answers(self) -> dict[str, Answer[Mapping[str, Any]]]:
+    def _cache_answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
         return {alias: question.answer(self._deadline) for alias, question in self._caches.items()}
 
     @cached_property
@@ -184,19 +185,15 @@ def _look_at_queues() -> Queues:
     return Queues(workers=tasks.consumers(timeout=PING_SECONDS), messages=tasks.queue_lengths(names))
 
 
-def _look_at_cache(alias: str) -> Mapping[str, Any]:
-    """Return what INFO tells of a cache that answers; nothing if it cannot or may not be asked."""
-    server, info = open_server(alias), {}
-    try:
-        info = dict(server.info) if server else {}
-    except CommandRefused:
-        pass  # a managed server
-    finally:
-        if server:
-            server.close()
-    if not info:
+def _look_at_cache(alias: str) -> list[Mapping[str, Any]]:
+    """Return INFO of each server of a cache that answers; none if it has none, or they may not be asked."""
+    infos: list[Mapping[str, Any]] = []
+    for server in open_servers(alias):
+        with suppress(CommandRefused), closing(server):  # refused: a managed server
+            infos.append(server.info)
+    if not infos:
         next(spec for spec in jobs.specs() if spec.cache == alias).store.ping()
-    return info
+    return infos
 
 
 def _look_at_database(alias: str) -> tuple[Backlog, list[triggers.Problem]]:
@@ -224,25 +221,32 @@ def _queue_item(queue: str, found: Queues | None, waits: float, worked_at: datet
     return item()
 
 
-def _cache_item(alias: str, answer: Answer[Mapping[str, Any]]) -> Item:
-    item, info = partial(Item, label=f"Cache {alias}"), answer.value
-    if info is None:
+def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
+    item, infos = partial(Item, label=f"Cache {alias}"), answer.value
+    if infos is None:
         seconds = max(answer.failing_seconds, breaker_of(alias).open_seconds)
         problem = f"The cache does not answer ({answer.problem}), so the database serves the reads."
         return item(value=_down_for(seconds), problem=problem, section=DOWN)
-    if not info:
+    if not infos:
         return item(value="up")
-    used, limit = info["used_memory"], info["maxmemory"]
+    used, limit, evicted = (
+        sum(info[name] for info in infos) for name in ("used_memory", "maxmemory", "evicted_keys")
+    )
     memory = f"{percent(used / limit)} of {size(limit)}" if limit else f"{size(used)}, no limit"
-    item = partial(item, detail=f"{memory}, {info['evicted_keys']:,} evicted")
-    if info.get("loading"):
+    item = partial(item, detail=f"{memory}, {evicted:,} evicted")
+    if any(info.get("loading") for info in infos):
         problem = "The server reads its data from disk and answers nothing else yet."
         return item(value="loading", problem=problem, section=DOWN, is_warning=True)
-    if limit and used >= limit and info["maxmemory_policy"] == "noeviction":
+    if any(map(_is_full, infos)):
         return item(value="full", problem="The cache refuses every write.", section=FULL)
-    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+    if any(info.get("rdb_last_bgsave_status", "ok") != "ok" for info in infos):
         return item(value="up", problem="It cannot save to disk, so it may refuse writes.", section=UNSAVED)
     return item(value="up")
+
+
+def _is_full(info: Mapping[str, Any]) -> bool:
+    limit = int(info["maxmemory"])
+    return info["maxmemory_policy"] == "noeviction" and 0 < limit <= int(info["used_memory"])
 
 
 def _pending_items(backlog: Backlog) -> Iterator[Item]:

@@ -229,7 +229,7 @@ def test_cache__whose_server_is_not_itself(
     olga: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], level: str, section: str
 ) -> None:
     look = health._look_at_cache
-    monkeypatch.setattr(health, "_look_at_cache", lambda alias: {**look(alias), **state})
+    monkeypatch.setattr(health, "_look_at_cache", lambda alias: [{**look(alias)[0], **state}])
     cache = strip(olga)["Cache default"]
     assert (cache.level, cache.section) == (level, section)
 
