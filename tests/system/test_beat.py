@@ -17,23 +17,14 @@ from warmer.models import WarmingRun
 ENTRY = "warm user_profiles"
 
 
-@pytest.fixture
-def edited_entry(transactional_db: None) -> PeriodicTask:
-    """The entry of one job as an operator set it, to every second; all others are switched off."""
+def test_beat__fires_the_schedule_of_the_database_as_an_operator_set_it(
+    project: Project, worker: Worker, request: pytest.FixtureRequest, redis_client: Redis
+) -> None:
     PeriodicTask.objects.exclude(name=ENTRY).update(enabled=False)
     entry = PeriodicTask.objects.get(name=ENTRY)
     entry.interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
     entry.save()
-    return entry
-
-
-def test_beat__fires_the_schedule_of_the_database(
-    edited_entry: PeriodicTask,
-    project: Project,
-    worker: Worker,
-    request: pytest.FixtureRequest,
-    redis_client: Redis,
-) -> None:
+    assert "kept as an operator set it" in project.manage("warm_schedule")
     users = site.fill()
     key = site.profile_key(users[0])
     cache.set(key, {"email": "old@example.org"}, 60)
@@ -50,11 +41,3 @@ def test_beat__fires_the_schedule_of_the_database(
     assert set(WarmingRun.objects.values_list("job", flat=True)) == {"user_profiles"}
     assert "--scheduler" not in beat.attrs["Config"]["Cmd"]
     assert "DatabaseScheduler" in beat.logs()
-
-
-def test_sync__keeps_the_interval_that_an_operator_set(edited_entry: PeriodicTask, project: Project) -> None:
-    said = project.manage("warm_schedule")
-
-    edited_entry.refresh_from_db()
-    assert (edited_entry.interval.every, edited_entry.interval.period) == (1, "seconds")
-    assert "kept as an operator set it" in said

@@ -12,21 +12,18 @@ from tests.system.project import Project
 from warmer.tasks import find_workers
 
 
-@pytest.mark.parametrize("one_will_do", [False, True])
 def test_find_workers__says_who_consumes_the_queue(
-    project: Project, worker: Worker, one_will_do: bool
+    project: Project, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert find_workers("warming", timeout=5, one_will_do=one_will_do).names == (worker.hostname(),)
-    found = find_workers("nobody", timeout=5, one_will_do=one_will_do)
+    for one_will_do in (True, False):
+        assert find_workers("warming", timeout=2, one_will_do=one_will_do).names == (worker.hostname(),)
+    found = find_workers("nobody", timeout=2)
     assert (found.names, found.problem) == ((), "no worker that answered consumes the queue 'nobody'")
     with Redis.from_url(project.environment["CELERY_BROKER_URL"], decode_responses=True) as broker:
         assert [key for key in broker.scan_iter() if "reply" in key] == []
 
-
-def test_find_workers__late_answer_to_an_earlier_question_is_none(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kombu names the queue of the answers after an address in memory, which may be that of one before."""
+    # A late answer to an earlier question is none. Kombu names the queue of the answers after an address in
+    # memory, which may be that of one before.
     monkeypatch.setattr(pidbox, "oid_from", lambda _mailbox: "the-same")
     with current_app.connection_for_write() as connection:
         mailbox = current_app.control.mailbox(connection)
@@ -37,4 +34,4 @@ def test_find_workers__late_answer_to_an_earlier_question_is_none(
             routing_key=mailbox.oid,
             headers={"ticket": "of an earlier question"},
         )
-        assert find_workers("warming", timeout=5, one_will_do=True).names == (worker.hostname(),)
+        assert find_workers("warming", timeout=2, one_will_do=True).names == (worker.hostname(),)

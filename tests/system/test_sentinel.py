@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,18 +26,7 @@ PASSWORD, SENTINEL_PASSWORD = "s3cret-w0rd", "an0ther"
 def worker_ready(environment: dict[str, str], log: Path) -> Iterator[None]:
     """Run a worker that has begun to consume."""
     with log.open("wb") as output:
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            "config",
-            "worker",
-            "-l",
-            "INFO",
-            "--concurrency",
-            "1",
-        ]
+        command = shlex.split(f"{sys.executable} -m celery -A config worker -l INFO --concurrency 1")
         group = ProcessGroup(command, output=output, env=os.environ | environment, cwd=ROOT)
     try:
 

@@ -164,24 +164,34 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
         assert "The process `worker` ended by itself (exit code 3). Its last lines:\n    cannot go on" in said
 
 
-def test_service_that_is_killed_while_the_others_start__exit_1(plans: Plans) -> None:
-    service = "Command(name='worker', words=('sh', '-c', 'echo last words; kill -9 $$'), ready='never'),"
-    with plans.start(services=service) as supervised:
-        said = supervised.ends(1, at_least=ALWAYS)
-        assert "The process `worker` ended by itself (signal SIGKILL)" in said
-        assert "\n    last words\n" in said
-
-
-def test_step_that_fails__shows_its_words__exit_1(plans: Plans) -> None:
-    step = (
-        "Command(name='migrate', title='Preparing the database', quiet=True, "
-        "words=(python, '-c', 'print(\"no such table\"); raise SystemExit(2)')),"
-    )
-    with plans.start(before=step) as supervised:
-        said = supervised.ends(1, at_least=4)
-        assert "Preparing the database: `" in said
-        assert "failed (exit code 2).\n    no such table\n" in said
-        assert UP not in said
+@pytest.mark.parametrize(
+    ("plan", "at_least", "told"),
+    [
+        (
+            {
+                "services": "Command(name='worker', ready='never', "
+                "words=('sh', '-c', 'echo last; kill -9 $$')),"
+            },
+            ALWAYS,
+            ["The process `worker` ended by itself (signal SIGKILL)", "\n    last\n"],
+        ),
+        (
+            {
+                "before": "Command(name='migrate', title='Preparing the database', quiet=True, "
+                "words=(python, '-c', 'print(\"no such table\"); raise SystemExit(2)')),"
+            },
+            4,
+            ["Preparing the database: `", "failed (exit code 2).\n    no such table\n"],
+        ),
+    ],
+    ids=["a_service_is_killed", "a_step_fails"],
+)
+def test_start__that_fails_shows_its_last_lines__exit_1(
+    plans: Plans, plan: dict[str, str], at_least: int, told: list[str]
+) -> None:
+    with plans.start(**plan) as supervised:
+        said = supervised.ends(1, at_least=at_least)
+        assert [text in said for text in (*told, UP)] == [True, True, False]
 
 
 def test_taken_port__one_clear_line__nothing_is_started(plans: Plans) -> None:
