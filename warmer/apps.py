@@ -56,6 +56,7 @@ class WarmerConfig(AppConfig):
 def _run_finished(run: Any, **_kwargs: Any) -> None:
     from warmer import tasks
     from warmer.models import RunTotal
+    from warmer.monitoring.observation import observe_after
 
     report = run.report
     logger.info(
@@ -74,6 +75,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
     )
     RunTotal.objects.add(run)
     tasks.follow_up(run)
+    observe_after(run)
 
 
 def _sync_schedule(using: str, **_kwargs: Any) -> None:

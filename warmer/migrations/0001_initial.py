@@ -161,6 +161,7 @@ class Migration(migrations.Migration):
                 ('job', models.CharField(max_length=100)),
                 ('trigger', models.CharField(choices=[('deploy', 'deploy'), ('schedule', 'schedule'), ('admin', 'admin'), ('command', 'command'), ('change', 'change')], max_length=10)),
                 ('only_missing', models.BooleanField(default=False)),
+                ('only_keys', models.JSONField(help_text='The only keys to load; null: every declared key.', null=True)),
                 ('state', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('complete', 'complete'), ('incomplete', 'incomplete'), ('failed', 'failed'), ('lost', 'lost'), ('expired', 'expired'), ('cancelled', 'cancelled')], default='queued', max_length=10)),
                 ('active_job', models.CharField(editable=False, help_text="The job's name until the run ends. Unique, so that a job has one run at a time.", max_length=100, null=True, unique=True)),
                 ('follow_up', models.BooleanField(default=False, help_text='A change came during the run: another run is requested at its end.')),

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.routing import JobQuerySet, PrimaryManager
-from warmer.models.runs import State, Trigger, WarmingRun
+from warmer.models.runs import Trigger, WarmingRun
 
 # At an audit an hour, the last four days.
 KEPT_PER_JOB = 100
@@ -47,13 +47,8 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
 
         A complete run corrects every declared key, unless it skips keys or is of some.
         """
-        corrected = WarmingRun.objects.filter(
-            job=OuterRef("job"),
-            state=State.COMPLETE,
-            only_missing=False,
-            skipped=0,
-            started_at__gt=OuterRef("finished_at"),
-        )
+        full = WarmingRun.objects.complete_and_full(OuterRef("job"))
+        corrected = full.filter(skipped=0, started_at__gt=OuterRef("finished_at"))
         found = self.filter(pk__in=self.latest_ids(jobs), wrong__gt=F("repaired"))
         return set(found.filter(Q(undeclared__gt=0) | ~Exists(corrected)).values_list("job", flat=True))
 

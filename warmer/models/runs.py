@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import connections, models
+from django.db.models import OuterRef
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
@@ -58,9 +59,10 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         """Return the runs that have not ended."""
         return self.filter(state__in=ACTIVE)
 
-    def complete_and_full(self, job: str) -> RunQuerySet:
-        """Return the complete runs of a job that loaded every key, newest first."""
-        return self.filter(job=job, state=State.COMPLETE, only_missing=False).order_by("-id")
+    def complete_and_full(self, job: str | OuterRef) -> RunQuerySet:
+        """Return the complete runs of a job that were of every key, newest first."""
+        full = self.filter(job=job, only_missing=False, only_keys__isnull=True)
+        return full.filter(state=State.COMPLETE).order_by("-id")
 
     def was_scheduled(self, job: str, *, within: timedelta) -> bool:
         """Return whether the schedule requested a run of a job lately that is active or did its work."""
@@ -97,6 +99,7 @@ class WarmingRun(models.Model):
     # Not a foreign key: the users may be on another database.
     requested_by = models.CharField(max_length=255, blank=True, help_text="The name of the user.")
     only_missing = models.BooleanField(default=False)
+    only_keys = models.JSONField(null=True, help_text="The only keys to load; null: every declared key.")
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     active_job = models.CharField(
         max_length=MAX_NAME_LENGTH,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce, Greatest, Least
 from django.utils import timezone
@@ -24,7 +24,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.filling.read_counters import FLUSH_SECONDS
-from warmer.models import JobHour, JobObservation, start_of_hour
+from warmer.models import JobHour, JobObservation, State, WarmingRun, start_of_hour
 from warmer.monitoring.coverage import Coverage, cover
 from warmer.report import MAX_ERROR_LENGTH, describe
 from warmer.stores import describe_cache
@@ -48,13 +48,14 @@ FIELDS = (
 )
 
 
-def observe(spec: JobSpec, *, pending: int | None = None) -> JobObservation:
+def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) -> JobObservation:
     """Observe a job, and return its row.
 
     If that fails, as when the cache does not answer, the row has the error beside the last values.
 
     Args:
         pending: how many invalidations wait for it, for its history.
+        in_mean: count its coverage in the mean of the job's hour, which is of observations at regular times.
 
     Raises:
         OperationalError, InterfaceError: the database of the observations does not answer.
@@ -77,10 +78,19 @@ def observe(spec: JobSpec, *, pending: int | None = None) -> JobObservation:
         setattr(row, name, value)
     row.save(update_fields=fields)
     try:
-        _put_hour(row, recent, pending, now=now, last=last)
+        _put_hour(row, recent, pending, now=now, last=last, in_mean=in_mean)
     except DatabaseError as error:
         logger.error("The history of %s lacks an observation: %s", spec.name, describe(error))
     return row
+
+
+def observe_after(run: WarmingRun) -> None:
+    """Observe the job of a run that did its work, so that pages show the result at once. Never raises."""
+    if run.state in (State.COMPLETE, State.INCOMPLETE) and run.job in jobs:
+        try:
+            observe(jobs[run.job].spec, in_mean=False)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("%s was not observed after %s: %s", run.job, run, describe(error))
 
 
 def observe_all(*, seconds: float) -> int:
@@ -164,7 +174,13 @@ def _reads(spec: JobSpec, found: Coverage, recent: _Recent | None, now: datetime
 
 
 def _put_hour(
-    row: JobObservation, recent: _Recent | None, pending: int | None, *, now: datetime, last: datetime | None
+    row: JobObservation,
+    recent: _Recent | None,
+    pending: int | None,
+    *,
+    now: datetime,
+    last: datetime | None,
+    in_mean: bool,
 ) -> None:
     """Add an observation to the job's hour.
 
@@ -177,7 +193,7 @@ def _put_hour(
     values: dict[str, Any] = {}
     if pending is not None:
         values["pending_max"] = Greatest(Coalesce(F("pending_max"), Value(0)), pending)
-    if not row.error and row.coverage is not None:
+    if in_mean and not row.error and row.coverage is not None:
         values |= {"observed": F("observed") + 1, "coverage_sum": F("coverage_sum") + row.coverage}
         values["coverage_min"] = Least(F("coverage_min"), row.coverage)
     if recent is not None:

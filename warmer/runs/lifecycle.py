@@ -16,7 +16,7 @@ several processes that end a run one succeeds, and it sends `run_finished`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,15 +60,17 @@ def open_run(
     *,
     user: Any = None,
     only_missing: bool = False,
+    only_keys: Sequence[str] | None = None,
     expires_in: timedelta | None = None,
 ) -> Opened:
-    """Open a run of a job, or join its active run.
+    """Open a run of a job, or join its active run. A run of some keys is cancelled instead.
 
     Args:
         job: the job's name.
         trigger: what asks.
         user: who asks, where that is known.
         only_missing: skip keys that are cached.
+        only_keys: load these keys only.
         expires_in: how long the run may wait for a worker; default `WARMER_RUN_EXPIRY`.
 
     Raises:
@@ -86,6 +88,7 @@ def open_run(
                     trigger=trigger,
                     requested_by=user.get_username() if user else "",
                     only_missing=only_missing,
+                    only_keys=only_keys,
                     cache=cache,
                     requested_at=now,
                     expires_at=now + (expires_in or conf.RUN_EXPIRY),
@@ -95,12 +98,15 @@ def open_run(
             if not only_missing:  # a queued run can still become a full one
                 WarmingRun.objects.filter(active_job=job, state=State.QUEUED).update(only_missing=False)
             active = WarmingRun.objects.filter(active_job=job).first()
-            if active is not None:
+            if active is not None and active.only_keys is not None:
+                cancel(active, "a request for another run of the job")
+            elif active is not None:
                 leaves_cached = active.only_missing and not only_missing
                 return Opened(run=active, joined=True, leaves_cached=leaves_cached)
-            if failed_alone:
+            elif failed_alone:
                 raise
-            failed_alone = True  # it may have ended between the two queries, but hardly twice in a row
+            else:
+                failed_alone = True  # it may have ended between the two queries, but hardly twice in a row
 
 
 def request_follow_up(run: WarmingRun) -> bool:

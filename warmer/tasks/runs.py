@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, islice
@@ -20,7 +21,6 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.filling.batches import Batches
 from warmer.models import Trigger, WarmingRun
 from warmer.monitoring.observation import observe
 from warmer.report import describe
@@ -64,6 +64,7 @@ def request_run(
     *,
     user: Any = None,
     only_missing: bool = False,
+    only_keys: Sequence[str] | None = None,
     expires_in: timedelta | None = None,
     delay: timedelta = timedelta(0),
 ) -> Opened:
@@ -77,6 +78,7 @@ def request_run(
         trigger: what asks.
         user: who asks, where that is known.
         only_missing: skip keys that are cached.
+        only_keys: load these keys only.
         expires_in: how long the request is useful; default `WARMER_RUN_EXPIRY`.
         delay: how long a worker waits before it begins.
 
@@ -88,7 +90,9 @@ def request_run(
         UnknownJob: no job of that name is declared.
     """
     spec = jobs[job].spec
-    opened = runs.open_run(job, trigger, user=user, only_missing=only_missing, expires_in=expires_in)
+    opened = runs.open_run(
+        job, trigger, user=user, only_missing=only_missing, only_keys=only_keys, expires_in=expires_in
+    )
     if not opened.joined:
         transaction.on_commit(partial(_send, spec, opened.run, delay), using=router.db_for_write(WarmingRun))
         opened.run.refresh_from_db()
@@ -223,7 +227,7 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
 
 
 def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
-    batches = Batches(spec)
+    batches = execution.batches_of(spec, run)
     first = list(islice(batches, 2))
     every = chain(first, batches)
     if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to

@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from embedded.redis_server import RedisServer
 from warmer import warm, warm_many
-from warmer.models import JobObservation, Trigger
+from warmer.models import JobHour, JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring import coverage, observation
 from warmer.monitoring.observation import observe, observe_all
 from warmer.runs import open_run
 from warmer.runs.execution import execute
-from warmer.tasks import observe_jobs
+from warmer.tasks import observe_jobs, request_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -41,7 +42,7 @@ def last(job: Any) -> JobObservation:
     return JobObservation.objects.get(job=job.name)
 
 
-@pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partial"), (9, "partial"), (10, "warm")])
+@pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partial"), (8, "partial"), (9, "warm")])
 def test_coverage__is_the_share_that_is_cached(warmed: int, state: str) -> None:
     job = declare()
     job.warm(range(warmed))
@@ -194,3 +195,27 @@ def test_task__forgets_jobs_that_are_long_gone() -> None:
     observe_all(seconds=45)
     assert not JobObservation.objects.filter(pk=gone.pk).exists()
     assert JobObservation.objects.filter(job=job.name).exists()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_run__is_observed_once_at_its_end(monkeypatch: pytest.MonkeyPatch, away: bool) -> None:
+    job = declare(batch_size=2)
+    looks: list[int] = []
+    real = observation.cover
+
+    def cover(spec: Any) -> Any:
+        looks.append(WarmingRun.objects.get().batches_done)
+        if away:
+            raise OperationalError("away")
+        return real(spec)
+
+    monkeypatch.setattr(observation, "cover", cover)
+    run = request_run(job.name, Trigger.COMMAND).run
+    assert (run.state, looks) == (State.COMPLETE, [5])
+    assert last(job).state == (None if away else "warm")
+    assert not JobHour.objects.filter(observed__gt=0).exists()  # the mean is of regular looks
+
+
+def test_run__that_cannot_be_observed_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobObservation.objects, "get_or_create", Mock(side_effect=InterfaceError("away")))
+    assert request_run(declare().name, Trigger.COMMAND).run.state == State.COMPLETE

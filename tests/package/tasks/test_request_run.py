@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from warmer import runs, tasks, warm
+from warmer import runs, tasks, warm, warm_many
 from warmer.exceptions import UnknownJob
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
@@ -112,6 +112,39 @@ def test_request_run__of_every_key_that_joins_one_that_has_not_begun_makes_it_on
     opened = runs.open_run("t", Trigger.ADMIN)
     assert (opened.run, opened.joined, opened.leaves_cached) == (missing.run, True, False)
     assert not opened.run.only_missing
+
+
+def test_request_run__of_some_keys_loads_only_these_with_ids_of_the_declared_types() -> None:
+    loaded: list[Any] = []
+
+    @warm_many("u:{id}", ids=lambda: [1, 2, 3, "a b"], name="u", batch_size=1)
+    def job(ids: Any) -> Any:
+        loaded.extend(ids)
+        return {id: id for id in ids}
+
+    run = request_run("u", Trigger.ADMIN, only_keys=["u:3", "u:1", "u:gone"]).run
+    assert (run.state, run.written, loaded) == (State.COMPLETE, 2, [1, 3])
+    assert set(cache.get_many(["u:1", "u:2", "u:3"])) == {"u:1", "u:3"}
+    assert not WarmingRun.objects.complete_and_full("u").exists()
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+@pytest.mark.parametrize("only_missing", [False, True])
+def test_request_run__takes_the_place_of_a_run_of_some_keys(
+    job: Any, has_begun: bool, only_missing: bool
+) -> None:
+    some = runs.open_run(job.name, Trigger.ADMIN, only_keys=["t:1"]).run
+    if has_begun:
+        runs.start(some.pk)
+    opened = request_run(job.name, Trigger.DEPLOY, only_missing=only_missing)
+    some.refresh_from_db()
+    assert (some.state, opened.joined) == (State.CANCELLED, False)
+    assert (opened.run.state, opened.run.written) == (State.COMPLETE, 10)
+
+
+def test_request_run__of_some_keys_joins_one_of_every_key(job: Any) -> None:
+    every = runs.open_run(job.name, Trigger.SCHEDULE).run
+    assert request_run(job.name, Trigger.ADMIN, only_keys=["t:1"]).run == every
 
 
 # -- after a change ------------------------------------------------------------------------------------
