@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.core.signals import request_finished, setting_changed
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_migrate, pre_migrate
+from django.db.models.signals import post_migrate, post_save, pre_migrate
 from django.utils.module_loading import autodiscover_modules
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class WarmerConfig(AppConfig):
 
         receivers.listen()
         setting_changed.connect(receivers.follow, dispatch_uid="warmer.receivers")
+        signals.triggers_changed.connect(receivers.listen, dispatch_uid="warmer.receivers")
         connection_created.connect(transactions.on_connection, dispatch_uid="warmer.transactions")
+        post_save.connect(transactions.on_saved, dispatch_uid="warmer.transactions")
         pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")
         for signal, receiver in (

@@ -15,7 +15,7 @@ from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation import captures_by_triggers, triggers
-from warmer.invalidation.databases import is_dummy
+from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord

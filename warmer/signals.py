@@ -19,3 +19,6 @@ queue_lengths_wanted = Signal()
 
 refresh_wanted = Signal()
 """A job with `on_change="refresh"` was invalidated. Sender: the job's spec."""
+
+triggers_changed = Signal()
+"""Which tables have triggers is no longer known."""

@@ -20,7 +20,6 @@ from tests.faults.conftest import AT_ONCE, SECONDS, Site
 from tests.package.doctor.sentinels import Sentinel
 from warmer import jobs
 from warmer.invalidation import Relay, captures_by_triggers
-from warmer.invalidation.failovers import Failovers
 from warmer.models import ChangeRecord, JobServers
 from warmer.report import Outcome
 from warmer.stores import breaker, incarnation_of
@@ -69,7 +68,7 @@ def test_lost_invalidations__are_made_up_for(site: Site, relay: Relay, lose: Los
     with caplog.at_level(logging.WARNING, logger="warmer"):
         work(relay)
     assert site.wrong() == 0
-    assert [record.name for record in caplog.records].count("warmer.invalidation.failovers") == 1
+    assert [record.name for record in caplog.records].count("warmer.invalidation.relay") == 1
     site.warm()
     work(relay)
     assert site.cached() == 21
@@ -79,7 +78,7 @@ def test_lost_invalidations__are_made_up_for(site: Site, relay: Relay, lose: Los
 def test_lost_invalidations__stay_lost_with_the_replay_switched_off(
     site: Site, relay: Relay, lose: Lose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Failovers, "mend", lambda self: False)
+    monkeypatch.setattr(Relay, "notice", lambda self: None)
     lose(site)
     work(relay)
     assert site.wrong() == 8
@@ -133,7 +132,7 @@ def test_token__of_a_clock_that_ran_ahead(
     token = store.token([key])
     site.fail_over(replica)
     if not mends:
-        monkeypatch.setattr(Failovers, "mend", lambda self: False)
+        monkeypatch.setattr(Relay, "notice", lambda self: None)
     work(relay)
     site.save(site.posts[0], title="new")
     outcome = Outcome.SUPERSEDED if mends else Outcome.WRITTEN
@@ -268,7 +267,7 @@ def test_restart__without_data_invalidates_nothing(site: Site, relay: Relay, cap
     site.warm()
     work(relay)
     assert site.cached() == 21
-    assert "warmer.invalidation.failovers" not in {record.name for record in caplog.records}
+    assert "warmer.invalidation.relay" not in {record.name for record in caplog.records}
 
 
 def test_incarnation__of_a_server_that_was_demoted_is_its_successors(site: Site, relay: Relay) -> None:

@@ -13,8 +13,7 @@ from django.db import connection, transaction
 from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.faults.conftest import SECONDS, Site
-from warmer.invalidation import backlog
-from warmer.invalidation.failovers import Failovers
+from warmer.invalidation import Relay, backlog
 from warmer.models import JobServers
 from warmer.tasks import relaying
 
@@ -77,7 +76,7 @@ def test_failover__while_processes_write_and_read(
     site: Site, mends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not mends:
-        monkeypatch.setattr(Failovers, "mend", lambda self: False)
+        monkeypatch.setattr(Relay, "notice", lambda self: None)
     site.warm()
     with worker():
         if mends:

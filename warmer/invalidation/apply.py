@@ -17,9 +17,8 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, log_level
-from warmer.invalidation import records
-from warmer.invalidation.databases import are_kept, read_committed
-from warmer.invalidation.records import Record
+from warmer.invalidation import records, upkeep
+from warmer.invalidation.records import Record, are_kept, read_committed
 from warmer.invalidation.resolve import Ids, resolve
 from warmer.keys import Id
 from warmer.report import describe
@@ -28,8 +27,8 @@ from warmer.stores import Invalidation, difference, invalidate_together
 
 logger = logging.getLogger(__name__)
 
-MOST_PAGES = 5
-"""The pages of records that a process applies after its own commit. A worker applies the rest."""
+MOST = 5_000
+"""How many records a process applies after its own commit: the newest. A worker applies the rest."""
 
 
 floors: defaultdict[str, int] = defaultdict(int)
@@ -53,9 +52,8 @@ def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = 
         Error: the database does not answer.
     """
     ids = resolve(found, using=using)
-    if failpoints.hooks:
-        for spec in ids:
-            failpoints.reach("committed", spec.name)
+    for spec in ids if failpoints.hooks else ():
+        failpoints.reach("committed", spec.name)
     return invalidate_ids(ids, sweep=sweep, lag=lag)
 
 
@@ -71,9 +69,8 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
     began = time.monotonic()
     invalidations = {spec: _invalidation(spec, each) for spec, each in ids.items()}
     invalidate_together(list(invalidations.values()))
-    if failpoints.hooks:
-        for spec in invalidations:
-            failpoints.reach("invalidated", spec.name)
+    for spec in invalidations if failpoints.hooks else ():
+        failpoints.reach("invalidated", spec.name)
     unswept = [each for spec, each in invalidations.items() if each.keys is None and spec.keyed]
     if unswept and sweep:
         _sweep(unswept)
@@ -99,38 +96,34 @@ def apply_committed(*, using: str, above: int) -> None:
     try:
         if are_kept(using):
             with read_committed(using):
-                _apply_above(above, using)
-                records.purge_if_due(using)
+                is_purge_due = records.take_purge(using)
+                _apply_above(above, using, ask=is_purge_due)
+                if is_purge_due:
+                    upkeep.purge(using=using)
     except Exception as error:  # noqa: BLE001 - a loader's, a cache's, a database's
         _log_later(error)
 
 
-def _apply_above(above: int, using: str) -> None:
-    upto = None
-    page = records.read(using=using, above=above)
+def _apply_above(above: int, using: str, *, ask: bool) -> None:
+    page = records.read(using=using, above=above, newest=MOST)
     if not page and 0 < records.highest(using=using) < above:
         # The database counts from the beginning again, as after a flush or a restore.
         floors.pop(using, None)
-        page = records.read(using=using, above=0)
-    if len(page) == records.PAGE:
-        upto = records.highest(using=using)
-        if upto - above > MOST_PAGES * records.PAGE:  # a backlog: our own changes are the newest
-            ask_for_a_worker()
-            above = upto - MOST_PAGES * records.PAGE
-            page = records.read(using=using, above=above, upto=upto)
-    while page:
-        above = page[-1].id
-        if not connections[using].in_atomic_block:  # of a test case: its records are rolled back
-            floors[using] = max(above, floors[using])
-        # What concerns every key waits for a worker to sweep; the rest of a backlog does not wait with it.
-        whole = [each for each in page if each.rows is None]
-        for part in filter(None, ([each for each in page if each.rows is not None], whole)):
-            if not apply(part, using=using, sweep=False):
-                ask_for_a_worker()
-            elif not has_other_cache(ask=records.is_purge_due(using)):
-                records.mark([each.id for each in part], using=using)
-        is_last = len(page) < records.PAGE
-        page = [] if is_last else records.read(using=using, above=above, upto=upto)
+        page = records.read(using=using, above=0, newest=MOST)
+    if not page:
+        return
+    if not connections[using].in_atomic_block:  # of a test case: its records are rolled back
+        floors[using] = max(page[-1].id, floors[using])
+    is_done = len(page) < MOST
+    # What concerns every key waits for a worker to sweep; the rest does not wait with it.
+    whole = [each for each in page if each.rows is None]
+    for part in filter(None, ([each for each in page if each.rows is not None], whole)):
+        if not apply(part, using=using, sweep=False):
+            is_done = False
+        elif not has_other_cache(ask=ask):
+            records.mark([each.id for each in part], using=using)
+    if not is_done:
+        ask_for_a_worker()
 
 
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:

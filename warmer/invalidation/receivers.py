@@ -4,25 +4,25 @@ They predict nothing and lock no row. A save records the row as it is now. If a 
 id to another, one query before it reads the row as it was.
 
 With triggers, the database records changes itself. The receivers then record only changes of tables without
-triggers, and apply what a save in autocommit left open.
+triggers, and are taken away from a model as soon as they find that there are none.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import Error
+from django.db import Error, router
 from django.db.models import Model, Q, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
-from warmer.invalidation.databases import captures_by_triggers
-from warmer.invalidation.recording import encode, record, record_of_ids, record_of_rows
-from warmer.invalidation.records import Record
-from warmer.invalidation.resolve import Row, ids_now
+from warmer.invalidation.recording import record, record_of_ids, record_of_rows
+from warmer.invalidation.records import Record, captures_by_triggers, written
+from warmer.invalidation.resolve import ids_now
 from warmer.invalidation.sources import Source, sources, tables_of
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.triggers import installed
@@ -37,7 +37,8 @@ UID = "warmer.receivers"
 _BEFORE = "_warmer_before"
 
 _is_listening = False
-_heard: set[type[Model]] = set()
+# The databases on which triggers record all changes of a model.
+_captured: defaultdict[type[Model], set[str]] = defaultdict(set)
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
@@ -46,34 +47,22 @@ def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
         listen()
 
 
-def listen() -> None:
+def listen(**_: Any) -> None:
     """Connect the receivers for every model whose rows touch a table that a job depends on."""
     global _is_listening
     _is_listening = True
+    _captured.clear()
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
-            pre_save.connect(before_save, sender=model, dispatch_uid=UID)
-            post_save.connect(after_save, sender=model, dispatch_uid=UID)
-            _listen_at_a_cost(model)
+            for signal, receiver in _receivers_of(model):
+                signal.connect(receiver, sender=model, dispatch_uid=UID)
 
 
-def _listen_at_a_cost(model: type[Model], *, is_wanted: bool = True) -> None:
-    """Connect the receivers of deletes and links, or disconnect them where triggers record both.
-
-    If there is a receiver, Django reads the rows before it deletes them, and the links that are there before
-    it adds others.
-    """
-    if is_wanted == (model in _heard):
-        return
-    if is_wanted:
-        _heard.add(model)
-        m2m_changed.connect(on_link, sender=model, dispatch_uid=UID)
-        if not model._meta.auto_created:  # Django sends no other signal for these
-            pre_delete.connect(before_delete, sender=model, dispatch_uid=UID)
-    else:
-        _heard.discard(model)
-        m2m_changed.disconnect(sender=model, dispatch_uid=UID)
-        pre_delete.disconnect(sender=model, dispatch_uid=UID)
+def _receivers_of(model: type[Model]) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = [(m2m_changed, on_link)]
+    if not model._meta.auto_created:  # Django sends no other signal for these
+        found += [(pre_save, before_save), (post_save, after_save), (pre_delete, before_delete)]
+    return found
 
 
 def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., None]:
@@ -81,7 +70,6 @@ def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., No
 
     @wraps(receiver)
     def receive(sender: type[Model], using: str, **arguments: Any) -> None:
-        watcher(using).apply_late()  # with triggers, what they recorded in autocommit
         if not (found := _recorded_here(sender, using)):
             return
         try:
@@ -104,11 +92,24 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
     """Return the sources that a change of a model's rows touches and that no trigger watches."""
     known = sources()
     found = [*known.of_model(sender), *(source for source, _ in known.links_of(sender))]
-    if found and captures_by_triggers():
+    if captures_by_triggers():
         with_triggers = installed(using)
         found = [source for source in found if source.table not in with_triggers]
-        _listen_at_a_cost(sender, is_wanted=bool(found))
+        if not found:
+            _mute(sender, using)
     return found
+
+
+def _mute(model: type[Model], using: str) -> None:
+    """Disconnect a model's receivers once triggers record its changes wherever it has rows.
+
+    If there is a receiver, Django reads the rows before it deletes them, and the links that are there before
+    it adds others.
+    """
+    _captured[model].add(using)
+    if _captured[model].issuperset(each for each in written() if router.allow_migrate_model(each, model)):
+        for signal, _ in _receivers_of(model):
+            signal.disconnect(sender=model, dispatch_uid=UID)
 
 
 def _own(found: Iterable[Source], sender: type[Model]) -> list[Source]:
@@ -191,11 +192,9 @@ def _is_new(instance: Any) -> bool:
 
 def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
     """Return whether a save with `update_fields` may change a column that is compared."""
-    if update_fields is None or source.compared is None:
-        return True
     fields: Any = source.model._meta.concrete_fields
     saved = (field.column for field in fields if _is_written(field, update_fields))
-    return not {*source.compared}.isdisjoint(saved)
+    return source.compared is None or not {*source.compared}.isdisjoint(saved)
 
 
 def _is_in_memory(instance: Model, source: Source, update_fields: Collection[str] | None) -> bool:
@@ -250,19 +249,16 @@ def on_link(
         watcher(using).expect(changed=[source.name for source in found])
     if action not in ("post_add", "pre_remove", "pre_clear"):
         return
-    ends = list(_ends(sender, model if reverse else type(instance)))
-    is_meant, rows = Q(), list[Row]()
-    for one, other in ends:
+    is_meant = Q()
+    for one, other in _ends(sender, model if reverse else type(instance)):
         mine, theirs = (other, one) if reverse else (one, other)
         (value,) = mine.get_foreign_related_value(instance)
-        is_meant |= Q(**{mine.name: value})
-        rows += [{mine.column: value, theirs.column: pk} for pk in pk_set or ()]
+        is_others = Q() if pk_set is None else Q(**{f"{theirs.attname}__in": pk_set})
+        is_meant |= Q(**{mine.name: value}) & is_others
     for source in found:
-        if ends and pk_set is None:
+        if is_meant:
             yield record_of_rows(source, QuerySet(sender, using=using).filter(is_meant))
-        elif ends and all(row.keys() >= {*source.columns} for row in rows):
-            yield Record(source=source.name, rows=encode(rows))
-        else:  # another app's own kind of many-to-many, or a column that the signal does not tell
+        else:  # another app's own kind of many-to-many
             yield Record(source=source.name)
 
 

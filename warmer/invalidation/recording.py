@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any
 
 from django.core.exceptions import FieldError, ValidationError
-from django.db import connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.models import Model, QuerySet
 
+from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import records
 from warmer.invalidation.apply import apply_unrecorded, invalidate_ids
-from warmer.invalidation.databases import are_kept
-from warmer.invalidation.records import Record
-from warmer.invalidation.resolve import Ids, Row
+from warmer.invalidation.records import Record, are_kept
+from warmer.invalidation.resolve import Ids
 from warmer.invalidation.sources import Source, sources
-from warmer.invalidation.transactions import open_database_of, watcher
+from warmer.invalidation.transactions import watcher
+from warmer.invalidation.upkeep import backlog
 from warmer.keys import Id, plain
 
 
@@ -64,7 +65,7 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
     asked = None if ids is None else frozenset(ids)
     for id in asked or ():
         spec.key.key(id)
-    using = None if immediately else open_database_of(spec)
+    using = None if immediately else _open_database_of(spec)
     if using is None:
         invalidate_ids({spec: asked}, sweep=True)
     else:
@@ -84,7 +85,7 @@ def request(spec: JobSpec, *, using: str) -> bool:
         invalidate(spec, None, immediately=True)
         return True
     record([record_of_ids(spec, None)], using=using)
-    return not connections[using].in_atomic_block and not records.backlog(using).by_job[spec.name]
+    return not connections[using].in_atomic_block and not backlog(using).by_job[spec.name]
 
 
 def record(found: Sequence[Record], *, using: str) -> None:
@@ -126,41 +127,36 @@ def record_of_ids(spec: JobSpec, ids: Ids) -> Record:
 
 def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Record:
     """Return the record of changed rows: those of a queryset by one query, instances from memory."""
-    found: list[Row]
-    if not isinstance(rows, QuerySet):
-        found = [{field.column: _value_of(field, row) for field in source.fields} for row in rows]
-    elif not source.fields:
-        found = [{}]
+    names = [field.attname for field in source.fields]
+    if isinstance(rows, QuerySet):
+        values: Iterable[Any] = rows.order_by().values_list(*names) if names else [()]
     else:
-        values = rows.order_by().values_list(*(field.attname for field in source.fields))
-        prepared = (map(_prepared, source.fields, each) for each in values)
-        found = [dict(zip(source.columns, each, strict=True)) for each in prepared]
-    return Record(source=source.name, rows=encode({repr(row): row for row in found}.values()))
+        values = ([getattr(row, name) for name in names] for row in rows)
+    texts = (dict(zip(source.columns, map(_text, source.fields, each), strict=True)) for each in values)
+    unique = dict.fromkeys(map(json.dumps, texts))
+    return Record(source=source.name, rows=f"[{', '.join(unique)}]")
 
 
-def encode(rows: Iterable[Row]) -> str:
-    """Return rows, each with prepared values by column, as a record holds them."""
-    return json.dumps([{column: _text(value) for column, value in row.items()} for row in rows])
-
-
-def _value_of(field: Any, instance: Model) -> Any:
-    value = plain(getattr(instance, field.attname))
-    return None if value is None else field.get_prep_value(field.to_python(value))
-
-
-def _prepared(field: Any, value: Any) -> Any:
-    return None if value is None else field.get_prep_value(plain(value))
-
-
-def _text(value: Any) -> Any:
+def _text(field: Any, value: Any) -> Any:
+    """Return a value as the database shows it."""
     value = plain(value)
-    if value is None:
-        return None
+    return None if value is None else _shown(field.get_prep_value(field.to_python(value)))
+
+
+def _shown(value: Any) -> Any:
+    value = plain(value)
     if isinstance(value, list | tuple):
-        return [_text(each) for each in value]
+        return [None if each is None else _shown(each) for each in value]
     if isinstance(value, bytes | memoryview):
         return "\\x" + bytes(value).hex()
     return str(value)
+
+
+def _open_database_of(spec: JobSpec) -> str | None:
+    """Return the database with an open transaction that a job depends on; None without any."""
+    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
+    aliases = dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS])
+    return next((alias for alias in aliases if connections[alias].in_atomic_block), None)
 
 
 def _record_rows(model: type[Model], rows: QuerySet[Any] | list[Model], *, using: str) -> None:

@@ -1,4 +1,4 @@
-"""The records of changes on one database: written, read, marked as applied, purged.
+"""The records of changes: which databases keep them, and how they are written, read and marked as applied.
 
 A record says who applied it. A process with another fingerprint, such as an old release, a second service or
 a shell with another cache, cannot have invalidated what this one keeps, so it applies the record once more.
@@ -7,33 +7,35 @@ a shell with another cache, cannot have invalidated what this one keeps, so it a
 from __future__ import annotations
 
 import hashlib
+import inspect
+import math
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from itertools import chain
-from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.conf import settings
-from django.db import connections
-from django.db.models import Count, F, Min, Q
+from django.db import Error, connections, router, transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
-from warmer.invalidation.databases import TABLE, read_committed, visit
 from warmer.invalidation.sources import sources
+from warmer.report import describe
 from warmer.stores import place_of
 
-PAGE = 1_000
-"""How many records are read, applied and marked at a time."""
+T = TypeVar("T")
 
-ROLL_OUT = timedelta(days=1)
-"""How long a change waits for a process that knows its job, as while a release is rolled out."""
+TABLE = "warmer_changerecord"
+PAGE = 1_000
+"""How many records a relay reads, applies and marks at a time."""
+READ_COMMITTED = ("read committed", "read uncommitted")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,63 +57,165 @@ class Record:
     is_applied: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Backlog:
-    """The changes of declared jobs that wait on all databases.
+# -- databases ------------------------------------------------------------------------------------------
+# Whether nothing can be written: a replica, or a role that may only read.
+_IS_READ_ONLY = {
+    "mysql": "SELECT @@read_only",
+    "postgresql": "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' "
+    f"OR NOT has_table_privilege('{TABLE}', 'INSERT, UPDATE')",
+}
+_ASK_AGAIN_SECONDS = 10.0
+# By database: whether it keeps records, and when to ask again.
+_tables: dict[str, tuple[bool, float]] = {}
 
-    Attributes:
-        age: how long the oldest has been waiting.
-        by_job: how many concern each job, by its name.
-        answered: the databases that were asked.
-        unanswered: the databases that do not answer, so that what waits there is unknown; with the reasons.
+
+def captures_by_triggers() -> bool:
+    """Return whether the project captures changes by database triggers."""
+    return bool(conf.CAPTURE == "triggers")
+
+
+def is_dummy(using: str) -> bool:
+    """Return whether a database is `{}` in the settings, as `default` may be."""
+    return bool(connections[using].settings_dict["ENGINE"] == "django.db.backends.dummy")
+
+
+def written() -> list[str]:
+    """Return the databases that a project writes to: not an empty `default`, nor the mirror of another."""
+    return [
+        alias
+        for alias in connections
+        if not (is_dummy(alias) or connections[alias].settings_dict["TEST"]["MIRROR"])
+    ]
+
+
+def are_kept(using: str) -> bool:
+    """Return whether a database has the table of records, and is no replica.
+
+    Raises:
+        Error: the database does not answer.
     """
+    known = _tables.get(using)
+    if known is None or time.monotonic() >= known[1]:
+        is_ours = using in written() and router.allow_migrate_model(using, rows_of(using).model)
+        found = is_ours and _has_table(connections[using])
+        known = _tables[using] = found, math.inf if found else time.monotonic() + _ASK_AGAIN_SECONDS
+    return known[0]
 
-    count: int = 0
-    age: timedelta = timedelta(0)
-    by_job: Counter[str] = field(default_factory=Counter)
-    answered: Collection[str] = ()
-    unanswered: Mapping[str, str] = field(default_factory=dict)
+
+def _has_table(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        if TABLE not in connection.introspection.table_names(cursor):
+            return False
+        question = _IS_READ_ONLY.get(connection.vendor)
+        return question is None or not ask_one(connection, question)
 
 
-# -- writing and reading -----------------------------------------------------------------------------
+def forget_tables() -> None:
+    """Ask again which databases have the table, as after a migration."""
+    _tables.clear()
+
+
+def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, str]]:
+    """Call a function for each database that keeps records; one that does not answer stops no other.
+
+    Args:
+        using: the databases; default: all.
+
+    Returns:
+        The results, and why there is none of a database that does not answer.
+    """
+    found, unanswered = {}, {}
+    for alias in using or written():
+        try:
+            if are_kept(alias):
+                found[alias] = ask(alias)
+        except Error as error:
+            unanswered[alias] = describe(error)
+    return found, unanswered
+
+
+def ask_one(connection: Any, question: str) -> Any:
+    """Return the one value that a query gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return cursor.fetchone()[0]
+
+
+@contextmanager
+def read_committed(using: str, *, transaction_wanted: bool = False) -> Iterator[None]:
+    """Read and mark in READ COMMITTED, where the session's default is another isolation level.
+
+    A serializable read of ours could make a transaction of the project fail.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block or not (transaction_wanted or _is_stricter(connection)):
+        yield
+        return
+    with transaction.atomic(using=using):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        yield
+
+
+# By connection to the server: whether the default of its sessions is stricter.
+_stricter: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+
+
+def _is_stricter(connection: Any) -> bool:
+    if connection.vendor != "postgresql":
+        return False
+    connection.ensure_connection()
+    if connection.connection not in _stricter:
+        level = ask_one(connection, "SHOW default_transaction_isolation")
+        _stricter[connection.connection] = level not in READ_COMMITTED
+    return _stricter[connection.connection]
+
+
+# -- writing, reading, marking --------------------------------------------------------------------------
+def rows_of(using: str) -> Any:
+    """Return the rows of a database."""
+    # By name: models are not ready yet when `import warmer` brings this module.
+    return apps.get_model("warmer", "ChangeRecord")._base_manager.using(using)
+
+
 def write(records: Sequence[Record], *, using: str) -> None:
     """Write records, inside the transaction of their change if there is one.
 
     Raises:
         Error: the database refuses them; a transaction cannot go on then.
     """
-    rows = _rows(using)
+    rows = rows_of(using)
     rows.bulk_create([rows.model(source=each.source, key=each.key, rows=each.rows) for each in records])
 
 
-def read(*, using: str, above: int, upto: int | None = None, again: bool = False) -> list[Record]:
-    """Return the oldest changes of declared jobs that no process with our fingerprint has applied.
+def read(*, using: str, above: int, again: bool = False, newest: int | None = None) -> list[Record]:
+    """Return changes of declared jobs that no process with our fingerprint has applied, oldest first.
 
-    At most `PAGE`. Others are for a process that knows their jobs.
+    Others are for a process that knows their jobs.
 
     Args:
         above: only those with a higher number.
-        upto: only those with this number or a lower one.
         again: also those that a process with our fingerprint has applied.
+        newest: the newest of them, at most as many; default: the oldest, at most `PAGE`.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
     # SQLite takes any bytes for text, and its driver then refuses to read them.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
     names, keys = list(sources().by_name), list(sources().by_key)
-    where = f"id > {above:d} "
-    if not again:
-        where += f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
-    if upto is not None:
-        where += f"AND id <= {upto:d} "
-    where += f"AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)}))"
+    unapplied = "" if again else f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
+    order = "id DESC" if newest else "id"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT id, source, {quote('key')}, {rows}, applied_at IS NOT NULL FROM {TABLE} "
-            f"WHERE {where} ORDER BY id LIMIT {PAGE}",
+            f"WHERE id > {above:d} {unapplied}"
+            f"AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)})) "
+            f"ORDER BY {order} LIMIT {newest or PAGE}",
             [*names, *keys],
         )
-        return [_record(*row) for row in cursor]
+        found = [_record(*row) for row in cursor]
+    return found[::-1] if newest else found
 
 
 def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Record:
@@ -125,16 +229,14 @@ def _places(values: Sequence[str]) -> str:
 
 def highest(*, using: str) -> int:
     """Return the number of the newest record that can be seen; 0 without any."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT max(id) FROM {TABLE}")
-        return int(cursor.fetchone()[0] or 0)
+    return int(ask_one(connections[using], f"SELECT max(id) FROM {TABLE}") or 0)
 
 
 def age_of(record: Record, *, using: str) -> timedelta:
     """Return how long ago a record was written; no time if it has gone."""
     with read_committed(using):
         # By the database's clock: where USE_TZ is off, its times are not ours.
-        age = _rows(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
+        age = rows_of(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
     return max(age, timedelta(0)) if age else timedelta(0)
 
 
@@ -158,112 +260,21 @@ def mark(numbers: Collection[int], *, using: str) -> None:
         )
 
 
-# -- keeping them few --------------------------------------------------------------------------------
 _next_purge: dict[str, float] = {}
 
 
-def purge_if_due(using: str, *, thoroughly: bool = False) -> None:
-    """Delete old records, a few times within `WARMER_REPLAY`; a worker does so thoroughly."""
-    if is_purge_due(using):
+def take_purge(using: str) -> bool:
+    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
+    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
+    if is_due:
         _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
-        purge(using=using, thoroughly=thoroughly)
+    return is_due
 
 
-def is_purge_due(using: str) -> bool:
-    """Return whether this process has not purged a database for a while."""
-    return time.monotonic() >= _next_purge.get(using, 0.0)
-
-
-def purge(*, using: str, thoroughly: bool = False) -> None:
-    """Delete changes that were applied before the last `WARMER_REPLAY`, at most `PAGE`.
-
-    Args:
-        thoroughly: all of them, and those that have waited for a day for a process that knows their jobs.
-    """
-    due = Q(applied_at__lt=Now() - conf.REPLAY)
-    if thoroughly:
-        due |= Q(applied_at=None, recorded_at__lt=Now() - ROLL_OUT) & ~_is_declared()
-    locks = connections[using].features.has_select_for_update_skip_locked
-    is_full = True
-    while is_full:
-        with read_committed(using, transaction_wanted=locks):
-            rows = _rows(using).filter(due).order_by("pk")
-            if locks:
-                rows = rows.select_for_update(skip_locked=True)
-            numbers = list(rows.values_list("pk", flat=True)[:PAGE])
-            _rows(using).filter(pk__in=numbers).delete()
-        is_full = thoroughly and len(numbers) == PAGE
-
-
-def collapse(*, using: str) -> bool:
-    """Replace the records of a source by one for every key, if more than `WARMER_FENCE_RECORDS` wait.
-
-    Returns:
-        Whether there was such a source.
-    """
-    rows = _rows(using).filter(applied_at=None).order_by()
-    counts = list(rows.values_list("source", "key").annotate(n=Count("pk")).filter(n__gt=conf.FENCE_RECORDS))
-    for source, key, _count in counts:
-        with read_committed(using, transaction_wanted=True):
-            last = highest(using=using)
-            write([Record(source=source, key=key)], using=using)
-            rows.filter(source=source, key=key, pk__lte=last).delete()
-    return bool(counts)
-
-
-def backlog(*using: str) -> Backlog:
-    """Return the changes that wait; one query for each database.
-
-    Args:
-        using: the databases; default: all.
-    """
-    count, age, by_job = 0, timedelta(0), Counter[str]()
-    found, unanswered = visit(_waiting, using)
-    for source, key, number, waited in chain.from_iterable(found.values()):
-        count += number
-        age = max(age, waited)
-        specs = sources().by_key[key] if key else [each.spec for each in sources().by_name[source].dependents]
-        for name in {spec.name for spec in specs}:
-            by_job[name] += number
-    return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
-
-
-def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:
-    rows = _rows(using).filter(_is_declared(), applied_at=None).order_by()
-    return list(rows.values_list("source", "key").annotate(n=Count("pk"), age=Now() - Min("recorded_at")))
-
-
-def _is_declared() -> Q:
-    return Q(source__in=list(sources().by_name)) | Q(key__in=list(sources().by_key))
-
-
-def _rows(using: str) -> Any:
-    # By name: models are not ready yet when `import warmer` brings this module.
-    return apps.get_model("warmer", "ChangeRecord")._base_manager.using(using)
-
-
-# -- who applied a record ----------------------------------------------------------------------------
+# -- who applied a record -------------------------------------------------------------------------------
 def fingerprint() -> str:
     """Return the fingerprint of this process: 16 hexadecimal digits."""
     return _make(jobs.version, id(settings.CACHES))
-
-
-def _function(function: Any) -> str:
-    """Return a text that differs for functions that do something else, also where both are lambdas."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return f"{type(function).__module__}.{type(function).__qualname__}"
-    return f"{function.__qualname__} {_constant(code)}"
-
-
-def _constant(value: Any) -> str:
-    """Return a constant of a function, or its code, as a text that is the same in every process."""
-    if isinstance(value, CodeType):
-        return f"{value.co_code.hex()} {value.co_names} {_constant(value.co_consts)}"
-    if isinstance(value, tuple | frozenset):
-        parts = [_constant(each) for each in value]
-        return str(parts if isinstance(value, tuple) else sorted(parts))
-    return repr(value)
 
 
 @lru_cache(maxsize=1)
@@ -271,7 +282,15 @@ def _make(_version: int, _caches: int) -> str:
     parts = [f"{spec.key} {place_of(spec.cache)}" for spec in jobs.specs()]
     for name, source in sources().by_name.items():
         for each in source.dependents:
-            function = _function(each.function) if each.function else ""
             columns = ",".join(field.column for field in each.fields)
-            parts.append(f"{name} {each.spec.key} {columns} {each.path} {function}")
+            parts.append(f"{name} {each.spec.key} {columns} {each.path} {_text_of(each.function)}")
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+
+
+def _text_of(function: Callable[[Any], Any] | None) -> str:
+    """Return the source of a function, which tells two lambdas apart too; its name where there is none."""
+    try:
+        return inspect.getsource(function) if function else ""
+    except (OSError, TypeError):
+        named: Any = function if hasattr(function, "__qualname__") else type(function)
+        return f"{named.__module__}.{named.__qualname__}"

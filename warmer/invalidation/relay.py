@@ -1,60 +1,60 @@
-"""The relay applies the records that no process, or only one with another fingerprint, has applied.
+"""The relay applies what no process, or only one with another fingerprint, has applied.
 
-These are changes of other programs, stored procedures and killed processes, and changes from the time when a
-cache was down. A worker, or `manage.py warm_listen`, calls `poll` twice a second.
+These are changes of other programs, stored procedures and killed processes, changes from the time when a
+cache was down, and what a cache lost: a replica that is promoted, and a server that restarts from its disk,
+may lack invalidations that were acknowledged. A worker, or `manage.py warm_listen`, runs one.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
 from typing import Any
 
-from django.db import Error, close_old_connections, connections
+from django.apps import apps
+from django.db import Error, close_old_connections, connections, router
 
+from warmer.conf import conf
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
-from warmer.invalidation import records
-from warmer.invalidation.apply import apply, has_other_cache
-from warmer.invalidation.databases import are_kept, read_committed, written
-from warmer.invalidation.failovers import Failovers
-from warmer.invalidation.records import Record, fingerprint
+from warmer.invalidation import records, upkeep
+from warmer.invalidation.apply import apply, has_other_cache, invalidate_ids
+from warmer.invalidation.recording import record_of_ids
+from warmer.invalidation.records import (
+    TABLE,
+    Record,
+    are_kept,
+    captures_by_triggers,
+    fingerprint,
+    read_committed,
+    written,
+)
 from warmer.report import describe
+from warmer.stores import Incarnation, incarnation_of
 
 logger = logging.getLogger(__name__)
 
-
-FAILOVERS = ""
-"""In the place of a database's name."""
 PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-# How often to look whether the caches answer again, which costs a call to each.
-LOOK_SECONDS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Failure:
-    """Why a database was left alone, for how many seconds, and until when on the monotonic clock."""
-
-    why: str = ""
-    pause: float = PAUSE_SECONDS
-    until: float = 0.0
-
-
-_NO_FAILURE = _Failure()
+RETRY_SECONDS = 2.0
+"""How long what failed is left alone."""
 
 
 class Relay:
     """Applies pending changes, and remembers which records that others have applied it has applied too.
 
-    Those are the records of other fingerprints, and for a while after a failover of a cache all records.
+    Those are the records of other fingerprints, and for a while after a failover of a cache all records: some
+    process may still have reached the server before.
     """
 
     def __init__(self) -> None:
-        self._failovers = Failovers()
         self._replayed: dict[str, frozenset[int]] = {}
+        self._replays_until = -inf
+        self._reached: dict[str, tuple[str, float]] = {}
 
     def run(
         self,
@@ -62,46 +62,32 @@ class Relay:
         *,
         polling: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Poll until told to stop. A database that fails is left alone, twice as long each time.
+        """Look twice a second for what to apply, until told to stop.
 
         Args:
             wait: waits for some seconds; returns whether to stop.
             polling: makes what is held while a database is asked.
         """
-        failures: dict[str, _Failure] = {}
+        failures: dict[str, tuple[str, float]] = {}
         while True:
-            for using in (FAILOVERS, *written()):
-                before = failures.get(using, _NO_FAILURE)
-                if time.monotonic() < before.until:
+            steps: dict[str, Callable[[], object]] = {"Changes that a failover of a cache lost": self.notice}
+            steps |= {f"Changes on {using!r}": partial(self.poll, using) for using in written()}
+            for what, step in steps.items():
+                why, again_at = failures.get(what, ("", -inf))
+                if time.monotonic() < again_at:
                     continue
                 try:
                     with polling():
-                        if using:
-                            self.poll(using)
-                        elif self.notice() or before.why:  # old values must not wait for the end of a pause
-                            failures = {each: replace(failures[each], until=0.0) for each in failures}
-                    if failures.pop(using, None) and using:
-                        logger.info("Waiting changes on %r are applied again", using)
+                        step()
+                    if failures.pop(what, None):
+                        logger.info("%s are applied again", what)
                 except Exception as error:  # noqa: BLE001 - nobody else would go on
-                    if describe(error) != before.why:
-                        what = f"Changes on {using!r}" if using else "Changes that a failover of a cache lost"
+                    if describe(error) != why:
                         logger.warning("%s wait, and are tried again: %s", what, describe(error))
-                    longest = LONGEST_PAUSE_SECONDS if using else LOOK_SECONDS
-                    pause = min(2 * before.pause, longest)
-                    until = time.monotonic() + pause
-                    failures[using] = _Failure(why=describe(error), pause=pause, until=until)
+                    failures[what] = describe(error), time.monotonic() + RETRY_SECONDS
                     close_old_connections()
             if wait(PAUSE_SECONDS):
                 return
-
-    def notice(self) -> bool:
-        """Invalidate what another server behind a cache may have lost; return whether there was one.
-
-        Raises:
-            StoreUnavailable: a cache does not answer.
-            Error: the database does not answer.
-        """
-        return self._failovers.mend()
 
     def poll(self, *using: str) -> int:
         """Apply the pending changes of some databases, by default of every one; return their number.
@@ -123,7 +109,7 @@ class Relay:
     def _poll_one(self, using: str) -> int:
         done, failed, replayed = 0, None, set[int]()
         known = self._replayed.get(using, frozenset())
-        again = time.monotonic() < self._failovers.replays_until
+        again = time.monotonic() < self._replays_until
         for page in _pages(using, again=again):
             replayed.update(each.id for each in page if again or each.is_applied)
             waiting = [each.id for each in page if not each.is_applied]
@@ -141,10 +127,27 @@ class Relay:
                 records.mark(waiting, using=using)
             done += len(new)
         self._replayed[using] = frozenset(replayed) or known  # none were read while another process polled
-        records.purge_if_due(using, thoroughly=True)
+        if records.take_purge(using):
+            upkeep.purge(using=using, thoroughly=True)
         if failed is not None:
             raise failed
         return done
+
+    def notice(self) -> None:
+        """Invalidate what another server behind a cache may have lost.
+
+        Raises:
+            StoreUnavailable: a cache does not answer. It is tried again at the next call.
+            Error: the database does not answer. The same.
+        """
+        for alias in sorted({spec.cache for spec in jobs.specs()}):
+            found = incarnation_of(alias)
+            if found is None:
+                continue
+            before, at = self._reached.get(alias, ("", -inf))
+            if before != found.id and _make_up_for(alias, found, time.monotonic() - at):
+                self._replays_until = time.monotonic() + conf.REPLAY.total_seconds()
+            self._reached[alias] = found.id, time.monotonic()
 
 
 def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
@@ -157,7 +160,7 @@ def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
         with read_committed(using, transaction_wanted=True):
             is_alone = _is_alone(connections[using])
             page = records.read(using=using, above=above, again=again) if is_alone else []
-        if len(page) == records.PAGE and not above and records.collapse(using=using):
+        if len(page) == records.PAGE and not above and upkeep.collapse(using=using):
             continue  # there are fewer now
         if page:
             yield page
@@ -173,3 +176,58 @@ def _is_alone(connection: Any) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int(fingerprint(), 16) - 2**63])
         return bool(cursor.fetchone()[0])
+
+
+# -- failovers and crashes of a cache -------------------------------------------------------------------
+def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
+    """Mend the jobs of a cache that are not known on this incarnation yet; return whether there were.
+
+    The incarnations that each job was invalidated on are in the database, so one worker mends, and a worker
+    that starts later compares too.
+
+    Args:
+        age: how many seconds ago this process reached another incarnation; infinite: it has just started.
+    """
+    specs = {spec.name: spec for spec in jobs.specs() if spec.cache == alias}
+    # By name: models are not ready yet when `import warmer` brings this module.
+    servers = apps.get_model("warmer", "JobServers").objects
+    with servers.reached(found.id, list(specs), is_change=age < inf) as before:
+        is_known = any(found.id in others for others in before.values())
+        has_just_started = found.uptime <= age + 1 and not is_known  # both are rounded
+        if not before or (found.began_empty and has_just_started):
+            return False
+        # Half of the time is for what the log lacks, and for the purge of records.
+        is_covered = found.read_log and has_just_started and age < conf.REPLAY.total_seconds() / 2
+        _mend(alias, [specs[name] for name in before], is_covered=is_covered and captures_by_triggers())
+        return True
+
+
+def _mend(alias: str, specs: Collection[JobSpec], *, is_covered: bool) -> None:
+    """Drop the fences of jobs, and record what is to be invalidated.
+
+    Args:
+        is_covered: the changes of the last `WARMER_REPLAY` make up for what was lost.
+    """
+    # A token of the server before may carry a count from a clock that ran ahead: no fence may take it.
+    for spec in specs:
+        spec.store.forget()
+    again = f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
+    logger.warning(
+        "The server of the cache %r is another, or was restarted or promoted, and may lack invalidations: %s",
+        alias,
+        again if is_covered else f"every key of {len(specs)} jobs is invalidated",
+    )
+    if is_covered:
+        for using in filter(are_kept, written()):
+            columns = ", ".join(map(connections[using].ops.quote_name, ("source", "key", "rows")))
+            with connections[using].cursor() as cursor:  # what was applied within the last `WARMER_REPLAY`
+                cursor.execute(
+                    f"INSERT INTO {TABLE} ({columns}) SELECT {columns} FROM {TABLE} "
+                    "WHERE applied_at IS NOT NULL"
+                )
+        return
+    using = router.db_for_write(apps.get_model("warmer", "ChangeRecord"))
+    if are_kept(using):
+        records.write([record_of_ids(spec, None) for spec in specs], using=using)
+    else:
+        invalidate_ids(dict.fromkeys(specs, None), sweep=True)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import re
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
+from django.db import Error, connections, transaction
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation.apply import apply_committed, floors
-from warmer.invalidation.databases import are_kept, ask, captures_by_triggers, is_open, is_snapshot
+from warmer.invalidation.records import READ_COMMITTED, TABLE, are_kept, ask_one, captures_by_triggers
 from warmer.invalidation.sources import sources
 from warmer.report import describe
 
@@ -30,40 +30,18 @@ logger = logging.getLogger(__name__)
 _LOOKED_AT = 2_000
 
 
-class Commit:
-    """The callback after a commit. Django drops it with a rollback.
+class Watcher:
+    """Watches one database connection: its open transaction and, with triggers, its statements.
 
     Attributes:
-        above: the highest record that this process knew before the change.
+        above: the highest record that this process knew before the open transaction's first change.
     """
-
-    def __init__(self, watcher: Watcher, above: int, connection: Any) -> None:
-        self._watcher = watcher
-        self._place = len(connection.run_on_commit)
-        self.above = above
-        transaction.on_commit(self, using=connection.alias, robust=True)
-
-    def is_kept(self, connection: Any) -> bool:
-        """Return whether Django still keeps it, as no rollback has removed it.
-
-        Then its savepoints are open or released, so it outlives whatever changes now. Django has no public
-        way to learn of a rollback; `run_on_commit` is private (tried with Django 5.2).
-        """
-        kept = connection.run_on_commit  # a rollback removes entries at its end
-        return self._place < len(kept) and kept[self._place][1] is self
-
-    def __call__(self) -> None:
-        """Apply what was recorded."""
-        self._watcher.on_commit(self)
-
-
-class Watcher:
-    """Watches one database connection: its open transaction and, with triggers, its statements."""
 
     def __init__(self, connection: Any) -> None:
         self._connection: Any = weakref.ref(connection)  # whose watcher this is: it lives longer
         self.using: str = connection.alias
-        self._commit: Commit | None = None
+        self.above = 0
+        self._callback: tuple[int, Callable[[], None]] | None = None
         self._is_due = False
         self._changed_sources: set[str] = set()
         self._late: int | None = None
@@ -75,8 +53,7 @@ class Watcher:
     def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         """Run a statement, as an execute wrapper, and apply it later if it may change a captured table."""
         self._statements += 1
-        if self._late is not None:
-            self.apply_late()
+        self.apply_late()
         above = floors[self.using]
         result = execute(sql, params, many, context)
         try:
@@ -96,8 +73,8 @@ class Watcher:
 
     def _apply(self, above: int) -> None:
         connection = self._connection()
-        if not connection.in_atomic_block and is_open(connection):
-            self._late = above if self._late is None else min(self._late, above)
+        if not connection.in_atomic_block and _is_open(connection):
+            self._late = above if self._late is None else self._late
         else:
             apply_committed(using=self.using, above=above)
 
@@ -127,39 +104,51 @@ class Watcher:
         connection = self._connection()
         if not connection.in_atomic_block:
             return
-        if self._open_commit() is None or _is_in_test_case(connection):
-            self._commit = Commit(self, floors[self.using] if above is None else above, connection)
+        if not self._has_changed() or _is_in_test_case(connection):
+            self.above = floors[self.using] if above is None else above
+            self._callback = len(connection.run_on_commit), partial(self._on_commit, self.above)
+            transaction.on_commit(self._callback[1], using=self.using, robust=True)
         self._is_due = True
         self._changed_sources.update(changed)
 
-    def _open_commit(self) -> Commit | None:
-        """Return the callback of the open transaction; None if it has changed nothing, or rolled it back."""
-        if self._commit is not None and not self._commit.is_kept(self._connection()):
-            self._commit = None
-        if self._commit is None:
-            self._changed_sources.clear()
-        return self._commit
+    def _has_changed(self) -> bool:
+        """Return whether the open transaction changed something, which was not rolled back.
 
-    def on_commit(self, commit: Commit) -> None:
+        That is if Django still keeps our callback. Then its savepoints are open or released, so it outlives
+        whatever changes now. Django has no public way to learn of a rollback; `run_on_commit` is private
+        (tried with Django 5.2). A rollback removes entries at its end.
+        """
+        if self._callback is not None:
+            (place, callback), kept = self._callback, self._connection().run_on_commit
+            if place < len(kept) and kept[place][1] is callback:
+                return True
+        self._callback = None
+        self._changed_sources.clear()
+        return False
+
+    def _on_commit(self, above: int) -> None:
         """Apply what was recorded, once for all of the transaction's callbacks."""
-        self._commit = None
+        self._callback = None
         if self._is_due:
             self._is_due = False
-            self._apply(commit.above)
+            self._apply(above)
 
     # -- what the open transaction changed ------------------------------------------------------------
     def is_pending(self, spec: JobSpec, *, on_miss: bool) -> bool:
         """Return whether a read of a job in the open transaction is not for others (see `is_pending`)."""
-        connection, commit = self._connection(), self._open_commit()
-        if commit is None and not on_miss:
+        has_changed = self._has_changed()
+        if not has_changed and not on_miss:
             return False
         means = sources().names_of.get(spec, set()) | {str(spec.key)}
         if not means.isdisjoint(self._changed_sources):
             return True
         if not captures_by_triggers() or not are_kept(self.using):
-            return on_miss and is_snapshot(connection)
+            return on_miss and _is_snapshot(self._connection())
         try:
-            changed, reads_snapshot = self._ask()
+            if self._answer is None or self._answer[0] != self._statements:
+                changed, reads_snapshot = _ask(self._connection(), self.above if has_changed else 0)
+                self._answer = (self._statements, changed, reads_snapshot)  # the question is a statement, too
+            _, changed, reads_snapshot = self._answer  # it holds until the next statement
         except Error:
             if on_miss:
                 raise
@@ -168,17 +157,6 @@ class Watcher:
             return reads_snapshot
         self.expect(changed=changed)
         return True
-
-    def _ask(self) -> tuple[set[str], bool]:
-        """Ask the database what the transaction changed, and whether it reads a snapshot.
-
-        The answer holds until the next statement.
-        """
-        if self._answer is None or self._answer[0] != self._statements:
-            above = self._commit.above if self._commit else 0
-            changed, reads_snapshot = ask(self._connection(), above)
-            self._answer = (self._statements, changed, reads_snapshot)  # the question counts as a statement
-        return self._answer[1], self._answer[2]
 
 
 _watchers: weakref.WeakKeyDictionary[Any, Watcher] = weakref.WeakKeyDictionary()
@@ -203,6 +181,11 @@ def on_connection(connection: Any, **_kwargs: Any) -> None:
             connection.execute_wrappers.insert(0, found)
 
 
+def on_saved(using: str, **_kwargs: Any) -> None:
+    """`post_save`: apply an INSERT, which SQLite commits when Django has read what it returns."""
+    watcher(using).apply_late()
+
+
 def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
     """Return whether values that a job loads in an open transaction must not be cached.
 
@@ -224,13 +207,6 @@ def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
         elif connection.connection is not None and not connection.autocommit:
             return True
     return False
-
-
-def open_database_of(spec: JobSpec) -> str | None:
-    """Return the database with an open transaction that a job depends on; None without any."""
-    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
-    aliases = dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS])
-    return next((alias for alias in aliases if connections[alias].in_atomic_block), None)
 
 
 def _is_in_test_case(connection: Any) -> bool:
@@ -263,3 +239,68 @@ def _tables(_version: int) -> re.Pattern[str]:
     tables = sorted(sources().by_table, key=len, reverse=True)
     names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)
     return re.compile(names or "(?!)")
+
+
+# -- what the database knows of a transaction ----------------------------------------------------------
+def _is_open(connection: Any) -> bool:
+    """Return whether a statement or a transaction is not committed yet, in autocommit.
+
+    Django does not know of psycopg's pipelines, and of what SQL begins. On SQLite a statement with RETURNING
+    goes on until its cursor is closed, and meanwhile the database refuses a savepoint.
+    """
+    if connection.vendor == "sqlite":
+        raw = connection.connection
+        try:
+            if not raw.in_transaction:
+                raw.execute("SAVEPOINT warmer")
+                raw.execute("RELEASE warmer")
+        except connection.Database.OperationalError:
+            return True
+        return bool(raw.in_transaction)
+    info = getattr(connection.connection, "info", None)
+    if connection.vendor != "postgresql" or info is None:
+        return False
+    return bool(int(info.transaction_status) or int(getattr(info, "pipeline_status", 0)))
+
+
+def _ask(connection: Any, above: int) -> tuple[set[str], bool]:
+    """Return the sources and keys that the open transaction recorded, and whether it reads a snapshot.
+
+    Args:
+        above: the highest record known before its first change, for a database that does not number its
+            transactions. Only one of them writes at a time, and an unapplied record of an earlier one costs
+            a load.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor != "postgresql":
+            cursor.execute(
+                f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL AND id > {above:d}"
+            )
+            return {row[0] for row in cursor}, _is_snapshot(connection)
+        cursor.execute(
+            # A look at the table in a stricter transaction could make it fail when others change rows.
+            "SELECT current_setting('transaction_isolation'), "
+            "CASE WHEN current_setting('transaction_isolation') LIKE 'read%' "
+            "AND pg_current_xact_id_if_assigned() IS NOT NULL THEN "
+            f"(SELECT array_agg(DISTINCT source || key) FROM {TABLE} WHERE applied_at IS NULL "
+            "AND xact = pg_current_xact_id_if_assigned()::text::bigint) END"
+        )
+        isolation, changed = cursor.fetchone()
+        return set(changed or ()), isolation not in READ_COMMITTED
+
+
+def _is_snapshot(connection: Any) -> bool:
+    """Return whether the open transaction may read the database as it was at an earlier moment."""
+    if connection.vendor == "postgresql":
+        return ask_one(connection, "SHOW transaction_isolation") not in READ_COMMITTED
+    if connection.vendor == "mysql":
+        isolation = str(ask_one(connection, "SELECT @@transaction_isolation"))
+        return isolation.lower().replace("-", " ") not in READ_COMMITTED
+    if connection.vendor == "sqlite":
+        # A transaction that began with the write lock has the newest state, and nobody else commits
+        # until its end. Without a write-ahead log nobody commits while it reads, either.
+        if connection.transaction_mode in ("IMMEDIATE", "EXCLUSIVE"):
+            return False
+        return bool(ask_one(connection, "PRAGMA journal_mode") == "wal")
+    # Oracle's default is a snapshot per statement; of any other database we do not know.
+    return bool(connection.vendor != "oracle")

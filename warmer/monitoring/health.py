@@ -17,7 +17,7 @@ from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
 from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
-from warmer.invalidation.databases import is_dummy
+from warmer.invalidation.records import is_dummy
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import describe
 

@@ -14,7 +14,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
 from warmer import StoreUnavailable, keys_invalidated, warm, warm_many
-from warmer.invalidation import Relay, captures_by_triggers, failovers, records
+from warmer.invalidation import Relay, captures_by_triggers, records, relay
 from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -143,7 +143,7 @@ def test_relay__applies_what_waits_soon_after_a_long_outage(
 
     post = make_post()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(failovers, "incarnation_of", away_until_then(failovers.incarnation_of))
+    monkeypatch.setattr(relay, "incarnation_of", away_until_then(relay.incarnation_of))
     together = RedisStore.invalidate_together
     monkeypatch.setattr(RedisStore, "invalidate_together", away_until_then(together))
     post.title = "Saved"

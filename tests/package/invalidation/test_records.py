@@ -16,8 +16,8 @@ from myapp.warming import posts
 from tests.support.keyed import cached, gone, job, waiting
 from tests.support.transactions import Rollback
 from warmer import StoreUnavailable
-from warmer.invalidation import Relay, backlog, captures_by_triggers, records
-from warmer.invalidation.records import Record, fingerprint, purge_if_due
+from warmer.invalidation import Relay, backlog, captures_by_triggers, records, upkeep
+from warmer.invalidation.records import Record, fingerprint
 from warmer.models import ChangeRecord
 from warmer.testing import at
 
@@ -220,9 +220,8 @@ def test_poll__what_another_fingerprint_applied_is_applied_once_more(
     assert gone(*keys) == set()
     Relay().poll()  # of a worker that was started meanwhile
     assert gone(*keys) == set(keys[:2])
-    monkeypatch.setattr("warmer.invalidation.records._next_purge", {})
     ChangeRecord.objects.update(applied_at=timezone.now() - 2 * MINUTE)
-    purge_if_due("default")
+    upkeep.purge(using="default")
     assert not ChangeRecord.objects.exists()
 
 

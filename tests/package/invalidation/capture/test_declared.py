@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,14 +34,16 @@ def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None
         finally:
             jobs.unregister("others")
 
-    found = [
-        of(lambda row: row.owner),
-        of(lambda row: row.text),
-        of(lambda row: row.owner if row.text == "a" else None),
-        of(lambda row: row.owner if row.text == "b" else None),
+    functions: list[Callable[[Any], Any]] = [
+        lambda row: row.owner,
+        lambda row: row.text,
+        lambda row: row.owner if row.text == "a" else None,
+        lambda row: row.owner if row.text == "b" else None,
+        partial(getattr, name="owner"),  # without a source
     ]
+    found = list(map(of, functions))
     assert len(set(found)) == len(found)
-    assert of(lambda row: row.owner) == found[0]
+    assert list(map(of, functions)) == found
 
 
 def test_path__that_cannot_be_followed_is_refused_and_the_job_forgotten() -> None:

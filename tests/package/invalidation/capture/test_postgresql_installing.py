@@ -14,7 +14,7 @@ from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import INSERT, execute, fetch, install, things
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import Relay, triggers
-from warmer.invalidation.triggers import postgresql
+from warmer.invalidation.trigger_sql import postgresql
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -26,7 +26,7 @@ FUNCTION = (
 
 # -- locks ----------------------------------------------------------------------------------------------
 def test_install__that_has_to_wait_for_writers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(postgresql, "PREPARE", ["SET LOCAL lock_timeout = '200ms'"])
     with things(is_captured=False) as known, outsider() as other:
         with other.transaction():
             other.execute(INSERT)

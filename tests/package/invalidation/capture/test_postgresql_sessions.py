@@ -15,7 +15,7 @@ from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch, things
 from tests.package.invalidation.capture.world import World
-from warmer.invalidation import Relay, databases, records
+from warmer.invalidation import Relay, records
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 
@@ -93,7 +93,7 @@ def levels_of_our_statements() -> Iterator[set[str]]:
     found: set[str] = set()
 
     def look(execute: Any, statement: Any, *arguments: Any) -> Any:
-        if databases.TABLE in str(statement):
+        if records.TABLE in str(statement):
             found.add(connection.connection.execute("SHOW transaction_isolation").fetchone()[0])
         return execute(statement, *arguments)
 
@@ -133,7 +133,7 @@ def test_marks__are_not_waited_for_by_another_marker() -> None:
         outsiders.run(INSERT, INSERT)
         locked, free = ChangeRecord.objects.order_by("pk").values_list("pk", flat=True)
         with other.transaction():
-            other.execute(f"SELECT FROM {databases.TABLE} WHERE id = {locked} FOR UPDATE")
+            other.execute(f"SELECT FROM {records.TABLE} WHERE id = {locked} FOR UPDATE")
             execute("SET lock_timeout = '1s'")
             try:
                 records.mark([locked, free], using="default")

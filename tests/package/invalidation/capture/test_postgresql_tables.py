@@ -15,7 +15,7 @@ from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, install, things
 from tests.support.transactions import Rollback
 from warmer import jobs, warm_many
-from warmer.invalidation import Relay, databases, triggers
+from warmer.invalidation import Relay, records, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -87,20 +87,20 @@ def declare_wider(known: Things) -> None:
 def read_only() -> Iterator[None]:
     """As on a replica."""
     execute("SET default_transaction_read_only = on")
-    databases.forget_tables()
+    records.forget_tables()
     yield
     execute("RESET default_transaction_read_only")
-    databases.forget_tables()
+    records.forget_tables()
 
 
 def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
-    assert not databases.are_kept("default")
+    assert not records.are_kept("default")
     assert (triggers.databases(), Relay().poll()) == ([], 0)
 
 
 def test_hit__in_a_transaction_that_failed_gives_what_is_cached() -> None:
     with things() as known:
-        assert databases.are_kept("default")
+        assert records.are_kept("default")
         cache.set(known.job.key(1), "kept")
         with suppress(Rollback), transaction.atomic():
             execute(INSERT)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, things, unapplied
 from warmer.exceptions import StoreUnavailable
-from warmer.invalidation import Relay, apply, databases, records, relay
+from warmer.invalidation import Relay, apply, records, relay, upkeep
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 from warmer.signals import keys_invalidated
@@ -31,7 +31,7 @@ def test_relay__goes_on_with_other_databases_when_one_fails(
     def are_kept(using: str) -> bool:
         if using == "away":
             raise OperationalError("away")
-        return databases.are_kept(using)
+        return records.are_kept(using)
 
     monkeypatch.setattr(relay, "written", lambda: ["away", "default"])
     monkeypatch.setattr(relay, "are_kept", are_kept)
@@ -124,9 +124,9 @@ def test_purge__removes_a_page_and_a_worker_all_of_it(monkeypatch: pytest.Monkey
         return dict(rows.annotate(models.Count("pk")))
 
     kept = {"recent": 25, "unknown for an hour": 25}
-    records.purge(using="default")
+    upkeep.purge(using="default")
     assert left() == kept | {"old": 15, "unknown": 25}
-    records.purge(using="default", thoroughly=True)
+    upkeep.purge(using="default", thoroughly=True)
     assert left() == kept
 
 

@@ -15,7 +15,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, install, things
 from warmer.invalidation import Relay, triggers
-from warmer.invalidation.triggers import sqlite
+from warmer.invalidation.trigger_sql import sqlite
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")

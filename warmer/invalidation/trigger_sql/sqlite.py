@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from warmer.invalidation.databases import TABLE
+from warmer.invalidation.records import TABLE
 from warmer.invalidation.sources import Compared, source_name
-from warmer.invalidation.triggers.definition import Definition, Found, Installed, literal, sql
+from warmer.invalidation.trigger_sql.definition import Definition, Found, Installed, Kind, literal, sql
 
 EVENTS = ("insert", "update", "delete")
+PREPARE: tuple[str, ...] = ()
+"""The statements that come before those of `create` or `drop`, in one transaction."""
 # A function takes no more than 127 arguments; a row of more columns than these concerns every key.
 _MOST_COLUMNS = 60
 _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
@@ -23,7 +25,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
         rows = sorted(cursor.fetchall())  # tables, triggers, views
     for kind, name, table, text in rows:
         if kind != "trigger" and name in names:
-            found[name] = Installed(is_capturable=kind == "table")
+            found[name] = Installed(kind=Kind.TABLE if kind == "table" else Kind.VIEW)
         elif table in found and name in (ours := {_name(event, table): event for event in EVENTS}):
             events = found[table].events | {ours[name]}
             # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
@@ -68,11 +70,6 @@ def drop(connection: Any, table: str) -> list[str]:
     """Return the statements that remove the triggers of a table."""
     quote = connection.ops.quote_name
     return [f"DROP TRIGGER IF EXISTS {quote(_name(event, table))}" for event in EVENTS]
-
-
-def prepare(connection: Any) -> list[str]:
-    """Return the statements that come before those of `create` or `drop`: none."""
-    return []
 
 
 def _name(event: str, table: str) -> str:

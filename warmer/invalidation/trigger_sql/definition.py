@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from importlib.resources import files
 
 from warmer.invalidation.sources import Compared, Source
@@ -72,6 +73,14 @@ class Definition:
         return self.merged(other) == self
 
 
+class Kind(Enum):
+    """What goes by the name of a table: a table, what cannot have our triggers, or nothing."""
+
+    TABLE = "table"
+    VIEW = "view"
+    NOTHING = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installed:
     """The triggers of a table as the database has them.
@@ -81,17 +90,16 @@ class Installed:
         is_outdated: whether they name columns that the table no longer has.
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
-        is_capturable: whether it is a table that can have our triggers.
         schema: its schema, quoted.
         keys: the columns of its primary key.
         records: the table of records, quoted.
     """
 
+    kind: Kind = Kind.TABLE
     definition: Definition | None = None
     is_outdated: bool = False
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
-    is_capturable: bool = True
     schema: str = ""
     keys: tuple[str, ...] = ()
     records: str = ""

@@ -6,7 +6,7 @@ Installing only widens: what another release or another service asked for stays.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
@@ -16,14 +16,14 @@ from django.db import DatabaseError, connections, router, transaction
 
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation.apply import floors
-from warmer.invalidation.databases import TABLE, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.recording import record
-from warmer.invalidation.records import Record
+from warmer.invalidation.records import TABLE, Record, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.sources import sources
 from warmer.invalidation.transactions import watcher
-from warmer.invalidation.triggers import postgresql, sqlite
-from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed, literal
+from warmer.invalidation.trigger_sql import postgresql, sqlite
+from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, Kind, literal
 from warmer.report import describe
+from warmer.signals import triggers_changed
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,14 @@ _installed: dict[str, frozenset[str]] = {}
 def installed(using: str) -> frozenset[str]:
     """Return the tables of a database whose changes triggers record. Asked once, and after each change."""
     if using not in _installed:
-        _installed[using] = _captured(using, _find(using)) if _can_capture(using) else frozenset()
+        _installed[using] = _captured(_compare(using)) if _can_capture(using) else frozenset()
     return _installed[using]
 
 
 def forget_installed() -> None:
     """Ask again which tables have triggers."""
     _installed.clear()
+    triggers_changed.send(None)
 
 
 def problems(*using: str) -> list[Problem]:
@@ -93,22 +94,36 @@ def _unknown(using: str, why: str) -> Problem:
     return Problem(using=using, table="What is captured", why=f"is unknown: {why}", fix=fix)
 
 
+_FIXES = {
+    Kind.TABLE: "Run 'manage.py warm_triggers --database {}'.",
+    Kind.VIEW: "Depend on the tables behind it instead.",
+    Kind.NOTHING: "Run 'manage.py migrate', or put its schema on the search_path.",
+}
+
+
 def _problems(using: str) -> Iterator[Problem]:
-    found = _find(using)
-    for wanted in _wanted(using):
-        now, is_found = found.get(wanted.table), wanted.table in found
-        if now is None:
-            why, fix = "is not found", "Run 'manage.py migrate', or put its schema on the search_path."
-        elif not now.is_capturable:
-            why = "is a view or a foreign table, so only Django's signals tell of its changes"
-            fix = "Depend on the tables behind it instead."
-        else:
-            why, fix = _why_not(now, wanted), f"Run 'manage.py warm_triggers --database {using}'."
-        if why:
+    for wanted, now in _compare(using):
+        if why := _why_not(wanted, now):
+            fix, is_found = _FIXES[now.kind].format(using), now.kind is not Kind.NOTHING
             yield Problem(using=using, table=wanted.table, why=why, fix=fix, is_found=is_found)
 
 
-def _why_not(now: Installed, wanted: Definition) -> str:
+def _compare(using: str) -> list[tuple[Definition, Installed]]:
+    """Return what the jobs need of each table of a database, and what it has; by one query."""
+    found = _vendor(using).find(connections[using], sources().by_table)
+    return [
+        (Definition.of(table, of_table), found.get(table, Installed(kind=Kind.NOTHING)))
+        for table, of_table in sources().by_table.items()
+        if router.allow_migrate_model(using, of_table[0].model)
+    ]
+
+
+def _why_not(wanted: Definition, now: Installed) -> str:
+    """Return why a table is not captured as its jobs need it; empty: it is."""
+    if now.kind is Kind.NOTHING:
+        return "is not found"
+    if now.kind is Kind.VIEW:
+        return "is a view or a foreign table, so only Django's signals tell of its changes"
     if not now.events:
         return "has no triggers"
     if missing := [event for event in EVENTS if event not in now.events]:
@@ -122,13 +137,9 @@ def _why_not(now: Installed, wanted: Definition) -> str:
     return ""
 
 
-def _captured(using: str, found: Found) -> frozenset[str]:
+def _captured(compared: Iterable[tuple[Definition, Installed]]) -> frozenset[str]:
     """Return the tables whose triggers record all that their jobs need."""
-    return frozenset(
-        wanted.table
-        for wanted in _wanted(using)
-        if (now := found.get(wanted.table)) and now.is_capturable and not _why_not(now, wanted)
-    )
+    return frozenset(wanted.table for wanted, now in compared if not _why_not(wanted, now))
 
 
 # -- installing and removing ---------------------------------------------------------------------------
@@ -139,7 +150,7 @@ def install(using: str) -> list[str]:
         TriggersRefused: the database refuses one, e.g. without the privilege, or while writers hold the
             table. The others are installed.
     """
-    return _run(using, _missing(using, _find(using)))
+    return _run(using, _missing(using, _compare(using)))
 
 
 def prune(using: str) -> list[str]:
@@ -148,15 +159,13 @@ def prune(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses it.
     """
-    vendor, connection = _vendor(using), connections[using]
-    found, wanted = _find(using), list(_wanted(using))
+    vendor, connection, compared = _vendor(using), connections[using], _compare(using)
     steps = {
-        each.table: vendor.create(connection, each, now)
-        for each in wanted
-        if (now := found.get(each.table)) and now.is_capturable
-        if now.definition != each or _why_not(now, each)
+        wanted.table: vendor.create(connection, wanted, now)
+        for wanted, now in compared
+        if now.kind is Kind.TABLE and (now.definition != wanted or _why_not(wanted, now))
     }
-    unwanted = vendor.find_all(connection) - {each.table for each in wanted}
+    unwanted = vendor.find_all(connection) - {wanted.table for wanted, _ in compared}
     return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
 
 
@@ -174,24 +183,23 @@ def remove(using: str) -> list[str]:
 def script(using: str) -> str:
     """Return the SQL that `install` would run, for somebody else to run it."""
     parts = []
-    for table, statements in _missing(using, _find(using)).items():
+    for table, statements in _missing(using, _compare(using)).items():
         # Changes may have been missed until then, as `catch_up` says.
         missed = [literal(source.name) for source in sources().by_table[table]]
         missed = [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in missed]
-        steps = ["BEGIN", *_vendor(using).prepare(connections[using]), *statements, *missed, "COMMIT"]
+        steps = ["BEGIN", *_vendor(using).PREPARE, *statements, *missed, "COMMIT"]
         parts += [f"{each.strip()};\n" for each in steps]
     return "".join(parts)
 
 
-def _missing(using: str, found: Found) -> dict[str, list[str]]:
+def _missing(using: str, compared: Iterable[tuple[Definition, Installed]]) -> dict[str, list[str]]:
     """Return the statements that install what is missing, by table."""
-    vendor, connection = _vendor(using), connections[using]
-    steps = {}
-    for definition in _wanted(using):
-        now = found.get(definition.table)
-        if now is not None and now.is_capturable and _why_not(now, definition):
-            steps[definition.table] = vendor.create(connection, definition.merged(now.definition), now)
-    return steps
+    create, connection = _vendor(using).create, connections[using]
+    return {
+        wanted.table: create(connection, wanted.merged(now.definition), now)
+        for wanted, now in compared
+        if now.kind is Kind.TABLE and _why_not(wanted, now)
+    }
 
 
 def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
@@ -200,7 +208,7 @@ def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
     for table, statements in steps.items():
         try:
             with transaction.atomic(using=using), connection.cursor() as cursor:
-                for statement in [*_vendor(using).prepare(connection), *statements]:
+                for statement in [*_vendor(using).PREPARE, *statements]:
                     cursor.execute(statement)
             done.append(table)
         except DatabaseError as error:
@@ -213,18 +221,6 @@ def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
             "moment as a role that owns them, or give the output of 'manage.py warm_triggers --sql' to a DBA."
         )
     return done
-
-
-def _wanted(using: str) -> Iterator[Definition]:
-    """Yield what the jobs need of each table of a database."""
-    for table, of_table in sources().by_table.items():
-        if router.allow_migrate_model(using, of_table[0].model):
-            yield Definition.of(table, of_table)
-
-
-def _find(using: str) -> Found:
-    found: Found = _vendor(using).find(connections[using], sources().by_table)
-    return found
 
 
 def _vendor(using: str) -> ModuleType:
@@ -270,9 +266,9 @@ def catch_up(using: str) -> list[str]:
         TriggersRefused: the database refuses a trigger. The others are installed.
     """
     with watcher(using).quiet():
-        found = _find(using)
-        _installed[using] = before = _captured(using, found)
-        if not (steps := _missing(using, found)):
+        compared = _compare(using)
+        _installed[using] = before = _captured(compared)
+        if not (steps := _missing(using, compared)):
             return []
         try:
             return _run(using, steps)

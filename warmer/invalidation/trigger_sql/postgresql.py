@@ -9,16 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 from warmer.conf import conf
-from warmer.invalidation.databases import TABLE
+from warmer.invalidation.records import TABLE
 from warmer.invalidation.sources import Compared, source_name
-from warmer.invalidation.triggers.definition import EVENTS, Definition, Found, Installed, sql
+from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Found, Installed, Kind, sql
 
 MOST_BYTES = 1_000_000
 MOST_BYTES_OF_A_ROW = 8_000
-# The longest that an installation waits for writers; others wait behind it.
-LOCK_TIMEOUT = "5s"
-# One installer at a time: PostgreSQL refuses to replace one function twice at once.
-_LOCK = 4_927_046_113_270_519
+PREPARE: tuple[str, ...] = (
+    # The longest that an installation waits for writers; others wait behind it.
+    "SET LOCAL lock_timeout = '5s'",
+    # One installer at a time: PostgreSQL refuses to replace one function twice at once.
+    "SELECT pg_advisory_xact_lock(4927046113270519)",
+)
+"""The statements that come before those of `create` or `drop`, in one transaction."""
 
 _SHAPES = {
     "insert": "REFERENCING NEW TABLE AS warmer_new",
@@ -48,7 +51,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
             definition=definition and definition.limited_to(columns),
             is_outdated=definition is not None and definition != definition.limited_to(columns),
             events=events,
-            is_capturable=kind in ("r", "p"),
+            kind=Kind.TABLE if kind in ("r", "p") else Kind.VIEW,
             schema=schema,
             keys=tuple(keys),
             records=records or TABLE,
@@ -94,11 +97,6 @@ def drop(connection: Any, table: str) -> list[str]:
     quote = connection.ops.quote_name
     statements = [f'DROP TRIGGER IF EXISTS "warmer_{event}" ON {quote(table)}' for event in EVENTS]
     return [*statements, f"DROP FUNCTION IF EXISTS {quote(_function_name(table))}() CASCADE"]
-
-
-def prepare(connection: Any) -> list[str]:
-    """Return the statements that come before those of `create` or `drop`, in one transaction."""
-    return [f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'", f"SELECT pg_advisory_xact_lock({_LOCK})"]
 
 
 def _function_name(table: str) -> str:

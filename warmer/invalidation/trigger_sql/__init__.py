@@ -1,0 +1,1 @@
+"""The SQL of triggers: what they record, rendered for each database vendor."""

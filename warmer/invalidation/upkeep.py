@@ -1,0 +1,102 @@
+"""How many changes wait to be applied, and what keeps their records few."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import chain
+
+from django.db import connections
+from django.db.models import Count, Max, Min, Q
+from django.db.models.functions import Now
+
+from warmer.conf import conf
+from warmer.invalidation import records
+from warmer.invalidation.records import Record, read_committed, rows_of, visit
+from warmer.invalidation.sources import sources
+
+ROLL_OUT = timedelta(days=1)
+"""How long a change waits for a process that knows its job, as while a release is rolled out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """The changes of declared jobs that wait on all databases.
+
+    Attributes:
+        age: how long the oldest has been waiting.
+        by_job: how many concern each job, by its name.
+        answered: the databases that were asked.
+        unanswered: the databases that do not answer, so that what waits there is unknown; with the reasons.
+    """
+
+    count: int = 0
+    age: timedelta = timedelta(0)
+    by_job: Counter[str] = field(default_factory=Counter)
+    answered: Collection[str] = ()
+    unanswered: Mapping[str, str] = field(default_factory=dict)
+
+
+def backlog(*using: str) -> Backlog:
+    """Return the changes that wait; one query for each database.
+
+    Args:
+        using: the databases; default: all.
+    """
+    count, age, by_job = 0, timedelta(0), Counter[str]()
+    found, unanswered = visit(_waiting, using)
+    for source, key, number, waited in chain.from_iterable(found.values()):
+        count += number
+        age = max(age, waited)
+        specs = sources().by_key[key] if key else [each.spec for each in sources().by_name[source].dependents]
+        for name in {spec.name for spec in specs}:
+            by_job[name] += number
+    return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
+
+
+def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:
+    rows = rows_of(using).filter(_is_declared(), applied_at=None).order_by()
+    return list(rows.values_list("source", "key").annotate(n=Count("pk"), age=Now() - Min("recorded_at")))
+
+
+def _is_declared() -> Q:
+    return Q(source__in=list(sources().by_name)) | Q(key__in=list(sources().by_key))
+
+
+def purge(*, using: str, thoroughly: bool = False) -> None:
+    """Delete changes that were applied before the last `WARMER_REPLAY`, at most `records.PAGE`.
+
+    Args:
+        thoroughly: all of them, and those that have waited for a day for a process that knows their jobs.
+    """
+    due = Q(applied_at__lt=Now() - conf.REPLAY)
+    if thoroughly:
+        due |= Q(applied_at=None, recorded_at__lt=Now() - ROLL_OUT) & ~_is_declared()
+    locks = connections[using].features.has_select_for_update_skip_locked
+    is_full = True
+    while is_full:
+        with read_committed(using, transaction_wanted=locks):
+            rows = rows_of(using).filter(due).order_by("pk")
+            if locks:
+                rows = rows.select_for_update(skip_locked=True)
+            numbers = list(rows.values_list("pk", flat=True)[: records.PAGE])
+            rows_of(using).filter(pk__in=numbers).delete()
+        is_full = thoroughly and len(numbers) == records.PAGE
+
+
+def collapse(*, using: str) -> bool:
+    """Replace the records of a source by one for every key, if more than `WARMER_FENCE_RECORDS` wait.
+
+    Returns:
+        Whether there was such a source.
+    """
+    rows = rows_of(using).filter(applied_at=None).order_by()
+    counts = rows.values_list("source", "key").annotate(n=Count("pk"), last=Max("pk"))
+    crowded = list(counts.filter(n__gt=conf.FENCE_RECORDS))
+    for source, key, _count, last in crowded:
+        with read_committed(using, transaction_wanted=True):
+            records.write([Record(source=source, key=key)], using=using)
+            rows.filter(source=source, key=key, pk__lte=last).delete()
+    return bool(crowded)
