@@ -249,16 +249,20 @@ def on_link(
         watcher(using).expect(changed=[source.name for source in found])
     if action not in ("post_add", "pre_remove", "pre_clear"):
         return
-    is_meant = Q()
-    for one, other in _ends(sender, model if reverse else type(instance)):
+    ends = list(_ends(sender, model if reverse else type(instance)))
+    is_meant, rows = Q(), list[dict[str, Any]]()
+    for one, other in ends:
         mine, theirs = (other, one) if reverse else (one, other)
         (value,) = mine.get_foreign_related_value(instance)
-        is_others = Q() if pk_set is None else Q(**{f"{theirs.attname}__in": pk_set})
-        is_meant |= Q(**{mine.name: value}) & is_others
+        is_meant |= Q(**{mine.name: value})
+        rows += [{mine.attname: value, theirs.attname: pk} for pk in pk_set or ()]
     for source in found:
-        if is_meant:
+        if ends and pk_set is None:
             yield record_of_rows(source, QuerySet(sender, using=using).filter(is_meant))
-        else:  # another app's own kind of many-to-many
+        elif ends and all(field.attname in row for row in rows for field in source.fields):
+            # From memory: a symmetrical field adds the other half of the rows after its signal.
+            yield record_of_rows(source, [sender(**row) for row in rows])
+        else:  # another app's own kind of many-to-many, or a column that the signal does not tell
             yield Record(source=source.name)
 
 
