@@ -27,7 +27,7 @@ from warmer.doctor.checks.jobs import LATE
 from warmer.exceptions import CommandRefused
 from warmer.humanize import ago, counted, duration, percent, size
 from warmer.invalidation import Backlog, triggers
-from warmer.invalidation.databases import written
+from warmer.invalidation.records import written
 from warmer.models import BEAT_SILENCE, WarmingRun
 from warmer.monitoring import alerts
 from warmer.monitoring.metrics.snapshot import Snapshot, snapshot
