@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -161,6 +161,11 @@ def as_id(id: Any) -> Any:
     is_value = kind.__str__ is not object.__str__ and kind.__eq__ is not object.__eq__
     is_known = isinstance(id, int | str | UUID | bytes | bytearray | Number) or hasattr(id, "_meta")
     return str(id) if is_value and not is_known else id
+
+
+def type_of(id: Any) -> Callable[[str], Id]:
+    """Return what makes an id like this one of a string; it raises ValueError."""
+    return next((each for each in (int, UUID) if isinstance(as_id(id), each)), str)
 
 
 def is_id_text(text: str) -> bool:

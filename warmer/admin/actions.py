@@ -145,7 +145,7 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     if action.question and "confirmed" not in request.POST:
         context = {"title": f"{action.label}: are you sure?", "action": action, "specs": specs}
         return render(request, "admin/warmer/confirm.html", context | {"why": base.reason(request)})
-    done = [_perform(request, action, spec) for spec in specs]
+    done = [perform(request, action, spec) for spec in specs]
     for each in sorted(done, key=lambda each: -each.level)[:MESSAGES_SHOWN]:
         messages.add_message(request, each.level, each.text)
     if len(done) > MESSAGES_SHOWN:
@@ -157,7 +157,8 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     return redirect("admin:warmer_warmingrun_change", runs[0]) if len(runs) == 1 else several
 
 
-def _perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:
+def perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:
+    """Perform an action on a job, and log it."""
     try:
         done = action.perform(request.user, spec)
     except WarmerError as error:

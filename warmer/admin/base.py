@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -104,6 +105,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, (extra_context or {}) | {"title": title})
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Return the list; PostgreSQL fails on a NUL in a filter, whichever it is."""
+        if any("\0" in value for values in request.GET.lists() for value in values[1]):
+            raise IncorrectLookupParameters
+        return super().get_changelist_instance(request)
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -168,7 +175,8 @@ def may_see_jobs(user: Any) -> bool:
 
 def reason(request: HttpRequest) -> str:
     """Return the reason that a user gave for an action."""
-    return " ".join(request.POST.get("why", "").split())[:MAX_REASON_LENGTH]
+    given = request.POST.get("why", "").replace("\0", " ")  # which PostgreSQL cannot store
+    return " ".join(given.split())[:MAX_REASON_LENGTH]
 
 
 def log(request: HttpRequest, target: Any, what: str) -> None:

@@ -15,7 +15,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
 from warmer import invalidation
-from warmer.admin import actions, runbook
+from warmer.admin import actions, history, lookup, runbook
 from warmer.admin.base import SCHEDULE, VIEW_AUDITS, VIEW_RUNS, ReadOnlyAdmin, log, may_see_jobs, schedule
 from warmer.admin.overview import job_rows, job_states
 from warmer.declarations.registry import jobs
@@ -28,7 +28,7 @@ ENTRIES_SHOWN = 10
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    """A page for each declared job, and the actions on them."""
+    """A page for each declared job, and the actions on it and on single keys."""
 
     page_template = "admin/warmer/job.html"
     gone = "This job is not declared."
@@ -70,8 +70,11 @@ class JobAdmin(ReadOnlyAdmin):
         return super().change_view(request, quote(object_id) if object_id in jobs else object_id)
 
     def act(self, request: HttpRequest, row: JobSpec) -> HttpResponse:
-        """Set the schedule of a job, or perform an action on it."""
+        """Set the schedule of a job, or perform an action on it or on one of its keys."""
         action = request.POST.get("action")
+        if action in lookup.ACTIONS:
+            lookup.act(request, row)
+            return redirect(request.get_full_path())
         if action not in ("schedule", "reset"):
             return actions.act(request, self.render)
         if not request.user.has_perm(SCHEDULE):
@@ -108,10 +111,19 @@ class JobAdmin(ReadOnlyAdmin):
         (shown,) = job_rows([row], job_states([row]), invalidation.backlog())
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
+        span = request.GET.get("span", "")
+        span = span if span in history.SPANS else next(iter(history.SPANS))
         return {
             "title": f"Job {row.name}",
             "spec": row,
             "row": shown,
+            "charts": history.charts(row.name, history.SPANS[span]),
+            "span": span,
+            "spans": list(history.SPANS),
+            "found": lookup.look_up(row, request.GET["id"]) if "id" in request.GET else None,
+            "key_actions": [
+                each for each in lookup.ACTIONS.values() if request.user.has_perm(each.permission)
+            ],
             "problem": problem,
             "current": current,
             "is_edited": current is not None and current.interval != row.every,

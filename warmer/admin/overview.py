@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.template import RequestContext
 from django.utils import timezone
 
-from warmer.admin import base, health, widgets
+from warmer.admin import base, charts, health
 from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -143,7 +143,7 @@ def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str], backlog: Backl
     """Return the rows of jobs whose states are known."""
     names = [spec.name for spec in specs]
     observations = JobObservation.objects.in_bulk(names, field_name="job")
-    runs = WarmingRun.objects.recent_per_job(names, each=widgets.BARS)
+    runs = WarmingRun.objects.recent_per_job(names, each=charts.BARS)
     entries = base.schedule.entries(names) if base.schedule else {}
     audits = CacheAudit.objects.latest_per_job(names)
     return [

@@ -1,8 +1,8 @@
-"""Small pieces of HTML: names and times that narrow columns can break, and the durations of runs as bars."""
+"""Small pieces of HTML: names and times that narrow columns can break."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from warmer import humanize
-from warmer.models import CacheAudit, WarmingRun
-
-BARS = 20
-BAR, GAP, HEIGHT = 4, 1, 22
-WIDTH = BARS * (BAR + GAP) - GAP
+from warmer.models import CacheAudit
 
 
 def name(job: str) -> SafeString:
@@ -59,30 +55,3 @@ def moment(time: datetime) -> SafeString:
     time = humanize.local(time)
     parts = ((f"{time:%Y-%m-%d}",), (f"{time:%H:%M:%S}",))
     return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)
-
-
-def sparkline(runs: Sequence[WarmingRun]) -> SafeString:
-    """Draw runs as bars, the newest on the right: the height is the duration, the class the state.
-
-    Args:
-        runs: newest first.
-    """
-    drawn = [(run, run.took) for run in runs if run.took is not None][:BARS]
-    if not drawn:
-        return SafeString("")
-    longest = max(took for _, took in drawn)
-    bars = []
-    for number, (run, took) in enumerate(drawn):
-        height = max(2.0, HEIGHT * took / longest) if longest else 2.0
-        x, y = WIDTH - BAR - number * (BAR + GAP), HEIGHT - height
-        title = f"run {run.pk}: {run.state}, {took:.2f} s"
-        bars.append((run.state, x, f"{y:.1f}", BAR, f"{height:.1f}", title))
-    rect = '<rect class="warmer-bar-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
-    return format_html(
-        '<svg class="warmer-spark" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
-        'aria-label="{2}">{3}</svg>',
-        WIDTH,
-        HEIGHT,
-        f"The last {len(drawn)} runs took up to {longest:.2f} s",
-        format_html_join("", rect, bars),
-    )

@@ -72,8 +72,11 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
         record([record_of_ids(spec, asked)], using=using)
 
 
-def request(spec: JobSpec, *, using: str) -> bool:
-    """Invalidate every key of a job now, or at the commit of the open transaction on a database.
+def request(spec: JobSpec, ids: Ids = None, *, using: str) -> bool:
+    """Invalidate keys of a job now, or at the commit of the open transaction on a database.
+
+    Args:
+        ids: valid ids; None: every key.
 
     Returns:
         Whether it is done; else a worker does the rest.
@@ -82,9 +85,9 @@ def request(spec: JobSpec, *, using: str) -> bool:
         StoreUnavailable: the cache does not answer, and the database keeps no records.
     """
     if not are_kept(using):
-        invalidate(spec, None, immediately=True)
+        invalidate(spec, ids, immediately=True)
         return True
-    record([record_of_ids(spec, None)], using=using)
+    record([record_of_ids(spec, ids)], using=using)
     return not connections[using].in_atomic_block and not backlog(using).by_job[spec.name]
 
 

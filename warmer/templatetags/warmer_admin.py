@@ -19,11 +19,12 @@ BEAT_SAVES = timedelta(minutes=4)
 
 # Django imports this module in every project, also in one without an admin.
 if apps.is_installed("django.contrib.admin"):
-    from warmer.admin import widgets
+    from warmer.admin import charts, widgets
     from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
-    for name in ("name", "state", "sparkline", "audit_result", "audit_details"):
+    register.filter("sparkline", charts.sparkline)
+    for name in ("name", "state", "audit_result", "audit_details"):
         register.filter(name, getattr(widgets, name))
 
 

@@ -46,7 +46,7 @@ def test_warm__all(operator: Client) -> None:
 
 
 def test_warm__reason_is_logged_on_one_line_and_escaped(operator: Client) -> None:
-    act(operator, "warm posts", why="  after the\nimport <b>" + "x" * 300)
+    act(operator, "warm posts", why="  after\0the\nimport <b>" + "x" * 300)
     ((_, _, message),) = log()
     assert "after the import <b>xxx" in message
     assert len(message) < 260

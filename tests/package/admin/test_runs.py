@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.package.admin.pages import RUNS, act, log, page_of, report, run_of, text_of
+from tests.package.admin.pages import AUDITS, RUNS, act, log, page_of, report, run_of, text_of
 from warmer import runs, warm_many
 from warmer.admin import base, export
 from warmer.models import State, Trigger, WarmingRun
@@ -123,6 +123,13 @@ def test_export__unknown_filter_or_format_is_refused(operator: Client) -> None:
     assert operator.get(f"{RUNS}export.csv", {"password": "x"}).status_code == 400
     assert operator.get(f"{RUNS}export.csv", {"requested_by__password__startswith": "x"}).status_code == 400
     assert operator.get(f"{RUNS}export.xml").status_code == 404
+
+
+@pytest.mark.parametrize("query", ["job=a%00b", "state__exact=%00", "job=posts&job=%00", "o=%00"])
+def test_list__nul_in_a_filter_is_refused(operator: Client, query: str) -> None:
+    for page in (RUNS, AUDITS):
+        assert operator.get(f"{page}?{query}").headers["Location"].endswith("?e=1")
+    assert operator.get(f"{RUNS}export.csv?{query}").status_code == 400
 
 
 def test_export__csv_has_every_count_and_no_formula(operator: Client, history: list[WarmingRun]) -> None:

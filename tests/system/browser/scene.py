@@ -13,12 +13,14 @@ from users.models import CustomUser
 from warmer import jobs
 from warmer import runs as ledger
 from warmer.filling.batches import find_ids
-from warmer.models import JobObservation, State, Trigger, WarmingRun
+from warmer.models import JobHour, JobObservation, State, Trigger, WarmingRun, start_of_hour
 from warmer.monitoring import audit
 from warmer.monitoring.observation import observe_all
 from warmer.report import Failure, Report
 
 QUARTERS = 24
+# Hours ago, of the week that is drawn: beat was down, the cache was restarted, a run failed.
+DOWN, RESTARTED, FAILED = range(60, 66), (30, 110), (9, 110)
 
 
 def history(job: str, keys: int, seconds: float, worker: str) -> None:
@@ -50,6 +52,33 @@ def history(job: str, keys: int, seconds: float, worker: str) -> None:
             queries=2,
             seconds=took.total_seconds(),
             error=error,
+        )
+
+
+def hours(job: str, seconds: float, reads: int) -> None:
+    """Put in the hours of a week, busier by day than by night."""
+    random = Random(job)
+    for ago in range(7 * 24):
+        hour = start_of_hour(timezone.now()) - timedelta(hours=ago)
+        if ago in DOWN:
+            continue
+        lowest = 0.0 if ago in RESTARTED else random.choice((1.0, 1.0, 0.97))
+        daily = round(reads * (0.3 if timezone.localtime(hour).hour < 7 else random.uniform(0.8, 1.2)))
+        missed = round(daily * (0.12 if ago in RESTARTED else random.uniform(0.001, 0.01)))
+        JobHour.objects.update_or_create(
+            job=job,
+            hour=hour,
+            defaults={
+                "observed": 60,
+                "coverage_sum": 60 * (0.2 * lowest + 0.8),
+                "coverage_min": lowest,
+                "pending_max": random.choice((0, 0, 1, 2)) + (40 if ago in RESTARTED else 0),
+                "hits": daily - missed,
+                "misses": missed,
+                "runs": 4,
+                "failed_runs": int(ago in FAILED),
+                "run_seconds": 4 * seconds * random.uniform(0.8, 1.3),
+            },
         )
 
 
@@ -146,4 +175,7 @@ def set_up(operator: CustomUser, worker: str) -> None:
     failed_run("user_profiles", operator, worker)
     audits()
     seen()
+    hours("user_profiles", 0.31, 2_000)
+    hours("popular_posts", 0.04, 4_000)
+    hours("posts", 61, 1_400)
     running_run("posts", operator)

@@ -19,6 +19,8 @@ from tests.system.browser.pages import EVERYTHING, NARROW, WIDE
 from tests.system.nodes import Worker
 from tests.system.project import ROOT, Project
 from users.models import CustomUser
+from warmer import jobs
+from warmer.filling.batches import find_ids
 from warmer.models import CacheAudit, WarmingRun
 
 FOLDER = Path(os.environ.get("SCREENSHOTS_FOLDER") or ROOT / "docs" / "images")
@@ -50,11 +52,13 @@ def _shots() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return the address of each page, and what to click on there."""
     run = {run.state: f"warmingrun/{run.pk}/change/" for run in WarmingRun.objects.filter(trigger="admin")}
     audit = CacheAudit.objects.get(job="user_profiles").pk
+    cached = next(iter(find_ids(jobs["user_profiles"].spec)))
     invalidate = ("tr:has-text('user_profiles') summary", "button[aria-label='Invalidate user_profiles']")
     return {
         "overview": ("", ()),
         "confirm": ("", invalidate),
-        "job": ("job/user_profiles/change/", ()),
+        "job": (f"job/user_profiles/change/?id={cached}", ()),
+        "job-week": ("job/user_profiles/change/?span=week", ()),
         "run-running": (run["running"], ()),
         "run-ended": (run["incomplete"], ("summary:text-is('Each batch')",)),
         "runs": ("warmingrun/?job=user_profiles", ()),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -18,7 +17,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
 from warmer.filling.batches import Batches, find_ids
 from warmer.filling.loading import counted_queries
-from warmer.keys import Batch, Id, plain
+from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
 from warmer.monitoring.audit.comparison import Comparison, Interrupts
 from warmer.report import MAX_FAILURES, describe
@@ -130,7 +129,7 @@ class _Audit:
 
         def declared() -> Iterator[Id]:
             for id in map(plain, find_ids(self.spec)):
-                types.add(next((each for each in (int, UUID) if isinstance(id, each)), str))
+                types.add(type_of(id))
                 texts.add(str(id))
                 yield id
 

@@ -1,0 +1,134 @@
+"""One key of a job: whether it is cached, and the actions on it. Its value is never read for a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import router
+from django.http import HttpRequest
+
+from warmer import invalidation
+from warmer.admin import base
+from warmer.admin.actions import Action, Done, perform
+from warmer.declarations.spec import JobSpec
+from warmer.exceptions import InvalidId, WarmerError
+from warmer.filling import pipeline
+from warmer.filling.batches import find_ids
+from warmer.keys import Id, type_of
+from warmer.models import WarmingRun
+from warmer.report import Outcome, describe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a look at a key found.
+
+    Attributes:
+        text: the id, as it was given.
+        problem: why it could not be looked up; then the rest is unknown.
+        left: seconds until it expires; None: unknown.
+        age: seconds since it was written, if it is known when it was; the jitter of a job counts as age, too.
+    """
+
+    text: str
+    problem: str = ""
+    key: str = ""
+    is_cached: bool = False
+    left: float | None = None
+    age: float | None = None
+
+
+def look_up(spec: JobSpec, text: str) -> Found:
+    """Look up a key of a job, in one round trip to the cache.
+
+    Args:
+        text: its id; of a single job it is ignored.
+    """
+    try:
+        key = spec.key.key(id_of(spec, text))
+        lives = spec.store.remaining([key])
+    except WarmerError as error:
+        return Found(text=text, problem=describe(error))
+    left = lives.get(key)
+    age = None if left is None else max(0.0, spec.timeout.total_seconds() - left)
+    return Found(text=text, key=key, is_cached=key in lives, left=left, age=age)
+
+
+def id_of(spec: JobSpec, text: str) -> Id | None:
+    """Return the id that a user wrote, of the type of the declared ids; None for a single job.
+
+    Raises:
+        InvalidId: there can be no such id.
+    """
+    if not spec.keyed:
+        return None
+    example = _declared_id(spec)
+    try:
+        id = (str if example is None else type_of(example))(text.strip())
+    except ValueError:
+        raise InvalidId(f"{text!r} is not an id of {spec.name}: its ids are like {example}") from None
+    spec.key.key(id)
+    return id
+
+
+def _declared_id(spec: JobSpec) -> Id | None:
+    """Return one of the declared ids, if there is any now."""
+    try:
+        return next(iter(find_ids(spec, at_most=1)), None)
+    except Exception as error:
+        raise InvalidId(f"the declared ids of {spec.name} cannot be read: {describe(error)}") from error
+
+
+def act(request: HttpRequest, spec: JobSpec) -> None:
+    """Perform the action that a form asks for, on the key of the id in its field `id`."""
+    action = ACTIONS[request.POST["action"]]
+    if not request.user.has_perm(action.permission):
+        raise PermissionDenied
+
+    def on_key(_user: Any, spec: JobSpec) -> Done:
+        return action.perform(id_of(spec, request.POST.get("id", "")), spec)
+
+    done = perform(request, replace(action, perform=on_key), spec)
+    messages.add_message(request, done.level, done.text)
+
+
+def _warm(id: Id | None, spec: JobSpec) -> Done:
+    if spec.keyed and _declared_id(spec) is None:  # a loader that is given another type finds nothing
+        raise InvalidId(f"{spec.name} declares no ids now, so the type of its ids is unknown")
+    key = spec.key.key(id)
+    report = pipeline.warm(spec, None if id is None else [id])
+    outcome = next(each for each in Outcome if getattr(report, each.value))
+    if outcome is Outcome.WRITTEN:
+        return Done(text=f"Warmed {key}.", entry=f"Warmed {key}.")
+    why = {
+        Outcome.SUPERSEDED: "changes overtook each load. The next read loads it.",
+        Outcome.NO_VALUE: "the loader has no value.",
+    }.get(outcome) or report.failures[0].error
+    level = messages.ERROR if outcome is Outcome.FAILED else messages.WARNING
+    return Done(text=f"Not warmed: {key}: {why}", level=level, entry=f"Warmed {key}: {outcome}.")
+
+
+def _invalidate(id: Id | None, spec: JobSpec) -> Done:
+    key = spec.key.key(id)
+    ids = None if id is None else frozenset({id})
+    if invalidation.request(spec, ids, using=router.db_for_write(WarmingRun)):
+        return Done(text=f"Invalidated {key}.", entry=f"Invalidated {key}.")
+    text = f"Recorded: a worker will invalidate {key}. Until then readers may see the old value."
+    return Done(text=text, level=messages.WARNING, entry=f"Requested invalidation of {key}.")
+
+
+ACTIONS = {
+    action.name: action
+    for action in (
+        Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm),
+        Action(
+            name="invalidate_key",
+            label="Invalidate this key",
+            permission=base.INVALIDATE,
+            perform=_invalidate,
+        ),
+    )
+}
