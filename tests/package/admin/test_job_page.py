@@ -18,7 +18,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from tests.package.admin.pages import ACTIONS, AUDITS, JOBS, POSTS, RUNS, act, log, page_of, run_of, text_of
 from users.models import CustomUser
 from warmer import runs, schedule, warm, warm_many
-from warmer.models import CacheAudit, Job, JobObservation, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, Job, JobHour, JobObservation, State, Trigger, WarmingRun
 from warmer.schedule import Action
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -67,6 +67,10 @@ def test_page(golden: Callable[..., None], operator: Client, make_post: Any) -> 
         watched_share=0.5,
         watched_misses=7,
     )
+    reads = {"hits": 3, "misses": 1}
+    JobHour.objects.put(
+        "posts", timezone.now(), observed=2, coverage_sum=1.5, coverage_min=0.5, pending_max=7, **reads
+    )
     operator.post(POSTS, interval(2, enabled="", why="news day"))
     act(operator, "audit posts")
     warm_many(
@@ -87,6 +91,8 @@ def test_page(golden: Callable[..., None], operator: Client, make_post: Any) -> 
         r"\d{4}-\d\d-\d\d \d\d:\d\d": "TIME",
         r"\d+ s ago": "N s ago",
         r"(\.py|test_\w+):\d+": r"\1:N",
+        r"\b[A-Z][a-z]{2} \d\d:\d\d\b": "HOUR",
+        r"( \d\d:\d\d)+$": " TICKS",
     }
     golden("admin_job", "\n\n".join(texts), masks=masks)
 
