@@ -111,6 +111,11 @@ class KeyTemplate:
             raise InvalidId(f"the id {text[:20]}… makes a key of {self} longer than {MAX_KEY_LENGTH}")
         return key
 
+    def id_text(self, key: str) -> str:
+        """Return the text of the id in a key; nothing if it is no key of this template, or has no id."""
+        text = key.removeprefix(self.prefix).removesuffix(self.suffix)
+        return text if is_id_text(text) and f"{self.prefix}{text}{self.suffix}" == key and self.keyed else ""
+
     def batch(self, ids: Sequence[Id]) -> Batch:
         """Return the keys of ids, each with its id (of a single job, whose `ids` are ignored: its one key).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from warmer.admin import base
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import UnknownJob, WarmerError
+from warmer.humanize import counted
 from warmer.models import CacheAudit, Job, JobObservation, State, Trigger, WarmingRun
 from warmer.tasks import request_audit, request_run
 
@@ -58,20 +59,21 @@ class Action:
     question: str = ""
 
 
-def _warm(user: Any, spec: JobSpec) -> Done:
-    opened = request_run(spec.name, Trigger.ADMIN, user=user)
-    run = opened.run
+def warm(user: Any, spec: JobSpec, *, only_keys: Sequence[str] | None = None) -> Done:
+    """Request a run of a job, or of some of its keys."""
+    opened = request_run(spec.name, Trigger.ADMIN, user=user, only_keys=only_keys)
+    run, entry = opened.run, "Warm now" if only_keys is None else f"Retry of {counted(len(only_keys), 'key')}"
     if opened.joined:
         text = f"Joined run {run.pk} of {run.job} ({run.trigger}), which had not ended."
         if opened.leaves_cached:
             text += " It skips keys that are cached: warm again after it has ended, to renew all of them."
-        return Done(text=text, level=messages.INFO, entry=f"Warm now: joined run {run.pk}.", run=run)
+        return Done(text=text, level=messages.INFO, entry=f"{entry}: joined run {run.pk}.", run=run)
     if run.is_final and run.state != State.COMPLETE:
         text, level = f"Run {run.pk} of {run.job} is {run.state}: {run.error}", messages.ERROR
     else:
         what = "Completed" if run.is_final else "Queued"
         text, level = f"{what} run {run.pk} of {run.job}.", messages.SUCCESS
-    return Done(text=text, level=level, entry=f"Warm now: run {run.pk}.", run=run)
+    return Done(text=text, level=level, entry=f"{entry}: run {run.pk}.", run=run)
 
 
 def _invalidate(_user: Any, spec: JobSpec) -> Done:
@@ -92,15 +94,24 @@ def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
     return Done(text=f"{past} {spec.name}: the schedule {effect}.", entry=f"{past} the schedule.")
 
 
-def _audit(_user: Any, spec: JobSpec) -> Done:
-    if problem := request_audit(spec):
+def _audit(_user: Any, spec: JobSpec, *, repair: bool = False) -> Done:
+    if problem := request_audit(spec, repair=repair):
         return Done(text=f"No audit of {spec.name}: {problem}", level=messages.ERROR)
+    if repair:
+        text = f"Queued: a worker audits every key of {spec.name}, and invalidates the wrong ones."
+        return Done(text=text, entry="Requested an audit with repair.")
     return Done(text=f"Queued an audit of {spec.name}.", entry="Requested an audit.")
 
 
 _ALL_ACTIONS = (
-    Action(name="warm", label="Warm now", permission=base.WARM, perform=_warm),
+    Action(name="warm", label="Warm now", permission=base.WARM, perform=warm),
     Action(name="audit", label="Audit", permission=base.AUDIT, perform=_audit),
+    Action(
+        name="repair",
+        label="Audit and repair",
+        permission=base.INVALIDATE,
+        perform=partial(_audit, repair=True),
+    ),
     Action(name="pause", label="Pause", permission=base.PAUSE, perform=partial(_switch, on=False)),
     Action(name="resume", label="Resume", permission=base.PAUSE, perform=partial(_switch, on=True)),
     Action(

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from warmer.admin import widgets
-from warmer.admin.base import JobFilter, ReadOnlyAdmin
+from warmer.admin.base import INVALIDATE, JobFilter, ReadOnlyAdmin
+from warmer.declarations.registry import jobs
 from warmer.models import CacheAudit, Verdict
 from warmer.models.audits import KEPT_PER_JOB
+
+
+class WrongFilter(admin.SimpleListFilter):
+    """A filter by whether an audit found wrong keys."""
+
+    title, parameter_name = "wrong keys", "wrong"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "found"), ("no", "none")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        found = {"yes": {"wrong__gt": 0}, "no": {"wrong": 0}}
+        return queryset.filter(**found.get(self.value() or "", {}))
 
 
 @admin.register(CacheAudit)
@@ -17,10 +34,19 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     """The kept audits."""
 
     list_display = ("id", "name", "trigger", "result", "keys", "finished")
-    list_filter = (JobFilter, "trigger")
+    list_filter = (JobFilter, WrongFilter, "trigger")
     page_template = "admin/warmer/audit.html"
     counted = tuple(Verdict)
     gone = f"This audit does not exist. The last {KEPT_PER_JOB} of each job are kept."
+
+    def page(self, request: HttpRequest, row: CacheAudit) -> dict[str, Any]:
+        """Return the context of an audit's page."""
+        may_repair = request.user.has_perm(INVALIDATE) and row.job in jobs
+        return super().page(request, row) | {
+            "may_repair": may_repair and row.wrong > row.repaired,
+            "wrong_keys": self.with_pages(request, row, row.wrong_keys),
+            "failures": self.with_pages(request, row, row.failures),
+        }
 
     @admin.display(description="result")
     def result(self, audit: CacheAudit) -> SafeString:

@@ -10,18 +10,19 @@ from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from warmer.admin import widgets
 from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 
 VIEW_RUNS, VIEW_AUDITS = "warmer.view_warmingrun", "warmer.view_cacheaudit"
 WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
@@ -127,6 +128,32 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def act(self, request: HttpRequest, row: Any) -> HttpResponse:
         """Handle a POST to the page of a row."""
         raise PermissionDenied
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns, with each job linked for users who may see it."""
+
+        @admin.display(description="job", ordering="job")
+        def name(row: Any) -> SafeString:
+            return widgets.job_link(row.job) if row.job in jobs else widgets.name(row.job)
+
+        is_linked = may_see_jobs(request.user)
+        return [name if is_linked and column == "name" else column for column in self.list_display]
+
+    def with_pages(self, request: HttpRequest, row: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return keys that a row names, each with the admin page of its object as `url`, if there is one."""
+        spec = jobs[row.job].spec if row.job in jobs else None
+        return [each | {"url": spec and self._url_of(request, spec, each["key"])} for each in named]
+
+    def _url_of(self, request: HttpRequest, spec: JobSpec, key: str) -> str:
+        """Return the page of a key's object: of a model whose primary key is the job's id."""
+        id = spec.key.id_text(key)
+        for model in {each.object_model: None for each in spec.depends_on}:
+            if id and model is not None and self.admin_site.is_registered(model):
+                its_admin = self.admin_site.get_model_admin(model)
+                if its_admin.has_view_permission(request):
+                    meta = its_admin.opts
+                    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[quote(id)])
+        return ""
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return the context of a row's page: with the counts, by name, each with its meaning."""

@@ -1,9 +1,8 @@
-"""Runs as CSV or JSON: streamed, bounded, and safe to open in a spreadsheet."""
+"""Runs as CSV: streamed, bounded, and safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -37,11 +36,10 @@ class _Echo:
         return text
 
 
-def download(runs: QuerySet[WarmingRun], kind: str) -> HttpResponseBase:
-    """Return runs as a file of one of `KINDS`, newest first."""
-    content_type, parts = KINDS[kind]
-    headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(parts(_rows(runs)), content_type=content_type, headers=headers)
+def download(runs: QuerySet[WarmingRun]) -> HttpResponseBase:
+    """Return runs as a file, newest first."""
+    headers = {"Content-Disposition": 'attachment; filename="runs.csv"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(_csv(_rows(runs)), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _csv(rows: Rows) -> Iterator[str]:
@@ -50,19 +48,6 @@ def _csv(rows: Rows) -> Iterator[str]:
     for row in rows:
         texts = {name: f"'{value}" for name, value in row.items() if str(value).startswith(_FORMULA)}
         yield writer.writerow(row | texts)
-
-
-def _json(rows: Rows) -> Iterator[str]:
-    """Yield an array of objects."""
-    separator = ""
-    yield "["
-    for row in rows:
-        yield f"{separator}\n{json.dumps(row)}"
-        separator = ","
-    yield "]\n"
-
-
-KINDS = {"csv": ("text/csv; charset=utf-8", _csv), "json": ("application/json", _json)}
 
 
 def _rows(runs: QuerySet[WarmingRun]) -> Rows:

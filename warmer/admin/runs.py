@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Max
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
+from django.db.models import Count, Max, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from warmer import runs
 from warmer.admin import widgets
-from warmer.admin.base import CANCEL, MAX_LISTED, JobFilter, ReadOnlyAdmin, log, reason
-from warmer.admin.export import KINDS, MAX_ROWS, download
+from warmer.admin.actions import Action, perform, warm
+from warmer.admin.base import CANCEL, MAX_LISTED, WARM, JobFilter, ReadOnlyAdmin, log, reason
+from warmer.admin.export import MAX_ROWS, download
+from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
 from warmer.report import Outcome
 
 BATCHES_SHOWN = 50
 WORKERS_SHOWN = 20
+ERROR_LENGTH = 100
 PHASES = ("load", "encode", "write", "wait")
 # A batch that was loading when its run was cancelled still counts. Most take less than this.
 SETTLING = timedelta(minutes=1)
@@ -33,7 +40,7 @@ SETTLING = timedelta(minutes=1)
 class WarmingRunAdmin(ReadOnlyAdmin):
     """The runs."""
 
-    list_display = ("id", "name", "status", "keys", "took", "requested", "requester")
+    list_display = ("id", "name", "status", "keys", "problem", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     page_template = "admin/warmer/run.html"
     counted = tuple(Outcome)
@@ -41,26 +48,26 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         export = self._view(self.export_view)
-        return [path("export.<str:kind>", export, name="warmer_warmingrun_export"), *super().get_urls()]
+        return [path("export.csv", export, name="warmer_warmingrun_export"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """List the runs, newest first."""
         return super().changelist_view(request, {"max_listed": MAX_LISTED, "max_rows": MAX_ROWS})
 
-    def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
         """Download the runs that the same filters list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        if kind not in KINDS:
-            raise Http404("Runs are exported as csv or json.")
         try:
             listed = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:
             return HttpResponseBadRequest("There is no such filter.")
-        return download(listed, kind)
+        return download(listed)
 
     def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
-        """Cancel a run."""
+        """Cancel a run, or retry its failed keys."""
+        if request.POST.get("action") == "retry":
+            return self._retry(request, row)
         if not request.user.has_perm(CANCEL):
             raise PermissionDenied
         if runs.cancel(row, str(request.user), reason(request)):
@@ -72,6 +79,21 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             messages.info(request, f"Run {row.pk} had already ended: it is {row.state}.")
         return redirect(request.get_full_path() if self.has_view_permission(request) else "admin:index")
 
+    def _retry(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
+        """Request a run of the failed keys that a run names."""
+        keys = [failure["key"] for failure in row.failures]
+        if not self._may_retry(request, row):
+            raise PermissionDenied
+        retry = Action(name="retry", label="Retry", permission=WARM, perform=partial(warm, only_keys=keys))
+        done = perform(request, retry, jobs[row.job].spec)
+        messages.add_message(request, done.level, done.text)
+        if not self.has_view_permission(request):
+            return redirect("admin:index")
+        return redirect("admin:warmer_warmingrun_change", done.run.pk if done.run else row.pk)
+
+    def _may_retry(self, request: HttpRequest, row: WarmingRun) -> bool:
+        return bool(row.is_final and row.failures and row.job in jobs and request.user.has_perm(WARM))
+
     def page(self, request: HttpRequest, row: WarmingRun) -> dict[str, Any]:
         """Return the context of a run's page, from a bounded number of queries and rows."""
         report, took = row.report, row.took or 0.0
@@ -80,17 +102,21 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         by_worker = batches.values("worker").order_by().annotate(count=Count("pk"), last=Max("recorded_at"))
         workers = list(by_worker.order_by("-count", "worker")[:WORKERS_SHOWN])
         phases = [(name, getattr(row, f"{name}_seconds")) for name in PHASES]
+        previous, following = _neighbours(row)
         measured = sum(seconds for _, seconds in phases)
         return super().page(request, row) | {
             "run": row,
             "may_cancel": request.user.has_perm(CANCEL) and not row.is_final,
+            "may_retry": self._may_retry(request, row),
             "is_settled": _is_settled(row),
             "percent": None if share is None else round(100 * share),
             "total_keys": report.keys,
-            "keys_per_second": report.keys / took if took else None,
+            "keys_per_second": (report.keys - report.failed) / took if took else None,
             "seconds_left": took * (1 - share) / share if share and not row.is_final else None,
-            "failures": sorted(row.failures, key=lambda failure: str(failure["error"])),
+            "failures": sorted(self.with_pages(request, row, row.failures), key=itemgetter("error")),
             "more_failures": max(0, row.failed - len(row.failures)),
+            "previous": previous,
+            "following": following,
             "phases": [(name, seconds, seconds / measured) for name, seconds in phases if measured],
             "workers": workers,
             "kept_batches": sum(each["count"] for each in workers),
@@ -102,6 +128,12 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     def status(self, run: WarmingRun) -> SafeString:
         """The state, with its mark."""
         return widgets.state(run.state)
+
+    @admin.display(description="error")
+    def problem(self, run: WarmingRun) -> SafeString:
+        """The first line of the error of a run that did not complete."""
+        error = Truncator(run.error.partition("\n")[0]).chars(ERROR_LENGTH)
+        return format_html('<span class="warmer-long">{}</span>', error)
 
     @admin.display(description="requested by")
     def requester(self, run: WarmingRun) -> str:
@@ -128,8 +160,16 @@ def _progress(run: WarmingRun) -> float | None:
     if run.is_final or not run.report.keys:
         return None
     alike = WarmingRun.objects.filter(job=run.job, state=State.COMPLETE, only_missing=run.only_missing)
-    last = alike.filter(pk__lt=run.pk).first()
+    last = alike.filter(pk__lt=run.pk, only_keys__isnull=run.only_keys is None).first()
     return min(0.99, run.report.keys / last.report.keys) if last and last.report.keys else None
+
+
+def _neighbours(run: WarmingRun) -> tuple[int | None, int | None]:
+    """Return the ids of the runs of its job before and after a run: two steps in an index."""
+    of_job = WarmingRun.objects.filter(job=run.job).values("pk")
+    before, after = of_job.filter(pk__lt=run.pk).order_by("-pk"), of_job.filter(pk__gt=run.pk).order_by("pk")
+    both = WarmingRun.objects.filter(pk=run.pk).values_list(Subquery(before[:1]), Subquery(after[:1]))
+    return both[0] if both else (None, None)
 
 
 def _is_settled(run: WarmingRun) -> bool:

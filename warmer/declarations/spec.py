@@ -48,6 +48,13 @@ class Dependency:
         """The model's label, e.g. `myapp.Post`."""
         return self.model if isinstance(self.model, str) else self.model._meta.label
 
+    @property
+    def object_model(self) -> type[Model] | None:
+        """The model, if its primary keys are the job's ids: then each key is about one object."""
+        if isinstance(self.model, str) or self.ids not in ("pk", self.model._meta.pk.attname):
+            return None
+        return self.model
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JobSpec:

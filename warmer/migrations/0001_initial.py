@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('job', models.CharField(max_length=100)),
-                ('trigger', models.CharField(choices=[('deploy', 'deploy'), ('schedule', 'schedule'), ('admin', 'admin'), ('command', 'command'), ('change', 'change')], max_length=10)),
+                ('trigger', models.CharField(choices=[('schedule', 'schedule'), ('admin', 'admin'), ('command', 'command')], max_length=10)),
                 ('started_at', models.DateTimeField()),
                 ('finished_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('whole', models.BooleanField(default=True, help_text='Every declared key was compared, not a sample.')),

@@ -17,6 +17,8 @@ from warmer.models.runs import Trigger, WarmingRun
 
 # At an audit an hour, the last four days.
 KEPT_PER_JOB = 100
+# What asks for audits.
+TRIGGERS = [(each.value, each.label) for each in (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.COMMAND)]
 # The 95 % quantile of the normal distribution.
 Z = 1.645
 
@@ -61,7 +63,7 @@ class CacheAudit(models.Model):
     """What an audit of a job found: what was cached, compared with what the loader returned."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
-    trigger = models.CharField(max_length=10, choices=Trigger)
+    trigger = models.CharField(max_length=10, choices=TRIGGERS)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(default=timezone.now)
     whole = models.BooleanField(default=True, help_text="Every declared key was compared, not a sample.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import task_postrun, worker_process_shutdown
@@ -88,11 +88,12 @@ def audit_sample() -> None:
 
 
 @shared_task(name="warmer.audit_job", **PATIENT)
-def audit_job(job: str, trigger: str = Trigger.ADMIN) -> None:
-    """Audit a sample of a job and keep the result; what is wrong is logged."""
-    sample = conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
+def audit_job(job: str, trigger: str = Trigger.ADMIN, repair: bool = False) -> None:
+    """Audit a sample of a job, or audit all of it and invalidate the wrong keys; keep and log the result."""
+    sample = None if repair else conf.AUDIT_SAMPLE if conf.AUDIT_SAMPLE > 0 else ASKED_SAMPLE
+    options: dict[str, Any] = {"sample": sample, "repair": repair, "interrupts": INTERRUPTS}
     try:
-        found = audit.perform(jobs[job].spec, Trigger(trigger), sample=sample, interrupts=INTERRUPTS)
+        found = audit.perform(jobs[job].spec, Trigger(trigger), **options)
     except StoreUnavailable as error:
         logger.warning("%s was not audited: %s", job, describe(error))
         return
@@ -109,13 +110,15 @@ def audit_job(job: str, trigger: str = Trigger.ADMIN) -> None:
         )
 
 
-def request_audit(
-    spec: JobSpec, trigger: Trigger = Trigger.ADMIN, *, expires_in: timedelta | None = None
-) -> str:
-    """Request an audit of a sample of a job from a worker; return why that failed, or nothing."""
-    expires = (expires_in or conf.RUN_EXPIRY).total_seconds()
+def request_audit(spec: JobSpec, trigger: Trigger = Trigger.ADMIN, *, repair: bool = False) -> str:
+    """Request an audit of a job from a worker; return why that failed, or nothing.
+
+    Args:
+        repair: audit every key instead of a sample, and invalidate those that are wrong.
+    """
+    expires = conf.RUN_EXPIRY.total_seconds()
     try:
-        broker.send(audit_job, (spec.name, trigger), queue=spec.queue, expires=expires)
+        broker.send(audit_job, (spec.name, trigger, repair), queue=spec.queue, expires=expires)
     except BrokerUnavailable as error:
         return str(error)
     return ""

@@ -22,6 +22,7 @@ ACTIONS = {
     "warm": "warm_job",
     "invalidate": "invalidate_job",
     "audit": "audit_job",
+    "repair": "invalidate_job",
     "pause": "pause_job",
     "resume": "pause_job",
 }

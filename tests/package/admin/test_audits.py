@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from tests.package.admin.pages import AUDITS, text_of
+from myapp.models import Post
+from tests.package.admin.pages import AUDITS, POSTS, act, log, state_of, text_of
+from tests.support.waiting import uncaptured
+from warmer import jobs
 from warmer.models import CacheAudit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -53,6 +58,46 @@ def test_page__that_is_gone_is_404(operator: Client, log_in: Callable[..., Clien
     assert operator.get(url).status_code == operator.post(url).status_code == 404
     # Users who may not see audits are not told which there are.
     assert log_in("view_job").get(url).status_code == 403
+
+
+def test_list__filters(operator: Client) -> None:
+    wrong, right = audit(wrong=1), audit("popular_posts")
+    for query, found in (
+        ({"wrong": "yes"}, [wrong]),
+        ({"wrong": "no"}, [right]),
+        ({"job": "posts"}, [wrong]),
+        ({"wrong": "x"}, [right, wrong]),
+    ):
+        page = operator.get(AUDITS, query).content.decode()
+        assert re.findall(rf'href="{AUDITS}(\d+)/', page) == [str(each.pk) for each in found], query
+
+
+def test_page__links_its_job_and_objects_and_repairs(
+    operator: Client, log_in: Callable[..., Client], make_post: Any
+) -> None:
+    post = make_post()
+    jobs["posts"].warm()
+    with uncaptured():
+        Post.objects.update(title="Behind the back")
+    act(operator, "audit posts")
+    found = CacheAudit.objects.get()
+    url = f"{AUDITS}{found.pk}/change/"
+    assert (found.wrong, state_of(operator, "posts")) == (1, "wrong")
+    page = operator.get(url).content.decode()
+    assert f'<a href="{POSTS}">posts</a>' in page
+    assert "/admin/myapp/post/" not in page
+    reader = log_in("view_cacheaudit", "view_post", username="otto").get(url).content.decode()
+    assert f'href="/admin/myapp/post/{post.pk}/change/"' in reader
+    assert 'value="repair"' not in reader
+    assert f'action="{POSTS}"' in page
+    assert 'value="repair"' in page
+    act(operator, "repair", "posts", url=POSTS, why="stale")
+    again = CacheAudit.objects.latest("pk")
+    assert (again.whole, again.wrong, again.repaired, again.trigger) == (True, 1, 1, "admin")
+    assert cache.get(f"post:{post.pk}") is None
+    assert log()[-1] == ("olga", "posts", "Requested an audit with repair. Reason: stale")
+    assert state_of(operator, "posts") != "wrong"
+    assert 'value="repair"' not in operator.get(f"{AUDITS}{again.pk}/change/").content.decode()
 
 
 def test_page__cannot_be_changed(operator: Client) -> None:

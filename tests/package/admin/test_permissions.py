@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
-from tests.package.admin.pages import ACTIONS, JOBS, OVERVIEW, POSTS, RUNS, act, log, page_of
+from tests.package.admin.pages import ACTIONS, JOBS, OVERVIEW, POSTS, RUNS, act, log, page_of, run_of
 from users.models import CustomUser
 from warmer import runs
 from warmer.models import CacheAudit, State, Trigger, WarmingRun
@@ -93,7 +93,7 @@ def test_nobody__sees_nothing(log_in: Callable[..., Client]) -> None:
     run = runs.open_run("posts", Trigger.COMMAND).run
     client = log_in()
     assert client.get(OVERVIEW).status_code == 404
-    for url in (JOBS, POSTS, RUNS, f"{RUNS}{run.pk}/change/", f"{RUNS}export.csv", f"{RUNS}export.json"):
+    for url in (JOBS, POSTS, RUNS, f"{RUNS}{run.pk}/change/", f"{RUNS}export.csv"):
         assert client.get(url).status_code == 403, url
 
 
@@ -113,6 +113,21 @@ def test_cancel__without_the_permission_has_no_button_and_is_403(log_in: Callabl
     assert client.post(f"{RUNS}{run.pk}/change/").status_code == 403
     run.refresh_from_db()
     assert run.state == State.QUEUED
+
+
+def test_retry__needs_its_own_permission(log_in: Callable[..., Client]) -> None:
+    failures = [{"key": "post:1", "error": "E: no"}]
+    run = run_of("posts", State.FAILED, failed=1, failures=failures)
+    url, data = f"{RUNS}{run.pk}/change/", {"action": "retry"}
+    client = log_in(*ALL_PERMISSIONS - {"warm_job"})
+    assert 'value="retry"' not in page_of(client, run)
+    assert client.post(url, data).status_code == 403
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = log_in("warm_job", username="otto").cookies
+    assert strict.post(url, data).status_code == 403
+    assert WarmingRun.objects.count() == 1
+    assert log_in("warm_job", username="ada").post(url, data).status_code == 302
+    assert WarmingRun.objects.latest("pk").only_keys == ["post:1"]
 
 
 def test_cancel__with_the_permission_alone(log_in: Callable[..., Client]) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.package.admin.pages import AUDITS, RUNS, act, log, page_of, report, run_of, text_of
+from tests.package.admin.pages import AUDITS, POSTS, RUNS, act, log, page_of, report, run_of, text_of
 from warmer import runs, warm_many
 from warmer.admin import base, export
 from warmer.models import State, Trigger, WarmingRun
@@ -49,11 +49,10 @@ def numbers_of(page: str) -> list[int]:
     return [int(part.split("/")[0]) for part in page.split(f'href="{RUNS}')[1:] if "/change/" in part[:20]]
 
 
-def exported(client: Client, **query: str) -> list[dict[str, Any]]:
-    answer: Any = client.get(f"{RUNS}export.json", query)
-    assert answer.status_code == 200
-    found: list[dict[str, Any]] = json.loads(b"".join(answer.streaming_content))
-    return found
+def exported(client: Client, **query: str) -> list[dict[str, str]]:
+    answer: Any = client.get(f"{RUNS}export.csv", query)
+    assert answer["Content-Disposition"] == 'attachment; filename="runs.csv"'
+    return list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
 
 
 def test_list(golden: Callable[..., None], operator: Client, history: list[WarmingRun]) -> None:
@@ -81,7 +80,7 @@ def test_list__filters_list_and_export_the_same(
 ) -> None:
     expected = [history[number].pk for number in found]
     assert numbers_of(operator.get(RUNS, query).content.decode()) == expected
-    assert [row["run"] for row in exported(operator, **query)] == expected
+    assert [int(row["run"]) for row in exported(operator, **query)] == expected
 
 
 def test_list__export_links_and_filter_keep_the_other_filters(
@@ -91,6 +90,18 @@ def test_list__export_links_and_filter_keep_the_other_filters(
     assert f'href="{RUNS}export.csv?job=gone&amp;state__exact=complete"' in page
     assert "<option selected>gone</option>" in page
     assert '<input type="hidden" name="state__exact" value="complete">' in page
+
+
+def test_list__has_the_error_in_a_line_and_links_the_job(
+    operator: Client, log_in: Callable[..., Client]
+) -> None:
+    run_of("posts", State.FAILED, error="E: first <b>" + "x" * 200 + "\nsecond")
+    page = operator.get(RUNS).content.decode()
+    assert "E: first &lt;b&gt;xxx" in page
+    assert "x" * 101 not in page
+    assert "second" not in page
+    assert f'<a href="{POSTS}">posts</a>' in page
+    assert f'href="{POSTS}"' not in log_in("view_warmingrun", username="otto").get(RUNS).content.decode()
 
 
 def test_list__names_may_break_at_underscores(operator: Client) -> None:
@@ -119,10 +130,9 @@ def test_list__counts_to_a_bound(
     assert "first 3 runs" in operator.get(RUNS).content.decode()
 
 
-def test_export__unknown_filter_or_format_is_refused(operator: Client) -> None:
+def test_export__unknown_filter_is_refused(operator: Client) -> None:
     assert operator.get(f"{RUNS}export.csv", {"password": "x"}).status_code == 400
     assert operator.get(f"{RUNS}export.csv", {"requested_by__password__startswith": "x"}).status_code == 400
-    assert operator.get(f"{RUNS}export.xml").status_code == 404
 
 
 @pytest.mark.parametrize("query", ["job=a%00b", "state__exact=%00", "job=posts&job=%00", "o=%00"])
@@ -133,21 +143,13 @@ def test_list__nul_in_a_filter_is_refused(operator: Client, query: str) -> None:
 
 
 def test_export__csv_has_every_count_and_no_formula(operator: Client, history: list[WarmingRun]) -> None:
-    answer: Any = operator.get(f"{RUNS}export.csv")
-    assert answer["Content-Disposition"] == 'attachment; filename="runs.csv"'
-    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+    rows = exported(operator)
     assert [int(row["run"]) for row in rows] == [run.pk for run in reversed(history)]
+    assert rows[0]["requested_at"] == history[3].requested_at.isoformat()
     failed = rows[2]
     assert (failed["job"], failed["state"], failed["written"]) == ("posts", "failed", "7")
     assert failed["took_seconds"] == "2.5"
     assert (failed["error"], failed["requested_by"]) == ("'=HYPERLINK(1)", "'@cmd")
-
-
-def test_export__json_is_plain_data(operator: Client, history: list[WarmingRun]) -> None:
-    newest = exported(operator)[0]
-    assert (newest["job"], newest["requested_by"]) == ("gone", "")
-    assert newest["requested_at"] == history[3].requested_at.isoformat()
-    assert exported(operator, job="popular_posts") == []
 
 
 def test_export__streams_chunk_by_chunk_to_a_bound(
@@ -210,6 +212,48 @@ def test_page__of_a_real_run_with_a_failing_loader(operator: Client) -> None:
     assert "<code>x:1</code>" in page
     assert "ValueError: no luck &lt;b&gt;" in page
     assert 'class="warmer-bar-failed"' in page
+
+
+def test_page__links_each_key_to_its_object_and_the_runs_before_and_after(
+    operator: Client, log_in: Callable[..., Client], make_post: Any
+) -> None:
+    post = make_post()
+    failures = [{"key": f"post:{id}", "error": "E: no"} for id in (post.pk, "x y")]
+    before, run, after = (run_of("posts", State.FAILED, failed=2, failures=failures) for _ in range(3))
+    run_of("popular_posts")
+    page = page_of(operator, run)
+    assert f"{RUNS}{before.pk}/change/" in page
+    assert f"{RUNS}{after.pk}/change/" in page
+    assert numbers_of(page_of(operator, after)) == [run.pk]
+    url = f"/admin/myapp/post/{post.pk}/change/"
+    assert url not in page  # which the operator may not see
+    page = page_of(log_in("view_warmingrun", "view_post", username="otto"), run)
+    assert f'<a href="{url}"><code>post:{post.pk}</code></a>' in page
+    assert page.count("/admin/myapp/post/") == 1 + ('href="/admin/myapp/post/"' in page)
+
+
+def test_retry__warms_the_named_keys_only(operator: Client, make_post: Any) -> None:
+    posts = [make_post() for _ in range(3)]
+    failures = [{"key": f"post:{post.pk}", "error": "E: no"} for post in posts[:2]]
+    failed = run_of("posts", State.FAILED, failed=2, failures=failures)
+    assert "Retry these 2 keys" in page_of(operator, failed)
+    url = f"{RUNS}{failed.pk}/change/"
+    answer = operator.post(url, {"action": "retry", "why": "fixed"})
+    run = WarmingRun.objects.latest("pk")
+    assert answer["Location"] == f"{RUNS}{run.pk}/change/"
+    assert (run.trigger, run.requested_by, run.state, run.written) == ("admin", "olga", State.COMPLETE, 2)
+    assert [cache.get(f"post:{post.pk}") is not None for post in posts] == [True, True, False]
+    assert log() == [("olga", "posts", f"Retry of 2 keys: run {run.pk}. Reason: fixed")]
+    assert "2 keys that failed before" in page_of(operator, run)
+    assert 'value="retry"' not in page_of(operator, run)
+
+
+@pytest.mark.parametrize("job", ["gone", "posts"])
+def test_retry__where_there_is_nothing_to_retry_is_403(operator: Client, job: str) -> None:
+    failures = [{"key": "gone:1", "error": "E: no"}] if job == "gone" else []
+    run = run_of(job, State.FAILED, failed=1, failures=failures)
+    assert 'value="retry"' not in page_of(operator, run)
+    assert operator.post(f"{RUNS}{run.pk}/change/", {"action": "retry"}).status_code == 403
 
 
 def test_page__costs_few_queries_and_rows(
