@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Page, expect
 
@@ -163,3 +164,28 @@ def test_reader__finds_no_button_and_every_address_refuses(open_page: Callable[.
     assert run.state == State.QUEUED
     assert WarmingRun.objects.count() == 1
     assert PeriodicTask.objects.get(name="warm posts").enabled
+
+
+def test_operator__sees_a_failure_on_the_jobs_page_and_warms_its_key(open_page: Callable[..., Page]) -> None:
+    page = open_page(*EVERYTHING)
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.clock.install()
+    page.goto("/admin/warmer/job/popular_posts/change/")
+    expect(page.get_by_role("row", name="Last run never run")).to_be_visible()
+    WarmingRun.objects.create(
+        job="popular_posts",
+        trigger="schedule",
+        state=State.FAILED,
+        expires_at=timezone.now(),
+        error="Broken.",
+    )
+    page.clock.fast_forward(10_000)
+    expect(page.get_by_text("Broken.")).to_be_in_viewport()
+
+    page.get_by_role("button", name="Look up").press("Enter")
+    expect(page.get_by_role("row", name="Cached no")).to_be_in_viewport()
+    page.get_by_label("Reason (optional, for the log)").nth(1).fill("wrong title")
+    page.get_by_role("button", name="Warm this key").click()
+    expect(page.get_by_text("Warmed popular_posts.").first).to_be_visible()
+    expect(page.get_by_role("row", name="Cached yes")).to_be_visible()
+    assert LogEntry.objects.latest("pk").get_change_message().endswith("Reason: wrong title")

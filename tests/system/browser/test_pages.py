@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE
 from tests.system.slowapp.gate import LONG_NAME
-from warmer.models import CacheAudit, JobObservation, State, WarmingRun
+from warmer.models import CacheAudit, JobHour, JobObservation, State, WarmingRun
 
 pytestmark = MARKS
 
@@ -62,11 +62,14 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
             "watched_misses": 1,
         },
     )
+    for ago in (0, 1, 30):
+        hour = run.requested_at - timedelta(hours=ago)
+        JobHour.objects.put("posts", hour, observed=1, pending_max=123_456_789, runs=1, run_seconds=1e6)
     long = WarmingRun.objects.create(
         job=LONG_NAME, trigger="schedule", state=State.COMPLETE, expires_at=run.requested_at
     )
     for address in (
-        *("", "job/posts/change/", f"job/{LONG_NAME}/change/"),
+        *("", "job/posts/change/?span=week&id=1", f"job/{LONG_NAME}/change/"),
         *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
         *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
     ):
