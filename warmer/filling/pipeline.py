@@ -66,14 +66,6 @@ def warm(
     return (report + batches.report).timed(time.monotonic() - began)
 
 
-def warm_batch(
-    spec: JobSpec, keys: Batch, *, keep_seconds: float | None = None, interrupts: Interrupts = ()
-) -> Report:
-    """Load and write one batch; for the arguments see `warm_batches`."""
-    (report,) = warm_batches(spec, [keys], keep_seconds=keep_seconds, interrupts=interrupts)
-    return report
-
-
 def warm_batches(
     spec: JobSpec,
     batches: Iterable[Batch],

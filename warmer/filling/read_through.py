@@ -7,8 +7,8 @@ and asks the cache for all of them together, again and again:
 - the key is cached, or its load found no value: that is the answer;
 - its claim is gone, because its loader raised, an invalidation overtook it or its process was killed:
   the reader claims the key in turn. So failing loads follow each other and do not come as a herd;
-- the job is hot: changes overtook two loads that a reader waited for, so its process waits for no load of it
-  until one is stored, at the latest when nothing was overtaken for `WARMER_READ_WAIT`;
+- the job is hot: changes overtook two loads that a reader waited for, or one if it was hot a moment ago, so
+  its process waits for no load of it until one is stored, or none was overtaken for `WARMER_READ_WAIT`;
 - `WARMER_READ_WAIT` is over: the reader loads the key, and stores nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another of
@@ -54,7 +54,7 @@ MOST_OVERTAKEN = 2
 
 T = TypeVar("T")
 
-# Until when a job is hot: it changes faster than it can be loaded.
+# Until when a job is, or was, hot: it changes faster than it can be loaded.
 _hot: dict[JobSpec, float] = {}
 # The jobs whose loaders run in this thread, each within the one before.
 _loading: ContextVar[tuple[JobSpec, ...]] = ContextVar("_loading", default=())
@@ -114,8 +114,7 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
 
 def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
     # What is not committed, or what a snapshot shows, is not for others.
-    fill = load_past_the_cache if is_pending(spec) else load_missing
-    return fill(spec, missing)
+    return load_past_the_cache(spec, missing) if is_pending(spec) else load_missing(spec, missing)
 
 
 def _load_past(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
@@ -221,10 +220,11 @@ class _Reader:
         if failpoints.hooks:
             failpoints.reach("written", self.spec.name)
         read_counters.count_filled(self.spec, written.outcomes.values())
-        if Outcome.SUPERSEDED not in written.outcomes.values():
-            _hot.pop(self.spec, None)
-        elif self.spec in _hot:
-            self._mark_hot()
+        if self._is_hot():
+            if Outcome.SUPERSEDED in written.outcomes.values():
+                self._mark_hot()
+            else:
+                _hot[self.spec] = monotonic()
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
         return True
@@ -235,7 +235,7 @@ class _Reader:
             return
         deadline = monotonic() + conf.READ_WAIT.total_seconds()
         pause = FIRST_PAUSE_SECONDS
-        while self.awaited and not self.cache_is_down and monotonic() >= _hot.get(self.spec, 0.0):
+        while self.awaited and not self.cache_is_down and not self._is_hot():
             rest = deadline - monotonic()
             if rest <= 0:
                 logger.warning(
@@ -269,11 +269,15 @@ class _Reader:
             self.claimed_under[key] = record.token
             if before != record.token and self._is_overtaken(key, before):  # else its loader raised
                 self.overtaken[key] += 1
-                if self.overtaken[key] >= MOST_OVERTAKEN:
+                if self._is_hot(lately=True) or self.overtaken[key] >= MOST_OVERTAKEN:
                     self._mark_hot()
 
     def _is_overtaken(self, key: str, token: Token) -> bool:
         return bool(self._ask(lambda store: store.overtaken(token, [key])))
+
+    def _is_hot(self, *, lately: bool = False) -> bool:
+        after = conf.READ_WAIT.total_seconds() if lately else 0.0
+        return self.spec in _hot and monotonic() < _hot[self.spec] + after
 
     def _mark_hot(self) -> None:
         _hot[self.spec] = monotonic() + conf.READ_WAIT.total_seconds()

@@ -182,7 +182,7 @@ def test_warm__inside_a_transaction_that_changed_what_it_reads_stores_nothing(
     assert job.warm(only_missing=only_missing).written == 10
 
 
-def test_warm_batch__interrupted_counts_what_is_left_as_failed() -> None:
+def test_warm_batches__interrupted_counts_what_is_left_as_failed() -> None:
     class TimeIsUp(Exception):
         """The time limit."""
 
@@ -197,6 +197,7 @@ def test_warm_batch__interrupted_counts_what_is_left_as_failed() -> None:
         return squares(ids)
 
     job = declare(loader)
-    report = pipeline.warm_batch(job.spec, job.spec.key.batch([0, 1, 2, 3]), interrupts=(TimeIsUp,))
+    batches = [job.spec.key.batch([0, 1, 2, 3])]
+    (report,) = pipeline.warm_batches(job.spec, batches, interrupts=(TimeIsUp,))
     assert (report.written, report.failed) == (2, 2)
     assert {failure.error for failure in report.failures} == {"TimeIsUp: at last"}

@@ -113,6 +113,17 @@ def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
     slow.may_end.set()
     assert [reader.result() for reader in readers] == [7] * 5
 
+    # It was hot a moment ago: this time, one overtaken load is enough.
+    slow.may_end.clear()
+    hot.invalidate([1])
+    readers = [start(hot.get, 1) for _ in range(5)]
+    missed(5)
+    slow.expect(8)
+    overtake(hot, redis_client)
+    slow.expect(12)
+    slow.may_end.set()
+    assert sorted(reader.result() for reader in readers) == [8, 9, 10, 11, 12]
+
 
 def test_loader_that_raises__is_called_for_one_reader_at_a_time_while_other_keys_change(
     start: Start, redis_client: Redis
