@@ -48,11 +48,6 @@ class Benchmark:
         self._value = secrets.token_hex(size // 2 + 1)[:size]
         self._progress = progress
         self._pings: list[float] = []
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        """Raise KeyboardInterrupt before the next call."""
-        self._is_stopped = True
 
     def measure(self) -> list[dict[str, Any]]:
         """Return a row for a ping and for each operation; times are of a call, in microseconds."""
@@ -101,8 +96,6 @@ class Benchmark:
     ) -> dict[str, Any]:
         took, found, answer = list[float](), 0, None
         for item in items:
-            if self._is_stopped:
-                raise KeyboardInterrupt
             started = perf_counter()
             answer = call(item)
             took.append(perf_counter() - started)

@@ -6,7 +6,6 @@ consider what else the server serves. Exit status: 0 measured, 1 the cache faile
 
 from __future__ import annotations
 
-import signal
 from argparse import ArgumentParser
 from typing import Any
 
@@ -54,14 +53,11 @@ class Command(WarmerCommand):
             raise CommandError(f"The keys may hold at most {size(MAX_BYTES)} in total.", returncode=USAGE)
         bar = ProgressBar(self.stdout)
         benchmark = Benchmark(alias, count=count, size=length, progress=bar.draw)
-        # Ctrl-C in the middle of a call would leave an answer on the connection for the next call.
-        before = signal.signal(signal.SIGINT, lambda *_: benchmark.stop())
         try:
             rows = benchmark.measure()
         except KeyboardInterrupt:
             raise CommandError("Interrupted. The test keys were deleted.", returncode=INTERRUPTED) from None
         finally:
-            signal.signal(signal.SIGINT, before)
             bar.clear()
             benchmark.clean()
         if options["json"]:

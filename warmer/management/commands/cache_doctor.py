@@ -7,13 +7,13 @@ Exit status: 0 no errors, 1 errors or a failed check, 2 usage.
 
 from __future__ import annotations
 
-import re
 import shutil
 import textwrap
 from argparse import ArgumentParser
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
+from itertools import count
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +25,8 @@ from warmer.doctor.project import Project
 from warmer.humanize import counted
 from warmer.management.base import ProgressBar, WarmerCommand
 
-INDENT = " " * 11
+WORST_FIRST = list(reversed(Severity))
+STYLES = {"ok": "SUCCESS", "warning": "WARNING", "error": "ERROR", "failed": "ERROR"}
 # Longer lines are hard to read, shorter ones hard to lay out.
 WIDEST, NARROWEST = 110, 60
 # A fix begins with a line to paste, and so do lines that begin with one of these.
@@ -55,23 +56,18 @@ class Command(WarmerCommand):
             }
             self.print_json(report)
         else:
-            worst_first = [severity for severity in reversed(Severity) if counts[severity]]
-            total = ", ".join(f"{severity}: {counts[severity]}" for severity in worst_first)
+            total = ", ".join(
+                f"{severity}: {counts[severity]}" for severity in WORST_FIRST if counts[severity]
+            )
             self.stdout.write("\n".join([*self._lines(found), total]))
         if bad:
             raise CommandError(f"{counted(len(bad), 'error')}: {', '.join(bad)}.", returncode=1)
 
     def _diagnose(self, project: Project) -> list[Finding]:
-        bar, done = ProgressBar(self.stdout), 0
+        bar, done = ProgressBar(self.stdout), count()
         total = len(project.caches) * len(CACHE_CHECKS) + len(PROJECT_CHECKS)
-
-        def progress(check: str) -> None:
-            nonlocal done
-            bar.draw(done, total, check)
-            done += 1
-
         try:
-            return diagnose(project, progress=progress)
+            return diagnose(project, progress=lambda check: bar.draw(next(done), total, check))
         finally:
             bar.clear()
             project.close()
@@ -79,24 +75,15 @@ class Command(WarmerCommand):
     def _lines(self, found: list[Finding]) -> Iterator[str]:
         """Yield the report: for each subject the worst findings first."""
         width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns))
-        order = list(Severity)
         for subject in dict.fromkeys(each.subject for each in found):
             yield self.style.MIGRATE_HEADING(subject[0].upper() + subject[1:])
             findings = _grouped(each for each in found if each.subject == subject)
-            for each in sorted(findings, key=lambda each: -order.index(each.severity)):
-                lines = _finding(each, width)
-                yield self._painted(each.severity, next(lines))
-                yield from lines
+            for each in sorted(findings, key=lambda each: WORST_FIRST.index(each.severity)):
+                paint: Callable[[str], str] = getattr(self.style, STYLES.get(each.severity, ""), str)
+                first, *rest = _finding(each, width)
+                yield first.replace(each.severity, paint(each.severity), 1)
+                yield from rest
             yield ""
-
-    def _painted(self, severity: Severity, line: str) -> str:
-        paints: dict[Severity, Callable[[str], str]] = {
-            Severity.OK: self.style.SUCCESS,
-            Severity.WARNING: self.style.WARNING,
-            Severity.ERROR: self.style.ERROR,
-            Severity.FAILED: self.style.ERROR,
-        }
-        return re.sub(r"\w+", lambda word: paints.get(severity, str)(word[0]), line, count=1)
 
 
 def _grouped(findings: Iterable[Finding]) -> list[Finding]:
@@ -108,26 +95,27 @@ def _grouped(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _finding(finding: Finding, width: int) -> Iterator[str]:
-    start = f"  {finding.severity.value:7}  {finding.check}"
+    start = f"  {finding.severity.value:7}  "
     if not finding.why:
-        yield from _wrapped(f"{start}: {finding.message}", INDENT, width)
+        yield from _wrapped(start, f"{finding.check}: {finding.message}", width)
         return
-    yield start
-    yield from _wrapped(f"{INDENT}{finding.message}", INDENT, width)
-    yield from _wrapped(f"{INDENT}why  {finding.why}", f"{INDENT}     ", width)
+    indent = " " * len(start)
+    yield start + finding.check
+    yield from _wrapped(indent, finding.message, width)
+    yield from _wrapped(f"{indent}why  ", finding.why, width)
     for number, line in enumerate(finding.fix.splitlines()):
-        label = f"{INDENT}{'     ' if number else 'fix  '}"
+        label = indent + ("     " if number else "fix  ")
         is_pasted = not number or line.startswith(PASTED)
-        yield from [label + line] if is_pasted else _wrapped(label + line, f"{INDENT}     ", width)
+        yield from [label + line] if is_pasted else _wrapped(label, line, width)
 
 
-def _wrapped(text: str, indent: str, width: int) -> list[str]:
-    start = re.match(" *", text)
+def _wrapped(label: str, text: str, width: int) -> list[str]:
+    """Return a labelled text in lines of a width; what is longer, such as an address, stays whole."""
     return textwrap.wrap(
-        text.strip(),
+        text,
         width,
-        initial_indent=start[0] if start else "",
-        subsequent_indent=indent,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
         break_long_words=False,
         break_on_hyphens=False,
     )
