@@ -11,8 +11,9 @@ from django.test import Client
 from redis import Redis
 
 from config.redis_url import cache_settings
+from embedded.ports import free_port
 from embedded.redis_cluster import RedisCluster
-from tests.package.doctor.support import Examine, configure
+from tests.package.doctor.support import Examine, Serve, configure
 from tests.support.clusters import cluster_caches
 from tests.support.commands import execute
 from warmer import warm_many
@@ -42,6 +43,13 @@ def test_node__taken_for_a_single_server(
     assert "redis-cluster://" in response.json()["checks"]["cache:default"]["why"]
     done = execute("warm_cache", "--inline")
     assert (done.status, "redis-cluster://" in done.error) == (1, True)
+
+
+def test_node__without_slots(examine: Examine, serve: Serve) -> None:
+    server = serve(cluster_enabled="yes", cluster_port=str(free_port()))
+    for check in (Reachability(), Writes()):
+        found = examine(check, server)
+        assert (found.severity, "cluster mode" in found.fix) == ("error", True)
 
 
 def test_cluster__every_primary_is_inspected(examine: Examine, cluster: RedisCluster, settings: Any) -> None:

@@ -29,6 +29,7 @@ from tests.package.doctor.support import (
 )
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from warmer.doctor.checks.connection import Backend, Reachability, Timeouts, Writes
+from warmer.doctor.checks.durability import Persistence
 
 BACKENDS = "django.core.cache.backends"
 # Of a project in which a job uses the cache.
@@ -81,10 +82,8 @@ def test_reachability__answers(examine: Examine, serve: Serve, tmp_path: Path) -
     assert examine(Reachability(), server).message == f"127.0.0.1:{server.port}/0 answers"
     assert examine(Reachability(), f"unix://{path}?db=0").message == f"{path} answers"
     with in_front_of(server.port, CERTIFICATE) as port:
-        assert (
-            examine(Reachability(), f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={CERTIFICATE}").severity
-            == "ok"
-        )
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={CERTIFICATE}"
+        assert examine(Reachability(), url).severity == "ok"
     configure(server, requirepass=PASSWORD)
     assert examine(Reachability(), f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0").severity == "ok"
 
@@ -217,6 +216,8 @@ def test_writes__refused(examine: Examine, serve: Serve) -> None:
         assert (found.severity, "INFO replication" in found.fix) == ("error", True)
         client.replicaof("NO", "ONE")
     fail_to_save(server)
+    failed = examine.all(Persistence(), server)[0]
+    assert (failed.severity, "BGSAVE" in failed.fix) == ("error", True)
     assert examine(Reachability(), server).severity == "ok"
     found = examine(Writes(), server)
     assert (found.severity, "stop-writes-on-bgsave-error no" in found.fix) == ("error", True)

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from embedded.ports import free_port
-from embedded.waiting import wait_until
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_entry, limited
 from warmer import warm_many
@@ -80,26 +78,6 @@ def test_writes__a_command_was_renamed(examine: Examine, serve: Serve, command: 
     found = examine(Writes(), serve(**{f"rename-command {command}": ""}))
     assert found.severity == "error"
     assert "'rename-command'" in found.fix
-
-
-def test_writes__cluster_mode(examine: Examine, serve: Serve) -> None:
-    server = serve(cluster_enabled="yes", cluster_port=str(free_port()))
-    without_slots = examine(Writes(), server)
-    with server.client() as client:
-        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        wait_until(
-            lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
-            seconds=60,
-            what="the cluster serves",
-        )
-    found = examine(Writes(), server)
-    for each in (without_slots, found):
-        assert each.severity == "error"
-        assert "cluster mode" in each.fix
-    assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis-cluster://127.0.0.1:')
-    backend = "warmer.stores.redis.backend.RedisCache"
-    entry = {"BACKEND": backend, "LOCATION": f"redis-cluster://127.0.0.1:{server.port}"}
-    assert examine(Writes(), entry).severity == "ok"
 
 
 @pytest.mark.django_db
