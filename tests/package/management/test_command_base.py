@@ -6,13 +6,14 @@ import io
 import os
 import shutil
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management.base import OutputWrapper
 
-from tests.support.commands import Terminal
+from tests.support.commands import Terminal, execute
 from tests.support.fixtures import Python
 from warmer.management.base import BAR_WIDTH, ProgressBar, number, table
 
@@ -40,6 +41,19 @@ for command in {COMMANDS}:
     assert len(lines) == len(COMMANDS)
     for part in ("'default' (django_redis.cache.RedisCach)", "InvalidCacheBackendError", "cache_doctor"):
         assert all(part in line for line in lines)
+
+
+def test_help(
+    golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    texts = []
+    for name in ("warm_cache", "warm_schedule", "warm_triggers", "warm_listen", "cache_audit"):
+        with pytest.raises(SystemExit):
+            execute(name, "--help")
+        shown = capsys.readouterr().out
+        texts.append(shown.partition("  --version")[0])
+    golden("help_of_commands", "\n".join(texts))
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", 1), ("1,000", 1000), ("1_000", 1000), (" 7 ", 7)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -52,17 +54,6 @@ def test_output(golden: Callable[..., None], make_user: Any, make_post: Any) -> 
     golden("warm_cache", text, masks=masks)
 
 
-def test_help(golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    monkeypatch.setenv("COLUMNS", "110")
-    texts = []
-    for name in ("warm_cache", "warm_schedule", "warm_triggers", "warm_listen", "cache_audit"):
-        with pytest.raises(SystemExit):
-            execute(name, "--help")
-        shown = capsys.readouterr().out
-        texts.append(shown.partition("  --version")[0])
-    golden("help_of_commands", "\n".join(texts))
-
-
 def test_all__warms_every_job_and_names_the_cache(make_user: Any, make_post: Any) -> None:
     user = make_user()
     post = make_post(author=user)
@@ -71,26 +62,8 @@ def test_all__warms_every_job_and_names_the_cache(make_user: Any, make_post: Any
     assert cache.get("popular_posts")[0]["id"] == cache.get(f"post:{post.pk}")["id"] == post.pk
     assert "Warming in this process: no broker is configured" in done.out
     assert "Cache: default (RedisCache)" in done.out
-    assert {each.job for each in WarmingRun.objects.all()} == set(jobs)
-
-
-@pytest.mark.parametrize(
-    ("args", "trigger"), [((), "command"), (("posts",), "command"), (("--trigger", "deploy"), "deploy")]
-)
-def test_trigger__is_deploy_only_where_a_deploy_says_so(args: tuple[str, ...], trigger: str) -> None:
-    run("--inline", *args)
-    assert {each.trigger for each in WarmingRun.objects.all()} == {trigger}
-
-
-def test_table__counts_equal_the_run(make_user: Any) -> None:
-    for _ in range(3):
-        make_user()
-    lines = run("user_profiles", "--inline").out.splitlines()
-    shown = dict(zip(lines[-3].split(), lines[-1].split(), strict=True))
-    kept = WarmingRun.objects.get()
-    assert shown["job"] == kept.job
-    counts = {name: int(shown[name]) for name in ("run", "written", "failed", "queries")}
-    assert counts == {"run": kept.pk, "written": 3, "failed": 0, "queries": 2}
+    runs_of = {each.job: each.trigger for each in WarmingRun.objects.all()}
+    assert runs_of == dict.fromkeys(jobs, "command")
 
 
 def test_required__come_first() -> None:
@@ -103,10 +76,14 @@ def test_required__come_first() -> None:
 
 def test_json__is_all_that_is_printed(make_user: Any) -> None:
     make_user()
-    found = printed("user_profiles", "--inline")
+    found = printed("user_profiles", "--inline", "--trigger", "deploy")
     assert found["status"] == 0
     (job,) = found["jobs"]
-    assert (job["job"], job["state"], job["written"], job["failures"]) == ("user_profiles", "complete", 1, [])
+    kept = WarmingRun.objects.get()
+    counts = {name: job[name] for name in ("job", "run", "state", "written", "queries", "failures")}
+    known = {"job": "user_profiles", "run": kept.pk, "state": "complete", "failures": []}
+    assert counts == known | {"written": kept.written, "queries": kept.queries}
+    assert (kept.trigger, kept.written, kept.queries) == ("deploy", 1, 2)
 
 
 def test_status__unknown_job_is_2_and_names_the_nearest() -> None:
@@ -128,31 +105,25 @@ def test_status__usage_is_refused(args: tuple[str, ...]) -> None:
     assert not WarmingRun.objects.exists()
 
 
-def test_status__failed_key_of_a_required_job_is_1() -> None:
+@pytest.mark.parametrize("required", [True, False])
+def test_status__failed_key_is_1_for_a_required_job(required: bool) -> None:
     def loader(ids: Any) -> Any:
         return broken_loader() if 2 in ids else {id: id for id in ids}
 
-    warm_many("x:{id}", ids=lambda: range(4), name="x")(loader)
+    warm_many("x:{id}", ids=lambda: range(4), name="x", required=required)(loader)
     done = run("x", "--inline")
-    assert (done.status, done.error) == (1, "Required jobs did not complete: x.")
+    assert done.status == required
+    assert done.error == ("Required jobs did not complete: x." if required else "")
     assert "x:2: ValueError: broken" in done.out
     assert WarmingRun.objects.get().state == State.INCOMPLETE
 
 
-def test_status__failed_job_that_is_not_required_is_0() -> None:
-    warm("x", name="x", required=False)(broken_loader)
-    assert run("x", "--inline").status == 0
-    assert WarmingRun.objects.get().state == State.FAILED
-
-
-@pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_status__cache_that_keeps_nothing_is_1(settings: Any, flags: tuple[str, ...]) -> None:
+def test_status__cache_that_keeps_nothing_is_1(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     warm_many("x:{id}", ids=lambda: range(3), name="x")(lambda ids: {id: id for id in ids})
     warm("z", name="z", required=False)(lambda: 1)
-    done = run("x", "z", "--inline", *flags)
-    assert done.status == 1
-    assert done.error.startswith("Required jobs did not complete: x. ")
+    done = run("x", "z", "--inline")
+    assert (done.status, done.error[:34]) == (1, "Required jobs did not complete: x.")
     assert "No key of x, z was stored: the cache 'default' (django.core.cache.backends.dummy" in done.error
 
 
@@ -192,17 +163,15 @@ def test_status__cache_down_is_1_with_one_clear_line(redis_server: RedisServer) 
     redis_server.stop()
     done = run("--inline")
     assert (done.status, done.error.count("\n")) == (1, 0)
-    assert "'default' at 127.0.0.1" in done.error
-    assert done.error.endswith("Nothing was warmed.")
+    assert re.search("'default' at 127.0.0.1.* Nothing was warmed.$", done.error)
     assert not WarmingRun.objects.exists()
 
 
 @pytest.mark.parametrize("flag", ["--workers", "--no-wait"])
 def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
     done = run(flag)
-    assert done.status == 1
+    assert (done.status, "CELERY_BROKER_URL" in done.error) == (1, True)
     assert done.error.startswith(f"{flag}: ")
-    assert "CELERY_BROKER_URL" in done.error
     assert not WarmingRun.objects.exists()
 
 
@@ -223,8 +192,6 @@ def test_list__json_is_for_scripts(make_user: Any) -> None:
     rows = {row["job"]: row for row in printed("--list")}
     assert set(rows) == set(jobs)
     kept = WarmingRun.objects.get()
-    assert kept.started_at
-    assert kept.finished_at
     assert rows["x"] == {
         "job": "x",
         "key": "x",
@@ -236,15 +203,10 @@ def test_list__json_is_for_scripts(make_user: Any) -> None:
         "last_run": None,
     }
     assert (rows["user_profiles"]["required"], rows["user_profiles"]["every_seconds"]) == (True, 900.0)
-    assert rows["user_profiles"]["last_run"] == {
-        "run": kept.pk,
-        "state": "complete",
-        "trigger": "command",
-        "requested_at": kept.requested_at.isoformat(),
-        "started_at": kept.started_at.isoformat(),
-        "finished_at": kept.finished_at.isoformat(),
-        "seconds": (kept.finished_at - kept.started_at).total_seconds(),
-    }
+    last = rows["user_profiles"]["last_run"]
+    assert (last["run"], last["state"], last["trigger"]) == (kept.pk, "complete", "command")
+    moments = {name: getattr(kept, name) for name in ("requested_at", "started_at", "finished_at")}
+    assert {name: datetime.fromisoformat(last[name]) for name in moments} == moments
 
 
 def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> None:
@@ -263,20 +225,17 @@ def test_dry_run__says_what_it_would_do_and_writes_nothing(make_user: Any) -> No
 
 
 @pytest.mark.parametrize("ids", [broken_ids, lambda: 7])
-@pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(ids: Any, flags: tuple[str, ...]) -> None:
+def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(ids: Any) -> None:
     warm_many("x:{id}", ids=ids, name="x")(dict)
-    done = run("x", "--dry-run", *flags)
-    assert done.status == 1
+    done = run("x", "--dry-run")
+    assert (done.status, done.error.count("\n")) == (1, 0)
     assert done.error.startswith("The ids of x could not be found: ")
-    assert done.error.count("\n") == 0
 
 
 def test_dry_run__names_the_ids_that_would_fail() -> None:
     warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
     (row,) = printed("x", "--dry-run")
     assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
-    assert row["failures"][0]["key"] == "x:{id} with the id 'a b'"
     assert "x:{id} with the id 1.5: InvalidId: " in run("x", "--dry-run").out
     assert run("x", "--inline").status == 1
     assert WarmingRun.objects.get().failed == row["failed"]
@@ -292,9 +251,8 @@ def test_inline__failed_run_has_no_traceback_on_a_terminal(
     done = run("x", "--inline", output=output, verbosity=verbosity)
     assert done.status == 1
     assert "RuntimeError: the list of ids is broken" in done.out
-    assert [bool(each.exc_info) for each in caplog.records if each.name == "warmer.runs.execution"] == (
-        [True] * logged
-    )
+    tracebacks = [each.exc_info for each in caplog.records if each.name == "warmer.runs.execution"]
+    assert len(list(filter(None, tracebacks))) == logged
 
 
 def test_inline__shows_its_progress_on_a_terminal(make_user: Any) -> None:
@@ -327,8 +285,6 @@ def test_joined__waits_for_the_run_under_way() -> None:
     done = run("popular_posts", "--inline", "--timeout", "0.5")
     assert (done.status, "Unfinished runs continue" in done.error) == (3, True)
     assert f"popular_posts: joined run {other.pk} (schedule)" in done.out
-    other.refresh_from_db()
-    assert other.state == State.RUNNING
     runs.fail(other, "over")
     assert run("popular_posts", "--inline").status == 0
 
