@@ -21,9 +21,11 @@ if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
     _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
     _database["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
-# What a server answers is tested, on machines that may be busy for a while, and not that it is quick.
+# What a server answers is tested, on machines that may be busy for a while, and not that it is quick. A test of
+# a site whose cache hangs gives it less.
 _pool = CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
-_pool |= dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), 20)
+_waits = ("socket_timeout", "socket_connect_timeout", "timeout")
+_pool |= dict.fromkeys(_waits, env_int("CACHE_TIMEOUT_SECONDS", 20))
 
 _broker = broker_of_environment()
 CELERY_BROKER_URL = _broker["url"]

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from warmer import invalidation, tasks
 from warmer.admin import base, questions
-from warmer.admin.questions import PATIENCE_SECONDS, Answer
+from warmer.admin.questions import PATIENCE_SECONDS, Answer, Question
 from warmer.declarations.registry import jobs
 from warmer.doctor.checks.celery import LONG_QUEUE
 from warmer.doctor.checks.jobs import LATE
@@ -33,9 +33,9 @@ from warmer.monitoring import alerts
 from warmer.monitoring.metrics.snapshot import Snapshot, snapshot
 from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
+from warmer.tasks.broker import connected
 
-# A worker answers in milliseconds. The page waits a little longer than that.
-PING_SECONDS = 0.4
+PING_SECONDS = 0.5
 # Workers observe the jobs every minute: so one that did not answer works all the same.
 LATELY = timedelta(seconds=90)
 STANDSTILL = timedelta(minutes=2)
@@ -43,7 +43,7 @@ STANDSTILL = timedelta(minutes=2)
 RUNS, BROKER, DOWN = "runs-are-stuck-expired-or-lost", "the-broker-is-down", "cache-down-connection-refused"
 FULL, UNSAVED = "cache-full-every-write-fails", "the-cache-rejects-writes-it-cannot-save-to-disk"
 PENDING, DATABASE = "invalidations-are-pending", "a-database-does-not-answer"
-SECTIONS = (RUNS, BROKER, DOWN, FULL, UNSAVED, PENDING, DATABASE)
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,24 +67,13 @@ class Item:
 
     @property
     def level(self) -> str:
-        """`ok`, `warning` or `problem`."""
-        return ("warning" if self.is_warning else "problem") if self.problem else "ok"
+        """`ok`, `unknown`, `warning` or `problem`."""
+        if self.problem:
+            return "warning" if self.is_warning else "problem"
+        return UNKNOWN if self.value == UNKNOWN else "ok"
 
 
 Database = tuple[Backlog, list[triggers.Problem]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queues:
-    """What the broker and the workers tell.
-
-    Attributes:
-        workers: queue -> the names of its workers.
-        messages: queue -> how many wait, where the broker tells.
-    """
-
-    workers: Mapping[str, list[str]]
-    messages: Mapping[str, int]
 
 
 class Health:
@@ -92,7 +81,10 @@ class Health:
 
     def __init__(self) -> None:
         self._deadline = monotonic() + PATIENCE_SECONDS
-        self._queues = questions.ask("queues", _look_at_queues) if tasks.has_broker() else None
+        self._broker: Question[dict[str, int]] | None = None
+        if tasks.has_broker():
+            self._broker = questions.ask("broker", _look_at_broker)
+            self._workers = questions.ask("workers", _look_for_workers)
         aliases = dict.fromkeys(spec.cache for spec in jobs.specs())
         self._caches = {
             each: questions.ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases
@@ -126,14 +118,14 @@ class Health:
     @cached_property
     def items(self) -> list[Item]:
         """Everything that must run."""
-        found = [*self._queue_items(), *self._beat_items()] if self._queues else []
+        found = [*self._queue_items(), *self._beat_items()] if self._broker else []
         found += [_cache_item(alias, answer) for alias, answer in self._cache_answers.items()]
         return [*found, *_pending_items(self.backlog)]
 
     @property
     def alerts(self) -> list[alerts.Firing]:
         """The alerts that would fire. Without a broker, as in development, nothing is scheduled: none."""
-        return alerts.firing(self._snapshot) if self._queues else []
+        return alerts.firing(self._snapshot) if self._broker else []
 
     @cached_property
     def _answers(self) -> dict[str, Answer[Database]]:
@@ -153,20 +145,23 @@ class Health:
         return snapshot(down=down, backlog=self.backlog)
 
     def _queue_items(self) -> Iterator[Item]:
-        assert self._queues is not None
-        answer = self._queues.answer(self._deadline)
-        if answer.problem:
+        assert self._broker is not None
+        broker, now = self._broker.answer(self._deadline), self._snapshot
+        if broker.problem:
             yield Item(
                 label="Broker",
-                value=_down_for(answer.failing_seconds),
-                problem=f"The broker does not answer ({answer.problem}): no run starts.",
+                value=_down_for(broker.failing_seconds),
+                problem=f"The broker does not answer ({broker.problem}): no run starts.",
                 section=BROKER,
             )
-        now = self._snapshot
         for queue in tasks.queue_names(now.specs):
             # No broker tells the age of a message, but each run has a row.
             waits = max((now.queue_wait(spec.name) for spec in now.specs if spec.queue == queue), default=0.0)
-            yield _queue_item(queue, answer.value, waits, now.last_attempt)
+            if broker.value is None:
+                yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=_oldest(waits))
+            else:
+                workers = (self._workers.answer(self._deadline).value or {}).get(queue, [])
+                yield _queue_item(queue, len(workers), broker.value.get(queue), waits, now.last_attempt)
 
     def _beat_items(self) -> Iterator[Item]:
         if not any(spec.every for spec in jobs.specs()):
@@ -180,9 +175,14 @@ class Health:
         yield Item(label="Beat", value=value, problem=problem, section=RUNS)
 
 
-def _look_at_queues() -> Queues:
-    names = tasks.queue_names(jobs.specs())
-    return Queues(workers=tasks.consumers(timeout=PING_SECONDS), messages=tasks.queue_lengths(names))
+def _look_at_broker() -> dict[str, int]:
+    """Return how many messages wait in each queue, where the broker tells."""
+    with connected():  # raises if it does not answer
+        return tasks.queue_lengths(tasks.queue_names(jobs.specs()))
+
+
+def _look_for_workers() -> dict[str, list[str]]:
+    return tasks.consumers(timeout=PING_SECONDS)
 
 
 def _look_at_cache(alias: str) -> list[Mapping[str, Any]]:
@@ -202,14 +202,17 @@ def _look_at_database(alias: str) -> tuple[Backlog, list[triggers.Problem]]:
     ) if invalidation.captures_by_triggers() else []
 
 
-def _queue_item(queue: str, found: Queues | None, waits: float, worked_at: datetime | None) -> Item:
-    oldest = [f"oldest queued run {duration(waits, rough=True)}"] if waits else []
-    item = partial(Item, label=f"Queue {queue}", section=RUNS)
-    if found is None:
-        return item(value="unknown", detail=", ".join(oldest))
-    workers, messages = len(found.workers.get(queue, ())), found.messages.get(queue)
-    detail = ", ".join([*([] if messages is None else [counted(messages, "message")]), *oldest])
-    item = partial(item, value=counted(workers, "worker") if workers else "no worker", detail=detail)
+def _queue_item(
+    queue: str, workers: int, messages: int | None, waits: float, worked_at: datetime | None
+) -> Item:
+    counts = [] if messages is None else [counted(messages, "message")]
+    item = partial(
+        Item,
+        label=f"Queue {queue}",
+        value=counted(workers, "worker") if workers else "no worker",
+        detail=", ".join(filter(None, [*counts, _oldest(waits)])),
+        section=RUNS,
+    )
     if not workers and worked_at and timezone.now() - worked_at <= LATELY:
         return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
     if not workers:
@@ -219,6 +222,10 @@ def _queue_item(queue: str, found: Queues | None, waits: float, worked_at: datet
     if messages is not None and messages >= LONG_QUEUE:
         return item(problem="Messages pile up, so runs start late.", is_warning=True)
     return item()
+
+
+def _oldest(waits: float) -> str:
+    return f"oldest queued run {duration(waits, rough=True)}" if waits else ""
 
 
 def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:

@@ -16,6 +16,7 @@ PAGE = Path(__file__).with_name("runbook.md")
 _INLINE = (
     (r"`([^`]+)`", r"<code>\1</code>"),
     (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
+    (r"\*([^*]+)\*", r"<em>\1</em>"),
     (r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>'),
     (r"\[([^\]]+)\]\([^)]+\)", r"\1"),  # other pages are not here
 )

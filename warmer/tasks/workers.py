@@ -22,6 +22,9 @@ from warmer.tasks.broker import BrokerUnavailable
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
+# A worker that is not busy answers in milliseconds.
+OTHERS_SECONDS = 0.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
@@ -98,15 +101,21 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
 def consumers(*, timeout: float) -> dict[str, list[str]]:
     """Return the names of the workers that answer, by the queue that they consume.
 
+    Celery waits for the whole time-out, since it knows of no last answer. So once there is a first one, the
+    others get less time.
+
     Args:
-        timeout: for how many seconds to wait for an answer, and for each further one.
+        timeout: for how many seconds to wait for the first answer.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
     found = defaultdict[str, list[str]](list)
     with broker.connected() as connection:
-        for name, queues in _active_queues(connection, timeout).items():
+        answers = _active_queues(connection, timeout, limit=1)
+        if answers:
+            answers |= _active_queues(connection, min(timeout, OTHERS_SECONDS))
+        for name, queues in answers.items():
             for queue in queues:
                 found[queue["name"]].append(name)
     return found

@@ -173,8 +173,8 @@ def test_workers__that_do_not_keep_up(
     level: str,
 ) -> None:
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
-    queues = health.Queues(workers={"warming": ["w@host"]}, messages={"warming": messages})
-    monkeypatch.setattr(health, "_look_at_queues", lambda: queues)
+    monkeypatch.setattr(health, "_look_at_broker", lambda: {"warming": messages})
+    monkeypatch.setattr(health, "_look_for_workers", lambda: {"warming": ["w@host"]})
     run = open_run("posts", Trigger.SCHEDULE).run
     WarmingRun.objects.filter(pk=run.pk).update(requested_at=timezone.now() - timedelta(minutes=minutes))
     assert strip(olga)["Queue warming"].level == level
@@ -273,13 +273,13 @@ def test_hanging__cache_is_asked_once_and_given_up(
 def test_hanging__broker_is_asked_once_and_given_up(
     olga: Client, use_broker: Callable[[str], None], silent_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = count_calls(monkeypatch, "_look_at_queues")
+    asked = [count_calls(monkeypatch, name) for name in ("_look_at_broker", "_look_for_workers")]
     use_broker(silent_address)
     monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
     for _ in range(3):
         found = strip(olga)
         assert (found["Broker"].level, found["Queue warming"].text) == ("problem", "unknown")
-    assert calls == [()]
+    assert asked == [[()], [()]]
 
 
 @pytest.mark.usefixtures("impatient")
