@@ -21,8 +21,8 @@ if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
     _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
     _database["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
-# What a server answers is tested, on machines that may be busy for a while, and not that it is quick. A test of
-# a site whose cache hangs gives it less.
+# What a server answers is tested, on machines that may be busy for a while, and not that it is quick. A
+# test of a site whose cache hangs gives it less.
 _pool = CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
 _waits = ("socket_timeout", "socket_connect_timeout", "timeout")
 _pool |= dict.fromkeys(_waits, env_int("CACHE_TIMEOUT_SECONDS", 20))
