@@ -134,7 +134,7 @@ def test_strip__nothing_stands_still(
         ("Queue warming", "Beat", "Cache default", "Pending invalidations"), "ok"
     )
     assert found["Queue warming"].text == "2 workers 0 messages"
-    assert found["Beat"].text == "seen 20 s ago"
+    assert re.fullmatch(r"seen \d+ s ago", found["Beat"].text)
     assert re.fullmatch(r"up [\d.]+ MiB, no limit, 0 evicted", found["Cache default"].text)
 
 
@@ -158,7 +158,7 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     observed(seconds=30)
     queue = strip(olga)["Queue warming"]
     assert queue.level == "warning"
-    assert "No worker answers; one worked 30 s ago." in queue.text
+    assert re.search(r"No worker answers; one worked \d+ s ago\.", queue.text)
 
 
 @pytest.mark.parametrize(
