@@ -40,7 +40,7 @@ SETTLING = timedelta(minutes=1)
 class WarmingRunAdmin(ReadOnlyAdmin):
     """The runs."""
 
-    list_display = ("id", "name", "status", "keys", "problem", "took", "requested", "requester")
+    list_display = ("id", "name", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     page_template = "admin/warmer/run.html"
     counted = tuple(Outcome)
@@ -129,11 +129,11 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         """The state, with its mark."""
         return widgets.state(run.state)
 
-    @admin.display(description="error")
-    def problem(self, run: WarmingRun) -> SafeString:
-        """The first line of the error of a run that did not complete."""
-        error = Truncator(run.error.partition("\n")[0]).chars(ERROR_LENGTH)
-        return format_html('<span class="warmer-long">{}</span>', error)
+    @admin.display(description="keys")
+    def keys(self, row: WarmingRun) -> SafeString:
+        """The counts that are not 0, and the first line of the error: in its own column it was cut off."""
+        error = Truncator(row.error.partition("\n")[0]).chars(ERROR_LENGTH)
+        return format_html('{} <span class="warmer-quiet warmer-long">{}</span>', super().keys(row), error)
 
     @admin.display(description="requested by")
     def requester(self, run: WarmingRun) -> str:

@@ -111,7 +111,7 @@ def test_invalidate__forgets_what_was_observed_of_the_keys(operator: Client) -> 
     act(operator, "invalidate posts", confirmed="yes")
     assert state_of(operator, "posts") == "unknown"
     assert "100 %" not in row(operator, "posts")
-    assert "75 % of 4 reads, day" in row(operator, "posts")
+    assert "75 % day 4 reads" in row(operator, "posts")
     assert JobObservation.objects.get(job="posts").attempted_at == before
     assert state_of(operator, "popular_posts") == "warm"
     observe_all(seconds=10)

@@ -102,9 +102,9 @@ def test_page__buttons_are_those_that_make_sense(operator: Client) -> None:
         page = operator.get(POSTS).content.decode()
         return {name for name in ACTIONS if f'name="action" value="{name}"' in page}
 
-    assert shown() == {"warm", "audit", "pause", "invalidate"}
+    assert shown() == {"warm", "audit", "repair", "pause", "invalidate"}
     act(operator, "pause posts")
-    assert shown() == {"warm", "audit", "resume", "invalidate"}
+    assert shown() == {"warm", "audit", "repair", "resume", "invalidate"}
 
 
 def test_page__pausing_does_not_edit_the_interval(editor: Client) -> None:

@@ -23,6 +23,8 @@ from warmer import jobs
 from warmer.filling.batches import find_ids
 from warmer.models import CacheAudit, WarmingRun
 
+# Whose pages the keys link.
+OBJECTS = ("view_post", "view_customuser")
 FOLDER = Path(os.environ.get("SCREENSHOTS_FOLDER") or ROOT / "docs" / "images")
 
 
@@ -33,8 +35,8 @@ def test_take_the_screenshots(open_page: Callable[..., Page], project: Project, 
     project.manage("warm_cache")
     FOLDER.mkdir(parents=True, exist_ok=True)
     pages = {
-        "wide": open_page(*EVERYTHING, name="otto", width=WIDE),
-        "narrow": open_page(*EVERYTHING, name="olga", width=NARROW),
+        "wide": open_page(*EVERYTHING, *OBJECTS, name="otto", width=WIDE),
+        "narrow": open_page(*EVERYTHING, *OBJECTS, name="olga", width=NARROW),
     }
     scene.set_up(CustomUser.objects.get(username="olga"), worker.hostname())
     for width, page in pages.items():
