@@ -8,19 +8,12 @@ from django.core.exceptions import ImproperlyConfigured
 from config.environment import env, env_int, env_list, environment_name, require
 
 
-@pytest.mark.parametrize(
-    ("value", "name"),
-    [("development", "development"), ("production", "production"), ("test", "test"), ("", "development")],
-)
-def test_environment_name(monkeypatch: pytest.MonkeyPatch, value: str, name: str) -> None:
-    monkeypatch.setenv("DJANGO_ENV", value)
-    assert environment_name() == name
-
-
-@pytest.mark.parametrize("name", ["prod", "Production", "staging"])
-def test_environment_name__unknown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("DJANGO_ENV", name)
-    with pytest.raises(ImproperlyConfigured, match=f"DJANGO_ENV is '{name}': expected one of development"):
+def test_environment_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, name in (("production", "production"), ("test", "test"), ("", "development")):
+        monkeypatch.setenv("DJANGO_ENV", value)
+        assert environment_name() == name
+    monkeypatch.setenv("DJANGO_ENV", "Production")
+    with pytest.raises(ImproperlyConfigured, match="DJANGO_ENV is 'Production': expected one of development"):
         environment_name()
 
 
@@ -53,14 +46,10 @@ def test_env_list(monkeypatch: pytest.MonkeyPatch, text: str, items: list[str]) 
     assert env_list("ITEMS") == items
 
 
-@pytest.mark.parametrize(("text", "number"), [("12", 12), (" 0 ", 0), ("  ", 7)])
-def test_env_int(monkeypatch: pytest.MonkeyPatch, text: str, number: int) -> None:
-    monkeypatch.setenv("NUMBER", text)
-    assert env_int("NUMBER", 7) == number
-
-
-@pytest.mark.parametrize("text", ["many", "1.5", "1 2"])
-def test_env_int__is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("NUMBER", text)
-    with pytest.raises(ImproperlyConfigured, match=f"NUMBER is '{text}': expected a whole number"):
+def test_env_int(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, number in (("12", 12), (" 0 ", 0), ("  ", 7)):
+        monkeypatch.setenv("NUMBER", text)
+        assert env_int("NUMBER", 7) == number
+    monkeypatch.setenv("NUMBER", "1.5")
+    with pytest.raises(ImproperlyConfigured, match=r"NUMBER is '1\.5': expected a whole number"):
         env_int("NUMBER", 7)

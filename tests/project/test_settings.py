@@ -56,14 +56,7 @@ def test_production__names_all_that_is_missing(python: Python) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("DJANGO_ENV", "prod", "DJANGO_ENV is 'prod': expected one of"),
         ("SECRET_KEY", " ", "must be set in production: SECRET_KEY ("),
-        ("REDIS_URL", f"http://:{SECRET}@cache/0", "REDIS_URL is 'http://***@cache/0'"),
-        (
-            "CELERY_BROKER_URL",
-            f"redis-sentinel://:{SECRET}@s1",
-            "CELERY_BROKER_URL is 'redis-sentinel://***",
-        ),
         ("DATABASE_URL", f"orakel://site:{SECRET}@db/site", "DATABASE_URL is 'orakel://***@db/site'"),
         ("REDIS_MAX_CONNECTIONS", "many", "REDIS_MAX_CONNECTIONS is 'many': expected a whole number."),
     ],
@@ -157,8 +150,7 @@ SENTINEL = "sentinel://s1:26379/1;sentinel://[::1]:26380/1"
     [
         ("redis-sentinel://s1,[::1]:26380/mymaster/1?sentinel_password=" + SECRET, SENTINEL, "mymaster"),
         ("unix:///run/redis.sock?db=1", "redis+socket:///run/redis.sock?virtual_host=1", None),
-        (" redis://broker/0?db=2\n", "redis://broker/2", None),
-        ("amqp://rabbit//", "amqp://rabbit//", None),
+        (" amqp://rabbit//\n", "amqp://rabbit//", None),
     ],
 )
 def test_broker__what_celery_uses_with_the_variable_set(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from myapp.warming import excerpt, popular_post_ids, popular_posts, posts
 from tests.project.site.rows import a_comment, a_post, a_user
@@ -115,15 +114,3 @@ def test_posts__load_a_batch_in_two_queries__without_drafts(django_assert_num_qu
 )
 def test_excerpt__is_the_beginning_of_the_first_paragraph(body: str, expected: str) -> None:
     assert excerpt(body) == expected
-
-
-@pytest.mark.django_db(transaction=True)
-def test_keys__are_those_that_other_code_reads() -> None:
-    post = a_post(is_popular=True)
-
-    for job in (popular_posts, posts, user_profiles):
-        job.warm()
-
-    assert cache.get("popular_posts")[0]["id"] == post.pk
-    assert cache.get(f"post:{post.pk}")["title"] == post.title
-    assert cache.get(f"user:{post.author_id}:profile")["email"] == post.author.email

@@ -150,18 +150,13 @@ def test_admin_account__gets_a_new_password_from_the_environment(
     assert "manage.py changepassword admin" in sample_data()
 
 
-def test_admin_account__does_not_promote_an_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("somebody", "not an active superuser"), ("no spaces allowed", "ADMIN_USERNAME 'no spaces allowed'")],
+)
+def test_admin_account__that_cannot_be(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     a_user(username="somebody")
-    monkeypatch.setenv("ADMIN_USERNAME", "somebody")
-
-    with pytest.raises(CommandError, match="not an active superuser"):
+    monkeypatch.setenv("ADMIN_USERNAME", name)
+    with pytest.raises(CommandError, match=message):
         sample_data()
-
     assert not CustomUser.objects.get(username="somebody").is_superuser
-
-
-def test_admin_account__refuses_a_name_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADMIN_USERNAME", "no spaces allowed")
-
-    with pytest.raises(CommandError, match="ADMIN_USERNAME 'no spaces allowed'"):
-        sample_data()
