@@ -7,7 +7,6 @@ from warmer.runs.lifecycle import (
     close_stalled,
     expect,
     fail,
-    forget,
     is_current,
     open_run,
     record_batches,

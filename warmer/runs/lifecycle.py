@@ -16,9 +16,9 @@ several processes that end a run one succeeds, and it sends `run_finished`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError
@@ -27,14 +27,12 @@ from django.utils import timezone
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
-from warmer.models import ACTIVE, FIGURES, State, Trigger, WarmingRun, atomic_for
+from warmer.models import FIGURES, State, Trigger, WarmingRun, atomic_for
 from warmer.report import MAX_ERROR_LENGTH, Report
 from warmer.runs import batch_queue
 from warmer.signals import run_finished
 from warmer.stores import describe_cache
 
-# How many old runs one transaction deletes, each with its batches.
-FORGET_CHUNK = 500
 _CHANGING = (*FIGURES, "failures", "batches_done", "batches_total", "heartbeat_at")
 
 
@@ -77,36 +75,36 @@ def open_run(
         IntegrityError: the database refuses the row, and not because of an active run.
     """
     close_stalled(job)
-    now, cache = timezone.now(), describe_cache(jobs[job].spec.cache) if job in jobs else ""
-    failed_alone = False
+    now = timezone.now()
+    fields = {
+        "job": job,
+        "trigger": trigger,
+        "requested_by": user.get_username() if user else "",
+        "only_missing": only_missing,
+        "only_keys": only_keys,
+        "cache": describe_cache(jobs[job].spec.cache) if job in jobs else "",
+        "requested_at": now,
+        "expires_at": now + (expires_in or conf.RUN_EXPIRY),
+    }
+    has_failed = False
     while True:
         try:
-            with atomic_for(WarmingRun):
-                run = WarmingRun.objects.create(
-                    job=job,
-                    active_job=job,
-                    trigger=trigger,
-                    requested_by=user.get_username() if user else "",
-                    only_missing=only_missing,
-                    only_keys=only_keys,
-                    cache=cache,
-                    requested_at=now,
-                    expires_at=now + (expires_in or conf.RUN_EXPIRY),
-                )
-            return Opened(run=run, joined=False)
-        except IntegrityError:
-            if not only_missing:  # a queued run can still become a full one
-                WarmingRun.objects.filter(active_job=job, state=State.QUEUED).update(only_missing=False)
-            active = WarmingRun.objects.filter(active_job=job).first()
-            if active is not None and active.only_keys is not None:
-                cancel(active, "a request for another run of the job")
-            elif active is not None:
-                leaves_cached = active.only_missing and not only_missing
-                return Opened(run=active, joined=True, leaves_cached=leaves_cached)
-            elif failed_alone:
+            run, is_new = WarmingRun.objects.get_or_create(active_job=job, defaults=fields)
+        except IntegrityError:  # the active run may have ended just then, but hardly twice in a row
+            if has_failed:
                 raise
-            else:
-                failed_alone = True  # it may have ended between the two queries, but hardly twice in a row
+            has_failed = True
+            continue
+        if is_new:
+            return Opened(run=run, joined=False)
+        if run.only_keys is None:
+            break
+        cancel(run, "a request for another run of the job")
+    if not only_missing and WarmingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
+        only_missing=False
+    ):
+        run.refresh_from_db()  # it becomes a full one
+    return Opened(run=run, joined=True, leaves_cached=run.only_missing and not only_missing)
 
 
 def request_follow_up(run: WarmingRun) -> bool:
@@ -251,28 +249,6 @@ def close_stalled(job: str | None = None) -> int:
         f"No progress for {conf.STALL_TIMEOUT.total_seconds():.0f} s: its worker was lost.",
     )
     return expired + lost
-
-
-def forget(*, before: datetime, newest_of: Iterable[str] = ()) -> int:
-    """Delete the runs that ended before a time, in short transactions.
-
-    Args:
-        newest_of: the jobs whose newest run is kept.
-
-    Returns:
-        How many were deleted.
-    """
-    kept = set(WarmingRun.objects.latest_ids(newest_of))
-    # No run ends before it was requested, so the index on that time serves.
-    old = WarmingRun.objects.filter(requested_at__lt=before, finished_at__lt=before)
-    old = old.exclude(state__in=ACTIVE).order_by("pk")
-    forgotten, last = 0, 0
-    while ids := list(old.filter(pk__gt=last).values_list("pk", flat=True)[:FORGET_CHUNK]):
-        last = ids[-1]
-        chunk = [pk for pk in ids if pk not in kept]
-        WarmingRun.objects.filter(pk__in=chunk).delete()
-        forgotten += len(chunk)
-    return forgotten
 
 
 def _finish_when_done(run: WarmingRun) -> None:

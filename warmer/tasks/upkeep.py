@@ -74,7 +74,7 @@ def forget_runs() -> int:
     The newest run of each job is kept, however old it is. Hours of the jobs' history go after `HOURS_KEPT`.
     """
     JobHour.objects.forget()
-    return runs.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
+    return WarmingRun.objects.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
 
 
 @shared_task(name="warmer.audit_sample", **PATIENT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
     """Ask for workers that consume a queue.
 
     Args:
-        timeout: for how many seconds to wait for an answer, and for each further one.
+        timeout: for how many seconds to wait for the first answer, and for the others after it.
         one_will_do: do not wait for others if the first that answers consumes the queue.
     """
     if current_app.conf.task_always_eager:
@@ -77,10 +77,7 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
         problem, advice = broker.UNDECLARED.format(queue=queue).split(". ", 1)
         return Workers(problem=problem, advice=advice, may_work=False)
     try:
-        with broker.connected() as connection:
-            answers = _active_queues(connection, timeout, limit=1) if one_will_do else {}
-            if not _consumers(queue, answers):  # also if the first was a late answer to another question
-                answers = _active_queues(connection, timeout)
+        found = consumers(timeout=timeout, others=timeout, enough=queue if one_will_do else "")
     except BrokerUnavailable as error:
         why, unread = str(error), unread_setting()
         advice = (
@@ -90,34 +87,34 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
         )
         problem = why[0].lower() + why[1:]
         return Workers(problem=problem, advice=f"{advice}: see 'manage.py cache_doctor'.", may_work=False)
-    if names := _consumers(queue, answers):
-        return Workers(names=names)
+    if queue in found:
+        return Workers(names=tuple(found[queue]))
     start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
-    if answers:
+    if found:
         return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answered", advice=start)
 
 
-def consumers(*, timeout: float) -> dict[str, list[str]]:
+def consumers(*, timeout: float, others: float = OTHERS_SECONDS, enough: str = "") -> dict[str, list[str]]:
     """Return the names of the workers that answer, by the queue that they consume.
-
-    Celery waits for the whole time-out, since it knows of no last answer. So once there is a first one, the
-    others get less time.
 
     Args:
         timeout: for how many seconds to wait for the first answer.
+        others: for how many to wait for others after it. Celery waits for all: it knows of no last answer.
+        enough: a queue. If the first that answers consumes it, do not wait for others.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
-    found = defaultdict[str, list[str]](list)
     with broker.connected() as connection:
         answers = _active_queues(connection, timeout, limit=1)
-        if answers:
-            answers |= _active_queues(connection, min(timeout, OTHERS_SECONDS))
-        for name, queues in answers.items():
-            for queue in queues:
-                found[queue["name"]].append(name)
+        # None: also if the first was a late answer to another question, which counts and is dropped.
+        if not any(enough in queues for queues in answers.values()):
+            answers |= _active_queues(connection, others)
+    found = defaultdict[str, list[str]](list)
+    for name, queues in answers.items():
+        for queue in queues:
+            found[queue].append(name)
     return found
 
 
@@ -169,13 +166,8 @@ def look_at_broker() -> Broker:
     )
 
 
-def _active_queues(
-    connection: Any, timeout: float, *, limit: int | None = None
-) -> dict[str, list[dict[str, Any]]]:
+def _active_queues(connection: Any, timeout: float, *, limit: int | None = None) -> dict[str, list[str]]:
     inspect = current_app.control.inspect(connection=connection, timeout=timeout, limit=limit)
     answers = inspect.active_queues() or {}
-    return {name: queues for name, queues in answers.items() if isinstance(queues, list)}
-
-
-def _consumers(queue: str, answers: Mapping[str, list[dict[str, Any]]]) -> tuple[str, ...]:
-    return tuple(name for name, queues in answers.items() if any(q["name"] == queue for q in queues))
+    # Else it is an error.
+    return {name: [each["name"] for each in found] for name, found in answers.items() if type(found) is list}
