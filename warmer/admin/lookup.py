@@ -60,18 +60,18 @@ def look_up(spec: JobSpec, text: str) -> Found:
 def id_of(spec: JobSpec, text: str) -> Id | None:
     """Return the id that a user wrote, of the type of the declared ids; None for a single job.
 
+    Whether it can be part of a key is checked where the key is made.
+
     Raises:
-        InvalidId: there can be no such id.
+        InvalidId: it is not of that type.
     """
     if not spec.keyed:
         return None
     example = _declared_id(spec)
     try:
-        id = (str if example is None else type_of(example))(text.strip())
+        return (str if example is None else type_of(example))(text.strip())
     except ValueError:
         raise InvalidId(f"{text!r} is not an id of {spec.name}: its ids are like {example}") from None
-    spec.key.key(id)
-    return id
 
 
 def _declared_id(spec: JobSpec) -> Id | None:
