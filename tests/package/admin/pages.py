@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
 from warmer.report import Report
 
 OVERVIEW = "/admin/warmer/"
@@ -91,3 +91,16 @@ def _row(client: Client, job: str) -> str:
     page = client.get(OVERVIEW).content.decode().replace("<wbr>", "")
     (found,) = [each for each in re.findall(r"<tr\b.*?</tr>", page, flags=re.S) if f">{job}</a>" in each]
     return found
+
+
+def observation(job: str, **fields: Any) -> JobObservation:
+    return JobObservation.objects.create(
+        job=job, **{"observed_at": timezone.now(), "sampled": 4, "cached": 4} | fields
+    )
+
+
+def wrong_audit(job: str, **fields: Any) -> CacheAudit:
+    now = timezone.now()
+    return CacheAudit.objects.create(
+        job=job, trigger="schedule", started_at=now, **{"sampled": 5, "right": 4, "wrong": 1} | fields
+    )

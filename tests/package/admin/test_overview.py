@@ -9,13 +9,10 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.package.admin.pages import (
     AUDITS,
@@ -25,27 +22,20 @@ from tests.package.admin.pages import (
     RUNS,
     act,
     listed,
-    report,
+    observation,
     row,
     run_of,
     state_of,
     text_of,
 )
 from tests.support.waiting import make_waiting, uncaptured, without_triggers
-from users.models import CustomUser
 from warmer import jobs, runs, warm, warm_many
 from warmer.invalidation import captures_by_triggers
-from warmer.models import CacheAudit, ChangeRecord, JobObservation, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, ChangeRecord, State, Trigger
 from warmer.monitoring import audit as auditing
-from warmer.monitoring.observation import observe, observe_all
+from warmer.monitoring.observation import observe_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-def observation(job: str, **fields: Any) -> JobObservation:
-    return JobObservation.objects.create(
-        job=job, **{"observed_at": timezone.now(), "sampled": 4, "cached": 4} | fields
-    )
 
 
 @pytest.fixture
@@ -137,29 +127,6 @@ def test_cache__first_check_that_failed_is_not_no_check(operator: Client) -> Non
     assert "never successfully" in operator.get(f"{JOBS}x/change/").content.decode()
 
 
-@pytest.mark.usefixtures("impatient_cache")
-@pytest.mark.parametrize("how", ["hung", "away"])
-def test_state__is_unknown_while_the_cache_does_not_answer(
-    operator: Client, redis_server: RedisServer, settings: Any, how: str
-) -> None:
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
-    operator.force_login(CustomUser.objects.get(username="olga"))
-    observation("posts", observed_at=timezone.now() - timedelta(minutes=3))
-    assert state_of(operator, "posts") == "warm"
-    if how == "hung":
-        redis_server.pause()
-    else:
-        redis_server.stop()
-    observe(jobs["posts"].spec)
-    assert state_of(operator, "posts") == "unknown"
-    assert listed(operator, state="unknown") >= {"posts"}
-    assert listed(operator, state="warm") == set()
-    # The last successful check is still shown, with its age.
-    shown = row(operator, "posts")
-    assert "100 % checked 3 min ago" in shown
-    assert "does not answer" in shown
-
-
 def test_cache__run_that_ended_after_the_check(operator: Client) -> None:
     seen = timezone.now()
     observation("posts", observed_at=seen, cached=0)
@@ -167,104 +134,6 @@ def test_cache__run_that_ended_after_the_check(operator: Client) -> None:
     assert "before run" not in row(operator, "posts")
     run = run_of("posts", finished_at=seen + timedelta(seconds=1))
     assert f"before run {run.pk} ended" in row(operator, "posts")
-
-
-@pytest.mark.parametrize(
-    ("state", "shown"),
-    [
-        (State.FAILED, "failed"),
-        (State.LOST, "failed"),
-        (State.EXPIRED, "failed"),
-        (State.INCOMPLETE, "part"),
-        (State.COMPLETE, "warm"),
-        (State.CANCELLED, "warm"),
-    ],
-)
-def test_state__is_that_of_the_last_run_then_of_the_cache(operator: Client, state: State, shown: str) -> None:
-    observation("posts")
-    run_of("posts", State.FAILED)
-    run_of("posts", state)
-    assert state_of(operator, "posts").startswith(shown)
-
-
-def test_state__is_the_most_urgent_that_holds(operator: Client) -> None:
-    queued = runs.open_run("posts", Trigger.COMMAND).run
-    assert state_of(operator, "posts") == "queued"
-    assert "queued for" not in row(operator, "posts")
-    WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=5))
-    assert "queued for 5 min" in row(operator, "posts")
-    seen = observation("posts")
-    assert state_of(operator, "posts") == "queued"
-    JobObservation.objects.update(cached=0)
-    assert state_of(operator, "posts") == "cold"
-    act(operator, "pause posts")
-    assert state_of(operator, "posts") == "paused"
-    runs.fail(queued, "broken")
-    assert state_of(operator, "posts") == "failed"
-    assert "paused:" in row(operator, "posts")
-    audit = wrong_audit("posts")
-    assert state_of(operator, "posts") == "wrong"
-    audit.delete()
-    seen.delete()
-    assert state_of(operator, "posts") == "failed"
-
-
-def wrong_audit(job: str, **fields: Any) -> CacheAudit:
-    now = timezone.now()
-    return CacheAudit.objects.create(
-        job=job, trigger="schedule", started_at=now, **{"sampled": 5, "right": 4, "wrong": 1} | fields
-    )
-
-
-def test_state__wrong_is_until_the_keys_are_corrected(operator: Client) -> None:
-    observation("posts")
-
-    def state(correct: Callable[[], Any], **fields: Any) -> str:
-        WarmingRun.objects.all().delete()
-        wrong_audit("posts", **fields)
-        assert state_of(operator, "posts") == "wrong"
-        correct()
-        return state_of(operator, "posts")
-
-    assert state(lambda: run_of("posts", started_at=timezone.now())) == "warm"
-    assert state(lambda: run_of("posts", started_at=timezone.now()), undeclared=3) == "wrong"
-    assert state(lambda: run_of("posts", started_at=timezone.now() - timedelta(minutes=1))) == "wrong"
-    for partly in ({"only_missing": True}, {"skipped": 1}, {"state": State.INCOMPLETE}):
-        assert state(lambda partly=partly: run_of("posts", started_at=timezone.now(), **partly)) == "wrong"
-    assert state(lambda: wrong_audit("posts", repaired=1)) == "warm"
-    assert state(lambda: wrong_audit("posts", wrong=0)) == "warm"
-    assert state(lambda: act(operator, "invalidate posts", confirmed="yes")) == "unknown"
-
-
-@pytest.mark.parametrize(
-    ("keys", "cached", "state"),
-    [(28, 26, "warm"), (28, 25, "partial"), (1_000, 990, "warm"), (1_000, 989, "partial"), (1, 0, "cold")],
-)
-def test_state__is_warm_though_few_keys_were_just_invalidated(
-    operator: Client, keys: int, cached: int, state: str
-) -> None:
-    observation("posts", sampled=keys, cached=cached)
-    assert state_of(operator, "posts") == state
-
-
-def test_table__begins_with_what_needs_attention(operator: Client) -> None:
-    names = ["popular_posts", "posts", "user_profiles"]
-    for name in names:
-        observation(name)
-    for urgent in names:
-        audit = wrong_audit(urgent)
-        page = operator.get(OVERVIEW).content.decode()
-        assert re.findall('data-warmer-job="([^"]*)"', page)[0] == urgent
-        audit.delete()
-
-
-def test_state__running_has_its_progress(operator: Client) -> None:
-    run = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
-    assert run is not None
-    runs.expect(run, batches=4, report=report(batches=0))
-    runs.record_batches(run, {1: report(written=3)})
-    assert state_of(operator, "posts") == "running"
-    assert "1 of 4 batches" in row(operator, "posts")
 
 
 def test_duration__mean_is_of_complete_runs_and_all_are_drawn(operator: Client) -> None:
@@ -349,92 +218,3 @@ def test_live__is_the_same_without_the_frame_and_leaves_messages_to_the_page(ope
         page = operator.get(OVERVIEW, query).content.decode()
         assert shown == set(re.findall('data-warmer-job="([^"]*)"', page))
         assert ("No job was selected" in page) == (query == {})
-
-
-def assert_index_serves(query: str) -> None:
-    """Fail unless a query finds its runs by the index of their job, however many there are."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
-            plan = "\n".join(row[3] for row in cursor.fetchall())
-            assert not re.search(r"^SCAN (warmer_warmingrun|U0)", plan, flags=re.M), plan
-        else:
-            cursor.execute(f"EXPLAIN {query}")
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-            assert "Seq Scan on warmer_warmingrun" not in plan, plan
-    assert "warmer_run_job" in plan, plan
-
-
-@pytest.fixture
-def many_jobs(own_jobs: None) -> list[str]:
-    names = [f"job{number:04}" for number in range(120)]
-    for name in names:
-        warm(f"key:{name}", name=name)(lambda: 1)
-    return names
-
-
-def create_runs(names: list[str]) -> None:
-    """Create 25 runs of each job."""
-    now = timezone.now()
-    WarmingRun.objects.bulk_create(
-        WarmingRun(job=name, trigger="schedule", state="complete", requested_at=now, expires_at=now)
-        for name in names
-        for _ in range(25)
-    )
-
-
-@pytest.fixture
-def many_runs() -> None:
-    """As many as make PostgreSQL look for a job's by an index, and what it knows of them."""
-    is_postgresql = connection.vendor == "postgresql"
-    create_runs([f"other{number:04}" for number in range(200 if is_postgresql else 5)])
-    if is_postgresql:
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE warmer_warmingrun")
-
-
-def queries_of(client: Client, url: str, **query: str) -> int:
-    client.get(url, query)  # what is looked up once a process
-    with CaptureQueriesContext(connection) as queries:
-        assert client.get(url, query).status_code == 200
-    return len(queries)
-
-
-def test_cost__queries_grow_with_neither_runs_nor_jobs(operator: Client, many_jobs: list[str]) -> None:
-    few = queries_of(operator, OVERVIEW, q="posts")
-    create_runs(many_jobs[:30])
-    JobObservation.objects.bulk_create(JobObservation(job=name) for name in many_jobs[:60])
-    ChangeRecord.objects.bulk_create(ChangeRecord(key=f"key:{name}") for name in many_jobs[:90])
-    assert few <= 16
-    for query in ({}, {"q": "job"}, {"p": "2"}, {"state": "unknown"}, {"live": "1"}):
-        assert queries_of(operator, OVERVIEW, **query) <= few + 1, query
-
-
-def test_cost__page_holds_fifty_jobs(operator: Client, many_jobs: list[str]) -> None:
-    page = operator.get(OVERVIEW).content.decode()
-    assert page.count('name="job"') == 50
-    assert "page 1 of 3, 123 jobs" in page
-    last = operator.get(OVERVIEW, {"p": "3"}).content.decode()
-    assert last.count('name="job"') == 23
-
-
-def test_cost__newest_runs_of_a_job_are_found_by_index(many_runs: None) -> None:
-    for number in range(3):
-        run_of("posts", seconds=number + 1)
-    with CaptureQueriesContext(connection) as queries:
-        found = WarmingRun.objects.recent_per_job(["posts", "popular_posts", "user_profiles"], each=2)
-    assert [len(found[name]) for name in ("posts", "popular_posts", "user_profiles")] == [2, 0, 0]
-    assert found["posts"][0].pk > found["posts"][1].pk
-    assert len(queries) == 1
-    assert_index_serves(queries[0]["sql"])
-    assert WarmingRun.objects.recent_per_job([], each=3) == {}
-
-
-def test_cost__last_states_of_observed_jobs_are_found_by_index(many_runs: None) -> None:
-    run_of("posts", State.FAILED)
-    run_of("user_profiles")
-    JobObservation.objects.bulk_create(JobObservation(job=name) for name in PROJECT)
-    with CaptureQueriesContext(connection) as queries:
-        states = JobObservation.objects.latest_run_states(PROJECT)
-    assert states == {"posts": "failed", "user_profiles": "complete"}
-    assert_index_serves(queries[0]["sql"])
