@@ -19,6 +19,7 @@ from django.test import Client
 from bench.data import create_users
 from bench.measure import Row, Table, cost, speed
 from bench.site import Site
+from config.celery import app
 from users.models import CustomUser
 from users.warming import user_profiles
 
@@ -30,9 +31,12 @@ P99 = "p99 ms"
 
 
 def outage(rows: int, site: Site) -> list[Table[Row]]:
-    """Return reads, pages and saves, each so many, by the state of the cache."""
+    """Return reads, pages and saves, each so many, by the state of the cache and of the broker beside it."""
     create_users(USERS)
     site.cpu = float  # the server would not answer
+    site.callback(partial(_up, site))
+    operator = Client()
+    operator.force_login(CustomUser.objects.create_superuser("operator", password=None))
 
     def read(number: int) -> None:
         assert user_profiles.get(number % USERS + 1) is not None
@@ -40,20 +44,23 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
     def load(number: int) -> None:
         assert user_profiles([number % USERS + 1])
 
-    def page(number: int) -> None:
-        assert (
-            Client(HTTP_HOST="localhost").get(f"/users/{number % USERS + 1}/", secure=True).status_code == 200
-        )
+    def get(path: str, number: int, status: int = 200, client: Client | None = None) -> None:
+        client = client or Client(HTTP_HOST="localhost")
+        assert client.get(path.format(id=number % USERS + 1), secure=True).status_code == status
+
+    def overview(number: int) -> None:
+        app.conf.task_always_eager = False  # the page asks the broker, too
+        client = Client(HTTP_HOST="localhost")
+        client.cookies = operator.cookies
+        get("/admin/warmer/", number, client=client)
 
     def save(number: int) -> None:
         CustomUser.objects.get(pk=number % USERS + 1).save()
 
-    state = {DATABASE: partial(_up, site), REFUSED: partial(_refuse, site), FROZEN: partial(_freeze, site)}
-
     def row(title: str, work: Callable[[int], None], count: int, **versus: object) -> Row:
         return Row(
             title=title,
-            prepare=state[title],
+            prepare=partial(STATES[title], site),
             run=partial(_by_threads, work, count),
             operations=count,
             verify=_percentile,
@@ -63,17 +70,25 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
     as_database = [speed(other=DATABASE, target=1.0)]
     tail = [cost(other=REFUSED, of=P99, target=3.0)]
     reads = [row(DATABASE, load, rows), row(REFUSED, read, rows, versus=as_database)]
-    site.callback(partial(_up, site))
+    few = max(rows // 200, THREADS)
+    works: dict[str, tuple[Callable[[int], None], int]] = {
+        "page": (partial(get, "/users/{id}/"), rows // 10),
+        "save": (save, rows // 10),
+        "page of the overview": (overview, few),
+        "call of /healthz": (partial(get, "/healthz"), rows // 10),
+        "call of /readyz": (partial(get, "/readyz", status=503), few),
+    }
     return [
         Table(operation="read", rows=[*reads, row(FROZEN, read, rows, versus=as_database)]),
         *(
-            Table(operation=name, rows=[row(REFUSED, work, count), row(FROZEN, work, count, versus=tail)])
-            for name, work, count in (("page", page, rows // 10), ("save", save, rows // 10))
+            Table(operation=name, rows=[row(REFUSED, *work), row(FROZEN, *work, versus=tail)])
+            for name, work in works.items()
         ),
     ]
 
 
 def _up(site: Site) -> None:
+    app.conf.task_always_eager = True
     site.redis.resume()
     site.redis.start()
 
@@ -88,6 +103,9 @@ def _freeze(site: Site) -> None:
     _up(site)
     site.redis.pause()
     _let_it_be_noticed()
+
+
+STATES = {DATABASE: _up, REFUSED: _refuse, FROZEN: _freeze}
 
 
 def _let_it_be_noticed() -> None:
@@ -124,4 +142,4 @@ def _by_threads(work: Callable[[int], None], count: int) -> list[float]:
 
 
 def _percentile(took: list[float]) -> Mapping[str, float]:
-    return {P99: 1000 * quantiles(took, n=100)[-1]}
+    return {P99: 1000 * quantiles(took, n=100, method="inclusive")[-1]}

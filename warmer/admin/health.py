@@ -35,7 +35,7 @@ from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
 from warmer.tasks.broker import connected
 
-PING_SECONDS = 0.5
+PING_SECONDS = 0.3
 # Workers observe the jobs every minute: so one that did not answer works all the same.
 LATELY = timedelta(seconds=90)
 STANDSTILL = timedelta(minutes=2)
