@@ -24,7 +24,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import open_store
-from warmer.stores.redis.cluster_calls import slot_of
+from warmer.stores.redis.connections import slot_of
 
 ROWS = 60
 WHOLE_JOB = 0.02

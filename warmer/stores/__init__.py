@@ -2,7 +2,6 @@
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.comparison import describe_cache, difference
 from warmer.stores.counters import Counted, Watched, in_sample
 from warmer.stores.factory import (
     inspect_redis,
@@ -16,7 +15,7 @@ from warmer.stores.factory import (
     why_unusable,
 )
 from warmer.stores.identity import name_here, place_of, share_keys, varying_names
-from warmer.stores.incarnation import Incarnation, incarnation_of
+from warmer.stores.servers import Incarnation, describe_cache, difference, incarnation_of
 
 __all__ = [
     "Cached",

@@ -20,7 +20,7 @@ if find_spec("redis"):
     from redis.exceptions import ConnectionError
 
     from warmer.stores.inspection import Server
-    from warmer.stores.redis.codec import ClusterCodec, codec_of
+    from warmer.stores.redis.codec import codec_of
     from warmer.stores.redis.store import RedisStore
 
     HAS_REDIS = True
@@ -37,9 +37,10 @@ def open_store(*, alias: str, **options: Any) -> Store:
     """
     if why := why_unusable(alias):
         raise StoreUnavailable(f"The cache {alias!r} cannot be used: {why}")
-    if not is_fenced(alias):
+    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    if codec is None:
         return GenericStore(alias=alias, **options)
-    if isinstance(codec_of(caches[alias]), ClusterCodec):
+    if codec.is_cluster:
         from warmer.stores.redis.cluster import ClusterStore
 
         return ClusterStore(alias=alias, **options)
@@ -78,12 +79,14 @@ def open_servers(alias: str) -> list[Server]:
         InvalidCacheBackendError: the cache's backend cannot be imported.
     """
     codec = codec_of(caches[alias]) if HAS_REDIS else None
-    if isinstance(codec, ClusterCodec):
-        try:
-            return [Server(each, is_node=True) for each in codec.primaries()]
-        except ConnectionError as error:
-            raise StoreUnavailable(f"The cache {alias!r} does not answer: {describe(error)}") from error
-    return [] if codec is None else [Server(codec.connect())]
+    if codec is None:
+        return []
+    if not codec.is_cluster:
+        return [Server(codec.connect())]
+    try:
+        return [Server(each, is_node=True) for each in codec.connect().primaries()]
+    except ConnectionError as error:
+        raise StoreUnavailable(f"The cache {alias!r} does not answer: {describe(error)}") from error
 
 
 def inspect_redis(client: Any) -> Server:

@@ -38,21 +38,18 @@ def share_keys(one: str, other: str) -> bool:
 
     Read from the settings alone: two addresses of one server by different names are not known for one.
     """
-    if one == other:
-        return True
-    mine, theirs = settings.CACHES[one], settings.CACHES[other]
-    if DUMMY in (mine["BACKEND"], theirs["BACKEND"]):
-        return False  # it keeps nothing
-    return _names(mine) == _names(theirs) and _place(mine) == _place(theirs)
+    keeps_nothing = DUMMY in (settings.CACHES[one]["BACKEND"], settings.CACHES[other]["BACKEND"])
+    return one == other or (not keeps_nothing and place_of(one) == place_of(other))
 
 
 def place_of(alias: str) -> str:
     """Return a string that identifies where an alias of `CACHES` keeps its keys, and under which names."""
     cache = settings.CACHES[alias]
-    *names, function = _names(cache)
+    function = cache.get("KEY_FUNCTION") or DEFAULT_KEY_FUNCTION
     if callable(function):
         function = f"{function.__module__}.{function.__qualname__}"
-    return repr((cache["BACKEND"], *names, function, _place(cache)))
+    names = (str(cache.get("KEY_PREFIX") or ""), str(cache.get("VERSION", 1)), function)
+    return repr((*names, _place(cache)))
 
 
 def varying_names(alias: str) -> tuple[str, str] | None:
@@ -97,15 +94,6 @@ def _made(cache: Any) -> str:
         return str(cache.make_key("key"))
     except Exception as error:  # noqa: BLE001 - a project's own function, e.g. where there is no tenant
         return describe(error)
-
-
-def _names(cache: Mapping[str, Any]) -> tuple[str, str, Any]:
-    """Return what a cache makes of a key."""
-    return (
-        str(cache.get("KEY_PREFIX") or ""),
-        str(cache.get("VERSION", 1)),
-        cache.get("KEY_FUNCTION") or DEFAULT_KEY_FUNCTION,
-    )
 
 
 def _place(cache: Mapping[str, Any]) -> Any:

@@ -17,9 +17,8 @@ from redis.sentinel import MasterNotFoundError
 
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
-from warmer.stores.redis.cluster_calls import tags
 from warmer.stores.redis.codec import SCAN_COUNT, batches
-from warmer.stores.redis.connections import address
+from warmer.stores.redis.connections import address, tags
 
 TIMEOUT_SECONDS = 5.0
 # About 10 ms of the server's time, in pieces. SCAN follows a hash, so its order is random enough.

@@ -23,7 +23,7 @@ from warmer.doctor.checks.connection import Reachability, Writes
 from warmer.doctor.checks.memory import MaxmemoryPolicy
 from warmer.doctor.diagnosis import CACHE_CHECKS
 from warmer.stores.redis.cluster import ClusterStore
-from warmer.stores.redis.cluster_calls import slot_of
+from warmer.stores.redis.connections import slot_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 NODES = range(3)

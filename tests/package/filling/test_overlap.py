@@ -214,7 +214,8 @@ def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(
     job = declare(ids=lambda: range(2))
     store = job.spec.store
     writing = store.begin_write(store.token([]), {"square:0": 0})
-    lost = writing._connection
+    [(_, sent)] = writing._sent
+    lost = sent._connection
 
     def fail() -> None:
         monkeypatch.undo()  # once

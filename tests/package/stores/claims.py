@@ -87,7 +87,10 @@ class ClaimContract:
 
     def test_claim__is_void_after_an_invalidation_of_its_key(self, store: Store) -> None:
         old = claim(store, "thing:1")
+        record = claims(store, "thing:1")["thing:1"]
+        assert store.overtaken(record.token, ["thing:1"]) == set()
         store.invalidate(["thing:1"])
+        assert store.overtaken(record.token, ["thing:1"]) == {"thing:1"}
         new = claim(store, "thing:1")
         assert new.mine == ("thing:1",)
         store.release(old)  # which is not the end of the new one

@@ -17,7 +17,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Claim, Token, incarnation_of
 from warmer.stores.redis import codec
-from warmer.stores.redis.cluster_calls import SLOTS, slot_of, tags
+from warmer.stores.redis.connections import SLOTS, slot_of, tags
 
 
 def test_tags__lead_to_their_slots() -> None:
@@ -39,18 +39,32 @@ class TestCluster(FencedContract):
         token: Any = claim.token
         return token.slots[slot_of(f":1:{key}")]
 
-    def test_write__is_one_round_trip_to_each_node(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_write__is_one_round_trip_to_each_node_whose_answers_may_wait(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         store, keys = open_things(), [f"thing:{id}" for id in range(200)]
         store.write(store.token(keys), dict.fromkeys(keys, 1))
-        token, sent, send = store.token(keys), list[str](), Connection.send_packed_command
+        token, calls = store.token(keys), list[tuple[str, int]]()
 
-        def count(connection: Any, command: Any, *args: Any, **options: Any) -> Any:
-            sent.append(connection.port)
-            return send(connection, command, *args, **options)
+        def count(name: str) -> None:
+            call = getattr(Connection, name)
 
-        monkeypatch.setattr(Connection, "send_packed_command", count)
-        store.write(token, dict.fromkeys(keys, 1))
-        assert len(sent) == len(set(sent)) == 3
+            def counted(connection: Any, *args: Any, **options: Any) -> Any:
+                calls.append((name, connection.port))
+                return call(connection, *args, **options)
+
+            monkeypatch.setattr(Connection, name, counted)
+
+        count("send_packed_command")
+        count("read_response")
+        writing = store.begin_write(token, dict.fromkeys(keys, 2))
+        assert len(calls) == len(set(calls)) == 3
+        assert set(writing.end().outcomes.values()) == {WRITTEN}
+        assert store.read(keys) == dict.fromkeys(keys, 2)
+        calls.clear()
+        store.write(token, dict.fromkeys(keys, 3))
+        assert len({port for name, port in calls if name == "send_packed_command"}) == 3
+        assert sum(name == "send_packed_command" for name, _ in calls) == 3
 
     def test_cache__each_call_of_djangos_interface(self) -> None:
         keys = [f"thing:{id}" for id in range(50)]
@@ -124,7 +138,7 @@ class TestMovingSlots:
         else:
             store.invalidate([self.KEY])
         assert store.read([self.KEY]) == {}
-        written = store.write(token, {self.KEY: "old", "thing:2": 2}).outcomes
+        written = store.begin_write(token, {self.KEY: "old", "thing:2": 2}).end().outcomes
         assert written[self.KEY] in (SUPERSEDED, Outcome.FAILED)
         assert written["thing:2"] is (SUPERSEDED if whole else WRITTEN)
         assert store.read([self.KEY]) == {}

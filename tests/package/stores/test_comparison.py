@@ -10,14 +10,14 @@ import pytest
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import PASSWORD, cache_entry, configure
 from tests.servers import CACHE_DATABASE
-from warmer.stores import comparison, describe_cache, difference
+from warmer.stores import describe_cache, difference, servers
 
 PLAIN = "django.core.cache.backends.filebased.FileBasedCache"
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_servers", {})
+    monkeypatch.setattr(servers, "_servers", {})
 
 
 def described(settings: Any, *, later: float = 0.0, **changes: Any) -> str:
@@ -43,7 +43,7 @@ def test_difference__none_after_a_restart_of_the_server(
 ) -> None:
     before = describe_cache("default")
     redis_server.restart()
-    monkeypatch.setattr(comparison, "_servers", {})
+    monkeypatch.setattr(servers, "_servers", {})
     assert difference(before, "default") == ""
 
 
@@ -56,7 +56,7 @@ def test_difference__none_after_a_restart_of_a_server_with_two_names(
     describe_cache("default")
     redis_server.restart()
     if asks_anew:
-        monkeypatch.setattr(comparison, "_servers", {})
+        monkeypatch.setattr(servers, "_servers", {})
     assert difference(before, "default") == ""
     assert difference(described(settings, LOCATION=other_name), "default") == ""
 

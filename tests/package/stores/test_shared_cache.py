@@ -73,6 +73,9 @@ def test_objects__never_read_back_as_something_else(shared: str, admin_user: Cus
     assert cache.get("user") == (admin_user if kept else None)
     cache.set_many({"plain": (1, 2), "safe": mark_safe("<b>")})
     assert cache.get("plain") == (1, 2)
+    if shared != "errors raised":
+        readable = {"user": admin_user, "safe": "<b>"} if kept else {}
+        assert cache.get_many(["user", "plain", "safe", "missing"]) == {"plain": (1, 2)} | readable
     safe = cache.get("safe")
     assert (type(safe), safe) == ((SafeString, "<b>") if kept else (type(None), None))
     cache.delete("user")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 from zlib import crc32
@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from warmer.exceptions import CircuitOpen
+from warmer.exceptions import CircuitOpen, UnreadableValue
 from warmer.stores.breaker import Breaker, breaker_at
 from warmer.stores.redis.connections import is_outage
 
@@ -86,7 +86,9 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
     def client(self) -> Any:
         """The client of this cache, each of whose methods asks the breaker first."""
         if self._guarded is None:
-            self._guarded = GuardedClient(super().client, breaker_at(self._location))
+            self._guarded = GuardedClient(
+                super().client, breaker_at(self._location), ignores=self._ignore_exceptions
+            )
         return self._guarded
 
 
@@ -95,11 +97,28 @@ class GuardedClient:
 
     Attributes:
         unguarded: the client itself.
+        ignores: whether what the client raises is a miss.
     """
 
-    def __init__(self, client: Any, breaker: Breaker) -> None:
+    def __init__(self, client: Any, breaker: Breaker, *, ignores: bool) -> None:
         self.unguarded = client
+        self.ignores = ignores
         self._breaker = breaker
+
+    def get_many(self, keys: Iterable[Any], *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        """Return what is cached; a value that cannot be read costs its own key only."""
+        keys = list(keys)
+        try:
+            found: dict[Any, Any] = self._guard(self.unguarded.get_many)(keys, *args, **kwargs)
+        except UnreadableValue:
+            if not self.ignores:
+                raise
+            middle = len(keys) // 2
+            parts = (keys[:middle], keys[middle:]) if middle else ()
+            found = {
+                key: value for each in parts for key, value in self.get_many(each, *args, **kwargs).items()
+            }
+        return found
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.unguarded, name)

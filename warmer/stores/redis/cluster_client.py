@@ -1,25 +1,172 @@
-"""A client of django-redis for a Redis Cluster; all of a process share one set of connections."""
+"""A client of django-redis for a Redis Cluster; all of a process share one set of connections.
+
+It is redis-py's, with calls in bulk, whose failures are those of a single server.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django_redis.client import DefaultClient
 from django_redis.exceptions import ConnectionInterrupted
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisClusterException
+from redis.cluster import PRIMARY, ClusterNode, RedisCluster
+from redis.exceptions import (
+    ClusterDownError,
+    ClusterError,
+    ConnectionError,
+    MaxConnectionsError,
+    RedisClusterException,
+    SlotNotCoveredError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 from warmer.report import describe
-from warmer.stores.redis.cluster_calls import Cluster, node_at
+from warmer.stores.redis.connections import slot_of
+from warmer.stores.redis.scripts import Call, Command, Script, Sent
 
 _LOCATION = re.compile(
     r"redis(?P<tls>s?)-cluster://(?P<login>.*@)?(?P<nodes>[^/?@]+)(?:/0?)?(?P<query>\?.*)?"
 )
+
+
+def node_at(address: str) -> Any:
+    """Return the node at an address, HOST:PORT; an IPv6 address stands in brackets."""
+    host, _, port = address.strip().rpartition(":")
+    node: Callable[[str, int], Any] = ClusterNode
+    return node(host.strip("[]"), int(port)) if host else node(port, 6379)
+
+
+@contextmanager
+def _as_outages() -> Iterator[None]:
+    """Raise the errors of redis-py's cluster client as those of a server that does not answer."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise ConnectionError(describe(error)) from error
+
+
+class Cluster(RedisCluster):
+    """redis-py's client, with calls in bulk, whose failures are those of a single server."""
+
+    # Never again after a time-out, which is long for a reader.
+    ERRORS_ALLOW_RETRY: Any = (ConnectionError, ClusterDownError, SlotNotCoveredError)
+
+    @_as_outages()
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    @_as_outages()
+    def refresh(self) -> None:
+        """Ask which nodes there are, and who has which slots."""
+        self.nodes_manager.initialize()
+
+    def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
+        """Return a node; make one that a redirection names, and that has no slots yet."""
+        node = super().get_node(host, port, node_name)  # type: ignore[no-untyped-call]
+        if node is None and node_name:
+            node = node_at(node_name)
+            node.server_type = PRIMARY
+            self.nodes_manager.nodes_cache[node.name] = node
+        return node
+
+    def mget(self, keys: Any, *args: Any) -> Any:
+        """Return the values of keys of any slots.
+
+        Each is a command: of several keys, those of a slot that is moving cannot be told apart.
+        """
+        names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
+        return [found for (found,) in self.ask_each([(slot_of(name), ("MGET", name)) for name in names])]
+
+    def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
+        """Return the keys of all nodes that match."""
+        return super().keys(pattern, target_nodes=self.PRIMARIES, **kwargs)
+
+    def run_each(
+        self, script: Script, calls: Mapping[int, Call], *, moving: Callable[[Call], Any]
+    ) -> dict[int, Any]:
+        """Call a script for each slot; return the answers.
+
+        Args:
+            moving: gives the answer to a call whose keys are on two nodes, as its slot is moving for longer
+                than redis-py tries; None: that is an error.
+        """
+        slots = list(calls)
+
+        def again(index: int) -> Any:
+            call = calls[slots[index]]
+            try:
+                return self.execute_command("EVAL", script.text, len(call.keys), *call.keys, *call.args)
+            except ClusterDownError:
+                raise
+            except ClusterError:  # it was redirected too often
+                if (answer := moving(call)) is None:
+                    raise
+                return answer
+
+        commands = [(slot, script.command(call)) for slot, call in calls.items()]
+        return dict(zip(slots, self.ask_each(commands, again=again), strict=True))
+
+    def ask_each(
+        self, commands: Sequence[tuple[int, Command]], *, again: Callable[[int], Any] | None = None
+    ) -> list[Any]:
+        """Send commands, each to the node of its slot: one round trip a node. Return the answers in order.
+
+        Args:
+            again: asks for the answer that was an error, e.g. as the slot is on another node by now; by
+                default by `execute_command`, which follows redirections. It must do no harm to send a command
+                twice.
+        """
+        try:
+            answers = self._ask(commands)
+        except MaxConnectionsError:
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            self.refresh()  # another node may have taken over
+            if isinstance(error, TimeoutError):
+                raise
+            answers = self._ask(commands)
+        for index, answer in answers.items():
+            if isinstance(answer, Exception):
+                answers[index] = again(index) if again else self.execute_command(*commands[index][1])
+        return [answers[index] for index in range(len(commands))]
+
+    def _ask(self, commands: Sequence[tuple[int, Command]]) -> dict[int, Any]:
+        sent: list[tuple[Sequence[int], Sent]] = []
+        try:
+            sent.extend(self.send(commands))
+            return {index: call.read() for indexes, call in sent for index in indexes}
+        finally:
+            for _, call in sent:
+                call.close()
+
+    def send(self, commands: Sequence[tuple[int, Command]]) -> Iterator[tuple[Sequence[int], Sent]]:
+        """Send commands, each to the node of its slot; yield the indexes of those of a node."""
+        by_node: dict[Any, list[int]] = defaultdict(list)
+        with _as_outages():
+            for index, (slot, _) in enumerate(commands):
+                by_node[self.nodes_manager.get_node_from_slot(slot)].append(index)
+        for node, indexes in by_node.items():
+            client = self.get_redis_connection(node)
+            yield indexes, Sent(client, [commands[index][1] for index in indexes])
+
+    def primaries(self) -> list[Any]:
+        """Return a client of each primary, also of those whose first slots are still on their way."""
+        self.refresh()
+        nodes = self.get_primaries()  # type: ignore[no-untyped-call]
+        states: Any = self.cluster_nodes()
+        for address, state in states.items():
+            flags = {*state["flags"].split(",")}
+            if "master" in flags and not state["slots"] and not flags & {"fail", "noaddr", "handshake"}:
+                nodes.append(self.get_node(node_name=address))
+        return [self.get_redis_connection(node) for node in dict.fromkeys(nodes)]
 
 
 _clusters: dict[str, Cluster] = {}
@@ -47,6 +194,7 @@ def connect(location: str, options: Mapping[str, Any]) -> Cluster:
     return _clusters[key]
 
 
+@_as_outages()
 def _connect(location: str, pool: Mapping[str, Any]) -> Cluster:
     found = _LOCATION.fullmatch(location)
     if found is None:
@@ -55,16 +203,13 @@ def _connect(location: str, pool: Mapping[str, Any]) -> Cluster:
             "no database but 0."
         )
     first, *others = found["nodes"].split(",")
-    try:
-        return Cluster(
-            url=f"redis{found['tls']}://{found['login'] or ''}{first}{found['query'] or ''}",
-            startup_nodes=[node_at(each) for each in others],
-            retry=Retry(NoBackoff(), 1),
-            require_full_coverage=False,
-            **pool,
-        )
-    except RedisClusterException as error:
-        raise ConnectionError(describe(error)) from error
+    return Cluster(
+        url=f"redis{found['tls']}://{found['login'] or ''}{first}{found['query'] or ''}",
+        startup_nodes=[node_at(each) for each in others],
+        retry=Retry(NoBackoff(), 1),
+        require_full_coverage=False,
+        **pool,
+    )
 
 
 class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no types that mypy follows here

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 from django.core.cache.backends.base import BaseCache, default_key_func
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
@@ -18,7 +18,6 @@ from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate, beside, glob_escape, is_id_text
 from warmer.report import describe
-from warmer.stores.claims import Claim, Token
 
 if find_spec("django_redis"):
     from django_redis.cache import RedisCache as DjangoRedis
@@ -35,89 +34,70 @@ SCAN_COUNT = 1_000
 PLACE = "\0"
 
 
-class Codec(Protocol):
-    """One cache's connection and values; `encode` raises what the serializer does, or ValueError."""
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """One cache's connection and values.
 
-    def connect(self) -> Redis: ...
-    def encode(self, value: Any) -> bytes: ...
-    def decode(self, value: bytes) -> Any: ...
+    Attributes:
+        connect: returns a client of the primary, since a replica may still hold what was invalidated.
+        encode: returns a value as the cache keeps it; raises what the serializer does, or ValueError.
+        decode: returns the value.
+    """
 
-
-class DjangoRedisCodec:
-    """Of django-redis, with its serializer and compressor."""
-
-    def __init__(self, cache: Any) -> None:
-        self._client = getattr(cache.client, "unguarded", cache.client)
-        self._dumps = self._client._serializer.dumps
-        self._compress = self._client._compressor.compress
-        self.decode = self._client.decode
-        # Always the primary: a replica may still hold what was invalidated.
-        self.connect = partial(self._client.get_client, write=True)
-
-    def encode(self, value: Any) -> bytes:
-        # What the client's own `encode` does, in half its time; but of a subclass of int the serializer
-        # is asked, where that would store the bare number, which comes back as an int.
-        if type(value) is int:
-            return str(value).encode()
-        encoded: bytes = self._compress(self._dumps(value))
-        return encoded
-
-
-class ClusterCodec(DjangoRedisCodec):
-    """Of our client for a Redis Cluster."""
-
-    def __init__(self, cache: Any) -> None:
-        super().__init__(cache)
-        self.connect = self._client.connect
-
-    def primaries(self) -> list[Redis]:
-        """Return a client of each primary."""
-        primaries: list[Redis] = self._client.connect().primaries()
-        return primaries
-
-
-class OtherClientCodec(DjangoRedisCodec):
-    """Of a client that encodes in its own way."""
-
-    def encode(self, value: Any) -> bytes:
-        encoded = self._client.encode(value)
-        return encoded if isinstance(encoded, bytes) else str(encoded).encode()
-
-
-class DjangoCodec:
-    """Of Django's own Redis backend."""
-
-    def __init__(self, cache: Any) -> None:
-        self._client = cache._cache
-
-    def connect(self) -> Redis:
-        client: Redis = self._client.get_client(None, write=True)
-        return client
-
-    def encode(self, value: Any) -> bytes:
-        encoded = self._client._serializer.dumps(value)
-        return encoded if isinstance(encoded, bytes) else str(encoded).encode()
-
-    def decode(self, value: bytes) -> Any:
-        return self._client._serializer.loads(value)
+    connect: Callable[[], Any]
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    is_cluster: bool = False
 
 
 def codec_of(cache: BaseCache) -> Codec | None:
-    """Return the codec of a cache in one Redis server; None for any other cache.
+    """Return the codec of a cache in one Redis server or cluster; None for any other cache.
 
     django-redis' `ShardClient` spreads keys over servers, where no script is atomic, and its
     `HerdClient` wraps values: neither is one Redis server with plain values.
     """
+    client: Any
     if isinstance(cache, DjangoRedisCache):
-        return DjangoCodec(cache)
+        client = cache._cache
+        dumps, loads = client._serializer.dumps, client._serializer.loads
+        return Codec(
+            connect=partial(client.get_client, None, write=True), encode=_in_bytes(dumps), decode=loads
+        )
     if not HAS_DJANGO_REDIS or not isinstance(cache, DjangoRedis):
         return None
     if issubclass(cache._client_cls, HerdClient | ShardClient):
         return None
-    if getattr(cache._client_cls, "is_cluster", False):
-        return ClusterCodec(cache)
+    client = getattr(cache.client, "unguarded", cache.client)
     as_usual = cache._client_cls.encode is DefaultClient.encode
-    return DjangoRedisCodec(cache) if as_usual else OtherClientCodec(cache)
+    is_cluster = getattr(cache._client_cls, "is_cluster", False)
+    return Codec(
+        connect=client.connect if is_cluster else partial(client.get_client, write=True),
+        encode=_fast_encode(client) if as_usual else _in_bytes(client.encode),
+        decode=client.decode,
+        is_cluster=is_cluster,
+    )
+
+
+def _in_bytes(encode: Callable[[Any], Any]) -> Callable[[Any], bytes]:
+    def encoded(value: Any) -> bytes:
+        found = encode(value)
+        return found if isinstance(found, bytes) else str(found).encode()
+
+    return encoded
+
+
+def _fast_encode(client: Any) -> Callable[[Any], bytes]:
+    """Return what a client's own `encode` does, in half its time.
+
+    Of a subclass of int it asks the serializer, where that would store the bare number, which comes back
+    as an int.
+    """
+    dumps, compress = client._serializer.dumps, client._compressor.compress
+
+    def encoded(value: Any) -> bytes:
+        return str(value).encode() if type(value) is int else compress(dumps(value))
+
+    return encoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,32 +124,6 @@ def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encod
             except Exception as error:  # noqa: BLE001 - a serializer's own
                 errors[key] = f"its value cannot be encoded: {describe(error)}"
     return Encoded(values=encoded, errors=errors, seconds=time.perf_counter() - began)
-
-
-def claim_of(
-    asked: Iterable[tuple[Iterable[str], Any]],
-    token: Token,
-    id: str,
-    decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
-) -> tuple[Claim, dict[str, bytes]]:
-    """Return the claim that the script answered, and what is cached but cannot be read.
-
-    Args:
-        asked: keys, and the script's answer about them.
-    """
-    answers: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
-    for keys, (*_, letters, texts) in asked:
-        for key, letter, text in zip(keys, letters.decode(), texts, strict=True):
-            answers[letter][key] = text
-    claim = Claim(
-        id=id,
-        token=token,
-        mine=tuple(answers["m"]),
-        theirs={key: holder.decode() for key, holder in answers["t"].items()},
-        values=decode(answers["v"]),
-        absent=frozenset(answers["a"]),
-    )
-    return claim, {key: value for key, value in answers["v"].items() if key not in claim.values}
 
 
 class Names:
@@ -217,7 +171,11 @@ class Names:
         return self.server_keys([f"{self._template.prefix}{PLACE}{self._template.suffix}"])
 
     def own(self, name: str, version: str) -> str:
-        """Return what the server calls something of our own, which no key of the project is called."""
+        """Return what the server calls something of our own, which no key of the project is called.
+
+        Args:
+            version: keeps it apart from the keys, whatever `VERSION` they have.
+        """
         # A project's own way of making keys may leave the version out.
         own = name if self.head is not None else f"{version}:{name}"
         made: str = self._make_key(own, version=version)

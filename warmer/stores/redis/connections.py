@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from itertools import product
 from queue import Empty
 from typing import Any, cast
 
 from redis import RedisCluster
+from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
@@ -17,6 +21,25 @@ from redis.exceptions import (
 
 from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.report import describe
+from warmer.stores.breaker import Breaker
+
+SLOTS = range(16_384)
+
+
+@cache
+def tags() -> Mapping[int, str]:
+    """Return, for each slot, a hash tag that leads there.
+
+    The checksum of a key is linear in its bits: these 14 that vary give each slot once.
+    """
+    bits = "`abcdefghijklmno"
+    texts = map("".join, product("0123", bits, bits, bits))
+    return {slot_of(text): text for text in texts}
+
+
+def slot_of(key: str) -> int:
+    """Return the slot that a key belongs to."""
+    return int(key_slot(key.encode()))
 
 
 def is_outage(error: BaseException) -> bool:
@@ -51,8 +74,12 @@ def address(server: Any) -> str:
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
 
 
-def unavailable(alias: str, server: Any, error: Exception) -> StoreUnavailable:
-    """Return the error of a cache whose server ended a call with an error."""
+def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> StoreUnavailable:
+    """Tell the breaker how a call to the server of a cache ended; return the error for its caller."""
+    if is_outage(error):
+        breaker.failed(error)
+    elif breaker.is_open:
+        breaker.succeeded()
     at = "" if server is None else f" at {address(server)}"
     is_single = not isinstance(server, RedisCluster)
     if is_single and isinstance(error, AskError | ClusterCrossSlotError | ClusterDownError):

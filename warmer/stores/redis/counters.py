@@ -21,7 +21,7 @@ from redis import Redis
 
 from warmer.keys import beside
 from warmer.stores.counters import Counted, Watched
-from warmer.stores.redis.scripts import COUNT
+from warmer.stores.redis.scripts import COUNT, Call
 
 SLOT_SECONDS, DAY_SECONDS = 300, 86_400
 DAY_LIFE_SECONDS = 3 * DAY_SECONDS  # today, tomorrow, when it is read last, and room for clocks that differ
@@ -44,14 +44,11 @@ class RedisCounters:
 
     def add(self, counted: Counted, *, now: float) -> int:
         """Add what a process counted; return which hash sample is watched: one key in so many; 0: none."""
-        args = (
-            *(int(now), int(now // SLOT_SECONDS), TOTALS_LIFE_SECONDS, DAY_LIFE_SECONDS),
-            json.dumps({"counts": counted.counts, "missed": counted.missed}),
-            *counted.read,
-        )
+        args = [int(now), int(now // SLOT_SECONDS), TOTALS_LIFE_SECONDS, DAY_LIFE_SECONDS]
+        what = json.dumps({"counts": counted.counts, "missed": counted.missed})
+        keys = [self._totals, self._day(now), self._watched]
         with self._server() as server:
-            keys = [self._totals, self._day(now), self._watched]
-            return int(COUNT(keys=keys, args=args, client=server))
+            return int(COUNT(Call(keys=keys, args=[*args, what, *counted.read]), server))
 
     @staticmethod
     def totals(counters: Sequence[RedisCounters]) -> list[dict[str, int]]:

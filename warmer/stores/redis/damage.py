@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+
+from warmer.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Damages:
         self._server = server
         self._key = key
 
-    def note(self, server: Any, answer: Sequence[bytes]) -> None:
+    def note(self, answer: Sequence[bytes]) -> None:
         """Log damaged fences, and remember them.
 
         Args:
@@ -38,7 +39,7 @@ class Damages:
         for fence, state in zip(answer[::2], answer[1::2], strict=True):
             text = f"{fence.decode(errors='replace')} was damaged: {state[:200].decode(errors='replace')}"
             logger.warning("The fence %s. It was replaced. What else writes to this cache server?", text)
-            with suppress(RedisError):  # the server may be full
+            with suppress(StoreUnavailable), self._server() as server:  # it may be full
                 server.zadd(self._key, {text: time.time()})
                 server.expire(self._key, KEPT_SECONDS)
 

@@ -1,51 +1,57 @@
-"""The Lua scripts of the fence, each atomic and one round trip, and the arguments and answers of a write."""
+"""The Lua scripts of the fence, each atomic and one round trip, and how they are sent."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from warmer.conf import conf
 from warmer.report import Outcome
 from warmer.stores.base import UnderWay, Written
-from warmer.stores.claims import NOTE_SECONDS, Claim, Token
+from warmer.stores.claims import Claim, Token
 from warmer.stores.instrumentation import called, observer
 from warmer.stores.redis.codec import Encoded
 from warmer.stores.redis.connections import disconnect_idle
-
-if TYPE_CHECKING:
-    from warmer.stores.redis.damage import Damages
+from warmer.stores.redis.damage import Damages
 
 T = TypeVar("T")
+Command = tuple[Any, ...]
+
+HAS_HIREDIS = find_spec("hiredis") is not None
+if HAS_HIREDIS:
+    from hiredis import pack_command
 
 # An unused fence costs memory for no reader; losing it only makes the next write load again.
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
 FENCE_AGE = timedelta(hours=1)
 
-HAS_HIREDIS = find_spec("hiredis") is not None
-if HAS_HIREDIS:
-    from hiredis import pack_command
-
 # What `get_connection` is told: redis-py before 5.3 asks for a command's name, and later ones warn of it.
 COMMAND_NAME = ("EVALSHA",) if VERSION < (5, 3) else ()
 
 
-def packed(connection: Any, commands: Iterable[tuple[Any, ...]]) -> list[bytes]:
-    """Return commands as they are sent; their parts are text, bytes and numbers."""
-    if HAS_HIREDIS:  # what redis-py does, but for a look at each part whether it is something else
-        return [b"".join(map(pack_command, commands))]
-    parts: list[bytes] = connection.pack_commands(commands)  # pragma: no cover - the test environment has it
-    return parts
+@dataclass(kw_only=True, slots=True)
+class Call:
+    """A call of a script.
+
+    Attributes:
+        names: the logical names of the keys, in the order of the answer.
+        keys, args: what is sent: text, bytes and numbers.
+    """
+
+    names: list[str] = field(default_factory=list)
+    keys: list[str]
+    args: list[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,11 @@ class Script:
         """What the server calls it."""
         return hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
-    def __call__(self, *, keys: Sequence[str], args: Sequence[Any], client: Redis) -> Any:
+    def command(self, call: Call) -> Command:
+        """Return the command that calls it by its digest."""
+        return ("EVALSHA", self.sha, len(call.keys), *call.keys, *call.args)
+
+    def __call__(self, call: Call, client: Redis) -> Any:
         """Run it and return its answer, with the retries that the client's connections make.
 
         This is what `client.evalsha` does, less what redis-py measures around it, which is an eighth of the
@@ -73,66 +83,94 @@ class Script:
         new ones are tried once.
         """
         try:
-            return self._call(keys=keys, args=args, client=client)
+            return self._call(call, client)
         except ResponseError as error:
             if "read only replica" not in str(error):  # Redis 6 has no error of its own for it in a script
                 raise
             disconnect_idle(client)
-            return self._call(keys=keys, args=args, client=client)
+            return self._call(call, client)
 
-    def _call(self, *, keys: Sequence[str], args: Sequence[Any], client: Redis) -> Any:
+    def _call(self, call: Call, client: Redis) -> Any:
         pool: Any = getattr(client, "connection_pool", None)
-        if pool is None:  # a cluster, which finds the node
-            return client.eval(self.text, len(keys), *keys, *args)  # type: ignore[arg-type]
-        connection = pool.get_connection(*COMMAND_NAME)
+        if pool is not None:
+            connection = pool.get_connection(*COMMAND_NAME)
 
-        def ask() -> Any:
-            self.send(connection, keys, args)
-            return connection.read_response()
+            def ask() -> Any:
+                send(connection, [self.command(call)])
+                return connection.read_response()
 
+            try:
+                return connection.retry.call_with_retry(ask, lambda _error: connection.disconnect())
+            except NoScriptError:
+                pass
+            finally:
+                pool.release(connection)
+        # Or a cluster, which finds the node.
+        return client.eval(self.text, len(call.keys), *call.keys, *call.args)  # type: ignore[arg-type]
+
+
+def send(connection: Any, commands: Iterable[Command]) -> None:
+    """Send commands on a connection, and do not wait; their parts are text, bytes and numbers."""
+    if HAS_HIREDIS:  # what redis-py does, but for a look at each part whether it is something else
+        connection.send_packed_command([b"".join(map(pack_command, commands))])
+    else:  # pragma: no cover - the test environment has it
+        connection.send_packed_command(connection.pack_commands(commands))
+
+
+class Sent:
+    """Commands that were sent on a connection of their own, whose answers are read one by one."""
+
+    def __init__(self, client: Any, commands: Sequence[Command]) -> None:
+        self._pool = client.connection_pool
+        self._connection = self._pool.get_connection(*COMMAND_NAME)
+        self._unread = len(commands)
         try:
-            return connection.retry.call_with_retry(ask, lambda _error: connection.disconnect())
-        except NoScriptError:
-            pass
-        finally:
-            pool.release(connection)
-        return client.eval(self.text, len(keys), *keys, *args)  # type: ignore[arg-type]
+            send(self._connection, commands)
+        except BaseException:
+            self.close()
+            raise
 
-    def send(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> None:
-        """Send the call on a connection, and do not wait; keys and arguments are text, bytes and numbers."""
-        connection.send_packed_command(packed(connection, [("EVALSHA", self.sha, len(keys), *keys, *args)]))
+    def read(self) -> Any:
+        """Return the next answer, also if it is an error."""
+        try:
+            answer = self._connection.read_response()
+        except ResponseError as error:
+            answer = error
+        self._unread -= 1
+        return answer
+
+    def close(self) -> None:
+        """Return the connection, which nobody may use who would read these answers."""
+        if self._unread:
+            self._connection.disconnect()
+        self._pool.release(self._connection)
 
 
 class CallUnderWay(UnderWay[T]):
-    """A call of a script that was sent on a connection of its own, and whose answer was not read yet."""
+    """Calls of a script that were sent, and whose answers were not read yet.
+
+    Args:
+        sent: sends them, and yields which answers come on which connection.
+        read: returns what the answers say.
+        again: calls in the ordinary way, with its retries, where a call was lost. So a call must do no harm
+            twice.
+        alias: the cache's name, for who observes its calls.
+    """
 
     def __init__(
         self,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Any],
-        server: Redis,
-        *,
-        read: Callable[[Any], T],
+        sent: Iterable[tuple[Sequence[int], Sent]],
+        read: Callable[[Mapping[int, Any]], T],
         again: Callable[[], T],
+        *,
         alias: str,
     ) -> None:
-        """Send the call.
-
-        Args:
-            read: returns what an answer says.
-            again: calls in the ordinary way, with its retries, where this call was lost. So a call must do no
-                harm twice.
-            alias: the cache's name, for who observes its calls.
-        """
         self._read = read
         self._again = again
         self._alias = alias
-        self._pool: Any = server.connection_pool
-        self._connection: Any = None
+        self._sent: list[tuple[Sequence[int], Sent]] = []
         try:
-            self._connection = self._pool.get_connection(*COMMAND_NAME)
-            script.send(self._connection, keys, args)
+            self._sent.extend(sent)
         except (RedisError, OSError):
             self.abandon()
         except BaseException:  # an interrupt, half way
@@ -140,28 +178,24 @@ class CallUnderWay(UnderWay[T]):
             raise
 
     def end(self) -> T:
-        if self._connection is None:
+        if not self._sent:
             return self._again()
+        answers: dict[int, Any] = {}
         try:
             with nullcontext() if observer.get() is None else called(self._alias):
-                answer = self._connection.read_response()
-        except (RedisError, OSError):  # the server forgot the script, was restarted, or is away
+                for slots, sent in self._sent:
+                    answers |= {slot: sent.read() for slot in slots}
+        except (RedisError, OSError):  # the server was restarted, or is away
+            answers = {}
+        finally:  # after an interrupt too, nobody may read these answers later
             self.abandon()
+        if not answers or any(isinstance(answer, Exception) for answer in answers.values()):
             return self._again()
-        except BaseException:  # an interrupt: nobody may read this answer later
-            self.abandon()
-            raise
-        self._release()
-        return self._read(answer)
+        return self._read(answers)
 
     def abandon(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._release()
-
-    def _release(self) -> None:
-        self._pool.release(self._connection)
-        self._connection = None
+        while self._sent:
+            self._sent.pop()[1].close()
 
 
 def _script(name: str) -> Script:
@@ -186,107 +220,68 @@ OUTCOMES = {
 }
 
 
-class InvalidateCall:
-    """An invalidation of keys of several jobs: what is sent.
-
-    Args:
-        most_records: how many invalidated keys a fence remembers.
-    """
-
-    def __init__(self, most_records: int) -> None:
-        self.keys: list[str] = []
-        self.args: list[Any] = [most_records, FENCE_AGE // timedelta(microseconds=1), FENCE_LIFETIME_MS]
-
-    def add_whole(self, fence: str) -> None:
-        """Invalidate every key of a job."""
-        self.keys.append(fence)
-        self.args += (0, 1)
-
-    def add(self, fence: str, names: Sequence[str], server_keys: Sequence[str]) -> None:
-        """Invalidate keys of a job.
-
-        Args:
-            names: their logical names.
-            server_keys: for each, what the server calls it and what stands beside it.
-        """
-        if names:
-            self.keys += (fence, *server_keys)
-            self.args += (len(names), len(server_keys) // len(names), *names)
-
-    def __call__(self, server: Redis) -> Any:
-        """Send it; return the answer."""
-        return INVALIDATE(keys=self.keys, args=self.args, client=server)
+def to_invalidate() -> Call:
+    """Return a call that invalidates, so far, nothing."""
+    age = FENCE_AGE // timedelta(microseconds=1)
+    return Call(keys=[], args=[conf.FENCE_RECORDS, age, FENCE_LIFETIME_MS])
 
 
-def token_of(fence: str, answer: Sequence[Any], server: Any, damages: Damages) -> Token:
+def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:
     """Return the token that an answer begins with; note if its fence was damaged."""
     generation, counter, state = answer[:3]
     if state:
-        damages.note(server, [fence.encode(), state])
+        damages.note([fence.encode(), state])
     return Token(generation=generation.decode(), counter=int(counter))
 
 
-@dataclass(frozen=True, kw_only=True)
-class WriteCall:
-    """What is sent, and the keys in the order of the answer."""
-
-    names: Sequence[str]
-    keys: Sequence[str]
-    args: Sequence[Any]
-    encoded: Encoded
-
-    @classmethod
-    def make(
-        cls,
-        token: Token,
-        encoded: Encoded,
-        absent: Collection[str],
-        claim: Claim | None,
-        *,
-        fence: str,
-        server_keys: Callable[[Sequence[str]], list[str]],
-        lives: Sequence[int],
-        absence_ms: int,
-        head: int,
-    ) -> WriteCall:
-        """Put the arguments together.
-
-        Args:
-            server_keys: gives, of logical names, what the server calls them and what stands beside them.
-            lives: the milliseconds that the values live; one for all, or one each.
-            head: how many characters stand before the logical name in what the server calls it; -1: it is
-                not so that something just stands before it.
-        """
-        names = [*encoded.values, *absent]
-        if claim is not None:
-            told = {*names}
-            names += [key for key in claim.mine if key not in told]
-        args: list[Any] = [token.generation, token.counter, absence_ms]
-        args += (claim.id if claim else "", int(NOTE_SECONDS * 1000))
-        args += (lives[0] if len(lives) == 1 else "", head, len(encoded.values), len(absent))
-        args += encoded.values.values()
-        if len(lives) != 1:
-            args += lives
-        if head < 0:
-            args += names
-        return cls(names=names, keys=[fence, *server_keys(names)], args=args, encoded=encoded)
-
-    def __call__(self, server: Redis) -> Written:
-        """Send it and wait for the answer."""
-        return self.read(WRITE(keys=self.keys, args=self.args, client=server))
-
-    def read(self, answer: Any) -> Written:
-        """Return what an answer says."""
-        letters, refusal = answer
-        encoded = self.encoded
-        if letters.count(b"w") == len(self.names):
-            outcomes = dict.fromkeys(self.names, Outcome.WRITTEN)
+def with_letter(calls: Mapping[int, Call], answers: Mapping[int, bytes], letter: str) -> list[str]:
+    """Return the keys for which a script answered with a letter."""
+    keys = []
+    for slot, letters in answers.items():
+        names = calls[slot].names
+        if letters.count(letter.encode()) == len(names):  # as mostly
+            keys += names
         else:
-            told = zip(self.names, letters.decode(), strict=True)
-            outcomes = {key: OUTCOMES[letter] for key, letter in told if letter in OUTCOMES}
-        errors = dict(encoded.errors)
-        if refusal:
-            why = f"the cache refused it: {refusal.decode()}"
-            errors |= {key: why for key, outcome in outcomes.items() if outcome is Outcome.FAILED}
-        outcomes |= dict.fromkeys(encoded.errors, Outcome.FAILED)
-        return Written(outcomes=outcomes, errors=errors, encode_seconds=encoded.seconds)
+            keys += [name for name, each in zip(names, letters.decode(), strict=True) if each == letter]
+    return keys
+
+
+def claimed(
+    calls: Mapping[int, Call],
+    answers: Mapping[int, Any],
+    *,
+    id: str,
+    token: Token,
+    decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
+) -> tuple[Claim, dict[str, bytes]]:
+    """Return the claim that the answers make, and what is cached but cannot be read."""
+    told: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
+    for slot, (*_, letters, texts) in answers.items():
+        for key, letter, text in zip(calls[slot].names, letters.decode(), texts, strict=True):
+            told[letter][key] = text
+    claim = Claim(
+        id=id,
+        token=token,
+        mine=tuple(told["m"]),
+        theirs={key: holder.decode() for key, holder in told["t"].items()},
+        values=decode(told["v"]),
+        absent=frozenset(told["a"]),
+    )
+    return claim, {key: value for key, value in told["v"].items() if key not in claim.values}
+
+
+def written(calls: Mapping[int, Call], encoded: Encoded, answers: Mapping[int, Any]) -> Written:
+    """Return what the answers to a write say."""
+    outcomes, errors = dict.fromkeys(encoded.errors, Outcome.FAILED), dict(encoded.errors)
+    for slot, (letters, refusal) in answers.items():
+        names = calls[slot].names
+        if letters.count(b"w") == len(names):
+            outcomes |= dict.fromkeys(names, Outcome.WRITTEN)
+            continue
+        why = f"the cache refused it: {refusal.decode()}"
+        for key, letter in zip(names, letters.decode(), strict=True):
+            if letter in OUTCOMES:
+                outcomes[key] = OUTCOMES[letter]
+            if letter == "e":
+                errors[key] = why
+    return Written(outcomes=outcomes, errors=errors, encode_seconds=encoded.seconds)

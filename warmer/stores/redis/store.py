@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -20,79 +21,84 @@ from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.breaker import Breaker, breaker_of
-from warmer.stores.claims import Claim, Record, Token
+from warmer.stores.claims import NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import called, looked_up, observer
-from warmer.stores.redis import scripts
-from warmer.stores.redis.codec import (
-    PLACE,
-    Codec,
-    Encoded,
-    Names,
-    claim_of,
-    codec_of,
-    encode_all,
-    found,
-    ids_of,
-    microseconds,
-    milliseconds,
-)
-from warmer.stores.redis.connections import disconnect_idle, is_outage, unavailable
+from warmer.stores.redis import codec, scripts
+from warmer.stores.redis.codec import Encoded, microseconds, milliseconds
+from warmer.stores.redis.connections import disconnect_idle, failed
 from warmer.stores.redis.counters import RedisCounters
 from warmer.stores.redis.damage import Damages
+from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent
 
 logger = logging.getLogger(__name__)
 
-# Versions of their own keep these apart from the keys, whatever `VERSION` the keys have.
-FENCE_VERSION, DAMAGE_VERSION, TURN_VERSION = "warmer-fence", "warmer-damaged", "warmer-turn"
-
 
 class RedisStore(Store):
-    """One job's keys in one Redis server. The full guarantees hold here."""
+    """One job's keys in one Redis server, with the full guarantees. All are in slot 0 and share a fence."""
+
+    slots: Collection[int] = (0,)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         cache = caches[self.alias]
-        codec = codec_of(cache)
-        assert codec is not None, f"the cache {self.alias!r} is not one Redis server"
-        self._codec: Codec = codec
+        self._codec = cast(codec.Codec, codec.codec_of(cache))
         self._breaker = breaker_of(self.alias)
-        self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
-        self.fence_key = self._names.own(self.fence, FENCE_VERSION)
-        self.damages: Damages = Damages(server=self._server, key=self._names.own("fences", DAMAGE_VERSION))
+        self._names = codec.Names(cache, self.template, with_absences=bool(self.absent_timeout))
+        self.fence_key = self._names.own(self.fence, "warmer-fence")
+        self.damages: Damages = Damages(server=self._server, key=self._names.own("fences", "warmer-damaged"))
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
+
+    def fence_of(self, slot: int) -> str:
+        """Return what the server calls the fence of a slot."""
+        return self.fence_key
+
+    def _by_slot(self, keys: Collection[str]) -> Mapping[int, list[str]]:
+        return {0: list(keys)}
+
+    def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
+        """Call a script for each slot; return the answers."""
+        with self._server() as server:
+            return {slot: script(call, server) for slot, call in calls.items()}
+
+    def _send(self, script: Script, calls: Mapping[int, Call]) -> Iterator[tuple[Sequence[int], Sent]]:
+        """Call a script for each slot; yield the slots whose answers come together."""
+        for slot, call in calls.items():
+            yield [slot], Sent(self._codec.connect(), [script.command(call)])
+
+    def _token(self, answers: Mapping[int, Any]) -> Token:
+        """Return the token that the answers begin with."""
+        return scripts.token_of(self.fence_key, answers[0], self.damages)
+
+    def _taken(self, token: Token, slot: int) -> list[Any]:
+        """Return the state of the fence of a slot that a token holds, as arguments."""
+        return [token.generation, token.counter]
 
     @property
     def lists_keys(self) -> bool:
-        return PLACE in self._names.patterns()[0]  # a project's own way of making keys may leave none
+        return codec.PLACE in self._names.patterns()[0]  # a project's own way of making keys may leave none
 
     def ping(self) -> None:
         with self._server() as server:  # not by PING, which a node of a cluster answers like any server
             server.exists(self.fence_key, f"{self.fence_key}:ping")
 
     def token(self, keys: Collection[str]) -> Token:
-        with self._server() as server:
-            answer = scripts.TOKEN(keys=[self.fence_key], args=self._token_args(), client=server)
-            return scripts.token_of(self.fence_key, answer, server, self.damages)
-
-    def _token_args(self) -> list[Any]:
-        return [secrets.token_hex(8), scripts.FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
+        args = [secrets.token_hex(8), FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
+        calls = {slot: Call(keys=[self.fence_of(slot)], args=args) for slot in self._by_slot(keys)}
+        return self._token(self._run(scripts.TOKEN, calls))
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
             raw: Any = server.mget(self._names.server_keys(keys, claims=claims)) if keys else []
-        stride = len(raw) // len(keys) if keys else 1
-        # Of a value that cannot be read, who waits for it would else warn at every look.
-        level = logging.DEBUG if claims else logging.WARNING
+        stride = 1 + bool(self.absent_timeout) + claims
+        level = logging.DEBUG if claims else logging.WARNING  # who waits looks again and again
         values = self._decode(dict(zip(keys, raw[::stride], strict=True)), level)
-        marks = raw[1::stride] if self.absent_timeout else ()
-        standing = raw[stride - 1 :: stride] if claims else ()
-        texts = {key: text for key, text in zip(keys, standing, strict=False) if text is not None}
-        marked = {key for key, mark in zip(keys, marks, strict=False) if mark is not None}
-        absent = marked - values.keys()
-        if not claims and observer.get() is not None:  # who waits looks at the same keys again and again
+        marks = zip(keys, raw[1::stride], strict=True) if self.absent_timeout else ()
+        texts = zip(keys, raw[stride - 1 :: stride], strict=True) if claims else ()
+        absent = frozenset(key for key, mark in marks if mark is not None and key not in values)
+        if not claims and observer.get() is not None:
             looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
-        records = {key: record for key, text in texts.items() if (record := Record.parse(text))}
-        return Cached(values=values, absent=frozenset(absent), claims=records)
+        records = {key: record for key, text in texts if text is not None and (record := Record.parse(text))}
+        return Cached(values=values, absent=absent, claims=records)
 
     def peek(self, key: str) -> Any:
         if self.absent_timeout:
@@ -112,25 +118,19 @@ class RedisStore(Store):
 
     def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
         """Claim keys; each is mapped to what is cached there but counts as nothing."""
-        names, args = self._claim_call(self.fence_key, keys, id, seconds)
-        with self._server() as server:
-            answer = scripts.CLAIM(keys=names, args=args, client=server)
-            token = scripts.token_of(self.fence_key, answer, server, self.damages)
-        return self._claimed([(keys, answer)], token, id, seconds)
-
-    def _claim_call(
-        self, fence: str, keys: Mapping[str, bytes], id: str, seconds: float
-    ) -> tuple[list[str], list[Any]]:
-        *args, lag = self._token_args()
-        args += (id, milliseconds(seconds), 1 if self.absent_timeout else 0, lag)
-        args += [part for item in keys.items() for part in item]
-        return [fence, *self._names.server_keys(keys, claims=True)], args
-
-    def _claimed(
-        self, asked: Iterable[tuple[Iterable[str], Any]], token: Token, id: str, seconds: float
-    ) -> Claim:
-        """Return the claim that the script answered, on the keys that it was asked for."""
-        claim, unreadable = claim_of(asked, token, id, partial(self._decode, level=logging.DEBUG))
+        args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS, id, milliseconds(seconds)]
+        args += (1 if self.absent_timeout else 0, microseconds(conf.REPLICA_LAG))
+        calls = {
+            slot: Call(
+                names=names,
+                keys=[self.fence_of(slot), *self._names.server_keys(names, claims=True)],
+                args=[*args, *(part for key in names for part in (key, keys[key]))],
+            )
+            for slot, names in self._by_slot(keys).items()
+        }
+        answers = self._run(scripts.CLAIM, calls)
+        token, decode = self._token(answers), partial(self._decode, level=logging.DEBUG)
+        claim, unreadable = scripts.claimed(calls, answers, id=id, token=token, decode=decode)
         return claim + self._claim(unreadable, id, seconds) if unreadable else claim
 
     def write(
@@ -141,100 +141,106 @@ class RedisStore(Store):
         *,
         claim: Claim | None = None,
     ) -> Written:
-        encoded = encode_all(values, self._codec.encode)
-        return self._write(self._call(self.fence_key, token, encoded, absent, claim))
+        encoded = codec.encode_all(values, self._codec.encode)
+        return self._write(self._write_calls(token, encoded, absent, claim), encoded)
 
     def begin_write(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
     ) -> UnderWay[Written]:
-        encoded = encode_all(values, self._codec.encode)
-        call = self._call(self.fence_key, token, encoded, absent, None)
-        again = partial(self._write, call)  # writing twice is harmless: both are under the fence
-        if not call.names or self._breaker.is_open:
+        encoded = codec.encode_all(values, self._codec.encode)
+        calls = self._write_calls(token, encoded, absent, None)
+        again = partial(self._write, calls, encoded)  # writing twice is harmless: both are under the fence
+        if not calls or self._breaker.is_open:
             return Done(result=again())
-        server = self._codec.connect()
-        return scripts.CallUnderWay(
-            scripts.WRITE, call.keys, call.args, server, read=call.read, again=again, alias=self.alias
-        )
+        read = partial(scripts.written, calls, encoded)
+        return scripts.CallUnderWay(self._send(scripts.WRITE, calls), read, again, alias=self.alias)
 
-    def _call(
-        self,
-        fence: str,
-        token: Token,
-        encoded: Encoded,
-        absent: Collection[str],
-        claim: Claim | None,
-    ) -> scripts.WriteCall:
-        count = len(encoded.values) if self.jitter else 1
-        return scripts.WriteCall.make(
-            token,
-            encoded,
-            absent,
-            claim,
-            fence=fence,
-            server_keys=partial(self._names.server_keys, claims=claim is not None),
-            lives=[milliseconds(self.timeout - random.uniform(0, self.jitter)) for _ in range(count)],
-            absence_ms=milliseconds(self.absent_timeout) if self.absent_timeout else 0,
-            head=-1 if self._names.head is None else len(self._names.head.encode()),
-        )
+    def _write(self, calls: Mapping[int, Call], encoded: Encoded) -> Written:
+        return scripts.written(calls, encoded, self._run(scripts.WRITE, calls) if calls else {})
 
-    def _write(self, call: scripts.WriteCall) -> Written:
-        if not call.names:
-            return call.read((b"", b""))
-        with self._server() as server:
-            return call(server)
+    def _write_calls(
+        self, token: Token, encoded: Encoded, absent: Collection[str], claim: Claim | None
+    ) -> dict[int, Call]:
+        absences = set(absent).difference(encoded.values)
+        head = -1 if self._names.head is None else len(self._names.head.encode())  # before the key
+        calls = {}
+        keys = dict.fromkeys((*encoded.values, *absences, *(claim.mine if claim else ())))
+        for slot, names in self._by_slot(keys).items():
+            if not names:
+                continue
+            values = [value for value in map(encoded.values.get, names) if value is not None]
+            args = self._taken(token, slot)
+            args += (milliseconds(self.absent_timeout) if self.absent_timeout else 0,)
+            args += (claim.id if claim else "", int(NOTE_SECONDS * 1000))
+            args += ("" if self.jitter else milliseconds(self.timeout), head)
+            args += (len(values), sum(map(absences.__contains__, names)), *values)
+            if self.jitter:
+                args += (milliseconds(self.timeout - random.uniform(0, self.jitter)) for _ in values)
+            if head < 0:
+                args += names
+            made = self._names.server_keys(names, claims=claim is not None)
+            calls[slot] = Call(names=names, keys=[self.fence_of(slot), *made], args=args)
+        return calls
 
     def invalidate(self, keys: Collection[str]) -> None:
         self.invalidate_together([Invalidation(store=self, keys=keys)])
 
     @classmethod
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
-        call = scripts.InvalidateCall(conf.FENCE_RECORDS)
-        for each in invalidations:
-            store = cast(RedisStore, each.store)
-            if each.keys is None and store.template.keyed:
-                call.add_whole(store.fence_key)
-            else:
-                names = list(each.keys) if each.keys is not None else [store.template.key()]
-                call.add(store.fence_key, names, store._names.server_keys(names, claims=True))
-        if call.keys:
-            with store._server() as server:
-                if damaged := call(server):
-                    store.damages.note(server, damaged)
+        calls: dict[int, Call] = defaultdict(scripts.to_invalidate)
+        stores = [cast(RedisStore, each.store) for each in invalidations]
+        for store, each in zip(stores, invalidations, strict=True):
+            store._add(calls, each.keys)
+        if calls:
+            for damaged in stores[0]._run(scripts.INVALIDATE, calls).values():
+                stores[0].damages.note(damaged)
+
+    def _add(self, calls: Mapping[int, Call], keys: Collection[str] | None) -> None:
+        """Add keys (None: all) to calls that invalidate."""
+        if keys is None and self.template.keyed:
+            self._add_whole(calls)
+            return
+        for slot, names in self._by_slot([self.template.key()] if keys is None else keys).items():
+            if names:
+                made = self._names.server_keys(names, claims=True)
+                calls[slot].keys.extend((self.fence_of(slot), *made))
+                calls[slot].args.extend((len(names), len(made) // len(names), *names))
+
+    def _add_whole(self, calls: Mapping[int, Call]) -> None:
+        calls[0].keys.append(self.fence_key)
+        calls[0].args.extend((0, 1))
 
     def forget(self, keys: Collection[str] | None = None) -> None:
-        with self._server() as server:
-            server.delete(self.fence_key)
+        self._each("DEL", map(self.fence_of, self.slots if keys is None else self._by_slot(keys)))
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
-        left = self._milliseconds_left(keys)
-        return {key: None if ms < 0 else ms / 1000 for key, ms in left.items() if ms != -2}
+        left = zip(keys, self._each("PTTL", self._names.made(keys)), strict=True)
+        return {key: None if ms < 0 else ms / 1000 for key, ms in left if ms != -2}  # -2: there is none
 
-    def _milliseconds_left(self, keys: Sequence[str]) -> dict[str, int]:
-        """Return what PTTL says: -1 of a key that stays, -2 of one that is not there."""
+    def _each(self, command: str, names: Iterable[str]) -> list[Any]:
+        """Send a command for each name, in one round trip; return the answers."""
         with self._server() as server:
-            pipeline = server.pipeline(transaction=False)
-            for key in self._names.made(keys):
-                pipeline.pttl(key)
-            return dict(zip(keys, pipeline.execute(), strict=True))
+            pipeline: Any = server.pipeline(transaction=False)
+            for name in names:
+                pipeline.execute_command(command, name)
+            return cast(list[Any], pipeline.execute())
 
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
-        with self._server() as server:
-            letters = scripts.FRESH(keys=self._names.made(keys), args=[int(seconds * 1000)], client=server)
-        if letters.count(b"y") == len(keys):
-            return keys
-        return [key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "y"]
+        at, args = self._by_slot(keys), [int(seconds * 1000)]
+        calls = {slot: Call(names=some, keys=self._names.made(some), args=args) for slot, some in at.items()}
+        return scripts.with_letter(calls, self._run(scripts.FRESH, calls), "y")
 
     def turn(self, *, per_second: float, name: str) -> float:
-        key = self._names.own(name, TURN_VERSION)
+        key = self._names.own(name, "warmer-turn")
         with self._server() as server:
-            return float(scripts.PACE(keys=[key], args=[int(1_000_000 / per_second)], client=server)) / 1e6
+            return float(scripts.PACE(Call(keys=[key], args=[int(1e6 / per_second)]), server)) / 1e6
 
     def overtaken(self, token: Token, keys: Sequence[str]) -> set[str]:
-        with self._server() as server:
-            args = [token.generation, token.counter, *keys]
-            letters = scripts.OVERTAKEN(keys=[self.fence_key], args=args, client=server)
-        return {key for key, letter in zip(keys, letters.decode(), strict=True) if letter == "f"}
+        calls = {
+            slot: Call(names=names, keys=[self.fence_of(slot)], args=[*self._taken(token, slot), *names])
+            for slot, names in self._by_slot(keys).items()
+        }
+        return set(scripts.with_letter(calls, self._run(scripts.OVERTAKEN, calls), "f"))
 
     def as_cached(self, value: Any) -> Any:
         with own_write():
@@ -242,12 +248,12 @@ class RedisStore(Store):
 
     def sweep(self) -> None:
         with self._server() as server:
-            for names in found(server, self._names.patterns()):
+            for names in codec.found(server, self._names.patterns()):
                 server.unlink(*names)
 
     def cached_ids(self) -> Iterator[str]:
         with self._server() as server:
-            yield from ids_of(server, self._names.patterns()[0])
+            yield from codec.ids_of(server, self._names.patterns()[0])
 
     def _decode(self, raw: Mapping[str, bytes | None], level: int = logging.WARNING) -> dict[str, Any]:
         """Return the values of the keys that have one. A value of another serializer is a miss."""
@@ -283,16 +289,10 @@ def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Ite
             with called(alias):
                 yield server
     except (RedisError, OSError) as error:
-        if is_outage(error):
-            breaker.failed(error)
-        elif breaker.is_open:
-            breaker.succeeded()
-        raise unavailable(alias, server, error) from error
+        raise failed(alias, server, error, breaker) from error
     except StoreUnavailable:
         raise  # nothing was sent: the key has no certain name
-    except BaseException:
-        # An interrupt. redis-py returns the connection to its pool with the answer still to come; a later
-        # call on it would take that answer for its own.
+    except BaseException:  # an interrupt: the pool has the connection, with the answer still to come
         disconnect_idle(server)
         raise
     else:

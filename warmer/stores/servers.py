@@ -1,0 +1,185 @@
+"""Which Redis server is behind a cache: whether two processes mean the same one, and which incarnation of it.
+
+Each process describes how it sees a cache. A server is known by its address or by its own id, since processes
+may name one server differently, and it has another id after a restart. What cannot be known counts as no
+difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from django.core.cache import caches
+
+from warmer.exceptions import StoreUnavailable
+from warmer.stores.breaker import breaker_of
+from warmer.stores.factory import HAS_REDIS
+
+if HAS_REDIS:
+    from warmer.stores.redis.codec import Codec, codec_of
+    from warmer.stores.redis.connections import address, disconnect_idle
+    from warmer.stores.redis.store import connected
+
+# A key to compare what two processes make of it.
+KEY = "key"
+# How long a server's own id is taken for granted.
+ID_SECONDS = 60.0
+_LOCAL = ("/", "127.", "localhost:", "::1:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incarnation:
+    """A Redis server since it was started, or since it was promoted; another may lack what it acknowledged.
+
+    Attributes:
+        id: differs after each start and each promotion.
+        began_empty: it read no key when it started, and is no promoted replica.
+        read_log: it read what it had written to its append-only file, which lacks a second or two at most.
+        uptime: the seconds since its start.
+    """
+
+    id: str
+    began_empty: bool = False
+    read_log: bool = False
+    uptime: float = inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """A server's own id with the number of the database, when it was asked for, and when the server began."""
+
+    id: str = ""
+    asked_at: float = 0.0
+    began_at: float = 0.0
+
+
+# By the client's address.
+_servers: dict[str, _Server] = {}
+
+
+def incarnation_of(alias: str) -> Incarnation | None:
+    """Return the incarnation of the primary that a cache reaches; None if that is unknown.
+
+    It is unknown while the server does not answer or loads its data, if this user may not ask with INFO, and
+    on any cache that is not Redis. A cluster has one for all primaries: if another took over, any key may be
+    one that it lacks.
+    """
+    codec = _codec(alias)
+    infos = [] if codec is None else _infos(alias, codec)
+    if codec is None or not infos:
+        return None
+    if codec.is_cluster:
+        ids = " ".join(sorted(info["run_id"] for info in infos))
+        return Incarnation(id=hashlib.sha256(ids.encode()).hexdigest()[:40])
+    [info] = infos
+    # The replication that a promotion ended. It is forgotten after an hour without replicas.
+    ended = info.get("master_replid2") or ""
+    has_log = bool(info.get("aof_enabled"))
+    return Incarnation(
+        id=f"{info['run_id']}{ended and f':{ended}'}",
+        began_empty=info.get("rdb_last_load_keys_loaded") == 0 and not ended and not has_log,
+        read_log=has_log and not ended,
+        uptime=float(info.get("uptime_in_seconds", "inf")),
+    )
+
+
+def describe_cache(alias: str) -> str:
+    """Return how this process sees a cache, for `difference`; no password is in it."""
+    server = _server(alias)
+    return json.dumps(
+        {"host": socket.gethostname(), **_names(alias), "server": server.id, "at": server.asked_at}
+    )
+
+
+def difference(theirs: str, alias: str, *, here: str = "here") -> str:
+    """Return how the cache that another process described differs from ours.
+
+    Args:
+        theirs: what `describe_cache` returned there; empty: unknown.
+        alias: our cache.
+        here: what to call this process.
+
+    Returns:
+        Part of a sentence; nothing if it is the same cache, or if that is unknown.
+    """
+    if not theirs:
+        return ""
+    their, our = json.loads(theirs), _names(alias)
+    if their["key"] != our["key"]:
+        return f"{KEY!r} is stored as {their['key']!r} on {their['host']} and as {our['key']!r} {here}"
+    if their["address"] == our["address"] or not their["server"]:
+        return ""
+    server = _server(alias)
+    if server.id != their["server"]:
+        server = _server(alias, seconds=0)  # what is known here may be from before a restart
+    # What began since then may be the same server, restarted.
+    if server.id in ("", their["server"]) or server.began_at >= their["at"]:
+        return ""
+    return f"it is at {their['address']} on {their['host']} and at {our['address']} {here}"
+
+
+def _names(alias: str) -> dict[str, str]:
+    codec = _codec(alias)
+    # The nodes of a cluster have ids of their own, and come and go.
+    place = "" if codec is None or codec.is_cluster else address(codec.connect())
+    # A local address is another server on another machine.
+    place += f" ({socket.gethostname()})" if place.startswith(_LOCAL) else ""
+    return {"key": str(caches[alias].make_key(KEY)), "address": place}
+
+
+def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
+    """Return which Redis server a cache is on, as known for so many seconds; without an id if unknown."""
+    codec = _codec(alias)
+    if codec is None or codec.is_cluster:
+        return _Server()
+    client = codec.connect()
+    name, now = address(client), time.time()
+    known = _servers.get(name)
+    if known is None or not 0 <= now - known.asked_at < seconds:
+        infos = _infos(alias, codec)
+        if not infos:
+            return _Server()
+        [info] = infos
+        id = f"{info['run_id']}/{client.connection_pool.connection_kwargs.get('db') or 0}"
+        # A server counts whole seconds, by a clock that it looks at now and then: this is the latest moment.
+        known = _Server(id=id, asked_at=now, began_at=now - info["uptime_in_seconds"] + 1)
+        _servers[name] = known
+    return known
+
+
+def _infos(alias: str, codec: Codec) -> list[Mapping[str, Any]]:
+    """Return what INFO says of each primary; nothing if one does not answer, or is a primary no more."""
+    try:
+        with connected(alias, codec.connect, breaker_of(alias)) as client:
+            server: Any = client
+            nodes = map(server.get_redis_connection, server.get_primaries()) if codec.is_cluster else [server]
+            infos = [_info(node) for node in nodes]
+            if all(info.get("role") == "master" for info in infos):
+                return infos
+            if codec.is_cluster:
+                server.refresh()
+            else:
+                disconnect_idle(server)  # new connections may lead to its successor
+    except StoreUnavailable:
+        pass
+    return []
+
+
+def _info(node: Any) -> Mapping[str, Any]:
+    # A server that loads its data refuses PING, but not INFO.
+    pipeline = node.pipeline(transaction=False)
+    pipeline.ping()
+    pipeline.info()
+    info: Mapping[str, Any] = pipeline.execute()[1]
+    return info
+
+
+def _codec(alias: str) -> Codec | None:
+    return codec_of(caches[alias]) if HAS_REDIS else None
