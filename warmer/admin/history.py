@@ -104,9 +104,8 @@ MEASURES = (
 def charts(job: str, span: Span) -> list[Chart]:
     """Return the charts of a job, from one query; none if nothing is known of that span."""
     first = start_of_hour(timezone.now()) - timedelta(hours=span.hours - 1)
-    hours: dict[datetime, JobHour | None] = {first + timedelta(hours=n): None for n in range(span.hours)}
-    known = JobHour.objects.filter(job=job, hour__gte=first)
-    hours |= {row.hour: row for row in known}
+    known = {row.hour: row for row in JobHour.objects.filter(job=job, hour__gte=first)}
+    hours = {hour: known.get(hour) for hour in (first + timedelta(hours=n) for n in range(span.hours))}
     return [_chart(measure, hours, span) for measure in MEASURES] if any(hours.values()) else []
 
 
@@ -123,9 +122,8 @@ def _chart(measure: Measure, hours: Mapping[datetime, JobHour | None], span: Spa
         _, high, high_at = max(known, key=lambda each: each[1])
         _, value, at = known[-1]
         last, top = measure.text(value), measure.top or high or 1.0
-        summary = (
-            f"at {at}; lowest {measure.text(low)} at {low_at}, highest {measure.text(high)} at {high_at}"
-        )
+        lowest, highest = (measure.text(each).replace(" ", "\N{NO-BREAK SPACE}") for each in (low, high))
+        summary = f"at {at}; lowest {lowest} at {low_at}, highest {highest} at {high_at}"
     local = [humanize.local(hour) for hour in hours]
     return Chart(
         name=measure.name,

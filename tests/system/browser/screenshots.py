@@ -59,8 +59,7 @@ def _shots() -> dict[str, tuple[str, tuple[str, ...]]]:
     return {
         "overview": ("", ()),
         "confirm": ("", invalidate),
-        "job": (f"job/user_profiles/change/?id={cached}", ()),
-        "job-week": ("job/user_profiles/change/?span=week", ()),
+        "job": (f"job/user_profiles/change/?span=week&id={cached}", ()),
         "run-running": (run["running"], ()),
         "run-ended": (run["incomplete"], ("summary:text-is('Each batch')",)),
         "runs": ("warmingrun/?job=user_profiles", ()),
