@@ -21,7 +21,7 @@ from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.models import JobObservation, atomic_for, rows_of
+from warmer.models import BeatProcess, atomic_for, rows_of
 from warmer.schedule.entries import (
     Entry,
     begin,
@@ -160,10 +160,10 @@ class Beat:
 
 def beat_seen_at() -> datetime | None:
     """Return when beat last sent anything, as far as it recorded that."""
-    # Beat records what it sent every few minutes only. What it has observed each minute is there at once.
+    # Beat records what it sent every few minutes only. A worker notes its message of each minute at once.
     recorded = time_of_beat(rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"])
-    observed = JobObservation.objects.aggregate(last=Max("attempted_at"))["last"]
-    return max((each for each in (recorded, observed) if each is not None), default=None)
+    noted = BeatProcess.objects.aggregate(last=Max("last_at"))["last"]
+    return max((each for each in (recorded, noted) if each is not None), default=None)
 
 
 def look_at_beat() -> Beat:

@@ -31,7 +31,7 @@ from tests.support.waiting import make_waiting
 from users.models import CustomUser
 from warmer import warm
 from warmer.admin import health, questions
-from warmer.models import ChangeRecord, JobObservation, Trigger, WarmingRun
+from warmer.models import BeatProcess, ChangeRecord, JobObservation, Trigger, WarmingRun
 from warmer.monitoring.alerts import ALERTS
 from warmer.runs import open_run
 
@@ -115,9 +115,10 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
 
 
 def observed(**ago: float) -> None:
-    JobObservation.objects.update_or_create(
-        job="posts", defaults={"attempted_at": timezone.now() - timedelta(**ago)}
-    )
+    """Let beat's message of a minute be done so long ago."""
+    at = timezone.now() - timedelta(**ago)
+    JobObservation.objects.update_or_create(job="posts", defaults={"attempted_at": at})
+    BeatProcess.objects.update_or_create(name="gen1@a", defaults={"last_at": at})
 
 
 # -- what stands still -------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from warmer.doctor.checks.celery import (
     Workers,
 )
 from warmer.doctor.checks.durability import BrokerPersistence
-from warmer.models import BeatProcess, JobObservation, Trigger
+from warmer.models import BeatProcess, Trigger
 from warmer.runs import open_run
 from warmer.tasks import Broker, close_stalled_runs, observe_jobs
 
@@ -242,7 +242,7 @@ def test_beat(examine: Examine, created: int, sent: int | None, observed: int | 
             last_run_at=now - timedelta(seconds=sent)
         )
     if observed is not None:
-        JobObservation.objects.create(job="posts", attempted_at=now - timedelta(seconds=observed))
+        BeatProcess.objects.create(name="gen1@a", last_at=now - timedelta(seconds=observed))
     assert examine(BeatAlive(), broker=SOME_BROKER).severity == severity
 
 

@@ -186,7 +186,7 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
         elif sent is None and since is not None and now - since <= BEAT_SILENCE:
             yield info(
                 f"Beat has not reported yet; its tasks were created {ago(since)}.",
-                why="It saves what it sent every 3 minutes. An observation each minute shows it sooner.",
+                why="It saves what it sent every 3 minutes. A worker shows it within a minute.",
                 fix="Run the doctor again in 5 minutes.",
             )
         else:
