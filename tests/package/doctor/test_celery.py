@@ -27,7 +27,7 @@ from warmer.doctor.checks.celery import (
     Workers,
 )
 from warmer.doctor.checks.durability import BrokerPersistence
-from warmer.models import BeatProcess, Trigger
+from warmer.models import BeatProcess, JobObservation, Trigger
 from warmer.runs import open_run
 from warmer.tasks import Broker, close_stalled_runs, observe_jobs
 
@@ -237,6 +237,7 @@ def test_queue_length__of_a_priority_is_counted(serve: Serve, broker_at: Any) ->
 def test_beat(examine: Examine, created: int, sent: int | None, observed: int | None, severity: str) -> None:
     now = timezone.now()
     PeriodicTask.objects.update(date_changed=now - timedelta(seconds=created))
+    JobObservation.objects.create(job="posts")  # a run makes these too
     if sent is not None:
         PeriodicTask.objects.filter(name="warmer: close stalled runs").update(
             last_run_at=now - timedelta(seconds=sent)
