@@ -33,8 +33,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     is_further = on_signals or config.getoption("database") == "postgresql"
     kept, deselected = [], []
     for item in items:
-        if item.path.name in ("test_random.py", "test_moving_slots.py", "test_any_change.py"):
-            item.add_marker(pytest.mark.timeout(config.getoption("race_seconds") + 300))
+        if item.path.name in ("test_random.py", "test_moving_slots.py", "test_any_change.py", "test_soak.py"):
+            asked_for = config.getoption("race_seconds") + 60 * config.getoption("soak_minutes")
+            item.add_marker(pytest.mark.timeout(asked_for + 300))
         needs_triggers = on_signals and ({item.path.name, item.path.parent.name} & {*ON_TRIGGERS})
         is_left_out = needs_triggers or (is_further and not _uses_database(item))
         (deselected if is_left_out else kept).append(item)

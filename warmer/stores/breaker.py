@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -117,18 +118,25 @@ _breakers: dict[str, Breaker] = {}
 
 def breaker_of(alias: str) -> Breaker:
     """Return the breaker of this process for a cache, shared with other caches in the same place."""
-    return breaker_at(settings.CACHES[alias].get("LOCATION"))
+    return breaker_at(*_place(settings.CACHES[alias]))
 
 
-def breaker_at(location: Any) -> Breaker:
-    """Return the breaker of this process for the caches at a `LOCATION` of `CACHES`."""
-    key = str(location)
+def breaker_at(location: Any, sentinels: Any = None) -> Breaker:
+    """Return the breaker of this process for the caches at a `LOCATION` of `CACHES`.
+
+    Args:
+        sentinels: `SENTINELS` of its `OPTIONS`: behind them, the location has only the name of the master.
+    """
+    place = (location, sentinels)
+    key = str(place)
     if key not in _breakers:
-        names = [
-            repr(alias) for alias, each in settings.CACHES.items() if str(each.get("LOCATION", "")) == key
-        ]
+        names = [repr(alias) for alias, each in settings.CACHES.items() if _place(each) == place]
         _breakers.setdefault(key, Breaker(f"The cache {', '.join(names)}"))
     return _breakers[key]
+
+
+def _place(cache: Mapping[str, Any]) -> tuple[Any, Any]:
+    return cache.get("LOCATION"), (cache.get("OPTIONS") or {}).get("SENTINELS")
 
 
 def forget() -> None:

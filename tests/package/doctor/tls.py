@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -42,7 +43,9 @@ def _pass_on(link: socket.socket, context: ssl.SSLContext, port: int) -> None:
             context.wrap_socket(link, server_side=True) as client,
             socket.create_connection((LOOPBACK, port), 10) as server,
         ):
-            # One asks, the other answers: no need to listen to both at once.
-            while asked := client.recv(65536):
-                server.sendall(asked)
-                client.sendall(server.recv(65536))
+            while ready := [client] if client.pending() else select.select([client, server], [], [], 10)[0]:
+                for end, other in ((client, server), (server, client)):
+                    if end in ready:
+                        if not (data := end.recv(65536)):
+                            return
+                        other.sendall(data)

@@ -121,9 +121,13 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(
 
 def test_caches_in_one_place__share_a_breaker(settings: Any) -> None:
     entry = settings.CACHES["default"]
-    settings.CACHES = {"default": entry, "other": entry}
-    assert breakers.breaker_at(entry["LOCATION"]) is breakers.breaker_at(entry["LOCATION"])
-    assert breakers.breaker_at("elsewhere") is not breakers.breaker_at(entry["LOCATION"])
+    behind = [
+        {**entry, "LOCATION": "redis://mymaster/0", "OPTIONS": {"SENTINELS": [(host, 26379)]}} for host in "ab"
+    ]
+    settings.CACHES = {"default": entry, "same": entry, "a": behind[0], "b": behind[1]}
+    assert breakers.breaker_of("default") is breakers.breaker_of("same")
+    assert breakers.breaker_at(entry["LOCATION"]).name == "The cache 'default', 'same'"
+    assert len({id(breakers.breaker_of(alias)) for alias in ("default", "a", "b")}) == 3
 
 
 # -- on a real server ---------------------------------------------------------------------------------
@@ -310,7 +314,7 @@ def test_backend__iterator_that_was_not_begun_is_no_answer(
     assert cache.get("a") is None
     clock(1)
     cache.iter_keys("*")
-    assert breakers.breaker_at(cache._location).is_open
+    assert breakers.breaker_at(*cache._place).is_open
     with pytest.raises(RedisConnectionError):
         list(cache.iter_keys("*"))
 

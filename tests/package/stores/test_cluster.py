@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from redis import Connection
 
+from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
+from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from tests.package.stores.contract import SUPERSEDED, WRITTEN, FencedContract, fill, open_things
 from tests.support.clusters import cluster_caches
 from warmer.exceptions import StoreUnavailable
@@ -219,6 +221,24 @@ def test_nodes__that_are_away_and_come_back(settings: Any) -> None:
         assert cache.get("thing:1") is None
         assert cache.get_many(["thing:1"]) == {}
         cache.set_many({"thing:1": 1})
+    finally:
+        cluster.stop()
+
+
+def test_tls__to_every_node(settings: Any) -> None:
+    cluster = RedisCluster(primaries=1).start()
+    try:
+        with in_front_of(cluster.nodes[0].port, CERTIFICATE) as port:
+            cluster.ask(0, "CONFIG SET", "cluster-announce-port", port)  # all that a client learns
+            url = f"rediss-cluster://127.0.0.1:{port}?ssl_ca_certs={CERTIFICATE}"
+            settings.CACHES = {"default": cache_settings(url, max_connections=5)}
+            store = open_things()
+            store.write(store.token(["thing:1"]), {"thing:1": 1})
+            assert cache.get("thing:1") == 1
+            store.invalidate(["thing:1"])
+            assert cache.get("thing:1") is None
+            (node,) = caches["default"].client.unguarded.connect().get_nodes()
+            assert node.port == port
     finally:
         cluster.stop()
 

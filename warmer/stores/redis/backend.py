@@ -79,7 +79,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
         urls = server.split(",") if isinstance(server, str) else server
         marked = [f"{url}#warmer{mark}" for url in urls if url]
         super().__init__(server if is_cluster else marked, {**params, "OPTIONS": options})
-        self._location = server
+        self._place = (server, options.get("SENTINELS"))
         self._guarded: GuardedClient | None = None
 
     @property
@@ -87,7 +87,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
         """The client of this cache, each of whose methods asks the breaker first."""
         if self._guarded is None:
             self._guarded = GuardedClient(
-                super().client, breaker_at(self._location), ignores=self._ignore_exceptions
+                super().client, breaker_at(*self._place), ignores=self._ignore_exceptions
             )
         return self._guarded
 

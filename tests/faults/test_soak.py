@@ -1,0 +1,253 @@
+"""A site's processes write, read and warm while its cache, broker and worker fail at random.
+
+In CI one round of two faults; `--soak-minutes 60 --race-seed N` goes on for an hour. Between the rounds the site
+comes to rest: then no value is wrong, no change waits, and every run has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.core.cache import cache
+from django.db import connection
+from django.db.models import Sum
+
+from config import celery_app as project_app
+from config.redis_url import cache_settings
+from embedded.processes import ProcessGroup
+from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
+from myapp.models import Post
+from myapp.warming import popular_posts, posts
+from tests.faults.conftest import AT_ONCE, Site
+from tests.races.processes import address_of_the_database, start
+from tests.support.proxy import Proxy
+from warmer.invalidation import backlog
+from warmer.models import Trigger, WarmingRun
+from warmer.stores import breaker
+from warmer.tasks import close_stalled_runs, request_run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROWS = 30
+ROLES = ("writer", "writer", "reader", "reader")
+ROUND_SECONDS = 8
+# A lost run ends when it is stalled.
+STALL_SECONDS, PATIENCE_SECONDS = 15, 90
+ENVIRONMENT = {
+    "CACHE_SOCKET_TIMEOUT": "1",
+    "CELERY_TASK_ALWAYS_EAGER": "0",
+    "CELERY_VISIBILITY_TIMEOUT": "5",
+    "WARMER_BATCH_SIZE": "5",
+    "WARMER_STALL_TIMEOUT": str(STALL_SECONDS),
+}
+
+
+class Soak:
+    """The site, its faults, and what came of them."""
+
+    def __init__(self, site: Site, broker: RedisServer, log: Path, seed: int) -> None:
+        self.site, self.broker, self.log = site, broker, log
+        self.random = random.Random(seed)
+        self.seed = seed
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.worker = self.start_worker()
+
+    # -- a round ---------------------------------------------------------------------------------------
+    def round(self, faults: list[str]) -> None:
+        """Have the processes write, read and warm while the faults befall the site; then look at it."""
+        self.seed += 1
+        connection.close()
+        actors = [
+            start(
+                ["-m", "tests.races.actor", role, "this", self.seed * 10 + place, ROUND_SECONDS]
+                + [self.site.posts[0], self.site.posts[-1]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for place, role in enumerate(ROLES)
+        ]
+        try:
+            for actor in actors:
+                assert actor.stdout.readline() == "ready\n"
+            for actor in actors:
+                actor.stdin.write("go\n")
+                actor.stdin.flush()
+            for fault in faults:
+                self.warm()
+                self.wait_for_writes(20)
+                getattr(self, fault)()
+                self.counts.update([fault, "faults"])
+            self.warm()
+            for actor in actors:
+                self.count(actor)
+        finally:
+            for actor in actors:
+                with actor:
+                    actor.kill()
+        self.rest()
+
+    def warm(self) -> None:
+        """Request a run of the workers; a run that has not ended is joined."""
+        for job in ("posts", "popular_posts"):
+            request_run(job, Trigger.COMMAND)
+
+    def wait_for_writes(self, number: int) -> None:
+        enough = self.written() + number
+        wait_until(lambda: self.written() >= enough, seconds=PATIENCE_SECONDS, what=f"{number} further writes")
+
+    def written(self) -> int:
+        return int(Post.objects.aggregate(sum=Sum("views"))["sum"] or 0)
+
+    def count(self, actor: Any) -> None:
+        """Wait for the end of a process, and count what it did."""
+        out, _ = actor.communicate(timeout=ROUND_SECONDS + PATIENCE_SECONDS)
+        assert actor.returncode == 0, f"{actor.args} failed"
+        told = json.loads(out.splitlines()[-1])
+        self.counts += Counter(operations=sum(told["counts"].values()))
+        # Until a fault is noticed, a value may be old; what was rolled back may never be read.
+        old = [text for text in told["wrong"] if "was cached after" in text]
+        self.counts["old for a moment"] += len(old)
+        self.wrong += [text for text in told["wrong"] if text not in old]
+
+    def rest(self) -> None:
+        """Wait until the site is as it should be at rest, and count what is not."""
+
+        def is_right() -> bool:
+            close_stalled_runs()
+            return not (backlog().count or WarmingRun.objects.active().exists() or self.wrong_now())
+
+        with suppress(TimeoutError):
+            wait_until(is_right, seconds=PATIENCE_SECONDS, what="nothing is wrong", pause=0.2)
+        self.wrong += self.wrong_now()
+        self.counts["lost invalidations"] += backlog().count
+        self.counts["runs without an end"] += WarmingRun.objects.active().count()
+        self.counts["runs"] = WarmingRun.objects.count()
+
+    def wrong_now(self) -> list[str]:
+        true = {posts.key(id): value for id, value in posts(self.site.posts).items()}
+        true["popular_posts"] = popular_posts()
+        cached = cache.get_many(list(true))
+        return [f"{key}: {value} is cached" for key, value in cached.items() if value != true[key]]
+
+    # -- the faults ------------------------------------------------------------------------------------
+    def cache_killed(self) -> None:
+        """The cache is away for some writes, and comes back empty."""
+        server = self.site.proxy.server
+        server.kill()
+        (server.folder / "dump.rdb").unlink(missing_ok=True)
+        self.wait_for_writes(20)
+        server.start()
+
+    def cache_frozen(self) -> None:
+        self.site.proxy.server.pause()
+        self.wait_for_writes(20)
+        self.site.proxy.server.resume()
+
+    def cache_restarted_from_an_old_save(self) -> None:
+        with self.site.proxy.server.client() as client:
+            client.save()
+        self.wait_for_writes(40)
+        self.site.crash()
+
+    def cache_failed_over_to_a_replica_behind(self) -> None:
+        primary, replica = self.site.proxy.server, self.site.replica()
+        self.wait_for_writes(40)
+        self.site.fail_over(replica)
+        primary.stop()
+
+    def cache_full(self) -> None:
+        """The server takes no writes, and evicts nothing."""
+        with self.site.proxy.server.client() as client:
+            client.config_set("maxmemory", 1)
+            self.wait_for_writes(40)
+            client.config_set("maxmemory", 0)
+
+    def broker_killed(self) -> None:
+        """The broker comes back without its messages."""
+        self.broker.kill()
+        self.wait_for_writes(20)
+        self.broker.start()
+
+    def worker_killed(self) -> None:
+        self.worker.end(())
+        self.wait_for_writes(20)
+        self.worker = self.start_worker()
+
+    def start_worker(self) -> ProcessGroup:
+        command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--concurrency", "1"]
+        with self.log.open("ab") as output:
+            return ProcessGroup(command, output=output, env=os.environ, cwd=Path(__file__).parents[2])
+
+
+FAULTS = [
+    "cache_failed_over_to_a_replica_behind",
+    "worker_killed",
+    "cache_killed",
+    "cache_frozen",
+    "cache_restarted_from_an_old_save",
+    "cache_full",
+    "broker_killed",
+]
+
+
+@pytest.fixture
+def soak(
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    make_post: Any,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> Iterator[Soak]:
+    with RedisServer(options=AT_ONCE) as cache_server, Proxy(cache_server) as proxy, ExitStack() as servers:
+        broker = servers.enter_context(RedisServer())
+        addresses = {"REDIS_URL": proxy.url, "CELERY_BROKER_URL": broker.url(), "DJANGO_ENV": "test"}
+        addresses |= {"DATABASE_URL": address_of_the_database()}
+        for name, value in (ENVIRONMENT | addresses).items():
+            monkeypatch.setenv(name, value)
+        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
+        settings.WARMER_STALL_TIMEOUT = settings.WARMER_RUN_EXPIRY = timedelta(seconds=STALL_SECONDS)
+        rows = [make_post(views=1, is_popular=True).pk for _ in range(ROWS)]
+        site = Site(proxy=proxy, posts=rows, titles=posts, every_title=popular_posts, servers=servers)
+        app = Celery("config")
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.conf.update(broker_url=broker.url(), task_always_eager=False)
+        soak = Soak(site, broker, tmp_path / "worker.log", pytestconfig.getoption("race_seed"))
+        try:
+            yield soak
+        finally:
+            soak.worker.end(())
+            site.proxy.server.stop()
+            app.close()
+            project_app.set_current()
+            breaker.forget()
+
+
+def test_soak__at_rest_nothing_is_wrong_lost_or_without_an_end(
+    soak: Soak, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minutes = pytestconfig.getoption("soak_minutes")
+    end = time.monotonic() + 60 * minutes
+    soak.round(FAULTS[:2])
+    while time.monotonic() < end:
+        soak.round(soak.random.sample(FAULTS, 2))
+    figures = ", ".join(f"{count:,} {name}" for name, count in sorted(soak.counts.items()))
+    with capsys.disabled():
+        print(f"\nsoak of {minutes} min, seed {soak.seed}: {figures}; {len(soak.wrong)} wrong values")
+    assert soak.wrong == []
+    assert soak.counts["lost invalidations"] == soak.counts["runs without an end"] == 0
+    assert soak.counts["operations"]
