@@ -66,7 +66,9 @@ SERVERS = pytest.StashKey[Servers]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--race-seconds", type=int, default=20, help="how long the randomised race runs")
-    parser.addoption("--soak-minutes", type=int, default=0, help="how long faults befall a site; 0: one round")
+    parser.addoption(
+        "--soak-minutes", type=int, default=0, help="how long faults befall a site; 0: one round"
+    )
     parser.addoption("--race-seed", type=int, default=1, help="the seed of its random numbers")
     parser.addoption(
         "--database",

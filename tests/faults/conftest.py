@@ -138,6 +138,6 @@ def site(options: dict[str, str], settings: Any, make_post: Any, own_jobs: None)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the soak to PostgreSQL with triggers: its processes write at once, and by every kind of statement."""
+    """Leave the soak to PostgreSQL with triggers: its processes write at once, and in every way."""
     is_shown = config.getoption("database") == "postgresql" and captures_by_triggers()
     return True if collection_path.name == "test_soak.py" and not is_shown else None

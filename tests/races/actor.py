@@ -65,10 +65,10 @@ class Actor:
         self.wrong: list[str] = []
 
     def act(self, role: str, seconds: float) -> None:
-        """Play the role for a time; the relay until nobody is left to talk to."""
+        """Play the role for a time; the relay, or without a time any role, until the input is closed."""
         step: Callable[[], None] = getattr(self, role)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end or (role == "relay" and not select.select([sys.stdin], [], [], 0)[0]):
+        end, goes_on = time.monotonic() + seconds, role == "relay" or not seconds
+        while time.monotonic() < end or (goes_on and not select.select([sys.stdin], [], [], 0)[0]):
             step()
         if role == "relay":
             step()

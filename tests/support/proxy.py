@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
-from contextlib import suppress
+from contextlib import closing, suppress
 from threading import Event, Thread
 from typing import Self
 
@@ -47,8 +47,9 @@ class Proxy:
         listener.close()
 
     async def _carry(self, asks: StreamReader, answers: StreamWriter) -> None:
-        there, back = await asyncio.open_connection(LOOPBACK, self.server.port)
-        with suppress(asyncio.CancelledError):  # the proxy ends before its clients do
+        # The proxy ends before its clients do; a server is killed, or refuses.
+        with suppress(asyncio.CancelledError, ConnectionError), closing(answers):
+            there, back = await asyncio.open_connection(LOOPBACK, self.server.port)
             await asyncio.gather(_pass_on(asks, back, late=0), _pass_on(there, answers, late=self._seconds))
 
 

@@ -122,7 +122,8 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(
 def test_caches_in_one_place__share_a_breaker(settings: Any) -> None:
     entry = settings.CACHES["default"]
     behind = [
-        {**entry, "LOCATION": "redis://mymaster/0", "OPTIONS": {"SENTINELS": [(host, 26379)]}} for host in "ab"
+        {**entry, "LOCATION": "redis://mymaster/0", "OPTIONS": {"SENTINELS": [(host, 26379)]}}
+        for host in "ab"
     ]
     settings.CACHES = {"default": entry, "same": entry, "a": behind[0], "b": behind[1]}
     assert breakers.breaker_of("default") is breakers.breaker_of("same")
