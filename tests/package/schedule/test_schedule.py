@@ -1,11 +1,7 @@
-"""The schedule in beat: it follows the code, and what an operator sets is bounded and stays.
-
-How the form looks, who may use it and what it refuses: tests/package/admin/test_job_page.py.
-"""
+"""The schedule in beat: it follows the code, and what an operator sets is bounded and stays."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable
@@ -13,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.utils import timezone
 from django_celery_beat.models import (
     CrontabSchedule,
@@ -23,10 +18,11 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from tests.support.commands import execute
 from warmer import jobs, schedule, warm
 from warmer.declarations.spec import JobSpec
 from warmer.schedule import Action, ScheduleError, ScheduleForm
-from warmer.schedule.entries import gaps_of
+from warmer.schedule.entries import CRONTAB_FIELDS, gaps_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 Declare = Callable[..., JobSpec]
@@ -74,17 +70,15 @@ def set_crontab(spec: JobSpec, text: str, **data: Any) -> str:
     return filled.note
 
 
-# -- the sync ------------------------------------------------------------------------------------------
-def test_migrate__made_one_entry_a_job() -> None:
+def test_migrate__made_one_entry_a_job_which_another_sync_leaves() -> None:
     for name in ("user_profiles", "popular_posts", "posts"):
         task = row(name)
         assert (task.task, json.loads(task.args)) == ("warmer.scheduled_run", [name])
         assert (task.interval.every, task.interval.period) == (15, "minutes")
         assert (task.enabled, task.queue, task.expire_seconds) == (True, "warming", 900)
-
-
-def test_sync__again_changes_nothing() -> None:
-    schedule.sync()
+    own = PeriodicTask.objects.filter(name__startswith="warmer: ").values_list("task", "queue")
+    names = ("close_stalled_runs", "observe_jobs", "forget_runs")
+    assert {(f"warmer.{name}", "warming") for name in names} <= set(own)
     before = list(PeriodicTask.objects.order_by("id").values())
     assert set(schedule.sync().values()) == {Action.KEPT}
     assert list(PeriodicTask.objects.order_by("id").values()) == before
@@ -108,20 +102,18 @@ def test_sync__job_that_is_gone_or_no_longer_scheduled_is_removed(
     assert not PeriodicTask.objects.filter(name="warm timed").exists()
 
 
-def test_sync__operators_interval_stays_when_code_changes(spec: JobSpec, declare: Declare) -> None:
-    set_interval(spec, 2, enabled="")
+@pytest.mark.parametrize("kind", ["interval", "crontab"])
+def test_sync__operators_interval_stays_when_code_changes(spec: JobSpec, declare: Declare, kind: str) -> None:
+    if kind == "interval":
+        set_interval(spec, 2, enabled="")
+    else:
+        set_crontab(spec, "*/20 * * * *", enabled="")
+    edited = row()
     assert schedule.sync()["timed"] is Action.EDITED
     declare(every=timedelta(minutes=30))
     for _ in range(2):
         assert schedule.sync()["timed"] is Action.EDITED
-    assert (row().interval.every, row().enabled) == (2, False)
-
-
-def test_sync__crontab_of_an_operator_stays(spec: JobSpec, declare: Declare) -> None:
-    set_crontab(spec, "*/20 * * * *")
-    declare(every=timedelta(minutes=30))
-    assert schedule.sync()["timed"] is Action.EDITED
-    assert row().crontab.minute == "*/20"
+    assert (row().interval, row().crontab, row().enabled) == (edited.interval, edited.crontab, False)
 
 
 def test_sync__entry_that_was_switched_off_stays_off(spec: JobSpec, declare: Declare) -> None:
@@ -132,12 +124,17 @@ def test_sync__entry_that_was_switched_off_stays_off(spec: JobSpec, declare: Dec
     assert schedule.sync()["timed"] is Action.KEPT
 
 
-def test_sync__back_to_the_interval_of_the_code_follows_it_again(spec: JobSpec, declare: Declare) -> None:
-    for minutes in (2, 15):
-        set_interval(spec, minutes)
-        schedule.sync()
+@pytest.mark.parametrize("back", [schedule.reset, lambda spec: set_interval(spec, 15)], ids=["reset", "set"])
+def test_sync__entry_that_is_set_back_follows_the_code_again(
+    spec: JobSpec, declare: Declare, back: Callable[[JobSpec], None]
+) -> None:
+    set_crontab(spec, "*/20 * * * *", enabled="")
+    schedule.sync()
+    back(spec)
+    assert (row().interval.every, row().crontab, row().enabled) == (15, None, True)
     declare(every=timedelta(minutes=30))
     assert schedule.sync()["timed"] is Action.UPDATED
+    assert row().interval.every == 30
 
 
 @pytest.mark.parametrize("headers", ['{"x": 1}', '{"warmer_declared_seconds": "x"}', "what?", "[1]", ""])
@@ -158,38 +155,20 @@ def test_sync__leaves_other_entries_alone() -> None:
     assert dict(PeriodicTask.objects.filter(name__in=others).values_list("name", "task")) == others
 
 
-def test_sync__its_own_upkeep_is_scheduled() -> None:
-    schedule.sync()
-    tasks = PeriodicTask.objects.filter(name__startswith="warmer: ").values_list("task", "queue")
-    names = ("close_stalled_runs", "observe_jobs", "forget_runs")
-    assert {(f"warmer.{name}", "warming") for name in names} <= set(tasks)
-
-
 def test_warm_schedule__shows_what_is_declared_and_what_is_set() -> None:
     set_interval(jobs["posts"].spec, 2)
-    out = io.StringIO()
-    call_command("warm_schedule", "--json", stdout=out)
-    rows = {each["job"]: each for each in json.loads(out.getvalue())}
+    rows = {each["job"]: each for each in json.loads(execute("warm_schedule", "--json").out)}
     due = schedule.entries()["posts"].due
     assert due is not None
     assert abs(datetime.fromisoformat(rows["posts"].pop("due")) - due) < timedelta(seconds=5)
-    assert rows["posts"] == {
-        "job": "posts",
-        "declared_seconds": 900.0,
-        "schedule": "every 2 minutes",
-        "enabled": True,
-        "sync": "kept as an operator set it",
-    }
+    sync = "kept as an operator set it"
+    told = {"declared_seconds": 900.0, "schedule": "every 2 minutes", "enabled": True, "sync": sync}
+    assert rows["posts"] == {"job": "posts"} | told
     assert rows["popular_posts"]["sync"] == "kept"
-    out = io.StringIO()
-    call_command("warm_schedule", stdout=out)
-    (shown,) = [line for line in out.getvalue().splitlines() if line.startswith("posts")]
-    assert re.split(" {2,}", shown) == [
-        *("posts", "15 min", "every 2 minutes", "yes", "kept as an operator set it"),
-    ]
+    (shown,) = [line for line in execute("warm_schedule").out.splitlines() if line.startswith("posts")]
+    assert re.split(" {2,}", shown) == ["posts", "15 min", "every 2 minutes", "yes", sync]
 
 
-# -- the entries ---------------------------------------------------------------------------------------
 def test_entries__tell_when_a_job_is_due(django_assert_num_queries: Any) -> None:
     ran = timezone.now() - timedelta(minutes=5)
     PeriodicTask.objects.filter(name="warm posts").update(last_run_at=ran)
@@ -223,24 +202,18 @@ def test_entries__skip_what_an_operator_made_unreadable(spec: JobSpec) -> None:
     ],
 )
 def test_gaps__are_the_shortest_and_the_longest(text: str, shortest: timedelta, longest: timedelta) -> None:
-    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-    found = gaps_of(CrontabSchedule(**dict(zip(names, text.split(), strict=True)), timezone="UTC"))
+    found = gaps_of(CrontabSchedule(**dict(zip(CRONTAB_FIELDS, text.split(), strict=True)), timezone="UTC"))
     assert (found.shortest, found.longest) == (shortest, longest)
 
 
-# -- what an operator sets -----------------------------------------------------------------------------
-def test_set__interval(spec: JobSpec) -> None:
-    before = PeriodicTasks.last_change()
+def test_set__interval_and_crontab(spec: JobSpec) -> None:
+    before, crontabs = PeriodicTasks.last_change(), CrontabSchedule.objects.count()
     set_interval(spec, 2)
     assert (row().interval.every, row().interval.period, row().expire_seconds) == (2, "minutes", 120)
     assert before is None or PeriodicTasks.last_change() > before  # so that beat reads it
-
-
-def test_set__crontab_and_back(spec: JobSpec) -> None:
-    before = CrontabSchedule.objects.count()
     for _ in range(2):
         assert set_crontab(spec, "*/20  *  * * *") == ""
-    assert CrontabSchedule.objects.count() == before + 1
+    assert CrontabSchedule.objects.count() == crontabs + 1
     assert (row().interval, row().crontab.minute, row().expire_seconds) == (None, "*/20", 1200)
     assert schedule.entries()["timed"].crontab == "*/20 * * * *"
     set_interval(spec, 2)
@@ -259,22 +232,24 @@ def test_set__sunrise_is_replaced(spec: JobSpec) -> None:
     assert (row().solar, row().interval.every) == (None, 2)
 
 
+LONG = {"timeout": timedelta(days=90)}
+SHORT = {"timeout": timedelta(hours=1), "jitter": timedelta(minutes=10)}
+
+
 @pytest.mark.parametrize(
-    ("number", "unit", "is_valid"),
+    ("options", "number", "unit", "is_valid"),
     [
-        *[(29, "seconds", False), (30, "seconds", True), (30, "days", True), (31, "days", False)],
-        *[(0, "minutes", False), (-5, "minutes", False), ("x", "minutes", False), (10**30, "minutes", False)],
+        *[(LONG, 29, "seconds", False), (LONG, 30, "seconds", True)],
+        *[(LONG, 30, "days", True), (LONG, 31, "days", False)],
+        *[(LONG, number, "minutes", False) for number in (0, -5, "x", 10**30)],
+        # Keys must outlive their refresh.
+        *[(SHORT, number, "minutes", number < 50) for number in (49, 50, 60)],
     ],
 )
-def test_set__interval_has_bounds(declare: Declare, number: Any, unit: str, is_valid: bool) -> None:
-    spec = declare(timeout=timedelta(days=90))
-    assert form(spec, number=number, unit=unit).is_valid() is is_valid
-
-
-@pytest.mark.parametrize(("minutes", "is_valid"), [(49, True), (50, False), (60, False)])
-def test_set__keys_must_outlive_their_refresh(declare: Declare, minutes: int, is_valid: bool) -> None:
-    spec = declare(timeout=timedelta(hours=1), jitter=timedelta(minutes=10))
-    assert form(spec, number=minutes).is_valid() is is_valid
+def test_set__interval_has_bounds(
+    declare: Declare, options: dict[str, Any], number: Any, unit: str, is_valid: bool
+) -> None:
+    assert form(declare(**options), number=number, unit=unit).is_valid() is is_valid
 
 
 def test_set__crontab_is_refused_when_all_keys_expire_and_noted_when_some_do(spec: JobSpec) -> None:
@@ -293,7 +268,6 @@ def test_set__not_a_crontab(spec: JobSpec, text: str) -> None:
 
 def test_set__entry_that_is_gone_is_made_again(spec: JobSpec) -> None:
     row().delete()
-    assert schedule.entry_of(spec) is None
     set_interval(spec, 2)
     assert (row().task, row().args, row().interval.every) == ("warmer.scheduled_run", '["timed"]', 2)
 
@@ -318,22 +292,9 @@ def test_set__job_that_is_not_scheduled(declare: Declare) -> None:
     assert not PeriodicTask.objects.filter(name="warm timed").exists()
 
 
-def test_reset__follows_the_code_again(spec: JobSpec, declare: Declare) -> None:
-    set_crontab(spec, "*/20 * * * *", enabled="")
-    spec = declare(every=timedelta(minutes=30))
-    schedule.reset(spec)
-    assert (row().interval.every, row().crontab, row().enabled) == (30, None, True)
-    declare(every=timedelta(minutes=10))
-    assert schedule.sync()["timed"] is Action.UPDATED
-    assert row().interval.every == 10
-
-
 def test_switch__off_and_on(spec: JobSpec) -> None:
     assert schedule.switch(spec, on=False)
     assert not schedule.switch(spec, on=False)
     assert schedule.paused() == {"timed"}
     assert schedule.switch(spec, on=True)
     assert schedule.paused() == set()
-    due = schedule.entries(["timed"])["timed"].due
-    assert due is not None
-    assert due > timezone.now()

@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError
-from django.utils import timezone
 
 from warmer import runs, warm_many
-from warmer.conf import conf
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import State, Trigger
 from warmer.tasks import request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -64,21 +61,6 @@ def test_start_run__ids_that_fail_end_the_run() -> None:
     assert run.state == State.FAILED
     assert "The ids could not be found: ValueError" in run.error
     assert "secret" not in run.error
-
-
-def test_start_run__database_away_for_half_of_the_stall_timeout_fails_the_run() -> None:
-    def ids() -> list[int]:
-        raise OperationalError("canceling statement due to statement timeout")
-
-    warm_many("i:{id}", ids=ids, name="i")(dict)
-    run = runs.open_run("i", Trigger.COMMAND).run
-    with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
-        start_run(run.pk)
-    WarmingRun.objects.update(started_at=timezone.now() - conf.STALL_TIMEOUT / 2)
-    start_run(run.pk)
-    run.refresh_from_db()
-    assert (run.state, run.attempt) == (State.FAILED, 2)
-    assert "statement timeout" in run.error
 
 
 def test_start_run__ids_that_are_no_ids_are_counted_as_failed() -> None:

@@ -1,0 +1,175 @@
+"""A cache or a database that does not answer: a task waits for it, and then its run says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery.exceptions import Retry
+from django.db import OperationalError
+from django.utils import timezone
+
+from embedded.redis_server import RedisServer
+from warmer import runs, warm_many
+from warmer.conf import conf
+from warmer.exceptions import StoreUnavailable
+from warmer.models import State, Trigger, WarmingRun
+from warmer.runs import batch_queue
+from warmer.tasks import close_stalled_runs, request_run, start_run, warm_batch
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+Begin = Callable[..., WarmingRun]
+
+
+def test_warm_batch__cache_away_is_tried_again_and_counts_once(
+    job: Any, begin: Begin, messages: list[Any], redis_server: RedisServer
+) -> None:
+    run = begin(job)
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):  # where a worker called it: its message is sent again
+        warm_batch(run.pk, run.attempt, 1, 1)
+    run.refresh_from_db()
+    assert (run.batches_done, run.failed, run.state) == (0, 0, State.RUNNING)
+    redis_server.start()
+    for number in (1, 2, 3):
+        warm_batch(run.pk, run.attempt, number, number)
+    run.refresh_from_db()
+    assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), OperationalError("away")])
+@pytest.mark.parametrize(("tries", "seconds"), [(0, 1), (3, 8), (20, 30)])
+def test_warm_batch__what_is_away_is_waited_for_until_the_message_expires(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int, seconds: int
+) -> None:
+    def away(*_args: Any, **_options: Any) -> None:
+        raise error
+
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(batch_queue, "take", away)
+    monkeypatch.setattr(warm_batch, "apply_async", lambda *_args, **options: sent.append(options))
+    expires = timezone.now() + timedelta(hours=1)
+    warm_batch.push_request(args=(1, 1, 1, 1), retries=tries, expires=expires, called_directly=False)
+    try:
+        with pytest.raises(Retry):
+            warm_batch.run(1, 1, 1, 1)
+    finally:
+        warm_batch.pop_request()
+    (again,) = sent
+    assert (again["countdown"], again["expires"], again["retries"]) == (seconds, expires, tries + 1)
+
+
+def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
+    job: Any, begin: Begin, redis_server: RedisServer
+) -> None:
+    run = begin(job)
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    redis_server.stop()
+    for number in (1, 2, 3):
+        warm_batch(run.pk, run.attempt, number, number)
+        WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    run.refresh_from_db()
+    assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
+    redis_server.start()
+
+
+def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_timeout_fails_the_run(
+    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    run = begin(job)
+    monkeypatch.setattr(batch_queue, "mark_counted", refuse)
+    with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
+        warm_batch(run.pk, run.attempt, 1, 3)
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert "lock timeout" in run.error
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers(
+    required: bool, redis_server: RedisServer
+) -> None:
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t", required=required)(
+        lambda ids: {id: id for id in ids}
+    )
+    redis_server.stop()
+    failed = request_run(job.name, Trigger.DEPLOY).run
+    assert (failed.state, failed.met_outage) == (State.FAILED, True)
+    close_stalled_runs()
+    assert WarmingRun.objects.count() == 1  # not yet
+    redis_server.start()
+    close_stalled_runs()
+    close_stalled_runs()
+    assert WarmingRun.objects.count() == 1 + required
+    if required:
+        again = WarmingRun.objects.latest("id")
+        assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
+
+
+def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
+    redis_server: RedisServer,
+) -> None:
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t")(lambda ids: {id: id for id in ids})
+    run = runs.open_run(job.name, Trigger.COMMAND).run
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        start_run(run.pk)
+    before = timezone.now() - conf.STALL_TIMEOUT / 2
+    WarmingRun.objects.update(started_at=before, heartbeat_at=timezone.now() - timedelta(seconds=30))
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
+    redis_server.start()
+
+
+def test_run_that_met_an_outage__is_not_run_again_where_the_server_refuses(
+    redis_server: RedisServer,
+) -> None:
+    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
+        failed = request_run("t", Trigger.DEPLOY).run
+        assert failed.met_outage
+        close_stalled_runs()
+        assert WarmingRun.objects.count() == 1
+        client.execute_command("ACL", "SETUSER", "default", "+eval", "+evalsha")
+    close_stalled_runs()
+    assert WarmingRun.objects.latest("id").state == State.COMPLETE
+
+
+def test_run_that_met_an_outage__is_not_run_again_after_it_was_cancelled(
+    begin: Begin, redis_server: RedisServer
+) -> None:
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4, required=True)(dict.fromkeys)
+    run = begin(job)
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    redis_server.stop()
+    warm_batch(run.pk, run.attempt, 1, 1)
+    redis_server.start()
+    runs.cancel(run, "ada")
+    run.refresh_from_db()
+    assert run.met_outage
+    close_stalled_runs()
+    assert WarmingRun.objects.count() == 1
+
+
+def test_start_run__database_away_for_half_of_the_stall_timeout_fails_the_run() -> None:
+    def ids() -> list[int]:
+        raise OperationalError("canceling statement due to statement timeout")
+
+    warm_many("i:{id}", ids=ids, name="i")(dict)
+    run = runs.open_run("i", Trigger.COMMAND).run
+    with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
+        start_run(run.pk)
+    WarmingRun.objects.update(started_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == (State.FAILED, 2)
+    assert "statement timeout" in run.error
