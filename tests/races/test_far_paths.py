@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import models, transaction
+from django.db import transaction
 
 from myapp.models import Comment, Post
 from tests.races.conftest import in_thread
 from tests.support.others import await_end_or_lock
-from tests.support.tables import tables_of
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.invalidation import Relay, backlog
@@ -142,45 +141,3 @@ def test_link__another_links_the_changed_row_to_an_id(make_user: Any, moment: An
     case = Case(job=job, ids=[group.pk], rows=(user,), theirs=lambda: group.user_set.add(user.pk))
     rename = CustomUser.objects.filter(pk=user.pk).update
     assert_right(case, moment, lambda _rows: rename(first_name="new"))
-
-
-@pytest.fixture
-def shop() -> Iterator[Any]:
-    """Books, of which a shelf that is deleted leaves the books behind."""
-
-    class Shelf(models.Model):
-        class Meta:
-            app_label = "myapp"
-
-    class Writer(models.Model):
-        name = models.CharField(max_length=10, unique=True)
-        town = models.CharField(max_length=10)
-
-        class Meta:
-            app_label = "myapp"
-
-    class Book(models.Model):
-        shelf = models.ForeignKey(Shelf, on_delete=models.SET_NULL, null=True)
-        writer = models.ForeignKey(Writer, on_delete=models.CASCADE, to_field="name")
-
-        class Meta:
-            app_label = "myapp"
-
-    with tables_of(Shelf, Writer, Book):
-        yield Shelf, Writer, Book
-
-
-@at_each_moment
-def test_set_null__row_between_is_moved(shop: Any, moment: Any) -> None:
-    shelves, writers, books = (model.objects for model in shop)
-
-    def shelved(towns: Any) -> dict[str, list[Any]]:
-        rows = list(books.order_by("pk").values_list("writer__town", "shelf"))
-        return {town: [shelf for each, shelf in rows if each == town] for town in towns}
-
-    job: Any = warm_many("at:{id}", ids=list, name="at", depends_on={books.model: "writer__town"})(shelved)
-    shelf = shelves.create()
-    books.create(shelf=shelf, writer=writers.create(name="A", town="old"))
-    move = writers.filter(name="A").update
-    case = Case(job=job, ids=["old", "new"], rows=(shelf,), theirs=lambda: move(town="new"))
-    assert_right(case, moment, lambda rows: rows[0].delete())

@@ -27,20 +27,47 @@ from warmer.testing import at, hold
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_writer__before_the_load(filled: Filled) -> None:
-    with at("token_taken", lambda: filled.change("new"), job=filled.name):
+@pytest.mark.parametrize("point", ["token_taken", "loaded", "written"])
+def test_writer__steps_in_at(point: str, filled: Filled) -> None:
+    with at(point, lambda: filled.change("new"), job=filled.name):
         filled.fill()
     assert filled.cached in (None, "new")
 
 
-def test_writer__between_load_and_write(filled: Filled) -> None:
-    with at("loaded", lambda: filled.change("new"), job=filled.name):
-        filled.fill()
-    assert filled.cached in (None, "new")
+def lose_fence(filled: Filled, _server: RedisServer) -> None:
+    filled.job.spec.store.forget()
 
 
-def test_writer__after_the_write(filled: Filled) -> None:
-    with at("written", lambda: filled.change("new"), job=filled.name):
+def flush(_filled: Filled, _server: RedisServer) -> None:
+    cache.clear()
+
+
+def restart(_filled: Filled, server: RedisServer) -> None:
+    server.restart()
+
+
+def make_fence(filled: Filled, _server: RedisServer) -> None:
+    filled.job.spec.store.token([filled.key])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([lose_fence], [lose_fence]),
+        ([], [lose_fence, make_fence]),
+        ([flush], [flush, make_fence]),
+        ([], [restart, make_fence]),
+    ],
+    ids=["evicted", "evicted and made again", "flushed", "restarted"],
+)
+def test_fence__lost_between_token_and_write(
+    before: Any, after: Any, filled: Filled, redis_server: RedisServer
+) -> None:
+    def change() -> None:
+        for step in (*before, lambda *_: filled.change("new"), *after):
+            step(filled, redis_server)
+
+    with at("loaded", change, job=filled.name):
         filled.fill()
     assert filled.cached in (None, "new")
 
@@ -96,51 +123,6 @@ def test_fill__inside_the_transaction_of_a_change_that_is_rolled_back(filled: Fi
         filled.fill()
         raise Rollback
     assert filled.cached in (None, "old")
-
-
-def test_fence__evicted_between_token_and_write(filled: Filled) -> None:
-    def evict_and_change() -> None:
-        filled.job.spec.store.forget()
-        filled.change("new")
-        filled.job.spec.store.forget()
-
-    with at("loaded", evict_and_change, job=filled.name):
-        filled.fill()
-    assert filled.cached in (None, "new")
-
-
-def test_fence__evicted_and_made_anew_between_token_and_write(filled: Filled) -> None:
-    def evict_and_change() -> None:
-        filled.change("new")
-        filled.job.spec.store.forget()
-        filled.job.spec.store.token([filled.key])
-
-    with at("loaded", evict_and_change, job=filled.name):
-        filled.fill()
-    assert filled.cached in (None, "new")
-
-
-def test_server__flushed_between_token_and_write(filled: Filled) -> None:
-    def flush_and_change() -> None:
-        cache.clear()
-        filled.change("new")
-        cache.clear()
-        filled.job.spec.store.token([filled.key])
-
-    with at("loaded", flush_and_change, job=filled.name):
-        filled.fill()
-    assert filled.cached in (None, "new")
-
-
-def test_server__restarted_between_token_and_write(filled: Filled, redis_server: RedisServer) -> None:
-    def change_and_restart() -> None:
-        filled.change("new")
-        redis_server.restart()
-        filled.job.spec.store.token([filled.key])
-
-    with at("loaded", change_and_restart, job=filled.name):
-        filled.fill()
-    assert filled.cached in (None, "new")
 
 
 def test_fence__records_trimmed_past_the_token(filled: Filled, settings: Any) -> None:

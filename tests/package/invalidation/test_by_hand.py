@@ -48,15 +48,6 @@ def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any,
     assert gone(key) == {key}
 
 
-def test_invalidate_for__inside_a_transaction_waits_for_the_commit(make_post: Any) -> None:
-    post = make_post()
-    cached(f"post:{post.pk}")
-    with transaction.atomic():
-        invalidate_for(post)
-        assert gone(f"post:{post.pk}") == set()
-    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
-
-
 @pytest.fixture
 def historical() -> Any:
     """The models as a migration has them, of a time when a comment had no post yet."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import models, transaction
+from django.db import models
 
 from tests.support.keyed import by_function, cached, gone, job
 from tests.support.tables import tables_of
@@ -16,9 +15,6 @@ from warmer import invalidate_for
 from warmer.invalidation import captures_by_triggers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-KEYS = [f"{name}:{id}" for name in ("order", "product", "function") for id in (1, 2)] + ["town:A", "town:B"]
 
 
 @pytest.fixture
@@ -84,64 +80,49 @@ def queryset_by_hand(line: Any) -> None:
     invalidate_for(rows)
 
 
-CHANGES = [save, save_field, by_hand, queryset_by_hand]
+def delete(line: Any) -> None:
+    line.delete()
+
+
+def delete_queryset(line: Any) -> None:
+    type(line).objects.filter(pk=line.pk).delete()
+
+
+def cascade(line: Any) -> None:
+    line.order.delete()
+
+
+def create(line: Any) -> None:
+    type(line).objects.create(order_id=2, number=7, product=2)
+
+
+def bulk_create(line: Any) -> None:
+    type(line).objects.bulk_create([type(line)(order_id=2, number=7, product=2)])
+
+
+OLD = {"order:1", "product:1", "function:1", "town:A"}
+BOTH = OLD | {"product:2", "function:2"}
+NEW = {"order:2", "product:2", "function:2", "town:B"}
+CASES: list[tuple[Callable[[Any], None], set[str]]] = [
+    *((each, BOTH) for each in (save, save_field, by_hand, queryset_by_hand)),
+    *((each, OLD) for each in (delete, delete_queryset, cascade)),
+    (create, NEW),
+]
 if captures_by_triggers():
-    CHANGES += [update, bulk_update, upsert]
+    CASES += [(update, BOTH), (bulk_update, BOTH), (upsert, BOTH), (bulk_create, NEW)]
 
 
-@pytest.mark.parametrize("in_atomic", [False, True])
-@pytest.mark.parametrize("change", CHANGES)
-def test_changed__old_and_new_ids_go(shop: Any, change: Callable[[Any], None], in_atomic: bool) -> None:
-    line, _ = declared(shop)
-    keys = cached(*KEYS)
-    with transaction.atomic() if in_atomic else nullcontext():
-        change(line)
-    assert gone(*keys) == {*keys} - {"order:2", "town:B"}
-
-
-DELETES: dict[str, Callable[[Any], object]] = {
-    "instance": lambda line: line.delete(),
-    "queryset": lambda line: type(line).objects.filter(pk=line.pk).delete(),
-    "cascade": lambda line: line.order.delete(),
-    "cascade of a queryset": lambda line: type(line.order).objects.filter(pk=line.order_id).delete(),
-}
-
-
-@pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
-def test_deleted__its_ids_go(shop: Any, delete: Callable[[Any], object]) -> None:
-    line, _ = declared(shop)
-    keys = cached(*KEYS)
-    delete(line)
-    assert gone(*keys) == {"order:1", "product:1", "function:1", "town:A"}
-
-
-CREATES: dict[str, Callable[[Any, Any], object]] = {
-    "create": lambda model, values: model.objects.create(**values),
-}
-if captures_by_triggers():
-    CREATES |= {
-        "bulk_create": lambda model, values: model.objects.bulk_create([model(**values)]),
-        "bulk_create past conflicts": lambda model, values: model.objects.bulk_create(
-            [model(**values)], ignore_conflicts=True
-        ),
-    }
-
-
-@pytest.mark.parametrize("create", CREATES.values(), ids=CREATES)
-def test_created__its_ids_go(shop: Any, create: Callable[[Any, Any], object]) -> None:
-    line, _ = declared(shop)
-    keys = cached(*KEYS)
-    create(type(line), {"order_id": 2, "number": 7, "product": 2})
-    assert gone(*keys) == {"order:2", "product:2", "function:2", "town:B"}
-
-
-def declared(shop: Any) -> list[Any]:
-    """Declare a job for each way in which ids may depend on lines; return a line of each of two orders."""
+@pytest.mark.parametrize(("change", "expected"), CASES, ids=[change.__name__ for change, _ in CASES])
+def test_change__concerns_the_ids_that_the_row_had_and_has(
+    shop: Any, change: Any, expected: set[str]
+) -> None:
     for pk, town in enumerate("AB", start=1):
         shop.Order.objects.create(pk=pk, town=town)
-    lines = [shop.Line.objects.create(order_id=pk, number=1, product=1) for pk in (1, 2)]
+    line, _ = (shop.Line.objects.create(order_id=pk, number=1, product=1) for pk in (1, 2))
     job("order:{id}", {shop.Line: "order_id"})
     job("product:{id}", {shop.Line: "product"})
     by_function("function:{id}", shop.Line, lambda line: line.product, "product")
     job("town:{id}", {shop.Line: "order__town", shop.Order: "town"})
-    return lines
+    cached(*OLD, *NEW)
+    change(line)
+    assert gone(*OLD, *NEW) == expected

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import transaction
 from django.db.models import TextChoices
 
 from myapp.models import Post
@@ -55,24 +54,14 @@ def job(kinds: Any, asked: list[Any]) -> Any:
     return titles
 
 
-def test_get__is_invalidated_by_the_value_in_the_column(make_post: Any, job: Any, kinds: Any) -> None:
+def test_reads__know_a_member_by_its_value(make_post: Any, job: Any, kinds: Any, asked: list[Any]) -> None:
     post = make_post(slug="red", title="Old")
     assert job.get(kinds.RED) == job.get("red") == cache.get("slug:red") == "Old"
     post.title = "New"
     post.save()
     assert job.get(kinds.RED) == "New"
-
-
-def test_get_many__gives_back_the_ids_that_were_asked_for(make_post: Any, job: Any, kinds: Any) -> None:
-    make_post(slug="red", title="Red")
-    assert job.get_many([kinds.RED, kinds.BLUE]) == {kinds.RED: "Red"}
-
-
-def test_loader__gets_values(make_post: Any, job: Any, kinds: Any, asked: list[Any]) -> None:
-    job.get(kinds.RED)
-    job.get_many([kinds.BLUE])
-    job.warm([kinds.RED])
-    assert asked == ["red", "blue", "red"]
+    assert job.get_many([kinds.RED, kinds.BLUE]) == {kinds.RED: "New"}
+    assert asked == ["red", "red", "blue"]
     assert {type(each) for each in asked} == {str}
 
 
@@ -81,6 +70,8 @@ def test_warm__of_declared_members(make_post: Any, job: Any, kinds: Any) -> None
     report = job.warm()
     assert (report.written, report.no_value, report.failed) == (1, 1, 0)
     assert cache.get("slug:red") == "Red"
+    found = audit(job.spec)
+    assert (found.sampled, found.right, found.no_value) == (2, 1, 1)
 
 
 def test_warm__beside_an_id_that_is_none(make_post: Any, kinds: Any, asked: list[Any]) -> None:
@@ -93,26 +84,13 @@ def test_warm__beside_an_id_that_is_none(make_post: Any, kinds: Any, asked: list
     assert [type(each) for each in asked] == [str]
 
 
-def test_invalidate__by_hand(job: Any, kinds: Any) -> None:
-    cached("slug:red", "slug:blue")
-    job.invalidate([kinds.RED])
-    assert gone("slug:red", "slug:blue") == {"slug:red"}
-
-
-def test_change__may_give_members(make_post: Any, kinds: Any) -> None:
-    by_function("k:{id}", Post, lambda post: [kinds.RED, kinds.BLUE], "title")
-    post = make_post()
-    cached("k:red", "k:blue", "k:green")
-    with transaction.atomic():
-        post.title = "New"
-        post.save()
-    assert gone("k:red", "k:blue", "k:green") == {"k:red", "k:blue"}
-
-
-def test_audit__takes_a_declared_member_and_its_cached_key_for_one(
+def test_invalidation__by_hand_and_by_a_function_that_gives_members(
     make_post: Any, job: Any, kinds: Any
 ) -> None:
-    make_post(slug="red", title="Red")
-    job.warm()
-    found = audit(job.spec)
-    assert (found.sampled, found.right, found.no_value) == (2, 1, 1)
+    keys = cached("slug:red", "slug:blue")
+    job.invalidate([kinds.RED])
+    assert gone(*keys) == {"slug:red"}
+    by_function("k:{id}", Post, lambda post: [kinds.RED, kinds.BLUE], "title")
+    cached("k:red", "k:blue", "k:green")
+    make_post()
+    assert gone("k:red", "k:blue", "k:green") == {"k:red", "k:blue"}

@@ -93,10 +93,7 @@ CHANGES: dict[str, Callable[[Any, Any], object]] = {
     "delete of a queryset": lambda town, place: town.Place.objects.filter(pk=place.pk).delete(),
 }
 if captures_by_triggers():
-    CHANGES |= {
-        "update": lambda town, place: town.Place.objects.filter(pk=place.pk).update(name="new"),
-        "bulk_update": lambda town, place: town.Place.objects.bulk_update([place], ["name"]),
-    }
+    CHANGES["update"] = lambda town, place: town.Place.objects.filter(pk=place.pk).update(name="new")
 
 
 @pytest.mark.parametrize("model", ["Restaurant", "Cafe"])
@@ -143,14 +140,6 @@ def test_parent__row_that_moves(town: Any, cafe: Any) -> None:
         cached(*keys)
         town.Place.objects.filter(pk=place.pk).update(owner_id=old)
         assert gone(*keys) == {*keys[:2], *keys[3:5]}
-
-
-def test_parent__row_that_a_delete_elsewhere_changes(town: Any, cafe: Any) -> None:
-    job("pk:{id}", {town.Cafe: "pk"})
-    job("owner:{id}", {town.Cafe: "owner_id"})
-    keys = cached(f"pk:{cafe.pk}", f"owner:{cafe.owner_id}", "pk:0", "owner:0")
-    cafe.owner.delete()  # Django sends no signal for what it sets to null
-    assert gone(*keys) == set(keys[:2] if captures_by_triggers() else ())
 
 
 def test_function__is_of_the_childs_own_row(town: Any, cafe: Any) -> None:

@@ -14,7 +14,6 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import posts
 from tests.support.keyed import cached, gone, job, waiting
-from tests.support.transactions import Rollback
 from warmer import StoreUnavailable
 from warmer.invalidation import Relay, backlog, captures_by_triggers, records, upkeep
 from warmer.invalidation.records import Record, fingerprint
@@ -52,18 +51,6 @@ def test_atomic__record_is_written_with_the_change_and_marked_after_it(make_post
     record = ChangeRecord.objects.filter(source="myapp_post").latest("pk")
     assert record.applied_at - record.recorded_at < MINUTE
     assert record.applied_by == fingerprint()
-
-
-def test_atomic__rolled_back_leaves_no_record(make_post: Any) -> None:
-    first, second = make_post(), make_post()
-    with pytest.raises(Rollback), transaction.atomic():
-        first.save()
-        with pytest.raises(Rollback), transaction.atomic():
-            second.save()
-            raise Rollback
-        assert set(posts_waiting()) == {first.pk}
-        raise Rollback
-    assert waiting() == []
 
 
 def test_atomic__change_again_after_a_savepoint_by_hand_was_rolled_back(make_post: Any) -> None:

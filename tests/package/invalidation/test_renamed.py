@@ -49,32 +49,20 @@ def _each_cache(request: pytest.FixtureRequest, settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("_each_cache")
-def test_renamed__old_code_invalidates_while_new_code_fills(make_post: Any) -> None:
+@pytest.mark.parametrize("declare", [titles, count])
+def test_renamed__old_code_invalidates_while_new_code_fills(declare: Declare, make_post: Any) -> None:
     post = make_post(title="old")
-    before = released(titles)
-    job = titles("new_name")
+    ids = [[post.pk]] if declare is titles else []
+    before = released(declare)
+    job = declare("new_name")
 
     def change_by_old_code() -> None:
         Post.objects.filter(pk=post.pk).update(title="new")
-        before.invalidate([post.pk])
+        before.invalidate(*ids)
 
     with at("loaded", change_by_old_code, job="new_name"):
-        job.warm([post.pk])
+        job.warm(*ids)
     assert cache.get(f"title:{post.pk}") in (None, "new")
-
-
-@pytest.mark.usefixtures("_each_cache")
-def test_renamed__single_job(make_post: Any) -> None:
-    post = make_post(title="old")
-    before = released(count)
-    job = count("new_name")
-
-    def change_by_old_code() -> None:
-        Post.objects.filter(pk=post.pk).update(title="new")
-        before.invalidate()
-
-    with at("loaded", change_by_old_code, job="new_name"):
-        job.warm()
     assert cache.get("count") in (None, 1)
 
 

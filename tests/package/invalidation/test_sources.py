@@ -16,7 +16,6 @@ from users.models import CustomUser
 from warmer.declarations.registry import Registry
 from warmer.declarations.spec import Dependency, JobSpec
 from warmer.invalidation.sources import sources
-from warmer.models import Job, WarmingRun
 
 Declare = Callable[..., JobSpec]
 EVERY_KEY = ((), "")
@@ -82,24 +81,6 @@ def test_sources__of_a_dependency(declare: Declare, depends_on: Any, expected: A
 
     assert followed() == expected
     assert sources().names_of[spec] == set(expected)
-
-
-def test_sources__follow_the_registry(declare: Declare, registry: Registry) -> None:
-    assert not sources().by_table
-    spec = declare("things", Post)
-    assert {each.spec for each in sources().by_name["myapp_post"].dependents} == {spec}
-
-    registry.unregister("things")
-
-    assert not sources().by_table
-
-
-@pytest.mark.parametrize(("depends_on", "changed"), [(WarmingRun, Job), (Job, WarmingRun), (Job, Job)])
-def test_of_model__proxy_and_its_model_are_one(declare: Declare, depends_on: Any, changed: Any) -> None:
-    spec = declare("things", depends_on)
-
-    (source,) = sources().of_model(changed)
-    assert {each.spec for each in source.dependents} == {spec}
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,6 @@ from warmer.invalidation import Relay
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def test_transaction__invalidates_at_its_commit_and_not_before(make_post: Any) -> None:
-    post = make_post()
-    cached("popular_posts", f"post:{post.pk}")
-    with transaction.atomic():
-        post.save()
-        assert gone("popular_posts", f"post:{post.pk}") == set()
-    assert gone("popular_posts", f"post:{post.pk}") == {"popular_posts", f"post:{post.pk}"}
-
-
 def test_transaction__rolled_back_changes_nothing(make_post: Any, redis_client: Redis) -> None:
     post = make_post()
     cached("popular_posts", f"post:{post.pk}")
@@ -40,19 +31,6 @@ def test_transaction__rolled_back_changes_nothing(make_post: Any, redis_client: 
     assert "cmdstat_evalsha" not in redis_client.info("commandstats")
 
 
-def test_savepoint__rolled_back_changes_nothing(make_post: Any) -> None:
-    kept, undone = make_post(), make_post()
-    cached(f"post:{kept.pk}", f"post:{undone.pk}")
-    with transaction.atomic():
-        kept.save()
-        with pytest.raises(Rollback), transaction.atomic():
-            undone.save()
-            raise Rollback
-        with transaction.atomic():
-            kept.save()
-    assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
-
-
 def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any) -> None:
     kept, undone = make_post(), make_post()
     cached(f"post:{kept.pk}", f"post:{undone.pk}")
@@ -62,16 +40,6 @@ def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any
             raise Rollback
         kept.save()
     assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
-
-
-def test_savepoint__outer_one_rolled_back_with_the_inner_ones(make_post: Any) -> None:
-    post = make_post()
-    cached(f"post:{post.pk}")
-    with transaction.atomic(), pytest.raises(Rollback), transaction.atomic():
-        with transaction.atomic():
-            post.save()
-        raise Rollback
-    assert gone(f"post:{post.pk}") == set()
 
 
 def test_transaction__is_one_round_trip(make_post: Any, make_comment: Any, redis_client: Redis) -> None:

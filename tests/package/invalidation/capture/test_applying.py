@@ -12,7 +12,15 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, unapplied
+from tests.package.invalidation.capture.things import (
+    EVERY,
+    INSERT,
+    Things,
+    counted,
+    execute,
+    fetch,
+    unapplied,
+)
 from tests.package.invalidation.capture.world import World
 from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, apply, records
@@ -22,7 +30,6 @@ from warmer.models import ChangeRecord
 pytestmark = pytest.mark.usefixtures("db")
 
 
-# -- by whom --------------------------------------------------------------------------------------------
 # -- what goes wrong ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("block", [suppress, transaction.atomic])
 def test_write__succeeds_whatever_goes_wrong_when_it_is_applied(
@@ -40,14 +47,14 @@ def test_write__succeeds_whatever_goes_wrong_when_it_is_applied(
 
 def test_relay__is_not_held_up_by_a_path_that_cannot_be_followed(world: World) -> None:
     """As while a release that renamed a column is rolled out: every key."""
-    execute("ALTER TABLE myapp_article RENAME writer_id TO author_id")
+    execute("ALTER TABLE myapp_node RENAME owner_id TO author_id")
     try:
-        outsiders.run("UPDATE myapp_note SET text = 'new' WHERE id = 1")
+        outsiders.run("UPDATE myapp_node_tags SET tag_id = 3 WHERE node_id = 2")
         outsiders.run("UPDATE myapp_label SET name = 'new' WHERE id = 1")
         Relay().poll()
         assert unapplied() == 0
     finally:
-        execute("ALTER TABLE myapp_article RENAME author_id TO writer_id")
+        execute("ALTER TABLE myapp_node RENAME author_id TO owner_id")
     assert world.wrong() == {}
 
 
@@ -65,22 +72,22 @@ def test_transaction__fills_what_it_did_not_change_and_nothing_else(world: World
             execute("SELECT 1")  # a "no" holds until the next statement
         else:
             execute(statement)
-        assert world.jobs["labels"].get(1) == [["new"]]
-        world.jobs["essay"].get(5)
-        world.jobs["path"].get(1)
+        assert world.jobs["labels"].get(1) == [[1, "new"], [4, None]]
+        world.jobs["leaf"].get(5)
+        world.jobs["owners_of_children"].get(1)
         cached = world.cached()
-        assert world.jobs["essay"].key(5) in cached
-        assert world.jobs["path"].key(1) in cached
+        assert world.jobs["leaf"].key(5) in cached
+        assert world.jobs["owners_of_children"].key(1) in cached
         assert world.jobs["labels"].key(1) not in cached
         raise Rollback
-    assert world.jobs["labels"].get(1) == [["x"]]
+    assert world.jobs["labels"].get(1) == [[1, "a"], [4, None]]
     assert world.jobs["labels"].key(1) in world.cached()
 
 
 def test_transaction__reads_what_it_changed_and_not_what_is_cached(world: World) -> None:
     with transaction.atomic():
         world.Label.objects.filter(pk=1).update(name="new")
-        assert world.jobs["labels"].get(1) == [["new"]]
+        assert world.jobs["labels"].get(1) == [[1, "new"], [4, None]]
     assert world.wrong() == {}
 
 
@@ -96,7 +103,7 @@ def test_transaction__that_sql_began_is_applied_when_it_is_committed(known: Thin
 def test_savepoints__have_one_callback_and_are_applied_at_once(
     known: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[int] = []
+    calls: list[None] = []
     monkeypatch.setattr(apply, "_apply_above", counted(apply._apply_above, calls))
     with transaction.atomic():
         for number in range(40):
@@ -108,14 +115,6 @@ def test_savepoints__have_one_callback_and_are_applied_at_once(
                     raise Rollback
         assert len(connection.run_on_commit) == 1
     assert (known.gone(), len(calls), unapplied()) == ({1}, 1, 0)
-
-
-def counted(function: Any, calls: list[int]) -> Any:
-    def count(*arguments: Any, **named: Any) -> Any:
-        calls.append(1)
-        return function(*arguments, **named)
-
-    return count
 
 
 def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Things) -> None:

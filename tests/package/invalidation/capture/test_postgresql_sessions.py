@@ -123,7 +123,7 @@ def test_transaction__of_a_snapshot_reads_what_it_changed_and_stores_nothing(
     with transaction.atomic():
         execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
         execute("UPDATE myapp_label SET name = 'new' WHERE id = 1")
-        assert world.jobs["labels"].get(1) == [["new"]]
+        assert world.jobs["labels"].get(1) == [[1, "new"], [4, None]]
         assert world.cached() == cached
     assert world.wrong() == {}
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, models, transaction
+from django.db import OperationalError, connection, models
 from django.utils import timezone
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, things, unapplied
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, unapplied
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Relay, apply, records, relay, upkeep
 from warmer.invalidation.records import fingerprint
@@ -128,26 +128,3 @@ def test_purge__removes_a_page_and_a_worker_all_of_it(monkeypatch: pytest.Monkey
     assert left() == kept | {"old": 15, "unknown": 25}
     upkeep.purge(using="default", thoroughly=True)
     assert left() == kept
-
-
-# -- transactions ---------------------------------------------------------------------------------------
-def test_signals__in_a_transaction_managed_by_hand_are_recorded_and_relayed_after_it(settings: Any) -> None:
-    connection.close()
-    settings.WARMER_CAPTURE = "signals"
-    try:
-        with things(is_captured=False) as known:
-            transaction.set_autocommit(False)
-            try:
-                known.model.objects.create(owner=1)
-                transaction.rollback()
-                known.model.objects.create(owner=2)
-                assert known.gone() == set()
-                transaction.commit()
-            finally:
-                transaction.rollback()
-                transaction.set_autocommit(True)
-            assert (known.gone(), unapplied()) == (set(), 1)
-            Relay().poll()
-            assert (known.gone(), unapplied()) == ({2}, 0)
-    finally:
-        connection.close()

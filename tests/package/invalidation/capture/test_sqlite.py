@@ -185,13 +185,3 @@ def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(s
             install()
         known.model.objects.bulk_create([known.model(owner=1)])
         assert known.gone() == {1}
-
-
-def test_view__is_a_problem() -> None:
-    execute(
-        "CREATE TABLE behind (id integer PRIMARY KEY, owner int)", "CREATE VIEW seen AS SELECT * FROM behind"
-    )
-    with things(table="seen", is_made=False):
-        (problem,) = triggers.problems("default")
-        assert (problem.table, problem.fix) == ("seen", "Depend on the tables behind it instead.")
-    execute("DROP VIEW seen", "DROP TABLE behind")

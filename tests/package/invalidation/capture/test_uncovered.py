@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
-from django.db.models.signals import post_save, pre_save
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import IDS, Things, execute, install, things
@@ -18,7 +17,6 @@ from tests.support.transactions import Rollback
 from warmer import jobs
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
-from warmer.testing import at
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -179,13 +177,17 @@ def test_function__that_reads_other_rows_reads_them_after_the_commit() -> None:
 
 
 # -- what is recorded, and this process does not know of ------------------------------------------------
-def _callproc() -> None:
-    outsiders.run(
-        "CREATE OR REPLACE FUNCTION add_one() RETURNS void LANGUAGE sql AS "
-        "$$ INSERT INTO myapp_thing (owner, text) VALUES (1, '') $$"
-    )
-    with connection.cursor() as cursor:
-        cursor.callproc("add_one")
+def _in_function(call: Callable[[Any], None]) -> Callable[[], None]:
+    def change() -> None:
+        outsiders.run(
+            "CREATE OR REPLACE FUNCTION add_one() RETURNS void LANGUAGE sql AS "
+            "$$ INSERT INTO myapp_thing (owner, text) VALUES (1, '') $$",
+            "CREATE OR REPLACE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN PERFORM add_one(); END $$",
+        )
+        with connection.cursor() as cursor:
+            call(cursor)
+
+    return change
 
 
 def _copy() -> None:
@@ -226,7 +228,9 @@ def _by_hand() -> None:
 
 
 UNKNOWN: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
-    "callproc": (_callproc, POSTGRESQL),
+    "callproc": (_in_function(lambda cursor: cursor.callproc("add_one")), POSTGRESQL),
+    "function": (_in_function(lambda cursor: cursor.execute("SELECT add_one()")), POSTGRESQL),
+    "procedure": (_in_function(lambda cursor: cursor.execute("CALL p()")), POSTGRESQL),
     "copy": (_copy, POSTGRESQL),
     "pipeline": (_pipeline, POSTGRESQL),
     "executescript": (_script, SQLITE),
@@ -277,68 +281,3 @@ def test_read__in_a_transaction_that_sql_began_is_stored(known: Things) -> None:
     finally:
         execute("ROLLBACK")
     assert known.gone() == set(IDS) - {1}
-
-
-# -- what signals do not tell ---------------------------------------------------------------------------
-@pytest.fixture
-def signalled(settings: Any) -> Iterator[Things]:
-    settings.WARMER_CAPTURE = "signals"
-    with things(is_captured=False) as known:
-        yield known
-
-
-def test_signals__row_that_another_transaction_moves_meanwhile(signalled: Things) -> None:
-    """It invalidates 1 and 2, and a reader caches 2, before this one moves the row on to 3."""
-    thing = signalled.model.objects.create(owner=1)
-
-    def move(**_: Any) -> None:
-        outsiders.run(UPDATE)
-        signalled.warm()
-
-    pre_save.connect(move, sender=signalled.model)
-    thing.owner = 3
-    thing.save()
-    assert signalled.gone() == {1, 3}
-
-
-def test_signals__save_in_autocommit_of_a_process_that_is_killed(signalled: Things) -> None:
-    def die() -> None:
-        raise SystemExit
-
-    with at("committed", die), pytest.raises(SystemExit):
-        signalled.model.objects.create(owner=1)
-    Relay().poll()
-    assert (signalled.model.objects.count(), signalled.gone()) == (1, set())
-
-
-def test_signals__receiver_of_the_project_that_comes_first_and_raises(settings: Any) -> None:
-    def fail(**_: Any) -> None:
-        raise Rollback
-
-    settings.WARMER_CAPTURE = "signals"
-    post_save.connect(fail)
-    try:
-        with things(is_captured=False) as known:
-            with pytest.raises(Rollback):
-                known.model.objects.create(owner=1)
-            assert (known.model.objects.count(), known.gone()) == (1, set())
-    finally:
-        post_save.disconnect(fail)
-
-
-def test_signals__read_after_a_change_without_a_signal_is_stored(signalled: Things) -> None:
-    signalled.model.objects.create(owner=1)
-    with pytest.raises(Rollback), transaction.atomic():
-        signalled.model.objects.update(text="never")
-        signalled.job.get(1)
-        raise Rollback
-    assert signalled.gone() == set()
-
-
-def test_signals__change_in_a_transaction_managed_by_hand_is_left_to_a_worker(signalled: Things) -> None:
-    with managed_by_hand():
-        signalled.model.objects.create(owner=1)
-        transaction.commit()
-    assert signalled.gone() == set()
-    Relay().poll()
-    assert signalled.gone() == {1}

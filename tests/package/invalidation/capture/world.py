@@ -1,180 +1,199 @@
-"""A small world of models, with a job for each way in which ids follow from rows."""
+"""A small world of models that refer to each other in every way, with a job for each way to find ids."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+import random
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.core.cache import cache
 from django.core.management.color import no_style
 from django.db import connection, models
+from django.db.models import Model, Q, QuerySet
 
+from tests.package.invalidation.capture.declared import declare
 from tests.support.tables import tables_of
-from warmer import jobs, warm_many
-from warmer.invalidation import triggers
+from warmer import jobs
+from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
-IDS = range(12)
-UNTOUCHED = 3
-"""The writer, article and label that no change concerns, unless it concerns every row."""
-
 
 class World:
-    """The models, their jobs and their rows."""
+    """The models, their jobs and rows, and random choices among them."""
 
-    def __init__(self, made: dict[str, type[models.Model]]) -> None:
+    def __init__(self, made: dict[str, type[Model]], seed: int = 1) -> None:
         self.__dict__.update(made)
-        self.tables = [each._meta.db_table for each in made.values()]
-        self.tables.append(self.Article.labels.through._meta.db_table)
-        self.jobs = dict(self._declare())
+        self.made = made
+        self.random = random.Random(seed)
+        self.seen: set[int] = set()
+        self.jobs: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
-    def _declare(self) -> Iterator[tuple[str, Any]]:
-        article, note, label, essay = self.Article, self.Note, self.Label, self.Essay
-
-        def by_people(rows: Any) -> Loaded:
-            found = grouped(rows, "writer_id", "pk", "title")
-            for id, values in grouped(rows, "editor_id", "pk", "title").items():
-                found[id] = [*found.get(id, []), *values]
-            return found
-
-        every = tuple(article._meta.get_field(name).attname for name in ("writer", "editor", "title"))
-        yield self._job("row", {article: "id"}, lambda: grouped(article.objects, "pk", *every))
-        yield self._job(
-            "writer", {article: "writer_id"}, lambda: grouped(article.objects, "writer_id", *every)
-        )
-        yield self._job("editor", {article: "editor"}, lambda: grouped(article.objects, "editor_id", *every))
-        yield self._job(
-            "title",
-            {article: "writer_id"},
-            lambda: grouped(article.objects, "writer_id", "pk", "title"),
-            fields={article: ["title"]},
-        )
-        yield self._job(
-            "path", {note: "article__writer_id"}, lambda: grouped(note.objects, "article__writer", "text")
-        )
-        yield self._job(
-            "function",
-            {article: lambda row: [row.writer_id, row.editor_id]},
-            lambda: by_people(article.objects),
-            fields={article: ["writer", "editor", "title"]},
-        )
-        yield self._job(
-            "list", [article, label], lambda: dict.fromkeys(IDS, sorted(article.objects.values_list()))
-        )
-        yield self._job(
-            "labelled", {article: "labels"}, lambda: grouped(article.objects, "labels", "pk", "title")
-        )
-        yield self._job(
-            "labels", {label: "articles__writer"}, lambda: grouped(label.objects, "articles__writer", "name")
-        )
-        yield self._job("essay", {essay: "pk"}, lambda: grouped(essay.objects, "pk", *every, "pages"))
-        yield self._job(
-            "essays", {essay: "writer_id"}, lambda: grouped(essay.objects, "writer_id", "pk", "pages")
-        )
-        yield self._job(
-            "essay_labels", {essay: "labels"}, lambda: grouped(essay.objects, "labels", "pk", "pages")
-        )
-
-    def _job(self, name: str, depends_on: Any, load: Callable[[], Loaded], **options: Any) -> tuple[str, Any]:
-        def loader(ids: Iterable[int]) -> Loaded:
-            found = load()
-            return {id: found.get(id, []) for id in ids}
-
-        declare = warm_many(f"{name}:{{id}}", ids=lambda: IDS, name=name, depends_on=depends_on, **options)
-        return name, declare(loader)
+    def another(self, seed: int) -> World:
+        """Return the same world, with other choices."""
+        other = World(self.made, seed)
+        other.jobs = self.jobs
+        return other
 
     def reset(self) -> None:
-        """Make the rows anew, with the same ids; leave no record."""
+        """Make a few rows, with the same ids each time; leave no record."""
+        tables = [each._meta.db_table for each in self.made.values()]
+        tables += [each.through._meta.db_table for each in (self.Node.tags, self.Node.friends)]
         with watcher("default").quiet():
-            connection.ops.execute_sql_flush(
-                connection.ops.sql_flush(no_style(), self.tables, reset_sequences=True)
-            )
-            for name in ("Anna", "Bert", "Carl", "Dora"):
-                self.Writer.objects.create(name=name)
-            for writer, editor, title in ((1, 2, "a"), (2, 4, "b"), (3, None, "c"), (1, None, "d")):
-                self.Article.objects.create(writer_id=writer, editor_id=editor, title=title)
-            self.Essay.objects.create(writer_id=2, editor_id=1, title="e", pages=5)
-            for article, text in ((1, "one"), (2, "two"), (3, "three")):
-                self.Note.objects.create(article_id=article, text=text)
-            for name, articles in (("x", [1, 2]), ("y", [2, 5]), ("z", [3])):
-                self.Label.objects.create(name=name).articles.set(articles)
+            flush = connection.ops.sql_flush(no_style(), tables, reset_sequences=True)
+            connection.ops.execute_sql_flush(flush)
+            for name in "abc":
+                for model in (self.Owner, self.Label, self.Tag):
+                    model.objects.create(name=name)
+            for owner, parent, label in ((1, None, 1), (2, 1, 2), (3, None, None), (1, 2, None)):
+                self.Node.objects.create(owner_id=owner, parent_id=parent, label_id=label, text="a")
+            self.Leaf.objects.create(owner_id=2, parent_id=1, label_id=1, text="a", number=5)
+            for node, tags, friends in ((1, [1, 2], [2]), (2, [2], [5]), (5, [1], [])):
+                self.Node.objects.get(pk=node).tags.set(tags)
+                self.Node.objects.get(pk=node).friends.add(*friends)
             ChangeRecord.objects.all().delete()
 
+    # -- what is cached --------------------------------------------------------------------------------
+    def ids(self) -> list[int]:
+        """Return what can be an id: the keys of rows, those that are gone too, and some numbers."""
+        for model in (self.Owner, self.Label, self.Tag, self.Node):
+            self.seen.update(QuerySet(model).values_list("pk", flat=True))
+        return sorted({*range(1, 8), *sorted(self.seen)[-12:]})
+
     def warm(self) -> None:
-        """Cache the value of every id of every job."""
+        """Cache every missing value of every job."""
         for job in self.jobs.values():
-            job.warm(IDS)
+            job.warm(self.ids(), only_missing=True)
 
     def loaded(self) -> dict[str, Any]:
         """Return what the loaders give now, by key."""
-        return {job.key(id): value for job in self.jobs.values() for id, value in job(IDS).items()}
+        ids = self.ids()
+        return {job.key(id): value for job in self.jobs.values() for id, value in job(ids).items()}
 
     def cached(self) -> dict[str, Any]:
         """Return what is cached, by key."""
-        return cache.get_many([job.key(id) for job in self.jobs.values() for id in IDS])
+        return cache.get_many([job.key(id) for job in self.jobs.values() for id in self.ids()])
 
     def wrong(self) -> dict[str, Any]:
         """Return what is cached and is not what the loaders give now, by key."""
         loaded = self.loaded()
         return {key: value for key, value in self.cached().items() if value != loaded[key]}
 
+    # -- random choices --------------------------------------------------------------------------------
+    def one(self, model: Any) -> Any:
+        """Return a row of a model; one is made where there is none."""
+        rows = list(QuerySet(model).order_by("pk"))
+        return self.random.choice(rows) if rows else self.create(model)
 
-Loaded = dict[int, Any]
+    def maybe(self, model: Any) -> Any:
+        """Return a row of a model, or None."""
+        return self.one(model) if self.random.random() < 0.7 else None
 
+    def some(self, model: Any) -> list[Any]:
+        """Return some rows of a model."""
+        rows = list(QuerySet(model).order_by("pk"))
+        return self.random.sample(rows, min(len(rows), self.random.randint(0, 3)))
 
-def grouped(rows: Any, key: str, *columns: str) -> Loaded:
-    """Return columns of rows, by one of their columns."""
-    found: dict[int, list[Any]] = defaultdict(list)
-    for id, *values in rows.values_list(key, *columns):
-        found[id].append(values)
-    return {id: sorted(values, key=repr) for id, values in found.items()}
+    def create(self, model: Any) -> Any:
+        """Create a row."""
+        if model in (self.Node, self.Leaf):
+            return model.objects.create(**self.columns())
+        return model.objects.create(name=self.word())
+
+    def keep_few(self) -> None:
+        """Leave two to four rows of each model."""
+        for model in (self.Node, self.Owner, self.Label, self.Tag):
+            for row in list(model.objects.order_by("-pk")[4:]):
+                if model is self.Label:  # no signal tells which nodes a deleted label leaves without one
+                    row.nodes.all().delete()
+                QuerySet(model).filter(pk=row.pk).delete()
+            while QuerySet(model).count() < 2:
+                self.create(model)
+
+    def word(self) -> str:
+        """Return a word of few."""
+        return self.random.choice("abc")
+
+    def columns(self) -> dict[str, Any]:
+        """Return values for a new node."""
+        return {
+            "owner": self.one(self.Owner),
+            "parent": self.random.choice([None, *QuerySet(self.Node)]),
+            "label": self.maybe(self.Label),
+            "text": self.word(),
+            "number": self.random.randint(1, 5),
+        }
+
+    def moved(self, node: Any) -> Any:
+        """Give a node other values in memory."""
+        columns = self.columns()
+        del columns["parent"]
+        for name in self.random.sample(sorted(columns), self.random.randint(1, 4)):
+            setattr(node, name, columns[name])
+        return node
+
+    def condition(self) -> Q:
+        """Return a condition on nodes."""
+        conditions = [
+            Q(text=self.word()),
+            Q(owner__name=self.word()),
+            Q(tags__name=self.word()),
+            Q(label=None),
+            Q(pk__in=[each.pk for each in self.some(self.Node)]),
+        ]
+        return self.random.choice(conditions)
 
 
 @contextmanager
 def small_world() -> Iterator[World]:
-    """Models with tables, jobs that depend on them, and triggers for these."""
+    """Models of every kind of relation with tables, jobs that depend on them, and triggers for these."""
 
-    class Base(models.Model):
+    class Named(models.Model):
+        name = models.CharField(max_length=10)
+
         class Meta:
             abstract = True
             app_label = "myapp"
 
-    class Writer(Base):
-        name = models.CharField(max_length=10)
+    class Owner(Named):
+        pass
 
-    class Label(Base):
-        name = models.CharField(max_length=10)
+    class Label(Named):
+        pass
 
-    class Article(Base):
-        writer = models.ForeignKey(Writer, on_delete=models.CASCADE, related_name="articles")
-        editor = models.ForeignKey(Writer, on_delete=models.SET_NULL, null=True, related_name="edited")
-        labels = models.ManyToManyField(Label, related_name="articles")
-        title = models.CharField(max_length=10)
+    class Tag(Named):
+        pass
 
-    class Essay(Article):
-        pages = models.IntegerField(default=1)
-
-        class Meta(Base.Meta):
-            abstract = False
-
-    class Note(Base):
-        article = models.ForeignKey(Article, on_delete=models.CASCADE, related_name="notes")
+    class Node(models.Model):
+        owner = models.ForeignKey(Owner, on_delete=models.CASCADE, related_name="nodes")
+        parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="children")
+        label = models.ForeignKey(Label, on_delete=models.SET_NULL, null=True, related_name="nodes")
+        tags = models.ManyToManyField(Tag, related_name="nodes")
+        friends = models.ManyToManyField("self")
         text = models.CharField(max_length=10)
+        number = models.IntegerField(default=1)
 
-    made = {each.__name__: each for each in (Writer, Label, Article, Essay, Note)}
-    before = set(jobs)
-    with tables_of(*made.values()):
+        class Meta:
+            app_label = "myapp"
+
+    class Leaf(Node):
+        extra = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "myapp"
+
+    world, before = World({each.__name__: each for each in (Owner, Label, Tag, Node, Leaf)}), set(jobs)
+    with tables_of(*world.made.values()):
         try:
-            world = World(made)
+            world.jobs = declare(world)
             triggers.forget_installed()
-            with watcher("default").quiet():
-                triggers.install("default")
+            if captures_by_triggers():
+                with watcher("default").quiet():
+                    triggers.install("default")
             yield world
         finally:
             for name in set(jobs) - before:

@@ -6,22 +6,17 @@ Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
-from typing import Any
 
 import pytest
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import Error, connection, transaction
-from django.db.models import Model
 
-from tests.package.invalidation.any_change.changes import captured, create, rolled_back, several_in_one
-from tests.package.invalidation.any_change.declared import declare, wrong
-from tests.package.invalidation.any_change.world import World, models_of_every_kind
+from tests.package.invalidation.capture.changes import captured, rolled_back, several_in_one
+from tests.package.invalidation.capture.world import World
 from tests.support.others import await_end_or_lock
-
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 Change = Callable[[World], None]
 
@@ -30,60 +25,43 @@ THREADS = 3
 CHANGES_OF_ONE = 8
 
 
-@pytest.fixture
-def declared() -> Iterator[dict[str, type[Model]]]:
-    with models_of_every_kind() as models:
-        yield models
-
-
-def test_changes__of_every_kind_leave_nothing_wrong(
-    declared: dict[str, type[Model]], pytestconfig: pytest.Config
-) -> None:
-    seed = pytestconfig.getoption("race_seed")
-    world = World(declared, seed)
-    jobs = declare(world)
-    for _ in range(5):
-        create(world)
+def test_changes__of_every_kind_leave_nothing_wrong(world: World, pytestconfig: pytest.Config) -> None:
     end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
     steps = 0
     while steps < FEWEST or time.monotonic() < end:
-        for job in jobs:
-            job.warm(only_missing=True)
+        world.warm()
         change = world.random.choice([*captured(), several_in_one, rolled_back])
         change(world)
         steps += 1
-        assert wrong(jobs, world.ids()) == [], f"seed {seed}, after step {steps}: {change.__name__}"
-    print(f"{steps} changes, seed {seed}; 0 wrong values")
+        assert world.wrong() == {}, f"after step {steps}: {change.__name__}"
+    print(f"{steps} changes; 0 wrong values")
 
 
 def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
-    declared: dict[str, type[Model]], pytestconfig: pytest.Config
+    world: World, pytestconfig: pytest.Config
 ) -> None:
     """Of few rows, so that the two meet; and readers come in between."""
-    seed = pytestconfig.getoption("race_seed")
-    ours, theirs = World(declared, seed), World(declared, seed + 1)
-    pair = Pair(ours, theirs, declare(ours))
+    pair = Pair(world, world.another(pytestconfig.getoption("race_seed") + 1))
     end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
     steps = 0
     while steps < FEWEST // 4 or time.monotonic() < end:
-        ours.keep_few()
-        for job in pair.jobs:
-            job.warm(only_missing=True)
-        first, second = ours.random.choices([*captured(), several_in_one, rolled_back], k=2)
+        world.keep_few()
+        world.warm()
+        first, second = world.random.choices([*captured(), several_in_one, rolled_back], k=2)
         pair.change(first, second)
         steps += 1
-        told = f"seed {seed}, after step {steps}: {second.__name__} while {first.__name__} was not committed"
-        assert wrong(pair.jobs, ours.ids()) == [], told
-    print(f"{steps} pairs of changes, {len(pair.refused)} refused, seed {seed}; 0 wrong values")
+        told = f"after step {steps}: {second.__name__} while {first.__name__} was not committed"
+        assert world.wrong() == {}, told
+    print(f"{steps} pairs of changes, {len(pair.refused)} refused; 0 wrong values")
 
 
 class Pair:
     """Two that change the same rows at once: the other one amid our transaction."""
 
-    def __init__(self, ours: World, theirs: World, jobs: Sequence[Any]) -> None:
+    def __init__(self, ours: World, theirs: World) -> None:
         self.ours = ours
         self.theirs = theirs
-        self.jobs = jobs
+        self.jobs = list(ours.jobs.values())
         self.refused: list[str] = []
 
     def change(self, first: Change, second: Change) -> None:
@@ -119,15 +97,10 @@ class Pair:
             self.refused.append(str(error))
 
 
-def test_changes__of_several_at_once_leave_nothing_wrong(
-    declared: dict[str, type[Model]], pytestconfig: pytest.Config
-) -> None:
+def test_changes__of_several_at_once_leave_nothing_wrong(world: World, pytestconfig: pytest.Config) -> None:
     """Each is a transaction; some fail, as rows that they found are gone by then."""
-    seed = pytestconfig.getoption("race_seed")
-    worlds = [World(declared, seed * THREADS + number) for number in range(THREADS)]
-    jobs = declare(worlds[0])
-    for _ in range(8):
-        create(worlds[0])
+    seed, jobs = pytestconfig.getoption("race_seed"), list(world.jobs.values())
+    worlds = [world.another(seed * THREADS + number) for number in range(THREADS)]
     refused: list[str] = []
 
     def run(world: World) -> None:
@@ -138,8 +111,7 @@ def test_changes__of_several_at_once_leave_nothing_wrong(
                         world.random.choice([*captured(), several_in_one, rolled_back])(world)
                 except (Error, ObjectDoesNotExist, ValueError) as error:
                     refused.append(str(error))
-                job = world.random.choice(jobs)
-                job.get_many(world.ids())
+                world.random.choice(jobs).get_many(world.ids())
         finally:
             connection.close()
 
@@ -147,11 +119,9 @@ def test_changes__of_several_at_once_leave_nothing_wrong(
     rounds = 0
     with ThreadPoolExecutor(THREADS) as threads:
         while rounds < 3 or time.monotonic() < end:
-            for job in jobs:
-                job.warm(only_missing=True)
-            for each in [threads.submit(run, world) for world in worlds]:
+            world.warm()
+            for each in [threads.submit(run, each) for each in worlds]:
                 each.result()
             rounds += 1
-            assert wrong(jobs, worlds[0].ids()) == [], f"seed {seed}, after round {rounds}"
-    print(f"{rounds * THREADS * CHANGES_OF_ONE} changes, {len(refused)} refused, seed {seed}; 0 wrong values")
-    print(*sorted({each.splitlines()[0] for each in refused}), sep="\n")
+            assert world.wrong() == {}, f"after round {rounds}"
+    print(f"{rounds * THREADS * CHANGES_OF_ONE} changes, {len(refused)} refused; 0 wrong values")

@@ -1,4 +1,4 @@
-"""Random changes of rows, by every method that Django has."""
+"""Random changes of rows, by every method that Django has: each takes the world."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ def save(world: Any) -> None:
     world.moved(world.one(world.random.choice([world.Node, world.Leaf]))).save()
 
 
+def save_a_child(world: Any) -> None:
+    world.moved(world.one(world.Leaf)).save()
+
+
 def save_some_fields(world: Any) -> None:
     world.moved(world.one(world.Node)).save(update_fields=world.random.sample(["owner", "label", "text"], 2))
+
+
+def move(world: Any) -> None:
+    node = world.one(world.Node)
+    node.owner = world.one(world.Owner)
+    node.save(update_fields=["owner"])
 
 
 def save_an_expression(world: Any) -> None:
@@ -33,6 +43,12 @@ def save_a_stale_instance(world: Any) -> None:
     world.moved(stale).save()
 
 
+def save_with_another_key(world: Any) -> None:
+    node = world.one(world.Node)
+    node.pk = node.pk + 1
+    node.save()
+
+
 def rename(world: Any) -> None:
     row = world.one(world.random.choice([world.Owner, world.Label, world.Tag]))
     row.name = world.word()
@@ -40,11 +56,15 @@ def rename(world: Any) -> None:
 
 
 def create(world: Any) -> None:
-    world.made(world.random.choice([world.Owner, world.Node, world.Leaf, world.Label, world.Tag]))
+    world.create(world.random.choice([world.Owner, world.Node, world.Leaf, world.Label, world.Tag]))
 
 
 def delete(world: Any) -> None:
     world.one(world.random.choice([world.Owner, world.Node, world.Leaf, world.Tag])).delete()
+
+
+def delete_a_child_alone(world: Any) -> None:
+    world.one(world.Leaf).delete(keep_parents=True)
 
 
 def delete_queryset(world: Any) -> None:
@@ -127,25 +147,34 @@ def swap_links(world: Any) -> None:
     )
 
 
-def relink(world: Any, related: Any, others: list[Any]) -> None:
-    """Change which rows a many-to-many field relates, by one of its methods."""
-    match world.random.randrange(4):
-        case 0:
-            related.add(*others)
-        case 1:
-            related.remove(*others)
-        case 2:
-            related.set(others)
-        case _:
-            related.clear()
+RELATED: dict[str, Callable[[Any], tuple[Any, list[Any]]]] = {
+    "tags": lambda world: (world.one(world.Node).tags, world.some(world.Tag)),
+    "nodes": lambda world: (world.one(world.Tag).nodes, world.some(world.Node)),
+    "friends": lambda world: (world.one(world.Node).friends, world.some(world.Node)),
+    "labelled": lambda world: (world.one(world.Label).nodes, world.some(world.Node)),
+}
 
 
-def tag(world: Any) -> None:
-    relink(world, world.one(world.Node).tags, world.some(world.Tag))
+def relink(what: str, way: str) -> Callable[[Any], None]:
+    """Return a change of which rows a field relates, by one of its methods."""
+
+    def change(world: Any) -> None:
+        related, others = RELATED[what](world)
+        match way:
+            case "add":
+                related.add(*others)
+            case "remove":
+                related.remove(*related.all()[:1])
+            case "set":
+                related.set(others)
+            case _:
+                related.clear()
+
+    change.__name__ = f"{way}_{what}"
+    return change
 
 
-def tag_from_the_other_end(world: Any) -> None:
-    relink(world, world.one(world.Tag).nodes, world.some(world.Node))
+WAYS = ("add", "remove", "set", "clear")
 
 
 def tag_a_new_node(world: Any) -> None:
@@ -154,19 +183,6 @@ def tag_a_new_node(world: Any) -> None:
 
 def befriend(world: Any) -> None:
     relink(world, world.one(world.Node).friends, world.some(world.Node))
-
-
-def relate(world: Any) -> None:
-    label = world.one(world.Label)
-    match world.random.randrange(4):
-        case 0:
-            label.nodes.add(*world.some(world.Node))
-        case 1:
-            label.nodes.remove(*label.nodes.all()[:1])
-        case 2:
-            label.nodes.set(world.some(world.Node))
-        case _:
-            label.nodes.clear()
 
 
 def update_or_create(world: Any) -> None:
@@ -193,20 +209,22 @@ def rolled_back(world: Any) -> None:
 
 CHANGES: list[Callable[[Any], None]] = [
     save,
+    save_a_child,
     save_some_fields,
+    move,
     save_an_expression,
     save_a_stale_instance,
+    save_with_another_key,
     rename,
     create,
     create,
     delete,
+    delete_a_child_alone,
     delete_queryset,
     delete_nodes,
-    tag,
-    tag_from_the_other_end,
     tag_a_new_node,
-    befriend,
     update_or_create,
+    *(relink(what, way) for what in ("tags", "nodes", "friends") for way in WAYS),
 ]
 
 PAST_THE_SIGNALS: list[Callable[[Any], None]] = [
@@ -221,7 +239,7 @@ PAST_THE_SIGNALS: list[Callable[[Any], None]] = [
     swap_links,
     unlink,
     unlink_by_queryset,
-    relate,
+    *(relink("labelled", way) for way in WAYS),
 ]
 """What sends no signal, or not for every row: changes that triggers alone capture."""
 

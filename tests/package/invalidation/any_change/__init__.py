@@ -1,1 +1,0 @@
-"""Every way in which Django changes rows, tried at random."""
