@@ -148,11 +148,11 @@ def test_reader__finds_no_button_and_every_address_refuses(open_page: Callable[.
         names = main.get_by_role("button").all_inner_texts()
         assert set(names) <= {"Search", "Look up"}, (address, names)
     token = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}["csrftoken"]
-    actions = ("warm", "invalidate", "pause", "resume", "audit", "schedule", "reset", "warm_key")
+    actions = ("warm", "invalidate", "pause", "resume", "audit", "repair", "schedule", "reset", "warm_key")
     posts = [("job/posts/change/", action) for action in actions] + [
-        ("job/", action) for action in actions[:5]
+        ("job/", action) for action in actions[:6]
     ]
-    for address, action in [*posts, (f"warmingrun/{run.pk}/change/", "")]:
+    for address, action in [*posts, *((f"warmingrun/{run.pk}/change/", each) for each in ("", "retry"))]:
         answer = page.request.post(
             f"/admin/warmer/{address}",
             form={"action": action, "job": "posts", "confirmed": "yes", "csrfmiddlewaretoken": token},

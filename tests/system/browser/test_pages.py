@@ -25,9 +25,10 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         attempt=1,
         expires_at="2099-01-01T00:00:00Z",
     )
-    page = open_page(*EVERYTHING, width=width)
+    page = open_page(*EVERYTHING, "view_customuser", width=width)
+    failures = [{"key": f"user:{'1' * 90}:profile", "error": "E: " + "without_any_space_" * 20}]
     counts = dict.fromkeys(("written", "skipped", "superseded", "no_value", "failed"), 123_456)
-    WarmingRun.objects.create(
+    incomplete = WarmingRun.objects.create(
         job="user_profiles",
         trigger="admin",
         requested_by="olga",
@@ -36,6 +37,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         started_at=run.requested_at,
         finished_at=run.requested_at + timedelta(minutes=75),
         error="ValueError: " + "something_without_any_space_" * 8,
+        failures=failures,
         **counts,
     )
     counts = dict.fromkeys(("right", "wrong", "missing", "no_value", "changed", "failed"), 123_456)
@@ -48,6 +50,8 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         undeclared=0,
         repaired=0,
         queries=9,
+        wrong_keys=[{"key": "long:" + "1" * 90, "fields": ["a_field_without_any_space_" * 8]}],
+        failures=failures,
         **counts,
     )
     JobObservation.objects.update_or_create(
@@ -71,6 +75,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     for address in (
         *("", "job/posts/change/?span=week&id=1", f"job/{LONG_NAME}/change/"),
         *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
+        f"warmingrun/{incomplete.pk}/change/",
         *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
     ):
         page.goto(f"/admin/warmer/{address}")
