@@ -81,7 +81,7 @@ MEASURES = (
         name="Hit rate",
         value=lambda hour: hour.hit_rate,
         text=humanize.percent,
-        unknown="no reads",
+        unknown="no reads counted",
         details=lambda hour: f" of {humanize.counted(hour.hits + hour.misses, 'read')}",
         top=1.0,
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) 
     """
     now = timezone.now()
     row, _ = JobObservation.objects.get_or_create(job=spec.name)
-    last, recent = row.observed_at, None
+    last, recent = row.observed_at, dict[str, Counter[str]]()
     fields: dict[str, Any] = {"attempted_at": now, "cache": describe_cache(spec.cache)}
     try:
         found = cover(spec)
@@ -113,41 +113,24 @@ def observe_all(*, seconds: float) -> int:
     return len(specs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Recent:
-    """The counts of a job's reads.
-
-    Attributes:
-        hour, day: up to now.
-        life: for as long as a key lives.
-        this_hour, hour_before: by the clock.
-    """
-
-    hour: Counter[str]
-    day: Counter[str]
-    life: Counter[str]
-    this_hour: Counter[str]
-    hour_before: Counter[str]
-
-
 def _life(spec: JobSpec) -> timedelta:
     return min(spec.timeout, DAY) + DELAY
 
 
-def _recent(spec: JobSpec, now: datetime) -> _Recent | None:
-    """Return how a job was read lately; None where reads are not counted."""
+def _recent(spec: JobSpec, now: datetime) -> dict[str, Counter[str]]:
+    """Return the counts of a job's reads in each of some spans; none where reads are not counted."""
     counters = spec.store.counters
     if counters is None or not conf.COUNT_READS:
-        return None
-    # The least more than this hour so far: with it the slot that begins the hour counts, and none before it.
+        return {}
+    # The least more than the clock's hour so far: with it the slot that begins it counts, and none before.
     this = now - start_of_hour(now) + timedelta(microseconds=1)
-    hour, day, life, this_hour, both = counters.recent(
-        now.timestamp(), HOUR, DAY, _life(spec), this, this + HOUR
-    )
-    return _Recent(hour=hour, day=day, life=life, this_hour=this_hour, hour_before=both - this_hour)
+    spans = {"hour": HOUR, "day": DAY, "life": _life(spec), "this hour": this, "and before": this + HOUR}
+    return dict(zip(spans, counters.recent(now.timestamp(), *spans.values()), strict=True))
 
 
-def _reads(spec: JobSpec, found: Coverage, recent: _Recent | None, now: datetime) -> dict[str, Any]:
+def _reads(
+    spec: JobSpec, found: Coverage, recent: Mapping[str, Counter[str]], now: datetime
+) -> dict[str, Any]:
     """Return how a job was read lately, and which share of its keys is read while it is warm.
 
     Readers note when they read the watched keys: those of the declared keys in a small hash sample. A key
@@ -155,12 +138,12 @@ def _reads(spec: JobSpec, found: Coverage, recent: _Recent | None, now: datetime
     """
     fields: dict[str, Any] = dict.fromkeys(FIELDS)
     counters = spec.store.counters
-    if counters is None or recent is None:
+    if counters is None or not recent:
         return fields
-    fields |= {"hits_hour": recent.hour["hits"], "misses_hour": recent.hour["misses"]}
-    fields |= {"hits_day": recent.day["hits"], "misses_day": recent.day["misses"]}
-    loads = recent.hour["written"] + recent.hour["superseded"]
-    fields["overtaken_hour"] = recent.hour["superseded"] / loads if loads >= FEW_LOADS else None
+    fields |= {"hits_hour": recent["hour"]["hits"], "misses_hour": recent["hour"]["misses"]}
+    fields |= {"hits_day": recent["day"]["hits"], "misses_day": recent["day"]["misses"]}
+    loads = recent["hour"]["written"] + recent["hour"]["superseded"]
+    fields["overtaken_hour"] = recent["hour"]["superseded"] / loads if loads >= FEW_LOADS else None
     sample = found.sample.at_most(WATCHED)
     watched = counters.watch(sample.keys, every=sample.every, now=now.timestamp())
     began = (now - _life(spec)).timestamp()
@@ -169,13 +152,13 @@ def _reads(spec: JobSpec, found: Coverage, recent: _Recent | None, now: datetime
         warm = [each for key, each in ripe.items() if key in found.cached_keys]
         fields |= {"watched": len(warm), "watched_read": sum(each.read_at >= began for each in warm)}
         fields["watched_share"] = len(sample.keys) / max(found.declared, len(sample.keys))
-        fields["watched_misses"] = recent.life["watched_misses"]
+        fields["watched_misses"] = recent["life"]["watched_misses"]
     return fields
 
 
 def _put_hour(
     row: JobObservation,
-    recent: _Recent | None,
+    recent: Mapping[str, Counter[str]],
     pending: int | None,
     *,
     now: datetime,
@@ -196,11 +179,11 @@ def _put_hour(
     if in_mean and not row.error and row.coverage is not None:
         values |= {"observed": F("observed") + 1, "coverage_sum": F("coverage_sum") + row.coverage}
         values["coverage_min"] = Least(F("coverage_min"), row.coverage)
-    if recent is not None:
-        values |= _at_least(recent.this_hour)
+    if recent:
+        values |= _at_least(recent["this hour"])
         if last is None or last < start_of_hour(now):
             before = JobHour.objects.filter(job=row.job, hour=start_of_hour(now) - HOUR)
-            before.update(**_at_least(recent.hour_before))
+            before.update(**_at_least(recent["and before"] - recent["this hour"]))
     if values:
         JobHour.objects.put(row.job, now, **values)
 
