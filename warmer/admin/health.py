@@ -122,7 +122,7 @@ class Health:
         found += [_cache_item(alias, answer) for alias, answer in self._cache_answers.items()]
         return [*found, *_pending_items(self.backlog)]
 
-    @property
+    @cached_property
     def alerts(self) -> list[alerts.Firing]:
         """The alerts that would fire. Without a broker, as in development, nothing is scheduled: none."""
         return alerts.firing(self._snapshot) if self._broker else []

@@ -13,7 +13,7 @@ from users.models import CustomUser
 from warmer import jobs
 from warmer import runs as ledger
 from warmer.filling.batches import find_ids
-from warmer.models import JobHour, JobObservation, State, Trigger, WarmingRun, start_of_hour
+from warmer.models import ChangeRecord, JobHour, JobObservation, State, Trigger, WarmingRun, start_of_hour
 from warmer.monitoring import audit
 from warmer.monitoring.observation import observe_all
 from warmer.report import Failure, Report
@@ -165,6 +165,15 @@ def seen() -> None:
             watched_share=1.0,
             watched_misses=misses // 200,
         )
+
+
+def silence(length: timedelta) -> None:
+    """Put in what neither beat nor a worker has done for so long."""
+    since = timezone.now() - length
+    PeriodicTask.objects.update(last_run_at=since)
+    JobObservation.objects.update(attempted_at=since)
+    WarmingRun.objects.filter(state=State.RUNNING).update(state=State.QUEUED, requested_at=since)
+    ChangeRecord.objects.create(source="myapp_post", recorded_at=since)
 
 
 def set_up(operator: CustomUser, worker: str) -> None:

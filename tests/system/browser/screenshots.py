@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from django.db import connection
 from playwright.sync_api import Page
 
+from embedded.redis_server import RedisServer
 from myapp.management.commands.sample_data import create
 from myapp.sample.build import build
 from tests.system.browser import scene
@@ -28,7 +30,9 @@ OBJECTS = ("view_post", "view_customuser")
 FOLDER = Path(os.environ.get("SCREENSHOTS_FOLDER") or ROOT / "docs" / "images")
 
 
-def test_take_the_screenshots(open_page: Callable[..., Page], project: Project, worker: Worker) -> None:
+def test_take_the_screenshots(
+    open_page: Callable[..., Page], project: Project, worker: Worker, redis_server: RedisServer
+) -> None:
     with connection.cursor() as cursor:  # the suite's ids begin far from 1
         cursor.execute("DELETE FROM sqlite_sequence")
     create(build())
@@ -39,8 +43,16 @@ def test_take_the_screenshots(open_page: Callable[..., Page], project: Project, 
         "narrow": open_page(*EVERYTHING, *OBJECTS, name="olga", width=NARROW),
     }
     scene.set_up(CustomUser.objects.get(username="olga"), worker.hostname())
+    _take(pages, _shots())
+    worker.kill()
+    redis_server.stop()
+    scene.silence(timedelta(minutes=7))
+    _take(pages, {"overview-outage": ("", ())})
+
+
+def _take(pages: Mapping[str, Page], shots: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
     for width, page in pages.items():
-        for name, (address, clicks) in _shots().items():
+        for name, (address, clicks) in shots.items():
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 page.goto(f"/admin/warmer/{address}")
