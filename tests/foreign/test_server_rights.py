@@ -20,8 +20,8 @@ result = [first, names.get(), "names" in caches["warm"]]
 """
 
 
-def writes(foreign: ForeignProject) -> tuple[str, str]:
-    """Return the severity of the doctor's check `writes`, and its fix."""
+def found_by(check: str, foreign: ForeignProject) -> tuple[str, str]:
+    """Return the severity of a check of the doctor, and its fix."""
     found: Any = foreign.run(
         """
         from warmer.doctor.diagnosis import diagnose
@@ -30,7 +30,7 @@ def writes(foreign: ForeignProject) -> tuple[str, str]:
         """
     )
     assert "failed" not in {severity for severity, _ in found.values()}, found
-    severity, fix = found["writes"]
+    severity, fix = found[check]
     return severity, fix
 
 
@@ -44,13 +44,13 @@ def test_user_with_few_rights__until_the_fix_of_the_doctor(
             foreign.settings(
                 f"CACHES['warm']['LOCATION'] = 'redis://few:pw@{LOOPBACK}:{redis_server.port}/0'"
             )
-            severity, fix = writes(foreign)
+            severity, fix = found_by("writes", foreign)
             assert severity == "error"
             assert "no issues" in foreign.manage("check")
             line = fix.splitlines()[0].split()
             assert line[:3] == ["ACL", "SETUSER", "few"]
             client.execute_command("ACL SETUSER", *line[2:])
-            assert writes(foreign) == ("ok", "")
+            assert found_by("writes", foreign) == ("ok", "")
             assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
             foreign.manage("warm_cache", "--inline")
         finally:
@@ -68,11 +68,11 @@ def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> N
         )
         foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
         foreign.manage("migrate")
-        severity, fix = writes(foreign)
+        severity, fix = found_by("reachability", foreign)
         assert severity == "error"
         assert "cluster mode" in fix
         assert "no issues" in foreign.manage("check")
-        foreign.settings(fix.splitlines()[0].replace("HOST:PORT,HOST:PORT", f"{LOOPBACK}:{server.port}"))
-        assert writes(foreign) == ("ok", "")
+        foreign.settings(fix.splitlines()[0])
+        assert found_by("writes", foreign) == ("ok", "")
         assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
         foreign.manage("warm_cache", "--inline")

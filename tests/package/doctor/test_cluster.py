@@ -37,7 +37,7 @@ def test_node__taken_for_a_single_server(
     settings.CACHES = {"default": cache_settings(f"redis://127.0.0.1:{port}/0", max_connections=5)}
     found = examine(Reachability())
     assert found.severity == "error"
-    assert found.fix.startswith(f'CACHES["default"]["LOCATION"] = "redis-cluster://127.0.0.1:{port},')
+    assert found.fix.startswith(f'CACHES["default"]["LOCATION"] = "redis-cluster://127.0.0.1:{port}"')
     response = Client().get("/readyz")
     assert response.status_code == 503
     assert "redis-cluster://" in response.json()["checks"]["cache:default"]["why"]

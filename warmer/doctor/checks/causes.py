@@ -105,9 +105,10 @@ CAUSES = (
     ),
     Cause(
         "NodeOfCluster|CrossSlot|Moved|AskError|ClusterDown|CROSSSLOT|MOVED",
-        'CACHES["{alias}"]["LOCATION"] = "redis-cluster://{host}:{port},HOST:PORT"\nThe server is in cluster '
-        "mode, for which BACKEND is 'warmer.stores.redis.backend.RedisCache'. If that is set already: "
-        "'redis-cli --cluster check {host}:{port}' names the slots that no node serves.",
+        'CACHES["{alias}"]["LOCATION"] = "redis-cluster://{host}:{port}"\nThe server is in cluster mode, for '
+        "which BACKEND is 'warmer.stores.redis.backend.RedisCache'. Name a second node, too: HOST:PORT,"
+        "HOST:PORT. If that is set already: 'redis-cli --cluster check {host}:{port}' names the slots that "
+        "no node serves.",
         "A script can only use keys of one slot: nothing can be warmed or invalidated.",
     ),
     Cause(
