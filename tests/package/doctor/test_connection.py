@@ -240,13 +240,14 @@ def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: An
     ],
 )
 def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> None:
-    entry = {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/0"}
+    entry = {"BACKEND": backend, "LOCATION": "redis://app:s3cr3t@127.0.0.1:1/0"}
     found = examine(Backend(), entry, specs=USED)
     assert found.severity == severity
     assert backend in found.message
     assert found.fix.startswith(fix)
     if backend.startswith(BACKENDS):
-        assert examine(Backend(), entry).severity == "ok"  # no job uses it
+        unused = examine(Backend(), entry)
+        assert (unused.severity, "s3cr3t" in unused.message) == ("ok", False)
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="public")

@@ -154,6 +154,13 @@ def test_caches__one_of_two_down_shows_the_other(settings: Any) -> None:
     assert execute("cache_stats", "--cache", "default").status == 0
 
 
+def test_other_cache__login_in_its_location_is_masked(settings: Any) -> None:
+    location = "redis://app:s3cr3t@127.0.0.1:1/0"
+    settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.locmem.LocMemCache", "LOCATION": location}}
+    (found,) = as_json()["caches"]
+    assert found["location"] == "redis://***@127.0.0.1:1/0"
+
+
 @pytest.mark.parametrize("backend", ["filebased.FileBasedCache", "locmem.LocMemCache"])
 def test_other_cache(settings: Any, tmp_path: Path, make_user: Any, backend: str) -> None:
     settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.{backend}", "LOCATION": str(tmp_path)}}
