@@ -142,10 +142,16 @@ class KeyTemplate:
         An id holds no colon, so two keys can be equal only if they have as many parts between colons,
         and only the parts with an id can differ.
         """
-        if not (self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)):
-            return False  # as most do: each job is compared with all others when it is declared
-        mine, theirs = str(self).split(":"), str(other).split(":")
-        return len(mine) == len(theirs) and all(map(_parts_meet, mine, theirs))
+        return len(self._parts) == len(other._parts) and all(map(_parts_meet, self._parts, other._parts))
+
+    @property
+    def head(self) -> str:
+        """What all keys have before their first colon; empty if that differs."""
+        return "" if PLACE in self._parts[0] else self._parts[0]
+
+    @cached_property
+    def _parts(self) -> list[str]:
+        return str(self).split(":")
 
 
 def plain(id: Any) -> Any:
@@ -184,17 +190,12 @@ def glob_escape(text: str) -> str:
 
 
 def _parts_meet(one: str, other: str) -> bool:
-    if PLACE not in one and PLACE not in other:
-        return one == other
-    if PLACE not in one:
-        one, other = other, one
-    before, _, after = one.partition(PLACE)
-    if PLACE not in other:
-        fits = len(other) > len(before) + len(after)
-        return fits and other.startswith(before) and other.endswith(after)
-    before_2, _, after_2 = other.partition(PLACE)
-    heads_agree = before.startswith(before_2) or before_2.startswith(before)
-    return heads_agree and (after.endswith(after_2) or after_2.endswith(after))
+    if PLACE in one and PLACE in other:
+        (before, after), (before_2, after_2) = one.split(PLACE), other.split(PLACE)
+        heads_agree = before.startswith(before_2) or before_2.startswith(before)
+        return heads_agree and (after.endswith(after_2) or after_2.endswith(after))
+    form, text = (one, other) if PLACE in one else (other, one)
+    return re.fullmatch(re.escape(form).replace(re.escape(PLACE), ".+"), text) is not None
 
 
 def beside(name: str, kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ class Registry(Mapping[str, Declared]):
 
     def __init__(self) -> None:
         self._jobs: dict[str, Declared] = {}
+        self._by_head: dict[str, list[JobSpec]] = defaultdict(list)
         self.version = 0
 
     def __getitem__(self, name: str) -> Declared:
@@ -68,7 +70,8 @@ class Registry(Mapping[str, Declared]):
                 f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
                 f"{self[spec.name].spec.declared_at}: give one of them another name=."
             )
-        for other in self.specs():
+        head = spec.key.head  # keys that differ there cannot meet
+        for other in [*self._by_head[head], *self._by_head[""]] if head else self.specs():
             if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
                 place = "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
                 raise DeclarationError(
@@ -79,11 +82,13 @@ class Registry(Mapping[str, Declared]):
         if apps.models_ready:
             _resolve(spec)
         self._jobs[spec.name] = job
+        self._by_head[head].append(spec)
         self.version += 1
 
     def unregister(self, name: str) -> None:
         """Forget a job; for tests."""
-        del self._jobs[name]
+        spec = self._jobs.pop(name).spec
+        self._by_head[spec.key.head].remove(spec)
         self.version += 1
 
     def specs(self) -> list[JobSpec]:

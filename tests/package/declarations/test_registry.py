@@ -20,6 +20,7 @@ from users.models import CustomUser
 from warmer.declarations.registry import Registry
 from warmer.declarations.spec import Dependency
 from warmer.exceptions import DeclarationError, UnknownJob
+from warmer.keys import KeyTemplate
 
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 REDIS = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://cache:6379/1"}
@@ -48,6 +49,21 @@ def refusal(registry: Registry, job: Any) -> str:
         registry.register(job)
     assert dict(registry) == before
     return str(caught.value)
+
+
+def test_register__compares_the_keys_that_begin_alike(own: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    collides = KeyTemplate.collides
+    monkeypatch.setattr(
+        KeyTemplate, "collides", lambda one, other: compared.append(str(one)) or collides(one, other)
+    )
+    for name, key in {"a": "a:{id}", "b": "b:{id}", "c": "c:{id}:x", "d": "b:{id}:y"}.items():
+        own.register(declared(name, key))
+    assert compared == ["b:{id}"]
+    assert "'b:{id}' of 'b'" in refusal(own, declared("again", "b:1"))
+    assert "'c:{id}:x'" in refusal(own, declared("any", "{id}:1:x"))
+    own.unregister("b")
+    own.register(declared("again", "b:1"))
 
 
 def test_registry__is_a_mapping_of_jobs(own: Registry) -> None:
