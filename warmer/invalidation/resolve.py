@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
@@ -83,19 +84,16 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
         Error: the database does not answer.
     """
     found: list[tuple[JobSpec, Ids]] = []
-    rows: dict[str, list[Row] | None] = {}
+    by_source: defaultdict[str, list[list[Row] | None]] = defaultdict(list)
     for record in records:
         if record.key:
             found += [(spec, _asked(spec, record)) for spec in sources().by_key[record.key]]
-        elif (of_source := rows.setdefault(record.source, [])) is not None:
-            in_record = _rows(record)
-            if in_record is None:
-                rows[record.source] = None
-            else:
-                of_source.extend(in_record)
-    for name, changed in rows.items():
-        dependents = sources().by_name[name].dependents
-        found += [(each.spec, _ids(each, changed, using)) for each in dependents]
+        else:
+            by_source[record.source].append(_rows(record))
+    for name, parts in by_source.items():
+        known = [part for part in parts if part is not None]
+        rows = list(chain.from_iterable(known)) if len(known) == len(parts) else None
+        found += [(each.spec, _ids(each, rows, using)) for each in sources().by_name[name].dependents]
     ids: dict[JobSpec, Ids] = {}
     for spec, more in found:
         if more is None or more:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -89,23 +89,16 @@ class Sources:
     by_table: Mapping[str, Sequence[Source]]
     names_of: Mapping[JobSpec, set[str]]
     links: Sequence[tuple[Source, Any]]
-    _of_models: dict[type[Model], list[Source]] = field(default_factory=dict)
-    _links_of_models: dict[type[Model], list[tuple[Source, Any]]] = field(default_factory=dict)
 
     def of_model(self, model: type[Model]) -> list[Source]:
         """Return the sources that hold a model's rows, those of its parents included."""
-        if model not in self._of_models:  # asked twice for each save
-            tables = (each._meta.db_table for each in tables_of(model))
-            self._of_models[model] = [source for table in tables for source in self.by_table.get(table, ())]
-        return self._of_models[model]
+        tables = (each._meta.db_table for each in tables_of(model))
+        return [source for table in tables for source in self.by_table.get(table, ())]
 
     def links_of(self, model: type[Model]) -> list[tuple[Source, Any]]:
         """Return the link tables whose rows go with a row of a model, each with its key to it."""
-        if model not in self._links_of_models:  # asked as often
-            mine = tables_of(model) if self.links else ()
-            links = [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
-            self._links_of_models[model] = links
-        return self._links_of_models[model]
+        mine = tables_of(model) if self.links else ()
+        return [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
 
 
 def source_name(table: str, compared: Iterable[str] | None) -> str:

@@ -49,7 +49,6 @@ class Watcher:
         self._statements = 0
         self._answer: tuple[int, set[str], bool] | None = None
 
-    # -- statements --------------------------------------------------------------------------------
     def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         """Run a statement, as an execute wrapper, and apply it later if it may change a captured table."""
         self._statements += 1
@@ -115,8 +114,8 @@ class Watcher:
         """Return whether the open transaction changed something, which was not rolled back.
 
         That is if Django still keeps our callback. Then its savepoints are open or released, so it outlives
-        whatever changes now. Django has no public way to learn of a rollback; `run_on_commit` is private
-        (tried with Django 5.2). A rollback removes entries at its end.
+        whatever changes now. A rollback removes it from the end of `run_on_commit`, which is private (tried
+        with Django 5.2); there is no public way to learn of one.
         """
         if self._callback is not None:
             (place, callback), kept = self._callback, self._connection().run_on_commit
@@ -190,8 +189,7 @@ def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
     """Return whether values that a job loads in an open transaction must not be cached.
 
     True if a transaction of this thread changed something that the job reads, or may read a snapshot older
-    than the token of a fill. A transaction that the project manages by hand counts as if it had changed
-    everything, because we do not learn of its end.
+    than the token of a fill, or is managed by hand, so that we do not learn of its end.
 
     Args:
         on_miss: also ask the database for changes that no statement named, and for a snapshot. On a hit it is
@@ -245,8 +243,8 @@ def _tables(_version: int) -> re.Pattern[str]:
 def _is_open(connection: Any) -> bool:
     """Return whether a statement or a transaction is not committed yet, in autocommit.
 
-    Django does not know of psycopg's pipelines, and of what SQL begins. On SQLite a statement with RETURNING
-    goes on until its cursor is closed, and meanwhile the database refuses a savepoint.
+    Django does not know of psycopg's pipelines and of what SQL begins. SQLite refuses a savepoint until the
+    cursor of a statement with RETURNING is closed.
     """
     if connection.vendor == "sqlite":
         raw = connection.connection
@@ -266,10 +264,8 @@ def _is_open(connection: Any) -> bool:
 def _ask(connection: Any, above: int) -> tuple[set[str], bool]:
     """Return the sources and keys that the open transaction recorded, and whether it reads a snapshot.
 
-    Args:
-        above: the highest record known before its first change, for a database that does not number its
-            transactions. Only one of them writes at a time, and an unapplied record of an earlier one costs
-            a load.
+    On a database that does not number its transactions, only one writes at a time: it recorded what is above
+    the highest record known before. An unapplied record of an earlier one costs a load.
     """
     with connection.cursor() as cursor:
         if connection.vendor != "postgresql":
@@ -291,11 +287,9 @@ def _ask(connection: Any, above: int) -> tuple[set[str], bool]:
 
 def _is_snapshot(connection: Any) -> bool:
     """Return whether the open transaction may read the database as it was at an earlier moment."""
-    if connection.vendor == "postgresql":
-        return ask_one(connection, "SHOW transaction_isolation") not in READ_COMMITTED
-    if connection.vendor == "mysql":
-        isolation = str(ask_one(connection, "SELECT @@transaction_isolation"))
-        return isolation.lower().replace("-", " ") not in READ_COMMITTED
+    questions = {"postgresql": "SHOW transaction_isolation", "mysql": "SELECT @@transaction_isolation"}
+    if question := questions.get(connection.vendor):
+        return str(ask_one(connection, question)).lower().replace("-", " ") not in READ_COMMITTED
     if connection.vendor == "sqlite":
         # A transaction that began with the write lock has the newest state, and nobody else commits
         # until its end. Without a write-ahead log nobody commits while it reads, either.

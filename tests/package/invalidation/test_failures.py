@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
-from warmer import StoreUnavailable, keys_invalidated, warm, warm_many
+from warmer import StoreUnavailable, warm, warm_many
 from warmer.invalidation import Relay, captures_by_triggers, records, relay
 from warmer.stores.redis.store import RedisStore
 
@@ -79,25 +79,6 @@ def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkey
     assert "Could not queue a refresh of r" in said
     assert "manage.py warm_cache r --only-missing" in said
     assert "database is locked" in said
-
-
-def test_save__with_a_receiver_that_fails_calls_the_others(outcome: Any) -> None:
-    heard = []
-
-    def fail(sender: Any, **_: Any) -> None:
-        raise LookupError(f"no {sender.name}")
-
-    def hear(sender: Any, **_: Any) -> None:
-        heard.append(sender.name)
-
-    keys_invalidated.connect(fail)
-    keys_invalidated.connect(hear)
-    try:
-        outcome()
-    finally:
-        keys_invalidated.disconnect(fail)
-        keys_invalidated.disconnect(hear)
-    assert "posts" in heard
 
 
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])

@@ -49,4 +49,3 @@ def test_databases__have_transactions_and_records_of_their_own(seen: Any) -> Non
         "read": ["old"],
     }
     assert seen["both_at_once"] == {"rolled back": ["old"], "committed": None, "read": ["old"]}
-    assert seen["cache_away"] == {"kept": [1, 1], "left": [0, 0], "cached": [None, None]}

@@ -100,19 +100,6 @@ def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any) 
     assert held
 
 
-@pytest.mark.django_db(transaction=False)
-def test_transaction__callbacks_captured_after_one_of_the_project(
-    make_post: Any, django_capture_on_commit_callbacks: Any
-) -> None:
-    transaction.on_commit(lambda: None)
-    post = make_post()
-    cached(f"post:{post.pk}")
-    with django_capture_on_commit_callbacks(execute=True):
-        transaction.on_commit(lambda: None)
-        post.save()
-    assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
-
-
 WAYS: dict[str, Callable[[Any], Any]] = {
     "get": lambda job: job.get(7),
     "get_many": lambda job: job.get_many([7]),
