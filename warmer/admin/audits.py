@@ -52,7 +52,9 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     def result(self, audit: CacheAudit) -> SafeString:
         """How many keys are right, and what that says of all keys."""
         result, confidence = widgets.audit_result(audit), widgets.audit_confidence(audit)
-        return format_html('{} <span class="warmer-quiet">{}</span>', result, confidence)
+        mark = "" if audit.ok else "warmer-warning"
+        text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
+        return format_html(text, mark, result, confidence)
 
     @admin.display(description="finished", ordering="finished_at")
     def finished(self, audit: CacheAudit) -> SafeString:
