@@ -35,7 +35,8 @@ from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
 from warmer.tasks.broker import connected
 
-PING_SECONDS = 0.3
+# A busy worker may answer too late for a page, and then the next one knows.
+PING_SECONDS, LATE_SECONDS = 1.0, 15.0
 # Workers observe the jobs every minute: so one that did not answer works all the same.
 LATELY = timedelta(seconds=90)
 STANDSTILL = timedelta(minutes=2)
@@ -160,8 +161,10 @@ class Health:
             if broker.value is None:
                 yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=_oldest(waits))
             else:
-                workers = (self._workers.answer(self._deadline).value or {}).get(queue, [])
-                yield _queue_item(queue, len(workers), broker.value.get(queue), waits, now.last_attempt)
+                found = self._workers.answer(self._deadline, late=LATE_SECONDS).value or {}
+                yield _queue_item(
+                    queue, len(found.get(queue, ())), broker.value.get(queue), waits, now.last_attempt
+                )
 
     def _beat_items(self) -> Iterator[Item]:
         if not any(spec.every for spec in jobs.specs()):

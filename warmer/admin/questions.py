@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from math import inf
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -42,26 +43,36 @@ class Question(Generic[T]):
 
     def __init__(self) -> None:
         self._future: Future[T] = Future()
-        self._asked_at = 0.0
+        self._future.set_exception(TimeoutError())  # as if it had been asked long ago
+        self._asked_at = -inf
+        self._earlier, self._earlier_at = self._future, -inf
         self._failed_at: float | None = None
 
     @property
     def _is_open(self) -> bool:
         """Whether it is being asked, or the answer is still shared."""
         is_recent = monotonic() - self._asked_at < SHARED_SECONDS
-        return bool(self._asked_at) and (is_recent or not self._future.done())
+        return is_recent or not self._future.done()
 
     def ask(self, function: Callable[[], T]) -> None:
         """Begin to ask, unless it is open."""
         if not self._is_open:
+            self._earlier, self._earlier_at = self._future, self._asked_at
             self._future, self._asked_at = Future(), monotonic()
             Thread(target=_run, args=[self._future, function], daemon=True).start()
 
-    def answer(self, deadline: float) -> Answer[T]:
-        """Return the answer; wait for it until a moment of the monotonic clock."""
+    def answer(self, deadline: float, *, late: float = 0.0) -> Answer[T]:
+        """Return the answer; wait for it until a moment of the monotonic clock.
+
+        Args:
+            late: instead of none, return the earlier answer, if that was asked for so many seconds ago or less.
+        """
         try:
             value = self._future.result(max(0.0, deadline - monotonic()))
         except Exception as error:  # noqa: BLE001 - whatever a server, a driver or a backend raises
+            is_known = monotonic() - self._earlier_at <= late and self._earlier.exception() is None
+            if is_known and not self._future.done():
+                return Answer(value=self._earlier.result())
             self._failed_at = self._failed_at or self._asked_at
             problem = type(error.__cause__ or error).__name__
             return Answer(problem=problem, failing_seconds=monotonic() - self._failed_at)

@@ -315,6 +315,20 @@ def test_question__is_shared_for_a_while_then_asked_again(
     assert len(calls) == 2
 
 
+def test_question__its_late_answer_serves_the_next_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    goes_on = Event()
+    question = questions.ask("late", lambda: goes_on.wait(20) and "first")
+    assert question.answer(0, late=60).problem == "TimeoutError"
+    goes_on.set()
+    assert question.answer(monotonic() + 20).value == "first"
+    held = Event()
+    question = questions.ask("late", lambda: held.wait(20) and "second")
+    assert question.answer(0, late=60).value == "first"
+    assert question.answer(0).problem == "TimeoutError"
+    held.set()
+
+
 def test_question__closes_the_connections_of_its_thread() -> None:
     def use_the_database() -> Any:
         connection.ensure_connection()
