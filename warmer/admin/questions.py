@@ -65,7 +65,7 @@ class Question(Generic[T]):
         """Return the answer; wait for it until a moment of the monotonic clock.
 
         Args:
-            late: instead of none, return the earlier answer, if that was asked for so many seconds ago or less.
+            late: instead of none, return the answer to what was asked at most so many seconds ago.
         """
         try:
             value = self._future.result(max(0.0, deadline - monotonic()))
