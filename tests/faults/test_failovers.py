@@ -175,9 +175,9 @@ def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path
 
 def test_failback__to_the_server_before_is_noticed_too(site: Site, relay: Relay) -> None:
     first, second = site.proxy.server, site.replica()
+    work(relay)
     site.move_to(second)
     site.promote(second)
-    work(relay)
     site.warm()
     site.replicate(first)
     site.save(*site.posts[:7], title="new")

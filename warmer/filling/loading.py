@@ -82,15 +82,14 @@ def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[
 
 def take_pooled_connections(spec: JobSpec) -> None:
     """Take this thread's connections to the databases that a job depends on, where they come from a pool."""
-    pooled = [each for each in connections.all() if each.settings_dict["OPTIONS"].get("pool")]
+    pooled = [alias for alias, each in connections.settings.items() if each["OPTIONS"].get("pool")]
     if not pooled:
         return
     models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
     needed = set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}
-    for connection in pooled:
-        if connection.alias in needed:
-            with suppress(Error):  # the loader raises it, if it needs the database
-                connection.ensure_connection()
+    for alias in needed.intersection(pooled):
+        with suppress(Error):  # the loader raises it, if it needs the database
+            connections[alias].ensure_connection()
 
 
 def in_batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -49,7 +49,7 @@ class Breaker:
         self._probes_at = self._opened_at = self._logged_at = 0.0
         self._is_probed = False
         self._refused = 0
-        self._error = ""
+        self._error = self._refusal = ""
 
     @property
     def open_seconds(self) -> float:
@@ -63,7 +63,7 @@ class Breaker:
             CircuitOpen: it may not.
         """
         if self.is_open and not self._is_admitted():
-            raise CircuitOpen(f"{self.name} does not answer and is left alone for a moment: {self._error}")
+            raise CircuitOpen(self._refusal)
 
     def _is_admitted(self) -> bool:
         with self._lock:
@@ -93,6 +93,7 @@ class Breaker:
             if not self.is_open:
                 self._begin()
                 self._error = describe(error)
+                self._refusal = f"{self.name} does not answer and is left alone for a moment: {self._error}"
                 self._opened_at = self._logged_at = now
                 self.is_open = True
                 logger.warning("%s does not answer and is left alone for now: %s", self.name, self._error)

@@ -67,6 +67,8 @@ def varying_names(alias: str) -> tuple[str, str] | None:
 
 def name_here(alias: str) -> str:
     """Return what a cache makes of a key for this caller, as for its tenant; of no use but to compare."""
+    if not settings.CACHES[alias].get("KEY_FUNCTION"):
+        return ""
     try:
         cache = caches[alias]
     except Exception:  # noqa: BLE001 - a backend's own, at its settings
