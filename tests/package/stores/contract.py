@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from tests.package.stores.claims import THINGS, ClaimContract, FencedClaimContract, fences
+from tests.package.stores.claims import THINGS, ClaimContract, FencedClaimContract, claim, fences
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Store, Token, is_fenced, open_store
@@ -150,6 +150,8 @@ class StoreContract(ClaimContract):
         store.invalidate(["thing:1"])
         if self.fenced_per_key:
             assert fill(store, store.token(THINGS), "thing:2") == {"thing:2": WRITTEN}
+            for _ in range(2):  # nobody waits for a load that is not stored
+                assert claim(store, "thing:1").mine == ("thing:1",)
         for _ in range(2):
             assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
             self.let_pass(store, 14)
