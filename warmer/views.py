@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from warmer.conf import conf
+from warmer.models import outside_transactions
 from warmer.monitoring.health import readiness
 from warmer.report import describe
-
-View = Callable[[HttpRequest], HttpResponse]
-
-
-def _without_transaction(view: View) -> View:
-    """Answer outside of transactions: under ATOMIC_REQUESTS Django would ask the database before."""
-    for alias in connections:
-        view = transaction.non_atomic_requests(using=alias)(view)
-    return view
 
 
 @require_safe
 @never_cache
-@_without_transaction
+@outside_transactions  # else Django would ask the database before
 def healthz(request: HttpRequest) -> JsonResponse:
     """Answer 200: the process responds. Nothing else is asked."""
     return JsonResponse({"ok": True})
@@ -35,7 +26,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 @never_cache
-@_without_transaction
+@outside_transactions  # else Django would ask the database before
 def readyz(request: HttpRequest) -> JsonResponse:
     """Answer 200 if requests may come, else 503 with the reasons.
 
@@ -51,7 +42,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 @never_cache
-@_without_transaction
+@outside_transactions  # else Django would ask the database before
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer with the metrics; 404 while `WARMER_METRICS` is off."""
     if not conf.METRICS:

@@ -164,8 +164,8 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     runs = [each.run.pk for each in done if each.run is not None]
     if not runs or not request.user.has_perm(base.VIEW_RUNS):
         return back
-    several = redirect("admin:warmer_warmingrun_changelist")
-    return redirect("admin:warmer_warmingrun_change", runs[0]) if len(runs) == 1 else several
+    page = ("warmer_warmingrun_change", runs[0]) if len(runs) == 1 else ("warmer_warmingrun_changelist",)
+    return redirect(base.url(request, *page))
 
 
 def perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:

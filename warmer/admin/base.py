@@ -17,12 +17,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from warmer.admin import widgets
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
+from warmer.models import outside_transactions
 
 VIEW_RUNS, VIEW_AUDITS = "warmer.view_warmingrun", "warmer.view_cacheaudit"
 WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
@@ -134,7 +136,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
         @admin.display(description="job", ordering="job")
         def name(row: Any) -> SafeString:
-            return widgets.job_link(row.job) if row.job in jobs else widgets.name(row.job)
+            name = widgets.name(row.job)
+            if row.job not in jobs:
+                return name
+            return format_html('<a href="{}">{}</a>', url(request, "warmer_job_change", row.job), name)
 
         is_linked = may_see_jobs(request.user)
         return [name if is_linked and column == "name" else column for column in self.list_display]
@@ -152,7 +157,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 its_admin = self.admin_site.get_model_admin(model)
                 if its_admin.has_view_permission(request):
                     meta = its_admin.opts
-                    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[quote(id)])
+                    return url(request, f"{meta.app_label}_{meta.model_name}_change", quote(id))
         return ""
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
@@ -187,12 +192,19 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         guarded: Callable[..., HttpResponseBase] = site.admin_view(view)
 
         @wraps(view)
+        @outside_transactions  # an error of a loader must not undo the log entry
         def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method == "POST" and not site.has_permission(request):
                 messages.warning(request, "You were logged out, so nothing was done.")
             return guarded(request, *args, **kwargs)
 
         return wrapper
+
+
+def url(request: HttpRequest, name: str, *args: Any) -> str:
+    """Return the address of a page on the admin site of a request: a project may have several."""
+    assert request.resolver_match is not None
+    return reverse(f"admin:{name}", args=args, current_app=request.resolver_match.namespace)
 
 
 def may_see_jobs(user: Any) -> bool:

@@ -12,11 +12,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 
 from warmer import invalidation
-from warmer.admin import actions, history, lookup, runbook
-from warmer.admin.base import SCHEDULE, VIEW_AUDITS, VIEW_RUNS, ReadOnlyAdmin, log, may_see_jobs, schedule
+from warmer.admin import actions, base, history, lookup, runbook
+from warmer.admin.base import ReadOnlyAdmin, log, may_see_jobs, schedule, url
 from warmer.admin.overview import job_rows, job_states
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -61,7 +61,7 @@ class JobAdmin(ReadOnlyAdmin):
         if request.method == "POST":
             return actions.act(request, self.render)
         query = request.GET.urlencode()
-        return redirect(reverse("admin:app_list", args=["warmer"]) + (f"?{query}" if query else ""))
+        return redirect(url(request, "app_list", "warmer") + (f"?{query}" if query else ""))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -77,7 +77,7 @@ class JobAdmin(ReadOnlyAdmin):
             return redirect(request.get_full_path())
         if action not in ("schedule", "reset"):
             return actions.act(request, self.render)
-        if not request.user.has_perm(SCHEDULE):
+        if not request.user.has_perm(base.SCHEDULE):
             raise PermissionDenied
         form = None
         try:
@@ -106,7 +106,7 @@ class JobAdmin(ReadOnlyAdmin):
             current = _entry_of(row)
         except WarmerError as error:
             problem = str(error)
-        if form is None and row.every and not problem and request.user.has_perm(SCHEDULE):
+        if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
         (shown,) = job_rows([row], job_states([row]), invalidation.backlog())
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
@@ -130,8 +130,8 @@ class JobAdmin(ReadOnlyAdmin):
             "form": form,
             "entries": _log_entries(row),
             "actions": [action for name, action in allowed.items() if name not in hidden],
-            "may_see_runs": request.user.has_perm(VIEW_RUNS),
-            "may_see_audits": request.user.has_perm(VIEW_AUDITS),
+            "may_see_runs": request.user.has_perm(base.VIEW_RUNS),
+            "may_see_audits": request.user.has_perm(base.VIEW_AUDITS),
         }
 
 

@@ -22,7 +22,7 @@ from django.utils.text import Truncator
 from warmer import runs
 from warmer.admin import widgets
 from warmer.admin.actions import Action, perform, warm
-from warmer.admin.base import CANCEL, MAX_LISTED, WARM, JobFilter, ReadOnlyAdmin, log, reason
+from warmer.admin.base import CANCEL, MAX_LISTED, WARM, JobFilter, ReadOnlyAdmin, log, reason, url
 from warmer.admin.export import MAX_ROWS, download
 from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
@@ -77,7 +77,9 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         else:
             row.refresh_from_db()
             messages.info(request, f"Run {row.pk} had already ended: it is {row.state}.")
-        return redirect(request.get_full_path() if self.has_view_permission(request) else "admin:index")
+        return redirect(
+            request.get_full_path() if self.has_view_permission(request) else url(request, "index")
+        )
 
     def _retry(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Request a run of the failed keys that a run names."""
@@ -88,8 +90,8 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         done = perform(request, retry, jobs[row.job].spec)
         messages.add_message(request, done.level, done.text)
         if not self.has_view_permission(request):
-            return redirect("admin:index")
-        return redirect("admin:warmer_warmingrun_change", done.run.pk if done.run else row.pk)
+            return redirect(url(request, "index"))
+        return redirect(url(request, "warmer_warmingrun_change", done.run.pk if done.run else row.pk))
 
     def _may_retry(self, request: HttpRequest, row: WarmingRun) -> bool:
         return bool(row.is_final and row.failures and row.job in jobs and request.user.has_perm(WARM))

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -17,11 +16,6 @@ from warmer.models import CacheAudit
 def name(job: str) -> SafeString:
     """Return the name of a job, which breaks at its underscores first."""
     return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in job.split("_")))
-
-
-def job_link(job: str) -> SafeString:
-    """Return the name of a job as a link to its page."""
-    return format_html('<a href="{}">{}</a>', reverse("admin:warmer_job_change", args=[job]), name(job))
 
 
 def state(value: str) -> SafeString:

@@ -5,13 +5,14 @@ A replica lags, so a read from it may not find the row that was just written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
 from django.db.models import Max
 
 M = TypeVar("M", bound=models.Model)
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class PrimaryManager(models.Manager[M]):
@@ -40,6 +41,13 @@ class JobQuerySet(models.QuerySet[M]):
 def atomic_for(model: type[models.Model]) -> transaction.Atomic:
     """Return a transaction on the database where a model is written."""
     return transaction.atomic(using=router.db_for_write(model))
+
+
+def outside_transactions(view: View) -> View:
+    """Make Django call a view outside of transactions, whatever ATOMIC_REQUESTS says."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
 
 
 def rows_of(model: type[M]) -> models.QuerySet[M]:
