@@ -65,7 +65,7 @@ from django.utils import timezone
 from people.warming import ticks
 from warmer.schedule import entry_of, switch
 switched = [switch(ticks.spec, on=on) for on in (False, True)]
-result = [switched, (entry_of(ticks.spec).due - timezone.now()).total_seconds()]
+result = [switched, (entry_of(ticks.spec).due() - timezone.now()).total_seconds()]
 """
 
 

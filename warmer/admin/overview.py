@@ -69,7 +69,7 @@ class Row:
     def due(self) -> datetime | None:
         """When beat sends its next run."""
         scheduled = (run.requested_at for run in self.runs if run.trigger == Trigger.SCHEDULE)
-        return self.entry.due_after(next(scheduled, None)) if self.entry else None
+        return self.entry.due(next(scheduled, None)) if self.entry else None
 
     @property
     def queued_for(self) -> timedelta | None:

@@ -61,16 +61,11 @@ class Entry:
         """Whether beat sends it."""
         return bool(self.task.enabled)
 
-    @property
-    def due(self) -> datetime | None:
-        """When it is due next, as far as beat has saved when it last was; None when it is not enabled."""
-        return self.due_after(None)
-
-    def due_after(self, run_at: datetime | None) -> datetime | None:
+    def due(self, run_at: datetime | None = None) -> datetime | None:
         """Return when it is due next; None when it is not enabled.
 
         Args:
-            run_at: when it last requested a run. Beat saves that only every three minutes.
+            run_at: when it last requested a run, if that is known. Beat saves that only every three minutes.
         """
         if not self.enabled:
             return None

@@ -38,7 +38,7 @@ class Command(WarmerCommand):
                     "declared_seconds": every.total_seconds() if every else None,
                     "schedule": entry.text if entry else None,
                     "enabled": entry.enabled if entry else None,
-                    "due": entry.due.isoformat() if entry and entry.due else None,
+                    "due": due.isoformat() if entry and (due := entry.due()) else None,
                     "sync": action.value,
                 }
             )
