@@ -160,6 +160,8 @@ class Project:
         try:
             servers = open_servers(alias)
             _ = [server.place for server in servers]  # reads the settings, and connects to nothing
+        except StoreUnavailable:
+            return [Cache(**known)]  # no node of a cluster answers, which `reachability` reports
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
             return [Cache(**known, problem=describe(error))]
         return [Cache(**known, server=server) for server in servers] or [Cache(**known)]

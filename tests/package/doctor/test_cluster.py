@@ -19,13 +19,14 @@ from tests.support.commands import execute
 from warmer import warm_many
 from warmer.doctor.check import Severity
 from warmer.doctor.checks.access import Fences
-from warmer.doctor.checks.connection import Reachability, Writes
+from warmer.doctor.checks.connection import Backend, Reachability, Writes
 from warmer.doctor.checks.memory import MaxmemoryPolicy
 from warmer.doctor.diagnosis import CACHE_CHECKS
 from warmer.stores.redis.cluster import ClusterStore
 from warmer.stores.redis.connections import slot_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+BACKEND = "warmer.stores.redis.backend.RedisCache"
 NODES = range(3)
 
 
@@ -50,6 +51,14 @@ def test_node__without_slots(examine: Examine, serve: Serve) -> None:
     for check in (Reachability(), Writes()):
         found = examine(check, server)
         assert (found.severity, "cluster mode" in found.fix) == ("error", True)
+
+
+def test_cluster__no_node_answers(examine: Examine) -> None:
+    entry = {"BACKEND": BACKEND, "LOCATION": f"redis-cluster://127.0.0.1:{free_port()}"}
+    assert examine(Backend(), entry).severity == "ok"
+    found = examine(Reachability(), entry)
+    assert (found.severity, found.fix.splitlines()[0]) == ("error", 'CACHES["other"]["LOCATION"] = ...')
+    assert examine(MaxmemoryPolicy(), entry).severity == "skipped"
 
 
 def test_cluster__every_primary_is_inspected(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
