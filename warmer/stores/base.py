@@ -84,46 +84,34 @@ class Peeked(Enum):
     NO_VALUE = "the cache knows that the key has no value"
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Store(ABC):
     """One job's keys in one cache.
 
     Keys are the job's logical keys, as declared; the store adds the cache's prefix and version.
     Every method raises `StoreUnavailable` when the cache does not answer.
 
-    Args:
+    Attributes:
         alias: the cache's name in `CACHES`.
         fence: the name of the fence; stores of the same keys share it.
         template: the job's key template.
         timeout: seconds that a written key lives.
         jitter: seconds by which a key's life may be shortened, at random.
         absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
-
-    Attributes:
         fence_key: what the server calls the fence; of a cluster, how the names of its fences end.
         counters: the counts of the job's reads; None: this cache keeps none.
         damages: the damaged fences of this cache; None: it has no fences.
     """
 
-    fence_key: str = ""
-    counters: RedisCounters | None = None
-    damages: Damages | None = None
-
-    def __init__(
-        self,
-        *,
-        alias: str,
-        fence: str,
-        template: KeyTemplate,
-        timeout: float,
-        jitter: float = 0.0,
-        absent_timeout: float | None = None,
-    ) -> None:
-        self.alias = alias
-        self.fence = fence
-        self.template = template
-        self.timeout = timeout
-        self.jitter = jitter
-        self.absent_timeout = absent_timeout
+    alias: str
+    fence: str
+    template: KeyTemplate
+    timeout: float
+    jitter: float = 0.0
+    absent_timeout: float | None = None
+    fence_key: str = field(init=False, default="")
+    counters: RedisCounters | None = field(init=False, default=None)
+    damages: Damages | None = field(init=False, default=None)
 
     @property
     def lists_keys(self) -> bool:

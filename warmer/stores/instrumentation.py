@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from threading import Lock
 from time import perf_counter
 
@@ -26,12 +26,7 @@ class Use:
     seconds: float = 0.0
 
     def __add__(self, other: Use) -> Use:
-        return Use(
-            calls=self.calls + other.calls,
-            hits=self.hits + other.hits,
-            misses=self.misses + other.misses,
-            seconds=self.seconds + other.seconds,
-        )
+        return Use(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
     def __str__(self) -> str:
         words = (("call", "calls", self.calls), ("hit", "hits", self.hits), ("miss", "misses", self.misses))

@@ -210,7 +210,6 @@ def test_backend__of_the_sites_calls_one_waits_for_a_cache_that_hangs(
     cache = caches[own_backend]
     store = open_store(alias=own_backend, fence="things", template=KEY, timeout=60.0)
     cache.set("a", [1])
-    assert cache.get("a") == [1]
     redis_server.pause()
     for _ in range(20):
         assert cache.get("a") is None
@@ -298,4 +297,3 @@ def test_backend__has_a_pool_and_options_of_its_own_whatever_other_aliases_are_a
         for alias in ("patient", "own", "mixed")
     }
     assert options == {"patient": [3, 0.5], "own": [0.5, 0.5], "mixed": [3, 0.5]}
-    assert caches["own"].client.get_client().ping()
