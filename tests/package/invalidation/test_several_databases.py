@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from warmer.invalidation import captures_by_triggers
+
 PACKAGE = "tests.package.invalidation.two_databases"
 
 
@@ -33,6 +35,7 @@ def seen(tmp_path: Path) -> Any:
 
 
 def test_databases__have_transactions_and_records_of_their_own(seen: Any) -> None:
+    assert seen["listeners"] == {"default": True, "second": not captures_by_triggers()}
     assert seen["commit_of_its_own"] == {
         "cached inside": ["old"],  # for others, until the commit
         "read inside": ["new"],

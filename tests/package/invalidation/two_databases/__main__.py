@@ -12,6 +12,7 @@ django.setup()
 from django.core.cache import cache  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
+from django.db.models.signals import pre_delete  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from myapp.models import Post  # noqa: E402
@@ -52,6 +53,15 @@ def rename(post: Post, title: str) -> None:
     post.save(using=post._state.db)
 
 
+def listeners() -> Seen:
+    """Save in one database, then in both: triggers may record the one and not the other."""
+    seen = {}
+    for using in DATABASES:
+        make(8, using)
+        seen[using] = pre_delete.has_listeners(Post)
+    return seen
+
+
 def commit_of_its_own() -> Seen:
     """Change the second database in a transaction, while none is open in the first."""
     post = make(1, "second")
@@ -90,5 +100,5 @@ def both_at_once() -> Seen:
 if __name__ == "__main__":
     for using in DATABASES:
         call_command("migrate", database=using, verbosity=0)
-    told = [commit_of_its_own, other_transaction, both_at_once]
+    told = [listeners, commit_of_its_own, other_transaction, both_at_once]
     print(json.dumps({each.__name__: each() for each in told}))
