@@ -66,8 +66,9 @@ class World:
 
     def warm(self) -> None:
         """Cache every missing value of every job."""
+        ids = self.ids()
         for job in self.jobs.values():
-            job.warm(self.ids(), only_missing=True)
+            job.warm(ids, only_missing=True)
 
     def loaded(self) -> dict[str, Any]:
         """Return what the loaders give now, by key."""
@@ -76,7 +77,8 @@ class World:
 
     def cached(self) -> dict[str, Any]:
         """Return what is cached, by key."""
-        return cache.get_many([job.key(id) for job in self.jobs.values() for id in self.ids()])
+        ids = self.ids()
+        return cache.get_many([job.key(id) for job in self.jobs.values() for id in ids])
 
     def wrong(self) -> dict[str, Any]:
         """Return what is cached and is not what the loaders give now, by key."""
