@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
-from django.utils.safestring import SafeString
 
-from warmer import humanize
 from warmer.admin.charts import Step, chart
+from warmer.humanize import counted, duration, local, percent
 from warmer.models import JobHour, start_of_hour
 
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """What a chart shows: the last hours, with a text on its axis every few hours of the day."""
-
-    hours: int
-    every: int
-    tick: str
-
-
-SPANS = {"day": Span(hours=24, every=6, tick="%H:%M"), "week": Span(hours=7 * 24, every=24, tick="%a")}
+SPANS = {"day": 24, "week": 7 * 24}
+"""How many hours the charts show."""
+Rows = list[tuple[str, JobHour | None]]
+"""The hours of a span, as the axis calls them, each with its row if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,129 +24,100 @@ class Measure:
     """Something that is drawn over time.
 
     Attributes:
+        field: the attribute of an hour.
         unknown: what an hour without a value is called.
         top: the upper end of the scale; None: the highest value.
-        lowest: the lowest value within the hour, where `value` is the mean.
+        lowest: the attribute with the lowest value within the hour, where `field` is the mean.
     """
 
     name: str
-    value: Callable[[JobHour], float | None]
+    field: str
     text: Callable[[float], str]
     unknown: str
-    details: Callable[[JobHour], str] = lambda hour: ""
     top: float | None = None
-    lowest: Callable[[JobHour], float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """A measure of a job over a span.
-
-    Attributes:
-        last: the newest known value.
-        summary: when that was, and the extremes.
-        top, bottom: the ends of the scale.
-    """
-
-    name: str
-    last: str
-    summary: str
-    top: str
-    bottom: str
-    picture: SafeString
+    lowest: str = ""
+    details: Callable[[JobHour], str] = lambda hour: ""
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value < 60 else humanize.duration(value)
+    return f"{value:.2f} s" if value < 60 else duration(value)
 
 
 MEASURES = (
     Measure(
         name="In the cache",
-        value=lambda hour: hour.coverage,
-        text=humanize.percent,
+        field="coverage",
+        text=percent,
         unknown="not observed",
-        details=lambda hour: f", at lowest {humanize.percent(hour.coverage_min)}",
         top=1.0,
-        lowest=lambda hour: hour.coverage_min,
+        lowest="coverage_min",
+        details=lambda hour: f", at lowest {percent(hour.coverage_min)}",
     ),
     Measure(
         name="Hit rate",
-        value=lambda hour: hour.hit_rate,
-        text=humanize.percent,
+        field="hit_rate",
+        text=percent,
         unknown="no reads counted",
-        details=lambda hour: f" of {humanize.counted(hour.hits + hour.misses, 'read')}",
         top=1.0,
+        details=lambda hour: f" of {counted(hour.hits + hour.misses, 'read')}",
     ),
     Measure(
         name="Duration",
-        value=lambda hour: hour.mean_seconds,
+        field="mean_seconds",
         text=_seconds,
         unknown="no runs",
-        details=lambda hour: f", {humanize.counted(hour.runs, 'run')}",
+        details=lambda hour: f", {counted(hour.runs, 'run')}",
     ),
-    Measure(
-        name="Pending invalidations",
-        value=lambda hour: hour.pending_max,
-        text=lambda value: f"{value:,.0f}",
-        unknown="not observed",
-    ),
+    Measure(name="Pending invalidations", field="pending_max", text="{:,.0f}".format, unknown="not observed"),
 )
 
 
-def charts(job: str, span: Span) -> list[Chart]:
-    """Return the charts of a job, from one query; none if nothing is known of that span."""
-    first = start_of_hour(timezone.now()) - timedelta(hours=span.hours - 1)
+def charts(job: str, span: str) -> list[dict[str, Any]]:
+    """Return the charts of a job, from one query; none if nothing is known of that span.
+
+    Each has the last known value, the extremes as `summary`, and the ends of the scale.
+    """
+    first = start_of_hour(timezone.now()) - timedelta(hours=SPANS[span] - 1)
     known = {row.hour: row for row in JobHour.objects.filter(job=job, hour__gte=first)}
-    hours = {hour: known.get(hour) for hour in (first + timedelta(hours=n) for n in range(span.hours))}
-    return [_chart(measure, hours, span) for measure in MEASURES] if any(hours.values()) else []
+    hours = [first + timedelta(hours=number) for number in range(SPANS[span])]
+    every, form = (6, "%H:%M") if span == "day" else (24, "%a")
+    ticks = {x: f"{hour:{form}}" for x, hour in enumerate(map(local, hours)) if hour.hour % every == 0}
+    rows = [(_when(hour), known.get(hour)) for hour in hours]
+    return [_chart(measure, rows, ticks) for measure in MEASURES] if known else []
 
 
-def _chart(measure: Measure, hours: Mapping[datetime, JobHour | None], span: Span) -> Chart:
-    steps = [_step(measure, hour, row) for hour, row in hours.items()]
-    known = [
-        (step.lowest, step.value, _when(hour))
-        for step, hour in zip(steps, hours, strict=True)
-        if step.value is not None
-    ]
+def _chart(measure: Measure, hours: Rows, ticks: dict[int, str]) -> dict[str, Any]:
+    steps = [_step(measure, when, row) for when, row in hours]
+    known = [(step, when) for step, (when, _) in zip(steps, hours, strict=True) if step.value is not None]
     last, summary, top = measure.unknown, "", measure.top or 1.0
     if known:
-        low, _, low_at = min(known)
-        _, high, high_at = max(known, key=lambda each: each[1])
-        _, value, at = known[-1]
-        last, top = measure.text(value), measure.top or high or 1.0
-        lowest, highest = (measure.text(each).replace(" ", "\N{NO-BREAK SPACE}") for each in (low, high))
+        low, low_at = min(known, key=lambda each: each[0].lowest)
+        high, high_at = max(known, key=lambda each: each[0].value or 0.0)
+        newest, at = known[-1]
+        last, top = measure.text(newest.value or 0.0), measure.top or high.value or 1.0
+        lowest, highest = (
+            measure.text(each).replace(" ", "\N{NO-BREAK SPACE}") for each in (low.lowest, high.value or 0.0)
+        )
         summary = f"at {at}; lowest {lowest} at {low_at}, highest {highest} at {high_at}"
-    local = [humanize.local(hour) for hour in hours]
-    return Chart(
-        name=measure.name,
-        last=last,
-        summary=summary,
-        top=measure.text(top),
-        bottom=measure.text(0.0),
-        picture=chart(
-            steps,
-            top=top,
-            ticks={x: f"{hour:{span.tick}}" for x, hour in enumerate(local) if hour.hour % span.every == 0},
-            label=f"{measure.name}: {last} {summary}",
-        ),
-    )
+    picture = chart(steps, top=top, ticks=ticks, label=f"{measure.name}: {last} {summary}")
+    ends = {"top": measure.text(top), "bottom": measure.text(0.0)}
+    return {"name": measure.name, "last": last, "summary": summary, "picture": picture} | ends
 
 
-def _step(measure: Measure, hour: datetime, row: JobHour | None) -> Step:
+def _step(measure: Measure, when: str, row: JobHour | None) -> Step:
     if row is None:
-        return Step(value=None, lowest=0.0, title=f"{_when(hour)}: not observed", kind="gap")
-    value = measure.value(row)
+        return Step(value=None, lowest=0.0, title=f"{when}: not observed", kind="gap")
+    value = getattr(row, measure.field)
     text = measure.unknown if value is None else measure.text(value) + measure.details(row)
     if row.failed_runs:
-        text += f"; {humanize.counted(row.failed_runs, 'run')} failed"
+        text += f"; {counted(row.failed_runs, 'run')} failed"
     return Step(
         value=value,
-        lowest=measure.lowest(row) if measure.lowest else value or 0.0,
-        title=f"{_when(hour)}: {text}",
+        lowest=getattr(row, measure.lowest) if measure.lowest else value or 0.0,
+        title=f"{when}: {text}",
         kind="bad" if row.failed_runs else "" if row.observed else "gap",
     )
 
 
 def _when(hour: datetime) -> str:
-    return f"{humanize.local(hour):%a %H:%M}"
+    return f"{local(hour):%a %H:%M}"

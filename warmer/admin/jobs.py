@@ -117,7 +117,7 @@ class JobAdmin(ReadOnlyAdmin):
             "title": f"Job {row.name}",
             "spec": row,
             "row": shown,
-            "charts": history.charts(row.name, history.SPANS[span]),
+            "charts": history.charts(row.name, span),
             "span": span,
             "spans": list(history.SPANS),
             "found": lookup.look_up(row, request.GET["id"]) if "id" in request.GET else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
@@ -22,39 +22,24 @@ from warmer.models import WarmingRun
 from warmer.report import Outcome, describe
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a look at a key found.
-
-    Attributes:
-        text: the id, as it was given.
-        problem: why it could not be looked up; then the rest is unknown.
-        left: seconds until it expires; None: unknown.
-        age: seconds since it was written, if it is known when it was; the jitter of a job counts as age, too.
-    """
-
-    text: str
-    problem: str = ""
-    key: str = ""
-    is_cached: bool = False
-    left: float | None = None
-    age: float | None = None
-
-
-def look_up(spec: JobSpec, text: str) -> Found:
+def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
     """Look up a key of a job, in one round trip to the cache.
 
     Args:
         text: its id; of a single job it is ignored.
+
+    Returns:
+        The key, whether it is cached, the seconds `left` until it expires, and its age, of which a job's
+        jitter counts as a part; or the problem.
     """
     try:
         key = spec.key.key(id_of(spec, text))
         lives = spec.store.remaining([key])
     except WarmerError as error:
-        return Found(text=text, problem=describe(error))
+        return {"text": text, "problem": describe(error)}
     left = lives.get(key)
     age = None if left is None else max(0.0, spec.timeout.total_seconds() - left)
-    return Found(text=text, key=key, is_cached=key in lives, left=left, age=age)
+    return {"text": text, "key": key, "is_cached": key in lives, "left": left, "age": age}
 
 
 def id_of(spec: JobSpec, text: str) -> Id | None:
@@ -120,15 +105,8 @@ def _invalidate(id: Id | None, spec: JobSpec) -> Done:
     return Done(text=text, level=messages.WARNING, entry=f"Requested invalidation of {key}.")
 
 
-ACTIONS = {
-    action.name: action
-    for action in (
-        Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm),
-        Action(
-            name="invalidate_key",
-            label="Invalidate this key",
-            permission=base.INVALIDATE,
-            perform=_invalidate,
-        ),
-    )
-}
+_WARM = Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm)
+_INVALIDATE = Action(
+    name="invalidate_key", label="Invalidate this key", permission=base.INVALIDATE, perform=_invalidate
+)
+ACTIONS = {action.name: action for action in (_WARM, _INVALIDATE)}
