@@ -41,7 +41,7 @@ class JobAdmin(ReadOnlyAdmin):
         """Show what to do when something stands still."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = {"title": "Runbook", "sections": runbook.sections()}
+        context = {"title": "Runbook", "runbook": runbook.html()}
         return self.render(request, "admin/warmer/runbook.html", context)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

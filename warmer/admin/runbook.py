@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from django.utils.html import escape, format_html
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 # A link to the page of the documentation; in an installed package, a copy of it.
@@ -22,47 +21,26 @@ _INLINE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A section of the runbook.
-
-    Attributes:
-        anchor: as in the links to it.
-        blocks: its paragraphs and commands, as HTML.
-    """
-
-    title: str
-    anchor: str
-    blocks: tuple[SafeString, ...]
-
-
 @cache
-def sections() -> tuple[Section, ...]:
+def html() -> SafeString:
     """Return the runbook. Of Markdown, it knows what the page uses."""
-    text = re.sub(r"^<!--.*-->\n", "", PAGE.read_text(), flags=re.M)
-    _, *parts = re.split(r"^#+ (.+)\n", text, flags=re.M)
-    return tuple(
-        Section(
-            title=title,
-            anchor=re.sub(r"[^\w -]", "", title).lower().replace(" ", "-"),
-            blocks=tuple(_blocks(content)),
-        )
-        for title, content in zip(parts[::2], parts[1::2], strict=True)
-    )
+    text = re.sub(r"^# .*\n|^<!--.*-->\n", "", PAGE.read_text("utf-8"), flags=re.M)
+    text = re.sub(r"^##+ (.+)$", _heading, escape(text), flags=re.M)
+    return mark_safe("\n".join(_blocks(text)))  # noqa: S308 - escaped above
 
 
-def _blocks(text: str) -> Iterator[SafeString]:
+def _heading(found: re.Match[str]) -> str:
+    anchor = re.sub(r"[^\w -]", "", found[1]).lower().replace(" ", "-")
+    return f'\n<h2 id="{anchor}">{found[1]}</h2>\n'
+
+
+def _blocks(text: str) -> Iterator[str]:
     for prose, code in re.findall(r"(.*?)(?:^```\w*\n(.*?)^```$|\Z)", text, flags=re.M | re.S):
-        for paragraph in re.split(r"\n\n+|\n(?=- |\|)", prose.strip()):
-            if paragraph and not paragraph.startswith("|--"):
-                row = paragraph.strip("| ").replace(" | ", ": ")
-                yield format_html("<p>{}</p>", _inline(row if paragraph[0] == "|" else paragraph))
+        for block in re.split(r"\n\n+|\n(?=- |\|)", prose.strip()):
+            row = block.strip("| ").replace(" | ", ": ") if block.startswith("|") else block
+            for pattern, replacement in _INLINE:
+                row = re.sub(pattern, replacement, row)
+            if row.strip("-|"):
+                yield row if row.startswith("<h2") else f"<p>{row}</p>"
         if code:
-            yield format_html("<pre>{}</pre>", code)
-
-
-def _inline(text: str) -> SafeString:
-    html = str(escape(text))
-    for pattern, replacement in _INLINE:
-        html = re.sub(pattern, replacement, html)
-    return mark_safe(html)  # noqa: S308 - escaped above
+            yield f"<pre>{code}</pre>"

@@ -378,7 +378,7 @@ def test_alerts__that_would_fire_are_named_with_their_jobs(
 
 def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> None:
     page = olga.get(RUNBOOK).content.decode()
-    anchors = re.findall(r'<section id="([\w-]+)">', page)
+    anchors = re.findall(r'<h2 id="([\w-]+)">', page)
     assert len(anchors) == len(set(anchors))
     sections = {health.RUNS, health.BROKER, health.DOWN, health.FULL, health.UNSAVED, health.PENDING}
     templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.html"))
