@@ -30,11 +30,21 @@ from warmer.monitoring.audit.comparison import HAS_VALUE, NO_VALUE
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def test_audit__everything_is_as_the_loader_gives_it(job: Any) -> None:
-    job.warm()
+@pytest.mark.parametrize(
+    ("warmed", "verdicts", "share"),
+    [
+        (range(10), {"right": 10}, "100 %"),
+        ([1, 2], {"right": 2, "missing": 8}, "100 %"),
+        ([], {"missing": 10}, "nothing judged"),
+    ],
+)
+def test_audit__what_is_not_cached_is_missing_and_not_wrong(
+    job: Any, warmed: Sequence[int], verdicts: dict[str, int], share: str
+) -> None:
+    job.warm(warmed)
     found = audit(job.spec)
-    assert counts(found) == {"right": 10}
-    assert (found.ok, found.whole, found.share) == (True, True, "100 %")
+    assert counts(found) == verdicts
+    assert (found.ok, found.whole, found.share) == (True, True, share)
 
 
 def test_audit__old_value_is_wrong_and_its_fields_are_named(job: Any, source: Any) -> None:
@@ -67,13 +77,6 @@ def test_audit__missing_value_that_cannot_be_cached_has_failed(job: Any, source:
     assert execute("cache_audit", "things").status == 1
 
 
-def test_audit__what_is_not_cached_is_missing_and_not_wrong(job: Any) -> None:
-    job.warm([1, 2])
-    found = audit(job.spec)
-    assert counts(found) == {"right": 2, "missing": 8}
-    assert (found.ok, found.share) == (True, "100 %")
-
-
 def test_audit__neither_cached_nor_loaded_is_absent(job: Any, source: Any) -> None:
     job.warm()
     cache.delete("thing:4")
@@ -93,12 +96,6 @@ def test_audit__cached_absence_is_wrong_once_there_is_a_value(any_cache: str, so
     assert (counts(found), wrong_fields(found)) == ({"right": 9, "wrong": 1}, {"thing:4": (HAS_VALUE,)})
     assert job.get(4) == value
     assert counts(audit(job.spec)) == {"right": 10}
-
-
-def test_audit__nothing_cached_is_nothing_judged(job: Any) -> None:
-    found = audit(job.spec)
-    assert counts(found) == {"missing": 10}
-    assert (found.ok, found.share, found.wrong_share) == (True, "nothing judged", None)
 
 
 @pytest.mark.parametrize("cached", [41, "42", None, {"a": 1}])
