@@ -7,7 +7,7 @@ import string
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from warmer.report import MAX_ERROR_LENGTH, Failure, Outcome, Report, describe, masked, masked_address
@@ -167,6 +167,7 @@ def test_describe__never_shows_a_planted_secret(secret: str, template: str, befo
     secret=st.text(string.printable.replace("@", ""), min_size=5, max_size=30),
 )
 def test_masked_address__shows_nothing_of_a_secret(text: str, secret: str) -> None:
+    assume("://" not in secret or not text.startswith("{}"))  # else it is an address, and shows its scheme
     shown = masked_address(text.replace("{}", f"S3{secret}CR"))
     assert "S3" not in shown
     assert "CR" not in shown
