@@ -202,7 +202,7 @@ def test_end__of_what_reads_flushes_when_no_thread_did(
 
 
 def test_threads__lose_no_count(job: Any) -> None:
-    threads, reads = 4, 20_000
+    threads, reads = 4, 4_000
     over = threading.Event()
 
     def keep_flushing() -> None:

@@ -107,17 +107,15 @@ class GuardedClient:
 
     def get_many(self, keys: Iterable[Any], *args: Any, **kwargs: Any) -> dict[Any, Any]:
         """Return what is cached; a value that cannot be read costs its own key only."""
-        keys = list(keys)
+        keys, found = list(keys), dict[Any, Any]()
         try:
-            found: dict[Any, Any] = self._guard(self.unguarded.get_many)(keys, *args, **kwargs)
+            return dict(self._guard(self.unguarded.get_many)(keys, *args, **kwargs))
         except UnreadableValue:
             if not self.ignores:
                 raise
-            middle = len(keys) // 2
-            parts = (keys[:middle], keys[middle:]) if middle else ()
-            found = {
-                key: value for each in parts for key, value in self.get_many(each, *args, **kwargs).items()
-            }
+        middle = len(keys) // 2
+        for half in (keys[:middle], keys[middle:]) if middle else ():
+            found |= self.get_many(half, *args, **kwargs)
         return found
 
     def __getattr__(self, name: str) -> Any:
