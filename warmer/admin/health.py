@@ -29,7 +29,7 @@ from warmer.humanize import ago, counted, duration, percent, size
 from warmer.invalidation import Backlog, triggers
 from warmer.invalidation.records import written
 from warmer.models import BEAT_SILENCE, WarmingRun
-from warmer.monitoring import alerts
+from warmer.monitoring.alerts import Alert, firing
 from warmer.monitoring.metrics.snapshot import Snapshot, snapshot
 from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
@@ -124,9 +124,9 @@ class Health:
         return [*found, *_pending_items(self.backlog)]
 
     @cached_property
-    def alerts(self) -> list[alerts.Firing]:
+    def alerts(self) -> dict[Alert, list[str]]:
         """The alerts that would fire. Without a broker, as in development, nothing is scheduled: none."""
-        return alerts.firing(self._snapshot) if self._broker else []
+        return firing(self._snapshot) if self._broker else {}
 
     @cached_property
     def _answers(self) -> dict[str, Answer[Database]]:

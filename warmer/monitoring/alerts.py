@@ -6,7 +6,7 @@ A condition is that of the rule as it is now, without its `for`; a rate is that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db.models import Sum
@@ -39,35 +39,23 @@ class Alert:
     fires: Callable[[Snapshot, float], bool | Iterable[str]] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Firing:
-    """An alert that would fire now, and the jobs that it is about; none if it is about all."""
-
-    alert: Alert
-    jobs: list[str] = field(default_factory=list)
-
-
-def firing(now: Snapshot) -> list[Firing]:
-    """Return the alerts that would fire."""
-    found = []
+def firing(now: Snapshot) -> dict[Alert, list[str]]:
+    """Return the alerts that would fire, each with the jobs that it is about; none if it is about all."""
+    found = {}
     for alert in ALERTS:
         result = alert.fires(now, alert.threshold or 0.0) if alert.fires else False
         names = [] if isinstance(result, bool) else list(result)
         if names or result is True:
-            found.append(Firing(alert=alert, jobs=names))
+            found[alert] = names
     return found
 
 
-Judge = Callable[[Snapshot, JobSpec, float], bool]
-Look = Callable[[JobObservation, float], bool]
-
-
-def _jobs(judge: Judge) -> Callable[[Snapshot, float], Iterable[str]]:
+def _jobs(judge: Callable[[Snapshot, JobSpec, float], bool]) -> Callable[[Snapshot, float], Iterable[str]]:
     """Return a condition of each declared job."""
     return lambda now, threshold: (spec.name for spec in now.specs if judge(now, spec, threshold))
 
 
-def _observed(look: Look) -> Callable[[Snapshot, float], Iterable[str]]:
+def _observed(look: Callable[[JobObservation, float], bool]) -> Callable[[Snapshot, float], Iterable[str]]:
     """Return a condition of each job that was observed."""
     return lambda now, threshold: (name for name, row in now.observations.items() if look(row, threshold))
 

@@ -65,7 +65,7 @@ def last_complete(**ago: float) -> None:
 
 def found(*, down: tuple[str, ...] = (), age: float = 0) -> dict[str, list[str]]:
     backlog = Backlog(count=int(age > 0), age=timedelta(seconds=age))
-    return {each.alert.name: each.jobs for each in firing(snapshot(down=down, backlog=backlog))}
+    return {each.name: names for each, names in firing(snapshot(down=down, backlog=backlog)).items()}
 
 
 def test_well__nothing_fires() -> None:
