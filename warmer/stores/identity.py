@@ -70,10 +70,9 @@ def name_here(alias: str) -> str:
     if not settings.CACHES[alias].get("KEY_FUNCTION"):
         return ""
     try:
-        cache = caches[alias]
+        return _made(caches[alias])
     except Exception:  # noqa: BLE001 - a backend's own, at its settings
         return ""
-    return _made(cache)
 
 
 def _made_elsewhere(cache: Any, databases: Iterable[Any]) -> str:

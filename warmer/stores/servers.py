@@ -23,7 +23,7 @@ from warmer.stores.breaker import breaker_of
 from warmer.stores.factory import HAS_REDIS
 
 if HAS_REDIS:
-    from warmer.stores.redis.codec import Codec, codec_of
+    from warmer.stores.redis.codec import codec_of
     from warmer.stores.redis.connections import address, disconnect_idle
     from warmer.stores.redis.store import connected
 
@@ -71,11 +71,10 @@ def incarnation_of(alias: str) -> Incarnation | None:
     on any cache that is not Redis. A cluster has one for all primaries: if another took over, any key may be
     one that it lacks.
     """
-    codec = _codec(alias)
-    infos = [] if codec is None else _infos(alias, codec)
-    if codec is None or not infos:
+    infos = _infos(alias)
+    if not infos:
         return None
-    if codec.is_cluster:
+    if _client(alias) is None:
         ids = " ".join(sorted(info["run_id"] for info in infos))
         return Incarnation(id=hashlib.sha256(ids.encode()).hexdigest()[:40])
     [info] = infos
@@ -126,9 +125,8 @@ def difference(theirs: str, alias: str, *, here: str = "here") -> str:
 
 
 def _names(alias: str) -> dict[str, str]:
-    codec = _codec(alias)
-    # The nodes of a cluster have ids of their own, and come and go.
-    place = "" if codec is None or codec.is_cluster else address(codec.connect())
+    client = _client(alias)
+    place = "" if client is None else address(client)
     # A local address is another server on another machine.
     place += f" ({socket.gethostname()})" if place.startswith(_LOCAL) else ""
     return {"key": str(caches[alias].make_key(KEY)), "address": place}
@@ -136,14 +134,13 @@ def _names(alias: str) -> dict[str, str]:
 
 def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
     """Return which Redis server a cache is on, as known for so many seconds; without an id if unknown."""
-    codec = _codec(alias)
-    if codec is None or codec.is_cluster:
+    client = _client(alias)
+    if client is None:
         return _Server()
-    client = codec.connect()
     name, now = address(client), time.time()
     known = _servers.get(name)
     if known is None or not 0 <= now - known.asked_at < seconds:
-        infos = _infos(alias, codec)
+        infos = _infos(alias)
         if not infos:
             return _Server()
         [info] = infos
@@ -154,8 +151,11 @@ def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
     return known
 
 
-def _infos(alias: str, codec: Codec) -> list[Mapping[str, Any]]:
+def _infos(alias: str) -> list[Mapping[str, Any]]:
     """Return what INFO says of each primary; nothing if one does not answer, or is a primary no more."""
+    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    if codec is None:
+        return []
     try:
         with connected(alias, codec.connect, breaker_of(alias)) as client:
             server: Any = client
@@ -181,5 +181,7 @@ def _info(node: Any) -> Mapping[str, Any]:
     return info
 
 
-def _codec(alias: str) -> Codec | None:
-    return codec_of(caches[alias]) if HAS_REDIS else None
+def _client(alias: str) -> Any:
+    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    # The nodes of a cluster have ids of their own, and come and go.
+    return None if codec is None or codec.is_cluster else codec.connect()
