@@ -116,7 +116,8 @@ def _block(quote: Any, definition: Definition, compared: Compared, now: Installe
     if compared is not None:
         # As text: every type has one, and what differs as a value differs as text.
         was, is_now = (f"({_select(quote, table, named)})" for table in ("warmer_old", "warmer_new"))
-        updated = f"({was} EXCEPT ALL {is_now}) UNION ALL ({is_now} EXCEPT ALL {was})"
+        both = f"(({was} EXCEPT ALL {is_now}) UNION ALL ({is_now} EXCEPT ALL {was}))"
+        updated = _select(quote, "warmer_both", columns, f"{both} warmer_both")
     return sql(
         "postgresql_block",
         records=now.records,
@@ -129,21 +130,17 @@ def _block(quote: Any, definition: Definition, compared: Compared, now: Installe
     )
 
 
-def _select(quote: Any, table: str, names: Iterable[str]) -> str:
+def _select(quote: Any, table: str, names: Iterable[str], source: str = "") -> str:
     # Each column is told with its table: PL/pgSQL has variables of its own.
     columns = ", ".join(f"{table}.{quote(name)}::text AS {quote(name)}" for name in names)
-    return f"SELECT {columns or 'NULL'} FROM {table}"
+    return f"SELECT {columns or 'NULL'} FROM {source or table}"
 
 
 def _rows(quote: Any, columns: Sequence[str], changed: str) -> str:
     """Return the PL/pgSQL that finds how many rows an event changed, and those as JSON."""
-    # A function takes no more than 100 arguments.
-    pairs = [f"{_literal(name)}, c.{quote(name)}" for name in columns]
-    groups = [", ".join(pairs[start : start + 50]) for start in range(0, len(pairs), 50)]
     return sql(
         "postgresql_rows",
         changed=f"({changed})",
-        row=" || ".join(f"jsonb_build_object({each})" for each in groups) or "NULL::jsonb",
         size=" + ".join(f"coalesce(octet_length(c.{quote(name)}), 0)" for name in columns) or "0",
         limit=int(conf.FENCE_RECORDS) + 1 if columns else 1,
         row_bytes=MOST_BYTES_OF_A_ROW,
