@@ -47,10 +47,10 @@ def test_enter__in_a_field_presses_no_button__on_a_button_that_one(
             page.get_by_role("checkbox", name="Select posts").check()
         page.get_by_label("Reason (optional, for the log").fill("load")
         reached = []
-        for _ in range(3):
+        for _ in range(4):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.textContent.trim()"))
-        assert reached == ["Warm now", "Audit", "Pause"]
+        assert reached == ["Warm now", "Audit", "Audit and repair", "Pause"]
         page.keyboard.press("Enter")
         expect(page.get_by_text("Paused posts:")).to_be_visible()
         assert LogEntry.objects.get().change_message == "Paused the schedule. Reason: load"
