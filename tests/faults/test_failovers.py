@@ -240,6 +240,13 @@ class TestLog:
         site.warm()
         server = site.proxy.server
         file, kept = server.folder / "appendonlydir", server.folder / "kept"
+
+        def is_written() -> bool:
+            with server.client() as client:
+                return client.info("persistence")["aof_buffer_length"] == 0
+
+        # While the disk is slow, the server holds back what it appends.
+        wait_until(is_written, seconds=SECONDS, what="the server has written its file")
         shutil.copytree(file, kept)
         site.save(*site.posts[:7], title="new")
         server.kill()
