@@ -55,7 +55,7 @@ class Action:
     name: str
     label: str
     permission: str
-    perform: Callable[[Any, JobSpec], Done]
+    perform: Callable[..., Done]
     question: str = ""
 
 

@@ -77,6 +77,36 @@ class Item:
 Database = tuple[Backlog, list[triggers.Problem]]
 
 
+def look_at_databases() -> Database:
+    """Return the invalidations that wait on all databases, and what is wrong with the triggers of the others.
+
+    The others are asked in threads; our own database, which every page needs, is not.
+    """
+    own, deadline = router.db_for_write(WarmingRun), monotonic() + PATIENCE_SECONDS
+    others = {
+        each: questions.ask(f"database {each}", partial(_look_at_database, each))
+        for each in written()
+        if each != own
+    }
+    found: list[Database] = [(invalidation.backlog(own), [])]
+    unanswered = dict[str, str]()
+    for alias, question in others.items():
+        answer = question.answer(deadline)
+        if answer.value is None:
+            unanswered[alias] = answer.problem
+        else:
+            found.append(answer.value)
+    for backlog, _ in found:
+        unanswered |= backlog.unanswered
+    everything = Backlog(
+        count=sum(backlog.count for backlog, _ in found),
+        age=max(backlog.age for backlog, _ in found),
+        by_job=sum((backlog.by_job for backlog, _ in found), Counter()),
+        unanswered=unanswered,
+    )
+    return everything, [problem for _, problems in found for problem in problems]
+
+
 class Health:
     """The state of all servers. Asking begins at once, and goes on while the page makes its own queries."""
 
@@ -90,31 +120,8 @@ class Health:
         self._caches = {
             each: questions.ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases
         }
-        own = router.db_for_write(WarmingRun)
-        self._others = {
-            each: questions.ask(f"database {each}", partial(_look_at_database, each))
-            for each in written()
-            if each != own
-        }
-        self._own = _look_at_database(own)
-
-    @cached_property
-    def backlog(self) -> Backlog:
-        """The invalidations that wait on all databases."""
-        found = [backlog for backlog, _ in self._databases]
-        silent = {alias: answer.problem for alias, answer in self._answers.items() if answer.problem}
-        return Backlog(
-            count=sum(each.count for each in found),
-            age=max(each.age for each in found),
-            by_job=sum((each.by_job for each in found), Counter()),
-            answered=[alias for each in found for alias in each.answered],
-            unanswered=silent | {alias: why for each in found for alias, why in each.unanswered.items()},
-        )
-
-    @property
-    def uncaptured(self) -> list[triggers.Problem]:
-        """What is wrong with the triggers."""
-        return [problem for _, problems in self._databases for problem in problems]
+        self.backlog, elsewhere = look_at_databases()
+        self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
 
     @cached_property
     def items(self) -> list[Item]:
@@ -127,14 +134,6 @@ class Health:
     def alerts(self) -> dict[Alert, list[str]]:
         """The alerts that would fire. Without a broker, as in development, nothing is scheduled: none."""
         return firing(self._snapshot) if self._broker else {}
-
-    @cached_property
-    def _answers(self) -> dict[str, Answer[Database]]:
-        return {alias: question.answer(self._deadline) for alias, question in self._others.items()}
-
-    @property
-    def _databases(self) -> list[Database]:
-        return [self._own, *(each.value for each in self._answers.values() if each.value)]
 
     @cached_property
     def _cache_answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
@@ -199,10 +198,12 @@ def _look_at_cache(alias: str) -> list[Mapping[str, Any]]:
     return infos
 
 
-def _look_at_database(alias: str) -> tuple[Backlog, list[triggers.Problem]]:
-    return invalidation.backlog(alias), triggers.problems(
-        alias
-    ) if invalidation.captures_by_triggers() else []
+def _look_at_database(alias: str) -> Database:
+    return invalidation.backlog(alias), _problems(alias)
+
+
+def _problems(alias: str) -> list[triggers.Problem]:
+    return triggers.problems(alias) if invalidation.captures_by_triggers() else []
 
 
 def _queue_item(

@@ -14,8 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
-from warmer import invalidation
-from warmer.admin import actions, base, history, lookup, runbook
+from warmer.admin import actions, base, health, history, lookup, runbook
 from warmer.admin.base import ReadOnlyAdmin, log, may_see_jobs, schedule, url
 from warmer.admin.overview import job_rows, job_states
 from warmer.declarations.registry import jobs
@@ -108,7 +107,7 @@ class JobAdmin(ReadOnlyAdmin):
             problem = str(error)
         if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
-        (shown,) = job_rows([row], job_states([row]), invalidation.backlog())
+        (shown,) = job_rows([row], job_states([row]), health.look_at_databases()[0])
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
         span = request.GET.get("span", "")

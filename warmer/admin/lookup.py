@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -72,15 +73,13 @@ def act(request: HttpRequest, spec: JobSpec) -> None:
     action = ACTIONS[request.POST["action"]]
     if not request.user.has_perm(action.permission):
         raise PermissionDenied
-
-    def on_key(_user: Any, spec: JobSpec) -> Done:
-        return action.perform(id_of(spec, request.POST.get("id", "")), spec)
-
+    on_key = partial(action.perform, text=request.POST.get("id", ""))
     done = perform(request, replace(action, perform=on_key), spec)
     messages.add_message(request, done.level, done.text)
 
 
-def _warm(id: Id | None, spec: JobSpec) -> Done:
+def _warm(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
+    id = id_of(spec, text)
     if spec.keyed and _declared_id(spec) is None:  # a loader that is given another type finds nothing
         raise InvalidId(f"{spec.name} declares no ids now, so the type of its ids is unknown")
     key = spec.key.key(id)
@@ -96,9 +95,9 @@ def _warm(id: Id | None, spec: JobSpec) -> Done:
     return Done(text=f"Not warmed: {key}: {why}", level=level, entry=f"Warmed {key}: {outcome}.")
 
 
-def _invalidate(id: Id | None, spec: JobSpec) -> Done:
-    key = spec.key.key(id)
-    ids = None if id is None else frozenset({id})
+def _invalidate(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
+    id = id_of(spec, text)
+    key, ids = spec.key.key(id), None if id is None else frozenset({id})
     if invalidation.request(spec, ids, using=router.db_for_write(WarmingRun)):
         return Done(text=f"Invalidated {key}.", entry=f"Invalidated {key}.")
     text = f"Recorded: a worker will invalidate {key}. Until then readers may see the old value."

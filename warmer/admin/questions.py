@@ -48,15 +48,9 @@ class Question(Generic[T]):
         self._earlier, self._earlier_at = self._future, -inf
         self._failed_at: float | None = None
 
-    @property
-    def _is_open(self) -> bool:
-        """Whether it is being asked, or the answer is still shared."""
-        is_recent = monotonic() - self._asked_at < SHARED_SECONDS
-        return is_recent or not self._future.done()
-
     def ask(self, function: Callable[[], T]) -> None:
-        """Begin to ask, unless it is open."""
-        if not self._is_open:
+        """Begin to ask, unless it is being asked, or the answer is still shared."""
+        if self._future.done() and monotonic() - self._asked_at >= SHARED_SECONDS:
             self._earlier, self._earlier_at = self._future, self._asked_at
             self._future, self._asked_at = Future(), monotonic()
             Thread(target=_run, args=[self._future, function], daemon=True).start()

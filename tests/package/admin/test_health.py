@@ -24,12 +24,12 @@ from django_celery_beat.models import PeriodicTask
 from config import celery_app as project_app
 from embedded.ports import free_port
 from embedded.redis_server import RedisServer
-from tests.package.admin.pages import OVERVIEW, text_of
+from tests.package.admin.pages import OVERVIEW, POSTS, text_of
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import PASSWORD, Serve, cache_entry, overfill
 from tests.support.waiting import make_waiting
 from users.models import CustomUser
-from warmer import warm
+from warmer import invalidation, warm
 from warmer.admin import health, questions
 from warmer.models import BeatProcess, ChangeRecord, JobObservation, Trigger, WarmingRun
 from warmer.monitoring.alerts import ALERTS
@@ -287,17 +287,18 @@ def test_hanging__broker_is_asked_once_and_given_up(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_hanging__another_database_leaves_the_rest_of_the_page(
+def test_hanging__another_database_leaves_the_rest_of_the_pages(
     olga: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = Event()
-    look = health._look_at_database
+    look = invalidation.backlog
     monkeypatch.setattr(health, "written", lambda: ["default", "other"])
     monkeypatch.setattr(
-        health, "_look_at_database", lambda alias: goes_on.wait(60) if alias == "other" else look(alias)
+        invalidation, "backlog", lambda *using: look(*using) if using == ("default",) else goes_on.wait(60)
     )
     make_waiting("posts", [1])
     found = strip(olga)
+    assert "1 invalidation pending" in text_of(olga.get(POSTS).content.decode())
     goes_on.set()
     assert (found["Database other"].level, found["Database other"].section) == ("problem", health.DATABASE)
     assert found["Pending invalidations"].text.startswith("1 oldest")
