@@ -132,7 +132,8 @@ def _block(quote: Any, definition: Definition, compared: Compared, now: Installe
 
 def _select(quote: Any, table: str, names: Iterable[str], source: str = "") -> str:
     # Each column is told with its table: PL/pgSQL has variables of its own.
-    columns = ", ".join(f"{table}.{quote(name)}::text AS {quote(name)}" for name in names)
+    # A column's own collation may take different texts for the same.
+    columns = ", ".join(f'{table}.{quote(name)}::text COLLATE "C" AS {quote(name)}' for name in names)
     return f"SELECT {columns or 'NULL'} FROM {source or table}"
 
 

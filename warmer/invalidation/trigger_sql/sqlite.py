@@ -91,7 +91,9 @@ def _insert(
     condition = "1"
     if event == "update" and compared is not None and keys.keys() >= {*compared}:
         named = dict.fromkeys([*compared, *(name for name, is_key in keys.items() if is_key)])
-        condition = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in named) or "0"
+        # A column's own collation may take different texts for the same.
+        differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in named)
+        condition = " OR ".join(differ) or "0"
     source = literal(source_name(definition.table, compared))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import connection, models
 
-from tests.package.invalidation.capture.things import EVERY, execute, things
+from tests.package.invalidation.capture.things import EVERY, execute, fetch, things
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
 
@@ -105,6 +105,21 @@ def test_function__of_a_value_that_cannot_be_read_back_gives_every_key(field: An
     with things(columns={"value": field}, depends_on=lambda row: 1, fields=["value"]) as known:
         known.model.objects.create()
         assert known.gone() == EVERY
+
+
+def test_trigger__records_a_change_that_the_columns_collation_ignores() -> None:
+    """PostgreSQL has such collations from ICU only, which not every build has: it is asked how it compares."""
+    nocase = "NOCASE" if connection.vendor == "sqlite" else "C"
+    text = models.CharField(max_length=9, db_collation=nocase)
+    with things(columns={"owner": models.IntegerField(), "text": text}, fields=["text"]) as known:
+        known.model.objects.create(owner=1, text="anna")
+        known.warm()
+        known.model.objects.update(text="Anna")
+        assert known.gone() == {1}
+        if connection.vendor == "postgresql":
+            ((source,),) = fetch("SELECT prosrc FROM pg_proc WHERE proname LIKE 'warmer_record_myapp_thing%'")
+            assert '::text COLLATE "C" AS' in source
+            assert "::text AS" not in source
 
 
 def test_function__gets_no_column_that_is_not_in_fields_and_none_is_recorded() -> None:
