@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from types import CodeType
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -287,10 +288,23 @@ def _make(_version: int, _caches: int) -> str:
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
-def _text_of(function: Callable[[Any], Any] | None) -> str:
-    """Return the source of a function, which tells two lambdas apart too; its name where there is none."""
-    try:
-        return inspect.getsource(function) if function else ""
-    except (OSError, TypeError):
-        named: Any = function if hasattr(function, "__qualname__") else type(function)
-        return f"{named.__module__}.{named.__qualname__}"
+def _text_of(function: Any) -> str:
+    """Return a text that differs for functions that do something else, also where both are lambdas.
+
+    Not the source: a deploy may replace the file while the process runs.
+    """
+    if function is None:
+        return ""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    inner = inspect.unwrap(getattr(function, "func", function))  # of a `partial` or behind a decorator
+    return f"{named.__module__}.{named.__qualname__} {_constant(getattr(inner, '__code__', None))}"
+
+
+def _constant(value: Any) -> str:
+    """Return a constant of a function, or its code, as a text that is the same in every process."""
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_constant(value.co_consts)}"
+    if isinstance(value, tuple | frozenset):
+        parts = [_constant(each) for each in value]
+        return str(parts if isinstance(value, tuple) else sorted(parts))
+    return repr(value)

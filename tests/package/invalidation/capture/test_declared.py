@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,25 +27,47 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 # -- declarations ---------------------------------------------------------------------------------------
-def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None:
-    def of(function: Callable[[Any], Any]) -> str:
-        options: Any = {"depends_on": {known.model: function}, "fields": {known.model: ["owner", "text"]}}
-        warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: {})
-        try:
-            return fingerprint()
-        finally:
-            jobs.unregister("others")
+def fingerprint_with(known: Things, function: Callable[[Any], Any]) -> str:
+    """Return the fingerprint of a process with a job that depends on things by a function."""
+    options: Any = {"depends_on": {known.model: function}, "fields": {known.model: ["owner", "text"]}}
+    warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: {})
+    try:
+        return fingerprint()
+    finally:
+        jobs.unregister("others")
 
+
+def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None:
+    def decorated(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return wraps(function)(lambda row: function(row))
+
+    of = partial(fingerprint_with, known)
     functions: list[Callable[[Any], Any]] = [
         lambda row: row.owner,
         lambda row: row.text,
         lambda row: row.owner if row.text == "a" else None,
         lambda row: row.owner if row.text == "b" else None,
-        partial(getattr, name="owner"),  # without a source
+        partial(lambda row, other: row.owner, other=1),
+        partial(lambda row, other: row.text, other=1),
+        decorated(lambda row: [row.owner, 1]),
+        decorated(lambda row: [row.owner, 2]),
+        partial(getattr, name="owner"),  # without any code
     ]
     found = list(map(of, functions))
     assert len(set(found)) == len(found)
     assert list(map(of, functions)) == found
+
+
+def test_fingerprint__is_of_what_runs_when_a_deploy_has_replaced_the_file(
+    known: Things, tmp_path: Path
+) -> None:
+    file = tmp_path / "release.py"
+    file.write_text("def owners(row):\n    return row.owner\n")
+    owners = runpy.run_path(str(file))["owners"]
+    before = fingerprint_with(known, owners)
+    for release in ("def owners(row):\n    return row.text\n", "OWNERS = (\n    'owner',\n"):
+        file.write_text(release)
+        assert fingerprint_with(known, owners) == before
 
 
 def test_path__that_cannot_be_followed_is_refused_and_the_job_forgotten() -> None:

@@ -108,7 +108,7 @@ def test_function__of_a_value_that_cannot_be_read_back_gives_every_key(field: An
 
 
 def test_trigger__records_a_change_that_the_columns_collation_ignores() -> None:
-    """PostgreSQL has such collations from ICU only, which not every build has: it is asked how it compares."""
+    """PostgreSQL has such collations only from ICU, which not every build has: see how it compares."""
     nocase = "NOCASE" if connection.vendor == "sqlite" else "C"
     text = models.CharField(max_length=9, db_collation=nocase)
     with things(columns={"owner": models.IntegerField(), "text": text}, fields=["text"]) as known:
