@@ -99,6 +99,25 @@ print(cache.get("greeting"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
 
 
+def test_admin__works_without_the_extras(python: Python) -> None:
+    done = python(
+        """
+import sys
+extras = ["django_celery_beat", "django_redis", "msgspec", "prometheus_client", "redis"]
+sys.modules.update(dict.fromkeys(extras))
+import django
+from django.conf import settings
+apps = ["admin", "auth", "contenttypes", "messages", "sessions"]
+settings.configure(INSTALLED_APPS=[*(f"django.contrib.{app}" for app in apps), "warmer"])
+django.setup()
+from django.contrib import admin
+print(*sorted(model.__name__ for model in admin.site._registry if model._meta.app_label == "warmer"))
+"""
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "CacheAudit Job WarmingRun\n", "")
+
+
 def test_declaration__needs_no_ready_app_registry(python: Python) -> None:
     done = python(
         """

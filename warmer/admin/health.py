@@ -30,7 +30,7 @@ from warmer.invalidation import Backlog, triggers
 from warmer.invalidation.records import written
 from warmer.models import BEAT_SILENCE, WarmingRun
 from warmer.monitoring.alerts import Alert, firing
-from warmer.monitoring.metrics.snapshot import Snapshot, snapshot
+from warmer.monitoring.snapshot import Snapshot, snapshot
 from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
 from warmer.tasks.broker import connected

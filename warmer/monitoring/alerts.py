@@ -13,7 +13,7 @@ from django.db.models import Sum
 
 from warmer.declarations.spec import JobSpec
 from warmer.models import JobObservation, State, WarmingRun
-from warmer.monitoring.metrics.snapshot import Snapshot
+from warmer.monitoring.snapshot import Snapshot
 
 HOUR = timedelta(hours=1)
 NOT_COMPLETE = (State.FAILED, State.INCOMPLETE, State.LOST, State.EXPIRED)

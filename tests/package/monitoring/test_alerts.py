@@ -13,7 +13,7 @@ from warmer import warm
 from warmer.invalidation import Backlog
 from warmer.models import CacheAudit, JobObservation, RunTotal, State, Trigger, WarmingRun
 from warmer.monitoring.alerts import ALERTS, firing
-from warmer.monitoring.metrics.snapshot import snapshot
+from warmer.monitoring.snapshot import snapshot
 from warmer.runs import open_run
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from warmer.monitoring.metrics.families import FAMILIES
-from warmer.monitoring.metrics.snapshot import take
+from warmer.monitoring.snapshot import take
 
 KINDS: dict[str, Any] = {
     "counter": CounterMetricFamily,

@@ -9,7 +9,7 @@ from typing import Any
 
 from warmer.declarations.spec import JobSpec
 from warmer.models import ACTIVE, State, Verdict
-from warmer.monitoring.metrics.snapshot import Snapshot
+from warmer.monitoring.snapshot import Snapshot
 from warmer.report import Outcome
 
 # The outcomes of keys that a reader loads.
