@@ -1,4 +1,4 @@
-"""A middleware for the browser tests: no script, style or frame but those of the site's own files."""
+"""Middleware of the site in the browser tests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from warmer.admin import questions
+
 POLICY = "default-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'"
 
 
 class StrictPolicy:
-    """Send a strict Content-Security-Policy with every page."""
+    """Send a strict Content-Security-Policy: no script, style or frame but those of the site's own files."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -19,3 +21,14 @@ class StrictPolicy:
         response = self._get_response(request)
         response["Content-Security-Policy"] = POLICY
         return response
+
+
+class FreshAnswers:
+    """Have every page ask the servers, also a moment after another did."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        questions.SHARED_SECONDS = 0.0
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page
 
@@ -42,3 +44,45 @@ def state_of(page: Page, job: str) -> str:
 def last_run(job: str) -> WarmingRun:
     """Return the newest run of a job."""
     return WarmingRun.objects.filter(job=job).latest("id")
+
+
+def check_layout(page: Page) -> None:
+    """Check that a page fits its window, and that what it has to operate has a name."""
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width, page.url
+    for script in (_CUT_OFF, _SCROLLS, _SAME_ID, _WITHOUT_NAME):
+        assert page.evaluate(script, width) == [], page.url
+
+
+def check_red(page: Page) -> None:
+    """Check that all that is red says so in words, and leads to a section that the runbook has."""
+    runbook = page.request.get("/admin/warmer/job/runbook/").text()
+    unlike = page.evaluate(_RED, re.findall(r' id="([\w-]+)"', runbook))
+    assert unlike == [], unlike
+
+
+# Of our own part of a page: what reaches past the window, and is not meant only for screen readers.
+_CUT_OFF = """width => [...document.querySelectorAll("#content-main *")]
+  .filter(one => one.checkVisibility() && !one.closest(".visually-hidden, thead"))
+  .filter(one => one.getBoundingClientRect().right > width + 1)
+  .map(one => one.outerHTML.slice(0, 120))"""
+# What is wider than the box that scrolls it.
+_SCROLLS = """() => [...document.querySelectorAll("#content *")]
+  .filter(one => one.checkVisibility() && getComputedStyle(one).overflowX !== "visible")
+  .filter(one => !one.closest(".visually-hidden, thead") && one.scrollWidth > one.clientWidth + 1)
+  .map(one => `${one.scrollWidth} in ${one.clientWidth}: ${one.outerHTML.slice(0, 120)}`)"""
+_SAME_ID = """() => [...document.querySelectorAll("[id]")].map(one => one.id)
+  .filter((id, at, all) => all.indexOf(id) !== at)"""
+_WITHOUT_NAME = """() => [...document.querySelectorAll("#content-main :is(input, button, select, summary)")]
+  .filter(one => one.type !== "hidden")
+  .filter(one => one.checkVisibility())
+  .filter(one => !(one.getAttribute("aria-label") || (one.type === "submit" && one.value)
+    || (one.matches("button, summary") && one.textContent.trim())
+    || [...(one.labels || [])].some(label => label.textContent.trim() || label.querySelector("img[alt]"))))
+  .map(one => one.outerHTML.slice(0, 120))"""
+# What is red only by its colour, or has no link to a section.
+_RED = """sections => [...document.querySelectorAll(
+    ".warmer-health-problem, .warmer-health-warning, .warmer-alert")]
+  .filter(one => !/(Problem|Warning|Critical):/.test(one.textContent) && !one.matches(".warmer-alert")
+    || !sections.includes(one.querySelector("a[href*='/runbook/#']")?.hash.slice(1)))
+  .map(one => one.outerHTML.slice(0, 300))"""

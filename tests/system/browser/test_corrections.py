@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.system.browser.pages import EVERYTHING, MARKS, last_run, state_of
+from tests.system.browser.pages import EVERYTHING, MARKS, check_red, last_run, state_of
 from tests.system.nodes import Worker
 from tests.system.project import SECONDS, Project
 from users.models import CustomUser
@@ -35,6 +35,7 @@ def test_operator__repairs_wrong_keys__and_retries_failed_ones(
     page.get_by_role("button", name="Audit posts").click()
     expect(page.get_by_text("Queued an audit of posts.")).to_be_visible()
     expect(page.get_by_label("Jobs by state")).to_contain_text("wrong 1")
+    check_red(page)
     assert page.locator("tr[data-warmer-job]").first.get_attribute("data-warmer-job") == "posts"
 
     page.get_by_role("link", name="0 of 1 right").click()

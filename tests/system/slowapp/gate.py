@@ -31,7 +31,12 @@ def hold(*ids: int) -> None:
 
 def release() -> None:
     """Let every loader pass."""
-    cache.delete("gate:held")
+    cache.delete_many(["gate:held", "gate:broken"])
+
+
+def break_loaders() -> None:
+    """Let every loader fail, until the next `release`."""
+    cache.set("gate:broken", True, None)
 
 
 def loads(id: int) -> int:
@@ -59,6 +64,8 @@ def stand_at(ids: Sequence[int]) -> None:
         cache.set(f"gate:{id}:pid", os.getpid(), None)
         cache.add(f"gate:{id}:loads", 0, None)
         cache.incr(f"gate:{id}:loads")
+    if cache.get("gate:broken"):
+        raise ValueError("broken by the test")
     wait_until(
         lambda: not set(ids) & set(cache.get("gate:held", ())),
         seconds=LONGEST_HOLD_SECONDS,
