@@ -126,7 +126,8 @@ def _cold_jobs() -> str:
     given = conf.READY_WARM_SINCE
     since = moment_of(given) if given else None
     waiting = {s.name: s for s in jobs.specs() if s.required and (s.name, given) not in _warmed}
-    ended = WarmingRun.objects.filter(job__in=waiting, state=State.COMPLETE).exclude(trigger=Trigger.CHANGE)
+    ended = WarmingRun.objects.filter(job__in=waiting, state=State.COMPLETE, only_keys__isnull=True)
+    ended = ended.exclude(trigger=Trigger.CHANGE)
     last = dict(ended.order_by().values_list("job").annotate(Max("finished_at")))
     for name, spec in waiting.items():
         if name in last and last[name] >= (since or STARTED_AT - spec.timeout):

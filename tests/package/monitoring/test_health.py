@@ -212,6 +212,13 @@ def test_warm__runs_that_count(state: State, trigger: Trigger, status: int) -> N
 
 
 @pytest.mark.usefixtures("_required")
+def test_warm__of_some_keys_does_not_count() -> None:
+    all_ran(ago=timedelta(0))
+    WarmingRun.objects.update(only_keys=["post:1"])
+    assert asked()[0] == 503
+
+
+@pytest.mark.usefixtures("_required")
 def test_warm__of_before_the_process_counts_while_its_keys_live() -> None:
     timeout = max(job.spec.timeout for job in jobs.values())
     all_ran(ago=timeout + timedelta(minutes=1))
