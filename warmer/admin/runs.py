@@ -66,9 +66,10 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Cancel a run, or retry its failed keys."""
-        if request.POST.get("action") == "retry":
+        action = request.POST.get("action")
+        if action == "retry":
             return self._retry(request, row)
-        if not request.user.has_perm(CANCEL):
+        if action != "cancel" or not request.user.has_perm(CANCEL):
             raise PermissionDenied
         if runs.cancel(row, str(request.user), reason(request)):
             log(request, row, "Cancelled.")

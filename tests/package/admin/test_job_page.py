@@ -236,7 +236,7 @@ def test_permission__opens_no_other_door(editor: Client) -> None:
         assert act(editor, f"{action} popular_posts", confirmed="yes").status_code == 403, action
     for url in (RUNS, f"{RUNS}{run.pk}/change/", f"{RUNS}export.csv", AUDITS):
         assert editor.get(url).status_code == 403, url
-    assert editor.post(f"{RUNS}{run.pk}/change/").status_code == 403
+    assert editor.post(f"{RUNS}{run.pk}/change/", {"action": "cancel"}).status_code == 403
     assert list(others.values()) == before
     assert cache.get("popular_posts") == ["kept"]
     assert WarmingRun.objects.get().state == State.QUEUED
@@ -292,7 +292,7 @@ def test_log__entry_leads_to_the_job_whatever_its_name(operator: Client, name: s
 def test_log__names_what_happened_to_the_job_and_its_runs(operator: Client) -> None:
     mine, other = (runs.open_run(job, Trigger.COMMAND).run for job in ("posts", "popular_posts"))
     for run in (mine, other):
-        operator.post(f"{RUNS}{run.pk}/change/", {"why": f"too slow: {run.job}"})
+        operator.post(f"{RUNS}{run.pk}/change/", {"action": "cancel", "why": f"too slow: {run.job}"})
     LogEntry.objects.log_actions(
         CustomUser.objects.get().pk, [Job(pk="posts", job="posts")], CHANGE, "Did it.", single_object=True
     )

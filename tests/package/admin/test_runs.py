@@ -322,7 +322,7 @@ def test_progress__of_a_first_run_without_a_total_is_unknown(operator: Client) -
 def test_cancel__ends_the_run_with_who_and_why(operator: Client, run: WarmingRun) -> None:
     assert "Cancel this run" in page_of(operator, run)
     url = f"{RUNS}{run.pk}/change/"
-    answer = operator.post(url, {"why": "too slow"}, follow=True)
+    answer = operator.post(url, {"action": "cancel", "why": "too slow"}, follow=True)
     assert answer.redirect_chain == [(url, 302)]
     assert "Cancel this run" not in answer.content.decode()
     run.refresh_from_db()
@@ -343,13 +343,13 @@ def test_cancel__counts_the_batches_that_were_loading(operator: Client, run: War
 
 def test_cancel__of_a_queued_run_is_over_at_once(operator: Client) -> None:
     queued = runs.open_run("posts", Trigger.COMMAND).run
-    page = operator.post(f"{RUNS}{queued.pk}/change/", follow=True).content.decode()
+    page = operator.post(f"{RUNS}{queued.pk}/change/", {"action": "cancel"}, follow=True).content.decode()
     assert "had not started" in page
     assert "data-warmer-live" not in page
 
 
 def test_cancel__of_an_ended_run_does_nothing(operator: Client, run: WarmingRun) -> None:
     runs.fail(run, "broken")
-    page = operator.post(f"{RUNS}{run.pk}/change/", follow=True).content.decode()
+    page = operator.post(f"{RUNS}{run.pk}/change/", {"action": "cancel"}, follow=True).content.decode()
     assert "had already ended" in page
     assert log() == []
