@@ -41,7 +41,8 @@ PING_SECONDS, LATE_SECONDS = 1.0, 15.0
 LATELY = timedelta(seconds=90)
 STANDSTILL = timedelta(minutes=2)
 
-RUNS, BROKER, DOWN = "runs-are-stuck-expired-or-lost", "the-broker-is-down", "cache-down-connection-refused"
+RUNS, BROKER = "runs-are-stuck-expired-or-lost", "the-broker-is-down"
+DOWN, HANGS = "cache-down-connection-refused", "cache-hangs-connected-but-no-response"
 FULL, UNSAVED = "cache-full-every-write-fails", "the-cache-rejects-writes-it-cannot-save-to-disk"
 PENDING, DATABASE = "invalidations-are-pending", "a-database-does-not-answer"
 UNKNOWN = "unknown"
@@ -160,10 +161,9 @@ class Health:
             if broker.value is None:
                 yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=_oldest(waits))
             else:
-                found = self._workers.answer(self._deadline, late=LATE_SECONDS).value or {}
-                yield _queue_item(
-                    queue, len(found.get(queue, ())), broker.value.get(queue), waits, now.last_attempt
-                )
+                found = self._workers.answer(self._deadline, late=LATE_SECONDS).value
+                workers = None if found is None else len(found.get(queue, ()))
+                yield _queue_item(queue, workers, broker.value.get(queue), waits, now.last_attempt)
 
     def _beat_items(self) -> Iterator[Item]:
         if not any(spec.every for spec in jobs.specs()):
@@ -207,7 +207,7 @@ def _problems(alias: str) -> list[triggers.Problem]:
 
 
 def _queue_item(
-    queue: str, workers: int, messages: int | None, waits: float, worked_at: datetime | None
+    queue: str, workers: int | None, messages: int | None, waits: float, worked_at: datetime | None
 ) -> Item:
     counts = [] if messages is None else [counted(messages, "message")]
     item = partial(
@@ -218,6 +218,8 @@ def _queue_item(
         section=RUNS,
     )
     if not workers and worked_at and timezone.now() - worked_at <= LATELY:
+        if workers is None:  # they have had less time than they need, as on the first page of a process
+            return item(value=UNKNOWN, detail=f"one worked {ago(worked_at)}")
         return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
     if not workers:
         return item(problem="No worker answers, so runs wait.")
@@ -237,7 +239,8 @@ def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
     if infos is None:
         seconds = max(answer.failing_seconds, breaker_of(alias).open_seconds)
         problem = f"The cache does not answer ({answer.problem}), so the database serves the reads."
-        return item(value=_down_for(seconds), problem=problem, section=DOWN)
+        hangs = answer.problem == TimeoutError.__name__  # redis-py's error has the same name
+        return item(value=_down_for(seconds), problem=problem, section=HANGS if hangs else DOWN)
     if not infos:
         return item(value="up")
     used, limit, evicted = (

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from celery import current_app
@@ -165,6 +165,20 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     assert re.search(r"No worker answers; one worked \d+ s ago\.", queue.text)
 
 
+def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
+    olga: Client, use_broker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late() -> NoReturn:
+        raise TimeoutError
+
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setattr(health, "_look_at_broker", lambda: {"warming": 0})
+    monkeypatch.setattr(health, "_look_for_workers", late)
+    assert strip(olga)["Queue warming"].level == "problem"
+    observed(seconds=30)
+    assert strip(olga)["Queue warming"].level == "unknown"
+
+
 @pytest.mark.parametrize(
     ("messages", "minutes", "level"), [(3, 1, "ok"), (3, 3, "problem"), (500, 1, "warning")]
 )
@@ -269,7 +283,8 @@ def test_hanging__cache_is_asked_once_and_given_up(
     redis_server.pause()
     monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
     for _ in range(3):
-        assert strip(olga)["Cache default"].level == "problem"
+        cache = strip(olga)["Cache default"]
+        assert (cache.level, cache.section) == ("problem", health.HANGS)
     assert calls == [("default",)]
 
 
@@ -381,7 +396,15 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
     page = olga.get(RUNBOOK).content.decode()
     anchors = re.findall(r'<h2 id="([\w-]+)">', page)
     assert len(anchors) == len(set(anchors))
-    sections = {health.RUNS, health.BROKER, health.DOWN, health.FULL, health.UNSAVED, health.PENDING}
+    sections = {
+        health.RUNS,
+        health.BROKER,
+        health.DOWN,
+        health.HANGS,
+        health.FULL,
+        health.UNSAVED,
+        health.PENDING,
+    }
     templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.html"))
     written = set(re.findall(r"'admin:warmer_runbook' %\}#([\w-]+)", templates))
     assert len(written) >= 2
