@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import DatabaseError, connections, router, transaction
 
+from warmer.declarations.registry import jobs
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation.apply import floors
 from warmer.invalidation.recording import record
@@ -57,14 +58,16 @@ def _can_capture(using: str) -> bool:
 
 
 # -- what is there -----------------------------------------------------------------------------------
-_installed: dict[str, frozenset[str]] = {}
+# By database and version of the declared jobs.
+_installed: dict[tuple[str, int], frozenset[str]] = {}
 
 
 def installed(using: str) -> frozenset[str]:
     """Return the tables of a database whose changes triggers record. Asked once, and after each change."""
-    if using not in _installed:
-        _installed[using] = _captured(_compare(using)) if _can_capture(using) else frozenset()
-    return _installed[using]
+    asked = using, jobs.version
+    if asked not in _installed:
+        _installed[asked] = _captured(_compare(using)) if _can_capture(using) else frozenset()
+    return _installed[asked]
 
 
 def forget_installed() -> None:
@@ -102,7 +105,11 @@ _FIXES = {
 
 
 def _problems(using: str) -> Iterator[Problem]:
-    for wanted, now in _compare(using):
+    compared = _compare(using)
+    captured = _captured(compared)
+    if _installed.get((using, jobs.version), captured) != captured:
+        forget_installed()  # others installed or removed some: signals tell what no trigger records
+    for wanted, now in compared:
         if why := _why_not(wanted, now):
             fix, is_found = _FIXES[now.kind].format(using), now.kind is not Kind.NOTHING
             yield Problem(using=using, table=wanted.table, why=why, fix=fix, is_found=is_found)
@@ -267,7 +274,7 @@ def catch_up(using: str) -> list[str]:
     """
     with watcher(using).quiet():
         compared = _compare(using)
-        _installed[using] = before = _captured(compared)
+        _installed[using, jobs.version] = before = _captured(compared)
         if not (steps := _missing(using, compared)):
             return []
         try:

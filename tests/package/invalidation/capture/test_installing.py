@@ -117,6 +117,27 @@ def test_script__does_what_install_does(known: Things) -> None:
     assert known.gone() == {1}
 
 
+def test_signals__tell_what_a_job_needs_that_is_declared_after_a_save(known: Things) -> None:
+    """As one whose module is imported late: nobody has widened the triggers for it."""
+    thing = known.model.objects.create(owner=1)
+    other = declare(known)
+    other.warm([1])
+    thing.text = "new"
+    thing.save()
+    assert cache.get("other:1") is None
+
+
+def test_signals__tell_again_when_a_check_finds_that_triggers_are_gone(known: Things) -> None:
+    """As in a database that was restored from a dump under a running process."""
+    thing = known.model.objects.create(owner=1)
+    of_table = " ON myapp_thing" if connection.vendor == "postgresql" else "_myapp_thing"
+    outsiders.run(*(f"DROP TRIGGER warmer_{event}{of_table}" for event in ("insert", "update", "delete")))
+    known.warm()
+    assert "myapp_thing" in {problem.table for problem in triggers.problems("default")}
+    thing.save()
+    assert known.gone() == {1}
+
+
 def test_triggers__that_are_missing_are_a_problem_and_signals_tell(known: Things) -> None:
     known.model.objects.create(owner=3)  # nobody listens from here on
     known.warm()
