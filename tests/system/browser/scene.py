@@ -6,6 +6,7 @@ from datetime import timedelta
 from random import Random
 
 from django.core.cache import cache
+from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -13,7 +14,17 @@ from users.models import CustomUser
 from warmer import jobs
 from warmer import runs as ledger
 from warmer.filling.batches import find_ids
-from warmer.models import ChangeRecord, JobHour, JobObservation, State, Trigger, WarmingRun, start_of_hour
+from warmer.models import (
+    CacheAudit,
+    ChangeRecord,
+    JobHour,
+    JobObservation,
+    State,
+    Trigger,
+    WarmingRun,
+    rows_of,
+    start_of_hour,
+)
 from warmer.monitoring import audit
 from warmer.monitoring.observation import observe_all
 from warmer.report import Failure, Report
@@ -168,11 +179,17 @@ def seen() -> None:
 
 
 def silence(length: timedelta) -> None:
-    """Put in what neither beat nor a worker has done for so long."""
+    """Put all of it back by so long, as if beat and the workers had done nothing since."""
     since = timezone.now() - length
+    times = {
+        JobObservation: ("attempted_at", "observed_at"),
+        WarmingRun: ("requested_at", "started_at", "finished_at"),
+        CacheAudit: ("started_at", "finished_at"),
+    }
+    for model, names in times.items():
+        rows_of(model).update(**{name: F(name) - length for name in names})
     PeriodicTask.objects.update(last_run_at=since)
-    JobObservation.objects.update(attempted_at=since)
-    WarmingRun.objects.filter(state=State.RUNNING).update(state=State.QUEUED, requested_at=since)
+    WarmingRun.objects.filter(state=State.RUNNING).update(state=State.QUEUED)
     ChangeRecord.objects.create(source="myapp_post", recorded_at=since)
 
 

@@ -14,12 +14,13 @@ from django.db import connection
 from playwright.sync_api import Page
 
 from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
 from myapp.management.commands.sample_data import create
 from myapp.sample.build import build
 from tests.system.browser import scene
 from tests.system.browser.pages import EVERYTHING, NARROW, WIDE
 from tests.system.nodes import Worker
-from tests.system.project import ROOT, Project
+from tests.system.project import ROOT, SECONDS, Project
 from users.models import CustomUser
 from warmer import jobs
 from warmer.filling.batches import find_ids
@@ -47,7 +48,18 @@ def test_take_the_screenshots(
     worker.kill()
     redis_server.stop()
     scene.silence(timedelta(minutes=7))
+    _await_outage(pages["wide"])
     _take(pages, {"overview-outage": ("", ())})
+
+
+def _await_outage(page: Page) -> None:
+    """Load the overview until it has noticed: for a few seconds pages share what the servers answered."""
+
+    def is_shown() -> bool:
+        page.goto("/admin/warmer/")
+        return page.get_by_text("No worker answers").count() == 1
+
+    wait_until(is_shown, seconds=SECONDS, what="the overview shows the outage")
 
 
 def _take(pages: Mapping[str, Page], shots: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
