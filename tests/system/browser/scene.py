@@ -123,7 +123,8 @@ def running_run(job: str, user: CustomUser) -> None:
     """Put in a run that is under way, with six of ten batches done by two workers."""
     run = ledger.start(ledger.open_run(job, Trigger.ADMIN, user=user).run.pk, worker="first@example")
     assert run is not None
-    WarmingRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(seconds=42))
+    began = timezone.now() - timedelta(seconds=42)
+    WarmingRun.objects.filter(pk=run.pk).update(requested_at=began, started_at=began)
     ledger.expect(run, batches=10, report=Report(job=job, queries=1))
     for number in range(1, 7):
         report = Report(
@@ -155,10 +156,11 @@ def audits() -> None:
 
 
 def seen() -> None:
-    """Put in what was observed, and keep the schedule from looking again while the pictures are taken."""
+    """Put in what beat and the workers saw, and keep them from looking again while the pictures are taken."""
     task = PeriodicTask.objects.get(name="warmer: observe the jobs")
     task.enabled = False
     task.save()
+    PeriodicTask.objects.update(last_run_at=timezone.now())
     observe_all(seconds=30)
     for job, hits, misses, read in (
         ("user_profiles", 48_210, 95, 171),
@@ -189,7 +191,7 @@ def silence(length: timedelta) -> None:
     for model, names in times.items():
         rows_of(model).update(**{name: F(name) - length for name in names})
     PeriodicTask.objects.update(last_run_at=since)
-    WarmingRun.objects.filter(state=State.RUNNING).update(state=State.QUEUED)
+    WarmingRun.objects.filter(state=State.RUNNING).update(state=State.QUEUED, started_at=None)
     ChangeRecord.objects.create(source="myapp_post", recorded_at=since)
 
 
