@@ -45,7 +45,7 @@ def test_no_worker(
     broker_at(serve().url())
     run = tasks.request_run("posts", Trigger.SCHEDULE).run
     assert run.state == "queued"
-    assert states()["posts"] == "running"
+    assert states()["posts"] == "queued"
     PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
     page.shows("no-worker-doctor", doctor("workers", "beat"))
     WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=5))

@@ -73,7 +73,7 @@ class Pickle(CacheCheck, id="pickle", once=True, after=("backend",)):
             )
 
 
-class Fences(CacheCheck, id="fences", once=True):
+class Fences(CacheCheck, id="fences", once=True, after=("backend", "reachability", "writes")):
     """No other program writes to the fences of jobs."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:

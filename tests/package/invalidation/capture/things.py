@@ -69,6 +69,7 @@ def things(
                 "thing:{id}",
                 ids=lambda: IDS,
                 name="things",
+                every=None,  # a migration would leave an entry in beat
                 depends_on={model: depends_on},
                 fields=None if fields is None else {model: fields},
             )(lambda ids: dict.fromkeys(ids, "cached"))
