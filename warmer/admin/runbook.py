@@ -23,8 +23,8 @@ _INLINE = (
 
 @cache
 def html() -> SafeString:
-    """Return the runbook. Of Markdown, it knows what the page uses."""
-    text = re.sub(r"^# .*\n|^<!--.*-->\n", "", PAGE.read_text("utf-8"), flags=re.M)
+    """Return the runbook. It knows the Markdown that the page uses, and shows tables without their head."""
+    text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", PAGE.read_text("utf-8"), flags=re.M)
     text = re.sub(r"^##+ (.+)$", _heading, escape(text), flags=re.M)
     return mark_safe("\n".join(_blocks(text)))  # noqa: S308 - escaped above
 
@@ -40,7 +40,7 @@ def _blocks(text: str) -> Iterator[str]:
             row = block.strip("| ").replace(" | ", ": ") if block.startswith("|") else block
             for pattern, replacement in _INLINE:
                 row = re.sub(pattern, replacement, row)
-            if row.strip("-|"):
+            if row:
                 yield row if row.startswith("<h2") else f"<p>{row}</p>"
         if code:
             yield f"<pre>{code}</pre>"

@@ -213,7 +213,7 @@ def _mend(alias: str, specs: Collection[JobSpec], *, is_covered: bool) -> None:
         spec.store.forget()
     again = f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
     logger.warning(
-        "The server of the cache %r is another, or was restarted or promoted, and may lack invalidations: %s",
+        "The server of the cache %r was replaced, restarted or promoted, and may lack invalidations: %s",
         alias,
         again if is_covered else f"every key of {len(specs)} jobs is invalidated",
     )

@@ -412,6 +412,8 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
     assert set(re.findall(r'href="#([\w-]+)"', page[page.index('id="content-main"') :])) <= set(anchors)
     assert "<pre>systemctl start redis" in page
     assert "<!-- fault" not in page
+    assert "<p><code>WarmerCacheDown</code>: <a" in page
+    assert "start at" not in page  # the head of that table
 
 
 def test_strip__and_runbook_are_for_those_who_may_see_the_jobs(

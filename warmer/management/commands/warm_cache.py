@@ -131,7 +131,7 @@ class Command(WarmerCommand):
             if watcher.is_out_of_time:
                 raise CommandError(f"Out of time: {undone}", returncode=OUT_OF_TIME)
             if found.may_work:
-                undone += " If one runs that does not answer, queue the runs by --workers --no-wait."
+                undone += " If a worker runs but does not answer, queue the runs with --workers --no-wait."
             for flag in ("workers", "no_wait"):
                 if options[flag]:
                     raise CommandError(f"--{flag.replace('_', '-')}: {undone}", returncode=FAILED)
