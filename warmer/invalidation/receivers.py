@@ -16,7 +16,7 @@ from functools import cache, wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, router
+from django.db import Error, connections, router
 from django.db.models import Model, Q, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
@@ -39,6 +39,8 @@ _BEFORE = "_warmer_before"
 _is_listening = False
 # The databases on which triggers record all changes of a model.
 _captured: defaultdict[type[Model], set[str]] = defaultdict(set)
+# All databases that there were when it began to listen.
+_databases: set[str] = set()
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
@@ -52,10 +54,17 @@ def listen(**_: Any) -> None:
     global _is_listening
     _is_listening = True
     _captured.clear()
+    _databases.update(connections)
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
             for signal, receiver in _receivers_of(model):
                 signal.connect(receiver, sender=model, dispatch_uid=UID)
+
+
+def on_connection(**_: Any) -> None:
+    """`connection_created`: listen again if the project has added a database, which may lack triggers."""
+    if not _databases.issuperset(connections):
+        listen()
 
 
 def _receivers_of(model: type[Model]) -> list[tuple[Any, Any]]:

@@ -52,3 +52,4 @@ def test_databases__have_transactions_and_records_of_their_own(seen: Any) -> Non
         "read": ["old"],
     }
     assert seen["both_at_once"] == {"rolled back": ["old"], "committed": None, "read": ["old"]}
+    assert seen["added_without_triggers"] == {"cached after": None}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import django
@@ -11,7 +13,7 @@ django.setup()
 
 from django.core.cache import cache  # noqa: E402
 from django.core.management import call_command  # noqa: E402
-from django.db import transaction  # noqa: E402
+from django.db import connections, transaction  # noqa: E402
 from django.db.models.signals import pre_delete  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
@@ -97,8 +99,22 @@ def both_at_once() -> Seen:
     return {**seen, "committed": cache.get("title:4"), "read": job.get(5)}
 
 
+def added_without_triggers() -> Seen:
+    """Change a database that is added at run time, and that no trigger watches."""
+    make(6, "second")
+    second = connections.settings["second"]
+    connections.settings["third"] = third = second | {"NAME": f"{second['NAME']}.third"}
+    with closing(sqlite3.connect(second["NAME"])) as old, closing(sqlite3.connect(third["NAME"])) as new:
+        old.backup(new)
+        for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            new.execute(f"DROP TRIGGER {name}")
+    job.get(6)
+    rename(Post.objects.using("third").get(pk=6), "new")
+    return {"cached after": cache.get("title:6")}
+
+
 if __name__ == "__main__":
     for using in DATABASES:
         call_command("migrate", database=using, verbosity=0)
-    told = [listeners, commit_of_its_own, other_transaction, both_at_once]
+    told = [listeners, commit_of_its_own, other_transaction, both_at_once, added_without_triggers]
     print(json.dumps({each.__name__: each() for each in told}))
