@@ -237,5 +237,27 @@ def test_tests__need_a_cache_and_run_with_their_settings(python: Python) -> None
     assert test_settings.CELERY_TASK_ALWAYS_EAGER
 
 
+def test_log__has_a_line_for_an_outage_and_tracebacks_of_other_errors(python: Python) -> None:
+    done = python(
+        """
+import django, logging
+django.setup()
+from django.core.cache import cache
+from django_redis.exceptions import ConnectionInterrupted
+assert [cache.get("key"), cache.get("key")] == [None, None]
+try:
+    raise ConnectionInterrupted(None) from RuntimeError("OOM")
+except ConnectionInterrupted:
+    logging.getLogger("django_redis.cache").exception("Exception ignored")
+""",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        REDIS_URL="redis://127.0.0.1:1/0",
+        CELERY_BROKER_URL="memory://",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is left alone for now") == 1
+    assert (done.stderr.count("Exception ignored"), done.stderr.count("\nRuntimeError: OOM\n")) == (1, 1)
+
+
 def test_project__has_no_warning_of_any_check() -> None:
     assert run_checks() == []
