@@ -95,6 +95,7 @@ def open_run(
                 raise
             has_failed = True
             continue
+        has_failed = False
         if is_new:
             return Opened(run=run, joined=False)
         if run.only_keys is None:

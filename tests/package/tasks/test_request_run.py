@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.core.cache import cache
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
@@ -140,6 +141,23 @@ def test_request_run__takes_the_place_of_a_run_of_some_keys(
     some.refresh_from_db()
     assert (some.state, opened.joined) == (State.CANCELLED, False)
     assert (opened.run.state, opened.run.written) == (State.COMPLETE, 10)
+
+
+def test_request_run__loses_a_race_after_each_run_of_some_keys(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others open runs of some keys as fast as they are cancelled, and end one before it can be joined."""
+    real, calls = WarmingRun.objects.get_or_create, count()
+
+    def get_or_create(_self: Any, *, active_job: str, defaults: Any) -> Any:
+        number = next(calls)
+        if number in (0, 2):
+            raise IntegrityError
+        only_keys = ["t:1"] if number == 1 else None
+        return real(active_job=active_job, defaults=defaults | {"only_keys": only_keys})[0], number != 1
+
+    monkeypatch.setattr(type(WarmingRun.objects), "get_or_create", get_or_create)
+    assert request_run(job.name, Trigger.DEPLOY).run.written == 10
 
 
 def test_request_run__of_some_keys_joins_one_of_every_key(job: Any) -> None:
