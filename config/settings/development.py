@@ -16,7 +16,6 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 # While `script/server` runs, a command typed in another terminal talks to the same servers.
 _servers = running_servers(DATA_DIR)
 _redis_url = env("REDIS_URL") or _servers.get("REDIS_URL", "")
-_broker = broker_of_environment(default=_servers.get("CELERY_BROKER_URL", "") or _redis_url)
 
 DATABASES = {"default": database_settings(env("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
 
@@ -31,6 +30,8 @@ else:
         }
     }
 
+# After the cache: an address that serves as both is refused by the name that it was given.
+_broker = broker_of_environment(default=_servers.get("CELERY_BROKER_URL", "") or _redis_url)
 if _broker["url"]:
     CELERY_BROKER_URL = _broker["url"]
     CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]

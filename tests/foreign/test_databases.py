@@ -58,12 +58,15 @@ from io import StringIO
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.checks import run_checks
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 
 def output(*command):
     out = StringIO()
-    call_command(*command, stdout=out, stderr=out)
+    try:
+        call_command(*command, stdout=out, stderr=out)
+    except CommandError as error:
+        out.write(f"exit {{error.returncode}}: {{error}}")
     return out.getvalue()
 
 client = Client()
@@ -130,10 +133,11 @@ def test_default__is_empty_and_others_are_away_or_read_only(foreign: ForeignProj
         seen = foreign.run(ASK.format(users="main"))
         assert set(seen["status"].values()) == {200}
         assert "complete" in seen["warm"]
-        for name in ("overview", "doctor", "stats"):
-            assert "&#x27;away&#x27; does not" in seen[name] or "'away'" in seen[name]
+        for name, said in {"overview": "Database away", "doctor": "'away'", "stats": "'away'"}.items():
+            assert said in seen[name]
             assert "'frozen'" not in seen[name]
             assert "'mirror'" not in seen[name]
+        assert "exit 1: database 'away'" in seen["stats"]
         assert 'warmer_database_up{database="away"} 0.0' in seen["metrics"]
         assert 'warmer_database_up{database="main"} 1.0' in seen["metrics"]
         assert "warmer.W008" not in seen["checks"]

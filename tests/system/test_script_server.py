@@ -106,7 +106,7 @@ SERVE, CHECK = ("-m", "embedded.serve"), ("manage.py", "check")
             "redis-sentinel://x",
             "CELERY_BROKER_URL is 'redis-sentinel://x': expected",
         ),
-        (CHECK, "REDIS_URL", "foo", "REDIS_URL is 'foo': expected"),
+        (CHECK, "REDIS_URL", "foo", "REDIS_URL is '***': expected"),
         (CHECK, "DATABASE_URL", "oracle://x", "DATABASE_URL is 'oracle://x'"),
     ],
 )

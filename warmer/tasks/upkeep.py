@@ -43,7 +43,8 @@ def close_stalled_runs() -> int:
     """
     closed = runs.close_stalled()
     required = {spec.name: spec for spec in jobs.specs() if spec.required}
-    for run in WarmingRun.objects.latest_per_job(required).values():
+    full = WarmingRun.objects.filter(only_keys__isnull=True)  # a retry of some keys warms no other
+    for run in full.latest_per_job(required).values():
         has_failed = run.is_final and run.state != State.CANCELLED
         if has_failed and run.met_outage and _answers(required[run.job]):
             logger.info("%s met an outage, which is over: %s is run again", run, run.job)

@@ -113,6 +113,17 @@ def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers
         assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
 
 
+def test_run_that_met_an_outage__is_run_again_after_a_retry_of_some_keys(redis_server: RedisServer) -> None:
+    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    redis_server.stop()
+    assert request_run("t", Trigger.DEPLOY).run.met_outage
+    redis_server.start()
+    assert request_run("t", Trigger.ADMIN, only_keys=["t:1"]).run.written == 1
+    close_stalled_runs()
+    again = WarmingRun.objects.latest("id")
+    assert (again.state, again.written, again.skipped) == (State.COMPLETE, 9, 1)
+
+
 def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
     redis_server: RedisServer,
 ) -> None:
