@@ -30,8 +30,8 @@ def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
         text: its id; of a single job it is ignored.
 
     Returns:
-        The key, whether it is cached, the seconds `left` until it expires, and its age, of which a job's
-        jitter counts as a part; or the problem.
+        The key, whether it is cached, the seconds `left` until it expires, and its age, which includes a
+        job's jitter; or the problem.
     """
     try:
         key = spec.key.key(id_of(spec, text))

@@ -116,7 +116,7 @@ class QueryCount:
     """How many queries this thread made, on any database.
 
     Attributes:
-        vendors: of which databases.
+        vendors: the vendors of these databases.
     """
 
     def __init__(self) -> None:

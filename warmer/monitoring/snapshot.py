@@ -101,7 +101,7 @@ def snapshot(
     reads: Mapping[str, Mapping[str, int]] | None = None,
     queues: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """Return a snapshot of which the database tells the rest; four queries.
+    """Return a snapshot; what is not given is read from the database, in four queries.
 
     Raises:
         OperationalError, InterfaceError: the database does not answer.

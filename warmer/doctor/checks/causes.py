@@ -133,7 +133,7 @@ CAUSES = (
         "SSLError|CertVerificationError|CERTIFICATE_VERIFY_FAILED",
         "REDIS_URL=rediss://HOST:PORT/{database}?ssl_ca_certs=/path/to/ca.pem\nwith the authority that "
         "signed the certificate: openssl s_client -connect {host}:{port} shows it. ?ssl_cert_reqs=none "
-        "checks nothing: whoever is between the two can read and change everything.",
+        "checks nothing: anyone between the two can read and change everything.",
     ),
     Cause(
         "TimeoutError|Timeout reading",

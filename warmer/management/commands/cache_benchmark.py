@@ -1,6 +1,6 @@
 """Benchmark a cache, then delete the test keys: key by key, in batches, and under the fence of a job.
 
-The ping asks for keys that are not there: so long take the server and the network. This is real load:
+The ping asks for missing keys, so it measures the server and the network alone. All of this is real load:
 consider what else the server serves. Exit status: 0 measured, 1 the cache failed, 2 usage, 130 interrupted.
 """
 

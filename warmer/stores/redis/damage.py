@@ -14,7 +14,7 @@ from warmer.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-# The doctor names them so long.
+# How long the doctor names them.
 KEPT_SECONDS = 3 * 86_400
 
 
