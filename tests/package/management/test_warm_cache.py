@@ -179,7 +179,7 @@ def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
 def test_workers__none_answers() -> None:
     """One may work all the same: its remote control is off, or a long task keeps it from answering."""
     done = run("--workers")
-    assert (done.status, "queue the runs by --workers --no-wait" in done.error) == (1, True)
+    assert (done.status, "--workers --no-wait" in done.error) == (1, True)
     assert not WarmingRun.objects.exists()
     done = run("--workers", "--no-wait")
     assert (done.status, "no worker answered" in done.out) == (0, True)
