@@ -96,7 +96,7 @@ def apply_committed(*, using: str, above: int) -> None:
     try:
         if are_kept(using):
             with read_committed(using):
-                is_purge_due = records.take_purge(using)
+                is_purge_due = take_purge(using)
                 _apply_above(above, using, ask=is_purge_due)
                 if is_purge_due:
                     upkeep.purge(using=using)
@@ -232,3 +232,14 @@ def _keys(spec: JobSpec, ids: Iterable[Id]) -> Iterator[str]:
             yield spec.key.key(id)
         except InvalidId:
             continue  # it never was the id of a key
+
+
+_next_purge: dict[str, float] = {}
+
+
+def take_purge(using: str) -> bool:
+    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
+    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
+    if is_due:
+        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
+    return is_due

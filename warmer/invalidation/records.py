@@ -261,17 +261,6 @@ def mark(numbers: Collection[int], *, using: str) -> None:
         )
 
 
-_next_purge: dict[str, float] = {}
-
-
-def take_purge(using: str) -> bool:
-    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
-    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
-    if is_due:
-        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
-    return is_due
-
-
 # -- who applied a record -------------------------------------------------------------------------------
 def fingerprint() -> str:
     """Return the fingerprint of this process: 16 hexadecimal digits."""

@@ -23,7 +23,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
-from warmer.invalidation.apply import apply, has_other_cache, invalidate_ids
+from warmer.invalidation.apply import apply, has_other_cache, invalidate_ids, take_purge
 from warmer.invalidation.recording import record_of_ids
 from warmer.invalidation.records import (
     TABLE,
@@ -127,7 +127,7 @@ class Relay:
                 records.mark(waiting, using=using)
             done += len(new)
         self._replayed[using] = frozenset(replayed) or known  # none were read while another process polled
-        if records.take_purge(using):
+        if take_purge(using):
             upkeep.purge(using=using, thoroughly=True)
         if failed is not None:
             raise failed

@@ -169,7 +169,7 @@ def test_poll__records_that_cannot_be_marked_are_applied_again(monkeypatch: pyte
 
 
 def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.invalidation.records._next_purge", {})
+    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
     ask("of_the_next_release:{id}", 1)
     ask("post:{id}", 7)
     records.write([Record(source="table_of_the_next_release")], using="default")
@@ -179,7 +179,7 @@ def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.
     assert ChangeRecord.objects.filter(applied_at=None).count() == 2
     assert backlog().count == 0
     ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(days=2))
-    monkeypatch.setattr("warmer.invalidation.records._next_purge", {})
+    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
     Relay().poll()
     assert not ChangeRecord.objects.filter(applied_at=None).exists()
 

@@ -19,7 +19,7 @@ from tests.support.commands import execute
 from tests.support.waiting import make_waiting, waiting
 from warmer import jobs, runs, warm
 from warmer.doctor.checks.jobs import SameCache
-from warmer.invalidation import Relay, apply, records
+from warmer.invalidation import Relay, apply
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import observe_jobs, start_run, warm_batch
 
@@ -30,19 +30,19 @@ Elsewhere = Callable[[], Any]
 @pytest.fixture
 def elsewhere(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
     """Return a context in which this process is the worker, with another KEY_PREFIX than web's."""
-    monkeypatch.setattr(records, "_next_purge", {})
+    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
     monkeypatch.setattr(apply, "_other_cache", "")
     web = settings.CACHES
 
     @contextmanager
     def elsewhere() -> Iterator[None]:
         settings.CACHES = {"default": {**web["default"], "KEY_PREFIX": "old"}}
-        monkeypatch.setattr(records, "_next_purge", {})
+        monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
         try:
             yield
         finally:
             settings.CACHES = web
-            monkeypatch.setattr(records, "_next_purge", {})
+            monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
 
     return elsewhere
 

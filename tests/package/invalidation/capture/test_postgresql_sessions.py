@@ -105,7 +105,7 @@ def levels_of_our_statements() -> Iterator[set[str]]:
 def test_records__are_read_marked_and_purged_in_read_committed(
     serializable: None, relayed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_next_purge", {})
+    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
     with things() as known:
         if relayed:
             outsiders.run(INSERT)
