@@ -1,0 +1,71 @@
+"""The alerts that would fire, and the runbook that everything red leads to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from embedded.ports import free_port
+from tests.package.admin.health.strip import RUNBOOK, count_calls
+from tests.package.admin.pages import OVERVIEW, text_of
+from warmer import warm
+from warmer.admin import health
+from warmer.monitoring.alerts import ALERTS
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+TEMPLATES = Path(health.__file__).parents[1] / "templates"
+
+
+def test_alerts__that_would_fire_are_named_with_their_jobs(
+    olga: Client, use_broker: Callable[[str], None]
+) -> None:
+    assert "would fire" not in olga.get(OVERVIEW).content.decode()
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    for number in range(5):
+        warm(f"key:{number}", name=f"job{number}", every=timedelta(minutes=1))(lambda: 1)
+    page = olga.get(OVERVIEW).content.decode()
+    assert f'href="{RUNBOOK}#{health.RUNS}">WarmerRequiredJobStale</a>' in page
+    stale = next(line for line in text_of(page).splitlines() if "WarmerRequiredJobStale" in line)
+    assert stale.startswith("Critical: ")
+    assert stale.endswith("and 3 more")
+
+
+def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> None:
+    page = olga.get(RUNBOOK).content.decode()
+    anchors = re.findall(r'<h2 id="([\w-]+)">', page)
+    assert len(anchors) == len(set(anchors))
+    sections = {
+        health.RUNS,
+        health.BROKER,
+        health.DOWN,
+        health.HANGS,
+        health.FULL,
+        health.UNSAVED,
+        health.PENDING,
+    }
+    templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.html"))
+    written = set(re.findall(r"'admin:warmer_runbook' %\}#([\w-]+)", templates))
+    assert len(written) >= 2
+    assert sections | {health.DATABASE} | written | {alert.section for alert in ALERTS} <= set(anchors)
+    assert set(re.findall(r'href="#([\w-]+)"', page[page.index('id="content-main"') :])) <= set(anchors)
+    assert "<pre>systemctl start redis" in page
+    assert "<!-- fault" not in page
+    assert "<p><code>WarmerCacheDown</code>: <a" in page
+    assert "start at" not in page  # the head of that table
+
+
+def test_strip__and_runbook_are_for_those_who_may_see_the_jobs(
+    log_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count_calls(monkeypatch, "_look_at_cache")
+    client = log_in("view_warmingrun")
+    assert "warmer-health" not in client.get(OVERVIEW).content.decode()
+    assert calls == []
+    assert client.get(RUNBOOK).status_code == 403
+    assert Client().get(RUNBOOK).status_code == 302
+    assert log_in("view_job").get(RUNBOOK).status_code == 200

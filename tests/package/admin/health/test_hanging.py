@@ -1,0 +1,126 @@
+"""What hangs holds up no page, and is asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from embedded.ports import free_port
+from embedded.redis_server import RedisServer
+from tests.package.admin.health.strip import count_calls, strip
+from tests.package.admin.pages import POSTS, text_of
+from tests.support.waiting import make_waiting
+from warmer import invalidation, warm
+from warmer.admin import health, questions
+from warmer.models import JobObservation, Trigger
+from warmer.runs import open_run
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_hanging__cache_is_asked_once_and_given_up(
+    olga: Client, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count_calls(monkeypatch, "_look_at_cache")
+    redis_server.pause()
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    for _ in range(3):
+        cache = strip(olga)["Cache default"]
+        assert (cache.level, cache.section) == ("problem", health.HANGS)
+    assert calls == [("default",)]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_hanging__broker_is_asked_once_and_given_up(
+    olga: Client, use_broker: Callable[[str], None], silent_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [count_calls(monkeypatch, name) for name in ("_look_at_broker", "_look_for_workers")]
+    use_broker(silent_address)
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    for _ in range(3):
+        found = strip(olga)
+        assert (found["Broker"].level, found["Queue warming"].text) == ("problem", "unknown")
+    assert asked == [[()], [()]]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_hanging__another_database_leaves_the_rest_of_the_pages(
+    olga: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = Event()
+    look = invalidation.backlog
+    monkeypatch.setattr(health, "written", lambda: ["default", "other"])
+    monkeypatch.setattr(
+        invalidation, "backlog", lambda *using: look(*using) if using == ("default",) else goes_on.wait(60)
+    )
+    make_waiting("posts", [1])
+    found = strip(olga)
+    assert "1 invalidation pending" in text_of(olga.get(POSTS).content.decode())
+    goes_on.set()
+    assert (found["Database other"].level, found["Database other"].section) == ("problem", health.DATABASE)
+    assert found["Pending invalidations"].text.startswith("1 oldest")
+
+
+def test_question__is_shared_for_a_while_then_asked_again(
+    olga: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count_calls(monkeypatch, "_look_at_cache")
+    strip(olga)
+    strip(olga)
+    assert len(calls) == 1
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    strip(olga)
+    assert len(calls) == 2
+
+
+def test_question__its_late_answer_serves_the_next_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    goes_on = Event()
+    question = questions.ask("late", lambda: goes_on.wait(20) and "first")
+    assert question.answer(0, late=60).problem == "TimeoutError"
+    goes_on.set()
+    assert question.answer(monotonic() + 20).value == "first"
+    held = Event()
+    question = questions.ask("late", lambda: held.wait(20) and "second")
+    assert question.answer(0, late=60).value == "first"
+    assert question.answer(0).problem == "TimeoutError"
+    held.set()
+
+
+def test_question__closes_the_connections_of_its_thread() -> None:
+    def use_the_database() -> Any:
+        connection.ensure_connection()
+        return connection.connection is not None, connection._connections[connection._alias]
+
+    answer = questions.ask("anything", use_the_database).answer(monotonic() + 20)
+    assert answer.value is not None
+    was_open, wrapper = answer.value
+    assert was_open
+    assert wrapper.connection is None
+
+
+def test_cost__queries_grow_with_no_number_of_jobs(olga: Client, use_broker: Callable[[str], None]) -> None:
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as found:
+            strip(olga)
+        return len(found)
+
+    queries()
+    few = queries()
+    for number in range(60):
+        warm(f"key:{number}", name=f"job{number}")(lambda: 1)
+        JobObservation.objects.create(job=f"job{number}", attempted_at=timezone.now())
+        open_run(f"job{number}", Trigger.SCHEDULE)
+    assert few <= 24
+    assert queries() <= few + 1

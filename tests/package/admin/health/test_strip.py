@@ -1,0 +1,174 @@
+"""What stands still is red, and says why and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from embedded.ports import free_port
+from embedded.redis_server import RedisServer
+from tests.package.admin.health.strip import observed, strip
+from tests.package.admin.pages import OVERVIEW
+from tests.package.doctor.support import PASSWORD, Serve, cache_entry, overfill
+from tests.support.waiting import make_waiting
+from warmer import warm
+from warmer.admin import health
+from warmer.models import ChangeRecord, Trigger, WarmingRun
+from warmer.runs import open_run
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_strip__nothing_stands_still(
+    olga: Client,
+    use_broker: Callable[[str], None],
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_broker(serve().url())
+    monkeypatch.setattr(health.tasks, "consumers", lambda *, timeout: {"warming": ["a@host", "b@host"]})
+    observed(seconds=20)
+    found = strip(olga)
+    assert {label: each.level for label, each in found.items()} == dict.fromkeys(
+        ("Queue warming", "Beat", "Cache default", "Pending invalidations"), "ok"
+    )
+    assert found["Queue warming"].text == "2 workers 0 messages"
+    assert re.fullmatch(r"seen \d+ s ago", found["Beat"].text)
+    assert re.fullmatch(r"up [\d.]+ MiB, no limit, 0 evicted", found["Cache default"].text)
+
+
+def test_strip__without_a_broker_there_is_nothing_to_ask(olga: Client) -> None:
+    assert list(strip(olga)) == ["Cache default", "Pending invalidations"]
+
+
+def test_workers__none_is_a_problem_unless_one_worked_lately(
+    olga: Client,
+    use_broker: Callable[[str], None],
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "PING_SECONDS", 0.01)
+    use_broker(serve().url())
+    run = open_run("posts", Trigger.SCHEDULE).run
+    WarmingRun.objects.filter(pk=run.pk).update(requested_at=timezone.now() - timedelta(minutes=7))
+    queue = strip(olga)["Queue warming"]
+    assert (queue.level, queue.section) == ("problem", health.RUNS)
+    assert "no worker 0 messages, oldest queued run 7 min" in queue.text
+    observed(seconds=30)
+    queue = strip(olga)["Queue warming"]
+    assert queue.level == "warning"
+    assert re.search(r"No worker answers; one worked \d+ s ago\.", queue.text)
+
+
+def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
+    olga: Client, use_broker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late() -> NoReturn:
+        raise TimeoutError
+
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setattr(health, "_look_at_broker", lambda: {"warming": 0})
+    monkeypatch.setattr(health, "_look_for_workers", late)
+    assert strip(olga)["Queue warming"].level == "problem"
+    observed(seconds=30)
+    assert strip(olga)["Queue warming"].level == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("messages", "minutes", "level"), [(3, 1, "ok"), (3, 3, "problem"), (500, 1, "warning")]
+)
+def test_workers__that_do_not_keep_up(
+    olga: Client,
+    use_broker: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    messages: int,
+    minutes: int,
+    level: str,
+) -> None:
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setattr(health, "_look_at_broker", lambda: {"warming": messages})
+    monkeypatch.setattr(health, "_look_for_workers", lambda: {"warming": ["w@host"]})
+    run = open_run("posts", Trigger.SCHEDULE).run
+    WarmingRun.objects.filter(pk=run.pk).update(requested_at=timezone.now() - timedelta(minutes=minutes))
+    assert strip(olga)["Queue warming"].level == level
+
+
+def test_broker__down__is_named_without_its_login(olga: Client, use_broker: Callable[[str], None]) -> None:
+    use_broker(f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
+    found = strip(olga)
+    assert (found["Broker"].level, found["Broker"].section) == ("problem", health.BROKER)
+    assert found["Queue warming"].text == "unknown"
+    assert PASSWORD not in olga.get(OVERVIEW).content.decode()
+
+
+@pytest.mark.parametrize("minutes", [None, 6])
+def test_beat__silent(olga: Client, use_broker: Callable[[str], None], minutes: int | None) -> None:
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    PeriodicTask.objects.update(last_run_at=minutes and timezone.now() - timedelta(minutes=minutes))
+    beat = strip(olga)["Beat"]
+    assert (beat.level, beat.section) == ("problem", health.RUNS)
+    assert beat.text.startswith(f"seen {minutes} min ago" if minutes else "never seen")
+
+
+def test_cache__down__is_named_with_since_when_and_without_its_login(
+    olga: Client, settings: Any, redis_server: RedisServer
+) -> None:
+    address = redis_server.url().replace("://", f"://:{PASSWORD}@")
+    settings.CACHES = {"default": cache_entry(address)}
+    redis_server.stop()
+    cache = strip(olga)["Cache default"]
+    assert (cache.level, cache.section) == ("problem", health.DOWN)
+    assert re.match(r"down for \d+ s Problem: The cache does not answer \(\w+Error\)", cache.text)
+    assert PASSWORD not in olga.get(OVERVIEW).content.decode()
+
+
+def test_cache__full(olga: Client, settings: Any, serve: Serve) -> None:
+    server = serve(maxmemory_policy="noeviction")
+    settings.CACHES = {"default": cache_entry(server)}
+    overfill(server)
+    cache = strip(olga)["Cache default"]
+    assert (cache.level, cache.section) == ("problem", health.FULL)
+    assert re.match(r"full [\d.]+ % of 4 MiB, 0 evicted", cache.text)
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "section"),
+    [
+        ({"rdb_last_bgsave_status": "err"}, "problem", health.UNSAVED),
+        ({"loading": 1}, "warning", health.DOWN),
+    ],
+)
+def test_cache__whose_server_is_not_itself(
+    olga: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], level: str, section: str
+) -> None:
+    look = health._look_at_cache
+    monkeypatch.setattr(health, "_look_at_cache", lambda alias: [{**look(alias)[0], **state}])
+    cache = strip(olga)["Cache default"]
+    assert (cache.level, cache.section) == (level, section)
+
+
+def test_cache__other_than_redis(olga: Client, settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    assert strip(olga)["Cache default"].text == "up"
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(10, "ok"), (60, "warning"), (150, "problem")])
+def test_pending__by_their_age(olga: Client, seconds: int, level: str) -> None:
+    make_waiting("posts", [1])
+    ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(seconds=seconds))
+    pending = strip(olga)["Pending invalidations"]
+    assert pending.level == level
+    assert pending.section == (health.PENDING if level != "ok" else "")
+
+
+def test_queue__its_name_is_escaped(olga: Client, use_broker: Callable[[str], None]) -> None:
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    warm("x", name="x", queue="<b>bold")(lambda: 1)
+    assert "Queue &lt;b&gt;bold" in strip(olga)
