@@ -145,7 +145,7 @@ class Watcher:
             return on_miss and _is_snapshot(self._connection())
         try:
             if self._answer is None or self._answer[0] != self._statements:
-                changed, reads_snapshot = _ask(self._connection(), self.above if has_changed else 0)
+                changed, reads_snapshot = _ask(self._connection())
                 self._answer = (self._statements, changed, reads_snapshot)  # the question is a statement, too
             _, changed, reads_snapshot = self._answer  # it holds until the next statement
         except Error:
@@ -261,17 +261,15 @@ def _is_open(connection: Any) -> bool:
     return bool(int(info.transaction_status) or int(getattr(info, "pipeline_status", 0)))
 
 
-def _ask(connection: Any, above: int) -> tuple[set[str], bool]:
+def _ask(connection: Any) -> tuple[set[str], bool]:
     """Return the sources and keys that the open transaction recorded, and whether it reads a snapshot.
 
-    On a database that does not number its transactions, only one writes at a time: it recorded what is above
-    the highest record known before. An unapplied record of an earlier one costs a load.
+    A database that does not number its transactions has one writer at a time: nobody else applies what it
+    recorded. An unapplied record of an earlier transaction costs a load.
     """
     with connection.cursor() as cursor:
         if connection.vendor != "postgresql":
-            cursor.execute(
-                f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL AND id > {above:d}"
-            )
+            cursor.execute(f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL")
             return {row[0] for row in cursor}, _is_snapshot(connection)
         cursor.execute(
             # A look at the table in a stricter transaction could make it fail when others change rows.

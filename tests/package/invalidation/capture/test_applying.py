@@ -190,6 +190,16 @@ def test_floor__of_a_database_that_counts_anew_is_forgotten(known: Things) -> No
     assert known.gone() == {2, 3}
 
 
+def test_floor__of_a_database_that_counts_anew_hides_no_change_from_its_transaction(known: Things) -> None:
+    execute(INSERT)
+    apply.floors["default"] += 10_000
+    with transaction.atomic():
+        execute("UPDATE myapp_thing SET owner = 3")
+        cache.delete(known.job.key(3))
+        known.job.get(3)
+        assert cache.get(known.job.key(3)) is None
+
+
 def test_backlog__of_one_table_becomes_one_record(
     known: Things, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
