@@ -31,16 +31,11 @@ _LOOKED_AT = 2_000
 
 
 class Watcher:
-    """Watches one database connection: its open transaction and, with triggers, its statements.
-
-    Attributes:
-        above: the highest record that this process knew before the open transaction's first change.
-    """
+    """Watches one database connection: its open transaction and, with triggers, its statements."""
 
     def __init__(self, connection: Any) -> None:
         self._connection: Any = weakref.ref(connection)  # whose watcher this is: it lives longer
         self.using: str = connection.alias
-        self.above = 0
         self._callback: tuple[int, Callable[[], None]] | None = None
         self._is_due = False
         self._changed_sources: set[str] = set()
@@ -104,8 +99,8 @@ class Watcher:
         if not connection.in_atomic_block:
             return
         if not self._has_changed() or _is_in_test_case(connection):
-            self.above = floors[self.using] if above is None else above
-            self._callback = len(connection.run_on_commit), partial(self._on_commit, self.above)
+            above = floors[self.using] if above is None else above
+            self._callback = len(connection.run_on_commit), partial(self._on_commit, above)
             transaction.on_commit(self._callback[1], using=self.using, robust=True)
         self._is_due = True
         self._changed_sources.update(changed)
