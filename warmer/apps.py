@@ -27,7 +27,7 @@ class WarmerConfig(AppConfig):
         from warmer import checks, conf, signals, tasks  # noqa: F401
         from warmer.declarations.registry import jobs
         from warmer.filling import read_counters
-        from warmer.invalidation import receivers, transactions, triggers
+        from warmer.invalidation import receivers, relay, transactions, triggers
 
         conf.check_settings()
         autodiscover_modules("warming")
@@ -41,6 +41,7 @@ class WarmerConfig(AppConfig):
         post_save.connect(transactions.on_saved, dispatch_uid="warmer.transactions")
         pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")
+        post_migrate.connect(relay.on_migrated, sender=self, dispatch_uid="warmer.relay")
         for signal, receiver in (
             (signals.refresh_wanted, lambda sender, **_: tasks.request_refresh(sender)),
             (signals.pending_wanted, lambda **_: tasks.request_pending()),

@@ -20,6 +20,7 @@ from tests.faults.conftest import AT_ONCE, SECONDS, Site
 from tests.package.doctor.sentinels import Sentinel
 from warmer import jobs
 from warmer.invalidation import Relay, captures_by_triggers
+from warmer.invalidation.relay import on_migrated
 from warmer.models import ChangeRecord, JobServers
 from warmer.report import Outcome
 from warmer.stores import breaker, incarnation_of
@@ -38,6 +39,8 @@ def work(relay: Relay) -> None:
 @pytest.fixture
 def relay(site: Site) -> Relay:
     """The relay of a worker that has seen the server as it is now."""
+    JobServers.objects.all().delete()  # those of the other tests' cache
+    on_migrated(using="default", plan=[])
     relay = Relay()
     work(relay)
     return relay
@@ -90,6 +93,22 @@ def test_lost_invalidations__while_no_worker_ran(site: Site, lose: Lose) -> None
     lose(site)
     work(Relay())
     assert site.wrong() == 0
+
+
+@faults
+def test_lost_invalidations__before_the_first_worker_ran(site: Site, lose: Lose) -> None:
+    lose(site)
+    work(Relay())
+    assert site.wrong() == 0
+
+
+@pytest.mark.parametrize("plan", [[], None])
+def test_first_worker__leaves_alone_what_a_new_release_warmed(site: Site, plan: list[Any] | None) -> None:
+    site.fail_over(site.replica())
+    on_migrated(using="default", plan=plan)
+    site.warm()
+    work(Relay())
+    assert site.cached() == (21 if plan is not None else 0)  # a flush of the tables begins nothing
 
 
 @faults

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import inf
@@ -179,11 +179,25 @@ def _is_alone(connection: Any) -> bool:
 
 
 # -- failovers and crashes of a cache -------------------------------------------------------------------
+def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any) -> None:
+    """`post_migrate`: note the servers of new jobs, before the release that declares them reads any.
+
+    Args:
+        plan: what was migrated; None: the tables were flushed.
+    """
+    servers = apps.get_model("warmer", "JobServers").objects
+    if plan is None or using != router.db_for_write(servers.model) or not are_kept(using):
+        return
+    for alias in sorted({spec.cache for spec in jobs.specs()}):
+        if found := incarnation_of(alias):
+            servers.begin(found.id, [spec.name for spec in jobs.specs() if spec.cache == alias])
+
+
 def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
     """Mend the jobs of a cache that are not known on this incarnation yet; return whether there were.
 
     The incarnations that each job was invalidated on are in the database, so one worker mends, and a worker
-    that starts later compares too.
+    that starts later compares too. A job without any may have been read before the first worker ran.
 
     Args:
         age: how many seconds ago this process reached another incarnation; infinite: it has just started.
@@ -198,14 +212,17 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
             return False
         # Half of the time is for what the log lacks, and for the purge of records.
         is_covered = found.read_log and has_just_started and age < conf.REPLAY.total_seconds() / 2
-        _mend(alias, [specs[name] for name in before], is_covered=is_covered and captures_by_triggers())
+        what = "was replaced, restarted or promoted" if any(before.values()) else "was not watched before"
+        is_covered = is_covered and captures_by_triggers()
+        _mend(alias, [specs[name] for name in before], what=what, is_covered=is_covered)
         return True
 
 
-def _mend(alias: str, specs: Collection[JobSpec], *, is_covered: bool) -> None:
+def _mend(alias: str, specs: Collection[JobSpec], *, what: str, is_covered: bool) -> None:
     """Drop the fences of jobs, and record what is to be invalidated.
 
     Args:
+        what: what is known of the cache's server, for the log.
         is_covered: the changes of the last `WARMER_REPLAY` make up for what was lost.
     """
     # A token of the server before may carry a count from a clock that ran ahead: no fence may take it.
@@ -213,8 +230,9 @@ def _mend(alias: str, specs: Collection[JobSpec], *, is_covered: bool) -> None:
         spec.store.forget()
     again = f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
     logger.warning(
-        "The server of the cache %r was replaced, restarted or promoted, and may lack invalidations: %s",
+        "The server of the cache %r %s, and may lack invalidations: %s",
         alias,
+        what,
         again if is_covered else f"every key of {len(specs)} jobs is invalidated",
     )
     if is_covered:

@@ -251,11 +251,11 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
     forget_tables()
 
 
-def on_migrated(*, using: str, **_kwargs: Any) -> None:
+def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any) -> None:
     """`post_migrate`: install what is missing. A database that refuses is logged: the migration goes on."""
     floors.clear()  # a flush may begin to count at 1 again
-    if not are_kept(using):
-        forget_tables()  # the migration may have created it
+    if plan or not are_kept(using):
+        forget_tables()  # the migration may have created it, or dropped it
     try:
         if captures_by_triggers() and _can_capture(using):
             catch_up(using)

@@ -74,9 +74,9 @@ class ServersQuerySet(models.QuerySet["JobServers"]):
 
     @contextmanager
     def reached(self, server: str, jobs: Collection[str], *, is_change: bool) -> Iterator[dict[str, str]]:
-        """Yield the jobs that are known on other servers, with these; at the end all are known on this one.
+        """Yield the jobs that are not known on a server, with those that they are known on.
 
-        Meanwhile other processes wait.
+        At the end all are known on this one. Meanwhile other processes wait.
 
         Args:
             server: the incarnation of the server that the jobs' cache reaches.
@@ -90,11 +90,16 @@ class ServersQuerySet(models.QuerySet["JobServers"]):
             # What a promotion added to the id is forgotten after a while: the beginning of one is known, too.
             counted = {job: text.split()[-1] if is_change else text for job, text in known.items()}
             new = [job for job in jobs if server not in counted.get(job, "")]
-            yield {job: known[job] for job in new if job in known}
+            yield {job: known.get(job, "") for job in new}
             for job in new:
                 others = [each for each in known.get(job, "").split() if each != server]
                 servers = [*others, server][-MOST_SERVERS:]
                 self.update_or_create(job=job, defaults={"servers": " ".join(servers)})
+
+    def begin(self, server: str, jobs: Collection[str]) -> None:
+        """Note the server of new jobs, which have no key yet that could be old."""
+        rows = [JobServers(job=job, servers=server) for job in jobs]
+        self.bulk_create(rows, ignore_conflicts=True)
 
 
 class JobServers(models.Model):
