@@ -23,103 +23,67 @@ KEY_SECONDS = 600
 PINGS = 200
 
 
-class Benchmark:
-    """A benchmark of one cache: `measure()` it, then `clean()` up, whatever happened.
+def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
+    """Return a row for a ping and for each operation on a cache, and leave no key behind.
+
+    Times are of a call, in microseconds. `missing` counts the keys that were refused, or gone when read.
 
     Args:
         alias: the name of the cache in `CACHES`.
         count: the number of keys.
         size: the bytes of each value.
-        progress: called now and then with the number of calls done, their total, and the operation.
 
     Raises:
-        StoreUnavailable: by every method, if the cache does not answer or keeps nothing.
+        StoreUnavailable: the cache does not answer or keeps nothing.
     """
+    name = f"warmer-benchmark-{secrets.token_hex(4)}"
+    template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
+    cache = caches[alias]
+    store = open_store(alias=alias, fence=name, template=template, timeout=float(KEY_SECONDS))
+    keys = [template.key(id) for id in range(count)]
+    batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
+    value = secrets.token_hex(size // 2 + 1)[:size]  # random, so that no compressor makes it smaller
 
-    def __init__(
-        self, alias: str, *, count: int, size: int, progress: Callable[[int, int, str], None]
-    ) -> None:
-        name = f"warmer-benchmark-{secrets.token_hex(4)}"
-        template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
-        self._alias = alias
-        self._store = open_store(alias=alias, fence=name, template=template, timeout=float(KEY_SECONDS))
-        self._keys = [template.key(id) for id in range(count)]
-        # Random, so that no compressor makes it smaller.
-        self._value = secrets.token_hex(size // 2 + 1)[:size]
-        self._progress = progress
-        self._pings: list[float] = []
+    def matches(found: dict[str, Any]) -> int:
+        return sum(each == value for each in found.values())
 
-    def measure(self) -> list[dict[str, Any]]:
-        """Return a row for a ping and for each operation; times are of a call, in microseconds."""
-        probe(self._alias)
-        found = [self._time(*each) for each in self._operations()]
-        ping = row("ping", self._pings)
-        return [{**each, "ratio": round(each["p50_us"] / ping["p50_us"], 2)} for each in (ping, *found)]
+    def set_many(batch: Sequence[str]) -> int:
+        return len(batch) - len(cache.set_many(dict.fromkeys(batch, value), KEY_SECONDS) or ())
 
-    def clean(self) -> None:
-        """Delete the keys and the fence."""
-        for start in range(0, len(self._keys), 1_000):
-            self._store.invalidate(self._keys[start : start + 1_000])
-        self._store.forget(self._keys)
+    def write(batch: Sequence[str]) -> int:
+        written = store.write(store.token(batch), dict.fromkeys(batch, value))
+        return sum(outcome is Outcome.WRITTEN for outcome in written.outcomes.values())
 
-    def _operations(self) -> list[tuple[str, Sequence[Any], Callable[[Any], int | None]]]:
-        """Return each operation's name, what it is called with, and the call.
-
-        A call returns the number of keys that it wrote or found, or None if the cache does not say.
-        """
-        cache, store, value, keys = caches[self._alias], self._store, self._value, self._keys
-        batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
-
-        def matches(found: dict[str, Any]) -> int:
-            return sum(each == value for each in found.values())
-
-        def set_many(batch: Sequence[str]) -> int:
-            refused = cache.set_many(dict.fromkeys(batch, value), KEY_SECONDS)
-            return len(batch) - len(refused or ())
-
-        def write(batch: Sequence[str]) -> int:
-            written = store.write(store.token(batch), dict.fromkeys(batch, value))
-            return sum(outcome is Outcome.WRITTEN for outcome in written.outcomes.values())
-
-        return [
-            ("cache.set", keys, lambda key: cache.set(key, value, KEY_SECONDS)),
-            ("cache.get", keys, lambda key: int(cache.get(key) == value)),
-            ("cache.set_many", batches, set_many),
-            ("cache.get_many", batches, lambda batch: matches(cache.get_many(batch))),
-            ("job: write a batch", batches, write),
-            ("job: read a key", keys, lambda key: matches(store.read([key]))),
-            ("job: read a batch", batches, lambda batch: matches(store.read(batch))),
-        ]
-
-    def _time(
-        self, operation: str, items: Sequence[Any], call: Callable[[Any], int | None]
-    ) -> dict[str, Any]:
-        took, found, answer = list[float](), 0, None
-        for item in items:
-            started = perf_counter()
-            answer = call(item)
-            took.append(perf_counter() - started)
-            found += answer or 0
-            if len(took) % 50 == 0:
-                self._progress(len(took), len(items), operation)
-        # After each operation: a machine is not equally fast all the time. And some backends hide that the
-        # cache is gone, but this does not.
-        for _ in range(PINGS):
-            started = perf_counter()
-            self._store.ping()
-            self._pings.append(perf_counter() - started)
-        missing = 0 if answer is None else len(self._keys) - found
-        return row(operation, took, keys=len(self._keys), missing=missing)
+    # What each is called with, and the call: it returns how many keys it wrote or found, if the cache says.
+    operations: dict[str, tuple[Sequence[Any], Callable[[Any], int | None]]] = {
+        "cache.set": (keys, lambda key: cache.set(key, value, KEY_SECONDS)),
+        "cache.get": (keys, lambda key: int(cache.get(key) == value)),
+        "cache.set_many": (batches, set_many),
+        "cache.get_many": (batches, lambda batch: matches(cache.get_many(batch))),
+        "job: write a batch": (batches, write),
+        "job: read a key": (keys, lambda key: matches(store.read([key]))),
+        "job: read a batch": (batches, lambda batch: matches(store.read(batch))),
+    }
+    probe(alias)
+    pings, rows = list[float](), list[dict[str, Any]]()
+    try:
+        for operation, (items, call) in operations.items():
+            took, answers = _timed(call, items)
+            missing = 0 if None in answers else count - sum(each or 0 for each in answers)
+            rows.append(row(operation, took, keys=count, missing=missing))
+            # After each: a machine is not equally fast all the time. And some backends hide that the cache is
+            # gone, but this does not.
+            pings += _timed(lambda _: store.ping(), range(PINGS))[0]
+    finally:
+        for start in range(0, count, 1_000):
+            store.invalidate(keys[start : start + 1_000])
+        store.forget(keys)
+    ping = row("ping", pings)
+    return [{**each, "ratio": round(each["p50_us"] / ping["p50_us"], 2)} for each in (ping, *rows)]
 
 
 def row(operation: str, seconds: Sequence[float], *, keys: int = 0, missing: int = 0) -> dict[str, Any]:
-    """Return an operation's row.
-
-    Args:
-        seconds: the time of each call.
-        keys: how many keys it wrote or read.
-        missing: how many of them were refused, or gone when they were read.
-    """
+    """Return an operation's row, from the time of each call."""
     cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [*seconds] * 99
     return {
         "operation": operation,
@@ -129,3 +93,12 @@ def row(operation: str, seconds: Sequence[float], *, keys: int = 0, missing: int
         "per_second": round((keys or len(seconds)) / sum(seconds)),
         **{f"p{percent}_us": round(1e6 * cuts[percent - 1]) for percent in (50, 95, 99)},
     }
+
+
+def _timed(call: Callable[[Any], Any], items: Sequence[Any]) -> tuple[list[float], list[Any]]:
+    took, answers = [], []
+    for item in items:
+        started = perf_counter()
+        answers.append(call(item))
+        took.append(perf_counter() - started)
+    return took, answers

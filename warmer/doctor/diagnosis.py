@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,14 +29,11 @@ CACHE_CHECKS: tuple[CacheCheck, ...] = (
     durability.Persistence(),
     memory.Maxmemory(),
     memory.MaxmemoryPolicy(),
-    memory.MemoryGrowth(),
-    memory.Fragmentation(),
     memory.Evictions(),
     keys.KeysWithoutTtl(),
     keys.BigKeys(),
     keys.SlowLog(),
     durability.Replication(),
-    durability.Sentinels(),
     celery.BrokerApart(),
 )
 PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
@@ -63,24 +60,20 @@ def diagnose(
     *,
     cache_checks: Sequence[Check[Cache]] = CACHE_CHECKS,
     project_checks: Sequence[Check[Project]] = PROJECT_CHECKS,
-    progress: Callable[[str], None] = lambda _check: None,
 ) -> list[Finding]:
-    """Run checks, by default all; `progress` is called with the id of each before it runs."""
+    """Run checks, by default all."""
     found = list[Finding]()
     aliases = set[str]()
     for cache in project.caches:
         checks = [each for each in cache_checks if not (each.once and cache.alias in aliases)]
-        found += _run_all(checks, cache, progress)
+        found += _run_all(checks, cache)
         aliases.add(cache.alias)
-    return [*found, *_run_all(project_checks, project, progress)]
+    return [*found, *_run_all(project_checks, project)]
 
 
-def _run_all(
-    checks: Sequence[Check[Any]], target: Cache | Project, progress: Callable[[str], None]
-) -> Iterator[Finding]:
+def _run_all(checks: Sequence[Check[Any]], target: Cache | Project) -> Iterator[Finding]:
     worst: dict[str, Severity] = {}
     for check in checks:
-        progress(check.id)
         found = list(_run(check, target, worst)) or [ok(str(check.__doc__).splitlines()[0])]
         worst[check.id] = max((each.severity for each in found), key=list(Severity).index)
         yield from (replace(each, check=check.id, subject=target.name) for each in found)

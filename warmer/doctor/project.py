@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from django.conf import settings
 from warmer import tasks
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores import open_servers
 
@@ -24,13 +22,6 @@ if apps.is_installed("django_celery_beat"):
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
-
-READING_KEY = "warmer-doctor:reading"
-# What of INFO is kept there. A restart changes the `run_id`, and the counters start again.
-READING = ("run_id", "uptime_in_seconds", "used_memory", "evicted_keys")
-DAY = 86_400
-# A trend needs some time between two readings.
-SHORTEST_SPAN = 600
 
 
 class NotApplicable(Exception):
@@ -70,23 +61,6 @@ class Cache:
         if self.server is None:
             raise NotApplicable("not a single Redis server")
         return self.server
-
-    @cached_property
-    def earlier(self) -> Mapping[str, Any] | None:
-        """`READING` in an earlier run of the doctor; None if it is too new, or of another process.
-
-        It is kept on the server, and replaced when it is a day old.
-        """
-        server = self.redis
-        now = {name: server.info[name] for name in READING}
-        key = server.local(READING_KEY)
-        kept = json.loads(server.ask("GET", key) or "{}")
-        is_comparable = kept.keys() == now.keys() and kept["run_id"] == now["run_id"]
-        span = now["uptime_in_seconds"] - kept["uptime_in_seconds"] if is_comparable else 0
-        if not is_comparable or span >= DAY:
-            with suppress(StoreUnavailable, CommandRefused):  # e.g. it is full, which is for another check
-                server.ask("SET", key, json.dumps(now), "EX", 3 * DAY)
-        return kept if span >= SHORTEST_SPAN else None
 
     @property
     def specs(self) -> list[JobSpec]:

@@ -1,20 +1,19 @@
-"""What survives a restart, a crash or a failover: persistence, replicas, Sentinels."""
+"""What survives a restart, a crash or a failover: persistence and replicas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
-from warmer.doctor.project import Cache, NotApplicable, Project
+from warmer.doctor.project import Cache, Project
 from warmer.humanize import counted
 
 if TYPE_CHECKING:
-    from warmer.stores.inspection import Sentinel, Server
+    from warmer.stores.inspection import Server
 
 # Replicas report every second; one that is further behind has lost its link.
 LONGEST_LAG_SECONDS = 10
-SENTINEL_CLI = "redis-cli -h HOST -p 26379 SENTINEL"
 # What of INFO tells that one failed -> the command that tries again.
 WRITES_TO_DISK = {
     "rdb_last_bgsave_status": "BGSAVE",
@@ -99,21 +98,6 @@ class Replication(CacheCheck, id="replication"):
             yield ok(f"a primary with {counted(len(replicas), 'replica')}")
 
 
-class Sentinels(CacheCheck, id="sentinel", once=True, after=("backend",)):
-    """Enough Sentinels answer, and they agree on a master that is up."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        sentinels, name = cache.redis.sentinels, cache.redis.place.service
-        if not sentinels:
-            raise NotApplicable("the settings name no Sentinel")
-        answering = [each for each in sentinels if not each.problem]
-        silent = "; ".join(f"{each.address} ({each.problem})" for each in sentinels if each.problem)
-        if not answering:
-            raise NotApplicable("no Sentinel knows the master, see reachability")
-        yield from _master(answering, name)
-        yield from _quorum(answering, len(sentinels), silent)
-
-
 def _failures(server: Server) -> Iterator[Finding]:
     """Yield the failed writes to disk."""
     found, cli = server.info, server.place.redis_cli
@@ -126,44 +110,3 @@ def _failures(server: Server) -> Iterator[Finding]:
                 fix=f"{cli} CONFIG GET dir\nDoes the folder exist, and is the disk full? The server's log "
                 f"has the cause. Then:\n{cli} {again}",
             )
-
-
-def _master(answering: Sequence[Sentinel], name: str) -> Iterator[Finding]:
-    masters = sorted({each.master for each in answering})
-    if len(masters) > 1:
-        yield error(
-            f"The Sentinels name different masters: {', '.join(masters)}.",
-            why="Clients write to different servers: an invalidation misses half of the readers.",
-            fix=f"{SENTINEL_CLI} reset {name}\non the Sentinel that is alone in its view.",
-        )
-    if any(each.state["is_odown"] for each in answering):
-        yield error(
-            f"The Sentinels agree that the master {masters[0]} is down.",
-            why="Nothing can be read or written until a replica takes its place.",
-            fix=f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again.",
-        )
-    elif any(each.state["is_sdown"] for each in answering):
-        why = "If enough Sentinels agree, they promote a replica."
-        fix = f"{SENTINEL_CLI} master {name}\nand check the network between the two."
-        yield warning(f"A Sentinel cannot reach the master {masters[0]}.", why=why, fix=fix)
-    if not any(each.state["num-slaves"] for each in answering):
-        yield warning(
-            f"The master {masters[0]} has no replica.",
-            why="If it fails, nothing can take its place.",
-            fix=f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}",
-        )
-
-
-def _quorum(answering: Sequence[Sentinel], count: int, silent: str) -> Iterator[Finding]:
-    quorum = max(each.state["quorum"] for each in answering)
-    known = max(each.state["num-other-sentinels"] for each in answering) + 1
-    start = "redis-sentinel /etc/redis/sentinel.conf\non"
-    if len(answering) < count:
-        severity = error if len(answering) < quorum else warning
-        message = f"{len(answering)} of {counted(count, 'Sentinel')} answer, but not {silent}."
-        why = f"Without {quorum} of them, and a majority of all, nobody replaces a failed master."
-        yield severity(message, why=why, fix=f"{start} the hosts that do not answer.")
-    if known < 3:
-        message = f"The master is watched by {counted(known, 'Sentinel')} only."
-        why = "A failover needs a majority: with fewer than three, losing one machine prevents it."
-        yield warning(message, why=why, fix=f"{start} more hosts, with the same 'monitor' line.")

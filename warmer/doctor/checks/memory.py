@@ -1,4 +1,4 @@
-"""Memory: its limit, what happens there, whether it grows, and how much is waste."""
+"""Memory: its limit, and what happens there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from warmer.doctor.project import Cache
 from warmer.humanize import counted, duration, percent, size
 
 MIB = 1024 * 1024
-HOUR = 3600
 NEARLY_FULL = 0.9
-# A healthy jemalloc stays below. On a small server the ratio is that of the empty process.
-WASTE_RATIO, WASTE_BYTES = 1.5, 32 * MIB
-# More than a daily rise and fall. Of little memory a ratio says nothing.
-GROWTH_RATIO, GROWTH_BYTES = 1.5, 10 * MIB
 
 
 class Maxmemory(CacheCheck, id="maxmemory"):
@@ -67,55 +62,13 @@ class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
             )
 
 
-class MemoryGrowth(CacheCheck, id="memory-growth"):
-    """Memory does not grow without end, compared with an earlier run of the doctor."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server, earlier = cache.redis, cache.earlier
-        used = server.info["used_memory"]
-        if earlier is None:
-            yield ok(f"{size(used)}; a later run can tell whether it grows")
-            return
-        before, span = earlier["used_memory"], _seconds_since(cache)
-        grown = used - before
-        if grown < GROWTH_BYTES or used < GROWTH_RATIO * before:
-            yield ok(f"{size(used)}; {size(before)} {duration(span)} ago")
-            return
-        rate = grown / span
-        left = (server.info["maxmemory"] - used) / rate
-        until = f", which reaches the limit in {duration(left)}" if left > 0 else ""
-        yield warning(
-            f"Memory grew from {size(before)} to {size(used)} in {duration(span)}: "
-            f"{size(rate * HOUR)} an hour{until}.",
-            why="At the limit keys are evicted; without a limit the machine runs out of memory.",
-            fix=f"{server.place.redis_cli} --memkeys\nfinds the largest keys; see also keys-without-ttl and "
-            "big-keys. After a deploy or a full warm it may be intended.",
-        )
-
-
-class Fragmentation(CacheCheck, id="fragmentation"):
-    """The process needs little more memory than its keys."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        cli = server.place.redis_cli
-        used, resident = server.info["used_memory"], server.info.get("used_memory_rss", 0)
-        if resident > WASTE_RATIO * used and resident - used > WASTE_BYTES:
-            yield warning(
-                f"The process holds {size(resident)} for {size(used)} of data ({resident / used:.1f} times).",
-                why="The machine runs out of memory before the server reaches its limit.",
-                fix=f"{cli} MEMORY PURGE\n{cli} CONFIG SET activedefrag yes\n(needs jemalloc) or restart it.",
-            )
-
-
 class Evictions(CacheCheck, id="evictions"):
     """No keys are evicted for lack of memory."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        server, earlier = cache.redis, cache.earlier
-        count = server.info["evicted_keys"] - (earlier["evicted_keys"] if earlier else 0)
-        span = duration(_seconds_since(cache))
-        since = f"in {span}" if earlier else f"in the {span} since the server started"
+        server = cache.redis
+        count = server.info["evicted_keys"]
+        since = f"in the {duration(server.info['uptime_in_seconds'])} since the server started"
         if not count:
             yield ok(f"none {since}")
             return
@@ -125,12 +78,6 @@ class Evictions(CacheCheck, id="evictions"):
             why="Warmed keys are gone before they are read; without its fence a run writes nothing.",
             fix=f"{fix}\n(or warm less, or give values shorter timeouts)",
         )
-
-
-def _seconds_since(cache: Cache) -> int:
-    """Return the seconds since the earlier reading, or else since the server started."""
-    start = cache.earlier["uptime_in_seconds"] if cache.earlier else 0
-    return int(cache.redis.info["uptime_in_seconds"] - start)
 
 
 def _larger(used: int, machine: int = 0) -> str:

@@ -1,7 +1,7 @@
 """Check the caches, Celery and the jobs; print what is wrong, why it matters, and the fix.
 
 Checks every cache of the settings, or one. On a Redis server it uses INFO, CONFIG GET, SCAN and SLOWLOG,
-writes and deletes a key, and keeps a small reading for its next run.
+and writes and deletes a key.
 Exit status: 0 no errors, 1 errors or a failed check, 2 usage.
 """
 
@@ -12,18 +12,18 @@ import textwrap
 from argparse import ArgumentParser
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
-from itertools import count
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
 
 from warmer.doctor.check import Finding, Severity
-from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
+from warmer.doctor.diagnosis import diagnose
 from warmer.doctor.project import Project
 from warmer.humanize import counted
-from warmer.management.base import ProgressBar, WarmerCommand
+from warmer.management.base import WarmerCommand
 
 WORST_FIRST = list(reversed(Severity))
 STYLES = {"ok": "SUCCESS", "warning": "WARNING", "error": "ERROR", "failed": "ERROR"}
@@ -45,7 +45,8 @@ class Command(WarmerCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = self._diagnose(Project(options["cache"]))
+        with closing(Project(options["cache"])) as project:
+            found = diagnose(project)
         bad = dict.fromkeys(f"{each.check} ({each.subject})" for each in found if each.severity.is_bad)
         counts = Counter(each.severity for each in found)
         if options["json"]:
@@ -62,15 +63,6 @@ class Command(WarmerCommand):
             self.stdout.write("\n".join([*self._lines(found), total]))
         if bad:
             raise CommandError(f"{counted(len(bad), 'error')}: {', '.join(bad)}.", returncode=1)
-
-    def _diagnose(self, project: Project) -> list[Finding]:
-        bar, done = ProgressBar(self.stdout), count()
-        total = len(project.caches) * len(CACHE_CHECKS) + len(PROJECT_CHECKS)
-        try:
-            return diagnose(project, progress=lambda check: bar.draw(next(done), total, check))
-        finally:
-            bar.clear()
-            project.close()
 
     def _lines(self, found: list[Finding]) -> Iterator[str]:
         """Yield the report: for each subject the worst findings first."""
