@@ -76,7 +76,11 @@ def _run(name: str, options: argparse.Namespace) -> None:
             unit=benchmark.unit,
             rounds=rounds,
             shows=benchmark.shows,
-            tables=measure(tables, rounds=rounds, warm_up=benchmark.warm_up, server_cpu=site.cpu),
+            tables=measure(
+                tables,
+                rounds=rounds,
+                warm_up=benchmark.warm_up and rounds > 1,  # one round is for a look server_cpu=site.cpu
+            ),
         )
     # What is kept in the repository is measured in full.
     path = result.write(options.results or (RESULTS / "quick" if options.quick else RESULTS))

@@ -34,14 +34,14 @@ CACHEBACK, GET_OR_SET = "cacheback: Job.get()", "cache.get_or_set(key, load)"
 
 def herd(rows: int, site: Site) -> list[Table[Row]]:
     """Return each way to read, by so many readers."""
-    workers = [site.enter_context(Worker()) for _ in range(PROCESSES)]
+    workers = [site.enter_context(Worker()) for _ in range(min(PROCESSES, rows // 10))]
     bound = [cost(other=ALONE, target=3.0), cost(other=ALONE, of=CALLS, target=1.0)]
     costs = [cost(other=ALONE), cost(other=ALONE, of=CALLS)]
     faster = [speed(other=CACHEBACK), speed(other=GET_OR_SET)]
     versus = {ALONE: [], WARMER: [*bound, *faster], CACHEBACK: costs, GET_OR_SET: costs}
 
     def row(way: str) -> Row:
-        chosen, readers = (workers[:1], 1) if way == ALONE else (workers, rows // PROCESSES)
+        chosen, readers = (workers[:1], 1) if way == ALONE else (workers, rows // len(workers))
 
         def prepare() -> None:
             empty_cache()

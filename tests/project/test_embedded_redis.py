@@ -58,16 +58,6 @@ def test_kill_and_start__same_port_and_what_was_appended(appended: str, kept: by
             assert client.get("key") == kept
 
 
-def test_pause__nothing_is_answered_until_resume() -> None:
-    with RedisServer() as server, server.client() as client:
-        client.connection_pool.connection_kwargs["socket_timeout"] = 0.2
-        server.pause()
-        with pytest.raises(RedisError):
-            client.ping()
-        server.resume()
-        assert client.ping()
-
-
 def test_start__fails_with_the_servers_own_words() -> None:
     with pytest.raises(EmbeddedError, match=r"(?s)did not start.*exit code 1.*no-such-option"):
         RedisServer(options={"no-such-option": "1"}).start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import pytest
 
 from config.running_servers import running_servers
 from embedded.ports import free_port
-from embedded.waiting import wait_until
-from tests.system.supervised import ROOT, Supervised, clean_environment
+from tests.system.supervised import Supervised, clean_environment
 
 pytestmark = pytest.mark.system
 
@@ -228,15 +226,3 @@ def test_server_and_password_of_the_environment__are_used_and_not_shown(plans: P
         assert running_servers(plans.data_dir)["REDIS_URL"] == url
         supervised.send(signal.SIGINT)
         supervised.ends(0)
-
-
-def test_reader_of_the_output_is_gone__ctrl_c_still_ends_everything(plans: Plans) -> None:
-    environment = clean_environment()
-    with subprocess.Popen(plans.command(), cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()  # as `script/server | head -1`
-        wait_until(lambda: bool(running_servers(plans.data_dir)), seconds=60, what="the servers run")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    assert not (plans.data_dir / "running.json").exists()

@@ -215,12 +215,6 @@ def test_queue_length(examine: Examine, serve: Serve, broker_at: Any) -> None:
     assert examine(QueueLength()).severity == "warning"
 
 
-def test_queue_length__of_a_priority_is_counted(serve: Serve, broker_at: Any) -> None:
-    broker_at(serve().url())
-    close_stalled_runs.apply_async(queue="warming", priority=9)
-    assert tasks.queue_lengths(["warming"]) == {"warming": 1}
-
-
 # -- beat ------------------------------------------------------------------------------------------
 @pytest.mark.django_db
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 from redis import Redis
@@ -23,9 +21,7 @@ from tests.support.commands import ended, execute
 from tests.support.waiting import make_waiting
 from warmer import jobs, warm, warm_many
 from warmer.models import JobObservation
-from warmer.monitoring import coverage
 from warmer.monitoring.coverage import cover
-from warmer.stores.instrumentation import CacheUse, observer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -102,17 +98,6 @@ def test_server__counts_are_its_own(redis_server: RedisServer, redis_client: Red
     assert redis_client.keys("*probe*") == []
 
 
-def test_server__that_is_full_is_shown_with_its_memory(redis_client: Redis) -> None:
-    redis_client.config_set("maxmemory", 1)
-    try:
-        done = execute("cache_stats")
-    finally:
-        redis_client.config_set("maxmemory", 0)
-    assert done.status == 1
-    assert "maxmemory" in done.error
-    assert " of 1 bytes, noeviction" in done.out
-
-
 @pytest.mark.parametrize("rights", ["-slowlog", "-info -slowlog"])
 def test_server__that_forbids_a_command_is_shown_without(
     redis_client: Redis, settings: Any, rights: str
@@ -167,11 +152,6 @@ def test_other_cache(settings: Any, tmp_path: Path, make_user: Any, backend: str
     assert (job["cached"], job["share"], job["oldest_seconds"]) == (1, 1.0, None)
 
 
-def test_cache__that_keeps_nothing_has_failed(settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.dummy.DummyCache"}}
-    assert ended("cache_stats")[0] == 1
-
-
 # -- the jobs --------------------------------------------------------------------------------------
 def test_coverage__is_what_is_cached(redis_client: Redis) -> None:
     job = things(timeout=timedelta(minutes=30))
@@ -183,35 +163,6 @@ def test_coverage__is_what_is_cached(redis_client: Redis) -> None:
     assert (found["declared"], found["sampled"], found["cached"], found["share"]) == (10, 10, 7, 0.7)
     assert 0 < found["expires_in_seconds"] <= 60
     assert 29 * 60 <= found["oldest_seconds"] <= 30 * 60
-
-
-def test_coverage__is_of_a_bounded_sample_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "IDS_READ", 5_000)
-    job = things(100_000)
-    counts = CacheUse()
-    token = observer.set(counts)
-    found = cover(job.spec)
-    observer.reset(token)
-    assert found.declared == 5_000
-    assert 0 < found.sampled <= coverage.SAMPLE
-    assert counts.total.calls == 1
-
-
-def test_coverage__ids_without_a_value_are_not_cold() -> None:
-    warm_many("thing:{id}", name="things", ids=lambda: range(10))(
-        lambda ids: {id: {"id": id} for id in ids if id < 8}
-    )
-    call_command("warm_cache", "things", "--inline", stdout=io.StringIO())
-    found = of_job("things")
-    assert (found["cached"], found["no_value"], found["share"]) == (8, 2, 1.0)
-
-
-def test_coverage__ids_that_cannot_be_keys_or_are_none() -> None:
-    job = warm_many("thing:{id}", name="things", ids=lambda: [1, "a:b", 2])(lambda ids: {})
-    assert cover(job.spec).sampled == 2
-    jobs.unregister("things")
-    assert cover(things(0).spec).share is None
-    assert of_job("things")["share"] is None
 
 
 def test_coverage__ids_that_cannot_be_found_are_named_and_1() -> None:

@@ -83,11 +83,6 @@ def test_table__without_rows_and_without_trailing_blanks() -> None:
     assert lines == [line.rstrip() for line in lines]
 
 
-def test_table__row_of_another_length_is_an_error() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        table(["a", "b"], [["only one"], ["x", "y"]])
-
-
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal of 60 columns."""

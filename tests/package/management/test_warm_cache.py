@@ -232,15 +232,6 @@ def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(ids: Any) -> None:
     assert done.error.startswith("The ids of x could not be found: ")
 
 
-def test_dry_run__names_the_ids_that_would_fail() -> None:
-    warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
-    (row,) = printed("x", "--dry-run")
-    assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
-    assert "x:{id} with the id 1.5: InvalidId: " in run("x", "--dry-run").out
-    assert run("x", "--inline").status == 1
-    assert WarmingRun.objects.get().failed == row["failed"]
-
-
 @pytest.mark.parametrize(
     ("output", "verbosity", "logged"), [(Terminal, 1, 0), (Terminal, 2, 1), (io.StringIO, 1, 1)]
 )
@@ -269,14 +260,6 @@ def test_only_missing__skips_cached_keys(make_user: Any) -> None:
     assert cache.get(f"user:{user.pk}:profile") == "cached"
     kept = WarmingRun.objects.get()
     assert (kept.written, kept.skipped, kept.only_missing) == (1, 1, True)
-
-
-def test_joined__run_that_nobody_started_is_executed_here() -> None:
-    other = runs.open_run("popular_posts", Trigger.SCHEDULE).run
-    out = run("popular_posts", "--inline").out
-    other.refresh_from_db()
-    assert (other.state, other.trigger) == (State.COMPLETE, "schedule")
-    assert out.count("popular_posts: complete") == 1
 
 
 def test_joined__waits_for_the_run_under_way() -> None:

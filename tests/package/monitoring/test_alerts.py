@@ -12,7 +12,7 @@ from django.utils import timezone
 from warmer import warm
 from warmer.invalidation import Backlog
 from warmer.models import CacheAudit, JobObservation, RunTotal, State, Trigger, WarmingRun
-from warmer.monitoring.alerts import ALERTS, firing
+from warmer.monitoring.alerts import firing
 from warmer.monitoring.snapshot import snapshot
 from warmer.runs import open_run
 
@@ -112,7 +112,3 @@ def test_alert__leaves_jobs_alone_that_are_not_required(empty_registry: Any) -> 
     total(State.FAILED)
     last_complete(hours=1)
     assert found() == {}
-
-
-def test_alerts__are_told_apart() -> None:
-    assert len({alert.name for alert in ALERTS}) == len(ALERTS) == 12

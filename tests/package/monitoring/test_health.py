@@ -247,10 +247,3 @@ def test_warm__once_warm_stays_so_whatever_comes_later(settings: Any) -> None:
     # But not as the answer to another question.
     settings.WARMER_READY_WARM_SINCE = datetime(2999, 1, 1, tzinfo=UTC).isoformat()
     assert asked()[0] == 503
-
-
-@pytest.mark.usefixtures("_required")
-def test_warm__names_a_few_of_many() -> None:
-    for number in range(20):
-        warm(f"key{number}", name=f"job{number}")(lambda: 1)
-    assert why("warm").endswith(f" and {len(jobs) - 5} more")

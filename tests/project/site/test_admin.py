@@ -155,17 +155,3 @@ def test_pages__cost_the_same_for_more_rows(admin_client: Client) -> None:
         a_comment(a_post())
         a_comment(comment.post)
     assert {address: cost(admin_client, address) for address in addresses} == few
-
-
-@pytest.mark.parametrize("field", ["author", "post"])
-def test_autocomplete__answers_for_comments(admin_client: Client, field: str) -> None:
-    post = a_post(title="Findable")
-    term = {"author": post.author.username, "post": "Findable"}[field]
-
-    response = admin_client.get(
-        reverse("admin:autocomplete"),
-        {"app_label": "myapp", "model_name": "comment", "field_name": field, "term": term},
-    )
-
-    expected = {"author": post.author_id, "post": post.pk}[field]
-    assert [result["id"] for result in response.json()["results"]] == [str(expected)]

@@ -137,35 +137,6 @@ def test_operator__sets_a_schedule_and_resets_it__invalidates_after_a_question(
     assert cache.get("popular_posts") is None
 
 
-def test_reader__finds_no_button_and_every_address_refuses(open_page: Callable[..., Page]) -> None:
-    run = WarmingRun.objects.create(
-        job="posts", active_job="posts", trigger="command", expires_at="2099-01-01T00:00:00Z"
-    )
-    page = open_page("view_job", "view_warmingrun", name="rita")
-    main = page.get_by_role("main")
-    for address in ("", "job/posts/change/", f"warmingrun/{run.pk}/change/"):
-        page.goto(f"/admin/warmer/{address}")
-        names = main.get_by_role("button").all_inner_texts()
-        assert set(names) <= {"Search", "Look up"}, (address, names)
-    token = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}["csrftoken"]
-    actions = ("warm", "invalidate", "pause", "resume", "audit", "repair", "schedule", "reset", "warm_key")
-    posts = [("job/posts/change/", action) for action in actions] + [
-        ("job/", action) for action in actions[:6]
-    ]
-    for address, action in [*posts, *((f"warmingrun/{run.pk}/change/", each) for each in ("", "retry"))]:
-        answer = page.request.post(
-            f"/admin/warmer/{address}",
-            form={"action": action, "job": "posts", "confirmed": "yes", "csrfmiddlewaretoken": token},
-            headers={"Referer": page.url},
-        )
-        assert answer.status == 403, address
-        assert "CSRF" not in answer.text(), address
-    run.refresh_from_db()
-    assert run.state == State.QUEUED
-    assert WarmingRun.objects.count() == 1
-    assert PeriodicTask.objects.get(name="warm posts").enabled
-
-
 def test_operator__sees_a_failure_on_the_jobs_page_and_warms_its_key(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     page.set_viewport_size({"width": 1280, "height": 720})

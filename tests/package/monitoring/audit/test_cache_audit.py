@@ -73,11 +73,6 @@ def test_repair__is_1_too_and_then_0(job: Any, source: Any) -> None:
     assert run("things", "--repair").status == 0
 
 
-def test_missing__is_0(job: Any) -> None:
-    assert run("things").status == 0
-    assert CacheAudit.objects.get().missing == 10
-
-
 def test_json__is_all_that_is_printed(job: Any, source: Any) -> None:
     job.warm()
     printed = json.loads(run("things", "--json").out)
@@ -89,12 +84,6 @@ def test_json__is_all_that_is_printed(job: Any, source: Any) -> None:
     assert (done.status, printed["status"]) == (1, 1)
     assert of_job["wrong_keys"] == [{"key": "thing:2", "fields": ["name"]}]
     assert of_job["right_at_least"] == pytest.approx(0.9)
-
-
-def test_sample__is_of_that_size(job: Any) -> None:
-    job.warm()
-    run("things", "--sample", "5", "--seed", "7")
-    assert CacheAudit.objects.get().sampled == 5
 
 
 @pytest.mark.parametrize(
@@ -126,21 +115,6 @@ def test_away__is_named_and_does_not_stop_the_other_jobs(job: Any, settings: Any
     assert "\naaa: StoreUnavailable: The cache 'away' at 127.0.0.1:1/0 does not answer" in done.out
     assert "\nbbb: OperationalError: connection to postgres://***@db/0 failed" in done.out
     assert {row.job: row.right for row in CacheAudit.objects.all()} == {"things": 10}
-
-
-def test_failed__is_1_and_does_not_stop_the_other_jobs(job: Any) -> None:
-    warm_many("aaa:{id}", ids=broken, name="aaa")(dict)
-    warm_many("bbb:{id}", ids=lambda: [1], name="bbb")(broken)
-    job.warm()
-    done = run("aaa", "bbb", "things")
-    assert done.status == 1
-    assert "aaa, bbb" in done.error
-    assert "bbb:1: ValueError: broken" in done.out
-    assert {row.job: (row.right, row.whole) for row in CacheAudit.objects.all()} == {
-        "aaa": (0, False),
-        "bbb": (0, True),
-        "things": (10, True),
-    }
 
 
 def test_progress__is_shown_on_a_terminal(job: Any) -> None:

@@ -34,19 +34,6 @@ def test_changed__once_while_it_was_loaded_is_judged_at_the_next_look(job: Any, 
     assert counts(found) == {"right": 9, "missing": 1}
 
 
-def test_changed__between_read_and_load_and_warmed_again_is_right(job: Any, source: Any) -> None:
-    job.warm()
-
-    def change() -> None:
-        source[2] = "another"
-        job.invalidate([2])
-        job.warm([2])
-
-    with at("loaded", change):
-        found = audit(job.spec)
-    assert counts(found) == {"right": 10}
-
-
 def test_changed__at_every_look_is_not_judged(job: Any, source: Any, settings: Any, any_cache: str) -> None:
     job.warm()
     numbers = iter(range(100))
@@ -138,15 +125,6 @@ def test_changed__what_is_still_wrong_at_the_next_look_is_wrong(
     # Four reads for the key: twice at each of two looks; the second look is for this key alone.
     assert sum(keys == ["thing:2"] for keys in asked) == 3
     assert sum("thing:2" in keys for keys in asked) == 4
-
-
-def test_changed__with_a_single_attempt_wrong_is_wrong_all_the_same(
-    job: Any, source: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("warmer.monitoring.audit.comparison.ATTEMPTS", 1)
-    job.warm()
-    source[2] = "another"
-    assert counts(audit(job.spec)) == {"right": 9, "wrong": 1}
 
 
 @pytest.mark.parametrize(

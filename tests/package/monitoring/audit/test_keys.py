@@ -125,20 +125,6 @@ def test_read_through__keys_beyond_the_declared_ids_are_audited(as_id: Callable[
     assert (found.undeclared, found.note) == (2, "")
 
 
-def test_read_through__ids_reach_the_loader_in_their_type() -> None:
-    loaded: list[Any] = []
-
-    def loader(ids: Sequence[int]) -> Mapping[int, int]:
-        loaded.extend(ids)
-        return {id: id * 2 for id in ids}
-
-    job = warm_many("thing:{id}", ids=lambda: [1], name="things")(loader)
-    job.get(42)
-    loaded.clear()
-    assert counts(audit(job.spec)) == {"missing": 1, "right": 1}
-    assert [(type(id), id) for id in loaded] == [(int, 1), (int, 42)]
-
-
 def test_read_through__keys_of_others_are_left_alone() -> None:
     job = declare(dict(NUMBERS), ids=lambda: [1, 2])
     job.warm()
@@ -266,13 +252,3 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
     most = 0
     found = audit(job.spec, sample=500)
     assert (counts(found), most <= 3 * 500 + 10) == ({"right": 500}, True)
-
-
-def test_cost__names_are_bounded_and_counts_are_not(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.report.MAX_FAILURES", 3)
-    monkeypatch.setattr("warmer.monitoring.audit.audits.MAX_FAILURES", 3)
-    job = declare(source)
-    job.warm()
-    source.update(dict.fromkeys(range(10), "another"))
-    found = audit(job.spec)
-    assert (found.wrong, len(found.wrong_keys)) == (10, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,17 +10,12 @@ from uuid import UUID
 
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError
 from django.test import override_settings
 from redis import Redis
 
-from embedded.redis_server import RedisServer
 from tests.package.monitoring.audit.things import counts, declare, wrong_fields
 from tests.support.commands import execute
-from tests.support.waiting import uncaptured
-from users.models import CustomUser
-from users.warming import user_profiles
-from warmer import StoreUnavailable, jobs, warm, warm_many
+from warmer import jobs, warm, warm_many
 from warmer.exceptions import LoaderError
 from warmer.models import CacheAudit, Trigger, audits
 from warmer.monitoring.audit import audit, perform
@@ -55,16 +49,6 @@ def test_audit__old_value_is_wrong_and_its_fields_are_named(job: Any, source: An
     assert counts(found) == {"right": 8, "wrong": 2}
     assert wrong_fields(found) == {"thing:3": ("name", "tags (new)"), "thing:8": (NO_VALUE,)}
     assert (found.ok, found.share) == (False, "80 %")
-
-
-def test_audit__value_of_a_row_that_is_gone_is_wrong(make_user: Any) -> None:
-    user, gone = make_user(), make_user()
-    user_profiles.get_many([user.pk, gone.pk])
-    with uncaptured():
-        CustomUser.objects.filter(pk=gone.pk)._raw_delete("default")
-    found = audit(user_profiles.spec)
-    assert wrong_fields(found) == {f"user:{gone.pk}:profile": (NO_VALUE,)}
-    assert counts(found) == {"right": 1, "wrong": 1}
 
 
 def test_audit__missing_value_that_cannot_be_cached_has_failed(job: Any, source: Any) -> None:
@@ -170,13 +154,6 @@ def test_repair__invalidates_the_wrong_keys_and_no_others(job: Any, source: Any)
     assert counts(audit(job.spec, repair=True)) == {"right": 7, "missing": 3}
 
 
-def test_repair__of_a_single_job(any_cache: str) -> None:
-    answer = warm("answer", name="answer")(lambda: 42)
-    cache.set("answer", 41)
-    assert audit(answer.spec, repair=True).repaired == 1
-    assert cache.get("answer") is None
-
-
 def test_repair__deletes_a_value_that_is_gone(job: Any, source: Any) -> None:
     job.warm()
     del source[2]
@@ -238,38 +215,12 @@ def test_failed__loader_that_returns_no_mapping_is_asked_once_a_batch(any_cache:
     assert found.failures[0]["error"].startswith(LoaderError.__name__)
 
 
-def test_failed__value_that_cannot_be_cached(any_cache: str) -> None:
-    value: dict[str, Any] = {"x": threading.Lock()}
-    job = warm("x", name="x")(lambda: value)
-    cache.set("x", "old")
-    found = audit(job.spec)
-    assert counts(found) == {"failed": 1}
-    kind = "UnsupportedValue" if any_cache == "redis" else "TypeError"
-    assert found.failures[0]["error"].startswith(f"its value cannot be encoded: {kind}")
-
-
 def test_failed__what_cannot_be_an_id(job: Any) -> None:
     jobs.unregister("things")
     bad = warm_many("thing:{id}", ids=lambda: [1, "a b", 2], name="things")(lambda ids: dict.fromkeys(ids, 1))
     found = audit(bad.spec)
     assert counts(found) == {"missing": 2, "failed": 1}
     assert "'a b'" in found.failures[0]["key"]
-
-
-def test_failed__database_away_ends_the_audit(any_cache: str) -> None:
-    def loader(ids: Sequence[int]) -> Mapping[int, Any]:
-        raise OperationalError("gone")
-
-    job = warm_many("thing:{id}", ids=lambda: [1], name="things")(loader)
-    with pytest.raises(OperationalError):
-        audit(job.spec)
-
-
-def test_failed__cache_away_ends_the_audit(source: Any, redis_server: RedisServer) -> None:
-    job = declare(source)
-    redis_server.stop()
-    with pytest.raises(StoreUnavailable):
-        audit(job.spec)
 
 
 def test_failed__time_limit_keeps_what_was_found_by_then(any_cache: str, source: Any) -> None:
