@@ -1,8 +1,9 @@
-"""Runs as CSV: streamed, bounded, and safe to open in a spreadsheet."""
+"""Runs as CSV or JSON: streamed, bounded, and safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -21,8 +22,8 @@ _FIELDS = (
     *(outcome.value for outcome in Outcome),
     *("queries", "seconds", "worker", "error"),
 )
-# The columns with other names than their fields.
-_COLUMNS = {"pk": "run", "took": "took_seconds", "seconds": "work_seconds"}
+_OTHER_NAMES = {"pk": "run", "took": "took_seconds", "seconds": "work_seconds"}
+_COLUMNS = [_OTHER_NAMES.get(name, name) for name in _FIELDS]
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -34,27 +35,45 @@ class _Echo:
         return text
 
 
-def download(runs: QuerySet[WarmingRun]) -> HttpResponseBase:
-    """Return runs as a file, newest first."""
-    headers = {"Content-Disposition": 'attachment; filename="runs.csv"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(_csv(runs), content_type="text/csv; charset=utf-8", headers=headers)
+def download(runs: QuerySet[WarmingRun], kind: str) -> HttpResponseBase:
+    """Return runs as a file of one of `KINDS`, newest first."""
+    content_type, parts = KINDS[kind]
+    headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(parts(_rows(runs)), content_type=content_type, headers=headers)
 
 
-def _csv(runs: QuerySet[WarmingRun]) -> Iterator[str]:
-    """Yield lines, from chunks by the ids of the runs: no query is open while a slow client reads."""
-    writer = csv.writer(_Echo())
-    yield writer.writerow(_COLUMNS.get(name, name) for name in _FIELDS)
+def _rows(runs: QuerySet[WarmingRun]) -> Iterator[list[Any]]:
+    """Yield the fields of runs, in chunks by their ids: no query is open while a slow client reads."""
     newest_first, left = runs.order_by("-pk"), MAX_ROWS
     chunk = newest_first
     while left > 0 and (found := list(chunk[: min(CHUNK, left)])):
-        for run in found:
-            yield writer.writerow(_cell(getattr(run, name)) for name in _FIELDS)
+        yield from ([_plain(getattr(run, name)) for name in _FIELDS] for run in found)
         left -= len(found)
         chunk = newest_first.filter(pk__lt=found[-1].pk)
 
 
-def _cell(value: Any) -> Any:
+def _csv(rows: Iterator[list[Any]]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    yield writer.writerow(_COLUMNS)
+    for row in rows:
+        yield writer.writerow(
+            f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value for value in row
+        )
+
+
+def _json(rows: Iterator[list[Any]]) -> Iterator[str]:
+    """Yield an array of objects."""
+    start = "["
+    for row in rows:
+        yield f"{start}\n{json.dumps(dict(zip(_COLUMNS, row, strict=True)))}"
+        start = ","
+    yield "[]\n" if start == "[" else "\n]\n"
+
+
+KINDS = {"csv": ("text/csv; charset=utf-8", _csv), "json": ("application/json", _json)}
+
+
+def _plain(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return value.isoformat() if isinstance(value, datetime) else str(value)

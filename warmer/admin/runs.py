@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -23,7 +23,7 @@ from warmer import runs
 from warmer.admin import widgets
 from warmer.admin.actions import Action, perform, warm
 from warmer.admin.base import CANCEL, MAX_LISTED, WARM, JobFilter, ReadOnlyAdmin, log, reason, url
-from warmer.admin.export import MAX_ROWS, download
+from warmer.admin.export import KINDS, MAX_ROWS, download
 from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
 from warmer.report import Outcome
@@ -48,21 +48,23 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         export = self._view(self.export_view)
-        return [path("export.csv", export, name="warmer_warmingrun_export"), *super().get_urls()]
+        return [path("export.<str:kind>", export, name="warmer_warmingrun_export"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """List the runs, newest first."""
         return super().changelist_view(request, {"max_listed": MAX_LISTED, "max_rows": MAX_ROWS})
 
-    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
         """Download the runs that the same filters list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        if kind not in KINDS:
+            raise Http404("Runs are exported as csv or json.")
         try:
             listed = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:
             return HttpResponseBadRequest("There is no such filter.")
-        return download(listed)
+        return download(listed, kind)
 
     def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Cancel a run, or retry its failed keys."""

@@ -93,7 +93,7 @@ def test_nobody__sees_nothing(log_in: Callable[..., Client]) -> None:
     run = runs.open_run("posts", Trigger.COMMAND).run
     client = log_in()
     assert client.get(OVERVIEW).status_code == 404
-    for url in (JOBS, POSTS, RUNS, f"{RUNS}{run.pk}/change/", f"{RUNS}export.csv"):
+    for url in (JOBS, POSTS, RUNS, f"{RUNS}{run.pk}/change/", f"{RUNS}export.csv", f"{RUNS}export.json"):
         assert client.get(url).status_code == 403, url
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -130,7 +131,8 @@ def test_list__counts_to_a_bound(
     assert "first 3 runs" in operator.get(RUNS).content.decode()
 
 
-def test_export__unknown_filter_is_refused(operator: Client) -> None:
+def test_export__unknown_filter_or_format_is_refused(operator: Client) -> None:
+    assert operator.get(f"{RUNS}export.xml").status_code == 404
     assert operator.get(f"{RUNS}export.csv", {"password": "x"}).status_code == 400
     assert operator.get(f"{RUNS}export.csv", {"requested_by__password__startswith": "x"}).status_code == 400
 
@@ -150,6 +152,16 @@ def test_export__csv_has_every_count_and_no_formula(operator: Client, history: l
     assert (failed["job"], failed["state"], failed["written"]) == ("posts", "failed", "7")
     assert failed["took_seconds"] == "2.5"
     assert (failed["error"], failed["requested_by"]) == ("'=HYPERLINK(1)", "'@cmd")
+
+
+def test_export__json_has_plain_values(operator: Client, history: list[WarmingRun]) -> None:
+    answer: Any = operator.get(f"{RUNS}export.json")
+    rows = json.loads(b"".join(answer.streaming_content))
+    assert [row["run"] for row in rows] == [run.pk for run in reversed(history)]
+    failed = rows[2]
+    assert (failed["took_seconds"], failed["written"], failed["error"]) == (2.5, 7, "=HYPERLINK(1)")
+    none: Any = operator.get(f"{RUNS}export.json", {"job": "popular_posts"})
+    assert json.loads(b"".join(none.streaming_content)) == []
 
 
 def test_export__streams_chunk_by_chunk_to_a_bound(
