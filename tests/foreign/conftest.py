@@ -22,15 +22,31 @@ def python() -> Path:
     return foreign_python()
 
 
-@pytest.fixture
-def foreign(tmp_path: Path, python: Path, redis_server: RedisServer) -> ForeignProject:
-    """A new copy of the foreign project; cache and broker are this process's Redis, both empty."""
-    folder = tmp_path / "project"
+@pytest.fixture(scope="session")
+def environment(pytestconfig: pytest.Config) -> dict[str, str]:
+    """The project's environment: cache and broker are this process's Redis."""
+    return {"MYSITE_REDIS": pytestconfig.stash[SERVERS].redis.url().rsplit("/", 1)[0]}
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory, python: Path, environment: dict[str, str]) -> Path:
+    """A copy of the project with a migrated database, for the tests to copy."""
+    folder = tmp_path_factory.mktemp("foreign") / "project"
     shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    ForeignProject(folder=folder, python=python, environment=environment).manage("migrate")
+    return folder
+
+
+@pytest.fixture
+def foreign(
+    tmp_path: Path, python: Path, environment: dict[str, str], migrated: Path, redis_server: RedisServer
+) -> ForeignProject:
+    """A new copy of the project, migrated on SQLite; cache and broker are empty."""
+    folder = tmp_path / "project"
+    shutil.copytree(migrated, folder)
     with redis_server.client() as client:
         client.flushall()
-    address = redis_server.url().rsplit("/", 1)[0]
-    return ForeignProject(folder=folder, python=python, environment={"MYSITE_REDIS": address})
+    return ForeignProject(folder=folder, python=python, environment=dict(environment))
 
 
 @pytest.fixture(scope="session")

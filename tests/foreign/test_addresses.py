@@ -17,7 +17,6 @@ from tests.foreign.project import ForeignProject
 def test_broker_of_the_environment__that_celery_cannot_use(
     foreign: ForeignProject, address: str, why: str
 ) -> None:
-    foreign.manage("migrate")
     foreign.environment["CELERY_BROKER_URL"] = address
     said = foreign.manage("warm_cache")  # in its own process
     assert why in said

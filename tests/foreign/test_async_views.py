@@ -55,7 +55,6 @@ VIEWS = f"""
 def site(foreign: ForeignProject) -> ForeignProject:
     foreign.write("mysite/urls.py", VIEWS)
     foreign.settings("DEBUG = True  # the page of an error has its message")
-    foreign.manage("migrate")
     foreign.run("from people.models import Person; [Person.objects.create(name=n) for n in ('Ada', 'Bob')]")
     return foreign
 

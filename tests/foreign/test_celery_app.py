@@ -42,7 +42,6 @@ def findings(foreign: ForeignProject) -> dict[str, Any]:
 
 
 def test_celery_app__none_reads_the_setting(foreign: ForeignProject) -> None:
-    foreign.manage("migrate")
     for break_it in (
         lambda: foreign.write("mysite/__init__.py", ""),
         lambda: [
@@ -64,7 +63,6 @@ def test_celery_app__none_reads_the_setting(foreign: ForeignProject) -> None:
 
 
 def test_pickle_only__fix_of_the_doctor_leaves_workers_running(foreign: ForeignProject) -> None:
-    foreign.manage("migrate")
     foreign.settings(
         """
         CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "pickle"
@@ -87,7 +85,6 @@ def test_pickle_only__fix_of_the_doctor_leaves_workers_running(foreign: ForeignP
 
 
 def test_msgspec__missing_a_save_is_done_and_the_check_names_it(foreign: ForeignProject) -> None:
-    foreign.manage("migrate")
     foreign.write("sitecustomize.py", HIDDEN)
     foreign.environment["PYTHONPATH"] = str(foreign.folder)
     done = foreign.run(

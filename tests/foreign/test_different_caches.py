@@ -30,7 +30,6 @@ WAITING = "from warmer.invalidation import backlog; result = backlog().count"
 
 def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProject) -> None:
     foreign.settings(PREFIX_OF_THE_ENVIRONMENT)
-    foreign.manage("migrate")
     assert foreign.run(ADD) == ["Ada"]
     assert "no issues" in foreign.manage("check")
 

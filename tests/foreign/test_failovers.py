@@ -25,7 +25,6 @@ KNOWN = "from warmer.models import JobServers; result = JobServers.objects.count
 def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
     with RedisServer() as server:
         foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
-        foreign.manage("migrate")
         assert "no issues" in foreign.manage("check")
         with foreign.worker() as worker:
             assert foreign.run(FILL) == [["Ada", "Bob"], "Ada"]

@@ -37,7 +37,6 @@ def found_by(check: str, foreign: ForeignProject) -> tuple[str, str]:
 def test_user_with_few_rights__until_the_fix_of_the_doctor(
     foreign: ForeignProject, redis_server: RedisServer
 ) -> None:
-    foreign.manage("migrate")
     with redis_server.client() as client:
         client.execute_command("ACL SETUSER", "few", "on", ">pw", "~*", "-@all", "+ping", "+get", "+set")
         try:

@@ -55,7 +55,6 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
 
 
 def test_queue_that_celery_does_not_know__is_refused(foreign: ForeignProject) -> None:
-    foreign.manage("migrate")
     foreign.settings(
         """
         from kombu import Queue

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client, override_settings
 
 from myapp.models import Comment, Post
@@ -106,6 +107,17 @@ def impatient_cache(settings: Any) -> None:
         "OPTIONS": entry["OPTIONS"] | {"CONNECTION_POOL_KWARGS": pool},
     }
     settings.CACHES = {"default": entry | another}
+
+
+@pytest.fixture
+def no_database(transactional_db: None) -> Iterator[None]:
+    """Lead the site to a database that cannot be opened."""
+    before = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict["NAME"] = "/no/such/folder/no-such-database"
+    yield
+    connection.close()
+    connection.settings_dict.update(before)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
 from django.utils import timezone
 from redis import Redis
 
@@ -190,17 +189,6 @@ def test_pending__are_counted() -> None:
     make_waiting("posts", [1], recorded_at=timezone.now() - timedelta(minutes=5, seconds=2))
     assert "\nPending invalidations: 1 (oldest: 5 min " in execute("cache_stats").out
     assert as_json()["pending"]["count"] == 1
-
-
-@pytest.fixture
-def no_database() -> Iterator[None]:
-    """Lead the site to a database that cannot be opened."""
-    before = dict(connection.settings_dict)
-    connection.close()
-    connection.settings_dict["NAME"] = "/no/such/folder/no-such-database"
-    yield
-    connection.close()
-    connection.settings_dict.update(before)
 
 
 def test_database_down__shows_the_caches_all_the_same(no_database: None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,17 +33,6 @@ def _as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_warmed", set())
     monkeypatch.setattr(health, "_complete", {})
     monkeypatch.setattr(health, "STARTED_AT", timezone.now())
-
-
-@pytest.fixture
-def no_database(transactional_db: None) -> Iterator[None]:
-    """Lead the site to a database that cannot be opened."""
-    before = dict(connection.settings_dict)
-    connection.close()
-    connection.settings_dict["NAME"] = "/no/such/folder/no-such-database"
-    yield
-    connection.close()
-    connection.settings_dict.update(before)
 
 
 def asked(path: str = "/readyz", **headers: str) -> tuple[int, dict[str, Any]]:

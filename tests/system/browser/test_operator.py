@@ -137,6 +137,22 @@ def test_operator__sets_a_schedule_and_resets_it__invalidates_after_a_question(
     assert cache.get("popular_posts") is None
 
 
+def test_reader__finds_no_button_and_every_address_refuses(open_page: Callable[..., Page]) -> None:
+    expires = "2099-01-01T00:00:00Z"
+    run = WarmingRun.objects.create(job="posts", active_job="posts", trigger="command", expires_at=expires)
+    page = open_page("view_job", "view_warmingrun", name="rita")
+    addresses = ("", "job/posts/change/", f"warmingrun/{run.pk}/change/")
+    for address in addresses:
+        page.goto(f"/admin/warmer/{address}")
+        names = page.get_by_role("main").get_by_role("button").all_inner_texts()
+        assert set(names) <= {"Search", "Look up"}, (address, names)
+    token = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}["csrftoken"]
+    for address, action in zip(("job/", *addresses[1:]), ("warm", "pause", "cancel"), strict=True):
+        form = {"action": action, "job": "posts", "csrfmiddlewaretoken": token}
+        answer = page.request.post(f"/admin/warmer/{address}", form=form, headers={"Referer": page.url})
+        assert (answer.status, "CSRF" in answer.text()) == (403, False), address
+
+
 def test_operator__sees_a_failure_on_the_jobs_page_and_warms_its_key(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     page.set_viewport_size({"width": 1280, "height": 720})
