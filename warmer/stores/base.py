@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Cached:
-    """What a look at some keys found.
+    """The result of looking up keys.
 
     Attributes:
         values: key -> value.
         absent: the keys that are known to have no value.
-        claims: the keys that are being loaded, where that was asked for.
+        claims: the keys that are being loaded, if requested.
     """
 
     values: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Cached:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a write did to each key, from the cache's own answers.
+    """The outcome of a write for each key, from the cache's own answers.
 
     Attributes:
         encode_seconds: how long the cache's serializer took.
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class UnderWay(ABC, Generic[T]):
-    """A call whose answer is still to come: end it, or abandon it."""
+    """A call whose answer is outstanding: end it, or abandon it."""
 
     @abstractmethod
     def end(self) -> T:
@@ -66,7 +66,7 @@ class UnderWay(ABC, Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Done(UnderWay[T]):
-    """A call that was over when it began."""
+    """A call that is complete from the start."""
 
     result: T
 
@@ -78,7 +78,7 @@ class Done(UnderWay[T]):
 
 
 class Peeked(Enum):
-    """What a peek at a key may find instead of a value."""
+    """Results of a peek at a key other than a value."""
 
     NOTHING = "nothing is cached"
     NO_VALUE = "the cache knows that the key has no value"
@@ -96,9 +96,9 @@ class Store(ABC):
         fence: the name of the fence; stores of the same keys share it.
         template: the job's key template.
         timeout: seconds that a written key lives.
-        jitter: seconds by which a key's life may be shortened, at random.
+        jitter: the most seconds by which a key's timeout is shortened, at random.
         absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
-        fence_key: what the server calls the fence; of a cluster, how the names of its fences end.
+        fence_key: the name of the fence on the server; on a cluster, the end of its fences' names.
         counters: the counts of the job's reads; None: this cache keeps none.
         damages: the damaged fences of this cache; None: it has no fences.
     """
@@ -115,39 +115,39 @@ class Store(ABC):
 
     @property
     def lists_keys(self) -> bool:
-        """Whether the cache can list the keys of the job, which is what `sweep` goes by."""
+        """Whether the cache can list the keys of the job, as `sweep` requires."""
         return False
 
     @abstractmethod
     def ping(self) -> None:
-        """Return when the cache answers."""
+        """Return once the cache has answered."""
 
     @abstractmethod
     def token(self, keys: Collection[str]) -> Token:
-        """Return the state of the fence of keys. Take it before the first read of the database.
+        """Return the state of the fence for keys. Take it before the first read of the database.
 
         Args:
-            keys: what will be loaded; a write of any other key may be refused.
+            keys: the keys to load; a write of any other key may be rejected.
         """
 
     @abstractmethod
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
-        """Return what is cached; a value that cannot be decoded is none.
+        """Return what is cached; values that cannot be decoded count as missing.
 
         Args:
             keys: the keys to look at.
-            claims: look also who is loading them.
+            claims: also return which readers are loading them.
         """
 
     def peek(self, key: str) -> Any:
-        """Return what `lookup` finds of one key, as fast as that can be: the value, or a `Peeked`."""
+        """Look up one key as fast as possible: return its value, or a `Peeked`."""
         cached = self.lookup([key])
         if key in cached.values:
             return cached.values[key]
         return Peeked.NO_VALUE if key in cached.absent else Peeked.NOTHING
 
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Return the values that are cached."""
+        """Return the cached values."""
         return dict(self.lookup(keys).values)
 
     @abstractmethod
@@ -155,8 +155,8 @@ class Store(ABC):
         """Take a token and, of missing keys, claim those that nobody else is loading.
 
         Args:
-            keys: what a look did not find.
-            seconds: how long the claim lasts when nothing ends it.
+            keys: the keys that a lookup did not find.
+            seconds: how long the claim lasts unless something ends it.
         """
 
     @abstractmethod
@@ -174,8 +174,8 @@ class Store(ABC):
             token: the fence's state before the load.
             values: key -> value.
             absent: keys that have no value; they are deleted.
-            claim: the reader's claim, which ends with the write, even a refused one. Readers who wait for an
-                absent key learn that it has no value.
+            claim: the reader's claim, which ends with the write, even a rejected one. Readers that wait for
+                an absent key learn that it has no value.
 
         Returns:
             The outcome of every key: `written`, `no_value`, `superseded` or `failed`.
@@ -184,47 +184,47 @@ class Store(ABC):
     def begin_write(
         self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
     ) -> UnderWay[Written]:
-        """Begin a write; where the cache allows it, do not wait for the answer.
+        """Begin a write, without waiting for the answer if the cache allows that.
 
-        Meanwhile the calling thread may do other work, but must not take a token: that waits for the write.
-        For the arguments and the result see `write`.
+        Until it ends, the calling thread may do other work, but must not take a token, which would wait for
+        the write. For the arguments and the result see `write`.
         """
         return Done(result=self.write(token, values, absent))
 
     def release(self, claim: Claim) -> None:
-        """End a claim with nothing to write."""
+        """End a claim without writing."""
         self.write(claim.token, {}, claim=claim)
 
     @abstractmethod
     def invalidate(self, keys: Collection[str]) -> None:
-        """Delete the keys, and refuse every later write of a value that was loaded before."""
+        """Delete the keys, and reject later writes of values that were loaded before."""
 
     @abstractmethod
     def sweep(self) -> None:
         """Delete every key of a keyed job. Drop its fence first, so that no old value comes back."""
 
     def invalidate_all(self) -> None:
-        """Invalidate every key of the job: first refuse writes of old values, then delete the keys."""
+        """Invalidate every key of the job: first reject writes of old values, then delete the keys."""
         self.invalidate_together([Invalidation(store=self, keys=None)])
         if self.template.keyed:
             self.sweep()
 
     @abstractmethod
     def forget(self, keys: Collection[str] | None = None) -> None:
-        """Delete the fence of a job that no longer exists. Every token taken from it is void.
+        """Delete the fence of a job that no longer exists, which voids all of its tokens.
 
         Args:
-            keys: the only keys that the job has had, if that is known: it may save work.
+            keys: all keys that the job ever had, if known; this may save work.
         """
 
     @abstractmethod
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
-        """Return the seconds that cached keys have left (None: the cache does not know)."""
+        """Return the remaining seconds of cached keys (None: the cache does not know)."""
 
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
-        """Return the cached keys that live for at least this many more seconds; 0: all cached keys.
+        """Return the cached keys with at least this many seconds left; 0: all cached keys.
 
-        A key whose remaining time the cache does not know is fresh only with 0.
+        A key whose remaining time is unknown is fresh only with 0.
         """
         left = self.remaining(keys)
         return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
@@ -234,8 +234,8 @@ class Store(ABC):
         """Take the next of a number of turns per second; return the seconds until it comes.
 
         Args:
-            name: all users of one name take turns: in all processes where the cache can count them (Redis),
-                else in this process.
+            name: all callers with the same name share the turns: across processes if the cache can count them
+                (Redis), otherwise within this process.
         """
 
     @abstractmethod
@@ -244,13 +244,13 @@ class Store(ABC):
 
     @abstractmethod
     def as_cached(self, value: Any) -> Any:
-        """Return what a read would return if the value were written."""
+        """Return the value as it would be read back after a write."""
 
     def cached_ids(self) -> Iterator[str]:
-        """Yield what stands for the id in each cached key of a keyed job, as strings.
+        """Yield the id part of each cached key of a keyed job, as strings.
 
-        Some may come twice, and some may not be ids: other code may write keys of this form. Yields nothing
-        for a cache that cannot list its keys (see `lists_keys`).
+        Some may come twice, and some may not be ids, because other code may write keys of this form. Yields
+        nothing if the cache cannot list its keys (see `lists_keys`).
         """
         return iter(())
 
@@ -258,8 +258,8 @@ class Store(ABC):
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         """Invalidate for several jobs of one cache, in as few round trips as the cache allows.
 
-        For a keyed job that is invalidated as a whole, this supersedes fills under way and leaves the keys
-        for `sweep`.
+        For a keyed job that is invalidated as a whole, this supersedes fills in progress and leaves the keys
+        to `sweep`.
         """
         for each in invalidations:
             template = each.store.template
@@ -269,7 +269,7 @@ class Store(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Invalidation:
-    """What to invalidate of one store: some keys, or (None) all."""
+    """The keys of one store to invalidate; None: all."""
 
     store: Store
     keys: Collection[str] | None

@@ -1,8 +1,8 @@
-"""A circuit breaker for each cache and process: a cache that does not answer is left alone for a moment.
+"""A circuit breaker per cache and process, which suspends calls to an unresponsive cache.
 
-Without one, every read of a page would wait for the time-out of a server that hangs. After a failure the
-circuit is open: calls are refused at once, except for one probe each time the wait is over. The wait doubles
-with each probe that fails. The first call that succeeds closes the circuit.
+Without it, every read of a page would wait for the time-out of a hanging server. A failure opens the circuit:
+calls fail immediately, except for one probe whenever the wait is over. The wait doubles with each failed
+probe. The first successful call closes the circuit.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 1.0
-# While the circuit is open, one line in so many seconds says how many calls were refused.
+# While the circuit is open, the number of skipped calls is logged once per this many seconds.
 LOG_SECONDS = 10.0
 
 
 class Breaker:
-    """The state of one cache in this process. A closed circuit costs a caller one look at `is_open`.
+    """The state of one cache in this process. A closed circuit costs a caller one lookup of `is_open`.
 
     Args:
-        name: what the log calls the cache.
+        name: the cache's name in the log.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,7 +39,7 @@ class Breaker:
         self.close()
 
     def close(self) -> None:
-        """Forget what happened, as after a fork: a lock may be held by a thread that is not there."""
+        """Reset the state, e.g. after a fork, when a lock may be held by a thread that no longer exists."""
         self._lock = Lock()
         self.is_open = False
         self._begin()
@@ -72,7 +72,7 @@ class Breaker:
             now = monotonic()
             if now >= self._probes_at:
                 self._is_probed = True
-                self._probes_at = now + LONGEST_WAIT_SECONDS  # should nobody hear how this one ended
+                self._probes_at = now + LONGEST_WAIT_SECONDS  # if this call's result is never reported
                 return True
             self._refused += 1
             if now - self._logged_at >= LOG_SECONDS:
@@ -101,7 +101,7 @@ class Breaker:
                 self._is_probed = False
                 self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
             else:
-                return  # a call from before the circuit opened
+                return  # the call began before the circuit opened
             self._probes_at = now + self._wait
 
     def succeeded(self) -> None:
@@ -141,7 +141,7 @@ def _place(cache: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def forget() -> None:
-    """Close every circuit: a forked process finds out for itself."""
+    """Close every circuit: a forked process starts with a clean state."""
     for breaker in _breakers.values():
         breaker.close()
 

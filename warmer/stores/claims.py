@@ -1,8 +1,8 @@
 """Tokens, and claims: which reader loads a missing key, so that the others can wait for it.
 
-A claim is a short-lived record beside its key. It stands as long as a write after its token would pass the
-fence, so an invalidation of the key voids it. It never takes the fence's place: a claim that is lost costs
-a second load, and nothing else.
+A claim is a short-lived record next to its key. It is valid as long as a write with its token would pass the
+fence, so an invalidation of the key voids it. It does not replace the fence: losing a claim costs a second
+load, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# The holder of a claim whose load is over, and found no value.
+# The holder of a claim whose load has ended without a value.
 NOBODY = "-"
-# How long waiting readers can learn that: longer than they pause between two looks, on a busy machine too.
+# How long that is kept for waiting readers: longer than the pause between two polls, even on a busy machine.
 NOTE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """The state of a fence before a load; a write shows it, to prove that nothing overtook it."""
+    """The state of a fence before a load; a write passes it to prove that nothing overtook the load."""
 
     generation: str
     counter: int = 0
@@ -27,15 +27,15 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The answer to a reader who asked to load some keys.
+    """The answer to a reader that wants to load keys.
 
     Attributes:
-        id: who holds the claim.
-        token: the fence's state when it was made.
-        mine: the keys that this reader shall load.
+        id: the holder of the claim.
+        token: the fence's state when the claim was made.
+        mine: the keys that this reader has to load.
         theirs: the keys that others are loading, with the ids of their claims.
-        values: what is cached by now.
-        absent: the keys that are known by now to have no value.
+        values: values that have been cached in the meantime.
+        absent: the keys now known to have no value.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Claim:
     absent: frozenset[str]
 
     def __add__(self, other: Claim) -> Claim:
-        """Join the answer about further keys; the earlier token holds for all."""
+        """Add the answer for further keys; the earlier token applies to all."""
         return Claim(
             id=self.id,
             token=self.token,
@@ -59,13 +59,13 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is kept beside a key that is being loaded, as text.
+    """The record of a claim next to its key, as text.
 
     Attributes:
         holder: the id of the claim; `NOBODY` when its load is over and found no value.
         token: the fence's state when the claim was made.
-        after_absence: whether the load before this one found no value. So a reader who waited for that
-            one learns how it ended, also when the next one has begun.
+        after_absence: whether the previous load found no value, so that a reader that waited for it learns
+            its result even after the next one has begun.
     """
 
     holder: str

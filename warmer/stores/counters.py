@@ -1,4 +1,4 @@
-"""What readers count of a job, as plain data."""
+"""Read counts of a job, as plain data."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from zlib import crc32
 
 
 def in_sample(key: str, every: int) -> bool:
-    """Return whether the hash sample of one key in `every` holds this one; all processes draw the same."""
+    """Return whether a key is in the hash sample of one key in `every`, the same in all processes."""
     return crc32(key.encode()) % every == 0
 
 
 @dataclass(kw_only=True)
 class Counted:
-    """What one process counted of one job since its last flush.
+    """The counts of one process for one job since its last flush.
 
     Attributes:
         counts: name -> how many.
@@ -27,7 +27,7 @@ class Counted:
     missed: Counter[str] = field(default_factory=Counter)
 
     def of_sample(self, every: int) -> Counted:
-        """Return the same counts, with no keys but those of a hash sample (0: with none)."""
+        """Return the same counts with only the keys of a hash sample (0: no keys)."""
         return Counted(
             counts=self.counts,
             read={key for key in self.read if every and in_sample(key, every)},
@@ -35,7 +35,7 @@ class Counted:
         )
 
     def add(self, other: Counted) -> None:
-        """Add what was counted besides."""
+        """Add further counts."""
         self.counts += other.counts
         self.read |= other.read
         self.missed += other.missed
@@ -43,7 +43,7 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """Since when a key is watched, and when it was last read (0: never), in seconds of the epoch."""
+    """Since when a key has been watched, and when it was last read (0: never), in seconds since the epoch."""
 
     since: float
     read_at: float

@@ -1,4 +1,4 @@
-"""Which store serves a cache."""
+"""Choose the store for a cache."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def open_store(*, alias: str, **options: Any) -> Store:
     """Make the store that keeps a job's keys in a cache (for the arguments, see `Store`).
 
     Raises:
-        StoreUnavailable: the cache cannot be used, e.g. as its library is not installed. So a save of a row
-            records its change as during an outage, and is done.
+        StoreUnavailable: the cache cannot be used, e.g. because its library is not installed. A save then
+            succeeds and records its change, as during an outage.
     """
     if why := why_unusable(alias):
         raise StoreUnavailable(f"The cache {alias!r} cannot be used: {why}")
@@ -48,22 +48,22 @@ def open_store(*, alias: str, **options: Any) -> Store:
 
 
 def is_fenced(alias: str) -> bool:
-    """Return whether a cache keeps the full guarantees."""
+    """Return whether a cache supports the full guarantees."""
     return HAS_REDIS and codec_of(caches[alias]) is not None
 
 
 def keeps_nothing(alias: str) -> bool:
-    """Return whether a cache discards what is written, as DummyCache does."""
+    """Return whether a cache discards every write, as DummyCache does."""
     return isinstance(caches[alias], DummyCache)
 
 
 def is_local(alias: str) -> bool:
-    """Return whether a cache is in the memory of each process that uses it."""
+    """Return whether each process keeps a cache in its own memory."""
     return isinstance(caches[alias], LocMemCache)
 
 
 def why_unusable(alias: str) -> str:
-    """Return why a cache cannot be used at all, e.g. as its backend cannot be imported; empty when it can."""
+    """Return why a cache cannot be used, e.g. because its backend cannot be imported; empty if it can."""
     try:
         is_fenced(alias)
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
@@ -72,7 +72,7 @@ def why_unusable(alias: str) -> str:
 
 
 def open_servers(alias: str) -> list[Server]:
-    """Return the Redis servers of a cache, to inspect them: of a cluster each primary; of another cache none.
+    """Return the Redis servers of a cache, to inspect them: each primary of a cluster; none for other caches.
 
     Raises:
         StoreUnavailable: no node of a cluster answers.
@@ -97,16 +97,16 @@ def inspect_redis(client: Any) -> Server:
 def pickles(alias: str) -> bool:
     """Return whether the values of a cache in a Redis server are pickles."""
     codec = codec_of(caches[alias])
-    # Too short for a compressor; every protocol since 2 begins and ends so.
+    # Too short for a compressor; pickles of every protocol since 2 begin and end like this.
     raw = b"" if codec is None else codec.encode(None)
     return raw[:1] == b"\x80" and raw[-1:] == b"."
 
 
 def invalidate_together(invalidations: Sequence[Invalidation]) -> None:
-    """Invalidate for several jobs: one round trip a cache where it is a Redis server.
+    """Invalidate keys of several jobs, in one round trip for each Redis cache.
 
     Raises:
-        StoreUnavailable: a cache does not answer. What the other caches were asked is done.
+        StoreUnavailable: a cache does not answer. The other caches are invalidated.
     """
     groups: dict[tuple[str, type[Store]], list[Invalidation]] = defaultdict(list)
     for each in invalidations:

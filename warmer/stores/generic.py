@@ -1,10 +1,10 @@
-"""Keys in any Django cache, through its ordinary interface: a narrowed window instead of an atomic fence.
+"""Keys in any Django cache, through Django's cache API: a narrowed window instead of an atomic fence.
 
-The fence is one random value in the cache, with the time of its making, replaced by every invalidation. A
-write compares it before and after, and takes back what it wrote when it changed in between; so an old value
-may be seen for the moment between the two, and stays only if the writer dies in that moment.
+The fence is a random value in the cache, with its creation time, and every invalidation replaces it. A write
+compares it before and after, and deletes what it wrote if the fence changed in between. So an old value may
+be visible for a moment, and stays only if the writer dies in that moment.
 
-A claim is made by `add`, which is one step in locmem, memcached and the database, and nearly one in files,
+A claim is made with `add`, which is atomic in locmem, memcached and the database, but not quite in files,
 where two readers may load the same key. Any invalidation of the job voids all of its claims.
 """
 
@@ -31,7 +31,7 @@ from warmer.stores.breaker import breaker_of
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import hidden_lookups, looked_up, observer
 
-# The generation of a token that no fence ever has.
+# A generation that no fence ever has.
 REFUSED = "-"
 
 _turn_lock = Lock()
@@ -39,7 +39,7 @@ _next_turns: dict[str, float] = {}
 
 
 class GenericStore(Store):
-    """One job's keys in a locmem, file, database or memcached cache, or in any other."""
+    """A job's keys in a locmem, file, database, memcached or any other cache."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -59,7 +59,7 @@ class GenericStore(Store):
             generation = self._cache.get(self._fence_key)
             if generation is None:
                 made = _generation()
-                # Of two that make it at once, one is refused where `add` is not one step.
+                # If two processes create it at once and `add` is not atomic, one of them is rejected.
                 self._cache.add(self._fence_key, made, timeout=None)
                 generation = self._cache.get(self._fence_key, made)
         return Token(generation=REFUSED if _is_too_young(generation) else generation)
@@ -71,7 +71,7 @@ class GenericStore(Store):
         texts = {key: str(found[name]) for name, key in _claims(keys).items() if name in found}
         values = {key: found[key] for key in keys if key in found}
         absent = {key for name, key in self._marks(keys).items() if name in found and key not in found}
-        if not claims:  # who waits looks at the same keys again and again
+        if not claims:  # waiting readers look at the same keys repeatedly
             looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
         return Cached(
             values=values,
@@ -81,12 +81,12 @@ class GenericStore(Store):
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
         token, id = self.token(keys), secrets.token_hex(8)
-        seconds = max(1.0, seconds)  # memcached counts in whole seconds, and 0 is for ever
+        seconds = max(1.0, seconds)  # memcached counts in whole seconds, and 0 means forever
         with self._answering():
             for name in _claims(keys):
                 if not self._cache.add(name, str(Record(holder=id, token=token)), timeout=seconds):
                     self._take_over(name, id, token, seconds)
-        # Only now it is certain what was cached before the claim, and who of several has made it.
+        # Only now is it certain what was cached before the claim, and which of several readers made it.
         cached = self.lookup(keys, claims=True)
         holders = {key: record.holder for key, record in cached.claims.items()}
         left = [key for key in keys if key not in cached.values and key not in cached.absent]
@@ -139,9 +139,9 @@ class GenericStore(Store):
             self._cache.delete_many([*keys, *self._marks(keys), *_claims(keys)])
 
     def sweep(self) -> None:
-        """Leave the keys until their timeout: Django's interface cannot find the keys of a job.
+        """Leave the keys until their timeout: Django's cache API cannot find the keys of a job.
 
-        A system check says so for a job that would need it.
+        A system check reports jobs that would need it.
         """
 
     def forget(self, keys: Collection[str] | None = None) -> None:
@@ -162,11 +162,11 @@ class GenericStore(Store):
         return set() if self._stands(token) else set(keys)
 
     def as_cached(self, value: Any) -> Any:
-        """Return the value as Django's own backends give it back, which pickle it."""
+        """Return the value as Django's own backends return it, which pickle it."""
         return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own, of just now
 
     def _take_over(self, name: str, id: str, token: Token, seconds: float) -> None:
-        """Take a claim whose load is over, or began before an invalidation."""
+        """Take over a claim whose load has ended, or began before an invalidation."""
         old = Record.parse(str(self._cache.get(name)))
         stands = old is not None and old.token == token
         is_over = old is not None and old.holder == NOBODY
@@ -175,7 +175,7 @@ class GenericStore(Store):
             self._cache.set(name, str(new), timeout=seconds)
 
     def _end(self, claim: Claim, keys: Collection[str], written: Written | None = None) -> None:
-        """End a claim on some keys; to those who wait for an absent one, say so."""
+        """End a claim on keys; tell waiting readers which of them are absent."""
         if not keys:
             return
         outcomes = written.outcomes if written is not None else {}
@@ -189,7 +189,7 @@ class GenericStore(Store):
             self._cache.set_many(dict.fromkeys(told, note), timeout=NOTE_SECONDS)
 
     def _marks(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the names of the keys' absence marks, if absences are cached, and whose each is."""
+        """Return the names of the keys' absence marks, if absences are cached, each with its key."""
         return {beside(key, "absent"): key for key in keys} if self.absent_timeout else {}
 
     def _lifetime(self) -> float:
@@ -208,7 +208,7 @@ class GenericStore(Store):
             refused = self._cache.set_many(values, timeout=self._lifetime())
             return dict.fromkeys(refused or (), "the cache refused it")
         except Exception:  # noqa: BLE001 - a backend's own
-            # One value that cannot be encoded fails them all: find out which.
+            # One value that cannot be encoded fails them all: find it.
             errors = {}
             for key, value in values.items():
                 try:
@@ -229,7 +229,7 @@ class GenericStore(Store):
             else:
                 with hidden_lookups():  # of the fence, the claims and the marks
                     yield
-        except Exception as error:  # what a backend raises when it is away is its own affair
+        except Exception as error:  # each backend raises its own errors when it is down
             if isinstance(error, OSError):
                 self._breaker.failed(error)
             raise self._unavailable(error) from error
@@ -245,7 +245,7 @@ class GenericStore(Store):
 
 
 def _generation() -> str:
-    """Return a fence's value: random, and when it was made."""
+    """Return a fence's value: a random part and its creation time."""
     return f"{secrets.token_hex(8)}@{time.time():.6f}"
 
 
@@ -256,5 +256,5 @@ def _is_too_young(generation: str) -> bool:
 
 
 def _claims(keys: Iterable[str]) -> dict[str, str]:
-    """Return the names of the keys' claims, and whose each is."""
+    """Return the names of the keys' claims, each with its key."""
     return {beside(key, "claim"): key for key in keys}

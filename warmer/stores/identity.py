@@ -1,4 +1,4 @@
-"""Which caches are one place: what `CACHES` says of two aliases, compared without a connection."""
+"""Determine from `CACHES`, without connecting, whether two aliases are the same cache."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ else:  # pragma: no cover - the test environment has it
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 DEFAULT_KEY_FUNCTION = "django.core.cache.backends.base.default_key_func"
-# A tenant, a schema or a language that the project does not have.
+# A name of a tenant, schema or language that no project has.
 _ELSEWHERE = "warmer-check"
-# The backends also take a string with one or several servers.
+# The backends also accept a string with one or several servers.
 _BETWEEN_SERVERS = re.compile("[;,]")
 _REDIS_URL = re.compile("(redis|rediss|unix|valkey|valkeys)://")
 
 
 def share_keys(one: str, other: str) -> bool:
-    """Return whether two aliases of `CACHES` keep a key in the same place, under the same name.
+    """Return whether two aliases of `CACHES` store a key in the same place, under the same name.
 
-    Read from the settings alone: two addresses of one server by different names are not known for one.
+    Based on the settings only: two different addresses of one server are not recognized as the same.
     """
     keeps_nothing = DUMMY in (settings.CACHES[one]["BACKEND"], settings.CACHES[other]["BACKEND"])
     return one == other or (not keeps_nothing and place_of(one) == place_of(other))
 
 
 def place_of(alias: str) -> str:
-    """Return a string that identifies where an alias of `CACHES` keeps its keys, and under which names."""
+    """Return a string that identifies where an alias of `CACHES` stores its keys, and under which names."""
     cache = settings.CACHES[alias]
     function = cache.get("KEY_FUNCTION") or DEFAULT_KEY_FUNCTION
     if callable(function):
@@ -53,10 +53,10 @@ def place_of(alias: str) -> str:
 
 
 def varying_names(alias: str) -> tuple[str, str] | None:
-    """Return two names that a cache's `KEY_FUNCTION` gives one key, depending on who asks; None: one name.
+    """Return two names that a cache's `KEY_FUNCTION` gives one key, depending on the caller; None: one name.
 
-    The key is made twice: as it is now, and as for a caller in another context (every context variable of
-    every module is another) and in another schema of the database (as django-tenants has it).
+    The key is made twice: for the current caller, and for a caller in another context (with every context
+    variable of every module changed) and in another database schema (as django-tenants sets it).
     """
     cache = caches[alias]
     if cache.key_func is default_key_func:
@@ -66,7 +66,7 @@ def varying_names(alias: str) -> tuple[str, str] | None:
 
 
 def name_here(alias: str) -> str:
-    """Return what a cache makes of a key for this caller, as for its tenant; of no use but to compare."""
+    """Return the name of a key for the current caller, e.g. its tenant; useful only for comparison."""
     if not settings.CACHES[alias].get("KEY_FUNCTION"):
         return ""
     try:
@@ -105,7 +105,7 @@ def _place(cache: Mapping[str, Any]) -> Any:
     if HAS_REDIS and servers and _REDIS_URL.match(servers[0]):
         # The first is the primary; the others are its replicas.
         return _redis_place(servers[0], cache.get("OPTIONS") or {})
-    # The backends of one kind, as the two for memcached, are in one module.
+    # Backends of one kind, such as the two for memcached, are in one module.
     return cache["BACKEND"].rpartition(".")[0], sorted(servers)
 
 

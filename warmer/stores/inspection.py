@@ -23,21 +23,21 @@ from warmer.stores.redis.connections import address, tags
 TIMEOUT_SECONDS = 5.0
 # About 10 ms of the server's time, in pieces. SCAN follows a hash, so its order is random enough.
 SAMPLE_KEYS = 2_000
-# In the name of what the doctor writes.
+# Part of the names of keys that the doctor writes.
 OWN_PREFIX = "warmer-doctor:"
-# A user without the right, a command that was renamed away, a managed server.
+# The user lacks the permission, the command was renamed, or the server is managed.
 _REFUSALS = ("no permissions", "unknown command", "unknown subcommand", "not allowed", "not available")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a server is, and how a client logs in.
+    """The address of a server, and how a client logs in.
 
     Attributes:
-        text: the address for people, without a login.
-        path: of a unix socket.
-        service: the name of the master, if Sentinels give out the address.
-        timeout, connect_timeout: the seconds that a client waits; None: without end.
+        text: the address for display, without credentials.
+        path: the path of a unix socket.
+        service: the name of the master, if Sentinels provide the address.
+        timeout, connect_timeout: the seconds that a client waits; None: forever.
     """
 
     text: str
@@ -54,7 +54,7 @@ class Place:
 
     @property
     def redis_cli(self) -> str:
-        """The start of a redis-cli command to the server; redis-cli prompts for a password."""
+        """The start of a redis-cli command line for the server; redis-cli prompts for a password."""
         to = f"-s {self.path}" if self.path else f"-h {self.host} -p {self.port}"
         parts = ["redis-cli", "-h HOST-OF-THE-MASTER" if self.service else to]
         parts += ["--tls"] if self.tls else []
@@ -74,7 +74,7 @@ class SampledKey:
 
     Attributes:
         ttl: the seconds until it expires; None: never.
-        bytes: its size in memory; None: the server does not say.
+        bytes: its size in memory; None: the server does not report it.
     """
 
     name: str
@@ -84,7 +84,7 @@ class SampledKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentinel:
-    """What one Sentinel answers.
+    """The answer of one Sentinel.
 
     Attributes:
         state: its `SENTINEL MASTER`; empty if there is a problem.
@@ -108,8 +108,8 @@ class Server:
     command; `place` and `sentinels` do not need it.
 
     Args:
-        client: a client of the project's own, for its address, login and options.
-        is_node: whether the project knows it for a node of a Redis Cluster.
+        client: one of the project's clients, for its address, login and options.
+        is_node: whether the project uses it as a node of a Redis Cluster.
     """
 
     def __init__(self, client: Redis, *, is_node: bool = False) -> None:
@@ -119,7 +119,7 @@ class Server:
 
     @cached_property
     def place(self) -> Place:
-        """Where the server is; connects to nothing."""
+        """The server's address; does not connect."""
         options: dict[str, Any] = self._pool.connection_kwargs
         kind: Any = self._pool.connection_class
         link = kind(**options)
@@ -147,11 +147,11 @@ class Server:
 
     @cached_property
     def info(self) -> Mapping[str, Any]:
-        """What INFO says, all sections in one; asked once."""
+        """The answer to INFO, with all sections merged; queried once."""
         return dict(self.ask("INFO"))
 
     def local(self, key: str) -> str:
-        """Return a name for a key that this server keeps: on a node of a cluster, one in its slots."""
+        """Return a key name that this server accepts: on a node of a cluster, one in its slots."""
         if not self.is_node:
             return key
         nodes = self.ask("CLUSTER NODES").values()
@@ -159,11 +159,11 @@ class Server:
         return f"{{{tags()[int(slots[0][0])]}}}{key}" if slots else key
 
     def setting(self, name: str) -> str:
-        """Return a setting of the server; empty if it has none of that name."""
+        """Return a setting of the server; empty if it does not exist."""
         return str(self.ask("CONFIG GET", name).get(name, ""))
 
     def serves_without_password(self) -> bool:
-        """Return whether anyone who can connect is served."""
+        """Return whether the server accepts anyone who can connect."""
         client = self._connect(username=None, password=None, credential_provider=None)
         try:
             return bool(client.ping())
@@ -174,7 +174,7 @@ class Server:
 
     @cached_property
     def sample(self) -> tuple[SampledKey, ...]:
-        """Up to `SAMPLE_KEYS` keys of the database except our own, by SCAN; read once."""
+        """Up to `SAMPLE_KEYS` keys of the database except our own, found with SCAN; read once."""
         with self._asking("SCAN") as client:
             names: Iterator[bytes] = client.scan_iter(count=SCAN_COUNT)
             found = [key for batch in batches(islice(names, SAMPLE_KEYS)) for key in _keys(client, batch)]
@@ -182,7 +182,7 @@ class Server:
 
     @cached_property
     def sentinels(self) -> tuple[Sentinel, ...]:
-        """What each Sentinel of the settings says of the master; empty without Sentinels."""
+        """What each configured Sentinel reports about the master; empty without Sentinels."""
         manager = getattr(self._pool, "sentinel_manager", None)
         return tuple(self._ask_sentinel(each) for each in manager.sentinels) if manager else ()
 
@@ -235,7 +235,7 @@ class Server:
 
 
 def _keys(client: Redis, names: list[bytes]) -> Iterator[SampledKey]:
-    """Ask for the TTL and the size of keys, in one round trip."""
+    """Return the TTL and the size of keys, in one round trip."""
     pipeline = client.pipeline(transaction=False)
     for name in names:
         pipeline.pttl(name)
@@ -244,7 +244,7 @@ def _keys(client: Redis, names: list[bytes]) -> Iterator[SampledKey]:
     for name, left, size in zip(names, answers[::2], answers[1::2], strict=True):
         if isinstance(left, Exception):
             raise left
-        if left != -2:  # it expired meanwhile
+        if left != -2:  # it has expired in the meantime
             yield SampledKey(
                 name=name.decode(errors="replace"),
                 ttl=None if left == -1 else left / 1000,
@@ -258,7 +258,7 @@ def _impatient(kind: Any, options: dict[str, Any]) -> Redis:
         name: min(_seconds(options.get(name)) or TIMEOUT_SECONDS, TIMEOUT_SECONDS)
         for name in ("socket_timeout", "socket_connect_timeout")
     }
-    # A server that cannot save refuses the PING of a health check too: then nothing could be read.
+    # A server that cannot save also rejects the PING of a health check, and nothing could be read.
     quiet = {"retry": Retry(NoBackoff(), 0), "retry_on_timeout": False, "health_check_interval": 0}
     pool = ConnectionPool(connection_class=kind, max_connections=2, **options | waits | quiet)
     return Redis(connection_pool=pool)

@@ -1,4 +1,4 @@
-"""Count the calls to the caches in this context. Where nothing observes it, this costs one lookup."""
+"""Count cache calls in this context. Costs one lookup if nothing observes them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from time import perf_counter
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """How a cache was used.
+    """The use of a cache.
 
     Attributes:
-        calls: how often it was called: on a server, round trips.
-        hits, misses: how many of the looked-up keys were found, and how many were not.
-        seconds: how long the calls took together, also where they overlapped.
+        calls: the number of calls; for a server, round trips.
+        hits, misses: how many of the requested keys were found, and how many were not.
+        seconds: the total duration of the calls, even if they overlapped.
     """
 
     calls: int = 0
@@ -58,13 +58,13 @@ class CacheUse:
 
 
 observer: ContextVar[CacheUse | None] = ContextVar("warmer_observer", default=None)
-"""Where the calls of this context are counted; None: nowhere."""
+"""The counter for calls in this context; None: calls are not counted."""
 _hides_lookups: ContextVar[bool] = ContextVar("warmer_hides_lookups", default=False)
 
 
 @contextmanager
 def called(alias: str) -> Iterator[None]:
-    """Count a block as one call; whatever calls the block makes are part of it."""
+    """Count a block as one call, including any calls that it makes."""
     use = observer.get()
     if use is None:
         yield
@@ -79,7 +79,7 @@ def called(alias: str) -> Iterator[None]:
 
 
 def looked_up(alias: str, *, keys: int, found: int) -> None:
-    """Count the lookup of some keys."""
+    """Count a lookup of keys."""
     use = observer.get()
     if use is not None and not _hides_lookups.get():
         use.add(alias, Use(hits=found, misses=keys - found))
@@ -87,7 +87,7 @@ def looked_up(alias: str, *, keys: int, found: int) -> None:
 
 @contextmanager
 def hidden_lookups() -> Iterator[None]:
-    """Count the calls of a block, and not what it looks up."""
+    """Count the calls of a block, but not its lookups."""
     token = _hides_lookups.set(True)
     try:
         yield

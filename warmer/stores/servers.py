@@ -1,7 +1,7 @@
-"""Which Redis server is behind a cache: whether two processes mean the same one, and which incarnation of it.
+"""Identify the Redis server behind a cache: whether two processes use the same one, and which incarnation.
 
-Each process describes how it sees a cache. A server is known by its address or by its own id, since processes
-may name one server differently, and it has another id after a restart. What cannot be known counts as no
+Each process describes how it sees a cache. A server is identified by its address or by its own id, because
+processes may use different names for one server, and its id changes after a restart. Unknown means no
 difference.
 """
 
@@ -27,21 +27,21 @@ if HAS_REDIS:
     from warmer.stores.redis.connections import address, disconnect_idle
     from warmer.stores.redis.store import connected
 
-# A key to compare what two processes make of it.
+# A key whose name is compared between processes.
 KEY = "key"
-# How long a server's own id is taken for granted.
+# How long a server's id is cached.
 ID_SECONDS = 60.0
 _LOCAL = ("/", "127.", "localhost:", "::1:")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incarnation:
-    """A Redis server since it was started, or since it was promoted; another may lack what it acknowledged.
+    """A Redis server since its start or promotion; a later incarnation may lack acknowledged writes.
 
     Attributes:
-        id: differs after each start and each promotion.
-        began_empty: it read no key when it started, and is no promoted replica.
-        read_log: it read what it had written to its append-only file, which lacks a second or two at most.
+        id: changes with each start and each promotion.
+        began_empty: it loaded no key when it started, and is not a promoted replica.
+        read_log: it loaded its append-only file, which lacks a second or two at most.
         uptime: the seconds since its start.
     """
 
@@ -53,7 +53,7 @@ class Incarnation:
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
-    """A server's own id with the number of the database, when it was asked for, and when the server began."""
+    """A server's id with the database number, when it was queried, and when the server started."""
 
     id: str = ""
     asked_at: float = 0.0
@@ -67,9 +67,9 @@ _servers: dict[str, _Server] = {}
 def incarnation_of(alias: str) -> Incarnation | None:
     """Return the incarnation of the primary that a cache reaches; None if that is unknown.
 
-    It is unknown while the server does not answer or loads its data, if this user may not ask with INFO, and
-    on any cache that is not Redis. A cluster has one for all primaries: if another took over, any key may be
-    one that it lacks.
+    It is unknown while the server does not answer or is loading its data, if the user may not run INFO, and
+    for any cache that is not Redis. A cluster has one for all primaries: if a replica took over, any key may
+    be affected.
     """
     infos = _infos(alias)
     if not infos:
@@ -78,7 +78,7 @@ def incarnation_of(alias: str) -> Incarnation | None:
         ids = " ".join(sorted(info["run_id"] for info in infos))
         return Incarnation(id=hashlib.sha256(ids.encode()).hexdigest()[:40])
     [info] = infos
-    # The replication that a promotion ended. It is forgotten after an hour without replicas.
+    # The id of the replication that a promotion ended. The server forgets it after an hour without replicas.
     ended = info.get("master_replid2") or ""
     has_log = bool(info.get("aof_enabled"))
     return Incarnation(
@@ -90,7 +90,7 @@ def incarnation_of(alias: str) -> Incarnation | None:
 
 
 def describe_cache(alias: str) -> str:
-    """Return how this process sees a cache, for `difference`; no password is in it."""
+    """Return how this process sees a cache, for `difference`; contains no password."""
     server = _server(alias)
     return json.dumps(
         {"host": socket.gethostname(), **_names(alias), "server": server.id, "at": server.asked_at}
@@ -98,12 +98,12 @@ def describe_cache(alias: str) -> str:
 
 
 def difference(theirs: str, alias: str, *, here: str = "here") -> str:
-    """Return how the cache that another process described differs from ours.
+    """Return how a cache described by another process differs from ours.
 
     Args:
-        theirs: what `describe_cache` returned there; empty: unknown.
+        theirs: the result of `describe_cache` there; empty: unknown.
         alias: our cache.
-        here: what to call this process.
+        here: a name for this process.
 
     Returns:
         Part of a sentence; nothing if it is the same cache, or if that is unknown.
@@ -117,8 +117,8 @@ def difference(theirs: str, alias: str, *, here: str = "here") -> str:
         return ""
     server = _server(alias)
     if server.id != their["server"]:
-        server = _server(alias, seconds=0)  # what is known here may be from before a restart
-    # What began since then may be the same server, restarted.
+        server = _server(alias, seconds=0)  # our information may be from before a restart
+    # A server that started since then may be the same one, restarted.
     if server.id in ("", their["server"]) or server.began_at >= their["at"]:
         return ""
     return f"it is at {their['address']} on {their['host']} and at {our['address']} {here}"
@@ -127,13 +127,13 @@ def difference(theirs: str, alias: str, *, here: str = "here") -> str:
 def _names(alias: str) -> dict[str, str]:
     client = _client(alias)
     place = "" if client is None else address(client)
-    # A local address is another server on another machine.
+    # A local address means a different server on each machine.
     place += f" ({socket.gethostname()})" if place.startswith(_LOCAL) else ""
     return {"key": str(caches[alias].make_key(KEY)), "address": place}
 
 
 def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
-    """Return which Redis server a cache is on, as known for so many seconds; without an id if unknown."""
+    """Return the Redis server of a cache, from information at most that old; without an id if unknown."""
     client = _client(alias)
     if client is None:
         return _Server()
@@ -145,14 +145,15 @@ def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
             return _Server()
         [info] = infos
         id = f"{info['run_id']}/{client.connection_pool.connection_kwargs.get('db') or 0}"
-        # A server counts whole seconds, by a clock that it looks at now and then: this is the latest moment.
+        # A server counts whole seconds, by a clock that it reads only occasionally: this is the latest
+        # possible time.
         known = _Server(id=id, asked_at=now, began_at=now - info["uptime_in_seconds"] + 1)
         _servers[name] = known
     return known
 
 
 def _infos(alias: str) -> list[Mapping[str, Any]]:
-    """Return what INFO says of each primary; nothing if one does not answer, or is a primary no more."""
+    """Return the INFO of each primary; nothing if one does not answer, or is no longer a primary."""
     codec = codec_of(caches[alias]) if HAS_REDIS else None
     if codec is None:
         return []
@@ -173,7 +174,7 @@ def _infos(alias: str) -> list[Mapping[str, Any]]:
 
 
 def _info(node: Any) -> Mapping[str, Any]:
-    # A server that loads its data refuses PING, but not INFO.
+    # A server that is loading its data rejects PING, but not INFO.
     pipeline = node.pipeline(transaction=False)
     pipeline.ping()
     pipeline.info()
@@ -183,5 +184,5 @@ def _info(node: Any) -> Mapping[str, Any]:
 
 def _client(alias: str) -> Any:
     codec = codec_of(caches[alias]) if HAS_REDIS else None
-    # The nodes of a cluster have ids of their own, and come and go.
+    # Each node of a cluster has its own id, and nodes come and go.
     return None if codec is None or codec.is_cluster else codec.connect()

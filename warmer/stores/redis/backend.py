@@ -1,4 +1,4 @@
-"""A cache backend for `CACHES`: django-redis with settings that suit a site, behind the circuit breaker."""
+"""A cache backend for `CACHES`: django-redis with safer defaults, behind the circuit breaker."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from warmer.exceptions import CircuitOpen, UnreadableValue
 from warmer.stores.breaker import Breaker, breaker_at
 from warmer.stores.redis.connections import is_outage
 
-# A request must not wait for a cache that does not answer: a load from the database takes less.
+# A request must not wait for an unresponsive cache: loading from the database is faster.
 TIMEOUT_SECONDS = 0.5
 POOL_WAIT_SECONDS = 2.0
 CLUSTERS = ("redis-cluster://", "rediss-cluster://")
-# What calls the server later, if at all.
+# Methods that do not call the server, or only later.
 _LATER = {"client", "close", "lock", "iter_keys", "sscan_iter"}
-# The methods that are calls to the server.
+# The methods that call the server.
 CALLS = {name for name in vars(DjangoRedis) if not name.startswith("_")} - _LATER
 
 
 def _defaults() -> dict[str, Any]:
     return {
         "SERIALIZER": "warmer.serializers.MsgspecSerializer",
-        # A site goes on without its cache: `cache.get` is then a miss.
+        # A site keeps working without its cache: `cache.get` is then a miss.
         "IGNORE_EXCEPTIONS": True,
     }
 
@@ -41,24 +41,24 @@ def _pool_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "socket_timeout": options.get("SOCKET_TIMEOUT", TIMEOUT_SECONDS),
         "socket_connect_timeout": options.get("SOCKET_CONNECT_TIMEOUT", TIMEOUT_SECONDS),
-        # Once more on a new connection, if the server closed an idle one; never after a time-out.
+        # Retry once on a new connection if the server closed an idle one; never after a time-out.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
     }
 
 
 class _NotCalled(CircuitOpen, ConnectionError):
-    """What a call raises without `IGNORE_EXCEPTIONS`; code that expects an outage catches it too."""
+    """Raised without `IGNORE_EXCEPTIONS`; code that handles django-redis' own error catches it too."""
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """A pool of connections to a Sentinel's master whose threads wait for a free one."""
+    """A pool of connections to a Sentinel's master in which threads wait for a free one."""
 
 
 class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no types that mypy follows here
-    """django-redis' backend, with defaults for `OPTIONS`, that leaves a server alone that does not answer.
+    """django-redis' backend with a circuit breaker and different defaults for `OPTIONS`.
 
-    While the circuit is open, every method fails at once; with `IGNORE_EXCEPTIONS` (the default), it returns
-    what it returns when Redis is down. For the options see django-redis. Defaults that differ from its own:
+    While the circuit is open, every method fails immediately; with `IGNORE_EXCEPTIONS` (the default), it
+    returns what it returns when Redis is down. For the options see django-redis. These defaults differ:
     `SERIALIZER`, `IGNORE_EXCEPTIONS`, time-outs of half a second (`CONNECTION_POOL_KWARGS`), and a pool whose
     threads wait for a free connection (`CONNECTION_POOL_CLASS`).
     """
@@ -74,7 +74,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
             options["CONNECTION_POOL_CLASS"] = f"{pool_class.__module__}.{pool_class.__qualname__}"
             pool.setdefault("timeout", POOL_WAIT_SECONDS)
         options["CONNECTION_POOL_KWARGS"] = pool
-        # django-redis keeps one pool for each URL, so an alias at the same one would lend its own.
+        # django-redis keeps one pool per URL, so another alias with the same URL would share its pool.
         mark = crc32(repr(params.get("OPTIONS")).encode())
         urls = server.split(",") if isinstance(server, str) else server
         marked = [f"{url}#warmer{mark}" for url in urls if url]
@@ -84,7 +84,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
 
     @property
     def client(self) -> Any:
-        """The client of this cache, each of whose methods asks the breaker first."""
+        """The client of this cache, wrapped so that each method asks the breaker first."""
         if self._guarded is None:
             self._guarded = GuardedClient(
                 super().client, breaker_at(*self._place), ignores=self._ignore_exceptions
@@ -97,7 +97,7 @@ class GuardedClient:
 
     Attributes:
         unguarded: the client itself.
-        ignores: whether what the client raises is a miss.
+        ignores: whether errors of the client count as misses.
     """
 
     def __init__(self, client: Any, breaker: Breaker, *, ignores: bool) -> None:
@@ -106,7 +106,7 @@ class GuardedClient:
         self._breaker = breaker
 
     def get_many(self, keys: Iterable[Any], *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        """Return what is cached; a value that cannot be read costs its own key only."""
+        """Return the cached values; an unreadable value is left out."""
         keys, found = list(keys), dict[Any, Any]()
         try:
             return dict(self._guard(self.unguarded.get_many)(keys, *args, **kwargs))
@@ -123,7 +123,7 @@ class GuardedClient:
         if name not in CALLS:
             return found
         guarded = self._guard(found)
-        setattr(self, name, guarded)  # found at once the next time
+        setattr(self, name, guarded)  # found directly the next time
         return guarded
 
     def _guard(self, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
-"""Keys on a Redis Cluster: a fence for each hash slot, beside the keys that it guards.
+"""Keys on a Redis Cluster: a fence for each hash slot, next to the keys that it guards.
 
 A script can only use keys of one slot, and is atomic only there. So the name of a fence begins with a hash
-tag that leads to the slot, a token holds the state of the fence of each slot that a load is about, and a call
-is one script for each slot, sent in one round trip to each node.
+tag that maps to the slot, a token holds the state of each fence involved in a load, and a call runs one
+script per slot, in one round trip to each node.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from warmer.stores.redis.store import RedisStore
 class ClusterToken(Token):
     """The states of the fences of some slots."""
 
-    generation: str = "-"  # of no fence
+    generation: str = "-"  # no fence has it
     slots: Mapping[int, Token]
 
 
@@ -50,7 +50,7 @@ class ClusterStore(RedisStore):
         return ClusterToken(slots=slots)
 
     def _taken(self, token: Token, slot: int) -> list[Any]:
-        # The token of a claim, as readers see it, is of one fence.
+        # Readers see the token of a single fence.
         taken = token.slots.get(slot, token) if isinstance(token, ClusterToken) else token
         return super()._taken(taken, slot)
 
@@ -65,7 +65,7 @@ class ClusterStore(RedisStore):
             yield [slots[index] for index in indexes], sent
 
     def _add_whole(self, calls: Mapping[int, Call]) -> None:
-        self.forget()  # of every slot there is: a search by node would miss a fence that moves meanwhile
+        self.forget()  # for every slot: a search by node could miss a fence that is moving
 
     def _each(self, command: str, names: Iterable[str]) -> list[Any]:
         with self._cluster() as cluster:
@@ -73,7 +73,7 @@ class ClusterStore(RedisStore):
 
     def sweep(self) -> None:
         with self._cluster() as cluster:
-            for _ in range(2):  # a key that moves while one pass looks for it is found by the other
+            for _ in range(2):  # one pass finds a key that moved during the other
                 for node in cluster.primaries():
                     for names in found(node, self._names.patterns()):
                         cluster.ask_each([(slot_of(name), ("UNLINK", name)) for name in names])
@@ -83,13 +83,13 @@ class ClusterStore(RedisStore):
 
 
 def _while_moving(cluster: Cluster, script: Script, call: Call) -> Any:
-    """Return the answer of a script for a slot whose keys are on two nodes; None: there is none."""
+    """Return a script's answer for a slot whose keys are on two nodes; None: there is no answer."""
     if script is scripts.WRITE:
         return b"e" * len(call.names), b"its slot is moving to another node"
     if script is scripts.FRESH:
         return b"n" * len(call.names)
     if script is scripts.INVALIDATE:
-        # One by one they can be deleted, the fence before its keys: so every token is void.
+        # They can be deleted one by one, the fence before its keys, so that every token is void.
         for key in call.keys:
             cluster.execute_command("DEL", key)
         return []

@@ -1,6 +1,6 @@
-"""A client of django-redis for a Redis Cluster; all of a process share one set of connections.
+"""A django-redis client for a Redis Cluster; a process shares one set of connections.
 
-It is redis-py's, with calls in bulk, whose failures are those of a single server.
+It is redis-py's client with bulk calls, and raises the same errors as the client of a single server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LOCATION = re.compile(
 
 
 def node_at(address: str) -> Any:
-    """Return the node at an address, HOST:PORT; an IPv6 address stands in brackets."""
+    """Return the node at an address, HOST:PORT, with IPv6 addresses in brackets."""
     host, _, port = address.strip().rpartition(":")
     node: Callable[[str, int], Any] = ClusterNode
     return node(host.strip("[]"), int(port)) if host else node(port, 6379)
@@ -46,7 +46,7 @@ def node_at(address: str) -> Any:
 
 @contextmanager
 def _as_outages() -> Iterator[None]:
-    """Raise the errors of redis-py's cluster client as those of a server that does not answer."""
+    """Convert errors of redis-py's cluster client to those of a server that does not answer."""
     try:
         yield
     except RedisClusterException as error:
@@ -54,9 +54,9 @@ def _as_outages() -> Iterator[None]:
 
 
 class Cluster(RedisCluster):
-    """redis-py's client, with calls in bulk, whose failures are those of a single server."""
+    """redis-py's client with bulk calls, and the errors of a single server's client."""
 
-    # Never again after a time-out, which is long for a reader.
+    # No retry after a time-out: it would take too long for a reader.
     ERRORS_ALLOW_RETRY: Any = (ConnectionError, ClusterDownError, SlotNotCoveredError)
 
     @_as_outages()
@@ -65,11 +65,11 @@ class Cluster(RedisCluster):
 
     @_as_outages()
     def refresh(self) -> None:
-        """Ask which nodes there are, and who has which slots."""
+        """Look up the nodes and their slots."""
         self.nodes_manager.initialize()
 
     def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
-        """Return a node; make one that a redirection names, and that has no slots yet."""
+        """Return a node; create one that a redirection names and that has no slots yet."""
         node = super().get_node(host, port, node_name)  # type: ignore[no-untyped-call]
         if node is None and node_name:
             node = node_at(node_name)
@@ -78,9 +78,10 @@ class Cluster(RedisCluster):
         return node
 
     def mget(self, keys: Any, *args: Any) -> Any:
-        """Return the values of keys of any slots.
+        """Return the values of keys in any slots.
 
-        Each is a command: of several keys, those of a slot that is moving cannot be told apart.
+        Each key is a command of its own, because a command with several keys fails as a whole while a slot is
+        moving.
         """
         names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
         return [found for (found,) in self.ask_each([(slot_of(name), ("MGET", name)) for name in names])]
@@ -95,8 +96,8 @@ class Cluster(RedisCluster):
         """Call a script for each slot; return the answers.
 
         Args:
-            moving: gives the answer to a call whose keys are on two nodes, as its slot is moving for longer
-                than redis-py tries; None: that is an error.
+            moving: returns the answer to a call whose keys are on two nodes because its slot has been moving
+                for longer than redis-py retries; None: raise the error.
         """
         slots = list(calls)
 
@@ -106,7 +107,7 @@ class Cluster(RedisCluster):
                 return self.execute_command("EVAL", script.text, len(call.keys), *call.keys, *call.args)
             except ClusterDownError:
                 raise
-            except ClusterError:  # it was redirected too often
+            except ClusterError:  # redirected too often
                 if (answer := moving(call)) is None:
                     raise
                 return answer
@@ -120,9 +121,8 @@ class Cluster(RedisCluster):
         """Send commands, each to the node of its slot: one round trip a node. Return the answers in order.
 
         Args:
-            again: asks for the answer that was an error, e.g. as the slot is on another node by now; by
-                default by `execute_command`, which follows redirections. It must do no harm to send a command
-                twice.
+            again: repeats a command whose answer was an error, e.g. because the slot has moved; by default
+                `execute_command`, which follows redirections. Commands must be harmless when repeated.
         """
         try:
             answers = self._ask(commands)
@@ -148,7 +148,7 @@ class Cluster(RedisCluster):
                 call.close()
 
     def send(self, commands: Sequence[tuple[int, Command]]) -> Iterator[tuple[Sequence[int], Sent]]:
-        """Send commands, each to the node of its slot; yield the indexes of those of a node."""
+        """Send commands, each to the node of its slot; yield the indexes of each node's commands."""
         by_node: dict[Any, list[int]] = defaultdict(list)
         with _as_outages():
             for index, (slot, _) in enumerate(commands):
@@ -158,7 +158,7 @@ class Cluster(RedisCluster):
             yield indexes, Sent(client, [commands[index][1] for index in indexes])
 
     def primaries(self) -> list[Any]:
-        """Return a client of each primary, also of those whose first slots are still on their way."""
+        """Return a client of each primary, including those whose first slots are still being moved."""
         self.refresh()
         nodes = self.get_primaries()  # type: ignore[no-untyped-call]
         states: Any = self.cluster_nodes()
@@ -171,7 +171,7 @@ class Cluster(RedisCluster):
 
 _clusters: dict[str, Cluster] = {}
 
-# The locks of a client may be held by threads that a child does not have.
+# A client's locks may be held by threads that do not exist in a forked child.
 os.register_at_fork(after_in_child=_clusters.clear)
 
 
@@ -185,8 +185,8 @@ def connect(location: str, options: Mapping[str, Any]) -> Cluster:
     Raises:
         ConnectionError: none of the nodes answers.
     """
-    # Each node's own retries would come on top of the cluster's. Nor may a pool be one that blocks: its idle
-    # connections are closed, as the client refreshes its list of nodes, while another thread takes them.
+    # Retries of each node would multiply those of the cluster. A blocking pool does not work either: the
+    # client closes idle connections when it refreshes its list of nodes, while another thread takes them.
     pool = {k: v for k, v in options.get("CONNECTION_POOL_KWARGS", {}).items() if k != "retry"}
     key = repr((location, pool))
     if key not in _clusters:
@@ -249,4 +249,4 @@ class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no
             raise ConnectionInterrupted(connection=None) from ConnectionError(describe(error))
 
     def do_close_clients(self) -> None:
-        """Leave the client to the other threads."""
+        """Do nothing: other threads use the same client."""

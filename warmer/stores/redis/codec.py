@@ -1,4 +1,4 @@
-"""What a Redis cache backend of Django makes of keys and values, so that `cache.get` reads what we write."""
+"""How a Redis cache backend encodes keys and values, so that `cache.get` can read what we write."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ else:  # pragma: no cover - the test environment has it
     HAS_DJANGO_REDIS = False
 
 
-# How many keys are looked at in a round trip: about a millisecond of the server's time.
+# Keys per SCAN call: about a millisecond of the server's time.
 SCAN_COUNT = 1_000
-# Stands for the id in a key that is not any one's.
+# Stands for the id in a pattern of keys.
 PLACE = "\0"
 
 
@@ -40,7 +40,7 @@ class Codec:
 
     Attributes:
         connect: returns a client of the primary, since a replica may still hold what was invalidated.
-        encode: returns a value as the cache keeps it; raises what the serializer does, or ValueError.
+        encode: returns a value as the cache stores it; raises ValueError or whatever the serializer raises.
         decode: returns the value.
     """
 
@@ -87,10 +87,10 @@ def _in_bytes(encode: Callable[[Any], Any]) -> Callable[[Any], bytes]:
 
 
 def _fast_encode(client: Any) -> Callable[[Any], bytes]:
-    """Return what a client's own `encode` does, in half its time.
+    """Return a function that does what a client's own `encode` does, in half the time.
 
-    Of a subclass of int it asks the serializer, where that would store the bare number, which comes back
-    as an int.
+    It passes subclasses of int to the serializer; the client would store the bare number, which comes back as
+    an int.
     """
     dumps, compress = client._serializer.dumps, client._compressor.compress
 
@@ -102,7 +102,7 @@ def _fast_encode(client: Any) -> Callable[[Any], bytes]:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Values as the cache encodes them, and why some could not be."""
+    """Encoded values, and the errors of those that could not be encoded."""
 
     values: Mapping[str, Any]
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Encoded:
 
 @own_write()
 def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encoded:
-    """Encode values; one that cannot be costs its own key only."""
+    """Encode values; a value that cannot be encoded fails only its own key."""
     began = time.perf_counter()
     errors: dict[str, str] = {}
     try:
@@ -127,11 +127,11 @@ def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encod
 
 
 class Names:
-    """The names of one job's keys on the server of one cache.
+    """The names of a job's keys on a cache's server.
 
     Attributes:
-        head: what Django's own key function puts before every key; None: the project has a key function of
-            its own.
+        head: the prefix that Django's own key function adds to every key; None: the project has its own key
+            function.
     """
 
     def __init__(self, cache: Any, template: KeyTemplate, *, with_absences: bool) -> None:
@@ -142,10 +142,10 @@ class Names:
         self._first = cache.make_key(PLACE)
 
     def made(self, keys: Iterable[str]) -> list[str]:
-        """Return what the server calls the keys.
+        """Return the names of the keys on the server.
 
         Raises:
-            StoreUnavailable: the project's key function called them otherwise before.
+            StoreUnavailable: the project's key function returned other names before.
         """
         head = self.head
         if head is None:
@@ -158,8 +158,8 @@ class Names:
         return [head + key for key in keys]
 
     def server_keys(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
-        """Return, of each key, what the server calls it, its absence mark (if absences are cached) and
-        its claim (if that is asked for)."""
+        """Return the server's names of each key, its absence mark (if those are cached) and its claim (if
+        requested)."""
         beside_it = [*(["absent"] if self._with_absences else []), *(["claim"] if claims else [])]
         made = self.made(keys)
         if not beside_it:
@@ -167,41 +167,41 @@ class Names:
         return [name for key in made for name in (key, *(beside(key, kind) for kind in beside_it))]
 
     def patterns(self) -> list[str]:
-        """Return what the server calls any key, with `PLACE` for the id."""
+        """Return the name of a key on the server, with `PLACE` for the id."""
         return self.server_keys([f"{self._template.prefix}{PLACE}{self._template.suffix}"])
 
     def own(self, name: str, version: str) -> str:
-        """Return what the server calls something of our own, which no key of the project is called.
+        """Return the server's name for one of our own keys, different from every key of the project.
 
         Args:
-            version: keeps it apart from the keys, whatever `VERSION` they have.
+            version: distinguishes it from the job's keys, whatever their `VERSION`.
         """
-        # A project's own way of making keys may leave the version out.
+        # A project's own key function may ignore the version.
         own = name if self.head is not None else f"{version}:{name}"
         made: str = self._make_key(own, version=version)
         return made
 
 
 def ids_of(server: Redis, made: str) -> Iterator[str]:
-    """Yield the ids in the keys that are there; some may come twice.
+    """Yield the ids of the existing keys; some may come twice.
 
     Args:
-        server: where to look.
-        made: the form of the keys as the server knows them, with `PLACE` for the id.
+        server: the client of the server.
+            made: the pattern of the keys' names on the server, with `PLACE` for the id.
     """
     head, place, tail = made.partition(PLACE)
     if not place:
-        return  # a key function that keeps no id in a key: nothing can be listed
+        return  # the key function drops the id, so keys cannot be listed
     pattern = f"{glob_escape(head)}*{glob_escape(tail)}"
     for name in server.scan_iter(match=pattern, count=SCAN_COUNT):
         key = name.decode(errors="replace")
         id = key[len(head) : len(key) - len(tail)]
-        if is_id_text(id):  # else it is another key, whose middle goes over a colon
+        if is_id_text(id):  # otherwise it belongs to another template, whose id part contains a colon
             yield id
 
 
 def found(server: Redis, patterns: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the names of the keys that are there, some at a time (see `ids_of`)."""
+    """Yield the names of the existing keys, in chunks (see `ids_of`)."""
     for made in patterns:
         for ids in batches(ids_of(server, made)):
             yield [made.replace(PLACE, id) for id in ids]
@@ -220,10 +220,10 @@ def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a duration as the server's commands take it: at least 1."""
+    """Return a duration as an argument of the server's commands: at least 1."""
     return max(1, int(seconds * 1000))
 
 
 def microseconds(length: timedelta) -> int:
-    """Return a duration as the scripts count it."""
+    """Return a duration in the unit of the scripts."""
     return length // timedelta(microseconds=1)

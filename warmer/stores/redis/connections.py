@@ -1,4 +1,4 @@
-"""Calls to a Redis server: what their failures mean, and what to do with the connections then."""
+"""Calls to a Redis server: the meaning of their failures, and what to do with connections after one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SLOTS = range(16_384)
 
 @cache
 def tags() -> Mapping[int, str]:
-    """Return, for each slot, a hash tag that leads there.
+    """Return, for each slot, a hash tag that maps to it.
 
-    The checksum of a key is linear in its bits: these 14 that vary give each slot once.
+    The checksum of a key is linear in its bits, so varying these 14 bits gives each slot once.
     """
     bits = "`abcdefghijklmno"
     texts = map("".join, product("0123", bits, bits, bits))
@@ -43,21 +43,21 @@ def slot_of(key: str) -> int:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether an error shows that the server does not answer; a pool that is used up does not."""
+    """Return whether an error means that the server does not answer; an exhausted pool does not."""
     is_lost = isinstance(error, ConnectionError | TimeoutError | ClusterDownError | OSError)
-    # The blocking pool has no error of its own.
+    # The blocking pool has no specific error.
     is_used_up = isinstance(error, MaxConnectionsError) or isinstance(error.__context__, Empty)
     return is_lost and not is_used_up
 
 
 def disconnect_idle(server: Any) -> None:
-    """Close the connections of a client that nobody holds."""
+    """Close the idle connections of a client."""
     is_cluster = isinstance(server, RedisCluster)
     clients = [node.redis_connection for node in cast(Any, server).get_nodes()] if is_cluster else [server]
     for pool in [client.connection_pool for client in clients if client is not None]:
         try:
             pool.disconnect(inuse_connections=False)
-        except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 knows no difference
+        except TypeError:  # pragma: no cover - the blocking pool of redis-py 6 makes no difference
             pool.disconnect()
 
 
@@ -75,7 +75,7 @@ def address(server: Any) -> str:
 
 
 def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> StoreUnavailable:
-    """Tell the breaker how a call to the server of a cache ended; return the error for its caller."""
+    """Report a failed call to the breaker of a cache; return the error to raise."""
     if is_outage(error):
         breaker.failed(error)
     elif breaker.is_open:

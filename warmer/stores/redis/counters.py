@@ -1,9 +1,9 @@
-"""What readers count of a job, kept in its Redis server, where each key expires once nobody writes it.
+"""Read counts of a job, kept on its Redis server; each key expires when it is no longer written.
 
-Beside the job's fence there are:
+Next to the job's fence there are:
 
-reads        a hash of totals, which only grow (until it is evicted, or nobody counts for a week)
-reads-<day>  a hash of one day's counts, by slots of five minutes
+reads        a hash of totals, which only grow (until it is evicted, or not written for a week)
+    reads-<day>  a hash of one day's counts, by slots of five minutes
 watched      a sorted set of times, for each watched key `since:<key>` and `read:<key>` (0: not yet), and of
              `every`: they are the declared keys in the hash sample of one key in so many
 """
@@ -24,7 +24,7 @@ from warmer.stores.counters import Counted, Watched
 from warmer.stores.redis.scripts import COUNT, Call
 
 SLOT_SECONDS, DAY_SECONDS = 300, 86_400
-DAY_LIFE_SECONDS = 3 * DAY_SECONDS  # today, tomorrow, when it is read last, and room for clocks that differ
+DAY_LIFE_SECONDS = 3 * DAY_SECONDS  # today, tomorrow for the last reads, and a margin for clocks
 TOTALS_LIFE_SECONDS = WATCHED_LIFE_SECONDS = 7 * DAY_SECONDS
 
 
@@ -32,8 +32,8 @@ class RedisCounters:
     """One job's counts. Every method raises `StoreUnavailable` when the server does not answer.
 
     Args:
-        server: gives the cache's server, for one call.
-        fence: what the server calls the job's fence.
+        server: makes a context with the client of the cache's server, for one call.
+        fence: the name of the job's fence on the server.
     """
 
     def __init__(self, *, server: Callable[[], AbstractContextManager[Redis]], fence: str) -> None:
@@ -43,7 +43,7 @@ class RedisCounters:
         self._fence = fence
 
     def add(self, counted: Counted, *, now: float) -> int:
-        """Add what a process counted; return which hash sample is watched: one key in so many; 0: none."""
+        """Add the counts of a process; return the watched hash sample: one key in that many; 0: none."""
         args = [int(now), int(now // SLOT_SECONDS), TOTALS_LIFE_SECONDS, DAY_LIFE_SECONDS]
         what = json.dumps({"counts": counted.counts, "missed": counted.missed})
         keys = [self._totals, self._day(now), self._watched]
@@ -60,7 +60,7 @@ class RedisCounters:
             return [{name.decode(): int(n) for name, n in found.items()} for found in pipeline.execute()]
 
     def recent(self, now: float, *spans: timedelta) -> list[Counter[str]]:
-        """Return the counts of spans that end now, at most a day long, to five minutes."""
+        """Return the counts of periods that end now, at most a day long, accurate to five minutes."""
         with self._server() as server:
             pipeline = server.pipeline(transaction=False)
             pipeline.hgetall(self._day(now - DAY_SECONDS))
@@ -75,10 +75,10 @@ class RedisCounters:
         return recent
 
     def watch(self, keys: Collection[str], *, every: int, now: float) -> dict[str, Watched]:
-        """Note the reads of these keys only, from now on; return what was noted of them so far.
+        """From now on record reads of these keys only; return what is known about them so far.
 
         Args:
-            every: they are the declared keys in the hash sample of one key in so many.
+            every: the keys are the declared ones in the hash sample of one key in this many.
         """
         wanted = {
             "every": every,

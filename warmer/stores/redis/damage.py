@@ -1,4 +1,4 @@
-"""Fences that another program wrote to. A script has dropped them, so every token of them is void."""
+"""Fences that another program damaged. A script has dropped them, which voids all of their tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from warmer.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-# How long the doctor names them.
+# How long the doctor reports them.
 KEPT_SECONDS = 3 * 86_400
 
 
@@ -23,7 +23,7 @@ class Damages:
 
     Args:
         server: makes a context with the client of the server.
-        key: what the server calls its list of them.
+        key: the name of their list on the server.
     """
 
     def __init__(self, *, server: Callable[[], AbstractContextManager[Redis]], key: str) -> None:
@@ -34,17 +34,17 @@ class Damages:
         """Log damaged fences, and remember them.
 
         Args:
-            answer: each fence, followed by what it was like.
+            answer: each fence, followed by a description of its state.
         """
         for fence, state in zip(answer[::2], answer[1::2], strict=True):
             text = f"{fence.decode(errors='replace')} was damaged: {state[:200].decode(errors='replace')}"
             logger.warning("The fence %s. It was replaced. What else writes to this cache server?", text)
-            with suppress(StoreUnavailable), self._server() as server:  # it may be full
+            with suppress(StoreUnavailable), self._server() as server:  # the server may be full
                 server.zadd(self._key, {text: time.time()})
                 server.expire(self._key, KEPT_SECONDS)
 
     def noted(self) -> dict[str, float]:
-        """Return a sentence on each, and when it was noted last, in seconds of the epoch.
+        """Return a sentence about each, and when it was last recorded, in seconds since the epoch.
 
         Raises:
             StoreUnavailable: the cache does not answer.

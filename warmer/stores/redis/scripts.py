@@ -31,12 +31,12 @@ HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
     from hiredis import pack_command
 
-# An unused fence costs memory for no reader; losing it only makes the next write load again.
+# An unused fence only takes memory; losing it makes the next write load again.
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
 FENCE_AGE = timedelta(hours=1)
 
-# What `get_connection` is told: redis-py before 5.3 asks for a command's name, and later ones warn of it.
+# Arguments of `get_connection`: redis-py before 5.3 requires a command's name, later versions warn about it.
 COMMAND_NAME = ("EVALSHA",) if VERSION < (5, 3) else ()
 
 
@@ -56,13 +56,13 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """A Lua script that the server keeps by its digest."""
+    """A Lua script that the server caches by its digest."""
 
     text: bytes
 
     @cached_property
     def sha(self) -> str:
-        """What the server calls it."""
+        """The digest."""
         return hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
     def command(self, call: Call) -> Command:
@@ -72,20 +72,20 @@ class Script:
     def __call__(self, call: Call, client: Redis) -> Any:
         """Run it and return its answer, with the retries that the client's connections make.
 
-        This is what `client.evalsha` does, less what redis-py measures around it, which is an eighth of the
-        time of a call on one machine.
+        This is `client.evalsha` without redis-py's instrumentation, which takes an eighth of the time of a
+        local call.
 
-        A server that does not know the script (restarted, or its scripts flushed) is sent the text to run.
-        redis-py's own `Script` sends it to be kept, then asks for it by its digest: that fails if the server
+        If the server does not know the script (it was restarted, or its scripts were flushed), the source is
+        sent to run. redis-py's own `Script` loads it, then calls it by its digest, which fails if the server
         forgets it in between.
 
-        After a failover, open connections may still lead to the server that was demoted: they are closed, and
-        new ones are tried once.
+        After a failover, open connections may still lead to the demoted server: they are closed, and the call
+        is retried once on a new one.
         """
         try:
             return self._call(call, client)
         except ResponseError as error:
-            if "read only replica" not in str(error):  # Redis 6 has no error of its own for it in a script
+            if "read only replica" not in str(error):  # in a script, Redis 6 has no specific error for this
                 raise
             disconnect_idle(client)
             return self._call(call, client)
@@ -105,20 +105,20 @@ class Script:
                 pass
             finally:
                 pool.release(connection)
-        # Or a cluster, which finds the node.
+        # Or a client of a cluster, which finds the node.
         return client.eval(self.text, len(call.keys), *call.keys, *call.args)  # type: ignore[arg-type]
 
 
 def send(connection: Any, commands: Iterable[Command]) -> None:
-    """Send commands on a connection, and do not wait; their parts are text, bytes and numbers."""
-    if HAS_HIREDIS:  # what redis-py does, but for a look at each part whether it is something else
+    """Send commands on a connection without waiting; their parts are str, bytes and numbers."""
+    if HAS_HIREDIS:  # as redis-py does, but without checking the type of each part
         connection.send_packed_command([b"".join(map(pack_command, commands))])
     else:  # pragma: no cover - the test environment has it
         connection.send_packed_command(connection.pack_commands(commands))
 
 
 class Sent:
-    """Commands that were sent on a connection of their own, whose answers are read one by one."""
+    """Commands sent on a dedicated connection, whose answers are read one by one."""
 
     def __init__(self, client: Any, commands: Sequence[Command]) -> None:
         self._pool = client.connection_pool
@@ -131,7 +131,7 @@ class Sent:
             raise
 
     def read(self) -> Any:
-        """Return the next answer, also if it is an error."""
+        """Return the next answer, even if it is an error."""
         try:
             answer = self._connection.read_response()
         except ResponseError as error:
@@ -140,21 +140,21 @@ class Sent:
         return answer
 
     def close(self) -> None:
-        """Return the connection, which nobody may use who would read these answers."""
+        """Return the connection to the pool, closed if unread answers are left on it."""
         if self._unread:
             self._connection.disconnect()
         self._pool.release(self._connection)
 
 
 class CallUnderWay(UnderWay[T]):
-    """Calls of a script that were sent, and whose answers were not read yet.
+    """Calls of a script that were sent and whose answers have not been read yet.
 
     Args:
         sent: sends them, and yields which answers come on which connection.
-        read: returns what the answers say.
-        again: calls in the ordinary way, with its retries, where a call was lost. So a call must do no harm
-            twice.
-        alias: the cache's name, for who observes its calls.
+        read: returns the result of the answers.
+        again: makes a lost call again in the ordinary way, with retries. So calls must be harmless when
+            repeated.
+        alias: the cache's name, for the instrumentation.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class CallUnderWay(UnderWay[T]):
             self._sent.extend(sent)
         except (RedisError, OSError):
             self.abandon()
-        except BaseException:  # an interrupt, half way
+        except BaseException:  # interrupted half way
             self.abandon()
             raise
 
@@ -185,9 +185,9 @@ class CallUnderWay(UnderWay[T]):
             with nullcontext() if observer.get() is None else called(self._alias):
                 for slots, sent in self._sent:
                     answers |= {slot: sent.read() for slot in slots}
-        except (RedisError, OSError):  # the server was restarted, or is away
+        except (RedisError, OSError):  # the server was restarted, or is down
             answers = {}
-        finally:  # after an interrupt too, nobody may read these answers later
+        finally:  # also after an interrupt: nobody may read these answers later
             self.abandon()
         if not answers or any(isinstance(answer, Exception) for answer in answers.values()):
             return self._again()
@@ -221,13 +221,13 @@ OUTCOMES = {
 
 
 def to_invalidate() -> Call:
-    """Return a call that invalidates, so far, nothing."""
+    """Return an invalidation call without keys."""
     age = FENCE_AGE // timedelta(microseconds=1)
     return Call(keys=[], args=[conf.FENCE_RECORDS, age, FENCE_LIFETIME_MS])
 
 
 def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:
-    """Return the token that an answer begins with; note if its fence was damaged."""
+    """Return the token at the start of an answer; report a damaged fence."""
     generation, counter, state = answer[:3]
     if state:
         damages.note([fence.encode(), state])
@@ -235,11 +235,11 @@ def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:
 
 
 def with_letter(calls: Mapping[int, Call], answers: Mapping[int, bytes], letter: str) -> list[str]:
-    """Return the keys for which a script answered with a letter."""
+    """Return the keys for which a script answered with a given letter."""
     keys = []
     for slot, letters in answers.items():
         names = calls[slot].names
-        if letters.count(letter.encode()) == len(names):  # as mostly
+        if letters.count(letter.encode()) == len(names):  # the usual case
             keys += names
         else:
             keys += [name for name, each in zip(names, letters.decode(), strict=True) if each == letter]
@@ -254,7 +254,7 @@ def claimed(
     token: Token,
     decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
 ) -> tuple[Claim, dict[str, bytes]]:
-    """Return the claim that the answers make, and what is cached but cannot be read."""
+    """Return the claim that the answers stand for, and the cached values that cannot be read."""
     told: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
     for slot, (*_, letters, texts) in answers.items():
         for key, letter, text in zip(calls[slot].names, letters.decode(), texts, strict=True):
@@ -271,7 +271,7 @@ def claimed(
 
 
 def written(calls: Mapping[int, Call], encoded: Encoded, answers: Mapping[int, Any]) -> Written:
-    """Return what the answers to a write say."""
+    """Return the result of a write from its answers."""
     outcomes, errors = dict.fromkeys(encoded.errors, Outcome.FAILED), dict(encoded.errors)
     for slot, (letters, refusal) in answers.items():
         names = calls[slot].names

@@ -1,4 +1,4 @@
-"""Keys in one Redis server: the fence is kept by Lua scripts, each atomic and one round trip."""
+"""Keys on one Redis server: Lua scripts implement the fence, each atomic and in one round trip."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class RedisStore(Store):
-    """One job's keys in one Redis server, with the full guarantees. All are in slot 0 and share a fence."""
+    """A job's keys on one Redis server, with the full guarantees. All count as slot 0 and share a fence."""
 
     slots: Collection[int] = (0,)
 
@@ -49,7 +49,7 @@ class RedisStore(Store):
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
 
     def fence_of(self, slot: int) -> str:
-        """Return what the server calls the fence of a slot."""
+        """Return the name of a slot's fence on the server."""
         return self.fence_key
 
     def _by_slot(self, keys: Collection[str]) -> Mapping[int, list[str]]:
@@ -61,7 +61,7 @@ class RedisStore(Store):
             return {slot: script(call, server) for slot, call in calls.items()}
 
     def _send(self, script: Script, calls: Mapping[int, Call]) -> Iterator[tuple[Sequence[int], Sent]]:
-        """Call a script for each slot; yield the slots whose answers come together."""
+        """Call a script for each slot; yield the slots whose answers arrive together."""
         for slot, call in calls.items():
             yield [slot], Sent(self._codec.connect(), [script.command(call)])
 
@@ -70,15 +70,15 @@ class RedisStore(Store):
         return scripts.token_of(self.fence_key, answers[0], self.damages)
 
     def _taken(self, token: Token, slot: int) -> list[Any]:
-        """Return the state of the fence of a slot that a token holds, as arguments."""
+        """Return a token's state of a slot's fence, as arguments."""
         return [token.generation, token.counter]
 
     @property
     def lists_keys(self) -> bool:
-        return codec.PLACE in self._names.patterns()[0]  # a project's own way of making keys may leave none
+        return codec.PLACE in self._names.patterns()[0]  # the project's own key function may drop the id
 
     def ping(self) -> None:
-        with self._server() as server:  # not by PING, which a node of a cluster answers like any server
+        with self._server() as server:  # not PING, which a cluster node answers like any server
             server.exists(self.fence_key, f"{self.fence_key}:ping")
 
     def token(self, keys: Collection[str]) -> Token:
@@ -90,7 +90,7 @@ class RedisStore(Store):
         with self._server() as server:
             raw: Any = server.mget(self._names.server_keys(keys, claims=claims)) if keys else []
         stride = 1 + bool(self.absent_timeout) + claims
-        level = logging.DEBUG if claims else logging.WARNING  # who waits looks again and again
+        level = logging.DEBUG if claims else logging.WARNING  # waiting readers look repeatedly
         values = self._decode(dict(zip(keys, raw[::stride], strict=True)), level)
         marks = zip(keys, raw[1::stride], strict=True) if self.absent_timeout else ()
         texts = zip(keys, raw[stride - 1 :: stride], strict=True) if claims else ()
@@ -106,7 +106,7 @@ class RedisStore(Store):
         head = self._names.head
         made = self._names.made((key,))[0] if head is None else head + key
         with self._server() as server:
-            # Not GET, which fails for a key of another type, where this says that there is no value.
+            # Not GET, which fails for a key of another type; MGET returns no value for it.
             (raw,) = cast(Any, server).execute_command("MGET", made)
         value = Peeked.NOTHING if raw is None else self._decode({key: raw}).get(key, Peeked.NOTHING)
         if observer.get() is not None:
@@ -117,7 +117,7 @@ class RedisStore(Store):
         return self._claim(dict.fromkeys(keys, b""), secrets.token_hex(8), seconds)
 
     def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
-        """Claim keys; each is mapped to what is cached there but counts as nothing."""
+        """Claim keys; each maps to its cached value that counts as missing, if there is one."""
         args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS, id, milliseconds(seconds)]
         args += (1 if self.absent_timeout else 0, microseconds(conf.REPLICA_LAG))
         calls = {
@@ -149,7 +149,7 @@ class RedisStore(Store):
     ) -> UnderWay[Written]:
         encoded = codec.encode_all(values, self._codec.encode)
         calls = self._write_calls(token, encoded, absent, None)
-        again = partial(self._write, calls, encoded)  # writing twice is harmless: both are under the fence
+        again = partial(self._write, calls, encoded)  # writing twice is harmless: the fence guards both
         if not calls or self._breaker.is_open:
             return Done(result=again())
         read = partial(scripts.written, calls, encoded)
@@ -215,7 +215,7 @@ class RedisStore(Store):
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         left = zip(keys, self._each("PTTL", self._names.made(keys)), strict=True)
-        return {key: None if ms < 0 else ms / 1000 for key, ms in left if ms != -2}  # -2: there is none
+        return {key: None if ms < 0 else ms / 1000 for key, ms in left if ms != -2}  # -2: no such key
 
     def _each(self, command: str, names: Iterable[str]) -> list[Any]:
         """Send a command for each name, in one round trip; return the answers."""
@@ -256,7 +256,7 @@ class RedisStore(Store):
             yield from codec.ids_of(server, self._names.patterns()[0])
 
     def _decode(self, raw: Mapping[str, bytes | None], level: int = logging.WARNING) -> dict[str, Any]:
-        """Return the values of the keys that have one. A value of another serializer is a miss."""
+        """Return the values of the keys that have one. A value written by another serializer is a miss."""
         values = {}
         for key, value in raw.items():
             if value is not None:
@@ -272,7 +272,7 @@ class RedisStore(Store):
 
 @contextmanager
 def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Iterator[Redis]:
-    """Yield the client of the server of the cache `alias`, for one call, and tell the breaker how it ended.
+    """Yield the client of a cache's server for one call, and report its result to the breaker.
 
     Raises:
         CircuitOpen: the breaker does not admit the call.
@@ -291,8 +291,8 @@ def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Ite
     except (RedisError, OSError) as error:
         raise failed(alias, server, error, breaker) from error
     except StoreUnavailable:
-        raise  # nothing was sent: the key has no certain name
-    except BaseException:  # an interrupt: the pool has the connection, with the answer still to come
+        raise  # nothing was sent: the key's name is ambiguous
+    except BaseException:  # an interrupt: the pool has the connection while its answer is outstanding
         disconnect_idle(server)
         raise
     else:
