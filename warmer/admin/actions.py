@@ -80,7 +80,8 @@ def _invalidate(_user: Any, spec: JobSpec) -> Done:
     is_done = invalidation.request(spec, using=router.db_for_write(WarmingRun))
     JobObservation.objects.forget_keys(spec.name)
     if is_done:
-        CacheAudit.objects.mark_repaired(spec.name)
+        if spec.store.lists_keys or not spec.keyed:  # else the keys stay until they expire
+            CacheAudit.objects.mark_repaired(spec.name)
         return Done(text=f"Invalidated every key of {spec.name}.", entry="Invalidated every key.")
     text = f"Recorded: a worker will invalidate {spec.name}. Until then readers may see old values."
     return Done(text=text, level=messages.WARNING, entry="Requested invalidation of every key.")

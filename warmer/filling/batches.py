@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from itertools import chain, islice
 from typing import Any
 from uuid import UUID
@@ -49,6 +49,14 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
     with transaction.atomic(using=found.db) if has_cursors else nullcontext():
         # A slice is a new queryset: a declared one would keep its rows for the next run.
         return read_out(found[:at_most].iterator(chunk_size=IDS_AT_ONCE))
+
+
+def ids_of(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
+    """Yield the declared ids of keys: a key has the text of its id, and not its type."""
+    for id in find_ids(spec):
+        with suppress(InvalidId):
+            if spec.key.key(id) in keys:
+                yield id
 
 
 class Batches(Iterator[Batch]):

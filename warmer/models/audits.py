@@ -44,15 +44,20 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
         for last in of_job.order_by("-pk").values_list("pk", flat=True)[KEPT_PER_JOB : KEPT_PER_JOB + 1]:
             of_job.filter(pk__lte=last).delete()
 
-    def jobs_with_wrong_keys(self, jobs: Iterable[str]) -> set[str]:
-        """Return the jobs whose last audit found wrong keys that nothing has corrected since.
+    def with_wrong_keys(self, jobs: Iterable[str]) -> models.QuerySet[Any]:
+        """Return the last audits of jobs that found wrong keys, until these are marked as repaired.
 
-        A complete run corrects every declared key, unless it skips keys or is of some.
+        A complete run corrects every declared key, unless it skips keys or is of some: `is_corrected`.
         """
         full = WarmingRun.objects.complete_and_full(OuterRef("job"))
         corrected = full.filter(skipped=0, started_at__gt=OuterRef("finished_at"))
         found = self.filter(pk__in=self.latest_ids(jobs), wrong__gt=F("repaired"))
-        return set(found.filter(Q(undeclared__gt=0) | ~Exists(corrected)).values_list("job", flat=True))
+        return found.annotate(is_corrected=Q(undeclared=0) & Exists(corrected))
+
+    def jobs_with_wrong_keys(self, jobs: Iterable[str]) -> set[str]:
+        """Return the jobs whose last audit found wrong keys that nothing has corrected since."""
+        found = self.with_wrong_keys(jobs).filter(is_corrected=False)
+        return set(found.values_list("job", flat=True))
 
     def mark_repaired(self, job: str) -> None:
         """Record that the wrong keys that the last audit of a job found were invalidated."""
@@ -98,6 +103,11 @@ class CacheAudit(models.Model):
     def ok(self) -> bool:
         """Whether nothing is wrong, and nothing failed."""
         return not (self.wrong or self.failed or self.error)
+
+    @property
+    def unrepaired(self) -> int:
+        """How many wrong keys it found that were not repaired since."""
+        return self.wrong - self.repaired
 
     @property
     def wrong_share(self) -> float | None:

@@ -125,7 +125,7 @@ ALERTS = (
         summary="The last audit found wrong keys.",
         section="pages-show-old-data",
         threshold=0,
-        fires=lambda now, keys: (job for job, audit in now.audits.items() if audit.wrong > keys),
+        fires=lambda now, keys: (job for job, audit in now.audits.items() if audit.unrepaired > keys),
     ),
     Alert(
         name="WarmerRequiredJobFailed",

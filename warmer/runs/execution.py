@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import InvalidId
 from warmer.filling import pipeline
-from warmer.filling.batches import Batches, find_ids
+from warmer.filling.batches import Batches, ids_of
 from warmer.filling.pipeline import Interrupts
-from warmer.keys import Batch, Id
+from warmer.keys import Batch
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Report, describe
 from warmer.runs import lifecycle
@@ -67,15 +65,7 @@ def execute(
 
 def batches_of(spec: JobSpec, run: WarmingRun) -> Batches:
     """Return the batches of a run: of every declared id, or of those with its `only_keys`."""
-    return Batches(spec) if run.only_keys is None else Batches(spec, _ids_of(spec, frozenset(run.only_keys)))
-
-
-def _ids_of(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
-    """Yield the declared ids of keys: a key has the text of its id, and not its type."""
-    for id in find_ids(spec):
-        with suppress(InvalidId):
-            if spec.key.key(id) in keys:
-                yield id
+    return Batches(spec) if run.only_keys is None else Batches(spec, ids_of(spec, frozenset(run.only_keys)))
 
 
 class Wanted(Iterator[Batch]):

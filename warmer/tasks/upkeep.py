@@ -65,6 +65,7 @@ def observe_jobs(self: Task) -> int:
     """Observe every job, as far as the time allows; return how many. Note which beat asked."""
     if self.request.origin and not self.request.retries:
         BeatProcess.objects.note(self.request.origin)
+    audit.note_repairs()
     return observation.observe_all(seconds=OBSERVING_SECONDS)
 
 

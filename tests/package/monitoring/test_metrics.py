@@ -28,7 +28,7 @@ from tests.support.waiting import make_waiting
 from warmer import jobs, runs, warm, warm_many
 from warmer.filling import read_counters
 from warmer.models import JobObservation, RunTotal, Trigger, WarmingRun
-from warmer.monitoring.audit import perform
+from warmer.monitoring.audit import note_repairs, perform
 from warmer.monitoring.observation import observe_all
 from warmer.runs import open_run
 from warmer.runs.execution import execute
@@ -252,6 +252,9 @@ def test_audits__the_last_one() -> None:
     seen = scrape()
     assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "right")] == [1, 9]
     job.invalidate([1])
+    note_repairs()
+    seen = scrape()
+    assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "right")] == [0, 9]
     perform(job.spec, Trigger.COMMAND)
     seen = scrape()
     assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "missing")] == [0, 1]

@@ -1,5 +1,5 @@
 """Audits: what is cached, compared with what the loader returns now."""
 
-from warmer.monitoring.audit.audits import UncommittedChanges, audit, perform
+from warmer.monitoring.audit.audits import UncommittedChanges, audit, note_repairs, perform
 
-__all__ = ["UncommittedChanges", "audit", "perform"]
+__all__ = ["UncommittedChanges", "audit", "note_repairs", "perform"]

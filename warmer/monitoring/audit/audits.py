@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,15 +14,17 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from warmer import invalidation
+from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
-from warmer.filling.batches import Batches, find_ids
+from warmer.filling.batches import Batches, find_ids, ids_of
 from warmer.filling.loading import counted_queries
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
 from warmer.monitoring.audit.comparison import Comparison, Interrupts
 from warmer.report import MAX_FAILURES, describe
 
+logger = logging.getLogger(__name__)
 Progress = Callable[[CacheAudit], None]
 
 
@@ -95,6 +98,34 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
     found.trigger = trigger
     CacheAudit.objects.keep(found)
     return found
+
+
+def note_repairs() -> None:
+    """Mark the wrong keys of last audits as repaired, where nothing is wrong any more.
+
+    An audit that names all its wrong keys is followed by their comparison; else a complete run decides.
+    """
+    for last in CacheAudit.objects.with_wrong_keys(jobs):
+        named = {each["key"] for each in last.wrong_keys}
+        is_right = last.is_corrected
+        try:
+            if not is_right and len(named) == last.wrong:
+                is_right = are_right(jobs[last.job].spec, named)
+        except Exception as error:  # noqa: BLE001 - the ids are the project's, and the cache may be down
+            logger.warning("The wrong keys of %s were not compared again: %s", last.job, describe(error))
+        else:
+            if is_right:
+                last.repaired = last.wrong
+                last.save(update_fields=["repaired"])
+
+
+def are_right(spec: JobSpec, keys: Collection[str]) -> bool:
+    """Compare keys; return whether each is right, or not cached."""
+    comparison = Comparison(spec=spec)
+    for batch in Batches(spec, ids_of(spec, keys)):
+        comparison.judge(batch)
+    fine = (Verdict.RIGHT, Verdict.MISSING, Verdict.NO_VALUE)
+    return not spec.store.remaining([key for key in keys if comparison.verdicts.get(key) not in fine])
 
 
 @dataclass(kw_only=True)

@@ -273,10 +273,10 @@ FAMILIES = (
     # Audits
     gauge(
         "warmer_audit_keys",
-        "Keys that the job's last audit compared, by verdict.",
+        "Keys that the job's last audit compared, by verdict; wrong: without those repaired since.",
         ["job", "outcome"],
         lambda now: (
-            ([job, verdict.value], getattr(audit, verdict.value))
+            ([job, verdict], audit.unrepaired if verdict == Verdict.WRONG else getattr(audit, verdict))
             for job, audit in now.audits.items()
             for verdict in Verdict
         ),
