@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from time import monotonic
@@ -108,6 +108,16 @@ def look_at_databases() -> Database:
     return everything, [problem for _, problems in found for problem in problems]
 
 
+def beat_seen_at() -> datetime | None:
+    """Return when beat last sent anything, as far as that is known."""
+    return base.schedule.beat_seen_at() if base.schedule else None
+
+
+def is_silent(seen_at: datetime | None) -> bool:
+    """Return whether beat is silent: then nothing starts the runs that are due."""
+    return seen_at is None or timezone.now() - seen_at > BEAT_SILENCE
+
+
 class Health:
     """The state of all servers. Asking begins at once, and goes on while the page makes its own queries."""
 
@@ -123,6 +133,8 @@ class Health:
         }
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
+        self._beat_seen_at = beat_seen_at()
+        self.is_beat_silent = is_silent(self._beat_seen_at)
 
     @cached_property
     def items(self) -> list[Item]:
@@ -133,8 +145,8 @@ class Health:
 
     @cached_property
     def alerts(self) -> dict[Alert, list[str]]:
-        """The alerts that would fire. Without a broker, as in development, nothing is scheduled: none."""
-        return firing(self._snapshot) if self._broker else {}
+        """The alerts that would fire."""
+        return firing(self._snapshot)
 
     @cached_property
     def _cache_answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
@@ -143,7 +155,8 @@ class Health:
     @cached_property
     def _snapshot(self) -> Snapshot:
         down = [alias for alias, answer in self._cache_answers.items() if answer.problem]
-        return snapshot(down=down, backlog=self.backlog)
+        shared = questions.shared("snapshot", lambda: snapshot(down=down, backlog=self.backlog))
+        return replace(shared, down=frozenset(down), backlog=self.backlog)
 
     def _queue_items(self) -> Iterator[Item]:
         assert self._broker is not None
@@ -168,12 +181,10 @@ class Health:
     def _beat_items(self) -> Iterator[Item]:
         if not any(spec.every for spec in jobs.specs()):
             return
-        seen = base.schedule.beat_seen_at() if base.schedule else None
-        value = f"seen {ago(seen)}" if seen else "never seen"
-        is_alive = seen is not None and timezone.now() - seen <= BEAT_SILENCE
-        problem = "" if is_alive else "Nothing is refreshed on schedule."
-        if base.schedule is None:
-            value = "not installed"
+        value = "never seen" if base.schedule else "not installed"
+        if self._beat_seen_at:
+            value = f"seen {ago(self._beat_seen_at)}"
+        problem = "Nothing is refreshed on schedule." if self.is_beat_silent else ""
         yield Item(label="Beat", value=value, problem=problem, section=RUNS)
 
 

@@ -18,7 +18,7 @@ from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog
-from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
 
 PER_PAGE = 50
 STATES = ("wrong", "failed", "paused", "cold", "partial", "unknown", "queued", "running", "warm")
@@ -86,6 +86,12 @@ class Row:
         return sum(times) / len(times) if times else None
 
     @property
+    def counts_reads(self) -> bool:
+        """Whether its reads are counted, as far as that is known."""
+        seen = self.observation
+        return seen is None or seen.observed_at is None or seen.hits_day is not None
+
+    @property
     def is_stale(self) -> bool:
         """Whether its keys have not been observed for long."""
         observed_at = self.observation.observed_at if self.observation else None
@@ -121,13 +127,14 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     search, state = query.get("q", "").strip(), query.get("state", "")
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
     strip = health.Health()  # first: it asks while the queries below are made
-    states = job_states(found)
-    counted = Counter(states.values())
+    table = Table(found)
+    states, counted = table.states, Counter(table.states.values())
     listed = [spec for spec in found if state in ("", states[spec.name])]
     listed.sort(key=lambda spec: STATES.index(states[spec.name]))
     page = Paginator(listed, PER_PAGE).get_page(query.get("p"))
+    rows = table.rows(page.object_list, strip.backlog)
     return {
-        "rows": job_rows(page.object_list, states, strip.backlog),
+        "rows": rows,
         "page": page,
         "states": [(name, counted[name]) for name in STATES if counted[name] or name == state],
         "found": len(found),
@@ -135,42 +142,47 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
         "search": search,
         "state": state,
         "health": strip,
-        "elsewhere": JobObservation.objects.elsewhere(page.object_list),
+        "elsewhere": elsewhere(row.observation for row in rows if row.observation),
     }
 
 
-def job_rows(specs: Iterable[JobSpec], states: Mapping[str, str], backlog: Backlog) -> list[Row]:
-    """Return the rows of jobs whose states are known."""
-    names = [spec.name for spec in specs]
-    observations = JobObservation.objects.in_bulk(names, field_name="job")
-    runs = WarmingRun.objects.recent_per_job(names, each=charts.BARS)
-    entries = base.schedule.entries(names) if base.schedule else {}
-    audits = CacheAudit.objects.latest_per_job(names)
-    return [
-        Row(
-            spec=spec,
-            state=states[spec.name],
-            observation=observations.get(spec.name),
-            runs=runs[spec.name],
-            entry=entries.get(spec.name),
-            pending=backlog.by_job[spec.name],
-            audit=audits.get(spec.name),
-        )
-        for spec in specs
-    ]
+class Table:
+    """Jobs as the pages show them.
 
+    Attributes:
+        states: the state of each job: the first of `STATES` that holds; "unknown" if none does.
+    """
 
-def job_states(specs: Iterable[JobSpec]) -> dict[str, str]:
-    """Return the state of each job: the first of `STATES` that holds; "unknown" if none does."""
-    names = [spec.name for spec in specs]
-    observations = JobObservation.objects.in_bulk(names, field_name="job")
-    last = JobObservation.objects.latest_run_states(names)
-    paused = base.schedule.paused() if base.schedule else set()
-    wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
-    states = {}
-    for name in names:
-        observed = observations[name].state if name in observations else None
-        holding = {observed, _OF_RUN.get(last.get(name))}
-        holding |= {state for state, those in (("wrong", wrong), ("paused", paused)) if name in those}
-        states[name] = next((state for state in STATES if state in holding), "unknown")
-    return states
+    def __init__(self, specs: Iterable[JobSpec]) -> None:
+        names = [spec.name for spec in specs]
+        self._observations = JobObservation.objects.with_run_state().in_bulk(names, field_name="job")
+        last = {name: row.run_state for name, row in self._observations.items()}
+        if others := set(names) - set(last):
+            last |= {name: run.state for name, run in WarmingRun.objects.latest_per_job(others).items()}
+        paused = base.schedule.paused() if base.schedule else set()
+        wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
+        self.states = {}
+        for name in names:
+            observed = self._observations[name].state if name in self._observations else None
+            holding = {observed, _OF_RUN.get(last.get(name))}
+            holding |= {state for state, those in (("wrong", wrong), ("paused", paused)) if name in those}
+            self.states[name] = next((state for state in STATES if state in holding), "unknown")
+
+    def rows(self, specs: Iterable[JobSpec], backlog: Backlog) -> list[Row]:
+        """Return the rows of some of the jobs."""
+        names = [spec.name for spec in specs]
+        runs = WarmingRun.objects.recent_per_job(names, each=charts.BARS)
+        entries = base.schedule.entries(names) if base.schedule else {}
+        audits = CacheAudit.objects.latest_per_job(names)
+        return [
+            Row(
+                spec=spec,
+                state=self.states[spec.name],
+                observation=self._observations.get(spec.name),
+                runs=runs[spec.name],
+                entry=entries.get(spec.name),
+                pending=backlog.by_job[spec.name],
+                audit=audits.get(spec.name),
+            )
+            for spec in specs
+        ]

@@ -62,19 +62,22 @@ class Question(Generic[T]):
             late: instead of none, return the answer to what was asked at most so many seconds ago.
         """
         try:
-            value = self._future.result(max(0.0, deadline - monotonic()))
-        except Exception as error:  # noqa: BLE001 - whatever a server, a driver or a backend raises
+            error = self._future.exception(max(0.0, deadline - monotonic()))
+        except TimeoutError as waited:
             is_known = monotonic() - self._earlier_at <= late and self._earlier.exception() is None
-            if is_known and not self._future.done():
+            if is_known:
                 return Answer(value=self._earlier.result())
-            self._failed_at = self._failed_at or self._asked_at
-            problem = type(error.__cause__ or error).__name__
-            return Answer(problem=problem, failing_seconds=monotonic() - self._failed_at)
-        self._failed_at = None
-        return Answer(value=value)
+            error = waited
+        if error is None:
+            self._failed_at = None
+            return Answer(value=self._future.result())
+        self._failed_at = self._failed_at or self._asked_at
+        problem = type(error.__cause__ or error).__name__
+        return Answer(problem=problem, failing_seconds=monotonic() - self._failed_at)
 
 
 _questions: dict[str, Question[Any]] = {}
+_shared: dict[str, tuple[float, Any]] = {}
 _lock = Lock()
 
 
@@ -91,9 +94,19 @@ def ask(name: str, function: Callable[[], T]) -> Question[T]:
     return question
 
 
+def shared(name: str, function: Callable[[], T]) -> T:
+    """Return what a function of this name returned to a page a moment ago; else call it, in this thread."""
+    made_at, _ = _shared.get(name, (-inf, None))
+    if monotonic() - made_at >= SHARED_SECONDS:
+        _shared[name] = (monotonic(), function())
+    value: T = _shared[name][1]
+    return value
+
+
 def forget() -> None:
     """Forget all questions and answers."""
     _questions.clear()
+    _shared.clear()
 
 
 def _run(future: Future[T], function: Callable[[], T]) -> None:
@@ -103,7 +116,7 @@ def _run(future: Future[T], function: Callable[[], T]) -> None:
         finally:  # what this thread opened is this thread's own
             caches.close_all()
             connections.close_all()
-    except Exception as error:  # noqa: BLE001 - raised where the answer is wanted
+    except BaseException as error:  # noqa: BLE001 - whatever it was: a question left open is never asked again
         future.set_exception(error)
     else:
         future.set_result(value)

@@ -3,7 +3,7 @@
 from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord, JobServers
 from warmer.models.hours import JobHour, start_of_hour
-from warmer.models.monitoring import BEAT_SILENCE, BeatProcess, JobObservation, RunTotal
+from warmer.models.monitoring import BEAT_SILENCE, BeatProcess, JobObservation, RunTotal, elsewhere
 from warmer.models.routing import PrimaryManager, atomic_for, outside_transactions, rows_of
 from warmer.models.runs import ACTIVE, FIGURES, Job, State, Trigger, WarmingBatch, WarmingRun
 
@@ -26,6 +26,7 @@ __all__ = [
     "WarmingBatch",
     "WarmingRun",
     "atomic_for",
+    "elsewhere",
     "outside_transactions",
     "rows_of",
     "start_of_hour",

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import combinations
+from typing import Any
 
 from django.db import DatabaseError, models
 from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
-from warmer.declarations.spec import MAX_NAME_LENGTH, JobSpec
+from warmer.declarations.registry import jobs
+from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.hours import JobHour, share_of
 from warmer.models.routing import PrimaryManager, atomic_for
 from warmer.models.runs import State, WarmingRun
@@ -34,27 +36,10 @@ HOT_SHARE = 0.5
 class ObservationQuerySet(models.QuerySet["JobObservation"]):
     """The observations of jobs."""
 
-    def elsewhere(self, specs: Iterable[JobSpec]) -> dict[str, list[str]]:
-        """Return how the caches of the workers, which observe, differ from ours, each with its jobs."""
-        found: dict[str, list[str]] = {}
-        by_name = {spec.name: spec for spec in specs}
-        for job, row in sorted(self.in_bulk(list(by_name), field_name="job").items()):
-            if text := difference(row.cache, by_name[job].cache):
-                found.setdefault(text, []).append(job)
-        return found
-
-    def latest_run_states(self, jobs: Iterable[str]) -> dict[str, str]:
-        """Return the state of the newest run of each job that has one.
-
-        Observed jobs cost one step in an index each. Other jobs cost all of their entries.
-        """
-        names = set(jobs)
+    def with_run_state(self) -> models.QuerySet[Any]:
+        """Add the state of the job's newest run, as `run_state`: one step in an index each."""
         newest = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
-        observed = self.filter(job__in=names).annotate(run_state=Subquery(newest))
-        states = dict(observed.values_list("job", "run_state"))
-        if others := names - set(states):
-            states |= {job: run.state for job, run in WarmingRun.objects.latest_per_job(others).items()}
-        return {job: state for job, state in states.items() if state is not None}
+        return self.annotate(run_state=Subquery(newest))
 
     def forget_keys(self, job: str) -> None:
         """Forget what was observed of a job's keys, which were all invalidated.
@@ -269,6 +254,15 @@ class RunTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} runs of {self.job} by {self.trigger}"
+
+
+def elsewhere(observations: Iterable[JobObservation]) -> dict[str, list[str]]:
+    """Return how the caches of the workers, which observe, differ from ours, each with its jobs."""
+    found: dict[str, list[str]] = {}
+    for row in sorted(observations, key=lambda row: row.job):
+        if row.job in jobs and (text := difference(row.cache, jobs[row.job].spec.cache)):
+            found.setdefault(text, []).append(row.job)
+    return found
 
 
 def _overlap(one: BeatProcess, other: BeatProcess) -> timedelta:

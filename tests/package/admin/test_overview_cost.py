@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 import pytest
 from django.db import connection
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from tests.package.admin.pages import OVERVIEW, PROJECT, run_of
 from warmer import warm
+from warmer.admin import questions
 from warmer.models import ChangeRecord, JobObservation, State, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -66,14 +68,33 @@ def queries_of(client: Client, url: str, **query: str) -> int:
     return len(queries)
 
 
-def test_cost__queries_grow_with_neither_runs_nor_jobs(operator: Client, many_jobs: list[str]) -> None:
+def test_cost__queries_grow_with_neither_runs_nor_jobs(
+    operator: Client, many_jobs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "SHARED_SECONDS", inf)
     few = queries_of(operator, OVERVIEW, q="posts")
     create_runs(many_jobs[:30])
     JobObservation.objects.bulk_create(JobObservation(job=name) for name in many_jobs[:60])
     ChangeRecord.objects.bulk_create(ChangeRecord(key=f"key:{name}") for name in many_jobs[:90])
-    assert few <= 16
+    assert few <= 15
     for query in ({}, {"q": "job"}, {"p": "2"}, {"state": "unknown"}, {"live": "1"}):
         assert queries_of(operator, OVERVIEW, **query) <= few + 1, query
+
+
+def test_cost__observations_are_read_once_for_a_page_and_once_for_many(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reads() -> list[bool]:
+        """Return for each read of the observations whether it is that of the snapshot."""
+        with CaptureQueriesContext(connection) as queries:
+            operator.get(OVERVIEW)
+        found = [each["sql"] for each in queries if 'FROM "warmer_jobobservation"' in each["sql"]]
+        return ["run_state" not in sql for sql in found]
+
+    monkeypatch.setattr(questions, "SHARED_SECONDS", inf)
+    assert (reads(), reads()) == ([False, True], [False])
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    assert reads() == [False, True]
 
 
 def test_cost__page_holds_fifty_jobs(operator: Client, many_jobs: list[str]) -> None:
@@ -101,6 +122,7 @@ def test_cost__last_states_of_observed_jobs_are_found_by_index(many_runs: None) 
     run_of("user_profiles")
     JobObservation.objects.bulk_create(JobObservation(job=name) for name in PROJECT)
     with CaptureQueriesContext(connection) as queries:
-        states = JobObservation.objects.latest_run_states(PROJECT)
-    assert states == {"posts": "failed", "user_profiles": "complete"}
+        found = JobObservation.objects.with_run_state().in_bulk(PROJECT, field_name="job")
+    states = {name: row.run_state for name, row in found.items()}
+    assert states == {"posts": "failed", "user_profiles": "complete", "popular_posts": None}
     assert_index_serves(queries[0]["sql"])

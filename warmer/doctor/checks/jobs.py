@@ -15,7 +15,7 @@ from warmer.doctor.check import Finding, ProjectCheck, error, info, ok, warning
 from warmer.doctor.project import NotApplicable, Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
-from warmer.models import JobObservation, WarmingRun
+from warmer.models import JobObservation, WarmingRun, elsewhere
 from warmer.report import describe
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class SameCache(ProjectCheck, id="same-cache", after=("database",)):
     """Workers keep the keys in the cache that this process reads."""
 
     def run(self, project: Project) -> Iterator[Finding]:
-        for text, names in JobObservation.objects.elsewhere(project.specs).items():
+        for text, names in elsewhere(JobObservation.objects.all()).items():
             yield error(
                 f"A worker and web use different caches for {', '.join(names)}: {text}.",
                 why="What is warmed there is cold here, and what is invalidated there stays old here.",

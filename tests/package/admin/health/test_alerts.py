@@ -14,7 +14,7 @@ from embedded.ports import free_port
 from tests.package.admin.health.strip import RUNBOOK, count_calls
 from tests.package.admin.pages import OVERVIEW, text_of
 from warmer import warm
-from warmer.admin import health
+from warmer.admin import health, questions, runbook
 from warmer.monitoring.alerts import ALERTS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -24,7 +24,9 @@ TEMPLATES = Path(health.__file__).parents[1] / "templates"
 def test_alerts__that_would_fire_are_named_with_their_jobs(
     olga: Client, use_broker: Callable[[str], None]
 ) -> None:
-    assert "would fire" not in olga.get(OVERVIEW).content.decode()
+    silent = olga.get(OVERVIEW).content.decode()  # also without a broker
+    assert f'href="{RUNBOOK}#{health.RUNS}">WarmerScheduleSilent</a>' in silent
+    questions.forget()
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
     for number in range(5):
         warm(f"key:{number}", name=f"job{number}", every=timedelta(minutes=1))(lambda: 1)
@@ -57,6 +59,21 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
     assert "<!-- fault" not in page
     assert "<p><code>WarmerCacheDown</code>: <a" in page
     assert "start at" not in page  # the head of that table
+
+
+@pytest.mark.parametrize(
+    ("has_docs", "shown"), [(True, "<p>Restart it.</p>"), (False, "see <code>operations.md</code> in")]
+)
+def test_runbook__where_git_made_no_symbolic_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_docs: bool, shown: str
+) -> None:
+    page = tmp_path / "package" / "runbook.md"
+    page.parent.mkdir()
+    page.write_text("../operations.md")
+    if has_docs:
+        (tmp_path / "operations.md").write_text("# Operations\n\nRestart it.\n")
+    monkeypatch.setattr(runbook, "PAGE", page)
+    assert shown in runbook.html.__wrapped__()
 
 
 def test_strip__and_runbook_are_for_those_who_may_see_the_jobs(

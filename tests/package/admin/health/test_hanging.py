@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.db import connection
@@ -94,6 +94,15 @@ def test_question__its_late_answer_serves_the_next_page(monkeypatch: pytest.Monk
     assert question.answer(0, late=60).value == "first"
     assert question.answer(0).problem == "TimeoutError"
     held.set()
+
+
+def test_question__whose_thread_was_ended_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end() -> NoReturn:
+        raise SystemExit
+
+    monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
+    assert questions.ask("anything", end).answer(monotonic() + 20).problem == "SystemExit"
+    assert questions.ask("anything", lambda: 1).answer(monotonic() + 20).value == 1
 
 
 def test_question__closes_the_connections_of_its_thread() -> None:

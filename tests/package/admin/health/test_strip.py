@@ -19,7 +19,7 @@ from tests.package.admin.pages import OVERVIEW
 from tests.package.doctor.support import PASSWORD, Serve, cache_entry, overfill
 from tests.support.waiting import make_waiting
 from warmer import warm
-from warmer.admin import health
+from warmer.admin import health, questions
 from warmer.models import ChangeRecord, Trigger, WarmingRun
 from warmer.runs import open_run
 
@@ -62,6 +62,7 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     assert (queue.level, queue.section) == ("problem", health.RUNS)
     assert "no worker 0 messages, oldest queued run 7 min" in queue.text
     observed(seconds=30)
+    questions.forget()
     queue = strip(olga)["Queue warming"]
     assert queue.level == "warning"
     assert re.search(r"No worker answers; one worked \d+ s ago\.", queue.text)
@@ -78,6 +79,7 @@ def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
     monkeypatch.setattr(health, "_look_for_workers", late)
     assert strip(olga)["Queue warming"].level == "problem"
     observed(seconds=30)
+    questions.forget()
     assert strip(olga)["Queue warming"].level == "unknown"
 
 
