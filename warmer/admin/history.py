@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -72,10 +72,13 @@ MEASURES = (
 )
 
 
-def charts(job: str, span: str) -> list[dict[str, Any]]:
+def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
     """Return the charts of a job, from one query; none if nothing is known of that span.
 
     Each has the last known value, the extremes as `summary`, and the ends of the scale.
+
+    Args:
+        counts_reads: whether reads are counted now.
     """
     first = start_of_hour(timezone.now()) - timedelta(hours=SPANS[span] - 1)
     known = {row.hour: row for row in JobHour.objects.filter(job=job, hour__gte=first)}
@@ -83,7 +86,12 @@ def charts(job: str, span: str) -> list[dict[str, Any]]:
     every, form = (6, "%H:%M") if span == "day" else (24, "%a")
     ticks = {x: f"{hour:{form}}" for x, hour in enumerate(map(local, hours)) if hour.hour % every == 0}
     rows = [(_when(hour), known.get(hour)) for hour in hours]
-    return [_chart(measure, rows, ticks) for measure in MEASURES] if known else []
+    measures = MEASURES if counts_reads else map(_uncounted, MEASURES)
+    return [_chart(measure, rows, ticks) for measure in measures] if known else []
+
+
+def _uncounted(measure: Measure) -> Measure:
+    return replace(measure, unknown="reads are not counted") if measure.field == "hit_rate" else measure
 
 
 def _chart(measure: Measure, hours: Rows, ticks: dict[int, str]) -> dict[str, Any]:
@@ -98,7 +106,11 @@ def _chart(measure: Measure, hours: Rows, ticks: dict[int, str]) -> dict[str, An
         lowest, highest = (
             measure.text(each).replace(" ", "\N{NO-BREAK SPACE}") for each in (low.lowest, high.value or 0.0)
         )
-        summary = f"at {at}; lowest {lowest} at {low_at}, highest {highest} at {high_at}"
+        summary = f"at {at}"
+        if len(known) > 1:
+            summary += f"; lowest {lowest} at {low_at}, highest {highest} at {high_at}"
+        elif low.lowest != high.value:
+            summary += f"; lowest {lowest}"
     picture = chart(steps, top=top, ticks=ticks, label=f"{measure.name}: {last} {summary}")
     ends = {"top": measure.text(top), "bottom": measure.text(0.0)}
     return {"name": measure.name, "last": last, "summary": summary, "picture": picture} | ends

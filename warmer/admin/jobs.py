@@ -16,7 +16,7 @@ from django.urls import URLPattern, path
 
 from warmer.admin import actions, base, health, history, lookup, runbook
 from warmer.admin.base import ReadOnlyAdmin, log, may_see_jobs, schedule, url
-from warmer.admin.overview import job_rows, job_states
+from warmer.admin.overview import Table
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
@@ -107,7 +107,7 @@ class JobAdmin(ReadOnlyAdmin):
             problem = str(error)
         if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
-        (shown,) = job_rows([row], job_states([row]), health.look_at_databases()[0])
+        (shown,) = Table([row]).rows([row], health.look_at_databases()[0])
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
         span = request.GET.get("span", "")
@@ -116,10 +116,11 @@ class JobAdmin(ReadOnlyAdmin):
             "title": f"Job {row.name}",
             "spec": row,
             "row": shown,
-            "charts": history.charts(row.name, span),
+            "is_beat_silent": health.is_silent(health.beat_seen_at()),
+            "charts": history.charts(row.name, span, counts_reads=shown.counts_reads),
             "span": span,
             "spans": list(history.SPANS),
-            "found": lookup.look_up(row, request.GET["id"]) if "id" in request.GET else None,
+            "found": _look_up(request, row),
             "key_actions": [
                 each for each in lookup.ACTIONS.values() if request.user.has_perm(each.permission)
             ],
@@ -132,6 +133,13 @@ class JobAdmin(ReadOnlyAdmin):
             "may_see_runs": request.user.has_perm(base.VIEW_RUNS),
             "may_see_audits": request.user.has_perm(base.VIEW_AUDITS),
         }
+
+
+def _look_up(request: HttpRequest, spec: JobSpec) -> dict[str, Any] | None:
+    """Look up the key that a user asked for: not when the page updates itself, since that reads the ids."""
+    if "id" not in request.GET or "live" in request.GET:
+        return None
+    return lookup.look_up(spec, request.GET["id"])
 
 
 def _entry_of(spec: JobSpec) -> Any:

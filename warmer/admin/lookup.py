@@ -15,7 +15,7 @@ from warmer import invalidation
 from warmer.admin import base
 from warmer.admin.actions import Action, Done, perform
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import InvalidId, WarmerError
+from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
 from warmer.filling import pipeline
 from warmer.filling.batches import find_ids
 from warmer.keys import Id, type_of
@@ -24,23 +24,24 @@ from warmer.report import Outcome, describe
 
 
 def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
-    """Look up a key of a job, in one round trip to the cache.
+    """Look up a key of a job, in at most two round trips to its cache.
 
     Args:
         text: its id; of a single job it is ignored.
 
     Returns:
-        The key, whether it is cached, the seconds `left` until it expires, and its age, which includes a
-        job's jitter; or the problem.
+        The key, whether it is cached, the seconds `left` until it expires, its age, which includes a job's
+        jitter, and the `size` of its value in bytes; or the problem.
     """
     try:
         key = spec.key.key(id_of(spec, text))
         lives = spec.store.remaining([key])
+        size = spec.store.size(key) if key in lives else None
     except WarmerError as error:
-        return {"text": text, "problem": describe(error)}
+        return {"text": text, "problem": describe(error), "is_outage": isinstance(error, StoreUnavailable)}
     left = lives.get(key)
     age = None if left is None else max(0.0, spec.timeout.total_seconds() - left)
-    return {"text": text, "key": key, "is_cached": key in lives, "left": left, "age": age}
+    return {"text": text, "key": key, "is_cached": key in lives, "left": left, "age": age, "size": size}
 
 
 def id_of(spec: JobSpec, text: str) -> Id | None:

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 # A link to the page of the documentation; in an installed package, a copy of it.
 PAGE = Path(__file__).with_name("runbook.md")
+_MISSING = "The runbook is missing from this installation: see {} in warmer's source."
 _INLINE = (
     (r"`([^`]+)`", r"<code>\1</code>"),
     (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
@@ -24,9 +25,17 @@ _INLINE = (
 @cache
 def html() -> SafeString:
     """Return the runbook. It knows the Markdown that the page uses, and shows tables without their head."""
-    text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", PAGE.read_text("utf-8"), flags=re.M)
+    text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", _text(), flags=re.M)
     text = re.sub(r"^##+ (.+)$", _heading, escape(text), flags=re.M)
     return mark_safe("\n".join(_blocks(text)))  # noqa: S308 - escaped above
+
+
+def _text() -> str:
+    text = PAGE.read_text("utf-8")
+    if text.startswith("../"):  # Git has no symbolic links on Windows: it writes where the link leads
+        page = PAGE.parent / text.strip()
+        return page.read_text("utf-8") if page.exists() else _MISSING.format(f"`{page.name}`")
+    return text
 
 
 def _heading(found: re.Match[str]) -> str:

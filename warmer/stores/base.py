@@ -221,6 +221,10 @@ class Store(ABC):
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         """Return the remaining seconds of cached keys (None: the cache does not know)."""
 
+    def size(self, key: str) -> int | None:
+        """Return the bytes of a cached value (None: the cache does not know)."""
+        return None
+
     def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
         """Return the cached keys with at least this many seconds left; 0: all cached keys.
 

@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
-from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
+from warmer.models import BeatProcess, CacheAudit, JobObservation, State, Trigger, WarmingRun
 from warmer.report import Report
 
 OVERVIEW = "/admin/warmer/"
@@ -32,6 +32,11 @@ PROJECT = {"user_profiles", "popular_posts", "posts"}
 def act(client: Client, action: str, *names: str, url: str = JOBS, follow: bool = False, **data: Any) -> Any:
     """Press the button of an action for the chosen jobs, as the overview's form sends it."""
     return client.post(url, {"action": action, "job": names, **data}, follow=follow)
+
+
+def let_beat_run() -> None:
+    """Let beat have sent something just now."""
+    BeatProcess.objects.create(name="gen1@a", last_at=timezone.now())
 
 
 def page_of(client: Client, run: WarmingRun, **query: str) -> str:

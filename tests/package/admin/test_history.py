@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.package.admin.pages import POSTS
+from tests.package.admin.pages import POSTS, observation
+from warmer.humanize import local
 from warmer.models import JobHour, start_of_hour
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -31,6 +32,12 @@ def charts(client: Client, **query: str) -> dict[str, str]:
 def titles(chart: str) -> list[str]:
     """Return what is said of each step, without the time."""
     return [text.partition(":")[2][3:].lstrip(": ") for text in re.findall("<title>(.*?)</title>", chart)]
+
+
+def text_of_summary(chart: str) -> str:
+    """Return what is said below the name of a chart."""
+    (found,) = re.findall(r'<figcaption>.*?<span class="warmer-quiet">(.*?)</span>', chart, flags=re.S)
+    return str(found).replace("\xa0", " ")
 
 
 def path(chart: str, kind: str) -> str:
@@ -67,6 +74,27 @@ def test_measures__name_what_an_hour_came_to(operator: Client) -> None:
     ]
     # The highest value is the upper edge where there is no natural one.
     assert path(charts(operator)["Duration"], "line") == "M21 0.0V0.0H22"
+
+
+def test_summary__of_a_single_hour_names_it_once(operator: Client) -> None:
+    put(1, coverage_sum=1.0, coverage_min=0.2)
+    shown = {name: text_of_summary(chart) for name, chart in charts(operator).items()}
+    hour = f"{local(start_of_hour(timezone.now()) - timedelta(hours=1)):%a %H:%M}"
+    assert shown["In the cache"] == f"at {hour}; lowest 20 %"
+    assert shown["Pending invalidations"] == f"at {hour}"
+
+
+def test_reads__that_are_not_counted_are_not_taken_for_none(operator: Client) -> None:
+    put(0)
+    seen = observation("posts", hits_day=0)
+    assert "no reads counted" in charts(operator)["Hit rate"]
+    seen.hits_day = None
+    seen.save()
+    assert "no reads counted" not in charts(operator)["Hit rate"]
+    assert "reads are not counted" in charts(operator)["Hit rate"]
+    seen.observed_at = None  # the first observation failed: it is not known whether they are
+    seen.save()
+    assert "no reads counted" in charts(operator)["Hit rate"]
 
 
 def test_span__week_or_day(operator: Client) -> None:

@@ -15,7 +15,19 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from tests.package.admin.pages import ACTIONS, AUDITS, JOBS, POSTS, RUNS, act, log, page_of, run_of, text_of
+from tests.package.admin.pages import (
+    ACTIONS,
+    AUDITS,
+    JOBS,
+    POSTS,
+    RUNS,
+    act,
+    let_beat_run,
+    log,
+    page_of,
+    run_of,
+    text_of,
+)
 from users.models import CustomUser
 from warmer import runs, schedule, warm, warm_many
 from warmer.models import CacheAudit, Job, JobHour, JobObservation, State, Trigger, WarmingRun
@@ -73,6 +85,7 @@ def test_page(golden: Callable[..., None], operator: Client, make_post: Any) -> 
     )
     operator.post(POSTS, interval(2, enabled="", why="news day"))
     act(operator, "audit posts")
+    let_beat_run()
     warm_many(
         "x:{id}",
         ids=list,

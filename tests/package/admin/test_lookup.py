@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,10 @@ from django.core.cache import cache
 from django.test import Client
 
 from embedded.redis_server import RedisServer
+from tests.package.admin.health.strip import RUNBOOK
 from tests.package.admin.pages import JOBS, log, text_of
 from warmer import warm, warm_many
+from warmer.admin import health
 from warmer.models import ChangeRecord
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -52,6 +55,8 @@ def test_key__cached_or_not(operator: Client) -> None:
     assert "thing:1" in shown
     assert "Cached yes" in shown
     assert "Expires in 59 min" in shown or "Expires in 1 h" in shown
+    assert f"Size {len(json.dumps(SECRET))} bytes" in shown
+    assert "Size" not in section(operator, "2")
     assert "Cached no" in section(operator, "2")
     assert "Cached" not in text_of(operator.get(THINGS).content.decode()).partition("One key")[2][:40]
 
@@ -78,6 +83,15 @@ def test_id__that_cannot_be_one_is_refused(operator: Client, declared: Any) -> N
     expected = {"x", "*", "1.5"} if isinstance(declared, str | None) else set()
     assert {id for id, was in looked_up.items() if was} == expected
     assert operator.get(f"{THINGS}?id=%ff%00").status_code == 200
+
+
+def test_ids__are_not_read_when_the_page_updates_itself(operator: Client) -> None:
+    job, reads = declare(1), []
+    job.spec.__dict__["ids"] = lambda: reads.append(1) or [1]
+    assert "Cached no" in section(operator, "1")
+    assert len(reads) == 1
+    assert operator.get(THINGS, {"id": "1", "live": "1"}).status_code == 200
+    assert len(reads) == 1
 
 
 def test_single_job__has_no_id(operator: Client) -> None:
@@ -130,6 +144,7 @@ def test_cache__that_is_away_is_named_and_an_invalidation_recorded(
     declare(1)
     getattr(redis_server, failure)()
     assert "The cache" in section(operator, "1")
+    assert f'href="{RUNBOOK}#{health.DOWN}"' in operator.get(THINGS, {"id": "1"}).content.decode()
     assert post(operator, "warm_key", "1")[0].startswith("error: Not warmed: thing:1: ")
     assert post(operator, "invalidate_key", "1")[0].startswith("warning: Recorded: ")
     assert ChangeRecord.objects.get(applied_at=None).rows == "[1]"

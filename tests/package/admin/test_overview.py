@@ -18,9 +18,11 @@ from tests.package.admin.pages import (
     AUDITS,
     JOBS,
     OVERVIEW,
+    POSTS,
     PROJECT,
     RUNS,
     act,
+    let_beat_run,
     listed,
     observation,
     row,
@@ -31,7 +33,7 @@ from tests.package.admin.pages import (
 from tests.support.waiting import make_waiting, uncaptured, without_triggers
 from warmer import jobs, runs, warm, warm_many
 from warmer.invalidation import captures_by_triggers
-from warmer.models import CacheAudit, ChangeRecord, State, Trigger
+from warmer.models import BeatProcess, CacheAudit, ChangeRecord, State, Trigger
 from warmer.monitoring import audit as auditing
 from warmer.monitoring.observation import observe_all
 
@@ -63,6 +65,7 @@ def test_page(golden: Callable[..., None], operator: Client) -> None:
         **counts,
     )
     act(operator, "pause popular_posts")
+    let_beat_run()
     warm("x", name="x", every=None, required=False)(lambda: 1)
     texts = [text_of(operator.get(OVERVIEW, query).content.decode()) for query in ({}, {"q": "nothing"})]
     masks = {
@@ -75,6 +78,7 @@ def test_page(golden: Callable[..., None], operator: Client) -> None:
 
 
 def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> None:
+    let_beat_run()
     # Beat saves when it last sent something every three minutes.
     PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=16))
     assert "next now" in row(operator, "posts")
@@ -87,11 +91,28 @@ def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> N
 
 @pytest.mark.usefixtures("new_schedule")
 def test_run__last_and_next(operator: Client) -> None:
+    let_beat_run()
     runs.fail(runs.open_run("posts", Trigger.COMMAND).run, "broken")
     assert "failed" in row(operator, "posts")
     assert "never run" in row(operator, "popular_posts")
     assert 'title="every 15 minutes"' in operator.get(OVERVIEW).content.decode()
     assert "next in 15 min" in row(operator, "user_profiles")
+
+
+def test_run__no_next_one_while_beat_is_silent(operator: Client) -> None:
+    def shown() -> list[bool]:
+        pages = [row(operator, "posts"), text_of(operator.get(POSTS).content.decode())]
+        return ["while beat is silent" in page for page in pages]
+
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=7))
+    assert "next in" not in row(operator, "posts")
+    assert shown() == [True, True]
+    let_beat_run()
+    assert "next in" in row(operator, "posts")
+    assert shown() == [False, False]
+    BeatProcess.objects.all().delete()
+    act(operator, "pause posts")  # nothing starts it in any case
+    assert shown() == [False, False]
 
 
 def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:

@@ -217,6 +217,9 @@ class RedisStore(Store):
         left = zip(keys, self._each("PTTL", self._names.made(keys)), strict=True)
         return {key: None if ms < 0 else ms / 1000 for key, ms in left if ms != -2}  # -2: no such key
 
+    def size(self, key: str) -> int | None:
+        return int(self._each("STRLEN", self._names.made([key]))[0])
+
     def _each(self, command: str, names: Iterable[str]) -> list[Any]:
         """Send a command for each name, in one round trip; return the answers."""
         with self._server() as server:
