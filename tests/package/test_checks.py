@@ -15,8 +15,9 @@ import pytest
 from celery import current_app
 from django.apps import apps
 from django.contrib.auth.models import Group
+from django.contrib.postgres.fields import ArrayField, IntegerRangeField
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
-from django.db import connection
+from django.db import connection, models
 from django.utils.functional import SimpleLazyObject
 
 from myapp.models import Post
@@ -216,6 +217,8 @@ def test_w014__column_that_a_record_cannot_give_back(monkeypatch: pytest.MonkeyP
     declare_keyed("tags", depends_on={Group: "id"})
     declare_single("all", depends_on=[Group])
     assert not found("W014")
+    array, span = ArrayField(models.IntegerField()), IntegerRangeField()
+    assert [resolve.is_readable(each) for each in (array, span)] == [True, False]
     monkeypatch.setattr(resolve, "_READABLE", ())
     assert_found("W014", says="every key of tags: warmer cannot read 'id'", hint="CharField")
 

@@ -145,9 +145,20 @@ def before_save(
     watcher(using).expect(changed=[source.name for source in found])
     moving = [source for source in found if _can_move(source, update_fields)]
     if moving and instance.pk is not None and (raw or not _is_new(instance)):
-        row: list[Model] = list(QuerySet(sender, using=using).filter(pk=instance.pk))
-        instance.__dict__[_BEFORE] = [record_of_rows(source, row) for source in moving]
+        # Table by table: a new child may take over a row of its parent.
+        rows: dict[type[Model], list[Model]] = {
+            model: list(QuerySet(model, using=using).filter(pk=_pk_in(model, instance)))
+            for model in {source.model for source in moving}
+        }
+        instance.__dict__[_BEFORE] = [record_of_rows(source, rows[source.model]) for source in moving]
     return ()
+
+
+def _pk_in(model: Any, instance: Model) -> Any:
+    """Return the primary key that an instance has in its own table or in a parent's."""
+    link: Any = instance._meta.get_ancestor_link(model)
+    pk = getattr(instance, model._meta.pk.attname)
+    return pk if pk is not None or link is None else getattr(instance, link.attname)
 
 
 @_never_raises

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -197,7 +198,7 @@ def _follow(dependent: Dependent, values: set[Any], using: str) -> Iterator[Any]
     rest = iter(values)
     while some := list(islice(rest, _IN_LIMIT)):
         rows: QuerySet[Any] = QuerySet(model, using=using).filter(**{f"{column}__in": some})
-        yield from rows.values_list(dependent.path, flat=True)
+        yield from rows.order_by().values_list(dependent.path, flat=True)
 
 
 # -- reading a recorded row ---------------------------------------------------------------------------
@@ -223,16 +224,31 @@ def _read_column(field: Any, row: Row) -> Any:
     if value is None:
         return None
     field = _behind(field)
-    base = getattr(field, "base_field", None)
-    if base is not None and isinstance(value, list):
-        return [_read(base, each) for each in value]
+    if base := _base(field):
+        return [_read(base, each) for each in (value if isinstance(value, list) else _elements(value))]
     return _read(field, value)
 
 
 def is_readable(field: Any) -> bool:
     """Return whether the recorded values of a field can be read back."""
     field = _behind(field)
-    return _kind(getattr(field, "base_field", None) or field) is not None
+    return _kind(_base(field) or field) is not None
+
+
+def _base(field: Any) -> Any:
+    """Return the field of an array's elements; None: it is no array. A range has a base, too, and no size."""
+    return field.base_field if hasattr(field, "base_field") and hasattr(field, "size") else None
+
+
+# An element of an array as PostgreSQL shows it: in quotes, or without.
+_ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},]+)', re.DOTALL)
+
+
+def _elements(text: str) -> list[str | None]:
+    if not text.startswith("{"):  # as with bounds of its own
+        raise ValueError(f"{text[:40]!r} is no array")
+    found = _ELEMENT.findall(text)
+    return [None if bare == "NULL" else bare or re.sub(r"\\(.)", r"\1", quoted) for quoted, bare in found]
 
 
 def _behind(field: Any) -> Any:

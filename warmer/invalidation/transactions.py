@@ -219,7 +219,7 @@ def may_change(sql: Any) -> bool:
     if not isinstance(sql, str):  # e.g. psycopg's composed statements
         return True
     sql = sql.lstrip()
-    if sql[:6].lower() == "select":
+    if sql[:6].lower() == "select" and ";" not in sql:  # which several statements have between them
         return False
     if len(sql) > 2 * _LOOKED_AT:
         sql = sql[:_LOOKED_AT] + sql[-_LOOKED_AT:]
@@ -280,8 +280,10 @@ def _ask(connection: Any) -> tuple[set[str], bool]:
 
 def _is_snapshot(connection: Any) -> bool:
     """Return whether the open transaction may read the database as it was at an earlier moment."""
-    questions = {"postgresql": "SHOW transaction_isolation", "mysql": "SELECT @@transaction_isolation"}
-    if question := questions.get(connection.vendor):
+    if connection.vendor in ("postgresql", "mysql"):
+        question = "SHOW transaction_isolation"
+        if connection.vendor == "mysql":
+            question = f"SELECT @@{'tx' if connection.mysql_is_mariadb else 'transaction'}_isolation"
         return str(ask_one(connection, question)).lower().replace("-", " ") not in READ_COMMITTED
     if connection.vendor == "sqlite":
         # A transaction that began with the write lock has the newest state, and nobody else commits
@@ -289,5 +291,4 @@ def _is_snapshot(connection: Any) -> bool:
         if connection.transaction_mode in ("IMMEDIATE", "EXCLUSIVE"):
             return False
         return bool(ask_one(connection, "PRAGMA journal_mode") == "wal")
-    # Oracle's default is a snapshot per statement; of any other database we do not know.
-    return bool(connection.vendor != "oracle")
+    return True  # of any other database we do not know

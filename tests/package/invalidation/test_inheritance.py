@@ -142,6 +142,25 @@ def test_parent__row_that_moves(town: Any, cafe: Any) -> None:
         assert gone(*keys) == {*keys[:2], *keys[3:5]}
 
 
+@pytest.mark.parametrize("way", ["new child", "child that moves"])
+def test_child__that_takes_over_a_row_of_its_parent(town: Any, way: str) -> None:
+    """The row of the parent moves, although the child has none at this key yet."""
+    job("owner:{id}", {town.Place: "owner_id"})
+    job("shop:{id}", {town.Shop: "owner_id"})
+    old, new, other = (town.Owner.objects.create() for _ in range(3))
+    place = town.Place.objects.create(owner=old)
+    keys = cached(*(f"owner:{owner.pk}" for owner in (old, new, other)))
+    if way == "new child":
+        shop = town.Shop(place_ptr_id=place.pk, owner=new)
+    else:
+        shop = town.Shop.objects.create(owner=new)
+        cached(*keys)
+        shop.pk = shop.id = place.pk
+    shop.save()
+    assert town.Place.objects.get(pk=place.pk).owner == new
+    assert gone(*keys) == set(keys[:2])
+
+
 def test_function__is_of_the_childs_own_row(town: Any, cafe: Any) -> None:
     by_function("chef:{id}", town.Restaurant, lambda row: row.chef_id, "chef")
     keys = cached(f"chef:{cafe.chef_id}", "chef:0")

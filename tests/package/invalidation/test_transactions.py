@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
 from tests.support.transactions import Rollback
 from warmer import warm_many
-from warmer.invalidation import Relay
+from warmer.invalidation import Relay, transactions
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -156,3 +157,15 @@ def test_transaction__managed_by_hand_bypasses_the_cache_and_stores_nothing(way:
         transaction.set_autocommit(True)
     assert gone("titled:6", "titled:7") == {"titled:6", "titled:7"}
     assert (job.get(7), gone("titled:7")) == ("old", set())
+
+
+@pytest.mark.parametrize(("is_mariadb", "name"), [(True, "tx_isolation"), (False, "transaction_isolation")])
+def test_snapshot__is_asked_of_mysql_and_of_mariadb_by_its_own_name(
+    is_mariadb: bool, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MariaDB knows MySQL's name since 11.1 only; tried by hand with 10.11."""
+    known = {f"SELECT @@{name}": "REPEATABLE-READ"}
+    monkeypatch.setattr(transactions, "ask_one", lambda _connection, question: known[question])
+    assert transactions._is_snapshot(SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb))
+    known = {f"SELECT @@{name}": "READ-COMMITTED"}
+    assert not transactions._is_snapshot(SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb))

@@ -11,7 +11,8 @@ from importlib.resources import files
 from warmer.invalidation.sources import Compared, Source
 
 EVENTS = ("insert", "update", "delete", "truncate")
-_MARK = "warmer 1 "
+MARK = "warmer 1 "
+"""What the text beside the triggers begins with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,10 @@ class Definition:
     @classmethod
     def from_comment(cls, table: str, comment: str | None) -> Definition | None:
         """Read back what `comment` wrote; None where somebody else wrote it."""
-        if not comment or _MARK not in comment:
+        if not comment or MARK not in comment:
             return None
         try:
-            found = json.JSONDecoder().raw_decode(comment[comment.index(_MARK) + len(_MARK) :])[0]
+            found = json.JSONDecoder().raw_decode(comment[comment.index(MARK) + len(MARK) :])[0]
             columns = {
                 None if compared is None else tuple(compared): tuple(names) for compared, names in found
             }
@@ -48,7 +49,7 @@ class Definition:
     @property
     def comment(self) -> str:
         """The definition as text beside the triggers, for other releases to read."""
-        return _MARK + json.dumps(sorted(self.columns.items(), key=str))
+        return MARK + json.dumps(sorted(self.columns.items(), key=str))
 
     def merged(self, other: Definition | None) -> Definition:
         """Return what records all that one or the other records."""

@@ -7,13 +7,15 @@ from typing import Any
 
 from warmer.invalidation.records import TABLE
 from warmer.invalidation.sources import Compared, source_name
-from warmer.invalidation.trigger_sql.definition import Definition, Found, Installed, Kind, literal, sql
+from warmer.invalidation.trigger_sql.definition import MARK, Definition, Found, Installed, Kind, literal, sql
 
 EVENTS = ("insert", "update", "delete")
 PREPARE: tuple[str, ...] = ()
 """The statements that come before those of `create` or `drop`, in one transaction."""
 # A function takes no more than 127 arguments; a row of more columns than these concerns every key.
 _MOST_COLUMNS = 60
+# By what it says: a trigger of a table that was renamed still has the old name in its own.
+_IS_OURS = f"type = 'trigger' AND instr(sql, '/* {MARK}')"
 _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 
 
@@ -37,10 +39,8 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
 def find_all(connection: Any) -> set[str]:
     """Return every table that has a trigger of ours."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")
-        return {
-            table for name, table in cursor.fetchall() if name in [_name(event, table) for event in EVENTS]
-        }
+        cursor.execute(f"SELECT tbl_name FROM sqlite_master WHERE {_IS_OURS}")
+        return {row[0] for row in cursor}
 
 
 def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
@@ -69,7 +69,9 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
 def drop(connection: Any, table: str) -> list[str]:
     """Return the statements that remove the triggers of a table."""
     quote = connection.ops.quote_name
-    return [f"DROP TRIGGER IF EXISTS {quote(_name(event, table))}" for event in EVENTS]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT name FROM sqlite_master WHERE {_IS_OURS} AND tbl_name = %s", [table])
+        return [f"DROP TRIGGER IF EXISTS {quote(name)}" for (name,) in cursor]
 
 
 def _name(event: str, table: str) -> str:

@@ -12,7 +12,7 @@ from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, install
+from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
 from warmer import jobs, warm_many
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
@@ -161,6 +161,27 @@ def test_triggers__that_record_less_than_a_job_needs_are_a_problem_and_signals_t
     assert cache.get_many([other.key(1), other.key(2)]) == {"other:2": 1}
     triggers.on_migrated(using="default")  # what was not told by a signal was missed until now
     assert cache.get_many([other.key(1), other.key(2)]) == {}
+
+
+def test_table__that_was_renamed_is_a_problem_and_captured_again() -> None:
+    """Its triggers write records of the old name."""
+    with things() as known:
+        execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
+        known.model._meta.db_table = "myapp_renamed"
+        jobs.version += 1  # the process is another one
+        triggers.forget_installed()
+        (problem,) = [each for each in triggers.problems("default") if each.table == "myapp_renamed"]
+        assert "no triggers" in problem.why
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}, "signals tell meanwhile"
+        assert triggers.catch_up("default") == ["myapp_renamed"]
+        assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+        known.warm()
+        ChangeRecord.objects.all().delete()
+        outsiders.run("UPDATE myapp_renamed SET owner = 2")
+        Relay().poll()
+        assert known.gone() == {1, 2}
+        assert set(ChangeRecord.objects.values_list("source", flat=True)) == {"myapp_renamed"}
 
 
 def test_problems__are_found_by_one_query(known: Things) -> None:

@@ -85,6 +85,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "uuid": (models.UUIDField(), UUID(int=7)),
     "address": (models.GenericIPAddressField(), "2001:db8::1"),
 }
+if connection.vendor == "postgresql":
+    from django.contrib.postgres.fields import ArrayField
+
+    VALUES["numbers"] = (ArrayField(models.IntegerField(null=True)), [1, None, -2])
+    VALUES["texts"] = (ArrayField(models.TextField()), ['a "b"', "c\\d", "{e,f}", "", "NULL", "g"])
+    VALUES["empty"] = (ArrayField(models.IntegerField()), [])
 
 
 @pytest.mark.parametrize(("field", "value"), VALUES.values(), ids=VALUES)

@@ -29,8 +29,9 @@ pytestmark = pytest.mark.usefixtures("db")
         sql.SQL("UPDATE {} SET text = 'new'").format(sql.Identifier("myapp_thing")),
         sql.SQL("UPDATE myapp_thing SET text = 'new'"),
         b"UPDATE myapp_thing SET text = 'new'",
+        "SELECT 1; UPDATE myapp_thing SET text = 'new'",
     ],
-    ids=["composed", "sql", "bytes"],
+    ids=["composed", "sql", "bytes", "several"],
 )
 def test_wrapper__takes_every_kind_of_statement(statement: Any) -> None:
     with things() as known:

@@ -1,4 +1,4 @@
-"""Renamed tables, a read-only database, rows without a key: what PostgreSQL alone can show."""
+"""Columns that are gone, a read-only database, rows without a key: what PostgreSQL alone can show."""
 
 from __future__ import annotations
 
@@ -26,25 +26,7 @@ def problem_of(table: str) -> str:
     return problem.why
 
 
-# -- what was renamed -----------------------------------------------------------------------------------
-def test_table__that_was_renamed_is_a_problem_and_captured_again() -> None:
-    """Its triggers call the function of the old name, which writes records of the old name."""
-    with things() as known:
-        execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
-        known.model._meta.db_table = "myapp_renamed"
-        jobs.version += 1  # the process is another one
-        triggers.forget_installed()
-        assert "no triggers" in problem_of("myapp_renamed")
-        known.model.objects.create(owner=1)
-        assert known.gone() == {1}, "signals tell meanwhile"
-        assert triggers.catch_up("default") == ["myapp_renamed"]
-        assert (known.gone(), triggers.problems("default")) == (EVERY, [])
-        known.warm()
-        outsiders.run("UPDATE myapp_renamed SET owner = 2")
-        Relay().poll()
-        assert known.gone() == {1, 2}
-
-
+# -- columns that are gone -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("statement", "row"),
     [

@@ -164,6 +164,17 @@ def test_migration__without_a_plan_leaves_the_triggers() -> None:
         assert known.gone() == {1}
 
 
+def test_migration__removes_the_triggers_of_a_table_that_was_renamed() -> None:
+    """They follow the table, and keep the names that they had."""
+    with things():
+        execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
+        try:
+            migrating(pre_migrate)
+            execute("ALTER TABLE myapp_renamed DROP COLUMN owner")
+        finally:
+            execute("ALTER TABLE myapp_renamed RENAME TO myapp_thing")
+
+
 def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(settings: Any) -> None:
     """They would make `ALTER TABLE` fail."""
     config = apps.get_app_config("warmer")

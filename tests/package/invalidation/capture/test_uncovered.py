@@ -71,6 +71,7 @@ CASES = {
     "detached_partition": Case(change=("ALTER TABLE parted DETACH PARTITION low",), **_OF_PARTED),
     "dropped_partition": Case(change=("DROP TABLE low",), **_OF_PARTED),
     "attached_partition": Case(change=(_ATTACH, "TRUNCATE high"), problem="partitions", **_OF_PARTED),
+    "rewritten_column": Case(change=("ALTER TABLE myapp_thing ALTER owner TYPE bigint USING owner + 1",)),
     "inheritance_child": Case(
         before=("CREATE TABLE child () INHERITS (myapp_thing)",),
         change=("INSERT INTO child VALUES (1, 1, '')",),
@@ -201,6 +202,16 @@ def _script() -> None:
         cursor.executescript(INSERT)
 
 
+def _failed_executemany() -> None:
+    with pytest.raises(DatabaseError), connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO myapp_thing (id, owner, text) VALUES (%s, 1, '')", [(1,), (1,)])
+
+
+def _named_in_the_middle() -> None:
+    padding = "/* as behind a long list of values */" * 60
+    execute(f"{padding} INSERT INTO myapp_thing (owner, text) {padding} SELECT 1, ''")
+
+
 def _past_django() -> None:
     connection.ensure_connection()
     connection.connection.execute(INSERT)
@@ -235,6 +246,8 @@ UNKNOWN: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "copy": (_copy, POSTGRESQL),
     "pipeline": (_pipeline, POSTGRESQL),
     "executescript": (_script, SQLITE),
+    "failed_executemany": (_failed_executemany, SQLITE),
+    "named_in_the_middle": (_named_in_the_middle, ANY),
     "returning": (lambda: execute(f"{INSERT} RETURNING id"), SQLITE),
     "past_django": (_past_django, ANY),
     "managed_by_hand": (_by_hand, ANY),
