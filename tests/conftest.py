@@ -1,7 +1,5 @@
 """Fixtures for every test: the process's own Redis, empty at the start of each test."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

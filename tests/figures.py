@@ -1,7 +1,5 @@
 """The figures that the layout is measured by, each beside its budget: `script/figures`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

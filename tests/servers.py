@@ -6,8 +6,6 @@ What the environment says about servers is for the site, not for the tests: it i
 `TEST_DATABASE_URL`, the address of a PostgreSQL that tests may create databases on.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import sys

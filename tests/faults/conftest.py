@@ -1,7 +1,5 @@
 """Fixtures of the faults: a site whose cache is on a server of its own, behind an address that can change."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A failover or a crash of the cache that loses acknowledged invalidations leaves no wrong value."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Callable

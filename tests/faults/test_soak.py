@@ -4,8 +4,6 @@ In CI one round of two faults; `--soak-minutes 60 --race-seed N` goes on for an 
 site comes to rest: then no value is wrong, no change waits, and every run has ended.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

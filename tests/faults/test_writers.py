@@ -1,7 +1,5 @@
 """Failovers and crashes of the cache while processes write and read: at rest, no value is wrong."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Fixtures of the foreign project's tests: the project, and the servers that its settings name."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count

@@ -1,7 +1,5 @@
 """Run a pgbouncer of our own in front of a PostgreSQL, gone when it stops."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil

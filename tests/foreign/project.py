@@ -1,7 +1,5 @@
 """The foreign project as a test sees it: files to write, commands to run, processes to start."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A broker's address in the environment that Celery, which reads it itself, does not know."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.foreign.project import ForeignProject

@@ -1,7 +1,5 @@
 """Async views under uvicorn: many readers at once, on cold and on warm keys."""
 
-from __future__ import annotations
-
 import json
 from concurrent.futures import ThreadPoolExecutor
 

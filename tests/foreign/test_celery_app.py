@@ -1,7 +1,5 @@
 """Celery apps that are not set up as the guide says, and a serializer whose library is missing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.foreign.project import ForeignProject

@@ -1,7 +1,5 @@
 """Database connections that are shared: pgbouncer in transaction mode, and psycopg's pool."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import pytest

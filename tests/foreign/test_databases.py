@@ -1,7 +1,5 @@
 """Projects with several databases: replicas, an empty `default`, our tables apart, one that is away."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

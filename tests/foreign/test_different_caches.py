@@ -1,7 +1,5 @@
 """A worker whose settings name another cache than web's, as by a forgotten environment file."""
 
-from __future__ import annotations
-
 import json
 
 from embedded.waiting import wait_until

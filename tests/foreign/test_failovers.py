@@ -1,7 +1,5 @@
 """A cache server that crashes, and comes back with an old save, while a worker of the project runs."""
 
-from __future__ import annotations
-
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.foreign.project import SECONDS, ForeignProject

@@ -1,7 +1,5 @@
 """The foreign project as it comes, with the guide's settings: what every other module here starts from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from tests.foreign.project import ForeignProject

@@ -1,7 +1,5 @@
 """Who asks first: a German in Tokyo, or a worker; and a tenant whose name is in the key."""
 
-from __future__ import annotations
-
 from tests.foreign.project import ForeignProject
 
 JOBS = """

@@ -1,7 +1,5 @@
 """Primary keys that are objects of a library's own type: taken by their text, or named by a check."""
 
-from __future__ import annotations
-
 from tests.foreign.project import ForeignProject
 
 # As fields of packages such as django-hashid-field and django-ulid have them.

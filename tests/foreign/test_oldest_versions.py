@@ -1,7 +1,5 @@
 """The oldest versions that the wheel's metadata allows: pip keeps them, and they work."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 from importlib import metadata

@@ -1,7 +1,5 @@
 """What other apps keep in the cache, on the guide's aliases and on one alias that they share with warmer."""
 
-from __future__ import annotations
-
 from tests.foreign.project import ForeignProject
 
 APPS = """

@@ -1,7 +1,5 @@
 """A cache server that does not let warmer's scripts run: the doctor says what mends it, and that does."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from embedded.ports import LOOPBACK, free_port

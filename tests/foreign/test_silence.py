@@ -1,7 +1,5 @@
 """Workers that do not answer, and work all the same."""
 
-from __future__ import annotations
-
 import json
 
 from embedded.waiting import wait_until

@@ -1,7 +1,5 @@
 """Projects with `USE_TZ = False`, west and east of Greenwich: the times of the database are local ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

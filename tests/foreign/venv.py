@@ -1,7 +1,5 @@
 """Keep the foreign project's venv up to date: the wheel is installed again whenever its files change."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import subprocess

@@ -1,7 +1,5 @@
 """Make each mutation in a copy of the project and run its tests: see `script/mutate`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

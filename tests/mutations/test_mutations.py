@@ -1,7 +1,5 @@
 """Each mutation fits the code and the tests as they are: whoever moves either, moves the mutation too."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.mutations.catalogue import Mutation

@@ -1,7 +1,5 @@
 """Settings: the project's `WARMER_X`, or else the default; what cannot work is refused at the start."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """What the message of an unknown job tells."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest

@@ -1,7 +1,5 @@
 """Key templates: what is a key, what is an id, and when two templates meet."""
 
-from __future__ import annotations
-
 import itertools
 import string
 from datetime import UTC, date, datetime

@@ -1,7 +1,5 @@
 """`import warmer`: which names it offers, and how little it needs."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -1,7 +1,5 @@
 """Reports: outcomes counted and added up, and errors told in one safe line."""
 
-from __future__ import annotations
-
 import json
 import string
 from collections import Counter

@@ -1,7 +1,5 @@
 """The benchmarks: each runs to its end at a tiny size; their arithmetic, charts and documentation."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

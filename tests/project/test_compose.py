@@ -1,7 +1,5 @@
 """The image and the services around it: what their files say, as far as that shows without an engine."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

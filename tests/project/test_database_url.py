@@ -1,7 +1,5 @@
 """`DATABASE_URL`: what Django gets, and that no error shows a password."""
 
-from __future__ import annotations
-
 import sqlite3
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What the docs say is what ships."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `script/server` would run, for a given environment."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The embedded PostgreSQL: found where it may be, run as whom it must be, gone when it stops."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import psycopg

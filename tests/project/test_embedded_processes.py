@@ -1,7 +1,5 @@
 """Processes are ended with all their children, also when the one that started them is killed."""
 
-from __future__ import annotations
-
 import signal
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """The embedded Redis server: found, started, stopped, killed, with errors that help."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 

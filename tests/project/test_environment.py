@@ -1,7 +1,5 @@
 """The environment: values without blanks, and errors that name the variable."""
 
-from __future__ import annotations
-
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 

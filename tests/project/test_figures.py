@@ -1,7 +1,5 @@
 """`script/figures`: the budgets of the layout, beside what they bound."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

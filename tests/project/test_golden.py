@@ -1,7 +1,5 @@
 """The fixture `golden`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`REDIS_URL` and `CELERY_BROKER_URL`: what the clients get, and that no error shows a password."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The pinned requirements: what `pyproject.toml` asks for, whole, and nothing of one machine."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The settings modules: what each environment needs, and what it then does. Each in a new process."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

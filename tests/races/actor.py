@@ -8,8 +8,6 @@ FIRST and LAST are ids. The release "next" declares one job more. The process sa
 sent a line, and prints what it did as JSON.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

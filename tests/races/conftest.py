@@ -1,7 +1,5 @@
 """Fixtures of the races: a job over real rows, for every way in which it is filled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

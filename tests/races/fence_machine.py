@@ -5,8 +5,6 @@ The model is told of every commit and of every invalidation, and knows for each 
 must say: a write too many is a stale value, a refusal too many is a cold key for no reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta

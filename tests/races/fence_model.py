@@ -1,7 +1,5 @@
 """What the fence of a store must say, and what must be cached, as a model knows it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from itertools import combinations
 

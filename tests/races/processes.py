@@ -1,7 +1,5 @@
 """Other processes on the database and the cache of the test."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

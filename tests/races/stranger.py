@@ -1,7 +1,5 @@
 """A program of the randomised race that knows neither Django nor warmer; started like `tests.races.actor`."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """Rows between a changed row and its job's ids, which another transaction changes before ours is applied."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

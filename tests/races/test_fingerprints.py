@@ -1,7 +1,5 @@
 """Processes that declare other jobs or reach another cache: none swallows the changes that another needs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

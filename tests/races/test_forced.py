@@ -4,8 +4,6 @@ Whatever the order, what is cached at the end is what the database says, or noth
 when the write scripts stop comparing the fence.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """A process that is killed on its way from a commit to the end of the invalidation: a relay does the rest."""
 
-from __future__ import annotations
-
 import signal
 from typing import Any
 

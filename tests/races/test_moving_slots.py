@@ -4,8 +4,6 @@ Threads of one process, since they share its connections too. A value is its row
 is below a version that was invalidated before the value was read. It takes a fifth of `--race-seconds`.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections import Counter

@@ -3,8 +3,6 @@
 Seeded; `--race-seconds 3600 --race-seed N` runs it for an hour, and again as it was.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections import Counter

@@ -1,7 +1,5 @@
 """Transactions that read a snapshot: only PostgreSQL shows them, as SQLite's hold the write lock here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """The fence of a real store against a model, over random sequences of what can happen to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 

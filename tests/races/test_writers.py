@@ -4,8 +4,6 @@ What they do cannot deadlock without warmer: a transaction takes rows of its wri
 row that others take, in one order. `--race-seconds 150` makes it 30 seconds long.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """A Redis Cluster of the tests, and the settings of a cache on one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

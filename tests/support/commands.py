@@ -1,7 +1,5 @@
 """Management commands as a shell sees them."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ A test that gives a row an id, or asks for one that is not there, would else fai
 happened to leave the counter just there: a counter outlives the rows of its test.
 """
 
-from __future__ import annotations
-
 from itertools import count
 
 from django.apps import apps

@@ -1,7 +1,5 @@
 """Fixtures for tests of the package and of the project: own jobs, rows, clients, a bare Python."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The rows that `migrate` leaves in a new database, to go back to after a test that commits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.conf import settings

@@ -1,7 +1,5 @@
 """Jobs of a test's own: fixtures that leave the registry as it was, and specs that are in no registry."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any

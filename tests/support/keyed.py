@@ -1,7 +1,5 @@
 """Keyed jobs whose loader is never asked: what is cached of them, and what an invalidation took away."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

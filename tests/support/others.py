@@ -1,7 +1,5 @@
 """Other threads that write to the database meanwhile."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from threading import Thread
 

@@ -1,7 +1,5 @@
 """A proxy in front of a Redis server: far away, or an address that leads elsewhere after a failover."""
 
-from __future__ import annotations
-
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from contextlib import closing, suppress

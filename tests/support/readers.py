@@ -3,8 +3,6 @@
 It says "ready", begins when it is told "go", and says what each of its threads got.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Tables for models that a test defines for itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

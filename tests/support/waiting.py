@@ -1,7 +1,5 @@
 """Changes that wait to be applied, and changes that nothing captures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

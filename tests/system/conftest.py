@@ -8,8 +8,6 @@ suite started; `CELERY_TEST_WORKER_IMAGE` and `CELERY_TEST_REDIS_IMAGE` name oth
 A test that needs other settings says so: `@pytest.mark.environment(CELERY_VISIBILITY_TIMEOUT=2)`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -8,8 +8,6 @@ as it ends a container, and what a test asserts about workers and brokers is the
 It says nothing about an image's content, the names in a container network, or resource limits.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """What runs in containers: the project's own worker and beat, and the broker between them."""
 
-from __future__ import annotations
-
 import gc
 import warnings
 from typing import Any

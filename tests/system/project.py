@@ -1,7 +1,5 @@
 """The project as a test sees it: its commands, its broker, and the rows that its processes write."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

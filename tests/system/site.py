@@ -1,7 +1,5 @@
 """Rows for a whole site, and what a warm of it should leave in the cache."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from random import Random
 

@@ -1,7 +1,5 @@
 """Start a supervisor as somebody in a terminal does, look at what it says and at what it leaves."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Beat sends what is due, with the schedule that is in the database."""
 
-from __future__ import annotations
-
 import pytest
 from django.core.cache import cache
 from django_celery_beat.models import IntervalSchedule, PeriodicTask

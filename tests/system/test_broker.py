@@ -1,7 +1,5 @@
 """The broker goes away and comes back."""
 
-from __future__ import annotations
-
 import pytest
 from pytest_celery import CeleryTestSetup
 from redis import Redis

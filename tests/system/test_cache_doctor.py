@@ -1,7 +1,5 @@
 """The doctor beside a living worker and beat, and after they have died."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from typing import Any

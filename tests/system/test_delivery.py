@@ -1,7 +1,5 @@
 """What is asked for twice, or delivered twice, is done or counted once."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

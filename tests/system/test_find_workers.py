@@ -1,7 +1,5 @@
 """What workers answer when they are asked which queues they consume."""
 
-from __future__ import annotations
-
 import pytest
 from celery import current_app
 from kombu import pidbox

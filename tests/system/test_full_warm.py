@@ -1,7 +1,5 @@
 """A worker warms the whole site, in many batches and on many workers."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

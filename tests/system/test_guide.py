@@ -1,7 +1,5 @@
 """The guide's "Install", word for word in an empty venv: a worker warms, beat has a schedule."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """A worker that goes away in the middle of a run: every run still ends, and its counts are true."""
 
-from __future__ import annotations
-
 import time
 from datetime import timedelta
 

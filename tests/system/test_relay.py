@@ -1,7 +1,5 @@
 """A worker's relay: what another program changes reaches the cache, also while the worker forks."""
 
-from __future__ import annotations
-
 import pytest
 from django.core.cache import cache
 

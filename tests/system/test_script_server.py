@@ -1,7 +1,5 @@
 """What `script/server` runs, for real: the site, its worker, beat and servers."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """`script/setup` finds a Python that works, says what is missing, and tries again what failed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Cache and broker behind Sentinels that have a password of their own, as the environment names them."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """The supervisor on small plans of our own: whatever happens, it says so and leaves nothing behind."""
 
-from __future__ import annotations
-
 import json
 import signal
 import socket

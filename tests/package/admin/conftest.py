@@ -1,7 +1,5 @@
 """Fixtures of the admin's tests: a run under way."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where the pages are, and how to read them and the log."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """What the buttons do: warm, invalidate, pause, audit; and what is said and logged of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The list of audits, and the page of each."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """The history on a job's page: each hour is drawn, and one without an observation is a gap."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 

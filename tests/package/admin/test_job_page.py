@@ -1,7 +1,5 @@
 """A job's page, and the form of its schedule: it grants what it says, and nothing more."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """One key on a job's page: what the cache has of it, never its value, and the actions on it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The overview: how each job does, from its runs, observations and audits; and what that costs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import timedelta

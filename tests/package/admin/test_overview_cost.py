@@ -1,7 +1,5 @@
 """What the overview costs, however many jobs and runs there are."""
 
-from __future__ import annotations
-
 import re
 from math import inf
 

@@ -1,7 +1,5 @@
 """The states of jobs on the overview: the most urgent that holds."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Who may see and press what: each button by its own permission, by POST, and logged in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit

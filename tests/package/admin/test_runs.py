@@ -1,7 +1,5 @@
 """The runs: their list, filters and export; the page of each, its progress, and cancelling it."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The pages in another project: an admin site of its own beside Django's, and ATOMIC_REQUESTS."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

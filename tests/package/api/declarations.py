@@ -1,7 +1,5 @@
 """Two jobs to declare, one with a key and one with a key for each id, and what is said of a refusal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any

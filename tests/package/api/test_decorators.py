@@ -1,7 +1,5 @@
 """What `@warm` and `@warm_many` make of their options, and what a job is: its loader, with keys."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError

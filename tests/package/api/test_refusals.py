@@ -1,7 +1,5 @@
 """A declaration that cannot work fails at once, says what to write, and registers nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial, wraps

@@ -1,7 +1,5 @@
 """What a type checker knows of jobs; `script/lint` runs mypy on it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import assert_type

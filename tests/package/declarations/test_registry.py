@@ -1,7 +1,5 @@
 """The registry: jobs by name, what two jobs may not share, and what they may depend on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace

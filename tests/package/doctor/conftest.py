@@ -1,7 +1,5 @@
 """Fixtures of the doctor's tests: servers in any state, and checks of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any

@@ -1,7 +1,5 @@
 """Sentinels, which watch a master and name another when it fails."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Run checks of the doctor on real servers, and carry out the fixes that they propose."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The doctor on the broker, the queues and beat. Live workers: tests/system/test_cache_doctor.py."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """A Redis Cluster: named where the settings take it for a single server, and looked at whole."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """Can a cache be used: every cause is told apart, on real servers and sockets."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import sys

@@ -1,7 +1,5 @@
 """The doctor's checks as a whole: each is run and documented, and one that breaks leaves the others alone."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The doctor on the jobs, the pending changes and the database."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The doctor on replicas and Sentinels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from config.redis_url import cache_settings

@@ -1,7 +1,5 @@
 """The rights that warmer needs of a server: no fewer, no more; and what the doctor says without them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from pathlib import Path
 from typing import Any

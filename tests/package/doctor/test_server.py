@@ -1,7 +1,5 @@
 """The doctor on a Redis server: each state is made on a real one, and the fix is carried out there."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

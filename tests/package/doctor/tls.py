@@ -1,7 +1,5 @@
 """TLS in front of a Redis server: the embedded one is built without it."""
 
-from __future__ import annotations
-
 import contextlib
 import select
 import socket

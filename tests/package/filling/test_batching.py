@@ -1,7 +1,5 @@
 """Batches: a job's ids as a stream, with what cannot be an id set aside."""
 
-from __future__ import annotations
-
 import itertools
 import tracemalloc
 from collections.abc import Iterator

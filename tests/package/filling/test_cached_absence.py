@@ -1,7 +1,5 @@
 """`negative_timeout`: that there is no value is cached too, and ended by a creation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

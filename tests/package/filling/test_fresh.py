@@ -1,7 +1,5 @@
 """Only what is needed: keys that are still good are looked at in one round trip, and not loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any

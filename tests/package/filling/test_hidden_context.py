@@ -1,7 +1,5 @@
 """What a loader sees of whoever asks: nothing. Its value is cached for everybody."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Loading: what a loader returns, checked and arranged by key; and the queries that it cost."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID

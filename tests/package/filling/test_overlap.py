@@ -1,7 +1,5 @@
 """A batch is loaded while the one before is written: what stays true all the same."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice

@@ -1,7 +1,5 @@
 """The governor: batches follow each other at no more than a pace, on all workers together."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace

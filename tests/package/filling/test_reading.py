@@ -1,7 +1,5 @@
 """Read-through: cached, or loaded once and stored; never failing because the cache does."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

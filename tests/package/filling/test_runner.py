@@ -1,7 +1,5 @@
 """One run in this process: what becomes of every key, and what it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """While the cache is away, the readers of a process share loads, and none gets an older value than it may."""
 
-from __future__ import annotations
-
 import os
 import threading
 import warnings

@@ -1,7 +1,5 @@
 """Invalidations that the project asks for."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 

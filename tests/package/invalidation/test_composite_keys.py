@@ -1,7 +1,5 @@
 """Models whose primary key is of several columns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """What a job may say that it depends on: a path, a function, whole models."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from decimal import Decimal
 from functools import partial

@@ -1,7 +1,5 @@
 """Members of an enum as ids: each is known by its value, as the column gives it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any

@@ -1,7 +1,5 @@
 """A save whose invalidation fails succeeds, and the log says what is left."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What a transaction costs grows with its changes, and not with their square."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator

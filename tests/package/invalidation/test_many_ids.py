@@ -1,7 +1,5 @@
 """More ids at once than a fence remembers: the whole job is invalidated instead, in one short step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256

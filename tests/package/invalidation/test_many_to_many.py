@@ -1,7 +1,5 @@
 """Many-to-many fields: which rows come and go with a change, and who hears of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any

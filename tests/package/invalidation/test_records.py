@@ -1,7 +1,5 @@
 """No lost invalidation: recorded with the change, and kept in the database until the cache has taken it."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Two releases side by side, of which the newer gave a job another name, or another key."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -3,8 +3,6 @@
 With triggers only: signals tell what was read before a change, which another may change meanwhile.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from threading import Thread
 from typing import Any

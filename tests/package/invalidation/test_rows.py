@@ -1,7 +1,5 @@
 """Rows that are saved, created, moved and deleted: which keys go, for how many queries."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """Saves of rows whose values, or whose keys, are not as Django itself would have made them."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Several databases: each has its own transactions and its own records."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Sources: the tables of which a change concerns a job, what is recorded there, and how ids follow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any

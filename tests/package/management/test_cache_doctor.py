@@ -1,7 +1,5 @@
 """`manage.py cache_doctor`: what it prints, and its exit status. Each check: tests/package/doctor."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

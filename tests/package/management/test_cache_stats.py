@@ -1,7 +1,5 @@
 """`manage.py cache_stats`: what it shows of servers in the state it describes, and its exit status."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What the commands share: the check of the caches, arguments, tables and the progress bar."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`manage.py warm_cache` in this process: its effects, output and exit status. On workers: tests/system."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """The alerts as the overview evaluates them: each condition, on both sides of its threshold."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

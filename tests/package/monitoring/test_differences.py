@@ -1,7 +1,5 @@
 """Where two values differ: paths, and never a value."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """Effectiveness: which share of the warm keys is read, by a hash sample of the declared ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any

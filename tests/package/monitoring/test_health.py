@@ -1,7 +1,5 @@
 """Health for load balancers: what `/healthz` and `/readyz` answer, on servers in the state they speak of."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The history: an hour of a job adds up what was observed and the runs that ended, each once."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """What the documentation, the dashboard and the alert rules say of the metrics is what a scrape says."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

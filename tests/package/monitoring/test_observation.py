@@ -1,7 +1,5 @@
 """Observations: what a look at a job finds, what it costs, and what is kept of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Read counters: reads are counted right, in threads and processes, and flushed at no reader's cost."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The ledger: one run of a job at a time, counted once, with an end to every run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext

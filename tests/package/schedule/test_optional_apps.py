@@ -1,7 +1,5 @@
 """Projects without django-celery-beat, and without an admin: what is there works, and nothing breaks."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The schedule in beat: it follows the code, and what an operator sets is bounded and stays."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

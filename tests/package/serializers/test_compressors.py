@@ -1,7 +1,5 @@
 """The compressor: what comes back is what went in, and short values are left alone."""
 
-from __future__ import annotations
-
 import tracemalloc
 import zlib
 from hashlib import sha256

@@ -1,7 +1,5 @@
 """What others wrote, and what is damaged, is one error, and executes nothing."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import zlib

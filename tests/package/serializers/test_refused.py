@@ -1,7 +1,5 @@
 """What would not come back as it was is refused: named, with its place and what to do."""
 
-from __future__ import annotations
-
 import array
 import collections
 import dataclasses

@@ -1,7 +1,5 @@
 """What is written comes back as it was."""
 
-from __future__ import annotations
-
 import struct
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal

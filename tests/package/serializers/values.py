@@ -1,7 +1,5 @@
 """Values of every type that can be cached, and all that there is to tell of one."""
 
-from __future__ import annotations
-
 import struct
 from datetime import UTC, datetime, time, timedelta, timezone
 from typing import Any

@@ -3,8 +3,6 @@
 A subclass has the fixtures `store` and `absences`, a store that caches absences too.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What every store does, and what one does that keeps the full fence: the contract, for `test_*.py`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any

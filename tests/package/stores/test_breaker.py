@@ -1,7 +1,5 @@
 """A cache that does not answer is left alone: counted calls, and who may probe it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

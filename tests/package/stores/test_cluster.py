@@ -1,7 +1,5 @@
 """The store on a Redis Cluster: the contract, and what moving slots and lost nodes do to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

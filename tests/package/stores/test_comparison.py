@@ -1,7 +1,5 @@
 """Two processes compare their caches: what is one cache is never told apart, what differs is named."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

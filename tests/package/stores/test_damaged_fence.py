@@ -1,7 +1,5 @@
 """A fence that another program wrote to, or a server without memory: no old value comes back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """After a failover, open connections still lead to the server that was demoted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The project's serializer and compressor on a real server: django-redis, jobs, sessions."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import zlib

@@ -1,7 +1,5 @@
 """What other code keeps in a cache with warmer's serializer: stored, or not cached; never an error."""
 
-from __future__ import annotations
-
 import logging
 from copy import deepcopy
 from typing import Any

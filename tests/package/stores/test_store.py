@@ -1,7 +1,5 @@
 """The interface of a store, kept by every cache that Django knows; the full fence, by Redis."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from datetime import timedelta

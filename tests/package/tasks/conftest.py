@@ -1,7 +1,5 @@
 """Fixtures of the tasks' tests: jobs of three batches, a broker without workers, and what is sent."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The batches of a run on workers: each counts once, and a lane is worked through to its end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

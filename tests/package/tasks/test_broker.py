@@ -1,7 +1,5 @@
 """A broker that hangs, is away or refuses: nobody waits long, and messages name it without its login."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Celery tasks share a database connection, and close one that is too old, as Django does at a request."""
 
-from __future__ import annotations
-
 import time
 from types import SimpleNamespace
 from typing import Any

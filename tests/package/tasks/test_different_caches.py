@@ -1,7 +1,5 @@
 """Web and a worker that name the cache differently: the worker neither runs nor counts for web."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """A cache or a database that does not answer: a task waits for it, and then its run says so."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

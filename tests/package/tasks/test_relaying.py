@@ -1,7 +1,5 @@
 """The relay's thread in a worker's main process, which forks."""
 
-from __future__ import annotations
-
 import os
 import threading
 import warnings

@@ -1,7 +1,5 @@
 """`request_run`, which every trigger calls: what it does and joins; refreshes and scheduled runs."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """`start_run`: it finds the ids, sends for the first batches, and may be delivered again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

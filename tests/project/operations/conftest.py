@@ -1,7 +1,5 @@
 """Fixtures of the page for who is on call: a site, and its cache's server in any state."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

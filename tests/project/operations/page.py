@@ -1,7 +1,5 @@
 """docs/operations.md and what is shown there: blocks of output, and commands, each made by a test."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a person on call sees and does at a terminal, as text."""
 
-from __future__ import annotations
-
 import io
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The cache does not answer: what is seen then, and that the page's fixes help."""
 
-from __future__ import annotations
-
 import logging
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The broker does not answer: what is seen then, and that the page's fixes help."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any

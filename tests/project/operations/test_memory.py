@@ -1,7 +1,5 @@
 """Memory is short, or grows: what is seen then, and that the page's fixes help."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The page as a whole: nothing on it was made by hand but the prose."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The server forgets, or cannot save: what is seen then, and that the page's fixes help."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Runs that wait, expire or are lost: what is seen then."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """The cache is slow: what is seen then, and that the page's fixes help."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

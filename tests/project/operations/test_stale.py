@@ -1,7 +1,5 @@
 """The site shows old values: what is seen then, and that the page's fixes help."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows to test with."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any

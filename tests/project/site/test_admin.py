@@ -1,7 +1,5 @@
 """The admin of posts, comments and users: what an edit changes on the site, and what lists cost."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

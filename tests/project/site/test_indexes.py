@@ -1,7 +1,5 @@
 """The database answers the loaders' queries from the indexes made for them, without a sort."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

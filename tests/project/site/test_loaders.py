@@ -1,7 +1,5 @@
 """The loaders: what they give, and in how many queries."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

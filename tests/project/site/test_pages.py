@@ -1,7 +1,5 @@
 """The pages: what they show, what they cost, and that they follow a change at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

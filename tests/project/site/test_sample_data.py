@@ -1,7 +1,5 @@
 """`manage.py sample_data`: created once, the same each time, with an account to log in with."""
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Iterator
 from io import StringIO

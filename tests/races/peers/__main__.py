@@ -1,7 +1,5 @@
 """Try every library: `script/peers`. The verdicts are a table in Markdown, with a page around it."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sqlite3

@@ -1,7 +1,5 @@
 """Which libraries are tried, and in which of their own ways."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """What a library must do here: read a title through its cache, and invalidate by its documented means."""
 
-from __future__ import annotations
-
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The trial of one way of using one library: in every order of steps, is what is cached right at the end?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from threading import Thread
 from typing import Any

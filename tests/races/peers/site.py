@@ -1,7 +1,5 @@
 """A Django project in which one library is tried; each is in a process of its own, as some patch the ORM."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 from typing import Any

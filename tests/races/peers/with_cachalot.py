@@ -1,7 +1,5 @@
 """django-cachalot: every query of the ORM, invalidated by table when it sees a statement that writes."""
 
-from __future__ import annotations
-
 from cachalot.api import invalidate
 
 from tests.races.peers.means import Means, title_of

@@ -1,7 +1,5 @@
 """django-cacheback: a `Job`, told of changes by `delete` or `invalidate` in a signal handler."""
 
-from __future__ import annotations
-
 from cacheback.base import Job
 from celery import Celery
 

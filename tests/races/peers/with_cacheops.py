@@ -1,7 +1,5 @@
 """django-cacheops: querysets or functions, invalidated by its own signal handlers."""
 
-from __future__ import annotations
-
 from cacheops import cached_as, invalidate_obj
 
 from tests.races.peers.means import Means, title_of

@@ -1,7 +1,5 @@
 """cashews: a cached coroutine; the key, or a tag, is deleted."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from threading import Thread

@@ -1,7 +1,5 @@
 """dogpile.cache: a cached function; the key, or the whole region, is invalidated."""
 
-from __future__ import annotations
-
 from dogpile.cache import make_region
 
 from tests.races.peers.means import Means, title_of

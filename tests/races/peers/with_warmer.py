@@ -1,7 +1,5 @@
 """warmer: a job over the titles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tests.races.peers.means import Means

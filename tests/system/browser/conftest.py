@@ -1,7 +1,5 @@
 """Fixtures of the browser tests: a browser, the site, and a page of somebody who is logged in."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What the browser tests have in common: marks, permissions, and how to read a page."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

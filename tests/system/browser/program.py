@@ -3,8 +3,6 @@
 No package on PyPI has one in its wheel.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

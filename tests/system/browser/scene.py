@@ -1,7 +1,5 @@
 """What the screenshots show: runs, an audit and a schedule as an operator might meet them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from random import Random
 

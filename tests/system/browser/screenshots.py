@@ -3,8 +3,6 @@
 `script/screenshots` runs this file. The suite does not: its name is not that of a test file.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta

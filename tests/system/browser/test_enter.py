@@ -1,7 +1,5 @@
 """Enter in a field of a form with several buttons: it presses none of them, with scripts and without."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """What an operator does with the pages, and what somebody without a permission cannot."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The pages in real outages: they follow without a reload, say what stands still, and lead to the runbook."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import timedelta

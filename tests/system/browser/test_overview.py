@@ -1,7 +1,5 @@
 """The overview, which brings itself up to date."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Every page: it fits, is labelled, and works by keyboard and without scripts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 

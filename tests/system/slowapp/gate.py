@@ -4,8 +4,6 @@ Tests import this module and never `warming.py`: a test process has no slow jobs
 Each test begins with an empty cache: with an open gate, and with no loads counted.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Jobs that a test can hold in the middle."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Fixtures of the tests of the health strip: an operator, a broker, and how long a page waits."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any

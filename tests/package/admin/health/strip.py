@@ -1,7 +1,5 @@
 """What the tests of the health strip share: its items as the page shows them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The alerts that would fire, and the runbook that everything red leads to."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """What hangs holds up no page, and is asked once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from threading import Event
 from time import monotonic

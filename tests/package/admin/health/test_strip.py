@@ -1,7 +1,5 @@
 """What stands still is red, and says why and what to do."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import timedelta

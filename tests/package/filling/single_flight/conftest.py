@@ -1,7 +1,5 @@
 """Fixtures of the single flights' tests: a loader that keeps its calls, and readers in threads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager

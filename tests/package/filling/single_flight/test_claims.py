@@ -1,7 +1,5 @@
 """The claim of who loads: how it ends, how long others wait for it, and what an invalidation makes of it."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A loader that raises, and a cache that goes away: an error for one reader, no herd, and nobody hangs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """A key that changes faster than it can be loaded: readers wait for two loads, then load for themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Event, Lock

@@ -1,7 +1,5 @@
 """Readers of a cold key are one load, and all get what it stored, or that there is no value."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Random changes of rows, by every method that Django has: each takes the world."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any

@@ -1,7 +1,5 @@
 """A job for each way in which ids may depend on rows."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """Kinds of change that only SQL has, and those that only one database has."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Connections without `warmer`: another program, another role, a client of the database's own driver."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -3,8 +3,6 @@
 Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of one thread again as they were.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

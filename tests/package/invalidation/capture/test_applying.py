@@ -1,7 +1,5 @@
 """When and by whom a recorded change is applied: nothing is lost, nothing too early, and no write fails."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from threading import Thread
 from typing import Any

@@ -1,7 +1,5 @@
 """What jobs declare, and what is captured for them."""
 
-from __future__ import annotations
-
 import runpy
 from collections.abc import Callable
 from functools import partial, wraps

@@ -1,7 +1,5 @@
 """Every kind of change, in autocommit and in transactions: what is cached then is what the loaders give."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import pytest

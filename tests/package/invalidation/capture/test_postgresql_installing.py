@@ -1,7 +1,5 @@
 """Installing beside writers, and as a role without rights: what PostgreSQL alone can show."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from threading import Barrier, Thread
 

@@ -1,7 +1,5 @@
 """No trigger makes the project's own write fail, and none misses it: what PostgreSQL alone can show."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import psycopg

@@ -1,7 +1,5 @@
 """The relay and the purge: whose fault stops what, and what is left for another poll."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta

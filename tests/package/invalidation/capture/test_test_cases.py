@@ -1,7 +1,5 @@
 """Django's own test cases: one is a transaction that is never committed, the other flushes the database."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

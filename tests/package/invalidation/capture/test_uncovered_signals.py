@@ -1,7 +1,5 @@
 """What Django's signals do not tell: each case leaves an old value in the cache, or a change to a worker."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

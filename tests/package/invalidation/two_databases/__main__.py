@@ -1,7 +1,5 @@
 """What is seen of changes in two databases, as JSON: `python -m tests.package.invalidation.two_databases`."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Fixtures of the audits' tests: a job of ten things, on Redis and on a cache of another kind."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

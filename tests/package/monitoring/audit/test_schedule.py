@@ -1,7 +1,5 @@
 """The scheduled audit: its entry in the schedule, and the task."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What an audit calls right, wrong, missing and absent, and what it says of a value."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

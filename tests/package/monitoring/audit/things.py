@@ -1,7 +1,5 @@
 """A job to audit, and what an audit says in short."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fixtures of the middleware's tests: everyone is told, on caches of every kind."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Requests through the middleware, and what it says of them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

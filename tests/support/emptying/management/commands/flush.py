@@ -1,7 +1,5 @@
 """`flush`: leave what `migrate` left."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.management.commands import flush
