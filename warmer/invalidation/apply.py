@@ -36,13 +36,13 @@ floors: defaultdict[str, int] = defaultdict(int)
 
 
 def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = timedelta(0)) -> bool:
-    """Invalidate what records of declared jobs ask for.
+    """Invalidate the keys that records of declared jobs stand for.
 
     Args:
         found: the records.
-        using: the database that they are of.
+        using: the database of the records.
         sweep: find and delete all keys of a job that is invalidated as a whole, which may take long.
-        lag: how long ago the oldest was committed.
+        lag: how long ago the oldest record was committed.
 
     Returns:
         Whether everything is done; see `invalidate_ids`.
@@ -75,23 +75,23 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
     if unswept and sweep:
         _sweep(unswept)
         if len(invalidations) > 1:
-            # A loader may have read another job meanwhile, whose keys were not swept yet.
+            # In the meantime, a loader may have read another job whose keys had not been swept yet.
             invalidate_together(list(invalidations.values()))
     lag += timedelta(seconds=time.monotonic() - began)
     for spec, each in invalidations.items():
-        keys_invalidated.send_robust(spec, keys=each.keys, lag=lag)  # Django logs a receiver that fails
+        keys_invalidated.send_robust(spec, keys=each.keys, lag=lag)  # Django logs receivers that raise
         if spec.on_change == "refresh":
             _refresh(spec)
     return sweep or not unswept
 
 
 def apply_committed(*, using: str, above: int) -> None:
-    """Apply the changes that this process has just committed, and any others above the same number.
+    """Apply the changes that this process has just committed, and any others above the same record id.
 
-    Never raises: the change is committed. A worker applies what fails here.
+    Never raises, because the change is committed. If applying fails, a worker does it later.
 
     Args:
-        above: read records with a higher number only.
+        above: read only records with a higher id.
     """
     try:
         if are_kept(using):
@@ -107,15 +107,15 @@ def apply_committed(*, using: str, above: int) -> None:
 def _apply_above(above: int, using: str, *, ask: bool) -> None:
     page = records.read(using=using, above=above, newest=MOST)
     if not page and 0 < records.highest(using=using) < above:
-        # The database counts from the beginning again, as after a flush or a restore.
+        # The database's record ids have started over, e.g. after a flush or a restore.
         floors.pop(using, None)
         page = records.read(using=using, above=0, newest=MOST)
     if not page:
         return
-    if not connections[using].in_atomic_block:  # of a test case: its records are rolled back
+    if not connections[using].in_atomic_block:  # in a test case: its records are rolled back
         floors[using] = max(page[-1].id, floors[using])
     is_done = len(page) < MOST
-    # What concerns every key waits for a worker to sweep; the rest does not wait with it.
+    # Records for every key wait for a worker to sweep; apply the others now.
     whole = [each for each in page if each.rows is None]
     for part in filter(None, ([each for each in page if each.rows is not None], whole)):
         if not apply(part, using=using, sweep=False):
@@ -129,7 +129,7 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
     """Apply committed changes that have no record. Never raises.
 
-    What fails here is recorded for a worker, if the database keeps records.
+    If it fails, the change is recorded for a worker, if the database keeps records.
     """
     try:
         is_kept = are_kept(using)
@@ -156,21 +156,22 @@ def _log_later(error: Exception) -> None:
     logger.log(level, "A change is recorded and a worker tries again to apply it: %s", describe(error))
 
 
-# -- another cache than web's -------------------------------------------------------------------------
+# -- a different cache than the web processes' --------------------------------------------------------
 _other_cache = ""
-# The triggers of runs that are requested from outside the workers, and how long such a request tells.
+# The triggers of runs requested from outside the workers, and how long such a request counts.
 _OUTSIDE = ("deploy", "command", "admin")
 _SPAN = timedelta(days=1)
 
 
 def has_other_cache(*, ask: bool) -> bool:
-    """Return whether the last request for a run, as a deploy's or a user's, meant another cache than ours.
+    """Return whether the last run requested by a deploy, a command or a user is for another cache than ours.
 
-    A database trigger knows no cache, so a record does not tell which one it concerns. A process with another
-    cache than web applies the records to its own, and leaves them unmarked for a process with web's.
+    A database trigger does not know the cache, so a record does not say which one it is for. A process with a
+    different cache than the web processes applies the records to its own, and leaves them unmarked for a
+    process with the right one.
 
     Args:
-        ask: ask the database; else the last answer holds.
+        ask: query the database; otherwise return the last answer.
     """
     global _other_cache
     if not ask:
@@ -190,7 +191,7 @@ def has_other_cache(*, ask: bool) -> bool:
 
 # -- the parts of an invalidation ---------------------------------------------------------------------
 def ask_for_a_worker() -> None:
-    """Send `pending_wanted`: if tasks run in process, the pending changes are applied now."""
+    """Send `pending_wanted`: if tasks run in process, this applies the pending changes now."""
     pending_wanted.send_robust(None)
 
 
@@ -207,7 +208,7 @@ def _refresh(spec: JobSpec) -> None:
 
 
 def _sweep(invalidations: Iterable[Invalidation]) -> None:
-    """Find and delete all keys of jobs; raises when all caches had their turn."""
+    """Find and delete all keys of jobs; raise errors only after every cache has been tried."""
     failed: StoreUnavailable | None = None
     for each in invalidations:
         try:
@@ -221,7 +222,7 @@ def _sweep(invalidations: Iterable[Invalidation]) -> None:
 def _invalidation(spec: JobSpec, ids: Ids) -> Invalidation:
     if ids is None or not spec.keyed:
         return Invalidation(store=spec.store, keys=None)
-    # All in one step would hold up the cache server. A cache that cannot list the keys would not find them.
+    # A single step would block the cache server. A cache that cannot list its keys would not find them.
     is_bounded = len(ids) <= conf.FENCE_RECORDS or not spec.store.lists_keys
     return Invalidation(store=spec.store, keys=list(_keys(spec, ids)) if is_bounded else None)
 
@@ -231,7 +232,7 @@ def _keys(spec: JobSpec, ids: Iterable[Id]) -> Iterator[str]:
         try:
             yield spec.key.key(id)
         except InvalidId:
-            continue  # it never was the id of a key
+            continue  # it was never the id of a key
 
 
 _next_purge: dict[str, float] = {}

@@ -1,10 +1,10 @@
-"""Capture by Django's signals: what `save()`, `delete()` and many-to-many fields change.
+"""Capture by Django's signals: changes by `save()`, `delete()` and many-to-many fields.
 
-They predict nothing and lock no row. A save records the row as it is now. If a save can move the row from one
-id to another, one query before it reads the row as it was.
+The receivers predict nothing and lock no row. A save records the new row. If a save can move the row from one
+id to another, one query before it reads the old row.
 
 With triggers, the database records changes itself. The receivers then record only changes of tables without
-triggers, and are taken away from a model as soon as they find that there are none.
+triggers, and disconnect from a model once triggers cover all of its tables.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from warmer.report import describe
 logger = logging.getLogger(__name__)
 
 UID = "warmer.receivers"
-"""The `dispatch_uid` of every receiver here, by which one is muted."""
+"""The `dispatch_uid` of every receiver here, used to disconnect one."""
 
-# Where a save keeps the records of the row as it was, until it is done.
+# The attribute that holds the records of the old row during a save.
 _BEFORE = "_warmer_before"
 
 _is_listening = False
 # The databases on which triggers record all changes of a model.
 _captured: defaultdict[type[Model], set[str]] = defaultdict(set)
-# All databases that there were when it began to listen.
+# All databases that existed when the receivers were connected.
 _databases: set[str] = set()
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
-    """Listen to what a job that was just declared depends on, once `ready()` has begun to listen."""
+    """Connect the receivers for a job that is declared after `ready()`."""
     if _is_listening and setting == "WARMER_CAPTURE":
         listen()
 
@@ -62,7 +62,7 @@ def listen(**_: Any) -> None:
 
 
 def on_connection(**_: Any) -> None:
-    """`connection_created`: listen again if the project has added a database, which may lack triggers."""
+    """`connection_created`: connect again if the project has added a database, which may lack triggers."""
     if not _databases.issuperset(connections):
         listen()
 
@@ -75,7 +75,7 @@ def _receivers_of(model: type[Model]) -> list[tuple[Any, Any]]:
 
 
 def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., None]:
-    """Record what a receiver returns, and every key when it fails: a save must not fail because of us."""
+    """Record what a receiver returns, or every key if it fails: a save must not fail because of us."""
 
     @wraps(receiver)
     def receive(sender: type[Model], using: str, **arguments: Any) -> None:
@@ -84,7 +84,7 @@ def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., No
         try:
             records = list(receiver(sender=sender, using=using, found=found, **arguments))
         except Error:
-            raise  # the transaction cannot go on
+            raise  # the transaction cannot continue
         except Exception as error:  # noqa: BLE001 - a project's function, field or sender
             logger.error(
                 "What a change of %s concerns could not be found, so every key is invalidated: %s",
@@ -98,7 +98,7 @@ def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., No
 
 
 def _recorded_here(sender: type[Model], using: str) -> list[Source]:
-    """Return the sources that a change of a model's rows touches and that no trigger watches."""
+    """Return the sources affected by a change of a model's rows that no trigger covers."""
     known = sources()
     found = [*known.of_model(sender), *(source for source, _ in known.links_of(sender))]
     if captures_by_triggers():
@@ -110,10 +110,10 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
 
 
 def _mute(model: type[Model], using: str) -> None:
-    """Disconnect a model's receivers once triggers record its changes wherever it has rows.
+    """Disconnect a model's receivers once triggers record its changes on every database.
 
-    If there is a receiver, Django reads the rows before it deletes them, and the links that are there before
-    it adds others.
+    With a receiver connected, Django reads rows before it deletes them, and existing links before it adds
+    others.
     """
     _captured[model].add(using)
     if _captured[model].issuperset(each for each in written() if router.allow_migrate_model(each, model)):
@@ -139,8 +139,8 @@ def before_save(
     update_fields: Collection[str] | None = None,
     **_: Any,
 ) -> Iterable[Record]:
-    """`pre_save`: note the row as it is in the database, where the save may move it to other ids."""
-    instance.__dict__.pop(_BEFORE, None)  # of a save that failed
+    """`pre_save`: read the old row from the database if the save may move it to other ids."""
+    instance.__dict__.pop(_BEFORE, None)  # left by a save that failed
     found = [source for source in _own(found, sender) if _is_saved(source, update_fields)]
     watcher(using).expect(changed=[source.name for source in found])
     moving = [source for source in found if _can_move(source, update_fields)]
@@ -172,7 +172,7 @@ def after_save(
     update_fields: Collection[str] | None = None,
     **_: Any,
 ) -> Iterable[Record]:
-    """`post_save`: record the row as it is now and as it was."""
+    """`post_save`: record the new and the old row."""
     before: list[Record] | None = instance.__dict__.pop(_BEFORE, None)
 
     @cache
@@ -199,13 +199,13 @@ def _can_move(source: Source, update_fields: Collection[str] | None = None) -> b
 
 
 def _is_written(field: Any, update_fields: Collection[str] | None) -> bool:
-    """Return whether a save with `update_fields` writes a field, or makes the database do so."""
+    """Return whether a save with `update_fields` writes a field, directly or in the database."""
     named = update_fields is None or not {field.name, field.attname}.isdisjoint(update_fields)
     return bool(field.generated or named)
 
 
 def _is_new(instance: Any) -> bool:
-    """Return whether Django inserts a row without a look whether it is there: its key is a default."""
+    """Return whether Django inserts a row without checking for an existing one: its key is a default."""
     pk = instance._meta.pk
     return bool(instance._state.adding and (pk.has_default() or pk.has_db_default()))
 
@@ -218,7 +218,7 @@ def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
 
 
 def _is_in_memory(instance: Model, source: Source, update_fields: Collection[str] | None) -> bool:
-    """Return whether a saved instance has what the database has in the recorded columns."""
+    """Return whether a saved instance has the database's values in the recorded columns."""
     return all(
         not field.generated
         and (field.primary_key or _is_written(field, update_fields))
@@ -232,7 +232,7 @@ def _is_in_memory(instance: Model, source: Source, update_fields: Collection[str
 def before_delete(
     *, sender: type[Model], instance: Model, using: str, found: list[Source], origin: Any = None, **_: Any
 ) -> Iterable[Record]:
-    """`pre_delete`: record the row; what leads from it to other tables is followed while it is there."""
+    """`pre_delete`: record the row; paths from it to other tables are followed while it exists."""
     for source, key in sources().links_of(sender):
         if source in found:
             (value,) = key.get_foreign_related_value(instance)
@@ -264,7 +264,7 @@ def on_link(
     found: list[Source],
     **_: Any,
 ) -> Iterable[Record]:
-    """`m2m_changed`: record the rows of the link table that come or go."""
+    """`m2m_changed`: record the added or removed rows of the link table."""
     if action == "pre_add":
         watcher(using).expect(changed=[source.name for source in found])
     if action not in ("post_add", "pre_remove", "pre_clear"):
@@ -280,9 +280,9 @@ def on_link(
         if ends and pk_set is None:
             yield record_of_rows(source, QuerySet(sender, using=using).filter(is_meant))
         elif ends and all(field.attname in row for row in rows for field in source.fields):
-            # From memory: a symmetrical field adds the other half of the rows after its signal.
+            # From memory: a symmetrical field adds the mirrored rows after its signal.
             yield record_of_rows(source, [sender(**row) for row in rows])
-        else:  # another app's own kind of many-to-many, or a column that the signal does not tell
+        else:  # another app's custom many-to-many field, or a column that the signal does not pass
             yield Record(source=source.name)
 
 

@@ -1,4 +1,4 @@
-"""Record changes in this process: those from signals, and those that the project asks for."""
+"""Record changes in this process: those from signals, and explicit requests."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from warmer.keys import Id, plain
 
 
 def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
-    """Invalidate what depends on rows that changed where nothing captured it.
+    """Invalidate all keys that depend on rows whose changes were not captured.
 
-    With signals that is `queryset.update()`, `bulk_update()`, raw SQL and the like. Inside a transaction it
-    takes effect at the commit. Give a row that moves from one id to another before the change and after it.
+    With signals, these are changes by `queryset.update()`, `bulk_update()`, raw SQL and the like. Inside a
+    transaction it takes effect at the commit. If rows move from one id to another, call it before and after
+    the change.
 
     Args:
-        rows: a queryset, instances of one or more models, or one instance. Historical models, as in
-            migrations, are found by their tables.
+        rows: a queryset, instances of one or more models, or one instance. Historical models in migrations
+            are matched by their tables.
 
     Raises:
         Error: the database refuses to record it.
     """
     if isinstance(rows, QuerySet):
-        using = rows.select_for_update().db  # where a write goes: a router may give another for reads
+        using = rows.select_for_update().db  # the database for writes; a router may use another for reads
         _record_rows(rows.model, rows.using(using), using=using)
         return
     found: dict[tuple[str, type[Model]], list[Model]] = defaultdict(list)
@@ -50,12 +51,12 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
 
 
 def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = False) -> None:
-    """Invalidate keys of a job: inside a transaction at its commit, else now.
+    """Invalidate keys of a job: at the commit inside a transaction, otherwise now.
 
     Args:
         ids: the ids. None, or more than `WARMER_FENCE_RECORDS`: every key.
-        immediately: do not wait for the commit. A reader before the commit caches the old value again, and
-            nothing invalidates it then.
+        immediately: do not wait for the commit. A read before the commit then caches the old value again, and
+            nothing invalidates it.
 
     Raises:
         InvalidId: an id cannot be part of a key; nothing was invalidated.
@@ -79,7 +80,7 @@ def request(spec: JobSpec, ids: Ids = None, *, using: str) -> bool:
         ids: valid ids; None: every key.
 
     Returns:
-        Whether it is done; else a worker does the rest.
+        Whether it is complete; otherwise a worker does the rest.
 
     Raises:
         StoreUnavailable: the cache does not answer, and the database keeps no records.
@@ -92,10 +93,10 @@ def request(spec: JobSpec, ids: Ids = None, *, using: str) -> bool:
 
 
 def record(found: Sequence[Record], *, using: str) -> None:
-    """Record changes, to be applied when the open transaction commits; at once where there is none.
+    """Record changes and apply them when the open transaction commits, or now if there is none.
 
     Raises:
-        Error: the database refuses the records; a transaction cannot go on then.
+        Error: the database rejects the records; an open transaction cannot continue.
     """
     found = [each for each in found if each.rows != NOTHING]
     if not found:
@@ -114,14 +115,14 @@ def record(found: Sequence[Record], *, using: str) -> None:
 
 
 # -- what a record holds -----------------------------------------------------------------------------
-# Every value is recorded as the text that the database shows for it, in every kind of record, so that nothing
-# is lost to JSON's numbers.
+# Every value is recorded as the database's text for it, in every kind of record, so that JSON numbers lose
+# nothing.
 NOTHING = json.dumps([])
-"""The rows of a record that concerns no key."""
+"""The rows of a record that affects no key."""
 
 
 def record_of_ids(spec: JobSpec, ids: Ids) -> Record:
-    """Return the record of a job that is asked to invalidate; None: every key."""
+    """Return the record of a request to invalidate ids of a job; None: every key."""
     if ids is None or not spec.keyed:
         return Record(key=str(spec.key))
     texts = [each if isinstance(each, int | str) else str(each) for each in map(plain, ids)]
@@ -129,7 +130,7 @@ def record_of_ids(spec: JobSpec, ids: Ids) -> Record:
 
 
 def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Record:
-    """Return the record of changed rows: those of a queryset by one query, instances from memory."""
+    """Return the record of changed rows: a queryset is read by one query, instances from memory."""
     names = [field.attname for field in source.fields]
     if isinstance(rows, QuerySet):
         values: Iterable[Any] = rows.order_by().values_list(*names) if names else [()]
@@ -141,7 +142,7 @@ def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Rec
 
 
 def _text(field: Any, value: Any) -> Any:
-    """Return a value as the database shows it."""
+    """Return the database's text for a value."""
     value = plain(value)
     return None if value is None else _shown(field.get_prep_value(field.to_python(value)))
 
@@ -156,7 +157,7 @@ def _shown(value: Any) -> Any:
 
 
 def _open_database_of(spec: JobSpec) -> str | None:
-    """Return the database with an open transaction that a job depends on; None without any."""
+    """Return a database with an open transaction that a job depends on; None if there is none."""
     models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
     aliases = dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS])
     return next((alias for alias in aliases if connections[alias].in_atomic_block), None)
@@ -168,6 +169,6 @@ def _record_rows(model: type[Model], rows: QuerySet[Any] | list[Model], *, using
         try:
             found.append(record_of_rows(source, rows))
         except (AttributeError, FieldError, ValidationError):
-            # A historical model of before the column, or a value that no column takes: every key.
+            # A historical model without the column, or a value that does not fit the column: every key.
             found.append(Record(source=source.name))
     record(found, using=using)

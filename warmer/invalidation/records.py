@@ -1,7 +1,8 @@
-"""The records of changes: which databases keep them, and how they are written, read and marked as applied.
+"""Records of changes: which databases keep them, and how they are written, read and marked as applied.
 
-A record says who applied it. A process with another fingerprint, such as an old release, a second service or
-a shell with another cache, cannot have invalidated what this one keeps, so it applies the record once more.
+A record names the fingerprint of the process that applied it. A process with another fingerprint, such as an
+old release, a second service or a shell with another cache, may not have invalidated our keys, so we apply it
+again.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ READ_COMMITTED = ("read committed", "read uncommitted")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """A change, as it is recorded.
+    """A recorded change.
 
     Attributes:
-        id: its number. 0: it is not in the database.
-        source: the name of the table that changed (see `sources.Source.name`), or else
-        key: the key of the job that was asked to invalidate, as declared.
-        rows: the changed rows, or the ids that were asked for, as JSON. None: every key.
+        id: the id of its row; 0: it is not in the database.
+        source: the name of the table that changed (see `sources.Source.name`), or
+        key: the declared key of the job that was asked to invalidate.
+        rows: the changed rows, or the requested ids, as JSON. None: every key.
         is_applied: whether a process has applied it.
     """
 
@@ -59,14 +60,14 @@ class Record:
 
 
 # -- databases ------------------------------------------------------------------------------------------
-# Whether nothing can be written: a replica, or a role that may only read.
+# Whether the database is read-only: a replica, or a role without write privileges.
 _IS_READ_ONLY = {
     "mysql": "SELECT @@read_only",
     "postgresql": "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' "
     f"OR NOT has_table_privilege('{TABLE}', 'INSERT, UPDATE')",
 }
 _ASK_AGAIN_SECONDS = 10.0
-# By database: whether it keeps records, and when to ask again.
+# By database: whether it keeps records, and when to check again.
 _tables: dict[str, tuple[bool, float]] = {}
 
 
@@ -76,12 +77,12 @@ def captures_by_triggers() -> bool:
 
 
 def is_dummy(using: str) -> bool:
-    """Return whether a database is `{}` in the settings, as `default` may be."""
+    """Return whether a database is `{}` in the settings, which `default` may be."""
     return bool(connections[using].settings_dict["ENGINE"] == "django.db.backends.dummy")
 
 
 def written() -> list[str]:
-    """Return the databases that a project writes to: not an empty `default`, nor the mirror of another."""
+    """Return the databases that a project writes to: neither an empty `default` nor mirrors of others."""
     return [
         alias
         for alias in connections
@@ -90,7 +91,7 @@ def written() -> list[str]:
 
 
 def are_kept(using: str) -> bool:
-    """Return whether a database has the table of records, and is no replica.
+    """Return whether a database has the table of records and is not a replica.
 
     Raises:
         Error: the database does not answer.
@@ -112,18 +113,18 @@ def _has_table(connection: Any) -> bool:
 
 
 def forget_tables() -> None:
-    """Ask again which databases have the table, as after a migration."""
+    """Check again which databases have the table, e.g. after a migration."""
     _tables.clear()
 
 
 def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, str]]:
-    """Call a function for each database that keeps records; one that does not answer stops no other.
+    """Call a function for each database that keeps records; an unresponsive one does not affect the others.
 
     Args:
         using: the databases; default: all.
 
     Returns:
-        The results, and why there is none of a database that does not answer.
+        The results, and the reasons of the databases that do not answer.
     """
     found, unanswered = {}, {}
     for alias in using or written():
@@ -136,7 +137,7 @@ def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str,
 
 
 def ask_one(connection: Any, question: str) -> Any:
-    """Return the one value that a query gives."""
+    """Return the single value of a query."""
     with connection.cursor() as cursor:
         cursor.execute(question)
         return cursor.fetchone()[0]
@@ -144,7 +145,7 @@ def ask_one(connection: Any, question: str) -> Any:
 
 @contextmanager
 def read_committed(using: str, *, transaction_wanted: bool = False) -> Iterator[None]:
-    """Read and mark in READ COMMITTED, where the session's default is another isolation level.
+    """Read and mark in READ COMMITTED, even if the session defaults to another isolation level.
 
     A serializable read of ours could make a transaction of the project fail.
     """
@@ -159,7 +160,7 @@ def read_committed(using: str, *, transaction_wanted: bool = False) -> Iterator[
         yield
 
 
-# By connection to the server: whether the default of its sessions is stricter.
+# By connection to the server: whether its sessions default to a stricter level.
 _stricter: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
@@ -176,7 +177,7 @@ def _is_stricter(connection: Any) -> bool:
 # -- writing, reading, marking --------------------------------------------------------------------------
 def rows_of(using: str) -> Any:
     """Return the rows of a database."""
-    # By name: models are not ready yet when `import warmer` brings this module.
+    # By name: models are not ready when `import warmer` imports this module.
     return apps.get_model("warmer", "ChangeRecord")._base_manager.using(using)
 
 
@@ -184,7 +185,7 @@ def write(records: Sequence[Record], *, using: str) -> None:
     """Write records, inside the transaction of their change if there is one.
 
     Raises:
-        Error: the database refuses them; a transaction cannot go on then.
+        Error: the database rejects them; an open transaction cannot continue.
     """
     rows = rows_of(using)
     rows.bulk_create([rows.model(source=each.source, key=each.key, rows=each.rows) for each in records])
@@ -193,16 +194,16 @@ def write(records: Sequence[Record], *, using: str) -> None:
 def read(*, using: str, above: int, again: bool = False, newest: int | None = None) -> list[Record]:
     """Return changes of declared jobs that no process with our fingerprint has applied, oldest first.
 
-    Others are for a process that knows their jobs.
+    Changes of other jobs are left to a process that declares them.
 
     Args:
-        above: only those with a higher number.
+        above: only those with a higher id.
         again: also those that a process with our fingerprint has applied.
-        newest: the newest of them, at most as many; default: the oldest, at most `PAGE`.
+        newest: return at most this many of the newest; default: the oldest, at most `PAGE`.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
-    # SQLite takes any bytes for text, and its driver then refuses to read them.
+    # SQLite accepts any bytes as text, which its driver then refuses to read.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
     names, keys = list(sources().by_name), list(sources().by_key)
     unapplied = "" if again else f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
@@ -229,14 +230,14 @@ def _places(values: Sequence[str]) -> str:
 
 
 def highest(*, using: str) -> int:
-    """Return the number of the newest record that can be seen; 0 without any."""
+    """Return the id of the newest visible record; 0 if there is none."""
     return int(ask_one(connections[using], f"SELECT max(id) FROM {TABLE}") or 0)
 
 
 def age_of(record: Record, *, using: str) -> timedelta:
-    """Return how long ago a record was written; no time if it has gone."""
+    """Return how long ago a record was written; zero if it is gone."""
     with read_committed(using):
-        # By the database's clock: where USE_TZ is off, its times are not ours.
+        # By the database's clock: with USE_TZ off, its times differ from ours.
         age = rows_of(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
     return max(age, timedelta(0)) if age else timedelta(0)
 
@@ -253,7 +254,7 @@ def mark(numbers: Collection[int], *, using: str) -> None:
     elif connection.vendor == "postgresql":
         now = "clock_timestamp()"
         due = f"id = ANY(ARRAY(SELECT id FROM {TABLE} WHERE {due} ORDER BY id FOR UPDATE SKIP LOCKED))"
-        # A lost mark costs one more application, so there is no need to wait for the disk.
+        # A lost mark only means applying the record again, so there is no need to wait for the disk.
         quickly = "SET LOCAL synchronous_commit = off; "
     with read_committed(using), connection.cursor() as cursor:
         cursor.execute(
@@ -278,9 +279,9 @@ def _make(_version: int, _caches: int) -> str:
 
 
 def _text_of(function: Any) -> str:
-    """Return a text that differs for functions that do something else, also where both are lambdas.
+    """Return a text that differs for functions that do different things, even for lambdas.
 
-    Not the source: a deploy may replace the file while the process runs.
+    Not based on the source, because a deploy may replace the file while the process runs.
     """
     if function is None:
         return ""

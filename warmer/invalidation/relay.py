@@ -1,8 +1,8 @@
-"""The relay applies what no process, or only one with another fingerprint, has applied.
+"""The relay applies changes that no process, or only one with another fingerprint, has applied.
 
-These are changes of other programs, stored procedures and killed processes, changes from the time when a
-cache was down, and what a cache lost: a replica that is promoted, and a server that restarts from its disk,
-may lack invalidations that were acknowledged. A worker, or `manage.py warm_listen`, runs one.
+These are changes of other programs, stored procedures and killed processes, changes made while a cache was
+down, and changes that a cache lost: a promoted replica, or a server that restarts from its disk, may lack
+acknowledged invalidations. Each worker, or `manage.py warm_listen`, runs a relay.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
 RETRY_SECONDS = 2.0
-"""How long what failed is left alone."""
+"""How long to wait before a retry."""
 
 
 class Relay:
-    """Applies pending changes, and remembers which records that others have applied it has applied too.
+    """Applies pending changes, and remembers which records it applied after other processes had.
 
-    Those are the records of other fingerprints, and for a while after a failover of a cache all records: some
-    process may still have reached the server before.
+    These are the records of other fingerprints, and for a while after a failover of a cache all records,
+    because other processes may still have reached the previous server.
     """
 
     def __init__(self) -> None:
@@ -62,11 +62,11 @@ class Relay:
         *,
         polling: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Look twice a second for what to apply, until told to stop.
+        """Apply pending changes twice a second, until told to stop.
 
         Args:
             wait: waits for some seconds; returns whether to stop.
-            polling: makes what is held while a database is asked.
+            polling: makes a context that is held while a database is queried.
         """
         failures: dict[str, tuple[str, float]] = {}
         while True:
@@ -90,11 +90,11 @@ class Relay:
                 return
 
     def poll(self, *using: str) -> int:
-        """Apply the pending changes of some databases, by default of every one; return their number.
+        """Apply the pending changes of the given databases, by default of all; return their number.
 
         Raises:
-            StoreUnavailable: a cache does not answer; its changes wait.
-            Error: a database does not answer. The others are polled.
+            StoreUnavailable: a cache does not answer; its changes stay pending.
+            Error: a database does not answer. The others are polled anyway.
         """
         done, failed = 0, None
         for alias in using or written():
@@ -126,7 +126,7 @@ class Relay:
             else:
                 records.mark(waiting, using=using)
             done += len(new)
-        self._replayed[using] = frozenset(replayed) or known  # none were read while another process polled
+        self._replayed[using] = frozenset(replayed) or known  # another process is polling
         if take_purge(using):
             upkeep.purge(using=using, thoroughly=True)
         if failed is not None:
@@ -134,11 +134,11 @@ class Relay:
         return done
 
     def notice(self) -> None:
-        """Invalidate what another server behind a cache may have lost.
+        """Invalidate everything that a new server behind a cache may have missed.
 
         Raises:
-            StoreUnavailable: a cache does not answer. It is tried again at the next call.
-            Error: the database does not answer. The same.
+            StoreUnavailable: a cache does not answer. The next call tries again.
+            Error: the database does not answer. The next call tries again.
         """
         for alias in sorted({spec.cache for spec in jobs.specs()}):
             found = incarnation_of(alias)
@@ -151,9 +151,9 @@ class Relay:
 
 
 def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
-    """Yield pending records page by page; none while another process with our fingerprint reads some.
+    """Yield pending records page by page; none while another process with our fingerprint is reading them.
 
-    They are applied outside the transaction that reads them, because sweeping keys may take long.
+    They are applied outside of the transaction that reads them, because sweeping keys may take long.
     """
     above = 0
     while True:
@@ -180,10 +180,10 @@ def _is_alone(connection: Any) -> bool:
 
 # -- failovers and crashes of a cache -------------------------------------------------------------------
 def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any) -> None:
-    """`post_migrate`: note the servers of new jobs, before the release that declares them reads any.
+    """`post_migrate`: record the servers of new jobs, before the release that declares them is live.
 
     Args:
-        plan: what was migrated; None: the tables were flushed.
+        plan: the applied migrations; None: the tables were flushed.
     """
     servers = apps.get_model("warmer", "JobServers").objects
     if plan is None or using != router.db_for_write(servers.model) or not are_kept(using):
@@ -194,10 +194,11 @@ def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any
 
 
 def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
-    """Mend the jobs of a cache that are not known on this incarnation yet; return whether there were.
+    """Invalidate the jobs of a cache that are not known on this incarnation yet; return whether there were
+    any.
 
-    The incarnations that each job was invalidated on are in the database, so one worker mends, and a worker
-    that starts later compares too. A job without any may have been read before the first worker ran.
+    The database records the incarnations on which each job was invalidated, so only one worker acts, and a
+    worker that starts later compares too. A job without any may have been read before the first worker ran.
 
     Args:
         age: how many seconds ago this process reached another incarnation; infinite: it has just started.
@@ -207,10 +208,10 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
     servers = apps.get_model("warmer", "JobServers").objects
     with servers.reached(found.id, list(specs), is_change=age < inf) as before:
         is_known = any(found.id in others for others in before.values())
-        has_just_started = found.uptime <= age + 1 and not is_known  # both are rounded
+        has_just_started = found.uptime <= age + 1 and not is_known  # both times are rounded
         if not before or (found.began_empty and has_just_started):
             return False
-        # Half of the time is for what the log lacks, and for the purge of records.
+        # The other half covers what the log is missing, and the purge of records.
         is_covered = found.read_log and has_just_started and age < conf.REPLAY.total_seconds() / 2
         what = "was replaced, restarted or promoted" if any(before.values()) else "was not watched before"
         is_covered = is_covered and captures_by_triggers()
@@ -219,13 +220,13 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
 
 
 def _mend(alias: str, specs: Collection[JobSpec], *, what: str, is_covered: bool) -> None:
-    """Drop the fences of jobs, and record what is to be invalidated.
+    """Drop the fences of jobs, and record what to invalidate.
 
     Args:
-        what: what is known of the cache's server, for the log.
-        is_covered: the changes of the last `WARMER_REPLAY` make up for what was lost.
+        what: what happened to the cache's server, for the log.
+            is_covered: applying the changes of the last `WARMER_REPLAY` again is enough.
     """
-    # A token of the server before may carry a count from a clock that ran ahead: no fence may take it.
+    # A token of the previous server may carry a count from a clock that was ahead, so no fence may accept it.
     for spec in specs:
         spec.store.forget()
     again = f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
@@ -238,7 +239,7 @@ def _mend(alias: str, specs: Collection[JobSpec], *, what: str, is_covered: bool
     if is_covered:
         for using in filter(are_kept, written()):
             columns = ", ".join(map(connections[using].ops.quote_name, ("source", "key", "rows")))
-            with connections[using].cursor() as cursor:  # what was applied within the last `WARMER_REPLAY`
+            with connections[using].cursor() as cursor:  # the changes applied within the last `WARMER_REPLAY`
                 cursor.execute(
                     f"INSERT INTO {TABLE} ({columns}) SELECT {columns} FROM {TABLE} "
                     "WHERE applied_at IS NOT NULL"

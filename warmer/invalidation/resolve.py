@@ -1,7 +1,7 @@
-"""Resolve recorded changes to the ids of the jobs that they concern.
+"""Resolve recorded changes to the ids of the affected jobs.
 
-This runs after the commit, and reads other tables as they are then. A later change of these tables has a
-record of its own. Reading a recorded value never guesses: what cannot be read concerns every key.
+This runs after the commit, and reads other tables in their current state. A later change of these tables has
+its own record. Recorded values are never guessed: a value that cannot be read affects every key.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ Ids = frozenset[Id] | None
 Row = Mapping[str, Any]
 
 _ID_TYPES = (str, int, UUID)
-# SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
+# SQLite accepts 32,766 parameters in a statement, PostgreSQL 65,535.
 _IN_LIMIT = 30_000
 
 
-# Fields whose `to_python` reads the text of a column without loss.
+# Fields whose `to_python` parses the text of a column without loss.
 _READABLE = (
     models.BooleanField,
     models.CharField,
@@ -62,7 +62,7 @@ _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0"
 
 
 class ChangedRow:
-    """A row as it was before a change or is after it, with the columns that its job names in `fields`."""
+    """A row before or after a change, with the columns that its job names in `fields`."""
 
     def __init__(self, values: Mapping[str, Any], pk: Any) -> None:
         self.__dict__.update(values)
@@ -76,10 +76,10 @@ class ChangedRow:
 
 
 def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
-    """Return the ids that recorded changes of declared jobs concern, by job.
+    """Return the ids affected by recorded changes of declared jobs, by job.
 
-    A query for each path that leads to another table, and none for the rest. Never raises for what a record
-    holds: what cannot be read concerns every key.
+    Runs one query for each path that leads to another table. Never raises because of a record's content: a
+    value that cannot be read affects every key.
 
     Raises:
         Error: the database does not answer.
@@ -104,12 +104,12 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
 
 
 def ids_now(dependent: Dependent, record: Record, *, using: str) -> Ids:
-    """Return the ids that the rows of a record give now, for rows that may not be there after the commit."""
+    """Return the ids for the rows of a record now, because the rows may be gone after the commit."""
     return _ids(dependent, _rows(record), using)
 
 
 def as_ids(value: Any) -> frozenset[Id]:
-    """Return the ids that a column or a function gives: one, several, or none for None.
+    """Return the ids in the value of a column or a function: one, several, or none for None.
 
     Raises:
         TypeError: the value is neither an id nor a collection of ids.
@@ -119,7 +119,7 @@ def as_ids(value: Any) -> frozenset[Id]:
         return frozenset()
     if isinstance(value, _ID_TYPES):
         return frozenset([value])
-    # An object that only has `__getitem__` may never end.
+    # Iterating over an object that only has `__getitem__` may never end.
     is_collection = isinstance(value, Iterable) and not isinstance(value, bytes)
     ids = frozenset(as_id(each) for each in (value if is_collection else [value]) if each is not None)
     for each in ids:
@@ -130,7 +130,7 @@ def as_ids(value: Any) -> frozenset[Id]:
 
 
 def _log_every_key(error: Exception, spec: JobSpec, subject: str) -> None:
-    """Log why the ids of a job could not be found. Then every key is invalidated: nothing may stay wrong."""
+    """Log why the ids of a job could not be found. Every key is then invalidated."""
     logger.error(
         "The ids of %s for the job %s could not be found, so all of its keys are invalidated: %s",
         subject,
@@ -140,7 +140,7 @@ def _log_every_key(error: Exception, spec: JobSpec, subject: str) -> None:
 
 
 def _asked(spec: JobSpec, record: Record) -> Ids:
-    """Return the ids of a job that was asked to invalidate."""
+    """Return the ids of an explicit request to invalidate a job."""
     if record.rows is None or not spec.keyed:
         return None
     try:
@@ -169,7 +169,7 @@ def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
 
 
 def _savepoint(using: str) -> AbstractContextManager[Any]:
-    """Keep a query that fails from aborting the open transaction, as it does on PostgreSQL."""
+    """Keep a failing query from aborting the open transaction, as it would on PostgreSQL."""
     aborts = connections[using].vendor == "postgresql" and connections[using].in_atomic_block
     return transaction.atomic(using=using) if aborts else nullcontext()
 
@@ -190,7 +190,7 @@ def _changed(dependent: Dependent, row: Row) -> ChangedRow:
 
 
 def _follow(dependent: Dependent, values: set[Any], using: str) -> Iterator[Any]:
-    """Yield what the rows that are meant by values have at the end of the path, as it is now."""
+    """Yield the current values at the end of the path, for the rows that the given values refer to."""
     model, column = dependent.model, "pk"
     if not dependent.from_row:
         (link,) = dependent.fields
@@ -203,7 +203,7 @@ def _follow(dependent: Dependent, values: set[Any], using: str) -> Iterator[Any]
 
 # -- reading a recorded row ---------------------------------------------------------------------------
 def _rows(record: Record) -> list[Row] | None:
-    """Return the rows of a record. None: every key, also if it cannot be read."""
+    """Return the rows of a record. None: every key, or the record cannot be read."""
     try:
         rows = json.loads(record.rows or "null")
     except Exception:  # noqa: BLE001 - whatever another program wrote there
@@ -213,7 +213,7 @@ def _rows(record: Record) -> list[Row] | None:
 
 
 def _read_column(field: Any, row: Row) -> Any:
-    """Return the value of a recorded column as the model's field has it.
+    """Return the value of a recorded column, converted by the model's field.
 
     Raises:
         ValueError: it was not recorded, or cannot be read back.
@@ -252,14 +252,14 @@ def _elements(text: str) -> list[str | None]:
 
 
 def _behind(field: Any) -> Any:
-    """Return the field that says what is in a column."""
+    """Return the field that defines the type of a column."""
     while field.is_relation:
         field = field.target_field
     return field.output_field if field.generated else field
 
 
 def _kind(field: Any) -> Any:
-    # What a field of the project's own makes of a column is up to its `from_db_value`, as when it is loaded.
+    # The project's own fields convert a column with `from_db_value`, as when a row is loaded.
     return next((each for each in type(field).__mro__ if each in _READABLE), None)
 
 
@@ -275,14 +275,14 @@ def _read(field: Any, text: Any) -> Any:
             value: Any = _BOOLEANS[text.lower()]
         elif kind is models.DateTimeField:
             value = _moment(text)
-        elif kind is models.GenericIPAddressField:  # PostgreSQL shows the size of the network, too
+        elif kind is models.GenericIPAddressField:  # PostgreSQL includes the netmask
             value = kind.to_python(field, text.partition("/")[0])
-        elif kind is models.DecimalField:  # SQLite keeps a binary number
+        elif kind is models.DecimalField:  # SQLite stores a binary number
             value = kind.to_python(field, text).quantize(
                 Decimal(1).scaleb(-field.decimal_places), context=field.context
             )
         elif kind is models.DurationField and text.lstrip("-").isdigit():
-            value = timedelta(microseconds=int(text))  # as SQLite keeps it
+            value = timedelta(microseconds=int(text))  # as SQLite stores it
         else:
             value = kind.to_python(field, text)
         return value if convert is None else convert(value, None, None)

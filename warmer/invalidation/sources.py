@@ -1,8 +1,8 @@
-"""Sources of changes: the tables that jobs depend on, and how a job's ids follow from a changed row.
+"""Sources of changes: the tables that jobs depend on, and how to get a job's ids from a changed row.
 
-A path such as `post__author_id` of a comment passes through other tables. A change there moves ids too, so
-each table on the way is a source of its own, with the rest of the path. Link tables of many-to-many fields
-and the parents of an inherited model are sources in the same way.
+A path such as `post__author_id` of a comment passes through other tables. A change there affects the ids too,
+so each table along the path is a source of its own, with the rest of the path. Link tables of many-to-many
+fields and parents of an inherited model are sources in the same way.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Compared = tuple[str, ...] | None
 
 @dataclass(frozen=True, kw_only=True)
 class Dependent:
-    """A job that depends on the rows of a table, and how its ids follow from such a row.
+    """A job that depends on a table, and how to get its ids from a changed row.
 
     Attributes:
         compared: an update counts if it changes one of these columns. None: every update counts.
-        fields: the recorded columns from which the ids follow. Without a path they are the ids.
-        path: where the ids are, seen from what `fields` refer to, or from the row itself (`from_row`).
-        function: gives the ids of a row that has `fields` only.
+        fields: the recorded columns that determine the ids. Without a path they are the ids.
+        path: the path to the ids from the rows that `fields` refer to, or from the row itself (`from_row`).
+        function: returns the ids of a row that has only `fields`.
     """
 
     spec: JobSpec
@@ -46,7 +46,7 @@ class Dependent:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A table, with the columns that an update has to change to be recorded.
+    """A table, with the columns of which an update must change one to be recorded.
 
     Attributes:
         columns: the columns that are recorded of a changed row.
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What a record calls it, e.g. `users_customuser(email,first_name)`."""
+        """Its name in records, e.g. `users_customuser(email,first_name)`."""
         return source_name(self.table, self.compared)
 
     @cached_property
@@ -79,9 +79,9 @@ class Sources:
     """All sources of the declared jobs.
 
     Attributes:
-        by_key: the jobs themselves, by their key as declared, which jobs of different caches may share.
-        links: the tables that Django made for many-to-many fields, each with one of its two keys. Django
-            deletes their rows without a signal.
+        by_key: the jobs by their declared key, which jobs of different caches may share.
+        links: the automatic tables of many-to-many fields, each with one of its two keys. Django deletes
+            their rows without a signal.
     """
 
     by_key: Mapping[str, Sequence[JobSpec]]
@@ -91,23 +91,23 @@ class Sources:
     links: Sequence[tuple[Source, Any]]
 
     def of_model(self, model: type[Model]) -> list[Source]:
-        """Return the sources that hold a model's rows, those of its parents included."""
+        """Return the sources that hold a model's rows, including those of its parents."""
         tables = (each._meta.db_table for each in tables_of(model))
         return [source for table in tables for source in self.by_table.get(table, ())]
 
     def links_of(self, model: type[Model]) -> list[tuple[Source, Any]]:
-        """Return the link tables whose rows go with a row of a model, each with its key to it."""
+        """Return the link tables of a model's rows, each with its key to the model."""
         mine = tables_of(model) if self.links else ()
         return [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
 
 
 def source_name(table: str, compared: Iterable[str] | None) -> str:
-    """Return the name of a table in records when some columns, or (None) all, are compared."""
+    """Return the name in records of a table of which some columns, or (None) all, are compared."""
     return table if compared is None else f"{table}({','.join(compared)})"
 
 
 def sources() -> Sources:
-    """Return the sources of the jobs that are declared now."""
+    """Return the sources of the currently declared jobs."""
     return _collect(jobs.version)
 
 
@@ -161,15 +161,15 @@ def _dependents(spec: JobSpec) -> list[Dependent]:
 def _of_table(
     spec: JobSpec, dependency: Dependency, model: type[Model], table: type[Model]
 ) -> Iterator[Dependent]:
-    """Yield what a dependency on a model means for one of the tables that hold its rows."""
+    """Yield the dependents that a dependency on a model creates for one of the tables that hold its rows."""
     compared = _compared(dependency, model, table)
     ids = dependency.ids
     steps = ids.split(LOOKUP_SEP) if isinstance(ids, str) else None
     if table is not model:
-        ids = None  # a function wants the child's row, which is not at hand
+        ids = None  # a function needs the child's row, which is not available here
         steps = _steps_from_parent(steps, model, table) if steps else None
         if steps is None and compared == ():
-            return  # the parent's row comes and goes with the child's
+            return  # the parent's row is created and deleted with the child's
     if steps is not None:
         yield from _follow(spec, table, steps, compared)
     elif not callable(ids):
@@ -194,7 +194,7 @@ def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared) -> Iterator[Dependent]:
-    """Yield how the ids follow from a row of a model by a path, and what the tables on its way mean."""
+    """Yield the dependents of a path from a model's row, including those for the tables along the path."""
     first, *rest = steps
     field = _field(model, first)
     if field is not None:
@@ -204,7 +204,7 @@ def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared)
         return
     far = model._meta.get_field(first)
     if concrete(far.model) is not concrete(model) and (link := model._meta.get_ancestor_link(far.model)):
-        # What is inherited is found from the parent's row, which may outlive the child's.
+        # Inherited fields are found from the parent's row, which may outlive the child's.
         yield from _follow(spec, model, [link.name, *steps], compared)
         return
     yield _dependent(
@@ -215,17 +215,17 @@ def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared)
         yield from _beyond(spec, through, [other.name, *rest], [link])
     elif isinstance(far, ForeignObjectRel):
         yield from _beyond(spec, far.related_model, rest or ["pk"], [far.field])
-    else:  # the rows of a generic relation
+    else:  # a generic relation
         there = far.related_model._meta
         links = [there.get_field(far.object_id_field_name), there.get_field(far.content_type_field_name)]
         yield from _beyond(spec, far.related_model, rest or ["pk"], links)
 
 
 def _beyond(spec: JobSpec, model: Any, steps: Sequence[str], links: Iterable[Any]) -> Iterator[Dependent]:
-    """Yield what a table on the way of a path means: its rows lead to ids by what is left of the path.
+    """Yield the dependents for a table along a path: its rows lead to ids by the rest of the path.
 
     Args:
-        links: the fields by which the path came here. A change of these moves ids as well.
+        links: the fields by which the path arrives here. A change of these affects the ids as well.
     """
     yield from _follow(spec, concrete(model), steps, _columns(links))
 
@@ -239,10 +239,10 @@ def _dependent(
 
 
 def _field(model: Any, name: str) -> Any:
-    """Return the field of a model's own table that a step names; None when the step leads elsewhere."""
+    """Return the field of a model's own table that a step names; None if the step leads elsewhere."""
     field = model._meta.pk if name == "pk" else model._meta.get_field(name)
     if field not in model._meta.concrete_fields:
-        return None  # a many-to-many field says that it is concrete, too
+        return None  # a many-to-many field claims to be concrete, too
     if concrete(field.model) is concrete(model):
         return field
     link = model._meta.get_ancestor_link(field.model)
@@ -261,17 +261,17 @@ def _link_table(far: Any) -> tuple[Any, Any, Any]:
 
 # -- inherited models --------------------------------------------------------------------------------
 def concrete(model: Any) -> type[Model]:
-    """Return the model whose table a model uses: itself, or for a proxy the model behind it."""
+    """Return the model whose table a model uses: itself, or the concrete model of a proxy."""
     return model._meta.concrete_model  # type: ignore[no-any-return]
 
 
 def tables_of(model: type[Model]) -> list[type[Model]]:
-    """Return the models whose tables hold a row of a model: itself, and those that it inherits from."""
+    """Return the models whose tables hold a model's row: itself and its parents."""
     return list(dict.fromkeys(map(concrete, (model, *model._meta.get_parent_list()))))
 
 
 def _steps_from_parent(steps: list[str], child: Any, parent: Any) -> list[str] | None:
-    """Return a path that begins at a child as one that begins at its parent; None: a link has no name."""
+    """Convert a path from a child model to one from its parent; None: a link has no name."""
     if own := _own(steps, child, parent):
         return own
     for each in child._meta.get_base_chain(concrete(parent)):
@@ -284,7 +284,7 @@ def _steps_from_parent(steps: list[str], child: Any, parent: Any) -> list[str] |
 
 
 def _own(steps: list[str], child: Any, parent: Any) -> list[str] | None:
-    """Return the path as one of the parent's, if it begins with a field that the parent has itself."""
+    """Return the path relative to the parent, if it begins with a field of the parent itself."""
     field = child._meta.pk if steps[0] == "pk" else child._meta.get_field(steps[0])
     if concrete(field.model) in tables_of(parent):
         return [field.name, *steps[1:]]

@@ -1,8 +1,8 @@
 """Watch the open transactions of this process, and apply their changes after the commit.
 
 Each database connection has a `Watcher`. With triggers, it sees every statement. If a statement names a
-captured table, the watcher reads and applies the records after the commit. With signals, the receivers tell
-it what they recorded. Django drops our callback when its savepoint is rolled back, together with the change.
+captured table, the watcher reads and applies the records after the commit. With signals, the receivers report
+what they recorded. When a savepoint is rolled back, Django drops our callback together with the change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from warmer.report import describe
 
 logger = logging.getLogger(__name__)
 
-# A statement names its table near its beginning, or behind a long list of values near its end.
+# A statement names its table near its beginning, or near its end after a long list of values.
 _LOOKED_AT = 2_000
 
 
@@ -62,7 +62,7 @@ class Watcher:
         connection = self._connection()
         if connection.in_atomic_block:
             self.expect(above=above)
-        elif connection.get_autocommit():  # else a worker applies it after the commit
+        elif connection.get_autocommit():  # otherwise a worker applies it after the commit
             self._apply(above)
 
     def _apply(self, above: int) -> None:
@@ -73,14 +73,14 @@ class Watcher:
             apply_committed(using=self.using, above=above)
 
     def apply_late(self) -> None:
-        """Apply an earlier statement in autocommit that was not committed when it returned."""
+        """Apply an earlier autocommit statement that was not yet committed when it returned."""
         above, self._late = self._late, None
         if above is not None:
             self._changed(above)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Ignore the statements of a block: they are our own."""
+        """Ignore the statements of a block, which are our own."""
         before, self._is_quiet = self._is_quiet, True
         try:
             yield
@@ -92,8 +92,8 @@ class Watcher:
         """Apply the records of the open transaction, if there is one, at its commit. Costs no query.
 
         Args:
-            above: the highest record known before the change; default: what is known now.
-            changed: the sources and keys of jobs that are known to be changed.
+            above: the highest record id known before the change; default: the highest known now.
+            changed: the sources, and the keys of jobs, that are known to have changed.
         """
         connection = self._connection()
         if not connection.in_atomic_block:
@@ -106,11 +106,11 @@ class Watcher:
         self._changed_sources.update(changed)
 
     def _has_changed(self) -> bool:
-        """Return whether the open transaction changed something, which was not rolled back.
+        """Return whether the open transaction has changes that were not rolled back.
 
-        That is if Django still keeps our callback. Then its savepoints are open or released, so it outlives
-        whatever changes now. A rollback removes it from the end of `run_on_commit`, which is private (tried
-        with Django 5.2); there is no public way to learn of one.
+        It has if Django still keeps our callback. Its savepoints are then open or released, so it outlives
+        any later change. A rollback removes it from the end of `run_on_commit`, which is private (tried with
+        Django 5.2); there is no public way to detect a rollback.
         """
         if self._callback is not None:
             (place, callback), kept = self._callback, self._connection().run_on_commit
@@ -121,7 +121,7 @@ class Watcher:
         return False
 
     def _on_commit(self, above: int) -> None:
-        """Apply what was recorded, once for all of the transaction's callbacks."""
+        """Apply the recorded changes, once for all callbacks of the transaction."""
         self._callback = None
         if self._is_due:
             self._is_due = False
@@ -129,7 +129,7 @@ class Watcher:
 
     # -- what the open transaction changed ------------------------------------------------------------
     def is_pending(self, spec: JobSpec, *, on_miss: bool) -> bool:
-        """Return whether a read of a job in the open transaction is not for others (see `is_pending`)."""
+        """Return whether a value read in the open transaction must not be cached (see `is_pending`)."""
         has_changed = self._has_changed()
         if not has_changed and not on_miss:
             return False
@@ -141,12 +141,12 @@ class Watcher:
         try:
             if self._answer is None or self._answer[0] != self._statements:
                 changed, reads_snapshot = _ask(self._connection())
-                self._answer = (self._statements, changed, reads_snapshot)  # the question is a statement, too
-            _, changed, reads_snapshot = self._answer  # it holds until the next statement
+                self._answer = (self._statements, changed, reads_snapshot)  # this query is a statement, too
+            _, changed, reads_snapshot = self._answer  # valid until the next statement
         except Error:
             if on_miss:
                 raise
-            return False  # a transaction that failed can only be rolled back, to what is cached
+            return False  # a failed transaction can only be rolled back, so cached values are right
         if means.isdisjoint(changed):
             return reads_snapshot
         self.expect(changed=changed)
@@ -166,29 +166,29 @@ def watcher(using: str) -> Watcher:
 
 
 def on_connection(connection: Any, **_kwargs: Any) -> None:
-    """`connection_created`: see the statements of a connection."""
+    """`connection_created`: watch the statements of a connection."""
     # The connection by which a test database is created has no alias of its own.
     if captures_by_triggers() and connection.alias in connections:
         found = watcher(connection.alias)
         if found not in connection.execute_wrappers:
-            # At the front: `execute_wrapper()` takes the last one away at its end.
+            # At the front, because `execute_wrapper()` removes the last one at its end.
             connection.execute_wrappers.insert(0, found)
 
 
 def on_saved(using: str, **_kwargs: Any) -> None:
-    """`post_save`: apply an INSERT, which SQLite commits when Django has read what it returns."""
+    """`post_save`: apply an INSERT, which SQLite commits only once Django has read its result."""
     watcher(using).apply_late()
 
 
 def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
-    """Return whether values that a job loads in an open transaction must not be cached.
+    """Return whether values of a job loaded in an open transaction must not be cached.
 
-    True if a transaction of this thread changed something that the job reads, or may read a snapshot older
-    than the token of a fill, or is managed by hand, so that we do not learn of its end.
+    True if a transaction of this thread changed something that the job depends on, may read a snapshot older
+    than the token of a fill, or is managed by hand, so that its end is unknown.
 
     Args:
-        on_miss: also ask the database for changes that no statement named, and for a snapshot. On a hit it is
-            asked only if a statement named a captured table.
+        on_miss: also query the database for changes that no statement named, and for a snapshot. On a hit it
+            is queried only if a statement named a captured table.
     """
     for connection in connections.all(initialized_only=True):
         known = _watchers.get(connection)
@@ -203,10 +203,11 @@ def is_pending(spec: JobSpec, *, on_miss: bool = True) -> bool:
 
 
 def _is_in_test_case(connection: Any) -> bool:
-    """Return whether the transaction of a `TestCase` is open, which is never committed.
+    """Return whether a `TestCase` transaction, which is never committed, is open.
 
     `captureOnCommitCallbacks` runs the callbacks that were registered in its block, so each block needs one.
-    Django marks such a transaction only in private (`Atomic._from_testcase`, tried with Django 5.2).
+    Django marks such transactions only in a private attribute (`Atomic._from_testcase`, tried with Django
+    5.2).
     """
     return bool(connection.atomic_blocks) and getattr(connection.atomic_blocks[0], "_from_testcase", False)
 
@@ -234,12 +235,12 @@ def _tables(_version: int) -> re.Pattern[str]:
     return re.compile(names or "(?!)")
 
 
-# -- what the database knows of a transaction ----------------------------------------------------------
+# -- the database's view of a transaction ---------------------------------------------------------------
 def _is_open(connection: Any) -> bool:
-    """Return whether a statement or a transaction is not committed yet, in autocommit.
+    """Return whether, in autocommit, a statement or a transaction is not committed yet.
 
-    Django does not know of psycopg's pipelines and of what SQL begins. SQLite refuses a savepoint until the
-    cursor of a statement with RETURNING is closed.
+    Django does not know about psycopg's pipelines and transactions started in SQL. SQLite rejects a savepoint
+    until the cursor of a statement with RETURNING is closed.
     """
     if connection.vendor == "sqlite":
         raw = connection.connection
@@ -259,15 +260,15 @@ def _is_open(connection: Any) -> bool:
 def _ask(connection: Any) -> tuple[set[str], bool]:
     """Return the sources and keys that the open transaction recorded, and whether it reads a snapshot.
 
-    A database that does not number its transactions has one writer at a time: nobody else applies what it
-    recorded. An unapplied record of an earlier transaction costs a load.
+    A database without transaction ids has one writer at a time, so nobody else applies its records. An
+    unapplied record of an earlier transaction only costs a load.
     """
     with connection.cursor() as cursor:
         if connection.vendor != "postgresql":
             cursor.execute(f"SELECT DISTINCT source || key FROM {TABLE} WHERE applied_at IS NULL")
             return {row[0] for row in cursor}, _is_snapshot(connection)
         cursor.execute(
-            # A look at the table in a stricter transaction could make it fail when others change rows.
+            # In a stricter transaction, reading the table could make it fail when others change rows.
             "SELECT current_setting('transaction_isolation'), "
             "CASE WHEN current_setting('transaction_isolation') LIKE 'read%' "
             "AND pg_current_xact_id_if_assigned() IS NOT NULL THEN "
@@ -286,8 +287,8 @@ def _is_snapshot(connection: Any) -> bool:
             question = f"SELECT @@{'tx' if connection.mysql_is_mariadb else 'transaction'}_isolation"
         return str(ask_one(connection, question)).lower().replace("-", " ") not in READ_COMMITTED
     if connection.vendor == "sqlite":
-        # A transaction that began with the write lock has the newest state, and nobody else commits
-        # until its end. Without a write-ahead log nobody commits while it reads, either.
+        # A transaction that began with the write lock has the newest state, and nobody else can commit before
+        # it ends. Without a write-ahead log, nobody can commit while it reads, either.
         if connection.transaction_mode in ("IMMEDIATE", "EXCLUSIVE"):
             return False
         return bool(ask_one(connection, "PRAGMA journal_mode") == "wal")

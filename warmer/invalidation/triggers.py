@@ -1,6 +1,6 @@
 """Install, compare and remove the triggers of a database.
 
-Installing only widens: what another release or another service asked for stays. `prune` and `remove` narrow.
+Installing only widens: what another release or service needs stays. `prune` and `remove` narrow.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ VENDORS: dict[str, ModuleType] = {"postgresql": postgresql, "sqlite": sqlite}
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A table that is not captured as its jobs need it.
+    """A table whose capture does not meet the needs of its jobs.
 
     Attributes:
         why: what is wrong, e.g. "has no triggers".
         fix: what to do.
-        is_found: whether the table is there.
+        is_found: whether the table exists.
     """
 
     using: str
@@ -49,7 +49,7 @@ class Problem:
 
 
 def databases() -> list[str]:
-    """Return the databases that keep records and can capture changes: PostgreSQL and SQLite can."""
+    """Return the databases that keep records and support triggers: PostgreSQL and SQLite."""
     return [alias for alias, can_capture in visit(_can_capture)[0].items() if can_capture]
 
 
@@ -57,13 +57,13 @@ def _can_capture(using: str) -> bool:
     return connections[using].vendor in VENDORS and are_kept(using)
 
 
-# -- what is there -----------------------------------------------------------------------------------
+# -- installed triggers ------------------------------------------------------------------------------
 # By database and version of the declared jobs.
 _installed: dict[tuple[str, int], frozenset[str]] = {}
 
 
 def installed(using: str) -> frozenset[str]:
-    """Return the tables of a database whose changes triggers record. Asked once, and after each change."""
+    """Return the tables of a database whose changes triggers record. Cached until the triggers change."""
     asked = using, jobs.version
     if asked not in _installed:
         _installed[asked] = _captured(_compare(using)) if _can_capture(using) else frozenset()
@@ -71,19 +71,19 @@ def installed(using: str) -> frozenset[str]:
 
 
 def forget_installed() -> None:
-    """Ask again which tables have triggers."""
+    """Look up again which tables have triggers."""
     _installed.clear()
     triggers_changed.send(None)
 
 
 def problems(*using: str) -> list[Problem]:
-    """Return which tables are not captured as their jobs need it; one query for each database.
+    """Return the tables that are not captured as their jobs need, with one query for each database.
 
     Args:
         using: the databases; default: all. One that cannot capture changes has no problems.
 
     Raises:
-        Error: one of the databases in `using` does not answer. Of all, that is a problem of its own.
+        Error: one of the databases in `using` does not answer. By default, that is a problem of its own.
     """
     if using:
         return [problem for alias in using if _can_capture(alias) for problem in _problems(alias)]
@@ -108,7 +108,7 @@ def _problems(using: str) -> Iterator[Problem]:
     compared = _compare(using)
     captured = _captured(compared)
     if _installed.get((using, jobs.version), captured) != captured:
-        forget_installed()  # others installed or removed some: signals tell what no trigger records
+        forget_installed()  # another process changed some: signals must cover the rest
     for wanted, now in compared:
         if why := _why_not(wanted, now):
             fix, is_found = _FIXES[now.kind].format(using), now.kind is not Kind.NOTHING
@@ -116,7 +116,7 @@ def _problems(using: str) -> Iterator[Problem]:
 
 
 def _compare(using: str) -> list[tuple[Definition, Installed]]:
-    """Return what the jobs need of each table of a database, and what it has; by one query."""
+    """Return what the jobs need of each table of a database and what it has, with one query."""
     found = _vendor(using).find(connections[using], sources().by_table)
     return [
         (Definition.of(table, of_table), found.get(table, Installed(kind=Kind.NOTHING)))
@@ -126,7 +126,7 @@ def _compare(using: str) -> list[tuple[Definition, Installed]]:
 
 
 def _why_not(wanted: Definition, now: Installed) -> str:
-    """Return why a table is not captured as its jobs need it; empty: it is."""
+    """Return why a table is not captured as its jobs need; empty if it is."""
     if now.kind is Kind.NOTHING:
         return "is not found"
     if now.kind is Kind.VIEW:
@@ -145,16 +145,16 @@ def _why_not(wanted: Definition, now: Installed) -> str:
 
 
 def _captured(compared: Iterable[tuple[Definition, Installed]]) -> frozenset[str]:
-    """Return the tables whose triggers record all that their jobs need."""
+    """Return the tables whose triggers record everything that their jobs need."""
     return frozenset(wanted.table for wanted, now in compared if not _why_not(wanted, now))
 
 
 # -- installing and removing ---------------------------------------------------------------------------
 def install(using: str) -> list[str]:
-    """Install what is missing; return the tables whose triggers changed.
+    """Install missing triggers; return the tables whose triggers changed.
 
     Raises:
-        TriggersRefused: the database refuses one, e.g. without the privilege, or while writers hold the
+        TriggersRefused: the database refused one, e.g. for lack of privileges or because writers hold the
             table. The others are installed.
     """
     return _run(using, _missing(using, _compare(using)))
@@ -188,10 +188,10 @@ def remove(using: str) -> list[str]:
 
 
 def script(using: str) -> str:
-    """Return the SQL that `install` would run, for somebody else to run it."""
+    """Return the SQL that `install` would run, for someone else to run."""
     parts = []
     for table, statements in _missing(using, _compare(using)).items():
-        # Changes may have been missed until then, as `catch_up` says.
+        # Changes may have been missed until then, see `catch_up`.
         missed = [literal(source.name) for source in sources().by_table[table]]
         missed = [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in missed]
         steps = ["BEGIN", *_vendor(using).PREPARE, *statements, *missed, "COMMIT"]
@@ -200,7 +200,7 @@ def script(using: str) -> str:
 
 
 def _missing(using: str, compared: Iterable[tuple[Definition, Installed]]) -> dict[str, list[str]]:
-    """Return the statements that install what is missing, by table."""
+    """Return the statements that install missing triggers, by table."""
     create, connection = _vendor(using).create, connections[using]
     return {
         wanted.table: create(connection, wanted.merged(now.definition), now)
@@ -242,7 +242,7 @@ def _vendor(using: str) -> ModuleType:
 
 # -- migrations ----------------------------------------------------------------------------------------
 def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> None:
-    """`pre_migrate`: take SQLite's triggers away; they would make `ALTER TABLE` fail."""
+    """`pre_migrate`: remove SQLite's triggers, which would make `ALTER TABLE` fail."""
     if not plan:
         return
     connection = connections[using]
@@ -252,10 +252,11 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
 
 
 def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any) -> None:
-    """`post_migrate`: install what is missing. A database that refuses is logged: the migration goes on."""
-    floors.clear()  # a flush may begin to count at 1 again
+    """`post_migrate`: install missing triggers. If a database refuses, log it and let the migration
+    continue."""
+    floors.clear()  # a flush may restart the record ids at 1
     if plan or not are_kept(using):
-        forget_tables()  # the migration may have created it, or dropped it
+        forget_tables()  # the migration may have created or dropped it
     try:
         if captures_by_triggers() and _can_capture(using):
             catch_up(using)
@@ -264,7 +265,7 @@ def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any
 
 
 def catch_up(using: str) -> list[str]:
-    """Install what is missing, and invalidate the jobs whose changes may have been missed.
+    """Install missing triggers, and invalidate the jobs whose changes may have been missed.
 
     Returns:
         The tables whose triggers changed.

@@ -1,4 +1,4 @@
-"""How many changes wait to be applied, and what keeps their records few."""
+"""Count pending changes, and limit the number of their records."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from warmer.invalidation.records import Record, read_committed, rows_of, visit
 from warmer.invalidation.sources import sources
 
 ROLL_OUT = timedelta(days=1)
-"""How long a change waits for a process that knows its job, as while a release is rolled out."""
+"""How long a change is kept for a process that declares its job, e.g. while a release is rolled out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """The changes of declared jobs that wait on all databases.
+    """The pending changes of declared jobs on all databases.
 
     Attributes:
-        age: how long the oldest has been waiting.
-        by_job: how many concern each job, by its name.
-        answered: the databases that were asked.
-        unanswered: the databases that do not answer, so that what waits there is unknown; with the reasons.
+        age: how long the oldest has been pending.
+        by_job: how many affect each job, by its name.
+        answered: the databases that answered.
+        unanswered: the databases that do not answer, whose pending changes are unknown, with the reasons.
     """
 
     count: int = 0
@@ -40,7 +40,7 @@ class Backlog:
 
 
 def backlog(*using: str) -> Backlog:
-    """Return the changes that wait; one query for each database.
+    """Return the pending changes, with one query for each database.
 
     Args:
         using: the databases; default: all.
@@ -69,7 +69,8 @@ def purge(*, using: str, thoroughly: bool = False) -> None:
     """Delete changes that were applied before the last `WARMER_REPLAY`, at most `records.PAGE`.
 
     Args:
-        thoroughly: all of them, and those that have waited for a day for a process that knows their jobs.
+        thoroughly: delete all of them, and those that were kept for a day for a process that declares their
+        jobs.
     """
     due = Q(applied_at__lt=Now() - conf.REPLAY)
     if thoroughly:
@@ -87,7 +88,8 @@ def purge(*, using: str, thoroughly: bool = False) -> None:
 
 
 def collapse(*, using: str) -> bool:
-    """Replace the records of a source by one for every key, if more than `WARMER_FENCE_RECORDS` wait.
+    """Replace the records of a source with one for every key, if more than `WARMER_FENCE_RECORDS` are
+    pending.
 
     Returns:
         Whether there was such a source.

@@ -1,4 +1,4 @@
-"""What the triggers of a table record: for each set of compared columns, the columns of a changed row."""
+"""Define what the triggers of a table record: for each set of compared columns, columns of a changed row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Definition:
 
     @classmethod
     def from_comment(cls, table: str, comment: str | None) -> Definition | None:
-        """Read back what `comment` wrote; None where somebody else wrote it."""
+        """Parse the result of `comment`; None if something else wrote it."""
         if not comment or MARK not in comment:
             return None
         try:
@@ -48,18 +48,18 @@ class Definition:
 
     @property
     def comment(self) -> str:
-        """The definition as text beside the triggers, for other releases to read."""
+        """The definition as text stored with the triggers, for other releases to read."""
         return MARK + json.dumps(sorted(self.columns.items(), key=str))
 
     def merged(self, other: Definition | None) -> Definition:
-        """Return what records all that one or the other records."""
+        """Return a definition that records everything that either of the two records."""
         columns = dict(self.columns)
         for compared, names in (other.columns if other else {}).items():
             columns[compared] = tuple(sorted({*columns.get(compared, ()), *names}))
         return Definition(table=self.table, columns=columns)
 
     def limited_to(self, known: Collection[str]) -> Definition:
-        """Return what a table with some columns can record. A lost column would always mean every key."""
+        """Return what these columns of a table can record. A lost column would always mean every key."""
         return Definition(
             table=self.table,
             columns={
@@ -70,12 +70,12 @@ class Definition:
         )
 
     def covers(self, other: Definition) -> bool:
-        """Return whether it records all that the other does."""
+        """Return whether it records everything that the other does."""
         return self.merged(other) == self
 
 
 class Kind(Enum):
-    """What goes by the name of a table: a table, what cannot have our triggers, or nothing."""
+    """What has a table's name: a table, an object without trigger support, or nothing."""
 
     TABLE = "table"
     VIEW = "view"
@@ -84,10 +84,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """The triggers of a table as the database has them.
+    """The triggers of a table in the database.
 
     Attributes:
-        definition: what they record; None: not known.
+        definition: what they record; None: unknown.
         is_outdated: whether they name columns that the table no longer has.
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
@@ -110,11 +110,11 @@ Found = Mapping[str, Installed]
 
 
 def literal(text: str) -> str:
-    """Return a text as a string of standard SQL."""
+    """Return a text as a string literal of standard SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def sql(name: str, /, **values: object) -> str:
-    """Return an SQL file of this folder, without its header and with values in their places."""
+    """Return an SQL file of this folder, without its header and with values filled in."""
     lines = files(__package__).joinpath(f"{name}.sql").read_text().splitlines()
     return "\n".join(line for line in lines if not line.startswith("--")).format(**values)

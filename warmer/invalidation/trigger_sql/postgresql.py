@@ -16,7 +16,7 @@ from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Found
 MOST_BYTES = 1_000_000
 MOST_BYTES_OF_A_ROW = 8_000
 PREPARE: tuple[str, ...] = (
-    # The longest that an installation waits for writers; others wait behind it.
+    # How long an installation waits for writers, while others wait behind it.
     "SET LOCAL lock_timeout = '5s'",
     # One installer at a time: PostgreSQL refuses to replace one function twice at once.
     "SELECT pg_advisory_xact_lock(4927046113270519)",
@@ -32,14 +32,14 @@ _SHAPES = {
 
 
 def find(connection: Any, tables: Iterable[str]) -> Found:
-    """Return the triggers that tables have, by one query; a table that is not there is left out."""
+    """Return the triggers of tables, with one query; missing tables are left out."""
     found: dict[str, Installed] = {}
     partitions: dict[str, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(sql("postgresql_catalog", table=TABLE), [list(tables)])
         rows = cursor.fetchall()
     for table, kind, schema, is_partition, relation, triggers, comment, columns, keys, records in rows:
-        # The triggers of a table that was renamed call the function of its old name.
+        # The triggers of a renamed table call the function of its old name.
         ours = {f"warmer_{event} {_function_name(table)}": event for event in EVENTS}
         events = frozenset(ours[each] for each in triggers or () if each in ours)
         if is_partition:
@@ -60,7 +60,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
 
 
 def find_all(connection: Any) -> set[str]:
-    """Return every table in reach that has a trigger of ours."""
+    """Return every visible table that has a trigger of ours."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
@@ -73,7 +73,7 @@ def find_all(connection: Any) -> set[str]:
 def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
     """Return the statements that make the triggers of a table record a definition.
 
-    Triggers that are there stay as they are: only their function is replaced, which waits for nobody.
+    Existing triggers stay unchanged: only their function is replaced, which does not wait for locks.
     """
     quote = connection.ops.quote_name
     function = f"{now.schema}.{quote(_function_name(definition.table))}"
@@ -100,7 +100,7 @@ def drop(connection: Any, table: str) -> list[str]:
 
 
 def _function_name(table: str) -> str:
-    # A name is cut at 63 bytes, so a long table is told by a hash.
+    # Names are cut at 63 bytes, so a long table name is replaced by a hash.
     hashed = hashlib.sha256(table.encode()).hexdigest()[:8]
     short = "".join(each for each in table if each.isascii() and (each.isalnum() or each == "_"))[:40]
     return f"warmer_record_{short}_{hashed}"
@@ -114,7 +114,7 @@ def _block(quote: Any, definition: Definition, compared: Compared, now: Installe
     old, new = (_select(quote, table, columns) for table in ("warmer_old", "warmer_new"))
     updated = f"{old} UNION ALL {new}"
     if compared is not None:
-        # As text: every type has one, and what differs as a value differs as text.
+        # As text: every type has one, and different values have different texts.
         was, is_now = (f"({_select(quote, table, named)})" for table in ("warmer_old", "warmer_new"))
         both = f"(({was} EXCEPT ALL {is_now}) UNION ALL ({is_now} EXCEPT ALL {was}))"
         updated = _select(quote, "warmer_both", columns, f"{both} warmer_both")
@@ -131,14 +131,14 @@ def _block(quote: Any, definition: Definition, compared: Compared, now: Installe
 
 
 def _select(quote: Any, table: str, names: Iterable[str], source: str = "") -> str:
-    # Each column is told with its table: PL/pgSQL has variables of its own.
-    # A column's own collation may take different texts for the same.
+    # Columns are qualified with their table, because PL/pgSQL has variables of its own.
+    # A column's own collation may treat different texts as equal.
     columns = ", ".join(f'{table}.{quote(name)}::text COLLATE "C" AS {quote(name)}' for name in names)
     return f"SELECT {columns or 'NULL'} FROM {source or table}"
 
 
 def _rows(quote: Any, columns: Sequence[str], changed: str) -> str:
-    """Return the PL/pgSQL that finds how many rows an event changed, and those as JSON."""
+    """Return the PL/pgSQL that counts the rows changed by an event, and returns them as JSON."""
     return sql(
         "postgresql_rows",
         changed=f"({changed})",

@@ -12,7 +12,7 @@ from warmer.invalidation.trigger_sql.definition import MARK, Definition, Found, 
 EVENTS = ("insert", "update", "delete")
 PREPARE: tuple[str, ...] = ()
 """The statements that come before those of `create` or `drop`, in one transaction."""
-# A function takes no more than 127 arguments; a row of more columns than these concerns every key.
+# A function accepts at most 127 arguments; a row with more columns than this affects every key.
 _MOST_COLUMNS = 60
 # By what it says: a trigger of a table that was renamed still has the old name in its own.
 _IS_OURS = f"type = 'trigger' AND instr(sql, '/* {MARK}')"
@@ -20,7 +20,7 @@ _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 
 
 def find(connection: Any, tables: Iterable[str]) -> Found:
-    """Return the triggers that tables have, by one query; a table that is not there is left out."""
+    """Return the triggers of tables, with one query; missing tables are left out."""
     names, found = set(tables), dict[str, Installed]()
     with connection.cursor() as cursor:
         cursor.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type <> 'index'")
@@ -81,10 +81,10 @@ def _name(event: str, table: str) -> str:
 def _insert(
     connection: Any, definition: Definition, compared: Compared, event: str, keys: Mapping[str, bool]
 ) -> str:
-    """Return the statement that writes one kind of record, as far as the table has the columns today.
+    """Return the statement that writes one kind of record, with the columns that the table currently has.
 
     Args:
-        keys: the table's columns, and whether each is of its primary key.
+        keys: the table's columns, and whether each is part of its primary key.
     """
     quote = connection.ops.quote_name
     rows, columns = "NULL", definition.columns[compared]
@@ -93,7 +93,7 @@ def _insert(
     condition = "1"
     if event == "update" and compared is not None and keys.keys() >= {*compared}:
         named = dict.fromkeys([*compared, *(name for name, is_key in keys.items() if is_key)])
-        # A column's own collation may take different texts for the same.
+        # A column's own collation may treat different texts as equal.
         differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in named)
         condition = " OR ".join(differ) or "0"
     source = literal(source_name(definition.table, compared))
