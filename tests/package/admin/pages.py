@@ -24,6 +24,8 @@ ACTIONS = {
     "pause": "pause_job",
     "resume": "pause_job",
 }
+# What differs between runs of the tests.
+MASKS = {r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME", r"\d\d:\d\d:\d\d": "TIME", r"\b(run|Run) \d+": r"\1 N"}
 PROJECT = {"user_profiles", "popular_posts", "posts"}
 
 
@@ -77,6 +79,11 @@ def run_of(job: str, state: State = State.COMPLETE, *, seconds: float = 2, **fie
     times = {"requested_at": now, "expires_at": now, "finished_at": now}
     known = {"trigger": Trigger.SCHEDULE, "started_at": now - timedelta(seconds=seconds), **times}
     return WarmingRun.objects.create(job=job, state=state, **known | fields)
+
+
+def numbers_of(page: str) -> list[int]:
+    """Return the runs that a page links, in its order."""
+    return [int(part.split("/")[0]) for part in page.split(f'href="{RUNS}')[1:] if "/change/" in part[:20]]
 
 
 def report(**counts: Any) -> Report:

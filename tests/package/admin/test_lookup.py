@@ -160,11 +160,3 @@ def test_actions__need_the_permission_of_the_jobs_action(
     assert f'value="{action}"' not in client.get(THINGS, {"id": "1"}).content.decode()
     assert client.post(THINGS, {"action": action, "id": "1"}).status_code == 403
     assert cache.get("thing:1") == SECRET
-
-
-def test_action__without_the_token_of_the_form_is_403(operator: Client) -> None:
-    declare(1)
-    cache.set("thing:1", SECRET)
-    operator.handler.enforce_csrf_checks = True
-    assert operator.post(THINGS, {"action": "invalidate_key", "id": "1"}).status_code == 403
-    assert cache.get("thing:1") == SECRET

@@ -29,7 +29,7 @@ from tests.package.admin.pages import (
     text_of,
 )
 from tests.support.waiting import make_waiting, uncaptured, without_triggers
-from warmer import jobs, runs, warm, warm_many
+from warmer import jobs, warm, warm_many
 from warmer.invalidation import captures_by_triggers
 from warmer.models import BeatProcess, CacheAudit, ChangeRecord, State, Trigger
 from warmer.monitoring import audit as auditing
@@ -87,16 +87,6 @@ def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> N
     assert "next overdue by 105 min" in row(operator, "user_profiles")
 
 
-@pytest.mark.usefixtures("new_schedule")
-def test_run__last_and_next(operator: Client) -> None:
-    let_beat_run()
-    runs.fail(runs.open_run("posts", Trigger.COMMAND).run, "broken")
-    assert "failed" in row(operator, "posts")
-    assert "never run" in row(operator, "popular_posts")
-    assert 'title="every 15 minutes"' in operator.get(OVERVIEW).content.decode()
-    assert "next in 15 min" in row(operator, "user_profiles")
-
-
 def test_run__no_next_one_while_beat_is_silent(operator: Client) -> None:
     def shown() -> list[bool]:
         pages = [row(operator, "posts"), text_of(operator.get(POSTS).content.decode())]
@@ -127,12 +117,6 @@ def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:
     cache.delete_many(cache.keys("user:*:profile"))
     observe_all(seconds=10)
     assert state_of(operator, "user_profiles") == "cold"
-
-
-def test_cache__effectiveness(operator: Client) -> None:
-    observation("posts", watched=200, watched_read=30, watched_share=0.5, watched_misses=7)
-    assert "15 % used" in row(operator, "posts")
-    assert "used" not in row(operator, "popular_posts")
 
 
 def test_cache__first_check_that_failed_is_not_no_check(operator: Client) -> None:

@@ -49,7 +49,7 @@ def test_action__with_the_permission_alone_works(
     assert len(log()) == 1
 
 
-@pytest.mark.parametrize("action", [*ACTIONS, "schedule", "reset"])
+@pytest.mark.parametrize("action", [*ACTIONS, "schedule", "reset", "warm_key", "invalidate_key"])
 def test_action__without_the_csrf_token_is_403(operator: Client, action: str) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = operator.cookies

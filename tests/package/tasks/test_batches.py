@@ -32,14 +32,6 @@ def test_lanes__share_the_batches_evenly(batches: int, at_most: int, expected: l
     assert batch_queue.lanes(batches, at_most=at_most) == expected
 
 
-def test_warm_batch__delivered_twice_counts_once(job: Any, begin: Begin) -> None:
-    run = begin(job)
-    warm_batch(run.pk, run.attempt, 1, 1)
-    warm_batch(run.pk, run.attempt, 1, 1)
-    run.refresh_from_db()
-    assert (run.written, run.batches_done, run.state) == (4, 1, State.RUNNING)
-
-
 def test_warm_batch__quick_lane_is_done_by_one_task(
     job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,18 +179,6 @@ def test_send__as_celery_would(job: Any, serve: Serve, broker_at: BrokerAt) -> N
     assert jobs["t"].spec.queue == message.delivery_info["routing_key"]
 
 
-@pytest.mark.usefixtures("on_a_broker")
-def test_find_workers__nobody_there() -> None:
-    found = find_workers("warming", timeout=0.1)
-    assert (found.problem, found.may_work) == ("no worker answered", True)
-    assert found.advice == "Start 'celery -A config worker -Q warming'."
-
-
-def test_find_workers__tasks_in_process() -> None:
-    assert "in process" in find_workers("warming").problem
-    assert queue_lengths(["warming"]) == {}
-
-
 @pytest.mark.parametrize("options", [{}, {"global_keyprefix": "site1:"}])
 def test_queue_lengths__count_every_priority(
     job: Any, serve: Serve, broker_at: BrokerAt, options: dict[str, str]

@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from warmer import runs, tasks, warm, warm_many
-from warmer.exceptions import UnknownJob
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
 
@@ -35,19 +34,6 @@ def test_request_run__counts_queries_of_batches_and_ids(make_user: Any) -> None:
         make_user()
     run = request_run("user_profiles", Trigger.COMMAND).run
     assert (run.written, run.batches_done, run.queries) == (3, 1, 2)
-
-
-def test_request_run__only_missing(job: Any) -> None:
-    cache.set("t:1", "cached")
-    run = request_run("t", Trigger.COMMAND, only_missing=True).run
-    assert (run.written, run.skipped) == (9, 1)
-    assert cache.get("t:1") == "cached"
-
-
-def test_request_run__unknown_job() -> None:
-    with pytest.raises(UnknownJob, match="Did you mean user_profiles"):
-        request_run("user_profile", Trigger.COMMAND)
-    assert not WarmingRun.objects.exists()
 
 
 def test_request_run__is_sent_at_the_commit(job: Any) -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from warmer import runs, warm_many
 from warmer.models import State, Trigger
@@ -31,15 +30,6 @@ def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
     assert (most, run.state, run.written) == (3, State.COMPLETE, 1_000)
 
 
-def test_start_run__delivered_again_after_its_end_does_nothing(job: Any) -> None:
-    run = request_run("t", Trigger.COMMAND).run
-    cache.clear()
-    start_run(run.pk)
-    assert cache.get("t:1") is None
-    run.refresh_from_db()
-    assert run.attempt == 1
-
-
 def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None:
     run = runs.open_run("t", Trigger.COMMAND).run
     first = runs.start(run.pk)  # and its worker was killed
@@ -59,12 +49,6 @@ def test_start_run__ids_that_fail_end_the_run() -> None:
     assert run.state == State.FAILED
     assert "The ids could not be found: ValueError" in run.error
     assert "secret" not in run.error
-
-
-def test_start_run__ids_that_are_no_ids_are_counted_as_failed() -> None:
-    warm_many("b:{id}", ids=lambda: [1, object(), 2], name="b")(lambda ids: {id: id for id in ids})
-    run = request_run("b", Trigger.COMMAND).run
-    assert (run.state, run.written, run.failed) == (State.INCOMPLETE, 2, 1)
 
 
 def test_start_run__of_a_job_that_this_code_does_not_know() -> None:

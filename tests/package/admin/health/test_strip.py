@@ -16,7 +16,6 @@ from tests.package.admin.health.strip import observed, strip
 from tests.package.admin.pages import OVERVIEW
 from tests.package.doctor.support import PASSWORD, Serve, cache_entry, overfill
 from tests.support.waiting import make_waiting
-from warmer import warm
 from warmer.admin import health, questions
 from warmer.models import ChangeRecord, Trigger, WarmingRun
 from warmer.runs import open_run
@@ -166,9 +165,3 @@ def test_pending__by_their_age(olga: Client, seconds: int, level: str) -> None:
     pending = strip(olga)["Pending invalidations"]
     assert pending.level == level
     assert pending.section == (health.PENDING if level != "ok" else "")
-
-
-def test_queue__its_name_is_escaped(olga: Client, use_broker: Callable[[str], None]) -> None:
-    use_broker(f"redis://127.0.0.1:{free_port()}/0")
-    warm("x", name="x", queue="<b>bold")(lambda: 1)
-    assert "Queue &lt;b&gt;bold" in strip(olga)

@@ -1,0 +1,181 @@
+"""The page of a run: what it shows, its progress, a retry of failed keys, and cancelling it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from tests.package.admin.pages import MASKS, RUNS, log, numbers_of, page_of, report, run_of, text_of
+from warmer import runs
+from warmer.models import State, Trigger, WarmingRun
+from warmer.report import Failure
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
+
+
+def test_page(golden: Callable[..., None], operator: Client, run: WarmingRun) -> None:
+    started = timezone.now() - timedelta(seconds=10)
+    failures = tuple(
+        Failure(key=key, error=error)
+        for key, error in {"post:7": "ValueError: no", "post:8": "E: <b>", "post:9": "ValueError: no"}.items()
+    )
+    counts = {"skipped": 3, "no_value": 2, "failed": 25, "queries": 5}
+    seconds = {"load_seconds": 1.5, "encode_seconds": 0.5, "write_seconds": 1.75, "wait_seconds": 0.25}
+    runs.record_batches(run, {2: report(failures=failures, **counts, **seconds)}, worker="w2@host")
+    active = text_of(page_of(operator, run))
+    runs.fail(run, "It broke.")
+    WarmingRun.objects.update(started_at=started, finished_at=started + timedelta(seconds=10))
+    texts = [active, text_of(page_of(operator, run))]
+    masks = MASKS | {r"Duration \d+\.\d+": "Duration N", r"Rate [\d.]+": "Rate N", r"left \d+ s": "left N s"}
+    golden("admin_run", "\n\n".join(texts), masks=masks)
+
+
+def context_of(client: Client, run: WarmingRun) -> Any:
+    return client.get(f"{RUNS}{run.pk}/change/").context
+
+
+def test_page__of_an_active_run_updates_itself(operator: Client, run: WarmingRun) -> None:
+    page = page_of(operator, run)
+    assert 'data-warmer-live="1" data-warmer-phase="active"' in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+    assert "warmer/live.js" in page
+    runs.fail(run, "over")
+    page = page_of(operator, run)
+    assert not any(text in page for text in ("http-equiv", "data-warmer-live", "live.js"))
+
+
+def test_page__live_is_the_same_without_the_frame(operator: Client, run: WarmingRun) -> None:
+    alone = page_of(operator, run, live="1")
+    assert "<html" not in alone
+    assert 'data-warmer-count="written">90</td>' in alone
+    parts = ("progress", "keys", "request", "work", "batches")
+    assert all(f'data-warmer-part="{name}"' in alone for name in parts)
+
+
+def test_page__links_each_key_to_its_object_and_the_runs_before_and_after(
+    operator: Client, log_in: Callable[..., Client], make_post: Any
+) -> None:
+    post = make_post()
+    failures = [{"key": f"post:{id}", "error": "E: no"} for id in (post.pk, "x y")]
+    before, run, after = (run_of("posts", State.FAILED, failed=2, failures=failures) for _ in range(3))
+    run_of("popular_posts")
+    page = page_of(operator, run)
+    assert f"{RUNS}{before.pk}/change/" in page
+    assert f"{RUNS}{after.pk}/change/" in page
+    assert numbers_of(page_of(operator, after)) == [run.pk]
+    url = f"/admin/myapp/post/{post.pk}/change/"
+    assert url not in page  # which the operator may not see
+    page = page_of(log_in("view_warmingrun", "view_post", username="otto"), run)
+    assert f'<a href="{url}"><code>post:{post.pk}</code></a>' in page
+    assert page.count("/admin/myapp/post/") == 1 + ('href="/admin/myapp/post/"' in page)
+
+
+def test_retry__warms_the_named_keys_only(operator: Client, make_post: Any) -> None:
+    posts = [make_post() for _ in range(3)]
+    failures = [{"key": f"post:{post.pk}", "error": "E: no"} for post in posts[:2]]
+    failed = run_of("posts", State.FAILED, failed=2, failures=failures)
+    assert "Retry these 2 keys" in page_of(operator, failed)
+    url = f"{RUNS}{failed.pk}/change/"
+    answer = operator.post(url, {"action": "retry", "why": "fixed"})
+    run = WarmingRun.objects.latest("pk")
+    assert answer["Location"] == f"{RUNS}{run.pk}/change/"
+    assert (run.trigger, run.requested_by, run.state, run.written) == ("admin", "olga", State.COMPLETE, 2)
+    assert [cache.get(f"post:{post.pk}") is not None for post in posts] == [True, True, False]
+    assert log() == [("olga", "posts", f"Retry of 2 keys: run {run.pk}. Reason: fixed")]
+    assert "2 keys that failed before" in page_of(operator, run)
+    assert 'value="retry"' not in page_of(operator, run)
+
+
+@pytest.mark.parametrize("job", ["gone", "posts"])
+def test_retry__where_there_is_nothing_to_retry_is_403(operator: Client, job: str) -> None:
+    failures = [{"key": "gone:1", "error": "E: no"}] if job == "gone" else []
+    run = run_of(job, State.FAILED, failed=1, failures=failures)
+    assert 'value="retry"' not in page_of(operator, run)
+    assert operator.post(f"{RUNS}{run.pk}/change/", {"action": "retry"}).status_code == 403
+
+
+def test_page__costs_few_queries_and_rows(
+    operator: Client, run: WarmingRun, django_assert_max_num_queries: Any
+) -> None:
+    WarmingRun.objects.update(batches_total=200)
+    for number in range(2, 120):
+        runs.record_batches(run, {number: report(written=1)}, worker=f"w{number}@host")
+    page_of(operator, run, live="1")
+    with django_assert_max_num_queries(8):  # two of them for who asks
+        page = page_of(operator, run, live="1")
+    assert page.count('<td class="warmer-number">') == 50
+    assert len(context_of(operator, run)["workers"]) == 20
+    assert "and 69 more" in page
+
+
+def test_page__of_a_long_run_says_that_not_every_batch_is_kept(operator: Client, run: WarmingRun) -> None:
+    WarmingRun.objects.update(batches_done=900)
+    assert "Only 1 batch of 900" in page_of(operator, run)
+
+
+def test_page__no_inline_script_or_style(operator: Client, run: WarmingRun) -> None:
+    page = page_of(operator, run)
+    content = page[page.index('<div id="content"') : page.index("<!-- END Content -->")]
+    assert "<script" not in content
+    assert "style=" not in content
+
+
+def test_progress__of_batches_and_time(operator: Client, run: WarmingRun) -> None:
+    told = context_of(operator, run)
+    assert (told["percent"], told["total_keys"]) == (25, 100)
+    assert told["keys_per_second"] * 10 == pytest.approx(100, rel=0.2)
+    assert told["seconds_left"] == pytest.approx(30, rel=0.2)
+    runs.fail(run, "broken")
+    assert context_of(operator, run)["seconds_left"] is None
+
+
+def test_progress__without_a_total_goes_by_the_last_complete_run(operator: Client) -> None:
+    before = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
+    assert before is not None
+    runs.record_batches(before, {1: report(written=200)})
+    runs.expect(before, batches=1, report=report(batches=0))
+    now = runs.start(runs.open_run("posts", Trigger.COMMAND).run.pk)
+    assert now is not None
+    for number, (written, percent) in enumerate([(50, 25), (500, 99)]):
+        runs.record_batches(now, {number: report(written=written)})
+        assert context_of(operator, now)["percent"] == percent
+
+
+def test_cancel__ends_the_run_with_who_and_why(operator: Client, run: WarmingRun) -> None:
+    assert "Cancel this run" in page_of(operator, run)
+    url = f"{RUNS}{run.pk}/change/"
+    answer = operator.post(url, {"action": "cancel", "why": "too slow"}, follow=True)
+    assert answer.redirect_chain == [(url, 302)]
+    assert "Cancel this run" not in answer.content.decode()
+    run.refresh_from_db()
+    assert (run.state, run.written) == (State.CANCELLED, 90)
+    assert all(word in run.error for word in ("olga", "too slow"))
+    assert log() == [("olga", str(run.pk), "Cancelled. Reason: too slow")]
+
+
+def test_cancel__counts_the_batches_that_were_loading(operator: Client, run: WarmingRun) -> None:
+    assert runs.cancel(run, "ada")
+    assert 'data-warmer-phase="final"' in page_of(operator, run)
+    runs.record_batches(run, {2: report(written=7)}, worker="w2@host")
+    assert 'data-warmer-count="written">97</td>' in page_of(operator, run)
+    past = timezone.now() - timedelta(minutes=2)
+    WarmingRun.objects.update(started_at=past, heartbeat_at=past, finished_at=past)
+    assert "data-warmer-live" not in page_of(operator, run)
+
+
+def test_cancel__of_a_queued_run_is_over_at_once(operator: Client) -> None:
+    queued = runs.open_run("posts", Trigger.COMMAND).run
+    page = operator.post(f"{RUNS}{queued.pk}/change/", {"action": "cancel"}, follow=True).content.decode()
+    assert "had not started" in page
+    assert "data-warmer-live" not in page
+
+
+def test_cancel__of_an_ended_run_does_nothing(operator: Client, run: WarmingRun) -> None:
+    runs.fail(run, "broken")
+    page = operator.post(f"{RUNS}{run.pk}/change/", {"action": "cancel"}, follow=True).content.decode()
+    assert "had already ended" in page
+    assert log() == []
