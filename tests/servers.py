@@ -64,9 +64,7 @@ SERVERS = pytest.StashKey[Servers]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--race-seconds", type=int, default=20, help="how long the randomised race runs")
-    parser.addoption(
-        "--soak-minutes", type=int, default=0, help="how long faults befall a site; 0: one round"
-    )
+    parser.addoption("--soak-minutes", type=int, default=0, help="how long faults befall a site; 0: one round")
     parser.addoption("--race-seed", type=int, default=1, help="the seed of its random numbers")
     parser.addoption(
         "--database",
@@ -79,9 +77,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="tests/project/operations: put what is printed into docs/operations.md; not with -n",
     )
-    parser.addoption(
-        "--write-golden", action="store_true", help="rewrite tests/golden/ with what is printed now"
-    )
+    parser.addoption("--write-golden", action="store_true", help="rewrite tests/golden/ with what is printed now")
 
 
 # A wrapper runs before every plain hook: pytest-django reads the settings in a plain one.

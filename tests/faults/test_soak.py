@@ -102,9 +102,7 @@ class Soak:
 
     def wait_for_writes(self, number: int) -> None:
         enough = self.written() + number
-        wait_until(
-            lambda: self.written() >= enough, seconds=PATIENCE_SECONDS, what=f"{number} further writes"
-        )
+        wait_until(lambda: self.written() >= enough, seconds=PATIENCE_SECONDS, what=f"{number} further writes")
 
     def written(self) -> int:
         return int(Post.objects.aggregate(sum=Sum("views"))["sum"] or 0)
@@ -207,11 +205,7 @@ FAULTS = [
 
 @pytest.fixture
 def soak(
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    make_post: Any,
-    tmp_path: Path,
-    pytestconfig: pytest.Config,
+    settings: Any, monkeypatch: pytest.MonkeyPatch, make_post: Any, tmp_path: Path, pytestconfig: pytest.Config
 ) -> Iterator[Soak]:
     with RedisServer(options=AT_ONCE) as cache_server, Proxy(cache_server) as proxy, ExitStack() as servers:
         broker = servers.enter_context(RedisServer())

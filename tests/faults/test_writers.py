@@ -70,9 +70,7 @@ def traffic(site: Site) -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.parametrize("mends", [True, False])
-def test_failover__while_processes_write_and_read(
-    site: Site, mends: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failover__while_processes_write_and_read(site: Site, mends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not mends:
         monkeypatch.setattr(Relay, "notice", lambda self: None)
     site.warm()

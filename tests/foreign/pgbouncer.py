@@ -43,8 +43,7 @@ def find_pgbouncer() -> str:
     if found := shutil.which(given or "pgbouncer", path=path):
         return found
     raise EmbeddedError(
-        f"{VARIABLE} is {given!r}, which is not a program that runs. Set it to the path of pgbouncer, or "
-        "unset it."
+        f"{VARIABLE} is {given!r}, which is not a program that runs. Set it to the path of pgbouncer, or unset it."
         if given
         else "No pgbouncer was found. Install it (Debian and Ubuntu: `apt install pgbouncer`, macOS: "
         f"`brew install pgbouncer`), or set {VARIABLE} to its path."

@@ -46,9 +46,7 @@ class Process:
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Answer:
         """Ask a web server for a page, as "localhost" unless the headers name another host."""
-        request = Request(
-            f"http://{LOOPBACK}:{self.port}{path}", headers={"Host": "localhost", **(headers or {})}
-        )
+        request = Request(f"http://{LOOPBACK}:{self.port}{path}", headers={"Host": "localhost", **(headers or {})})
         try:
             with urlopen(request, timeout=seconds) as response:
                 return Answer(status=response.status, body=response.read().decode())
@@ -100,9 +98,7 @@ class ForeignProject:
         )
         whole = f"{before}\n{dedent(code)}\n{after}"
         done = self.execute("-c", whole, seconds=seconds)
-        assert done.returncode == 0, (
-            f"{dedent(code)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        )
+        assert done.returncode == 0, f"{dedent(code)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return json.loads(done.stdout.splitlines()[-1])
 
     def execute(self, *arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
@@ -169,9 +165,4 @@ class ForeignProject:
 
     def _environment(self) -> dict[str, str]:
         own = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-        return {
-            **own,
-            "DJANGO_SETTINGS_MODULE": "mysite.settings",
-            "PYTHONUNBUFFERED": "1",
-            **self.environment,
-        }
+        return {**own, "DJANGO_SETTINGS_MODULE": "mysite.settings", "PYTHONUNBUFFERED": "1", **self.environment}

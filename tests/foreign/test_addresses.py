@@ -12,9 +12,7 @@ from tests.foreign.project import ForeignProject
         ("redis://:s3cret/unescaped@127.0.0.1/1", "he broker's address cannot be parsed"),
     ],
 )
-def test_broker_of_the_environment__that_celery_cannot_use(
-    foreign: ForeignProject, address: str, why: str
-) -> None:
+def test_broker_of_the_environment__that_celery_cannot_use(foreign: ForeignProject, address: str, why: str) -> None:
     foreign.environment["CELERY_BROKER_URL"] = address
     said = foreign.manage("warm_cache")  # in its own process
     assert why in said

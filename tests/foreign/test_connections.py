@@ -11,9 +11,7 @@ from tests.foreign.project import ForeignProject
 NewDatabase = Callable[[], dict[str, object]]
 
 # More than a cursor on the server gives at once.
-ADD = (
-    "from people.models import Person; Person.objects.bulk_create(Person(name=f'p{n}') for n in range(5000))"
-)
+ADD = "from people.models import Person; Person.objects.bulk_create(Person(name=f'p{n}') for n in range(5000))"
 
 # More readers than the pool has connections, each of all keys of some batches, in another order.
 READ = """

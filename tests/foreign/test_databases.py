@@ -85,13 +85,9 @@ with override_settings(DATABASE_ROUTERS=["mysite.routers.Strict"]):
 NAMES = "from people.warming import names; result = names.get()"
 
 
-def begin(
-    foreign: ForeignProject, databases: dict[str, Database], *, migrated: list[str], **route: str
-) -> None:
+def begin(foreign: ForeignProject, databases: dict[str, Database], *, migrated: list[str], **route: str) -> None:
     """Set the databases and the answers of a router, migrate, add people, warm them in this process."""
-    foreign.settings(
-        f"DATABASES = {databases!r}\nDATABASE_ROUTERS = ['mysite.routers.Router']\nWARMER_METRICS = True"
-    )
+    foreign.settings(f"DATABASES = {databases!r}\nDATABASE_ROUTERS = ['mysite.routers.Router']\nWARMER_METRICS = True")
     foreign.write("mysite/routers.py", ROUTER.format(**route))
     foreign.add("people/warming.py", JOB)
     foreign.run(BEGIN.format(migrated=migrated))
@@ -119,14 +115,7 @@ def test_default__is_empty_and_others_are_away_or_read_only(foreign: ForeignProj
         "frozen": main | {"OPTIONS": {"options": "-c default_transaction_read_only=on"}},
         "mirror": main | {"TEST": {"MIRROR": "main"}},
     }
-    begin(
-        foreign,
-        databases,
-        migrated=["main"],
-        read="'main'",
-        write="'main'",
-        migrate="True",
-    )
+    begin(foreign, databases, migrated=["main"], read="'main'", write="'main'", migrate="True")
     with foreign.worker() as worker:
         seen = foreign.run(ASK.format(users="main"))
         assert set(seen["status"].values()) == {200}

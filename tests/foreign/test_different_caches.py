@@ -41,9 +41,7 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         (found,) = [each for each in report["findings"] if each["check"] == "same-cache"]
         assert (found["severity"], DIFFERENT in found["message"]) == ("error", True)
         foreign.run(CHANGE)
-        wait_until(
-            lambda: "Recorded changes wait" in worker.output(), seconds=SECONDS, what="the worker leaves it"
-        )
+        wait_until(lambda: "Recorded changes wait" in worker.output(), seconds=SECONDS, what="the worker leaves it")
     assert (foreign.run(CACHED), foreign.run(WAITING)) == (["Ada"], 1)
 
     with foreign.worker():

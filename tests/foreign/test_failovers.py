@@ -37,7 +37,5 @@ def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
                 seconds=SECONDS,
                 what="the worker notices",
             )
-            wait_until(
-                lambda: foreign.run(READ) == [["Eve", "Bob"], "Eve"], seconds=SECONDS, what="no value is old"
-            )
+            wait_until(lambda: foreign.run(READ) == [["Eve", "Bob"], "Eve"], seconds=SECONDS, what="no value is old")
             foreign.manage("cache_doctor")

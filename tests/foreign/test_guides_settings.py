@@ -16,9 +16,7 @@ def test_project__warms_on_a_worker(foreign: ForeignProject) -> None:
     assert "no issues" in foreign.manage("check")
 
 
-def test_project__serves_its_health(
-    foreign: ForeignProject, new_database: Callable[[], dict[str, object]]
-) -> None:
+def test_project__serves_its_health(foreign: ForeignProject, new_database: Callable[[], dict[str, object]]) -> None:
     foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")
     foreign.manage("migrate")
     with foreign.web() as web:

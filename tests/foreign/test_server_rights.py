@@ -32,15 +32,11 @@ def found_by(check: str, foreign: ForeignProject) -> tuple[str, str]:
     return severity, fix
 
 
-def test_user_with_few_rights__until_the_fix_of_the_doctor(
-    foreign: ForeignProject, redis_server: RedisServer
-) -> None:
+def test_user_with_few_rights__until_the_fix_of_the_doctor(foreign: ForeignProject, redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.execute_command("ACL SETUSER", "few", "on", ">pw", "~*", "-@all", "+ping", "+get", "+set")
         try:
-            foreign.settings(
-                f"CACHES['warm']['LOCATION'] = 'redis://few:pw@{LOOPBACK}:{redis_server.port}/0'"
-            )
+            foreign.settings(f"CACHES['warm']['LOCATION'] = 'redis://few:pw@{LOOPBACK}:{redis_server.port}/0'")
             severity, fix = found_by("writes", foreign)
             assert severity == "error"
             assert "no issues" in foreign.manage("check")

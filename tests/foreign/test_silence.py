@@ -41,15 +41,10 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
         said = foreign.manage("warm_cache", "people", "names", "--workers", "--no-wait")
         assert "The runs are queued, though no worker answered." in said
         found = workers_of(foreign.manage("cache_doctor", "--json"))
-        assert (found["severity"], "no worker answered, but one worked" in found["message"]) == (
-            "warning",
-            True,
-        )
+        assert (found["severity"], "no worker answered, but one worked" in found["message"]) == ("warning", True)
         (foreign.folder / "release").touch()
         complete = " is complete: "
-        wait_until(
-            lambda: worker.output().count(complete) == 3, seconds=SECONDS, what="all runs are complete"
-        )
+        wait_until(lambda: worker.output().count(complete) == 3, seconds=SECONDS, what="all runs are complete")
 
 
 def test_queue_that_celery_does_not_know__is_refused(foreign: ForeignProject) -> None:

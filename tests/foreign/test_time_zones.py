@@ -67,9 +67,7 @@ result = [switched, (entry_of(ticks.spec).due() - timezone.now()).total_seconds(
 """
 
 
-@pytest.mark.parametrize(
-    ("zone", "vendor"), [("America/New_York", "sqlite"), ("Asia/Shanghai", "postgresql")]
-)
+@pytest.mark.parametrize(("zone", "vendor"), [("America/New_York", "sqlite"), ("Asia/Shanghai", "postgresql")])
 def test_use_tz__is_off(
     foreign: ForeignProject, new_database: Callable[[], dict[str, object]], zone: str, vendor: str
 ) -> None:

@@ -81,9 +81,7 @@ def _digest(paths: list[Path]) -> str:
 
 def run(command: list[str | Path]) -> None:
     """Run a command to its end; fail with its last lines."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, cwd=ROOT
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, cwd=ROOT)
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()
         raise RuntimeError(

@@ -92,15 +92,11 @@ def _is_caught(folder: Path, mutation: Mutation, *, all_tests: bool) -> bool:
         print(f"{mutation.name:34} SURVIVED: {mutation.fault}", flush=True)
     else:
         print(f"{done.stdout}{done.stderr}", file=sys.stderr)
-        print(
-            f"{mutation.name:34} NO VERDICT: no test failed, pytest ended with {done.returncode}", flush=True
-        )
+        print(f"{mutation.name:34} NO VERDICT: no test failed, pytest ended with {done.returncode}", flush=True)
     return False
 
 
-def _pytest(
-    folder: Path, tests: Iterable[str], *, database: str, capture: str
-) -> subprocess.CompletedProcess[str]:
+def _pytest(folder: Path, tests: Iterable[str], *, database: str, capture: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "--timeout=120"]
     return subprocess.run(
         [*command, f"--database={database}", *tests],

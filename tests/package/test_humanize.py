@@ -34,8 +34,7 @@ def test_ago() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"),
-    [(0.0, "0 %"), (1.0, "100 %"), (0.5, "50 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %")],
+    ("share", "text"), [(0.0, "0 %"), (1.0, "100 %"), (0.5, "50 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %")]
 )
 def test_percent__is_all_or_nothing_only_when_exact(share: float, text: str) -> None:
     assert percent(share) == text
@@ -56,8 +55,6 @@ def test_size(number: float, text: str) -> None:
     assert size(number) == text
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (2_000, "2,000 keys")]
-)
+@pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (2_000, "2,000 keys")])
 def test_counted(number: int, text: str) -> None:
     assert counted(number, "key") == text

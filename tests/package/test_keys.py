@@ -18,8 +18,7 @@ from warmer.keys import MAX_KEY_LENGTH, Id, KeyTemplate, glob_escape
 
 FORBIDDEN = string.whitespace + "{}\x00\x1b\x1f\x7f\u00a0\u2028"
 literals = st.text(
-    st.characters(codec="utf-8", exclude_characters="{}", exclude_categories=("Cc", "Zs", "Zl", "Zp")),
-    max_size=20,
+    st.characters(codec="utf-8", exclude_characters="{}", exclude_categories=("Cc", "Zs", "Zl", "Zp")), max_size=20
 )
 ids = st.integers() | st.uuids() | literals.map(lambda text: text.replace(":", "")).filter(bool)
 templates = st.builds(KeyTemplate, prefix=literals, suffix=literals, keyed=st.just(True)).filter(
@@ -157,13 +156,9 @@ def test_key__longest_id() -> None:
 
 def test_collides__exactly_when_two_templates_share_a_key() -> None:
     alphabet, longest = "ab:", 2
-    texts = [
-        "".join(each) for size in range(longest + 1) for each in itertools.product(alphabet, repeat=size)
-    ]
+    texts = ["".join(each) for size in range(longest + 1) for each in itertools.product(alphabet, repeat=size)]
     # Two templates that meet do so in a key of both longest texts with one letter between them.
-    all_ids = [
-        "".join(each) for size in range(1, 2 * longest + 2) for each in itertools.product("ab", repeat=size)
-    ]
+    all_ids = ["".join(each) for size in range(1, 2 * longest + 2) for each in itertools.product("ab", repeat=size)]
     every = [KeyTemplate(prefix=text, suffix="", keyed=False) for text in texts if text]
     every += [KeyTemplate(prefix=one, suffix=other, keyed=True) for one in texts for other in texts]
     keys = [{each.key(id) for id in all_ids} for each in every]
@@ -173,9 +168,7 @@ def test_collides__exactly_when_two_templates_share_a_key() -> None:
 
 
 @given(one=templates, other=templates, id=ids)
-def test_collides__is_symmetric_and_with_each_of_its_keys(
-    one: KeyTemplate, other: KeyTemplate, id: Id
-) -> None:
+def test_collides__is_symmetric_and_with_each_of_its_keys(one: KeyTemplate, other: KeyTemplate, id: Id) -> None:
     assert one.collides(other) is other.collides(one)
     assert one.collides(one)
     assert one.collides(KeyTemplate(prefix=one.key(id), suffix="", keyed=False))

@@ -16,9 +16,7 @@ COUNTS = ("written", "skipped", "superseded", "no_value", "failed", "batches", "
 reports = st.builds(
     Report,
     job=st.just("things"),
-    failures=st.lists(st.builds(Failure, key=st.text(max_size=5), error=st.just("no")), max_size=3).map(
-        tuple
-    ),
+    failures=st.lists(st.builds(Failure, key=st.text(max_size=5), error=st.just("no")), max_size=3).map(tuple),
     **{name: st.integers(0, 10**9) for name in COUNTS},
 )
 # What a URL may hold in its user information without an escape; the rest is written as %41.
@@ -73,10 +71,7 @@ def test_as_dict__is_plain_data() -> None:
         (ValueError("redis://:secret@host:6379/0 is away"), "ValueError: redis://***@host:6379/0 is away"),
         (ValueError("redis+socket://:secret@/run/r"), "ValueError: redis+socket://***@/run/r"),
         (ValueError("redis://:a@h1/0, rediss://:b@h2/0"), "ValueError: redis://***@h1/0, rediss://***@h2/0"),
-        (
-            ValueError("me@example.org, https://example.org/"),
-            "ValueError: me@example.org, https://example.org/",
-        ),
+        (ValueError("me@example.org, https://example.org/"), "ValueError: me@example.org, https://example.org/"),
     ],
 )
 def test_describe__is_one_line_without_logins(error: Exception, line: str) -> None:
@@ -113,10 +108,7 @@ MASKED = [
     ("Authorization: Basic hunter2", "Authorization: Basic ***"),
     ("{'Authorization': 'Token hunter2'}", "{'Authorization': 'Token ***"),
     ("curl sent bearer hunter2 and got 401", "curl sent bearer *** and got 401"),
-    (
-        "Port could not be cast to integer value as 'hunter2'",
-        "Port could not be cast to integer value as ***",
-    ),
+    ("Port could not be cast to integer value as 'hunter2'", "Port could not be cast to integer value as ***"),
 ]
 # What must be read in full: these hold no secret.
 NOT_MASKED = [

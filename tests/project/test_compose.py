@@ -211,9 +211,7 @@ def redis_options(service: Mapping[str, Any]) -> dict[str, str]:
         ("broker", {"maxmemory-policy": "noeviction", "appendonly": "yes", "maxmemory": "0"}),
     ],
 )
-def test_redis__as_a_server_takes_its_options(
-    services: Services, name: str, expected: dict[str, str]
-) -> None:
+def test_redis__as_a_server_takes_its_options(services: Services, name: str, expected: dict[str, str]) -> None:
     options = redis_options(services[name])
     # The client of the tests has no password: that the server asks for one is looked at elsewhere.
     assert options.pop("requirepass") == services[name]["environment"]["REDISCLI_AUTH"]
@@ -252,10 +250,7 @@ def test_services__start_in_order(services: Services) -> None:
 def test_release__migrates_then_warms(services: Services, shell: Run) -> None:
     done = shell(services["release"]["command"], python='echo "$@"')
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        "manage.py migrate --noinput",
-        "manage.py warm_cache --inline --trigger deploy",
-    ]
+    assert done.stdout.splitlines() == ["manage.py migrate --noinput", "manage.py warm_cache --inline --trigger deploy"]
     for step in ("migrate", "warm_cache"):  # it fails with its first step that fails
         done = shell(services["release"]["command"], python=f'echo "$2"; [ "$2" != {step} ]')
         assert done.returncode != 0

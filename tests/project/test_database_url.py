@@ -30,12 +30,7 @@ def test_database_settings__postgresql(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
-    [
-        "/site?host=FOLDER",
-        "//cloudsql/A-project:europe:DB/site",
-        "%2Fcloudsql%2FA-project%3Aeurope%3ADB/site",
-    ],
+    "place", ["/site?host=FOLDER", "//cloudsql/A-project:europe:DB/site", "%2Fcloudsql%2FA-project%3Aeurope%3ADB/site"]
 )
 def test_database_settings__unix_socket(place: str) -> None:
     folder = "/cloudsql/A-project:europe:DB"
@@ -46,9 +41,7 @@ def test_database_settings__unix_socket(place: str) -> None:
 
 
 @pytest.mark.parametrize(("pool", "age"), [("true", 0), ("false", 60)])
-def test_database_settings__postgresql_with_a_pool_keeps_no_connection_of_its_own(
-    pool: str, age: int
-) -> None:
+def test_database_settings__postgresql_with_a_pool_keeps_no_connection_of_its_own(pool: str, age: int) -> None:
     settings = database_settings(f"postgres://ada:pw@db.example.org/site?pool={pool}")
     connection: Any = ConnectionHandler({"default": settings})["default"]
     assert settings["CONN_MAX_AGE"] == age

@@ -19,10 +19,7 @@ def test_plan__defaults() -> None:
 
 @pytest.mark.parametrize(
     ("host", "address", "bind"),
-    [
-        ("0.0.0.0", "http://127.0.0.1:9001/", "0.0.0.0:9001"),
-        ("::1", "http://[::1]:9001/", "[::1]:9001"),
-    ],
+    [("0.0.0.0", "http://127.0.0.1:9001/", "0.0.0.0:9001"), ("::1", "http://[::1]:9001/", "[::1]:9001")],
 )
 def test_plan__of_the_environment(tmp_path: Path, host: str, address: str, bind: str) -> None:
     plan = project_plan({"HOST": host, "PORT": "9001", "WARMER_DATA_DIR": str(tmp_path)})

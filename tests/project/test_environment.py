@@ -15,9 +15,7 @@ def test_environment_name(monkeypatch: pytest.MonkeyPatch) -> None:
         environment_name()
 
 
-def test_require__returns_what_is_set_and_names_everything_that_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_require__returns_what_is_set_and_names_everything_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONE", raising=False)
     monkeypatch.setenv("TWO", "  ")
     monkeypatch.setenv("THREE", " third ")

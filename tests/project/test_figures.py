@@ -14,12 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_report__shows_the_files_that_each_path_passes_through() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.figures"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        [sys.executable, "-m", "tests.figures"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, on_paths = done.stdout.partition("files on a path")
@@ -28,9 +23,7 @@ def test_report__shows_the_files_that_each_path_passes_through() -> None:
         assert path in on_paths
 
 
-@pytest.mark.parametrize(
-    ("arguments", "lines", "code"), [([], 2, 0), (["--check"], 2, 1), (["--check"], 1, 0)]
-)
+@pytest.mark.parametrize(("arguments", "lines", "code"), [([], 2, 0), (["--check"], 2, 1), (["--check"], 1, 0)])
 def test_check__fails_when_a_budget_is_exceeded(
     arguments: list[str], lines: int, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

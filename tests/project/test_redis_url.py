@@ -63,9 +63,7 @@ def refusal(url: str, variable: str = "REDIS_URL") -> str:
         ("redis-sentinel://s1/mymaster/", {"username": None, "password": None, "db": 0}),
     ],
 )
-def test_cache_settings__connect_as_the_address_says_and_give_up_in_time(
-    url: str, expected: dict[str, Any]
-) -> None:
+def test_cache_settings__connect_as_the_address_says_and_give_up_in_time(url: str, expected: dict[str, Any]) -> None:
     pool = opened(url, max_connections=9)
     kwargs = pool.connection_kwargs
     assert {name: kwargs.get(name) for name in expected} == expected
@@ -107,18 +105,14 @@ def test_cache_settings__values_are_plain_data(url: str) -> None:
 def test_sentinel__needs_a_master_and_a_database(variable: str, rest: str) -> None:
     shown = f"redis-sentinel://***@s1,s2{rest}"
     assert refusal(f"redis-sentinel://ada:secret@s1,s2{rest}", variable) == (
-        f"{variable} is {shown!r}: expected "
-        "redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."
+        f"{variable} is {shown!r}: expected redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."
     )
 
 
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        (
-            "http://ada:topse@cache/0",
-            "'http://***@cache/0': expected an address that begins with redis://",
-        ),
+        ("http://ada:topse@cache/0", "'http://***@cache/0': expected an address that begins with redis://"),
         ("redis+sentinel://:topse@cache/0?password=topse", "'redis+sentinel://***@cache/0'"),
         *(
             (url, "REDIS_URL is '***': expected an address that begins with redis://")
@@ -149,10 +143,7 @@ def test_sentinel__needs_a_master_and_a_database(variable: str, rest: str) -> No
         ("redis://cache?db=one", "db='one': expected a whole number"),
         ("redis://ada:1?topse=x@cache/0", "REDIS_URL is 'redis://***'"),
         ("redis-sentinel://s1/mymaster?password=topse", "knows sentinel_password, sentinel_username"),
-        (
-            "redis-sentinel://::1/mymaster",
-            "'redis-sentinel://***': each server is HOST or HOST:PORT, and an IPv6",
-        ),
+        ("redis-sentinel://::1/mymaster", "'redis-sentinel://***': each server is HOST or HOST:PORT, and an IPv6"),
         ("redis-sentinel://:topse@s1:port/mymaster", "each server is HOST or HOST:PORT"),
         ("redis-sentinel://:topse@s1,,s2/mymaster", "each server is HOST or HOST:PORT"),
         ("redis-sentinel://:topse@:26379/mymaster", "each server is HOST or HOST:PORT"),
@@ -202,10 +193,7 @@ def test_broker_settings__sentinel() -> None:
         "sentinel_kwargs": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None},
     }
     read = [parse_url(url) for url in broker["url"].split(";")]
-    assert [(each["hostname"], each["port"]) for each in read] == [
-        ("s1.example.org", 26380),
-        ("s2.example.org", 26379),
-    ]
+    assert [(each["hostname"], each["port"]) for each in read] == [("s1.example.org", 26380), ("s2.example.org", 26379)]
     for each in read:
         assert (each["userid"], each["password"], each["virtual_host"]) == ("ada", "p@ss/w#rd", "2")
     without_login = broker_settings("redis-sentinel://s1,s2/mymaster")
@@ -214,9 +202,7 @@ def test_broker_settings__sentinel() -> None:
     assert password_alone["url"] == "sentinel://:secret@s1:26379/0"
 
 
-@pytest.mark.parametrize(
-    "url", ["redis:/:topse@cache:6379/0", "redis:topse@cache:6379/0", ":topse@cache", "topse"]
-)
+@pytest.mark.parametrize("url", ["redis:/:topse@cache:6379/0", "redis:topse@cache:6379/0", ":topse@cache", "topse"])
 def test_broker_settings__without_a_scheme_is_refused(url: str) -> None:
     message = refusal(url, "CELERY_BROKER_URL")
     assert message.startswith("CELERY_BROKER_URL is '***': expected an address that begins with redis://")

@@ -20,10 +20,7 @@ PACKAGE: list[str] = PYPROJECT["project"]["dependencies"]
 # A name, one exact version, and perhaps where it is needed: no address, path, option or comment.
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==\d[\w.]*( ; [\w <>=!.'()]+)?")
 PRODUCTION = [*PACKAGE, *(each for extra in EXTRAS.values() for each in extra), *GROUPS["project"]]
-FILES = {
-    "requirements.txt": PRODUCTION,
-    "requirements-dev.txt": [*PRODUCTION, *GROUPS["dev"]],
-}
+FILES = {"requirements.txt": PRODUCTION, "requirements-dev.txt": [*PRODUCTION, *GROUPS["dev"]]}
 
 
 def lines(file: str) -> list[str]:
@@ -98,9 +95,7 @@ def test_pyproject__extras_are_those_of_the_package() -> None:
 
 
 def test_pyproject__what_private_api_is_used_of_has_an_upper_bound() -> None:
-    bounded = {
-        each.name for each in map(Requirement, [*PACKAGE, *EXTRAS["redis"]]) if "<" in str(each.specifier)
-    }
+    bounded = {each.name for each in map(Requirement, [*PACKAGE, *EXTRAS["redis"]]) if "<" in str(each.specifier)}
     assert bounded == {"celery", "django", "django-redis", "redis"}
 
 

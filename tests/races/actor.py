@@ -179,9 +179,7 @@ class Actor:
             if post is None:
                 return None
             post.views += 1
-            Post.objects.bulk_create(
-                [post], update_conflicts=True, update_fields=["views"], unique_fields=["id"]
-            )
+            Post.objects.bulk_create([post], update_conflicts=True, update_fields=["views"], unique_fields=["id"])
         return post.views
 
     def _raw_sql(self, id: int) -> int | None:

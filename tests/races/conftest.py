@@ -76,10 +76,7 @@ def _single(post: Post) -> Any:
 # A snapshot that others commit past, and many writers at once: SQLite has neither.
 ON_POSTGRESQL = ("test_snapshot.py", "test_random.py", "test_writers.py")
 # What Django's signals do not tell of, or cannot before the commit.
-ON_TRIGGERS = (
-    *("test_far_paths.py", "test_fingerprints.py", "test_killed.py"),
-    *("test_random.py", "test_writers.py"),
-)
+ON_TRIGGERS = (*("test_far_paths.py", "test_fingerprints.py", "test_killed.py"), *("test_random.py", "test_writers.py"))
 
 WAYS: dict[str, Callable[[Any, Post], Callable[[], object]]] = {
     "warm": lambda job, post: job.warm,

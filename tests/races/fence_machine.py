@@ -80,9 +80,7 @@ class Fence(RuleBasedStateMachine):
         self.check(fill, batch, outcomes)
         assert overtaken == {job.key(id) for id in batch if outcomes[id] is Outcome.SUPERSEDED}
         for id, version in batch.items():
-            if outcomes[id] is Outcome.WRITTEN or (
-                outcomes[id] is Outcome.NO_VALUE and job.store.absent_timeout
-            ):
+            if outcomes[id] is Outcome.WRITTEN or (outcomes[id] is Outcome.NO_VALUE and job.store.absent_timeout):
                 job.cached[id] = version
             elif outcomes[id] is Outcome.NO_VALUE:
                 job.cached.pop(id, None)
@@ -132,11 +130,7 @@ class Fence(RuleBasedStateMachine):
         if outcomes == refused and len(fill.invalidated) >= (self.records + 1) // 2:
             return
         assert outcomes == {
-            id: Outcome.SUPERSEDED
-            if id in fill.invalidated
-            else Outcome.NO_VALUE
-            if version < 0
-            else Outcome.WRITTEN
+            id: Outcome.SUPERSEDED if id in fill.invalidated else Outcome.NO_VALUE if version < 0 else Outcome.WRITTEN
             for id, version in batch.items()
         }
 
@@ -150,10 +144,7 @@ class Fence(RuleBasedStateMachine):
     @rule(ids=SOME)
     def invalidate_both(self, ids: set[int]) -> None:
         invalidate_together(
-            [
-                Invalidation(store=job.store, keys=[job.key(id) for id in sorted(ids)])
-                for job in self.jobs.values()
-            ]
+            [Invalidation(store=job.store, keys=[job.key(id) for id in sorted(ids)]) for job in self.jobs.values()]
         )
         for name in JOBS:
             self.note_invalidated(name, ids)
@@ -193,10 +184,7 @@ class Fence(RuleBasedStateMachine):
         (other,) = {*JOBS} - {job}
         keys = [self.jobs[other].key(id) for id in ids]
         invalidate_together(
-            [
-                Invalidation(store=self.jobs[job].store, keys=None),
-                Invalidation(store=self.jobs[other].store, keys=keys),
-            ]
+            [Invalidation(store=self.jobs[job].store, keys=None), Invalidation(store=self.jobs[other].store, keys=keys)]
         )
         self.note_whole(job)
         self.note_invalidated(other, ids)

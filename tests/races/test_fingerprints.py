@@ -79,9 +79,7 @@ Relay().poll()
 
 
 @others
-def test_own_change__that_another_fingerprint_marks_first_is_applied_at_the_commit(
-    post: Post, other: Any
-) -> None:
+def test_own_change__that_another_fingerprint_marks_first_is_applied_at_the_commit(post: Post, other: Any) -> None:
     mark = (PROCESS + "Relay().poll()").format(pk=0, **other)
     with transaction.atomic():
         transaction.on_commit(lambda: run(mark))

@@ -69,9 +69,7 @@ def test_race__no_wrong_value_during_it_and_none_at_rest(
             process.stdin.flush()
         told = [_end(process, seconds + 120) for process in others]
         wait_until(
-            lambda: backlog().count == 0,
-            seconds=PATIENCE_SECONDS,
-            what="the relays have applied what others left",
+            lambda: backlog().count == 0, seconds=PATIENCE_SECONDS, what="the relays have applied what others left"
         )
         told += [_end(process, PATIENCE_SECONDS) for process in relays]
     finally:
@@ -107,8 +105,4 @@ def _wrong_at_rest(rows: list[Post]) -> list[str]:
     }
     cached = cache.get_many(list(true))
     assert {key.partition(":")[0] for key in cached} >= {"post", "next"}
-    return [
-        f"{key}: {value} is cached, {true[key]} is true"
-        for key, value in cached.items()
-        if value != true[key]
-    ]
+    return [f"{key}: {value} is cached, {true[key]} is true" for key, value in cached.items() if value != true[key]]

@@ -19,10 +19,7 @@ from warmer.report import Outcome
 
 # Hypothesis's own profile for CI (where `CI` is set) makes every run the same.
 BOUNDED = settings(
-    deadline=None,
-    max_examples=120,
-    stateful_step_count=30,
-    suppress_health_check=[HealthCheck.too_slow],
+    deadline=None, max_examples=120, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

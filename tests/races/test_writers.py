@@ -123,10 +123,7 @@ class Writer:
 
 
 def test_writers__no_deadlock_and_no_serialization_failure(
-    make_post: Callable[..., Post],
-    pytestconfig: pytest.Config,
-    settings: Any,
-    caplog: pytest.LogCaptureFixture,
+    make_post: Callable[..., Post], pytestconfig: pytest.Config, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.WARMER_REPLAY = timedelta(seconds=1)  # old records are deleted meanwhile
     members: Any = warm_many("members:{id}", ids=list, depends_on={CustomUser: "groups"})(members_of)

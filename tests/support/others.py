@@ -29,11 +29,7 @@ def await_end_or_lock(thread: Thread) -> None:
     """
     if connection.vendor != "postgresql":
         return
-    wait_until(
-        lambda: not thread.is_alive() or waits_for_a_lock(),
-        seconds=60,
-        what="the other has written, or waits",
-    )
+    wait_until(lambda: not thread.is_alive() or waits_for_a_lock(), seconds=60, what="the other has written, or waits")
 
 
 def waits_for_a_lock() -> bool:
@@ -41,7 +37,6 @@ def waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         return bool(cursor.fetchone()[0])

@@ -17,12 +17,7 @@ import docker
 import pytest
 from celery import Celery
 from django.db import connection
-from pytest_celery import (
-    DEFAULT_WORKER_CONTAINER_TIMEOUT,
-    CeleryTestContainer,
-    CeleryTestSetup,
-    RedisTestBroker,
-)
+from pytest_celery import DEFAULT_WORKER_CONTAINER_TIMEOUT, CeleryTestContainer, CeleryTestSetup, RedisTestBroker
 from pytest_docker_tools import container, fxtr
 
 from config import celery_app as project_app
@@ -210,9 +205,7 @@ def celery_setup_app(environment: Mapping[str, str], monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CELERY_BROKER_URL", broker)  # Celery prefers it to every setting
     app = Celery("config")
     app.config_from_object("django.conf:settings", namespace="CELERY")
-    app.conf.update(
-        broker_url=broker, broker_read_url=broker, broker_write_url=broker, task_always_eager=False
-    )
+    app.conf.update(broker_url=broker, broker_read_url=broker, broker_write_url=broker, task_always_eager=False)
     yield app
     app.close()
     project_app.set_current()

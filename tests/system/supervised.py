@@ -45,9 +45,7 @@ class Supervised:
     def __init__(self, command: Sequence[str], *, output: Path, env: Mapping[str, str]) -> None:
         self._output = output
         with output.open("wb") as stream:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=dict(env), stdout=stream, stderr=subprocess.STDOUT
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, env=dict(env), stdout=stream, stderr=subprocess.STDOUT)
         self._family: dict[int, psutil.Process] = {}
 
     @property

@@ -47,9 +47,7 @@ def test_broker__restarted_during_a_run_the_run_completes(
 
 
 @pytest.mark.environment(CELERY_BROKER_SOCKET_TIMEOUT=1)
-def test_broker__idle_worker_keeps_its_connection_longer_than_the_time_out(
-    project: Project, worker: Worker
-) -> None:
+def test_broker__idle_worker_keeps_its_connection_longer_than_the_time_out(project: Project, worker: Worker) -> None:
     """Kombu reads from its waiting connection only when something came: the time-out is not for the wait."""
 
     def ages() -> dict[str, int]:

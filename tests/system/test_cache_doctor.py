@@ -27,9 +27,7 @@ def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pyte
     )
     PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
     found = examined(project, status=1)
-    assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {
-        "beat": "error"
-    }
+    assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {"beat": "error"}
     assert found["workers"]["message"] == f"queue 'warming': {worker.hostname()}"
     assert found["broker-apart"]["severity"] == "ok"
 

@@ -51,9 +51,7 @@ def test_run__another_request_joins_it__another_start_voids_what_the_first_one_c
     gate.await_loads(held)
     reached(run, lambda run: run.batches_done == 2, "has two batches done")
 
-    assert f"slow_items: joined run {run.pk} (command)" in project.manage(
-        "warm_cache", "--no-wait", "slow_items"
-    )
+    assert f"slow_items: joined run {run.pk} (command)" in project.manage("warm_cache", "--no-wait", "slow_items")
     as_json = project.manage("warm_cache", "--no-wait", "--json", "slow_items")
     assert [job["run"] for job in json.loads(as_json)["jobs"]] == [run.pk]
     assert WarmingRun.objects.count() == 1

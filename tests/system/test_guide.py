@@ -73,18 +73,14 @@ class NewProject:
     def leave(self, line: str) -> None:
         """Run a line in a terminal of its own."""
         with self.log(line).open("wb") as log:
-            self.left[line] = ProcessGroup(
-                shlex.split(line), output=log, env=self._environment(), cwd=self.folder
-            )
+            self.left[line] = ProcessGroup(shlex.split(line), output=log, env=self._environment(), cwd=self.folder)
 
     def log(self, line: str) -> Path:
         return self.folder / f"{line.split()[3]}.log"
 
     def _environment(self) -> dict[str, str]:
         # Nothing of the test run's own settings and packages, but for where pip's index is.
-        kept = {
-            name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"
-        }
+        kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"}
         return {**kept, "PATH": f"{self.programs}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
 
 
@@ -125,9 +121,7 @@ def test_install__a_new_project_warms_on_a_worker_and_has_a_schedule(new_project
         assert b"django" not in (cache.get(":1:user:1:profile") or b"")  # as a pickle would have it
     assert "warm user_profiles" in new_project.type(f'{TELLS} "{ENTRIES}"')
     beat = new_project.log("celery -A mysite beat")
-    wait_until(
-        lambda: "schedulers.DatabaseScheduler" in beat.read_text(), seconds=SECONDS, what="beat starts"
-    )
+    wait_until(lambda: "schedulers.DatabaseScheduler" in beat.read_text(), seconds=SECONDS, what="beat starts")
     assert "ok       workers" in said["python manage.py cache_doctor"]
     assert "ok       pickle" in said["python manage.py cache_doctor"]
     assert "  failed " not in said["python manage.py cache_doctor"]
@@ -141,9 +135,7 @@ def follow(project: NewProject, line: str) -> None:
         project.leave(line)
         if "worker" in line:
             ping = "celery -A mysite inspect ping"
-            wait_until(
-                lambda: "pong" in project.type(ping, check=False), seconds=SECONDS, what="the worker answers"
-            )
+            wait_until(lambda: "pong" in project.type(ping, check=False), seconds=SECONDS, what="the worker answers")
         return
     # The doctor may find more, as that cache and broker are one server here.
     project.type(line, check="cache_doctor" not in line)

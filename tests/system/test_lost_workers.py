@@ -107,9 +107,7 @@ def test_killed_child__its_task_is_delivered_again_at_once(
     assert (run.state, run.attempt, run.written) == ("complete", attempts, keys)
 
 
-def test_warm_shutdown__a_batch_in_hand_is_finished(
-    project: Project, worker: Worker, run: WarmingRun
-) -> None:
+def test_warm_shutdown__a_batch_in_hand_is_finished(project: Project, worker: Worker, run: WarmingRun) -> None:
     worker.kill("SIGTERM")
     worker.await_log("Warm shutdown")
     gate.release()
@@ -121,9 +119,7 @@ def test_warm_shutdown__a_batch_in_hand_is_finished(
     assert project.in_hand() == []
 
 
-def test_cold_shutdown__a_batch_in_hand_is_handed_back(
-    project: Project, worker: Worker, run: WarmingRun
-) -> None:
+def test_cold_shutdown__a_batch_in_hand_is_handed_back(project: Project, worker: Worker, run: WarmingRun) -> None:
     worker.kill("SIGQUIT")
     worker.container.await_end()
     assert project.in_hand() == []

@@ -40,9 +40,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_serve__site_and_admin_answer__a_killed_worker_is_replaced__ctrl_c_leaves_nothing(
-    data_dir: Path,
-) -> None:
+def test_serve__site_and_admin_answer__a_killed_worker_is_replaced__ctrl_c_leaves_nothing(data_dir: Path) -> None:
     port = free_port()
     with serve(data_dir, port) as supervised:
         supervised.wait_for("Ctrl-C stops all of it")
@@ -98,12 +96,7 @@ SERVE, CHECK = ("-m", "embedded.serve"), ("manage.py", "check")
     [
         (SERVE, "PORT", "web", "PORT is 'web': expected"),
         (SERVE, "HOST", "192.0.2.1", "HOST=192.0.2.1"),
-        (
-            SERVE,
-            "CELERY_BROKER_URL",
-            "redis-sentinel://x",
-            "CELERY_BROKER_URL is 'redis-sentinel://x': expected",
-        ),
+        (SERVE, "CELERY_BROKER_URL", "redis-sentinel://x", "CELERY_BROKER_URL is 'redis-sentinel://x': expected"),
         (CHECK, "REDIS_URL", "foo", "REDIS_URL is '***': expected"),
         (CHECK, "DATABASE_URL", "oracle://x", "DATABASE_URL is 'oracle://x'"),
     ],

@@ -91,9 +91,7 @@ def test_setup__says_what_is_missing__then_installs_once(checkout: Checkout) -> 
     checkout.program("python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
     checkout.program("python3.12", "exit 1")
     assert "No Python 3.11 or newer was found" in refusal()
-    checkout.program(
-        "python3", f'[[ "$2" == *ensurepip* ]] && exit 1; exec {sys.base_prefix}/bin/python3 "$@"'
-    )
+    checkout.program("python3", f'[[ "$2" == *ensurepip* ]] && exit 1; exec {sys.base_prefix}/bin/python3 "$@"')
     assert "python3-venv" in refusal()
     checkout.real_python("python3")
     assert "PYTHON is '/nowhere/python3'" in refusal(PYTHON="/nowhere/python3")
@@ -136,10 +134,7 @@ def test_setup__failed_download__says_so_and_is_tried_again(checkout: Checkout) 
 def test_setup__uses_uv_where_it_is_installed_unless_told_otherwise(checkout: Checkout) -> None:
     checkout.real_python("python3")
     calls = checkout.folder / "calls"
-    checkout.program(
-        "uv",
-        f'echo "$@" >> {calls}; if [ "$1" = venv ]; then python3 -m venv --without-pip .venv; fi',
-    )
+    checkout.program("uv", f'echo "$@" >> {calls}; if [ "$1" = venv ]; then python3 -m venv --without-pip .venv; fi')
     done = checkout.setup()
     assert done.returncode == 0, done.stderr
     assert "with uv" in done.stderr

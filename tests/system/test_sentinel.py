@@ -44,11 +44,7 @@ def test_sentinel__run_on_a_worker_and_doctor(tmp_path: Path) -> None:
         RedisServer() as master,
         master.client() as client,
         Sentinel(
-            folder=tmp_path,
-            master=master.port,
-            password=SENTINEL_PASSWORD,
-            master_password=PASSWORD,
-            quorum=1,
+            folder=tmp_path, master=master.port, password=SENTINEL_PASSWORD, master_password=PASSWORD, quorum=1
         ) as sentinel,
     ):
         client.config_set("requirepass", PASSWORD)  # of connections that are made from now on

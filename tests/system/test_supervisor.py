@@ -63,14 +63,10 @@ class Plans:
         self.started = 0
 
     def command(self, *, before: str = "", services: str = "", after: str = "") -> list[str]:
-        code = PROGRAM.format(
-            port=self.port, folder=str(self.data_dir), before=before, services=services, after=after
-        )
+        code = PROGRAM.format(port=self.port, folder=str(self.data_dir), before=before, services=services, after=after)
         return [sys.executable, "-c", code]
 
-    def start(
-        self, *, before: str = "", services: str = "", after: str = "", **environment: str
-    ) -> Supervised:
+    def start(self, *, before: str = "", services: str = "", after: str = "", **environment: str) -> Supervised:
         self.started += 1
         return Supervised(
             self.command(before=before, services=services, after=after),
@@ -84,9 +80,7 @@ def plans(tmp_path: Path) -> Plans:
     return Plans(tmp_path)
 
 
-def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_ends_all(
-    plans: Plans,
-) -> None:
+def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_ends_all(plans: Plans) -> None:
     failing_warm = (
         "Command(name='warm', title='First warm', required=False, "
         "words=(python, '-c', 'print(\"no cache\"); raise SystemExit(1)')),"
@@ -164,10 +158,7 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
     ("plan", "at_least", "told"),
     [
         (
-            {
-                "services": "Command(name='worker', ready='never', "
-                "words=('sh', '-c', 'echo last; kill -9 $$')),"
-            },
+            {"services": "Command(name='worker', ready='never', words=('sh', '-c', 'echo last; kill -9 $$')),"},
             ALWAYS,
             ["The process `worker` ended by itself (signal SIGKILL)", "\n    last\n"],
         ),
@@ -193,8 +184,7 @@ def test_start__that_fails_shows_its_last_lines__exit_1(
 def test_taken_port__one_clear_line__nothing_is_started(plans: Plans) -> None:
     with socket.create_server(("127.0.0.1", plans.port)), plans.start() as supervised:
         assert supervised.ends(1) == (
-            f"Port {plans.port} is taken. Stop what uses it or choose another: "
-            f"PORT={plans.port + 1} script/server\n"
+            f"Port {plans.port} is taken. Stop what uses it or choose another: PORT={plans.port + 1} script/server\n"
         )
 
 

@@ -19,7 +19,5 @@ def run(make_user: Any) -> WarmingRun:
     assert started is not None
     WarmingRun.objects.filter(pk=started.pk).update(started_at=timezone.now() - timedelta(seconds=10))
     runs.expect(started, batches=4, report=report(queries=1, batches=0))
-    runs.record_batches(
-        started, {1: report(written=90, superseded=10, queries=2, seconds=7.5)}, worker="w1@host"
-    )
+    runs.record_batches(started, {1: report(written=90, superseded=10, queries=2, seconds=7.5)}, worker="w1@host")
     return started

@@ -104,9 +104,7 @@ def _row(client: Client, job: str) -> str:
 
 
 def observation(job: str, **fields: Any) -> JobObservation:
-    return JobObservation.objects.create(
-        job=job, **{"observed_at": timezone.now(), "sampled": 4, "cached": 4} | fields
-    )
+    return JobObservation.objects.create(job=job, **{"observed_at": timezone.now(), "sampled": 4, "cached": 4} | fields)
 
 
 def wrong_audit(job: str, **fields: Any) -> CacheAudit:

@@ -130,9 +130,7 @@ def test_invalidate__while_the_cache_is_away_is_recorded(
     redis_server.start()
 
 
-def test_invalidate__in_the_transaction_of_a_request(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalidate__in_the_transaction_of_a_request(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr("warmer.tasks.request_pending", lambda: asked.append(connection.in_atomic_block))
     with transaction.atomic():

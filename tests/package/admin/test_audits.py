@@ -16,11 +16,7 @@ from warmer import jobs
 from warmer.models import CacheAudit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-MASKS = {
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME",
-    r"^\d+ (a_job|posts)": r"N \1",
-    r"([aA]udit) \d+": r"\1 N",
-}
+MASKS = {r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME", r"^\d+ (a_job|posts)": r"N \1", r"([aA]udit) \d+": r"\1 N"}
 
 
 def audit(job: str = "posts", **fields: Any) -> CacheAudit:

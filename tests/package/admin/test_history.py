@@ -67,9 +67,7 @@ def test_measures__name_what_an_hour_came_to(operator: Client) -> None:
         "Duration": "2.50 s, 2 runs; 1 run failed",
         "Pending invalidations": "7; 1 run failed",
     }
-    assert [titles(chart)[-1] for chart in charts(operator).values()][1:] == [
-        *("no reads counted", "no runs", "0")
-    ]
+    assert [titles(chart)[-1] for chart in charts(operator).values()][1:] == [*("no reads counted", "no runs", "0")]
     # The highest value is the upper edge where there is no natural one.
     assert path(charts(operator)["Duration"], "line") == "M21 0.0V0.0H22"
 

@@ -40,14 +40,7 @@ def entry(job: str = "posts") -> PeriodicTask:
 
 
 def interval(number: object, unit: str = "minutes", **fields: object) -> dict[str, Any]:
-    return {
-        "action": "schedule",
-        "kind": "interval",
-        "number": number,
-        "unit": unit,
-        "enabled": "on",
-        **fields,
-    }
+    return {"action": "schedule", "kind": "interval", "number": number, "unit": unit, "enabled": "on", **fields}
 
 
 def crontab(text: str, **fields: object) -> dict[str, Any]:
@@ -78,9 +71,7 @@ def test_page(golden: Callable[..., None], operator: Client, make_post: Any) -> 
         watched_misses=7,
     )
     reads = {"hits": 3, "misses": 1}
-    JobHour.objects.put(
-        "posts", timezone.now(), observed=2, coverage_sum=1.5, coverage_min=0.5, pending_max=7, **reads
-    )
+    JobHour.objects.put("posts", timezone.now(), observed=2, coverage_sum=1.5, coverage_min=0.5, pending_max=7, **reads)
     operator.post(POSTS, interval(2, enabled="", why="news day"))
     act(operator, "audit posts")
     let_beat_run()
@@ -183,9 +174,7 @@ def test_reset__is_the_declared_schedule_again(editor: Client) -> None:
 
 
 @pytest.mark.parametrize("action", ["schedule", "reset"])
-def test_set__without_the_permission_has_no_form_and_is_403(
-    log_in: Callable[..., Client], action: str
-) -> None:
+def test_set__without_the_permission_has_no_form_and_is_403(log_in: Callable[..., Client], action: str) -> None:
     client = log_in("view_job", "pause_job", "warm_job", "audit_job", "invalidate_job", "cancel_run")
     before = list(PeriodicTask.objects.order_by("id").values())
     assert client.post(POSTS, interval(2) | {"action": action}).status_code == 403
@@ -197,11 +186,7 @@ def test_set__without_the_permission_has_no_form_and_is_403(
 
 def test_set__changes_nothing_but_the_timing_of_the_job(editor: Client) -> None:
     """What a request says of tasks, arguments, names and queues is ignored."""
-    tables: Any = (
-        PeriodicTask.objects.exclude(name="warm posts"),
-        CrontabSchedule.objects,
-        IntervalSchedule.objects,
-    )
+    tables: Any = (PeriodicTask.objects.exclude(name="warm posts"), CrontabSchedule.objects, IntervalSchedule.objects)
     before = [list(table.order_by("id").values()) for table in tables]
     fields = ("name", "task", "args", "kwargs", "queue", "exchange", "routing_key", "headers", "one_off")
     kept = PeriodicTask.objects.filter(name="warm posts").values(*fields).get()
@@ -243,9 +228,7 @@ def test_permission__opens_no_other_door(editor: Client) -> None:
     assert not LogEntry.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["nothing", "warm posts", "warmer: close stalled runs", "..", "%2e%2e", "posts%00"]
-)
+@pytest.mark.parametrize("name", ["nothing", "warm posts", "warmer: close stalled runs", "..", "%2e%2e", "posts%00"])
 def test_unknown_job__is_404(editor: Client, name: str) -> None:
     before = list(PeriodicTask.objects.order_by("id").values())
     url = f"{JOBS}{name}/change/"

@@ -74,8 +74,7 @@ def test_id__is_of_the_type_of_the_declared_ones(operator: Client, ids: Any, tex
 def test_id__that_cannot_be_one_is_refused(operator: Client, declared: Any) -> None:
     declare(*[] if declared is None else [declared])
     looked_up = {
-        id: "Cached no" in section(operator, id)
-        for id in ("x", "*", "1.5", "", "1\0", "1 2", "1:2", "{1}", "9" * 300)
+        id: "Cached no" in section(operator, id) for id in ("x", "*", "1.5", "", "1\0", "1 2", "1:2", "{1}", "9" * 300)
     }
     # Where ids are text, a star is one like any other: it is no pattern.
     expected = {"x", "*", "1.5"} if isinstance(declared, str | None) else set()
@@ -148,9 +147,7 @@ def test_cache__that_is_away_is_named_and_an_invalidation_recorded(
     assert ChangeRecord.objects.get(applied_at=None).rows == "[1]"
 
 
-@pytest.mark.parametrize(
-    ("action", "other"), [("warm_key", "invalidate_job"), ("invalidate_key", "warm_job")]
-)
+@pytest.mark.parametrize(("action", "other"), [("warm_key", "invalidate_job"), ("invalidate_key", "warm_job")])
 def test_actions__need_the_permission_of_the_jobs_action(
     log_in: Callable[..., Client], action: str, other: str
 ) -> None:

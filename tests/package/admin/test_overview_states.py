@@ -10,17 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from tests.package.admin.pages import (
-    OVERVIEW,
-    act,
-    listed,
-    observation,
-    report,
-    row,
-    run_of,
-    state_of,
-    wrong_audit,
-)
+from tests.package.admin.pages import OVERVIEW, act, listed, observation, report, row, run_of, state_of, wrong_audit
 from users.models import CustomUser
 from warmer import jobs, runs
 from warmer.models import JobObservation, State, Trigger, WarmingRun

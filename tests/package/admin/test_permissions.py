@@ -20,9 +20,7 @@ ALL_PERMISSIONS = {*ACTIONS.values(), "edit_schedule", "cancel_run", "view_job",
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_action__without_the_permission_has_no_button_and_is_403(
-    log_in: Callable[..., Client], action: str
-) -> None:
+def test_action__without_the_permission_has_no_button_and_is_403(log_in: Callable[..., Client], action: str) -> None:
     cache.set("post:1", "kept")
     client = log_in(*ALL_PERMISSIONS - {ACTIONS[action]})
     before = list(PeriodicTask.objects.order_by("id").values())
@@ -38,9 +36,7 @@ def test_action__without_the_permission_has_no_button_and_is_403(
 
 @pytest.mark.parametrize("url", [JOBS, POSTS])
 @pytest.mark.parametrize("action", ACTIONS)
-def test_action__with_the_permission_alone_works(
-    log_in: Callable[..., Client], action: str, url: str
-) -> None:
+def test_action__with_the_permission_alone_works(log_in: Callable[..., Client], action: str, url: str) -> None:
     client = log_in(ACTIONS[action])
     PeriodicTask.objects.filter(name="warm posts").update(enabled=action != "resume")
     page = client.get(url, follow=True).content.decode()

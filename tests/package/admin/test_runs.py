@@ -60,10 +60,7 @@ def test_list(golden: Callable[..., None], operator: Client, history: list[Warmi
         ({"trigger__exact": "admin"}, [2, 1]),
         ({"state__exact": "failed"}, [1]),
         ({"job": "posts", "state__exact": "complete"}, [0]),
-        (
-            {"requested_at__gte": f"{timezone.now() - timedelta(days=7):%Y-%m-%d %H:%M:%S+00:00}"},
-            [3, 2, 1],
-        ),
+        ({"requested_at__gte": f"{timezone.now() - timedelta(days=7):%Y-%m-%d %H:%M:%S+00:00}"}, [3, 2, 1]),
     ],
 )
 def test_list__filters_list_and_export_the_same(
@@ -74,18 +71,14 @@ def test_list__filters_list_and_export_the_same(
     assert [int(row["run"]) for row in exported(operator, **query)] == expected
 
 
-def test_list__export_links_and_filter_keep_the_other_filters(
-    operator: Client, history: list[WarmingRun]
-) -> None:
+def test_list__export_links_and_filter_keep_the_other_filters(operator: Client, history: list[WarmingRun]) -> None:
     page = operator.get(RUNS, {"job": "gone", "state__exact": "complete"}).content.decode()
     assert f'href="{RUNS}export.csv?job=gone&amp;state__exact=complete"' in page
     assert "<option selected>gone</option>" in page
     assert '<input type="hidden" name="state__exact" value="complete">' in page
 
 
-def test_list__has_the_error_in_a_line_and_links_the_job(
-    operator: Client, log_in: Callable[..., Client]
-) -> None:
+def test_list__has_the_error_in_a_line_and_links_the_job(operator: Client, log_in: Callable[..., Client]) -> None:
     run_of("posts", State.FAILED, error="E: first <b>" + "x" * 200 + "\nsecond")
     page = operator.get(RUNS).content.decode()
     assert "E: first &lt;b&gt;xxx" in page
@@ -108,9 +101,7 @@ def test_list__queries_do_not_grow_with_runs(operator: Client) -> None:
         assert "COUNT" not in each["sql"] or "LIMIT" in each["sql"]
 
 
-def test_list__counts_to_a_bound(
-    operator: Client, history: list[WarmingRun], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list__counts_to_a_bound(operator: Client, history: list[WarmingRun], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_LISTED", 3)
     monkeypatch.setattr("warmer.admin.runs.MAX_LISTED", 3)
     assert "first 3 runs" in operator.get(RUNS).content.decode()

@@ -52,9 +52,7 @@ def refusal(registry: Registry, job: Any) -> str:
 def test_register__compares_the_keys_that_begin_alike(own: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
     collides = KeyTemplate.collides
-    monkeypatch.setattr(
-        KeyTemplate, "collides", lambda one, other: compared.append(str(one)) or collides(one, other)
-    )
+    monkeypatch.setattr(KeyTemplate, "collides", lambda one, other: compared.append(str(one)) or collides(one, other))
     for name, key in {"a": "a:{id}", "b": "b:{id}", "c": "c:{id}:x", "d": "b:{id}:y"}.items():
         own.register(declared(name, key))
     assert compared == ["b:{id}"]
@@ -90,12 +88,7 @@ def test_register__name_or_keys_of_another_job(own: Registry) -> None:
     own.register(declared("things", "thing:{id}"))
     assert "another name" in refusal(own, declared("things", "other:{id}"))
     said = refusal(own, declared("best", "thing:best"))
-    for part in (
-        "'best' (best.py:1)",
-        "'thing:best'",
-        "'thing:{id}' of 'things' (things.py:1)",
-        "another key",
-    ):
+    for part in ("'best' (best.py:1)", "'thing:best'", "'thing:{id}' of 'things' (things.py:1)", "another key"):
         assert part in said
 
 
@@ -174,10 +167,7 @@ def test_register__path_of_a_field(own: Registry, model: Any, path: str) -> None
 @pytest.mark.parametrize(
     ("model", "path", "why"),
     [
-        *[
-            (label, None, f"{label!r}, which is not a model")
-            for label in ("myapp.Nothing", "Post", "", "a.b.c")
-        ],
+        *[(label, None, f"{label!r}, which is not a model") for label in ("myapp.Nothing", "Post", "", "a.b.c")],
         # Abstract, or swapped for AUTH_USER_MODEL: nothing would ever invalidate the job.
         *[(model, None, "things") for model in (AbstractUser, User, "auth.User")],
         (Post, "identity", "myapp.Post has no field 'identity'"),

@@ -69,9 +69,7 @@ class Sentinel:
     def state(self) -> dict[str, Any]:
         """Return what it says of the master; nothing while it does not answer."""
         try:
-            with Redis(
-                host=LOOPBACK, port=self.port, password=self._password or None, socket_timeout=5
-            ) as client:
+            with Redis(host=LOOPBACK, port=self.port, password=self._password or None, socket_timeout=5) as client:
                 return dict(client.sentinel_master(self._name))
         except RedisError:
             return {}

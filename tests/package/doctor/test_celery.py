@@ -34,9 +34,7 @@ SOME_BROKER = Broker()
 
 
 # -- the broker ------------------------------------------------------------------------------------
-def test_broker(
-    examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_broker(examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     assert examine(BrokerAnswers()).severity == "warning"  # tasks run in process
     settings.DEBUG = True
     assert examine(BrokerAnswers()).severity == "ok"
@@ -62,9 +60,7 @@ def test_broker(
 
 
 @pytest.mark.parametrize("check", [Workers(), QueueLength(), BeatAlive(), BrokerApart(), *OF_REDIS])
-def test_checks_of_celery__are_skipped_when_tasks_run_in_process(
-    examine: Examine, serve: Serve, check: Any
-) -> None:
+def test_checks_of_celery__are_skipped_when_tasks_run_in_process(examine: Examine, serve: Serve, check: Any) -> None:
     found = examine(check, serve() if isinstance(check, BrokerApart) else "")
     assert found.message == "tasks run in process, without a broker"
 
@@ -170,9 +166,7 @@ def test_celery_pickle(examine: Examine, broker_at: Any) -> None:  # each case: 
 
 # -- queues ----------------------------------------------------------------------------------------
 @pytest.mark.django_db
-def test_workers__none_answers(
-    examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers__none_answers(examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cast(Any, tasks.find_workers).__kwdefaults__, "timeout", 0.1)
     broker_at(serve().url())
     run = open_run("popular_posts", Trigger.SCHEDULE).run
@@ -231,9 +225,7 @@ def test_beat(examine: Examine, created: int, sent: int | None, observed: int | 
     PeriodicTask.objects.update(date_changed=now - timedelta(seconds=created))
     JobObservation.objects.create(job="posts")  # a run makes these too
     if sent is not None:
-        PeriodicTask.objects.filter(name="warmer: close stalled runs").update(
-            last_run_at=now - timedelta(seconds=sent)
-        )
+        PeriodicTask.objects.filter(name="warmer: close stalled runs").update(last_run_at=now - timedelta(seconds=sent))
     if observed is not None:
         BeatProcess.objects.create(name="gen1@a", last_at=now - timedelta(seconds=observed))
     assert examine(BeatAlive(), broker=SOME_BROKER).severity == severity

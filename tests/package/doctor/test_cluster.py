@@ -29,9 +29,7 @@ NODES = range(3)
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_node__taken_for_a_single_server(
-    examine: Examine, cluster: RedisCluster, settings: Any, node: int
-) -> None:
+def test_node__taken_for_a_single_server(examine: Examine, cluster: RedisCluster, settings: Any, node: int) -> None:
     port = cluster.nodes[node].port
     settings.CACHES = {"default": cache_settings(f"redis://127.0.0.1:{port}/0", max_connections=5)}
     found = examine(Reachability())
@@ -72,9 +70,7 @@ def test_cluster__every_primary_is_inspected(examine: Examine, cluster: RedisClu
     assert {each["location"] for each in shown} == {f"127.0.0.1:{node.port}/0" for node in cluster.nodes}
 
 
-def test_cluster__every_check_of_a_server_runs_on_each(
-    examine: Examine, cluster: RedisCluster, settings: Any
-) -> None:
+def test_cluster__every_check_of_a_server_runs_on_each(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
     settings.CACHES = cluster_caches(cluster)
     found = [each for check in CACHE_CHECKS for each in examine.all(check)]
     assert not [each for each in found if each.severity.is_bad]

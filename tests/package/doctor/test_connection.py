@@ -105,15 +105,10 @@ def test_reachability__answers(examine: Examine, serve: Serve, tmp_path: Path) -
         ),
     ],
 )
-def test_reachability__cause(
-    examine: Examine, serve: Serve, deaf: int, tmp_path: Path, url: str, fix: str
-) -> None:
+def test_reachability__cause(examine: Examine, serve: Serve, deaf: int, tmp_path: Path, url: str, fix: str) -> None:
     server, locked = serve(), serve()
     configure(locked, requirepass="another")
-    with (
-        Sentinel(folder=tmp_path, master=server.port) as sentinel,
-        in_front_of(server.port, CERTIFICATE) as tls,
-    ):
+    with Sentinel(folder=tmp_path, master=server.port) as sentinel, in_front_of(server.port, CERTIFICATE) as tls:
         words = {
             "PASSWORD": PASSWORD,
             "CLOSED": free_port(),

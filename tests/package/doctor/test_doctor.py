@@ -133,9 +133,7 @@ def test_shown_name__is_short_and_hides_what_may_be_secret(name: str, shown: str
 
 # -- without the libraries -------------------------------------------------------------------------
 @pytest.mark.parametrize(("missing", "package"), [("django_redis", "django-redis"), ("redis", "redis")])
-def test_command__without_a_library_that_the_settings_name(
-    python: Python, missing: str, package: str
-) -> None:
+def test_command__without_a_library_that_the_settings_name(python: Python, missing: str, package: str) -> None:
     done = python(
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from django.core.management import execute_from_command_line\n"

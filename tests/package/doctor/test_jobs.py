@@ -66,8 +66,7 @@ def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examin
 
 
 @pytest.mark.parametrize(
-    ("every", "severity"),
-    [(None, "skipped"), (timedelta(minutes=15), "ok"), (timedelta(minutes=40), "warning")],
+    ("every", "severity"), [(None, "skipped"), (timedelta(minutes=15), "ok"), (timedelta(minutes=40), "warning")]
 )
 def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: str) -> None:
     spec = make_spec(every=every, timeout=timedelta(hours=1))
@@ -140,9 +139,7 @@ def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyP
         (300, "error", "5 min ahead of"),
     ],
 )
-def test_clock_skew(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, ahead: int, severity: str, text: str
-) -> None:
+def test_clock_skew(examine: Examine, monkeypatch: pytest.MonkeyPatch, ahead: int, severity: str, text: str) -> None:
     now = checks.now
     monkeypatch.setattr(checks, "now", lambda: now() + timedelta(seconds=ahead))
     found = examine(ClockSkew())

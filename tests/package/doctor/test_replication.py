@@ -20,9 +20,7 @@ def replica_of(master: RedisServer, serve: Serve) -> RedisServer:
     with replica.client() as client:
         client.replicaof(LOOPBACK, master.port)
         wait_until(
-            lambda: client.info("replication")["master_link_status"] == "up",
-            seconds=60,
-            what="the replica follows",
+            lambda: client.info("replication")["master_link_status"] == "up", seconds=60, what="the replica follows"
         )
     return replica
 
@@ -63,9 +61,7 @@ def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Se
     replica = serve()
     with replica.client() as client, master.client() as other:
         client.replicaof(LOOPBACK, master.port)
-        wait_until(
-            lambda: other.info("replication")["connected_slaves"] == 1, seconds=60, what="it asks for a copy"
-        )
+        wait_until(lambda: other.info("replication")["connected_slaves"] == 1, seconds=60, what="it asks for a copy")
     assert examine(Replication(), master).severity == "warning"
 
 

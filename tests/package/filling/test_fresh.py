@@ -36,12 +36,7 @@ def loader(calls: list[list[int]]) -> Any:
 @pytest.fixture
 def job(loader: Any) -> Any:
     return warm_many(
-        "fresh:{id}",
-        ids=lambda: range(10),
-        name="fresh",
-        batch_size=5,
-        timeout=timedelta(hours=1),
-        refresh_below=0.5,
+        "fresh:{id}", ids=lambda: range(10), name="fresh", batch_size=5, timeout=timedelta(hours=1), refresh_below=0.5
     )(loader)
 
 

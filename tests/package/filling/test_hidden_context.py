@@ -59,12 +59,7 @@ def elsewhere() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     "ask",
-    [
-        lambda job: job.get(1),
-        lambda job: async_to_sync(job.aget)(1),
-        lambda job: job.warm([1]),
-        lambda job: job([1]),
-    ],
+    [lambda job: job.get(1), lambda job: async_to_sync(job.aget)(1), lambda job: job.warm([1]), lambda job: job([1])],
     ids=["get", "aget", "warm", "itself"],
 )
 def test_loader__sees_the_settings_context_whoever_asks(ask: Callable[[Any], Any]) -> None:

@@ -84,9 +84,7 @@ def one_connection(settings: Any) -> None:
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("missing", [[], [0], [3], [4, 9], range(10)])
 @pytest.mark.parametrize("read", range(6))
-def test_only_missing__that_is_stopped_anywhere_keeps_no_connection(
-    missing: Sequence[int], read: int
-) -> None:
+def test_only_missing__that_is_stopped_anywhere_keeps_no_connection(missing: Sequence[int], read: int) -> None:
     job = declare()
     job.warm()
     cache.delete_many([f"square:{id}" for id in missing])
@@ -206,9 +204,7 @@ def test_warm__server_that_goes_away_fails_what_is_left_and_says_so(
     assert "does not answer" in left.failures[0].error
 
 
-def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
     job = declare(ids=lambda: range(2))
     store = job.spec.store
     writing = store.begin_write(store.token([]), {"square:0": 0})
@@ -241,11 +237,7 @@ def test_ids__that_are_still_being_read_do_not_keep_a_loader_in_the_past(make_po
         return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
 
     job: Any = warm_many(
-        "late:{id}",
-        ids=lambda: numbers.iterator(chunk_size=1),
-        name="late",
-        depends_on={Post: "id"},
-        batch_size=1,
+        "late:{id}", ids=lambda: numbers.iterator(chunk_size=1), name="late", depends_on={Post: "id"}, batch_size=1
     )(loader)
     report = job.warm()
     assert (report.written, report.superseded) == (6, 0)

@@ -57,8 +57,7 @@ def test_turn__is_shared_by_all_who_use_the_cache_and_forgotten(redis_client: Re
     """Another process has stores of its own, and the same server."""
     template = KeyTemplate.parse("paced:{id}", keyed=True)
     one, other = (
-        open_store(alias="default", fence=fence, template=template, timeout=60.0)
-        for fence in ("one", "other")
+        open_store(alias="default", fence=fence, template=template, timeout=60.0) for fence in ("one", "other")
     )
     waits = [store.turn(per_second=0.1, name="*") for store in (one, other, one, other)]
     assert waits[0] == 0

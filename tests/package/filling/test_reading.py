@@ -67,9 +67,7 @@ def titles() -> list[str]:
     return [post["title"] for post in popular_posts.get()]
 
 
-def test_get__loads_a_cold_key_once_and_hits_in_one_round_trip(
-    job: Any, loader: Counting, redis_client: Redis
-) -> None:
+def test_get__loads_a_cold_key_once_and_hits_in_one_round_trip(job: Any, loader: Counting, redis_client: Redis) -> None:
     assert job.get(7) == job.get("7") == "value 7"
     assert loader.calls == [[7]]
     assert cache.get("read:7") == "value 7"
@@ -124,11 +122,7 @@ def test_get__in_an_earlier_receiver_of_a_change_stores_nothing(make_post: Any, 
     assert titles() == ["Old"]
     seen: list[list[str]] = []
     signal = post_save if act == "save" else post_delete
-    with (
-        first_to_hear(signal, Post, lambda: seen.append(titles())),
-        pytest.raises(Rollback),
-        transaction.atomic(),
-    ):
+    with first_to_hear(signal, Post, lambda: seen.append(titles())), pytest.raises(Rollback), transaction.atomic():
         with pytest.raises(Rollback), transaction.atomic():
             post.title = "Uncommitted"
             getattr(post, act)()
@@ -210,9 +204,7 @@ def test_get__after_a_savepoint_by_hand_stores_nothing_uncommitted(make_post: An
     assert titles() == ["Old"]
 
 
-def test_get__inside_a_transaction_that_changed_something_else_reads_the_cache(
-    make_user: Any, make_post: Any
-) -> None:
+def test_get__inside_a_transaction_that_changed_something_else_reads_the_cache(make_user: Any, make_post: Any) -> None:
     user = make_user(first_name="Ada")
     user_profiles.get(user.pk)
     cached = {**cache.get(f"user:{user.pk}:profile"), "first_name": "cached"}

@@ -109,9 +109,7 @@ def titles() -> Any:
 
 
 @pytest.mark.parametrize("which", ["some", "all"])
-def test_invalidate__inside_a_transaction_takes_effect_at_its_commit(
-    make_post: Any, titles: Any, which: str
-) -> None:
+def test_invalidate__inside_a_transaction_takes_effect_at_its_commit(make_post: Any, titles: Any, which: str) -> None:
     post = make_post(title="old")
     other = cached("title:0")
     assert titles.get(post.pk) == "old"

@@ -111,9 +111,7 @@ if captures_by_triggers():
 
 
 @pytest.mark.parametrize(("change", "expected"), CASES, ids=[change.__name__ for change, _ in CASES])
-def test_change__concerns_the_ids_that_the_row_had_and_has(
-    shop: Any, change: Any, expected: set[str]
-) -> None:
+def test_change__concerns_the_ids_that_the_row_had_and_has(shop: Any, change: Any, expected: set[str]) -> None:
     for pk, town in enumerate("AB", start=1):
         shop.Order.objects.create(pk=pk, town=town)
     line, _ = (shop.Line.objects.create(order_id=pk, number=1, product=1) for pk in (1, 2))

@@ -82,9 +82,7 @@ def test_warm__beside_an_id_that_is_none(make_post: Any, kinds: Any, asked: list
     assert [type(each) for each in asked] == [str]
 
 
-def test_invalidation__by_hand_and_by_a_function_that_gives_members(
-    make_post: Any, job: Any, kinds: Any
-) -> None:
+def test_invalidation__by_hand_and_by_a_function_that_gives_members(make_post: Any, job: Any, kinds: Any) -> None:
     keys = cached("slug:red", "slug:blue")
     job.invalidate([kinds.RED])
     assert gone(*keys) == {"slug:red"}

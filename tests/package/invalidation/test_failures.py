@@ -48,9 +48,7 @@ def outcome(make_post: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], st
     return save
 
 
-def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(
-    outcome: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: object) -> None:
         raise StoreUnavailable("away")
 
@@ -58,9 +56,7 @@ def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(
     warm_many("v:{id}", ids=list, name="v", depends_on=[Post])(dict)
     cached("w:1", "v:1")
     sweep = RedisStore.sweep
-    monkeypatch.setattr(
-        RedisStore, "sweep", lambda self: away(self) if self.template.prefix == "w:" else sweep(self)
-    )
+    monkeypatch.setattr(RedisStore, "sweep", lambda self: away(self) if self.template.prefix == "w:" else sweep(self))
     assert "wait for the cache" in outcome()
     assert gone("w:1", "v:1") == {"v:1"}
     assert waiting()
@@ -102,9 +98,7 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
         assert "and nothing records it" in caplog.text
 
 
-def test_relay__applies_what_waits_soon_after_a_long_outage(
-    make_post: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relay__applies_what_waits_soon_after_a_long_outage(make_post: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now, back_at = 1000.0, 1040.0
 
     def away_until_then(call: Any) -> Any:

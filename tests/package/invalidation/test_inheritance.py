@@ -59,13 +59,7 @@ def town() -> Iterator[Any]:
 
     with tables_of(Owner, Place, OldPlace, Licence, Restaurant, Cafe, Shop):
         yield SimpleNamespace(
-            Owner=Owner,
-            Place=Place,
-            OldPlace=OldPlace,
-            Licence=Licence,
-            Restaurant=Restaurant,
-            Cafe=Cafe,
-            Shop=Shop,
+            Owner=Owner, Place=Place, OldPlace=OldPlace, Licence=Licence, Restaurant=Restaurant, Cafe=Cafe, Shop=Shop
         )
 
 
@@ -74,9 +68,7 @@ def cafe(town: Any) -> Any:
     """A cafe whose ids in its parents' tables are not its own."""
     for _ in range(2):
         town.Place.objects.create()
-    return town.Cafe.objects.create(
-        name="old", owner=town.Owner.objects.create(), chef=town.Owner.objects.create()
-    )
+    return town.Cafe.objects.create(name="old", owner=town.Owner.objects.create(), chef=town.Owner.objects.create())
 
 
 def save(town: Any, place: Any) -> None:
@@ -207,9 +199,7 @@ def test_child__saved_concerns_who_depends_on_its_parents(town: Any, cafe: Any) 
     job("restaurant:{id}", {town.Restaurant: "pk"})
     job("place:{id}", {town.Place: "pk"})
     job("licence:{id}", {town.Licence: "pk"})
-    keys = cached(
-        f"cafe:{cafe.pk}", f"restaurant:{cafe.pk}", f"place:{cafe.place_ptr_id}", f"licence:{cafe.pk}"
-    )
+    keys = cached(f"cafe:{cafe.pk}", f"restaurant:{cafe.pk}", f"place:{cafe.place_ptr_id}", f"licence:{cafe.pk}")
     cafe.name = "new"
     cafe.save()
     assert gone(*keys) >= set(keys[:3])

@@ -87,8 +87,7 @@ def club() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("field", "mine", "theirs"),
-    [("friends", "from_person", "to_person"), ("partners", "one", "other")],
+    ("field", "mine", "theirs"), [("friends", "from_person", "to_person"), ("partners", "one", "other")]
 )
 @each_way
 def test_symmetrical__changes_both_rows(club: Any, field: str, mine: str, theirs: str, way: str) -> None:

@@ -91,9 +91,7 @@ if not captures_by_triggers():  # where the database itself writes them
 
 @pytest.mark.usefixtures("_no_worker")
 @pytest.mark.parametrize("in_atomic", [True, False])
-def test_cache_down__changes_wait_until_it_is_back(
-    make_post: Any, redis_server: RedisServer, in_atomic: bool
-) -> None:
+def test_cache_down__changes_wait_until_it_is_back(make_post: Any, redis_server: RedisServer, in_atomic: bool) -> None:
     post = make_post()
     redis_server.stop()
     if in_atomic:

@@ -87,9 +87,7 @@ def test_fence__is_no_key_of_the_job_however_keys_are_made(make_post: Any, setti
     assert cache.get("count") is None
 
 
-def test_waiting__is_applied_by_the_job_that_has_the_key_now(
-    make_post: Any, redis_server: RedisServer
-) -> None:
+def test_waiting__is_applied_by_the_job_that_has_the_key_now(make_post: Any, redis_server: RedisServer) -> None:
     post = make_post()
     old = titles("old_name"), count("old_count")
     redis_server.stop()

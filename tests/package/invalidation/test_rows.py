@@ -32,10 +32,7 @@ def test_save__invalidates_the_keys_that_depend_on_the_row(make_post: Any) -> No
     cached("popular_posts", f"post:{post.pk}", f"post:{other.pk}")
     post.title = "New"
     post.save()
-    assert gone("popular_posts", f"post:{post.pk}", f"post:{other.pk}") == {
-        "popular_posts",
-        f"post:{post.pk}",
-    }
+    assert gone("popular_posts", f"post:{post.pk}", f"post:{other.pk}") == {"popular_posts", f"post:{post.pk}"}
 
 
 def test_moved_row__that_another_process_moved_before(make_post: Any, make_comment: Any) -> None:
@@ -93,9 +90,7 @@ def raising_receiver() -> Iterator[None]:
 
 @pytest.mark.usefixtures("raising_receiver")
 @pytest.mark.parametrize("in_atomic", [False, True])
-def test_save__invalidates_with_triggers_even_if_an_earlier_receiver_raises(
-    make_post: Any, in_atomic: bool
-) -> None:
+def test_save__invalidates_with_triggers_even_if_an_earlier_receiver_raises(make_post: Any, in_atomic: bool) -> None:
     with pytest.raises(RuntimeError):
         make_post(title="old")
     post = Post.objects.get()

@@ -169,9 +169,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "save of some fields": lambda word: word.save(update_fields=["text"]),
 }
 if captures_by_triggers():
-    CHANGES |= {
-        "update": lambda word: type(word).objects.filter(pk=word.pk).update(text=word.text),
-    }
+    CHANGES |= {"update": lambda word: type(word).objects.filter(pk=word.pk).update(text=word.text)}
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

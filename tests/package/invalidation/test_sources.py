@@ -127,9 +127,5 @@ def test_sources__path_of_a_child_seen_from_its_parents(
 
     found = {name: f"{','.join(columns)},{path}" for name, (columns, path) in followed().items()}
     assert (found["myapp_place"], found["myapp_licence"]) == (of_place, of_licence)
-    assert {source.table for source in sources().of_model(Shop)} == {
-        "myapp_shop",
-        "myapp_place",
-        "myapp_licence",
-    }
+    assert {source.table for source in sources().of_model(Shop)} == {"myapp_shop", "myapp_place", "myapp_licence"}
     assert {source.table for source in sources().of_model(Place)} == {"myapp_place"}

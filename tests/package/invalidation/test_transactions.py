@@ -67,9 +67,7 @@ def test_transaction__invalidates_before_later_callbacks_of_the_project(make_pos
     assert seen == [{f"post:{post.pk}"}]
 
 
-def test_transaction__earlier_callback_of_the_project_that_raises_leaves_it_to_a_worker(
-    make_post: Any,
-) -> None:
+def test_transaction__earlier_callback_of_the_project_that_raises_leaves_it_to_a_worker(make_post: Any) -> None:
     """Django calls no callback after it."""
     post = make_post()
     keys = cached("popular_posts", f"post:{post.pk}")
@@ -111,18 +109,14 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("is_raising", [False, True], ids=["whole", "narrowed"])
-def test_loader__that_writes_stores_nothing_that_may_be_rolled_back(
-    way: Any, is_raising: bool, make_user: Any
-) -> None:
+def test_loader__that_writes_stores_nothing_that_may_be_rolled_back(way: Any, is_raising: bool, make_user: Any) -> None:
     author = make_user()
 
     def get_or_create(ids: Any) -> dict[int, str]:
         if is_raising and len(ids) > 1:
             raise ValueError("one by one")
         for id in ids:
-            Post.objects.get_or_create(
-                pk=id, defaults={"title": "New", "slug": f"new-{id}", "author": author}
-            )
+            Post.objects.get_or_create(pk=id, defaults={"title": "New", "slug": f"new-{id}", "author": author})
         return dict.fromkeys(ids, "New")
 
     job = warm_many("made:{id}", ids=list, name="made", depends_on={Post: "id"})(get_or_create)

@@ -29,9 +29,7 @@ def test_report(golden: Any) -> None:
 
 
 def test_json(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        benchmark, "probe", lambda _alias: 0.0
-    )  # so that the server counts only what is timed
+    monkeypatch.setattr(benchmark, "probe", lambda _alias: 0.0)  # so that the server counts only what is timed
     cache.set("mine", 1)
     redis_client.config_resetstat()
     found = json.loads(execute("cache_benchmark", "--count", "250", "--size", "10", "--json").out)
@@ -127,9 +125,7 @@ def test_flood__is_refused(redis_client: Redis, args: tuple[str, ...]) -> None:
     assert (status > 0, redis_client.dbsize()) == (True, 0)
 
 
-@pytest.mark.parametrize(
-    "args", [("--count", "0"), ("--size", "-1"), ("--count", "many"), ("--cache", "none")]
-)
+@pytest.mark.parametrize("args", [("--count", "0"), ("--size", "-1"), ("--count", "many"), ("--cache", "none")])
 def test_argument__that_is_invalid_is_named(args: tuple[str, str]) -> None:
     assert args[0] in ended("cache_benchmark", *args)[1]
 

@@ -55,9 +55,7 @@ def test_json(redis_server: RedisServer) -> None:
     done = execute("cache_doctor", "--json")
     found = json.loads(done.out)
     assert (done.status, found["status"]) == (0, 0)
-    assert {each["check"] for each in found["findings"]} == {
-        each.id for each in (*CACHE_CHECKS, *PROJECT_CHECKS)
-    }
+    assert {each["check"] for each in found["findings"]} == {each.id for each in (*CACHE_CHECKS, *PROJECT_CHECKS)}
     assert sum(found["counts"].values()) == len(found["findings"])
     assert set(found["findings"][0]) == {"check", "subject", "severity", "message", "why", "fix"}
     redis_server.stop()

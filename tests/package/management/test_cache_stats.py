@@ -96,9 +96,7 @@ def test_server__counts_are_its_own(redis_server: RedisServer, redis_client: Red
 
 
 @pytest.mark.parametrize("rights", ["-slowlog", "-info -slowlog"])
-def test_server__that_forbids_a_command_is_shown_without(
-    redis_client: Redis, settings: Any, rights: str
-) -> None:
+def test_server__that_forbids_a_command_is_shown_without(redis_client: Redis, settings: Any, rights: str) -> None:
     with as_user(redis_client, settings, rights):
         done = execute("cache_stats", "--json")
     (found,) = json.loads(done.out)["caches"]

@@ -41,9 +41,7 @@ for command in {COMMANDS}:
         assert all(part in line for line in lines)
 
 
-def test_help(
-    golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help(golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "110")
     texts = []
     for name in ("warm_cache", "warm_schedule", "warm_triggers", "warm_listen", "cache_audit"):
@@ -92,9 +90,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     ("done", "total", "filled"),
     [(0, 10, 0), (9, 10, 21), (10, 10, BAR_WIDTH), (11, 10, BAR_WIDTH), (5, None, 0), (0, 0, 0)],
 )
-def test_progress_bar__shows_how_much_is_done(
-    terminal: Terminal, done: int, total: int | None, filled: int
-) -> None:
+def test_progress_bar__shows_how_much_is_done(terminal: Terminal, done: int, total: int | None, filled: int) -> None:
     ProgressBar(OutputWrapper(terminal)).draw(done, total, "posts")
     bar = "#" * filled + "-" * (BAR_WIDTH - filled)
     assert terminal.getvalue() == f"\r\x1b[K[{bar}] posts"

@@ -39,12 +39,7 @@ def broken_ids() -> Any:
 
 def test_output(golden: Callable[..., None], make_user: Any, make_post: Any) -> None:
     make_post(author=make_user())
-    masks = {
-        r"\d+\.\d\d": "N.NN",
-        r"  +": "  ",
-        r"---+": "---",
-        r"^(\w+)  \d+  (?=[a-z])": r"\1  RUN  ",
-    }
+    masks = {r"\d+\.\d\d": "N.NN", r"  +": "  ", r"---+": "---", r"^(\w+)  \d+  (?=[a-z])": r"\1  RUN  "}
     warm_many("x:{id}", ids=lambda: [1, "a b", 2], name="x", every=None, required=False)(dict.fromkeys)
     warm("y", name="y")(broken_loader)
     parts = [run("--list"), run("x", "posts", "--dry-run"), run("--inline"), run("y", "posts", "--inline")]
@@ -230,9 +225,7 @@ def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(ids: Any) -> None:
     assert done.error.startswith("The ids of x could not be found: ")
 
 
-@pytest.mark.parametrize(
-    ("output", "verbosity", "logged"), [(Terminal, 1, 0), (Terminal, 2, 1), (io.StringIO, 1, 1)]
-)
+@pytest.mark.parametrize(("output", "verbosity", "logged"), [(Terminal, 1, 0), (Terminal, 2, 1), (io.StringIO, 1, 1)])
 def test_inline__failed_run_has_no_traceback_on_a_terminal(
     output: type[io.StringIO], verbosity: int, logged: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,9 +26,7 @@ def _job(empty_registry: Any) -> None:
 
 
 def total(state: State, **ago: float) -> None:
-    RunTotal.objects.create(
-        job="x", trigger=Trigger.SCHEDULE, state=state, last_at=timezone.now() - timedelta(**ago)
-    )
+    RunTotal.objects.create(job="x", trigger=Trigger.SCHEDULE, state=state, last_at=timezone.now() - timedelta(**ago))
 
 
 def observe(**fields: Any) -> None:

@@ -184,9 +184,7 @@ def test_sample__process_notes_a_bounded_number_of_keys(
 
 
 @pytest.mark.usefixtures("impatient_cache")
-def test_sample__with_the_cache_down_goes_on_afterwards(
-    job: Any, after: Observe, redis_server: RedisServer
-) -> None:
+def test_sample__with_the_cache_down_goes_on_afterwards(job: Any, after: Observe, redis_server: RedisServer) -> None:
     watch(job)
     after(job)
     job.get(4)

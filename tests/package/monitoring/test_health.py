@@ -47,9 +47,7 @@ def why(name: str) -> str:
     return str(answer["checks"][name]["why"])
 
 
-def ran(
-    job: str, *, state: State = State.COMPLETE, trigger: Trigger = Trigger.DEPLOY, ago: timedelta
-) -> None:
+def ran(job: str, *, state: State = State.COMPLETE, trigger: Trigger = Trigger.DEPLOY, ago: timedelta) -> None:
     """Put a run that ended into the ledger."""
     ended = timezone.now() - ago
     WarmingRun.objects.create(

@@ -96,9 +96,7 @@ def test_coverage__is_the_mean_of_the_hour_and_its_lowest(job: Any, observe_at: 
     assert (hour(job).coverage, hour(job).coverage_min) == (pytest.approx(0.6), pytest.approx(0.2))
 
 
-def test_hour__in_which_the_cache_was_away_has_what_waited_for_it(
-    job: Any, redis_server: RedisServer
-) -> None:
+def test_hour__in_which_the_cache_was_away_has_what_waited_for_it(job: Any, redis_server: RedisServer) -> None:
     redis_server.stop()
     invalidation.request(job.spec, using="default")
     observe_all(seconds=45)

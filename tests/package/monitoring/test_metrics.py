@@ -73,9 +73,7 @@ def test_view__is_text_that_is_not_cached_and_off_by_default(settings: Any) -> N
     assert Client().get("/metrics").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer wrong", "Basic c2VjcmV0", "secret", "Bearer s\u00e9cret"]
-)
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer wrong", "Basic c2VjcmV0", "secret", "Bearer s\u00e9cret"])
 def test_view__refuses_without_the_token(header: str, settings: Any) -> None:
     settings.WARMER_METRICS_TOKEN = "secret"
     response = Client().get("/metrics", headers={"Authorization": header})
@@ -112,11 +110,7 @@ def test_runs__are_counted_by_trigger_and_state_also_once_deleted() -> None:
     runs.fail(open_run(job.name, Trigger.SCHEDULE).run, "no broker")
     WarmingRun.objects.all().delete()
     seen = scrape()
-    for trigger, state, count in (
-        ("command", "complete", 2),
-        ("deploy", "complete", 1),
-        ("schedule", "failed", 1),
-    ):
+    for trigger, state, count in (("command", "complete", 2), ("deploy", "complete", 1), ("schedule", "failed", 1)):
         assert seen("runs_total", trigger=trigger, state=state) == count
     assert [seen("run_keys_total", outcome=outcome) for outcome in ("written", "superseded")] == [30, 0]
     for name in ("run_duration_seconds_count", "run_wait_seconds_count", "run_batches_total"):

@@ -82,9 +82,7 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda each: each.where)
-def test_expression__names_metrics_and_labels_that_exist(
-    expression: Expression, families: dict[str, Family]
-) -> None:
+def test_expression__names_metrics_and_labels_that_exist(expression: Expression, families: dict[str, Family]) -> None:
     assert expression.names, expression.text
     assert expression.names <= set(families), expression.text
     for name, label, values in expression.selectors():
@@ -170,9 +168,7 @@ def test_dashboard__panels_are_told_apart_and_do_not_overlap() -> None:
     for panel in panels:
         at = panel["gridPos"]
         assert at["x"] + at["w"] <= 24
-        for cell in (
-            (x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
-        ):
+        for cell in ((x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])):
             assert cell not in taken, f"{panel['title']} lies over {taken.get(cell)}"
             taken[cell] = panel["title"]
     for panel in PANELS:

@@ -96,9 +96,7 @@ def test_read__past_the_cache_is_neither(make_post: Any) -> None:
     assert flushed(job).items() & {"past": 1, "hits": 1, "misses": 1}.items() == {("past", 1)}
 
 
-def test_invalidation__lag_of_one_that_waited_is_since_the_change(
-    make_post: Any, redis_server: RedisServer
-) -> None:
+def test_invalidation__lag_of_one_that_waited_is_since_the_change(make_post: Any, redis_server: RedisServer) -> None:
     post = make_post()
     ChangeRecord.objects.all().delete()  # it was applied without this job
     job = declare(depends_on={Post: "id"})

@@ -192,9 +192,7 @@ def test_end__happens_once(run: WarmingRun, finished: list[WarmingRun]) -> None:
     assert len(finished) == 1
 
 
-def test_end__of_two_who_found_it_running_the_first_counts(
-    run: WarmingRun, finished: list[WarmingRun]
-) -> None:
+def test_end__of_two_who_found_it_running_the_first_counts(run: WarmingRun, finished: list[WarmingRun]) -> None:
     first: list[bool] = []
 
     def cancel_just_before(execute: Any, sql: str, *arguments: Any) -> Any:
@@ -231,9 +229,7 @@ def test_close_stalled__queued_past_its_use_is_expired() -> None:
     assert (ledger.close_stalled(), *told(run, "state")) == (1, State.EXPIRED)
 
 
-def test_cancel__keeps_what_was_counted_and_counts_what_is_in_hand(
-    run: WarmingRun, finished: list[WarmingRun]
-) -> None:
+def test_cancel__keeps_what_was_counted_and_counts_what_is_in_hand(run: WarmingRun, finished: list[WarmingRun]) -> None:
     ledger.expect(run, batches=2, report=NOTHING)
     ledger.record_batches(run, {1: report(written=3)})
     ledger.request_follow_up(run)
@@ -254,10 +250,7 @@ def old_runs() -> list[int]:
     """Seven runs of 'things' that ended 40 days ago, with a batch each; return their numbers."""
     then = timezone.now() - timedelta(days=40)
     fields = {"job": "things", "trigger": Trigger.SCHEDULE, "state": State.COMPLETE}
-    runs = [
-        WarmingRun.objects.create(**fields, requested_at=then, finished_at=then, expires_at=then)
-        for _ in range(7)
-    ]
+    runs = [WarmingRun.objects.create(**fields, requested_at=then, finished_at=then, expires_at=then) for _ in range(7)]
     WarmingBatch.objects.bulk_create(WarmingBatch(run=run, number=1) for run in runs)
     return [run.pk for run in runs]
 
@@ -276,9 +269,7 @@ def test_forget__deletes_in_bounded_chunks_what_ended_before_then(
     assert WarmingBatch.objects.count() == 2
 
 
-def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(
-    own_jobs: None, settings: Any
-) -> None:
+def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(own_jobs: None, settings: Any) -> None:
     settings.WARMER_RUN_RETENTION = timedelta(days=2)
     for job, days in (("posts", 3), ("posts", 1), ("popular_posts", 4), ("gone", 4)):
         run = ledger.open_run(job, Trigger.COMMAND).run

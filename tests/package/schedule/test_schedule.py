@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from django_celery_beat.models import (
-    CrontabSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    PeriodicTasks,
-    SolarSchedule,
-)
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks, SolarSchedule
 
 from tests.support.commands import execute
 from warmer import jobs, schedule, warm
@@ -257,8 +251,7 @@ def test_set__crontab_is_refused_when_all_keys_expire_and_noted_when_some_do(spe
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "* * * *", "* * * * * *", "61 * * * *", "* * * 13 *", "*/0 * * * *", "a;b * * * *", "0 0 31 2 *"],
+    "text", ["", "* * * *", "* * * * * *", "61 * * * *", "* * * 13 *", "*/0 * * * *", "a;b * * * *", "0 0 31 2 *"]
 )
 def test_set__not_a_crontab(spec: JobSpec, text: str) -> None:
     assert "crontab" in form(spec, kind="crontab", crontab=text).errors

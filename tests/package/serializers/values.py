@@ -36,9 +36,7 @@ HASHABLE = (
 )
 SCALARS = HASHABLE | st.decimals()
 KEYS = st.recursive(
-    HASHABLE,
-    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
-    max_leaves=4,
+    HASHABLE, lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3), max_leaves=4
 )
 VALUES = st.recursive(
     SCALARS,

@@ -175,9 +175,7 @@ class FencedClaimContract:
         assert claim(store, "thing:1", "thing:3").values == {"thing:1": 1, "thing:3": 3}
 
     @pytest.mark.parametrize("nonsense", ["nonsense", "a b x 1", "a b 1 1 1", ""])
-    def test_claim__something_else_in_its_place_is_none(
-        self, store: Store, redis_client: Redis, nonsense: str
-    ) -> None:
+    def test_claim__something_else_in_its_place_is_none(self, store: Store, redis_client: Redis, nonsense: str) -> None:
         redis_client.set("{:1:thing:1}:claim", nonsense)
         assert claims(store, "thing:1") == {}
         assert claim(store, "thing:1").mine == ("thing:1",)

@@ -139,9 +139,7 @@ class StoreContract(ClaimContract):
         store.invalidate_all()
         assert store.overtaken(token, ["thing:2"]) == {"thing:2"}
 
-    def test_replica_lag__an_invalidated_key_is_not_filled_for_so_long(
-        self, store: Store, settings: Any
-    ) -> None:
+    def test_replica_lag__an_invalidated_key_is_not_filled_for_so_long(self, store: Store, settings: Any) -> None:
         settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
         store.token(THINGS)
         self.let_pass(store, 31)

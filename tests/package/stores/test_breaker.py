@@ -74,9 +74,7 @@ def test_open__probe_of_which_nobody_hears_is_followed_by_another(breaker: Break
     assert is_admitted(breaker)
 
 
-def test_success__closes_the_circuit_and_begins_with_the_first_wait_again(
-    breaker: Breaker, clock: Clock
-) -> None:
+def test_success__closes_the_circuit_and_begins_with_the_first_wait_again(breaker: Breaker, clock: Clock) -> None:
     clock(0.25)
     breaker.admit()
     breaker.failed(ERROR)
@@ -87,9 +85,7 @@ def test_success__closes_the_circuit_and_begins_with_the_first_wait_again(
     assert is_admitted(breaker)
 
 
-def test_log__one_line_per_change_of_state_and_per_ten_seconds(
-    clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log__one_line_per_change_of_state_and_per_ten_seconds(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     breaker = Breaker("The cache 'x'")
     breaker.failed(ERROR)
     for _ in range(2):
@@ -110,10 +106,7 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(
 def test_caches_in_one_place__share_a_breaker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breakers, "_breakers", {})
     entry = settings.CACHES["default"]
-    behind = [
-        {**entry, "LOCATION": "redis://mymaster/0", "OPTIONS": {"SENTINELS": [(host, 26379)]}}
-        for host in "ab"
-    ]
+    behind = [{**entry, "LOCATION": "redis://mymaster/0", "OPTIONS": {"SENTINELS": [(host, 26379)]}} for host in "ab"]
     settings.CACHES = {"default": entry, "same": entry, "a": behind[0], "b": behind[1]}
     assert breakers.breaker_of("default") is breakers.breaker_of("same")
     assert breakers.breaker_at(entry["LOCATION"]).name == "The cache 'default', 'same'"
@@ -244,9 +237,7 @@ def test_backend__without_ignore_exceptions_raises_what_failed_and_then_that_it_
 
 
 @pytest.mark.usefixtures("clock")
-def test_backend__used_up_pool_is_no_outage(
-    settings: Any, failures: list[BaseException], own_backend: str
-) -> None:
+def test_backend__used_up_pool_is_no_outage(settings: Any, failures: list[BaseException], own_backend: str) -> None:
     entry = settings.CACHES[own_backend]
     options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.01}}
     address = entry["LOCATION"].replace("=own", "=small")

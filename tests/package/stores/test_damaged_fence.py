@@ -90,9 +90,7 @@ def test_damaged_fence__invalidates_this_job_and_the_others(damage: Any, client:
     assert is_written(store, tokens[store], "thing:1")
     assert is_written(other, tokens[other], "other:1")
     damage(client, store.fence_key)
-    invalidate_together(
-        [Invalidation(store=store, keys=["thing:1"]), Invalidation(store=other, keys=["other:1"])]
-    )
+    invalidate_together([Invalidation(store=store, keys=["thing:1"]), Invalidation(store=other, keys=["other:1"])])
     assert cache.get_many(["thing:1", "other:1"]) == {}
     assert not is_written(store, tokens[store], "thing:1")
     assert not is_written(other, tokens[other], "other:1")

@@ -50,9 +50,7 @@ def all_told(values: dict[Any, Any]) -> dict[Any, str]:
 
 
 def test_cache_and_job__give_back_what_was_set() -> None:
-    job: Any = warm_many("exact:{id}", name="exact", ids=lambda: VALUES)(
-        lambda ids: {id: VALUES[id] for id in ids}
-    )
+    job: Any = warm_many("exact:{id}", name="exact", ids=lambda: VALUES)(lambda ids: {id: VALUES[id] for id in ids})
     assert job.warm().written == len(VALUES)
     by_key = {f"exact:{id}": value for id, value in VALUES.items()}
     assert all_told(job.get_many(list(VALUES))) == all_told(VALUES)
@@ -106,9 +104,7 @@ def test_job__a_value_that_is_refused_costs_its_key_alone(value: Any, why: str) 
     ],
 )
 def test_value_of_another_serializer__is_a_miss(redis_client: Redis, foreign: bytes) -> None:
-    job: Any = warm_many("foreign:{id}", ids=lambda: [1], name="foreign")(
-        lambda ids: {id: f"new {id}" for id in ids}
-    )
+    job: Any = warm_many("foreign:{id}", ids=lambda: [1], name="foreign")(lambda ids: {id: f"new {id}" for id in ids})
     for id in (1, 2):
         redis_client.set(str(cache.make_key(f"foreign:{id}")), foreign)
     assert cache.get("foreign:1") is None

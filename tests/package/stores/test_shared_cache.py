@@ -102,14 +102,11 @@ def test_log__names_the_writer_once_per_type(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.filterwarnings("ignore:.* on sharded client")  # of django-redis itself
 @pytest.mark.parametrize(
-    "client",
-    ["django_redis.client.DefaultClient", "django_redis.client.ShardClient", f"{__name__}.OwnClient"],
+    "client", ["django_redis.client.DefaultClient", "django_redis.client.ShardClient", f"{__name__}.OwnClient"]
 )
 def test_job__fails_for_what_it_cannot_carry(shared: str, settings: Any, client: str) -> None:
     settings.CACHES["default"]["OPTIONS"]["CLIENT_CLASS"] = client
-    job: Any = warm_many("mixed:{id}", name="mixed", ids=lambda: [1, 2])(
-        lambda ids: {1: mark_safe("<b>"), 2: "plain"}
-    )
+    job: Any = warm_many("mixed:{id}", name="mixed", ids=lambda: [1, 2])(lambda ids: {1: mark_safe("<b>"), 2: "plain"})
     report = job.warm()
     assert (report.written, report.failed) == (1, 1)
     assert "SafeString" in report.failures[0].error

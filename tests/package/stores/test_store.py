@@ -80,12 +80,7 @@ class RedisContract(RedisClaimContract, FencedContract):
         store.write(token, {f"thing:{id}": id for id in range(100)})
         calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
         # What the script itself calls is counted too; what arrived is one EVALSHA.
-        assert calls == {
-            "cmdstat_evalsha": 1,
-            "cmdstat_zscore": 3,
-            "cmdstat_set": 100,
-            "cmdstat_config|resetstat": 1,
-        }
+        assert calls == {"cmdstat_evalsha": 1, "cmdstat_zscore": 3, "cmdstat_set": 100, "cmdstat_config|resetstat": 1}
 
     def test_every_call__to_a_server_that_forgets_the_scripts_whenever_it_is_asked_for_one(
         self, store: Store, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
@@ -104,9 +99,7 @@ class RedisContract(RedisClaimContract, FencedContract):
         store.invalidate(["thing:1"])
         assert store.read(["thing:1", "thing:2"]) == {"thing:2": 2}
 
-    def test_write__after_a_restart_that_lost_everything(
-        self, store: Store, redis_server: RedisServer
-    ) -> None:
+    def test_write__after_a_restart_that_lost_everything(self, store: Store, redis_server: RedisServer) -> None:
         token = store.token(THINGS)
         redis_server.restart()
         store.token(THINGS)
@@ -133,10 +126,7 @@ class RedisContract(RedisClaimContract, FencedContract):
         assert redis_client.zcard(store.fence_key) == 4
         older = dataclasses.replace(first, counter=first.counter - 800 * 10**6)
         assert fill(store, older, "thing:500") == {"thing:500": SUPERSEDED}
-        assert fill(store, second, "thing:500", "thing:100") == {
-            "thing:500": WRITTEN,
-            "thing:100": SUPERSEDED,
-        }
+        assert fill(store, second, "thing:500", "thing:100") == {"thing:500": WRITTEN, "thing:100": SUPERSEDED}
 
     def test_clock__far_ahead_and_back_refuses_what_is_too_old_to_tell(self, store: Store) -> None:
         token = store.token(THINGS)

@@ -20,9 +20,7 @@ SOON = 0.3
 
 @pytest.fixture
 def job() -> Any:
-    return warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4)(
-        lambda ids: {id: id for id in ids}
-    )
+    return warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4)(lambda ids: {id: id for id in ids})
 
 
 @pytest.fixture

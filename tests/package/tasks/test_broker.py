@@ -219,9 +219,7 @@ def test_undeclared_queue__is_said(job: Any, serve: Serve, broker_at: BrokerAt) 
 def test_sentinel__leads_to_the_master(job: Any, serve: Serve, broker_at: BrokerAt, tmp_path: Path) -> None:
     master = serve()
     with Sentinel(folder=tmp_path, master=master.port, quorum=1) as sentinel:
-        broker_at(
-            f"sentinel://127.0.0.1:{sentinel.port}/0", broker_transport_options={"master_name": "mymaster"}
-        )
+        broker_at(f"sentinel://127.0.0.1:{sentinel.port}/0", broker_transport_options={"master_name": "mymaster"})
         assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
         assert find_workers("warming", timeout=0.1).problem == "no worker answered"
     with master.client() as client:

@@ -94,9 +94,7 @@ def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_time
 def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers(
     required: bool, redis_server: RedisServer
 ) -> None:
-    job = warm_many("t:{id}", ids=lambda: range(10), name="t", required=required)(
-        lambda ids: {id: id for id in ids}
-    )
+    job = warm_many("t:{id}", ids=lambda: range(10), name="t", required=required)(lambda ids: {id: id for id in ids})
     redis_server.stop()
     failed = request_run(job.name, Trigger.DEPLOY).run
     assert (failed.state, failed.met_outage) == (State.FAILED, True)
@@ -122,9 +120,7 @@ def test_run_that_met_an_outage__is_run_again_after_a_retry_of_some_keys(redis_s
     assert (again.state, again.written, again.skipped) == (State.COMPLETE, 9, 1)
 
 
-def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
-    redis_server: RedisServer,
-) -> None:
+def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(redis_server: RedisServer) -> None:
     job = warm_many("t:{id}", ids=lambda: range(10), name="t")(lambda ids: {id: id for id in ids})
     run = runs.open_run(job.name, Trigger.COMMAND).run
     redis_server.stop()
@@ -138,9 +134,7 @@ def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_ke
     redis_server.start()
 
 
-def test_run_that_met_an_outage__is_not_run_again_where_the_server_refuses(
-    redis_server: RedisServer,
-) -> None:
+def test_run_that_met_an_outage__is_not_run_again_where_the_server_refuses(redis_server: RedisServer) -> None:
     warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
     with redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")

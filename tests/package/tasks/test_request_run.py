@@ -115,9 +115,7 @@ def test_request_run__of_some_keys_loads_only_these_with_ids_of_the_declared_typ
 
 @pytest.mark.parametrize("has_begun", [False, True])
 @pytest.mark.parametrize("only_missing", [False, True])
-def test_request_run__takes_the_place_of_a_run_of_some_keys(
-    job: Any, has_begun: bool, only_missing: bool
-) -> None:
+def test_request_run__takes_the_place_of_a_run_of_some_keys(job: Any, has_begun: bool, only_missing: bool) -> None:
     some = runs.open_run(job.name, Trigger.ADMIN, only_keys=["t:1"]).run
     if has_begun:
         runs.start(some.pk)
@@ -127,9 +125,7 @@ def test_request_run__takes_the_place_of_a_run_of_some_keys(
     assert (opened.run.state, opened.run.written) == (State.COMPLETE, 10)
 
 
-def test_request_run__loses_a_race_after_each_run_of_some_keys(
-    job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_run__loses_a_race_after_each_run_of_some_keys(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others open runs of some keys as fast as they are cancelled, and end one before it can be joined."""
     real, calls = WarmingRun.objects.get_or_create, count()
 
@@ -215,9 +211,7 @@ def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("zone", ["", "+00:00"])
-def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(
-    job: Any, settings: Any, zone: str
-) -> None:
+def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(job: Any, settings: Any, zone: str) -> None:
     settings.USE_TZ = False
     at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
     task: Any = SimpleNamespace(request=SimpleNamespace(expires=f"{at.isoformat()}{zone}"))

@@ -11,9 +11,7 @@ from warmer.tasks import request_run, start_run, warm_batch
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def test_start_run__has_no_more_messages_under_way_than_the_setting_says(
-    messages: list[Any], settings: Any
-) -> None:
+def test_start_run__has_no_more_messages_under_way_than_the_setting_says(messages: list[Any], settings: Any) -> None:
     settings.WARMER_BATCHES_OUT = 3
     settings.CELERY_TASK_ALWAYS_EAGER = False
     warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})

@@ -26,12 +26,7 @@ ERROR_NUMBER = r"Error (\d+) connecting"
 
 
 def test_refused(
-    page: Page,
-    cache_at: CacheAt,
-    post: Post,
-    caplog: pytest.LogCaptureFixture,
-    settings: Any,
-    operator: Client,
+    page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture, settings: Any, operator: Client
 ) -> None:
     server = cache_at()
     manage("warm_cache --inline")
@@ -66,11 +61,7 @@ def test_refused(
 
 
 def test_hanging(
-    page: Page,
-    cache_at: CacheAt,
-    post: Post,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    page: Page, cache_at: CacheAt, post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = cache_at()
     manage("warm_cache --inline")
@@ -83,9 +74,7 @@ def test_hanging(
     assert "error: " not in manage("cache_doctor")
 
 
-def test_invalidations_wait(
-    page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_invalidations_wait(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture) -> None:
     server = cache_at(appendonly="yes", appendfsync="always")
     manage("warm_cache --inline")
     server.kill()

@@ -37,11 +37,7 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
     page.shows("full-stats", stats("read/write", "memory", "evicted"), varies=MEMORY)
     caplog.clear()
     printed = manage("warm_cache")
-    page.shows(
-        "full-warm",
-        excerpt(printed, r"\w+: failed"),
-        varies=[r" in ([\d.]+) s:"],
-    )
+    page.shows("full-warm", excerpt(printed, r"\w+: failed"), varies=[r" in ([\d.]+) s:"])
     page.shows("full-log", logged(caplog.records, "warmer.filling.pipeline").splitlines()[0])
     assert Client().get("/").status_code == 200
     post.save()
@@ -57,9 +53,7 @@ def test_evicting(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     server = cache_at(maxmemory="3mb", maxmemory_policy="allkeys-lru")
     manage("warm_cache --inline")
     fill(server, keys=600)
-    page.shows(
-        "evicting-doctor", doctor("evictions"), varies=[r"([1-9]\d*) keys evicted in the (\S+ \S+) since"]
-    )
+    page.shows("evicting-doctor", doctor("evictions"), varies=[r"([1-9]\d*) keys evicted in the (\S+ \S+) since"])
     page.shows("evicting-stats", stats("memory", "evicted"), varies=[*MEMORY, r"evicted +([1-9]\d*) keys"])
     observe_all(seconds=10)
     settings.WARMER_METRICS = True

@@ -78,9 +78,7 @@ def test_expired_and_lost(
     caplog.set_level(logging.INFO, "warmer.apps")
     caplog.clear()
     assert tasks.close_stalled_runs() == 2
-    page.shows(
-        "ended-log", logged(caplog.records, "warmer.apps"), varies=[r"run (\d+) of", r"queries, ([\d.]+) s"]
-    )
+    page.shows("ended-log", logged(caplog.records, "warmer.apps"), varies=[r"run (\d+) of", r"queries, ([\d.]+) s"])
     page.shows("ended-list", excerpt(manage("warm_cache --list"), "job ", "---", "user_profiles", "posts"))
     settings.WARMER_METRICS = True
     assert scrape()("last_run_state", job="posts", state="lost") == 1

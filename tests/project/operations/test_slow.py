@@ -41,9 +41,7 @@ def test_slow_command(page: Page, cache_at: CacheAt, post: Post) -> None:
     assert b"127.0.0.1" in (entry["client_address"] if isinstance(entry, dict) else entry[4])
 
 
-def test_slow_way(
-    page: Page, cache_at: CacheAt, post: Post, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_slow_way(page: Page, cache_at: CacheAt, post: Post, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     server = cache_at()
     manage("warm_cache --inline")
     with Proxy(server, seconds=0.06) as proxy:

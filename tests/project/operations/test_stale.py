@@ -64,9 +64,7 @@ def test_stale(
     assert "CommandError" not in manage("cache_audit")
 
 
-def test_stale__database_has_lost_its_triggers(
-    page: Page, cache_at: CacheAt, post: Post, no_triggers: None
-) -> None:
+def test_stale__database_has_lost_its_triggers(page: Page, cache_at: CacheAt, post: Post, no_triggers: None) -> None:
     cache_at()
     manage("warm_cache --inline")
     rename("New")

@@ -18,8 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def address_of(kind: str, row: Any) -> str:
     """Return the address of an admin page: of a list, or of a row's form."""
     return reverse(
-        f"admin:{row._meta.app_label}_{row._meta.model_name}_{kind}",
-        args=[row.pk] if kind == "change" else [],
+        f"admin:{row._meta.app_label}_{row._meta.model_name}_{kind}", args=[row.pk] if kind == "change" else []
     )
 
 
@@ -99,9 +98,7 @@ def run_action(client: Client, action: str, *chosen: Post, **sent: Any) -> None:
     assert client.post(reverse("admin:myapp_post_changelist"), sent).status_code == 302
 
 
-def test_actions__publish_withdraw_and_delete__show_on_the_site_at_once(
-    admin_client: Client, client: Client
-) -> None:
+def test_actions__publish_withdraw_and_delete__show_on_the_site_at_once(admin_client: Client, client: Client) -> None:
     draft, published = a_post(published_at=None, is_popular=True), a_post()
 
     def is_shown() -> bool:

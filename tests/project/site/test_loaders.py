@@ -15,9 +15,7 @@ pytestmark = pytest.mark.django_db
 NumQueries = Callable[[int], Any]
 
 
-def test_user_profiles__load_a_batch_of_plain_values_in_one_query(
-    django_assert_num_queries: NumQueries,
-) -> None:
+def test_user_profiles__load_a_batch_of_plain_values_in_one_query(django_assert_num_queries: NumQueries) -> None:
     user = a_user(first_name="Grace", last_name="Hopper", location="Arlington", bio="Moths.", activity=7)
     nameless = a_user(username="anon", first_name="", last_name="")
     inactive = a_user(is_active=False)

@@ -113,9 +113,7 @@ def test_admin_account__can_log_in_with_the_generated_password(client: Client, p
     output = sample_data()
 
     password = password_file.read_text().strip()
-    assert output.splitlines()[-1] == (
-        f"Log in at /admin/ as admin with the password in {password_file}: {password}"
-    )
+    assert output.splitlines()[-1] == (f"Log in at /admin/ as admin with the password in {password_file}: {password}")
     assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
     assert client.login(username="admin", password=password)
     assert client.get("/admin/").status_code == 200

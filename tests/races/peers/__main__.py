@@ -94,10 +94,7 @@ class Row:
             self.peer.way,
             self.race["save()"],
             next(iter(others.values())) if same else ", ".join(f"{n}: {v}" for n, v in others.items()),
-            *(
-                verdict if name == "save()" or self.knows_models else BY_HAND
-                for name, verdict in self.alone.items()
-            ),
+            *(verdict if name == "save()" or self.knows_models else BY_HAND for name, verdict in self.alone.items()),
         ]
 
 
@@ -107,11 +104,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def page(rows: Sequence[Row], *, server: str, versions: str) -> str:
-    return PAGE.format(
-        table=table(rows),
-        server=server,
-        versions=versions,
-    )
+    return PAGE.format(table=table(rows), server=server, versions=versions)
 
 
 def main(arguments: list[str]) -> int:

@@ -37,9 +37,7 @@ def cacheops(way: str, means: str, cached: Mapping[str, Any], *, insideout: bool
 
 
 def cacheback(way: str, means: str) -> Peer:
-    return Peer(
-        distribution="django-cacheback", way=way, means=f"with_cacheback.{means}", apps=("cacheback",)
-    )
+    return Peer(distribution="django-cacheback", way=way, means=f"with_cacheback.{means}", apps=("cacheback",))
 
 
 def cashews(way: str, means: str) -> Peer:

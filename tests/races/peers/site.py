@@ -32,12 +32,7 @@ def try_one(peer: Peer, *, redis_url: str, folder: Path) -> dict[str, Any]:
 
 def _settings(peer: Peer, redis_url: str, folder: Path) -> dict[str, Any]:
     return {
-        "INSTALLED_APPS": [
-            "django.contrib.auth",
-            "django.contrib.contenttypes",
-            *peer.apps,
-            "tests.races.peers",
-        ],
+        "INSTALLED_APPS": ["django.contrib.auth", "django.contrib.contenttypes", *peer.apps, "tests.races.peers"],
         "DATABASES": {
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",

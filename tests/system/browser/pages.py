@@ -9,10 +9,7 @@ from warmer.models import WarmingRun
 
 MARKS = [
     pytest.mark.system,
-    pytest.mark.environment(
-        EXTRA_APPS="tests.system.slowapp",
-        EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy",
-    ),
+    pytest.mark.environment(EXTRA_APPS="tests.system.slowapp", EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy"),
 ]
 PASSWORD = "a password"
 WIDE, NARROW = 1280, 390

@@ -41,8 +41,7 @@ def find_browser() -> Path | None:
         if path := shutil.which(given):
             return Path(path)
         raise BrowserNotFound(
-            f"{VARIABLE} is {given!r}, which is not a program that runs. Set it to the path of a Chromium, "
-            "or unset it."
+            f"{VARIABLE} is {given!r}, which is not a program that runs. Set it to the path of a Chromium, or unset it."
         )
     for name in (*NAMES, *APPLICATIONS):
         # A program on PATH says little: Ubuntu's `chromium-browser` only asks to install a snap.

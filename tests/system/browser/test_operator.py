@@ -90,9 +90,7 @@ def test_operator__warms_a_job_and_watches_it_to_the_end__cancels_another_run(
     assert LogEntry.objects.latest("pk").change_message == "Cancelled. Reason: wrong day"
 
 
-def test_operator__sets_a_schedule_and_resets_it__invalidates_after_a_question(
-    open_page: Callable[..., Page],
-) -> None:
+def test_operator__sets_a_schedule_and_resets_it__invalidates_after_a_question(open_page: Callable[..., Page]) -> None:
     page = open_page(*EVERYTHING)
     page.get_by_role("link", name="posts", exact=True).click()
     in_force = page.get_by_role("row", name="Current")
@@ -158,11 +156,7 @@ def test_operator__sees_a_failure_on_the_jobs_page_and_warms_its_key(open_page: 
     page.goto("/admin/warmer/job/popular_posts/change/")
     expect(page.get_by_role("row", name="Last run never run")).to_be_visible()
     WarmingRun.objects.create(
-        job="popular_posts",
-        trigger="schedule",
-        state=State.FAILED,
-        expires_at=timezone.now(),
-        error="Broken.",
+        job="popular_posts", trigger="schedule", state=State.FAILED, expires_at=timezone.now(), error="Broken."
     )
     page.clock.fast_forward(10_000)
     expect(page.get_by_text("Broken.")).to_be_in_viewport()

@@ -20,8 +20,7 @@ from warmer.models import JobObservation
 
 pytestmark = [
     pytest.mark.environment(
-        CACHE_TIMEOUT_SECONDS=1,
-        EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy,tests.system.policy.FreshAnswers",
+        CACHE_TIMEOUT_SECONDS=1, EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy,tests.system.policy.FreshAnswers"
     ),
     *MARKS,
 ]
@@ -97,9 +96,7 @@ def test_outage__of_workers_and_beat__then_a_failed_run_and_a_full_queue(
     expect(page.locator(".warmer-state").first).to_have_text("failed")
     expect(page.get_by_text("ValueError: broken by the test").first).to_be_visible()
     page.goto("/admin/warmer/")
-    expect(page.locator("tr[data-warmer-job]").first).to_contain_text(
-        re.compile("slow_one.*failed", re.DOTALL)
-    )
+    expect(page.locator("tr[data-warmer-job]").first).to_contain_text(re.compile("slow_one.*failed", re.DOTALL))
 
 
 def test_outage__of_the_cache__killed_then_frozen_with_the_worker(

@@ -59,11 +59,7 @@ WARMER_CACHE = "warm"
 WARMER_CAPTURE = "triggers"
 
 CELERY_BROKER_URL = f"{REDIS}/1"
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "socket_timeout": 5,
-    "socket_connect_timeout": 2,
-    "visibility_timeout": 360,
-}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, "visibility_timeout": 360}
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"

@@ -19,9 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 TEMPLATES = Path(health.__file__).parents[1] / "templates"
 
 
-def test_alerts__that_would_fire_are_named_with_their_jobs(
-    olga: Client, use_broker: Callable[[str], None]
-) -> None:
+def test_alerts__that_would_fire_are_named_with_their_jobs(olga: Client, use_broker: Callable[[str], None]) -> None:
     silent = olga.get(OVERVIEW).content.decode()  # also without a broker
     assert f'href="{RUNBOOK}#{health.RUNS}">WarmerScheduleSilent</a>' in silent
     questions.forget()
@@ -39,15 +37,7 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
     page = olga.get(RUNBOOK).content.decode()
     anchors = re.findall(r'<h2 id="([\w-]+)">', page)
     assert len(anchors) == len(set(anchors))
-    sections = {
-        health.RUNS,
-        health.BROKER,
-        health.DOWN,
-        health.HANGS,
-        health.FULL,
-        health.UNSAVED,
-        health.PENDING,
-    }
+    sections = {health.RUNS, health.BROKER, health.DOWN, health.HANGS, health.FULL, health.UNSAVED, health.PENDING}
     templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.html"))
     written = set(re.findall(r"'admin:warmer_runbook' %\}#([\w-]+)", templates))
     assert len(written) >= 2

@@ -51,9 +51,7 @@ def test_hanging__broker_is_asked_once_and_given_up(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_hanging__another_database_leaves_the_rest_of_the_pages(
-    olga: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging__another_database_leaves_the_rest_of_the_pages(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on = Event()
     look = invalidation.backlog
     monkeypatch.setattr(health, "written", lambda: ["default", "other"])
@@ -68,9 +66,7 @@ def test_hanging__another_database_leaves_the_rest_of_the_pages(
     assert found["Pending invalidations"].text.startswith("1 oldest")
 
 
-def test_question__is_shared_for_a_while_then_asked_again(
-    olga: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_question__is_shared_for_a_while_then_asked_again(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count_calls(monkeypatch, "_look_at_cache")
     strip(olga)
     strip(olga)

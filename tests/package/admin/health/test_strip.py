@@ -24,10 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def test_strip__nothing_stands_still(
-    olga: Client,
-    use_broker: Callable[[str], None],
-    serve: Serve,
-    monkeypatch: pytest.MonkeyPatch,
+    olga: Client, use_broker: Callable[[str], None], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_broker(serve().url())
     monkeypatch.setattr(health.tasks, "consumers", lambda *, timeout: {"warming": ["a@host", "b@host"]})
@@ -46,10 +43,7 @@ def test_strip__without_a_broker_there_is_nothing_to_ask(olga: Client) -> None:
 
 
 def test_workers__none_is_a_problem_unless_one_worked_lately(
-    olga: Client,
-    use_broker: Callable[[str], None],
-    serve: Serve,
-    monkeypatch: pytest.MonkeyPatch,
+    olga: Client, use_broker: Callable[[str], None], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "PING_SECONDS", 0.01)
     use_broker(serve().url())
@@ -80,9 +74,7 @@ def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
     assert strip(olga)["Queue warming"].level == "unknown"
 
 
-@pytest.mark.parametrize(
-    ("messages", "minutes", "level"), [(3, 1, "ok"), (3, 3, "problem"), (500, 1, "warning")]
-)
+@pytest.mark.parametrize(("messages", "minutes", "level"), [(3, 1, "ok"), (3, 3, "problem"), (500, 1, "warning")])
 def test_workers__that_do_not_keep_up(
     olga: Client,
     use_broker: Callable[[str], None],
@@ -139,10 +131,7 @@ def test_cache__full(olga: Client, settings: Any, serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("state", "level", "section"),
-    [
-        ({"rdb_last_bgsave_status": "err"}, "problem", health.UNSAVED),
-        ({"loading": 1}, "warning", health.DOWN),
-    ],
+    [({"rdb_last_bgsave_status": "err"}, "problem", health.UNSAVED), ({"loading": 1}, "warning", health.DOWN)],
 )
 def test_cache__whose_server_is_not_itself(
     olga: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], level: str, section: str

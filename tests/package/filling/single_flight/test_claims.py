@@ -22,9 +22,7 @@ def test_cold_key__reader_that_is_killed_while_it_loads(
     claim = "{:1:cold:1}:claim"
     with Readers(processes=1, threads=1, sticks=True) as killed:
         killed.go()
-        wait_until(
-            lambda: redis_client.get("loads") == b"1", seconds=PATIENCE_SECONDS, what="the process is loading"
-        )
+        wait_until(lambda: redis_client.get("loads") == b"1", seconds=PATIENCE_SECONDS, what="the process is loading")
         assert 0 < redis_client.pttl(claim) <= PATIENCE_SECONDS * 1000
         waiting = [start(job.get, 1) for _ in range(10)]
         missed(11)
@@ -46,9 +44,7 @@ def test_bound__then_the_reader_loads_and_stores_nothing(
     assert sorted(loader.calls) == [[1], [1], [2]]
 
 
-def test_bound__of_nothing_waits_for_nobody(
-    settings: Any, loading: Loading, loader: Loader, job: Any
-) -> None:
+def test_bound__of_nothing_waits_for_nobody(settings: Any, loading: Loading, loader: Loader, job: Any) -> None:
     settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(0)
     with loading(1, at="token_taken") as first:
         assert job.get(1) == "value 1"
@@ -66,9 +62,7 @@ def test_claim__that_is_lost_costs_a_second_load_and_nothing_else(
     assert kept(redis_client) == {":1:cold:1"}
 
 
-def test_claim__of_another_is_not_ended(
-    loading: Loading, redis_client: Redis, loader: Loader, job: Any
-) -> None:
+def test_claim__of_another_is_not_ended(loading: Loading, redis_client: Redis, loader: Loader, job: Any) -> None:
     with loading(1) as first:
         job.invalidate([1])
         later = job.spec.store.claim(["cold:1"], seconds=20.0)

@@ -31,9 +31,7 @@ def test_cold_key__loader_that_raises_for_200_readers_hangs_none_and_brings_no_h
     assert set(redis_client.lrange("at_once", 0, -1)) == {b"1"}  # type: ignore[arg-type]
 
 
-def test_get_many__takes_over_what_a_failed_load_left(
-    missed: Missed, start: Start, loader: Loader, job: Any
-) -> None:
+def test_get_many__takes_over_what_a_failed_load_left(missed: Missed, start: Start, loader: Loader, job: Any) -> None:
     loader.errors = [ValueError("broken")]
     with hold("token_taken", job="cold") as point:
         first = start(job.get_many, [1, 2, 3, 4])

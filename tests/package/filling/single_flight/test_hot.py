@@ -60,9 +60,7 @@ def overtake(job: Any, server: Redis) -> None:
     job.invalidate([1])
 
 
-def overtaken_twice(
-    job: Any, slow: SlowLoader, start: Start, missed: Missed, server: Redis
-) -> list[Future[Any]]:
+def overtaken_twice(job: Any, slow: SlowLoader, start: Start, missed: Missed, server: Redis) -> list[Future[Any]]:
     """Start five readers of a key that changes twice while it is loaded; return them, all still loading."""
     readers = [start(job.get, 1) for _ in range(5)]
     missed(5)

@@ -32,9 +32,7 @@ from warmer.testing import hold
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def test_cold_key__200_readers_in_threads_and_processes_are_one_load(
-    missed: Missed, redis_client: Redis
-) -> None:
+def test_cold_key__200_readers_in_threads_and_processes_are_one_load(missed: Missed, redis_client: Redis) -> None:
     with Readers(processes=4, threads=50, readers=200) as readers:
         redis_client.config_resetstat()
         readers.go()
@@ -46,13 +44,7 @@ def test_cold_key__200_readers_in_threads_and_processes_are_one_load(
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_readers__that_come_while_one_loads_get_what_it_stored(
-    missed: Missed,
-    redis_client: Redis,
-    start: Start,
-    loading: Loading,
-    loader: Loader,
-    job: Any,
-    damaged: bool,
+    missed: Missed, redis_client: Redis, start: Start, loading: Loading, loader: Loader, job: Any, damaged: bool
 ) -> None:
     if damaged:
         redis_client.set(":1:cold:1", b"\x80\x04not a value")

@@ -118,9 +118,7 @@ def raw_update(world: Any) -> None:
     node, owner = world.one(world.Node), world.one(world.Owner)
     table = world.Node._meta.db_table
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET owner_id = %s, number = number + 1 WHERE id = %s", [owner.pk, node.pk]
-        )
+        cursor.execute(f"UPDATE {table} SET owner_id = %s, number = number + 1 WHERE id = %s", [owner.pk, node.pk])
 
 
 def raw_insert_from_select(world: Any) -> None:
@@ -128,8 +126,7 @@ def raw_insert_from_select(world: Any) -> None:
     columns = "owner_id, parent_id, label_id, text, number"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s",
-            [world.one(world.Node).pk],
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s", [world.one(world.Node).pk]
         )
 
 

@@ -23,17 +23,11 @@ def declare(world: Any) -> dict[str, Any]:
         "texts": ({node: "owner_id"}, lambda: grouped(node, "owner", "pk", "text")),
         "list": ([tag], lambda: for_all(sorted(tag.objects.values_list("pk", "name")))),
         "owners_of_children": ({node: "parent__owner_id"}, lambda: grouped(node, "parent__owner", *every)),
-        "leaf_labels": (
-            {leaf: "label__nodes__owner"},
-            lambda: grouped(leaf, "label__nodes__owner", "pk", "extra"),
-        ),
+        "leaf_labels": ({leaf: "label__nodes__owner"}, lambda: grouped(leaf, "label__nodes__owner", "pk", "extra")),
         "children": ({node: "parent"}, lambda: grouped(node, "parent", *every)),
         "labelled": ({node: "label_id"}, lambda: grouped(node, "label", *every)),
         "numbered": ({node: "number"}, lambda: grouped(node, "number", *every)),
-        "labels": (
-            {node: "owner_id", label: "nodes__owner_id"},
-            lambda: grouped(node, "owner", "pk", "label__name"),
-        ),
+        "labels": ({node: "owner_id", label: "nodes__owner_id"}, lambda: grouped(node, "owner", "pk", "label__name")),
         "function": (
             {node: lambda row: [row.owner_id, row.parent_id]},
             lambda: grouped(node, "owner", *every, found=grouped(node, "parent", *every)),
@@ -44,10 +38,7 @@ def declare(world: Any) -> dict[str, Any]:
             {tags: "node__owner_id", node: "owner_id", tag: "nodes__owner_id"},
             lambda: grouped(tag, "nodes__owner", "pk", "name"),
         ),
-        "friends": (
-            {friends: lambda row: [row.from_node_id, row.to_node_id]},
-            lambda: grouped(node, "friends", "pk"),
-        ),
+        "friends": ({friends: lambda row: [row.from_node_id, row.to_node_id]}, lambda: grouped(node, "friends", "pk")),
         "befriended": ({friends: "to_node_id"}, lambda: grouped(friends, "to_node", "from_node")),
     }
     fields: dict[str, Any] = {
@@ -64,9 +55,9 @@ def declare(world: Any) -> dict[str, Any]:
         return loaded
 
     return {
-        name: warm_many(
-            f"{name}:{{id}}", ids=world.ids, name=name, depends_on=depends_on, fields=fields.get(name)
-        )(loader(load))
+        name: warm_many(f"{name}:{{id}}", ids=world.ids, name=name, depends_on=depends_on, fields=fields.get(name))(
+            loader(load)
+        )
         for name, (depends_on, load) in jobs.items()
     }
 

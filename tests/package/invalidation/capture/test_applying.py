@@ -10,15 +10,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import (
-    EVERY,
-    INSERT,
-    Things,
-    counted,
-    execute,
-    fetch,
-    unapplied,
-)
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, counted, execute, fetch, unapplied
 from tests.package.invalidation.capture.world import World
 from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, apply, records
@@ -98,9 +90,7 @@ def test_transaction__that_sql_began_is_applied_when_it_is_committed(known: Thin
     assert known.gone() == {1, 2, 3}
 
 
-def test_savepoints__have_one_callback_and_are_applied_at_once(
-    known: Things, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_savepoints__have_one_callback_and_are_applied_at_once(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[None] = []
     monkeypatch.setattr(apply, "_apply_above", counted(apply._apply_above, calls))
     with transaction.atomic():
@@ -169,9 +159,7 @@ def test_commit__reads_records_above_those_that_were_there_before(known: Things)
     floor = ChangeRecord.objects.latest("pk").pk
     with CaptureQueriesContext(connection) as queries:
         execute("UPDATE myapp_thing SET owner = 2")
-    read = [
-        each["sql"] for each in queries if "ORDER BY id" in each["sql"] and "SELECT id, source" in each["sql"]
-    ]
+    read = [each["sql"] for each in queries if "ORDER BY id" in each["sql"] and "SELECT id, source" in each["sql"]]
     assert len(read) == 1
     assert f"id > {floor} " in read[0]
 
@@ -203,9 +191,7 @@ def test_backlog__of_one_table_becomes_one_record(
 ) -> None:
     settings.WARMER_FENCE_RECORDS = 20
     monkeypatch.setattr(records, "PAGE", 10)
-    ChangeRecord.objects.bulk_create(
-        [ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(50)]
-    )
+    ChangeRecord.objects.bulk_create([ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(50)])
     assert Relay().poll() == 1
     assert (known.gone(), unapplied()) == (EVERY, 0)
 

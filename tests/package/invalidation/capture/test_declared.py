@@ -56,9 +56,7 @@ def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None
     assert list(map(of, functions)) == found
 
 
-def test_fingerprint__is_of_what_runs_when_a_deploy_has_replaced_the_file(
-    known: Things, tmp_path: Path
-) -> None:
+def test_fingerprint__is_of_what_runs_when_a_deploy_has_replaced_the_file(known: Things, tmp_path: Path) -> None:
     file = tmp_path / "release.py"
     file.write_text("def owners(row):\n    return row.owner\n")
     owners = runpy.run_path(str(file))["owners"]

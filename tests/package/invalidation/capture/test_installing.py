@@ -22,10 +22,7 @@ pytestmark = pytest.mark.usefixtures("db")
 
 def declare(known: Things, **options: Any) -> Any:
     """Declare a second job on the things, which needs more of them to be recorded."""
-    options = {
-        "depends_on": {known.model: lambda row: row.owner},
-        "fields": {known.model: ["owner", "text"]},
-    } | options
+    options = {"depends_on": {known.model: lambda row: row.owner}, "fields": {known.model: ["owner", "text"]}} | options
     return warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: dict.fromkeys(ids, 1))
 
 

@@ -31,10 +31,7 @@ def quoted(name: str) -> str:
 @pytest.mark.parametrize("fields", [None, ["owner", "text"]])
 @pytest.mark.parametrize("column", COLUMNS)
 def test_trigger__of_an_odd_column_records_its_rows(column: str, fields: list[str] | None) -> None:
-    columns = {
-        "owner": models.IntegerField(db_column=column),
-        "text": models.TextField(db_column=f"{column}2"),
-    }
+    columns = {"owner": models.IntegerField(db_column=column), "text": models.TextField(db_column=f"{column}2")}
     depends_on = "owner" if fields is None else lambda row: row.owner
     with things(columns=columns, fields=fields, depends_on=depends_on) as known:
         name, text = quoted(column), quoted(f"{column}2")
@@ -138,9 +135,7 @@ def test_function__gets_no_column_that_is_not_in_fields_and_none_is_recorded() -
         assert "secret" not in str(list(ChangeRecord.objects.values()))
 
 
-@pytest.mark.parametrize(
-    "rows", ['[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]']
-)
+@pytest.mark.parametrize("rows", ['[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]'])
 def test_record__that_is_damaged_gives_every_key_and_is_done(rows: str) -> None:
     with things() as known:
         ChangeRecord.objects.create(source="myapp_thing", rows=rows)

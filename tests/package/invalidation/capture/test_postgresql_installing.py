@@ -16,10 +16,7 @@ from warmer.invalidation.trigger_sql import postgresql
 
 pytestmark = pytest.mark.usefixtures("db")
 
-FUNCTION = (
-    "SELECT tgfoid::regproc::text FROM pg_trigger "
-    "WHERE tgrelid = 'myapp_thing'::regclass AND NOT tgisinternal"
-)
+FUNCTION = "SELECT tgfoid::regproc::text FROM pg_trigger WHERE tgrelid = 'myapp_thing'::regclass AND NOT tgisinternal"
 
 
 # -- locks ----------------------------------------------------------------------------------------------
@@ -122,9 +119,7 @@ def test_role__that_does_not_own_a_table_is_refused_and_signals_tell(
 
 def test_role__without_a_grant_on_our_table_writes_and_is_recorded(role: str) -> None:
     with things() as known, outsider() as other:
-        other.execute(
-            "GRANT INSERT ON myapp_thing TO poor; GRANT USAGE ON SEQUENCE myapp_thing_id_seq TO poor"
-        )
+        other.execute("GRANT INSERT ON myapp_thing TO poor; GRANT USAGE ON SEQUENCE myapp_thing_id_seq TO poor")
         other.execute("SET ROLE poor")
         other.execute(INSERT)
         Relay().poll()

@@ -117,9 +117,7 @@ def test_records__are_read_marked_and_purged_in_read_committed(
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_transaction__of_a_snapshot_reads_what_it_changed_and_stores_nothing(
-    world: World, level: str
-) -> None:
+def test_transaction__of_a_snapshot_reads_what_it_changed_and_stores_nothing(world: World, level: str) -> None:
     cached = world.cached()
     with transaction.atomic():
         execute(f"SET TRANSACTION ISOLATION LEVEL {level}")

@@ -18,10 +18,7 @@ pytestmark = pytest.mark.usefixtures("db")
 ALTERED = {
     "renamed": ("RENAME owner TO boss", "UPDATE myapp_thing SET text = 'new'"),
     "dropped": ("DROP owner", "UPDATE myapp_thing SET text = 'new'"),
-    "of_another_type": (
-        "ALTER owner TYPE text USING 'number ' || owner",
-        "UPDATE myapp_thing SET owner = 'number 2'",
-    ),
+    "of_another_type": ("ALTER owner TYPE text USING 'number ' || owner", "UPDATE myapp_thing SET owner = 'number 2'"),
 }
 
 
@@ -109,9 +106,7 @@ def test_trigger__column_without_json_is_recorded(odd_type: None, recorded: str)
         ("tstzrange", "[2026-01-01, 2026-01-02)", "[2026-01-01, 2026-01-03)"),
     ],
 )
-def test_trigger__of_fields_compares_a_type_without_equality_or_with_a_loose_one(
-    kind: str, old: str, new: str
-) -> None:
+def test_trigger__of_fields_compares_a_type_without_equality_or_with_a_loose_one(kind: str, old: str, new: str) -> None:
     class OddField(models.TextField):
         def db_type(self, connection: Any) -> str:
             return kind
@@ -142,10 +137,7 @@ def test_trigger__names_two_columns_of_our_table() -> None:
 
 def test_trigger__many_large_rows_invalidate_every_key() -> None:
     with things(depends_on=lambda row: row.owner, fields=["owner", "text"]) as known:
-        execute(
-            "INSERT INTO myapp_thing (owner, text) "
-            "SELECT 1, repeat('x', 30000) FROM generate_series(1, 10000)"
-        )
+        execute("INSERT INTO myapp_thing (owner, text) SELECT 1, repeat('x', 30000) FROM generate_series(1, 10000)")
         assert known.gone() == EVERY
         assert [each.rows for each in ChangeRecord.objects.all()] == [None]
 
@@ -218,9 +210,7 @@ def test_partitions__are_captured_through_the_parent_and_by_name(partitioned: An
     assert partitioned.gone() == EVERY
 
 
-def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_installed(
-    partitioned: Any,
-) -> None:
+def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_installed(partitioned: Any) -> None:
     assert triggers.problems("default") == []
     execute("CREATE TABLE highest PARTITION OF parted FOR VALUES FROM (6) TO (9)")
     (problem,) = triggers.problems("default")
@@ -232,17 +222,12 @@ def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_inst
     assert partitioned.gone() == {6}
     with connection.cursor() as cursor:
         triggers.remove("default")
-        cursor.execute(
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'highest'::regclass AND NOT tgisinternal"
-        )
+        cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'highest'::regclass AND NOT tgisinternal")
         assert cursor.fetchone() == (0,)
 
 
 def test_view__is_a_problem_and_signals_tell_of_its_changes() -> None:
-    execute(
-        "CREATE TABLE behind (id bigserial PRIMARY KEY, owner int, text text)",
-        "CREATE VIEW seen AS TABLE behind",
-    )
+    execute("CREATE TABLE behind (id bigserial PRIMARY KEY, owner int, text text)", "CREATE VIEW seen AS TABLE behind")
     with things(table="seen", is_made=False) as known:
         (problem,) = triggers.problems("default")
         assert (problem.table, problem.fix) == ("seen", "Depend on the tables behind it instead.")

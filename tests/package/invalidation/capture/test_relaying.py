@@ -21,9 +21,7 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 # -- the relay ------------------------------------------------------------------------------------------
-def test_relay__goes_on_with_other_databases_when_one_fails(
-    known: Things, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relay__goes_on_with_other_databases_when_one_fails(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     outsiders.run(INSERT)
 
     def are_kept(using: str) -> bool:
@@ -38,9 +36,7 @@ def test_relay__goes_on_with_other_databases_when_one_fails(
     assert (known.gone(), unapplied()) == ({1}, 0)
 
 
-def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
-    known: Things, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     outsiders.run(INSERT, INSERT.replace("1", "2"))
     answers = [StoreUnavailable("away")]
 
@@ -54,10 +50,7 @@ def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
     with pytest.raises(StoreUnavailable):
         Relay().poll()
     assert known.gone() == {2}
-    assert list(ChangeRecord.objects.order_by("pk").values_list("applied_by", flat=True)) == [
-        "",
-        fingerprint(),
-    ]
+    assert list(ChangeRecord.objects.order_by("pk").values_list("applied_by", flat=True)) == ["", fingerprint()]
     Relay().poll()
     assert (known.gone(), unapplied()) == ({1, 2}, 0)
 

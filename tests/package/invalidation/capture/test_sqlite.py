@@ -107,9 +107,7 @@ def test_trigger__leaves_the_last_id_and_the_number_of_changes_as_they_are() -> 
 # -- migrations -----------------------------------------------------------------------------------------
 def migrating(signal: Any) -> None:
     config = apps.get_app_config("warmer")
-    signal.send(
-        config, app_config=config, verbosity=0, interactive=False, using="default", plan=[("any", False)]
-    )
+    signal.send(config, app_config=config, verbosity=0, interactive=False, using="default", plan=[("any", False)])
 
 
 def alter(known: Things) -> None:
@@ -145,9 +143,7 @@ def test_migration__that_crashed_is_found_and_its_jobs_are_invalidated_by_the_ne
         migrating(pre_migrate)
         alter(known)
         triggers.forget_installed()  # the process is another one
-        assert [each.table for each in triggers.problems("default") if each.table == known.table] == [
-            known.table
-        ]
+        assert [each.table for each in triggers.problems("default") if each.table == known.table] == [known.table]
         migrating(post_migrate)
         assert triggers.problems("default") == []
         assert known.gone() == EVERY

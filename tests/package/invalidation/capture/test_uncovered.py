@@ -78,10 +78,7 @@ CASES = {
         after=("DROP TABLE child",),
     ),
     "view": Case(
-        before=(
-            "CREATE TABLE behind (id int, owner int, text text)",
-            "CREATE VIEW front AS SELECT * FROM behind",
-        ),
+        before=("CREATE TABLE behind (id int, owner int, text text)", "CREATE VIEW front AS SELECT * FROM behind"),
         change=("INSERT INTO behind VALUES (1, 1, '')",),
         after=("DROP VIEW front", "DROP TABLE behind"),
         table="front",
@@ -118,10 +115,7 @@ CASES = {
     ),
     "replace": Case(change=(REPLACE,), gone={2}, on=SQLITE),
     "update_or_replace": Case(
-        before=(INSERT, ANOTHER),
-        change=("UPDATE OR REPLACE myapp_thing SET id = 1 WHERE id = 2",),
-        gone={2},
-        on=SQLITE,
+        before=(INSERT, ANOTHER), change=("UPDATE OR REPLACE myapp_thing SET id = 1 WHERE id = 2",), gone={2}, on=SQLITE
     ),
     "replace_with_recursive_triggers": Case(  # the remedy: nothing is missed
         change=("PRAGMA recursive_triggers = ON", REPLACE),

@@ -122,9 +122,7 @@ def test_progress__is_shown_on_a_terminal(job: Any) -> None:
     assert "\r" not in run("things").out
 
 
-def test_secrecy__values_are_shown_nowhere(
-    make_user: Any, caplog: pytest.LogCaptureFixture, settings: Any
-) -> None:
+def test_secrecy__values_are_shown_nowhere(make_user: Any, caplog: pytest.LogCaptureFixture, settings: Any) -> None:
     settings.WARMER_AUDIT_SAMPLE = 100
     user = make_user(first_name="Hunter2Old", bio="Hunter2Old")
     user_profiles.warm()

@@ -118,9 +118,7 @@ def test_changed__what_is_still_wrong_at_the_next_look_is_wrong(
     source[2] = "another"
     asked: list[Sequence[str]] = []
     look = type(job.spec.store).lookup
-    monkeypatch.setattr(
-        type(job.spec.store), "lookup", lambda self, keys: asked.append(list(keys)) or look(self, keys)
-    )
+    monkeypatch.setattr(type(job.spec.store), "lookup", lambda self, keys: asked.append(list(keys)) or look(self, keys))
     assert counts(audit(job.spec, sample=10, seed=1)) == {"right": 9, "wrong": 1}
     # Four reads for the key: twice at each of two looks; the second look is for this key alone.
     assert sum(keys == ["thing:2"] for keys in asked) == 3

@@ -32,9 +32,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
     ("size", "right", "whole", "share"),
     [(6, 6, False, "at least 50 %"), (10, 10, True, "100 %"), (11, 10, True, "100 %")],
 )
-def test_sample__looks_at_so_many_declared_ids(
-    job: Any, size: int, right: int, whole: bool, share: str
-) -> None:
+def test_sample__looks_at_so_many_declared_ids(job: Any, size: int, right: int, whole: bool, share: str) -> None:
     job.warm()
     found = audit(job.spec, sample=size)
     assert (counts(found), found.whole, found.share) == ({"right": right}, whole, share)
@@ -239,9 +237,9 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
             nonlocal alive
             alive -= 1
 
-    job = warm_many(
-        "thing:{id}", ids=lambda: (Id(number) for number in range(10_000)), name="things", batch_size=1000
-    )(lambda ids: {id: Value(id) for id in ids})
+    job = warm_many("thing:{id}", ids=lambda: (Id(number) for number in range(10_000)), name="things", batch_size=1000)(
+        lambda ids: {id: Value(id) for id in ids}
+    )
     job.warm()
     gc.collect()
     alive = most = 0

@@ -99,9 +99,7 @@ def test_repairs__of_more_keys_than_an_audit_names_are_those_of_a_complete_run(s
     job.invalidate([int(each["key"].removeprefix("thing:")) for each in found.wrong_keys])
     assert is_wrong(), "one is still wrong, and nobody knows which"
     now = timezone.now()
-    WarmingRun.objects.create(
-        job="things", trigger="schedule", state=State.COMPLETE, started_at=now, expires_at=now
-    )
+    WarmingRun.objects.create(job="things", trigger="schedule", state=State.COMPLETE, started_at=now, expires_at=now)
     assert not is_wrong()
 
 

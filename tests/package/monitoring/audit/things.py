@@ -22,9 +22,7 @@ def declare(source: Mapping[Any, Any], **options: Any) -> Any:
 
 def counts(found: CacheAudit) -> dict[str, int]:
     """Return the verdicts that occurred, and see that they add up."""
-    occurred = {
-        name: getattr(found, name) for name in ("right", "wrong", "missing", "no_value", "changed", "failed")
-    }
+    occurred = {name: getattr(found, name) for name in ("right", "wrong", "missing", "no_value", "changed", "failed")}
     assert sum(occurred.values()) == found.sampled
     return {name: number for name, number in occurred.items() if number}
 

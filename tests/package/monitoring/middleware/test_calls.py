@@ -236,10 +236,7 @@ def test_tasks__do_not_hear_of_each_other(any_cache: str) -> None:
 def test_task__and_what_it_starts_are_one_request(any_cache: str) -> None:
     async def view(request: HttpRequest) -> HttpResponse:
         await asyncio.gather(
-            cache.aget("a"),
-            cache.aset("b", 1),
-            sync_to_async(cache.get)("c"),
-            asyncio.to_thread(cache.get, "d"),
+            cache.aget("a"), cache.aset("b", 1), sync_to_async(cache.get)("c"), asyncio.to_thread(cache.get, "d")
         )
         return HttpResponse()
 

@@ -24,9 +24,7 @@ from warmer.stores.instrumentation import observer
 pytestmark = pytest.mark.usefixtures("own_jobs")
 
 
-def test_stream__is_counted_to_its_end(
-    any_cache: str, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_stream__is_counted_to_its_end(any_cache: str, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.WARMER_LOG_CACHE_CALLS = 1
 
     def parts() -> Iterator[bytes]:
@@ -52,9 +50,7 @@ def test_stream__is_counted_to_its_end(
     assert len(caplog.records) == 1
 
 
-def test_stream__that_nobody_reads_ends_with_its_response(
-    settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_stream__that_nobody_reads_ends_with_its_response(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.WARMER_LOG_CACHE_CALLS = 1
     closed = []
 
@@ -212,12 +208,7 @@ def test_user__that_cannot_be_loaded_costs_no_page(settings: Any, caplog: pytest
     ],
 )
 def test_log__over_a_threshold(
-    most_calls: int,
-    longest: timedelta,
-    calls: int,
-    is_logged: bool,
-    settings: Any,
-    caplog: pytest.LogCaptureFixture,
+    most_calls: int, longest: timedelta, calls: int, is_logged: bool, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.WARMER_LOG_CACHE_TIME, settings.WARMER_LOG_CACHE_CALLS = longest, most_calls
 
