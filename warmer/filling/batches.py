@@ -1,4 +1,4 @@
-"""A job's ids, in batches: as a stream, with what cannot be an id set aside."""
+"""A job's ids in batches, as a stream, with invalid ids set aside."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from warmer.filling.loading import counted_queries
 from warmer.keys import MAX_KEY_LENGTH, Batch, Id, as_id
 from warmer.report import Outcome, Report, describe
 
-# How many ids of a queryset come from the database at once.
+# Ids fetched from the database at once.
 IDS_AT_ONCE = 2_000
-# How many ids are looked at together.
+# Ids processed together.
 READ_AT_ONCE = 10_000
 
 
 def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
-    """Return a keyed job's declared ids; those of a queryset by one query, read to its end.
+    """Return a keyed job's declared ids; a queryset is read completely, with one query.
 
-    A cursor on the server lives on one connection, which a pooler takes away between two statements unless
-    they are in one transaction.
+    A server-side cursor lives on one connection, and a pooler may switch connections between two statements
+    unless they are in one transaction.
 
     Args:
-        at_most: read so many at most of a queryset.
+        at_most: read at most this many ids of a queryset.
 
     Raises:
         Exception: whatever the declared function raises.
@@ -44,10 +44,10 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
     if issubclass(found._iterable_class, ModelIterable):
         found = found.values_list("pk", flat=True)
     connection = connections[found.db]
-    # Only PostgreSQL has such cursors here; elsewhere a transaction could lock, or take a query to begin.
+    # Only PostgreSQL has such cursors; elsewhere a transaction could lock, or take a query to begin.
     has_cursors = connection.vendor == "postgresql" and not connection.in_atomic_block
     with transaction.atomic(using=found.db) if has_cursors else nullcontext():
-        # A slice is a new queryset: a declared one would keep its rows for the next run.
+        # A slice is a new queryset; the declared one would keep its rows for the next run.
         return read_out(found[:at_most].iterator(chunk_size=IDS_AT_ONCE))
 
 
@@ -60,10 +60,10 @@ def ids_of(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
 
 
 class Batches(Iterator[Batch]):
-    """The batches of a job; of a single job, one batch.
+    """The batches of a job; a single job has one batch.
 
-    Memory holds one batch at a time, and of a queryset the ids, packed. `report` counts what finding the ids
-    cost so far, and the ids that cannot be part of a key, as failed.
+    Holds one batch in memory at a time, plus the packed ids of a queryset. `report` counts the cost of
+    finding the ids so far, and counts ids that cannot be part of a key as failed.
 
     Args:
         ids: the ids to use instead of the declared ones.
@@ -81,8 +81,8 @@ class Batches(Iterator[Batch]):
             try:
                 batch = next(self._stream)
                 if "sqlite" in count.vendors:
-                    # An open query hides new rows from the other reads of its connection, outside of
-                    # transactions too, so a loader would read what may be older than its token.
+                    # An open query hides new rows from other reads on its connection, even outside of
+                    # transactions, so a loader could read values older than its token.
                     self._source = read_out(self._source)
                 return batch
             finally:
@@ -123,7 +123,7 @@ class Batches(Iterator[Batch]):
 
 
 def read_out(source: Iterable[Id]) -> Iterator[Id]:
-    """Read ids to their end, and keep them in little memory: 8 bytes for an integer, 16 for a UUID."""
+    """Read all ids, and keep them in little memory: 8 bytes for an integer, 16 for a UUID."""
     rest = iter(source)
     pages = [_packed(some) for some in iter(lambda: list(islice(rest, READ_AT_ONCE)), [])]
     return chain.from_iterable(map(_unpacked, pages))
@@ -148,6 +148,6 @@ def _unpacked(page: Sequence[Any]) -> Iterable[Id]:
 def _shortened(id: object) -> str:
     try:
         text = repr(id)
-    except ValueError:  # an int of more digits than Python writes
+    except ValueError:  # an int with more digits than Python converts
         return "of very many digits"
     return text if len(text) <= MAX_KEY_LENGTH else f"{text[:MAX_KEY_LENGTH]}..."

@@ -1,4 +1,4 @@
-"""Call a job's loader, and check and arrange what it returns."""
+"""Call a job's loader, and check and normalize its result."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
 from warmer.keys import Batch, Id
 
-# What ails the whole batch, not one of its rows: asking again for each half would only ask again.
+# Errors of the whole batch rather than of one row: loading the halves would not help.
 WHOLE_BATCH = (OperationalError, InterfaceError, LoaderError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What a loader gave: values by key, and the keys that have none."""
+    """The result of a loader: values by key, and the keys without a value."""
 
     values: Mapping[str, Any]
     absent: tuple[str, ...]
@@ -30,14 +30,14 @@ class Loaded:
 
 @settings_context()
 def load(spec: JobSpec, batch: Batch) -> Loaded:
-    """Load a batch, in the language and time zone of the settings.
+    """Load a batch, with the language and time zone of the settings.
 
-    An id that the loader leaves out, or gives None for, has no value. Ids are matched by the key that
-    they make, so that 42 and "42" are one. What nobody asked for is left out.
+    An id that the loader leaves out, or maps to None, has no value. Ids are matched by their keys, so 42 and
+    "42" are the same. Ids that were not requested are ignored.
 
     Raises:
-        LoaderError: the loader returned something else than its job declares.
-        InvalidId: nothing that it gave belongs to an id that can be part of a key.
+        LoaderError: the loader did not return what its job declares.
+        InvalidId: no id that it returned can be part of a key.
         Exception: whatever the loader raises.
     """
     if not spec.keyed:
@@ -51,7 +51,7 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
             "from each id to its value, e.g. {row['id']: row for row in rows}."
         )
     values = {key: value for key, id in batch.items() if (value := loaded.get(id)) is not None}
-    if len(values) != len(loaded):  # some ids are not as they were asked for, or have no value
+    if len(values) != len(loaded):  # some ids differ from the requested ones, or have no value
         given = _by_key(spec, loaded)
         values = {key: given[key] for key in batch if key in given}
     absent = () if len(values) == len(batch) else tuple(key for key in batch if key not in values)
@@ -65,7 +65,7 @@ def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
         if value is not None:
             try:
                 given[spec.key.key(id)] = value
-            except InvalidId as error:  # one row too many, which costs no other its value
+            except InvalidId as error:  # an extra row, which must not cost the others their values
                 odd = error
     if odd is not None and not given:
         raise odd
@@ -73,7 +73,7 @@ def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[str, Any]:
-    """Load keys, batch by batch, and store nothing."""
+    """Load keys batch by batch, and store nothing."""
     values: dict[str, Any] = {}
     for batch in in_batches(wanted, spec.batch_size):
         values |= load(spec, {key: wanted[key] for key in batch}).values
@@ -81,14 +81,14 @@ def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[
 
 
 def take_pooled_connections(spec: JobSpec) -> None:
-    """Take this thread's connections to the databases that a job depends on, where they come from a pool."""
+    """Take this thread's connections to the databases that a job depends on, if they come from a pool."""
     pooled = [alias for alias, each in connections.settings.items() if each["OPTIONS"].get("pool")]
     if not pooled:
         return
     models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
     needed = set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}
     for alias in needed.intersection(pooled):
-        with suppress(Error):  # the loader raises it, if it needs the database
+        with suppress(Error):  # the loader raises it if it needs the database
             connections[alias].ensure_connection()
 
 
@@ -100,10 +100,11 @@ def in_batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
-    """Return the halves to ask for instead of a batch whose loader raised, until what fails is one key.
+    """Return the halves to load instead of a batch whose loader raised, to narrow the failure down to one
+    key.
 
     Returns:
-        Nothing when halving does not help: the error ails the whole batch, or the batch is one key.
+        Nothing if halving does not help: the error affects the whole batch, or the batch is one key.
     """
     if len(batch) == 1 or isinstance(error, WHOLE_BATCH):
         return ()
@@ -113,7 +114,7 @@ def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
 
 
 class QueryCount:
-    """How many queries this thread made, on any database.
+    """The number of queries of this thread, on any database.
 
     Attributes:
         vendors: the vendors of these databases.

@@ -1,7 +1,7 @@
 """A run in this process: ids -> batches -> (token -> loader -> write) -> report.
 
-A batch is loaded while the one before it is written, so two are in memory at a time. The token of a batch is
-taken before the write of the one before it is sent: the server would answer only after that.
+A batch is loaded while the previous one is written, so two are in memory at a time. The token of a batch is
+taken before the previous batch's write is sent, because the server would answer only after that write.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from warmer.stores import Token, UnderWay, Written
 
 logger = logging.getLogger(__name__)
 
-# How often a batch is loaded when invalidations overtake it; then its keys stay cold.
+# How often a batch is loaded if invalidations overtake it; after that its keys stay cold.
 ATTEMPTS = 4
-# Before the second attempt; doubled before each further one, so 0.14 s in all.
+# The pause before the second attempt, doubled before each further one: 0.14 s in all.
 FIRST_PAUSE_SECONDS = 0.02
-# The name under which all jobs share the project's pace.
+# The name by which all jobs share the project's pace.
 EVERY_JOB = "*"
 
 Interrupts = tuple[type[Exception], ...]
@@ -43,7 +43,7 @@ def warm(
     only_missing: bool = False,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Load and write a job's keys, here and now.
+    """Load and write a job's keys in this process.
 
     Args:
         ids: the ids to warm instead of the declared ones.
@@ -51,7 +51,7 @@ def warm(
         progress: called with the report so far after each batch.
 
     Returns:
-        What happened to every key.
+        The outcome of every key.
 
     Raises:
         Exception: whatever the declared `ids` raises.
@@ -74,16 +74,16 @@ def warm_batches(
     interrupts: Interrupts = (),
     raised: Interrupts = (),
 ) -> Iterator[Report]:
-    """Load and write batches. A row that fails costs one key; errors are counted, not raised.
+    """Load and write batches. A failing row costs one key; errors are counted, not raised.
 
     Args:
-        keep_seconds: skip keys that live for at least this many seconds; 0: that are cached; None: skip none.
-        interrupts: errors that end a batch, such as a time limit's; its remaining keys fail.
-        raised: of these and `StoreUnavailable`, the errors to raise instead. Batches without a report are to
-            be done again then, whatever was written of them.
+        keep_seconds: skip keys with at least this many seconds left; 0: all cached keys; None: skip none.
+        interrupts: errors that end a batch, such as a time limit; its remaining keys fail.
+        raised: which of these and `StoreUnavailable` to raise instead. Batches without a report must then be
+            repeated, even if parts of them were written.
 
     Yields:
-        What happened to each batch, in order.
+        The report of each batch, in order.
     """
     ready: _Ready | None = None
     sent: _Sent | None = None
@@ -109,7 +109,7 @@ def warm_batches(
 
 
 class _Tally:
-    """What became of the keys of one batch, and what that cost."""
+    """The outcomes of the keys of one batch, and their cost."""
 
     def __init__(self, spec: JobSpec, keys: Batch, interrupts: Interrupts, raised: Interrupts) -> None:
         self.spec = spec
@@ -136,8 +136,8 @@ class _Tally:
         self._errors |= failed
 
     def take(self, written: Written, keys: Batch) -> Batch:
-        """Count what a write did; return the keys that an invalidation overtook."""
-        self._seconds["write"] -= written.encode_seconds  # they were spent while it was sent
+        """Count the outcomes of a write; return the keys that an invalidation overtook."""
+        self._seconds["write"] -= written.encode_seconds  # spent while it was sent
         self._seconds["encode"] += written.encode_seconds
         self._errors |= written.errors
         self._outcomes |= written.outcomes
@@ -161,7 +161,7 @@ class _Tally:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Count queries; on an error that ends the batch (cache down, interrupt), fail what is left."""
+        """Count queries; on an error that ends the batch (cache down, interrupt), fail the remaining keys."""
         ends: Interrupts = (StoreUnavailable, *self.interrupts)
         try:
             with counted_queries(self.queries):
@@ -184,7 +184,7 @@ class _Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ready:
-    """Keys that were loaded and are to be written under their token."""
+    """Loaded keys to write under their token."""
 
     batch: _Tally
     keys: Batch
@@ -204,7 +204,7 @@ class _Sent:
 def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
     """Skip fresh keys, and take the token for the others; None: no keys are left."""
     with batch.ending():
-        if is_pending(batch.spec):  # what a load reads here is not for others
+        if is_pending(batch.spec):  # values loaded here must not be cached
             batch.settle(Outcome.SUPERSEDED, batch.left())
         elif keep_seconds is not None:
             with batch.timed("look"):
@@ -216,7 +216,7 @@ def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
 
 
 def _take_token(batch: _Tally, keys: Batch) -> Token:
-    """Wait for the pace of the job and of the project, and take a token of keys."""
+    """Wait for the pace of the job and of the project, and take a token for keys."""
     spec = batch.spec
     paces = ((spec.name, spec.max_batches_per_second), (EVERY_JOB, conf.MAX_BATCHES_PER_SECOND))
     for name, per_second in paces:
@@ -229,7 +229,7 @@ def _take_token(batch: _Tally, keys: Batch) -> Token:
 
 
 def _load(batch: _Tally, keys: Batch, token: Token | None) -> _Ready | None:
-    """Call the loader; None: the keys have outcomes already, as the loader failed or wrote what it read."""
+    """Call the loader; None: the keys have outcomes already, because the loader failed or changed rows."""
     if token is None or not keys:
         return None
     try:
@@ -246,14 +246,14 @@ def _load(batch: _Tally, keys: Batch, token: Token | None) -> _Ready | None:
         return None
     if failpoints.hooks:
         failpoints.reach("loaded", batch.spec.name)
-    if is_pending(batch.spec):  # the loader itself wrote rows that it read
+    if is_pending(batch.spec):  # the loader wrote rows that it read
         batch.settle(Outcome.SUPERSEDED, keys)
         return None
     return _Ready(batch=batch, keys=keys, token=token, loaded=loaded)
 
 
 def _send(ready: _Ready) -> _Sent:
-    """Send what was loaded to the cache, and do not wait."""
+    """Send loaded values to the cache without waiting."""
     batch, writing = ready.batch, None
     with batch.ending(), batch.timed("write"):
         writing = batch.spec.store.begin_write(ready.token, ready.loaded.values, ready.loaded.absent)
@@ -261,7 +261,7 @@ def _send(ready: _Ready) -> _Sent:
 
 
 def _finish(sent: _Sent) -> Report:
-    """Wait for the cache's answer, load again what was overtaken, and report the batch."""
+    """Wait for the cache's answer, load overtaken keys again, and report the batch."""
     batch = sent.batch
     with batch.ending():
         _fill(batch, _superseded(sent), attempt=2)
@@ -282,7 +282,7 @@ def _superseded(sent: _Sent) -> Batch:
 
 
 def _fill(batch: _Tally, keys: Batch, *, attempt: int = 1) -> None:
-    """Load and write keys, again if invalidations overtake them, up to `ATTEMPTS` times."""
+    """Load and write keys, repeatedly if invalidations overtake them, up to `ATTEMPTS` times."""
     while keys and attempt <= ATTEMPTS:
         if attempt > 1:
             batch.pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 2))

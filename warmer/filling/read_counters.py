@@ -1,9 +1,9 @@
-"""Read counters: how often each job is read, added up in the process and flushed to its cache.
+"""Read counters: reads of each job, summed in the process and flushed to the job's cache.
 
-A read costs a reader no round trip. A thread of the process flushes every ten seconds, in one round trip a
-job. The answer says which sample of the keys the observations watch (see `warmer.monitoring`), and the next
-flush names those of them that were read. A process that is killed loses what it counted since its last flush;
-one that ends flushes.
+Counting a read takes no round trip. A thread of the process flushes every ten seconds, in one round trip per
+job. The answer says which sample of keys the observations watch (see `warmer.monitoring`), and the next flush
+names those of them that were read. A killed process loses the counts since its last flush; a process that
+exits flushes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from warmer.stores import Counted
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 10.0
-# What is noted of a job between two flushes, at most: later reads of other keys are counted and not noted.
+# The most keys recorded per job between two flushes; reads of further keys are counted but not recorded.
 NOTED_KEYS = 20_000
 
 
 class _Process:
-    """What this process counted since its last flush. A forked child begins at nothing.
+    """The counts of this process since its last flush. A forked child starts empty.
 
     Attributes:
-        every: job -> the sample that is watched: one key in so many; 0: none.
+        every: job -> the watched sample: one key in this many; 0: none.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ _is_on = False
 
 
 def count_read(spec: JobSpec, keys: Collection[str], missed: Collection[str] = ()) -> None:
-    """Count a read of some keys, and those that it missed."""
+    """Count a read of keys, and its misses."""
     if not missed:
         count(spec, {"hits": len(keys)}, read=keys)
     else:
@@ -72,7 +72,7 @@ def on_invalidated(sender: JobSpec, *, lag: timedelta, **_kwargs: Any) -> None:
 def count(
     spec: JobSpec, counts: Mapping[str, int], *, read: Iterable[str] = (), missed: Iterable[str] = ()
 ) -> None:
-    """Add to the counts of a job, and note keys that were read or missed."""
+    """Add to the counts of a job, and record the keys that were read or missed."""
     if not _is_on:
         return
     process = _process
@@ -83,13 +83,13 @@ def count(
         if len(counted.read) < NOTED_KEYS:
             counted.read.update(read)
         if missed and len(counted.missed) < NOTED_KEYS:
-            counted.missed.update(iter(missed))  # of a mapping it would add the values
+            counted.missed.update(iter(missed))  # a mapping would add its values
     if not process.has_thread:
         start_flushing(process)
 
 
 def flush(**_kwargs: Any) -> None:
-    """Send the caches what was counted. Never raises; what a cache refuses is kept for the next time."""
+    """Send the counts to the caches. Never raises; rejected counts are kept for the next flush."""
     process = _process
     process.flushed_at = time.monotonic()
     with process.lock:
@@ -105,7 +105,7 @@ def flush(**_kwargs: Any) -> None:
 def _is_sent(process: _Process, spec: JobSpec, counted: Counted) -> bool:
     try:
         counters = spec.store.counters
-        if counters is not None:  # else this cache keeps no counts
+        if counters is not None:  # otherwise this cache keeps no counts
             sample = counted.of_sample(process.every.get(spec, 0))
             process.every[spec] = counters.add(sample, now=time.time())
     except StoreUnavailable as error:
@@ -117,33 +117,33 @@ def _is_sent(process: _Process, spec: JobSpec, counted: Counted) -> bool:
 
 
 def flush_if_due(**_kwargs: Any) -> None:
-    """Flush where the thread that should do it does not run, as under some servers."""
+    """Flush if the flushing thread does not run, as under some servers."""
     if _is_on and time.monotonic() - _process.flushed_at >= 2 * FLUSH_SECONDS:
         flush()
 
 
 def forget() -> None:
-    """Drop what was counted and not flushed: in a forked child it is its parent's."""
+    """Drop unflushed counts: in a forked child they belong to the parent."""
     global _process
     _process = _Process()
 
 
 def follow_settings(*, setting: str = "WARMER_COUNT_READS", **_kwargs: Any) -> None:
-    """Count, or do not, as `WARMER_COUNT_READS` says; a receiver of `setting_changed`."""
+    """Start or stop counting according to `WARMER_COUNT_READS`; a receiver of `setting_changed`."""
     global _is_on
     if setting == "WARMER_COUNT_READS":
         _is_on = conf.COUNT_READS
 
 
 def start_flushing(process: _Process) -> None:
-    """Have a thread of this process flush every `FLUSH_SECONDS` from now on."""
+    """Start a thread that flushes every `FLUSH_SECONDS`."""
     process.has_thread = True
     thread = threading.Thread(
         target=_keep_flushing, args=(process,), name="warmer-read-counters", daemon=True
     )
     try:
         thread.start()
-    except RuntimeError as error:  # no thread can be had, as at the end of the process
+    except RuntimeError as error:  # no thread can be started, e.g. at the end of the process
         logger.debug("No thread flushes the read counters: %s", error)
 
 

@@ -1,22 +1,21 @@
-"""Read-through with single flight: what is cached, or else loaded once and stored under the fence.
+"""Read-through with single flight: return cached values, or load them once and store them under the fence.
 
-On a miss, one of all the readers who want a key loads it. The round trip that gives a reader its token also
-gives it a claim on every key that nobody else is loading. It loads and writes those; for the others it waits
-and asks the cache for all of them together, again and again:
+On a miss, exactly one of the readers of a key loads it. The round trip that gives a reader its token also
+gives it a claim on every key that nobody else is loading. It loads and writes these keys, then waits for the
+others by polling the cache for all of them together:
 
-- the key is cached, or its load found no value: that is the answer;
-- its claim is gone, because its loader raised, an invalidation overtook it or its process was killed:
-  the reader claims the key in turn. So failing loads follow each other and do not come as a herd;
-- the job is hot: changes overtook two loads that a reader waited for, or one if it was hot a moment ago, so
-  its process waits for no load of it until one is stored, or none was overtaken for `WARMER_READ_WAIT`;
-- `WARMER_READ_WAIT` is over: the reader loads the key, and stores nothing.
+- if a key is cached, or its load found no value, that is the answer;
+- if its claim is gone, because its loader raised, an invalidation overtook it or its process was killed, the
+  reader claims the key in turn, so failing loads run one after the other;
+- if the job is hot (changes overtook two loads that a reader waited for, or one if it was hot a moment ago),
+  no reader in this process waits until a load is stored, or none was overtaken for `WARMER_READ_WAIT`;
+- after `WARMER_READ_WAIT`, the reader loads the key and stores nothing.
 
-A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another of
-that job, so no two readers wait for each other: a loader that reads keys of its own job does not wait. And it
-holds no claim while it waits for a connection to the database, which those who wait for its claim may have.
+A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another claim
+of that job, so no two readers wait for each other; a loader that reads keys of its own job does not wait. And
+it holds no claim while it waits for a database connection, which the readers waiting for its claim may hold.
 
-Only those who waited for a load learn that it found no value: where missing values are not cached, later
-readers ask the database again.
+Only readers that waited for a load learn that it found no value; later ones query the database again.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ from warmer.stores import Claim, Peeked, Record, Store, Token, name_here
 
 logger = logging.getLogger(__name__)
 
-# Each pause is longer than the one before, so that waiting adds at most about half of what the load
-# takes; 200 readers who wait long look about 2,700 times a second, a few hundredths of a server's time.
+# Each pause is longer than the last, so that waiting adds at most about half of the load's duration. 200
+# long-waiting readers poll about 2,700 times a second, a few percent of a server's time.
 FIRST_PAUSE_SECONDS = 0.004
 PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_SECONDS = 0.1
@@ -56,12 +55,12 @@ T = TypeVar("T")
 
 # Until when a job is, or was, hot: it changes faster than it can be loaded.
 _hot: dict[JobSpec, float] = {}
-# The jobs whose loaders run in this thread, each within the one before.
+# The jobs whose loaders are running in this thread, innermost last.
 _loading: ContextVar[tuple[JobSpec, ...]] = ContextVar("_loading", default=())
 
 
 def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
-    """Return the value of one key; `default` when it has none.
+    """Return the value of one key, or `default` if it has none.
 
     Raises:
         InvalidId: the id cannot be part of a key.
@@ -113,12 +112,12 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
 
 
 def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
-    # What is not committed, or what a snapshot shows, is not for others.
+    # Uncommitted values, and those read in a snapshot, must not be cached.
     return load_past_the_cache(spec, missing) if is_pending(spec) else load_missing(spec, missing)
 
 
 def _load_past(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
-    # What this transaction changed is not in the cache, and must not get there before its commit.
+    # Changes of this transaction are not in the cache, and must not get there before its commit.
     read_counters.count(spec, {"past": len(wanted)})
     return load_past_the_cache(spec, wanted)
 
@@ -144,24 +143,24 @@ def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, A
     """Return the values of keys that are not cached, by key; at most one loader call per batch.
 
     Args:
-        missing: each key, and the id that makes it (of a single job, None).
+        missing: each key and its id (None for a single job).
 
     Raises:
-        Exception: whatever the loader raises, when it was this reader who ran it.
+        Exception: anything the loader raises, if this reader ran it.
     """
     return _Reader(spec=spec, left=dict(missing)).read()
 
 
 @dataclass(kw_only=True)
 class _Reader:
-    """One reader's way to the values of the keys that it misses.
+    """One reader's search for the values of its missing keys.
 
     Attributes:
         left: the keys without an answer yet, and their ids.
         awaited: those that others are loading, and the ids of their claims.
         values: the answers.
-        claimed_under, overtaken: the state of the fence under which each awaited key is loaded, and how often
-            a load in another state followed.
+        claimed_under, overtaken: the state of the fence under which each awaited key is being loaded, and how
+            often a load in another state followed.
     """
 
     spec: JobSpec
@@ -213,7 +212,7 @@ class _Reader:
     def _write(self, claim: Claim, loaded: Loaded) -> bool:
         """Store what was loaded; return whether the cache answered."""
         if is_pending(self.spec):
-            return False  # the loader itself wrote rows that it read, and they may be rolled back
+            return False  # the loader wrote rows that it read, which may be rolled back
         written = self._ask(lambda store: store.write(claim.token, loaded.values, loaded.absent, claim=claim))
         if written is None:
             return False
@@ -250,7 +249,7 @@ class _Reader:
             self._look()
 
     def _look(self) -> None:
-        """Take the answers that there are by now, and load what nobody loads any more."""
+        """Take the available answers, and load keys that nobody is loading any more."""
         cached = self._ask(lambda store: store.lookup(list(self.awaited), claims=True))
         if cached is None:
             return
@@ -263,11 +262,11 @@ class _Reader:
         self._load_what_is_free(free)
 
     def _note_overtaken(self, claims: Mapping[str, Record]) -> None:
-        """Note who loads the awaited keys; another state of the fence may show that a load was overtaken."""
+        """Record the claims of the awaited keys; another state of the fence may mean an overtaken load."""
         for key, record in claims.items():
             before = self.claimed_under.get(key, record.token)
             self.claimed_under[key] = record.token
-            if before != record.token and self._is_overtaken(key, before):  # else its loader raised
+            if before != record.token and self._is_overtaken(key, before):  # otherwise its loader raised
                 self.overtaken[key] += 1
                 if self._is_hot(lately=True) or self.overtaken[key] >= MOST_OVERTAKEN:
                     self._mark_hot()
@@ -289,7 +288,7 @@ class _Reader:
             self.awaited.pop(key, None)
 
     def _ask(self, question: Callable[[Store], T]) -> T | None:
-        """Ask the cache; None when it does not answer, and it is not asked again."""
+        """Call the cache; return None if it does not answer, and do not call it again."""
         if self.cache_is_down:
             return None
         try:

@@ -1,8 +1,8 @@
-"""Share loads between the threads of a process while the cache is away, so that its readers are not a herd.
+"""Share loads between the threads of a process while the cache is down, to avoid a thundering herd.
 
-For each set of keys, one load runs at a time. A reader who comes meanwhile does not take its result: that may
-be older than a change that this reader has seen. It waits for the next load, which begins after the one under
-way and serves everybody who waits by then.
+For each set of keys, one load runs at a time. A reader that arrives during a load does not use its result,
+which may be older than a change that the reader has already seen. It waits for the next load, which begins
+after the current one and serves every reader that is waiting by then.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _next: dict[Hashable, Future[Any]] = {}
 
 
 def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
-    """Return the result of a load that began after this call; each caller has a copy of its own.
+    """Return the result of a load that began after this call; each caller gets its own copy.
 
     Args:
-        key: what is loaded.
-        load: loads it, in this thread or in that of another caller with the same key.
+        key: identifies the load.
+        load: runs the load, in this thread or in that of another caller with the same key.
 
     Raises:
-        Exception: whatever the load raises.
+        Exception: anything the load raises.
     """
     with _lock:
         before = _running.get(key)
@@ -38,7 +38,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
         future = queue.setdefault(key, Future())
     seconds = conf.READ_WAIT.total_seconds()
     if not is_mine:
-        # Nobody waits for ever: a load that hangs is not everybody's.
+        # Nobody waits forever: a hanging load must not block all readers.
         return deepcopy(future.result()) if wait([future], seconds).done else load()
     try:
         if before is not None:
@@ -46,7 +46,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
                 wait([before], seconds)
             finally:
                 with _lock:
-                    _running[key] = _next.pop(key)  # who comes from now on waits for the load after this one
+                    _running[key] = _next.pop(key)  # later readers wait for the next load
         result = load()
         future.set_result(result)
     except BaseException as error:
@@ -54,15 +54,15 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
         raise
     finally:
         with _lock:
-            # Where a load waits for this one, it takes the place.
+            # If another load is waiting for this one, it takes the place.
             if _running.get(key) is future and key not in _next:
                 del _running[key]
-    # Of a load that waited, others copy the result, while this reader may change its own.
+    # Other readers copy the result of a load that waited, while this reader may change its own.
     return result if before is None else deepcopy(result)
 
 
 def _forget() -> None:
-    """Start over after a fork: the threads that load are not there, and one may have held the lock."""
+    """Start over after a fork: the loading threads no longer exist, and one may have held the lock."""
     global _lock
     _lock = Lock()
     _running.clear()

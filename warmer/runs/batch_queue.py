@@ -1,7 +1,7 @@
 """The batches of a run, written to the database for workers to take.
 
-A message to a worker names a lane: a range of batches that it works through in order. It holds no ids, so
-neither the broker nor a worker ever holds all of them.
+A message to a worker names a lane: a range of batches to process in order. It contains no ids, so neither the
+broker nor a worker ever holds all of them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from warmer.models import State, WarmingBatch, WarmingRun
 
 # Batches that one statement writes.
 CHUNK = 20
-# Batches of an ended run that are kept: they tell which worker did them.
+# Batches of an ended run that are kept, to show which worker executed them.
 KEPT = 200
 
 
 def write(run: WarmingRun, batches: Iterable[Batch]) -> Iterator[int]:
-    """Write batches as they come, numbered from 1; yield how many there are so far."""
+    """Write batches as they come, numbered from 1; yield their number so far."""
     rest, number = iter(batches), 0
     while some := list(islice(rest, CHUNK)):
         WarmingBatch.objects.bulk_create(
@@ -50,7 +50,7 @@ def take(run_id: int, attempt: int, first: int, last: int, *, at_most: int) -> l
     """Return the first uncounted batches of a lane, each with its run.
 
     Returns:
-        Nothing when they are all counted, or when the run has ended or was started again.
+        Nothing if they are all counted, or if the run has ended or was started again.
     """
     rows = WarmingBatch.objects.select_related("run").filter(
         run_id=run_id,
@@ -73,14 +73,16 @@ def mark_counted(run: WarmingRun, numbers: list[int], *, worker: str) -> list[in
     counted = set(rows.filter(number__in=numbers, recorded_at__isnull=False).values_list("number", flat=True))
     new = [number for number in numbers if number not in counted]
     done = {"ids": None, "worker": worker, "recorded_at": timezone.now()}
-    if rows.filter(number__in=new).update(**done) < len(new):  # a run in one process writes no batches before
+    if rows.filter(number__in=new).update(**done) < len(
+        new
+    ):  # not written in advance, as by a run in one process
         missing = [WarmingBatch(run_id=run.pk, number=number, **done) for number in new]
         WarmingBatch.objects.bulk_create(missing, ignore_conflicts=True)
     return new
 
 
 def clear(run: WarmingRun) -> None:
-    """Delete the batches of an ended run that nobody will do, and all but the first of the others."""
+    """Delete the batches of an ended run that were not executed, and all but the first of the others."""
     unwanted = Q(recorded_at=None)
     if run.state != State.CANCELLED:  # a batch in progress still has to be counted, once
         unwanted |= Q(number__gt=KEPT)
@@ -88,5 +90,5 @@ def clear(run: WarmingRun) -> None:
 
 
 def _packed(ids: Iterable[Id | None]) -> Sequence[Any]:
-    """Return ids as JSON keeps them, with their types."""
+    """Return ids as JSON that preserves their types."""
     return [{"uuid": str(each)} if isinstance(each, UUID) else each for each in ids]

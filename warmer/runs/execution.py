@@ -18,7 +18,7 @@ from warmer.runs import lifecycle
 
 logger = logging.getLogger(__name__)
 
-# How often a run in one process records its progress.
+# Seconds between progress records of a run in one process.
 RECORD_SECONDS = 0.25
 # How often a run checks whether it was cancelled.
 CHECK_SECONDS = 0.05
@@ -34,11 +34,11 @@ def execute(
 ) -> None:
     """Execute an open run in this process, and bring it to its end.
 
-    A run that is cancelled meanwhile ends before its next batch.
+    A cancelled run ends before its next batch.
 
     Args:
-        worker: the name of this process, to record.
-        deadline: the `time.monotonic()` after which no batch but the first is started.
+        worker: the name of this process, for the record.
+        deadline: the `time.monotonic()` after which only the first batch is started.
         progress: called with the report of each batch.
     """
     started = lifecycle.start(run.pk, worker=worker)
@@ -54,25 +54,25 @@ def execute(
         elif not wanted.is_cancelled:
             lifecycle.expect(started, batches=number, report=batches.report)
         ended = True
-    except Exception as error:  # of the declared ids: a loader's errors are counted in its batch
+    except Exception as error:  # an error of the declared ids; a loader's errors are counted in its batch
         why = f"The ids could not be found: {describe(error)}"
         logger.exception("The run %s of %s failed. %s", run.pk, spec.name, why)
         ended = lifecycle.fail(started, why)
     finally:
-        if not ended:  # interrupted by Ctrl-C, or by the end of the process
+        if not ended:  # interrupted, by Ctrl-C or because the process exits
             lifecycle.fail(started, "It was interrupted.")
 
 
 def batches_of(spec: JobSpec, run: WarmingRun) -> Batches:
-    """Return the batches of a run: of every declared id, or of those with its `only_keys`."""
+    """Return the batches of a run: of every declared id, or of the ids of its `only_keys`."""
     return Batches(spec) if run.only_keys is None else Batches(spec, ids_of(spec, frozenset(run.only_keys)))
 
 
 class Wanted(Iterator[Batch]):
-    """The batches of a running run, until it is cancelled or out of time. The first is in time.
+    """The batches of a running run, until it is cancelled or out of time. The first always counts as in time.
 
     Attributes:
-        is_cancelled, is_late: why there is no further batch.
+        is_cancelled, is_late: why there are no more batches.
     """
 
     def __init__(self, run: WarmingRun, batches: Iterator[Batch], *, deadline: float | None = None) -> None:
@@ -111,9 +111,9 @@ def warm_here(
 
     Args:
         numbers: the numbers of the batches; default: from 1.
-        worker: the name of this process, to record.
+        worker: the name of this process, for the record.
         progress: called with the report of each batch.
-        interrupts, raised: errors that end a batch, or the work, see `pipeline.warm_batches`.
+        interrupts, raised: errors that end a batch, or the whole call, see `pipeline.warm_batches`.
     """
     keep = keep_seconds(spec, run)
     reports = pipeline.warm_batches(spec, batches, keep_seconds=keep, interrupts=interrupts, raised=raised)
@@ -127,14 +127,14 @@ def warm_here(
             if time.monotonic() - recorded_at >= RECORD_SECONDS:
                 lifecycle.record_batches(run, unrecorded, worker=worker)
                 unrecorded, recorded_at = {}, time.monotonic()
-    finally:  # also when the ids fail half way
+    finally:  # even if the ids fail half way
         if unrecorded:
             lifecycle.record_batches(run, unrecorded, worker=worker)
     return number
 
 
 def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:
-    """Return how many seconds a key must have left for a run to skip it; None: the run skips no key."""
+    """Return the seconds that a key must have left for a run to skip it; None: the run skips no keys."""
     if run.only_missing:
         return 0.0
     if run.trigger == Trigger.SCHEDULE and spec.refresh_below is not None:

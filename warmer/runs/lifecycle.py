@@ -9,9 +9,9 @@
                |--> failed       it could not be sent to a worker
                `--> cancelled    by an operator
 
-A start that is delivered again begins a new attempt, which counts from zero. A batch counts once per attempt.
-`active_job` is unique, so a job has one active run. Every change of state is one conditional UPDATE: of
-several processes that end a run one succeeds, and it sends `run_finished`.
+A redelivered start begins a new attempt, which counts from zero. A batch counts once per attempt.
+`active_job` is unique, so a job has one active run. Every change of state is one conditional UPDATE: if
+several processes end a run, one succeeds and sends `run_finished`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Opened:
 
     Attributes:
         run: the run that answers the request.
-        joined: the run was requested before, and has not ended.
+        joined: the run was already active.
         leaves_cached: the request was for every key, but the run it joined skips keys that are cached.
     """
 
@@ -90,7 +90,7 @@ def open_run(
     while True:
         try:
             run, is_new = WarmingRun.objects.get_or_create(active_job=job, defaults=fields)
-        except IntegrityError:  # the active run may have ended just then, but hardly twice in a row
+        except IntegrityError:  # the active run may have just ended, but hardly twice in a row
             if has_failed:
                 raise
             has_failed = True
@@ -109,16 +109,16 @@ def open_run(
 
 
 def request_follow_up(run: WarmingRun) -> bool:
-    """Ask for another run when a running one ends; return whether it was still running."""
+    """Request another run for when a running one ends; return whether it was still running."""
     return bool(WarmingRun.objects.filter(pk=run.pk, state=State.RUNNING).update(follow_up=True))
 
 
 # -- progress ------------------------------------------------------------------------------------------
 def start(run_id: int, *, worker: str = "") -> WarmingRun | None:
-    """Mark a run as running, and discard what an earlier attempt counted.
+    """Mark a run as running, and discard the counts of an earlier attempt.
 
     Returns:
-        The run with the number of this attempt; None when it has ended or does not exist.
+        The run with the number of this attempt; None if it has ended or does not exist.
     """
     with atomic_for(WarmingRun):
         run = WarmingRun.objects.active().select_for_update().filter(pk=run_id).first()
@@ -151,16 +151,16 @@ def beat(run: WarmingRun) -> bool:
 
 
 def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: str = "") -> int:
-    """Count batches, and end the run when they were the last.
+    """Count batches, and end the run if they were the last.
 
-    Batches that were in progress when their run was cancelled count too: their keys are written.
+    Batches in progress when their run was cancelled count too, because their keys are written.
 
     Args:
         reports: by the number of the batch.
-        worker: the name of the process that did them.
+        worker: the name of the process that executed them.
 
     Returns:
-        How many were counted: none that was counted before, or that belongs to an earlier attempt.
+        How many were counted, without those already counted or of an earlier attempt.
     """
     with atomic_for(WarmingRun):
         current = _lock(run, State.RUNNING, State.CANCELLED)
@@ -174,7 +174,7 @@ def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: st
 
 
 def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:
-    """Record how many batches there are, and what finding the ids cost; end the run if all are counted.
+    """Record the number of batches and the cost of finding the ids; end the run if all are counted.
 
     Returns:
         Whether the run is still running, or has ended here.
@@ -198,7 +198,7 @@ def _lock(run: WarmingRun, *states: State) -> WarmingRun | None:
 
 
 def _add(run: WarmingRun, report: Report, *, batches: int) -> None:
-    """Add a report to a locked run, and save the columns that it changes."""
+    """Add a report to a locked run, and save the changed columns."""
     total = run.report + report
     for name in FIGURES:
         setattr(run, name, getattr(total, name))
@@ -210,18 +210,18 @@ def _add(run: WarmingRun, report: Report, *, batches: int) -> None:
 
 # -- end -----------------------------------------------------------------------------------------------
 def fail(run: WarmingRun, error: str) -> bool:
-    """End a run that cannot go on; return whether it was active."""
+    """End a run that cannot continue; return whether it was active."""
     return _end(Q(pk=run.pk), State.FAILED, error) > 0
 
 
 def cancel(run: WarmingRun, who: str, why: str = "") -> bool:
     """Cancel a run at its next batch, together with the run that would follow it.
 
-    What was counted stays. A batch in progress is finished and counted.
+    Counted batches stay. A batch in progress is finished and counted.
 
     Args:
-        who: who cancels it.
-        why: the reason they give.
+        who: the user who cancels it.
+        why: the reason given.
 
     Returns:
         Whether it was active.
@@ -253,7 +253,7 @@ def close_stalled(job: str | None = None) -> int:
 
 
 def _finish_when_done(run: WarmingRun) -> None:
-    """End a run whose batches are all counted; of two processes that see the last one, one ends it."""
+    """End a run whose batches are all counted; if two processes count the last one, one of them ends it."""
     done = _attempt(run, State.RUNNING) & Q(batches_done=F("batches_total"))
     finished = WarmingRun.objects.filter(done).first()
     if finished is None:
@@ -269,11 +269,11 @@ def _finish_when_done(run: WarmingRun) -> None:
 
 
 def _end(which: Q, state: State, error: str = "") -> int:
-    """Bring the active runs among `which` to a final state; return how many."""
+    """Put the active runs among `which` into a final state; return how many."""
     ended = 0
     final = {"state": state, "active_job": None, "error": error[: 4 * MAX_ERROR_LENGTH]}
     for run in WarmingRun.objects.active().filter(which):
-        # The update compares again: of several processes that end a run, one does.
+        # The update compares again, so only one of several processes ends a run.
         still_active = WarmingRun.objects.active().filter(which, pk=run.pk)
         if still_active.update(finished_at=timezone.now(), **final):
             ended += 1

@@ -1,4 +1,4 @@
-"""What the project's Celery app makes of its settings."""
+"""How the project's Celery app reads its settings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NAMESPACE = (
     "in the project's celery.py. "
     "The __init__.py beside it imports the app. An app without a namespace reads BROKER_URL, without CELERY_."
 )
-# What runs code when it is read.
+# Formats that run code when they are decoded.
 _UNSAFE = {"application/x-python-serialize", "application/x-yaml"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is wrong with a setting, for a system check and the doctor."""
+    """A problem with a setting, for a system check and the doctor."""
 
     message: str
     why: str
@@ -28,7 +28,7 @@ class Problem:
 
 
 def problem_of_formats() -> Problem | None:
-    """Return what is wrong with the formats of Celery's messages, if anything is."""
+    """Return the problem with the formats of Celery's messages, if there is one."""
     sent, accepted = current_app.conf.task_serializer, list(current_app.conf.accept_content or ())
     if _type(sent) not in map(_type, accepted):
         message = f"Celery sends tasks as {sent!r}, which its workers do not accept."
@@ -48,21 +48,21 @@ def problem_of_formats() -> Problem | None:
 
 
 def unread_setting() -> str:
-    """Return the setting that names a broker where no Celery app reads it; empty if one does."""
+    """Return the broker setting that no Celery app reads; empty if one does."""
     if current_app.conf.broker_url or current_app.conf.task_always_eager:
         return ""
     return next((name for name in BROKER_SETTINGS if getattr(settings, name, None)), "")
 
 
 def has_broker() -> bool:
-    """Return whether a broker is configured, so that other processes do the tasks."""
+    """Return whether a broker is configured, so that other processes execute the tasks."""
     return bool(current_app.conf.broker_url) and not current_app.conf.task_always_eager
 
 
 def app_name() -> str:
     """Return the name of the project's app, as in `celery -A`."""
     name = current_app.main or "default"
-    return "PROJECT" if name == "default" else name  # "default": Celery's own, where there is no other
+    return "PROJECT" if name == "default" else name  # "default": Celery's own app, if there is no other
 
 
 def _type(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Send to Celery's broker, and ask it, without waiting long: for a request, a save, a command.
+"""Send messages to Celery's broker and query it without waiting long, in requests, saves and commands.
 
-Few projects set the time-outs of their broker, and then a process waits for ever on one that hangs. So a
-connection from here has time-outs of its own, and a broker that gave no answer is left alone for a moment.
+Few projects set time-outs for their broker, so a process would wait forever for one that hangs. Connections
+made here have their own time-outs, and a broker that did not answer is not contacted again for a moment.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from kombu.exceptions import OperationalError as BrokerError
 from warmer.exceptions import WarmerError
 from warmer.report import describe, masked
 
-# The caller wants an answer soon.
+# The caller needs an answer soon.
 BROKER_SECONDS = 3.0
-# How long a broker that gave no answer is left alone: else the waits of many saves or jobs would add up.
+# How long to avoid a broker that did not answer; otherwise the waits of many saves or jobs would add up.
 REST_SECONDS = 5.0
 UNDECLARED = (
     "Celery knows no queue {queue!r}. Add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
@@ -29,30 +29,30 @@ UNDECLARED = (
 
 
 class BrokerUnavailable(WarmerError):
-    """The broker does not answer, or refuses."""
+    """The broker does not answer, or rejects the message."""
 
 
-# By the broker's address: when this process last got no answer, and why.
+# By the broker's address: when it last failed to answer this process, and why.
 _failures: dict[str, tuple[float, str]] = {}
 
 
 def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **options: Any) -> None:
     """Send a message; for the options see Celery's `apply_async`.
 
-    It opens a connection of its own, which costs 6 ms where Celery's pool takes 0.5. So it is for messages
-    that ask for a run. What a run sends for its batches uses the pool.
+    It opens its own connection, which takes 6 ms, where Celery's pool takes 0.5. So it is for messages that
+    request a run; a run's messages for its batches use the pool.
 
     Args:
-        insist: try even if the broker gave no answer a moment ago.
+        insist: try even if the broker did not answer a moment ago.
 
     Raises:
-        BrokerUnavailable: it gives none.
+        BrokerUnavailable: it does not answer.
     """
     if current_app.conf.task_always_eager:
         task.apply_async(args, **options)
         return
     with connected(insist=insist) as connection:
-        # A new connection is not worth a second try, and a first one that timed out may arrive all the same.
+        # No retry: the connection is new, and a message whose sending timed out may still arrive.
         try:
             task.apply_async(args, connection=connection, retry=False, **options)
         except QueueNotFound:
@@ -60,16 +60,16 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
 
 
 def is_resting() -> bool:
-    """Return whether the broker gave no answer a moment ago, and is left alone."""
+    """Return whether the broker did not answer a moment ago, and is avoided."""
     return any(map(_recent_failure, _failures))
 
 
 @contextmanager
 def connected(*, insist: bool = False) -> Iterator[Any]:
-    """Yield a bounded connection that is open.
+    """Yield an open connection with time-outs.
 
     Args:
-        insist: try even if the broker gave no answer a moment ago.
+        insist: try even if the broker did not answer a moment ago.
 
     Raises:
         BrokerUnavailable: the broker does not answer, or stops answering.
@@ -102,32 +102,32 @@ def bounded() -> Any:
         is_redis = connection.transport.driver_type == "redis"
     except (KeyError, ImportError) as error:  # e.g. "No such transport: unix"
         raise BrokerUnavailable(f"The broker's address cannot be used: {describe(error)}") from None
-    except ValueError:  # its text may show a part of the password
+    except ValueError:  # its text may contain a part of the password
         raise BrokerUnavailable("The broker's address cannot be parsed") from None
-    if is_redis:  # an AMQP handshake is bounded by the above
+    if is_redis:  # limits an AMQP handshake
         waits = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
         connection.transport_options.update(waits)
     return connection
 
 
 def reach(connection: Any) -> None:
-    """Open a connection, to one or another of the hosts that its address names; the errors are kombu's."""
+    """Open a connection to one of the hosts in its address; raises kombu's errors."""
     tries = max(len(connection.alt), 1)
     connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0, timeout=BROKER_SECONDS)
 
 
 def address_of(connection: Any) -> str:
-    """Return where a connection leads, without the login."""
+    """Return the address of a connection, without credentials."""
     return masked(connection.as_uri()).replace("***@", "")
 
 
 def forget() -> None:
-    """Forget which brokers gave no answer."""
+    """Forget which brokers did not answer."""
     _failures.clear()
 
 
 def _recent_failure(address: str) -> str:
-    """Return why a broker is left alone; empty if it is not."""
+    """Return why a broker is avoided; empty if it is not."""
     at, why = _failures.get(address, (0.0, ""))
     ago = time.monotonic() - at
     return f"{why} ({ago:.0f} s ago, and not asked again yet)" if why and ago < REST_SECONDS else ""

@@ -1,7 +1,7 @@
 """The relay of a worker: a thread of its main process applies pending changes, outside the task queue.
 
-It has a database connection of its own. No process that is forked meanwhile may share it, so a fork waits
-until no question is under way, and the connection is closed before it.
+It has its own database connection, which a forked process must not share. So a fork waits until no query is
+in progress, and the connection is closed before it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _open: list[Any] = []
 
 @worker_ready.connect(dispatch_uid="warmer.relay")
 def start(**_kwargs: Any) -> None:
-    """Start the relay; what was left over while no worker ran is applied at once."""
+    """Start the relay, which immediately applies changes left over while no worker ran."""
     _stop.clear()
     threading.Thread(target=_run, name="warmer-relay", daemon=True).start()
 
 
 @worker_shutting_down.connect(dispatch_uid="warmer.relay")
 def stop(**_kwargs: Any) -> None:
-    """Tell the relay to end."""
+    """Tell the relay to stop."""
     _stop.set()
 
 
@@ -45,7 +45,7 @@ _relay_in_process = Relay()
 
 
 def request_pending() -> None:
-    """Apply the pending changes now if tasks run in process. Otherwise a worker's relay does."""
+    """Apply pending changes now if tasks run in process; otherwise leave them to a worker's relay."""
     if current_app.conf.task_always_eager:
         try:
             _relay_in_process.poll()
@@ -55,7 +55,7 @@ def request_pending() -> None:
 
 @contextmanager
 def _poll() -> Iterator[None]:
-    """Hold the connections while the database is asked; what comes from a pool is for others meanwhile."""
+    """Hold the connections during a query; in between, return pooled ones for others to use."""
     with _polling:
         try:
             yield
@@ -68,7 +68,7 @@ def _poll() -> Iterator[None]:
 def _run() -> None:
     _open[:] = [connections[alias] for alias in connections]
     for connection in _open:
-        connection.inc_thread_sharing()  # the thread that forks closes it
+        connection.inc_thread_sharing()  # the forking thread closes it
     try:
         Relay().run(_stop.wait, polling=_poll)
     finally:
@@ -81,7 +81,7 @@ def _before_fork() -> None:
     _polling.acquire()
     for connection in _open:
         connection.close()
-        if getattr(connection, "pool", None):  # psycopg's: a child would close the connections in it
+        if getattr(connection, "pool", None):  # psycopg's pool: a child process would close its connections
             connection.close_pool()
 
 

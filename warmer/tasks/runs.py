@@ -1,4 +1,4 @@
-"""Runs: `request_run`, which every trigger calls, and the tasks that do them on workers."""
+"""Runs: `request_run`, which every trigger calls, and the tasks that execute them on workers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from warmer.tasks.broker import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
 
-# A database or a cache that is away costs a wait, not a batch: 1 s, then 2, 4, up to 30, until the message
-# expires or the run is lost.
+# If a database or a cache is down, retry after 1 s, then 2, 4, up to 30, until the message expires or the run
+# is lost.
 AWAY = (StoreUnavailable, OperationalError, InterfaceError)
 PATIENT: dict[str, Any] = {
     "autoretry_for": AWAY,
@@ -44,16 +44,17 @@ PATIENT: dict[str, Any] = {
     "ignore_result": True,
 }
 INTERRUPTS = (SoftTimeLimitExceeded,)
-# Priorities in Redis, where the lowest is served first. Messages with none have 0: upkeep, and whatever else
-# is in the queue. RabbitMQ ignores priorities, except in queues declared with `x-max-priority`.
+# Priorities in Redis, where the lowest is served first. Messages without one have 0: upkeep, and the
+# project's own in the same queue. RabbitMQ ignores priorities, except in queues declared with
+# `x-max-priority`.
 RUNS, BATCHES = 3, 6
-# A task does batches for about this long before it sends for the rest: a message costs about 2 ms.
+# A task processes batches for about this long before it sends a message for the rest, which costs about 2 ms.
 TASK_SECONDS = 0.1
-# Batches that are read, and counted together if they are quick.
+# Batches that are read together, and counted together if they are quick.
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
-# Two beats send a job's message at the same time, but for this. A job's interval is longer.
+# Two beats send a job's message within this time of each other. A job's interval is longer.
 SECOND_BEAT = timedelta(seconds=0.9)
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
@@ -68,23 +69,23 @@ def request_run(
     expires_in: timedelta | None = None,
     delay: timedelta = timedelta(0),
 ) -> Opened:
-    """Request a run of a job from the workers, at the commit of the current transaction.
+    """Request a run of a job on the workers, at the commit of the current transaction.
 
     Every trigger goes through here. A job has one run at a time, so a second request joins the active run.
-    With `CELERY_TASK_ALWAYS_EAGER` the run happens here and now.
+    With `CELERY_TASK_ALWAYS_EAGER` the run is executed here and now.
 
     Args:
         job: the job's name.
-        trigger: what asks.
-        user: who asks, where that is known.
+        trigger: what requests the run.
+        user: who requests it, if known.
         only_missing: skip keys that are cached.
-        only_keys: load these keys only.
+        only_keys: load only these keys.
         expires_in: how long the request is useful; default `WARMER_RUN_EXPIRY`.
         delay: how long a worker waits before it begins.
 
     Returns:
-        The run, and whether it was active already. Outside of a transaction, if the broker does not
-        answer, the run has failed and its error says why.
+        The run, and whether it was already active. Outside of a transaction, if the broker does not answer,
+        the run has failed and its error says why.
 
     Raises:
         UnknownJob: no job of that name is declared.
@@ -102,30 +103,30 @@ def request_run(
 def request_refresh(spec: JobSpec) -> None:
     """Request a run of a job's missing keys after a change; changes in quick succession share one.
 
-    Nothing is requested while the broker is left alone because it gave no answer: each save would wait for
-    it. The keys stay cold until they are read, or until the schedule warms them.
+    Requests nothing if the broker did not answer a moment ago, because each save would wait for it. The keys
+    stay cold until they are read, or until the schedule warms them.
     """
     if broker.is_resting():
         logger.debug("%s is not refreshed: the broker gave no answer a moment ago", spec.name)
         return
-    delay = REFRESH_DELAY + conf.REPLICA_LAG  # before that, nothing would be written
+    delay = REFRESH_DELAY + conf.REPLICA_LAG  # earlier, nothing would be written
     while True:
         opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
-        # A queued run will see this change. A running one may be past it: another follows it. One that
-        # ended meanwhile is no longer joined.
+        # A queued run will see this change. A running one may be past it, so another follows. If it has just
+        # ended, open a new one.
         if not opened.joined or opened.run.state == "queued" or runs.request_follow_up(opened.run):
             return
 
 
 def follow_up(run: WarmingRun) -> None:
-    """Request the run that changes asked for while another ran."""
+    """Request the run that changes requested while another was running."""
     if run.follow_up and run.job in jobs:
         request_refresh(jobs[run.job].spec)
 
 
 @shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
 def scheduled_run(self: Task, job: str) -> None:
-    """What beat sends when a job is due."""
+    """Request a scheduled run; beat sends this when a job is due."""
     expires_in = _until_due_again(self, jobs[job].spec)
     if self.request.expires and WarmingRun.objects.was_scheduled(job, within=SECOND_BEAT):
         logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
@@ -137,7 +138,7 @@ def scheduled_run(self: Task, job: str) -> None:
 
 @shared_task(name="warmer.start_run", bind=True, **PATIENT)
 def start_run(self: Task, run_id: int) -> None:
-    """Find the ids of a run and send its batches to workers; a run of one batch is done at once."""
+    """Find the ids of a run and send its batches to workers; execute a run of one batch right away."""
     started = runs.start(run_id, worker=_worker(self))
     if started is None:
         logger.info("Run %s has ended: its message is dropped", run_id)
@@ -161,10 +162,10 @@ def start_run(self: Task, run_id: int) -> None:
 
 @shared_task(name="warmer.warm_batch", bind=True, **PATIENT)
 def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> None:
-    """Load, write and count the batches of a lane for a moment, then send for the rest of it.
+    """Load, write and count the batches of a lane for a moment, then send a message for the rest.
 
-    The message of a killed worker is delivered again. It names the whole lane that was left, so the next
-    worker skips what is counted and goes on.
+    If the worker is killed, its message is redelivered. It names the whole rest of the lane, so the next
+    worker skips counted batches and continues.
     """
     until = time.monotonic() + TASK_SECONDS
     while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
@@ -186,7 +187,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
                 interrupts=INTERRUPTS,
                 raised=(StoreUnavailable,) if may_wait else (),
             )
-        except (OperationalError, InterfaceError) as error:  # of our own tables
+        except (OperationalError, InterfaceError) as error:  # an error of our own tables
             if may_wait:
                 raise
             runs.fail(run, f"Its progress could not be recorded: {describe(error)}")
@@ -201,12 +202,12 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
 
 
 def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
-    """Return how long a message of beat is useful. Beat says so, by the interval that an operator set."""
+    """Return how long a message of beat is useful; beat sets this from the operator's interval."""
     expires = task.request.expires
     if not expires:
         return spec.every
     at = expires if isinstance(expires, datetime) else datetime.fromisoformat(expires)
-    # Not `timezone.now()`, which has no zone where USE_TZ is off; Celery's times are of UTC then.
+    # Not `timezone.now()`, which is naive with USE_TZ off, when Celery's times are in UTC.
     return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC), timedelta(seconds=1))
 
 
@@ -215,7 +216,7 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
         broker.send(
             start_run,
             (run.pk,),
-            insist=run.trigger == Trigger.SCHEDULE,  # the next time is far off
+            insist=run.trigger == Trigger.SCHEDULE,  # the next time is far in the future
             queue=spec.queue,
             priority=RUNS,
             countdown=delay.total_seconds() or None,
@@ -230,7 +231,7 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     batches = execution.batches_of(spec, run)
     first = list(islice(batches, 2))
     every = chain(first, batches)
-    if len(first) < 2 or task.request.is_eager:  # not worth a message, or nobody to send one to
+    if len(first) < 2 or task.request.is_eager:  # not worth a message, or no worker to send one to
         wanted = execution.Wanted(run, every)
         raised = (StoreUnavailable,) if _may_wait(task, run.started_at) else ()
         count = execution.warm_here(
@@ -250,25 +251,26 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
 
 
 def _may_wait(task: Task, since: datetime | None) -> bool:
-    """Return whether a task whose cache or database is away may be tried again, or its run must say so.
+    """Return whether a task may be retried while its cache or database is down.
 
     It may for half of the time after which a run without progress is lost.
 
     Args:
-        since: when there was progress; of a run that starts, its first start, as each try is another.
+        since: the last progress; for a run that is starting, its first start, because each retry is another
+        start.
     """
     is_early = since is None or timezone.now() < since + conf.STALL_TIMEOUT / 2
     return is_early and not task.request.is_eager
 
 
 def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:
-    """Return whether this worker has the cache that a run is for. If not, the run fails."""
+    """Return whether this worker has the cache that a run is for; if not, fail the run."""
     found = difference(run.cache, spec.cache, here="on the worker")
     if not found:
         return True
     requester = "another worker" if run.trigger == Trigger.SCHEDULE else "web"
     runs.fail(run, f"Worker {_worker(task)} and {requester} use different caches: {found}.")
-    observe(spec)  # the overview and the doctor show whose cache it is
+    observe(spec)  # so that the overview and the doctor show this worker's cache
     return False
 
 

@@ -1,4 +1,4 @@
-"""Upkeep: close stalled runs, forget old ones, observe and audit the jobs."""
+"""Upkeep: close stalled runs, delete old ones, observe and audit the jobs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
-# The sample of an audit that somebody asks for. If all of it is right, at least 99.4 % of the keys are.
+# The sample of a requested audit. If all of it is right, so are at least 99.4 % of all keys.
 ASKED_SAMPLE = 500
 
 
 task_postrun.connect(read_counters.flush_if_due, dispatch_uid="warmer.read_counters")
-# The process of a worker ends without calling the functions registered with `atexit`.
+# A worker's process exits without calling the functions registered with `atexit`.
 worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_counters")
 
 
@@ -39,11 +39,11 @@ worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_c
 def close_stalled_runs() -> int:
     """End the runs whose workers or messages are gone; return how many.
 
-    Required jobs whose last run met an outage of the cache are run again, once the cache answers.
+    Required jobs whose last run failed in an outage of the cache are run again once the cache answers.
     """
     closed = runs.close_stalled()
     required = {spec.name: spec for spec in jobs.specs() if spec.required}
-    full = WarmingRun.objects.filter(only_keys__isnull=True)  # a retry of some keys warms no other
+    full = WarmingRun.objects.filter(only_keys__isnull=True)  # a retry of some keys does not warm the others
     for run in full.latest_per_job(required).values():
         has_failed = run.is_final and run.state != State.CANCELLED
         if has_failed and run.met_outage and _answers(required[run.job]):
@@ -54,7 +54,7 @@ def close_stalled_runs() -> int:
 
 def _answers(spec: JobSpec) -> bool:
     try:
-        spec.store.token(())  # not a ping, which is answered where scripts are refused
+        spec.store.token(())  # not a ping, which a server may answer while it rejects scripts
     except StoreUnavailable:
         return False
     return True
@@ -62,7 +62,7 @@ def _answers(spec: JobSpec) -> bool:
 
 @shared_task(name="warmer.observe_jobs", bind=True, **PATIENT)
 def observe_jobs(self: Task) -> int:
-    """Observe every job, as far as the time allows; return how many. Note which beat asked."""
+    """Observe every job, as far as time allows; return how many. Record which beat sent the task."""
     if self.request.origin and not self.request.retries:
         BeatProcess.objects.note(self.request.origin)
     audit.note_repairs()
@@ -73,7 +73,8 @@ def observe_jobs(self: Task) -> int:
 def forget_runs() -> int:
     """Delete the runs that ended longer ago than `WARMER_RUN_RETENTION`; return how many.
 
-    The newest run of each job is kept, however old it is. Hours of the jobs' history go after `HOURS_KEPT`.
+    The newest run of each job is kept regardless of its age. Hours of the jobs' history are deleted after
+    `HOURS_KEPT`.
     """
     JobHour.objects.forget()
     return WarmingRun.objects.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
@@ -113,7 +114,7 @@ def audit_job(job: str, trigger: str = Trigger.ADMIN, repair: bool = False) -> N
 
 
 def request_audit(spec: JobSpec, trigger: Trigger = Trigger.ADMIN, *, repair: bool = False) -> str:
-    """Request an audit of a job from a worker; return why that failed, or nothing.
+    """Request an audit of a job from a worker; return why that failed, or an empty string.
 
     Args:
         repair: audit every key instead of a sample, and invalidate those that are wrong.

@@ -1,4 +1,4 @@
-"""What Celery tells of its workers, its queues and its broker."""
+"""Query Celery's workers, queues and broker."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from warmer.tasks.broker import BrokerUnavailable
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
-# A worker that is not busy answers in milliseconds.
+# An idle worker answers in milliseconds.
 OTHERS_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Which workers would take a job, or why none is known that would, and what to do.
+    """The workers that would take a job, or why none is known, and what to do.
 
     Attributes:
-        may_work: the queue takes messages, and a worker may consume it that did not answer: its remote
+        may_work: the queue accepts messages, and a worker that did not answer may consume it: its remote
             control is off, or it is busy with a long task in the pool `solo`; on SQS none answers.
     """
 
@@ -46,11 +46,11 @@ class Broker:
     """The broker that Celery uses.
 
     Attributes:
-        in_process: there is none: tasks run in the process that sends them.
-        address: without a login.
+        in_process: there is none, and tasks run in the process that sends them.
+        address: without credentials.
         problem: why it cannot be used; empty if it can.
         server: the server of a Redis broker that answers.
-        timeout: for how many seconds a client of a Redis broker waits for an answer; None: for ever.
+        timeout: the seconds that a client of a Redis broker waits for an answer; None: forever.
     """
 
     in_process: bool = False
@@ -61,11 +61,11 @@ class Broker:
 
 
 def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False) -> Workers:
-    """Ask for workers that consume a queue.
+    """Find workers that consume a queue.
 
     Args:
-        timeout: for how many seconds to wait for the first answer, and for the others after it.
-        one_will_do: do not wait for others if the first that answers consumes the queue.
+        timeout: seconds to wait for the first answer, and again for further answers.
+        one_will_do: do not wait for others if the first worker that answers consumes the queue.
     """
     if current_app.conf.task_always_eager:
         return Workers(
@@ -96,19 +96,20 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
 
 
 def consumers(*, timeout: float, others: float = OTHERS_SECONDS, enough: str = "") -> dict[str, list[str]]:
-    """Return the names of the workers that answer, by the queue that they consume.
+    """Return the names of the workers that answer, by the queues that they consume.
 
     Args:
-        timeout: for how many seconds to wait for the first answer.
-        others: for how many to wait for others after it. Celery waits for all: it knows of no last answer.
-        enough: a queue. If the first that answers consumes it, do not wait for others.
+        timeout: seconds to wait for the first answer.
+        others: seconds to wait for further answers. Celery always waits, because it cannot know which is the
+            last.
+        enough: a queue. If the first worker that answers consumes it, do not wait for others.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
     with broker.connected() as connection:
         answers = _active_queues(connection, timeout, limit=1)
-        # None: also if the first was a late answer to another question, which counts and is dropped.
+        # Also None if the first was a late answer to an earlier query, which is counted and dropped.
         if not any(enough in queues for queues in answers.values()):
             answers |= _active_queues(connection, others)
     found = defaultdict[str, list[str]](list)
@@ -119,12 +120,12 @@ def consumers(*, timeout: float, others: float = OTHERS_SECONDS, enough: str = "
 
 
 def queue_names(specs: Iterable[JobSpec]) -> list[str]:
-    """Return the queues of jobs and of upkeep."""
+    """Return the queues of the jobs and of upkeep."""
     return sorted({spec.queue for spec in specs} | {conf.QUEUE})
 
 
 def undeclared_queues() -> list[str]:
-    """Return the queues of all jobs to which Celery would send nothing, as the project declares its own."""
+    """Return the queues to which Celery cannot send, because the project declares its queues without them."""
     if current_app.conf.task_create_missing_queues:
         return []
     return [name for name in queue_names(jobs.specs()) if name not in current_app.amqp.queues]
@@ -136,8 +137,8 @@ def queue_lengths(names: Iterable[str]) -> dict[str, int]:
     if current_app.conf.task_always_eager:
         return lengths
     with suppress(BrokerUnavailable), broker.connected() as connection:
-        # On Redis a passive declaration fails for an empty queue, and for any with a `global_keyprefix`. The
-        # other kind writes nothing there.
+        # On Redis, a passive declaration fails for an empty queue, and for any with a `global_keyprefix`. An
+        # active one writes nothing there.
         passive = connection.transport.driver_type != "redis"
         for name in names:
             with suppress(*connection.channel_errors), connection.channel() as channel:
@@ -169,5 +170,5 @@ def look_at_broker() -> Broker:
 def _active_queues(connection: Any, timeout: float, *, limit: int | None = None) -> dict[str, list[str]]:
     inspect = current_app.control.inspect(connection=connection, timeout=timeout, limit=limit)
     answers = inspect.active_queues() or {}
-    # Else it is an error.
+    # Otherwise it is an error.
     return {name: [each["name"] for each in found] for name, found in answers.items() if type(found) is list}
