@@ -9,7 +9,7 @@ others by polling the cache for all of them together:
   reader claims the key in turn, so failing loads run one after the other;
 - if the job is hot (changes overtook two loads that a reader waited for, or one if it was hot a moment ago),
   no reader in this process waits until a load is stored, or none was overtaken for `WARMER_READ_WAIT`;
-- after `WARMER_READ_WAIT`, the reader loads the key and stores nothing.
+- after `WARMER_READ_WAIT`, the readers of a process share a load of the key and store nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another claim
 of that job, so no two readers wait for each other; a loader that reads keys of its own job does not wait. And
@@ -36,7 +36,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
 from warmer.filling import read_counters
 from warmer.filling.loading import Loaded, in_batches, load, load_past_the_cache, take_pooled_connections
-from warmer.filling.shared_loads import load_shared
+from warmer.filling.shared_loads import load_at_once, load_shared
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
 from warmer.report import Outcome, describe
@@ -172,10 +172,12 @@ class _Reader:
     cache_is_down: bool = False
 
     def read(self) -> dict[str, Any]:
+        began = monotonic()
         self._load_what_is_free(list(self.left))
         self._wait()
         if self.left:
-            self.values |= load_past_the_cache(self.spec, self.left)
+            own = partial(load_past_the_cache, self.spec, self.left)
+            self.values |= load_at_once(("left", self.spec, *self.left), own, since=began)
         return self.values
 
     def _load_what_is_free(self, keys: Sequence[str]) -> None:
@@ -220,10 +222,7 @@ class _Reader:
             failpoints.reach("written", self.spec.name)
         read_counters.count_filled(self.spec, written.outcomes.values())
         if self._is_hot():
-            if Outcome.SUPERSEDED in written.outcomes.values():
-                self._mark_hot()
-            else:
-                _hot[self.spec] = monotonic()
+            self._mark_hot(has_ended=Outcome.SUPERSEDED not in written.outcomes.values())
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
         return True
@@ -278,8 +277,8 @@ class _Reader:
         after = conf.READ_WAIT.total_seconds() if lately else 0.0
         return self.spec in _hot and monotonic() < _hot[self.spec] + after
 
-    def _mark_hot(self) -> None:
-        _hot[self.spec] = monotonic() + conf.READ_WAIT.total_seconds()
+    def _mark_hot(self, *, has_ended: bool = False) -> None:
+        _hot[self.spec] = monotonic() + (0.0 if has_ended else conf.READ_WAIT.total_seconds())
 
     def _settle(self, values: Mapping[str, Any], absent: Iterable[str]) -> None:
         self.values |= values

@@ -5,13 +5,14 @@ import threading
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from embedded.waiting import wait_until
 from warmer.filling import shared_loads
-from warmer.filling.shared_loads import load_shared
+from warmer.filling.shared_loads import load_at_once, load_shared
 
 
 class Loader:
@@ -66,6 +67,45 @@ def test_readers__have_copies_of_their_own() -> None:
         one, other = (each.result(30) for each in later)
     assert one == other
     assert one is not other
+
+
+def test_load_at_once__is_shared_by_those_who_came_before_it_began() -> None:
+    loader, came = Loader(), monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(load_at_once, "key", loader, since=came)
+        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
+        loader.row = ["new"]
+        joined = pool.submit(load_at_once, "key", loader, since=came)
+        later = pool.submit(load_at_once, "key", loader, since=monotonic())
+        wait_until(lambda: loader.began == 2, seconds=30, what="who came later loads at once")
+        loader.may_end.release(3)
+        values = [each.result(30) for each in (first, joined, later)]
+    assert values[0] == ["old"]
+    assert values[1] in (["old"], ["new"])  # both began after it came
+    assert values[2] == ["new"]
+    assert loader.began == 2
+    assert len(set(map(id, values))) == 3
+    assert not shared_loads._running
+
+
+def test_load_at_once__of_another_that_fails_is_no_error_of_this_reader() -> None:
+    errors, may_end, came = [ValueError("of the first")], threading.Event(), monotonic()
+
+    def load() -> str:
+        error = errors.pop() if errors else None
+        assert may_end.wait(30)
+        if error:
+            raise error
+        return "value"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load_at_once, "key", load, since=came)
+        wait_until(lambda: not errors, seconds=30, what="the first load began")
+        second = pool.submit(load_at_once, "key", load, since=came)
+        may_end.set()
+        assert second.result(30) == "value"
+        with pytest.raises(ValueError, match="of the first"):
+            first.result(30)
 
 
 def test_error__reaches_those_who_waited_for_this_load_only() -> None:
