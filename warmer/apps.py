@@ -1,4 +1,4 @@
-"""Wiring: find the `warming` modules, connect the signals, keep the schedule in step."""
+"""Wiring: import the `warming` modules, connect the signals, keep the schedule in sync."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ logger = logging.getLogger(__name__)
 
 
 class WarmerConfig(AppConfig):
-    """The Django app."""
+    """The app config."""
 
     name = "warmer"
     verbose_name = "Cache warming"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the declared jobs and connect what keeps them right."""
-        # Django's own rule: an app's models, and what imports them, are imported here, not before.
+        """Register the declared jobs and connect the receivers that keep them correct."""
+        # Django requires that models, and modules that import them, are imported here and not earlier.
         from warmer import checks, conf, signals, tasks  # noqa: F401
         from warmer.declarations.registry import jobs
         from warmer.filling import read_counters

@@ -1,4 +1,4 @@
-"""System checks: what would not work as expected, each with the fix."""
+"""System checks: problems of the set-up, each with its fix."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W007, W011, E003: changes that signals do not tell of, databases without our table or triggers."""
+    """W007, W011, E003: changes that signals do not report, databases without our table or triggers."""
     if not any(spec.depends_on for spec in jobs.specs()):
         return
     if not conf.CAPTURE:
@@ -141,9 +141,9 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
     """W008: tables whose changes no trigger records. Only by `check --database` and `migrate`."""
     if not captures_by_triggers():
         return
-    found = triggers.problems(*databases) if databases else []  # None: the database must not be asked
+    found = triggers.problems(*databases) if databases else []  # None: the database must not be queried
     for problem in found:
-        if problem.is_found:  # `migrate` makes this check before it creates a table
+        if problem.is_found:  # `migrate` runs this check before it creates tables
             yield Warning(
                 f"{problem.table} on {problem.using!r} {problem.why}: some changes leave old values in the "
                 "cache.",
@@ -154,7 +154,7 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
 
 @register("warmer")
 def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E006, W003, W012, W013: jobs with an interval that nothing would send, or beat would not see."""
+    """E006, W003, W012, W013: scheduled jobs that beat does not send, or does not see."""
     scheduled = [spec.name for spec in jobs.specs() if spec.every is not None]
     if scheduled and not apps.is_installed("django_celery_beat"):
         yield Warning(
@@ -191,7 +191,7 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E004, W004, W010: Celery runs or refuses what it is sent, knows no queue, or reads no broker."""
+    """E004, W004, W010: Celery's message format, queues and broker."""
     if problem := tasks.problem_of_formats():
         yield Warning(f"{problem.message} {problem.why}", hint=problem.fix, id="warmer.W004")
     if unread := tasks.unread_setting():
@@ -209,7 +209,7 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_metrics(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """W005: metrics are asked for, and what writes them is not installed."""
+    """W005: metrics are on, but their library is not installed."""
     if conf.METRICS and find_spec("prometheus_client") is None:
         yield Warning(
             "WARMER_METRICS is on, but prometheus-client is not installed: /metrics answers 404.",

@@ -1,4 +1,4 @@
-"""Settings: `conf.X` is the project's `WARMER_X`, or else the default below."""
+"""Settings: `conf.X` is the project's `WARMER_X`, or the default below."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class Settings:
     """The default number of ids in a batch."""
 
     BATCHES_OUT: int = 32
-    """How many batches of a run may be with workers at a time. Set it above the number of workers."""
+    """How many batches of a run may be on the workers at a time. Set it above the number of workers."""
 
     MAX_BATCHES_PER_SECOND: float = 0.0
-    """The limit for all jobs on all workers together; 0: no limit. A job can set a lower limit with its
-    option `max_batches_per_second`."""
+    """The limit for all jobs across all workers; 0: no limit. A job can set a lower limit with its option
+    `max_batches_per_second`."""
 
     FENCE_RECORDS: int = 10_000
-    """How many invalidated keys a job's fence remembers. A write whose token is older is refused."""
+    """How many invalidated keys a job's fence remembers. A write whose token is older is rejected."""
 
     MAX_VALUE_BYTES: int = 32 * 1024 * 1024
-    """The longest value, encoded and before it is compressed, that a cache with the compressor of
-    `warmer.serializers` keeps for a job. A longer one fails its key, and one that is found in the cache is
-    a miss: it is not decompressed."""
+    """The longest value of a job, encoded but not compressed, on a cache with the compressor of
+    `warmer.serializers`. Writing a longer value fails its key; reading one is a miss, without decompressing
+    it."""
 
     REPLICA_LAG: timedelta = timedelta(0)
-    """How far the database that loaders read may lag behind the one that is written, as a replica does. For
-    this time after an invalidation, reads of the key bypass the cache and nothing fills it."""
+    """The maximum replication lag of the database that loaders read from. For this time after an
+    invalidation, reads of the key bypass the cache and nothing fills it."""
 
     READ_WAIT: timedelta = timedelta(seconds=10)
     """How long a read waits for a value that another reader is loading. After that it loads the value itself
@@ -67,7 +67,7 @@ class Settings:
     a system check that says what they miss."""
 
     REPLAY: timedelta = timedelta(seconds=60)
-    """How long an applied change stays in the database. In this time, a worker with other jobs or caches
+    """How long an applied change stays in the database. During this time, a worker with other jobs or caches
     than the process that applied it (such as another release) applies it again."""
 
     AUDIT_SAMPLE: int = 0
@@ -115,9 +115,9 @@ class Settings:
 
 conf = Settings()
 
-# A worker waits for its turn within a task's time limit, so turns are at most 10 seconds apart.
+# A worker waits for its turn within the task's time limit, so turns may be at most 10 seconds apart.
 SLOWEST_PACE = 0.1
-# Of the other numbers and durations, 0 is the least.
+# The minimum of other numbers and durations is 0.
 _LEAST: dict[str, float] = {
     **dict.fromkeys(("BATCH_SIZE", "BATCHES_OUT", "FENCE_RECORDS"), 1),
     **dict.fromkeys(("RUN_EXPIRY", "STALL_TIMEOUT", "AUDIT_EVERY"), 1),
@@ -133,7 +133,7 @@ _TYPES = {
 
 
 def check_settings() -> None:
-    """Refuse settings that cannot work.
+    """Reject settings that cannot work.
 
     Raises:
         ImproperlyConfigured: names each setting, its value and what is expected.
@@ -154,15 +154,15 @@ def check_settings() -> None:
 
 
 def as_django(moment: datetime) -> datetime:
-    """Return a moment as Django's own times are: where `USE_TZ` is off, in `TIME_ZONE` and without a zone."""
+    """Return a time as Django represents it: with `USE_TZ` off, naive and in `TIME_ZONE`."""
     return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def moment_of(text: str) -> datetime:
-    """Return the moment that an ISO 8601 string with an offset names.
+    """Parse an ISO 8601 time with an offset.
 
     Raises:
-        ValueError: it names none, or has no offset.
+        ValueError: it is not a time, or has no offset.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -171,12 +171,12 @@ def moment_of(text: str) -> datetime:
 
 
 def _expected(name: str, kind: type, value: Any) -> str:
-    """Return what is expected of a setting; an empty string when it is that."""
+    """Return what a setting should be; an empty string if it is valid."""
     if name in _OWN_RULES:
         is_right, expected = _OWN_RULES[name]
         return "" if is_right(value) else expected.format(caches=", ".join(map(repr, settings.CACHES)))
     if kind is bool:
-        return "" if value in (True, False) else _TYPES[bool]  # many write 1 and 0
+        return "" if value in (True, False) else _TYPES[bool]  # 1 and 0 are common
     if kind is str:
         return "" if value is None or isinstance(value, str) else _TYPES[str]
     least = _LEAST.get(name, 0)

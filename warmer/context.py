@@ -1,4 +1,4 @@
-"""What holds while a block runs: the settings' language and time zone; and that warmer itself writes."""
+"""Context for a block: the settings' language and time zone, and whether warmer itself is writing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import timezone, translation
 
 is_own_write: ContextVar[bool] = ContextVar("is_own_write", default=False)
-"""Whether warmer writes values of its jobs. Other code, such as `cache_page`, calls the same serializer."""
+"""Whether warmer is writing. Other code, such as `cache_page`, calls the same serializer."""
 
 
 @contextmanager
 def own_write() -> Iterator[None]:
-    """Make the serializer raise for a value that it cannot carry, so that its key is reported as failed."""
+    """Make the serializer raise for unsupported values, so that their keys are reported as failed."""
     outer = is_own_write.set(True)
     try:
         yield
@@ -26,13 +26,13 @@ def own_write() -> Iterator[None]:
 
 @contextmanager
 def settings_context() -> Iterator[None]:
-    """Use the language, the time zone and the root of URLs of the settings, whatever the caller activated.
+    """Use the language, time zone and root URLconf of the settings, regardless of what the caller activated.
 
-    What a loader returns is cached for everybody, so it must not depend on who asked first.
+    A loader's result is cached for everybody, so it must not depend on the first caller.
     """
     prefix, urlconf, forced = get_script_prefix(), get_urlconf(), settings.FORCE_SCRIPT_NAME
-    root = "/" if forced is None else forced  # as `django.setup` sets it
-    with ExitStack() as stack:  # to set what is set already would take three times as long
+    root = "/" if forced is None else forced  # as in `django.setup`
+    with ExitStack() as stack:  # setting the same values again would take three times as long
         if prefix != root:
             set_script_prefix(root)
             stack.callback(set_script_prefix, prefix)

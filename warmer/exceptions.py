@@ -1,4 +1,4 @@
-"""What can go wrong. A declaration error is Django's `ImproperlyConfigured`; the rest share `WarmerError`."""
+"""Exceptions. Declaration errors are `ImproperlyConfigured`; all others derive from `WarmerError`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DeclarationError(ImproperlyConfigured):
 
 
 class WarmerError(Exception):
-    """Base of everything that `warmer` raises at run time."""
+    """Base class of everything that `warmer` raises at run time."""
 
 
 class InvalidId(WarmerError, ValueError):
@@ -22,11 +22,11 @@ class InvalidId(WarmerError, ValueError):
 
 
 class LoaderError(WarmerError):
-    """A loader returned something that is not what its job declares."""
+    """A loader did not return what its job declares."""
 
 
 class TriggersRefused(WarmerError):
-    """The database did not take a trigger."""
+    """The database rejected a trigger."""
 
 
 class StoreUnavailable(WarmerError):
@@ -40,11 +40,11 @@ class NodeOfCluster(StoreUnavailable):
 
 
 class CircuitOpen(StoreUnavailable):
-    """The cache did not answer a moment ago, so this call was not made. The breaker's own lines say so."""
+    """The cache did not answer a moment ago, so this call was not made. The breaker logs this itself."""
 
 
 def log_level(error: BaseException, otherwise: int) -> int:
-    """Return the level at which to log an error: DEBUG if the breaker logs it, once for many calls."""
+    """Return the level at which to log an error: DEBUG if the breaker logs it once for many calls."""
     return logging.DEBUG if isinstance(error, CircuitOpen) else otherwise
 
 
@@ -53,15 +53,15 @@ class CommandRefused(WarmerError):
 
 
 class UnreadableValue(WarmerError, ValueError):
-    """What is cached was written by another serializer, or is damaged."""
+    """A cached value was written by another serializer, or is damaged."""
 
 
 class UnsupportedValue(WarmerError, TypeError):
-    """A value holds something that a cache would give back as something else.
+    """A value contains something that the cache would return as something else.
 
     Attributes:
-        what: where it holds what, for people.
-        kind: the type of that.
+        what: the offending part and its location, for display.
+        kind: the type of the offending part.
     """
 
     def __init__(self, message: str, *, what: str = "", kind: str = "") -> None:

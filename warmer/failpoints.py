@@ -1,4 +1,4 @@
-"""Named points of the way of the data, at which a test can stop it or step in (see `warmer.testing`).
+"""Named points in the code at which a test can stop a thread or run an action (see `warmer.testing`).
 
 token_taken   a fill has taken its token, and will read the database next
 loaded        a fill has loaded its values, and will write them next
@@ -14,10 +14,10 @@ from collections.abc import Callable
 NAMES = ("token_taken", "loaded", "written", "committed", "invalidated")
 
 hooks: dict[str, Callable[[str], None]] = {}
-"""What to call at a point, with the job's name. Empty except in tests: check that before you call `reach`."""
+"""The functions to call at each point. Empty except in tests: check that before calling `reach`."""
 
 
 def reach(point: str, job: str) -> None:
-    """Call what a test hooked to a point."""
+    """Call the functions that a test registered for a point."""
     if point in hooks:
         hooks[point](job)

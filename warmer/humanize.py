@@ -1,4 +1,4 @@
-"""Numbers as people read them: durations, shares, sizes, counts. The only place that formats them."""
+"""Format durations, shares, sizes and counts for people, in this one place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def duration(length: timedelta | float, *, rough: bool = False) -> str:
 
     Args:
         length: a timedelta, or seconds.
-        rough: use a single unit instead, the largest with at least two of it, e.g. "90 min".
+        rough: use a single unit instead, the largest that gives at least 2, e.g. "90 min".
     """
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
     if rough:
@@ -34,17 +34,17 @@ def duration(length: timedelta | float, *, rough: bool = False) -> str:
 
 
 def local(moment: datetime) -> datetime:
-    """Return a moment in the current time zone; where `USE_TZ` is off, it is in `TIME_ZONE` already."""
+    """Return a time in the current time zone; with `USE_TZ` off, it already is in `TIME_ZONE`."""
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
 def ago(moment: datetime) -> str:
-    """Return how long ago a moment was, e.g. "12 min ago"."""
+    """Return how long ago a time was, e.g. "12 min ago"."""
     return f"{duration(max(timedelta(0), timezone.now() - moment), rough=True)} ago"
 
 
 def percent(share: float) -> str:
-    """Return a share of 0 to 1, never rounded up to 100 % or down to 0 %."""
+    """Return a share of 0 to 1 as a percentage, never rounded up to 100 % or down to 0 %."""
     if 0 < share < 1:
         share = min(max(share, 0.001), 0.999)
     return f"{100 * share:.1f}".removesuffix(".0") + " %"

@@ -17,15 +17,15 @@ type_names = "an int, a str or a UUID"
 Id = int | str | UUID
 _ID_TYPES = frozenset({int, str, UUID})
 Batch = dict[str, Id | None]
-"""Keys with their ids: what is loaded and written together. The key of a single job has no id."""
+"""Keys with their ids, loaded and written together. The key of a single job has no id."""
 
 PLACE = "{id}"
-# Memcached's limit of 250 bytes, less room for a prefix and a version.
+# Memcached's limit of 250 bytes, minus room for a prefix and a version.
 MAX_KEY_LENGTH = 200
-# An id must not reach into the next part of a key, nor hold what a cache or a glob takes specially.
+# An id must not extend into the next part of a key, nor contain characters special to a cache or a glob.
 _ID = re.compile(r"[^\s:{}\x00-\x1f\x7f]+")
 _LITERAL = re.compile(r"[^\s{}\x00-\x1f\x7f]*")
-# Within these a number is a valid id whatever else holds, and is not looked at further.
+# A number within these limits is always a valid id, and needs no further check.
 _PLAIN_NUMBERS = range(-(10**18), 10**18)
 _PLAIN_NUMBER_LENGTH = 19
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
@@ -41,7 +41,7 @@ class KeyTemplate:
 
     @classmethod
     def parse(cls, text: object, *, keyed: bool) -> KeyTemplate:
-        """Read a template such as `"user:{id}:profile"`.
+        """Parse a template such as `"user:{id}:profile"`.
 
         Raises:
             DeclarationError: says what to write instead.
@@ -76,15 +76,15 @@ class KeyTemplate:
 
     @property
     def fence(self) -> str:
-        """The name of what guards all the keys together: the template, with a star for `{id}`.
+        """The name of the fence of all the keys: the template, with a star for `{id}`.
 
-        A star could be an id, so templates whose keys cannot meet have different names. It has no brace,
-        which a Redis Cluster would take for a hash tag.
+        A star could be an id, so templates without common keys have different names. It contains no braces,
+        which a Redis Cluster would treat as a hash tag.
         """
         return f"{self.prefix}{'*' if self.keyed else ''}{self.suffix}"
 
     def key(self, id: Id | None = None) -> str:
-        """Return the key of an id (of a single job: its one key).
+        """Return the key of an id (for a single job, its only key).
 
         Raises:
             InvalidId: the id is of another type, or its text cannot be part of a key.
@@ -112,12 +112,12 @@ class KeyTemplate:
         return key
 
     def id_text(self, key: str) -> str:
-        """Return the text of the id in a key; nothing if it is no key of this template, or has no id."""
+        """Return the text of the id in a key; nothing if it is not a key of this template, or has no id."""
         text = key.removeprefix(self.prefix).removesuffix(self.suffix)
         return text if is_id_text(text) and f"{self.prefix}{text}{self.suffix}" == key and self.keyed else ""
 
     def batch(self, ids: Sequence[Id]) -> Batch:
-        """Return the keys of ids, each with its id (of a single job, whose `ids` are ignored: its one key).
+        """Return the keys of ids, each with its id. `ids` is ignored for a single job, which has one key.
 
         Raises:
             InvalidId: one of them cannot be part of a key.
@@ -133,7 +133,7 @@ class KeyTemplate:
 
     @cached_property
     def _has_room(self) -> bool:
-        """Whether no plain number makes the key too long."""
+        """Whether the key cannot be too long for any plain number."""
         return len(f"{self.prefix}{self.suffix}".encode()) + _PLAIN_NUMBER_LENGTH <= MAX_KEY_LENGTH
 
     def collides(self, other: KeyTemplate) -> bool:
@@ -146,7 +146,7 @@ class KeyTemplate:
 
     @property
     def head(self) -> str:
-        """What all keys have before their first colon; empty if that differs."""
+        """The common part of all keys before their first colon; empty if it differs."""
         return "" if PLACE in self._parts[0] else self._parts[0]
 
     @cached_property
@@ -155,15 +155,15 @@ class KeyTemplate:
 
 
 def plain(id: Any) -> Any:
-    """Return an id as the database gives it: of an enum's member, its value."""
+    """Return an id as the database does: an enum member's value."""
     return id.value if isinstance(id, Enum) else id
 
 
 def as_id(id: Any) -> Any:
-    """Return an id as loaders get it: of an object that is known by its text, such as a ULID, that text.
+    """Return an id as loaders get it: an object that is identified by its text, such as a ULID, as that text.
 
-    Such a type says when two are equal and how they are written. Numbers are not known by their text
-    (1.0 and 1.00 are equal), and model instances have a key that is not what they print.
+    Such a type defines equality and a string form. Numbers are not identified by their text (1.0 and 1.00 are
+    equal), and the string form of a model instance is not its key.
     """
     if type(id) in _ID_TYPES:
         return id
@@ -175,7 +175,7 @@ def as_id(id: Any) -> Any:
 
 
 def type_of(id: Any) -> Callable[[str], Id]:
-    """Return what makes an id like this one of a string; it raises ValueError."""
+    """Return the function that parses a string into an id like this one; it raises ValueError."""
     return next((each for each in (int, UUID) if isinstance(as_id(id), each)), str)
 
 
@@ -185,7 +185,7 @@ def is_id_text(text: str) -> bool:
 
 
 def glob_escape(text: str) -> str:
-    """Escape what is special to Redis' `MATCH`."""
+    """Escape the special characters of Redis' `MATCH`."""
     return _GLOB_SPECIAL.sub(r"\\\1", text)
 
 
@@ -199,8 +199,8 @@ def _parts_meet(one: str, other: str) -> bool:
 
 
 def beside(name: str, kind: str) -> str:
-    """Return the name of what is kept beside a key.
+    """Return the name of an auxiliary key next to a key.
 
-    No declared key holds braces, so none has this name; and a Redis Cluster keeps both in one slot.
+    Declared keys contain no braces, so none has this name; and a Redis Cluster keeps both in one slot.
     """
     return f"{name}:{{{kind}}}" if "{" in name else f"{{{name}}}:{kind}"

@@ -1,4 +1,4 @@
-"""What happened to the keys of a run or a call: outcomes, counted."""
+"""The outcomes of the keys of a run or a call, counted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 MAX_ERROR_LENGTH = 500
-# How many failed keys a report names, and how many wrong keys an audit names; all are counted.
+# How many failed keys a report lists, and how many wrong keys an audit lists; all are counted.
 MAX_FAILURES = 20
 
-# Up to the last @ of a word: a password that is not escaped may hold any of the characters before it.
-# Each pattern begins where no other match of it can, so that a long text takes linear time.
+# Up to the last @ of a word, because an unescaped password may contain any of the characters before it.
+# Each pattern begins where no other match of it can begin, so that long texts take linear time.
 _BEFORE_AT = re.compile(r"(?<!\S)\S+@")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _AFTER_PORT = re.compile(r"(://[^\s/?#\[\]]*?:\d+):[^\s/]\S*")
@@ -34,7 +34,7 @@ _ADDRESS = re.compile(
 
 
 class Outcome(StrEnum):
-    """What happened to one key."""
+    """The outcome of one key."""
 
     WRITTEN = "written"
     SKIPPED = "skipped"
@@ -53,18 +53,18 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The outcomes of a run or a call, counted, with what they cost.
+    """The outcomes of a run or a call, counted, with their cost.
 
     Attributes:
-        written, skipped, superseded, no_value, failed: how many keys ended so.
+        written, skipped, superseded, no_value, failed: the number of keys with this outcome.
         batches: how many times ids were loaded and written together.
-        queries: how many database queries were made.
-        seconds: how long the work took; of several workers, the sum.
-        load_seconds, encode_seconds, write_seconds: how much of it the loader, the cache's serializer, and
-            the cache took. A batch is loaded while the one before is written, so in one process they may add
-            up to more than `seconds`.
-        wait_seconds: how long it stood still: for its turn (`max_batches_per_second`), and between the loads
-            of a batch that invalidations overtook.
+        queries: the number of database queries.
+        seconds: the duration of the work, summed over the workers.
+        load_seconds, encode_seconds, write_seconds: the share of the loader, the cache's serializer, and the
+            cache. A batch is loaded while the previous one is written, so in one process they may add up to
+            more than `seconds`.
+        wait_seconds: the time spent waiting, for a turn (`max_batches_per_second`) and between loads of a
+            batch that invalidations overtook.
         failures: the first failed keys with their errors, at most `MAX_FAILURES`.
     """
 
@@ -95,7 +95,7 @@ class Report:
     ) -> Report:
         """Count outcomes, by default those of one batch; `errors` are those of the failed keys."""
         found = list(outcomes.values())
-        # `count` compares by identity first, which is several times as fast as a Counter's hashes of these.
+        # `count` compares by identity first, which is several times as fast as a Counter's hashing.
         counts: dict[str, Any] = {outcome.value: found.count(outcome) for outcome in Outcome}
         failures = [Failure(key=key, error=error) for key, error in (errors or {}).items()]
         return cls(
@@ -108,12 +108,12 @@ class Report:
 
     @property
     def keys(self) -> int:
-        """How many keys the report speaks of."""
+        """The number of keys in the report."""
         return self.written + self.skipped + self.superseded + self.no_value + self.failed
 
     @property
     def ok(self) -> bool:
-        """Whether no key failed. A superseded key did not: it is cold, not wrong, and a read loads it."""
+        """Whether no key failed. A superseded key did not fail: it is cold, and the next read loads it."""
         return self.failed == 0
 
     def __add__(self, other: Report) -> Report:
@@ -122,7 +122,7 @@ class Report:
         return Report(job=self.job, failures=failures, **sums)
 
     def timed(self, seconds: float) -> Report:
-        """Return the same outcomes with the seconds that they took as a whole."""
+        """Return the same outcomes with their total duration in seconds."""
         return replace(self, seconds=seconds)
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,26 +135,26 @@ _SUMMED = (*(outcome.value for outcome in Outcome), "batches", "queries", *SECON
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line fit for a log, a report or a page: bounded, and without secrets."""
+    """Return an error as one line for a log, a report or a page: of limited length, and without secrets."""
     text = masked(" ".join(str(error).split()).rstrip("."))
     name = type(error).__name__
     return f"{name}: {text}"[:MAX_ERROR_LENGTH] if text else name
 
 
 def masked(text: str) -> str:
-    """Return a text with `***` in place of what looks like a secret.
+    """Return a text with `***` in place of anything that looks like a secret.
 
-    That is the login in an address, what stands after `password=`, `token:` and the like, and what an
-    `Authorization` header holds.
+    That is credentials in a URL, the value after `password=`, `token:` and the like, and the value of an
+    `Authorization` header.
     """
     return _AFTER_PORT.sub(r"\1:***", _SECRET.sub(r"\1***", _BEFORE_AT.sub(_without_login, text)))
 
 
 def masked_address(address: str) -> str:
-    """Return an address fit for a message: with `***` for its login, and without its query.
+    """Return an address for a message: with `***` for its credentials, and without its query string.
 
-    Only what is surely no secret is shown: of an address without a scheme nothing, and of one that cannot
-    be read, e.g. as its password is not escaped, the scheme.
+    Only parts that cannot be secret are shown: nothing of an address without a scheme, and only the scheme of
+    one that cannot be parsed, e.g. because its password is not escaped.
     """
     if found := _ADDRESS.fullmatch(address):
         return f"{found['scheme']}{'***@' if found['login'] else ''}{found['place']}"
@@ -163,7 +163,7 @@ def masked_address(address: str) -> str:
 
 
 def _without_login(found: re.Match[str]) -> str:
-    """Return what stands before the place in an address; an e-mail address, which has no colon, as it is."""
+    """Mask credentials before the host of a URL; an e-mail address, which has no colon, stays unchanged."""
     text = found[0]
     if ":" not in text:
         return text

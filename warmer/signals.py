@@ -1,4 +1,4 @@
-"""Signals: the core sends them, receivers act and log. Nothing below `apps.py` connects one."""
+"""Signals: the core sends them, receivers act and log. Only `apps.py` connects receivers."""
 
 from django.dispatch import Signal
 
@@ -8,17 +8,17 @@ run_finished = Signal()
 keys_invalidated = Signal()
 """Keys were invalidated. Sender: the job's spec.
 
-Arguments: `keys` (None: all of the job's), `lag` (how long after the change was committed).
+Arguments: `keys` (None: all keys of the job), `lag` (the time since the change was committed).
 """
 
 pending_wanted = Signal()
-"""A change waits that a worker should apply now."""
+"""A change is pending that a worker should apply now."""
 
 queue_lengths_wanted = Signal()
-"""Someone asks how many messages wait. Receivers return the lengths of the jobs' queues, by name."""
+"""The queue lengths are requested. Receivers return the lengths of the jobs' queues, by name."""
 
 refresh_wanted = Signal()
 """A job with `on_change="refresh"` was invalidated. Sender: the job's spec."""
 
 triggers_changed = Signal()
-"""Which tables have triggers is no longer known."""
+"""It is no longer known which tables have triggers."""

@@ -1,9 +1,9 @@
 """Helpers for the tests of a project that uses `warmer`.
 
-with at("loaded", change_the_row):      # step in between a load and its write
+with at("loaded", change_the_row):      # act between a load and its write
     user_profiles.warm()
 
-with hold("loaded") as point:           # or stop it there, while this thread goes on
+with hold("loaded") as point:           # or stop it there, while this thread continues
     thread = Thread(target=user_profiles.warm)
     thread.start()
     point.wait()
@@ -19,23 +19,23 @@ from contextlib import contextmanager
 
 from warmer import failpoints
 
-# A test that waits longer for a point has come to a standstill.
+# A test that waits longer for a point is stuck.
 PATIENCE_SECONDS = 30
 
 
 @contextmanager
 def at(point: str, action: Callable[[], object], *, job: str | None = None, times: int = 1) -> Iterator[None]:
-    """Run an action when the way of the data comes to a named point, in the thread that comes there.
+    """Run an action when execution reaches a named point, in the thread that reaches it.
 
     Args:
         point: one of `warmer.failpoints.NAMES`.
-        action: what to run.
-        job: run it only for the job of that name.
-        times: the most calls of the action; what the action itself causes is not counted.
+        action: the function to call.
+        job: call it only for the job of that name.
+        times: the maximum number of calls; calls caused by the action itself do not count.
 
     Raises:
         ValueError: the point does not exist.
-        AssertionError: at the end of the block, when the point was never reached.
+        AssertionError: at the end of the block, if the point was never reached.
     """
     done = 0
 
@@ -60,19 +60,19 @@ class Held:
         self._released = threading.Event()
 
     def wait(self) -> None:
-        """Return when a thread has come to the point.
+        """Wait until a thread has reached the point.
 
         Raises:
-            AssertionError: none has after 30 s.
+            AssertionError: none has reached it after 30 s.
         """
         assert self._reached.wait(PATIENCE_SECONDS), "no thread came to the point"
 
     def release(self) -> None:
-        """Let the thread go on."""
+        """Let the thread continue."""
         self._released.set()
 
     def stop_here(self) -> None:
-        """Stop the first thread that comes, until it is released."""
+        """Stop the first thread that arrives, until it is released."""
         if not self._reached.is_set():
             self._reached.set()
             assert self._released.wait(PATIENCE_SECONDS), "the point was never released"
@@ -80,11 +80,11 @@ class Held:
 
 @contextmanager
 def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
-    """Stop the first thread that comes to a named point, until the end of the block or `release()`.
+    """Stop the first thread that reaches a named point, until the end of the block or `release()`.
 
     Args:
         point: one of `warmer.failpoints.NAMES`.
-        job: stop only what belongs to the job of that name.
+        job: stop only threads that handle the job of that name.
 
     Raises:
         ValueError: the point does not exist.

@@ -1,4 +1,4 @@
-"""The addresses that a project includes: path("", include("warmer.urls"))."""
+"""URLs for a project to include: path("", include("warmer.urls"))."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health for load balancers, and the metrics for Prometheus. The answers name no address."""
+"""Health for load balancers, and metrics for Prometheus. Responses contain no addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from warmer.report import describe
 @never_cache
 @outside_transactions  # else Django would ask the database before
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer 200: the process responds. Nothing else is asked."""
+    """Return 200, because the process responds. Nothing else is checked."""
     return JsonResponse({"ok": True})
 
 
@@ -28,9 +28,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @outside_transactions  # else Django would ask the database before
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if requests may come, else 503 with the reasons.
+    """Return 200 if the process may receive requests, otherwise 503 with the reasons.
 
-    `degraded` lists the checks that fail without keeping requests away.
+    `degraded` lists failing checks that do not keep requests away.
     """
     found = readiness()
     ok = all(check.ok for check in found if check.is_required)
@@ -44,7 +44,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @outside_transactions  # else Django would ask the database before
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer with the metrics; 404 while `WARMER_METRICS` is off."""
+    """Return the metrics; 404 while `WARMER_METRICS` is off."""
     if not conf.METRICS:
         raise Http404
     if not find_spec("prometheus_client"):  # pragma: no cover - the test environment has it

@@ -22,7 +22,7 @@ J = TypeVar("J", bound=Declared)
 def warm(key: str, /, **options: Unpack[Options]) -> Callable[[Callable[[], V | None]], SingleJob[V]]:
     """Declare a job with one key.
 
-    The decorated function is the loader: it takes no arguments and returns the value, or None when there is
+    The decorated function is the loader: it takes no arguments and returns the value, or None if there is
     none. It alone reads the database, both for warming and for a miss.
 
     Args:
@@ -47,7 +47,7 @@ def warm_many(
 
     Args:
         key: the key with `{id}` in it, e.g. "user:{id}:profile".
-        options: `ids` and, if you like, batch_size and the options of `warm`; see
+        options: `ids` and, optionally, batch_size and the options of `warm`; see
             `warmer.declarations.options.ManyOptions`.
 
     Raises:

@@ -24,7 +24,7 @@ D = TypeVar("D")
 
 
 class _Job:
-    """What both kinds of jobs share."""
+    """Base class of both kinds of jobs."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -39,9 +39,10 @@ class _Job:
         return self.spec.name
 
     def _refuse_in_a_loop(self, call: str) -> None:
-        """Refuse to block an event loop, on a warm key too: else it is found when the key is cold.
+        """Refuse to block an event loop, even on a warm key, so that the mistake does not surface only on a
+        cold one.
 
-        `get_running_loop` would raise where there is none, which costs twenty times as much.
+        `get_running_loop` raises if there is none, which takes twenty times as long.
         """
         if _get_running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
             raise SynchronousOnlyOperation(
@@ -63,7 +64,7 @@ class SingleJob(_Job, Generic[V]):
     @overload
     def get(self, default: D) -> V | D: ...
     def get(self, default: Any = None) -> Any:
-        """Return the cached value, or load and store it; `default` when there is no value.
+        """Return the cached value, or load and store it; `default` if there is no value.
 
         If the cache is down, the value is loaded.
 
@@ -86,7 +87,8 @@ class SingleJob(_Job, Generic[V]):
         return pipeline.warm(self.spec, only_missing=only_missing)
 
     def invalidate(self, *, immediately: bool = False) -> None:
-        """Make sure that no reader gets the old value any more. Inside a transaction: at its commit.
+        """Make sure that no reader gets the old value any more. Inside a transaction, this happens at its
+        commit.
 
         Args:
             immediately: do not wait for the commit. A read before the commit caches the old value again.
@@ -139,7 +141,7 @@ class KeyedJob(_Job, Generic[I, V]):
     @overload
     def get(self, id: I, default: D) -> V | D: ...
     def get(self, id: Any, default: Any = None) -> Any:
-        """Return the cached value of an id, or load and store it; `default` when the id has no value.
+        """Return the cached value of an id, or load and store it; `default` if the id has no value.
 
         Any id may be read, not only those that are warmed. If the cache is down, the value is loaded.
 
@@ -183,11 +185,12 @@ class KeyedJob(_Job, Generic[I, V]):
         return pipeline.warm(self.spec, ids, only_missing=only_missing)
 
     def invalidate(self, ids: Iterable[I] | None = None, *, immediately: bool = False) -> None:
-        """Make sure that no reader gets the old values any more. Inside a transaction: at its commit.
+        """Make sure that no reader gets the old values any more. Inside a transaction, this happens at its
+        commit.
 
         Args:
             ids: default: every key of the job. From then on no old value can be written; the keys are deleted
-                one after the other, so readers may see old values until this ends.
+                one after the other, so readers may see old values until all are gone.
             immediately: do not wait for the commit. A read before the commit caches the old value again.
 
         Raises:
@@ -219,7 +222,7 @@ class KeyedJob(_Job, Generic[I, V]):
         await sync_to_async(self.invalidate)(ids, immediately=immediately)
 
     def _several(self, ids: Any, call: str) -> Any:
-        """Return `ids`, unless it is one id: a string would be read as its letters."""
+        """Return `ids`, or raise if it is a single id: a string would be treated as its characters."""
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise TypeError(f"{call}() takes a list of ids: write {self.name}.{call}([{ids!r}])")
         return ids

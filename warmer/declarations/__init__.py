@@ -1,1 +1,1 @@
-"""A job as frozen data, the registry of all jobs, and what is refused when one is declared."""
+"""A job as frozen data, the registry of all jobs, and the validation of declarations."""

@@ -35,14 +35,14 @@ class Options(TypedDict, total=False):
     """How often beat refreshes the job; shorter than `timeout`. None: not scheduled. Default: 15 minutes."""
 
     depends_on: DependsOn
-    """The models that the loader reads. A list: any change concerns every key. A mapping from model to what
-    gives the ids of a changed row, e.g. `{Post: "id", Comment: "post_id"}`: the path of a field, or a
-    function of the row. The function gets the row as it was and as it is, with its `fields` and primary key
-    only."""
+    """The models that the loader reads. A list: any change affects every key. A mapping says how to get the
+    ids from a changed row, e.g. `{Post: "id", Comment: "post_id"}`: by the path of a field, or a function of
+    the row. The function is called with the old and the new row, which have only its `fields` and the primary
+    key."""
 
     fields: Fields | None
     """The fields of each model that matter, e.g. `{User: ["email", "first_name"]}`. An update that changes
-    none of them, nor what gives the ids, invalidates nothing. Default: all fields."""
+    neither these nor the columns that give the ids invalidates nothing. Default: all fields."""
 
     on_change: OnChange
     """"invalidate" (the default), or "refresh": also queue a run for the changed keys once changes pause."""
@@ -54,35 +54,35 @@ class Options(TypedDict, total=False):
     """The Celery queue. Default: `WARMER_QUEUE`, which is "warming"."""
 
     jitter: Duration
-    """The most by which a key's life is shortened, at random, so that keys written together do not expire
-    together. Default: 0."""
+    """Shorten the timeout of each key by a random amount up to this, so that keys written together do not
+    expire together. Default: 0."""
 
     negative_timeout: Duration | None
-    """How long to cache that a key has no value. An invalidation ends it, so a new row of a model in
-    `depends_on` does. Default: None, every read of such a key runs the loader."""
+    """How long to remember that a key has no value. An invalidation ends this, so creating a row of a model
+    in `depends_on` does. Default: None, every read of such a key runs the loader."""
 
     refresh_below: float | None
     """The schedule refreshes only keys with less than this fraction of their timeout left, e.g. 0.5.
     Default: None, it refreshes every key."""
 
     max_batches_per_second: float | None
-    """The most batches of the job per second, on all workers together, to spare the database. Default: None,
-    no limit."""
+    """The maximum rate of the job's batches, across all workers, to protect the database. Default: None, no
+    limit."""
 
 
 class ManyOptions(Options, total=False):
     """What `@warm_many` takes besides the key."""
 
     ids: Required[Callable[[], Iterable[Any]] | QuerySet[Any]]
-    """The ids to keep warm: a function that returns or yields them, or a queryset. Each run asks for them
-    again and reads them as a stream, so there may be millions."""
+    """The ids to keep warm: a function that returns or yields them, or a queryset. Each run evaluates it
+    again and streams the result, so millions of ids are fine."""
 
     batch_size: int
     """How many ids are loaded and written together. Default: `WARMER_BATCH_SIZE`, which is 500."""
 
 
 def check_known(options: Mapping[str, Any], *, keyed: bool) -> None:
-    """Refuse options that do not exist.
+    """Reject options that do not exist.
 
     Raises:
         DeclarationError: an option is unknown, belongs to `@warm_many` only, or `ids` is missing.

@@ -29,7 +29,7 @@ class Registry(Mapping[str, Declared]):
     """Declared jobs: `jobs["user_profiles"]` is the object that `@warm_many` returned.
 
     Attributes:
-        version: a number that changes with the declared jobs, for those who derive something from them.
+        version: a number that changes with the declared jobs, for code that caches data derived from them.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Registry(Mapping[str, Declared]):
         """Return a job.
 
         Raises:
-            UnknownJob: it names the nearest ones.
+            UnknownJob: there is no such job; the message names the closest ones.
         """
         try:
             return self._jobs[name]
@@ -58,11 +58,11 @@ class Registry(Mapping[str, Declared]):
         return name in self._jobs
 
     def register(self, job: Declared) -> None:
-        """Take in a job.
+        """Add a job.
 
         Raises:
-            DeclarationError: its name or its keys are those of another job, or a model that it
-                depends on does not exist (checked when Django's own registry is ready).
+            DeclarationError: another job has the same name or keys, or a model that it depends on does not
+                exist (checked once Django's app registry is ready).
         """
         spec = job.spec
         if spec.name in self:
@@ -70,7 +70,7 @@ class Registry(Mapping[str, Declared]):
                 f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
                 f"{self[spec.name].spec.declared_at}: give one of them another name=."
             )
-        head = spec.key.head  # keys that differ there cannot meet
+        head = spec.key.head  # keys that differ there cannot be equal
         for other in [*self._by_head[head], *self._by_head[""]] if head else self.specs():
             if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
                 place = "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
@@ -86,13 +86,13 @@ class Registry(Mapping[str, Declared]):
         self.version += 1
 
     def unregister(self, name: str) -> None:
-        """Forget a job; for tests."""
+        """Remove a job; for tests."""
         spec = self._jobs.pop(name).spec
         self._by_head[spec.key.head].remove(spec)
         self.version += 1
 
     def specs(self) -> list[JobSpec]:
-        """Return what was declared, in the order of declaration."""
+        """Return the declared jobs, in the order of declaration."""
         return [job.spec for job in self._jobs.values()]
 
     def check_models(self) -> None:
@@ -197,7 +197,7 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
         step_model = field.related_model
         if step_model is None and not field.concrete:
             instead = "Name a column"
-            if column := getattr(field, "fk_field", None):  # of a generic foreign key
+            if column := getattr(field, "fk_field", None):  # a generic foreign key
                 instead = f"Write {LOOKUP_SEP.join([*steps[:number], column])!r}, where the id is"
             raise _wrong(
                 spec,

@@ -1,4 +1,4 @@
-"""A job as frozen data, checked when it is made."""
+"""A job as frozen data, validated when it is created."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from warmer.keys import Id, KeyTemplate
 from warmer.stores import Store, open_store
 
 DURATIONS = frozenset({"timeout", "every", "jitter", "negative_timeout"})
-# The runs table keeps names in a column of this length.
+# The length of the column for names in the table of runs.
 MAX_NAME_LENGTH = 100
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
@@ -33,10 +33,10 @@ class Dependency:
 
     Attributes:
         model: the model, or its label `"app.Model"` until the registry has resolved it.
-        ids: what gives the job's ids of a changed row: the path of a field, or a function of the
-            row. None: any change concerns every key of the job.
-        fields: an update that changes none of these fields, nor what gives the ids, is ignored. None: every
-            update counts.
+        ids: how to get the job's ids from a changed row: the path of a field, or a function of the row. None:
+            any change affects every key of the job.
+        fields: an update that changes neither these fields nor the columns that give the ids is ignored.
+            None: every update counts.
     """
 
     model: type[Model] | str
@@ -50,7 +50,7 @@ class Dependency:
 
     @property
     def object_model(self) -> type[Model] | None:
-        """The model, if its primary keys are the job's ids: then each key is about one object."""
+        """The model, if its primary keys are the job's ids, so that each key belongs to one object."""
         if isinstance(self.model, str) or self.ids not in ("pk", self.model._meta.pk.attname):
             return None
         return self.model
@@ -108,7 +108,7 @@ class JobSpec:
         _opened.add(self)
         return open_store(
             alias=self.cache,
-            fence=self.key.fence,  # not the name, which a release may change beside one that still runs
+            fence=self.key.fence,  # not the name, which a release may change
             template=self.key,
             timeout=self.timeout.total_seconds(),
             jitter=self.jitter.total_seconds(),

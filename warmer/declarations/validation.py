@@ -1,4 +1,4 @@
-"""Turn what a declaration says into a job's spec, or refuse it."""
+"""Convert a declaration to a job's spec, or reject it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
 
     Args:
         loader: the decorated function.
-        key: the key as declared.
+        key: the declared key.
         keyed: whether the job has a key for each id.
-        options: the options as declared, see `Options` and `ManyOptions`.
+        options: the declared options, see `Options` and `ManyOptions`.
 
     Raises:
         DeclarationError: the declaration cannot work; the message says what to write instead.
@@ -79,13 +79,13 @@ def _check_ids(ids: object) -> None:
 def _check_callable(
     what: str, function: Callable[..., Any], arguments: list[Any], example: str, hint: str
 ) -> None:
-    """Refuse a function that cannot be called with these arguments, or needs to be awaited."""
+    """Reject a function that cannot be called with these arguments, or has to be awaited."""
     if _is_async(function):
         raise DeclarationError(f"{what} is async: write 'def', or wrap it in asgiref.sync.async_to_sync")
     try:
-        # Not the signature of what a decorator wraps: the decorator may add arguments of its own.
+        # Not the signature of a wrapped function: its decorator may add arguments.
         signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # as of many functions written in C
+    except (TypeError, ValueError):  # as for many functions written in C
         return
     try:
         signature.bind(*arguments)

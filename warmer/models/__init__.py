@@ -1,4 +1,4 @@
-"""What `warmer` keeps in the database: runs, changes, audits, observations, the declared schedule."""
+"""The tables of `warmer`: runs, changes, audits, observations."""
 
 from warmer.models.audits import CacheAudit, Verdict
 from warmer.models.changes import ChangeRecord, JobServers

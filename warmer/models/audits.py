@@ -1,4 +1,4 @@
-"""What audits found."""
+"""The results of audits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.routing import JobQuerySet, PrimaryManager
 from warmer.models.runs import Trigger, WarmingRun
 
-# At an audit an hour, the last four days.
+# Four days of hourly audits.
 KEPT_PER_JOB = 100
-# What asks for audits.
+# The triggers of audits.
 TRIGGERS = [(each.value, each.label) for each in (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.COMMAND)]
 # The 95 % quantile of the normal distribution.
 Z = 1.645
 
 
 class Verdict(StrEnum):
-    """What an audit says of one key."""
+    """The verdict of an audit on one key."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -35,10 +35,10 @@ class Verdict(StrEnum):
 
 
 class AuditQuerySet(JobQuerySet["CacheAudit"]):
-    """The audits of jobs."""
+    """Audits of jobs."""
 
     def keep(self, audit: CacheAudit) -> None:
-        """Save an audit, and delete the oldest of its job beyond `KEPT_PER_JOB`."""
+        """Save an audit, and delete the oldest audits of its job beyond `KEPT_PER_JOB`."""
         audit.save()
         of_job = self.filter(job=audit.job)
         for last in of_job.order_by("-pk").values_list("pk", flat=True)[KEPT_PER_JOB : KEPT_PER_JOB + 1]:
@@ -60,12 +60,12 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
         return set(found.values_list("job", flat=True))
 
     def mark_repaired(self, job: str) -> None:
-        """Record that the wrong keys that the last audit of a job found were invalidated."""
+        """Record that the wrong keys found by a job's last audit were invalidated."""
         self.filter(pk__in=self.latest_ids([job])).update(repaired=F("wrong"))
 
 
 class CacheAudit(models.Model):
-    """What an audit of a job found: what was cached, compared with what the loader returned."""
+    """The result of an audit of a job: cached values compared with what the loader returned."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
     trigger = models.CharField(max_length=10, choices=TRIGGERS)
@@ -131,7 +131,7 @@ class CacheAudit(models.Model):
 
     @property
     def share(self) -> str:
-        """The right share of the judged keys as text, in as many digits as their number supports."""
+        """The right share of the judged keys as text, with as many digits as their number supports."""
         wrong = self.wrong_share
         if wrong is None:
             return "nothing judged"

@@ -1,4 +1,4 @@
-"""Records of changes: which rows changed, or which keys to invalidate, until that was applied."""
+"""Records of changes: which rows changed, or which keys to invalidate, until this is applied."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from warmer.models.routing import PrimaryManager, atomic_for
 
 @deconstructible(path="warmer.models.changes.CurrentTransaction")
 class CurrentTransaction(Func):
-    """The id of the open transaction on PostgreSQL; null on other databases, which have none to ask for."""
+    """The id of the open transaction on PostgreSQL; null on other databases, which provide none."""
 
     output_field = models.BigIntegerField()
 
     def as_sql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        """Return SQL for a database that does not number its transactions."""
+        """Return SQL for a database without transaction ids."""
         return "NULL", []
 
     def as_postgresql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
@@ -31,9 +31,9 @@ class CurrentTransaction(Func):
 
 
 class ChangeRecord(models.Model):
-    """A change that asks for an invalidation. It is written in the transaction of the change.
+    """A change that requires an invalidation, written in the transaction of the change.
 
-    A database trigger names `source` and `rows` only, so every other column has a database default.
+    A database trigger sets only `source` and `rows`, so every other column has a database default.
     """
 
     xact = models.BigIntegerField(
@@ -66,28 +66,30 @@ class ChangeRecord(models.Model):
 
 
 MOST_SERVERS = 16
-"""How many incarnations of a server are remembered for each job."""
+"""How many incarnations of a server are kept for each job."""
 
 
 class ServersQuerySet(models.QuerySet["JobServers"]):
-    """On which servers jobs are invalidated."""
+    """Servers on which jobs are known."""
 
     @contextmanager
     def reached(self, server: str, jobs: Collection[str], *, is_change: bool) -> Iterator[dict[str, str]]:
-        """Yield the jobs that are not known on a server, with those that they are known on.
+        """Yield the jobs that are not known on a server, each with the servers on which it is known.
 
-        At the end all are known on this one. Meanwhile other processes wait.
+        At the end all are known on this one. Until then other processes wait.
 
         Args:
             server: the incarnation of the server that the jobs' cache reaches.
             jobs: their names.
-            is_change: this process reached another one before. Then only the newest known server counts. Else
-                all do: two processes that reach two servers, as in a split network, must not take turns.
+            is_change: this process reached another server before. Then only the newest known server counts.
+                Otherwise all do: two processes that reach different servers, as in a network partition, must
+                not keep alternating.
         """
         with atomic_for(self.model):
             rows = self.select_for_update().filter(job__in=jobs).order_by("job")
             known = {row.job: row.servers for row in rows}
-            # What a promotion added to the id is forgotten after a while: the beginning of one is known, too.
+            # A server forgets after a while what a promotion added to its id, so the start of an id is known,
+            # too.
             counted = {job: text.split()[-1] if is_change else text for job, text in known.items()}
             new = [job for job in jobs if server not in counted.get(job, "")]
             yield {job: known.get(job, "") for job in new}
@@ -97,13 +99,13 @@ class ServersQuerySet(models.QuerySet["JobServers"]):
                 self.update_or_create(job=job, defaults={"servers": " ".join(servers)})
 
     def begin(self, server: str, jobs: Collection[str]) -> None:
-        """Note the server of new jobs, which have no key yet that could be old."""
+        """Record the server of new jobs, which cannot have old keys yet."""
         rows = [JobServers(job=job, servers=server) for job in jobs]
         self.bulk_create(rows, ignore_conflicts=True)
 
 
 class JobServers(models.Model):
-    """The servers on which a job is invalidated: on any other, its keys may be old."""
+    """The servers on which a job is known; on any other, its keys may be outdated."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
     servers = models.TextField(help_text="The incarnations of its cache's server, the newest last.")

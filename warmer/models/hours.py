@@ -1,4 +1,4 @@
-"""The history: what each hour of a job came to."""
+"""The history of jobs, by hour."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ HOURS_KEPT = timedelta(days=8)
 
 
 class HourQuerySet(models.QuerySet["JobHour"]):
-    """The hours of jobs."""
+    """Hours of jobs."""
 
     def put(self, job: str, moment: datetime, **values: Any) -> None:
-        """Update the hour of a job that a moment is in: one query, or four for the first time."""
+        """Update the hour of a job that contains a time: one query, or four the first time."""
         found = self.filter(job=job, hour=start_of_hour(moment))
         if not found.update(**values):
             self.get_or_create(job=job, hour=start_of_hour(moment))
             found.update(**values)
 
     def forget(self) -> None:
-        """Delete the hours that are older than `HOURS_KEPT`."""
+        """Delete hours older than `HOURS_KEPT`."""
         self.filter(hour__lt=timezone.now() - HOURS_KEPT).delete()
 
 
 class JobHour(models.Model):
-    """What was observed of a job within an hour, and the runs that ended in it: its history."""
+    """A job's observations and ended runs within an hour."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
     hour = models.DateTimeField(help_text="Its start.")
@@ -71,7 +71,7 @@ class JobHour(models.Model):
 
 
 def start_of_hour(moment: datetime) -> datetime:
-    """Return the start of the hour that a moment is in."""
+    """Return the start of the hour that contains a time."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 

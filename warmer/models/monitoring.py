@@ -1,4 +1,4 @@
-"""What monitoring keeps beside audits: the last observation of each job, beats, and sums of ended runs."""
+"""Monitoring data other than audits: each job's last observation, beats, and sums of ended runs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from warmer.stores import difference
 
 logger = logging.getLogger(__name__)
 
-# Not all: keys that expired or were invalidated a moment ago must not raise an alarm. Of a small job, one or
-# two keys are more than that share.
+# Not 100 %: keys that have just expired or been invalidated must not raise an alarm. In a small job, one or
+# two keys are a larger share than this.
 WARM_SHARE, WARM_SHARE_OF_SMALL, MISSING_OF_SMALL = 0.99, 0.9, 2
-# Beat saves what it sent only every 3 minutes, and our own entries are due every minute.
+# Beat saves what it sent only every 3 minutes; our own entries are due every minute.
 BEAT_SILENCE = timedelta(minutes=5)
-# The last message of a beat that was restarted may arrive after the first of the next.
+# The last message of a restarted beat may arrive after the first of its successor.
 LEAST_OVERLAP = timedelta(seconds=30)
-# Where changes overtake so many loads, the cache hardly serves.
+# If changes overtake this share of the loads, the cache is hardly useful.
 HOT_SHARE = 0.5
 
 
 class ObservationQuerySet(models.QuerySet["JobObservation"]):
-    """The observations of jobs."""
+    """Observations of jobs."""
 
     def with_run_state(self) -> models.QuerySet[Any]:
         """Add the state of the job's newest run, as `run_state`: one step in an index each."""
@@ -42,9 +42,10 @@ class ObservationQuerySet(models.QuerySet["JobObservation"]):
         return self.annotate(run_state=Subquery(newest))
 
     def forget_keys(self, job: str) -> None:
-        """Forget what was observed of a job's keys, which were all invalidated.
+        """Reset the observation of a job's keys, which were all invalidated.
 
-        What is known of its reads stays, and so does the time of the last attempt: it shows that beat runs.
+        Data about its reads stays, and so does the time of the last attempt, which shows that beat is
+        running.
         """
         self.filter(job=job).update(
             observed_at=None, error="", declared=0, sampled=0, cached=0, no_value=0, oldest_seconds=None
@@ -52,9 +53,9 @@ class ObservationQuerySet(models.QuerySet["JobObservation"]):
 
 
 class JobObservation(models.Model):
-    """What was last observed of a job's keys and reads.
+    """The last observation of a job's keys and reads.
 
-    After an attempt that failed, `error` says why, and the rest is from the last one that succeeded.
+    After a failed attempt, `error` says why, and the rest is from the last successful one.
     """
 
     job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
@@ -108,7 +109,7 @@ class JobObservation(models.Model):
 
     @property
     def state(self) -> str | None:
-        """`warm`, `partial` or `cold`; None if it is unknown, also when the last attempt failed."""
+        """`warm`, `partial` or `cold`; None if it is unknown or the last attempt failed."""
         if self.error or self.coverage is None:
             return None
         missing = self.sampled - self.no_value - self.cached
@@ -143,7 +144,7 @@ class JobObservation(models.Model):
 
     @property
     def effectiveness_margin(self) -> float | None:
-        """How far off that share may be, at 95 % confidence; 0 if every declared key is watched."""
+        """The error of that share at 95 % confidence; 0 if every declared key is watched."""
         if not self.watched or self.watched_share is None:
             return None
         return 0.0 if self.watched_share >= 1 else float(min(1.0, 0.98 / self.watched**0.5))
@@ -157,23 +158,23 @@ class JobObservation(models.Model):
 
 
 class BeatQuerySet(models.QuerySet["BeatProcess"]):
-    """The processes of beat."""
+    """Processes of beat."""
 
     def note(self, name: str) -> None:
-        """Note that a process sent a message; forget those that were silent for a day."""
+        """Record that a process sent a message; delete those that were silent for a day."""
         now = timezone.now()
         self.update_or_create(name=name, defaults={"last_at": now}, create_defaults={"last_at": now})
         self.filter(last_at__lt=now - timedelta(days=1)).delete()
 
     def at_once(self) -> list[str]:
-        """Return the processes that send messages at the same time as another; a restart is none."""
+        """Return the processes that send messages at the same time as another; restarts do not count."""
         recent = self.filter(last_at__gt=timezone.now() - BEAT_SILENCE)
         pairs = [pair for pair in combinations(recent, 2) if _overlap(*pair) >= LEAST_OVERLAP]
         return sorted({each.name for pair in pairs for each in pair})
 
 
 class BeatProcess(models.Model):
-    """A process that sends what is due. There should be one."""
+    """A process of beat. There should be only one."""
 
     name = models.CharField(max_length=255, unique=True, help_text="Its process id and host.")
     first_at = models.DateTimeField(default=timezone.now, help_text="Its first message that a worker met.")
@@ -190,10 +191,10 @@ class BeatProcess(models.Model):
 
 
 class TotalQuerySet(models.QuerySet["RunTotal"]):
-    """The sums of ended runs."""
+    """Sums of ended runs."""
 
     def add(self, run: WarmingRun) -> None:
-        """Add a run that has ended. Never raises: the run is kept, and only its sum is lost."""
+        """Add a run that has ended. Never raises: on failure the run is kept, but missing from the sums."""
         waited = (run.started_at - run.requested_at).total_seconds() if run.started_at else 0.0
         added = {
             "runs": 1,
@@ -224,7 +225,7 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
 
 
 class RunTotal(models.Model):
-    """What the ended runs of a job came to. It only grows: deleted runs stay counted."""
+    """The sums of a job's ended runs. They only grow: deleted runs stay counted."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
     trigger = models.CharField(max_length=10)
@@ -257,7 +258,7 @@ class RunTotal(models.Model):
 
 
 def elsewhere(observations: Iterable[JobObservation]) -> dict[str, list[str]]:
-    """Return how the caches of the workers, which observe, differ from ours, each with its jobs."""
+    """Return how the caches of the observing workers differ from ours, each with its jobs."""
     found: dict[str, list[str]] = {}
     for row in sorted(observations, key=lambda row: row.job):
         if row.job in jobs and (text := difference(row.cache, jobs[row.job].spec.cache)):

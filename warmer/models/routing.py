@@ -1,6 +1,6 @@
-"""How our own rows are read and written: always on one database, whatever the router says of reads.
+"""Read and write our own rows on one database, even if the router sends reads elsewhere.
 
-A replica lags, so a read from it may not find the row that was just written.
+A replica lags, so a read from it may not find a row that was just written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class PrimaryManager(models.Manager[M]):
-    """Reads rows where they are written."""
+    """Reads rows from the database where they are written."""
 
     def get_queryset(self) -> models.QuerySet[M]:
         """Return all rows, on the database that the router gives for writes."""
@@ -25,7 +25,7 @@ class PrimaryManager(models.Manager[M]):
 
 
 class JobQuerySet(models.QuerySet[M]):
-    """Queries by job, about a model that has several rows for each."""
+    """Queries by job, for a model with several rows per job."""
 
     def latest_ids(self, jobs: Iterable[str]) -> models.QuerySet[Any, int]:
         """Return the id of the newest row of each job that has one."""
@@ -44,7 +44,7 @@ def atomic_for(model: type[models.Model]) -> transaction.Atomic:
 
 
 def outside_transactions(view: View) -> View:
-    """Make Django call a view outside of transactions, whatever ATOMIC_REQUESTS says."""
+    """Make Django call a view outside of transactions, even with ATOMIC_REQUESTS."""
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view

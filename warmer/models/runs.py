@@ -1,4 +1,4 @@
-"""Runs: each execution of a job, its batches, and what past runs tell."""
+"""Runs: each execution of a job, its batches, and queries about past runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from warmer.models.routing import JobQuerySet, PrimaryManager
 from warmer.report import SECONDS, Failure, Outcome, Report
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
-"""The columns of a run that add up the reports of its batches, by the same names."""
+"""The columns of a run with the sums of its batches' reports, by the same names."""
 
 
 class Trigger(models.TextChoices):
-    """What asked for a run."""
+    """What requested a run."""
 
     DEPLOY = "deploy", "deploy"
     SCHEDULE = "schedule", "schedule"
@@ -29,7 +29,7 @@ class Trigger(models.TextChoices):
 
 
 class State(models.TextChoices):
-    """The state of a run. `warmer.runs.lifecycle` draws how one follows another."""
+    """The state of a run. `warmer.runs.lifecycle` has a diagram of the transitions."""
 
     QUEUED = "queued", "queued"
     RUNNING = "running", "running"
@@ -47,10 +47,10 @@ class State(models.TextChoices):
 
 
 OUTAGES = (StoreUnavailable.__name__, CircuitOpen.__name__)
-"""How the error of a key begins that failed because the cache did not answer."""
+"""The start of the error of keys that failed because the cache did not answer."""
 ACTIVE = (State.QUEUED, State.RUNNING)
-"""The states of a run that has not ended."""
-# How many old runs one transaction deletes, each with its batches.
+"""The states of active runs."""
+# How many old runs, with their batches, one transaction deletes.
 FORGET_CHUNK = 500
 
 
@@ -62,19 +62,20 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         return self.filter(state__in=ACTIVE)
 
     def complete_and_full(self, job: str | OuterRef) -> RunQuerySet:
-        """Return the complete runs of a job that were of every key, newest first."""
+        """Return the complete runs of every key of a job, newest first."""
         full = self.filter(job=job, only_missing=False, only_keys__isnull=True)
         return full.filter(state=State.COMPLETE).order_by("-id")
 
     def was_scheduled(self, job: str, *, within: timedelta) -> bool:
-        """Return whether the schedule requested a run of a job lately that is active or did its work."""
+        """Return whether the schedule recently requested a run of a job that is active or succeeded."""
         recent = self.filter(job=job, trigger=Trigger.SCHEDULE, requested_at__gt=timezone.now() - within)
         return recent.filter(state__in=(*ACTIVE, State.COMPLETE, State.INCOMPLETE)).exists()
 
     def recent_per_job(self, jobs: Iterable[str], *, each: int) -> dict[str, list[WarmingRun]]:
         """Return the newest runs of each job, newest first, in one query.
 
-        One query per job, united: each reads the index backwards, however many runs there are.
+        A UNION of one query per job, each of which reads the index backwards, regardless of the number of
+        runs.
 
         Args:
             jobs: at most 200, since SQLite limits a compound query to 500 parts.
@@ -214,7 +215,7 @@ class WarmingRun(models.Model):
 
 
 class WarmingBatch(models.Model):
-    """A batch of a run. Once it is counted, its row keeps a second delivery from counting again."""
+    """A batch of a run. Its row keeps a counted batch from being counted again if it is redelivered."""
 
     run = models.ForeignKey(WarmingRun, on_delete=models.CASCADE, related_name="batches")
     number = models.PositiveIntegerField()
