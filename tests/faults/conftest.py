@@ -18,8 +18,9 @@ from myapp.models import Post
 from tests.support.fixtures import make_post, make_user, own_jobs
 from tests.support.proxy import Proxy
 from warmer import warm, warm_many
-from warmer.invalidation import backlog, captures_by_triggers
-from warmer.models import ChangeRecord
+from warmer.invalidation import Relay, backlog, captures_by_triggers
+from warmer.invalidation.relay import on_migrated
+from warmer.models import ChangeRecord, JobServers
 from warmer.stores import breaker
 
 __all__ = ["make_post", "make_user", "own_jobs"]
@@ -133,6 +134,22 @@ def site(options: dict[str, str], settings: Any, make_post: Any, own_jobs: None)
         )
         ChangeRecord.objects.all().delete()  # of the posts: it was long ago
         yield Site(proxy=proxy, posts=posts, titles=titles, every_title=every_title, servers=servers)
+
+
+def work(relay: Relay) -> None:
+    """Do what a worker does twice a second."""
+    relay.notice()
+    relay.poll()
+
+
+@pytest.fixture
+def relay(site: Site) -> Relay:
+    """The relay of a worker that has seen the server as it is now."""
+    JobServers.objects.all().delete()  # those of the other tests' cache
+    on_migrated(using="default", plan=[])
+    relay = Relay()
+    work(relay)
+    return relay
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -85,7 +85,6 @@ def shell(tmp_path: Path) -> Run:
     return run
 
 
-# -- the files are well formed ---------------------------------------------------------------------
 def check(*command: str | Path) -> None:
     """Run a tool of the virtual environment, which must find nothing."""
     program = Path(sys.executable).parent / command[0]
@@ -102,13 +101,11 @@ def test_files__are_well_formed(services: Services, tmp_path: Path) -> None:
     assert set(services) == set(SERVICES)
 
 
-# -- the image -------------------------------------------------------------------------------------
 def test_image__is_of_a_python_that_we_support__not_roots__without_a_secret() -> None:
     (version,) = re.findall(r"^FROM python:(3\.\d+)-slim-\w+$", DOCKERFILE, re.MULTILINE)
     assert f'"Programming Language :: Python :: {version}"' in (ROOT / "pyproject.toml").read_text()
     assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", DOCKERFILE.strip().splitlines()[-1])
     kept = re.findall(r"^(?:ENV|ARG) (?:.*\\\n)*.*", DOCKERFILE, re.MULTILINE)
-    assert kept
     assert not [line for line in kept if re.search("SECRET|PASSWORD|_URL", line)]
 
 
@@ -137,7 +134,6 @@ def test_image__contains_what_runs_and_nothing_else() -> None:
     assert sent == {"manage.py", "requirements.txt", "docs/operations.md"} | code
 
 
-# -- settings and secrets --------------------------------------------------------------------------
 def test_environment__production_starts_with_it(python: Python) -> None:
     services = read_services(**SECRETS, INSECURE_HTTP="0", ALLOWED_HOSTS="example.com")
     environments = [services[name]["environment"] for name in OURS]
@@ -196,7 +192,6 @@ def test_env_example__becomes_env_by_the_command_in_the_compose_file(tmp_path: P
     assert re.sub("(?<==)random.*", "", made) == EXAMPLE
 
 
-# -- the servers -----------------------------------------------------------------------------------
 def redis_options(service: Mapping[str, Any]) -> dict[str, str]:
     program, *options = service["command"]
     assert program == "redis-server"
@@ -219,7 +214,6 @@ def test_redis__as_a_server_takes_its_options(services: Services, name: str, exp
         assert {option: client.config_get(option)[option] for option in expected} == expected
 
 
-# -- how services start, stay up and stop ----------------------------------------------------------
 def test_services__data_ports_and_restarts(services: Services) -> None:
     for name in SERVERS:
         (volume,) = services[name]["volumes"]
@@ -228,12 +222,10 @@ def test_services__data_ports_and_restarts(services: Services) -> None:
     assert {name: services[name]["ports"] for name in SERVICES if services[name].get("ports")} == {
         "web": ["127.0.0.1:8000:8000"]
     }
-    assert not [name for name in SERVICES if services[name].get("network_mode")]
     for name in set(SERVICES) - {"release"}:
         assert services[name]["healthcheck"]["test"]
         assert services[name]["restart"] == "unless-stopped"
     assert services["release"]["restart"] == "no"
-    assert "healthcheck" not in services["release"]
 
 
 def test_services__start_in_order(services: Services) -> None:
@@ -276,7 +268,6 @@ def test_commands__one_beat__gunicorn__and_time_for_the_longest_task(services: S
     seconds = parse_duration(services["worker"]["stop_grace_period"])
     assert seconds > base.CELERY_TASK_TIME_LIMIT + base.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
     assert services["beat"]["command"].startswith("celery -A config beat ")
-    assert not {"deploy", "scale"} & set(services["beat"])
     assert services["web"]["command"].startswith("gunicorn config.wsgi ")
 
 

@@ -1,7 +1,5 @@
 """Models that inherit from others with tables of their own: who hears of a change of the parent's row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Invalidations come at the commit, once and first; what is rolled back has none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any

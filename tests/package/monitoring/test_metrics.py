@@ -1,7 +1,5 @@
 """Metrics: a scrape says what is so, whichever process answers it, at a bounded cost."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Installing only widens, pruning narrows, removing removes; what is missing is left to signals."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

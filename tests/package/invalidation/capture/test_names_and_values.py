@@ -1,7 +1,5 @@
 """Odd names of tables and columns, and odd values: each is recorded exactly, and no write fails."""
 
-from __future__ import annotations
-
 import datetime
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """Isolation, pipelines and lost connections: what PostgreSQL alone can show."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Thread

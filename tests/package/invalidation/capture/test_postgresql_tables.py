@@ -1,7 +1,5 @@
 """Columns that are gone, a read-only database, rows without a key: what PostgreSQL alone can show."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import suppress

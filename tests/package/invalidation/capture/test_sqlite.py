@@ -1,7 +1,5 @@
 """What SQLite alone can show: statements that are not committed yet, odd values, migrations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import closing
 from threading import Thread

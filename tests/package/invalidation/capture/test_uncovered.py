@@ -1,7 +1,5 @@
 """What stays uncovered, as `docs/guarantees.md` names it: each case leaves an old value in the cache."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Wrong keys count as repaired once nothing is wrong any more, whoever repaired them and how."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,0 +1,90 @@
+"""A server of the cache that starts again, and how a process tells that it did."""
+
+import shutil
+from typing import Any
+
+import pytest
+
+from embedded.waiting import wait_until
+from tests.faults.conftest import SECONDS, Site, work
+from warmer.invalidation import Relay, captures_by_triggers
+from warmer.models import ChangeRecord
+from warmer.stores import incarnation_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class TestLog:
+    """A server that keeps its keys in an append-only file, and crashes with the machine."""
+
+    @pytest.fixture
+    def options(self) -> dict[str, str]:
+        return {"appendonly": "yes", "appendfsync": "everysec"}
+
+    def lose_the_end(self, site: Site) -> None:
+        """Lose what the server wrote to its file, and the disk did not."""
+        site.warm()
+        server = site.proxy.server
+        file, kept = server.folder / "appendonlydir", server.folder / "kept"
+
+        def is_written() -> bool:
+            with server.client() as client:
+                return client.info("persistence")["aof_buffer_length"] == 0
+
+        # While the disk is slow, the server holds back what it appends.
+        wait_until(is_written, seconds=SECONDS, what="the server has written its file")
+        shutil.copytree(file, kept)
+        site.save(*site.posts[:7], title="new")
+        server.kill()
+        shutil.rmtree(file)
+        kept.rename(file)
+        site.crash()
+
+    def test_restart__applies_the_last_changes_again(self, site: Site, relay: Relay) -> None:
+        self.lose_the_end(site)
+        assert site.wrong() == 8
+        work(relay)
+        assert site.wrong() == 0
+        # Signals record no change in autocommit.
+        assert site.cached() == (13 if captures_by_triggers() else 0)
+
+    def test_restart__while_no_worker_ran(self, site: Site, relay: Relay) -> None:
+        self.lose_the_end(site)
+        ChangeRecord.objects.all().delete()  # that is long ago
+        work(Relay())
+        assert (site.wrong(), site.cached()) == (0, 0)
+
+
+def test_restart__without_data_invalidates_nothing(site: Site, relay: Relay, caplog: Any) -> None:
+    site.warm()
+    site.crash()
+    site.warm()
+    work(relay)
+    assert site.cached() == 21
+    assert "warmer.invalidation.relay" not in {record.name for record in caplog.records}
+
+
+def test_incarnation__of_a_server_that_was_demoted_is_its_successors(site: Site, relay: Relay) -> None:
+    before = incarnation_of("default")
+    old, new = site.proxy.server, site.replica()
+    site.promote(new)
+    with old.client() as client:
+        client.replicaof("127.0.0.1", new.port)  # the open connections stay
+    assert incarnation_of("default") is None
+    after = incarnation_of("default")
+    assert before
+    assert after
+    assert before.id not in after.id
+
+
+def test_incarnation__is_unknown_without_the_right_to_ask(site: Site) -> None:
+    with site.proxy.server.client() as client:
+        client.execute_command("ACL SETUSER", "default", "-info")
+    assert incarnation_of("default") is None
+    work(Relay())
+
+
+def test_incarnation__is_unknown_while_the_server_is_away(site: Site) -> None:
+    site.proxy.server.kill()
+    assert incarnation_of("default") is None
+    Relay().notice()
