@@ -39,8 +39,7 @@ class _Job:
         return self.spec.name
 
     def _refuse_in_a_loop(self, call: str) -> None:
-        """Refuse to block an event loop, even on a warm key, so that the mistake does not surface only on a
-        cold one.
+        """Refuse to block an event loop, even on a warm key: the mistake must not surface only on a cold one.
 
         `get_running_loop` raises if there is none, which takes twenty times as long.
         """
@@ -87,8 +86,7 @@ class SingleJob(_Job, Generic[V]):
         return pipeline.warm(self.spec, only_missing=only_missing)
 
     def invalidate(self, *, immediately: bool = False) -> None:
-        """Make sure that no reader gets the old value any more. Inside a transaction, this happens at its
-        commit.
+        """Make sure that no reader gets the old value any more; in a transaction, at its commit.
 
         Args:
             immediately: do not wait for the commit. A read before the commit caches the old value again.
@@ -185,8 +183,7 @@ class KeyedJob(_Job, Generic[I, V]):
         return pipeline.warm(self.spec, ids, only_missing=only_missing)
 
     def invalidate(self, ids: Iterable[I] | None = None, *, immediately: bool = False) -> None:
-        """Make sure that no reader gets the old values any more. Inside a transaction, this happens at its
-        commit.
+        """Make sure that no reader gets the old values any more; in a transaction, at its commit.
 
         Args:
             ids: default: every key of the job. From then on no old value can be written; the keys are deleted

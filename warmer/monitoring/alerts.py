@@ -1,6 +1,6 @@
 """The alerts for Prometheus, as conditions on a snapshot: the overview shows which of them would fire.
 
-A condition is that of the rule as it is now, without its `for`; a rate is that of the last hour.
+A condition is that of the rule at this moment, without its `for`; rates are over the last hour.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ NOT_COMPLETE = (State.FAILED, State.INCOMPLETE, State.LOST, State.EXPIRED)
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """A rule of Prometheus.
+    """A Prometheus alert rule.
 
     Attributes:
-        summary: what is wrong, in a sentence.
-        section: the section of the runbook where to start.
-        threshold: what its expression compares with.
-        fires: returns whether it holds, from a snapshot and the threshold: for which jobs, if it is about
-            jobs. None: only Prometheus can tell.
+        summary: the problem, in a sentence.
+        section: the section of the runbook to start at.
+        threshold: the threshold in its expression.
+        fires: evaluates the condition from a snapshot and the threshold; returns the affected jobs if it is
+            about jobs. None: only Prometheus can evaluate it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Alert:
 
 
 def firing(now: Snapshot) -> dict[Alert, list[str]]:
-    """Return the alerts that would fire, each with the jobs that it is about; none if it is about all."""
+    """Return the alerts that would fire, each with the affected jobs; no jobs if it affects all."""
     found = {}
     for alert in ALERTS:
         result = alert.fires(now, alert.threshold or 0.0) if alert.fires else False

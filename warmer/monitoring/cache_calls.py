@@ -1,6 +1,6 @@
-"""Wrap the methods of Django's caches, so that the observer of the context counts their calls.
+"""Wrap the methods of Django's caches, so that the counter of the context counts their calls.
 
-They are wrapped on the cache object and not on its class. See `warmer.stores.instrumentation`.
+They are wrapped on the cache object, not on its class. See `warmer.stores.instrumentation`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.core.cache.backends.base import BaseCache
 
 from warmer.stores.instrumentation import called, looked_up, observer
 
-# Each is one call to a server. The last line is of django-redis; its sets, hashes and so on do not count.
+# Each is one call to a server. The last line is for django-redis; its sets, hashes and so on do not count.
 CALLS = (
     *("get", "get_many", "has_key", "add", "set", "set_many", "touch"),
     *("delete", "delete_many", "incr", "decr", "clear"),
@@ -24,7 +24,7 @@ MISSING = object()
 
 
 class _Call:
-    """The arguments of a call as they are passed on, and what its answer tells."""
+    """The arguments of a call as passed on, and the meaning of its answer."""
 
     def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
         self.name, self.args, self.kwargs = name, args, kwargs
@@ -35,7 +35,7 @@ class _Call:
 
     def _get(self, key: Any, default: Any = None, *args: Any, **kwargs: Any) -> None:
         self._default = default
-        # With a default that nobody caches: `get("n", 0)` returns 0 for a cached 0, too.
+        # With a unique default, because `get("n", 0)` also returns 0 for a cached 0.
         self.args, self.kwargs = (key, MISSING, *args), kwargs
 
     def _get_many(self, keys: Any, *args: Any, **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class _Call:
         self.args, self.kwargs = (keys, *args), kwargs
 
     def settle(self, answer: Any, alias: str) -> Any:
-        """Count what was looked up; return what the caller gets."""
+        """Count a lookup; return the result for the caller."""
         if self.name == "get":
             looked_up(alias, keys=1, found=int(answer is not MISSING))
             return self._default if answer is MISSING else answer
@@ -56,9 +56,9 @@ class _Call:
 
 
 def instrument_caches() -> None:
-    """Wrap every cache of this process: the existing ones of this thread, and all that will be made.
+    """Wrap every cache of this process: the existing ones of this thread, and all future ones.
 
-    It may be called again and again.
+    It may be called repeatedly.
     """
     handler: Any = caches
     create = handler.create_connection
@@ -88,7 +88,7 @@ def _instrument(cache: Any, alias: str) -> Any:
 
 
 def _is_djangos(cache: BaseCache, name: str) -> bool:
-    """Return whether a backend inherits a method from Django's base class, or has none of that name."""
+    """Return whether a backend inherits a method from Django's base class, or does not have it."""
     return getattr(type(cache), name, None) is getattr(BaseCache, name, None)
 
 

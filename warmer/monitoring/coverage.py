@@ -1,4 +1,4 @@
-"""Coverage: how much of a job is in the cache now, and how old it is, from a sample of its declared keys."""
+"""Coverage: the cached share of a job's keys and their age, from a sample of the declared keys."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from warmer.stores import in_sample
 
 # 500 to 1,000 keys give a share to about 4 points at 95 % confidence.
 SAMPLE = 1_000
-# The first ids stand for those of a larger job: reading so many takes about 0.2 s.
+# The first ids represent those of a larger job: reading this many takes about 0.2 s.
 IDS_READ = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class HashSample:
-    """The keys of a job whose hash is a multiple of `every`: in any process and at any time the same."""
+    """The keys of a job whose hash is a multiple of `every`: the same in all processes and at all times."""
 
     keys: Sequence[str]
     every: int = 1
 
     def at_most(self, size: int) -> HashSample:
-        """Return a sample of these keys that is small enough."""
+        """Return a small enough sample of these keys."""
         keys, every = self.keys, self.every
         while len(keys) > size:
             every *= 2
@@ -36,14 +36,14 @@ class HashSample:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How much of a job is cached.
+    """The cached share of a job's keys.
 
     Attributes:
         declared: how many ids are declared, at most `IDS_READ`; 1 for a single job.
         sample: the keys that were looked up.
-        cached_keys: the cached ones of them.
-        no_value: about how many of the others have no value, by the job's last full run.
-        oldest: the seconds since the oldest key was written; a job's jitter counts as age, too.
+        cached_keys: those of them that are cached.
+        no_value: about how many of the others have no value, according to the job's last full run.
+        oldest: the seconds since the oldest key was written; a job's jitter counts as age.
         shortest: the seconds until the first key expires; None for both: unknown.
     """
 
@@ -56,12 +56,12 @@ class Coverage:
 
     @property
     def sampled(self) -> int:
-        """How many keys were looked up."""
+        """The number of looked-up keys."""
         return len(self.sample.keys)
 
     @property
     def cached(self) -> int:
-        """How many of them are cached."""
+        """The number of these that are cached."""
         return len(self.cached_keys)
 
     @property
@@ -76,8 +76,8 @@ def cover(spec: JobSpec) -> Coverage:
 
     Raises:
         StoreUnavailable: the cache does not answer.
-        OperationalError, InterfaceError: the database does not.
-        Exception: whatever the declared `ids` raises.
+        OperationalError, InterfaceError: the database does not answer.
+        Exception: anything the declared `ids` raises.
     """
     keys, every, declared = dict[str, None](), 1, 0
     for id in islice(find_ids(spec, at_most=IDS_READ), IDS_READ) if spec.keyed else (None,):
@@ -105,6 +105,6 @@ def cover(spec: JobSpec) -> Coverage:
 
 
 def _share_without_value(spec: JobSpec) -> float:
-    """Return the share of the ids for which the last full run found no value: they are not cold."""
+    """Return the share of ids for which the last full run found no value, which do not count as cold."""
     run = WarmingRun.objects.complete_and_full(spec.name).first()
     return run.no_value / run.report.keys if run is not None and run.report.keys else 0.0

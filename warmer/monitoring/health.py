@@ -23,9 +23,9 @@ from warmer.report import describe
 
 logger = logging.getLogger(__name__)
 
-# As good as the start of the process: the addresses are imported before the first request.
+# Effectively the start of the process: URLs are imported before the first request.
 STARTED_AT = timezone.now()
-# An answer is read by a load balancer, not by a person: it names a few, and counts the rest.
+# Load balancers read the response, so it lists only a few names and counts the rest.
 NAMED = 5
 
 
@@ -34,8 +34,8 @@ class Check:
     """One condition for receiving requests.
 
     Attributes:
-        why: what is wrong, without addresses and logins, since anyone may ask; empty: nothing.
-        is_required: whether a failure keeps requests away.
+        why: the problem, without addresses and credentials, since anyone may request it; empty if there is
+        none. is_required: whether a failure keeps requests away.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Check:
 def readiness() -> list[Check]:
     """Check the databases, their migrations and triggers, the caches of the jobs and, if required, the warm.
 
-    What only a database could tell that does not answer is left out.
+    Checks that need a database are left out if it does not answer.
     """
     found: list[Check] = []
     aliases = dict.fromkeys((DEFAULT_DB_ALIAS, router.db_for_write(WarmingRun)))
@@ -60,7 +60,7 @@ def readiness() -> list[Check]:
         if found[-1].ok:
             found.append(_check(f"migrations:{alias}", partial(_missing_migrations, alias)))
             if captures_by_triggers():
-                # Another release may have installed what it needs, while this one still serves.
+                # Another release may have installed the triggers that it needs while this one still serves.
                 missing = partial(_missing_triggers, alias)
                 found.append(_check(f"triggers:{alias}", missing, is_required=False))
     databases_are_well = all(check.ok for check in found if check.is_required)
@@ -72,7 +72,7 @@ def readiness() -> list[Check]:
 
 
 def _check(name: str, problem: Callable[[], str | None], *, is_required: bool = True) -> Check:
-    """Return a check. If there is no answer, the log says it in full; the check hides the address."""
+    """Return a check. An error is logged in full; the check hides the address."""
     try:
         return Check(name=name, why=problem() or "", is_required=is_required)
     except NodeOfCluster as error:
@@ -90,8 +90,8 @@ def _database_answers(alias: str) -> None:
         cursor.execute("SELECT 1")
 
 
-# What was applied on a database when nothing was missing: the migrations of a process do not change, so
-# to work out the plan again (about 50 ms) takes another list of applied ones.
+# The applied migrations of each database when none was missing. A process's own migrations do not change, so
+# the plan (about 50 ms) is computed again only if the applied ones differ.
 _complete: dict[str, frozenset[tuple[str, str]]] = {}
 
 
@@ -113,15 +113,15 @@ def _missing_triggers(alias: str) -> str:
     return f"not captured: {_some(problem.table for problem in found)}" if found else ""
 
 
-# Jobs that were warm, each with the moment that was asked for.
+# Jobs that were warm, each with the required time.
 _warmed: set[tuple[str, str]] = set()
 
 
 def _cold_jobs() -> str:
     """Return which required jobs have not been warmed yet (see `WARMER_READY_REQUIRES_WARM`).
 
-    A job that was once warm stays so for this process: a later refresh that fails is no reason to take the
-    site away from its visitors, and one whose runs were deleted was warmed all the same.
+    Once a job is warm, it stays so for this process: neither a failing refresh nor deleted runs are a reason
+    to take the site offline.
     """
     given = conf.READY_WARM_SINCE
     since = moment_of(given) if given else None

@@ -27,7 +27,7 @@ _NOT_IN_TOKEN = re.compile(r"[^\w.-]", re.ASCII)
 
 
 class CacheMonitoringMiddleware:
-    """Count a request's calls, hits, misses and time, over every cache of Django's and the stores' own.
+    """Count a request's calls, hits, misses and time, for every Django cache and the stores' own calls.
 
     Put it before the middleware that uses a cache, such as `SessionMiddleware`.
     """
@@ -59,17 +59,17 @@ class CacheMonitoringMiddleware:
 
 
 class _Request:
-    """One request, and how it used the caches."""
+    """One request and its use of the caches."""
 
     def __init__(self, request: HttpRequest) -> None:
-        instrument_caches()  # also the caches that this thread had before the middleware was made
+        instrument_caches()  # also the caches that this thread had before the middleware was created
         self._request = request
         self._use = CacheUse()
         self._is_logged = False
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what this context does, and what it starts. If that raises, log heavy use first."""
+        """Count the calls of this context and of what it starts. If it raises, log heavy use first."""
         token = observer.set(self._use)
         try:
             yield
@@ -81,18 +81,18 @@ class _Request:
 
     @property
     def needs_user(self) -> bool:
-        """Whether the user decides who sees the header. Without a session there is none."""
+        """Whether the header depends on the user. Without a session there is no user."""
         has_session = settings.SESSION_COOKIE_NAME in self._request.COOKIES
         return not conf.SERVER_TIMING and has_session and hasattr(self._request, "user")
 
     def finish(self, response: HttpResponseBase, *, for_staff: bool) -> HttpResponseBase:
-        """Add the header, and log heavy use: that of a stream when it is closed."""
+        """Add the header, and log heavy use; for a stream, when it is closed."""
         if conf.SERVER_TIMING or for_staff:
             earlier = [response[HEADER]] if HEADER in response else []
             response[HEADER] = ", ".join([*earlier, *_timings(self._use)])
             if for_staff:
                 patch_vary_headers(response, ("Cookie",))
-        # The content of a file comes from no cache, and the server may send it by itself.
+        # A file's content does not come from a cache, and the server may send it itself.
         is_file = getattr(response, "file_to_stream", None) is not None
         if not isinstance(response, StreamingHttpResponse) or is_file:
             self.log()
@@ -123,7 +123,7 @@ class _Request:
         self._is_logged = True
 
     def _parts(self, parts: Any) -> Iterator[Any]:
-        """Yield the parts of a response. Between them the thread may do other things, which do not count."""
+        """Yield the parts of a response. Other work of the thread in between does not count."""
         source, end = iter(parts), object()
         while True:
             with self.counting():
@@ -143,7 +143,7 @@ class _Request:
 
 
 def _timings(use: CacheUse) -> Iterator[str]:
-    """Yield the entries of the header: all caches, then each if there are several."""
+    """Yield the entries of the header: for all caches together, then for each if there are several."""
     yield _timing("cache", use.total)
     if len(use.by_alias) > 1:
         for alias, each in sorted(use.by_alias.items()):
@@ -155,9 +155,9 @@ def _timing(name: str, use: Use) -> str:
 
 
 def _is_staff(request: Any) -> bool:
-    """Return whether a member of the staff asks. A page that did not load its user costs a query more."""
+    """Return whether the user is staff. If the view did not load its user, this costs a query."""
     try:
-        # An async view that loaded the user has it under this name only.
+        # An async view stores its loaded user only under this name.
         user = getattr(request, "_acached_user", None) or request.user
         return bool(getattr(user, "is_staff", False))
     except Exception as error:  # noqa: BLE001 - a page that was made is not lost for its header

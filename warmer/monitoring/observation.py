@@ -1,8 +1,8 @@
-"""Observations: how much of a job is in the cache, how old it is, how often and how much of it is read.
+"""Observations: the cached share of a job's keys, their age, and how often and how many of them are read.
 
-An observation costs the declared ids, four queries and three round trips to the cache. It is kept as the
-job's row, so that pages and metrics show all jobs with one query, whichever process made it, and added to the
-job's hour, which is its history.
+An observation costs reading the declared ids, four queries and three round trips to the cache. It is stored
+in the job's row, so that pages and metrics show all jobs with one query, and added to the job's row for the
+hour, which is its history.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from warmer.stores import describe_cache
 logger = logging.getLogger(__name__)
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# A share of so many keys is known to 7 points at 95 % confidence, and better where these are all.
+# A share of this many keys is accurate to 7 points at 95 % confidence, or exact if these are all.
 WATCHED = 250
-# Of fewer loads in an hour, it says little that changes overtook some.
+# With fewer loads in an hour, overtaken ones mean little.
 FEW_LOADS = 10
-# Until every process has heard which keys are watched, and until each has flushed what it read.
+# Until every process knows which keys are watched, and has flushed its reads.
 DELAY = timedelta(seconds=2 * FLUSH_SECONDS)
-# While a release is rolled out, a worker may not know yet what others observe.
+# During a rollout, a worker may not know jobs that others observe.
 ROLL_OUT = timedelta(days=1)
 
-# The fields that are unknown where reads are not counted; the last four also until a key's life has passed.
+# Fields that are unknown if reads are not counted; the last four also until a key's lifetime has passed.
 FIELDS = (
     *("hits_hour", "misses_hour", "hits_day", "misses_day", "overtaken_hour"),
     *("watched", "watched_read", "watched_share", "watched_misses"),
@@ -51,11 +51,12 @@ FIELDS = (
 def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) -> JobObservation:
     """Observe a job, and return its row.
 
-    If that fails, as when the cache does not answer, the row has the error beside the last values.
+    If this fails, e.g. because the cache does not answer, the row has the error in addition to the last
+    values.
 
     Args:
-        pending: how many invalidations wait for it, for its history.
-        in_mean: count its coverage in the mean of the job's hour, which is of observations at regular times.
+        pending: the number of its pending invalidations, for its history.
+        in_mean: include its coverage in the mean of the hour, which uses only regular observations.
 
     Raises:
         OperationalError, InterfaceError: the database of the observations does not answer.
@@ -85,7 +86,7 @@ def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) 
 
 
 def observe_after(run: WarmingRun) -> None:
-    """Observe the job of a run that did its work, so that pages show the result at once. Never raises."""
+    """Observe the job of a finished run, so that pages show the result immediately. Never raises."""
     if run.state in (State.COMPLETE, State.INCOMPLETE) and run.job in jobs:
         try:
             observe(jobs[run.job].spec, in_mean=False)
@@ -94,10 +95,10 @@ def observe_after(run: WarmingRun) -> None:
 
 
 def observe_all(*, seconds: float) -> int:
-    """Observe every job, the longest unobserved first; return how many.
+    """Observe every job, least recently observed first; return how many were observed.
 
     Args:
-        seconds: start no further observation after this time.
+        seconds: start no more observations after this time.
     """
     gone = JobObservation.objects.exclude(job__in=list(jobs))
     gone.filter(attempted_at__lt=timezone.now() - ROLL_OUT).delete()
@@ -118,11 +119,11 @@ def _life(spec: JobSpec) -> timedelta:
 
 
 def _recent(spec: JobSpec, now: datetime) -> dict[str, Counter[str]]:
-    """Return the counts of a job's reads in each of some spans; none where reads are not counted."""
+    """Return the counts of a job's reads in each period; none if reads are not counted."""
     counters = spec.store.counters
     if counters is None or not conf.COUNT_READS:
         return {}
-    # The least more than the clock's hour so far: with it the slot that begins it counts, and none before.
+    # Slightly more than the current hour so far, to include the slot that begins it and none before.
     this = now - start_of_hour(now) + timedelta(microseconds=1)
     spans = {"hour": HOUR, "day": DAY, "life": _life(spec), "this hour": this, "and before": this + HOUR}
     return dict(zip(spans, counters.recent(now.timestamp(), *spans.values()), strict=True))
@@ -131,10 +132,10 @@ def _recent(spec: JobSpec, now: datetime) -> dict[str, Counter[str]]:
 def _reads(
     spec: JobSpec, found: Coverage, recent: Mapping[str, Counter[str]], now: datetime
 ) -> dict[str, Any]:
-    """Return how a job was read lately, and which share of its keys is read while it is warm.
+    """Return how a job was read recently, and which share of its keys is read while warm.
 
-    Readers note when they read the watched keys: those of the declared keys in a small hash sample. A key
-    counts once it was watched for as long as a key lives.
+    Readers record when they read watched keys, a small hash sample of the declared ones. A key counts once it
+    has been watched for the lifetime of a key.
     """
     fields: dict[str, Any] = dict.fromkeys(FIELDS)
     counters = spec.store.counters
@@ -167,11 +168,11 @@ def _put_hour(
 ) -> None:
     """Add an observation to the job's hour.
 
-    The counts of reads are those of the whole hour so far, so that each read counts once. The first
-    observation of an hour completes the hour before.
+    Read counts cover the whole hour so far, so that each read counts once. The first observation of an hour
+    completes the previous hour.
 
     Args:
-        last: when the job was observed before.
+        last: the time of the job's previous observation.
     """
     values: dict[str, Any] = {}
     if pending is not None:
@@ -189,5 +190,5 @@ def _put_hour(
 
 
 def _at_least(counts: Counter[str]) -> dict[str, Greatest]:
-    """Return counts of reads to put in: a cache that lost its counts does not lower what is known."""
+    """Return the read counts to store, which never decrease even if a cache lost its counts."""
     return {name: Greatest(F(name), counts[name]) for name in ("hits", "misses")}

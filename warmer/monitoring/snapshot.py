@@ -1,6 +1,7 @@
-"""A snapshot of all jobs, from the shared database and caches: every process takes the same one.
+"""A snapshot of all jobs, from the shared database and caches, so it is the same in every process.
 
-It costs five queries, a round trip a cache and one a queue, however many jobs, runs and processes there are.
+It costs five queries, a round trip per cache and one per queue, regardless of the number of jobs, runs and
+processes.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class Snapshot:
 
     Attributes:
         totals: job -> the sums of its ended runs, by trigger and state: the columns of `RunTotal`.
-        active: job -> its run that has not ended.
+        active: job -> its active run.
         observations, audits: job -> the last one.
-        reads: job -> what readers counted; nothing for a cache that is down or keeps no counts.
+        reads: job -> the read counts; missing for a cache that is down or keeps no counts.
         down: the aliases of the caches that do not answer.
-        backlog: the invalidations that wait.
-        queues: how many messages wait in each queue, where the broker tells.
+        backlog: the pending invalidations.
+        queues: the number of messages in each queue, if the broker reports it.
     """
 
     taken_at: datetime
@@ -53,7 +54,7 @@ class Snapshot:
         return sum(float(getattr(row, field)) for row in self.totals[job])
 
     def last_run(self, job: str) -> Any:
-        """Return the sum that holds the run of a job which ended last."""
+        """Return the sum that includes a job's last ended run."""
         return max(self.totals[job], key=lambda row: row.last_at)
 
     def last_success(self, job: str) -> datetime | None:
@@ -66,14 +67,14 @@ class Snapshot:
         return job in self.active and self.active[job].state == state
 
     def queue_wait(self, job: str) -> float:
-        """Return for how many seconds the job's run has been waiting for a worker."""
+        """Return the seconds that the job's run has been waiting for a worker."""
         if not self.is_active(job, State.QUEUED):
             return 0.0
         return max(0.0, (self.taken_at - self.active[job].requested_at).total_seconds())
 
     @property
     def last_attempt(self) -> datetime | None:
-        """When any job was last observed, or failed to be."""
+        """When any job was last observed, successfully or not."""
         return max((row.attempted_at for row in self.observations.values()), default=None)
 
 
@@ -101,7 +102,7 @@ def snapshot(
     reads: Mapping[str, Mapping[str, int]] | None = None,
     queues: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """Return a snapshot; what is not given is read from the database, in four queries.
+    """Return a snapshot; missing arguments are read from the database, in four queries.
 
     Raises:
         OperationalError, InterfaceError: the database does not answer.
@@ -109,7 +110,7 @@ def snapshot(
     specs = jobs.specs()
     names = [spec.name for spec in specs]
     totals = defaultdict[str, list[Any]](list)
-    # Not as objects: of 1,000 jobs there are many thousand.
+    # Not as objects: 1,000 jobs have many thousands of rows.
     for total in RunTotal.objects.filter(job__in=names).order_by("pk").values_list(named=True):
         totals[total.job].append(total)
     return Snapshot(
@@ -132,7 +133,7 @@ def _queues() -> dict[str, int]:
 
 
 def _reads(specs: Sequence[JobSpec]) -> dict[str, dict[str, int]]:
-    """Return what readers counted of the jobs of one cache; nothing if it keeps no counts."""
+    """Return the read counts of the jobs of one cache; empty if it keeps no counts."""
     counters = {spec.name: spec.store.counters for spec in specs if spec.store.counters}
     if not counters:
         specs[0].store.ping()

@@ -1,4 +1,4 @@
-"""Beat's entries for the jobs: how one is found, when it is due, and how far apart its times are."""
+"""Beat's entries for the jobs: finding them, their due times, and the gaps between these."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from warmer.tasks import scheduled_run
 UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 """Beat's units of an interval, in seconds."""
 CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-# How far ahead the times of a crontab are compared.
+# How far ahead the times of a crontab are examined.
 HORIZON_DAYS = 2 * 366
 MINUTES_A_DAY = 24 * 60
 _KINDS = ("interval", "crontab", "solar", "clocked")
@@ -36,7 +36,7 @@ class ScheduleError(WarmerError):
 
 @dataclass(frozen=True, kw_only=True)
 class Gaps:
-    """The shortest and the longest time between two consecutive times of a schedule."""
+    """The shortest and the longest gap between consecutive times of a schedule."""
 
     shortest: timedelta
     longest: timedelta
@@ -44,7 +44,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Entry:
-    """A job's entry, as a view of beat's own row."""
+    """A job's entry: a view of beat's row."""
 
     task: PeriodicTask
 
@@ -53,7 +53,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """What beat calls its schedule, e.g. "every 15 minutes"."""
+        """Beat's description of its schedule, e.g. "every 15 minutes"."""
         return str(self.task.scheduler)
 
     @property
@@ -62,10 +62,10 @@ class Entry:
         return bool(self.task.enabled)
 
     def due(self, run_at: datetime | None = None) -> datetime | None:
-        """Return when it is due next; None when it is not enabled.
+        """Return when it is due next; None if it is not enabled.
 
         Args:
-            run_at: when it last requested a run, if that is known. Beat saves that only every three minutes.
+            run_at: when it last requested a run, if known. Beat saves this only every three minutes.
         """
         if not self.enabled:
             return None
@@ -89,7 +89,7 @@ class Entry:
 
     @property
     def gaps(self) -> Gaps | None:
-        """How far apart its times are; None for sunrises and for a single date."""
+        """The gaps between its times; None for solar events and for a single date."""
         schedule = self.task.interval or self.task.crontab
         return gaps_of(schedule) if schedule else None
 
@@ -117,7 +117,7 @@ def entry_of(spec: JobSpec) -> Entry | None:
     """Return a job's entry, if it has one.
 
     Raises:
-        ScheduleError: somebody made the entry run something else.
+        ScheduleError: the entry was changed to run something else.
     """
     task = rows_of(PeriodicTask).filter(name=entry_name(spec.name)).select_related(*_KINDS).first()
     if task is None or _runs(task, spec.name):
@@ -129,24 +129,25 @@ def entry_of(spec: JobSpec) -> Entry | None:
 
 
 def saved(schedule: Any) -> Any:
-    """Return the row of beat that is equal to an interval or a crontab, or save this one."""
+    """Return beat's row that equals an interval or a crontab, or save this one."""
     fields = model_to_dict(schedule, exclude=["id"])
-    found = rows_of(type(schedule)).filter(**fields).first()  # there may be several: any of them serves
+    found = rows_of(type(schedule)).filter(**fields).first()  # there may be several, any of which will do
     if found is None:
         schedule.save()
     return found or schedule
 
 
 def in_largest_unit(seconds: int) -> tuple[int, str]:
-    """Return an interval as an operator would write it: a number, and the largest unit that divides it."""
+    """Return an interval as an operator would write it: a number and the largest unit that divides it."""
     unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
     return seconds // UNITS[unit], unit
 
 
 def begin(task: PeriodicTask) -> None:
-    """Set from when on an entry counts its interval.
+    """Set the start from which an entry counts its interval.
 
-    Unset is from its last change, which beat takes for UTC; where `USE_TZ` is off, that is hours off.
+    If unset, it counts from its last change, which beat interprets as UTC; with `USE_TZ` off, that may be
+    hours off.
     """
     if not task.enabled:
         task.last_run_at = None  # as beat does
@@ -155,24 +156,24 @@ def begin(task: PeriodicTask) -> None:
 
 
 def time_of_beat(moment: datetime | None) -> datetime | None:
-    """Return a time that beat wrote as Django's own are: beat writes UTC where `USE_TZ` is off."""
+    """Convert a time of beat to Django's form: with `USE_TZ` off, beat writes UTC."""
     if moment is None or timezone.is_aware(moment):
         return moment
     return as_django(moment.replace(tzinfo=UTC))
 
 
 def _as_beat(moment: datetime) -> datetime:
-    """Return a time of Django's as beat writes it."""
+    """Convert a Django time to beat's form."""
     if settings.USE_TZ:
         return moment
     return timezone.make_aware(moment, timezone.get_default_timezone()).astimezone(UTC).replace(tzinfo=None)
 
 
 def save(task: PeriodicTask) -> None:
-    """Save an entry, and let beat notice.
+    """Save an entry, and notify beat.
 
-    Its own `save()` looks for an equal name where the router sends reads, and a replica may not even have the
-    table yet.
+    Its own `save()` checks for an equal name on the database that the router gives for reads, and a replica
+    may not even have the table yet.
     """
     begin(task)
     Model.save(task)
@@ -180,12 +181,12 @@ def save(task: PeriodicTask) -> None:
 
 
 def gaps_of(schedule: IntervalSchedule | CrontabSchedule) -> Gaps:
-    """Return how far apart the times of an interval are, or those of a crontab in the next two years.
+    """Return the gaps between the times of an interval, or of a crontab in the next two years.
 
-    The change to summer time is ignored.
+    Daylight saving time is ignored.
 
     Raises:
-        Exception: whatever Celery raises for a crontab that it cannot read; or it is hardly ever due.
+        Exception: anything Celery raises for an invalid crontab; or it is hardly ever due.
     """
     times = schedule.schedule
     if isinstance(schedule, IntervalSchedule):

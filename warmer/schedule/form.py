@@ -1,7 +1,7 @@
-"""What an operator sets of a job's entry in beat: when it is due, and whether it is on. Nothing else.
+"""The form for a job's entry in beat: when it is due, and whether it is on. Nothing else.
 
-The task and its arguments come from the job's name, never from a request, and no other entry is read or
-written here.
+The task and its arguments are derived from the job's name, never from a request, and no other entry is read
+or written here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ScheduleForm(forms.Form):
     """An interval or a crontab that suits the timeout of a job's keys, and on or off.
 
     Attributes:
-        note: of a valid form, what the operator should know; mostly nothing.
+        note: a note for the operator on a valid form; usually empty.
     """
 
     kind = forms.ChoiceField(choices=[(kind, kind) for kind in (INTERVAL, CRONTAB)])
@@ -75,7 +75,7 @@ class ScheduleForm(forms.Form):
         return cleaned
 
     def save(self) -> None:
-        """Set the entry of the job; a missing one is created.
+        """Set the entry of the job, creating it if necessary.
 
         Raises:
             ScheduleError: see `entry_of`.
@@ -91,7 +91,7 @@ class ScheduleForm(forms.Form):
 
 
 def reset(spec: JobSpec) -> None:
-    """Set a job's entry to what code declares, so that it follows the code again.
+    """Reset a job's entry to its declaration, so that it follows the code again.
 
     Raises:
         ScheduleError: the job is not scheduled; or see `entry_of`.
@@ -103,7 +103,7 @@ def reset(spec: JobSpec) -> None:
 
 
 def switch(spec: JobSpec, *, on: bool) -> bool:
-    """Switch the schedule of a job on or off; return whether that is a change.
+    """Switch the schedule of a job on or off; return whether this changed it.
 
     Raises:
         ScheduleError: the job is not scheduled; or see `entry_of`.
@@ -128,13 +128,13 @@ def _find_or_create(spec: JobSpec) -> PeriodicTask:
 
 
 def _initial(spec: JobSpec) -> dict[str, Any]:
-    """Return what the form shows before anything is entered: the entry, or else what code declares."""
+    """Return the initial values of the form: those of the entry, or the declared ones."""
     entry = entry_of(spec)
     initial: dict[str, Any] = {"enabled": entry is None or entry.enabled, "kind": INTERVAL}
     if entry is not None and entry.crontab:
         return initial | {"kind": CRONTAB, "crontab": entry.crontab}
     every = entry.interval if entry else spec.every
-    if every is None:  # e.g. of the sun
+    if every is None:  # e.g. a solar event
         return initial
     number, unit = in_largest_unit(round(every.total_seconds()))
     return initial | {"number": number, "unit": unit}
@@ -168,7 +168,7 @@ def _crontab(cleaned: dict[str, Any]) -> CrontabSchedule:
 
 
 def _compare_with_life(spec: JobSpec, gaps: Gaps) -> str:
-    """Refuse a schedule whose keys always expire before their refresh; return a note where some do."""
+    """Reject a schedule whose keys always expire before their refresh; return a note if they sometimes do."""
     life = spec.timeout - spec.jitter
     lives = f"Keys of {spec.name} live {duration(life)}"
     if life <= gaps.shortest:

@@ -1,7 +1,7 @@
-"""The sync: beat's entries follow what code declares, and what an operator changed stays.
+"""The sync: beat's entries follow the declarations, except where an operator changed them.
 
-Code declares an interval, an operator may change it, and both are kept apart: the headers of an entry hold
-what code declared at the last sync. An entry that differs from it was edited, and is left alone.
+Code declares an interval, and an operator may change it. To distinguish the two, the headers of an entry hold
+the interval declared at the last sync. An entry that differs from it was edited, and is kept.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from warmer.schedule.entries import (
     time_of_beat,
 )
 
-# The header of an entry that holds the seconds which code declared at the last sync.
+# The header of an entry with the declared seconds at the last sync.
 DECLARED = "warmer_declared_seconds"
 YOURS = "The interval and 'enabled' are yours to change."
 OWN = "warmer: "
-"""How the names of entries begin that `warmer` needs for itself; no job can have such a name."""
+"""The prefix of the names of warmer's own entries; no job can have such a name."""
 AUDIT = f"{OWN}audit a sample"
 UPKEEP = {
     f"{OWN}close stalled runs": (tasks.close_stalled_runs, timedelta(minutes=1)),
     f"{OWN}observe the jobs": (tasks.observe_jobs, timedelta(minutes=1)),
     f"{OWN}forget old runs": (tasks.forget_runs, timedelta(days=1)),
 }
-"""What beat sends for `warmer` itself, by the name of the entry."""
+"""warmer's own periodic tasks, by the name of their entry."""
 
 
 class Action(StrEnum):
-    """What a sync did with a job's entry."""
+    """What a sync did to a job's entry."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -59,10 +59,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """An entry as code declares it.
+    """An entry as declared in code.
 
     Attributes:
-        job: the job, or of our own entries their name.
+        job: the job, or the name of one of our own entries.
         task: the name of a task.
     """
 
@@ -75,7 +75,7 @@ class Declared:
     description: str
 
     def sync(self) -> Action:
-        """Create the entry, or let it follow the declared interval unless an operator set another."""
+        """Create the entry, or update it to the declared interval unless an operator set another."""
         rows = rows_of(PeriodicTask).select_related("interval").filter(name=self.name)
         task = rows.first()
         if task is None:
@@ -83,7 +83,7 @@ class Declared:
             task = PeriodicTask(**new)
             self._set(task)
             begin(task)
-            rows.bulk_create([task], ignore_conflicts=True)  # another process may be faster
+            rows.bulk_create([task], ignore_conflicts=True)  # another process may have created it
             PeriodicTasks.update_changed()
             return Action.CREATED
         before, current = _headers(task).get(DECLARED), Entry(task).interval
@@ -111,11 +111,11 @@ class Declared:
 
 
 def sync() -> dict[str, Action]:
-    """Bring beat's entries in line with the code, except for what an operator changed.
+    """Sync beat's entries with the code, except for changes by operators.
 
-    A missing entry is created. The entry of a job that is gone, or is no longer scheduled, is removed. An
-    entry follows the declared interval until an operator sets another. Whether it is enabled is the
-    operator's choice alone.
+    Missing entries are created. Entries of jobs that no longer exist or are no longer scheduled are removed.
+    An entry follows the declared interval until an operator sets another. Only operators enable or disable
+    entries.
 
     Returns:
         What was done, by job.
@@ -127,7 +127,7 @@ def sync() -> dict[str, Action]:
 
 
 def declared(spec: JobSpec) -> Declared:
-    """Return the entry of a scheduled job as code declares it."""
+    """Return the declared entry of a scheduled job."""
     assert spec.every is not None
     return Declared(
         job=spec.name,
@@ -142,11 +142,11 @@ def declared(spec: JobSpec) -> Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
-    """What beat's tables tell.
+    """The state of beat, from its tables.
 
     Attributes:
-        last_sent: when beat last sent anything, as far as it recorded that.
-        entries_since: since when it has entries of `UPKEEP` to send.
+        last_sent: when beat last sent anything, as far as it recorded this.
+        entries_since: since when it has had entries of `UPKEEP` to send.
         upkeep_enabled, upkeep_wanted: how many of these are enabled, and how many there should be.
         entries: by job.
     """
@@ -159,8 +159,8 @@ class Beat:
 
 
 def beat_seen_at() -> datetime | None:
-    """Return when beat last sent anything, as far as it recorded that."""
-    # Beat records what it sent every few minutes only. A worker notes its message of each minute at once.
+    """Return when beat last sent anything, as far as it recorded this."""
+    # Beat records only every few minutes what it sent. A worker records beat's message each minute.
     recorded = time_of_beat(rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"])
     noted = BeatProcess.objects.aggregate(last=Max("last_at"))["last"]
     return max((each for each in (recorded, noted) if each is not None), default=None)
@@ -171,7 +171,7 @@ def look_at_beat() -> Beat:
     own = rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
     return Beat(
         last_sent=beat_seen_at(),
-        # A row has no creation time, but until beat has sent it nobody else has a reason to change it.
+        # A row has no creation time, but nobody has a reason to change it before beat has sent it.
         entries_since=own.aggregate(first=Min("date_changed"))["first"],
         upkeep_enabled=own.count(),
         entries=entries(),
@@ -191,7 +191,7 @@ def tables_exist() -> bool:
 def _headers(task: PeriodicTask) -> dict[str, Any]:
     try:
         found = json.loads(task.headers or "{}")
-    except ValueError:  # an operator's; beat cannot read it either
+    except ValueError:  # an operator's entry; beat cannot read it either
         return {}
     return found if isinstance(found, dict) else {}
 

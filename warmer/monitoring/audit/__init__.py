@@ -1,4 +1,4 @@
-"""Audits: what is cached, compared with what the loader returns now."""
+"""Audits: compare cached values with what the loader returns now."""
 
 from warmer.monitoring.audit.audits import UncommittedChanges, audit, note_repairs, perform
 

@@ -1,4 +1,4 @@
-"""The audit of a job: what is cached, compared with what the loader returns now, batch by batch."""
+"""The audit of a job: compare cached values with what the loader returns now, batch by batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[CacheAudit], None]
 
 
 class UncommittedChanges(WarmerError):
-    """The open transaction reads something else than what is committed now."""
+    """The open transaction does not read the currently committed state."""
 
 
 def audit(
@@ -43,25 +43,24 @@ def audit(
 ) -> CacheAudit:
     """Compare a job's cached values with what its loader returns now.
 
-    Without `sample`, compare all declared ids and, if the cache can list its keys (Redis), the other ids that
-    readers cached. A cached key gives its id as text, so those ids are compared only if the declared ids are
-    all of one type, `int`, `str` or `UUID`; otherwise `note` says that they were skipped.
+    Without `sample`, compare all declared ids and, if the cache can list its keys (Redis), other ids that
+    readers cached. A cached key contains its id as text, so those ids are compared only if the declared ids
+    are all `int`, all `str` or all `UUID`; otherwise `note` says that they were skipped.
 
     Args:
-        sample: compare so many of the declared ids, drawn at random.
+        sample: compare this many of the declared ids, drawn at random.
         seed: draw the same ids again.
         repair: invalidate the wrong keys.
-        progress: called with what was found so far after each batch.
-        interrupts: errors that end the audit, such as a time limit, and keep what was found so far.
+        progress: called with the result so far after each batch.
+        interrupts: errors that end the audit but keep the result so far, such as a time limit.
 
     Returns:
-        What was found, not saved.
+        The result, not saved.
 
     Raises:
-        UncommittedChanges: the open transaction changed what the job reads, or reads a snapshot.
-        StoreUnavailable: the cache does not answer.
-        OperationalError, InterfaceError: the database does not answer.
-        Exception: whatever the declared `ids` raises.
+        UncommittedChanges: the open transaction changed something that the job depends on, or reads a
+        snapshot. StoreUnavailable: the cache does not answer. OperationalError, InterfaceError: the database
+        does not answer. Exception: whatever the declared `ids` raises.
     """
     if invalidation.is_pending(spec):
         raise UncommittedChanges(
@@ -84,9 +83,9 @@ def audit(
 
 
 def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
-    """Audit a job and save the result. If the ids cannot be found, that is an error in it.
+    """Audit a job and save the result, which contains an error if the ids cannot be found.
 
-    For the options, and what is raised, see `audit`.
+    For the arguments and exceptions see `audit`.
     """
     try:
         found = audit(spec, **options)
@@ -130,7 +129,7 @@ def are_right(spec: JobSpec, keys: Collection[str]) -> bool:
 
 @dataclass(kw_only=True)
 class _Audit:
-    """The work on one job, and what it has found so far."""
+    """The audit of one job, with the result so far."""
 
     spec: JobSpec
     found: CacheAudit
@@ -139,7 +138,7 @@ class _Audit:
     interrupts: Interrupts
 
     def drawn(self, size: int, seed: int | None) -> Iterator[Id]:
-        """Yield some of the declared ids, each as likely as any other, in the memory of these alone.
+        """Yield a random sample of the declared ids, each equally likely, keeping only the sample in memory.
 
         Algorithm R: J. S. Vitter, "Random sampling with a reservoir", ACM Transactions on Mathematical
         Software 11 (1985), 37-57.
@@ -176,7 +175,7 @@ class _Audit:
             self.compare(Batches(self.spec, self._undeclared(texts, *types)), are_declared=False)
 
     def _undeclared(self, known: set[str], parse: Callable[[str], Id]) -> Iterator[Id]:
-        """Yield the cached ids that are not known, each once."""
+        """Yield cached ids that are not declared, each once."""
         for text in self.spec.store.cached_ids():
             try:
                 id = parse(text)
@@ -193,7 +192,7 @@ class _Audit:
             self._compare_batch(keys, are_declared=are_declared)
             if self.progress is not None:
                 self.progress(self.found)
-        rejected = batches.report  # what cannot be an id, and the queries that found the ids
+        rejected = batches.report  # invalid ids, and the queries that found the ids
         self.found.sampled += rejected.failed
         self.found.failed += rejected.failed
         self.found.queries += rejected.queries
@@ -204,7 +203,7 @@ class _Audit:
         with counted_queries() as count:
             comparison.judge(keys)
         verdicts = comparison.verdicts
-        if not are_declared:  # a key that a reader cached may expire meanwhile
+        if not are_declared:  # a key cached by a reader may have expired
             gone = (Verdict.MISSING, Verdict.NO_VALUE)
             verdicts = {key: verdict for key, verdict in verdicts.items() if verdict not in gone}
         wrong = [key for key, verdict in verdicts.items() if verdict is Verdict.WRONG]
@@ -225,6 +224,6 @@ class _Audit:
         )
 
     def _name(self, **lists: list[dict[str, Any]]) -> None:
-        """Add to the lists of named keys, up to their bound."""
+        """Add to the lists of keys, up to their limit."""
         for name, named in lists.items():
             setattr(self.found, name, [*getattr(self.found, name), *named][:MAX_FAILURES])

@@ -1,9 +1,9 @@
 """The comparison of a batch: a verdict on each of its keys.
 
-It is made under the fence: take the token, read the cache, load, read again the keys that differ, and ask
-which keys were invalidated since the token. Those are compared again, and so are the wrong ones: a change
-reaches the database a moment before its invalidation reaches the cache, so a key is wrong only if it still is
-the next time.
+It is done under the fence: take the token, read the cache, load, read again the keys that differ, and check
+which keys were invalidated since the token. These are compared again, and so are wrong keys: a change reaches
+the database a moment before its invalidation reaches the cache, so a key is wrong only if it still is the
+next time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from warmer.monitoring.audit.differences import differences
 from warmer.report import describe
 from warmer.stores import Cached
 
-# An invalidation follows its commit within milliseconds: a key that is still wrong after this is wrong.
+# An invalidation follows its commit within milliseconds, so a key that is wrong after this pause is wrong.
 PAUSE_SECONDS = 0.1
 NO_VALUE = "(no value any more)"
 HAS_VALUE = "(cached as having no value)"
@@ -36,8 +36,8 @@ class Comparison:
     """The verdicts on one batch, as they become known.
 
     Attributes:
-        wrong: key -> the fields that differ. It may hold keys that were right the next time.
-        errors: key -> why it could not be judged; the same holds.
+        wrong: key -> the fields that differ. May include keys that turned out right the next time.
+        errors: key -> why it could not be judged. May include such keys, too.
     """
 
     spec: JobSpec
@@ -47,7 +47,7 @@ class Comparison:
     errors: dict[str, str] = field(default_factory=dict)
 
     def judge(self, left: Batch) -> None:
-        """Compare keys until each has a verdict, a bounded number of times."""
+        """Compare keys until each has a verdict, a limited number of times."""
         store = self.spec.store
         interrupts: Interrupts = (OperationalError, InterfaceError, *self.interrupts)
         suspected: set[str] = set()
@@ -106,7 +106,7 @@ class Comparison:
         return Verdict.FAILED
 
     def _narrow(self, left: Batch, error: Exception) -> None:
-        """Halve a batch whose loader raised, until the failing part is one key."""
+        """Halve a batch whose loader raised, until the failing part is a single key."""
         halves = halved(left, error)
         for half in halves:
             self.judge(half)

@@ -1,4 +1,4 @@
-"""Where two values differ: the paths of the fields, never what is in them."""
+"""Find where two values differ: the paths of the fields, never their values."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from django.db.models import Model
 
-# Beyond this, look at the value itself.
+# For more differences, look at the value itself.
 MAX_DEPTH = 6
 MAX_PATHS = 10
 MORE = "..."
-# A key of another form is data, e.g. an address, and not the name of a field.
+# A key of another form is data, e.g. an e-mail address, not the name of a field.
 _NAME = re.compile(r"[\w-]{1,60}")
 _PLAIN = frozenset([str, int, float, bool, type(None)])
 
 
 def differences(cached: Any, current: Any) -> tuple[str, ...]:
-    """Return the paths at which a value differs from what is cached; empty when it does not.
+    """Return the paths at which a value differs from the cached one; empty if they are equal.
 
-    Of mappings, objects and lists the parts are compared, e.g. `address.city` or `tags[2]`; of
-    anything else a difference is named by its type. At most `MAX_PATHS` are named, then `...`.
+    Mappings, objects and lists are compared part by part, e.g. `address.city` or `tags[2]`; other differences
+    are named by type. At most `MAX_PATHS` are listed, then `...`.
     """
     paths = tuple(islice(_walk("", cached, current, 0), MAX_PATHS + 1))
     return paths if len(paths) <= MAX_PATHS else (*paths[:MAX_PATHS], MORE)
@@ -30,7 +30,7 @@ def differences(cached: Any, current: Any) -> tuple[str, ...]:
 
 def _walk(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
     if type(cached) in _PLAIN and type(cached) is type(current) and cached == current:
-        return  # most fields of most values, so the shortest way for them
+        return  # a shortcut for most fields of most values
     if depth < MAX_DEPTH:
         old, new = _fields(cached), _fields(current)
         if old is not None and new is not None:
@@ -68,10 +68,10 @@ def _walk_items(path: str, cached: Any, current: Any, depth: int) -> Iterator[st
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """Return the fields of a mapping or an object; None of anything that is compared as it is."""
+    """Return the fields of a mapping or an object; None for anything that is compared as a whole."""
     if isinstance(value, Mapping):
         return value
-    # Two model instances are equal when their primary keys are; objects without an `__eq__`, never.
+    # Model instances are equal if their primary keys are; objects without `__eq__` never are.
     plain: Any = type(value).__eq__
     if isinstance(value, Model) or (plain is object.__eq__ and hasattr(value, "__dict__")):
         return {name: field for name, field in vars(value).items() if not name.startswith("_")}
@@ -80,7 +80,7 @@ def _fields(value: Any) -> Mapping[Any, Any] | None:
 
 def _equal(cached: Any, current: Any) -> bool:
     if isinstance(cached, bool) != isinstance(current, bool):
-        return False  # True is 1 to Python, and to nobody who reads it on a page
+        return False  # True equals 1 in Python, but looks different on a page
     if isinstance(cached, float) and isinstance(current, float) and cached != cached:
         return current != current
     return bool(cached == current)

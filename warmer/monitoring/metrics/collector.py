@@ -1,7 +1,7 @@
 """The collector for Prometheus: the only file that imports its client.
 
-All metrics are read from the shared database and caches when they are scraped, and none is kept in a process.
-So it does not matter which process answers the scrape, and the processes share no directory.
+All metrics are read from the shared database and caches at each scrape, and none is kept in a process. So it
+does not matter which process answers the scrape, and processes share no directory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS: dict[str, Any] = {
 
 
 class WarmerCollector(Collector):
-    """The metrics of all jobs. Register it where a project has metrics of its own."""
+    """The metrics of all jobs. Register it if your project has metrics of its own."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, as it is now."""
@@ -38,7 +38,7 @@ class WarmerCollector(Collector):
             yield metric
 
     def describe(self) -> list[Metric]:
-        """Return nothing, so that registering asks neither database nor cache."""
+        """Return nothing, so that registering the collector queries neither database nor cache."""
         return []
 
 
@@ -46,7 +46,7 @@ def scrape(accept: str) -> tuple[bytes, str]:
     """Return the metrics as text, and its content type.
 
     Args:
-        accept: the header of the request.
+        accept: the request's `Accept` header.
 
     Raises:
         OperationalError, InterfaceError: the database does not answer.

@@ -1,4 +1,4 @@
-"""Every metric: its name, what it says, its labels, and how its values follow from a snapshot."""
+"""Every metric: its name, help text and labels, and how to get its values from a snapshot."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from warmer.models import ACTIVE, State, Verdict
 from warmer.monitoring.snapshot import Snapshot
 from warmer.report import Outcome
 
-# The outcomes of keys that a reader loads.
+# Outcomes of keys loaded by readers.
 READER_OUTCOMES = (Outcome.WRITTEN, Outcome.NO_VALUE, Outcome.SUPERSEDED, Outcome.FAILED)
 
-# The values of the labels, then the value; of a summary how many, then their sum.
+# The values of the labels, then the value; for a summary the count, then the sum.
 Values = Iterable[tuple[Any, ...]]
 
 
@@ -26,7 +26,7 @@ class Family:
     Attributes:
         kind: `counter`, `gauge` or `summary`.
         name: without the `_total` of a counter.
-        help: what it says, in a sentence.
+        help: its meaning, in a sentence.
         labels: the names of its labels.
     """
 
