@@ -93,16 +93,21 @@ class PostgresServer(Server):
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
             programs = _copy_of_the_wheel(programs, self.folder)
         data = str(self.folder / "data")
-        initdb = [str(programs / "initdb"), "--pgdata", data, "--username", USER, "--auth", "trust"]
-        self._process = self._spawn([*initdb, "--encoding", "UTF8", "--locale", "C", "--no-sync"])
+        creation = self._creation(programs, data)
+        self._process = self._spawn(creation)
         if self._process.wait(START_SECONDS):
-            raise self._failed(f"{initdb[0]} failed.")
+            raise self._failed(f"{creation[0]} failed.")
         command = [str(programs / "postgres"), "-D", data, "-k", str(self.folder)]
         for name, value in self.options.items():
             command += ["-c", f"{name}={value}"]
         self._launch(command)
         if not self.is_running:
             raise self._failed(f"{command[0]} did not start.")
+
+    def _creation(self, programs: Path, data: str) -> list[str]:
+        """Return the command that creates the folder of the data."""
+        initdb = [str(programs / "initdb"), "--pgdata", data, "--username", USER, "--auth", "trust"]
+        return [*initdb, "--encoding", "UTF8", "--locale", "C", "--no-sync"]
 
     def _answers(self) -> bool:
         try:

@@ -6,8 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from embedded.postgres_server import PostgresServer
+from embedded.server import LOG_NAME
 from embedded.waiting import wait_until
 from tests.foreign.project import SECONDS, ForeignProject
+from tests.foreign.replica import Replica
 
 Database = dict[str, object]
 
@@ -83,12 +86,21 @@ with override_settings(DATABASE_ROUTERS=["mysite.routers.Strict"]):
     result["strict"] = [warning.id for warning in run_checks()]
 """
 NAMES = "from people.warming import names; result = names.get()"
+CACHED = "from django.core.cache import caches; result = caches['warm'].get('names')"
+BACKLOG = "from warmer.invalidation import backlog; found = backlog(); result = [found.count, list(found.answered)]"
+WAITING = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
+RENAME = "UPDATE people_person SET name = 'Eve' WHERE name = 'Bob'"
 
 
-def begin(foreign: ForeignProject, databases: dict[str, Database], *, migrated: list[str], **route: str) -> None:
+def route(foreign: ForeignProject, **answers: str) -> None:
+    """Set what a router answers."""
+    foreign.write("mysite/routers.py", ROUTER.format(**answers))
+
+
+def begin(foreign: ForeignProject, databases: dict[str, Database], *, migrated: list[str], **answers: str) -> None:
     """Set the databases and the answers of a router, migrate, add people, warm them in this process."""
     foreign.settings(f"DATABASES = {databases!r}\nDATABASE_ROUTERS = ['mysite.routers.Router']\nWARMER_METRICS = True")
-    foreign.write("mysite/routers.py", ROUTER.format(**route))
+    route(foreign, **answers)
     foreign.add("people/warming.py", JOB)
     foreign.run(BEGIN.format(migrated=migrated))
 
@@ -99,6 +111,12 @@ def execute(database: Database, statement: str) -> Any:
     with psycopg.connect(**place, autocommit=True) as connection:  # type: ignore[arg-type]
         cursor = connection.execute(statement)  # type: ignore[call-overload]
         return cursor.fetchone()[0] if cursor.description else None
+
+
+def rename_bob(database: Database) -> None:
+    """Change a row as another program does, and wait until a worker has applied the change."""
+    execute(database, RENAME)
+    wait_until(lambda: execute(database, WAITING) == 0, seconds=SECONDS, what="a worker applies the change")
 
 
 @pytest.fixture
@@ -129,9 +147,7 @@ def test_default__is_empty_and_others_are_away_or_read_only(foreign: ForeignProj
         assert 'warmer_database_up{database="main"} 1.0' in seen["metrics"]
         assert "warmer.W008" not in seen["checks"]
         assert "warmer.W013" in seen["checks"]
-        execute(main, "UPDATE people_person SET name = 'Eve' WHERE name = 'Bob'")
-        waiting = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
-        wait_until(lambda: execute(main, waiting) == 0, seconds=SECONDS, what="a worker applies the change")
+        rename_bob(main)
         assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
 
 
@@ -156,7 +172,41 @@ def test_our_tables__on_a_database_with_a_replica_that_lags(
         assert {"warmer.W008", "warmer.W011", "warmer.W012"}.isdisjoint(seen["checks"])
         assert {"warmer.W011", "warmer.W012"} <= set(seen["strict"])
         foreign.wait_for_output(worker, "of ticks (schedule) is complete")
-        execute(main, "UPDATE people_person SET name = 'Eve' WHERE name = 'Bob'")
-        waiting = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
-        wait_until(lambda: execute(main, waiting) == 0, seconds=SECONDS, what="a worker applies the change")
+        rename_bob(main)
         assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
+
+
+def test_replica__that_streams_and_lags(foreign: ForeignProject, main: Database, postgres: PostgresServer) -> None:
+    with Replica(postgres, options={"log_statement": "all"}) as replica:
+        databases = {"default": main, "replica": main | {"HOST": str(replica.folder)}}
+        reads = "'replica' if model._meta.app_label in ('warmer', {also}) else 'default'"
+        answers = {"write": "'default'", "migrate": "True"}
+        replica.pause()  # while our tables are made, too
+        begin(foreign, databases, migrated=["default"], read=reads.format(also="''"), **answers)
+        route(foreign, read=reads.format(also="'people'"), **answers)
+        replica.pause()
+
+        with foreign.worker("-B") as worker:
+            seen = foreign.run(ASK.format(users="default"))
+            assert set(seen["status"].values()) == {200}
+            assert "complete" in seen["warm"]
+            assert {"warmer.W008", "warmer.W011", "warmer.W012"}.isdisjoint(seen["checks"])
+            assert "warmer.W012" in seen["strict"]  # beat reads from the replica
+            for name in ("overview", "doctor", "stats"):
+                assert "'replica'" not in seen[name]
+            foreign.wait_for_output(worker, "of ticks (schedule) is complete")
+
+            foreign.settings("from datetime import timedelta\nWARMER_REPLICA_LAG = timedelta(hours=1)")
+            rename_bob(main)
+            assert foreign.run(NAMES) == ["Ada", "Bob"]  # the loader reads from the replica
+            assert foreign.run(CACHED) is None
+            replica.catch_up()
+            assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
+
+        execute(main, RENAME.replace("Bob", "Ada"))
+        replica.catch_up()  # with the record
+        assert foreign.run(BACKLOG) == [1, ["default"]]
+        said = (replica.folder / LOG_NAME).read_text()
+        assert 'FROM "people_person"' in said
+        for ours in ('"warmer_', "FROM warmer_", "UPDATE warmer_", '"django_celery_beat_'):
+            assert ours not in said
