@@ -2,6 +2,10 @@
 
 Four threads of one process take turns at the work, as in a site's web process. A cache that refuses
 connections, or that has hung for a second, should cost a site nearly the same: the database serves.
+
+Visitors want the same things at the same time, so every other visit is to the front page: its two reads are
+the same for everybody. The other visits, and the reads of the second table, are of 100 profiles in turn, so
+no two threads want the same, and nothing can be shared.
 """
 
 from __future__ import annotations
@@ -15,11 +19,14 @@ from threading import Lock
 
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
 
-from bench.data import create_users
+from bench.data import BIO, create_users
 from bench.measure import Row, Table, cost, speed
 from bench.site import Site
 from config.celery import app
+from myapp.models import Post
+from myapp.warming import FRONT_PAGE_POSTS, popular_posts
 from users.models import CustomUser
 from users.warming import user_profiles
 
@@ -33,16 +40,11 @@ P99 = "p99 ms"
 def outage(rows: int, site: Site) -> list[Table[Row]]:
     """Return reads, pages and saves, each so many, by the state of the cache and of the broker beside it."""
     create_users(USERS)
+    create_front_page()
     site.cpu = float  # the server would not answer
     site.callback(partial(_up, site))
     operator = Client()
     operator.force_login(CustomUser.objects.create_superuser("operator", password=None))
-
-    def read(number: int) -> None:
-        assert user_profiles.get(number % USERS + 1) is not None
-
-    def load(number: int) -> None:
-        assert user_profiles([number % USERS + 1])
 
     def get(path: str, number: int, status: int = 200, client: Client | None = None) -> None:
         client = client or Client(HTTP_HOST="localhost")
@@ -67,9 +69,13 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
             **versus,  # type: ignore[arg-type]
         )
 
-    as_database = [speed(other=DATABASE, target=1.0)]
+    def reads(operation: str, work: Callable[..., None], *, target: float | None) -> Table[Row]:
+        versus = [speed(other=DATABASE, target=target)]
+        outages = [row(state, partial(work, is_cached=True), rows, versus=versus) for state in OUTAGES]
+        alone = row(DATABASE, partial(work, is_cached=False), rows)
+        return Table(operation=operation, rows=[alone, *outages])
+
     tail = [cost(other=REFUSED, of=P99, target=3.0)]
-    reads = [row(DATABASE, load, rows), row(REFUSED, read, rows, versus=as_database)]
     few = max(rows // 200, THREADS)
     works: dict[str, tuple[Callable[[int], None], int]] = {
         "page": (partial(get, "/users/{id}/"), rows // 10),
@@ -79,12 +85,37 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
         "call of /readyz": (partial(get, "/readyz", status=503), few),
     }
     return [
-        Table(operation="read", rows=[*reads, row(FROZEN, read, rows, versus=as_database)]),
+        reads("visit", visit, target=1.0),
+        reads("read of a profile", read, target=None),
         *(
             Table(operation=name, rows=[row(REFUSED, *work), row(FROZEN, *work, versus=tail)])
             for name, work in works.items()
         ),
     ]
+
+
+def create_front_page() -> None:
+    """Write the posts of the front page, each by another author."""
+    common = {"body": BIO * 10, "is_popular": True, "published_at": timezone.now()}
+    for number in range(1, FRONT_PAGE_POSTS + 1):
+        Post.objects.create(slug=f"post-{number}", author_id=number, views=number, **common)
+
+
+def read(number: int, *, is_cached: bool) -> None:
+    """Read the next profile, from the cache or with the loader itself."""
+    id = number % USERS + 1
+    assert user_profiles.get(id) if is_cached else user_profiles([id])
+
+
+def visit(number: int, *, is_cached: bool) -> None:
+    """Read what the front page shows, or the next profile."""
+    if number % 2:
+        read(number, is_cached=is_cached)
+        return
+    posts = popular_posts.get() if is_cached else popular_posts()
+    authors = [each["author_id"] for each in posts or ()]
+    profiles = user_profiles.get_many(authors) if is_cached else user_profiles(authors)
+    assert len(profiles) == FRONT_PAGE_POSTS
 
 
 def _up(site: Site) -> None:
@@ -106,6 +137,7 @@ def _freeze(site: Site) -> None:
 
 
 STATES = {DATABASE: _up, REFUSED: _refuse, FROZEN: _freeze}
+OUTAGES = (REFUSED, FROZEN)
 
 
 def _let_it_be_noticed() -> None:

@@ -30,7 +30,13 @@ class TriggersRefused(WarmerError):
 
 
 class StoreUnavailable(WarmerError):
-    """The cache does not answer."""
+    """The cache does not answer.
+
+    Attributes:
+        is_logged: whether the circuit breaker logs it, once for many calls.
+    """
+
+    is_logged = False
 
 
 class NodeOfCluster(StoreUnavailable):
@@ -40,12 +46,14 @@ class NodeOfCluster(StoreUnavailable):
 
 
 class CircuitOpen(StoreUnavailable):
-    """The cache did not answer a moment ago, so this call was not made. The breaker logs this itself."""
+    """The cache did not answer a moment ago, so this call was not made."""
+
+    is_logged = True
 
 
 def log_level(error: BaseException, otherwise: int) -> int:
-    """Return the level at which to log an error: DEBUG if the breaker logs it once for many calls."""
-    return logging.DEBUG if isinstance(error, CircuitOpen) else otherwise
+    """Return the level at which to log an error: DEBUG if the circuit breaker logs it."""
+    return logging.DEBUG if getattr(error, "is_logged", False) else otherwise
 
 
 class CommandRefused(WarmerError):

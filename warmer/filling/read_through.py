@@ -36,11 +36,11 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
 from warmer.filling import read_counters
 from warmer.filling.loading import Loaded, in_batches, load, load_past_the_cache, take_pooled_connections
-from warmer.filling.shared_loads import load_at_once, load_shared
+from warmer.filling.shared_loads import load_at_once, load_without_cache
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
 from warmer.report import Outcome, describe
-from warmer.stores import Claim, Peeked, Record, Store, Token, name_here
+from warmer.stores import Claim, Peeked, Record, Store, Token
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +68,13 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
     """
     key = spec.key.key(id)
     wanted = {key: as_id(id)}
-    if is_pending(spec, on_miss=False):
-        return _load_past(spec, wanted).get(key, default)
+    if _is_bypassed(spec):
+        return load_without_cache(spec, wanted).get(key, default)
     try:
         value = spec.store.peek(key)
     except StoreUnavailable as error:
-        return _load_without_cache(spec, wanted, error).get(key, default)
+        _log_unavailable(spec, error)
+        return load_without_cache(spec, wanted).get(key, default)
     if value is Peeked.NOTHING:
         read_counters.count_read(spec, wanted, wanted)
         return _fill(spec, wanted).get(key, default)
@@ -97,12 +98,13 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     """Return the values by key; `wanted` maps each key to its id."""
     if not wanted:
         return {}
-    if is_pending(spec, on_miss=False):
-        return _load_past(spec, wanted)
+    if _is_bypassed(spec):
+        return load_without_cache(spec, wanted)
     try:
         cached = spec.store.lookup(list(wanted))
     except StoreUnavailable as error:
-        return _load_without_cache(spec, wanted, error)
+        _log_unavailable(spec, error)
+        return load_without_cache(spec, wanted)
     known = {*cached.values, *cached.absent}
     missing = {key: id for key, id in wanted.items() if key not in known}
     read_counters.count_read(spec, wanted, missing)
@@ -116,27 +118,20 @@ def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
     return load_past_the_cache(spec, missing) if is_pending(spec) else load_missing(spec, missing)
 
 
-def _load_past(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
-    # Changes of this transaction are not in the cache, and must not get there before its commit.
-    read_counters.count(spec, {"past": len(wanted)})
-    return load_past_the_cache(spec, wanted)
-
-
-def _load_without_cache(spec: JobSpec, wanted: Batch, error: StoreUnavailable) -> dict[str, Any]:
-    _log_unavailable(spec, error)
-    read_counters.count(spec, {"past": len(wanted)})
-    load = partial(load_past_the_cache, spec, wanted)
-    if is_pending(spec):
-        return load()
-    take_pooled_connections(spec)
-    shared: dict[str, Any] = load_shared((name_here(spec.cache), spec, *wanted), load)
-    return shared
+def _is_bypassed(spec: JobSpec) -> bool:
+    """Return whether the cache would refuse a read now, or may lack what this transaction changed."""
+    try:
+        breaker = spec.store.breaker
+        if breaker.is_open and breaker.refuses():  # an error would take longer
+            return True
+    except StoreUnavailable:
+        pass  # there is no store, and the read says why
+    return is_pending(spec, on_miss=False)
 
 
 def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
     level = log_level(error, logging.WARNING)
-    if logger.isEnabledFor(level):  # describing an error costs a tenth of a read
-        logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
+    logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
 
 
 def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, Any]:

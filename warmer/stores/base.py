@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
+from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.claims import Claim, Record, Token
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Store(ABC):
         fence_key: the name of the fence on the server; on a cluster, the end of its fences' names.
         counters: the counts of the job's reads; None: this cache keeps none.
         damages: the damaged fences of this cache; None: it has no fences.
+        breaker: of this cache.
     """
 
     alias: str
@@ -112,6 +114,10 @@ class Store(ABC):
     fence_key: str = field(init=False, default="")
     counters: RedisCounters | None = field(init=False, default=None)
     damages: Damages | None = field(init=False, default=None)
+    breaker: Breaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.breaker = breaker_of(self.alias)
 
     @property
     def lists_keys(self) -> bool:

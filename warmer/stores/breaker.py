@@ -62,29 +62,35 @@ class Breaker:
         Raises:
             CircuitOpen: it may not.
         """
-        if self.is_open and not self._is_admitted():
-            raise CircuitOpen(self._refusal)
-
-    def _is_admitted(self) -> bool:
         with self._lock:
-            if not self.is_open:
-                return True
             now = monotonic()
-            if now >= self._probes_at:
+            if self._is_refused(now):
+                raise CircuitOpen(self._refusal)
+            if self.is_open:
                 self._is_probed = True
                 self._probes_at = now + LONGEST_WAIT_SECONDS  # if this call's result is never reported
-                return True
-            self._refused += 1
-            if now - self._logged_at >= LOG_SECONDS:
-                self._logged_at = now
-                logger.warning(
-                    "%s has not answered for %.0f s; %d calls were not made: %s",
-                    self.name,
-                    self.open_seconds,
-                    self._refused,
-                    self._error,
-                )
-        return False
+
+    def refuses(self) -> bool:
+        """Return whether a call would not be admitted now; that is counted as one, and costs less."""
+        if not self.is_open:
+            return False
+        with self._lock:
+            return self._is_refused(monotonic())
+
+    def _is_refused(self, now: float) -> bool:
+        if not self.is_open or now >= self._probes_at:
+            return False
+        self._refused += 1
+        if now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            logger.warning(
+                "%s has not answered for %.0f s; %d calls were not made: %s",
+                self.name,
+                self.open_seconds,
+                self._refused,
+                self._error,
+            )
+        return True
 
     def failed(self, error: BaseException) -> None:
         """Open the circuit, or keep it open: the cache did not answer a call."""

@@ -27,7 +27,6 @@ from warmer.exceptions import StoreUnavailable
 from warmer.keys import beside
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Store, Written
-from warmer.stores.breaker import breaker_of
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import hidden_lookups, looked_up, observer
 
@@ -44,7 +43,6 @@ class GenericStore(Store):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._fence_key = f"warmer-fence:{self.fence}"
-        self._breaker = breaker_of(self.alias)
 
     @property
     def _cache(self) -> Any:
@@ -221,8 +219,8 @@ class GenericStore(Store):
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        if self._breaker.is_open:
-            self._breaker.admit()
+        if self.breaker.is_open:
+            self.breaker.admit()
         try:
             if observer.get() is None:
                 yield
@@ -230,18 +228,20 @@ class GenericStore(Store):
                 with hidden_lookups():  # of the fence, the claims and the marks
                     yield
         except Exception as error:  # each backend raises its own errors when it is down
-            if isinstance(error, OSError):
-                self._breaker.failed(error)
             raise self._unavailable(error) from error
         else:
-            if self._breaker.is_open:
-                self._breaker.succeeded()
+            if self.breaker.is_open:
+                self.breaker.succeeded()
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(
+        found = StoreUnavailable(
             f"The cache {self.alias!r} ({type(self._cache).__name__}) does not answer as it should: "
             f"{describe(error)}"
         )
+        if isinstance(error, OSError):
+            self.breaker.failed(error)
+            found.is_logged = True
+        return found
 
 
 def _generation() -> str:

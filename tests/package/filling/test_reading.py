@@ -1,6 +1,7 @@
 """Read-through: cached, or loaded once and stored; never failing because the cache does."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from users.warming import user_profiles
 from warmer import invalidate_for, warm, warm_many
 from warmer.exceptions import InvalidId
 from warmer.invalidation import captures_by_triggers
+from warmer.stores import breaker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -107,13 +109,21 @@ def test_get__id_that_cannot_be_a_key(job: Any, loader: Counting, bad: Any) -> N
     assert loader.calls == []
 
 
-def test_get__cache_down_loads_from_the_database(
-    job: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_get__cache_down_loads_from_the_database_and_is_logged_once(
+    job: Any,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_probe: bool,
 ) -> None:
+    monkeypatch.setattr(breaker, "FIRST_WAIT_SECONDS", 0.0 if is_probe else 60.0)
     redis_server.stop()
-    assert job.get(1) == "value 1"
-    assert job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
-    assert "Reading read from the database" in caplog.text
+    for _ in range(2):
+        assert job.get(1) == "value 1"
+        assert job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
+    assert [each.name for each in caplog.records if each.levelno >= logging.INFO] == ["warmer.stores.breaker"]
+    assert all(each.exc_info is None for each in caplog.records)
 
 
 @pytest.mark.parametrize("act", ["save", "delete"])

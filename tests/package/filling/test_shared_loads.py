@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from embedded.waiting import wait_until
 from warmer.filling import shared_loads
-from warmer.filling.shared_loads import load_at_once, load_shared
+from warmer.filling.shared_loads import _Load, load_at_once, load_shared
 
 
 class Loader:
@@ -135,13 +135,13 @@ def test_wait__is_bounded_by_read_wait(settings: Any) -> None:
 
 
 def test_readers__do_not_see_what_another_changes_in_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    loader, is_changed = Loader(), threading.Event()
+    loader, is_changed, wait = Loader(), threading.Event(), _Load.wait
 
-    def slow(futures: list[Future[Any]], seconds: float) -> Any:
-        done = wait(futures, seconds)
+    def slow(load: _Load) -> bool:
+        has_ended = wait(load)
         if threading.current_thread() is waiting:
             assert is_changed.wait(30)
-        return done
+        return has_ended
 
     def lead() -> None:
         load_shared("key", loader).append("of this reader")
@@ -149,7 +149,7 @@ def test_readers__do_not_see_what_another_changes_in_its_copy(monkeypatch: pytes
 
     seen: list[Any] = []
     waiting = threading.Thread(target=lambda: seen.append(load_shared("key", loader)))
-    monkeypatch.setattr(shared_loads, "wait", slow)
+    monkeypatch.setattr(_Load, "wait", slow)
     with ThreadPoolExecutor(2) as pool:
         [first] = read(pool, loader)
         wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
@@ -163,13 +163,13 @@ def test_readers__do_not_see_what_another_changes_in_its_copy(monkeypatch: pytes
     assert seen == [["old"]]
 
 
-class Lingering(Future[Any]):
-    """The result of a load whose thread does not go on at once."""
+class Lingering(_Load):
+    """A load whose thread does not go on at once when it ended."""
 
     may_go_on = threading.Event()
 
-    def set_result(self, result: Any) -> None:
-        super().set_result(result)
+    def end(self) -> None:
+        super().end()
         assert self.may_go_on.wait(30)
 
 
@@ -179,7 +179,7 @@ def test_readers__after_the_next_load_began_wait_for_the_one_after(
 ) -> None:
     loader = Loader()
     Lingering.may_go_on.clear()
-    monkeypatch.setattr(shared_loads, "Future", Lingering)
+    monkeypatch.setattr(shared_loads, "_Load", Lingering)
     with ThreadPoolExecutor(3) as pool:
         try:
             read(pool, loader)

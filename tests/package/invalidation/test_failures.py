@@ -13,21 +13,29 @@ from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
 from warmer import StoreUnavailable, warm, warm_many
 from warmer.invalidation import Relay, captures_by_triggers, records, relay
+from warmer.stores import breaker
 from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def test_save__with_the_cache_down_succeeds_and_says_so(
-    make_post: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_save__with_the_cache_down_succeeds_and_is_logged_once(
+    make_post: Any,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_probe: bool,
 ) -> None:
+    monkeypatch.setattr(breaker, "FIRST_WAIT_SECONDS", 0.0 if is_probe else 60.0)
     post = make_post()
     redis_server.stop()
-    post.title = "Saved"
-    post.save()
-    assert Post.objects.get(pk=post.pk).title == "Saved"
-    (said,) = [each for each in caplog.records if each.levelno == logging.ERROR]
-    assert "a worker tries again" in said.message
+    for title in ("Saved", "Saved again"):
+        post.title = title
+        post.save()
+        assert Post.objects.get(pk=post.pk).title == title
+    assert [each.name for each in caplog.records if each.levelno >= logging.INFO] == ["warmer.stores.breaker"]
+    assert all(each.exc_info is None for each in caplog.records)
     assert waiting()
 
 

@@ -76,7 +76,8 @@ def address(server: Any) -> str:
 
 def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> StoreUnavailable:
     """Report a failed call to the breaker of a cache; return the error to raise."""
-    if is_outage(error):
+    is_away = is_outage(error)
+    if is_away:
         breaker.failed(error)
     elif breaker.is_open:
         breaker.succeeded()
@@ -84,4 +85,6 @@ def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> Store
     is_single = not isinstance(server, RedisCluster)
     if is_single and isinstance(error, AskError | ClusterCrossSlotError | ClusterDownError):
         return NodeOfCluster(f"The cache {alias!r}{at} {NodeOfCluster.advice}")
-    return StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")
+    found = StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")
+    found.is_logged = is_away
+    return found

@@ -20,7 +20,7 @@ from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
 from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
-from warmer.stores.breaker import Breaker, breaker_of
+from warmer.stores.breaker import Breaker
 from warmer.stores.claims import NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import codec, scripts
@@ -42,7 +42,6 @@ class RedisStore(Store):
         super().__init__(**options)
         cache = caches[self.alias]
         self._codec = cast(codec.Codec, codec.codec_of(cache))
-        self._breaker = breaker_of(self.alias)
         self._names = codec.Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, "warmer-fence")
         self.damages: Damages = Damages(server=self._server, key=self._names.own("fences", "warmer-damaged"))
@@ -150,7 +149,7 @@ class RedisStore(Store):
         encoded = codec.encode_all(values, self._codec.encode)
         calls = self._write_calls(token, encoded, absent, None)
         again = partial(self._write, calls, encoded)  # writing twice is harmless: the fence guards both
-        if not calls or self._breaker.is_open:
+        if not calls or self.breaker.is_open:
             return Done(result=again())
         read = partial(scripts.written, calls, encoded)
         return scripts.CallUnderWay(self._send(scripts.WRITE, calls), read, again, alias=self.alias)
@@ -270,7 +269,7 @@ class RedisStore(Store):
         return values
 
     def _server(self) -> AbstractContextManager[Redis]:
-        return connected(self.alias, self._codec.connect, self._breaker)
+        return connected(self.alias, self._codec.connect, self.breaker)
 
 
 @contextmanager
