@@ -134,18 +134,6 @@ def test_markdown__shows_times_counts_and_comparisons_of_both() -> None:
     )
 
 
-def test_chart__names_every_row_with_its_first_count__and_marks_ours() -> None:
-    us, them = measured("warmer: us", 0.01, counts={"calls": 1234.0, "bytes": 5.0}), measured("them", 1.0)
-    tables = [Table(operation="step", rows=[us]), Table(operation="row", rows=[them])]
-    svg = results.draw(result_of(us, tables=tables, unit="readers"))
-    texts = [node.text or "" for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
-    assert {"warmer: us", "10.00 ms, calls: 1,234", "them", "1.00 s"} <= set(texts)
-    assert any(text.startswith("Time of a step or row") and "10 readers" in text for text in texts)
-    assert any("Some <CPU>" in text for text in texts)
-    assert svg.count('class="bar ours"') == 1
-    assert "prefers-color-scheme: dark" in svg
-
-
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_documentation__says_what_was_measured(name: str) -> None:
     page = PAGE.read_text()

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from embedded.errors import EmbeddedError
 from embedded.plan import ROOT, project_plan
 
 
@@ -26,9 +25,3 @@ def test_plan__of_the_environment(tmp_path: Path, host: str, address: str, bind:
     assert plan.address == address
     assert bind in plan.services[-1].words
     assert plan.environment["WARMER_DATA_DIR"] == str(tmp_path)
-
-
-@pytest.mark.parametrize("port", ["web", "0", "65536", "-1"])
-def test_plan__bad_port__says_what_is_expected(port: str) -> None:
-    with pytest.raises(EmbeddedError, match=f"PORT is '{port}': expected a number from 1 to 65535"):
-        project_plan({"PORT": port})

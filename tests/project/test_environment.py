@@ -31,21 +31,3 @@ def test_env__without_surrounding_blanks_or_the_default(monkeypatch: pytest.Monk
     assert (env("ONE"), env("ONE", "another")) == ("", "another")
     assert env_list("ONE") == []
     assert env_int("ONE", 7) == 7
-
-
-@pytest.mark.parametrize(
-    ("text", "items"),
-    [("example.org", ["example.org"]), (" a.org , b.org,,c.org, ", ["a.org", "b.org", "c.org"]), (" , ", [])],
-)
-def test_env_list(monkeypatch: pytest.MonkeyPatch, text: str, items: list[str]) -> None:
-    monkeypatch.setenv("ITEMS", text)
-    assert env_list("ITEMS") == items
-
-
-def test_env_int(monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, number in (("12", 12), (" 0 ", 0), ("  ", 7)):
-        monkeypatch.setenv("NUMBER", text)
-        assert env_int("NUMBER", 7) == number
-    monkeypatch.setenv("NUMBER", "1.5")
-    with pytest.raises(ImproperlyConfigured, match=r"NUMBER is '1\.5': expected a whole number"):
-        env_int("NUMBER", 7)

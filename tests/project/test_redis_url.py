@@ -15,9 +15,7 @@ from config.redis_url import broker_settings, cache_settings
 from embedded.redis_server import RedisServer
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
-from warmer.context import own_write
 from warmer.stores.redis.backend import RedisCache
-from warmer.stores.redis.codec import codec_of
 
 SENTINELS = "redis-sentinel://ada:p%40ss%2Fw%23rd@s1.example.org:26380,s2.example.org/mymaster/2"
 
@@ -86,18 +84,6 @@ def test_cache_settings__encrypted_socket_and_sentinel_connections() -> None:
         ("s1.example.org", 26380, 0.5),
         ("s2.example.org", 26379, 0.5),
     ]
-
-
-@pytest.mark.parametrize("url", ["redis://cache/0", SENTINELS])
-def test_cache_settings__values_are_plain_data(url: str) -> None:
-    settings = cache_settings(url, max_connections=7)
-    codec: Any = codec_of(RedisCache(settings["LOCATION"], {"OPTIONS": settings["OPTIONS"]}))
-    assert codec.decode(codec.encode({"name": "Ada"})) == {"name": "Ada"}
-    with pytest.raises(TypeError), own_write():
-        codec.encode(object())
-    long = codec.encode("a" * 10_000)
-    assert len(long) < 100
-    assert codec.decode(long) == "a" * 10_000
 
 
 @pytest.mark.parametrize("variable", ["REDIS_URL", "CELERY_BROKER_URL"])
@@ -200,18 +186,6 @@ def test_broker_settings__sentinel() -> None:
     assert without_login["url"] == "sentinel://s1:26379/0;sentinel://s2:26379/0"
     password_alone = broker_settings("redis-sentinel://:secret@s1/mymaster")
     assert password_alone["url"] == "sentinel://:secret@s1:26379/0"
-
-
-@pytest.mark.parametrize("url", ["redis:/:topse@cache:6379/0", "redis:topse@cache:6379/0", ":topse@cache", "topse"])
-def test_broker_settings__without_a_scheme_is_refused(url: str) -> None:
-    message = refusal(url, "CELERY_BROKER_URL")
-    assert message.startswith("CELERY_BROKER_URL is '***': expected an address that begins with redis://")
-
-
-def test_broker_settings__unknown_parameter_is_named() -> None:
-    assert refusal("redis://broker/0?tls=1", "CELERY_BROKER_URL") == (
-        "CELERY_BROKER_URL has the parameter 'tls': redis:// knows db."
-    )
 
 
 def test_sentinel__ipv6_and_a_password_of_its_own() -> None:

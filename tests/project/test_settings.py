@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as test_settings
 from django.core.checks import run_checks
 
 from tests.support.fixtures import Python
@@ -223,14 +222,6 @@ def test_development__one_redis_serves_as_cache_and_broker(python: Python) -> No
     found = shown(python, "CACHES CELERY_BROKER_URL", REDIS_URL="redis://localhost:6379/0")
     assert found["CACHES"]["default"]["LOCATION"] == "redis://localhost:6379/0"
     assert found["CELERY_BROKER_URL"] == "redis://localhost:6379/0"
-
-
-def test_tests__need_a_cache_and_run_with_their_settings(python: Python) -> None:
-    assert refused(python, DJANGO_ENV="test").startswith("REDIS_URL is '': expected an address")
-    check_safety(shown(python, f"{PLAIN_DATA} {BROKER}", **{**PRODUCTION, "DJANGO_ENV": "test"}))
-    assert test_settings.SETTINGS_MODULE == "config.settings"
-    assert not test_settings.DEBUG
-    assert test_settings.CELERY_TASK_ALWAYS_EAGER
 
 
 def test_log__has_a_line_for_an_outage_and_tracebacks_of_other_errors(python: Python) -> None:

@@ -15,8 +15,8 @@ from embedded.redis_server import RedisServer
 from tests.package.admin.pages import JOBS, OVERVIEW, POSTS, PROJECT, RUNS, act, log, row, state_of
 from tests.support.waiting import waiting
 from users.models import CustomUser
-from warmer import jobs, runs, warm, warm_many
-from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
+from warmer import runs, warm, warm_many
+from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring.observation import observe_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -173,16 +173,6 @@ def test_pause__job_that_is_not_scheduled_is_an_error(operator: Client) -> None:
     (message,) = get_messages(act(operator, "pause loose").wsgi_request)
     assert (message.level_tag, "loose is not scheduled" in str(message)) == ("error", True)
     assert log() == []
-
-
-def test_audit__of_several_jobs(operator: Client, make_post: Any) -> None:
-    make_post()
-    jobs["posts"].warm()
-    act(operator, "audit", "posts", "popular_posts")
-    audits = {audit.job: audit for audit in CacheAudit.objects.all()}
-    assert set(audits) == {"posts", "popular_posts"}
-    assert (audits["posts"].trigger, audits["posts"].right, audits["posts"].wrong) == ("admin", 1, 0)
-    assert {message for _, _, message in log()} == {"Requested an audit."}
 
 
 def test_many__are_counted_instead_of_listed(operator: Client) -> None:

@@ -11,9 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from myapp.models import Post
 from tests.package.admin.pages import (
-    AUDITS,
     JOBS,
     OVERVIEW,
     POSTS,
@@ -28,11 +26,10 @@ from tests.package.admin.pages import (
     state_of,
     text_of,
 )
-from tests.support.waiting import make_waiting, uncaptured, without_triggers
+from tests.support.waiting import make_waiting, without_triggers
 from warmer import jobs, warm, warm_many
 from warmer.invalidation import captures_by_triggers
 from warmer.models import BeatProcess, CacheAudit, ChangeRecord, State, Trigger
-from warmer.monitoring import audit as auditing
 from warmer.monitoring.observation import observe_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -165,20 +162,6 @@ def test_triggers__missing_ones_are_named(operator: Client) -> None:
     with without_triggers():
         page = operator.get(OVERVIEW).content.decode()
         assert ("users_customuser" in page and "warm_triggers" in page) is captures_by_triggers()
-
-
-def test_audit__last_one(operator: Client, make_post: Any) -> None:
-    posts = [make_post() for _ in range(3)]
-    auditing.perform(jobs["posts"].spec, Trigger.COMMAND)
-    assert "3 missing" in row(operator, "posts")
-    jobs["posts"].warm()
-    with uncaptured():
-        Post.objects.filter(pk=posts[0].pk).update(title="Behind the back")
-    auditing.perform(jobs["posts"].spec, Trigger.COMMAND)
-    assert "2 of 3 right" in row(operator, "posts")
-    page = operator.get(OVERVIEW).content.decode()
-    url = f"{AUDITS}{CacheAudit.objects.latest('id').pk}/change/"
-    assert f'<a href="{url}" class="warmer-warning">' in page
 
 
 def test_search__by_name_or_key_and_state(operator: Client) -> None:

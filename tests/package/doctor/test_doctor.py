@@ -10,7 +10,6 @@ from django.db import OperationalError
 
 from tests.support.fixtures import Python
 from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
-from warmer.doctor.checks.keys import shown_name
 from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
 from warmer.doctor.project import NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
@@ -117,18 +116,6 @@ def test_diagnose__what_needs_a_failed_check_is_skipped(found: Any, runs: bool) 
 )
 def test_redis_cli__logs_in_as_the_settings_do(place: Place, cli: str) -> None:
     assert place.redis_cli == cli
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        (":1:post:42", ":1:post:42"),
-        (":1:django.contrib.sessions.cache0123456789abcdefghijklmnopqrstuv", ":1:django.contrib.sessions.*"),
-        ("xyz:" * 20, "xyz:" * 15 + "..."),
-    ],
-)
-def test_shown_name__is_short_and_hides_what_may_be_secret(name: str, shown: str) -> None:
-    assert shown_name(name) == shown
 
 
 # -- without the libraries -------------------------------------------------------------------------

@@ -1,12 +1,10 @@
 """What the commands share: the check of the caches, arguments, tables and the progress bar."""
 
-import io
 import os
 import shutil
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management.base import OutputWrapper
@@ -73,12 +71,6 @@ def test_table__aligns_numbers_right_and_leaves_none_empty() -> None:
     ]
 
 
-def test_table__without_rows_and_without_trailing_blanks() -> None:
-    assert table(["job", "keys"], []).splitlines() == ["job  keys", "---  ----"]
-    lines = table(["a", "wide column"], [["x", "y"], ["long cell", ""]]).splitlines()
-    assert lines == [line.rstrip() for line in lines]
-
-
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal of 60 columns."""
@@ -106,11 +98,3 @@ def test_progress_bar__stays_on_one_line_and_is_removed_once(terminal: Terminal)
     bar.clear()
     bar.clear()
     assert terminal.getvalue() == drawn + "\r\x1b[K"
-
-
-def test_progress_bar__draws_only_on_a_terminal() -> None:
-    stream: Any = io.StringIO()
-    bar = ProgressBar(OutputWrapper(stream))
-    bar.draw(1, 2, "posts")
-    bar.clear()
-    assert stream.getvalue() == ""

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 from django.core.cache import cache
-from django.test import override_settings
 from redis import Redis
 
 from tests.package.monitoring.audit.things import counts, declare, wrong_fields
@@ -110,19 +109,6 @@ def test_audit__what_the_cache_makes_of_a_value_is_not_wrong(any_cache: str, nam
     assert job.warm().written == 1
     found = audit(job.spec)
     assert (counts(found), wrong_fields(found)) == ({"right": 1}, {})
-
-
-def test_audit__django_redis_with_pickle_and_djangos_own_backend(settings: Any) -> None:
-    location = settings.CACHES["default"]["LOCATION"]
-    for backend in ("django_redis.cache.RedisCache", "django.core.cache.backends.redis.RedisCache"):
-        with override_settings(CACHES={"default": {"BACKEND": backend, "LOCATION": location}}):
-            cache.clear()
-            job = declare(VALUES)
-            assert job.warm().written == len(VALUES)
-            assert counts(audit(job.spec)) == {"right": len(VALUES)}
-            cache.set("thing:number", True)
-            assert wrong_fields(audit(job.spec)) == {"thing:number": ("(bool, now int)",)}
-        jobs.unregister("things")
 
 
 def test_audit__writes_nothing(source: Any, redis_client: Redis) -> None:
