@@ -1,4 +1,4 @@
-"""The admin's pages: the overview of the jobs, what can be done with them, runs, audits, the schedule."""
+"""The admin's pages: the overview of jobs and the actions on them, runs, audits, the schedule."""
 
 from warmer.admin.audits import CacheAuditAdmin
 from warmer.admin.jobs import JobAdmin

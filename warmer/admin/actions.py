@@ -1,4 +1,4 @@
-"""What users can do with jobs: each action has its own permission, and is logged with its reason."""
+"""Actions on jobs: each has its own permission, and is logged with its reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from warmer.humanize import counted
 from warmer.models import CacheAudit, Job, JobObservation, State, Trigger, WarmingRun
 from warmer.tasks import request_audit, request_run
 
-# More are counted: a thousand messages say less than one.
+# More are only counted: a thousand messages would not help.
 MESSAGES_SHOWN = 10
 ALL = "*"
 
@@ -32,9 +32,9 @@ class Done:
     """The result of an action on one job.
 
     Attributes:
-        text: for the user. The admin capitalizes it, so it does not start with a job's name.
-        entry: for the admin log; empty if nothing was done.
-        run: the run that does it.
+        text: the message for the user. The admin capitalizes it, so it does not start with a job's name.
+        entry: the entry for the admin log; empty if nothing was done.
+        run: the run that performs it.
     """
 
     text: str
@@ -45,11 +45,11 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Something that users can do with jobs.
+    """An action on jobs.
 
     Attributes:
-        perform: does it for a user and a job.
-        question: asked first, for an action that deletes.
+        perform: performs it for a user and a job.
+        question: the question to confirm an action that deletes.
     """
 
     name: str
@@ -128,12 +128,12 @@ ACTIONS = {action.name: action for action in _ALL_ACTIONS if base.schedule or ac
 
 
 def allowed(user: Any) -> dict[str, Action]:
-    """Return the actions that a user may take, by name."""
+    """Return the actions that a user may perform, by name."""
     return {name: action for name, action in ACTIONS.items() if user.has_perm(action.permission)}
 
 
 def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpResponse:
-    """Perform the action that a form asks for, on the jobs that it names.
+    """Perform the action that a form requests, on the jobs that it names.
 
     Its field `action` is "ACTION", for the jobs in the field `job`, or "ACTION JOB"; `ALL` is every job.
 
@@ -147,7 +147,7 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     names = list(jobs) if job == ALL else [job] if job else request.POST.getlist("job")
     back = redirect(request.get_full_path())
     try:
-        specs = [jobs[name].spec for name in names]  # all of them exist before the first is begun
+        specs = [jobs[name].spec for name in names]  # check that all exist before starting with the first
     except UnknownJob as error:
         messages.error(request, str(error))
         return back

@@ -1,4 +1,4 @@
-"""The audits: what was compared, and what was wrong."""
+"""The audits: how many keys were compared, and which were wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WrongFilter(admin.SimpleListFilter):
 
 @admin.register(CacheAudit)
 class CacheAuditAdmin(ReadOnlyAdmin):
-    """The kept audits."""
+    """The list and the pages of audits."""
 
     list_display = ("id", "name", "trigger", "result", "keys", "finished")
     list_filter = (JobFilter, WrongFilter, "trigger")
@@ -50,7 +50,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
 
     @admin.display(description="result")
     def result(self, audit: CacheAudit) -> SafeString:
-        """How many keys are right, and what that says of all keys."""
+        """How many keys are right, and what this implies for all keys."""
         result, confidence = widgets.audit_result(audit), widgets.audit_confidence(audit)
         mark = "" if audit.ok else "warmer-warning"
         text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
@@ -58,5 +58,5 @@ class CacheAuditAdmin(ReadOnlyAdmin):
 
     @admin.display(description="finished", ordering="finished_at")
     def finished(self, audit: CacheAudit) -> SafeString:
-        """When it ended."""
+        """When the audit ended."""
         return widgets.moment(audit.finished_at)

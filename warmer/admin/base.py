@@ -1,4 +1,4 @@
-"""What the pages share: permissions, an admin for rows that nobody edits, and the log of who did what."""
+"""Shared by the pages: permissions, an admin for read-only rows, and entries of the admin log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from warmer.models import outside_transactions
 VIEW_RUNS, VIEW_AUDITS = "warmer.view_warmingrun", "warmer.view_cacheaudit"
 WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
 PAUSE, SCHEDULE, CANCEL = "warmer.pause_job", "warmer.edit_schedule", "warmer.cancel_run"
-# A user who may act on jobs may see them.
+# A user who may act on jobs may also view them.
 OF_JOBS = ("warmer.view_job", WARM, INVALIDATE, PAUSE, AUDIT, SCHEDULE)
 
 schedule: Any = None
@@ -40,11 +40,11 @@ if apps.is_installed("django_celery_beat"):
     schedule = _schedule
 
 MAX_REASON_LENGTH = 200
-# With 1,000 jobs each quarter of an hour a month has three million runs: nobody turns so many pages.
+# 1,000 jobs every quarter of an hour have three million runs a month: nobody pages that far.
 MAX_LISTED = 10_000
 
 
-# At run time these classes of Django take no parameter.
+# At run time these Django classes are not generic.
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
     """A paginator that counts at most `MAX_LISTED` rows."""
 
@@ -62,7 +62,7 @@ class JobFilter(admin.SimpleListFilter):
     template = "admin/warmer/job_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        chosen = {self.value()} - {None}  # its job may no longer be declared
+        chosen = {self.value()} - {None}  # the job may no longer be declared
         return [(str(name), str(name)) for name in sorted({*jobs, *chosen}, key=str)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -70,12 +70,12 @@ class JobFilter(admin.SimpleListFilter):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list, and a page of each row; nobody adds, changes or deletes rows here.
+    """A list and a page for each row; rows cannot be added, changed or deleted here.
 
     Attributes:
         page_template: the template of a row's page.
         counted: the columns that the list shows as "96 written, 2 failed".
-        gone: what to say of a row that does not exist.
+        gone: the message for a row that does not exist.
     """
 
     page_template = ""
@@ -84,7 +84,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions = None
     list_per_page = 50
     paginator = CappedPaginator
-    # Facets and the full count would count all rows.
+    # Facets and the full result count would count all rows.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
@@ -109,7 +109,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().changelist_view(request, (extra_context or {}) | {"title": title})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Return the list; PostgreSQL fails on a NUL in a filter, whichever it is."""
+        """Return the list; PostgreSQL fails on a NUL in any filter."""
         if any("\0" in value for values in request.GET.lists() for value in values[1]):
             raise IncorrectLookupParameters
         return super().get_changelist_instance(request)
@@ -117,7 +117,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Show the page of a row; a POST is an action on it."""
+        """Show a row's page; a POST is an action on the row."""
         row = self.get_object(request, unquote(object_id))
         if row is not None and request.method == "POST":
             return self.act(request, row)
@@ -128,7 +128,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return self.render(request, self.page_template, self.page(request, row))
 
     def act(self, request: HttpRequest, row: Any) -> HttpResponse:
-        """Handle a POST to the page of a row."""
+        """Handle a POST to a row's page."""
         raise PermissionDenied
 
     def get_list_display(self, request: HttpRequest) -> Any:
@@ -145,7 +145,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return [name if is_linked and column == "name" else column for column in self.list_display]
 
     def with_pages(self, request: HttpRequest, row: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return keys that a row names, each with the admin page of its object as `url`, if there is one."""
+        """Return the keys listed in a row, each with its object's admin page, if any, as `url`."""
         spec = jobs[row.job].spec if row.job in jobs else None
         return [each | {"url": spec and self._url_of(request, spec, each["key"])} for each in named]
 
@@ -161,7 +161,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return ""
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return the context of a row's page: with the counts, by name, each with its meaning."""
+        """Return the context of a row's page, with the counts by name, each with its meaning."""
         meanings = {field.name: field.help_text for field in self.opts.concrete_fields}
         return {
             "title": capfirst(str(row)),
@@ -183,11 +183,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="keys")
     def keys(self, row: Any) -> str:
-        """The counts that are not 0: one column that can break, where six would be cut off."""
+        """The counts that are not 0, in one column that wraps; six columns would not fit."""
         return widgets.counts(row, self.counted)
 
     def _view(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-        """Return a view that tells people who were logged out that their action was not performed."""
+        """Wrap a view to tell users who were logged out that their action was not performed."""
         site = self.admin_site
         guarded: Callable[..., HttpResponseBase] = site.admin_view(view)
 
@@ -202,7 +202,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def url(request: HttpRequest, name: str, *args: Any) -> str:
-    """Return the address of a page on the admin site of a request: a project may have several."""
+    """Return the URL of a page on the request's admin site, of which a project may have several."""
     assert request.resolver_match is not None
     return reverse(f"admin:{name}", args=args, current_app=request.resolver_match.namespace)
 

@@ -1,4 +1,4 @@
-"""Drawings as inline SVG, without scripts: the durations of runs as bars, and values over time as steps."""
+"""Charts as inline SVG, without scripts: the durations of runs as bars, and values over time as steps."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from warmer.models import WarmingRun
 BARS = 20
 BAR, GAP, HEIGHT = 4, 1, 22
 WIDTH = BARS * (BAR + GAP) - GAP
-# Closer to an end of the axis, a text would reach over it.
+# Closer to an end of the axis, a label would extend beyond it.
 MARGIN_PERCENT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A value for a span of time.
+    """A value for a period of time.
 
     Attributes:
-        value: where its line is; None: it is unknown, which leaves a gap.
-        lowest: down to where the area below the line reaches.
-        title: shown when the mouse is over it.
-        kind: "gap", "bad" or nothing: how its background is drawn.
+        value: the height of the line; None: unknown, which leaves a gap.
+        lowest: the lower end of the shaded area below the line.
+        title: the tooltip.
+        kind: "gap", "bad" or empty: the style of the background.
     """
 
     value: float | None
@@ -36,12 +36,12 @@ class Step:
 
 
 def chart(steps: Sequence[Step], *, top: float, ticks: Mapping[int, str], label: str) -> SafeString:
-    """Draw values as steps of equal width, with an axis of times below; as wide as there is room.
+    """Draw values as steps of equal width, with a time axis below, as wide as the page allows.
 
     Args:
-        top: the value at the upper edge; 0 is at the lower.
+        top: the value at the upper edge; the lower edge is 0.
         ticks: the number of a step -> the text on the axis where it begins.
-        label: what the picture shows, for those who do not see it.
+        label: a description for screen readers.
     """
     count = len(steps)
     line, area = "", ""

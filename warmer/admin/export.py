@@ -24,12 +24,12 @@ _FIELDS = (
 )
 _OTHER_NAMES = {"pk": "run", "took": "took_seconds", "seconds": "work_seconds"}
 _COLUMNS = [_OTHER_NAMES.get(name, name) for name in _FIELDS]
-# A spreadsheet takes text that begins with one of these for a formula.
+# A spreadsheet interprets text that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class _Echo:
-    """A file whose `write` returns what it is given."""
+    """A file whose `write` returns its argument."""
 
     def write(self, text: str) -> str:
         return text
@@ -43,7 +43,7 @@ def download(runs: QuerySet[WarmingRun], kind: str) -> HttpResponseBase:
 
 
 def _rows(runs: QuerySet[WarmingRun]) -> Iterator[list[Any]]:
-    """Yield the fields of runs, in chunks by their ids: no query is open while a slow client reads."""
+    """Yield the fields of runs in chunks, so that no query is open while a slow client reads."""
     newest_first, left = runs.order_by("-pk"), MAX_ROWS
     chunk = newest_first
     while left > 0 and (found := list(chunk[: min(CHUNK, left)])):

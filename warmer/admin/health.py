@@ -1,7 +1,7 @@
 """The health strip of the overview: workers, beat, queues, caches, databases, and the alerts that would fire.
 
-Each item that stands still says so in a sentence and leads to its section of the runbook. What may hang is
-asked in threads, except for the database that every page needs.
+Each item with a problem describes it in a sentence and links to its section of the runbook. Servers that may
+hang are queried in threads, except for the database, which every page needs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from warmer.stores import open_servers
 from warmer.stores.breaker import breaker_of
 from warmer.tasks.broker import connected
 
-# A busy worker may answer too late for a page, and then the next one knows.
+# A busy worker may answer too late for one page; the next one shows it.
 PING_SECONDS, LATE_SECONDS = 1.0, 15.0
-# Workers observe the jobs every minute: so one that did not answer works all the same.
+# Workers observe the jobs every minute, so one that observed recently works even if it did not answer.
 LATELY = timedelta(seconds=90)
 STANDSTILL = timedelta(minutes=2)
 
@@ -50,14 +50,14 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One thing that must run.
+    """An item of the strip.
 
     Attributes:
-        value: how it is, in a few words.
+        value: its status, in a few words.
         detail: figures about it.
         problem: what is wrong, in a sentence; empty if nothing is.
         section: the section of the runbook for the problem.
-        is_warning: whether the problem may pass by itself.
+        is_warning: whether the problem may resolve itself.
     """
 
     label: str
@@ -79,9 +79,9 @@ Database = tuple[Backlog, list[triggers.Problem]]
 
 
 def look_at_databases() -> Database:
-    """Return the invalidations that wait on all databases, and what is wrong with the triggers of the others.
+    """Return the pending invalidations on all databases, and the problems with the other databases' triggers.
 
-    The others are asked in threads; our own database, which every page needs, is not.
+    The others are queried in threads; our own database, which every page needs, is not.
     """
     own, deadline = router.db_for_write(WarmingRun), monotonic() + PATIENCE_SECONDS
     others = {
@@ -119,7 +119,7 @@ def is_silent(seen_at: datetime | None) -> bool:
 
 
 class Health:
-    """The state of all servers. Asking begins at once, and goes on while the page makes its own queries."""
+    """The state of all servers. Queries start immediately, and run while the page makes its own."""
 
     def __init__(self) -> None:
         self._deadline = monotonic() + PATIENCE_SECONDS
@@ -138,7 +138,7 @@ class Health:
 
     @cached_property
     def items(self) -> list[Item]:
-        """Everything that must run."""
+        """All items."""
         found = [*self._queue_items(), *self._beat_items()] if self._broker else []
         found += [_cache_item(alias, answer) for alias, answer in self._cache_answers.items()]
         return [*found, *_pending_items(self.backlog)]
@@ -169,7 +169,7 @@ class Health:
                 section=BROKER,
             )
         for queue in tasks.queue_names(now.specs):
-            # No broker tells the age of a message, but each run has a row.
+            # Brokers do not report the age of a message, but each run has a row.
             waits = max((now.queue_wait(spec.name) for spec in now.specs if spec.queue == queue), default=0.0)
             if broker.value is None:
                 yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=_oldest(waits))
@@ -189,7 +189,7 @@ class Health:
 
 
 def _look_at_broker() -> dict[str, int]:
-    """Return how many messages wait in each queue, where the broker tells."""
+    """Return the number of messages in each queue, if the broker reports it."""
     with connected():  # raises if it does not answer
         return tasks.queue_lengths(tasks.queue_names(jobs.specs()))
 
@@ -199,10 +199,10 @@ def _look_for_workers() -> dict[str, list[str]]:
 
 
 def _look_at_cache(alias: str) -> list[Mapping[str, Any]]:
-    """Return INFO of each server of a cache that answers; none if it has none, or they may not be asked."""
+    """Return INFO of each server of a cache that answers; none if it has none, or INFO is not allowed."""
     infos: list[Mapping[str, Any]] = []
     for server in open_servers(alias):
-        with suppress(CommandRefused), closing(server):  # refused: a managed server
+        with suppress(CommandRefused), closing(server):  # rejected by a managed server
             infos.append(server.info)
     if not infos:
         next(spec for spec in jobs.specs() if spec.cache == alias).store.ping()
@@ -229,7 +229,7 @@ def _queue_item(
         section=RUNS,
     )
     if not workers and worked_at and timezone.now() - worked_at <= LATELY:
-        if workers is None:  # they have had less time than they need, as on the first page of a process
+        if workers is None:  # they have not had enough time, e.g. on the first page of a process
             return item(value=UNKNOWN, detail=f"one worked {ago(worked_at)}")
         return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
     if not workers:

@@ -1,4 +1,4 @@
-"""The history of a job: what each hour of a day or a week came to, as charts."""
+"""The history of a job: charts of the last day or week, hour by hour."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from warmer.humanize import counted, duration, local, percent
 from warmer.models import JobHour, start_of_hour
 
 SPANS = {"day": 24, "week": 7 * 24}
-"""How many hours the charts show."""
+"""The number of hours that the charts show."""
 Rows = list[tuple[str, JobHour | None]]
-"""The hours of a span, as the axis calls them, each with its row if it has one."""
+"""The hours of a period, as labelled on the axis, each with its row if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """Something that is drawn over time.
+    """A quantity that is drawn over time.
 
     Attributes:
         field: the attribute of an hour.
-        unknown: what an hour without a value is called.
+        unknown: the text for an hour without a value.
         top: the upper end of the scale; None: the highest value.
         lowest: the attribute with the lowest value within the hour, where `field` is the mean.
     """
@@ -73,7 +73,7 @@ MEASURES = (
 
 
 def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
-    """Return the charts of a job, from one query; none if nothing is known of that span.
+    """Return the charts of a job, with one query; none if there is no data for the period.
 
     Each has the last known value, the extremes as `summary`, and the ends of the scale.
 

@@ -1,4 +1,4 @@
-"""The declared jobs: they are in code, so the list is the overview, and each has a page with its schedule."""
+"""The declared jobs. They are not in the database, so their list is the overview; each has its own page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobAdmin(ReadOnlyAdmin):
         return [url, *super().get_urls()]
 
     def runbook_view(self, request: HttpRequest) -> HttpResponse:
-        """Show what to do when something stands still."""
+        """Show the runbook."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         context = {"title": "Runbook", "runbook": runbook.html()}
@@ -50,11 +50,11 @@ class JobAdmin(ReadOnlyAdmin):
         return may_see_jobs(request.user)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
-        """Return the declaration of a job; None if there is no such job."""
+        """Return the declaration of a job; None if it does not exist."""
         return jobs[object_id].spec if object_id in jobs else None
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Perform an action on jobs; by GET, lead to the overview, which is the page of the app."""
+        """Perform an action on jobs; on GET, redirect to the overview, which is the app's index page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -65,7 +65,7 @@ class JobAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Show a job. Its name may be quoted, as in the admin log, or not, as in our links."""
+        """Show a job. Its name may be quoted, as in links of the admin log, or not, as in ours."""
         return super().change_view(request, quote(object_id) if object_id in jobs else object_id)
 
     def act(self, request: HttpRequest, row: JobSpec) -> HttpResponse:
@@ -152,7 +152,7 @@ def _entry_of(spec: JobSpec) -> Any:
 def _log_entries(spec: JobSpec) -> Any:
     """Return the last entries of the admin log about a job and its runs, newest first."""
     types = ContentType.objects.get_for_models(Job, WarmingRun, for_concrete_models=False)
-    # The entry of a run has only its id; but its text ends in the name of its job, which has no space.
+    # A run's entry has only its id, but its text ends with the name of the job, which contains no space.
     about = Q(content_type=types[Job], object_id=spec.name)
     about |= Q(content_type=types[WarmingRun], object_repr__endswith=f" of {spec.name}")
     entries = rows_of(LogEntry).filter(about).select_related("user", "content_type")

@@ -1,4 +1,4 @@
-"""One key of a job: whether it is cached, and the actions on it. Its value is never read for a page."""
+"""One key of a job: whether it is cached, and actions on it. Pages never read its value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
     """Look up a key of a job, in at most two round trips to its cache.
 
     Args:
-        text: its id; of a single job it is ignored.
+        text: its id; ignored for a single job.
 
     Returns:
         The key, whether it is cached, the seconds `left` until it expires, its age, which includes a job's
@@ -45,9 +45,9 @@ def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
 
 
 def id_of(spec: JobSpec, text: str) -> Id | None:
-    """Return the id that a user wrote, of the type of the declared ids; None for a single job.
+    """Parse an id entered by a user as the type of the declared ids; None for a single job.
 
-    Whether it can be part of a key is checked where the key is made.
+    Whether it can be part of a key is checked when the key is made.
 
     Raises:
         InvalidId: it is not of that type.
@@ -62,7 +62,7 @@ def id_of(spec: JobSpec, text: str) -> Id | None:
 
 
 def _declared_id(spec: JobSpec) -> Id | None:
-    """Return one of the declared ids, if there is any now."""
+    """Return one of the declared ids, if there currently is one."""
     try:
         return next(iter(find_ids(spec, at_most=1)), None)
     except Exception as error:
@@ -70,7 +70,7 @@ def _declared_id(spec: JobSpec) -> Id | None:
 
 
 def act(request: HttpRequest, spec: JobSpec) -> None:
-    """Perform the action that a form asks for, on the key of the id in its field `id`."""
+    """Perform the action that a form requests, on the key of the id in its field `id`."""
     action = ACTIONS[request.POST["action"]]
     if not request.user.has_perm(action.permission):
         raise PermissionDenied
@@ -81,7 +81,7 @@ def act(request: HttpRequest, spec: JobSpec) -> None:
 
 def _warm(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
     id = id_of(spec, text)
-    if spec.keyed and _declared_id(spec) is None:  # a loader that is given another type finds nothing
+    if spec.keyed and _declared_id(spec) is None:  # a loader that gets another type finds nothing
         raise InvalidId(f"{spec.name} declares no ids now, so the type of its ids is unknown")
     key = spec.key.key(id)
     report = pipeline.warm(spec, None if id is None else [id])

@@ -1,4 +1,4 @@
-"""The overview of all jobs: their states, and a row with what the person on call needs to know of each."""
+"""The overview of all jobs: their states, and a row for each with everything an operator needs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _OF_RUN: dict[str | None, str] = {
     State.QUEUED: "queued",
     State.RUNNING: "running",
 }
-# Jobs are observed every minute: an older observation means that beat or the workers are down.
+# Jobs are observed every minute, so an older observation means that beat or the workers are down.
 STALE = timedelta(minutes=10)
-# A worker takes a queued run within moments, unless it has much to do or is gone.
+# A worker takes a queued run within moments, unless it is busy or gone.
 LONG_QUEUED = timedelta(seconds=30)
 
 
@@ -44,7 +44,7 @@ class Row:
         state: one of `STATES`.
         runs: its newest runs, newest first.
         entry: its entry in beat.
-        pending: how many invalidations wait for it.
+        pending: the number of its pending invalidations.
     """
 
     spec: JobSpec
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def paused(self) -> bool:
-        """Whether the schedule is switched off, whatever the state."""
+        """Whether the schedule is switched off, regardless of the state."""
         return self.entry is not None and not self.entry.enabled
 
     @property
@@ -73,7 +73,7 @@ class Row:
 
     @property
     def queued_for(self) -> timedelta | None:
-        """How long its run has been waiting for a worker, if that is long."""
+        """How long its run has been waiting for a worker, if unusually long."""
         if self.run is None or self.run.state != State.QUEUED:
             return None
         waited = timezone.now() - self.run.requested_at
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def is_stale(self) -> bool:
-        """Whether its keys have not been observed for long."""
+        """Whether its keys have not been observed for a while."""
         observed_at = self.observation.observed_at if self.observation else None
         return observed_at is not None and timezone.now() - observed_at > STALE
 
@@ -106,7 +106,7 @@ class Row:
 
 
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:
-    """Return the context of the overview for the user; None for one who may not see the jobs."""
+    """Return the context of the overview for a user; None if the user may not view jobs."""
     request: HttpRequest = context["request"]
     user = request.user
     if not base.may_see_jobs(user):
@@ -119,14 +119,14 @@ def warmer_overview(context: RequestContext) -> dict[str, Any] | None:
 
 
 def overview(query: Mapping[str, str]) -> dict[str, Any]:
-    """Return a page of jobs, with a number of queries that grows with neither jobs nor runs.
+    """Return a page of jobs. The number of queries depends on neither jobs nor runs.
 
     Args:
         query: `q`: part of a name or a key; `state`: one of `STATES`; `p`: the page number.
     """
     search, state = query.get("q", "").strip(), query.get("state", "")
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
-    strip = health.Health()  # first: it asks while the queries below are made
+    strip = health.Health()  # first, because it queries servers while the queries below run
     table = Table(found)
     states, counted = table.states, Counter(table.states.values())
     listed = [spec for spec in found if state in ("", states[spec.name])]

@@ -1,6 +1,6 @@
-"""Questions to servers that may hang: each is asked by one thread at a time, and no page waits long for it.
+"""Queries to servers that may hang: each runs in one thread at a time, and no page waits long for it.
 
-An answer is shared by the pages of this process for a few seconds, so many open tabs cost what one does.
+All pages of this process share an answer for a few seconds, so many open tabs cost as much as one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from django.core.cache import caches
 from django.db import connections
 
 T = TypeVar("T")
-# A page answers within a second, whatever hangs: its session may have waited for the cache, too.
+# A page must answer within a second, whatever hangs; its session may have waited for the cache, too.
 PATIENCE_SECONDS = 0.4
-# Less than the 10 seconds between two updates of a page.
+# Less than the 10 seconds between two refreshes of a page.
 SHARED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Generic[T]):
-    """What came of a question.
+    """The result of a query.
 
     Attributes:
         value: None if there is a problem.
         problem: the kind of error, without addresses; empty if there is an answer.
-        failing_seconds: for how long this process has had no answer.
+        failing_seconds: how long this process has not had an answer.
     """
 
     value: T | None = None
@@ -39,27 +39,27 @@ class Answer(Generic[T]):
 
 
 class Question(Generic[T]):
-    """A question that is being asked, or was asked a moment ago."""
+    """A query that is running, or ran a moment ago."""
 
     def __init__(self) -> None:
         self._future: Future[T] = Future()
-        self._future.set_exception(TimeoutError())  # as if it had been asked long ago
+        self._future.set_exception(TimeoutError())  # as if it had run long ago
         self._asked_at = -inf
         self._earlier, self._earlier_at = self._future, -inf
         self._failed_at: float | None = None
 
     def ask(self, function: Callable[[], T]) -> None:
-        """Begin to ask, unless it is being asked, or the answer is still shared."""
+        """Start the query, unless it is running or the last answer is still shared."""
         if self._future.done() and monotonic() - self._asked_at >= SHARED_SECONDS:
             self._earlier, self._earlier_at = self._future, self._asked_at
             self._future, self._asked_at = Future(), monotonic()
             Thread(target=_run, args=[self._future, function], daemon=True).start()
 
     def answer(self, deadline: float, *, late: float = 0.0) -> Answer[T]:
-        """Return the answer; wait for it until a moment of the monotonic clock.
+        """Return the answer; wait for it until a time of the monotonic clock.
 
         Args:
-            late: instead of none, return the answer to what was asked at most so many seconds ago.
+            late: if there is no answer, return one that is at most this many seconds old.
         """
         try:
             error = self._future.exception(max(0.0, deadline - monotonic()))
@@ -82,10 +82,10 @@ _lock = Lock()
 
 
 def ask(name: str, function: Callable[[], T]) -> Question[T]:
-    """Begin to ask a question, unless a page did so a moment ago.
+    """Start a query, unless a page did so a moment ago.
 
     Args:
-        name: two questions of one name are the same.
+        name: identifies the query.
         function: returns the answer; called in a thread.
     """
     with _lock:
@@ -104,7 +104,7 @@ def shared(name: str, function: Callable[[], T]) -> T:
 
 
 def forget() -> None:
-    """Forget all questions and answers."""
+    """Forget all queries and answers."""
     _questions.clear()
     _shared.clear()
 
@@ -113,7 +113,7 @@ def _run(future: Future[T], function: Callable[[], T]) -> None:
     try:
         try:
             value = function()
-        finally:  # what this thread opened is this thread's own
+        finally:  # this thread's own connections
             caches.close_all()
             connections.close_all()
     except BaseException as error:  # noqa: BLE001 - whatever it was: a question left open is never asked again

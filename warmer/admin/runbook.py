@@ -1,4 +1,4 @@
-"""The runbook as a page of the admin: the site serves it itself, also when nothing else can be reached."""
+"""The runbook as an admin page, which the site serves itself even if nothing else can be reached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-# A link to the page of the documentation; in an installed package, a copy of it.
+# A link to the page in the documentation; in an installed package, a copy of it.
 PAGE = Path(__file__).with_name("runbook.md")
 _MISSING = "The runbook is missing from this installation: see {} in warmer's source."
 _INLINE = (
@@ -18,13 +18,13 @@ _INLINE = (
     (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
     (r"\*([^*]+)\*", r"<em>\1</em>"),
     (r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>'),
-    (r"\[([^\]]+)\]\([^)]+\)", r"\1"),  # other pages are not here
+    (r"\[([^\]]+)\]\([^)]+\)", r"\1"),  # other pages are not available here
 )
 
 
 @cache
 def html() -> SafeString:
-    """Return the runbook. It knows the Markdown that the page uses, and shows tables without their head."""
+    """Render the runbook. Supports the Markdown that the page uses; tables are shown without their header."""
     text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", _text(), flags=re.M)
     text = re.sub(r"^##+ (.+)$", _heading, escape(text), flags=re.M)
     return mark_safe("\n".join(_blocks(text)))  # noqa: S308 - escaped above

@@ -32,13 +32,13 @@ BATCHES_SHOWN = 50
 WORKERS_SHOWN = 20
 ERROR_LENGTH = 100
 PHASES = ("load", "encode", "write", "wait")
-# A batch that was loading when its run was cancelled still counts. Most take less than this.
+# A batch that is loading when its run is cancelled still counts. Most take less time than this.
 SETTLING = timedelta(minutes=1)
 
 
 @admin.register(WarmingRun)
 class WarmingRunAdmin(ReadOnlyAdmin):
-    """The runs."""
+    """The list and the pages of runs."""
 
     list_display = ("id", "name", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
@@ -55,7 +55,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {"max_listed": MAX_LISTED, "max_rows": MAX_ROWS})
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
-        """Download the runs that the same filters list."""
+        """Download the runs that the list shows with the same filters."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if kind not in KINDS:
@@ -85,7 +85,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         )
 
     def _retry(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
-        """Request a run of the failed keys that a run names."""
+        """Request a run of the failed keys listed in a run."""
         keys = [failure["key"] for failure in row.failures]
         if not self._may_retry(request, row):
             raise PermissionDenied
@@ -100,7 +100,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         return bool(row.is_final and row.failures and row.job in jobs and request.user.has_perm(WARM))
 
     def page(self, request: HttpRequest, row: WarmingRun) -> dict[str, Any]:
-        """Return the context of a run's page, from a bounded number of queries and rows."""
+        """Return the context of a run's page, with a limited number of queries and rows."""
         report, took = row.report, row.took or 0.0
         share = _progress(row)
         batches = row.batches.filter(recorded_at__isnull=False)
@@ -136,7 +136,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="keys")
     def keys(self, row: WarmingRun) -> SafeString:
-        """The counts that are not 0, and the first line of the error: in its own column it was cut off."""
+        """The counts that are not 0, and the first line of the error, for which there is no extra column."""
         error = Truncator(row.error.partition("\n")[0]).chars(ERROR_LENGTH)
         return format_html('{} <span class="warmer-quiet warmer-long">{}</span>', super().keys(row), error)
 
@@ -157,7 +157,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
 
 def _progress(run: WarmingRun) -> float | None:
-    """Return the done share of a run: by batches, or, until their number is known, by the last run's keys."""
+    """Return the progress of a run: by batches or, until their number is known, by the last run's keys."""
     if run.state == State.COMPLETE:
         return 1.0
     if run.batches_total is not None:
@@ -170,7 +170,7 @@ def _progress(run: WarmingRun) -> float | None:
 
 
 def _neighbours(run: WarmingRun) -> tuple[int | None, int | None]:
-    """Return the ids of the runs of its job before and after a run: two steps in an index."""
+    """Return the ids of the job's runs before and after a run, with two index lookups."""
     of_job = WarmingRun.objects.filter(job=run.job).values("pk")
     before, after = of_job.filter(pk__lt=run.pk).order_by("-pk"), of_job.filter(pk__gt=run.pk).order_by("pk")
     both = WarmingRun.objects.filter(pk=run.pk).values_list(Subquery(before[:1]), Subquery(after[:1]))
@@ -178,7 +178,7 @@ def _neighbours(run: WarmingRun) -> tuple[int | None, int | None]:
 
 
 def _is_settled(run: WarmingRun) -> bool:
-    """Return whether the counts of a run will not change any more."""
+    """Return whether the counts of a run are final."""
     if run.state != State.CANCELLED or run.started_at is None:
         return run.is_final
     times = (run.started_at, run.heartbeat_at, run.finished_at)

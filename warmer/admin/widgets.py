@@ -1,4 +1,4 @@
-"""Small pieces of HTML: names and times that narrow columns can break."""
+"""Small pieces of HTML: names and times that wrap in narrow columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from warmer.models import CacheAudit
 
 
 def name(job: str) -> SafeString:
-    """Return the name of a job, which breaks at its underscores first."""
+    """Return the name of a job, which wraps at its underscores first."""
     return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in job.split("_")))
 
 
@@ -37,7 +37,7 @@ def audit_result(audit: CacheAudit) -> str:
 
 
 def audit_details(audit: CacheAudit) -> str:
-    """Return what else an audit found, and what it supports: "1 missing; 95 % confidence: at least 97 %"."""
+    """Return an audit's other counts and its confidence: "1 missing; 95 % confidence: at least 97 %"."""
     compared = audit.right + audit.wrong
     names = ("wrong", "missing", "failed") if compared else ("failed",)
     found = ", ".join(counts(audit, (name,)) for name in names if getattr(audit, name))
@@ -45,13 +45,13 @@ def audit_details(audit: CacheAudit) -> str:
 
 
 def audit_confidence(audit: CacheAudit) -> str:
-    """Return what the result of a sample says of all keys; nothing if every key was compared, or none."""
+    """Return what a sample implies for all keys; nothing if every key was compared, or none."""
     is_sample = not audit.whole and audit.wrong_share is not None
     return f"95 % confidence: {audit.share}" if is_sample else ""
 
 
 def moment(time: datetime) -> SafeString:
-    """Return a time to the second; on two lines where there is no room."""
+    """Return a time to the second, which wraps onto two lines if necessary."""
     time = humanize.local(time)
     parts = ((f"{time:%Y-%m-%d}",), (f"{time:%H:%M:%S}",))
     return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)

@@ -1,4 +1,4 @@
-"""How fast a cache is written and read: key by key, in batches, and under the fence of a job."""
+"""Measure how fast a cache is: key by key, in batches, and under the fence of a job."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from warmer.report import Outcome
 from warmer.stores import open_store
 
 BATCH = 100
-# A site can bear as much beside its work: 64 MiB in a cache, and some seconds of its server.
+# A load that a site can bear: 64 MiB in a cache, and some seconds of its server.
 MAX_KEYS, MAX_VALUE_BYTES, MAX_BYTES = 100_000, 1024**2, 64 * 1024**2
-# Longer than a benchmark takes: a process that is killed leaves its keys to their timeout.
+# Longer than a benchmark takes; if the process is killed, its keys expire.
 KEY_SECONDS = 600
 PINGS = 200
 
 
 def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
-    """Return a row for a ping and for each operation on a cache, and leave no key behind.
+    """Return a row for a ping and for each operation on a cache, and delete the test keys.
 
-    Times are of a call, in microseconds. `missing` counts the keys that were refused, or gone when read.
+    Times are microseconds per call. `missing` counts the keys that were rejected, or gone when read.
 
     Args:
         alias: the name of the cache in `CACHES`.
@@ -42,7 +42,7 @@ def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
     store = open_store(alias=alias, fence=name, template=template, timeout=float(KEY_SECONDS))
     keys = [template.key(id) for id in range(count)]
     batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
-    value = secrets.token_hex(size // 2 + 1)[:size]  # random, so that no compressor makes it smaller
+    value = secrets.token_hex(size // 2 + 1)[:size]  # random, so that no compressor shrinks it
 
     def matches(found: dict[str, Any]) -> int:
         return sum(each == value for each in found.values())
@@ -54,7 +54,7 @@ def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
         written = store.write(store.token(batch), dict.fromkeys(batch, value))
         return sum(outcome is Outcome.WRITTEN for outcome in written.outcomes.values())
 
-    # What each is called with, and the call: it returns how many keys it wrote or found, if the cache says.
+    # The arguments of each operation, and its call, which returns how many keys it wrote or found, if known.
     operations: dict[str, tuple[Sequence[Any], Callable[[Any], int | None]]] = {
         "cache.set": (keys, lambda key: cache.set(key, value, KEY_SECONDS)),
         "cache.get": (keys, lambda key: int(cache.get(key) == value)),

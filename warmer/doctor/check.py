@@ -1,4 +1,4 @@
-"""What a check is, and what it finds."""
+"""Checks and their findings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from warmer.doctor.project import Cache, Project
 
 Target = TypeVar("Target", Cache, Project)
-# A fix of several checks.
+# The fix of several checks.
 SESSIONS_FIX = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
 
 
 class Severity(StrEnum):
-    """How bad a finding is, the worst last.
+    """The severity of a finding, worst last.
 
-    `skipped`: the check does not apply here. `failed`: the check itself broke, so nothing is known.
+    `skipped`: the check does not apply here. `failed`: the check itself raised an error.
     """
 
     SKIPPED = "skipped"
@@ -40,9 +40,9 @@ class Finding:
     """One result of a check.
 
     Attributes:
-        message: what is the case.
-        why: why that matters; empty if all is well.
-        fix: what to do: first a line to paste, then what else to know.
+        message: what was found.
+        why: why it matters; empty if all is well.
+        fix: what to do: first a line to paste, then further advice.
         check, subject: which check found it, and where; filled in by the diagnosis.
     """
 
@@ -63,11 +63,12 @@ error = partial(Finding, Severity.ERROR)
 
 
 class Check(ABC, Generic[Target]):
-    """A check: `class Maxmemory(CacheCheck, id="maxmemory")`. Its docstring is its message if all is well.
+    """A check, such as `class Maxmemory(CacheCheck, id="maxmemory")`. Its docstring is its message if all is
+    well.
 
     Attributes:
         id: its name in reports and in the documentation.
-        after: checks that it needs: it is skipped if one of them found an error.
+        after: checks that it depends on: it is skipped if one of them found an error.
         once: whether it is about a cache as a whole, so that it runs on one primary of a cluster.
     """
 
@@ -94,7 +95,7 @@ class Check(ABC, Generic[Target]):
 
 
 class CacheCheck(Check[Cache], after=("backend", "reachability")):
-    """A check of each cache, by default after its backend and its server were found usable."""
+    """A check of each cache, by default skipped if its backend or its server is not usable."""
 
 
 class ProjectCheck(Check[Project]):

@@ -1,4 +1,4 @@
-"""Every check in its order, and how they run: one that breaks leaves the others alone."""
+"""All checks in order, and how they run: a check that fails does not affect the others."""
 
 from __future__ import annotations
 

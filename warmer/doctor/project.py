@@ -1,4 +1,4 @@
-"""What the checks examine: caches, jobs, Celery, beat. Each is asked once, when a check needs it."""
+"""The objects of the checks: caches, jobs, Celery, beat. Each is queried once, when a check needs it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class NotApplicable(Exception):
-    """A check does not apply; the text says why."""
+    """A check does not apply; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A cache of the settings; of one on a Redis Cluster, a primary.
+    """A cache of the settings, or a primary of its Redis Cluster.
 
     Attributes:
         options: its entry in `CACHES`.
@@ -52,7 +52,7 @@ class Cache:
 
     @property
     def backend(self) -> str:
-        """The class that serves it, as in the settings."""
+        """The backend class, as in the settings."""
         return str(self.options.get("BACKEND", ""))
 
     @property
@@ -64,12 +64,12 @@ class Cache:
 
     @property
     def specs(self) -> list[JobSpec]:
-        """The jobs that keep their keys here."""
+        """The jobs that store their keys here."""
         return [spec for spec in self.project.specs if spec.cache == self.alias]
 
     @property
     def holds_all_sessions(self) -> bool:
-        """Whether sessions are in this cache and nowhere else."""
+        """Whether sessions are stored only in this cache."""
         is_alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
         return is_alone and getattr(settings, "SESSION_CACHE_ALIAS", "default") == self.alias
 
@@ -117,7 +117,7 @@ class Project:
 
     @cached_property
     def beat(self) -> schedule.Beat | None:
-        """What beat's tables say; None if beat is not installed."""
+        """The state of beat from its tables; None if beat is not installed."""
         return schedule.look_at_beat() if apps.is_installed("django_celery_beat") else None
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Project:
         known: dict[str, Any] = {"alias": alias, "options": settings.CACHES[alias], "project": self}
         try:
             servers = open_servers(alias)
-            _ = [server.place for server in servers]  # reads the settings, and connects to nothing
+            _ = [server.place for server in servers]  # reads the settings, does not connect
         except StoreUnavailable:
             return [Cache(**known)]  # no node of a cluster answers, which `reachability` reports
         except Exception as error:  # noqa: BLE001 - a backend may raise anything

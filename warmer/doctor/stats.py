@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
 SLOW_COMMANDS = 5
-# What it is called here -> in INFO. Counts are since the server started.
+# Name here -> name in INFO. Counts are since the server started.
 INFO = {
     "version": "redis_version",
     "valkey_version": "valkey_version",
@@ -43,13 +43,13 @@ INFO = {
 
 
 def collect(aliases: Sequence[str]) -> dict[str, Any]:
-    """Return the statistics of some caches, of the jobs that use them, and of what is pending everywhere."""
+    """Return statistics of caches, of the jobs that use them, and of all pending invalidations."""
     caches = [each for alias in aliases for each in _servers(alias)]
     errors = [each["error"] for each in caches if each["error"]]
     observed = dict[str, JobObservation]()
-    with suppress(DatabaseError, InterfaceError):  # it is named below
+    with suppress(DatabaseError, InterfaceError):  # it is reported below
         observed = JobObservation.objects.in_bulk(jobs, field_name="job")
-    # A job whose cache does not answer would only wait for it once more.
+    # A job whose cache does not answer would only wait for it again.
     away = {each["alias"] for each in caches if each["error"]}
     specs = [spec for spec in jobs.specs() if spec.cache in aliases and spec.cache not in away]
     rows = [_job(spec, observed.get(spec.name)) for spec in specs]
@@ -93,7 +93,7 @@ def _job(spec: JobSpec, observed: JobObservation | None) -> dict[str, Any]:
 
 
 def _servers(alias: str) -> list[dict[str, Any]]:
-    """Return what a cache tells (of a cluster: each primary), and in `error` why it cannot be used."""
+    """Return statistics of a cache (for a cluster, of each primary), or in `error` why it cannot be used."""
     options = settings.CACHES[alias]
     location = masked(str(options.get("LOCATION", "")))
     known = {"alias": alias, "backend": options["BACKEND"], "location": location, "error": ""}
@@ -108,7 +108,7 @@ def _servers(alias: str) -> list[dict[str, Any]]:
 
 
 def _ask(server: Server) -> dict[str, Any]:
-    """Return what a server tells, and what it does not allow this user to see."""
+    """Return statistics of a server, and which of them it does not allow this user to see."""
     found: dict[str, Any] = {}
     refused: list[str] = []
     error = ""

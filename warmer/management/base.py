@@ -1,4 +1,4 @@
-"""What the commands share: checks, one-line errors, arguments, tables and a progress bar."""
+"""Shared by the commands: checks, one-line errors, arguments, tables and a progress bar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from warmer.stores import why_unusable
 
 FAILED, USAGE = 1, 2
 BAR_WIDTH = 24
-# How the names of columns begin that hold a share of 0 to 1.
+# The prefixes of the names of columns with a share of 0 to 1.
 SHARES = ("share", "hit_rate")
 NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
@@ -54,7 +54,7 @@ class WarmerCommand(BaseCommand):
         super().check(*args, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Run the command; turn the errors that an operator can mend into one line each."""
+        """Run the command; report errors that an operator can fix in one line each."""
         try:
             return super().execute(*args, **options)
         except UnknownJob as error:
@@ -78,7 +78,7 @@ class WarmerCommand(BaseCommand):
 
 
 class ProgressBar:
-    """A progress bar on one line of a terminal; elsewhere nothing is drawn."""
+    """A progress bar on one line of a terminal; draws nothing elsewhere."""
 
     def __init__(self, stream: OutputWrapper) -> None:
         self._stream = stream
@@ -107,14 +107,14 @@ class ProgressBar:
 
 
 def readable_table(rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = ()) -> str:
-    """Return plain data as a table: `_seconds` and shares as people read them, with "yes" and "no"."""
+    """Return plain data as a table, with formatted `_seconds` and shares, and "yes" and "no"."""
     names = [name for name in rows[0] if name not in hidden]
     header = [name.removesuffix("_seconds") for name in names]
     return table(header, [[_readable(name, row[name]) for name in names] for row in rows])
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as aligned text: columns of numbers to the right, None as an empty cell."""
+    """Return rows as aligned text, with numbers on the right and None as an empty cell."""
     columns = list(zip(header, *rows, strict=True))
     numeric = [all(isinstance(cell, int | float | None) for cell in cells) for _, *cells in columns]
     texts = [[_cell(cell) for cell in column] for column in columns]

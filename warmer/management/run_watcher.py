@@ -1,4 +1,4 @@
-"""Request or execute the runs of `warm_cache`, show their progress, and judge the result."""
+"""Request or execute the runs of `warm_cache`, show their progress, and evaluate the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from warmer.stores import difference, keeps_nothing
 
 OUT_OF_TIME = 3
 POLL_SECONDS = 0.2
-# Without workers nobody else closes runs whose worker is gone: do not wait for them forever.
+# Without workers nothing else closes runs whose worker is gone, so do not wait for them forever.
 REAP_SECONDS = 5.0
 
 
@@ -75,7 +75,7 @@ class RunWatcher:
             run = self._add(ledger.open_run(spec.name, self.trigger, only_missing=self.only_missing))
             if run.state != State.QUEUED or spec.name not in self.runs:
                 continue
-            # Also a joined run that is still queued: without workers nobody else would start it.
+            # Also a joined run that is still queued, because without workers nothing else would start it.
             total = Report(job=spec.name)
 
             def progress(report: Report, number: int = number) -> None:
@@ -101,7 +101,7 @@ class RunWatcher:
         self.bar.clear()
 
     def incomplete(self, *, waited: bool) -> list[str]:
-        """Return the required jobs that are not complete; if nobody waited, those that were not requested."""
+        """Return the required jobs that are not complete or, if the command did not wait, not requested."""
         return [spec.name for spec in self.specs if spec.required and not self._is_done(spec, waited)]
 
     def unstored(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A serializer for django-redis, which gives back exactly what was written, and a compressor.
+"""A serializer for django-redis, which returns values exactly as written, and a compressor.
 
     "OPTIONS": {
         "SERIALIZER": "warmer.serializers.MsgspecSerializer",
@@ -6,9 +6,9 @@
         "FALLBACK_SERIALIZER": "...",  # optional: for what other code caches and this serializer cannot carry
     }
 
-msgspec writes much that MessagePack does not have as something else: a tuple as an array, an enum as its
-value, a Decimal as text. So what it wrote counts only when every type in the value is one that it gives
-back as it was; else the value is packed once more by `Packer`, or refused.
+msgspec encodes many types that MessagePack lacks as something else: a tuple as an array, an enum as its
+value, a Decimal as text. So its result is used only if every type in the value is one that it returns
+unchanged; otherwise the value is packed again by `Packer`, or rejected.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from warmer.exceptions import UnreadableValue, UnsupportedValue
 from warmer.serializers.packing import DECODE, ENCODE, MAX_DEPTH, SCALARS, is_native
 from warmer.serializers.refusal import pack
 
-# The one byte that begins no MessagePack, no UTF-8 text and no pickle, nor anything that a compressor or
-# django-redis, for its bare numbers, writes.
+# A byte that never begins MessagePack, UTF-8 text or a pickle, nor the output of a compressor or
+# django-redis' bare numbers.
 MARK = b"\xc1"
 
 # The first byte of everything that `zlib.compress` returns.
 ZLIB_MARK = b"x"
 
-# Is written for what is not cached, so that nobody reads the value from before. It begins no MessagePack.
+# Written in place of a value that is not cached, so that nobody reads the previous one. Never begins
+# MessagePack.
 NOT_CACHED = MARK * 2
 
 _NOT_CACHED_TEXT = (
@@ -54,7 +55,7 @@ if find_spec("django_redis"):
     from django_redis.exceptions import ConnectionInterrupted
 
     class _Unreadable(UnreadableValue, ConnectionInterrupted):  # type: ignore[misc]
-        """What django-redis takes for a miss, as it does a server that is away: `IGNORE_EXCEPTIONS`."""
+        """An error that counts as a miss with `IGNORE_EXCEPTIONS`, like an unreachable server."""
 
         connection = None
 
@@ -67,12 +68,12 @@ else:  # pragma: no cover - the test environment has it
 class MsgspecSerializer:
     """Encodes plain data exactly: its types, those of its keys, and every bit of its numbers.
 
-    Carried are str, bytes, int, float, bool, None, list, tuple, dict with any keys, set, frozenset,
-    datetime, date, time, timedelta, Decimal and UUID; no subclasses. A datetime keeps its wall time, its
-    fold, and its zone if that is a `timezone` or a `ZoneInfo` with a key.
+    It supports str, bytes, int, float, bool, None, list, tuple, dict with any keys, set, frozenset, datetime,
+    date, time, timedelta, Decimal and UUID, but no subclasses. A datetime keeps its wall time, its fold, and
+    its zone if that is a `timezone` or a `ZoneInfo` with a key.
 
-    Anything else is refused where warmer writes it. What other code writes is left to the serializer that
-    `FALLBACK_SERIALIZER` names; without one it is not cached, and logged once per type.
+    Anything else that warmer writes is rejected. Values of other code are passed to the serializer in
+    `FALLBACK_SERIALIZER`; without one they are not cached, and logged once per type.
     """
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
@@ -87,10 +88,10 @@ class MsgspecSerializer:
         """Encode a value.
 
         Raises:
-            UnsupportedValue: warmer writes it, and it holds something that would come back changed.
+            UnsupportedValue: warmer writes it, and it contains something that would come back changed.
         """
         try:
-            # First, as it ends for a value that holds itself.
+            # First, because it stops at a value that contains itself.
             encoded = ENCODE(value)
         except Exception:  # noqa: BLE001 - the second look says what it is
             return self._packed(value)
@@ -105,16 +106,16 @@ class MsgspecSerializer:
         return self._packed(value)
 
     def loads(self, value: bytes) -> Any:
-        """Decode what `dumps` gave.
+        """Decode the result of `dumps`.
 
         Raises:
-            UnreadableValue: it is something else, e.g. written by another serializer; or was not cached, and
-                django-redis makes a miss of this error.
+            UnreadableValue: it is something else, e.g. written by another serializer, or was not cached;
+                django-redis turns this error into a miss.
         """
         if value[:1] != MARK and self._fallback is None:
             raise _unreadable("it was written by another serializer")
         if value == NOT_CACHED and not self._hides_errors:
-            return None  # a serializer has no other way to say that there is no value
+            return None  # a serializer has no other way to report a missing value
         try:
             return DECODE(value[1:]) if value[:1] == MARK else self._fallback.loads(value)
         except Exception as error:
@@ -136,31 +137,30 @@ class MsgspecSerializer:
 
 
 class LongValueCompressor:
-    """Compresses values from `min_length` bytes on, when that makes them shorter.
+    """Compresses values from `min_length` bytes on, if that makes them shorter.
 
-    On a value of some hundred bytes zlib takes longer than everything else that a write does, and saves next
-    to nothing.
+    For a value of a few hundred bytes, zlib takes longer than the rest of a write, and saves almost nothing.
 
-    A value that itself begins with the mark is compressed in any case, so that none is taken for what it
-    is not. It reads what django-redis' `ZlibCompressor` wrote, and the other way round.
+    A value that itself begins with the mark is always compressed, so that none is mistaken for compressed
+    data. It is compatible with django-redis' `ZlibCompressor` in both directions.
 
     Nothing is decompressed to more than `WARMER_MAX_VALUE_BYTES`: a few kilobytes in the cache could fill the
-    memory of each process that reads them. So a longer value is refused where warmer writes it, and stored as
-    it is where other code does.
+    memory of each process that reads them. So a longer value is rejected if warmer writes it, and stored
+    uncompressed if other code does.
 
     Attributes:
         min_length: the shortest value that is compressed, in bytes.
-        level: as of zlib; above 1 the time doubles for a few hundredths of the size.
+        level: zlib's level; above 1 the time doubles to save a few percent of the size.
     """
 
     min_length = 1024
     level = 1
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
-        """Accept django-redis' options and ignore them."""
+        """Accept and ignore django-redis' options."""
 
     def compress(self, value: bytes) -> bytes:
-        """Return the value, or what `decompress` makes it of.
+        """Return the value, compressed if that makes it shorter.
 
         Raises:
             UnsupportedValue: warmer writes it, and it is longer than `WARMER_MAX_VALUE_BYTES`.
@@ -179,7 +179,7 @@ class LongValueCompressor:
         return compressed if has_mark or len(compressed) < len(value) else value
 
     def decompress(self, value: bytes) -> bytes:
-        """Decompress a value. Return other or damaged data unchanged: the serializer refuses it.
+        """Decompress a value. Return other or damaged data unchanged, which the serializer then rejects.
 
         Raises:
             UnreadableValue: it is longer than `WARMER_MAX_VALUE_BYTES`.
@@ -197,13 +197,13 @@ class LongValueCompressor:
 
 
 def _is_exact(level: list[Any]) -> bool:
-    """Return whether msgspec decodes these items, and all that they hold, unchanged.
+    """Return whether msgspec decodes these items, and everything in them, unchanged.
 
     Args:
         level: the items of lists, the values of dicts and those of their keys that may not be str.
 
-    CPython's dict knows when all its keys are exactly str. The garbage collector then skips them, and so
-    does `get_referents`: the look costs a type and a set for each value, at the speed of C.
+    CPython's dict knows if all its keys are exactly str. The garbage collector then skips them, and so does
+    `get_referents`, so the check costs a type lookup per value, in C.
     """
     for _ in range(MAX_DEPTH):
         if SCALARS.issuperset(map(type, level)):
@@ -223,7 +223,7 @@ def _is_exact(level: list[Any]) -> bool:
 
 
 def _writer() -> str:
-    """Return the line of code that called the cache: the first one outside of it."""
+    """Return the line of code that called the cache: the first one outside of cache code."""
     frame = inspect.currentframe()
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
@@ -236,6 +236,6 @@ def _writer() -> str:
 def _unreadable(why: str) -> UnreadableValue:
     message = f"A cached value cannot be read: {why}."
     error: UnreadableValue = _Unreadable(message)
-    # Where errors are not ignored, django-redis raises the cause in place of its own error.
+    # Unless errors are ignored, django-redis raises the cause in place of its own error.
     error.__cause__ = UnreadableValue(message)
     return error

@@ -1,4 +1,4 @@
-"""MessagePack extension types for what it does not have itself: exact, or refused."""
+"""MessagePack extension types for other Python types: encoded exactly, or rejected."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from msgspec.msgpack import Decoder, Encoder, Ext
 
 ENCODE = Encoder().encode
 
-# What MessagePack gives back as it was: of int those of 64 bits, of str those that UTF-8 can write.
+# Types that MessagePack returns unchanged: int up to 64 bits, str that UTF-8 can encode.
 SCALARS: frozenset[type] = frozenset((str, int, float, bool, type(None), bytes))
-# The same without the ifs.
+# Those without such conditions.
 ALWAYS = SCALARS - {str, int}
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
-# Who reads may stand deeper in the stack than who wrote: far from where either of them ends.
+# A reader may be deeper in the stack than the writer, so stay far from the limits of both.
 MAX_DEPTH = 100
 
-# The codes are the format: they may be added to, and never change their meaning.
+# The codes are part of the format: new ones may be added, but existing ones never change.
 INT, STR, TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_ = range(1, 13)
 
 
@@ -29,7 +29,7 @@ class Refused(Exception):
     """A value cannot be encoded exactly.
 
     Attributes:
-        value: the value, or the part of it.
+        value: the value, or the offending part of it.
     """
 
     def __init__(self, value: Any) -> None:
@@ -38,14 +38,14 @@ class Refused(Exception):
 
 
 class TooDeep(Exception):
-    """A value is nested deeper than `MAX_DEPTH`, perhaps as it holds itself."""
+    """A value is nested deeper than `MAX_DEPTH`, perhaps because it contains itself."""
 
 
 class Packer:
-    """Turns a value into what msgspec encodes exactly.
+    """Converts a value to one that msgspec encodes exactly.
 
     Args:
-        plain: the types to leave as they are: `SCALARS`, or `ALWAYS` where that did not do.
+        plain: the types to leave unchanged: `SCALARS`, or `ALWAYS` if that was not enough.
     """
 
     def __init__(self, plain: frozenset[type]) -> None:
@@ -53,10 +53,10 @@ class Packer:
         self._depth = 0
 
     def pack(self, value: Any) -> Any:
-        """Return what to encode in place of a value.
+        """Return the object to encode in place of a value.
 
         Raises:
-            Refused: a type in it is not one that is carried.
+            Refused: it contains an unsupported type.
             TooDeep: it is nested too deeply.
         """
         kind = type(value)
@@ -125,12 +125,12 @@ PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
 
 
 def is_native(value: datetime) -> bool:
-    """Return whether MessagePack has the type: a time in UTC, to the nanosecond."""
+    """Return whether MessagePack has a type for it: a time in UTC, to the nanosecond."""
     return value.tzinfo is UTC and not value.fold
 
 
 def _zone(holder: datetime | time, zone: tzinfo | None) -> Any:
-    """Return what stands for a time zone: nothing, its key, or its offset and perhaps its name."""
+    """Return the representation of a time zone: nothing, its key, or its offset and optionally its name."""
     if zone is None:
         return None
     if type(zone) is timezone:
@@ -184,7 +184,7 @@ UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
     UUID_: lambda data: UUID(bytes=bytes(data)),
 }
 
-# It raises errors of many classes for data that is not what `Packer` makes.
+# It raises many kinds of errors for data that `Packer` did not produce.
 DECODE: Callable[[bytes | memoryview], Any] = Decoder(
     ext_hook=lambda code, data: UNPACKERS[code](data)
 ).decode

@@ -1,4 +1,4 @@
-"""Pack a value exactly, or say what cannot be, where it is, and what to write instead."""
+"""Pack a value exactly, or explain which part cannot be packed, and what to write instead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.functional import LazyObject, Promise
 from warmer.exceptions import UnsupportedValue
 from warmer.serializers.packing import ALWAYS, ENCODE, LARGEST, MAX_DEPTH, SCALARS, Packer, Refused, TooDeep
 
-# What to write instead of a value of a class or of one of its subclasses; the first that fits.
+# The advice for values of a class or its subclasses; the first match counts.
 ADVICE: dict[Any, str] = {
     Enum: "Give its .value.",
     (Model, QuerySet): "Give plain data, e.g. the rows of .values().",
@@ -28,16 +28,16 @@ ADVICE: dict[Any, str] = {
 
 
 def pack(value: Any) -> bytes:
-    """Encode a value that holds more than MessagePack gives back as it was.
+    """Encode a value with types that MessagePack does not return unchanged.
 
     Raises:
-        UnsupportedValue: it holds something that would come back changed.
+        UnsupportedValue: it contains something that would come back changed.
     """
     try:
         try:
             return ENCODE(Packer(SCALARS).pack(value))
         except (OverflowError, UnicodeEncodeError):
-            # An int of more than 64 bits or a str with surrogates: look at each of them.
+            # An int of more than 64 bits or a str with surrogates: check each of them.
             return ENCODE(Packer(ALWAYS).pack(value))
     except Refused as error:
         refused = error.value
@@ -55,7 +55,7 @@ def _refusal(what: str, *, kind: str, advice: str) -> UnsupportedValue:
 
 
 def _place(refused: Any, value: Any) -> str:
-    """Return where a part of a value is, as one writes it in Python."""
+    """Return the location of a part of a value, in Python notation."""
     if value is refused:
         return ""
     steps: Iterable[tuple[str, Any]] = ()
@@ -84,7 +84,7 @@ def _shown(key: Any) -> str:
 
 
 def _advice(refused: Any) -> str:
-    """Return what to write instead of a value that is refused."""
+    """Return what to write instead of a rejected value."""
     kind = type(refused)
     if kind in (datetime, time):
         return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: give it in UTC."

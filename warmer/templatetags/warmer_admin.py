@@ -1,4 +1,4 @@
-"""What the admin's templates need: the overview, states, and numbers as people read them."""
+"""Template tags and filters of the admin: the overview, states, and formatted numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from django.utils import timezone
 from warmer import humanize
 
 register = template.Library()
-# Beat saves when it last sent something every 3 minutes.
+# Beat saves only every 3 minutes when it last sent something.
 BEAT_SAVES = timedelta(minutes=4)
 
-# Django imports this module in every project, also in one without an admin.
+# Django imports this module in every project, even in one without the admin.
 if apps.is_installed("django.contrib.admin"):
     from warmer.admin import charts, widgets
     from warmer.admin.overview import warmer_overview
@@ -29,7 +29,7 @@ if apps.is_installed("django.contrib.admin"):
 
 
 def until(time: datetime) -> str:
-    """Return how long it is until a time of beat, or that it is late."""
+    """Return the time until beat is due, or that it is overdue."""
     left = time - timezone.now()
     if left < -BEAT_SAVES:
         return f"overdue by {humanize.duration(-left, rough=True)}"
@@ -37,7 +37,7 @@ def until(time: datetime) -> str:
 
 
 def _unbroken(format: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Return a filter that formats on one line; nothing for None."""
+    """Return a filter that formats a value on one line; None as an empty string."""
     return lambda value: "" if value is None else format(value).replace(" ", "\N{NO-BREAK SPACE}")
 
 

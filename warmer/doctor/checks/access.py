@@ -1,4 +1,4 @@
-"""Who can reach a server, and what they could do with it."""
+"""Who can access a server, and what they could do there."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
 EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
-# Where others can write what is unpickled here.
+# Places where others may be able to write data that is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
 PICKLE_WHY = "Anyone who can write where they are kept can run code in every web process and worker."
-# What the fix means for the rest of the project.
+# The consequences of the fix for the rest of the project.
 OTHER_APPS = (
     "Other apps' values that are not plain data, such as pages and model instances, are then not cached. "
     "To keep them, give warmer an alias of its own instead, see the guide."
@@ -80,7 +80,7 @@ class Fences(CacheCheck, id="fences", once=True, after=("backend", "reachability
         cli, noted = cache.redis.place.redis_cli, dict[str, float]()
         for spec in cache.specs:
             if not cache.redis.is_node and cache.redis.ask("EXISTS", spec.store.fence_key):
-                spec.store.token(())  # a damaged fence that nobody used since is replaced
+                spec.store.token(())  # this replaces a damaged fence that has not been used since
             noted = spec.store.damages.noted() if spec.store.damages else {}
         for text, at in noted.items():
             yield warning(

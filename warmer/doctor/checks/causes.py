@@ -1,4 +1,4 @@
-"""What an error of a Redis server means, and what to do about it."""
+"""The meaning of a Redis server's errors, and what to do about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
 READ_ONLY = "Nothing can be warmed or invalidated: readers see old values."
-# All that warmer sends, directly and in its scripts. The doctor's page lists it too.
+# All commands that warmer sends, directly and in its scripts. The doctor's page lists them too.
 LEAST_RIGHTS = (
     "+ping +select +hello +mget +get +set +del +unlink +exists +pttl +expire +pexpire +scan +time "
     "+eval +evalsha +multi +exec +hgetall +hincrby +zadd +zcard +zrange +zrangebyscore +zrem "
@@ -25,10 +25,10 @@ LEAST_RIGHTS = (
 
 @dataclass(frozen=True)
 class Cause:
-    """One way to fail.
+    """A cause of failures.
 
     Attributes:
-        error: a pattern in the error, or in one that led to it: `Class: text`.
+        error: a pattern that matches the error, or one that led to it, as `Class: text`.
         fix, why: the finding, with the attributes of `Place` in braces.
     """
 
@@ -37,11 +37,11 @@ class Cause:
     why: str = COLD
 
     def fix_for(self, **words: object) -> str:
-        """Return the fix with words in its braces; one that is not given is left out."""
+        """Return the fix with its placeholders filled in; missing ones are left out."""
         return self.fix.format_map(defaultdict(str, words))
 
 
-# The first that matches counts.
+# The first match counts.
 CAUSES = (
     Cause(
         "is a Sentinel",
@@ -152,7 +152,7 @@ UNKNOWN = Cause("", "{redis_cli} PING\nshows whether the server or this project'
 
 
 def explain(problem: Exception, place: Place, alias: str) -> Finding:
-    """Return the finding that an error of the server of a cache stands for."""
+    """Return the finding for an error of a cache's server."""
     cause = cause_of("\n".join(f"{type(each).__name__}: {each}" for each in _chain(problem)))
     fix = cause.fix_for(
         **asdict(place), redis_cli=place.redis_cli, alias=alias, user=place.username or "default"
@@ -161,12 +161,12 @@ def explain(problem: Exception, place: Place, alias: str) -> Finding:
 
 
 def cause_of(text: str) -> Cause:
-    """Return the cause of an error, by its text and that of those that led to it."""
+    """Return the cause of an error, based on its text and the texts of the errors that led to it."""
     return next((each for each in CAUSES if re.search(each.error, text)), UNKNOWN)
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that led to it."""
+    """Yield an error and the errors that led to it."""
     while problem is not None:
         yield problem
         problem = problem.__cause__ or problem.__context__

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOST = "When memory runs short, queues are evicted: runs are lost without a trace."
 COLD = "Nothing is refreshed: keys expire and go cold."
-# More batches than a full warm of a large site sends.
+# More messages than a full warm of a large site sends.
 LONG_QUEUE = 500
 
 
@@ -198,12 +198,12 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
 
 
 def _evicts_queues(server: Server) -> bool:
-    """Return whether a server that holds queues drops them when its memory is full."""
+    """Return whether a server that holds queues evicts them when its memory is full."""
     return bool(server.info["maxmemory"]) and str(server.info["maxmemory_policy"]).startswith("allkeys-")
 
 
 def _last_worked(project: Project, queue: str) -> datetime | None:
-    """Return when a worker last worked on a job of a queue; None if that was before the job's interval."""
+    """Return when a worker last worked on a job of a queue; None if that is longer ago than its interval."""
     specs = [spec for spec in project.specs if spec.queue == queue]
     runs = WarmingRun.objects.filter(job__in=[spec.name for spec in specs]).exclude(worker="")
     runs = runs.exclude(trigger__in=(Trigger.COMMAND, Trigger.DEPLOY))  # they may have run in process

@@ -1,4 +1,4 @@
-"""Can the cache be used: its library, its server, the login, a write, the timeouts."""
+"""Whether a cache can be used: its library, its server, the login, a write, the timeouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from warmer.keys import KeyTemplate
 from warmer.report import Outcome, masked
 from warmer.stores import open_store, varying_names
 
-# How a backend's path starts -> the packages that it needs.
+# The prefix of a backend's path -> the packages that it needs.
 PACKAGES = {
     "django_redis": ("django-redis", "redis"),
     "django.core.cache.backends.redis": ("redis",),
@@ -27,7 +27,7 @@ PACKAGES = {
 }
 BROKEN = "Every use of this cache raises an error."
 LONGEST_TIMEOUT = 10.0
-# A server that has to make room evicts the keys of the probe like any other, until it is done.
+# A server that is making room may evict the keys of the probe like any others.
 PROBES, PROBE_PAUSE = 5, 0.1
 PROBE_KEY_SECONDS = 30.0
 
@@ -79,9 +79,9 @@ class Reachability(CacheCheck, id="reachability", after=("backend",)):
             if cache.server.info.get("cluster_enabled") and not cache.server.is_node:
                 raise NodeOfCluster(f"{place.text} {NodeOfCluster.advice}")
         except CommandRefused:
-            pass  # but it let us in
+            pass  # but it accepted the login
         except StoreUnavailable as problem:
-            if "MISCONF" not in str(problem):  # a server that cannot save refuses PING like a write
+            if "MISCONF" not in str(problem):  # a server that cannot save rejects PING like a write
                 yield explain(problem, place, cache.alias)
                 return
         yield ok(f"{place.text} answers")
@@ -92,7 +92,7 @@ class Writes(CacheCheck, id="writes", once=True):
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         server = cache.redis
-        try:  # the fence aside, whole jobs are invalidated by these
+        try:  # besides the fence, invalidating a whole job needs these
             server.ask("SCAN", 0, "COUNT", 1)
             server.ask("UNLINK", server.local("warmer-doctor:none"))
         except (CommandRefused, StoreUnavailable) as problem:
@@ -120,13 +120,13 @@ class Timeouts(CacheCheck, id="timeouts", once=True, after=("backend",)):
 
 
 def probe(alias: str) -> float:
-    """Claim, write, read and invalidate two keys of our own under a fence, as jobs do; leave nothing.
+    """Claim, write, read and invalidate two keys of our own under a fence, as jobs do, and delete them.
 
     Returns:
         The seconds that it took.
 
     Raises:
-        StoreUnavailable: the cache does not answer, refuses a key or a command, or does not keep the keys.
+        StoreUnavailable: the cache does not answer, rejects a key or a command, or does not keep the keys.
     """
     name = f"warmer-probe-{secrets.token_hex(4)}"
     template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
@@ -147,7 +147,7 @@ def probe(alias: str) -> float:
             store.forget(values)
         if written.errors:
             raise StoreUnavailable(f"The cache {alias!r} refuses a key: {min(written.errors.values())}")
-        # While a replica may lag, a new fence refuses every write: then the answer alone has to do.
+        # With WARMER_REPLICA_LAG, a new fence rejects every write, so only the answer can be checked.
         superseded = Outcome.SUPERSEDED in written.outcomes.values()
         if found == values or (conf.REPLICA_LAG and superseded):
             return time.perf_counter() - started
@@ -175,7 +175,7 @@ def _missing_package(cache: Cache) -> str:
 
 
 def _timeout_setting(cache: Cache, name: str) -> str:
-    """Return the setting of a timeout; one in the pool's options wins over that beside them."""
+    """Return the setting of a timeout; the pool's options take precedence."""
     if name in cache.options.get("OPTIONS", {}).get("CONNECTION_POOL_KWARGS", {}):
         return cache.setting("OPTIONS", "CONNECTION_POOL_KWARGS", name, value="0.5")
     is_djangos = cache.backend.startswith("django.")

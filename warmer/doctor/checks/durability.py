@@ -1,4 +1,4 @@
-"""What survives a restart, a crash or a failover: persistence and replicas."""
+"""Persistence and replicas: the data that survives a restart, a crash or a failover."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from warmer.humanize import counted
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
-# Replicas report every second; one that is further behind has lost its link.
+# Replicas report every second; one that lags more than this has lost its link.
 LONGEST_LAG_SECONDS = 10
-# What of INFO tells that one failed -> the command that tries again.
+# The field of INFO that shows a failure -> the command that tries again.
 WRITES_TO_DISK = {
     "rdb_last_bgsave_status": "BGSAVE",
     "aof_last_write_status": "BGREWRITEAOF",
@@ -99,7 +99,7 @@ class Replication(CacheCheck, id="replication"):
 
 
 def _failures(server: Server) -> Iterator[Finding]:
-    """Yield the failed writes to disk."""
+    """Yield failed writes to disk."""
     found, cli = server.info, server.place.redis_cli
     for name, again in WRITES_TO_DISK.items():
         is_used = found.get("aof_enabled") or name.startswith("rdb_")

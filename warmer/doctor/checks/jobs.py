@@ -21,17 +21,17 @@ from warmer.report import describe
 if TYPE_CHECKING:
     from warmer.schedule import Entry
 
-# The moment itself: in a transaction, CURRENT_TIMESTAMP may be the time of its start. As text: where USE_TZ
-# is off, Django takes the zone away from a moment.
+# The current time: in a transaction, CURRENT_TIMESTAMP may be the time of its start. As text: with USE_TZ
+# off, Django drops the zone.
 CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
     "postgresql": "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')",
     "mysql": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%f+00:00')",
     "oracle": "SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), 'YYYY-MM-DD HH24:MI:SS.FF\"+00:00\"') FROM DUAL",
 }
-# Leases and due times are in seconds; a server with NTP is off by milliseconds.
+# Leases and due times are in seconds; with NTP, clocks are off by milliseconds.
 SKEW, LARGE_SKEW = timedelta(seconds=2), timedelta(seconds=30)
-# Workers look twice a second, and at least every half minute while a cache is away.
+# Workers look twice a second, and at least every half minute while a cache is down.
 LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)
 
 
@@ -58,7 +58,7 @@ class Database(ProjectCheck, id="database"):
 
 
 def now() -> datetime:
-    """Return this machine's time, with its zone even where `USE_TZ` is off."""
+    """Return this machine's time, aware even with `USE_TZ` off."""
     return datetime.now(UTC)
 
 
@@ -156,14 +156,14 @@ class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("dat
 
 
 def _judge(spec: JobSpec, entry: Entry | None) -> Iterator[Finding]:
-    """Compare how long a job's keys live with its interval: the one in the schedule, or the declared one."""
+    """Compare the timeout of a job's keys with its interval: the one in the schedule, or the declared one."""
     if entry is not None and not entry.enabled:
         why = "Its keys go cold when they expire, and are then loaded by readers."
         yield info(f"{spec.name} is disabled in the schedule.", why=why, fix="/admin/warmer/\nresumes it.")
         return
     gaps = entry.gaps if entry is not None else None
     if entry is not None and gaps is None:
-        return  # a solar event, or once at a date
+        return  # a solar event, or a single date
     shortest = gaps.shortest if gaps else spec.every or timedelta(0)
     longest = gaps.longest if gaps else shortest
     life, below = spec.timeout - spec.jitter, spec.refresh_below

@@ -1,4 +1,4 @@
-"""The keys, sampled by SCAN: some never expire, some are too big. And the commands that took long."""
+"""A sample of the keys, found with SCAN: keys that never expire or are too big; and slow commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from warmer.humanize import counted, percent, size
 if TYPE_CHECKING:
     from warmer.stores.inspection import SampledKey
 
-# A few keys may be meant to stay; such a share fills the memory.
+# A few keys may be meant to stay; this share fills the memory.
 MANY = 0.05
 BIG_BYTES = 1024 * 1024
 SHOWN = 3
@@ -22,7 +22,7 @@ SHOWN_CHARACTERS = 60
 # A session's key, a token or a hash must not appear in a report.
 _SECRET = re.compile(r"[0-9A-Za-z]{20,}")
 _NUMBER = re.compile(r"\d+")
-# Celery keeps these in its broker's database for good. Beside each queue's list there is a binding.
+# Celery keeps these in its broker's database permanently; each queue also has a binding.
 _CELERY = re.compile(r"_kombu\.|unacked")
 BINDING = "_kombu.binding."
 SLOW_LOG_ENTRIES = 128
@@ -31,7 +31,7 @@ SLOW_MICROSECONDS = 10_000
 # Below, ordinary commands fill the slow log.
 LEAST_MICROSECONDS = 1_000
 HOUR = 3600
-# Their first argument is no key, and may be a secret or a whole script.
+# Their first argument is not a key, and may be a secret or a whole script.
 _KEYLESS = {"ACL", "AUTH", "CLIENT", "CONFIG", "EVAL", "EVALSHA", "FCALL", "HELLO", "MIGRATE", "SCRIPT"}
 
 
@@ -102,13 +102,13 @@ class SlowLog(CacheCheck, id="slow-log"):
 
 
 def shown_name(name: str) -> str:
-    """Return a key's name for a report: short, and without what may be a secret."""
+    """Return a key's name for a report: short, and without possible secrets."""
     text = _SECRET.sub("*", name)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def shown_command(entry: dict[str, Any]) -> str:
-    """Return an entry of the slow log with the command's key and duration, and never with a value."""
+    """Return an entry of the slow log with the command's key and duration, never with a value."""
     words = str(entry["command"].decode(errors="replace")).split(" ")
     text = shown_name(" ".join(words[:1] if words[0].upper() in _KEYLESS else words[:2]))
     return f"{text} ({entry['duration'] / 1000:,.0f} ms)"
@@ -124,7 +124,7 @@ def _sampled(cache: Cache) -> Sequence[SampledKey]:
 
 
 def _common_forms(keys: Sequence[SampledKey]) -> str:
-    """Return the most common forms of names, with `*` for what differs."""
+    """Return the most common patterns of names, with `*` for the parts that differ."""
     forms = Counter(_NUMBER.sub("*", shown_name(key.name)) for key in keys)
     return _first([f"{form} ({count:,})" for form, count in forms.most_common()])
 

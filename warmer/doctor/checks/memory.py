@@ -1,4 +1,4 @@
-"""Memory: its limit, and what happens there."""
+"""Memory: its limit, and what happens when it is reached."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Evictions(CacheCheck, id="evictions"):
 
 
 def _larger(used: int, machine: int = 0) -> str:
-    """Return a limit with room to grow: twice what is used, at least 256 MiB, at most 3/4 of the machine."""
+    """Return a limit with room to grow: twice the usage, at least 256 MiB, at most 3/4 of the machine."""
     wanted = max(2 * used, 256 * MIB)
     if machine:
         wanted = min(wanted, machine * 3 // 4)

@@ -26,7 +26,7 @@ from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, describe
 
-# How many past runs an estimate is of.
+# The number of past runs in an estimate.
 PAST_RUNS = 5
 
 
@@ -161,7 +161,7 @@ class Command(WarmerCommand):
 
     def _print(self, rows: list[dict[str, Any]]) -> None:
         """Print plans or results as a table, then the keys that fail."""
-        # A run's number is a name: its digits are not grouped.
+        # A run's number is an identifier, so its digits are not grouped.
         shown = [row | {"run": str(row["run"] or "")} if "run" in row else row for row in rows]
         self.print_rows(shown, hidden=["error", "failures"])
         for row in rows:
@@ -218,7 +218,7 @@ def _planned(spec: JobSpec) -> dict[str, Any]:
         ) from None
     past = [run for run in WarmingRun.objects.complete_and_full(spec.name)[:PAST_RUNS] if run.report.keys]
     past_keys = sum(run.report.keys for run in past)
-    past_queries = sum(max(0, run.queries - spec.keyed) for run in past)  # without the one for the ids
+    past_queries = sum(max(0, run.queries - spec.keyed) for run in past)  # without the query for the ids
     per_batch = past_queries / max(1, sum(run.batches_done for run in past)) if past else 1
     return {
         "job": spec.name,
