@@ -155,8 +155,10 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
         messages.warning(request, "No job was selected.")
         return back
     if action.question and "confirmed" not in request.POST:
-        context = {"title": f"{action.label}: are you sure?", "action": action, "specs": specs}
-        return render(request, "admin/warmer/confirm.html", context | {"why": base.reason(request)})
+        known = JobObservation.objects.in_bulk([spec.name for spec in specs], field_name="job")
+        context = {"title": f"{action.label}: are you sure?", "action": action, "why": base.reason(request)}
+        context["observed"] = [(spec, known.get(spec.name)) for spec in specs]
+        return render(request, "admin/warmer/confirm.html", context)
     done = [perform(request, action, spec) for spec in specs]
     for each in sorted(done, key=lambda each: -each.level)[:MESSAGES_SHOWN]:
         messages.add_message(request, each.level, each.text)

@@ -52,7 +52,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     def result(self, audit: CacheAudit) -> SafeString:
         """How many keys are right, and what this implies for all keys."""
         result, confidence = widgets.audit_result(audit), widgets.audit_confidence(audit)
-        mark = "" if audit.ok else "warmer-warning"
+        mark = "warmer-warning" if audit.needs_attention else ""
         text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
         return format_html(text, mark, result, confidence)
 

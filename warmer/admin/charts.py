@@ -13,7 +13,6 @@ from warmer.models import WarmingRun
 
 BARS = 20
 BAR, GAP, HEIGHT = 4, 1, 22
-WIDTH = BARS * (BAR + GAP) - GAP
 # Closer to an end of the axis, a label would extend beyond it.
 MARGIN_PERCENT = 5
 
@@ -83,14 +82,16 @@ def sparkline(runs: Sequence[WarmingRun]) -> SafeString:
         return SafeString("")
     longest = max(took for _, took in drawn)
     bars = []
-    for number, (run, took) in enumerate(drawn):
+    for number, (run, took) in enumerate(reversed(drawn)):
         height = max(2.0, HEIGHT * took / longest) if longest else 2.0
-        x, y = WIDTH - BAR - number * (BAR + GAP), HEIGHT - height
+        x, y = number * (BAR + GAP), HEIGHT - height
         title = f"run {run.pk}: {run.state}, {took:.2f} s"
         bars.append((run.state, x, f"{y:.1f}", BAR, f"{height:.1f}", title))
     rect = '<rect class="warmer-bar-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
     label = f"The last {len(drawn)} runs took up to {longest:.2f} s"
-    return _svg("warmer-spark", label, format_html_join("", rect, bars), width=WIDTH, height=HEIGHT)
+    return _svg(
+        "warmer-spark", label, format_html_join("", rect, bars), width=len(drawn) * (BAR + GAP), height=HEIGHT
+    )
 
 
 def _svg(kind: str, label: str, content: SafeString, *, width: int | str, height: int) -> SafeString:

@@ -6,7 +6,6 @@ hang are queried in threads, except for the database, which every page needs.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -84,38 +83,28 @@ def look_at_databases() -> Database:
     The others are queried in threads; our own database, which every page needs, is not.
     """
     own, deadline = router.db_for_write(WarmingRun), monotonic() + PATIENCE_SECONDS
-    others = {
+    questions_of = {
         each: questions.ask(f"database {each}", partial(_look_at_database, each))
         for each in written()
         if each != own
     }
-    found: list[Database] = [(invalidation.backlog(own), [])]
-    unanswered = dict[str, str]()
-    for alias, question in others.items():
+    found, problems = invalidation.backlog(own), list[triggers.Problem]()
+    for alias, question in questions_of.items():
         answer = question.answer(deadline)
-        if answer.value is None:
-            unanswered[alias] = answer.problem
-        else:
-            found.append(answer.value)
-    for backlog, _ in found:
-        unanswered |= backlog.unanswered
-    everything = Backlog(
-        count=sum(backlog.count for backlog, _ in found),
-        age=max(backlog.age for backlog, _ in found),
-        by_job=sum((backlog.by_job for backlog, _ in found), Counter()),
-        unanswered=unanswered,
+        backlog, some = answer.value or (Backlog(unanswered={alias: answer.problem}), [])
+        found, problems = found + backlog, [*problems, *some]
+    return found, problems
+
+
+def look_at_beat() -> Item:
+    """Return when beat last sent anything; if it is silent, nothing starts the runs that are due."""
+    seen_at = base.schedule.beat_seen_at() if base.schedule else None
+    value = "never seen" if base.schedule else "not installed"
+    is_alive = seen_at is not None and timezone.now() - seen_at <= BEAT_SILENCE
+    problem = "" if is_alive else "Nothing is refreshed on schedule."
+    return Item(
+        label="Beat", value=f"seen {ago(seen_at)}" if seen_at else value, problem=problem, section=RUNS
     )
-    return everything, [problem for _, problems in found for problem in problems]
-
-
-def beat_seen_at() -> datetime | None:
-    """Return when beat last sent anything, as far as that is known."""
-    return base.schedule.beat_seen_at() if base.schedule else None
-
-
-def is_silent(seen_at: datetime | None) -> bool:
-    """Return whether beat is silent: then nothing starts the runs that are due."""
-    return seen_at is None or timezone.now() - seen_at > BEAT_SILENCE
 
 
 class Health:
@@ -133,13 +122,14 @@ class Health:
         }
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
-        self._beat_seen_at = beat_seen_at()
-        self.is_beat_silent = is_silent(self._beat_seen_at)
+        self.beat = look_at_beat()
 
     @cached_property
     def items(self) -> list[Item]:
         """All items."""
-        found = [*self._queue_items(), *self._beat_items()] if self._broker else []
+        found = list(self._queue_items()) if self._broker else []
+        if self._broker and any(spec.every for spec in jobs.specs()):
+            found.append(self.beat)
         found += [_cache_item(alias, answer) for alias, answer in self._cache_answers.items()]
         return [*found, *_pending_items(self.backlog)]
 
@@ -177,15 +167,6 @@ class Health:
                 found = self._workers.answer(self._deadline, late=LATE_SECONDS).value
                 workers = None if found is None else len(found.get(queue, ()))
                 yield _queue_item(queue, workers, broker.value.get(queue), waits, now.last_attempt)
-
-    def _beat_items(self) -> Iterator[Item]:
-        if not any(spec.every for spec in jobs.specs()):
-            return
-        value = "never seen" if base.schedule else "not installed"
-        if self._beat_seen_at:
-            value = f"seen {ago(self._beat_seen_at)}"
-        problem = "Nothing is refreshed on schedule." if self.is_beat_silent else ""
-        yield Item(label="Beat", value=value, problem=problem, section=RUNS)
 
 
 def _look_at_broker() -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,10 +75,8 @@ MEASURES = (
 def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
     """Return the charts of a job, with one query; none if there is no data for the period.
 
-    Each has the last known value, the extremes as `summary`, and the ends of the scale.
-
-    Args:
-        counts_reads: whether reads are counted now.
+    Each has the last known value, the extremes as `summary`, and the ends of the scale. There is no chart of
+    the hit rate where reads are not counted.
     """
     first = start_of_hour(timezone.now()) - timedelta(hours=SPANS[span] - 1)
     known = {row.hour: row for row in JobHour.objects.filter(job=job, hour__gte=first)}
@@ -86,12 +84,8 @@ def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
     every, form = (6, "%H:%M") if span == "day" else (24, "%a")
     ticks = {x: f"{hour:{form}}" for x, hour in enumerate(map(local, hours)) if hour.hour % every == 0}
     rows = [(_when(hour), known.get(hour)) for hour in hours]
-    measures = MEASURES if counts_reads else map(_uncounted, MEASURES)
+    measures = [each for each in MEASURES if counts_reads or each.field != "hit_rate"]
     return [_chart(measure, rows, ticks) for measure in measures] if known else []
-
-
-def _uncounted(measure: Measure) -> Measure:
-    return replace(measure, unknown="reads are not counted") if measure.field == "hit_rate" else measure
 
 
 def _chart(measure: Measure, hours: Rows, ticks: dict[int, str]) -> dict[str, Any]:

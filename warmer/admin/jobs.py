@@ -46,8 +46,7 @@ class JobAdmin(ReadOnlyAdmin):
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may_see_jobs(request.user)
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return may_see_jobs(request.user)
+    has_module_permission = has_view_permission
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """Return the declaration of a job; None if it does not exist."""
@@ -116,11 +115,14 @@ class JobAdmin(ReadOnlyAdmin):
             "title": f"Job {row.name}",
             "spec": row,
             "row": shown,
-            "is_beat_silent": health.is_silent(health.beat_seen_at()),
+            "beat": health.look_at_beat(),
             "charts": history.charts(row.name, span, counts_reads=shown.counts_reads),
             "span": span,
             "spans": list(history.SPANS),
-            "found": _look_up(request, row),
+            # Not when the page updates itself: it reads the declared ids.
+            "found": lookup.look_up(row, request.GET["id"])
+            if "id" in request.GET and "live" not in request.GET
+            else None,
             "key_actions": [
                 each for each in lookup.ACTIONS.values() if request.user.has_perm(each.permission)
             ],
@@ -133,13 +135,6 @@ class JobAdmin(ReadOnlyAdmin):
             "may_see_runs": request.user.has_perm(base.VIEW_RUNS),
             "may_see_audits": request.user.has_perm(base.VIEW_AUDITS),
         }
-
-
-def _look_up(request: HttpRequest, spec: JobSpec) -> dict[str, Any] | None:
-    """Look up the key that a user asked for: not when the page updates itself, since that reads the ids."""
-    if "id" not in request.GET or "live" in request.GET:
-        return None
-    return lookup.look_up(spec, request.GET["id"])
 
 
 def _entry_of(spec: JobSpec) -> Any:

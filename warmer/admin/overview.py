@@ -18,7 +18,7 @@ from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog
-from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
+from warmer.models import BEAT_SILENCE, CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
 
 PER_PAGE = 50
 STATES = ("wrong", "failed", "paused", "cold", "partial", "unknown", "queued", "running", "warm")
@@ -30,8 +30,6 @@ _OF_RUN: dict[str | None, str] = {
     State.QUEUED: "queued",
     State.RUNNING: "running",
 }
-# Jobs are observed every minute, so an older observation means that beat or the workers are down.
-STALE = timedelta(minutes=10)
 # A worker takes a queued run within moments, unless it is busy or gone.
 LONG_QUEUED = timedelta(seconds=30)
 
@@ -94,15 +92,16 @@ class Row:
     @property
     def is_stale(self) -> bool:
         """Whether its keys have not been observed for a while."""
-        observed_at = self.observation.observed_at if self.observation else None
-        return observed_at is not None and timezone.now() - observed_at > STALE
+        return self._observed_before(timezone.now() - BEAT_SILENCE)
 
     @property
     def is_before_run(self) -> bool:
         """Whether the newest run ended after its keys were observed."""
+        return self._observed_before(self.run.finished_at if self.run else None)
+
+    def _observed_before(self, moment: datetime | None) -> bool:
         observed_at = self.observation.observed_at if self.observation else None
-        ended = self.run.finished_at if self.run else None
-        return observed_at is not None and ended is not None and observed_at < ended
+        return observed_at is not None and moment is not None and observed_at < moment
 
 
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:

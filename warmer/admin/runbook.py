@@ -12,7 +12,6 @@ from django.utils.safestring import SafeString, mark_safe
 
 # A link to the page in the documentation; in an installed package, a copy of it.
 PAGE = Path(__file__).with_name("runbook.md")
-_MISSING = "The runbook is missing from this installation: see {} in warmer's source."
 _INLINE = (
     (r"`([^`]+)`", r"<code>\1</code>"),
     (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
@@ -34,7 +33,7 @@ def _text() -> str:
     text = PAGE.read_text("utf-8")
     if text.startswith("../"):  # Git has no symbolic links on Windows: it writes where the link leads
         page = PAGE.parent / text.strip()
-        return page.read_text("utf-8") if page.exists() else _MISSING.format(f"`{page.name}`")
+        return page.read_text("utf-8") if page.exists() else f"The runbook is missing: see `{page.name}`."
     return text
 
 

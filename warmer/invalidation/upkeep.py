@@ -38,6 +38,16 @@ class Backlog:
     answered: Collection[str] = ()
     unanswered: Mapping[str, str] = field(default_factory=dict)
 
+    def __add__(self, other: Backlog) -> Backlog:
+        """Return the pending changes of both: they are of different databases."""
+        return Backlog(
+            count=self.count + other.count,
+            age=max(self.age, other.age),
+            by_job=self.by_job + other.by_job,
+            answered=[*self.answered, *other.answered],
+            unanswered={**self.unanswered, **other.unanswered},
+        )
+
 
 def backlog(*using: str) -> Backlog:
     """Return the pending changes, with one query for each database.

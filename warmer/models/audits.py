@@ -110,6 +110,11 @@ class CacheAudit(models.Model):
         return self.wrong - self.repaired
 
     @property
+    def needs_attention(self) -> bool:
+        """Whether something failed, or is wrong and was not repaired since."""
+        return bool(self.unrepaired or self.failed or self.error)
+
+    @property
     def wrong_share(self) -> float | None:
         """The wrong share of the judged keys; for a sample, the upper limit at 95 % confidence.
 

@@ -12,7 +12,19 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from embedded.redis_server import RedisServer
-from tests.package.admin.pages import JOBS, OVERVIEW, POSTS, PROJECT, RUNS, act, log, row, state_of
+from tests.package.admin.pages import (
+    JOBS,
+    OVERVIEW,
+    POSTS,
+    PROJECT,
+    RUNS,
+    act,
+    log,
+    observation,
+    row,
+    state_of,
+    text_of,
+)
 from tests.support.waiting import waiting
 from users.models import CustomUser
 from warmer import runs, warm, warm_many
@@ -80,7 +92,9 @@ def test_warm__without_the_right_to_see_runs_stays_on_the_page(log_in: Callable[
 
 def test_invalidate__asks_first(operator: Client) -> None:
     cache.set("popular_posts", ["old"])
+    observation("popular_posts", declared=1, hits_hour=2_000, misses_hour=400, hits_day=9_000, misses_day=0)
     page = act(operator, "invalidate popular_posts", why="wrong").content.decode()
+    assert "1 declared key, 2,400 reads in the last hour" in text_of(page)
     assert 'name="job" value="popular_posts"' in page
     assert 'value="wrong"' in page
     assert cache.get("popular_posts") == ["old"]

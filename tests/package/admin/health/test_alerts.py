@@ -50,7 +50,7 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
 
 
 @pytest.mark.parametrize(
-    ("has_docs", "shown"), [(True, "<p>Restart it.</p>"), (False, "see <code>operations.md</code> in")]
+    ("has_docs", "shown"), [(True, "<p>Restart it.</p>"), (False, "see <code>operations.md</code>")]
 )
 def test_runbook__where_git_made_no_symbolic_link(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_docs: bool, shown: str
