@@ -118,7 +118,10 @@ def _collect(_version: int) -> Sources:
     for spec in jobs.specs():
         by_key[str(spec.key)].append(spec)
         for dependent in _dependents(spec):
-            found[dependent.model._meta.db_table, dependent.compared].append(dependent)
+            model, compared = dependent.model, dependent.compared
+            if compared is not None:  # two rows may swap all other values
+                compared = tuple(sorted({*compared, *_columns(model._meta.pk_fields)}))
+            found[model._meta.db_table, compared].append(dependent)
     by_name: dict[str, Source] = {}
     by_table: dict[str, list[Source]] = defaultdict(list)
     names_of: dict[JobSpec, set[str]] = defaultdict(set)

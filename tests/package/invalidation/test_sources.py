@@ -47,9 +47,9 @@ def followed() -> dict[str, tuple[tuple[str, ...], str]]:
         ((Post,), {"myapp_post": EVERY_KEY}),
         (("myapp.Post", "id"), {"myapp_post": (("id",), "")}),
         ((Comment, "post"), {"myapp_comment": (("post_id",), "")}),
-        ((Comment, "post_id", ("body",)), {"myapp_comment(body,post_id)": (("post_id",), "")}),
-        ((Comment, len, ("post",)), {"myapp_comment(post_id)": (("id", "post_id"), "")}),
-        ((Post, None, ("title",)), {"myapp_post(title)": EVERY_KEY}),
+        ((Comment, "post_id", ("body",)), {"myapp_comment(body,id,post_id)": (("post_id",), "")}),
+        ((Comment, len, ("post",)), {"myapp_comment(id,post_id)": (("id", "post_id"), "")}),
+        ((Post, None, ("title",)), {"myapp_post(id,title)": EVERY_KEY}),
         (
             (Comment, "post__author__email"),
             {
@@ -62,14 +62,14 @@ def followed() -> dict[str, tuple[tuple[str, ...], str]]:
             (CustomUser, "groups", ("email",)),
             {
                 "users_customuser(email,id)": (("id",), "groups"),
-                "users_customuser_groups(customuser_id,group_id)": (("group_id",), ""),
+                "users_customuser_groups(customuser_id,group_id,id)": (("group_id",), ""),
             },
         ),
         (
             (CustomUser, "comments__post_id"),
             {
                 "users_customuser": (("id",), "comments__post_id"),
-                "myapp_comment(author_id,post_id)": (("post_id",), ""),
+                "myapp_comment(author_id,id,post_id)": (("post_id",), ""),
             },
         ),
     ],

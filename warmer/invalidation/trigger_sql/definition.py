@@ -92,7 +92,6 @@ class Installed:
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
         schema: its schema, quoted.
-        keys: the columns of its primary key.
         records: the table of records, quoted.
     """
 
@@ -102,7 +101,6 @@ class Installed:
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
     schema: str = ""
-    keys: tuple[str, ...] = ()
     records: str = ""
 
 

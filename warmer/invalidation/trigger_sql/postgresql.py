@@ -38,7 +38,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
     with connection.cursor() as cursor:
         cursor.execute(sql("postgresql_catalog", table=TABLE), [list(tables)])
         rows = cursor.fetchall()
-    for table, kind, schema, is_partition, relation, triggers, comment, columns, keys, records in rows:
+    for table, kind, schema, is_partition, relation, triggers, comment, columns, records in rows:
         # The triggers of a renamed table call the function of its old name.
         ours = {f"warmer_{event} {_function_name(table)}": event for event in EVENTS}
         events = frozenset(ours[each] for each in triggers or () if each in ours)
@@ -53,7 +53,6 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
             events=events,
             kind=Kind.TABLE if kind in ("r", "p") else Kind.VIEW,
             schema=schema,
-            keys=tuple(keys),
             records=records or TABLE,
         )
     return {table: replace(each, partitions=tuple(partitions[table])) for table, each in found.items()}
@@ -109,8 +108,7 @@ def _function_name(table: str) -> str:
 def _block(quote: Any, definition: Definition, compared: Compared, now: Installed) -> str:
     """Return the PL/pgSQL that writes the record of one set of compared columns."""
     columns = definition.columns[compared]
-    keys = now.keys if compared is not None else ()
-    named = sorted({*columns, *(compared or ()), *keys})
+    named = sorted({*columns, *(compared or ())})
     old, new = (_select(quote, table, columns) for table in ("warmer_old", "warmer_new"))
     updated = f"{old} UNION ALL {new}"
     if compared is not None:

@@ -4,7 +4,7 @@
 --
 -- Returns one row for each table and each of its partitions: its name, kind, and schema; whether the row is of
 -- a partition, and its relation; the enabled triggers, each with its function; the comment of the function; the
--- columns; those of the primary key; and the qualified name of the table of records.
+-- columns; and the qualified name of the table of records.
 WITH RECURSIVE part(root, oid) AS (
   SELECT oid, oid FROM pg_class WHERE pg_table_is_visible(oid) AND relname = ANY(%s)
     AND relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -17,10 +17,6 @@ SELECT root.relname, root.relkind, root.relnamespace::regnamespace::text,
   array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A')),
   max(obj_description(tgfoid, 'pg_proc')),
   ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = part.oid AND attnum > 0 AND NOT attisdropped),
-  ARRAY(
-    SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
-    WHERE indisprimary AND indrelid = part.oid ORDER BY attname
-  ),
   (SELECT format('%%s.%%I', relnamespace::regnamespace, relname) FROM pg_class
     WHERE relname = '{table}' AND pg_table_is_visible(oid))
 FROM part JOIN pg_class root ON root.oid = part.root

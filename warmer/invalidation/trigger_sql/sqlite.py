@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from warmer.invalidation.records import TABLE
@@ -47,11 +47,11 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     """Return the statements that make the triggers of a table record a definition."""
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
-        keys = {row[1]: row[5] > 0 for row in cursor.fetchall()}
+        there = {row[1] for row in cursor}
     statements = drop(connection, definition.table)
     for event in EVENTS:
         inserts = "\n".join(
-            _insert(connection, definition, compared, event, keys) for compared in definition.columns
+            _insert(connection, definition, compared, event, there) for compared in definition.columns
         )
         statements.append(
             sql(
@@ -79,23 +79,22 @@ def _name(event: str, table: str) -> str:
 
 
 def _insert(
-    connection: Any, definition: Definition, compared: Compared, event: str, keys: Mapping[str, bool]
+    connection: Any, definition: Definition, compared: Compared, event: str, there: Collection[str]
 ) -> str:
     """Return the statement that writes one kind of record, with the columns that the table currently has.
 
     Args:
-        keys: the table's columns, and whether each is part of its primary key.
+        there: the table's columns.
     """
     quote = connection.ops.quote_name
     rows, columns = "NULL", definition.columns[compared]
-    if 0 < len(columns) <= _MOST_COLUMNS and keys.keys() >= {*columns}:
+    if 0 < len(columns) <= _MOST_COLUMNS and {*there} >= {*columns}:
         rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
     condition = "1"
-    if event == "update" and compared is not None and keys.keys() >= {*compared}:
-        named = dict.fromkeys([*compared, *(name for name, is_key in keys.items() if is_key)])
+    if event == "update" and compared is not None and {*there} >= {*compared}:
         # A column's own collation may treat different texts as equal.
-        differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in named)
-        condition = " OR ".join(differ) or "0"
+        differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in compared)
+        condition = " OR ".join(differ)
     source = literal(source_name(definition.table, compared))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
 

@@ -191,7 +191,7 @@ class RedisStore(Store):
         for store, each in zip(stores, invalidations, strict=True):
             store._add(calls, each.keys)
         if calls:
-            for damaged in stores[0]._run(scripts.INVALIDATE, calls).values():
+            for damaged in filter(None, stores[0]._run(scripts.INVALIDATE, calls).values()):
                 stores[0].damages.note(damaged)
 
     def _add(self, calls: Mapping[int, Call], keys: Collection[str] | None) -> None:

@@ -30,7 +30,7 @@ def sources_recorded() -> set[str]:
     return set(ChangeRecord.objects.values_list("source", flat=True))
 
 
-BOTH = {"myapp_thing", "myapp_thing(owner,text)"}
+BOTH = {"myapp_thing", "myapp_thing(id,owner,text)"}
 
 
 def test_install__only_widens_and_prune_narrows(known: Things) -> None:
