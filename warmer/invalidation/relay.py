@@ -49,9 +49,14 @@ class Relay:
 
     These are the records of other fingerprints, and for a while after a failover of a cache all records,
     because other processes may still have reached the previous server.
+
+    Args:
+        on_return: called when a cache answers again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_return: Callable[[], object] = lambda: None) -> None:
+        self._on_return = on_return
+        self._away: set[str] = set()
         self._replayed: dict[str, frozenset[int]] = {}
         self._replays_until = -inf
         self._reached: dict[str, tuple[str, float]] = {}
@@ -143,11 +148,15 @@ class Relay:
         for alias in sorted({spec.cache for spec in jobs.specs()}):
             found = incarnation_of(alias)
             if found is None:
+                self._away.add(alias)
                 continue
             before, at = self._reached.get(alias, ("", -inf))
             if before != found.id and _make_up_for(alias, found, time.monotonic() - at):
                 self._replays_until = time.monotonic() + conf.REPLAY.total_seconds()
             self._reached[alias] = found.id, time.monotonic()
+            if alias in self._away:
+                self._away.remove(alias)
+                self._on_return()
 
 
 def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:

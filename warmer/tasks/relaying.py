@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import current_app
@@ -20,9 +20,14 @@ from django.db import connections
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Relay
 from warmer.report import describe
+from warmer.tasks import broker
+from warmer.tasks.broker import BrokerUnavailable
+from warmer.tasks.upkeep import close_stalled_runs
 
 logger = logging.getLogger(__name__)
 
+CLOSING_SECONDS = 2
+"""How long after a cache has answered one process the circuit breakers of all others are closed."""
 _polling = threading.Lock()
 _stop = threading.Event()
 _open: list[Any] = []
@@ -70,11 +75,17 @@ def _run() -> None:
     for connection in _open:
         connection.inc_thread_sharing()  # the forking thread closes it
     try:
-        Relay().run(_stop.wait, polling=_poll)
+        Relay(_request_runs).run(_stop.wait, polling=_poll)
     finally:
         for connection in _open:
             connection.close()
         _open.clear()
+
+
+def _request_runs() -> None:
+    """Run again what met the outage; should the broker be away too, beat's next message does it."""
+    with suppress(BrokerUnavailable):
+        broker.send(close_stalled_runs, countdown=CLOSING_SECONDS)
 
 
 def _before_fork() -> None:

@@ -43,7 +43,8 @@ def close_stalled_runs() -> int:
     """
     closed = runs.close_stalled()
     required = {spec.name: spec for spec in jobs.specs() if spec.required}
-    full = WarmingRun.objects.filter(only_keys__isnull=True)  # a retry of some keys does not warm the others
+    # A retry of some keys warms no others, and a run that never started warmed none.
+    full = WarmingRun.objects.filter(only_keys__isnull=True).exclude(started_at=None, active_job=None)
     for run in full.latest_per_job(required).values():
         has_failed = run.is_final and run.state != State.CANCELLED
         if has_failed and run.met_outage and _answers(required[run.job]):

@@ -10,12 +10,14 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
+from embedded.waiting import wait_until
 from warmer import runs, warm_many
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
-from warmer.tasks import close_stalled_runs, request_run, start_run, warm_batch
+from warmer.stores import incarnation_of
+from warmer.tasks import close_stalled_runs, relaying, request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
@@ -90,11 +92,13 @@ def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_time
     assert "lock timeout" in run.error
 
 
+@pytest.mark.parametrize("on_change", ["invalidate", "refresh"])
 @pytest.mark.parametrize("required", [True, False])
 def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers(
-    required: bool, redis_server: RedisServer
+    required: bool, on_change: Any, redis_server: RedisServer
 ) -> None:
-    job = warm_many("t:{id}", ids=lambda: range(10), name="t", required=required)(lambda ids: {id: id for id in ids})
+    options: dict[str, Any] = {"name": "t", "required": required, "on_change": on_change}
+    job = warm_many("t:{id}", ids=lambda: range(10), **options)(lambda ids: {id: id for id in ids})
     redis_server.stop()
     failed = request_run(job.name, Trigger.DEPLOY).run
     assert (failed.state, failed.met_outage) == (State.FAILED, True)
@@ -118,6 +122,41 @@ def test_run_that_met_an_outage__is_run_again_after_a_retry_of_some_keys(redis_s
     close_stalled_runs()
     again = WarmingRun.objects.latest("id")
     assert (again.state, again.written, again.skipped) == (State.COMPLETE, 9, 1)
+
+
+def test_run_that_met_an_outage__is_run_again_after_a_run_that_never_started(redis_server: RedisServer) -> None:
+    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    redis_server.stop()
+    assert request_run("t", Trigger.DEPLOY).run.met_outage
+    redis_server.start()
+    runs.fail(runs.open_run("t", Trigger.CHANGE).run, "The broker does not answer")
+    close_stalled_runs()
+    again = WarmingRun.objects.latest("id")
+    assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
+
+
+def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_cache_return(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    def listen(alias: str) -> Any:
+        found.append(incarnation_of(alias))
+        return found[-1]
+
+    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    monkeypatch.setattr("warmer.invalidation.relay.incarnation_of", listen)
+    relaying.start()
+    try:
+        redis_server.stop()
+        assert request_run("t", Trigger.DEPLOY).run.met_outage
+        wait_until(lambda: None in found, seconds=20, what="the worker sees that the cache is away")
+        redis_server.start()
+        is_complete = WarmingRun.objects.filter(state=State.COMPLETE).exists
+        wait_until(is_complete, seconds=30, what="the job is run again")
+    finally:
+        relaying.stop()
+        wait_until(lambda: not relaying._open, seconds=20, what="the worker has ended")
 
 
 def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(redis_server: RedisServer) -> None:
