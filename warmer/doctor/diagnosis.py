@@ -29,11 +29,14 @@ CACHE_CHECKS: tuple[CacheCheck, ...] = (
     durability.Persistence(),
     memory.Maxmemory(),
     memory.MaxmemoryPolicy(),
+    memory.MemoryGrowth(),
+    memory.Fragmentation(),
     memory.Evictions(),
     keys.KeysWithoutTtl(),
     keys.BigKeys(),
     keys.SlowLog(),
     durability.Replication(),
+    durability.Sentinels(),
     celery.BrokerApart(),
 )
 PROJECT_CHECKS: tuple[ProjectCheck, ...] = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from django.conf import settings
 from warmer import tasks
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
 from warmer.stores import open_servers
 
@@ -22,6 +24,13 @@ if apps.is_installed("django_celery_beat"):
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
+
+READING_KEY = "warmer-doctor:reading"
+# The figures of INFO that are kept there, with the `run_id`: after a restart they start again.
+READING = ("uptime_in_seconds", "used_memory", "evicted_keys")
+DAY = 86_400
+# A trend needs some time between two readings.
+SHORTEST_SPAN = 600
 
 
 class NotApplicable(Exception):
@@ -61,6 +70,24 @@ class Cache:
         if self.server is None:
             raise NotApplicable("not a single Redis server")
         return self.server
+
+    @cached_property
+    def rise(self) -> Mapping[str, int]:
+        """How much the figures of `READING` rose since an earlier run of the doctor; empty if unknown.
+
+        The server keeps the reading, which is replaced when it is a day old.
+        """
+        server, info = self.redis, self.redis.info
+        key = server.local(READING_KEY)
+        kept = json.loads(server.ask("GET", key) or "{}")
+        is_same = kept.get("run_id") == info["run_id"]
+        rise = {name: info[name] - kept[name] if is_same else 0 for name in READING}
+        span = rise["uptime_in_seconds"]
+        if not is_same or span >= DAY:
+            now = {name: info[name] for name in ("run_id", *READING)}
+            with suppress(StoreUnavailable, CommandRefused):  # e.g. it is full, which is for another check
+                server.ask("SET", key, json.dumps(now), "EX", 3 * DAY)
+        return rise if span >= SHORTEST_SPAN else {}
 
     @property
     def specs(self) -> list[JobSpec]:

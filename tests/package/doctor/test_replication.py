@@ -1,5 +1,6 @@
 """The doctor on replicas and Sentinels."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from config.redis_url import cache_settings
@@ -9,7 +10,7 @@ from embedded.waiting import wait_until
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import Examine, Serve
 from warmer.doctor.checks.connection import Reachability
-from warmer.doctor.checks.durability import Replication
+from warmer.doctor.checks.durability import Replication, Sentinels
 
 # A copy is sent when it is asked for, not 5 s later.
 AT_ONCE = {"repl_diskless_sync_delay": "0"}
@@ -32,6 +33,11 @@ def online(master: RedisServer) -> None:
             seconds=60,
             what="the replica is online",
         )
+
+
+def severities(examine: Examine, url: str) -> list[str]:
+    """Return how bad what the check of the Sentinels finds is."""
+    return [each.severity.value for each in examine.all(Sentinels(), url)]
 
 
 # -- replication -----------------------------------------------------------------------------------
@@ -66,12 +72,63 @@ def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Se
 
 
 # -- Sentinel --------------------------------------------------------------------------------------
-def test_reachability__by_a_sentinel(examine: Examine, serve: Serve, tmp_path: Path) -> None:
-    with Sentinel(folder=tmp_path, master=serve().port, name="one") as sentinel:
-        url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/one/0"
-        assert examine(Reachability(), url).message == "the Sentinel master 'one' answers"
-        another = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/another/0"
-        assert cache_settings(another, max_connections=2)["LOCATION"] == "redis://another/0"
-        assert "No such master" in examine(Reachability(), another).message
-    found = examine(Reachability(), url)
-    assert (found.severity, "SENTINEL masters" in found.fix) == ("error", True)
+def test_sentinel__three_then_two_then_one_then_none(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    master = serve(**AT_ONCE)
+    assert examine(Sentinels(), master).severity == "skipped"
+    replica_of(master, serve)
+    with ExitStack() as stack:
+        three = [
+            stack.enter_context(Sentinel(folder=tmp_path, master=master.port, name="three", quorum=2)) for _ in range(3)
+        ]
+        for each in three:
+            wait_until(
+                lambda each=each: (
+                    each.state().get("num-other-sentinels") == 2  # type: ignore[misc]
+                    and each.state().get("num-slaves") == 1
+                ),
+                seconds=60,
+                what="the Sentinels have found each other and the replica",
+            )
+        hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in three)
+        url = f"redis-sentinel://{hosts}/three/0"
+        assert severities(examine, url) == ["ok"]
+        assert examine(Reachability(), url).message == "the Sentinel master 'three' answers"
+        for each, severity in zip(three, ("warning", "error", "skipped"), strict=True):
+            each.kill()
+            assert severity in severities(examine, url)
+        found = examine(Reachability(), url)
+        assert found.severity == "error"
+        assert "SENTINEL masters" in found.fix
+
+
+def test_sentinel__alone_with_a_master_that_died(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    master = serve()
+    with Sentinel(folder=tmp_path, master=master.port, name="alone", quorum=1) as sentinel:
+        url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/alone/0"
+        fixes = " ".join(each.fix for each in examine.all(Sentinels(), url))
+        assert severities(examine, url) == ["warning", "warning"]
+        assert "REPLICAOF" in fixes
+        assert "on more hosts" in fixes
+        master.kill()
+        wait_until(lambda: bool(sentinel.state().get("is_odown")), seconds=60, what="it is taken for down")
+        assert severities(examine, url)[0] == "error"
+
+
+def test_sentinel__of_another_name(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    with Sentinel(folder=tmp_path, master=serve().port) as sentinel:
+        url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/another/0"
+        assert cache_settings(url, max_connections=2)["LOCATION"] == "redis://another/0"
+        assert "No such master" in examine(Reachability(), url).message
+
+
+def test_sentinel__two_that_name_different_masters(examine: Examine, serve: Serve, tmp_path: Path) -> None:
+    one, other = serve(), serve()
+    (tmp_path / "b").mkdir()
+    with (
+        Sentinel(folder=tmp_path, master=one.port, name="split") as first,
+        Sentinel(folder=tmp_path / "b", master=other.port, name="split") as second,
+    ):
+        url = f"redis-sentinel://{LOOPBACK}:{first.port},{LOOPBACK}:{second.port}/split/0"
+        found = examine.all(Sentinels(), url)[0]
+    assert found.severity == "error"
+    assert all(f"127.0.0.1:{each.port}" in found.message for each in (one, other))

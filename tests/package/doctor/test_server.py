@@ -1,11 +1,13 @@
 """The doctor on a Redis server: each state is made on a real one, and the fix is carried out there."""
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.cache import caches
 
+from embedded.redis_server import RedisServer
 from tests.package.doctor.support import (
     PASSWORD,
     Examine,
@@ -21,8 +23,9 @@ from tests.support.jobs import make_spec
 from warmer.doctor.checks.access import Exposure, Pickle
 from warmer.doctor.checks.durability import Persistence
 from warmer.doctor.checks.keys import BigKeys, KeysWithoutTtl, SlowLog
-from warmer.doctor.checks.memory import Evictions, Maxmemory, MaxmemoryPolicy
+from warmer.doctor.checks.memory import Evictions, Fragmentation, Maxmemory, MaxmemoryPolicy, MemoryGrowth
 from warmer.doctor.diagnosis import CACHE_CHECKS
+from warmer.doctor.project import DAY, READING_KEY
 
 # As long as a server's own, but of a million steps: some 50 ms.
 LONG_SCRIPT = "local n = 0 for i = 1, 20000000 do n = n + i end return n"
@@ -99,6 +102,15 @@ def test_maxmemory_policy__full_server_that_evicts_nothing(examine: Examine, ser
         assert client.set("more", "x" * 10_000)
 
 
+def age(server: RedisServer, seconds: int = 3600) -> dict[str, Any]:
+    """Make the server's reading older; return it as it was."""
+    with server.client() as client:
+        kept: dict[str, Any] = json.loads(client.get(READING_KEY))
+        older = kept | {"uptime_in_seconds": kept["uptime_in_seconds"] - seconds}
+        client.set(READING_KEY, json.dumps(older))
+    return kept
+
+
 def test_evictions(examine: Examine, serve: Serve) -> None:
     server = serve(maxmemory="3mb", maxmemory_policy="allkeys-lru")
     assert examine(Evictions(), server).severity == "ok"
@@ -109,6 +121,49 @@ def test_evictions(examine: Examine, serve: Serve) -> None:
     found = examine(Evictions(), server)
     assert found.severity == "warning"
     assert found.message.startswith(f"{evicted:,} keys evicted in ")
+    with server.client() as client:
+        client.flushdb()
+    examine(Evictions(), server)
+    age(server)
+    assert examine(Evictions(), server).message == "none in 1 h"
+
+
+def test_memory_growth(examine: Examine, serve: Serve) -> None:
+    server = serve(maxmemory="100mb", appendonly="yes")
+    assert "a later run" in examine(MemoryGrowth(), server).message
+    fill(server, keys=100)
+    assert "a later run" in examine(MemoryGrowth(), server).message  # not so soon
+    age(server)
+    assert examine(MemoryGrowth(), server).message.endswith(" 1 h ago")
+    fill(server, keys=2000)
+    found = examine(MemoryGrowth(), server)
+    assert found.severity == "warning"
+    assert " in 1 h: " in found.message
+    server.restart()
+    assert "a later run" in examine(MemoryGrowth(), server).message
+
+
+def test_reading__is_replaced_after_a_day(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    examine(MemoryGrowth(), server)
+    first = age(server, DAY)
+    assert examine(MemoryGrowth(), server).message.endswith(" 1 d ago")
+    with server.client() as client:
+        assert json.loads(client.get(READING_KEY))["uptime_in_seconds"] >= first["uptime_in_seconds"]
+        assert 0 < client.ttl(READING_KEY) <= 3 * DAY
+
+
+def test_fragmentation__little_is_left_of_much(examine: Examine, serve: Serve) -> None:
+    server = serve()
+    assert examine(Fragmentation(), server).severity == "ok"
+    fill(server, keys=40_000, each=1000)
+    with server.client() as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(40_000):
+            if number % 20:
+                pipeline.delete(f":1:post:{number}")
+        pipeline.execute()
+    assert examine(Fragmentation(), server).severity == "warning"
 
 
 # -- keys ------------------------------------------------------------------------------------------

@@ -1,19 +1,20 @@
-"""Persistence and replicas: the data that survives a restart, a crash or a failover."""
+"""Persistence, replicas and Sentinels: the data that survives a restart, a crash or a failover."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
-from warmer.doctor.project import Cache, Project
+from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import counted
 
 if TYPE_CHECKING:
-    from warmer.stores.inspection import Server
+    from warmer.stores.inspection import Sentinel, Server
 
 # Replicas report every second; one that lags more than this has lost its link.
 LONGEST_LAG_SECONDS = 10
+SENTINEL_CLI = "redis-cli -h HOST -p 26379 SENTINEL"
 # The field of INFO that shows a failure -> the command that tries again.
 WRITES_TO_DISK = {
     "rdb_last_bgsave_status": "BGSAVE",
@@ -98,6 +99,38 @@ class Replication(CacheCheck, id="replication"):
             yield ok(f"a primary with {counted(len(replicas), 'replica')}")
 
 
+class Sentinels(CacheCheck, id="sentinel", once=True, after=("backend",)):
+    """Enough Sentinels answer, and they agree on a master that is up."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        sentinels, name = cache.redis.sentinels, cache.redis.place.service
+        if not sentinels:
+            raise NotApplicable("the settings name no Sentinel")
+        states = [each.state for each in sentinels if not each.problem]
+        if not states:
+            raise NotApplicable("no Sentinel knows the master, see reachability")
+        masters = sorted({each.master for each in sentinels if not each.problem})
+        if len(masters) > 1:
+            yield error(
+                f"The Sentinels name different masters: {', '.join(masters)}.",
+                why="Clients write to different servers: an invalidation misses half of the readers.",
+                fix=f"{SENTINEL_CLI} reset {name}\non the Sentinel that is alone in its view.",
+            )
+        if any(state["is_odown"] for state in states):
+            why = "Nothing can be read or written until a replica takes its place."
+            fix = f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again."
+            yield error(f"The Sentinels agree that the master {masters[0]} is down.", why=why, fix=fix)
+        elif any(state["is_sdown"] for state in states):
+            why = "If enough Sentinels agree, they promote a replica."
+            fix = f"{SENTINEL_CLI} master {name}\nand check the network between the two."
+            yield warning(f"A Sentinel cannot reach the master {masters[0]}.", why=why, fix=fix)
+        if not any(state["num-slaves"] for state in states):
+            why = "If it fails, nothing can take its place."
+            fix = f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}"
+            yield warning(f"The master {masters[0]} has no replica.", why=why, fix=fix)
+        yield from _quorum(sentinels, states)
+
+
 def _failures(server: Server) -> Iterator[Finding]:
     """Yield failed writes to disk."""
     found, cli = server.info, server.place.redis_cli
@@ -110,3 +143,18 @@ def _failures(server: Server) -> Iterator[Finding]:
                 fix=f"{cli} CONFIG GET dir\nDoes the folder exist, and is the disk full? The server's log "
                 f"has the cause. Then:\n{cli} {again}",
             )
+
+
+def _quorum(sentinels: Sequence[Sentinel], states: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield which Sentinels do not answer, and whether there are too few."""
+    start = "redis-sentinel /etc/redis/sentinel.conf\non"
+    quorum = max(state["quorum"] for state in states)
+    if silent := "; ".join(f"{each.address} ({each.problem})" for each in sentinels if each.problem):
+        severity = error if len(states) < quorum else warning
+        message = f"{len(states)} of {counted(len(sentinels), 'Sentinel')} answer, but not {silent}."
+        why = f"Without {quorum} of them, and a majority of all, nobody replaces a failed master."
+        yield severity(message, why=why, fix=f"{start} the hosts that do not answer.")
+    if (known := max(state["num-other-sentinels"] for state in states) + 1) < 3:
+        message = f"Only {counted(known, 'Sentinel')} watch{'es' if known == 1 else ''} the master."
+        why = "A failover needs a majority: with fewer than three, losing one machine prevents it."
+        yield warning(message, why=why, fix=f"{start} more hosts, with the same 'monitor' line.")

@@ -1,4 +1,4 @@
-"""Memory: its limit, and what happens when it is reached."""
+"""Memory: its limit, what happens when it is reached, growth and fragmentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from warmer.doctor.project import Cache
 from warmer.humanize import counted, duration, percent, size
 
 MIB = 1024 * 1024
+HOUR = 3600
 NEARLY_FULL = 0.9
+# A healthy jemalloc stays below. On a small server the ratio is that of the empty process.
+WASTE_RATIO, WASTE_BYTES = 1.5, 32 * MIB
+# More than a daily rise and fall. Of little memory a ratio says nothing.
+GROWTH_RATIO, GROWTH_BYTES = 1.5, 10 * MIB
 
 
 class Maxmemory(CacheCheck, id="maxmemory"):
@@ -62,13 +67,51 @@ class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
             )
 
 
+class MemoryGrowth(CacheCheck, id="memory-growth"):
+    """Memory does not keep growing, compared with an earlier run of the doctor."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        server, used = cache.redis, cache.redis.info["used_memory"]
+        if not cache.rise:
+            yield ok(f"{size(used)}; a later run can tell whether it grows")
+            return
+        grown, seconds = cache.rise["used_memory"], cache.rise["uptime_in_seconds"]
+        before, span = size(used - grown), duration(seconds)
+        if grown < GROWTH_BYTES or used < GROWTH_RATIO * (used - grown):
+            yield ok(f"{size(used)}; {before} {span} ago")
+            return
+        left = (server.info["maxmemory"] - used) * seconds / grown
+        until = f", which reaches the limit in {duration(left)}" if left > 0 else ""
+        rate = f"{size(grown * HOUR / seconds)} an hour{until}"
+        yield warning(
+            f"Memory grew from {before} to {size(used)} in {span}: {rate}.",
+            why="At the limit keys are evicted; without a limit the machine runs out of memory.",
+            fix=f"{server.place.redis_cli} --memkeys\nfinds the largest keys; see also keys-without-ttl and "
+            "big-keys. After a deploy or a full warm it may be intended.",
+        )
+
+
+class Fragmentation(CacheCheck, id="fragmentation"):
+    """The process needs little more memory than its keys."""
+
+    def run(self, cache: Cache) -> Iterator[Finding]:
+        cli, info = cache.redis.place.redis_cli, cache.redis.info
+        used, resident = info["used_memory"], info.get("used_memory_rss", 0)
+        if resident > WASTE_RATIO * used and resident - used > WASTE_BYTES:
+            yield warning(
+                f"The process holds {size(resident)} for {size(used)} of data ({resident / used:.1f} times).",
+                why="The machine runs out of memory before the server reaches its limit.",
+                fix=f"{cli} MEMORY PURGE\n{cli} CONFIG SET activedefrag yes\n(needs jemalloc) or restart it.",
+            )
+
+
 class Evictions(CacheCheck, id="evictions"):
     """No keys are evicted for lack of memory."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        count = server.info["evicted_keys"]
-        since = f"in the {duration(server.info['uptime_in_seconds'])} since the server started"
+        server, figures = cache.redis, cache.rise or cache.redis.info
+        count, span = figures["evicted_keys"], duration(figures["uptime_in_seconds"])
+        since = f"in {span}" if cache.rise else f"in the {span} since the server started"
         if not count:
             yield ok(f"none {since}")
             return

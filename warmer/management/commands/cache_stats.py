@@ -6,16 +6,22 @@ Exit status: 0 all well, 1 a cache or a job failed, 2 usage.
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from warmer.doctor.stats import collect
-from warmer.humanize import counted, duration, percent, size
-from warmer.management.base import FAILED, WarmerCommand, readable_table
+from warmer.humanize import counted, duration, local, percent, size
+from warmer.management.base import FAILED, WarmerCommand, number, readable_table
+
+CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 class Command(WarmerCommand):
@@ -24,9 +30,15 @@ class Command(WarmerCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--cache", choices=settings.CACHES, metavar="ALIAS", help="default: every cache")
+        help = "refresh every SECONDS (default: 2) until Ctrl-C; with --json, print a line each time"
+        seconds: dict[str, Any] = {"type": number(float, 0.5, 3_600), "metavar": "SECONDS"}
+        parser.add_argument("--watch", **seconds, nargs="?", const=2.0, help=help)
 
     def handle(self, *args: Any, **options: Any) -> None:
         aliases = [options["cache"]] if options["cache"] else list(settings.CACHES)
+        if options["watch"]:
+            self._watch(aliases, options)
+            return
         found = collect(aliases)
         if options["json"]:
             self.print_json(found)
@@ -34,6 +46,22 @@ class Command(WarmerCommand):
             self.stdout.write("\n".join(_lines(found)))
         if found["errors"]:
             raise CommandError(f"{'; '.join(found['errors'])}.", returncode=FAILED)
+
+    def _watch(self, aliases: list[str], options: dict[str, Any]) -> None:
+        clear = CLEAR if self.stdout.isatty() else ""
+        title = f"refreshes every {options['watch']:g} s, Ctrl-C ends it"
+        try:
+            while True:
+                found = collect(aliases)
+                now = f"{clear}{local(timezone.now()):%Y-%m-%d %H:%M:%S}"
+                lines = [f"{now}, {title}\n", *_lines(found), ""]
+                self.stdout.write(json.dumps(found) if options["json"] else "\n".join(lines))
+                self.stdout.flush()
+                time.sleep(options["watch"])
+        except KeyboardInterrupt:
+            self.stdout.write("")
+        except BrokenPipeError:  # e.g. of `| head`; at its exit Python would flush once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
