@@ -26,6 +26,14 @@ CACHED = "from django.core.cache import caches; result = caches['warm'].get('nam
 WAITING = "from warmer.invalidation import backlog; result = backlog().count"
 
 
+def same_cache(foreign: ForeignProject) -> tuple[str, str]:
+    """Return the doctor's last error about caches that differ, and its fix."""
+    report = json.loads(foreign.manage("cache_doctor", "--json", status=1).rpartition("}")[0] + "}")
+    *_, found = [each for each in report["findings"] if each["check"] == "same-cache"]
+    assert found["severity"] == "error"
+    return found["message"], found["fix"]
+
+
 def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProject) -> None:
     foreign.settings(PREFIX_OF_THE_ENVIRONMENT)
     assert foreign.run(ADD) == ["Ada"]
@@ -37,9 +45,8 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         said = foreign.manage("warm_cache", "people", "--workers", status=1)
         assert f"and web {DIFFERENT}: 'key' is stored as ':1:key' on " in said
         assert "and as 'old:1:key' on the worker." in said
-        report = json.loads(foreign.manage("cache_doctor", "--json", status=1).rpartition("}")[0] + "}")
-        (found,) = [each for each in report["findings"] if each["check"] == "same-cache"]
-        assert (found["severity"], DIFFERENT in found["message"]) == ("error", True)
+        message, _ = same_cache(foreign)
+        assert DIFFERENT in message
         foreign.run(CHANGE)
         wait_until(lambda: "Recorded changes wait" in worker.output(), seconds=SECONDS, what="the worker leaves it")
     assert (foreign.run(CACHED), foreign.run(WAITING)) == (["Ada"], 1)
@@ -48,4 +55,14 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         wait_until(lambda: foreign.run(WAITING) == 0, seconds=SECONDS, what="the right worker applies it")
         assert foreign.run(CACHED) is None
         foreign.manage("warm_cache", "--workers")
-    assert foreign.run(CACHED) == ["Bob"]
+        assert foreign.run(CACHED) == ["Bob"]
+
+        foreign.environment["PREFIX"] = "shell"
+        foreign.manage("warm_cache", "--inline")
+        del foreign.environment["PREFIX"]
+        foreign.run(CHANGE.replace("Bob", "Eve"))
+        _, fix = same_cache(foreign)
+        assert fix.startswith("manage.py warm_cache\n")
+        foreign.manage("warm_cache", "people", "--inline")
+        wait_until(lambda: foreign.run(WAITING) == 0, seconds=SECONDS, what="the worker applies it")
+        assert foreign.run(CACHED) is None

@@ -1,5 +1,6 @@
 """Invalidation: changes are captured, recorded with the change, and applied after its commit."""
 
+from warmer.invalidation.apply import other_cache
 from warmer.invalidation.recording import invalidate, invalidate_for, request
 from warmer.invalidation.records import captures_by_triggers
 from warmer.invalidation.relay import Relay
@@ -14,5 +15,6 @@ __all__ = [
     "invalidate",
     "invalidate_for",
     "is_pending",
+    "other_cache",
     "request",
 ]

@@ -120,7 +120,7 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
     for part in filter(None, ([each for each in page if each.rows is not None], whole)):
         if not apply(part, using=using, sweep=False):
             is_done = False
-        elif not has_other_cache(ask=ask):
+        elif not other_cache(ask=ask):
             records.mark([each.id for each in part], using=using)
     if not is_done:
         ask_for_a_worker()
@@ -163,8 +163,8 @@ _OUTSIDE = ("deploy", "command", "admin")
 _SPAN = timedelta(days=1)
 
 
-def has_other_cache(*, ask: bool) -> bool:
-    """Return whether the last run requested by a deploy, a command or a user is for another cache than ours.
+def other_cache(*, ask: bool) -> str:
+    """Return how the cache of the last run that a deploy, a command or a user requested differs from ours.
 
     A database trigger does not know the cache, so a record does not say which one it is for. A process with a
     different cache than the web processes applies the records to its own, and leaves them unmarked for a
@@ -175,7 +175,7 @@ def has_other_cache(*, ask: bool) -> bool:
     """
     global _other_cache
     if not ask:
-        return bool(_other_cache)
+        return _other_cache
     runs = apps.get_model("warmer", "WarmingRun").objects  # models are not ready when this module is imported
     recent = runs.filter(requested_at__gt=timezone.now() - _SPAN, trigger__in=_OUTSIDE, job__in=list(jobs))
     run = recent.exclude(cache="").order_by("-requested_at").first()
@@ -186,7 +186,7 @@ def has_other_cache(*, ask: bool) -> bool:
             found,
         )
     _other_cache = found
-    return bool(found)
+    return found
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
-from warmer.invalidation.apply import apply, has_other_cache, invalidate_ids, take_purge
+from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
 from warmer.invalidation.recording import record_of_ids
 from warmer.invalidation.records import (
     TABLE,
@@ -126,7 +126,7 @@ class Relay:
                 replayed -= {each.id for each in new}
                 failed = failed or error
                 continue
-            if waiting and has_other_cache(ask=True):
+            if waiting and other_cache(ask=True):
                 replayed.update(waiting)
             else:
                 records.mark(waiting, using=using)

@@ -17,7 +17,7 @@ from tests.support.commands import execute
 from tests.support.waiting import make_waiting, waiting
 from warmer import jobs, runs, warm
 from warmer.doctor.checks.jobs import SameCache
-from warmer.invalidation import Relay, apply
+from warmer.invalidation import Relay, apply, records
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import observe_jobs, start_run, warm_batch
 
@@ -102,6 +102,39 @@ def test_records__wait_for_a_process_with_the_cache_of_web(job: Any, elsewhere: 
     assert (waiting(), cache.get("t:1")) == ([("t:{id}", "[1]")], "old")
     Relay().poll()
     assert (waiting(), cache.get("t:1")) == ([], None)
+
+
+def test_request__of_a_shell_with_another_cache(job: Any, elsewhere: Elsewhere, examine: Examine) -> None:  # noqa: F811
+    with elsewhere():
+        runs.fail(runs.open_run("t", Trigger.COMMAND).run, "of a shell")
+    observe_jobs()
+    make_waiting("t", [1])
+    Relay().poll()
+    assert waiting()
+    found = examine(SameCache())
+    assert (found.severity, "The last run was requested for another cache: " in found.message) == ("error", True)
+    assert found.fix.startswith("manage.py warm_cache\n")
+    runs.fail(runs.open_run("t", Trigger.COMMAND).run, "of the web processes' settings")
+    Relay().poll()
+    assert waiting() == []
+    assert examine(SameCache()).severity == "ok"
+
+
+def test_records__that_wait_for_another_process_are_few(
+    job: Any, elsewhere: Elsewhere, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WARMER_FENCE_RECORDS = 4
+    monkeypatch.setattr(records, "PAGE", 5)
+    runs.fail(runs.open_run("t", Trigger.DEPLOY).run, "refused")
+    relay = Relay()
+    for number in range(12):
+        make_waiting("t", [number])
+        with elsewhere():
+            relay.poll()
+        assert 1 <= len(waiting()) <= 5
+    cache.set("t:3", "old")
+    Relay().poll()
+    assert (waiting(), cache.get("t:3")) == ([], None)
 
 
 def test_records__are_marked_once_a_request_means_this_cache(job: Any, elsewhere: Elsewhere) -> None:

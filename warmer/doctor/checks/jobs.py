@@ -109,6 +109,13 @@ class SameCache(ProjectCheck, id="same-cache", after=("database",)):
                 fix="CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
                 "environment of both. Then restart the workers: they apply the invalidations that wait.",
             )
+        if text := invalidation.other_cache(ask=True):
+            yield error(
+                f"The last run was requested for another cache: {text}.",
+                why="Invalidations wait for a worker with that cache.",
+                fix="manage.py warm_cache\nin the environment of the web processes, if a shell with other "
+                "settings requested that run.",
+            )
 
 
 class Capture(ProjectCheck, id="capture", after=("database",)):
