@@ -62,7 +62,7 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
     def row(title: str, work: Callable[[int], None], count: int, **versus: object) -> Row:
         return Row(
             title=title,
-            prepare=partial(STATES[title], site),
+            prepare=partial(STATES[title], site, min(HUNG_SECONDS, rows / 1_000)),
             run=partial(_by_threads, work, count),
             operations=count,
             verify=_percentile,
@@ -118,31 +118,31 @@ def visit(number: int, *, is_cached: bool) -> None:
     assert len(profiles) == FRONT_PAGE_POSTS
 
 
-def _up(site: Site) -> None:
+def _up(site: Site, _seconds: float = 0) -> None:
     app.conf.task_always_eager = True
     site.redis.resume()
     site.redis.start()
 
 
-def _refuse(site: Site) -> None:
+def _refuse(site: Site, seconds: float) -> None:
     _up(site)
     site.redis.stop()
-    _let_it_be_noticed()
+    _let_it_be_noticed(seconds)
 
 
-def _freeze(site: Site) -> None:
+def _freeze(site: Site, seconds: float) -> None:
     _up(site)
     site.redis.pause()
-    _let_it_be_noticed()
+    _let_it_be_noticed(seconds)
 
 
 STATES = {DATABASE: _up, REFUSED: _refuse, FROZEN: _freeze}
 OUTAGES = (REFUSED, FROZEN)
 
 
-def _let_it_be_noticed() -> None:
+def _let_it_be_noticed(seconds: float) -> None:
     """Use the cache for as long as a process may need to leave it alone."""
-    end = time.monotonic() + HUNG_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         user_profiles.get(1)
 

@@ -53,7 +53,9 @@ def result_of(*rows: MeasuredRow, **changed: Any) -> Result:
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_path: Path) -> None:
-    rows = {"save": 2, "suite": 1, "herd": 20}.get(name, 110)  # inserts 800 for each; whole tests; readers
+    rows = {"save": 2, "suite": 1, "herd": 20, "scale": 10}.get(
+        name, 110
+    )  # inserts 800 for each; whole tests; readers; two sizes
     said = bench(name, "--rows", rows, "--rounds", 1, "--results", tmp_path)
     result = Result.read(tmp_path / f"{name}.json")
     assert result.markdown() in said
