@@ -6,28 +6,3 @@ from warmer.models.hours import JobHour, start_of_hour
 from warmer.models.monitoring import BEAT_SILENCE, BeatProcess, JobObservation, RunTotal, elsewhere
 from warmer.models.routing import PrimaryManager, atomic_for, outside_transactions, rows_of
 from warmer.models.runs import ACTIVE, FIGURES, Job, State, Trigger, WarmingBatch, WarmingRun
-
-__all__ = [
-    "ACTIVE",
-    "BEAT_SILENCE",
-    "FIGURES",
-    "BeatProcess",
-    "CacheAudit",
-    "ChangeRecord",
-    "Job",
-    "JobHour",
-    "JobObservation",
-    "JobServers",
-    "PrimaryManager",
-    "RunTotal",
-    "State",
-    "Trigger",
-    "Verdict",
-    "WarmingBatch",
-    "WarmingRun",
-    "atomic_for",
-    "elsewhere",
-    "outside_transactions",
-    "rows_of",
-    "start_of_hour",
-]

@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.routing import JobQuerySet, PrimaryManager
+from warmer.models.routing import JobQuerySet, PrimaryManager, Row
 from warmer.models.runs import Trigger, WarmingRun
 
 # Four days of hourly audits.
@@ -64,7 +64,7 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
         self.filter(pk__in=self.latest_ids([job])).update(repaired=F("wrong"))
 
 
-class CacheAudit(models.Model):
+class CacheAudit(Row):
     """The result of an audit of a job: cached values compared with what the loader returned."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
@@ -89,8 +89,7 @@ class CacheAudit(models.Model):
 
     objects = PrimaryManager.from_queryset(AuditQuerySet)()
 
-    class Meta:
-        base_manager_name = "objects"
+    class Meta(Row.Meta):
         ordering = ["-id"]
         default_permissions = ("view",)
         verbose_name = "audit"

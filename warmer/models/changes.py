@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils.deconstruct import deconstructible
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.routing import PrimaryManager, atomic_for
+from warmer.models.routing import PrimaryManager, Row, atomic_for
 
 
 @deconstructible(path="warmer.models.changes.CurrentTransaction")
@@ -104,17 +104,13 @@ class ServersQuerySet(models.QuerySet["JobServers"]):
         self.bulk_create(rows, ignore_conflicts=True)
 
 
-class JobServers(models.Model):
+class JobServers(Row):
     """The servers on which a job is known; on any other, its keys may be outdated."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH, unique=True)
     servers = models.TextField(help_text="The incarnations of its cache's server, the newest last.")
 
     objects = PrimaryManager.from_queryset(ServersQuerySet)()
-
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
 
     def __str__(self) -> str:
         return f"the servers of {self.job}"

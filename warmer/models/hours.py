@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.routing import PrimaryManager
+from warmer.models.routing import PrimaryManager, Row
 
 HOURS_KEPT = timedelta(days=8)
 
@@ -29,7 +29,7 @@ class HourQuerySet(models.QuerySet["JobHour"]):
         self.filter(hour__lt=timezone.now() - HOURS_KEPT).delete()
 
 
-class JobHour(models.Model):
+class JobHour(Row):
     """A job's observations and ended runs within an hour."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
@@ -46,9 +46,7 @@ class JobHour(models.Model):
 
     objects = PrimaryManager.from_queryset(HourQuerySet)()
 
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
+    class Meta(Row.Meta):
         constraints = [models.UniqueConstraint(fields=["job", "hour"], name="warmer_hour_once")]
 
     def __str__(self) -> str:

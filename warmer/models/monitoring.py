@@ -15,7 +15,7 @@ from django.utils import timezone
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.hours import JobHour, share_of
-from warmer.models.routing import PrimaryManager, atomic_for
+from warmer.models.routing import PrimaryManager, Row, atomic_for
 from warmer.models.runs import State, WarmingRun
 from warmer.report import Outcome, describe
 from warmer.stores import difference
@@ -52,7 +52,7 @@ class ObservationQuerySet(models.QuerySet["JobObservation"]):
         )
 
 
-class JobObservation(models.Model):
+class JobObservation(Row):
     """The last observation of a job's keys and reads.
 
     After a failed attempt, `error` says why, and the rest is from the last successful one.
@@ -88,10 +88,6 @@ class JobObservation(models.Model):
     watched_misses = models.PositiveBigIntegerField(null=True, help_text="Reads of watched keys that missed.")
 
     objects = PrimaryManager.from_queryset(ObservationQuerySet)()
-
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
 
     def __str__(self) -> str:
         return f"observation of {self.job}"
@@ -168,12 +164,16 @@ class BeatQuerySet(models.QuerySet["BeatProcess"]):
 
     def at_once(self) -> list[str]:
         """Return the processes that send messages at the same time as another; restarts do not count."""
-        recent = self.filter(last_at__gt=timezone.now() - BEAT_SILENCE)
-        pairs = [pair for pair in combinations(recent, 2) if _overlap(*pair) >= LEAST_OVERLAP]
+        recent = self.filter(last_at__gt=timezone.now() - BEAT_SILENCE).order_by("first_at")
+        pairs = [
+            (one, other)
+            for one, other in combinations(recent, 2)
+            if min(one.last_at, other.last_at) - other.first_at >= LEAST_OVERLAP
+        ]
         return sorted({each.name for pair in pairs for each in pair})
 
 
-class BeatProcess(models.Model):
+class BeatProcess(Row):
     """A process of beat. There should be only one."""
 
     name = models.CharField(max_length=255, unique=True, help_text="Its process id and host.")
@@ -181,10 +181,6 @@ class BeatProcess(models.Model):
     last_at = models.DateTimeField(help_text="Its last.")
 
     objects = PrimaryManager.from_queryset(BeatQuerySet)()
-
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
 
     def __str__(self) -> str:
         return self.name
@@ -224,7 +220,7 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
             logger.error("%s could not be added to the totals: %s", run, describe(error))
 
 
-class RunTotal(models.Model):
+class RunTotal(Row):
     """The sums of a job's ended runs. They only grow: deleted runs stay counted."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
@@ -246,12 +242,8 @@ class RunTotal(models.Model):
 
     objects = PrimaryManager.from_queryset(TotalQuerySet)()
 
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
-        constraints = [
-            models.UniqueConstraint(fields=["job", "trigger", "state"], name="warmer_total_once"),
-        ]
+    class Meta(Row.Meta):
+        constraints = [models.UniqueConstraint(fields=["job", "trigger", "state"], name="warmer_total_once")]
 
     def __str__(self) -> str:
         return f"{self.state} runs of {self.job} by {self.trigger}"
@@ -264,8 +256,3 @@ def elsewhere(observations: Iterable[JobObservation]) -> dict[str, list[str]]:
         if row.job in jobs and (text := difference(row.cache, jobs[row.job].spec.cache)):
             found.setdefault(text, []).append(row.job)
     return found
-
-
-def _overlap(one: BeatProcess, other: BeatProcess) -> timedelta:
-    overlap: timedelta = min(one.last_at, other.last_at) - max(one.first_at, other.first_at)
-    return overlap

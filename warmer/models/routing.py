@@ -6,7 +6,7 @@ A replica lags, so a read from it may not find a row that was just written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.db import connections, models, router, transaction
 from django.db.models import Max
@@ -22,6 +22,15 @@ class PrimaryManager(models.Manager[M]):
         """Return all rows, on the database that the router gives for writes."""
         found = super().get_queryset()
         return found if self._db else found.using(router.db_for_write(self.model))
+
+
+class Row(models.Model):
+    """An abstract base of warmer's tables: read from the primary, without permissions."""
+
+    class Meta:
+        abstract = True
+        base_manager_name = "objects"
+        default_permissions: ClassVar[tuple[str, ...]] = ()
 
 
 class JobQuerySet(models.QuerySet[M]):

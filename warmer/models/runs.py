@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.exceptions import CircuitOpen, StoreUnavailable
-from warmer.models.routing import JobQuerySet, PrimaryManager
+from warmer.models.routing import JobQuerySet, PrimaryManager, Row
 from warmer.report import SECONDS, Failure, Outcome, Report
 
 FIGURES = (*(outcome.value for outcome in Outcome), "queries", *SECONDS)
@@ -111,7 +111,7 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         return self.order_by().filter(pk__in=newest.values("pk")[:count])
 
 
-class WarmingRun(models.Model):
+class WarmingRun(Row):
     """One execution of a job."""
 
     job = models.CharField(max_length=MAX_NAME_LENGTH)
@@ -163,8 +163,7 @@ class WarmingRun(models.Model):
 
     objects = PrimaryManager.from_queryset(RunQuerySet)()
 
-    class Meta:
-        base_manager_name = "objects"
+    class Meta(Row.Meta):
         ordering = ["-id"]
         default_permissions = ("view",)
         permissions = [
@@ -214,7 +213,7 @@ class WarmingRun(models.Model):
         )
 
 
-class WarmingBatch(models.Model):
+class WarmingBatch(Row):
     """A batch of a run. Its row keeps a counted batch from being counted again if it is redelivered."""
 
     run = models.ForeignKey(WarmingRun, on_delete=models.CASCADE, related_name="batches")
@@ -225,9 +224,7 @@ class WarmingBatch(models.Model):
 
     objects = PrimaryManager["WarmingBatch"]()
 
-    class Meta:
-        base_manager_name = "objects"
-        default_permissions = ()
+    class Meta(Row.Meta):
         constraints = [models.UniqueConstraint(fields=["run", "number"], name="warmer_batch_counted_once")]
 
     def __str__(self) -> str:
