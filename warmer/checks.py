@@ -39,8 +39,8 @@ def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
             )
         elif names := varying_names(alias):
             yield Error(
-                f"The KEY_FUNCTION of the cache {alias!r} makes several names of one key, depending on the "
-                f"caller: {names[0]!r} and {names[1]!r}. Workers do not find what a request cached.",
+                f"The KEY_FUNCTION of the cache {alias!r} returns different names for one key, depending on "
+                f"the caller: {names[0]!r} and {names[1]!r}. Workers do not find what a request cached.",
                 hint="Use a cache without this KEY_FUNCTION for jobs, and put the tenant into the id: see "
                 "'Tenants and languages' in the guide.",
                 id="warmer.E005",
@@ -60,8 +60,8 @@ def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
     if is_local(alias):
         if not settings.DEBUG or tasks.has_broker():
             yield Warning(
-                f"{named} is in the memory of each process: what a worker warms, no page reads, and no other "
-                "process sees an invalidation.",
+                f"{named} is kept in the memory of each process: web processes do not see what a "
+                "worker warms, and an invalidation reaches no other process.",
                 hint="Use a cache that all processes share, e.g. django_redis.cache.RedisCache. With one "
                 "process only, add 'warmer.W009' to SILENCED_SYSTEM_CHECKS.",
                 id="warmer.W009",
@@ -111,10 +111,10 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
             )
         elif not router.allow_migrate_model(alias, ChangeRecord):
             yield Warning(
-                f"Jobs depend on tables of the database {alias!r}, where DATABASE_ROUTERS allow no table of "
-                "warmer: no change there is recorded, so triggers see none, and a killed process or a cache "
-                "that is away loses those of signals.",
-                hint=f"Let allow_migrate() answer True for {alias!r} and the model 'changerecord' of the app "
+                f"Jobs depend on tables of the database {alias!r}, where DATABASE_ROUTERS do not allow "
+                "warmer's table: changes there cannot be recorded. Triggers capture none, and changes from "
+                "signals are lost if the process is killed or the cache is down.",
+                hint=f"Let allow_migrate() return True for {alias!r} and the model 'changerecord' of the app "
                 f"'warmer', and run 'manage.py migrate --database {alias}'.",
                 id="warmer.W011",
             )
@@ -129,9 +129,9 @@ def check_ids(**_kwargs: Any) -> Iterable[CheckMessage]:
         if not is_readable(field):
             yield Warning(
                 f"A change of {field.model._meta.label} invalidates every key of {name}: warmer cannot read "
-                f"{field.name!r}, a {type(field).__name__}, from what is recorded of it.",
+                f"{field.name!r}, a {type(field).__name__}, from a recorded change.",
                 hint="Derive the field's class from one of Django's, such as CharField or UUIDField; or name "
-                "another column in depends_on; or write a list of models, if every key is meant.",
+                "another column in depends_on; or use a list of models, if you want to invalidate every key.",
                 id="warmer.W014",
             )
 
@@ -169,13 +169,13 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
         if reads != writes:
             yield Warning(
                 f"Beat reads its schedule from the database {reads!r}, but it is written to {writes!r}: "
-                "until that is synchronised, beat sends nothing, or sends by an old schedule.",
-                hint=f"Let DATABASE_ROUTERS answer {writes!r} to db_for_read() of 'django_celery_beat', too.",
+                "until these are in sync, beat sends nothing, or follows an old schedule.",
+                hint=f"Make db_for_read() of your router return {writes!r} for 'django_celery_beat', too.",
                 id="warmer.W012",
             )
         if not settings.USE_TZ and getattr(settings, "DJANGO_CELERY_BEAT_TZ_AWARE", True):
             yield Error(
-                "USE_TZ is off, and django_celery_beat writes times with a zone: SQLite and MySQL refuse "
+                "USE_TZ is off, and django_celery_beat writes aware times: SQLite and MySQL reject "
                 "them, and on PostgreSQL beat sends hours early or late.",
                 hint="Set DJANGO_CELERY_BEAT_TZ_AWARE = False, or USE_TZ = True.",
                 id="warmer.E006",

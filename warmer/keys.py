@@ -50,22 +50,22 @@ class KeyTemplate:
             raise DeclarationError(f"a key is a string such as 'popular_posts', not {text!r}")
         if keyed and text.count(PLACE) != 1:
             raise DeclarationError(
-                f"the key {text!r} must hold {{id}} exactly once, e.g. 'user:{{id}}:profile'; "
+                f"the key {text!r} must contain {{id}} exactly once, e.g. 'user:{{id}}:profile'; "
                 "a job with one key is declared by @warm"
             )
         if not keyed and PLACE in text:
             raise DeclarationError(
-                f"the key {text!r} holds {{id}}, but @warm declares a single key; "
+                f"the key {text!r} contains {{id}}, but @warm declares a single key; "
                 "a job with a key for each id is declared by @warm_many"
             )
         if text == PLACE:
             raise DeclarationError(
-                "the key '{id}' would take every key of the cache for its own: write e.g. 'user:{id}'"
+                "the key '{id}' would match every key of the cache: write e.g. 'user:{id}'"
             )
         prefix, _, suffix = text.partition(PLACE)
         if not (_LITERAL.fullmatch(prefix) and _LITERAL.fullmatch(suffix)):
             raise DeclarationError(
-                f"the key {text!r} may not hold blanks, control characters or braces other than {{id}}"
+                f"the key {text!r} must not contain spaces, control characters or braces other than {{id}}"
             )
         if len(text.encode()) > MAX_KEY_LENGTH:
             raise DeclarationError(f"the key {text!r} is longer than {MAX_KEY_LENGTH} bytes")
@@ -100,10 +100,10 @@ class KeyTemplate:
             text = str(value)
             text.encode()
         except ValueError:
-            raise InvalidId(f"an id of {self} is too long a number, or no text that can be encoded") from None
+            raise InvalidId(f"an id of {self} is too long a number, or text that cannot be encoded") from None
         if not is_id_text(text):
             raise InvalidId(
-                f"{id!r} cannot be an id of {self}: it may not be empty or hold blanks, "
+                f"{id!r} cannot be an id of {self}: it must not be empty or contain spaces, "
                 "control characters, ':', '{' or '}'"
             )
         key = f"{self.prefix}{text}{self.suffix}"

@@ -216,7 +216,7 @@ def _queue_item(
     if not workers:
         return item(problem="No worker answers, so runs wait.")
     if waits > STANDSTILL.total_seconds():
-        return item(problem="The workers do not take the runs that wait.")
+        return item(problem="The workers are not taking waiting runs.")
     if messages is not None and messages >= LONG_QUEUE:
         return item(problem="Messages pile up, so runs start late.", is_warning=True)
     return item()
@@ -230,7 +230,7 @@ def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
     item, infos = partial(Item, label=f"Cache {alias}"), answer.value
     if infos is None:
         seconds = max(answer.failing_seconds, breaker_of(alias).open_seconds)
-        problem = f"The cache does not answer ({answer.problem}), so the database serves the reads."
+        problem = f"The cache does not answer ({answer.problem}), so reads go to the database."
         hangs = answer.problem == TimeoutError.__name__  # redis-py's error has the same name
         return item(value=_down_for(seconds), problem=problem, section=HANGS if hangs else DOWN)
     if not infos:
@@ -266,7 +266,7 @@ def _pending_items(backlog: Backlog) -> Iterator[Item]:
         is_warning=backlog.age < STANDSTILL,
     )
     for alias, why in backlog.unanswered.items():
-        problem = f"What waits there is unknown: {why.rstrip('.')}."
+        problem = f"Pending changes there are unknown: {why.rstrip('.')}."
         yield Item(label=f"Database {alias}", value="down", problem=problem, section=DATABASE)
 
 

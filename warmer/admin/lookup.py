@@ -82,7 +82,7 @@ def act(request: HttpRequest, spec: JobSpec) -> None:
 def _warm(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
     id = id_of(spec, text)
     if spec.keyed and _declared_id(spec) is None:  # a loader that gets another type finds nothing
-        raise InvalidId(f"{spec.name} declares no ids now, so the type of its ids is unknown")
+        raise InvalidId(f"{spec.name} currently declares no ids, so the type of its ids is unknown")
     key = spec.key.key(id)
     report = pipeline.warm(spec, None if id is None else [id])
     outcome = next(each for each in Outcome if getattr(report, each.value))

@@ -148,7 +148,7 @@ def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
     elif callable(dependency.ids):
         raise _wrong(
             spec,
-            f"takes the ids of a changed {model._meta.label} from a function, and warmer has to know which "
+            f"gets the ids of a changed {model._meta.label} from a function, and warmer has to know which "
             f"columns to record for it: write fields={{{model.__name__}: [...]}} with the fields that the "
             "function and the loader read",
         )
@@ -183,15 +183,15 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
         if step_model is None:
             raise _wrong(
                 spec,
-                f"takes the ids of a changed {model._meta.label} from {path!r}, but nothing can follow a "
-                f"plain column, as {step!r} does",
+                f"gets the ids of a changed {model._meta.label} from {path!r}, but a path cannot "
+                f"continue after a plain column, as it does with {step!r}",
             )
         try:
             field = step_model._meta.pk if step == "pk" else step_model._meta.get_field(step)
         except FieldDoesNotExist:
             raise _wrong(
                 spec,
-                f"takes the ids of a changed {model._meta.label} from {path!r}, but {step_model._meta.label} "
+                f"gets the ids of a changed {model._meta.label} from {path!r}, but {step_model._meta.label} "
                 f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the row",
             ) from None
         step_model = field.related_model
@@ -201,7 +201,7 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
                 instead = f"Write {LOOKUP_SEP.join([*steps[:number], column])!r}, where the id is"
             raise _wrong(
                 spec,
-                f"takes the ids of a changed {model._meta.label} from {path!r}, but {step!r} is a "
+                f"gets the ids of a changed {model._meta.label} from {path!r}, but {step!r} is a "
                 f"{type(field).__name__}, which has no column of its own. {instead}, or give a function of "
                 "the row",
             )

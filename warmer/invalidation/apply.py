@@ -199,8 +199,8 @@ def _refresh(spec: JobSpec) -> None:
     for _, error in refresh_wanted.send_robust(spec):
         if isinstance(error, Exception):
             logger.error(
-                "Could not queue a refresh of %s: its keys stay cold until they are read or the schedule "
-                "comes; or run 'manage.py warm_cache %s --only-missing': %s",
+                "Could not queue a refresh of %s: its keys stay cold until the next read or scheduled run; "
+                "or run 'manage.py warm_cache %s --only-missing'. %s",
                 spec.name,
                 spec.name,
                 describe(error),

@@ -87,7 +87,7 @@ def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., No
             raise  # the transaction cannot continue
         except Exception as error:  # noqa: BLE001 - a project's function, field or sender
             logger.error(
-                "What a change of %s concerns could not be found, so every key is invalidated: %s",
+                "The keys that a change of %s affects are unknown, so every key is invalidated: %s",
                 sender._meta.label,
                 describe(error),
             )

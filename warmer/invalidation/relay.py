@@ -88,7 +88,7 @@ class Relay:
                         logger.info("%s are applied again", what)
                 except Exception as error:  # noqa: BLE001 - nobody else would go on
                     if describe(error) != why:
-                        logger.warning("%s wait, and are tried again: %s", what, describe(error))
+                        logger.warning("%s are pending and will be retried: %s", what, describe(error))
                     failures[what] = describe(error), time.monotonic() + RETRY_SECONDS
                     close_old_connections()
             if wait(PAUSE_SECONDS):

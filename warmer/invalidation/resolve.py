@@ -69,7 +69,7 @@ class ChangedRow:
         self.pk = pk
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{name!r} is not recorded of a changed row: name it in fields=")
+        raise AttributeError(f"{name!r} is not recorded for changed rows: add it to fields=")
 
     def __repr__(self) -> str:
         return f"<ChangedRow {self.pk}>"
@@ -287,7 +287,7 @@ def _read(field: Any, text: Any) -> Any:
             value = kind.to_python(field, text)
         return value if convert is None else convert(value, None, None)
     except Exception as error:
-        raise ValueError(f"{text[:40]!r} is no value of {field}") from error
+        raise ValueError(f"{text[:40]!r} is not a value of {field}") from error
 
 
 def _moment(text: str) -> datetime:

@@ -154,7 +154,7 @@ def _dependents(spec: JobSpec) -> list[Dependent]:
                 found |= dict.fromkeys(_of_table(spec, dependency, model, table))
         except (AttributeError, FieldDoesNotExist, TypeError, ValueError):
             raise DeclarationError(
-                f"The job {spec.name!r} ({spec.declared_at}) takes the ids of a changed "
+                f"The job {spec.name!r} ({spec.declared_at}) gets the ids of a changed "
                 f"{dependency.label} from {dependency.ids!r}, and warmer cannot follow this kind of relation "
                 "to the tables on its way: name a column, or give a function of the row."
             ) from None

@@ -130,7 +130,7 @@ def _why_not(wanted: Definition, now: Installed) -> str:
     if now.kind is Kind.NOTHING:
         return "is not found"
     if now.kind is Kind.VIEW:
-        return "is a view or a foreign table, so only Django's signals tell of its changes"
+        return "is a view or a foreign table, so only Django's signals report its changes"
     if not now.events:
         return "has no triggers"
     if missing := [event for event in EVENTS if event not in now.events]:
@@ -224,7 +224,7 @@ def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
     if refused:
         raise TriggersRefused(
             f"The database {using!r} refused triggers on {'; '.join(refused)}. Until they are there, only "
-            "Django's signals tell of changes to these tables. Run 'manage.py warm_triggers' at a quiet "
+            "Django's signals report changes to these tables. Run 'manage.py warm_triggers' at a quiet "
             "moment as a role that owns them, or give the output of 'manage.py warm_triggers --sql' to a DBA."
         )
     return done

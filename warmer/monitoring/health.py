@@ -81,7 +81,7 @@ def _check(name: str, problem: Callable[[], str | None], *, is_required: bool = 
     except (StoreUnavailable, DatabaseError, InterfaceError, OSError) as error:
         cause = error.__cause__ if isinstance(error, StoreUnavailable) and error.__cause__ else error
         logger.warning("Not ready: %s: %s", name, describe(error))
-        why = f"does not answer as it should ({type(cause).__name__}; see the log)"
+        why = f"does not answer as expected ({type(cause).__name__}; see the log)"
         return Check(name=name, why=why, is_required=is_required)
 
 

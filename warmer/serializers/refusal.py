@@ -17,12 +17,12 @@ from warmer.serializers.packing import ALWAYS, ENCODE, LARGEST, MAX_DEPTH, SCALA
 # The advice for values of a class or its subclasses; the first match counts.
 ADVICE: dict[Any, str] = {
     Enum: "Give its .value.",
-    (Model, QuerySet): "Give plain data, e.g. the rows of .values().",
-    Promise: "Give str(...) of it, which translates it now.",
-    LazyObject: "Give plain data of what is behind it.",
-    (bytearray, memoryview): "Give bytes(...) of it.",
+    (Model, QuerySet): "Use plain data, e.g. the rows of .values().",
+    Promise: "Use str(...), which translates it now.",
+    LazyObject: "Use plain data of the wrapped object.",
+    (bytearray, memoryview): "Use bytes(...).",
 } | {
-    kind: f"Give {kind.__name__}(...) of it."
+    kind: f"Use {kind.__name__}(...)."
     for kind in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
 }
 
@@ -42,7 +42,7 @@ def pack(value: Any) -> bytes:
     except Refused as error:
         refused = error.value
     except (TooDeep, RecursionError):
-        what = f"it is nested more than {MAX_DEPTH} levels deep, or holds itself"
+        what = f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
         raise _refusal(what, kind="nested", advice="Make it flatter.") from None
     kind, place = type(refused), _place(refused, value)
     name = f"{kind.__module__}.{kind.__qualname__}"
@@ -87,8 +87,8 @@ def _advice(refused: Any) -> str:
     """Return what to write instead of a rejected value."""
     kind = type(refused)
     if kind in (datetime, time):
-        return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: give it in UTC."
+        return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: convert it to UTC."
     if dataclasses.is_dataclass(kind):
-        return "Give dataclasses.asdict(...) of it."
-    other = "Give plain data: dicts, lists, strings, numbers, dates."
+        return "Use dataclasses.asdict(...)."
+    other = "Use plain data: dicts, lists, strings, numbers, dates."
     return next((advice for base, advice in ADVICE.items() if issubclass(kind, base)), other)

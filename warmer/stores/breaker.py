@@ -84,7 +84,7 @@ class Breaker:
         if now - self._logged_at >= LOG_SECONDS:
             self._logged_at = now
             logger.warning(
-                "%s has not answered for %.0f s; %d calls were not made: %s",
+                "%s has not answered for %.0f s; %d  calls were skipped: %s",
                 self.name,
                 self.open_seconds,
                 self._refused,
@@ -99,10 +99,10 @@ class Breaker:
             if not self.is_open:
                 self._begin()
                 self._error = describe(error)
-                self._refusal = f"{self.name} does not answer and is left alone for a moment: {self._error}"
+                self._refusal = f"{self.name} does not answer, so calls to it are suspended: {self._error}"
                 self._opened_at = self._logged_at = now
                 self.is_open = True
-                logger.warning("%s does not answer and is left alone for now: %s", self.name, self._error)
+                logger.warning("%s does not answer, so calls to it are suspended: %s", self.name, self._error)
             elif self._is_probed:
                 self._is_probed = False
                 self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
@@ -116,7 +116,7 @@ class Breaker:
             if self.is_open:
                 seconds, self.is_open = self.open_seconds, False
                 logger.warning(
-                    "%s answers again after %.1f s; %d calls were not made", self.name, seconds, self._refused
+                    "%s answers again after %.1f s; %d  calls were skipped", self.name, seconds, self._refused
                 )
 
 

@@ -235,7 +235,7 @@ class GenericStore(Store):
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         found = StoreUnavailable(
-            f"The cache {self.alias!r} ({type(self._cache).__name__}) does not answer as it should: "
+            f"The cache {self.alias!r} ({type(self._cache).__name__}) does not answer as expected: "
             f"{describe(error)}"
         )
         if isinstance(error, OSError):

@@ -23,7 +23,7 @@ BROKER_SECONDS = 3.0
 # How long to avoid a broker that did not answer; otherwise the waits of many saves or jobs would add up.
 REST_SECONDS = 5.0
 UNDECLARED = (
-    "Celery knows no queue {queue!r}. Add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
+    "Celery does not know the queue {queue!r}. Add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
     "CELERY_TASK_CREATE_MISSING_QUEUES = True."
 )
 
@@ -87,7 +87,7 @@ def connected(*, insist: bool = False) -> Iterator[Any]:
             _failures[address] = time.monotonic(), why
             raise BrokerUnavailable(why) from error
         except connection.channel_errors as error:  # e.g. it is full
-            raise BrokerUnavailable(f"The broker refuses: {describe(error)}, at {address}") from error
+            raise BrokerUnavailable(f"The broker rejects it: {describe(error)}, at {address}") from error
     _failures.pop(address, None)
 
 
@@ -130,4 +130,4 @@ def _recent_failure(address: str) -> str:
     """Return why a broker is avoided; empty if it is not."""
     at, why = _failures.get(address, (0.0, ""))
     ago = time.monotonic() - at
-    return f"{why} ({ago:.0f} s ago, and not asked again yet)" if why and ago < REST_SECONDS else ""
+    return f"{why} ({ago:.0f} s ago, not retried yet)" if why and ago < REST_SECONDS else ""

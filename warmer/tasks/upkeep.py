@@ -48,7 +48,7 @@ def close_stalled_runs() -> int:
     for run in full.latest_per_job(required).values():
         has_failed = run.is_final and run.state != State.CANCELLED
         if has_failed and run.met_outage and _answers(required[run.job]):
-            logger.info("%s met an outage, which is over: %s is run again", run, run.job)
+            logger.info("%s failed in an outage that is over: running %s again", run, run.job)
             request_run(run.job, Trigger(run.trigger), only_missing=True)
     return closed
 

@@ -88,7 +88,7 @@ def test_host__is_checked_as_of_any_page(settings: Any) -> None:
 def test_readyz__cache_down(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     assert asked() == (200, {"ok": True, "checks": WELL})
     redis_server.stop()
-    assert why("cache:default") == "does not answer as it should (ConnectionError; see the log)"
+    assert why("cache:default") == "does not answer as expected (ConnectionError; see the log)"
     assert f"127.0.0.1:{redis_server.port}" in caplog.text
     redis_server.start()
     assert asked()[0] == 200
@@ -118,7 +118,7 @@ def test_readyz__database_down(
     assert status == 503
     # Without the database it is not known which migrations were applied.
     assert set(answer["checks"]) == {"database:default", "cache:default"}
-    assert why("database:default") == "does not answer as it should (OperationalError; see the log)"
+    assert why("database:default") == "does not answer as expected (OperationalError; see the log)"
     assert "Not ready: database:default: OperationalError" in caplog.text
     secrets = ("s3cr3t", "user", "127.0.0.1", "no-such-database")
     assert not [secret for secret in secrets if secret in json.dumps(answer)]

@@ -62,19 +62,19 @@ class Thing:
     pass
 
 
-PLAIN = "Give plain data"
+PLAIN = "Use plain data"
 HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
     *[
         (kind("Own", {"ONE": value}).ONE, ".Own", "Give its .value.")
         for kind, value in [(enum.Enum, "red"), (enum.IntEnum, 1), (enum.StrEnum, "yes"), (enum.IntFlag, 1)]
     ],
-    (mark_safe("<b>"), "django.utils.safestring.SafeString", "Give str(...) of it."),
-    (own(str, "a"), "test_refused.Own", "Give str(...) of it."),
-    (own(int, 1), "test_refused.Own", "Give int(...) of it."),
-    (own(float, 1.5), "test_refused.Own", "Give float(...) of it."),
-    (own(bytes, b"a"), "test_refused.Own", "Give bytes(...) of it."),
-    (Pair(1, 2), "test_refused.Pair", "Give tuple(...) of it."),
-    (own(frozenset, {1}), "test_refused.Own", "Give frozenset(...) of it."),
+    (mark_safe("<b>"), "django.utils.safestring.SafeString", "Use str(...)."),
+    (own(str, "a"), "test_refused.Own", "Use str(...)."),
+    (own(int, 1), "test_refused.Own", "Use int(...)."),
+    (own(float, 1.5), "test_refused.Own", "Use float(...)."),
+    (own(bytes, b"a"), "test_refused.Own", "Use bytes(...)."),
+    (Pair(1, 2), "test_refused.Pair", "Use tuple(...)."),
+    (own(frozenset, {1}), "test_refused.Own", "Use frozenset(...)."),
     (own(datetime, 2026, 1, 1), "test_refused.Own", PLAIN),
     (own(datetime, 2026, 1, 1, tzinfo=UTC), "test_refused.Own", PLAIN),
     (own(date, 2026, 1, 1), "test_refused.Own", PLAIN),
@@ -82,9 +82,9 @@ HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
     (own(timedelta, 1), "test_refused.Own", PLAIN),
     (own(Decimal, 1), "test_refused.Own", PLAIN),
     (own(UUID, int=1), "test_refused.Own", PLAIN),
-    (datetime(2026, 1, 1, tzinfo=Zone()), "datetime.datetime", "give it in UTC."),
-    (time(1, tzinfo=Zone()), "datetime.time", "give it in UTC."),
-    (Point(), "test_refused.Point", "Give dataclasses.asdict(...) of it."),
+    (datetime(2026, 1, 1, tzinfo=Zone()), "datetime.datetime", "convert it to UTC."),
+    (time(1, tzinfo=Zone()), "datetime.time", "convert it to UTC."),
+    (Point(), "test_refused.Point", "Use dataclasses.asdict(...)."),
     (Struct(), "test_refused.Struct", PLAIN),
     (Thing(), "test_refused.Thing", PLAIN),
     (Thing, "builtins.type", PLAIN),
@@ -98,21 +98,21 @@ HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
     (CustomUser(id=1, username="ada"), "users.models.CustomUser", "the rows of .values()"),
 ]
 OTHERS_REFUSED: list[tuple[Any, str, str]] = [
-    (collections.OrderedDict(a=1), "collections.OrderedDict", "Give dict(...) of it."),
-    (collections.defaultdict(list, a=[]), "collections.defaultdict", "Give dict(...) of it."),
+    (collections.OrderedDict(a=1), "collections.OrderedDict", "Use dict(...)."),
+    (collections.defaultdict(list, a=[]), "collections.defaultdict", "Use dict(...)."),
     (collections.deque([1]), "collections.deque", PLAIN),
     (types.MappingProxyType({}), "builtins.mappingproxy", PLAIN),
-    (own(list, [1]), "test_refused.Own", "Give list(...) of it."),
-    (own(dict, a=1), "test_refused.Own", "Give dict(...) of it."),
-    (own(set, {1}), "test_refused.Own", "Give set(...) of it."),
-    (bytearray(b"a"), "builtins.bytearray", "Give bytes(...) of it."),
-    (memoryview(b"a"), "builtins.memoryview", "Give bytes(...) of it."),
+    (own(list, [1]), "test_refused.Own", "Use list(...)."),
+    (own(dict, a=1), "test_refused.Own", "Use dict(...)."),
+    (own(set, {1}), "test_refused.Own", "Use set(...)."),
+    (bytearray(b"a"), "builtins.bytearray", "Use bytes(...)."),
+    (memoryview(b"a"), "builtins.memoryview", "Use bytes(...)."),
     (array.array("i", [1]), "array.array", PLAIN),
     ({}.keys(), "builtins.dict_keys", PLAIN),
     ((each for each in "ab"), "builtins.generator", PLAIN),
     (msgspec.Raw(b"\x01"), "msgspec.Raw", PLAIN),
     (msgspec.msgpack.Ext(5, b""), "msgspec.msgpack.Ext", PLAIN),
-    (SimpleLazyObject(lambda: "lazy"), "django.utils.functional.SimpleLazyObject", "what is behind it"),
+    (SimpleLazyObject(lambda: "lazy"), "django.utils.functional.SimpleLazyObject", "the wrapped object"),
     (CustomUser.objects.all(), "django.db.models.query.QuerySet", "the rows of .values()"),
     (CustomUser.objects.values("id"), "django.db.models.query.QuerySet", "the rows of .values()"),
 ]
@@ -166,7 +166,7 @@ def test_refused__a_zone_without_a_key() -> None:
     sources = [Path(folder) / "Europe" / "Berlin" for folder in zoneinfo.TZPATH]
     with next(source for source in sources if source.exists()).open("rb") as file:
         zone = ZoneInfo.from_file(file)
-    assert "give it in UTC" in refusal([datetime(2026, 1, 1, tzinfo=zone)])
+    assert "convert it to UTC" in refusal([datetime(2026, 1, 1, tzinfo=zone)])
 
 
 def test_refused__what_holds_itself() -> None:
@@ -174,8 +174,8 @@ def test_refused__what_holds_itself() -> None:
     items += [items, items]
     table: dict[str, Any] = {"price": Decimal(1)}
     table["again"] = [table, table]
-    assert "holds itself" in refusal(items)
-    assert "holds itself" in refusal(table)
+    assert "contains itself" in refusal(items)
+    assert "contains itself" in refusal(table)
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: (inner,)])

@@ -113,7 +113,7 @@ def test_rest__ends(job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPa
     first = request_run("t", Trigger.ADMIN).run
     hanging.resume()
     monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
-    assert "not asked again yet" in request_run("t", Trigger.ADMIN).run.error
+    assert "not retried yet" in request_run("t", Trigger.ADMIN).run.error
     monkeypatch.setattr(broker, "REST_SECONDS", 0.0)
     again = request_run("t", Trigger.ADMIN)
     assert (again.joined, again.run.state) == (False, State.QUEUED)
@@ -205,7 +205,7 @@ def test_undeclared_queue__is_said(job: Any, serve: Serve, broker_at: BrokerAt) 
     broker_at(serve().url(), task_create_missing_queues=False, task_queues=declared)
     assert undeclared_queues() == ["warming"]
     found = find_workers("warming")
-    assert (found.problem, found.may_work) == ("Celery knows no queue 'warming'", False)
+    assert (found.problem, found.may_work) == ("Celery does not know the queue 'warming'", False)
     for error in (found.advice, request_run("t", Trigger.ADMIN).run.error, request_audit(job.spec)):
         assert "dd Queue('warming') to CELERY_TASK_QUEUES" in error
     assert not broker.is_resting()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
 # Places where others may be able to write data that is unpickled here.
 SHARED = ("memcached", "filebased", "db.DatabaseCache")
-PICKLE_WHY = "Anyone who can write where they are kept can run code in every web process and worker."
+PICKLE_WHY = "Anyone who can write to its storage can run code in every web process and worker."
 # The consequences of the fix for the rest of the project.
 OTHER_APPS = (
     "Other apps' values that are not plain data, such as pages and model instances, are then not cached. "
@@ -29,7 +29,7 @@ OTHER_APPS = (
 
 
 class Exposure(CacheCheck, id="exposure"):
-    """Without a password, only its own machine can reach the server."""
+    """A server without a password is reachable only from its own machine."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         yield _exposure(cache.redis, "REDIS_URL")
@@ -67,7 +67,7 @@ class Pickle(CacheCheck, id="pickle", once=True, after=("backend",)):
             yield warning("Values are pickled.", why=PICKLE_WHY, fix=fix)
         elif cache.holds_all_sessions and not fallback and "warmer." in f"{cache.backend} {options}":
             yield info(
-                "Sessions are in this cache alone, which keeps plain data only.",
+                "Sessions are stored only in this cache, which keeps plain data only.",
                 why="A session that holds anything else, such as a SafeString, is lost at the next request.",
                 fix=f"{SESSIONS_FIX}\nor another cache.",
             )
@@ -93,7 +93,7 @@ class Fences(CacheCheck, id="fences", once=True, after=("backend", "reachability
 
 
 class CeleryPickle(ProjectCheck, id="celery-pickle"):
-    """Workers accept what is sent, and no pickles."""
+    """Workers accept the format that is sent, and no pickles."""
 
     def run(self, project: Project) -> Iterator[Finding]:
         if problem := tasks.problem_of_formats():
@@ -110,7 +110,9 @@ def _exposure(server: Server, variable: str) -> Finding:
     if not server.serves_without_password():
         return ok("a password is required")
     place = server.place
-    why = "Anyone who reaches the port can read and write every key, and take over the machine (MODULE LOAD)."
+    why = (
+        "Anyone who can reach the port can read and write every key, and take over the machine (MODULE LOAD)."
+    )
     try:
         bind, is_protected = server.setting("bind"), server.setting("protected-mode") == "yes"
     except CommandRefused as refused:

@@ -87,7 +87,7 @@ class BrokerApart(CacheCheck, id="broker-apart"):
 
 
 class BrokerTimeouts(ProjectCheck, id="broker-timeouts", after=("broker",)):
-    """Sending a task does not wait for ever for a broker that hangs."""
+    """Sending a task does not wait forever for a broker that hangs."""
 
     def run(self, project: Project) -> Iterator[Finding]:
         _ = project.redis
@@ -96,7 +96,7 @@ class BrokerTimeouts(ProjectCheck, id="broker-timeouts", after=("broker",)):
             return
         yield warning(
             "Celery's broker_transport_options have no socket_timeout.",
-            why="When the server hangs, workers and pages that send tasks wait for ever.",
+            why="When the server hangs, workers and pages that send tasks wait forever.",
             fix='CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}',
         )
 
@@ -145,7 +145,7 @@ class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
         lengths = tasks.queue_lengths(project.queues)
         for queue in project.queues:
             if queue not in lengths:
-                raise NotApplicable(f"unknown: the broker does not tell the length of {queue!r}")
+                raise NotApplicable(f"unknown: the broker does not report the length of {queue!r}")
             message = f"queue {queue!r}: {counted(lengths[queue], 'message')} waiting"
             if lengths[queue] < LONG_QUEUE:
                 yield ok(message)
@@ -159,7 +159,7 @@ class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
 
 
 class BeatAlive(ProjectCheck, id="beat", after=("database",)):
-    """Beat sends what is due."""
+    """Beat sends due tasks."""
 
     def run(self, project: Project) -> Iterator[Finding]:
         project.require_broker()

@@ -49,7 +49,7 @@ class Backend(CacheCheck, id="backend", once=True, after=()):
             yield error(message, why=BROKEN, fix=fix)
         elif cache.specs and (names := varying_names(cache.alias)):
             yield error(
-                f"Its KEY_FUNCTION makes several names of one key: {names[0]!r} and {names[1]!r}.",
+                f"Its KEY_FUNCTION returns different names for one key: {names[0]!r} and {names[1]!r}.",
                 why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
                 fix=cache.setting("KEY_FUNCTION", value="None")
                 + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
@@ -57,7 +57,7 @@ class Backend(CacheCheck, id="backend", once=True, after=()):
         elif cache.specs and "dummy" in cache.backend:
             yield error(f"{cache.backend} keeps nothing.", why=COLD, fix=use_redis)
         elif cache.specs and "locmem" in cache.backend:
-            why = "Each process has its own: no page reads what a worker warms or sees its invalidations."
+            why = "Each process has its own: web processes do not see what a worker warms or invalidates."
             yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
         else:
             where = "" if cache.server else masked(str(cache.options.get("LOCATION", "")))
@@ -102,7 +102,7 @@ class Writes(CacheCheck, id="writes", once=True):
 
 
 class Timeouts(CacheCheck, id="timeouts", once=True, after=("backend",)):
-    """A client does not wait longer for a hanging server than a page may take."""
+    """A client does not wait for a hanging server longer than is acceptable for a page."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         place = cache.redis.place

@@ -48,7 +48,7 @@ class Persistence(CacheCheck, id="persistence"):
         elif save:
             yield ok(f"save {save!r}, appendonly no")
         elif cache.holds_all_sessions:
-            why = "A restart of the server logs out every user: sessions are nowhere else."
+            why = "A restart of the server logs out every user: sessions are stored nowhere else."
             yield warning(NOTHING, why=why, fix=f"{SESSIONS_FIX}\nor: {append}")
         else:
             why = "After a restart every key is cold until beat or 'manage.py warm_cache' has run."

@@ -105,9 +105,9 @@ class SameCache(ProjectCheck, id="same-cache", after=("database",)):
         for text, names in elsewhere(JobObservation.objects.all()).items():
             yield error(
                 f"A worker and web use different caches for {', '.join(names)}: {text}.",
-                why="What is warmed there is cold here, and what is invalidated there stays old here.",
+                why="Keys warmed there are cold here, and keys invalidated there stay outdated here.",
                 fix="CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
-                "environment of both. Then restart the workers: they apply the invalidations that wait.",
+                "environment of both. Then restart the workers: they apply the pending invalidations.",
             )
         if text := invalidation.other_cache(ask=True):
             yield error(
@@ -138,14 +138,14 @@ class Capture(ProjectCheck, id="capture", after=("database",)):
 
 
 class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("database",)):
-    """Changes are invalidated at once."""
+    """Changes are invalidated promptly."""
 
     def run(self, project: Project) -> Iterator[Finding]:
         pending = invalidation.backlog()
         for alias, problem in pending.unanswered.items():
             yield warning(
                 f"The database {alias!r} does not answer: {problem}.",
-                why="Changes that wait there are not applied, and the pages cannot show them.",
+                why="Pending changes there are not applied, and pages cannot show them.",
                 fix=f"DATABASES[{alias!r}]['TEST'] = {{'MIRROR': 'default'}}\nif it is a replica, or a "
                 "router whose allow_migrate() keeps warmer off it. Otherwise start it.",
             )

@@ -36,7 +36,7 @@ _KEYLESS = {"ACL", "AUTH", "CLIENT", "CONFIG", "EVAL", "EVALSHA", "FCALL", "HELL
 
 
 class KeysWithoutTtl(CacheCheck, id="keys-without-ttl"):
-    """Every key expires some time."""
+    """Every key expires eventually."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         sampled = _sampled(cache)
@@ -59,7 +59,7 @@ class KeysWithoutTtl(CacheCheck, id="keys-without-ttl"):
 
 
 class BigKeys(CacheCheck, id="big-keys"):
-    """No key is so big that it holds up the others."""
+    """No key is so big that it delays other clients."""
 
     def run(self, cache: Cache) -> Iterator[Finding]:
         sizes = Counter({key.name: key.bytes for key in _sampled(cache) if key.bytes is not None})
@@ -73,7 +73,7 @@ class BigKeys(CacheCheck, id="big-keys"):
             return
         yield warning(
             f"{len(big):,} of {len(sizes):,} sampled keys over 1 MiB: {_first(big)}.",
-            why="Each read transfers and decodes all of it, and meanwhile the server answers nobody else.",
+            why="Each read transfers and decodes all of it, while all other clients wait.",
             fix='@warm_many("KEY:{id}", ...)\nUse a key for each part that a page needs instead of one with '
             f"everything. This lists all big keys:\n{cache.redis.place.redis_cli} --bigkeys",
         )

@@ -61,7 +61,7 @@ class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
             yield ok(policy)
         if cache.holds_all_sessions:
             yield warning(
-                f"Sessions are in this cache and nowhere else, and its policy is {policy}.",
+                f"Sessions are stored only in this cache, and its policy is {policy}.",
                 why="When memory runs short, users are logged out.",
                 fix=SESSIONS_FIX,
             )

@@ -56,7 +56,7 @@ class Command(WarmerCommand):
             "--trigger",
             choices=[Trigger.COMMAND.value, Trigger.DEPLOY.value],
             default=Trigger.COMMAND.value,
-            help="what the runs are recorded as; default: command",
+            help="the recorded trigger of the runs; default: command",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

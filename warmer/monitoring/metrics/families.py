@@ -172,7 +172,7 @@ FAMILIES = (
     ),
     gauge(
         "warmer_queue_messages",
-        "Messages that wait in a queue of the jobs for a worker; missing: the broker does not tell.",
+        "Messages that wait in a queue of the jobs for a worker; missing if the broker does not report it.",
         ["queue"],
         lambda now: (([queue], length) for queue, length in now.queues.items()),
     ),
@@ -208,7 +208,7 @@ FAMILIES = (
     ),
     gauge(
         "warmer_last_look_timestamp_seconds",
-        "When any job was last observed, or failed to be: it gets old if beat or the workers stop. 0: never.",
+        "When any job was last observed, successfully or not; old if beat or the workers stopped. 0: never.",
         [],
         lambda now: [([], _timestamp(now.last_attempt))],
     ),

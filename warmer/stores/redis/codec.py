@@ -151,8 +151,8 @@ class Names:
         if head is None:
             if self._make_key(PLACE) != self._first:
                 raise StoreUnavailable(
-                    "The cache's KEY_FUNCTION makes several names of one key, depending on the caller (see "
-                    "the check warmer.E005)"
+                    "The cache's KEY_FUNCTION returns different names for one key, depending on the caller "
+                    "(see the check warmer.E005)"
                 )
             return list(map(self._make_key, keys))
         return [head + key for key in keys]

@@ -85,6 +85,6 @@ def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> Store
     is_single = not isinstance(server, RedisCluster)
     if is_single and isinstance(error, AskError | ClusterCrossSlotError | ClusterDownError):
         return NodeOfCluster(f"The cache {alias!r}{at} {NodeOfCluster.advice}")
-    found = StoreUnavailable(f"The cache {alias!r}{at} does not answer as it should: {describe(error)}")
+    found = StoreUnavailable(f"The cache {alias!r}{at} does not answer as expected: {describe(error)}")
     found.is_logged = is_away
     return found

@@ -38,7 +38,9 @@ class Damages:
         """
         for fence, state in zip(answer[::2], answer[1::2], strict=True):
             text = f"{fence.decode(errors='replace')} was damaged: {state[:200].decode(errors='replace')}"
-            logger.warning("The fence %s. It was replaced. What else writes to this cache server?", text)
+            logger.warning(
+                "The fence %s. It was replaced. Does another program write to this cache server?", text
+            )
             with suppress(StoreUnavailable), self._server() as server:  # the server may be full
                 server.zadd(self._key, {text: time.time()})
                 server.expire(self._key, KEPT_SECONDS)
