@@ -236,6 +236,16 @@ def test_unknown_job__is_404(editor: Client, name: str) -> None:
     assert list(PeriodicTask.objects.order_by("id").values()) == before
 
 
+def test_entry__that_runs_something_else_is_left_alone(editor: Client) -> None:
+    PeriodicTask.objects.filter(name="warm posts").update(task="mail.greet")
+    before = PeriodicTask.objects.filter(name="warm posts").values().get()
+    for data in (interval(2), {"action": "reset"}):
+        page = editor.post(POSTS, data, follow=True).content.decode()
+        assert "no longer runs this job" in page
+        assert 'name="number"' not in page
+    assert PeriodicTask.objects.filter(name="warm posts").values().get() == before
+
+
 @pytest.mark.parametrize("name", ["under_scored-and.dotted", "top_10"])
 def test_log__entry_leads_to_the_job_whatever_its_name(operator: Client, name: str) -> None:
     warm("x", name=name, timeout=timedelta(hours=1))(lambda: 1)

@@ -254,6 +254,13 @@ def test_backend__key_function_that_depends_on_the_caller(examine: Examine) -> N
     assert examine(Backend(), entry).severity == "ok"  # no job uses it
 
 
+def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "django_redis", None)  # as Python knows a missing module
+    found = examine(Backend(), "redis://127.0.0.1:1/0")
+    assert found.severity == "error"
+    assert found.fix.startswith("pip install django-redis\n")
+
+
 @pytest.mark.parametrize(
     ("pool", "option"),
     [
