@@ -1,6 +1,6 @@
 -- Write one kind of record: a part of the function of a table, once for each set of compared columns.
 --
--- In Python's format: {records} (the table of records), {source} (what the record calls its source), {names} and
+-- In Python's format: {records} (the table of records), {source} (the source's name in the record), {names} and
 -- {number} (the columns that are named here), {inserted}, {updated} and {deleted} (`postgresql_rows.sql`).
   IF TG_OP = 'TRUNCATE' OR NOT (
     SELECT count(*) FROM pg_attribute

@@ -1,8 +1,8 @@
--- Every relation in reach that can have triggers, its partitions, and which triggers of ours they have.
+-- Every visible relation that can have triggers, its partitions, and which of our triggers they have.
 --
 -- Parameters: the names of the tables. In Python's format: {table} (the table of records).
 --
--- Returns one row for each table and each of its partitions: its name, kind, and schema; whether the row is of
+-- Returns one row for each table and each of its partitions: its name, kind, and schema; whether the row is
 -- a partition, and its relation; the enabled triggers, each with its function; the comment of the function; the
 -- columns; and the qualified name of the table of records.
 WITH RECURSIVE part(root, oid) AS (

@@ -1,10 +1,10 @@
--- Find how many rows a statement changed, and those as JSON: a part of the function of a table, for each event.
+-- Count the rows that a statement changed, and return them as JSON: a part of a table's function, for each event.
 --
 -- In Python's format: {changed} (the changed rows, each column as text), {size} (the bytes of one), {limit} (the
--- rows, one more than a record holds), {row_bytes} and {bytes} (what a row and a record hold).
+-- number of rows, one more than a record can hold), {row_bytes} and {bytes} (the limits of a row and a record).
 --
--- Past a limit the record says "every key": a process that applies it reads it whole. The limit for a row keeps what is
--- put together for a statement far below PostgreSQL's limit for a value.
+-- Over a limit the record stands for every key, because the applying process reads it as a whole. The limit of a row
+-- keeps the result for a statement far below PostgreSQL's limit of a value.
       SELECT count(*),
           CASE WHEN count(*) < {limit} AND max(s.size) < {row_bytes} AND sum(s.size) < {bytes}
             THEN jsonb_agg(DISTINCT s.changed) FILTER (WHERE s.size < {row_bytes})::text END

@@ -1,24 +1,25 @@
--- Take the token of a job's fence and, of missing keys, claim those that nobody else is loading.
+-- Take the token of a job's fence, and claim the missing keys that nobody else is loading.
 --
--- A claim is a string beside its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
--- who loads the key, and the state of the fence then. The holder "-" loads no more: it found no value.
+-- A claim is a string next to its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
+-- who is loading the key, and the state of the fence at the start. The holder "-" means that the load has ended
+-- without a value.
 --
 -- KEYS[1]   the fence (see fence.lua)
--- KEYS[2..] for each key: the key as the server knows it, with ARGV[5] its absence mark, its claim
--- ARGV[1]   the generation to use when the fence is made
+-- KEYS[2..] for each key: its name on the server, its absence mark (if ARGV[5]), its claim
+-- ARGV[1]   the generation of a new fence
 -- ARGV[2]   milliseconds after which an unused fence is dropped
 -- ARGV[3]   the id of the claim to make
--- ARGV[4]   milliseconds after which it ends by itself
+-- ARGV[4]   milliseconds after which it expires
 -- ARGV[5]   whether the job's absences are cached: 1 or 0
--- ARGV[6]   microseconds by which a loader may read the past (replica lag)
--- ARGV[7..] for each key: its logical name, and what is cached there but counts as nothing
--- Returns   {generation, counter, what a damaged fence that was dropped was like or '', letters, one text a
---           key}: m claimed for the caller, t another loads it (the id of that claim), v it is cached by now
---           (its value), a it is known by now to have no value
--- Keeps     one load a fence: a key is claimed only where there is neither a value nor a claim of another
---           that stands. (The caller's own was made by this very call, which the client sent again when
---           the answer was lost.) A claim stands as long as a write after its token would pass the fence,
---           so that nobody waits for a load that began before an invalidation. It is no fence itself.
+-- ARGV[6]   microseconds by which a loader's data may be old (replica lag)
+-- ARGV[7..] for each key: its logical name, and a cached value that counts as missing
+-- Returns   {generation, counter, the description of a damaged fence that was dropped or '', letters, one text
+--           per key}: m claimed for the caller, t another reader is loading it (the id of that claim), v it has
+--           been cached (its value), a it is now known to have no value
+-- Keeps     one load per state of the fence: a key is claimed only if it has neither a value nor another
+--           reader's valid claim. (A claim of the caller was made by this very call, which the client repeated
+--           because the answer was lost.) A claim is valid as long as a write with its token would pass the
+--           fence, so nobody waits for a load that began before an invalidation. It does not replace the fence.
 local fence, id, absence = KEYS[1], ARGV[3], ARGV[5] == '1'
 local stride = absence and 3 or 2
 
@@ -34,7 +35,7 @@ local letters, texts = {}, {}
 for i = 1, (#KEYS - 1) / stride do
   local key, mark, claim = 2 + stride * (i - 1), 3 + stride * (i - 1), 1 + stride * i
   local name, nothing = ARGV[5 + 2 * i], ARGV[6 + 2 * i]
-  -- MGET: of a key of another type it says nothing, where GET fails.
+  -- MGET returns nothing for a key of another type, where GET fails.
   local value, record = unpack(redis.call('MGET', KEYS[key], KEYS[claim]))
   if value and value ~= nothing then
     letters[i], texts[i] = 'v', value

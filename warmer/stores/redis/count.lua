@@ -1,15 +1,15 @@
--- Add what one process counted of a job, and note which of the watched keys it read.
+-- Add a process's counts for a job, and record which of the watched keys it read.
 --
 -- KEYS[1]   the job's totals
--- KEYS[2]   its counts of today
+-- KEYS[2]   its counts for today
 -- KEYS[3]   its watched keys (see counters.py)
--- ARGV[1]   the time, in seconds of the epoch
--- ARGV[2]   the slot of five minutes that it is in
+-- ARGV[1]   the time, in seconds since the epoch
+-- ARGV[2]   its slot of five minutes
 -- ARGV[3]   how long totals are kept, in seconds
 -- ARGV[4]   how long the counts of a day are kept, in seconds
 -- ARGV[5]   JSON: counts (name -> how many), missed (key -> how many reads of it)
 -- ARGV[6..] the keys that were read
--- Returns   the hash sample that is watched: one key in so many; 0: none
+-- Returns   the watched hash sample: one key in this many; 0: none
 -- Keeps     no guarantee: if the answer is lost, the same counts may be added twice.
 local totals, today, watched = KEYS[1], KEYS[2], KEYS[3]
 local counted = cjson.decode(ARGV[5])

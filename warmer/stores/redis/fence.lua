@@ -1,34 +1,34 @@
--- What the scripts of the fence share: this text stands before each of them.
+-- Shared by the scripts of the fence: this text is prepended to each of them.
 --
--- The fence of a job is one sorted set, so that it is evicted as a whole or not at all:
+-- A job's fence is one sorted set, so that it is evicted as a whole or not at all:
 --   g:<generation>  score -1   the generation, random and never used again
 --   c               score n    the counter: the count of the last invalidation
---   f               score n    the floor: records up to this count are forgotten
---   k:<key>         score n    a key, and the count at which it was invalidated last
+--   f               score n    the floor: records up to this count have been trimmed
+--   k:<key>         score n    a key, and the count at which it was last invalidated
 --
--- A count is the server's time in microseconds, or the last count and one where that is more. So counts
--- rise strictly whatever the clock does, and nothing else is needed to keep an old value out. That they
--- are times as well lets records be forgotten by age, and a token be that of a moment ago.
+-- A count is the server's time in microseconds, or the last count plus one if that is higher. So counts
+-- rise strictly regardless of the clock, which is all that is needed to reject old values. Because they
+-- are also times, records can be trimmed by age, and tokens can be dated back.
 
 local function clock()
   local now = redis.call('TIME')
   return now[1] * 1000000 + now[2]
 end
 
--- Return the count of a member; nil where there is none, also if the fence is of another type.
+-- Return the count of a member; nil if there is none, or if the fence is of another type.
 local function count_of(fence, member)
   local count = redis.pcall('ZSCORE', fence, member)
   return type(count) == 'string' and tonumber(count) or nil
 end
 
--- Return whether a fence can be trusted: counts are whole numbers that a double keeps apart. Another program
+-- Return whether a fence is intact: its counts are integers that a double represents exactly. Another program
 -- may have written to it.
 local function is_sound(fence)
   local counter, floor = count_of(fence, 'c'), count_of(fence, 'f')
   return counter and floor and 0 <= floor and floor <= counter and counter < 2 ^ 53
 end
 
--- Describe a damaged fence, for people.
+-- Describe a damaged fence, for the log.
 local function state_of(fence)
   local kind = redis.pcall('TYPE', fence).ok -- the right to ask may be missing
   if kind and kind ~= 'zset' then return 'it is a ' .. kind end
@@ -40,16 +40,16 @@ local function state_of(fence)
   return string.format('its counter is %s, its floor %s, its generation %s', shown('c'), shown('f'), generation)
 end
 
--- Drop a damaged fence, so that every token of it is void. Return what it was like; '' if there was none.
+-- Drop a damaged fence, which voids all of its tokens. Return its description; '' if it was not damaged.
 local function drop_damaged(fence)
   local state = redis.call('EXISTS', fence) == 1 and state_of(fence) or ''
   redis.call('DEL', fence) -- after a command that writes, a full server takes the small ones that follow, too
   return state
 end
 
--- Return the generation and the counter to take as a token; make the fence where there is none, or a damaged
--- one, and return what a damaged one was like, or ''.
--- lag: microseconds by which a loader may read the past; the token is then the one of that time.
+-- Return the generation and the counter of a token; create the fence if it is missing or damaged. Also return
+-- the description of a damaged one, or ''.
+-- lag: microseconds by which a loader's data may be old; the token is dated back by this much.
 local function take(fence, new_generation, lifetime, lag)
   local found = redis.pcall('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
   local generation, damaged = string.match(found[1] or '', '^g:(%x+)$'), ''
@@ -65,7 +65,7 @@ local function take(fence, new_generation, lifetime, lag)
   return generation, string.format('%.0f', counter), damaged
 end
 
--- Return whether a token is of another fence, or older than what the fence remembers.
+-- Return whether a token is of another fence, or older than the fence's records.
 local function is_refused(fence, generation, taken)
   return not count_of(fence, 'g:' .. generation) or (count_of(fence, 'f') or math.huge) > taken
 end

@@ -1,8 +1,8 @@
--- Say which keys are cached and live for a while yet.
+-- Return which keys are cached and have enough time left.
 --
--- KEYS     the keys as the server knows them
--- ARGV[1]  milliseconds that they must have left; 0: any that are there
--- Returns  one letter a key: y it does, n it does not
+-- KEYS     the keys' names on the server
+-- ARGV[1]  milliseconds that they must have left; 0: any cached key counts
+-- Returns  one letter per key: y it is fresh, n it is not
 local at_least, call, keys = tonumber(ARGV[1]), redis.call, KEYS -- local names are found sooner
 
 local function is_fresh(key)
@@ -10,10 +10,10 @@ local function is_fresh(key)
   return left >= at_least or left == -1 -- -1: it is there and has no end; -2: it is not there
 end
 
--- Mostly all are fresh, which takes no list.
+-- Usually all are fresh, which needs no list.
 local fresh, looked_at = 0, 0
 if at_least == 0 then
-  -- One call tells how many are there; a script may hand on about 8,000 values at once.
+  -- One call counts the existing keys; a script can pass about 8,000 values at once.
   for i = 1, #keys, 4000 do
     fresh = fresh + call('EXISTS', unpack(keys, i, math.min(i + 3999, #keys)))
   end

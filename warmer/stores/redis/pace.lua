@@ -1,12 +1,12 @@
 -- Take the next of a number of turns at a steady pace.
 --
--- KEYS[1]  when the next turn is, in microseconds of the server's time
+-- KEYS[1]  the time of the next turn, in microseconds of the server's clock
 -- ARGV[1]  microseconds between two turns
 -- Returns  microseconds until the turn
--- Keeps    nothing but the pace: lost, it starts again. So it does when the next turn is further ahead than
---          anybody queues, as after the server's clock was set back. Each process that waits has taken one
---          turn, and waits at most for its task's time limit; 10 minutes are twice what the project sets.
---          At a slow pace 100 turns are longer, and a longer queue than there is.
+-- Keeps    the pace only: if the key is lost, the pace starts again. It also does if the next turn is further
+--          ahead than any queue could be, e.g. after the server's clock was set back. A waiting process
+--          has taken one turn, and waits at most for its task's time limit; 10 minutes are twice the
+--          project's limit. At a slow pace, 100 turns are longer, which is more than any queue.
 local now, interval = clock(), tonumber(ARGV[1])
 local at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
 if at - now > math.max(600 * 1000000, 100 * interval) then at = now end

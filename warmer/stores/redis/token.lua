@@ -1,12 +1,12 @@
--- Return the state of a job's fence (see fence.lua), and make the fence when there is none.
+-- Return the state of a job's fence (see fence.lua), creating the fence if there is none.
 --
 -- KEYS[1]  the fence
--- ARGV[1]  the generation to use when the fence is made
+-- ARGV[1]  the generation of a new fence
 -- ARGV[2]  milliseconds after which an unused fence is dropped
--- ARGV[3]  microseconds by which a loader may read the past (replica lag)
--- Returns  {generation, counter, what a damaged fence that was dropped was like or ''}
+-- ARGV[3]  microseconds by which a loader's data may be old (replica lag)
+-- Returns  {generation, counter, the description of a damaged fence that was dropped, or ''}
 -- Keeps    no stale fill: a fence that was evicted, flushed or restarted gets another generation,
---          so that every token taken before is refused. With a lag the token is of a moment at which
---          no loader reads any more: what was invalidated since is not written, and nothing is while
---          the fence is younger.
+--          so that all earlier tokens are rejected. With a lag, the token is dated back so far that no
+--          loader reads older data: keys invalidated since are not written, and nothing is written
+--          while the fence is younger than the lag.
 return {take(KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]))}

@@ -1,24 +1,24 @@
--- Write a batch that was loaded after a token was taken, but for the keys invalidated since.
+-- Write a batch that was loaded after a token was taken, except keys invalidated since.
 --
 -- KEYS[1]    the fence (see fence.lua)
--- KEYS[2..]  for each key: the key as the server knows it, with ARGV[3] its absence mark, and with ARGV[4]
---            its claim (see claim.lua); first the keys with a value, then those that have none, then those
+-- KEYS[2..]  for each key: its name on the server, its absence mark (if ARGV[3]) and its claim (if
+--            ARGV[4], see claim.lua); first the keys with a value, then those without one, then those
 --            that were not loaded
 -- ARGV[1]    the token's generation
 -- ARGV[2]    the token's counter
--- ARGV[3]    milliseconds for which an absence is cached; 0: it is not
+-- ARGV[3]    milliseconds for which absences are cached; 0: they are not
 -- ARGV[4]    the id of the claim that ends with this write; empty: there is none
--- ARGV[5]    milliseconds for which waiting readers can see that its load found no value
--- ARGV[6]    milliseconds that each value lives; empty: each has its own
--- ARGV[7]    how many characters a key has here before its logical name; -1: the names are given
--- ARGV[8]    how many keys have a value
--- ARGV[9]    how many have none; they are deleted
--- ARGV[10..] the values, then their lives (without ARGV[6]), then the logical names of all keys (with -1)
--- Returns    {one letter a key, the first error}: w written, a absent (deleted), f superseded, e error, l left
---            as it is
--- Keeps      no stale fill: the comparison and the writes are one atomic step. Another or a missing
---            generation, or records trimmed past the token, fence the whole batch. A claim is ended by
---            its holder only, and whether the write is superseded or not.
+-- ARGV[5]    milliseconds for which waiting readers can see that the load found no value
+-- ARGV[6]    the timeout of each value in milliseconds; empty: each value has its own
+-- ARGV[7]    the number of characters before the logical name in a key; -1: the names are given
+-- ARGV[8]    the number of keys with a value
+-- ARGV[9]    the number of keys without one, which are deleted
+-- ARGV[10..] the values, then their timeouts (without ARGV[6]), then the logical names of all keys (with -1)
+-- Returns    {one letter per key, the first error}: w written, a absent (deleted), f superseded, e error,
+--            l left unchanged
+-- Keeps      no stale fill: the comparison and the writes are one atomic step. A different or missing
+--            generation, or records trimmed past the token, reject the whole batch. Only its holder ends
+--            a claim, even if the write is superseded.
 local fence, taken, absence, id = KEYS[1], tonumber(ARGV[2]), ARGV[3] ~= '0', ARGV[4]
 local with_value, without = tonumber(ARGV[8]), tonumber(ARGV[9])
 local one_life, head = ARGV[6], tonumber(ARGV[7])
