@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from django.db.models import Sum
 
@@ -19,7 +20,7 @@ HOUR = timedelta(hours=1)
 NOT_COMPLETE = (State.FAILED, State.INCOMPLETE, State.LOST, State.EXPIRED)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Alert:
     """A Prometheus alert rule.
 
@@ -31,8 +32,8 @@ class Alert:
             about jobs. None: only Prometheus can evaluate it.
     """
 
-    name: str
     severity: str
+    name: str
     summary: str
     section: str
     threshold: float | None = None
@@ -65,6 +66,10 @@ def _is_silent(now: Snapshot, seconds: float) -> bool:
     return last is None or (now.taken_at - last).total_seconds() > seconds
 
 
+def _wait(now: Snapshot, seconds: float) -> bool:
+    return now.backlog.age.total_seconds() > seconds
+
+
 def _has_failed(now: Snapshot, spec: JobSpec, _threshold: float) -> bool:
     return spec.required and spec.name in now.totals and now.last_run(spec.name).state in NOT_COMPLETE
 
@@ -76,7 +81,15 @@ def _is_stale(now: Snapshot, spec: JobSpec, refreshes: float) -> bool:
     return last is None or now.taken_at - last > refreshes * spec.every
 
 
-def _misses_much(row: JobObservation, share: float) -> bool:
+def _queues(now: Snapshot, spec: JobSpec, seconds: float) -> bool:
+    return now.queue_wait(spec.name) > seconds
+
+
+def _is_cold(row: JobObservation, share: float) -> bool:
+    return row.coverage is not None and row.coverage < share
+
+
+def _misses(row: JobObservation, share: float) -> bool:
     rate, misses = row.hit_rate_hour, row.misses_hour or 0
     return rate is not None and rate < share and misses > HOUR.total_seconds()  # more than one a second
 
@@ -88,99 +101,40 @@ def _overtaken(now: Snapshot, share: float) -> Iterable[str]:
     return (job for job, lost, kept in counted if job in declared and lost / (lost + kept) > share)
 
 
+def _wrong(now: Snapshot, keys: float) -> Iterable[str]:
+    return (job for job, audit in now.audits.items() if audit.unrepaired > keys)
+
+
+critical, warning = partial(Alert, "critical"), partial(Alert, "warning")
+RUNS, DOWN, EVICTED = "runs-are-stuck-expired-or-lost", "cache-down-connection-refused", "keys-are-evicted"
+SILENT = "No job was observed for 5 minutes: beat or the workers have stopped."
+LATE = "Invalidations have been pending for more than 2 minutes."
+QUEUED = "A run has been waiting for a worker for more than 2 minutes."
+FEW = "Less than 90 % of the keys are cached."
+OVERTAKEN = "Invalidations overtake more than 20 % of the writes."
 ALERTS = (
-    Alert(
-        name="WarmerMetricsMissing",
-        severity="critical",
-        summary="No metrics are being scraped.",
-        section="metrics-are-missing",
+    critical("WarmerMetricsMissing", "No metrics are being scraped.", "metrics-are-missing"),
+    critical("WarmerScheduleSilent", SILENT, RUNS, 300, _is_silent),
+    critical(
+        "WarmerCacheDown",
+        "The cache is unreachable.",
+        DOWN,
+        0,
+        _jobs(lambda now, spec, _: spec.cache in now.down),
     ),
-    Alert(
-        name="WarmerScheduleSilent",
-        severity="critical",
-        summary="No job was observed for 5 minutes: beat or the workers have stopped.",
-        section="runs-are-stuck-expired-or-lost",
-        threshold=300,
-        fires=_is_silent,
+    critical("WarmerInvalidationsWait", LATE, "invalidations-are-pending", 120, _wait),
+    critical("WarmerKeysWrong", "The last audit found wrong keys.", "pages-show-old-data", 0, _wrong),
+    critical("WarmerRequiredJobFailed", "The last run did not complete.", RUNS, 1, _jobs(_has_failed)),
+    critical("WarmerRequiredJobStale", "Three refreshes were missed.", RUNS, 3, _jobs(_is_stale)),
+    warning("WarmerRunsWait", QUEUED, RUNS, 120, _jobs(_queues)),
+    warning("WarmerCoverageLow", FEW, "cache-cold-after-a-deploy", 0.9, _observed(_is_cold)),
+    warning(
+        "WarmerObservationFailing",
+        "The keys cannot be observed.",
+        DOWN,
+        1,
+        _observed(lambda row, _: bool(row.error)),
     ),
-    Alert(
-        name="WarmerCacheDown",
-        severity="critical",
-        summary="The cache is unreachable.",
-        section="cache-down-connection-refused",
-        threshold=0,
-        fires=_jobs(lambda now, spec, _: spec.cache in now.down),
-    ),
-    Alert(
-        name="WarmerInvalidationsWait",
-        severity="critical",
-        summary="Invalidations have been pending for more than 2 minutes.",
-        section="invalidations-are-pending",
-        threshold=120,
-        fires=lambda now, seconds: now.backlog.age.total_seconds() > seconds,
-    ),
-    Alert(
-        name="WarmerKeysWrong",
-        severity="critical",
-        summary="The last audit found wrong keys.",
-        section="pages-show-old-data",
-        threshold=0,
-        fires=lambda now, keys: (job for job, audit in now.audits.items() if audit.unrepaired > keys),
-    ),
-    Alert(
-        name="WarmerRequiredJobFailed",
-        severity="critical",
-        summary="The last run did not complete.",
-        section="runs-are-stuck-expired-or-lost",
-        threshold=1,
-        fires=_jobs(_has_failed),
-    ),
-    Alert(
-        name="WarmerRequiredJobStale",
-        severity="critical",
-        summary="Three refreshes were missed.",
-        section="runs-are-stuck-expired-or-lost",
-        threshold=3,
-        fires=_jobs(_is_stale),
-    ),
-    Alert(
-        name="WarmerRunsWait",
-        severity="warning",
-        summary="A run has been waiting for a worker for more than 2 minutes.",
-        section="runs-are-stuck-expired-or-lost",
-        threshold=120,
-        fires=_jobs(lambda now, spec, seconds: now.queue_wait(spec.name) > seconds),
-    ),
-    Alert(
-        name="WarmerCoverageLow",
-        severity="warning",
-        summary="Less than 90 % of the keys are cached.",
-        section="cache-cold-after-a-deploy",
-        threshold=0.9,
-        fires=_observed(lambda row, share: row.coverage is not None and row.coverage < share),
-    ),
-    Alert(
-        name="WarmerObservationFailing",
-        severity="warning",
-        summary="The keys cannot be observed.",
-        section="cache-down-connection-refused",
-        threshold=1,
-        fires=_observed(lambda row, _: bool(row.error)),
-    ),
-    Alert(
-        name="WarmerHitRateLow",
-        severity="warning",
-        summary="Less than 80 % of the reads are hits.",
-        section="keys-are-evicted",
-        threshold=0.8,
-        fires=_observed(_misses_much),
-    ),
-    Alert(
-        name="WarmerWritesFenced",
-        severity="warning",
-        summary="Invalidations overtake more than 20 % of the writes.",
-        section="keys-are-evicted",
-        threshold=0.2,
-        fires=_overtaken,
-    ),
+    warning("WarmerHitRateLow", "Less than 80 % of the reads are hits.", EVICTED, 0.8, _observed(_misses)),
+    warning("WarmerWritesFenced", OVERTAKEN, EVICTED, 0.2, _overtaken),
 )
