@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,20 +11,28 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.encoding import escape_uri_path
 
 from warmer.conf import conf
-from warmer.monitoring.cache_calls import instrument_caches
 from warmer.report import describe
-from warmer.stores.instrumentation import CacheUse, Use, observer
+from warmer.stores.instrumentation import CacheUse, Use, called, looked_up, observer
 
 logger = logging.getLogger(__name__)
 
 HEADER = "Server-Timing"
 _NOT_IN_TOKEN = re.compile(r"[^\w.-]", re.ASCII)
+# Each is one call to a server. The last line is for django-redis; its sets, hashes and so on do not count.
+CALLS = (
+    *("get", "get_many", "has_key", "add", "set", "set_many", "touch"),
+    *("delete", "delete_many", "incr", "decr", "clear"),
+    *("ttl", "pttl", "expire", "pexpire", "expire_at", "pexpire_at", "persist", "keys", "delete_pattern"),
+)
+MISSING, END = object(), object()
 
 
 class CacheMonitoringMiddleware:
@@ -62,7 +71,7 @@ class _Request:
     """One request and its use of the caches."""
 
     def __init__(self, request: HttpRequest) -> None:
-        instrument_caches()  # also the caches that this thread had before the middleware was created
+        _instrument_all()  # also the caches that this thread had before the middleware was created
         self._request = request
         self._use = CacheUse()
         self._is_logged = False
@@ -124,22 +133,96 @@ class _Request:
 
     def _parts(self, parts: Any) -> Iterator[Any]:
         """Yield the parts of a response. Other work of the thread in between does not count."""
-        source, end = iter(parts), object()
+        source = iter(parts)
         while True:
             with self.counting():
-                part = next(source, end)
-            if part is end:
+                part = next(source, END)
+            if part is END:
                 return
             yield part
 
     async def _async_parts(self, parts: Any) -> AsyncIterator[Any]:
-        source, end = aiter(parts), object()
+        source = aiter(parts)
         while True:
             with self.counting():
-                part = await anext(source, end)
-            if part is end:
+                part = await anext(source, END)
+            if part is END:
                 return
             yield part
+
+
+def _instrument_all() -> None:
+    """Wrap every cache of this process, once: the existing ones of this thread, and all future ones."""
+    handler: Any = caches
+    create = handler.create_connection
+    if not hasattr(create, "warmer_instruments"):
+
+        @functools.wraps(create)
+        def create_connection(alias: str) -> Any:
+            return _instrument(create(alias), alias)
+
+        create_connection.warmer_instruments = True  # type: ignore[attr-defined]
+        handler.create_connection = create_connection
+    for alias in handler:
+        if hasattr(handler._connections, alias):
+            _instrument(handler[alias], alias)
+
+
+def _instrument(cache: Any, alias: str) -> Any:
+    """Wrap the methods of a cache object, not of its class."""
+    if not hasattr(cache, "warmer_instruments"):
+        cache.warmer_instruments = True
+        for name in CALLS:
+            own = f"a{name}"  # Django's own calls the other in a thread, where it is counted
+            if getattr(type(cache), own, None) is not getattr(BaseCache, own, None):
+                setattr(cache, own, _counted(getattr(cache, own), name, alias, is_async=True))
+            if hasattr(cache, name):
+                setattr(cache, name, _counted(getattr(cache, name), name, alias, is_async=False))
+    return cache
+
+
+# The arguments of a lookup as they are passed on, with the default that the caller gave. `get` gets a unique
+# one, because `get("n", 0)` also returns 0 for a cached 0.
+PASSED_ON: dict[str, Callable[..., Any]] = {
+    "get": lambda key, default=None, *args, **kwargs: ((key, MISSING, *args), kwargs, default),
+    "get_many": lambda keys, *args, **kwargs: ((list(keys), *args), kwargs, None),
+    "has_key": lambda *args, **kwargs: (args, kwargs, None),
+}
+
+
+def _counted(method: Callable[..., Any], name: str, alias: str, *, is_async: bool) -> Callable[..., Any]:
+    """Return a method of a cache that counts its calls, and the keys that it looks up."""
+    passed_on = PASSED_ON.get(name, PASSED_ON["has_key"])
+
+    @functools.wraps(method)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if observer.get() is None:
+            return method(*args, **kwargs)
+        args, kwargs, default = passed_on(*args, **kwargs)
+        with called(alias):
+            answer = method(*args, **kwargs)
+        return settled(answer, args, default)
+
+    @functools.wraps(method)
+    async def acounted(*args: Any, **kwargs: Any) -> Any:
+        if observer.get() is None:
+            return await method(*args, **kwargs)
+        args, kwargs, default = passed_on(*args, **kwargs)
+        with called(alias):
+            answer = await method(*args, **kwargs)
+        return settled(answer, args, default)
+
+    def settled(answer: Any, args: Any, default: Any) -> Any:
+        if name == "get":
+            looked_up(alias, keys=1, found=int(answer is not MISSING))
+            return default if answer is MISSING else answer
+        if name == "get_many":
+            looked_up(alias, keys=len(set(args[0])), found=len(answer or ()))
+        elif name == "has_key":
+            looked_up(alias, keys=1, found=int(bool(answer)))
+        return answer
+
+    return acounted if is_async else counted
 
 
 def _timings(use: CacheUse) -> Iterator[str]:
