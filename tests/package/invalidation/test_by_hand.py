@@ -78,17 +78,6 @@ def test_invalidate_for__historical_model_of_before_a_column_costs_every_key(
     assert gone(*keys) == set(keys)
 
 
-def test_invalidate_for__function_that_fails_costs_every_key(make_post: Any) -> None:
-    def ids(post: Any) -> int:
-        raise ValueError("no ids")
-
-    job("f:{id}", {Post: ids}, fields={Post: ["title"]})
-    post = make_post()
-    keys = cached("f:1", "f:2")
-    invalidate_for(post)
-    assert gone(*keys) == set(keys)
-
-
 def test_invalidate__outside_a_transaction_is_at_once() -> None:
     single: Any = warm("one", name="one")(lambda: 1)
     keyed: Any = warm_many("many:{id}", ids=list, name="many")(dict)

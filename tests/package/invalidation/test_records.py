@@ -13,7 +13,7 @@ from myapp.models import Post
 from myapp.warming import posts
 from tests.support.keyed import cached, gone, job, waiting
 from warmer import StoreUnavailable
-from warmer.invalidation import Relay, backlog, captures_by_triggers, records, upkeep
+from warmer.invalidation import Relay, backlog, captures_by_triggers, records
 from warmer.invalidation.records import Record, fingerprint
 from warmer.models import ChangeRecord
 from warmer.testing import at
@@ -178,34 +178,6 @@ def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.
     monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
     Relay().poll()
     assert not ChangeRecord.objects.filter(applied_at=None).exists()
-
-
-def test_poll__what_another_fingerprint_applied_is_applied_once_more(
-    make_post: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As by an old release, or a shell with another cache, which swallows what this one keeps."""
-    post = make_post()
-    relay = Relay()
-    relay.poll()
-    keys = cached(f"post:{post.pk}", "popular_posts", "post:0")
-    with monkeypatch.context() as other:
-        other.setattr("warmer.invalidation.records.fingerprint", lambda: "0123456789abcdef")
-        other.setattr("warmer.invalidation.apply.invalidate_together", lambda _: None)
-        with transaction.atomic():
-            post.save()
-    post.refresh_from_db()
-    assert waiting() == []
-    assert gone(*keys) == set()
-    relay.poll()
-    assert gone(*keys) == set(keys[:2])
-    cached(*keys)
-    relay.poll()
-    assert gone(*keys) == set()
-    Relay().poll()  # of a worker that was started meanwhile
-    assert gone(*keys) == set(keys[:2])
-    ChangeRecord.objects.update(applied_at=timezone.now() - 2 * MINUTE)
-    upkeep.purge(using="default")
-    assert not ChangeRecord.objects.exists()
 
 
 def test_points__commit_comes_before_the_invalidation(make_post: Any) -> None:

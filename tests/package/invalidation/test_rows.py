@@ -27,14 +27,6 @@ def by_author() -> Any:
     return declare("author:{id}:posts", {Post: "author_id"})
 
 
-def test_save__invalidates_the_keys_that_depend_on_the_row(make_post: Any) -> None:
-    post, other = make_post(), make_post()
-    cached("popular_posts", f"post:{post.pk}", f"post:{other.pk}")
-    post.title = "New"
-    post.save()
-    assert gone("popular_posts", f"post:{post.pk}", f"post:{other.pk}") == {"popular_posts", f"post:{post.pk}"}
-
-
 def test_moved_row__that_another_process_moved_before(make_post: Any, make_comment: Any) -> None:
     """The instance in memory says A -> C, but its row was at B."""
     a, b, c = make_post(), make_post(), make_post()
