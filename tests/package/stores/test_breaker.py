@@ -1,15 +1,21 @@
 """A cache that does not answer is left alone: counted calls, and who may probe it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Semaphore
 from typing import Any
 
 import pytest
 from django.core.cache import caches
+from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
+from warmer import warm
 from warmer.exceptions import CircuitOpen, StoreUnavailable
+from warmer.filling import shared_loads
+from warmer.invalidation import backlog
 from warmer.keys import KeyTemplate
 from warmer.stores import Store, open_store
 from warmer.stores import breaker as breakers
@@ -150,6 +156,49 @@ def test_store__of_a_hundred_calls_one_waits_for_a_cache_that_hangs(
             store.lookup(["thing:1"])
     assert len(failures) == 1
     redis_server.resume()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("impatient_cache", "clock")
+def test_site__of_pages_saves_and_checks_one_waits_for_a_cache_that_hangs(
+    make_user: Any, redis_server: RedisServer, failures: list[BaseException]
+) -> None:
+    user, client = make_user(), Client()
+    redis_server.pause()
+    for name in "abc":
+        assert client.get(f"/users/{user.pk}/").status_code == 200
+        user.first_name = name
+        user.save()
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 503
+    assert len(failures) == 1
+    assert backlog().count  # for a worker
+    redis_server.resume()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clock")
+def test_readers__of_one_process_share_loads_while_the_circuit_is_open(own_jobs: None) -> None:
+    began: list[int] = []
+    may_end = Semaphore(0)
+
+    @warm("shared", name="shared")
+    def job() -> str:
+        began.append(1)
+        assert may_end.acquire(timeout=30)
+        return "value"
+
+    breakers.breaker_of("default").failed(ERROR)
+    with ThreadPoolExecutor(9) as pool:
+        try:
+            first = pool.submit(job.get)
+            wait_until(lambda: bool(began), seconds=30, what="the first load began")
+            others = [pool.submit(job.get) for _ in range(8)]
+            wait_until(lambda: bool(shared_loads._next), seconds=30, what="another reader waits for the next")
+        finally:
+            may_end.release(10)
+        assert {each.result(30) for each in (first, *others)} == {"value"}
+    assert len(began) < 9
 
 
 @pytest.mark.usefixtures("clock")

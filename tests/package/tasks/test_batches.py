@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
+from kombu.exceptions import OperationalError as BrokerError
 
 from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
@@ -51,6 +52,22 @@ def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, mess
         warm_batch(*messages.pop())
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__broker_away_goes_on_and_sends_for_the_rest_when_it_can(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(args: Any, **_: Any) -> None:
+        tried.append(args)
+        if len(tried) == 1:
+            raise BrokerError("away")
+
+    tried: list[Any] = []
+    monkeypatch.setattr(warm_batch, "apply_async", send)
+    run = begin(job)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    run.refresh_from_db()
+    assert (run.batches_done, tried) == (2, [(run.pk, 1, 2, 3), (run.pk, 1, 3, 3)])
 
 
 def test_warm_batch__killed_before_it_sent_for_the_rest(
