@@ -21,7 +21,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.models import Trigger, WarmingRun
+from warmer.models import BeatProcess, Trigger, WarmingRun
 from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
@@ -54,8 +54,11 @@ TASK_SECONDS = 0.1
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
-# Two beats send a job's message within this time of each other. A job's interval is longer.
+# Two beats that were started together send a job's message within this time of each other.
 SECOND_BEAT = timedelta(seconds=0.9)
+# While two beats run, a job whose last run is younger than this share of its interval is skipped. Over a
+# half, so that one of them is always skipped; below one, as messages may wait in the queue.
+SHARE_OF_INTERVAL = 0.75
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -128,7 +131,10 @@ def follow_up(run: WarmingRun) -> None:
 def scheduled_run(self: Task, job: str) -> None:
     """Request a scheduled run; beat sends this when a job is due."""
     expires_in = _until_due_again(self, jobs[job].spec)
-    if self.request.expires and WarmingRun.objects.was_scheduled(job, within=SECOND_BEAT):
+    within = SECOND_BEAT
+    if expires_in and BeatProcess.objects.at_once():
+        within = max(within, expires_in * SHARE_OF_INTERVAL)
+    if self.request.expires and WarmingRun.objects.was_scheduled(job, within=within):
         logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
         return
     opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from warmer import runs, tasks, warm, warm_many
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -201,11 +201,26 @@ def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytes
         scheduled_run.run("t")
         assert WarmingRun.objects.count() == 1
         WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=10))
-        scheduled_run.run("t")
+        scheduled_run.run("t")  # an operator has shortened the interval, and left the message's life as it was
         assert WarmingRun.objects.count() == 2
         WarmingRun.objects.update(state=State.FAILED)
         scheduled_run.run("t")
         assert WarmingRun.objects.count() == 3
+    finally:
+        scheduled_run.pop_request()
+
+
+@pytest.mark.parametrize(("minutes", "runs"), [(5, 1), (10, 1), (12, 2)])
+def test_scheduled_run__of_a_second_beat_that_was_started_later_is_skipped(job: Any, minutes: int, runs: int) -> None:
+    now = timezone.now()
+    for name in ("gen1@a", "gen2@b"):
+        BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now)
+    scheduled_run.push_request(expires=(now + timedelta(minutes=15)).isoformat())
+    try:
+        scheduled_run.run("t")
+        WarmingRun.objects.update(requested_at=now - timedelta(minutes=minutes))
+        scheduled_run.run("t")
+        assert WarmingRun.objects.count() == runs
     finally:
         scheduled_run.pop_request()
 
