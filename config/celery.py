@@ -12,8 +12,8 @@ from django.db import close_old_connections
 from config.redis_url import broker_of_environment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-# Celery reads the broker's address from the environment itself, maybe before there are settings.
-with suppress(ImproperlyConfigured):  # the settings raise it, where a caller expects it
+# Celery reads the broker's address from the environment itself, possibly before the settings are loaded.
+with suppress(ImproperlyConfigured):  # the settings raise it, where callers expect it
     broker_of_environment()
 
 app = Celery("config")

@@ -1,4 +1,4 @@
-"""Turn `DATABASE_URL` into Django's database settings."""
+"""Convert `DATABASE_URL` to Django's database settings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from warmer.report import masked_address
 
-# Web, worker and beat write the same SQLite file: readers must not block the writer (WAL), and a
-# transaction takes the write lock when it begins, where SQLite still waits for it.
+# Web, worker and beat write the same SQLite file: readers must not block the writer (WAL), and a transaction
+# takes the write lock at its start, when SQLite still waits for it.
 SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     "transaction_mode": "IMMEDIATE",
@@ -41,7 +41,7 @@ def database_settings(url: str) -> dict[str, Any]:
     elif settings["ENGINE"].endswith("postgresql"):
         settings["CONN_HEALTH_CHECKS"] = True
         if _has_pool(settings.get("OPTIONS", {}), url):
-            settings["CONN_MAX_AGE"] = 0  # Django refuses a pool of connections that it keeps itself
+            settings["CONN_MAX_AGE"] = 0  # Django does not allow a pool together with persistent connections
     return settings
 
 
@@ -53,7 +53,7 @@ def _find_socket(settings: dict[str, Any], url: str) -> None:
     host = urlsplit(url).netloc.rpartition("@")[2].partition(":")[0]
     folder, _, name = settings["NAME"].rpartition("/")
     if host.lower().startswith("%2f"):
-        settings["HOST"] = unquote(host)  # `urlsplit` makes the letters of a host small
+        settings["HOST"] = unquote(host)  # `urlsplit` lowercases the host
     elif not host and folder.startswith("/"):
         settings |= {"HOST": folder, "NAME": name}
     elif not host and "host" in settings.get("OPTIONS", {}):
@@ -68,7 +68,7 @@ def _has_pool(options: dict[str, Any], url: str) -> bool:
 
 
 def _check_driver(engine: str, url: str) -> None:
-    """Refuse a database whose driver is not installed now, and not when the first query finds it out."""
+    """Reject a database whose driver is not installed, before the first query fails."""
     try:
         import_module(f"{engine}.base")
     except (ImportError, ImproperlyConfigured) as error:

@@ -1,4 +1,4 @@
-"""Read the process's environment, with errors that name the variable and what it should hold."""
+"""Read environment variables, with errors that name the variable and the expected value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ENVIRONMENTS = ("development", "production", "test")
 
 
 def environment_name() -> str:
-    """Return which settings module `DJANGO_ENV` asks for.
+    """Return the settings module that `DJANGO_ENV` selects.
 
     Raises:
-        ImproperlyConfigured: `DJANGO_ENV` is none of `ENVIRONMENTS`.
+        ImproperlyConfigured: `DJANGO_ENV` is not one of `ENVIRONMENTS`.
     """
     name = os.environ.get("DJANGO_ENV") or "development"
     if name not in ENVIRONMENTS:
@@ -25,7 +25,7 @@ def require(**purposes: str) -> dict[str, str]:
     """Return the named variables, all of which must be set and not empty.
 
     Args:
-        purposes: variable name -> what to put there, shown when it is missing.
+        purposes: variable name -> its expected value, shown if it is missing.
 
     Raises:
         ImproperlyConfigured: names every variable that is missing, not only the first.
@@ -39,7 +39,7 @@ def require(**purposes: str) -> dict[str, str]:
 
 
 def env(name: str, default: str = "") -> str:
-    """Return an environment variable without surrounding blanks."""
+    """Return an environment variable without surrounding whitespace."""
     return os.environ.get(name, default).strip()
 
 
@@ -49,10 +49,10 @@ def env_list(name: str) -> list[str]:
 
 
 def env_int(name: str, default: int) -> int:
-    """Return an environment variable as a whole number.
+    """Return an environment variable as an integer.
 
     Raises:
-        ImproperlyConfigured: the variable holds something else.
+        ImproperlyConfigured: the variable is not an integer.
     """
     text = env(name) or str(default)
     try:

@@ -1,4 +1,4 @@
-"""What the project leaves out of its log."""
+"""A filter for the project's log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from logging import Filter, LogRecord
 
 
 class WithoutOutages(Filter):
-    """Drops ignored errors of a cache that does not answer: the circuit breaker logs each outage once."""
+    """Drops ignored errors of an unresponsive cache: the circuit breaker logs each outage once."""
 
     def filter(self, record: LogRecord) -> bool:
-        """Return whether the record is about anything else, such as a write that a full server refused."""
-        # Only now: settings also load where these libraries are missing, and the doctor says what to install.
+        """Return whether the record is about anything else, such as a write that a full server rejected."""
+        # Imported late: settings must load even if these libraries are missing; the doctor then says what to
+        # install.
         from django_redis.exceptions import ConnectionInterrupted
 
         from warmer.stores.redis.connections import is_outage

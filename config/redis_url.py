@@ -1,4 +1,4 @@
-"""Turn `REDIS_URL` and `CELERY_BROKER_URL` into the settings of the cache and of Celery."""
+"""Convert `REDIS_URL` and `CELERY_BROKER_URL` to the settings of the cache and of Celery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config.environment import env
 from warmer.report import masked_address
 
-# The parameters that an address may have after "?", by its scheme.
+# The allowed parameters of a URL, by its scheme.
 _TLS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 _SENTINEL = {"sentinel_username", "sentinel_password"}
 PARAMETERS: dict[str, set[str]] = {
@@ -27,7 +27,7 @@ PARAMETERS: dict[str, set[str]] = {
 }
 BROKER, KEPT_BROKER = "CELERY_BROKER_URL", "WARMER_GIVEN_BROKER_URL"
 
-# A Sentinel that does not answer in this time is passed over for the next.
+# If a Sentinel does not answer within this time, the next one is tried.
 SENTINEL_SECONDS = 0.5
 
 _SENTINEL_ADDRESS = re.compile(
@@ -42,11 +42,11 @@ _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+
 
 @dataclass(frozen=True, kw_only=True)
 class SentinelAddress:
-    """Where a Redis behind Sentinel is found.
+    """The address of a Redis behind Sentinels.
 
     Attributes:
-        login: the Sentinels' own `username` and `password`, for a client of theirs.
-        tls: the parameters of TLS, to the Sentinels and to the master; empty without TLS.
+        login: the Sentinels' own `username` and `password`.
+        tls: the TLS parameters for the Sentinels and the master; empty without TLS.
     """
 
     sentinels: tuple[tuple[str, int], ...]
@@ -59,7 +59,7 @@ class SentinelAddress:
 
     @property
     def client_options(self) -> dict[str, Any]:
-        """The options of TLS as redis-py takes them."""
+        """The TLS options for redis-py."""
         if not self.tls:
             return {}
         checks = self.tls.get("ssl_check_hostname", "true") == "true"
@@ -67,16 +67,16 @@ class SentinelAddress:
 
 
 def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
-    """Return the `CACHES` entry for a Redis address.
+    """Return the `CACHES` entry for a Redis URL.
 
     Args:
         url: `redis://`, `rediss://`, `unix://`, or
             `redis-sentinel://host:26379,host2:26379/mymaster/1` or
             `redis-cluster://host:6379,host2:6379` (`rediss-sentinel://`, `rediss-cluster://`: with TLS).
-        max_connections: the most connections that one process opens.
+        max_connections: the maximum number of connections per process.
 
     Raises:
-        ImproperlyConfigured: the address cannot be used; the message says why and shows no password.
+        ImproperlyConfigured: the URL cannot be used; the message says why and shows no password.
     """
     is_cluster = url.partition("://")[0].endswith("-cluster")
     parts = None if is_cluster else _split(url, "REDIS_URL")
@@ -115,10 +115,10 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
 
 
 def broker_of_environment(default: str = "") -> dict[str, Any]:
-    """Return `broker_settings` of `CELERY_BROKER_URL`, and put the address for Celery in its place.
+    """Return `broker_settings` of `CELERY_BROKER_URL`, and replace the variable with the URL for Celery.
 
-    Celery reads this variable itself, and prefers it to every setting. The given address is kept in a
-    variable of ours for child processes, e.g. of `runserver`: Celery's own form has no room for all of it.
+    Celery reads this variable itself, and prefers it to every setting. The given URL is kept in a variable of
+    our own for child processes, e.g. of `runserver`, because Celery's format cannot express all of it.
     """
     url, kept = env(BROKER), env(KEPT_BROKER)
     if kept and url == broker_settings(kept)["url"]:
@@ -130,10 +130,10 @@ def broker_of_environment(default: str = "") -> dict[str, Any]:
 
 
 def broker_settings(url: str) -> dict[str, Any]:
-    """Return Celery's `broker_url` and what goes with it in `broker_transport_options`.
+    """Return Celery's `broker_url` with its `broker_transport_options`.
 
-    The addresses that `cache_settings` takes are translated into Celery's own form; any other that Celery
-    knows is passed on as it is.
+    URLs that `cache_settings` accepts are converted to Celery's own format; any other URL is passed on
+    unchanged.
     """
     if url.partition("://")[0].endswith("-cluster"):
         raise ImproperlyConfigured(
@@ -160,7 +160,7 @@ def broker_settings(url: str) -> dict[str, Any]:
         f"sentinel://{login}{f'[{host}]' if ':' in host else host}:{port}/{address.database}{tls}"
         for host, port in address.sentinels
     ]
-    # The Sentinels are asked in turn; redis-py would ask one that hangs again and again, for some 40 s.
+    # The Sentinels are tried in turn; redis-py would retry a hanging one for some 40 s.
     waits = {
         "socket_timeout": SENTINEL_SECONDS,
         "socket_connect_timeout": SENTINEL_SECONDS,
@@ -215,7 +215,7 @@ def _cluster_location(url: str) -> str:
 
 
 def _split(url: str, variable: str) -> SplitResult | None:
-    """Return the parts of an address; None for one of Sentinels, which `urlsplit` cannot read."""
+    """Parse a URL; return None for one of Sentinels, which `urlsplit` cannot parse."""
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme not in PARAMETERS:
         raise ImproperlyConfigured(
@@ -228,7 +228,7 @@ def _split(url: str, variable: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         if scheme != "unix":
-            _ = parts.port  # raises when it is none
+            _ = parts.port  # raises if it is invalid
         if "@" in parts.query + parts.fragment + (parts.path if scheme != "unix" else ""):
             raise ValueError("a password that is not escaped")
     except ValueError:
@@ -241,7 +241,7 @@ def _split(url: str, variable: str) -> SplitResult | None:
 
 
 def _parameters(scheme: str, query: str, variable: str) -> dict[str, str]:
-    """Return the parameters of an address, written so that redis-py and kombu both read them."""
+    """Return the parameters of a URL, in a form that both redis-py and kombu accept."""
     found, known = dict(parse_qsl(query, keep_blank_values=True)), PARAMETERS[scheme]
     if unknown := sorted(found.keys() - known):
         raise ImproperlyConfigured(
@@ -250,7 +250,7 @@ def _parameters(scheme: str, query: str, variable: str) -> dict[str, str]:
     if not found.get("db", "0").isdigit():
         raise ImproperlyConfigured(f"{variable} has db={found['db']!r}: expected a whole number.")
     if known >= _TLS:
-        # kombu would not check the certificate at all unless it is told to, where redis-py does.
+        # Unlike redis-py, kombu does not verify the certificate by default.
         reqs = found.get("ssl_cert_reqs", "required")
         found["ssl_cert_reqs"] = reqs.lower().removeprefix("cert_")
         if found["ssl_cert_reqs"] not in ("none", "optional", "required"):

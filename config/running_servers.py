@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 FILE_NAME = "running.json"
-# Locked for as long as the servers live: a note that a crash left behind does not count.
+# Locked while the servers run, so a file left behind by a crash does not count.
 LOCK_NAME = "serve.lock"
 
 
 def running_servers(data_dir: Path) -> dict[str, str]:
-    """Return the variables that lead to the servers, e.g. `{"REDIS_URL": ...}`; empty if none run."""
+    """Return the variables with the servers' addresses, e.g. `{"REDIS_URL": ...}`; empty if none run."""
     try:
         with (data_dir / LOCK_NAME).open() as lock:
             try:

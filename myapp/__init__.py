@@ -1,1 +1,1 @@
-"""The site's posts and their comments: models, pages and what keeps them warm."""
+"""The site's posts and comments: models, pages and warming jobs."""

@@ -14,10 +14,10 @@ from warmer import invalidate_for
 
 
 class CommentInline(admin.TabularInline):
-    """The comments of a post, to correct or delete.
+    """The comments of a post, to edit or delete.
 
-    The author is read-only: a choice in each row would cost a query for each row. A comment is
-    added on its own page.
+    The author is read-only, because a select in each row would cost a query per row. Comments are added on
+    their own page.
     """
 
     model = Comment
@@ -29,11 +29,11 @@ class CommentInline(admin.TabularInline):
     show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Comment]:
-        """Fetch the authors along."""
+        """Fetch the authors in the same query."""
         return super().get_queryset(request).select_related("author")
 
     def has_add_permission(self, request: HttpRequest, obj: Post | None = None) -> bool:
-        """Leave adding to the comment's own page, where an author can be chosen."""
+        """Comments are added on their own page, where an author can be chosen."""
         return False
 
 
@@ -52,26 +52,26 @@ class PostAdmin(admin.ModelAdmin):
     actions = ["publish", "withdraw"]
 
     def view_on_site(self, obj: Post) -> str | None:
-        """Link to the post's page, where there is one."""
+        """Link to the post's page, if there is one."""
         return obj.get_absolute_url() if obj.published_at else None
 
     @admin.action(description="Publish the selected drafts", permissions=["change"])
     def publish(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        """Put drafts on the site. What is published keeps its date."""
+        """Publish drafts. Published posts keep their date."""
         drafts = queryset.filter(published_at__isnull=True)
         self._update_published_at(request, drafts, timezone.now(), "Published")
 
     @admin.action(description="Withdraw the selected posts", permissions=["change"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        """Take posts off the site: they become drafts again."""
+        """Unpublish posts: they become drafts again."""
         published = queryset.filter(published_at__isnull=False)
         self._update_published_at(request, published, None, "Withdrawn")
 
     def _update_published_at(
         self, request: HttpRequest, queryset: QuerySet[Post], value: object, done: str
     ) -> None:
-        # `update()` sends no signals, so the cache is told here. The ids are fixed first: after
-        # the update the filter would find other rows.
+        # `update()` sends no signals, so invalidate explicitly. The ids are read first, because the filter
+        # would find other rows after the update.
         with transaction.atomic():
             changed = Post.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)))
             count = changed.update(published_at=value)
@@ -81,7 +81,7 @@ class PostAdmin(admin.ModelAdmin):
 
 @admin.register(Comment)
 class CommentAdmin(admin.ModelAdmin):
-    """Comments of all the posts."""
+    """Comments of all posts."""
 
     list_display = ["__str__", "author", "post", "created_at"]
     list_filter = ["created_at"]

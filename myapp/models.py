@@ -13,34 +13,33 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import Truncator
 
-# The admin's "Now" takes the time from the editor's own clock, which may run ahead of ours.
+# The admin's "Now" uses the editor's own clock, which may be ahead of ours.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class PostQuerySet(models.QuerySet["Post"]):
-    """The posts that visitors can see."""
+    """Queries for posts."""
 
     def published(self) -> Self:
-        """Keep what is on the site: a post with no publication date is a draft."""
+        """Return published posts; a post without a publication date is a draft."""
         return self.filter(published_at__isnull=False)
 
     def popular(self) -> Self:
-        """Keep the published posts that editors marked as popular, the most viewed first."""
+        """Return the published posts that editors marked as popular, most viewed first."""
         return self.published().filter(is_popular=True).order_by("-views", "id")
 
 
 class Post(models.Model):
     """An article.
 
-    `views` is a figure that a nightly import brings from the web server's statistics. Pages do
-    not count: a save at each view would outdate the cached post at each view, and an `update()`
-    that nobody is told about would leave the pages showing a wrong figure.
+    `views` is imported nightly from the web server's statistics. Pages do not count views themselves, because
+    each save would invalidate the cached post.
     """
 
     title = models.CharField(max_length=200)
     slug = models.SlugField(max_length=200, unique=True)
     body = models.TextField(help_text="Plain text. An empty line begins a new paragraph.")
-    # An author who leaves is made inactive: their posts stay.
+    # An author who leaves is deactivated; their posts stay.
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="posts")
     views = models.PositiveIntegerField(default=0)
     is_popular = models.BooleanField("popular", default=False)
@@ -52,7 +51,7 @@ class Post(models.Model):
 
     class Meta:
         indexes = [
-            # Serves `popular()`: read in order, stops at the limit, never sorts the table.
+            # For `popular()`: read in order, stops at the limit, never sorts the table.
             models.Index(
                 fields=["-views", "id"],
                 condition=Q(is_popular=True, published_at__isnull=False),
@@ -64,11 +63,11 @@ class Post(models.Model):
         return self.title
 
     def get_absolute_url(self) -> str:
-        """Return the address of the post's page, which only a published post has."""
+        """Return the URL of the post's page, which only a published post has."""
         return reverse("myapp:post", args=[self.pk, self.slug])
 
     def clean(self) -> None:
-        """Refuse a publication date to come: a post with a date is on the site at once."""
+        """Reject a future publication date: a post with a date is public immediately."""
         if self.published_at and self.published_at > timezone.now() + CLOCK_TOLERANCE:
             raise ValidationError(
                 {"published_at": "This is in the future. Leave it empty until the post is due."}
@@ -76,9 +75,9 @@ class Post(models.Model):
 
 
 class Comment(models.Model):
-    """What a reader wrote under a post."""
+    """A reader's comment on a post."""
 
-    # No index of its own: the one below begins with the same column.
+    # No separate index: the one below begins with the same column.
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="comments", db_index=False)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="comments")
     body = models.TextField(max_length=2000)
@@ -86,7 +85,7 @@ class Comment(models.Model):
 
     class Meta:
         indexes = [
-            # Serves a post's comments in the order in which they were written.
+            # For a post's comments in chronological order.
             models.Index(fields=["post", "created_at", "id"], name="myapp_comments_of_post"),
         ]
 

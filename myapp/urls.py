@@ -1,4 +1,4 @@
-"""The addresses of the front page and of the posts."""
+"""The URLs of the front page and of posts."""
 
 from django.urls import path, register_converter
 

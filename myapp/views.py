@@ -1,4 +1,4 @@
-"""The front page and the posts. They read through the cache alone: warm, they cost no query."""
+"""The front page and posts. They read only through the cache: when it is warm, they cost no query."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def front_page(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def post(request: HttpRequest, post_id: int, slug: str) -> HttpResponse:
-    """Show a post with its comments. The id finds it; an outdated slug leads to today's."""
+    """Show a post with its comments. It is found by id; an outdated slug redirects to the current one."""
     found = posts.get(post_id)
     if found is None:
         raise Http404("There is no such post, or it is not published.")
     if slug != found["slug"]:
-        # Not permanent: browsers keep that for good, and a slug that is changed back would loop.
+        # Not permanent: browsers remember that forever, and a slug that is changed back would loop.
         return redirect("myapp:post", post_id, found["slug"])
-    # One read for everybody who is named on the page.
+    # One read for everyone named on the page.
     shown, *comments = with_authors([found, *found["comments"]])
     return render(request, "myapp/post.html", {"post": shown, "comments": comments})
 
@@ -36,8 +36,8 @@ def post(request: HttpRequest, post_id: int, slug: str) -> HttpResponse:
 def with_authors(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return copies of the items with their author's profile as `author`.
 
-    It is None where the author is inactive. All the profiles that are not cached, those of
-    inactive authors among them, cost one query together.
+    It is None if the author is inactive. All profiles that are not cached, including those of inactive
+    authors, cost one query together.
     """
     listed = list(items)
     profiles = user_profiles.get_many(sorted({item["author_id"] for item in listed}))

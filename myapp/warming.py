@@ -1,8 +1,8 @@
-"""The posts that are kept warm.
+"""Warming jobs for posts.
 
-A value holds only columns of the models that its job depends on. So authors are ids here, and the
-pages take their names from `users.warming.user_profiles`: with names in these values, each login
-(which saves the user) would outdate them, and without the dependency they would go wrong.
+Values contain only columns of the models that their job depends on. So authors are ids here, and pages take
+their names from `users.warming.user_profiles`. With names in these values, each login (which saves the user)
+would invalidate them, and without the dependency they would become wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXCERPT_WORDS = 36
     timeout=timedelta(hours=1),
 )
 def popular_posts() -> list[dict[str, Any]]:
-    """Load what the front page shows of the 10 popular posts with the most views."""
+    """Load the front page's data of the 10 popular posts with the most views."""
     rows = Post.objects.popular().values("id", "title", "slug", "body", "author_id", "views", "published_at")
     return [
         {
@@ -45,7 +45,7 @@ def popular_posts() -> list[dict[str, Any]]:
 
 
 def popular_post_ids() -> Sequence[int]:
-    """Return which posts are read most: those of the front page and the popular ones behind."""
+    """Return the most-read posts: those on the front page and other popular ones."""
     return list(Post.objects.popular().values_list("id", flat=True)[:WARM_POSTS])
 
 
@@ -55,11 +55,11 @@ def popular_post_ids() -> Sequence[int]:
     depends_on={Post: "id", Comment: "post_id"},
     every=timedelta(minutes=15),
     timeout=timedelta(hours=1),
-    # A post is long and brings its comments: a batch should stay well under a few megabytes.
+    # Posts are long and include their comments; a batch should stay below a few megabytes.
     batch_size=100,
 )
 def posts(ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
-    """Load published posts with their comments, in two queries however many there are."""
+    """Load published posts with their comments, in two queries regardless of their number."""
     rows = Post.objects.published().filter(id__in=ids)
     found: dict[int, dict[str, Any]] = {
         row["id"]: {**row, "published_at": row["published_at"].isoformat(), "comments": []}
@@ -80,6 +80,6 @@ def posts(ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
 
 def excerpt(body: str) -> str:
     """Return the beginning of a post's first paragraph."""
-    # A form sends "\r\n" for the end of a line.
+    # Forms send "\r\n" as the end of a line.
     first_paragraph = normalize_newlines(body).strip().partition("\n\n")[0]
     return Truncator(" ".join(first_paragraph.split())).words(EXCERPT_WORDS)

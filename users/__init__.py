@@ -1,1 +1,1 @@
-"""The site's people: the user model, public profiles and what keeps them warm."""
+"""The site's users: the user model, public profiles and their warming jobs."""

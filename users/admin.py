@@ -19,12 +19,12 @@ class CustomUserAdmin(UserAdmin):
         *(UserAdmin.fieldsets or []),
         ("Public profile", {"fields": ["location", "bio", "activity"]}),
     ]
-    # The email address is required and unique, so the form that adds a user must ask for it.
+    # The email address is required and unique, so the form for new users must include it.
     add_fieldsets = [
         *UserAdmin.add_fieldsets,
         (None, {"classes": ["wide"], "fields": ["email", "first_name", "last_name"]}),
     ]
 
     def view_on_site(self, obj: CustomUser) -> str | None:
-        """Link to the public profile, where there is one."""
+        """Link to the public profile, if there is one."""
         return obj.get_absolute_url() if obj.is_active else None

@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class UsersConfig(AppConfig):
-    """The site's people."""
+    """The site's users."""
 
     name = "users"

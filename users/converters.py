@@ -1,13 +1,12 @@
-"""How a row's id is written in an address."""
+"""Convert a row's id in a URL."""
 
 from django.urls.converters import IntConverter
 
 
 class RowIdConverter(IntConverter):
-    """A whole number that fits a 64-bit column.
+    """An integer that fits a 64-bit column.
 
-    A longer one names no row, and SQLite raises `OverflowError` where it should find nothing:
-    such an address is a 404, not a 500.
+    A longer one matches no row, and SQLite raises `OverflowError` for it: such a URL is a 404, not a 500.
     """
 
     regex = "[0-9]{1,18}"

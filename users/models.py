@@ -22,7 +22,7 @@ class CustomUser(AbstractUser):
 
     class Meta(AbstractUser.Meta):
         indexes = [
-            # Serves `most_active_ids`: read in order, stops at the limit, never sorts the table.
+            # For `most_active_ids`: read in order, stops at the limit, never sorts the table.
             models.Index(
                 fields=["-activity", "id"],
                 condition=Q(is_active=True),
@@ -31,7 +31,7 @@ class CustomUser(AbstractUser):
         ]
 
     def get_absolute_url(self) -> str:
-        """Return the address of the public profile, which only an active user has."""
+        """Return the URL of the public profile, which only an active user has."""
         return reverse("users:profile", args=[self.pk])
 
 

@@ -1,4 +1,4 @@
-"""The settings that `DJANGO_ENV` asks for: development (the default), production or test."""
+"""The settings selected by `DJANGO_ENV`: development (the default), production or test."""
 
 from config.environment import environment_name
 

@@ -1,4 +1,4 @@
-"""What every environment shares."""
+"""Settings shared by all environments."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# A session is in the cache for speed and in the database for safety: the cache may evict.
+# Sessions are in the cache for speed and in the database for safety, because the cache may evict them.
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
@@ -78,10 +78,10 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
-# The database records its changes itself, so that no way of changing a row is missed.
+# The database records changes itself, so that every kind of change is captured.
 WARMER_CAPTURE = env("WARMER_CAPTURE") or "triggers"
 
-# `/metrics` for Prometheus, where the environment asks for it.
+# `/metrics` for Prometheus, if the environment enables it.
 WARMER_METRICS = env("WARMER_METRICS") == "1"
 WARMER_METRICS_TOKEN = env("WARMER_METRICS_TOKEN")
 
@@ -92,22 +92,22 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
-# A task is acknowledged when it is done, so the broker redelivers what a killed worker was doing.
+# Tasks are acknowledged when they are done, so the broker redelivers the task of a killed worker.
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# Celery closes the database connection before and after every task, which costs several times what the
-# statements of a batch do. So many tasks share one, and `config/celery.py` closes what is unusable.
+# Celery closes the database connection before and after every task, which takes several times as long as the
+# statements of a batch. So tasks reuse a connection, and `config/celery.py` closes unusable ones.
 CELERY_DB_REUSE_MAX = 10_000
-# A worker that is told to stop hands back what it cannot finish (Celery 5.5 and later).
+# A worker that is told to stop returns unfinished tasks to the queue (Celery 5.5 and later).
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 
 CELERY_TASK_SOFT_TIME_LIMIT = env_int("CELERY_TASK_SOFT_TIME_LIMIT", 240)
 CELERY_TASK_TIME_LIMIT = env_int("CELERY_TASK_TIME_LIMIT", 300)
-# Redis redelivers what is not acknowledged by then, so this is longer than any task may take.
+# Redis redelivers unacknowledged tasks after this time, so it is longer than any task may take.
 VISIBILITY_TIMEOUT_SECONDS = env_int("CELERY_VISIBILITY_TIMEOUT", CELERY_TASK_TIME_LIMIT + 60)
-# A broker that hangs must not hold up a sender, nor a worker for good. The time-out is longer than the second
-# for which a worker waits for a message, and longer than a fork or a slow disk takes.
+# A hanging broker must not block senders for long, nor workers forever. The time-out is longer than the
+# second for which a worker waits for a message, and longer than a fork or a slow disk takes.
 BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
     "socket_connect_timeout": 2,
@@ -117,7 +117,7 @@ BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_DEFAULT_QUEUE = "default"
 # Declared here, so that a plain `celery -A config worker` consumes the warming queue too.
 CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue("warming")]
-CELERY_TASK_IGNORE_RESULT = True  # a run's row holds what happened, and outlives a result
+CELERY_TASK_IGNORE_RESULT = True  # a run's row records the result, and outlives a Celery result
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2}

@@ -1,4 +1,4 @@
-"""Development: works with no server at all, and uses the servers that it is given."""
+"""Development: works without any server, and uses those that are configured."""
 
 from config.database_url import database_settings
 from config.environment import env, env_list
@@ -13,7 +13,7 @@ ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
 
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
-# While `script/server` runs, a command typed in another terminal talks to the same servers.
+# While `script/server` runs, commands in another terminal use the same servers.
 _servers = running_servers(DATA_DIR)
 _redis_url = env("REDIS_URL") or _servers.get("REDIS_URL", "")
 
@@ -30,7 +30,7 @@ else:
         }
     }
 
-# After the cache: an address that serves as both is refused by the name that it was given.
+# After the cache, so that an error about a shared URL names the variable that was set.
 _broker = broker_of_environment(default=_servers.get("CELERY_BROKER_URL", "") or _redis_url)
 if _broker["url"]:
     CELERY_BROKER_URL = _broker["url"]

@@ -1,4 +1,4 @@
-"""Production: everything comes from the environment, and what is missing is named at start."""
+"""Production: everything comes from environment variables, and startup fails with a list of missing ones."""
 
 from config.database_url import database_settings
 from config.environment import env, env_int, env_list, require
@@ -28,20 +28,20 @@ _broker = broker_of_environment()
 CELERY_BROKER_URL = _broker["url"]
 CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
 
-# Serves the static files, which the image collects when it is built.
+# Serves the static files, which are collected when the image is built.
 MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# HTTPS is the rule. Behind a proxy that ends TLS, the header says so; `INSECURE_HTTP=1` is for a
-# try on one's own machine, as docker-compose.yml does.
+# HTTPS is required. Behind a proxy that terminates TLS, the header indicates it; `INSECURE_HTTP=1` is for
+# trying this on your own machine, as docker-compose.yml does.
 _https = env("INSECURE_HTTP") != "1"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
 SECURE_SSL_REDIRECT = _https
 SESSION_COOKIE_SECURE = _https
 CSRF_COOKIE_SECURE = _https
 SECURE_HSTS_SECONDS = 3600 if _https else 0
-# The health checks of a load balancer, and Prometheus, speak plain HTTP.
+# Health checks of a load balancer, and Prometheus, use plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]

@@ -17,12 +17,12 @@ ALLOWED_HOSTS = ["*"]
 DATABASES = {"default": database_settings(env("DATABASE_URL") or "sqlite:///:memory:")}
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
-    # A file, and not Django's in-memory database: threads and other processes see the same rows.
+    # A file instead of Django's in-memory database, so that threads and other processes see the same rows.
     _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
     _database["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
-# What a server answers is tested, on machines that may be busy for a while, and not that it is quick. A
-# test of a site whose cache hangs gives it less.
+# Tests check what a server answers, not how fast, because the machine may be busy. Tests of a hanging cache
+# use a shorter time-out.
 _pool = CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
 _waits = ("socket_timeout", "socket_connect_timeout", "timeout")
 _pool |= dict.fromkeys(_waits, env_int("CACHE_TIMEOUT_SECONDS", 20))
@@ -30,11 +30,11 @@ _pool |= dict.fromkeys(_waits, env_int("CACHE_TIMEOUT_SECONDS", 20))
 _broker = broker_of_environment()
 CELERY_BROKER_URL = _broker["url"]
 CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_options"]
-# In the test process tasks run in place; the worker processes of the system tests unset this.
+# Tasks run in the test process; the worker processes of the system tests unset this.
 CELERY_TASK_ALWAYS_EAGER = env("CELERY_TASK_ALWAYS_EAGER", "1") == "1"
 CELERY_TASK_EAGER_PROPAGATES = True
 
-# An app of the suite, and what the system tests change for the worker processes that they start.
+# An app of the test suite, and changes by the system tests for the worker processes that they start.
 INSTALLED_APPS = [*PROJECT_APPS, "tests.support.emptying", *env_list("EXTRA_APPS")]
 MIDDLEWARE = [*PROJECT_MIDDLEWARE, *env_list("EXTRA_MIDDLEWARE")]
 WARMER_BATCH_SIZE = env_int("WARMER_BATCH_SIZE", 500)

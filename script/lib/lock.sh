@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# One process at a time does what would break if two did it at once, like installing into one folder.
+# Lock steps that only one process may run at a time, such as installing into a folder.
 
 # lock PYTHON FILE WHAT
 # Wait until nobody else holds the lock on the file, then hold it until `unlock` or the end of the script.
-# The lock is of the open file: it stays when the Python that took it ends, and a kill leaves none behind.
+# The lock belongs to the open file: it outlives the Python process that took it, and a kill leaves none behind.
 lock() {
   exec 9>"$2"
   "$1" - "$3" <<'PYTHON'

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Run steps one after the other, all of them, and say at the end which failed.
+# Run all steps one after the other, and list at the end which failed.
 
 steps=()
 failures=0
@@ -19,7 +19,7 @@ step() {
   steps+=("$(printf '  %-6s  %-44s %4d s' "$result" "$name" $((SECONDS - began)))")
 }
 
-# summary TITLE: print what happened; return whether every step passed.
+# summary TITLE: print the results; return whether every step passed.
 summary() {
   printf '\n%s:\n' "$1"
   printf '%s\n' "${steps[@]}"
