@@ -18,7 +18,7 @@ from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog
-from warmer.models import BEAT_SILENCE, CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
+from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
 
 PER_PAGE = 50
 STATES = ("wrong", "failed", "paused", "cold", "partial", "unknown", "queued", "running", "warm")
@@ -90,18 +90,10 @@ class Row:
         return seen is None or seen.observed_at is None or seen.hits_day is not None
 
     @property
-    def is_stale(self) -> bool:
-        """Whether its keys have not been observed for a while."""
-        return self._observed_before(timezone.now() - BEAT_SILENCE)
-
-    @property
     def is_before_run(self) -> bool:
         """Whether the newest run ended after its keys were observed."""
-        return self._observed_before(self.run.finished_at if self.run else None)
-
-    def _observed_before(self, moment: datetime | None) -> bool:
-        observed_at = self.observation.observed_at if self.observation else None
-        return observed_at is not None and moment is not None and observed_at < moment
+        seen, ended = self.observation, self.run.finished_at if self.run else None
+        return bool(seen and seen.observed_at and ended and seen.observed_at < ended)
 
 
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:

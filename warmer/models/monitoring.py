@@ -98,6 +98,11 @@ class JobObservation(Row):
         return self.observed_at is None and not self.error
 
     @property
+    def is_stale(self) -> bool:
+        """Whether the keys have not been observed for a while: jobs are observed each minute."""
+        return self.observed_at is not None and timezone.now() - self.observed_at > BEAT_SILENCE
+
+    @property
     def coverage(self) -> float | None:
         """The cached share of the keys that have a value, 0 to 1; None if it is unknown."""
         with_value = self.sampled - self.no_value
@@ -105,8 +110,8 @@ class JobObservation(Row):
 
     @property
     def state(self) -> str | None:
-        """`warm`, `partial` or `cold`; None if it is unknown or the last attempt failed."""
-        if self.error or self.coverage is None:
+        """`warm`, `partial` or `cold`; None if it is unknown or stale, or the last attempt failed."""
+        if self.error or self.coverage is None or self.is_stale:
             return None
         missing = self.sampled - self.no_value - self.cached
         if self.coverage >= (WARM_SHARE_OF_SMALL if missing <= MISSING_OF_SMALL else WARM_SHARE):

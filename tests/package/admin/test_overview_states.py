@@ -90,6 +90,15 @@ def test_state__is_warm_though_few_keys_were_just_invalidated(
     assert state_of(operator, "posts") == state
 
 
+def test_state__is_unknown_once_nobody_checks_any_more(operator: Client) -> None:
+    observation("posts", observed_at=timezone.now() - timedelta(minutes=4))
+    assert state_of(operator, "posts") == "warm"
+    JobObservation.objects.update(observed_at=timezone.now() - timedelta(minutes=6))
+    assert state_of(operator, "posts") == "unknown"
+    runs.open_run("posts", Trigger.COMMAND)
+    assert state_of(operator, "posts") == "queued"
+
+
 def test_table__begins_with_what_needs_attention(operator: Client) -> None:
     names = ["popular_posts", "posts", "user_profiles"]
     for name in names:

@@ -71,6 +71,7 @@ def test_outage__of_workers_and_beat__then_a_failed_run_and_a_full_queue(
     expect(queue).to_contain_text("no worker 1 message")
     expect(queue).to_contain_text("Problem: No worker answers, so runs wait.")
     expect(item(page, "Beat")).to_contain_text("Problem: Nothing is refreshed on schedule.")
+    expect(row_of(page, "posts")).to_contain_text("no next run: beat is silent")
     expect(state).to_have_text("queued")
     check_red(page)
     expect_section(page, "Queue warming", "Runs are stuck, expired or lost")
@@ -79,6 +80,7 @@ def test_outage__of_workers_and_beat__then_a_failed_run_and_a_full_queue(
     observed(seconds=20)
     expect(queue).to_contain_text("1 worker")
     expect_health(page)
+    expect(row_of(page, "posts")).to_contain_text("next in ")
     expect(state).to_have_text("running")
     gate.await_loads(*gate.BATCHES[0], *gate.BATCHES[1])  # the worker's two processes stand at the gate
     for _ in range(LONG_QUEUE + 20):  # it fetches a few

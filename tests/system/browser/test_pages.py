@@ -80,7 +80,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         page.evaluate(_LONG_NAMES)
         check_layout(page)
     page.goto("/admin/warmer/job/posts/change/")  # a long error has room beside its label
-    cell = page.locator(".warmer-facts td").filter(has=page.locator(".warmer-warning"))
+    cell = page.get_by_role("row", name="Checked").locator("td")
     assert cell.evaluate("one => one.clientWidth") > 0.4 * width
     page.goto("/admin/warmer/")
     more = page.locator("summary[aria-label='More actions on posts']")
