@@ -33,7 +33,7 @@ class WrongFilter(admin.SimpleListFilter):
 class CacheAuditAdmin(ReadOnlyAdmin):
     """The list and the pages of audits."""
 
-    list_display = ("id", "name", "trigger", "result", "keys", "finished")
+    list_display = ("id", "job", "trigger", "result", "keys", "finished")
     list_filter = (JobFilter, WrongFilter, "trigger")
     page_template = "admin/warmer/audit.html"
     counted = tuple(Verdict)

@@ -133,16 +133,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Return the columns, with each job linked for users who may see it."""
+        may_see = may_see_jobs(request.user)
 
         @admin.display(description="job", ordering="job")
         def name(row: Any) -> SafeString:
             name = widgets.name(row.job)
-            if row.job not in jobs:
+            if row.job not in jobs or not may_see:
                 return name
             return format_html('<a href="{}">{}</a>', url(request, "warmer_job_change", row.job), name)
 
-        is_linked = may_see_jobs(request.user)
-        return [name if is_linked and column == "name" else column for column in self.list_display]
+        return [name if column == "job" else column for column in self.list_display]
 
     def with_pages(self, request: HttpRequest, row: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the keys listed in a row, each with its object's admin page, if any, as `url`."""
@@ -175,11 +175,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(
             request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
         )
-
-    @admin.display(description="job", ordering="job")
-    def name(self, row: Any) -> SafeString:
-        """The job."""
-        return widgets.name(row.job)
 
     @admin.display(description="keys")
     def keys(self, row: Any) -> str:

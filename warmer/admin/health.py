@@ -99,12 +99,10 @@ def look_at_databases() -> Database:
 def look_at_beat() -> Item:
     """Return when beat last sent anything; if it is silent, nothing starts the runs that are due."""
     seen_at = base.schedule.beat_seen_at() if base.schedule else None
-    value = "never seen" if base.schedule else "not installed"
+    value = f"seen {ago(seen_at)}" if seen_at else "never seen" if base.schedule else "not installed"
     is_alive = seen_at is not None and timezone.now() - seen_at <= BEAT_SILENCE
     problem = "" if is_alive else "Nothing is refreshed on schedule."
-    return Item(
-        label="Beat", value=f"seen {ago(seen_at)}" if seen_at else value, problem=problem, section=RUNS
-    )
+    return Item(label="Beat", value=value, problem=problem, section=RUNS)
 
 
 class Health:
@@ -154,7 +152,7 @@ class Health:
         if broker.problem:
             yield Item(
                 label="Broker",
-                value=_down_for(broker.failing_seconds),
+                value=f"down for {duration(broker.failing_seconds, rough=True)}",
                 problem=f"The broker does not answer ({broker.problem}): no run starts.",
                 section=BROKER,
             )
@@ -231,8 +229,9 @@ def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
     if infos is None:
         seconds = max(answer.failing_seconds, breaker_of(alias).open_seconds)
         problem = f"The cache does not answer ({answer.problem}), so reads go to the database."
-        hangs = answer.problem == TimeoutError.__name__  # redis-py's error has the same name
-        return item(value=_down_for(seconds), problem=problem, section=HANGS if hangs else DOWN)
+        # redis-py's error has the same name
+        section = HANGS if answer.problem == TimeoutError.__name__ else DOWN
+        return item(value=f"down for {duration(seconds, rough=True)}", problem=problem, section=section)
     if not infos:
         return item(value="up")
     used, limit, evicted = (
@@ -268,7 +267,3 @@ def _pending_items(backlog: Backlog) -> Iterator[Item]:
     for alias, why in backlog.unanswered.items():
         problem = f"Pending changes there are unknown: {why.rstrip('.')}."
         yield Item(label=f"Database {alias}", value="down", problem=problem, section=DATABASE)
-
-
-def _down_for(seconds: float) -> str:
-    return f"down for {duration(seconds, rough=True)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -15,8 +15,6 @@ from warmer.models import JobHour, start_of_hour
 
 SPANS = {"day": 24, "week": 7 * 24}
 """The number of hours that the charts show."""
-Rows = list[tuple[str, JobHour | None]]
-"""The hours of a period, as labelled on the axis, each with its row if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +35,6 @@ class Measure:
     top: float | None = None
     lowest: str = ""
     details: Callable[[JobHour], str] = lambda hour: ""
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value < 60 else duration(value)
 
 
 MEASURES = (
@@ -64,7 +58,7 @@ MEASURES = (
     Measure(
         name="Duration",
         field="mean_seconds",
-        text=_seconds,
+        text=lambda value: f"{value:.2f} s" if value < 60 else duration(value),
         unknown="no runs",
         details=lambda hour: f", {counted(hour.runs, 'run')}",
     ),
@@ -83,12 +77,14 @@ def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
     hours = [first + timedelta(hours=number) for number in range(SPANS[span])]
     every, form = (6, "%H:%M") if span == "day" else (24, "%a")
     ticks = {x: f"{hour:{form}}" for x, hour in enumerate(map(local, hours)) if hour.hour % every == 0}
-    rows = [(_when(hour), known.get(hour)) for hour in hours]
+    rows = [(f"{local(hour):%a %H:%M}", known.get(hour)) for hour in hours]
     measures = [each for each in MEASURES if counts_reads or each.field != "hit_rate"]
     return [_chart(measure, rows, ticks) for measure in measures] if known else []
 
 
-def _chart(measure: Measure, hours: Rows, ticks: dict[int, str]) -> dict[str, Any]:
+def _chart(
+    measure: Measure, hours: list[tuple[str, JobHour | None]], ticks: dict[int, str]
+) -> dict[str, Any]:
     steps = [_step(measure, when, row) for when, row in hours]
     known = [(step, when) for step, (when, _) in zip(steps, hours, strict=True) if step.value is not None]
     last, summary, top = measure.unknown, "", measure.top or 1.0
@@ -123,7 +119,3 @@ def _step(measure: Measure, when: str, row: JobHour | None) -> Step:
         title=f"{when}: {text}",
         kind="bad" if row.failed_runs else "" if row.observed else "gap",
     )
-
-
-def _when(hour: datetime) -> str:
-    return f"{local(hour):%a %H:%M}"

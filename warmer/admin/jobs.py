@@ -33,15 +33,15 @@ class JobAdmin(ReadOnlyAdmin):
     gone = "This job is not declared."
 
     def get_urls(self) -> list[URLPattern]:
-        url = path("runbook/", self._view(self.runbook_view), name="warmer_runbook")
-        return [url, *super().get_urls()]
+        return [path("runbook/", self._view(self.runbook_view), name="warmer_runbook"), *super().get_urls()]
 
     def runbook_view(self, request: HttpRequest) -> HttpResponse:
         """Show the runbook."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = {"title": "Runbook", "runbook": runbook.html()}
-        return self.render(request, "admin/warmer/runbook.html", context)
+        return self.render(
+            request, "admin/warmer/runbook.html", {"title": "Runbook", "runbook": runbook.html()}
+        )
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may_see_jobs(request.user)
@@ -107,16 +107,16 @@ class JobAdmin(ReadOnlyAdmin):
         if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
         (shown,) = Table([row]).rows([row], health.look_at_databases()[0])
+        seen = shown.observation
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
-        span = request.GET.get("span", "")
-        span = span if span in history.SPANS else next(iter(history.SPANS))
+        span = "week" if request.GET.get("span") == "week" else "day"
         return {
             "title": f"Job {row.name}",
             "spec": row,
             "row": shown,
             "beat": health.look_at_beat(),
-            "charts": history.charts(row.name, span, counts_reads=shown.counts_reads),
+            "charts": history.charts(row.name, span, counts_reads=seen is None or seen.counts_reads),
             "span": span,
             "spans": list(history.SPANS),
             # Not when the page updates itself: it reads the declared ids.

@@ -84,12 +84,6 @@ class Row:
         return sum(times) / len(times) if times else None
 
     @property
-    def counts_reads(self) -> bool:
-        """Whether its reads are counted, as far as that is known."""
-        seen = self.observation
-        return seen is None or seen.observed_at is None or seen.hits_day is not None
-
-    @property
     def is_before_run(self) -> bool:
         """Whether the newest run ended after its keys were observed."""
         seen, ended = self.observation, self.run.finished_at if self.run else None

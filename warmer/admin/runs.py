@@ -40,7 +40,7 @@ SETTLING = timedelta(minutes=1)
 class WarmingRunAdmin(ReadOnlyAdmin):
     """The list and the pages of runs."""
 
-    list_display = ("id", "name", "status", "keys", "took", "requested", "requester")
+    list_display = ("id", "job", "status", "keys", "took", "requested", "requester")
     list_filter = (JobFilter, "state", "trigger", "requested_at")
     page_template = "admin/warmer/run.html"
     counted = tuple(Outcome)

@@ -103,6 +103,11 @@ class JobObservation(Row):
         return self.observed_at is not None and timezone.now() - self.observed_at > BEAT_SILENCE
 
     @property
+    def counts_reads(self) -> bool:
+        """Whether reads are counted, as far as that is known."""
+        return self.observed_at is None or self.hits_day is not None
+
+    @property
     def coverage(self) -> float | None:
         """The cached share of the keys that have a value, 0 to 1; None if it is unknown."""
         with_value = self.sampled - self.no_value

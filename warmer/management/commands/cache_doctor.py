@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -31,6 +32,7 @@ STYLES = {"ok": "SUCCESS", "warning": "WARNING", "error": "ERROR", "failed": "ER
 WIDEST, NARROWEST = 110, 60
 # A fix begins with a line to paste, and so do lines that begin with one of these.
 PASTED = ("CACHES[", "redis-cli ")
+_wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 
 
 class Command(WarmerCommand):
@@ -103,11 +105,4 @@ def _finding(finding: Finding, width: int) -> Iterator[str]:
 
 def _wrapped(label: str, text: str, width: int) -> list[str]:
     """Return a labelled text in lines of a width; what is longer, such as an address, stays whole."""
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=label,
-        subsequent_indent=" " * len(label),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return _wrap(text, width, initial_indent=label, subsequent_indent=" " * len(label))
