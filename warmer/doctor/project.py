@@ -19,9 +19,6 @@ from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
 from warmer.stores import open_servers
 
-if apps.is_installed("django_celery_beat"):
-    from warmer import schedule
-
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
@@ -143,9 +140,9 @@ class Project:
         return tasks.queue_names(self.specs)
 
     @cached_property
-    def beat(self) -> schedule.Beat | None:
-        """The state of beat from its tables; None if beat is not installed."""
-        return schedule.look_at_beat() if apps.is_installed("django_celery_beat") else None
+    def has_beat(self) -> bool:
+        """Whether django_celery_beat is installed."""
+        return apps.is_installed("django_celery_beat")
 
     def close(self) -> None:
         """Close the connections to Redis servers."""

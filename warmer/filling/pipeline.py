@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,19 +36,12 @@ EVERY_JOB = "*"
 Interrupts = tuple[type[Exception], ...]
 
 
-def warm(
-    spec: JobSpec,
-    ids: Iterable[Id] | None = None,
-    *,
-    only_missing: bool = False,
-    progress: Callable[[Report], None] | None = None,
-) -> Report:
+def warm(spec: JobSpec, ids: Iterable[Id] | None = None, *, only_missing: bool = False) -> Report:
     """Load and write a job's keys in this process.
 
     Args:
         ids: the ids to warm instead of the declared ones.
         only_missing: skip keys that are cached.
-        progress: called with the report so far after each batch.
 
     Returns:
         The outcome of every key.
@@ -58,11 +51,8 @@ def warm(
     """
     began = time.monotonic()
     batches = Batches(spec, ids)
-    report = Report(job=spec.name)
-    for each in warm_batches(spec, batches, keep_seconds=0.0 if only_missing else None):
-        report += each
-        if progress is not None:
-            progress(report)
+    reports = warm_batches(spec, batches, keep_seconds=0.0 if only_missing else None)
+    report = sum(reports, Report(job=spec.name))
     return (report + batches.report).timed(time.monotonic() - began)
 
 

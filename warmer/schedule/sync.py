@@ -7,14 +7,14 @@ the interval declared at the last sync. An entry that differs from it was edited
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.db import connections, router
-from django.db.models import Max, Min, Q
+from django.db.models import Max, Q, QuerySet
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from warmer import tasks
@@ -22,16 +22,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.models import BeatProcess, atomic_for, rows_of
-from warmer.schedule.entries import (
-    Entry,
-    begin,
-    entries,
-    entry_name,
-    in_largest_unit,
-    save,
-    saved,
-    time_of_beat,
-)
+from warmer.schedule.entries import Entry, begin, entry_name, in_largest_unit, save, saved, time_of_beat
 
 # The header of an entry with the declared seconds at the last sync.
 DECLARED = "warmer_declared_seconds"
@@ -140,24 +131,6 @@ def declared(spec: JobSpec) -> Declared:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beat:
-    """The state of beat, from its tables.
-
-    Attributes:
-        last_sent: when beat last sent anything, as far as it recorded this.
-        entries_since: since when it has had entries of `UPKEEP` to send.
-        upkeep_enabled, upkeep_wanted: how many of these are enabled, and how many there should be.
-        entries: by job.
-    """
-
-    last_sent: datetime | None = None
-    entries_since: datetime | None = None
-    upkeep_enabled: int = 0
-    upkeep_wanted: int = len(UPKEEP)
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-
-
 def beat_seen_at() -> datetime | None:
     """Return when beat last sent anything, as far as it recorded this."""
     # Beat records only every few minutes what it sent. A worker records beat's message each minute.
@@ -166,16 +139,9 @@ def beat_seen_at() -> datetime | None:
     return max((each for each in (recorded, noted) if each is not None), default=None)
 
 
-def look_at_beat() -> Beat:
-    """Return when beat last sent anything, and how the jobs are scheduled."""
-    own = rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
-    return Beat(
-        last_sent=beat_seen_at(),
-        # A row has no creation time, but nobody has a reason to change it before beat has sent it.
-        entries_since=own.aggregate(first=Min("date_changed"))["first"],
-        upkeep_enabled=own.count(),
-        entries=entries(),
-    )
+def upkeep() -> QuerySet[PeriodicTask]:
+    """Return the enabled entries of `UPKEEP`."""
+    return rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
 
 
 def database() -> str:

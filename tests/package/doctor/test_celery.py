@@ -279,6 +279,6 @@ def test_beat__upkeep_is_switched_off(examine: Examine) -> None:
 
 
 def test_beat__is_not_installed(examine: Examine) -> None:
-    found = examine(BeatAlive(), broker=SOME_BROKER, beat=None)
+    found = examine(BeatAlive(), broker=SOME_BROKER, has_beat=False)
     assert found.severity == "error"
     assert found.fix.startswith("pip install django-celery-beat")

@@ -70,7 +70,7 @@ def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examin
 )
 def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: str) -> None:
     spec = make_spec(every=every, timeout=timedelta(hours=1))
-    assert examine(JobTtl(), specs=(spec,), beat=None).severity == severity
+    assert examine(JobTtl(), specs=(spec,), has_beat=False).severity == severity
 
 
 # -- the capture of changes, and what is pending ---------------------------------------------------

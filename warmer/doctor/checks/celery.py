@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Max, Min
 from django.utils import timezone
 
 from warmer import tasks
@@ -17,6 +18,9 @@ from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
 from warmer.models import BEAT_SILENCE, BeatProcess, Trigger, WarmingRun
+
+if apps.is_installed("django_celery_beat"):
+    from warmer import schedule
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
@@ -163,13 +167,13 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
 
     def run(self, project: Project) -> Iterator[Finding]:
         project.require_broker()
-        beat = project.beat
-        if beat is None:
+        if not project.has_beat:
             yield _not_installed(project)
             return
-        if missing := beat.upkeep_wanted - beat.upkeep_enabled:
+        own, wanted = schedule.upkeep(), len(schedule.UPKEEP)
+        if missing := wanted - own.count():
             yield warning(
-                f"{missing} of {beat.upkeep_wanted} periodic tasks of warmer's own are missing or disabled.",
+                f"{missing} of {wanted} periodic tasks of warmer's own are missing or disabled.",
                 why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
                 fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
             )
@@ -180,7 +184,9 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
                 fix=f"celery -A {tasks.app_name()} beat\nOnce: stop the others, by the process ids and hosts "
                 "in their names. A worker with -B is a beat, too.",
             )
-        now, sent, since = timezone.now(), beat.last_sent, beat.entries_since
+        now, sent = timezone.now(), schedule.beat_seen_at()
+        # An entry has no creation time, but nobody has a reason to change it before beat has sent it.
+        since = own.aggregate(first=Min("date_changed"))["first"]
         if sent is not None and now - sent <= BEAT_SILENCE:
             yield ok(f"last active {ago(sent)}")
         elif sent is None and since is not None and now - since <= BEAT_SILENCE:

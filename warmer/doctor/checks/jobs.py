@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connections, router
 
 from warmer import invalidation, tasks
@@ -18,8 +18,8 @@ from warmer.invalidation import triggers
 from warmer.models import JobObservation, WarmingRun, elsewhere
 from warmer.report import describe
 
-if TYPE_CHECKING:
-    from warmer.schedule import Entry
+if apps.is_installed("django_celery_beat"):
+    from warmer import schedule
 
 # The current time: in a transaction, CURRENT_TIMESTAMP may be the time of its start. As text: with USE_TZ
 # off, Django drops the zone.
@@ -90,7 +90,7 @@ class JobTtl(ProjectCheck, id="job-ttl", after=("database",)):
     """Keys outlive a missed refresh."""
 
     def run(self, project: Project) -> Iterator[Finding]:
-        entries = project.beat.entries if project.beat else {}
+        entries = schedule.entries() if project.has_beat else {}
         scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in entries]
         if not scheduled:
             raise NotApplicable("no job is scheduled")
@@ -162,7 +162,7 @@ class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("dat
         )
 
 
-def _judge(spec: JobSpec, entry: Entry | None) -> Iterator[Finding]:
+def _judge(spec: JobSpec, entry: schedule.Entry | None) -> Iterator[Finding]:
     """Compare the timeout of a job's keys with its interval: the one in the schedule, or the declared one."""
     if entry is not None and not entry.enabled:
         why = "Its keys go cold when they expire, and are then loaded by readers."
