@@ -58,4 +58,4 @@ def env_int(name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ImproperlyConfigured(f"{name} is {text!r}: expected a whole number.") from None
+        raise ImproperlyConfigured(f"{name} is {text!r}: expected an integer.") from None

@@ -248,7 +248,7 @@ def _parameters(scheme: str, query: str, variable: str) -> dict[str, str]:
             f"{variable} has the parameter {unknown[0]!r}: {scheme}:// knows {', '.join(sorted(known))}."
         )
     if not found.get("db", "0").isdigit():
-        raise ImproperlyConfigured(f"{variable} has db={found['db']!r}: expected a whole number.")
+        raise ImproperlyConfigured(f"{variable} has db={found['db']!r}: expected an integer.")
     if known >= _TLS:
         # Unlike redis-py, kombu does not verify the certificate by default.
         reqs = found.get("ssl_cert_reqs", "required")

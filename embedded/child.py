@@ -1,4 +1,4 @@
-"""The processes of the supervisor, and the one terminal that shows the output of all."""
+"""The supervisor's processes, and the console that shows the output of all of them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LAST_LINES = 20
 LABEL_WIDTH = 7
 COLOURS = ("36", "33", "35", "32", "34")  # cyan, yellow, magenta, green, blue
 RED = "31"
-# What still holds the pipe after the process has ended is being killed: then the reader ends too.
+# Processes that still hold the pipe after this one has ended are being killed; then the reader ends too.
 READER_SECONDS = 2
 
 
 class Console:
-    """Writes whole lines only, whichever thread they come from; in colour only on a terminal."""
+    """Writes whole lines from any thread; in colour only on a terminal."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,11 +31,11 @@ class Console:
         self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def say(self, text: str) -> None:
-        """Write what the supervisor itself has to say."""
+        """Write a message of the supervisor itself."""
         self._write(text, sys.stdout)
 
     def complain(self, text: str) -> None:
-        """Write what went wrong, to standard error."""
+        """Write an error to standard error."""
         self._write(self._in_colour(RED, text), sys.stderr)
 
     def line(self, label: str, text: str) -> None:
@@ -55,8 +55,8 @@ class Console:
                 stream.write(f"{text}\n")
                 stream.flush()
             except OSError:
-                # The terminal is gone (SIGHUP, `| head`), but stopping the processes must go on. Python
-                # flushes its streams when it ends, and ends with the status 120 when that fails.
+                # The terminal is gone (SIGHUP, `| head`), but stopping the processes must continue. Python
+                # flushes its streams at exit, and exits with status 120 if that fails.
                 with contextlib.suppress(OSError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -72,7 +72,7 @@ class Child:
         self._start()
 
     def restart(self) -> None:
-        """Start the process again, after ending what is left of its group."""
+        """Start the process again, after killing the rest of its group."""
         self._process.end(())
         self._start()
 

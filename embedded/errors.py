@@ -1,5 +1,5 @@
-"""What goes wrong with the servers and processes that we start."""
+"""Errors of the servers and processes that we start."""
 
 
 class EmbeddedError(Exception):
-    """One cannot start, or has ended. The message names it and says what to do."""
+    """A server or process cannot start, or has ended. The message names it and says what to do."""

@@ -2,9 +2,9 @@
 
     guard.py PARENT GROUP [FOLDER]
 
-`ProcessGroup` starts this file beside each process and ends it after an orderly stop. When the parent
-dies without a stop, by SIGKILL for example, this cleans up. Linux's PR_SET_PDEATHSIG would not do: it
-reaches no grandchildren, fires when the *thread* that started a child ends, and macOS has none.
+`ProcessGroup` starts this file alongside each process and ends it after an orderly stop. If the parent dies
+without one, e.g. by SIGKILL, this cleans up. Linux's PR_SET_PDEATHSIG is not enough: it does not reach
+grandchildren, fires when the *thread* that started a child ends, and does not exist on macOS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 
 PARENT_CHECK_SECONDS = 0.3
 TERM_SECONDS = 5.0
-KILL_SECONDS = 1.0  # where nobody reaps its processes, they stay for good
+KILL_SECONDS = 1.0  # if nobody reaps its processes, they stay forever
 
 
 def main(parent: int, group: int, folder: str = "") -> None:
@@ -30,12 +30,12 @@ def main(parent: int, group: int, folder: str = "") -> None:
 
 
 def end(group: int) -> None:
-    """Ask a group to stop, kill it if it has not after a while, and return when it is gone."""
+    """Ask a group to stop, kill it if it does not stop in time, and return once it is gone."""
     try:
         for asked, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
             deadline = time.monotonic() + seconds
             os.killpg(group, asked)
-            os.killpg(group, signal.SIGCONT)  # for one that is paused
+            os.killpg(group, signal.SIGCONT)  # in case it is paused
             while time.monotonic() < deadline:
                 time.sleep(0.05)
                 os.killpg(group, 0)

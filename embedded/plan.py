@@ -14,13 +14,13 @@ from embedded.processes import POLITELY, Ask
 
 ROOT = Path(__file__).resolve().parent.parent
 USUAL_DATA_DIR = ROOT / ".data"
-# Stable, so that `celery inspect --destination` works the same on each day.
+# Stable, so that `celery inspect --destination` always works.
 NODE = "worker@localhost"
 
 CACHE_OPTIONS = {"appendonly": "yes", "maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
 BROKER_OPTIONS = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
 
-# A worker ends warm on SIGTERM: it finishes its tasks. On SIGQUIT it hands them back.
+# On SIGTERM a worker finishes its tasks. On SIGQUIT it returns them to the queue.
 WARM_THEN_COLD = (Ask(signal=signal.SIGTERM, seconds=20), Ask(signal=signal.SIGQUIT, seconds=8))
 
 
@@ -38,10 +38,10 @@ class Command:
     """A command of the project: a step that runs to its end, or a service that runs until we stop it.
 
     Attributes:
-        title: what the console says before a step.
-        quiet: the output of a step is shown only when it fails.
-        required: nothing goes on when a step fails.
-        ready: the end of the line with which a service says that it is ready.
+        title: the console's message before a step.
+        quiet: show the output of a step only if it fails.
+        required: stop everything if a step fails.
+        ready: the end of the line that a service prints when it is ready.
         asks: how to ask a service to stop.
     """
 
@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def address(self) -> str:
-        """Return the site's address, as one types it into a browser."""
+        """Return the site's URL."""
         return f"http://{_bracketed(EVERYWHERE.get(self.host, self.host))}:{self.port}/"
 
 
@@ -92,7 +92,7 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
             **environment,
             "WARMER_DATA_DIR": str(data_dir),
             "DJANGO_SETTINGS_MODULE": "config.settings",
-            "PYTHONUNBUFFERED": "1",  # or lines would come late, in blocks
+            "PYTHONUNBUFFERED": "1",  # otherwise lines would arrive late, in blocks
         },
         servers=(
             Server(name="cache", variable="REDIS_URL", options=CACHE_OPTIONS),

@@ -1,4 +1,4 @@
-"""Choose a free port, or say why a server cannot listen on a wanted one."""
+"""Choose a free port, or explain why a server cannot listen on a given one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import random
 import socket
 
 LOOPBACK = "127.0.0.1"
-# A server that listens on every address, and where a client on this machine finds it.
+# The address of a server that listens on all of them, and where local clients reach it.
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
-# Below the ports that the system hands out to clients (Linux: from 32768): a client that keeps
-# trying the port of a stopped server could be given that very port, connect to itself, and keep
-# the server from coming back. And below 55536: a cluster node also listens on its port + 10000.
+# Below the ports that the system assigns to clients (Linux: from 32768): a client that keeps trying the port
+# of a stopped server could get that very port, connect to itself, and block the server's restart. And below
+# 55536, because a cluster node also listens on its port + 10000.
 FIRST_PORT, LAST_PORT = 20_000, 32_000
 
 # Not the shared generator: a test run seeds it, and parallel processes would choose the same ports.
@@ -20,7 +20,7 @@ _random = random.SystemRandom()
 
 
 def free_port() -> int:
-    """Return a port of the loopback address on which nothing listens now."""
+    """Return a free port of the loopback address."""
     for _ in range(200):
         port = _random.randint(FIRST_PORT, LAST_PORT)
         if port_problem(LOOPBACK, port) is None:
@@ -29,8 +29,8 @@ def free_port() -> int:
 
 
 def port_problem(host: str, port: int) -> str | None:
-    """Return why a server cannot listen there, e.g. "is taken"; None when it can."""
-    # Connect first: BSD lets a bind to 127.0.0.1 succeed beside a listener on 0.0.0.0.
+    """Return why a server cannot listen there, e.g. "is taken"; None if it can."""
+    # Connect first: on BSD, a bind to 127.0.0.1 succeeds even if another process listens on 0.0.0.0.
     try:
         with socket.create_connection((EVERYWHERE.get(host, host), port), 1):
             return "is taken"

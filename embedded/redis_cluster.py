@@ -1,4 +1,4 @@
-"""Run a Redis Cluster: for the tests and the benchmarks."""
+"""Run a Redis Cluster for the tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from embedded.waiting import wait_until
 
 SLOTS = 16_384
 START_SECONDS = 60
-# A node that does not answer for so long is called failed, and its replica takes over.
+# A node that does not answer for this long counts as failed, and its replica takes over.
 NODE_TIMEOUT_MS = 1_000
 
 
 class RedisCluster:
-    """Some primaries on the loopback address that share the slots evenly, each perhaps with replicas.
+    """Primaries on the loopback address that share the slots evenly, optionally with replicas.
 
     Attributes:
         nodes: their servers: first the primaries, then the replicas in the same order.
@@ -69,7 +69,7 @@ class RedisCluster:
             return client.execute_command(*command)
 
     def add(self) -> int:
-        """Start one primary more, without slots; return its number."""
+        """Start another primary, without slots; return its number."""
         self.nodes.append(self._node().start())
         number = len(self.nodes) - 1
         self._meet(number)
@@ -85,7 +85,7 @@ class RedisCluster:
         return next(number for number, node in enumerate(self.nodes) if node.port == int(port))
 
     def begin_move(self, slot: int, to: int) -> None:
-        """Begin to move a slot: who asks for a key that is not there is sent to the other node."""
+        """Begin to move a slot: requests for missing keys are redirected to the other node."""
         at = self.owner(slot)
         self.ask(to, "CLUSTER SETSLOT", slot, "IMPORTING", self._id(at))
         self.ask(at, "CLUSTER SETSLOT", slot, "MIGRATING", self._id(to))
@@ -99,7 +99,7 @@ class RedisCluster:
         return len(keys)
 
     def end_move(self, slot: int, to: int) -> None:
-        """Move what is left of a slot, and give it to its new node, unless that has it."""
+        """Move the rest of a slot, and assign it to its new node if it is not yet."""
         at = self.owner(slot)
         if at == to:
             return
@@ -141,7 +141,7 @@ class RedisCluster:
 
     def _slots(self) -> Any:
         with Redis(port=self.nodes[0].port, socket_timeout=5) as client:
-            pipeline = client.pipeline(transaction=False)  # which leaves the answer as it is
+            pipeline = client.pipeline(transaction=False)  # which does not decode the answer
             return pipeline.execute_command("CLUSTER SLOTS").execute()[0]
 
     def _id(self, node: int) -> str:

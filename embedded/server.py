@@ -1,4 +1,4 @@
-"""What the servers that we start have in common: a folder with a log, a start, and an end."""
+"""Base class of the servers that we start: a folder with a log, a start, and an end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Server(ABC):
     """A server in a folder.
 
     Args:
-        folder: where it keeps its data and its log; by default a temporary folder, which `stop` removes.
+        folder: the folder for its data and log; by default a temporary folder, which `stop` removes.
     """
 
     asks: ClassVar[tuple[Ask, ...]] = POLITELY
@@ -53,7 +53,7 @@ class Server(ABC):
         if self.is_running:
             return self
         if self._folder is None:
-            # Not TMPDIR: a socket's path fits into 104 bytes, and the host of a URL has no upper case.
+            # Not TMPDIR: a socket's path is limited to 104 bytes, and the host of a URL is lowercase.
             self._folder = Path(tempfile.mkdtemp(prefix="warmer-", dir="/tmp"))
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -64,7 +64,7 @@ class Server(ABC):
         return self
 
     def stop(self) -> None:
-        """Stop the server as an operator would, and remove a temporary folder."""
+        """Stop the server as an operator would, and remove its temporary folder."""
         self._end(self.asks)
         if self._is_temporary and self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -93,7 +93,7 @@ class Server(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Call `_launch`, after whatever has to come first."""
+        """Call `_launch`, after any preparations."""
 
     @abstractmethod
     def _answers(self) -> bool:

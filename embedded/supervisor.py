@@ -1,10 +1,10 @@
-"""Run a plan: start its servers and services in order, show what they say, end all of them.
+"""Run a plan: start its servers and services in order, show their output, and stop all of them.
 
-The order of things is in `_serve`. Signals only set a flag, which every wait looks at: so nothing is
-ever interrupted between the start of a process and the note that it must be stopped.
+`_serve` shows the order. Signals only set a flag, which every wait checks, so nothing is ever interrupted
+between starting a process and recording that it must be stopped.
 
-Once all is up, a killed server or service is started again, so that an outage can be tried. One that
-fails by itself ends everything.
+Once everything is up, a killed server or service is started again, so that you can try an outage. If one
+fails by itself, everything stops.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from embedded.running import announce, only_instance
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 START_SECONDS = 60
-# Long enough to see in the logs and the admin what an outage does.
+# Long enough to see the effects of an outage in the logs and the admin.
 OUTAGE_SECONDS = 5
 RULE = "-" * 78
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a file name
 
 
 class _StopRequested(Exception):
-    """Someone asked us to stop: not an error."""
+    """A stop was requested; not an error."""
 
 
 class Supervisor:
@@ -136,7 +136,7 @@ class Supervisor:
         """Wait.
 
         Raises:
-            _StopRequested: someone asked us to stop.
+            _StopRequested: a stop was requested.
             EmbeddedError: a process ended by itself.
         """
         if self._stop_requested.wait(seconds):
@@ -151,7 +151,7 @@ class Supervisor:
         if code is None:
             return
         end = f"{title} ended by itself ({describe_exit(code)})."
-        # A signal, or 0 after a polite one, comes from somebody who wants to see what happens then.
+        # A signal, or exit code 0 after a polite one, comes from a user who is trying an outage.
         if code > 0 or not self._is_up:
             raise EmbeddedError(f"{end} Its last lines:{_indented(process.last_lines())}")
         self._console.complain(f"{end} It starts again in {OUTAGE_SECONDS} seconds.")
@@ -162,7 +162,7 @@ class Supervisor:
 
     # -- stop ----------------------------------------------------------------------------------
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A closing terminal may send SIGHUP twice: only a second Ctrl-C is impatience.
+        # A closing terminal may send SIGHUP twice; only a second Ctrl-C means hurry.
         if number == signal.SIGINT and self._stop_requested.is_set():
             self._hurry = True
         self._stop_requested.set()
@@ -171,11 +171,11 @@ class Supervisor:
         return self._hurry
 
     def _stop(self) -> None:
-        """End everything that was started, the last first; a second Ctrl-C makes it quick."""
+        """Stop everything that was started, in reverse order; a second Ctrl-C skips the waiting."""
         if not self._servers and not self._services:
             return
         self._console.say("Stopping everything (Ctrl-C once more: without waiting) ...")
-        # What was pushed last runs first, and all of it runs, whatever goes wrong with one.
+        # Callbacks run in reverse order, and all of them run even if one fails.
         with contextlib.ExitStack() as stack:
             for server in self._servers.values():
                 stack.callback(server.stop)
@@ -185,13 +185,13 @@ class Supervisor:
 
 
 def _banner(plan: Plan, environment: Mapping[str, str], *, started: Mapping[str, RedisServer]) -> str:
-    """Return the lines that say where everything is and how to stop it."""
+    """Return the banner: where everything is and how to stop it."""
     rows = {"Site": plan.address, "Admin": f"{plan.address}admin/", "Log in as": _login(plan, environment)}
     for server in plan.servers:
-        # An address that the user gave may hold a password.
+        # An address given by the user may contain a password.
         url = started[server.name].url() if server.name in started else f"as in {server.variable}"
         rows[f"{server.name.capitalize()} server"] = url
-    # Another terminal knows of the usual folder only.
+    # Another terminal only knows the default folder.
     where = "" if plan.data_dir == USUAL_DATA_DIR else f"WARMER_DATA_DIR={plan.data_dir} "
     lines = [
         RULE,

@@ -1,4 +1,4 @@
-"""Wait for a condition, with a bound."""
+"""Wait for a condition, with a time limit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, paus
     """Return as soon as the condition holds.
 
     Args:
-        what: the condition in words, for the message: "the server answers PING".
+        what: a description of the condition, for the message: "the server answers PING".
 
     Raises:
-        TimeoutError: the condition did not hold within the bound.
+        TimeoutError: the condition did not hold in time.
     """
     end = time.monotonic() + seconds
     while not condition():

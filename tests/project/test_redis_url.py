@@ -126,7 +126,7 @@ def test_sentinel__needs_a_master_and_a_database(variable: str, rest: str) -> No
         ("redis://cache/0?db=0&tls=topse", "the parameter 'tls': redis:// knows db"),
         ("redis://cache/0?ssl_cert_reqs=none", "the parameter 'ssl_cert_reqs': redis:// knows db"),
         ("rediss://cache/0?ssl_cert_reqs=never", "ssl_cert_reqs='never': expected none, optional or"),
-        ("redis://cache?db=one", "db='one': expected a whole number"),
+        ("redis://cache?db=one", "db='one': expected an integer"),
         ("redis://ada:1?topse=x@cache/0", "REDIS_URL is 'redis://***'"),
         ("redis-sentinel://s1/mymaster?password=topse", "knows sentinel_password, sentinel_username"),
         ("redis-sentinel://::1/mymaster", "'redis-sentinel://***': each server is HOST or HOST:PORT, and an IPv6"),

@@ -54,7 +54,7 @@ def test_production__names_all_that_is_missing(python: Python) -> None:
     ("name", "value", "message"),
     [
         ("SECRET_KEY", " ", "must be set in production: SECRET_KEY ("),
-        ("REDIS_MAX_CONNECTIONS", "many", "REDIS_MAX_CONNECTIONS is 'many': expected a whole number."),
+        ("REDIS_MAX_CONNECTIONS", "many", "REDIS_MAX_CONNECTIONS is 'many': expected an integer."),
     ],
 )
 def test_production__names_what_cannot_be_used(python: Python, name: str, value: str, message: str) -> None:
