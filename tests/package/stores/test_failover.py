@@ -66,6 +66,22 @@ def test_failover__call_reaches_the_new_primary(
     assert cache.get_many(VALUES) == VALUES
 
 
+def test_failover__next_call_of_any_other_kind_reaches_the_new_primary(store: Store, fail_over: FailOver) -> None:
+    store.forget()
+    fail_over()
+    with pytest.raises(StoreUnavailable, match="read only replica"):
+        store.forget()
+    store.forget()
+
+
+def test_failover__next_call_of_the_site_reaches_the_new_primary(fail_over: FailOver) -> None:
+    cache.set("a", 1)
+    fail_over()
+    cache.set("a", 2)  # this one is lost
+    cache.set("a", 3)
+    assert cache.get("a") == 3
+
+
 def test_failover__is_not_over(store: Store, token: Token, fail_over: FailOver) -> None:
     fail_over(is_over=False)
     with pytest.raises(StoreUnavailable, match="read only replica"):

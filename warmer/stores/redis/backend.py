@@ -11,13 +11,13 @@ from django_redis.cache import RedisCache as DjangoRedis
 from django_redis.exceptions import ConnectionInterrupted
 from redis import BlockingConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, ReadOnlyError, RedisError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from warmer.exceptions import CircuitOpen, UnreadableValue
 from warmer.stores.breaker import Breaker, breaker_at
-from warmer.stores.redis.connections import is_outage
+from warmer.stores.redis.connections import disconnect_idle, is_outage
 
 # A request must not wait for an unresponsive cache: loading from the database is faster.
 TIMEOUT_SECONDS = 0.5
@@ -142,6 +142,8 @@ class GuardedClient:
                 cause = error.__cause__ if isinstance(error, ConnectionInterrupted) else error
                 if cause is not None and is_outage(cause):
                     breaker.failed(cause)
+                elif isinstance(cause, ReadOnlyError):
+                    disconnect_idle(self.unguarded.get_client())  # new connections may lead to its successor
                 raise
             if breaker.is_open:
                 breaker.succeeded()

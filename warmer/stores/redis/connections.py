@@ -16,6 +16,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     MaxConnectionsError,
+    ReadOnlyError,
     TimeoutError,
 )
 
@@ -81,6 +82,8 @@ def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> Store
         breaker.failed(error)
     elif breaker.is_open:
         breaker.succeeded()
+    if isinstance(error, ReadOnlyError):
+        disconnect_idle(server)  # new connections may lead to its successor
     at = "" if server is None else f" at {address(server)}"
     is_single = not isinstance(server, RedisCluster)
     if is_single and isinstance(error, AskError | ClusterCrossSlotError | ClusterDownError):
