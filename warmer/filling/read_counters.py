@@ -20,7 +20,7 @@ from typing import Any
 
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import StoreUnavailable, log_level
 from warmer.report import Outcome, describe
 from warmer.stores import Counted
 
@@ -109,7 +109,8 @@ def _is_sent(process: _Process, spec: JobSpec, counted: Counted) -> bool:
             sample = counted.of_sample(process.every.get(spec, 0))
             process.every[spec] = counters.add(sample, now=time.time())
     except StoreUnavailable as error:
-        logger.info("The reads of the cache %r are flushed later: %s", spec.cache, describe(error))
+        level = log_level(error, logging.INFO)
+        logger.log(level, "The reads of the cache %r are flushed later: %s", spec.cache, describe(error))
         return False
     except Exception as error:
         logger.exception("The reads of %s are lost: %s", spec.name, describe(error))

@@ -87,9 +87,11 @@ class Relay:
                     if failures.pop(what, None):
                         logger.info("%s are applied again", what)
                 except Exception as error:  # noqa: BLE001 - nobody else would go on
-                    if describe(error) != why:
-                        logger.warning("%s are pending and will be retried: %s", what, describe(error))
-                    failures[what] = describe(error), time.monotonic() + RETRY_SECONDS
+                    is_known = why and getattr(error, "is_logged", False)  # by the circuit breaker
+                    found = why if is_known else describe(error)
+                    if found != why:
+                        logger.warning("%s are pending and will be retried: %s", what, found)
+                    failures[what] = found, time.monotonic() + RETRY_SECONDS
                     close_old_connections()
             if wait(PAUSE_SECONDS):
                 return

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
 from warmer import StoreUnavailable, warm, warm_many
+from warmer.exceptions import CircuitOpen
 from warmer.invalidation import Relay, captures_by_triggers, records, relay
 from warmer.stores import breaker
 from warmer.stores.redis.store import RedisStore
@@ -104,6 +106,20 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
         assert waiting()
     else:
         assert "and nothing records it" in caplog.text
+
+
+def test_relay__logs_an_outage_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    errors = cycle([StoreUnavailable("away"), CircuitOpen("left alone")])
+    has_ended = iter([False] * 4 + [True])
+
+    def fail(*_: Any) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(Relay, "notice", lambda _: None)
+    monkeypatch.setattr(Relay, "poll", fail)
+    Relay().run(lambda _: next(has_ended))
+    assert len([each for each in caplog.records if each.levelno >= logging.INFO]) == 1
 
 
 def test_relay__applies_what_waits_soon_after_a_long_outage(make_post: Any, monkeypatch: pytest.MonkeyPatch) -> None:
