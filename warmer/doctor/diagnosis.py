@@ -69,7 +69,7 @@ def diagnose(
     aliases = set[str]()
     for cache in project.caches:
         checks = [each for each in cache_checks if not (each.once and cache.alias in aliases)]
-        found += _run_all(checks, cache)
+        found += (replace(each, fix=cache.addressed(each.fix)) for each in _run_all(checks, cache))
         aliases.add(cache.alias)
     return [*found, *_run_all(project_checks, project)]
 

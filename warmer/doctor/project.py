@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,6 +98,16 @@ class Cache:
         """Whether sessions are stored only in this cache."""
         is_alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
         return is_alone and getattr(settings, "SESSION_CACHE_ALIAS", "default") == self.alias
+
+    def addressed(self, fix: str) -> str:
+        """Return a fix that names REDIS_URL, for a project that does not set this variable."""
+        if "REDIS_URL" in os.environ:
+            return fix
+        sentinels = self.setting("OPTIONS", "SENTINELS", value='[("HOST", 26379), ("HOST2", 26379)]')
+        sentinels += '\nwith LOCATION = "redis://NAME-OF-THE-MASTER/0"'
+        fix = re.sub(r"REDIS_URL=redis-sentinel://\S+", sentinels, fix)
+        fix = re.sub(r"REDIS_URL=(\S+)", self.setting("LOCATION", value=r'"\1"'), fix)
+        return fix.replace("REDIS_URL", "LOCATION")
 
     def setting(self, *names: str, value: str) -> str:
         """Return a line for the settings, e.g. `CACHES["default"]["OPTIONS"]["X"] = value`."""

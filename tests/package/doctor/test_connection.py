@@ -86,6 +86,22 @@ def test_reachability__answers(examine: Examine, serve: Serve, tmp_path: Path) -
     assert examine(Reachability(), f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0").severity == "ok"
 
 
+def test_fix__names_the_setting_if_no_variable_is_set(
+    examine: Examine, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    server = serve()
+    with Sentinel(folder=tmp_path, master=server.port) as sentinel:
+        for url, fix in (
+            (f"redis://127.0.0.1:{server.port}/99", 'CACHES["other"]["LOCATION"] = "redis://HOST:PORT/0"\n'),
+            (f"redis://127.0.0.1:{sentinel.port}/0", 'CACHES["other"]["OPTIONS"]["SENTINELS"] = [("HOST", 26379)'),
+            ("redis://no-such-host.invalid:6379/0", "getent hosts no-such-host.invalid\nCorrect the host in LOCATION,"),
+        ):
+            found = examine(Reachability(), url).fix
+            assert found.startswith(fix)
+            assert "REDIS_URL" not in found
+
+
 @pytest.mark.parametrize(
     ("url", "fix"),
     [
