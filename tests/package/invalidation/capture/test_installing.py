@@ -40,6 +40,10 @@ def test_install__only_widens_and_prune_narrows(known: Things) -> None:
     jobs.unregister("others")  # it is another release's or another service's
     assert (install(), triggers.problems("default")) == ([], [])
     assert sources_recorded() == BOTH
+    declare(known, depends_on={known.model: "id"}, fields={known.model: ["text"]})
+    assert install() == ["myapp_thing"]
+    assert sources_recorded() > BOTH
+    jobs.unregister("others")
     assert triggers.prune("default") == ["myapp_thing"]
     assert sources_recorded() == {"myapp_thing"}
     assert triggers.prune("default") == []

@@ -135,3 +135,16 @@ def test_role__without_a_grant_cannot_have_its_own_table_write_records(role: str
                 "CREATE TRIGGER forged AFTER INSERT ON poor.own REFERENCING NEW TABLE AS warmer_new "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION public.{function}()"
             )
+
+
+def test_role__cannot_have_its_own_functions_run_as_the_owner_of_the_tables(role: str) -> None:
+    with things() as known, outsider() as other:
+        other.execute("GRANT INSERT ON myapp_thing TO poor; GRANT USAGE ON SEQUENCE myapp_thing_id_seq TO poor")
+        other.execute(
+            "SET ROLE poor; CREATE FUNCTION poor.to_regclass(text) RETURNS regclass LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$; "
+            "SET search_path = poor, public, pg_catalog"
+        )
+        other.execute(INSERT)
+        Relay().poll()
+        assert known.gone() == {1}

@@ -6,6 +6,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection, transaction
 from psycopg import sql
 
@@ -123,6 +124,16 @@ def test_transaction__of_a_snapshot_reads_what_it_changed_and_stores_nothing(wor
         assert world.jobs["labels"].get(1) == [[1, "new"], [4, None]]
         assert world.cached() == cached
     assert world.wrong() == {}
+
+
+def test_transaction__stores_what_only_another_transaction_changed() -> None:
+    with things() as known:
+        outsiders.run(INSERT)
+        cache.clear()
+        with transaction.atomic():
+            execute("SELECT pg_current_xact_id()")  # it has a number, as if it had written something
+            known.job.get(1)
+        assert 1 not in known.gone()
 
 
 def test_marks__are_not_waited_for_by_another_marker() -> None:

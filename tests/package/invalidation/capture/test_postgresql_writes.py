@@ -1,5 +1,6 @@
 """No trigger makes the project's own write fail, and none misses it: what PostgreSQL alone can show."""
 
+import json
 from typing import Any
 
 import psycopg
@@ -135,9 +136,18 @@ def test_trigger__names_two_columns_of_our_table() -> None:
         assert known.gone() == {1, 2, 3}
 
 
-def test_trigger__many_large_rows_invalidate_every_key() -> None:
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "SELECT 1, repeat('x', 30000) FROM generate_series(1, 10000)",
+        "SELECT 1, repeat('x', 7000) FROM generate_series(1, 200)",
+        "VALUES (1, 'short'), (2, repeat('x', 30000))",
+    ],
+    ids=["many", "together", "one of two"],
+)
+def test_trigger__large_rows_invalidate_every_key(rows: str) -> None:
     with things(depends_on=lambda row: row.owner, fields=["owner", "text"]) as known:
-        execute("INSERT INTO myapp_thing (owner, text) SELECT 1, repeat('x', 30000) FROM generate_series(1, 10000)")
+        execute(f"INSERT INTO myapp_thing (owner, text) {rows}")
         assert known.gone() == EVERY
         assert [each.rows for each in ChangeRecord.objects.all()] == [None]
 
@@ -176,6 +186,16 @@ def test_trigger__records_the_same_text_whatever_the_session_has_set() -> None:
         )
         Relay().poll()
         assert known.gone() == {1}
+
+
+def test_trigger__compares_and_records_bytes_and_moments_alike_in_every_session() -> None:
+    columns: Any = {"at": models.DateTimeField(), "blob": models.BinaryField()}
+    with things(columns=columns, depends_on=lambda row: None, fields=list(columns)):
+        insert = "INSERT INTO myapp_thing (at, blob) VALUES ('2026-02-01 UTC', '\\x00ff')"
+        outsiders.run(insert)
+        outsiders.run(f"SET TimeZone = 'Asia/Kathmandu'; SET bytea_output = 'escape'; {insert}")
+        first, second = (json.loads(each.rows or "") for each in ChangeRecord.objects.order_by("pk"))
+        assert [row | {"id": "1"} for row in second] == first
 
 
 # -- tables that are not plain --------------------------------------------------------------------------

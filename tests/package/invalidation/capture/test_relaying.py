@@ -14,6 +14,7 @@ from tests.package.invalidation.capture.things import EVERY, INSERT, Things, exe
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Relay, apply, records, relay, upkeep
 from warmer.invalidation.records import fingerprint
+from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
 from warmer.signals import keys_invalidated
 
@@ -106,6 +107,7 @@ def test_purge__removes_a_page_and_a_worker_all_of_it(monkeypatch: pytest.Monkey
         {"source": "old", "applied_at": long_ago},
         {"source": "recent", "applied_at": now},
         {"source": "unknown", "recorded_at": long_ago},
+        {"source": "myapp_post", "recorded_at": long_ago},  # as while a cache is down for days
         {"source": "unknown for an hour", "recorded_at": now - timedelta(hours=1)},
     ):
         ChangeRecord.objects.bulk_create([ChangeRecord(**each) for _ in range(25)])
@@ -114,8 +116,18 @@ def test_purge__removes_a_page_and_a_worker_all_of_it(monkeypatch: pytest.Monkey
         rows = ChangeRecord.objects.order_by().values_list("source")
         return dict(rows.annotate(models.Count("pk")))
 
-    kept = {"recent": 25, "unknown for an hour": 25}
+    assert "myapp_post" in sources().by_name
+    kept = {"recent": 25, "unknown for an hour": 25, "myapp_post": 25}
     upkeep.purge(using="default")
     assert left() == kept | {"old": 15, "unknown": 25}
     upkeep.purge(using="default", thoroughly=True)
     assert left() == kept
+
+
+def test_purge__is_made_at_commits_too_now_and_then(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a worker the records would only grow."""
+    monkeypatch.setattr(apply, "_next_purge", {})
+    for is_due in (True, False):
+        old = ChangeRecord.objects.create(source="old", applied_at=timezone.now() - timedelta(days=2))
+        known.model.objects.create(owner=1)
+        assert ChangeRecord.objects.filter(pk=old.pk).exists() != is_due

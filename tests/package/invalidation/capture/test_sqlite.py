@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.cache import cache
 from django.db import connection, models
 from django.db.models.signals import post_migrate, pre_migrate
 
@@ -29,6 +30,14 @@ def test_create__in_autocommit_is_applied_when_it_returns() -> None:
         assert known.gone() == {1, 2}
 
 
+def read(known: Things) -> None:
+    """Read what is cached, which takes no statement."""
+    cache.set(known.job.key(1), "old")
+    assert known.job.get(1) == "cached"  # as it was loaded anew
+    assert known.gone() == {2, 3, 4}
+    cache.delete(known.job.key(1))
+
+
 def relayed(_known: Things) -> None:
     """Apply what waits as a worker does: by a connection of its own."""
 
@@ -48,6 +57,7 @@ def relayed(_known: Things) -> None:
     [
         pytest.param(lambda _known: execute("SELECT 1"), id="next_statement"),
         pytest.param(lambda known: known.model.objects.create(owner=5), id="post_save"),
+        pytest.param(read, id="read"),
         pytest.param(relayed, id="relay"),
     ],
 )
