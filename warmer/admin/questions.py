@@ -95,7 +95,7 @@ def ask(name: str, function: Callable[[], T]) -> Question[T]:
 
 
 def shared(name: str, function: Callable[[], T]) -> T:
-    """Return what a function of this name returned to a page a moment ago; else call it, in this thread."""
+    """Return the recent result of a function, by its name, or call it in this thread."""
     made_at, _ = _shared.get(name, (-inf, None))
     if monotonic() - made_at >= SHARED_SECONDS:
         _shared[name] = (monotonic(), function())

@@ -34,8 +34,8 @@ class Check:
     """One condition for receiving requests.
 
     Attributes:
-        why: the problem, without addresses and credentials, since anyone may request it; empty if there is
-        none. is_required: whether a failure keeps requests away.
+        why: the problem, without addresses and credentials, since anyone may request it; empty: none.
+        is_required: whether a failure keeps requests away.
     """
 
     name: str

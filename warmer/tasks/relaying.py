@@ -83,7 +83,7 @@ def _run() -> None:
 
 
 def _request_runs() -> None:
-    """Run again what met the outage; should the broker be away too, beat's next message does it."""
+    """Request jobs that failed in the outage again; if the broker is down too, beat's next message does."""
     with suppress(BrokerUnavailable):
         broker.send(close_stalled_runs, countdown=CLOSING_SECONDS)
 

@@ -206,7 +206,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
                 _send_batches(spec, run, first, last)
                 return
             except (BrokerError, OSError) as error:
-                logger.info("%s goes on without the broker: %s", run, describe(error))
+                logger.info("%s continues without the broker: %s", run, describe(error))
                 until = time.monotonic() + TASK_SECONDS
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
 

@@ -12,7 +12,7 @@ from warmer.invalidation.sources import Compared, Source
 
 EVENTS = ("insert", "update", "delete", "truncate")
 MARK = "warmer 1 "
-"""What the text beside the triggers begins with."""
+"""The start of the definition's text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ PREPARE: tuple[str, ...] = ()
 """The statements that come before those of `create` or `drop`, in one transaction."""
 # A function accepts at most 127 arguments; a row with more columns than this affects every key.
 _MOST_COLUMNS = 60
-# By what it says: a trigger of a table that was renamed still has the old name in its own.
+# By its text, because a trigger of a renamed table still has the old name in its own.
 _IS_OURS = f"type = 'trigger' AND instr(sql, '/* {MARK}')"
 _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 

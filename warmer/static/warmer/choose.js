@@ -1,4 +1,4 @@
-/* The overview: one box that chooses every job of the page. Without scripts each has its own. */
+/* The overview: a checkbox that selects every job of the page. Without scripts, each job has its own. */
 "use strict";
 
 (function () {

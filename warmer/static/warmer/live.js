@@ -1,8 +1,8 @@
 /*
- * Keep a page up to date: fetch it again without its frame, and replace what changed.
+ * Keep a page up to date: fetch its content again, and replace the parts that changed.
  *
- * data-warmer-live: seconds between two fetches, on the root. data-warmer-part: what is replaced. Rows of jobs are
- * replaced cell by cell. What the user has selected, opened or focused is left as it is.
+ * data-warmer-live: seconds between two fetches, on the root. data-warmer-part: a part to replace. Rows of jobs are
+ * replaced cell by cell. Elements that the user has selected, opened or focused are left unchanged.
  */
 "use strict";
 
@@ -20,7 +20,7 @@
   address.searchParams.set("live", "1");
   let failures = 0, updated = new Date(), shown = null;
 
-  // A screen reader reads the note whenever it is written, so write it only when it changes.
+  // A screen reader reads the note each time it is written, so write it only if it changes.
   function say(text, isGood, ...more) {
     if (text !== shown) {
       shown = text;
@@ -35,7 +35,7 @@
 
   function sayLoggedOut() {
     const link = document.createElement("a");
-    link.href = window.location.pathname + window.location.search; // Django leads from there to the log-in and back
+    link.href = window.location.pathname + window.location.search; // Django redirects from there to the log-in and back
     link.textContent = "log in again";
     say("You are logged out: ", false, link, "; " + age());
   }
@@ -66,7 +66,7 @@
     return row;
   }
 
-  // A row that stays is not taken out, not even to be put back: it may have the focus.
+  // Do not remove and re-insert a row that stays: it may have the focus.
   function arrange(rows) {
     for (const row of [...body.rows]) {
       if (!rows.includes(row)) {
@@ -107,7 +107,7 @@
       const answer = await fetch(address, {
         credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(TIMEOUT),
       });
-      if (answer.type === "opaqueredirect") { // to the log-in: nothing else leads away from there
+      if (answer.type === "opaqueredirect") { // to the log-in: there is no other redirect
         failures += 1;
         sayLoggedOut();
         return;
