@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
+from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
@@ -150,6 +151,23 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
                 hint=problem.fix,
                 id="warmer.W008",
             )
+
+
+@register("warmer", Tags.database)
+def check_servers(databases: Iterable[str] | None = None, **_kwargs: Any) -> Iterable[CheckMessage]:
+    """E007: a single server that is a node of a Redis Cluster. Only by `check --database` and `migrate`."""
+    for spec in {spec.cache: spec for spec in jobs.specs()}.values() if databases else ():
+        try:
+            spec.store.ping()
+        except NodeOfCluster as error:
+            yield Error(
+                str(error),
+                hint=f"CACHES[{spec.cache!r}]['LOCATION'] = 'redis-cluster://HOST:PORT,HOST:PORT', and "
+                "'BACKEND' = 'warmer.stores.redis.backend.RedisCache'.",
+                id="warmer.E007",
+            )
+        except StoreUnavailable:
+            pass  # it may be down for now
 
 
 @register("warmer")
