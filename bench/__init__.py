@@ -1,1 +1,1 @@
-"""Benchmarks of `warmer` beside what people use today: `script/bench`."""
+"""Benchmarks of `warmer` side by side with common alternatives: `script/bench`."""

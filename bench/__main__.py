@@ -25,7 +25,7 @@ QUICK_ROUNDS = 5
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmarks that are asked for; return the exit code."""
+    """Run the requested benchmarks; return the exit code."""
     options = _parser().parse_args(arguments)
     if options.list:
         for name, benchmark in BENCHMARKS.items():
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         return 0
     names = options.names or list(BENCHMARKS)
     if len(names) > 1:
-        # Django is set up once a process, and no benchmark may find what another left behind.
+        # Django is set up once per process, and no benchmark may see the leftovers of another.
         flags = [each for each in arguments if each not in BENCHMARKS]
         return max(subprocess.call([sys.executable, "-m", "bench", name, *flags]) for name in names)
     if BENCHMARKS[names[0]].peers and find_spec("cacheback") is None:
@@ -82,7 +82,7 @@ def _run(name: str, options: argparse.Namespace) -> None:
                 warm_up=benchmark.warm_up and rounds > 1,  # one round is for a look server_cpu=site.cpu
             ),
         )
-    # What is kept in the repository is measured in full.
+    # Results in the repository are measured in full.
     path = result.write(options.results or (RESULTS / "quick" if options.quick else RESULTS))
     path.with_suffix(".svg").write_text(results.draw(result))
     if options.docs:

@@ -1,4 +1,4 @@
-"""The benchmarks: for each a function `name(rows, site)` in a module; it returns tables."""
+"""The benchmarks: each is a function `name(rows, site)` in a module, which returns tables."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Benchmark:
 
     Attributes:
         module: where its function is.
-        rows: how many rows a measurement is about; a tenth of them with `--quick`.
-        unit: what these are.
-        rounds: how many rounds count.
+        rows: the number of rows of a measurement; a tenth of them with `--quick`.
+        unit: the name of these rows.
+        rounds: the number of measured rounds.
         warm_up: whether a round goes before them; of no use where each row starts its processes anew.
         shows: whether figures are operations a second, or the time of one.
         database: of the site, see `bench.site`.

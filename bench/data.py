@@ -1,4 +1,4 @@
-"""The data of the benchmarks: users, their profiles as one caches them, and the job for them."""
+"""The data of the benchmarks: users, their cached profiles, and the job for them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def in_batches(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a profile holds: the columns as they are, and for a whole profile what is made of them."""
+    """The content of a profile: plain columns, and for a whole profile also computed values."""
 
     fields: Sequence[str]
     is_whole: bool
@@ -102,7 +102,7 @@ class Shape:
 
 
 WHOLE = Shape(fields=PROFILE_FIELDS, is_whole=True)
-# What it takes to name and address a person: no date, no long text.
+# A person's names and addresses: no date, no long text.
 PLAIN = Shape(fields=("id", "username", "email", "first_name", "last_name"), is_whole=False)
 
 
@@ -112,7 +112,7 @@ def declare_job(
     loader: Callable[[Sequence[int]], dict[int, Profile]] = WHOLE.load,
     **options: Any,
 ) -> Any:
-    """Declare the job for all profiles in a cache; the project's own jobs are forgotten."""
+    """Declare the job for all profiles in a cache; the project's own jobs are removed."""
     for name in ("user_profiles", "popular_posts", "posts"):
         if name in jobs:
             jobs.unregister(name)
@@ -130,7 +130,7 @@ def declare_job(
 
 
 def expect_all(alias: str, ids: Sequence[int], shape: Shape = WHOLE) -> Callable[..., None]:
-    """Return a check that each profile is cached, right, and lives as long as it should."""
+    """Return a check that each profile is cached, correct, and has the right timeout."""
     expected = {
         key_of(profile["id"]): profile for batch in in_batches(ids) for profile in shape.load(batch).values()
     }

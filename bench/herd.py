@@ -1,8 +1,8 @@
 """A herd of readers on one cold key: how often its loader runs, and when the last of them has the value.
 
-The readers are threads in four processes, as in a site's web workers, let go at the same moment. The load
-takes 50 ms and needs no processor, as a query on another machine does. The time of a herd is from the moment
-it is let go until the last reader has the value.
+The readers are threads in four processes, like a site's web workers, released at the same moment. The load
+takes 50 ms of waiting and no processor time, like a query to another machine. The time of a herd is from its
+release until the last reader has the value.
 """
 
 from __future__ import annotations

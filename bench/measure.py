@@ -1,8 +1,8 @@
-"""Measure rows side by side: round by round, each row once a round, compared by their medians.
+"""Measure rows side by side: round by round, each row once per round, compared by their medians.
 
-A busy or throttled machine slows all rows of a round alike, so ratios hold where figures do not. The
-processor time of client, server and helping processes is measured too. It leaves out the turns of other
-processes, so on a busy machine its ratios are the ones to look at.
+A busy or throttled machine slows all rows of a round alike, so ratios hold where absolute figures do not. The
+processor time of client, server and helper processes is measured too. It excludes other processes, so on a
+busy machine its ratios are more reliable.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one operation of a row took in one round, by the clock and of the processors, and the counts."""
+    """The wall time, processor time and counts of one operation of a row in one round."""
 
     seconds: float
     cpu_seconds: float
@@ -73,7 +73,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredRow:
-    """What a row took in each round."""
+    """The measurements of a row in each round."""
 
     title: str
     rounds: list[Round]
@@ -116,7 +116,7 @@ class Table(Generic[AnyRow]):
 
 
 class Ratio(NamedTuple):
-    """What a comparison came to, by the medians, in each round, and by processor time (not for counts)."""
+    """The result of a comparison, by the medians, in each round, and by processor time (not for counts)."""
 
     value: float
     lowest: float
@@ -126,7 +126,7 @@ class Ratio(NamedTuple):
 
 
 def compare(table: Table[MeasuredRow], row: MeasuredRow, versus: Versus) -> Ratio:
-    """Return what a comparison of a row of a table came to."""
+    """Return the result of a comparison of a row of a table."""
     other = next(each for each in table.rows if each.title == versus.other)
     relate: Callable[[float, float], float] = {
         "speed": lambda mine, theirs: theirs / mine,
@@ -151,11 +151,11 @@ def measure(
     warm_up: bool = True,
     server_cpu: Callable[[], float] = float,
 ) -> list[Table[MeasuredRow]]:
-    """Run every row once a round, in turns, and return what each took.
+    """Run every row once per round, in turns, and return the measurements of each.
 
     Args:
-        rounds: how many rounds count.
-        warm_up: whether one more goes before them and fills caches of all kinds.
+        rounds: the number of measured rounds.
+        warm_up: whether to run another round first, which fills caches of all kinds.
         server_cpu: returns the seconds of processor time that the cache server used so far.
     """
     turns: list[list[list[Round]]] = []
@@ -181,7 +181,7 @@ def measure(
 
 def _measure_once(row: Row, server_cpu: Callable[[], float]) -> Round:
     row.prepare()
-    gc.collect()  # no row pays for the garbage of another
+    gc.collect()  # so that no row pays for another's garbage
     cpu_began = time.process_time() + server_cpu() + row.cpu()
     began = time.perf_counter()
     returned = row.run()

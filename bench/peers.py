@@ -1,7 +1,7 @@
-"""Warming profiles by other libraries that can be asked to do it, each in a process of its own.
+"""Warming profiles with other libraries that have an API for it, each in its own process.
 
-Each reads the same rows with the same function, as many at a time as it can take, into an empty cache, and
-encodes as it does by itself. Each is imported in its own process only: some patch Django.
+Each reads the same rows with the same function, as many at a time as it supports, into an empty cache, and
+encodes them by its own default. Each is imported only in its own process, because some patch Django.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def peers(rows: int, site: Site) -> list[Table[Row]]:
 
 
 def _memory_used(rows: int) -> int:
-    """Return what all keys take on the server, in bytes; check that there is one for each profile."""
+    """Return the total size of all keys on the server in bytes; check that there is one for each profile."""
     client = data.server_client()
     if (found := client.dbsize()) < rows:
         raise AssertionError(f"{found} keys for {rows} profiles")
@@ -69,7 +69,7 @@ def _memory_used(rows: int) -> int:
 # -- what a process does ---------------------------------------------------------------------------
 loaded: list[int] = []
 
-# How to warm all profiles, and how to read one.
+# The functions that warm all profiles, and that read one.
 Library = tuple[Callable[[], object], Callable[[int], Any]]
 
 
@@ -151,7 +151,7 @@ def library(title: str) -> Library:
 
 
 def for_each(function: Callable[[Any], object], items: Iterable[Any]) -> None:
-    """Call a function with each item, and keep nothing: the peak of memory is measured."""
+    """Call a function with each item, and keep nothing, because the peak of memory is measured."""
     for item in items:
         function(item)
 

@@ -1,4 +1,4 @@
-"""Warming and reading profiles in one process: a job, against what people write by hand.
+"""Warming and reading profiles in one process: a job, compared with hand-written code.
 
 `warm`: all rows read the same users in the way that suits them best, and write the same values with the same
 timeout into an empty cache, by the same serializer. Three times: a plain profile of five short columns, which
