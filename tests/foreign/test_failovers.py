@@ -1,8 +1,9 @@
-"""A cache server that crashes, and comes back with an old save, while a worker of the project runs."""
+"""A cache server that comes back with an old save, and one that is replaced behind its address."""
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.foreign.project import SECONDS, ForeignProject
+from tests.support.proxy import Proxy
 
 FILL = """
     from people.models import Person
@@ -17,6 +18,24 @@ CHANGE = """
     result = caches["warm"].get("names")
     """
 READ = "from people.warming import names, people; result = [names.get(), people.get(1)['name']]"
+VIEWS = """
+    from django.http import JsonResponse
+    from django.urls import path
+    from people.models import Person
+    from people.warming import names
+
+    async def read(request):
+        return JsonResponse(await names.aget(), safe=False)
+
+    async def rename(request):
+        person = await Person.objects.aget(name="Ada")
+        person.name = "Eve"
+        await person.asave()
+        return await read(request)
+
+    urlpatterns = [path(view.__name__, view) for view in (read, rename)]
+    """
+APPLIED = "from warmer.models import ChangeRecord as C; result = C.objects.latest('pk').applied_at is not None"
 KNOWN = "from warmer.models import JobServers; result = JobServers.objects.count()"
 
 
@@ -39,3 +58,23 @@ def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
             )
             wait_until(lambda: foreign.run(READ) == [["Eve", "Bob"], "Eve"], seconds=SECONDS, what="no value is old")
             foreign.manage("cache_doctor")
+
+
+def test_failover__behind_one_address(foreign: ForeignProject) -> None:
+    at_once = {"shutdown-timeout": "0"}  # it would wait for its replica
+    with RedisServer() as old, RedisServer(options=at_once) as new, Proxy(old) as proxy:
+        foreign.settings(f"CACHES['warm']['LOCATION'] = '{proxy.url}'")
+        foreign.write("mysite/urls.py", VIEWS)
+        assert foreign.run(FILL)[0] == ["Ada", "Bob"]
+        with foreign.web() as web:
+            assert web.get("/read").body == '["Ada", "Bob"]'
+            with old.client() as client:
+                client.replicaof("127.0.0.1", new.port)
+            proxy.server = new  # the connections that are open still lead to the demoted server
+            assert web.get("/rename").body == '["Eve", "Bob"]', web.output()
+            with new.client() as client:
+                assert client.exists(":1:names")
+            assert web.get("/read").body == '["Eve", "Bob"]'
+        assert foreign.run(APPLIED)
+        assert "no issues" in foreign.manage("check")
+        assert "ok       writes" in foreign.manage("cache_doctor", status=1)  # no worker runs

@@ -17,6 +17,11 @@ from django.core.cache import caches
 result = [first, names.get(), "names" in caches["warm"]]
 """
 
+FAKE = """
+    from fakeredis import FakeRedisConnection
+    CACHES["warm"]["OPTIONS"] = {"CONNECTION_POOL_KWARGS": {"connection_class": FakeRedisConnection}}
+    """
+
 
 def found_by(check: str, foreign: ForeignProject) -> tuple[str, str]:
     """Return the severity of a check of the doctor, and its fix."""
@@ -69,3 +74,20 @@ def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> N
         assert found_by("writes", foreign) == ("ok", "")
         assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
         foreign.manage("warm_cache", "--inline")
+
+
+def test_renamed_command__is_reported(foreign: ForeignProject) -> None:
+    with RedisServer(options={"rename-command EVALSHA": ""}) as server:
+        foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
+        severity, fix = found_by("writes", foreign)
+        assert (severity, "Remove the line 'rename-command'" in fix) == ("error", True)
+        assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], False]
+        assert "no issues" in foreign.manage("check")
+
+
+def test_fakeredis__without_lua_is_reported(foreign: ForeignProject) -> None:
+    foreign.settings(FAKE)
+    severity, fix = found_by("writes", foreign)
+    assert (severity, "pip install fakeredis[lua]" in fix) == ("error", True)
+    assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], False]
+    assert "no issues" in foreign.manage("check")

@@ -58,3 +58,17 @@ def test_queue_that_celery_does_not_know__is_refused(foreign: ForeignProject) ->
     )
     assert "warmer.E004" in foreign.manage("check", status=1)
     assert "Queue('warming')" in foreign.manage("cache_doctor", status=1)
+
+
+def test_queue_length__with_a_prefix_of_the_broker(foreign: ForeignProject) -> None:
+    foreign.settings("CELERY_BROKER_TRANSPORT_OPTIONS['global_keyprefix'] = 'site1:'\nWARMER_METRICS = True")
+    metrics = foreign.run("""
+        from django.test import Client
+        from warmer.tasks import request_run
+        for name in ("people", "names"):
+            request_run(name, "admin")
+        result = Client().get("/metrics").content.decode()
+    """)
+    assert 'warmer_queue_messages{queue="warming"} 2.0' in metrics
+    assert "queue 'warming': 2 messages waiting" in foreign.manage("cache_doctor", status=1)  # nobody takes them
+    assert "no issues" in foreign.manage("check")

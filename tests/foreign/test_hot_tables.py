@@ -1,0 +1,95 @@
+"""A table that changes faster than a job can be loaded."""
+
+from collections.abc import Callable
+
+from tests.foreign.project import ForeignProject
+
+# No load ends before the next change.
+JOB = """
+from threading import Condition
+
+changed, changes, loads = Condition(), 0, 0
+
+def note(**kwargs):
+    global changes
+    with changed:
+        changes += 1
+        changed.notify_all()
+
+@warm("hot", depends_on=[Person])
+def hot():
+    global loads
+    found = list(Person.objects.values_list("name", flat=True))
+    with changed:
+        loads += 1
+        before = changes
+        changed.notify_all()
+        changed.wait_for(lambda: changes > before, timeout=30)
+    return found
+"""
+READ = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from django.db import connection
+from people import warming
+from people.models import Person
+from warmer.signals import keys_invalidated
+
+keys_invalidated.connect(warming.note)
+person, done = Person.objects.create(name="0"), Event()
+
+def change():
+    number = 0
+    while not done.is_set():
+        with warming.changed:
+            loads = warming.loads
+        done.wait(0.3)  # those who wait look who loads the key
+        if warming.loads:
+            number += 1
+            person.name = str(number)
+            person.save()
+        with warming.changed:
+            warming.changed.wait_for(lambda: done.is_set() or warming.loads > loads, timeout=1)
+    connection.close()
+
+def read(_):
+    found = [int(name) for name in warming.hot.get()]
+    connection.close()
+    return found
+
+result = []
+with ThreadPoolExecutor(21) as threads:
+    writer = threads.submit(change)
+    try:
+        for _ in range(12):
+            before = warming.loads
+            found = list(threads.map(read, range(20)))
+            result.append(warming.loads - before)
+    finally:
+        done.set()
+    writer.result()
+"""
+OVERVIEW = """
+from django.contrib.auth.models import User
+from django.test import Client
+from warmer.tasks import observe_jobs
+
+observe_jobs()
+client = Client()
+client.force_login(User.objects.create_superuser("ada", password="x"))
+result = client.get("/admin/warmer/").content.decode()
+"""
+
+
+def test_hot_table__readers_do_not_wait_for_each_other(
+    foreign: ForeignProject, new_database: Callable[[], dict[str, object]]
+) -> None:
+    foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")
+    foreign.add("people/warming.py", JOB)
+    foreign.manage("migrate")
+    loads = foreign.run(READ)
+    # Each time, twenty readers came at once. One after the other, they would take twenty loads.
+    assert sum(loads) <= 10 * len(loads), loads
+    assert "changes faster than it can be loaded" in foreign.run(OVERVIEW)
+    assert "no issues" in foreign.manage("check")
+    foreign.manage("cache_doctor", status=1)  # no worker runs
