@@ -70,18 +70,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def half_made_venv(checkout: Checkout, *, of: str) -> None:
-    """Leave what an interrupted set-up leaves: a virtual environment of another Python, or without pip."""
-    python = checkout.folder / ".venv" / "bin" / "python"
-    if of == "no pip":
-        command = [f"{sys.base_prefix}/bin/python3", "-m", "venv", "--without-pip", python.parent.parent]
-        subprocess.run(command, check=True)
-    else:
-        python.parent.mkdir(parents=True)
-        python.symlink_to(f"{sys.base_prefix}/bin/python3")
-
-
-def test_setup__says_what_is_missing__then_installs_once(checkout: Checkout) -> None:
+def test_setup__says_what_is_missing__then_installs_once__and_tries_again_what_failed(checkout: Checkout) -> None:
     def refusal(**environment: str) -> str:
         done = checkout.setup(**environment)
         assert done.returncode == 1
@@ -105,29 +94,26 @@ def test_setup__says_what_is_missing__then_installs_once(checkout: Checkout) -> 
     done = checkout.setup()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
+    checkout.real_python("python3")
+    checkout.require("no-such-package-of-ours==1.0")
+    offline = {"PIP_NO_INDEX": "1"}
+    said = refusal(**offline)
+    assert "no-such-package-of-ours" in said
+    assert "run this again" in said
+    checkout.require()
+    assert checkout.setup(**offline).returncode == 0
+
 
 def test_setup__two_at_once__one_installs_and_the_other_waits_for_it(checkout: Checkout) -> None:
     checkout.real_python("python3")
-    half_made_venv(checkout, of="another Python")
+    half_made = checkout.folder / ".venv" / "bin"  # by an interrupted set-up, of another Python
+    half_made.mkdir(parents=True)
+    (half_made / "python").symlink_to(f"{sys.base_prefix}/bin/python3")
     both = [checkout.start() for _ in range(2)]
     said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("installing requirements-dev.txt" in each for each in said) == 1
     assert sum("waiting for it" in each for each in said) == 1
-    assert checkout.venv_python() == str(checkout.folder / ".venv")
-
-
-def test_setup__failed_download__says_so_and_is_tried_again(checkout: Checkout) -> None:
-    checkout.real_python("python3")
-    half_made_venv(checkout, of="no pip")
-    checkout.require("no-such-package-of-ours==1.0")
-    offline = {"PIP_NO_INDEX": "1"}
-    done = checkout.setup(**offline)
-    assert done.returncode == 1
-    assert "no-such-package-of-ours" in done.stderr
-    assert "run this again" in done.stderr
-    checkout.require()
-    assert checkout.setup(**offline).returncode == 0
     assert checkout.venv_python() == str(checkout.folder / ".venv")
 
 
