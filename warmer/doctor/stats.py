@@ -61,13 +61,7 @@ def collect(aliases: Sequence[str]) -> dict[str, Any]:
         "unanswered": dict(backlog.unanswered),
     }
     errors += [f"database {alias!r}: {why}" for alias, why in backlog.unanswered.items()]
-    return {
-        "status": int(bool(errors)),
-        "errors": errors,
-        "caches": caches,
-        "jobs": rows,
-        "pending": pending,
-    }
+    return {"status": int(bool(errors)), "errors": errors, "caches": caches, "jobs": rows, "pending": pending}
 
 
 def _job(spec: JobSpec, observed: JobObservation | None) -> dict[str, Any]:

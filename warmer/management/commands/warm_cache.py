@@ -46,10 +46,7 @@ class Command(WarmerCommand):
         no_wait = "queue the runs and exit, even if no worker answers"
         what.add_argument("--no-wait", action="store_true", help=no_wait)
         parser.add_argument(
-            "--timeout",
-            type=number(float, 0.001, 1_000_000),
-            metavar="SECONDS",
-            help="give up after SECONDS",
+            "--timeout", type=number(float, 0.001, 1_000_000), metavar="SECONDS", help="give up after SECONDS"
         )
         parser.add_argument("--only-missing", action="store_true", help="skip keys that are already cached")
         parser.add_argument(

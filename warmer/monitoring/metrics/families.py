@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from warmer.declarations.spec import JobSpec
@@ -19,7 +20,7 @@ READER_OUTCOMES = (Outcome.WRITTEN, Outcome.NO_VALUE, Outcome.SUPERSEDED, Outcom
 Values = Iterable[tuple[Any, ...]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Family:
     """A metric with all its values.
 
@@ -33,16 +34,11 @@ class Family:
     kind: str
     name: str
     help: str
-    labels: tuple[str, ...]
+    labels: Sequence[str]
     values: Callable[[Snapshot], Values]
 
 
-def gauge(name: str, help: str, labels: list[str], values: Callable[[Snapshot], Values]) -> Family:
-    return Family(kind="gauge", name=name, help=help, labels=tuple(labels), values=values)
-
-
-def counter(name: str, help: str, labels: list[str], values: Callable[[Snapshot], Values]) -> Family:
-    return Family(kind="counter", name=name, help=help, labels=tuple(labels), values=values)
+gauge, counter, summary = (partial(Family, kind) for kind in ("gauge", "counter", "summary"))
 
 
 def of_jobs(name: str, help: str, value: Callable[[Snapshot, JobSpec], float]) -> Family:
@@ -78,7 +74,7 @@ def duration(name: str, help: str, field: str) -> Family:
     def values(now: Snapshot) -> Values:
         return (([job], now.total(job, "started"), now.total(job, field)) for job in now.totals)
 
-    return Family(kind="summary", name=name, help=help, labels=("job",), values=values)
+    return summary(name, help, ["job"], values)
 
 
 def _timestamp(moment: datetime | None) -> float:
@@ -239,12 +235,11 @@ FAMILIES = (
         ),
     ),
     # Invalidations
-    Family(
-        kind="summary",
-        name="warmer_invalidation_lag_seconds",
-        help="How long after its change was committed each invalidation was applied.",
-        labels=("job",),
-        values=lambda now: (
+    summary(
+        "warmer_invalidation_lag_seconds",
+        "How long after its change was committed each invalidation was applied.",
+        ["job"],
+        lambda now: (
             ([job], counts.get("invalidations", 0), counts.get("invalidation_us", 0) / 1e6)
             for job, counts in now.reads.items()
         ),
