@@ -123,7 +123,7 @@ def entry_of(spec: JobSpec) -> Entry | None:
     if task is None or _runs(task, spec.name):
         return None if task is None else Entry(task)
     raise ScheduleError(
-        f"The periodic task {task.name!r} no longer runs this job: somebody gave it another task or other "
+        f"The periodic task {task.name!r} no longer runs this job: it was given another task or other "
         "arguments. Delete it, and run 'manage.py warm_schedule'."
     )
 

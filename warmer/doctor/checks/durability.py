@@ -40,7 +40,7 @@ class Persistence(CacheCheck, id="persistence"):
             yield ok(f"save {save!r}, appendonly yes")
         elif save and cache.specs:
             yield warning(
-                f"Keys are kept on disk by save {save!r} alone.",
+                f"Only save {save!r} keeps the keys on disk.",
                 why="A crash undoes the invalidations since the last save, so every key is invalidated.",
                 fix=f'{append}\nOr start empty: {server.place.redis_cli} CONFIG SET save "", the same in '
                 "redis.conf, and delete its dump.rdb.",
