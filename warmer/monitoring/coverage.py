@@ -94,17 +94,14 @@ def cover(spec: JobSpec) -> Coverage:
     sample = HashSample(keys=list(keys), every=every)
     lives = spec.store.remaining(sample.keys)
     shortest = min((left for left in lives.values() if left is not None), default=None)
+    run = WarmingRun.objects.complete_and_full(spec.name).first()
+    # Ids for which the last full run found no value do not count as cold.
+    share = run.no_value / run.report.keys if run is not None and run.report.keys else 0.0
     return Coverage(
         declared=declared,
         sample=sample,
         cached_keys=lives.keys(),
-        no_value=min(len(keys) - len(lives), round(_share_without_value(spec) * len(keys))),
+        no_value=min(len(keys) - len(lives), round(share * len(keys))),
         oldest=None if shortest is None else max(0.0, spec.timeout.total_seconds() - shortest),
         shortest=shortest,
     )
-
-
-def _share_without_value(spec: JobSpec) -> float:
-    """Return the share of ids for which the last full run found no value, which do not count as cold."""
-    run = WarmingRun.objects.complete_and_full(spec.name).first()
-    return run.no_value / run.report.keys if run is not None and run.report.keys else 0.0
