@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.test import Client
 
 from myapp.warming import excerpt, popular_post_ids, popular_posts, posts
 from tests.project.site.rows import a_comment, a_post, a_user
@@ -39,6 +41,19 @@ def test_user_profiles__load_a_batch_of_plain_values_in_one_query(django_assert_
     }
     assert json.loads(json.dumps(profile)) == profile
     assert profiles[nameless.pk]["full_name"] == "anon"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_user_profiles__login_leaves_the_profile_cached(client: Client) -> None:
+    user = a_user()
+    user_profiles.get(user.pk)
+    client.force_login(user)
+    user.refresh_from_db()
+    assert user.last_login is not None
+    assert cache.get(user_profiles.key(user.pk)) is not None
+    user.location = "Arlington"
+    user.save(update_fields=["location"])
+    assert cache.get(user_profiles.key(user.pk)) is None
 
 
 def test_top_user_ids__are_the_most_active_of_the_active(django_assert_num_queries: NumQueries) -> None:

@@ -59,21 +59,39 @@ def test_pipeline__is_applied_when_it_is_committed(block: Any) -> None:
         assert known.gone() == {1, 2}
 
 
-def test_savepoints__between_which_another_thread_commits_are_all_applied() -> None:
-    def commit_elsewhere() -> None:
+def commit_elsewhere(known: Things) -> None:
+    """Commit a change of another thread, which applies it."""
+
+    def commit() -> None:
         known.model.objects.create(owner=2)
         connection.close()
 
+    thread = Thread(target=commit)
+    thread.start()
+    thread.join()
+
+
+def test_savepoints__between_which_another_thread_commits_are_all_applied() -> None:
     with things() as known:
         with transaction.atomic():
             with transaction.atomic():
                 execute(INSERT)
-            thread = Thread(target=commit_elsewhere)
-            thread.start()
-            thread.join()
+            commit_elsewhere(known)
             with transaction.atomic():
                 known.model.objects.create(owner=3)
         assert known.gone() == {1, 2, 3}
+
+
+def test_statement__before_whose_end_another_thread_commits_is_applied() -> None:
+    def commit_before_it_returns(execute: Any, *arguments: Any) -> Any:
+        result = execute(*arguments)
+        commit_elsewhere(known)
+        return result
+
+    with things() as known:
+        with transaction.atomic(), connection.execute_wrapper(commit_before_it_returns):
+            execute(INSERT)
+        assert known.gone() == {1, 2}
 
 
 # -- isolation ------------------------------------------------------------------------------------------

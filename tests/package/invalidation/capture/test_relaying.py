@@ -37,8 +37,15 @@ def test_relay__goes_on_with_other_databases_when_one_fails(known: Things, monke
     assert (known.gone(), unapplied()) == ({1}, 0)
 
 
-def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("applied_by", ["", "0123456789abcdef"], ids=["nobody", "another"])
+def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
+    applied_by: str, known: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outsiders.run(INSERT, INSERT.replace("1", "2"))
+    ours = Relay()
+    if applied_by:
+        first = ChangeRecord.objects.earliest("pk")
+        ChangeRecord.objects.filter(pk=first.pk).update(applied_by=applied_by, applied_at=timezone.now())
     answers = [StoreUnavailable("away")]
 
     def fail_once(*arguments: Any, **named: Any) -> Any:
@@ -49,10 +56,11 @@ def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(known: Things, m
     monkeypatch.setattr(records, "PAGE", 1)
     monkeypatch.setattr(relay, "apply", fail_once)
     with pytest.raises(StoreUnavailable):
-        Relay().poll()
+        ours.poll()
     assert known.gone() == {2}
-    assert list(ChangeRecord.objects.order_by("pk").values_list("applied_by", flat=True)) == ["", fingerprint()]
-    Relay().poll()
+    found = ChangeRecord.objects.order_by("pk").values_list("applied_by", flat=True)
+    assert list(found) == [applied_by, fingerprint()]
+    ours.poll()
     assert (known.gone(), unapplied()) == ({1, 2}, 0)
 
 
