@@ -13,9 +13,10 @@ from config.redis_url import cache_settings
 from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
+from myapp.models import Post
 from tests.faults.conftest import AT_ONCE, SECONDS, Site, work
 from tests.package.doctor.sentinels import Sentinel
-from warmer import jobs
+from warmer import jobs, warm
 from warmer.invalidation import Relay
 from warmer.invalidation.relay import on_migrated
 from warmer.models import JobServers
@@ -102,6 +103,15 @@ def test_lost_invalidations__are_made_up_for_once(site: Site, relay: Relay, lose
     work(other)
     work(Relay())
     assert site.cached() == 21
+
+
+def test_lost_invalidations__of_a_job_that_is_refreshed_are_loaded_at_once(site: Site, relay: Relay) -> None:
+    options: Any = {"depends_on": [Post], "on_change": "refresh"}
+    warm("refreshed", name="refreshed", **options)(lambda: site.every_title()).warm()
+    fail_over_to_a_replica_behind(site)
+    assert cache.get("refreshed") == ["old"] * len(site.posts)
+    work(relay)
+    assert cache.get("refreshed") == site.every_title()
 
 
 def test_lost_invalidations__are_noticed_by_a_worker(site: Site) -> None:
