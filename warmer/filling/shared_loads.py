@@ -26,7 +26,7 @@ from warmer.stores import name_here
 
 
 class _Load:
-    """A load; it begins when it is made, or later. A `Future` takes about four times as long."""
+    """A load for one or more readers; a `Future` takes about four times as long."""
 
     def __init__(self) -> None:
         self._is_running = Lock()
@@ -39,7 +39,7 @@ class _Load:
         self._is_running.release()
 
     def wait(self) -> bool:
-        """Return whether it ended within `WARMER_READ_WAIT`: a load that hangs is not everybody's."""
+        """Return whether it ended within `WARMER_READ_WAIT`; a hanging load must not block all readers."""
         has_ended = self._is_running.acquire(timeout=conf.READ_WAIT.total_seconds())
         if has_ended:
             self._is_running.release()
@@ -53,7 +53,7 @@ class _Load:
 
 
 def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
-    """Return the values of keys: alone where an open transaction changed them, else with other readers."""
+    """Load keys without the cache, together with other readers unless an open transaction changed them."""
     read_counters.count(spec, {"past": len(wanted)})
     if is_pending(spec):
         return load_past_the_cache(spec, wanted)

@@ -71,7 +71,7 @@ class Breaker:
                 self._probes_at = now + LONGEST_WAIT_SECONDS  # if this call's result is never reported
 
     def refuses(self) -> bool:
-        """Return whether a call would not be admitted now; that is counted as one, and costs less."""
+        """Return whether a call is refused now; cheaper than the error that `admit` raises."""
         if not self.is_open:
             return False
         with self._lock:
@@ -84,7 +84,7 @@ class Breaker:
         if now - self._logged_at >= LOG_SECONDS:
             self._logged_at = now
             logger.warning(
-                "%s has not answered for %.0f s; %d  calls were skipped: %s",
+                "%s has not answered for %.0f s; %d calls were skipped: %s",
                 self.name,
                 self.open_seconds,
                 self._refused,
@@ -116,7 +116,7 @@ class Breaker:
             if self.is_open:
                 seconds, self.is_open = self.open_seconds, False
                 logger.warning(
-                    "%s answers again after %.1f s; %d  calls were skipped", self.name, seconds, self._refused
+                    "%s answers again after %.1f s; %d calls were skipped", self.name, seconds, self._refused
                 )
 
 

@@ -103,8 +103,8 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(clock: Clock, cap
     breaker.succeeded()
     assert [record.getMessage() for record in caplog.records] == [
         "The cache 'x' does not answer, so calls to it are suspended: ConnectionError: refused",
-        "The cache 'x' has not answered for 10 s; 3  calls were skipped: ConnectionError: refused",
-        "The cache 'x' answers again after 10.2 s; 4  calls were skipped",
+        "The cache 'x' has not answered for 10 s; 3 calls were skipped: ConnectionError: refused",
+        "The cache 'x' answers again after 10.2 s; 4 calls were skipped",
     ]
     assert all(record.exc_info is None for record in caplog.records)
 

@@ -102,11 +102,9 @@ class RedisStore(Store):
     def peek(self, key: str) -> Any:
         if self.absent_timeout:
             return super().peek(key)
-        head = self._names.head
-        made = self._names.made((key,))[0] if head is None else head + key
         with self._server() as server:
             # Not GET, which fails for a key of another type; MGET returns no value for it.
-            (raw,) = cast(Any, server).execute_command("MGET", made)
+            (raw,) = cast(Any, server).execute_command("MGET", *self._names.made((key,)))
         value = Peeked.NOTHING if raw is None else self._decode({key: raw}).get(key, Peeked.NOTHING)
         if observer.get() is not None:
             looked_up(self.alias, keys=1, found=int(value is not Peeked.NOTHING))
