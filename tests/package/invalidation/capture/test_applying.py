@@ -14,6 +14,8 @@ from tests.package.invalidation.capture.things import EVERY, INSERT, Things, cou
 from tests.package.invalidation.capture.world import World
 from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, apply, records
+from warmer.invalidation.records import Record
+from warmer.invalidation.resolve import resolve
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
@@ -46,6 +48,18 @@ def test_relay__is_not_held_up_by_a_path_that_cannot_be_followed(world: World) -
     finally:
         execute("ALTER TABLE myapp_node RENAME author_id TO owner_id")
     assert world.wrong() == {}
+
+
+def test_path__that_cannot_be_followed_leaves_an_open_transaction_as_it_is(world: World) -> None:
+    """As one of the project's, in which a signal of a delete follows the path."""
+    execute("ALTER TABLE myapp_node RENAME owner_id TO author_id")
+    try:
+        with transaction.atomic():
+            found = resolve([Record(source="myapp_label", rows='[{"id": "1"}]')], using="default")
+            assert found[world.jobs["labels"].spec] is None
+            assert world.Label.objects.count() == 3
+    finally:
+        execute("ALTER TABLE myapp_node RENAME author_id TO owner_id")
 
 
 # -- a transaction's own reads --------------------------------------------------------------------------
