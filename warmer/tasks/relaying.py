@@ -17,6 +17,7 @@ from celery import current_app
 from celery.signals import worker_ready, worker_shutting_down
 from django.db import connections
 
+from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Relay
 from warmer.report import describe
@@ -85,7 +86,8 @@ def _run() -> None:
 def _request_runs() -> None:
     """Request jobs that failed in the outage again; if the broker is down too, beat's next message does."""
     with suppress(BrokerUnavailable):
-        broker.send(close_stalled_runs, countdown=CLOSING_SECONDS)
+        # Beat sends another within a minute.
+        broker.send(close_stalled_runs, queue=conf.QUEUE, countdown=CLOSING_SECONDS, expires=60)
 
 
 def _before_fork() -> None:

@@ -17,7 +17,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.stores import incarnation_of
-from warmer.tasks import close_stalled_runs, relaying, request_run, start_run, warm_batch
+from warmer.tasks import broker, close_stalled_runs, relaying, request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
@@ -140,12 +140,18 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
 ) -> None:
     found: list[Any] = []
 
+    sent: list[Any] = []
+
     def listen(alias: str) -> Any:
         found.append(incarnation_of(alias))
         return found[-1]
 
     warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
     monkeypatch.setattr("warmer.invalidation.relay.incarnation_of", listen)
+    send = broker.send
+    monkeypatch.setattr(
+        broker, "send", lambda task, *args, **options: (sent.append(options), send(task, *args, **options))
+    )
     relaying.start()
     try:
         redis_server.stop()
@@ -154,6 +160,7 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
         redis_server.start()
         is_complete = WarmingRun.objects.filter(state=State.COMPLETE).exists
         wait_until(is_complete, seconds=30, what="the job is run again")
+        assert sent[-2]["queue"] == conf.QUEUE  # upkeep's, before that of the run
     finally:
         relaying.stop()
         wait_until(lambda: not relaying._open, seconds=20, what="the worker has ended")
