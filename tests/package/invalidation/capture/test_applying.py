@@ -88,6 +88,15 @@ def test_transaction__fills_what_it_did_not_change_and_nothing_else(world: World
     assert world.jobs["labels"].key(1) in world.cached()
 
 
+def test_transaction__applies_at_its_commit_what_only_a_read_found_out(known: Things) -> None:
+    with transaction.atomic():
+        for owner in "12":
+            connection.connection.execute(INSERT.replace("1", owner))
+        cache.delete(known.job.key(1))
+        known.job.get(1)
+    assert known.gone() == {1, 2}
+
+
 def test_transaction__reads_what_it_changed_and_not_what_is_cached(world: World) -> None:
     with transaction.atomic():
         world.Label.objects.filter(pk=1).update(name="new")

@@ -162,6 +162,23 @@ def test_triggers__that_record_less_than_a_job_needs_are_a_problem_and_signals_t
     assert cache.get_many([other.key(1), other.key(2)]) == {}
 
 
+class Refuses:
+    """A router that keeps the things off every database."""
+
+    def allow_migrate(self, _db: str, _app: str, model_name: str | None = None, **_: Any) -> bool | None:
+        return False if model_name == "thing" else None
+
+
+def test_table__that_a_router_refuses_is_no_problem_and_signals_tell(settings: Any) -> None:
+    with things(is_captured=False) as known:
+        assert [each.table for each in triggers.problems("default")] == ["myapp_thing"]
+        settings.DATABASE_ROUTERS = [Refuses()]
+        triggers.forget_installed()
+        assert (triggers.problems("default"), install()) == ([], [])
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}
+
+
 def test_table__that_was_renamed_is_a_problem_and_captured_again() -> None:
     """Its triggers write records of the old name."""
     with things() as known:
