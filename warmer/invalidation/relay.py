@@ -51,12 +51,12 @@ class Relay:
     because other processes may still have reached the previous server.
 
     Args:
-        on_return: called when a cache answers again.
+        on_return: called `RETRY_SECONDS` after a cache was last away.
     """
 
     def __init__(self, on_return: Callable[[], object] = lambda: None) -> None:
         self._on_return = on_return
-        self._away: set[str] = set()
+        self._away: dict[str, float] = {}
         self._replayed: dict[str, frozenset[int]] = {}
         self._replays_until = -inf
         self._reached: dict[str, tuple[str, float]] = {}
@@ -150,14 +150,15 @@ class Relay:
         for alias in sorted({spec.cache for spec in jobs.specs()}):
             found = incarnation_of(alias)
             if found is None:
-                self._away.add(alias)
+                self._away[alias] = time.monotonic()
                 continue
             before, at = self._reached.get(alias, ("", -inf))
             if before != found.id and _make_up_for(alias, found, time.monotonic() - at):
                 self._replays_until = time.monotonic() + conf.REPLAY.total_seconds()
             self._reached[alias] = found.id, time.monotonic()
-            if alias in self._away:
-                self._away.remove(alias)
+            # By then the circuit breakers of other processes let calls through again.
+            if time.monotonic() >= self._away.get(alias, inf) + RETRY_SECONDS:
+                del self._away[alias]
                 self._on_return()
 
 

@@ -27,8 +27,6 @@ from warmer.tasks.upkeep import close_stalled_runs
 
 logger = logging.getLogger(__name__)
 
-CLOSING_SECONDS = 2
-"""How long after a cache has answered one process the circuit breakers of all others are closed."""
 _polling = threading.Lock()
 _stop = threading.Event()
 _open: list[Any] = []
@@ -87,7 +85,7 @@ def _request_runs() -> None:
     """Request jobs that failed in the outage again; if the broker is down too, beat's next message does."""
     with suppress(BrokerUnavailable):
         # Beat sends another within a minute.
-        broker.send(close_stalled_runs, queue=conf.QUEUE, countdown=CLOSING_SECONDS, expires=60)
+        broker.send(close_stalled_runs, queue=conf.QUEUE, expires=60)
 
 
 def _before_fork() -> None:
