@@ -122,6 +122,9 @@ class Soak:
         """Wait until the site is as it should be at rest, and count what is not."""
 
         def is_right() -> bool:
+            if self.worker.poll() is not None:  # as Celery 5.7 does if its broker dies while it holds messages
+                self.worker = self.start_worker()
+                self.counts["workers that Celery ended"] += 1
             close_stalled_runs()
             return not (backlog().count or WarmingRun.objects.active().exists() or self.wrong_now())
 
