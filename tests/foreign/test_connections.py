@@ -79,4 +79,5 @@ def test_pool__smaller_than_the_number_of_readers(foreign: ForeignProject, new_d
     foreign.settings("DATABASES['default']['OPTIONS']['pool'] |= {'max_size': 1, 'timeout': 60}")
     with foreign.worker("--pool", "threads"):  # its relay is a thread beside that of the task
         foreign.manage("warm_cache", "people", "--workers")
+        assert "no issues" in foreign.manage("check")
         foreign.manage("cache_doctor")

@@ -12,6 +12,7 @@ def test_project__warms_on_a_worker(foreign: ForeignProject) -> None:
     foreign.run(ADD)
     with foreign.worker():
         foreign.manage("warm_cache", "--workers")
+        foreign.manage("cache_doctor")
     assert foreign.run("from people.warming import names; result = names.get()") == ["Ada", "Bob"]
     assert "no issues" in foreign.manage("check")
 

@@ -1,5 +1,9 @@
 """What other apps keep in the cache, on the guide's aliases and on one alias that they share with warmer."""
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.foreign.project import ForeignProject
 
 APPS = """
@@ -160,3 +164,69 @@ def test_other_apps__work_on_every_kind_of_alias(foreign: ForeignProject) -> Non
         "wagtail.models.sites, line": "wagtail.models.sites.SiteRootPath",
     }.items():
         assert any(writer in text and kind in text for text in warned), (writer, warned)
+
+
+TAGGED = """
+from taggit.managers import TaggableManager
+
+class Post(models.Model):
+    title = models.CharField(max_length=20)
+    tags = TaggableManager()
+"""
+TAGS = """
+from people.models import Post
+from taggit.models import TaggedItem
+
+@warm_many("post:{id}", ids=lambda: [1], depends_on={Post: "id"})
+def posts(ids):
+    return dict(Post.objects.filter(id__in=ids).values_list("id", "title"))
+
+@warm_many("post:{id}:tags", ids=lambda: [1], depends_on={TaggedItem: "object_id"})
+def tags(ids):
+    return {post.id: sorted(post.tags.names()) for post in Post.objects.filter(id__in=ids)}
+"""
+TAG = """
+from people.models import Post
+from people.warming import posts, tags
+post, _ = [Post.objects.create(title=title) for title in ("one", "two")]
+result = [[posts.get(1), posts.get(2)], tags.get(1)]
+for change in (
+    lambda: post.tags.add("a", "b"),
+    lambda: post.tags.remove("a"),
+    lambda: post.tags.set(["c", "d"]),
+    lambda: post.tags.clear(),
+):
+    change()
+    result.append(tags.get(1))
+"""
+DATA_MIGRATION = """
+from django.db import migrations
+
+def change(apps, editor):
+    Post = apps.get_model("people", "Post")
+    Post.objects.filter(pk=1).update(title="ONE")
+    Post.objects.get(pk=2).delete()
+
+class Migration(migrations.Migration):
+    dependencies = [("people", "0002_tags")]
+    operations = [migrations.RunPython(change)]
+"""
+
+
+@pytest.mark.parametrize("capture", ["signals", "triggers"])
+def test_taggit__and_a_data_migration(
+    foreign: ForeignProject, new_database: Callable[[], dict[str, object]], capture: str
+) -> None:
+    foreign.settings(f"INSTALLED_APPS += ['taggit']\nDATABASES = {{'default': {new_database()!r}}}")
+    foreign.settings(f"WARMER_CAPTURE = {capture!r}")
+    foreign.add("people/models.py", TAGGED)
+    foreign.add("people/warming.py", TAGS)
+    foreign.manage("makemigrations", "people", "--name", "tags")
+    foreign.manage("migrate")
+    assert foreign.run(TAG) == [["one", "two"], [], ["a", "b"], ["b"], ["c", "d"], []]
+    if capture == "triggers":
+        foreign.write("people/migrations/0003_change.py", DATA_MIGRATION)
+        foreign.manage("migrate")
+        assert foreign.run("from people.warming import posts; result = [posts.get(1), posts.get(2)]") == ["ONE", None]
+    assert "no issues" in foreign.manage("check")
+    foreign.manage("cache_doctor", status=1)  # no worker runs
