@@ -134,9 +134,12 @@ def share(**options):
     shared["default"].setdefault("OPTIONS", {}).update(options)
     with override_settings(CACHES=deepcopy(shared)):
         caches["default"].clear()
-        return look()
+        found = look()
+        caches["default"].set("admin", admin)
+        return found | {"keeps_objects": caches["default"].get("admin") == admin}
 result["shared"] = share()
 result["errors raised"] = share(IGNORE_EXCEPTIONS=False)
+result["fallback"] = share(FALLBACK_SERIALIZER="django_redis.serializers.pickle.PickleSerializer")
 """
 BODIES = {"/page/": "hello", "/fragment/": "<b>hi</b>", "/flags/": "[true, true]", "/solo/": "Shop"}
 
@@ -154,6 +157,7 @@ def test_other_apps__work_on_every_kind_of_alias(foreign: ForeignProject) -> Non
     assert found["guide"]["doctor"]["cache 'default'"] == ["skipped", "no job uses this cache"]
     assert found["guide"]["doctor"]["cache 'warm'"][0] == "ok"
     assert not found["guide"]["warned"]
+    assert (found["shared"]["keeps_objects"], found["fallback"]["keeps_objects"]) == (False, True)
     # Each names who set the value; none is logged twice.
     warned = found["shared"]["warned"]
     assert len(warned) == len(set(warned)) >= 4

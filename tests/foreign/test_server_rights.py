@@ -65,6 +65,7 @@ def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> N
             what="the cluster serves",
         )
         foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
+        assert "warmer.E007" in foreign.manage("check", "--database", "default", status=1)
         severity, fix = found_by("reachability", foreign)
         assert severity == "error"
         assert "cluster mode" in fix
