@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from operator import itemgetter
@@ -10,7 +11,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
@@ -107,7 +108,6 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         by_worker = batches.values("worker").order_by().annotate(count=Count("pk"), last=Max("recorded_at"))
         workers = list(by_worker.order_by("-count", "worker")[:WORKERS_SHOWN])
         phases = [(name, getattr(row, f"{name}_seconds")) for name in PHASES]
-        of_job = WarmingRun.objects.filter(job=row.job).values_list("pk", flat=True)
         measured = sum(seconds for _, seconds in phases)
         return super().page(request, row) | {
             "run": row,
@@ -120,8 +120,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             "seconds_left": took * (1 - share) / share if share and not row.is_final else None,
             "failures": sorted(self.with_pages(request, row, row.failures), key=itemgetter("error")),
             "more_failures": max(0, row.failed - len(row.failures)),
-            "previous": of_job.filter(pk__lt=row.pk).order_by("-pk").first(),
-            "following": of_job.filter(pk__gt=row.pk).order_by("pk").first(),
+            **_neighbours(row),
             "phases": [(name, seconds, seconds / measured) for name, seconds in phases if measured],
             "workers": workers,
             "kept_batches": sum(each["count"] for each in workers),
@@ -167,6 +166,14 @@ def _progress(run: WarmingRun) -> float | None:
     alike = WarmingRun.objects.filter(job=run.job, state=State.COMPLETE, only_missing=run.only_missing)
     last = alike.filter(pk__lt=run.pk, only_keys__isnull=run.only_keys is None).first()
     return min(0.99, run.report.keys / last.report.keys) if last and last.report.keys else None
+
+
+def _neighbours(run: WarmingRun) -> Mapping[str, Any]:
+    """Return the ids of the job's previous and following runs: two steps in an index, in one query."""
+    of_job = WarmingRun.objects.filter(job=run.job).values("pk")
+    previous = Subquery(of_job.filter(pk__lt=run.pk).order_by("-pk")[:1])
+    following = Subquery(of_job.filter(pk__gt=run.pk).order_by("pk")[:1])
+    return WarmingRun.objects.filter(pk=run.pk).values(previous=previous, following=following).first() or {}
 
 
 def _is_settled(run: WarmingRun) -> bool:

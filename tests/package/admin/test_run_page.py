@@ -105,7 +105,7 @@ def test_page__costs_few_queries_and_rows(
     for number in range(2, 120):
         runs.record_batches(run, {number: report(written=1)}, worker=f"w{number}@host")
     page_of(operator, run, live="1")
-    with django_assert_max_num_queries(8):  # two of them for who asks
+    with django_assert_max_num_queries(7):  # two of them for who asks
         page = page_of(operator, run, live="1")
     assert page.count('<td class="warmer-number">') == 50
     assert len(context_of(operator, run)["workers"]) == 20
