@@ -23,7 +23,9 @@ from tests.support.fixtures import ROOT
 from tests.support.waiting import make_waiting
 from warmer import jobs, warm, warm_many
 from warmer.models import JobObservation
+from warmer.monitoring import coverage
 from warmer.monitoring.coverage import cover
+from warmer.stores.instrumentation import CacheUse, observer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -237,3 +239,31 @@ def test_watch__refreshes_until_ctrl_c_or_its_pipe_is_closed() -> None:
                 out.close()
         errors = [cast(Any, program.stderr).read() for program in (plain, as_json)]
     assert ([plain.returncode, as_json.returncode], errors) == ([0, 0], ["", ""])
+
+
+def test_server__that_is_full_is_shown_with_its_memory(redis_client: Redis) -> None:
+    redis_client.config_set("maxmemory", 1)
+    try:
+        done = execute("cache_stats")
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert done.status == 1
+    assert "maxmemory" in done.error
+    assert " of 1 bytes, noeviction" in done.out
+
+
+def test_cache__that_keeps_nothing_has_failed(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.dummy.DummyCache"}}
+    assert ended("cache_stats")[0] == 1
+
+
+def test_coverage__is_of_a_bounded_sample_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "IDS_READ", 5_000)
+    job = things(100_000)
+    counts = CacheUse()
+    token = observer.set(counts)
+    found = cover(job.spec)
+    observer.reset(token)
+    assert found.declared == 5_000
+    assert 0 < found.sampled <= coverage.SAMPLE
+    assert counts.total.calls == 1

@@ -272,3 +272,20 @@ def test_interrupted__run_has_ended_all_the_same() -> None:
         run("x", "--inline")
     kept = WarmingRun.objects.get()
     assert (kept.state, kept.error) == (State.FAILED, "It was interrupted.")
+
+
+def test_dry_run__names_the_ids_that_would_fail() -> None:
+    warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
+    (row,) = printed("x", "--dry-run")
+    assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
+    assert "x:{id} with the id 1.5: InvalidId: " in run("x", "--dry-run").out
+    assert run("x", "--inline").status == 1
+    assert WarmingRun.objects.get().failed == row["failed"]
+
+
+def test_joined__run_that_nobody_started_is_executed_here() -> None:
+    other = runs.open_run("popular_posts", Trigger.SCHEDULE).run
+    out = run("popular_posts", "--inline").out
+    other.refresh_from_db()
+    assert (other.state, other.trigger) == (State.COMPLETE, "schedule")
+    assert out.count("popular_posts: complete") == 1

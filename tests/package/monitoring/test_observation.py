@@ -203,3 +203,9 @@ def test_run__is_observed_once_at_its_end(monkeypatch: pytest.MonkeyPatch, away:
 def test_run__that_cannot_be_observed_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobObservation.objects, "get_or_create", Mock(side_effect=InterfaceError("away")))
     assert request_run(declare().name, Trigger.COMMAND).run.state == State.COMPLETE
+
+
+def test_coverage__ids_that_cannot_be_keys_are_left_out() -> None:
+    job = declare([1, "a b", 2])
+    job.warm([1, 2])
+    assert (observe(job.spec).sampled, last(job).coverage) == (2, 1.0)

@@ -27,7 +27,6 @@ CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
     "postgresql": "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')",
     "mysql": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%f+00:00')",
-    "oracle": "SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), 'YYYY-MM-DD HH24:MI:SS.FF\"+00:00\"') FROM DUAL",
 }
 # Leases and due times are in seconds; with NTP, clocks are off by milliseconds.
 SKEW, LARGE_SKEW = timedelta(seconds=2), timedelta(seconds=30)

@@ -187,7 +187,7 @@ def ids_of(server: Redis, made: str) -> Iterator[str]:
 
     Args:
         server: the client of the server.
-            made: the pattern of the keys' names on the server, with `PLACE` for the id.
+        made: the pattern of the keys' names on the server, with `PLACE` for the id.
     """
     head, place, tail = made.partition(PLACE)
     if not place:
