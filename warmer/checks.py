@@ -155,16 +155,16 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
 
 @register("warmer", Tags.database)
 def check_servers(databases: Iterable[str] | None = None, **_kwargs: Any) -> Iterable[CheckMessage]:
-    """E007: a single server that is a node of a Redis Cluster. Only by `check --database` and `migrate`."""
+    """W015: a single server that is a node of a Redis Cluster. Only by `check --database` and `migrate`."""
     for spec in {spec.cache: spec for spec in jobs.specs()}.values() if databases else ():
         try:
             spec.store.ping()
         except NodeOfCluster as error:
-            yield Error(
+            yield Warning(
                 str(error),
                 hint=f"CACHES[{spec.cache!r}]['LOCATION'] = 'redis-cluster://HOST:PORT,HOST:PORT', and "
                 "'BACKEND' = 'warmer.stores.redis.backend.RedisCache'.",
-                id="warmer.E007",
+                id="warmer.W015",
             )
         except StoreUnavailable:
             pass  # it may be down for now

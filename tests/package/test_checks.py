@@ -294,14 +294,14 @@ def test_w013__default_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_e007__cluster_at_the_address_of_a_single_server(cluster: RedisCluster, settings: Any) -> None:
+def test_w015__cluster_at_the_address_of_a_single_server(cluster: RedisCluster, settings: Any) -> None:
     declare_single("posts")
     settings.CACHES = {"default": cache_settings(cluster.nodes[0].url(), max_connections=5)}
     says, hint = "is a node of a Redis Cluster", "redis-cluster://"
-    assert_found("E007", says=says, hint=hint, databases=["default"])
-    assert not found("E007")  # which connects to nothing
+    assert_found("W015", says=says, hint=hint, databases=["default"])
+    assert not found("W015")  # which connects to nothing
     settings.CACHES = {"default": cache_settings("redis://127.0.0.1:1/0", max_connections=5)}
-    assert not found("E007", databases=["default"])  # it may be down for now
+    assert not found("W015", databases=["default"])  # it may be down for now
 
 
 def test_e006__beat_writes_times_with_a_zone_where_use_tz_is_off(settings: Any) -> None:
