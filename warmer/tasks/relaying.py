@@ -74,11 +74,16 @@ def _run() -> None:
     for connection in _open:
         connection.inc_thread_sharing()  # the forking thread closes it
     try:
-        Relay(_request_runs).run(_stop.wait, polling=_poll)
+        Relay(_on_return).run(_stop.wait, polling=_poll)
     finally:
         for connection in _open:
             connection.close()
         _open.clear()
+
+
+def _on_return() -> None:
+    # Not in the relay's thread: a broker that does not answer must delay neither it nor a fork.
+    threading.Thread(target=_request_runs, name="warmer-requests", daemon=True).start()
 
 
 def _request_runs() -> None:

@@ -1,5 +1,6 @@
 """A cache or a database that does not answer: a task waits for it, and then its run says so."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,10 @@ from warmer.tasks import broker, close_stalled_runs, relaying, request_run, star
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
+
+
+def has_thread(name: str) -> bool:
+    return name in [each.name for each in threading.enumerate()]
 
 
 def test_warm_batch__cache_away_is_tried_again_and_counts_once(
@@ -164,6 +169,7 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
     finally:
         relaying.stop()
         wait_until(lambda: not relaying._open, seconds=20, what="the worker has ended")
+        wait_until(lambda: not has_thread("warmer-requests"), seconds=20, what="nothing is requested")
 
 
 def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(redis_server: RedisServer) -> None:
