@@ -244,7 +244,7 @@ def test_audits__the_last_one() -> None:
     seen = scrape()
     assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "right")] == [1, 9]
     job.invalidate([1])
-    note_repairs()
+    note_repairs(seconds=10)
     seen = scrape()
     assert [seen("audit_keys", outcome=outcome) for outcome in ("wrong", "right")] == [0, 9]
     perform(job.spec, Trigger.COMMAND)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,7 +18,7 @@ from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
-from warmer.filling.batches import Batches, find_ids, ids_of
+from warmer.filling.batches import Batches, find_ids
 from warmer.filling.loading import counted_queries
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
@@ -99,17 +100,27 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
     return found
 
 
-def note_repairs() -> None:
+def note_repairs(*, seconds: float, interrupts: Interrupts = ()) -> None:
     """Mark the wrong keys of last audits as repaired, where nothing is wrong any more.
 
     An audit that names all its wrong keys is followed by their comparison; else a complete run decides.
+
+    Args:
+        seconds: after this time, leave the other jobs for the next call. At least one is compared.
+        interrupts: errors that end the comparison, such as a time limit.
     """
-    for last in CacheAudit.objects.with_wrong_keys(jobs):
+    deadline = time.monotonic() + seconds
+    # In random order, so that each job gets its turn.
+    for done, last in enumerate(CacheAudit.objects.with_wrong_keys(jobs).order_by("?")):
+        if done and time.monotonic() >= deadline:
+            return
         named = {each["key"] for each in last.wrong_keys}
         is_right = last.is_corrected
         try:
             if not is_right and len(named) == last.wrong:
-                is_right = are_right(jobs[last.job].spec, named)
+                is_right = are_right(jobs[last.job].spec, named, interrupts)
+        except interrupts:
+            raise
         except Exception as error:  # noqa: BLE001 - the ids are the project's, and the cache may be down
             logger.warning("The wrong keys of %s were not compared again: %s", last.job, describe(error))
         else:
@@ -118,13 +129,32 @@ def note_repairs() -> None:
                 last.save(update_fields=["repaired"])
 
 
-def are_right(spec: JobSpec, keys: Collection[str]) -> bool:
+def are_right(spec: JobSpec, keys: Collection[str], interrupts: Interrupts = ()) -> bool:
     """Compare keys; return whether each is right, or not cached."""
-    comparison = Comparison(spec=spec)
-    for batch in Batches(spec, ids_of(spec, keys)):
+    comparison = Comparison(spec=spec, interrupts=interrupts)
+    for batch in Batches(spec, _ids_in(spec, keys)):
         comparison.judge(batch)
     fine = (Verdict.RIGHT, Verdict.MISSING, Verdict.NO_VALUE)
     return not spec.store.remaining([key for key in keys if comparison.verdicts.get(key) not in fine])
+
+
+def _ids_in(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
+    """Yield the ids in keys, of the type of a declared id; none if no id is declared."""
+    example = next(iter(find_ids(spec, at_most=1)), None)
+    if example is not None:
+        yield from _parsed(spec, map(spec.key.id_text, keys), type_of(example))
+
+
+def _parsed(spec: JobSpec, texts: Iterable[str], parse: Callable[[str], Id]) -> Iterator[Id]:
+    """Yield the ids with these texts, except those that cannot be in a key of the job."""
+    for text in texts:
+        try:
+            id = parse(text)
+            spec.key.key(id)
+        except (ValueError, InvalidId):
+            continue
+        if str(id) == text:
+            yield id
 
 
 @dataclass(kw_only=True)
@@ -176,14 +206,9 @@ class _Audit:
 
     def _undeclared(self, known: set[str], parse: Callable[[str], Id]) -> Iterator[Id]:
         """Yield cached ids that are not declared, each once."""
-        for text in self.spec.store.cached_ids():
-            try:
-                id = parse(text)
-                self.spec.key.key(id)
-            except (ValueError, InvalidId):
-                continue  # not a key of this job
-            if str(id) == text and text not in known:
-                known.add(text)
+        for id in _parsed(self.spec, self.spec.store.cached_ids(), parse):
+            if str(id) not in known:
+                known.add(str(id))
                 yield id
 
     def compare(self, batches: Batches, *, are_declared: bool = True) -> None:

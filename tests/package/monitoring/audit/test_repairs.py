@@ -1,9 +1,10 @@
 """Wrong keys count as repaired once nothing is wrong any more, whoever repaired them and how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 from django.utils import timezone
 
@@ -11,11 +12,12 @@ from embedded.redis_server import RedisServer
 from tests.package.monitoring.audit.things import declare
 from warmer import jobs, warm, warm_many
 from warmer.invalidation import Backlog
-from warmer.models import CacheAudit, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring import audit
 from warmer.monitoring.alerts import firing
 from warmer.monitoring.snapshot import snapshot
 from warmer.report import MAX_FAILURES
+from warmer.tasks import upkeep
 from warmer.tasks.upkeep import observe_jobs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -77,15 +79,67 @@ def test_repairs__of_a_single_job(source: Any) -> None:
     assert not is_wrong()
 
 
-def test_repairs__of_a_key_that_only_readers_had_cached(source: Any) -> None:
+@pytest.mark.parametrize("is_loaded_again", [False, True])
+def test_repairs__of_a_key_that_only_readers_had_cached(source: Any, is_loaded_again: bool) -> None:
     job = declare(source, ids=lambda: [1])
     job.warm([1, 2])
     source[2] = "another"
     found = audit.perform(job.spec, Trigger.SCHEDULE)
     assert (found.wrong, found.undeclared) == (1, 1)
-    assert is_wrong(), "its id is not declared, so it is not compared again, and it is still cached"
+    assert is_wrong()
     job.invalidate([2])
+    assert not is_loaded_again or job.get(2) == "another"
     assert not is_wrong()
+
+
+def test_repairs__are_found_without_reading_every_id(source: Any) -> None:
+    read = []
+
+    def ids() -> Iterator[int]:
+        for number in source:
+            read.append(number)
+            yield number
+
+    job = declare(source, ids=ids)
+    job.warm()
+    source[9] = "another"
+    audit.perform(job.spec, Trigger.SCHEDULE)
+    job.warm([9])
+    read.clear()
+    audit.note_repairs(seconds=10)
+    assert not CacheAudit.objects.jobs_with_wrong_keys(jobs)
+    assert read == [0]
+
+
+def test_repairs__are_noted_after_the_observations_in_the_time_that_is_left(
+    source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        job = warm(name, name=name)(lambda: 42)
+        cache.set(name, 41)
+        audit.perform(job.spec, Trigger.SCHEDULE)
+        job.invalidate()
+    monkeypatch.setattr(upkeep, "OBSERVING_SECONDS", 0)
+    for left in (1, 0):  # each job gets its turn, even so
+        observe_jobs()
+        assert len(CacheAudit.objects.jobs_with_wrong_keys(jobs)) == left
+    assert not JobObservation.objects.exists()
+
+
+def test_repairs__end_with_the_time_limit_of_the_task(source: Any) -> None:
+    def answer() -> int:
+        if source:
+            raise SoftTimeLimitExceeded
+        return 42
+
+    source.clear()
+    job = warm("answer", name="answer")(answer)
+    cache.set("answer", 41)
+    audit.perform(job.spec, Trigger.SCHEDULE)
+    source[1] = "slow"
+    with pytest.raises(SoftTimeLimitExceeded):
+        observe_jobs()
+    assert JobObservation.objects.filter(job="answer", cached=1).exists()
 
 
 def test_repairs__of_more_keys_than_an_audit_names_are_those_of_a_complete_run(source: Any) -> None:
