@@ -46,9 +46,22 @@ class NodeOfCluster(StoreUnavailable):
 
 
 class CircuitOpen(StoreUnavailable):
-    """The cache did not answer a moment ago, so this call was not made."""
+    """The cache did not answer a moment ago, so this call was not made.
+
+    Attributes:
+        cause: the class name of the error of the call that was made.
+    """
 
     is_logged = True
+
+    def __init__(self, *args: object, cause: str = "") -> None:
+        super().__init__(*args)
+        self.cause = cause
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the class name of what made a call fail, which contains no address."""
+    return getattr(error, "cause", "") or type(error.__cause__ or error).__name__
 
 
 def log_level(error: BaseException, otherwise: int) -> int:

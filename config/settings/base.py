@@ -128,7 +128,8 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "filters": {"without_outages": {"()": "config.logs.WithoutOutages"}},
-    "loggers": {"django_redis.cache": {"filters": ["without_outages"]}},
+    # Without Django's own handlers, which would log each record a second time.
+    "loggers": {"django": {"handlers": []}, "django_redis.cache": {"filters": ["without_outages"]}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
 }

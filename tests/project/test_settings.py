@@ -234,6 +234,7 @@ try:
     raise ConnectionInterrupted(None) from RuntimeError("OOM")
 except ConnectionInterrupted:
     logging.getLogger("django_redis.cache").exception("Exception ignored")
+logging.getLogger("django.request").warning("Not Found: /favicon.ico")
 """,
         DJANGO_SETTINGS_MODULE="config.settings",
         REDIS_URL="redis://127.0.0.1:1/0",
@@ -241,6 +242,7 @@ except ConnectionInterrupted:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("calls to it are suspended") == 1
+    assert done.stderr.count("Not Found: /favicon.ico") == 1
     assert (done.stderr.count("Exception ignored"), done.stderr.count("\nRuntimeError: OOM\n")) == (1, 1)
 
 

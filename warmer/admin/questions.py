@@ -16,6 +16,8 @@ from typing import Any, Generic, TypeVar
 from django.core.cache import caches
 from django.db import connections
 
+from warmer.exceptions import cause_of
+
 T = TypeVar("T")
 # A page must answer within a second, whatever hangs; its session may have waited for the cache, too.
 PATIENCE_SECONDS = 0.4
@@ -72,8 +74,7 @@ class Question(Generic[T]):
             self._failed_at = None
             return Answer(value=self._future.result())
         self._failed_at = self._failed_at or self._asked_at
-        problem = type(error.__cause__ or error).__name__
-        return Answer(problem=problem, failing_seconds=monotonic() - self._failed_at)
+        return Answer(problem=cause_of(error), failing_seconds=monotonic() - self._failed_at)
 
 
 _questions: dict[str, Question[Any]] = {}

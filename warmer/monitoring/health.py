@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
-from warmer.exceptions import NodeOfCluster, StoreUnavailable
+from warmer.exceptions import NodeOfCluster, StoreUnavailable, cause_of
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import is_dummy
 from warmer.models import State, Trigger, WarmingRun
@@ -79,9 +79,8 @@ def _check(name: str, problem: Callable[[], str | None], *, is_required: bool = 
         logger.warning("Not ready: %s: %s", name, error)
         return Check(name=name, why=error.advice, is_required=is_required)
     except (StoreUnavailable, DatabaseError, InterfaceError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, StoreUnavailable) and error.__cause__ else error
         logger.warning("Not ready: %s: %s", name, describe(error))
-        why = f"does not answer as expected ({type(cause).__name__}; see the log)"
+        why = f"does not answer as expected ({cause_of(error)}; see the log)"
         return Check(name=name, why=why, is_required=is_required)
 
 

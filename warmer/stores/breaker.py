@@ -17,6 +17,7 @@ from typing import Any
 from django.conf import settings
 
 from warmer.exceptions import CircuitOpen
+from warmer.humanize import counted
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Breaker:
         self._probes_at = self._opened_at = self._logged_at = 0.0
         self._is_probed = False
         self._refused = 0
-        self._error = self._refusal = ""
+        self._error = self._refusal = self._cause = ""
 
     @property
     def open_seconds(self) -> float:
@@ -65,7 +66,7 @@ class Breaker:
         with self._lock:
             now = monotonic()
             if self._is_refused(now):
-                raise CircuitOpen(self._refusal)
+                raise CircuitOpen(self._refusal, cause=self._cause)
             if self.is_open:
                 self._is_probed = True
                 self._probes_at = now + LONGEST_WAIT_SECONDS  # if this call's result is never reported
@@ -84,10 +85,10 @@ class Breaker:
         if now - self._logged_at >= LOG_SECONDS:
             self._logged_at = now
             logger.warning(
-                "%s has not answered for %.0f s; %d calls were skipped: %s",
+                "%s has not answered for %.0f s; this process skipped %s: %s",
                 self.name,
                 self.open_seconds,
-                self._refused,
+                counted(self._refused, "call"),
                 self._error,
             )
         return True
@@ -98,7 +99,7 @@ class Breaker:
             now = monotonic()
             if not self.is_open:
                 self._begin()
-                self._error = describe(error)
+                self._error, self._cause = describe(error), type(error).__name__
                 self._refusal = f"{self.name} does not answer, so calls to it are suspended: {self._error}"
                 self._opened_at = self._logged_at = now
                 self.is_open = True
@@ -115,8 +116,10 @@ class Breaker:
         with self._lock:
             if self.is_open:
                 seconds, self.is_open = self.open_seconds, False
+                # Without calls nothing is noticed: the cache may have been back for most of this time.
                 logger.warning(
-                    "%s answers again after %.1f s; %d calls were skipped", self.name, seconds, self._refused
+                    "%s answers again; this process skipped %s since the first failure %.1f s ago",
+                    *(self.name, counted(self._refused, "call"), seconds),
                 )
 
 

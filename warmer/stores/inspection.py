@@ -230,7 +230,7 @@ class Server:
             if isinstance(error, ResponseError) and any(part in str(error) for part in _REFUSALS):
                 text = f"The server does not allow {command.split()[0]} to this user: {describe(error)}"
                 raise CommandRefused(text) from error
-            text = f"{self.place.text} does not respond as expected: {describe(error)}"
+            text = f"{self.place.text} does not answer as expected: {describe(error)}"
             raise StoreUnavailable(text) from error
 
 

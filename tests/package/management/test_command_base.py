@@ -16,6 +16,12 @@ from warmer.management.base import BAR_WIDTH, ProgressBar, number, table
 COMMANDS = ["warm_cache", "cache_audit", "cache_stats", "cache_benchmark", "warm_schedule"]
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options__abbreviations_are_rejected(command: str) -> None:
+    done = execute(command, "--jso")
+    assert "unrecognized arguments: --jso" in done.error
+
+
 def test_check__unusable_backend_is_one_clear_line(python: Python, tmp_path: Path) -> None:
     (tmp_path / "misspelt_settings.py").write_text(
         "from config.settings import *\n"

@@ -18,6 +18,7 @@ from warmer import jobs, warm
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.models import State, Trigger, WarmingRun
 from warmer.monitoring import health
+from warmer.stores import breaker
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 
@@ -92,6 +93,12 @@ def test_readyz__cache_down(redis_server: RedisServer, caplog: pytest.LogCapture
     assert f"127.0.0.1:{redis_server.port}" in caplog.text
     redis_server.start()
     assert asked()[0] == 200
+
+
+def test_readyz__names_the_error_that_opened_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "monotonic", lambda: 100.0)
+    breaker.breaker_of("default").failed(TimeoutError())
+    assert why("cache:default") == "does not answer as expected (TimeoutError; see the log)"
 
 
 def test_readyz__asks_each_cache_that_a_job_uses(settings: Any) -> None:

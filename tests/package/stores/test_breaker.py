@@ -103,10 +103,17 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(clock: Clock, cap
     breaker.succeeded()
     assert [record.getMessage() for record in caplog.records] == [
         "The cache 'x' does not answer, so calls to it are suspended: ConnectionError: refused",
-        "The cache 'x' has not answered for 10 s; 3 calls were skipped: ConnectionError: refused",
-        "The cache 'x' answers again after 10.2 s; 4 calls were skipped",
+        "The cache 'x' has not answered for 10 s; this process skipped 3 calls: ConnectionError: refused",
+        "The cache 'x' answers again; this process skipped 4 calls since the first failure 10.2 s ago",
     ]
     assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_log__outage_of_one_skipped_call(breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    assert not is_admitted(breaker)
+    clock(119.5)
+    breaker.succeeded()
+    assert caplog.messages[-1].endswith("; this process skipped 1 call since the first failure 119.5 s ago")
 
 
 def test_caches_in_one_place__share_a_breaker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import WarmerError
+from warmer.exceptions import StoreUnavailable, WarmerError
 from warmer.humanize import counted
 from warmer.invalidation import captures_by_triggers
 from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
@@ -72,7 +72,7 @@ class Command(WarmerCommand):
                     found = audit.perform(spec, Trigger.COMMAND, progress=progress, **chosen)
                 except (WarmerError, DatabaseError, InterfaceError) as error:
                     # A job's cache or database is away, and those of the others may answer.
-                    why = describe(error)
+                    why = str(error) if isinstance(error, StoreUnavailable) else describe(error)
                     found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=why)
                 audits.append(found)
         finally:

@@ -112,7 +112,7 @@ def test_away__is_named_and_does_not_stop_the_other_jobs(job: Any, settings: Any
     job.warm()
     done = run("aaa", "bbb", "things")
     assert (done.status, done.error) == (1, "Not fully audited: aaa, bbb.")
-    assert "\naaa: StoreUnavailable: The cache 'away' at 127.0.0.1:1/0 does not answer" in done.out
+    assert "\naaa: The cache 'away' at 127.0.0.1:1/0 does not answer" in done.out
     assert "\nbbb: OperationalError: connection to postgres://***@db/0 failed" in done.out
     assert {row.job: row.right for row in CacheAudit.objects.all()} == {"things": 10}
 
