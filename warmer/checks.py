@@ -35,7 +35,8 @@ def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
                 f"{named} cannot be used: {why}.",
                 hint="Install what is missing. "
                 f"CACHES[{alias!r}]['BACKEND'] must name a class that can be imported, e.g. "
-                "'django_redis.cache.RedisCache', with OPTIONS that it knows.",
+                "'django_redis.cache.RedisCache', with OPTIONS that it knows. LOCATION must be an "
+                "address that it accepts, e.g. 'redis://:PASSWORD@HOST:6379/0'.",
                 id="warmer.E002",
             )
         elif names := varying_names(alias):

@@ -22,10 +22,14 @@ from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
 from myapp.models import Post
 from warmer import checks, warm, warm_many
+from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import resolve, triggers
+from warmer.keys import KeyTemplate
+from warmer.stores import open_store
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
+OURS = "warmer.stores.redis.backend.RedisCache"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -89,6 +93,43 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], w
     declare_single("one", cache="broken")
     declare_single("two", cache="broken")
     assert_found("E002", says=why, hint="CACHES['broken']['BACKEND']")
+
+
+@pytest.mark.parametrize("backend", [REDIS, "django.core.cache.backends.redis.RedisCache", OURS])
+@pytest.mark.parametrize(
+    ("location", "shown"), [("redi://app:s3cr3t@localhost:1/0", "'redi://***@localhost:1/0'"), ("localhost:1", "'***'")]
+)
+def test_e002__address_without_a_known_scheme(settings: Any, backend: str, location: str, shown: str) -> None:
+    settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": backend, "LOCATION": location}}
+    declare_single("one", cache="broken")
+    assert_found("E002", says=f"CACHES['broken']['LOCATION'] = {shown}: ValueError", hint="'redis://:PASSWORD@HOST")
+    with pytest.raises(StoreUnavailable, match="LOCATION"):
+        open_store(alias="broken", fence="f", template=KeyTemplate.parse("one", keyed=False), timeout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("location", "options"),
+    [
+        ("redis://localhost:1/0", {}),
+        ("rediss://localhost:1/0", {}),
+        ("unix:///no/such.sock", {}),
+        ("redis-cluster://localhost:1,localhost:2", {}),
+        ("rediss-cluster://localhost:1", {}),
+        (
+            "redis://mymaster/0",
+            {
+                "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+                "CLIENT_CLASS": "django_redis.client.SentinelClient",
+                "SENTINELS": [("localhost", 1)],
+            },
+        ),
+    ],
+)
+def test_e002__accepted_addresses(settings: Any, location: str, options: dict[str, Any]) -> None:
+    entry = {"BACKEND": OURS, "LOCATION": location, "OPTIONS": options}
+    settings.CACHES = {**settings.CACHES, "away": entry}
+    declare_single("one", cache="away")
+    assert not found("E002")
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="public")

@@ -19,7 +19,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
-from warmer.stores import open_servers
+from warmer.stores import open_servers, why_unusable
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
@@ -173,5 +173,5 @@ class Project:
         except StoreUnavailable:
             return [Cache(**known)]  # no node of a cluster answers, which `reachability` reports
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
-            return [Cache(**known, problem=describe(error))]
+            return [Cache(**known, problem=why_unusable(alias) or describe(error))]
         return [Cache(**known, server=server) for server in servers] or [Cache(**known)]

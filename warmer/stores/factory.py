@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from warmer.exceptions import StoreUnavailable
-from warmer.report import describe
+from warmer.report import describe, masked_address
 from warmer.stores.base import Invalidation, Store
 from warmer.stores.generic import GenericStore
 
@@ -65,9 +66,17 @@ def is_local(alias: str) -> bool:
 def why_unusable(alias: str) -> str:
     """Return why a cache cannot be used, e.g. because its backend cannot be imported; empty if it can."""
     try:
-        is_fenced(alias)
+        codec = codec_of(caches[alias]) if HAS_REDIS else None
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
         return describe(error)
+    if codec is not None and not codec.is_cluster:
+        try:
+            codec.connect()  # parses the address, and connects later
+        except ValueError as error:
+            location = settings.CACHES[alias].get("LOCATION", "")
+            urls = location.split(",") if isinstance(location, str) else location
+            shown = ",".join(map(masked_address, urls))
+            return f"CACHES[{alias!r}]['LOCATION'] = {shown!r}: {describe(error)}"
     return ""
 
 

@@ -28,6 +28,7 @@ from tests.package.doctor.support import (
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from warmer.doctor.checks.connection import Backend, Reachability, Timeouts, Writes
 from warmer.doctor.checks.durability import Persistence
+from warmer.doctor.checks.jobs import SameCache
 
 BACKENDS = "django.core.cache.backends"
 # Of a project in which a job uses the cache.
@@ -247,6 +248,15 @@ def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> Non
     if backend.startswith(BACKENDS):
         unused = examine(Backend(), entry)
         assert (unused.severity, "s3cr3t" in unused.message) == ("ok", False)
+
+
+def test_backend__address_without_a_known_scheme(examine: Examine) -> None:
+    entry = cache_entry("redis://127.0.0.1:1/0") | {"LOCATION": "redi://app:s3cr3t@127.0.0.1:1/0"}
+    found = examine(Backend(), entry, specs=USED)
+    assert found.severity == "error"
+    assert "'redi://***@127.0.0.1:1/0'" in found.message
+    assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis://')
+    assert examine(SameCache(), entry, specs=USED).message == "backend failed"
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="public")

@@ -22,10 +22,19 @@ def test_options__abbreviations_are_rejected(command: str) -> None:
     assert "unrecognized arguments: --jso" in done.error
 
 
-def test_check__unusable_backend_is_one_clear_line(python: Python, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("backend", "location", "why"),
+    [
+        ("django_redis.cache.RedisCach", "redis://x", "InvalidCacheBackendError"),
+        ("django_redis.cache.RedisCache", "redi://x", "CACHES['default']['LOCATION'] = 'redi://x'"),
+    ],
+)
+def test_check__unusable_cache_is_one_clear_line(
+    python: Python, tmp_path: Path, backend: str, location: str, why: str
+) -> None:
+    entry = {"BACKEND": backend, "LOCATION": location}
     (tmp_path / "misspelt_settings.py").write_text(
-        "from config.settings import *\n"
-        "CACHES = {'default': {'BACKEND': 'django_redis.cache.RedisCach', 'LOCATION': 'redis://x'}}\n"
+        f"from config.settings import *\nCACHES = {{'default': {entry}}}\n"
     )
     done = python(
         f"""
@@ -41,7 +50,7 @@ for command in {COMMANDS}:
     assert done.stdout.splitlines() == [f"{command} 1" for command in COMMANDS], done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == len(COMMANDS)
-    for part in ("'default' (django_redis.cache.RedisCach)", "InvalidCacheBackendError", "cache_doctor"):
+    for part in (f"'default' ({backend})", why, "cache_doctor"):
         assert all(part in line for line in lines)
 
 

@@ -46,6 +46,9 @@ class Backend(CacheCheck, id="backend", once=True, after=()):
         elif cache.problem:
             message = f"The backend {cache.backend} cannot be used: {cache.problem}."
             fix = cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS."
+            if "['LOCATION']" in cache.problem:
+                fix = cache.setting("LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
+                fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
             yield error(message, why=BROKEN, fix=fix)
         elif cache.specs and (names := varying_names(cache.alias)):
             yield error(

@@ -101,6 +101,8 @@ class SameCache(ProjectCheck, id="same-cache", after=("database",)):
     """Workers keep the keys in the cache that this process reads."""
 
     def run(self, project: Project) -> Iterator[Finding]:
+        if any(cache.problem for cache in project.caches if cache.specs):
+            raise NotApplicable("backend failed")
         for text, names in elsewhere(JobObservation.objects.all()).items():
             yield error(
                 f"A worker and web use different caches for {', '.join(names)}: {text}.",
