@@ -21,7 +21,7 @@ from warmer import invalidation, tasks
 from warmer.admin import base, questions
 from warmer.admin.questions import PATIENCE_SECONDS, Answer, Question
 from warmer.declarations.registry import jobs
-from warmer.doctor.checks.celery import LONG_QUEUE
+from warmer.doctor.checks.celery import LONG_QUEUE, STANDSTILL
 from warmer.doctor.checks.jobs import LATE
 from warmer.exceptions import CommandRefused
 from warmer.humanize import ago, counted, duration, percent, size
@@ -38,7 +38,6 @@ from warmer.tasks.broker import connected
 PING_SECONDS, LATE_SECONDS = 1.0, 15.0
 # Workers observe the jobs every minute, so one that observed recently works even if it did not answer.
 LATELY = timedelta(seconds=90)
-STANDSTILL = timedelta(minutes=2)
 
 RUNS, BROKER = "runs-are-stuck-expired-or-lost", "the-broker-is-down"
 DOWN, HANGS = "cache-down-connection-refused", "cache-hangs-connected-but-no-response"
@@ -207,14 +206,16 @@ def _queue_item(
         detail=", ".join(filter(None, [*counts, _oldest(waits)])),
         section=RUNS,
     )
-    if not workers and worked_at and timezone.now() - worked_at <= LATELY:
+    if worked_at and timezone.now() - worked_at > LATELY:
+        worked_at = None
+    if waits > STANDSTILL.total_seconds() and (workers or worked_at):
+        return item(problem="The workers are not taking waiting runs.")
+    if not workers and worked_at:
         if workers is None:  # they have not had enough time, e.g. on the first page of a process
             return item(value=UNKNOWN, detail=f"one worked {ago(worked_at)}")
         return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
     if not workers:
         return item(problem="No worker answers, so runs wait.")
-    if waits > STANDSTILL.total_seconds():
-        return item(problem="The workers are not taking waiting runs.")
     if messages is not None and messages >= LONG_QUEUE:
         return item(problem="Messages pile up, so runs start late.", is_warning=True)
     return item()

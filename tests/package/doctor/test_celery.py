@@ -182,6 +182,14 @@ def test_workers__none_answers(examine: Examine, serve: Serve, broker_at: Any, m
         found = examine(Workers())
         assert (found.severity, "no worker answered" in found.message) == (severity, True)
     assert found.fix.startswith("celery -A config worker -Q warming\n")
+    run.trigger, run.worker, run.heartbeat_at = Trigger.SCHEDULE, "celery@host", timezone.now()
+    run.requested_at = timezone.now() - timedelta(minutes=1)
+    run.save()
+    assert examine(Workers()).severity == "warning"
+    run.requested_at = timezone.now() - timedelta(minutes=7)  # it worked a moment ago, but takes no run
+    run.save()
+    found = examine(Workers())
+    assert (found.severity, "oldest queued run has waited 7 min" in found.message) == ("error", True)
 
 
 def test_workers__queue_that_celery_does_not_know(examine: Examine, serve: Serve, broker_at: Any) -> None:

@@ -33,9 +33,7 @@ def test_check__unusable_cache_is_one_clear_line(
     python: Python, tmp_path: Path, backend: str, location: str, why: str
 ) -> None:
     entry = {"BACKEND": backend, "LOCATION": location}
-    (tmp_path / "misspelt_settings.py").write_text(
-        f"from config.settings import *\nCACHES = {{'default': {entry}}}\n"
-    )
+    (tmp_path / "misspelt_settings.py").write_text(f"from config.settings import *\nCACHES = {{'default': {entry}}}\n")
     done = python(
         f"""
 from django.core.management import execute_from_command_line

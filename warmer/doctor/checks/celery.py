@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, 
 from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
-from warmer.models import BEAT_SILENCE, BeatProcess, Trigger, WarmingRun
+from warmer.models import BEAT_SILENCE, BeatProcess, State, Trigger, WarmingRun
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule
@@ -29,6 +29,8 @@ LOST = "When memory runs short, queues are evicted: runs are lost without a trac
 COLD = "Nothing is refreshed: keys expire and go cold."
 # More messages than a full warm of a large site sends.
 LONG_QUEUE = 500
+# How long a run may wait for a worker.
+STANDSTILL = timedelta(minutes=2)
 
 
 class BrokerAnswers(ProjectCheck, id="broker"):
@@ -134,6 +136,9 @@ class Workers(ProjectCheck, id="workers", after=("broker", "database")):
             fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
             if not found.may_work:
                 yield error(f"{message}.", why=COLD, fix=found.advice)
+            elif (waits := _longest_wait(project, queue)) > STANDSTILL:
+                oldest = f"the oldest queued run has waited {duration(waits, rough=True)}"
+                yield error(f"{message}, and {oldest}.", why=COLD, fix=fix)
             elif worked_at := _last_worked(project, queue):
                 why = "Whether one runs now is not known. If none does, keys expire and go cold."
                 yield warning(f"{message}, but one worked {ago(worked_at)}.", why=why, fix=fix)
@@ -206,6 +211,14 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
 def _evicts_queues(server: Server) -> bool:
     """Return whether a server that holds queues evicts them when its memory is full."""
     return bool(server.info["maxmemory"]) and str(server.info["maxmemory_policy"]).startswith("allkeys-")
+
+
+def _longest_wait(project: Project, queue: str) -> timedelta:
+    """Return how long the oldest queued run of a queue's jobs has been waiting for a worker; 0 if none is."""
+    names = [spec.name for spec in project.specs if spec.queue == queue]
+    waiting = WarmingRun.objects.filter(job__in=names, state=State.QUEUED)
+    first, now = waiting.aggregate(first=Min("requested_at"))["first"], timezone.now()
+    return now - (first or now)
 
 
 def _last_worked(project: Project, queue: str) -> datetime | None:

@@ -55,6 +55,10 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     observed(seconds=30)
     questions.forget()
     queue = strip(olga)["Queue warming"]
+    assert (queue.level, "The workers are not taking waiting runs." in queue.text) == ("problem", True)
+    WarmingRun.objects.filter(pk=run.pk).update(requested_at=timezone.now() - timedelta(minutes=1))
+    questions.forget()
+    queue = strip(olga)["Queue warming"]
     assert queue.level == "warning"
     assert re.search(r"No worker answers; one worked \d+ s ago\.", queue.text)
 
