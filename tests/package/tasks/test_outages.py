@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import Retry
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
@@ -144,19 +144,22 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Any] = []
-
-    sent: list[Any] = []
+    queues: list[str] = []
+    broker_send = broker.send
 
     def listen(alias: str) -> Any:
         found.append(incarnation_of(alias))
         return found[-1]
 
+    def send(task: Any, *args: Any, **options: Any) -> None:
+        queues.append(options["queue"])
+        broker_send(task, *args, **options)
+        if task.name == close_stalled_runs.name:
+            connections.close_all()  # of a thread, in which only tests execute the task
+
     warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
     monkeypatch.setattr("warmer.invalidation.relay.incarnation_of", listen)
-    send = broker.send
-    monkeypatch.setattr(
-        broker, "send", lambda task, *args, **options: (sent.append(options), send(task, *args, **options))
-    )
+    monkeypatch.setattr(broker, "send", send)
     relaying.start()
     try:
         redis_server.stop()
@@ -165,7 +168,7 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
         redis_server.start()
         is_complete = WarmingRun.objects.filter(state=State.COMPLETE).exists
         wait_until(is_complete, seconds=30, what="the job is run again")
-        assert sent[-2]["queue"] == conf.QUEUE  # upkeep's, before that of the run
+        assert queues[-2] == conf.QUEUE  # upkeep's, before that of the run
     finally:
         relaying.stop()
         wait_until(lambda: not relaying._open, seconds=20, what="the worker has ended")
