@@ -3,7 +3,7 @@
 from warmer.tasks import relaying
 from warmer.tasks.app import NAMESPACE, app_name, has_broker, problem_of_formats, unread_setting
 from warmer.tasks.relaying import request_pending
-from warmer.tasks.runs import follow_up, request_refresh, request_run, scheduled_run, start_run, warm_batch
+from warmer.tasks.runs import follow_up, request_refresh, request_run, start_run, warm_batch
 from warmer.tasks.upkeep import (
     audit_job,
     audit_sample,
@@ -11,6 +11,7 @@ from warmer.tasks.upkeep import (
     forget_runs,
     observe_jobs,
     request_audit,
+    scheduled_run,
 )
 from warmer.tasks.workers import (
     Broker,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -21,7 +21,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.models import BeatProcess, Trigger, WarmingRun
+from warmer.models import Trigger, WarmingRun
 from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
@@ -54,11 +54,6 @@ TASK_SECONDS = 0.1
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
-# Two beats that were started together send a job's message within this time of each other.
-SECOND_BEAT = timedelta(seconds=0.9)
-# While two beats run, a job whose last run is younger than this share of its interval is skipped. Over a
-# half, so that one of them is always skipped; below one, as messages may wait in the queue.
-SHARE_OF_INTERVAL = 0.75
 TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
 
 
@@ -125,21 +120,6 @@ def follow_up(run: WarmingRun) -> None:
     """Request the run that changes requested while another was running."""
     if run.follow_up and run.job in jobs:
         request_refresh(jobs[run.job].spec)
-
-
-@shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
-def scheduled_run(self: Task, job: str) -> None:
-    """Request a scheduled run; beat sends this when a job is due."""
-    expires_in = _until_due_again(self, jobs[job].spec)
-    within = SECOND_BEAT
-    if expires_in and BeatProcess.objects.at_once():
-        within = max(within, expires_in * SHARE_OF_INTERVAL)
-    if self.request.expires and WarmingRun.objects.was_scheduled(job, within=within):
-        logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
-        return
-    opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)
-    if opened.joined:
-        logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
 
 
 @shared_task(name="warmer.start_run", bind=True, **PATIENT)
@@ -209,16 +189,6 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
                 logger.info("%s continues without the broker: %s", run, describe(error))
                 until = time.monotonic() + TASK_SECONDS
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
-
-
-def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
-    """Return how long a message of beat is useful; beat sets this from the operator's interval."""
-    expires = task.request.expires
-    if not expires:
-        return spec.every
-    at = expires if isinstance(expires, datetime) else datetime.fromisoformat(expires)
-    # Not `timezone.now()`, which is naive with USE_TZ off, when Celery's times are in UTC.
-    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC), timedelta(seconds=1))
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:

@@ -1,9 +1,10 @@
-"""Upkeep: close stalled runs, delete old ones, observe and audit the jobs."""
+"""What beat sends: scheduled runs, and upkeep: closing stalled runs, deleting old ones, audits."""
 
 from __future__ import annotations
 
 import logging
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -19,12 +20,18 @@ from warmer.filling import read_counters
 from warmer.models import BeatProcess, JobHour, State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
+from warmer.signals import interval_wanted
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.runs import INTERRUPTS, PATIENT, request_run
 
 logger = logging.getLogger(__name__)
 
+# Two beats that were started together send a job's message within this time of each other.
+SECOND_BEAT = timedelta(seconds=0.9)
+# While two beats run, a job whose last run is younger than this share of its interval is skipped. Over a
+# half, so that one of them is always skipped; below one, as messages may wait in the queue.
+SHARE_OF_INTERVAL = 0.75
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
 # The sample of a requested audit. If all of it is right, so are at least 99.4 % of all keys.
@@ -34,6 +41,37 @@ ASKED_SAMPLE = 500
 task_postrun.connect(read_counters.flush_if_due, dispatch_uid="warmer.read_counters")
 # A worker's process exits without calling the functions registered with `atexit`.
 worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_counters")
+
+
+@shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
+def scheduled_run(self: Task, job: str) -> None:
+    """Request a scheduled run; beat sends this when a job is due."""
+    expires_in = _until_due_again(self, jobs[job].spec)
+    within = SECOND_BEAT
+    if BeatProcess.objects.at_once():
+        within = max(within, _interval(jobs[job].spec) * SHARE_OF_INTERVAL)
+    if self.request.expires and WarmingRun.objects.was_scheduled(job, within=within):
+        logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
+        return
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)
+    if opened.joined:
+        logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
+
+
+def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
+    """Return how long a message of beat is useful; beat sets this from the operator's interval."""
+    expires = task.request.expires
+    if not expires:
+        return spec.every
+    at = expires if isinstance(expires, datetime) else datetime.fromisoformat(expires)
+    # Not `timezone.now()`, which is naive with USE_TZ off, when Celery's times are in UTC.
+    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC), timedelta(seconds=1))
+
+
+def _interval(spec: JobSpec) -> timedelta:
+    """Return the interval of a job's schedule, however long a message of it has waited."""
+    answers = [answer for _, answer in interval_wanted.send_robust(spec)]
+    return next((each for each in answers if isinstance(each, timedelta)), spec.every or SECOND_BEAT)
 
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)

@@ -10,9 +10,10 @@ from celery import current_app
 from django.core.cache import cache
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from embedded.redis_server import RedisServer
-from warmer import runs, tasks, warm, warm_many
+from warmer import runs, schedule, tasks, warm, warm_many
 from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
 
@@ -194,7 +195,7 @@ def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator
 
 
 def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.tasks.runs.SECOND_BEAT", timedelta(minutes=1))  # however slow this machine is
+    monkeypatch.setattr("warmer.tasks.upkeep.SECOND_BEAT", timedelta(minutes=1))  # however slow this machine is
     scheduled_run.push_request(expires=(timezone.now() + timedelta(minutes=15)).isoformat())
     try:
         scheduled_run.run("t")
@@ -210,19 +211,37 @@ def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytes
         scheduled_run.pop_request()
 
 
-@pytest.mark.parametrize(("minutes", "runs"), [(5, 1), (10, 1), (12, 2)])
-def test_scheduled_run__of_a_second_beat_that_was_started_later_is_skipped(job: Any, minutes: int, runs: int) -> None:
+def runs_while_two_beats_run(*, ago: float, waited: float = 0.0) -> int:
+    """Return how many runs there are after two messages, one of them so many minutes ago.
+
+    Args:
+        waited: how many of its 15 minutes the second message was in the queue.
+    """
     now = timezone.now()
     for name in ("gen1@a", "gen2@b"):
         BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now)
-    scheduled_run.push_request(expires=(now + timedelta(minutes=15)).isoformat())
+    scheduled_run.push_request(expires=(now + timedelta(minutes=15 - waited)).isoformat())
     try:
         scheduled_run.run("t")
-        WarmingRun.objects.update(requested_at=now - timedelta(minutes=minutes))
+        WarmingRun.objects.update(requested_at=now - timedelta(minutes=ago))
         scheduled_run.run("t")
-        assert WarmingRun.objects.count() == runs
     finally:
         scheduled_run.pop_request()
+    return WarmingRun.objects.count()
+
+
+@pytest.mark.parametrize(("ago", "waited", "runs"), [(5, 0, 1), (10, 0, 1), (12, 0, 2), (8, 10, 1)])
+def test_scheduled_run__of_a_second_beat_that_was_started_later_is_skipped(
+    job: Any, ago: float, waited: float, runs: int
+) -> None:
+    assert runs_while_two_beats_run(ago=ago, waited=waited) == runs
+
+
+def test_scheduled_run__of_a_second_beat_is_skipped__by_the_interval_of_an_operator(job: Any) -> None:
+    schedule.sync()
+    interval = IntervalSchedule.objects.create(every=6, period="minutes")
+    PeriodicTask.objects.filter(name="warm t").update(interval=interval)
+    assert runs_while_two_beats_run(ago=5) == 2  # 0.75 of 15 minutes would be more
 
 
 @pytest.mark.parametrize("zone", ["", "+00:00"])
@@ -230,6 +249,6 @@ def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(job: Any, 
     settings.USE_TZ = False
     at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
     task: Any = SimpleNamespace(request=SimpleNamespace(expires=f"{at.isoformat()}{zone}"))
-    until = tasks.runs._until_due_again(task, job.spec)
+    until = tasks.upkeep._until_due_again(task, job.spec)
     assert until is not None
     assert timedelta(minutes=59) < until <= timedelta(hours=1)
