@@ -286,6 +286,17 @@ def test_beat__upkeep_is_switched_off(examine: Examine) -> None:
     assert alive.severity == "ok"
 
 
+@pytest.mark.django_db
+def test_beat__declared_job_is_not_in_the_schedule(examine: Examine) -> None:
+    PeriodicTask.objects.update(last_run_at=timezone.now())
+    PeriodicTask.objects.get(name="warm popular_posts").delete()
+    PeriodicTask.objects.filter(name="warm user_profiles").update(enabled=False)  # paused by an operator
+    found, alive = examine.all(BeatAlive(), broker=SOME_BROKER)
+    assert (found.severity, found.message) == ("warning", "popular_posts is not in beat's schedule.")
+    assert found.fix.startswith("manage.py warm_schedule\n")
+    assert alive.severity == "ok"
+
+
 def test_beat__is_not_installed(examine: Examine) -> None:
     found = examine(BeatAlive(), broker=SOME_BROKER, has_beat=False)
     assert found.severity == "error"

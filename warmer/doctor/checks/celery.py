@@ -182,6 +182,13 @@ class BeatAlive(ProjectCheck, id="beat", after=("database",)):
                 why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
                 fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
             )
+        entries = schedule.entries()
+        if unknown := [s.name for s in project.specs if s.every is not None and s.name not in entries]:
+            yield warning(
+                f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not in beat's schedule.",
+                why=COLD,
+                fix="manage.py warm_schedule\nadds what is missing, as 'manage.py migrate' does.",
+            )
         if beats := BeatProcess.objects.at_once():
             yield warning(
                 f"{len(beats)} beats run at the same time: {', '.join(beats)}.",
