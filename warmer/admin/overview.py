@@ -18,7 +18,7 @@ from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation import Backlog
-from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
+from warmer.models import BEAT_SILENCE, CacheAudit, JobObservation, State, Trigger, WarmingRun, elsewhere
 
 PER_PAGE = 50
 STATES = ("wrong", "failed", "paused", "cold", "partial", "unknown", "queued", "running", "warm")
@@ -140,7 +140,10 @@ class Table:
 
     def __init__(self, specs: Iterable[JobSpec]) -> None:
         names = [spec.name for spec in specs]
-        self._observations = JobObservation.objects.with_run_state().in_bulk(names, field_name="job")
+        observations = JobObservation.objects.with_last_attempt().with_run_state()
+        self._observations = observations.in_bulk(names, field_name="job")
+        # A round may take longer, so the age of one job's observation does not tell whether any are made.
+        silent_since = timezone.now() - BEAT_SILENCE
         last = {name: row.run_state for name, row in self._observations.items()}
         if others := set(names) - set(last):
             last |= {name: run.state for name, run in WarmingRun.objects.latest_per_job(others).items()}
@@ -148,7 +151,8 @@ class Table:
         wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
         self.states = {}
         for name in names:
-            observed = self._observations[name].state if name in self._observations else None
+            row = self._observations.get(name)
+            observed = row.state if row and row.last_attempt >= silent_since else None
             holding = {observed, _OF_RUN.get(last.get(name))}
             holding |= {state for state, those in (("wrong", wrong), ("paused", paused)) if name in those}
             self.states[name] = next((state for state in STATES if state in holding), "unknown")

@@ -41,6 +41,11 @@ class ObservationQuerySet(models.QuerySet["JobObservation"]):
         newest = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
         return self.annotate(run_state=Subquery(newest))
 
+    def with_last_attempt(self) -> ObservationQuerySet:
+        """Add when any job was last observed, successfully or not, as `last_attempt`."""
+        newest = JobObservation.objects.order_by("-attempted_at").values("attempted_at")[:1]
+        return self.annotate(last_attempt=Subquery(newest))
+
     def forget_keys(self, job: str) -> None:
         """Reset the observation of a job's keys, which were all invalidated.
 
@@ -99,7 +104,7 @@ class JobObservation(Row):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the keys have not been observed for a while: jobs are observed each minute."""
+        """Whether the keys have not been observed for a while, e.g. in a long round of slow jobs."""
         return self.observed_at is not None and timezone.now() - self.observed_at > BEAT_SILENCE
 
     @property
@@ -115,8 +120,8 @@ class JobObservation(Row):
 
     @property
     def state(self) -> str | None:
-        """`warm`, `partial` or `cold`; None if it is unknown or stale, or the last attempt failed."""
-        if self.error or self.coverage is None or self.is_stale:
+        """`warm`, `partial` or `cold`; None if it is unknown, or the last attempt failed."""
+        if self.error or self.coverage is None:
             return None
         missing = self.sampled - self.no_value - self.cached
         if self.coverage >= (WARM_SHARE_OF_SMALL if missing <= MISSING_OF_SMALL else WARM_SHARE):

@@ -10,7 +10,18 @@ from django.test import Client
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from tests.package.admin.pages import OVERVIEW, act, listed, observation, report, row, run_of, state_of, wrong_audit
+from tests.package.admin.pages import (
+    OVERVIEW,
+    POSTS,
+    act,
+    listed,
+    observation,
+    report,
+    row,
+    run_of,
+    state_of,
+    wrong_audit,
+)
 from users.models import CustomUser
 from warmer import jobs, runs
 from warmer.models import JobObservation, State, Trigger, WarmingRun
@@ -90,11 +101,19 @@ def test_state__is_warm_though_few_keys_were_just_invalidated(
     assert state_of(operator, "posts") == state
 
 
-def test_state__is_unknown_once_nobody_checks_any_more(operator: Client) -> None:
-    observation("posts", observed_at=timezone.now() - timedelta(minutes=4))
+def test_state__is_unknown_once_no_job_is_checked_any_more(operator: Client) -> None:
+    long_ago, recently = (timezone.now() - timedelta(minutes=minutes) for minutes in (6, 4))
+    observation("posts", observed_at=long_ago, attempted_at=long_ago)
+    # A round of slow jobs takes long.
+    other = observation("popular_posts", attempted_at=recently, error="StoreUnavailable: away")
     assert state_of(operator, "posts") == "warm"
-    JobObservation.objects.update(observed_at=timezone.now() - timedelta(minutes=6))
-    assert state_of(operator, "posts") == "unknown"
+    assert 'warmer-warning warmer-small">checked ' in operator.get(OVERVIEW).content.decode()
+    assert "checked 6 min ago" in row(operator, "posts")
+    assert "warmer-state-warm" in operator.get(POSTS).content.decode()
+    assert state_of(operator, "popular_posts") == "unknown"
+    JobObservation.objects.filter(pk=other.pk).update(attempted_at=long_ago, error="")
+    assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["unknown", "unknown"]
+    assert "warmer-state-warm" not in operator.get(POSTS).content.decode()
     runs.open_run("posts", Trigger.COMMAND)
     assert state_of(operator, "posts") == "queued"
 
