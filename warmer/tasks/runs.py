@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
+from math import inf
 from typing import Any
 
 from celery import Task, shared_task
@@ -50,6 +51,8 @@ INTERRUPTS = (SoftTimeLimitExceeded,)
 RUNS, BATCHES = 3, 6
 # A task processes batches for about this long before it sends a message for the rest, which costs about 2 ms.
 TASK_SECONDS = 0.1
+# How long it continues while the broker takes no message; at most half of the task's soft time limit.
+ALONE_SECONDS = 120.0
 # Batches that are read together, and counted together if they are quick.
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
@@ -153,7 +156,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     If the worker is killed, its message is redelivered. It names the whole rest of the lane, so the next
     worker skips counted batches and continues.
     """
-    until = time.monotonic() + TASK_SECONDS
+    until = in_time = time.monotonic() + TASK_SECONDS
     while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
         run = batches[0].run
         spec = jobs[run.job].spec
@@ -186,7 +189,10 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
                 _send_batches(spec, run, first, last)
                 return
             except (BrokerError, OSError) as error:
-                logger.info("%s continues without the broker: %s", run, describe(error))
+                if until == in_time:
+                    logger.info("%s continues without the broker: %s", run, describe(error))
+                if time.monotonic() - in_time >= min(ALONE_SECONDS, (self.soft_time_limit or inf) / 2):
+                    raise  # it cannot be acknowledged either, so the broker delivers it again
                 until = time.monotonic() + TASK_SECONDS
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
 

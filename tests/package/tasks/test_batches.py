@@ -54,20 +54,47 @@ def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, mess
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
-def test_warm_batch__broker_away_goes_on_and_sends_for_the_rest_when_it_can(
+def away(*_args: Any, **_options: Any) -> None:
+    raise BrokerError("away")
+
+
+def test_warm_batch__broker_away_continues_and_logs_it_once(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(warm_batch, "apply_async", away)
+    run = begin(job)
+    with caplog.at_level("INFO", logger="warmer.tasks.runs"):
+        warm_batch(run.pk, run.attempt, 1, 3)  # it tries to send after the first batch and after the second
+    run.refresh_from_db()
+    assert (run.state, run.batches_done) == (State.COMPLETE, 3)
+    assert len([each for each in caplog.records if each.name == "warmer.tasks.runs"]) == 1
+
+
+def test_warm_batch__broker_back_is_sent_the_rest(
     job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def send(args: Any, **_: Any) -> None:
-        tried.append(args)
-        if len(tried) == 1:
-            raise BrokerError("away")
-
-    tried: list[Any] = []
-    monkeypatch.setattr(warm_batch, "apply_async", send)
+    send = warm_batch.apply_async
+    tries = iter([away, send])
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **options: next(tries)(args, **options))
     run = begin(job)
     warm_batch(run.pk, run.attempt, 1, 3)
     run.refresh_from_db()
-    assert (run.batches_done, tried) == (2, [(run.pk, 1, 2, 3), (run.pk, 1, 3, 3)])
+    assert (run.batches_done, messages) == (2, [(run.pk, 1, 3, 3)])
+
+
+@pytest.mark.parametrize(("owner", "name"), [(warm_batch, "soft_time_limit"), (tasks.runs, "ALONE_SECONDS")])
+def test_warm_batch__broker_away_for_long_leaves_the_rest_to_another_delivery(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    run = begin(job)
+    with monkeypatch.context() as outage:
+        outage.setattr(warm_batch, "apply_async", away)
+        outage.setattr(owner, name, 1e-9)
+        with pytest.raises(BrokerError):
+            warm_batch(run.pk, run.attempt, 1, 3)
+    warm_batch(run.pk, run.attempt, 1, 3)
+    run.refresh_from_db()
+    assert (run.batches_done, run.failed, messages) == (2, 0, [(run.pk, 1, 3, 3)])
 
 
 def test_warm_batch__killed_before_it_sent_for_the_rest(
