@@ -11,8 +11,8 @@ from kombu.serialization import registry
 BROKER_SETTINGS = ("CELERY_BROKER_URL", "BROKER_URL")
 NAMESPACE = (
     'app.config_from_object("django.conf:settings", namespace="CELERY")\n'
-    "in the project's celery.py. "
-    "The __init__.py beside it imports the app. An app without a namespace reads BROKER_URL, without CELERY_."
+    "in the project's celery.py. The __init__.py beside it imports the app. "
+    "It then reads CELERY_BROKER_URL; without a namespace, BROKER_URL."
 )
 # Formats that run code when they are decoded.
 _UNSAFE = {"application/x-python-serialize", "application/x-yaml"}
@@ -52,6 +52,13 @@ def unread_setting() -> str:
     if current_app.conf.broker_url or current_app.conf.task_always_eager:
         return ""
     return next((name for name in BROKER_SETTINGS if getattr(settings, name, None)), "")
+
+
+def missing_setting() -> str:
+    """Return the setting in which the Celery app finds no broker; empty if it has one or needs none."""
+    if current_app.conf.broker_write_url or current_app.conf.task_always_eager:
+        return ""
+    return f"{current_app.namespace}_BROKER_URL" if current_app.namespace else "BROKER_URL"
 
 
 def has_broker() -> bool:

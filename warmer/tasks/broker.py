@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from warmer.exceptions import WarmerError
 from warmer.report import describe, masked
+from warmer.tasks.app import missing_setting
 
 # The caller needs an answer soon.
 BROKER_SECONDS = 3.0
@@ -84,6 +85,8 @@ def connected(*, insist: bool = False) -> Iterator[Any]:
             yield connection
         except (BrokerError, OSError, *connection.connection_errors) as error:
             why = f"The broker does not answer: {describe(error)}, at {address}"
+            if missing := missing_setting():
+                why = f"No broker is set: {missing} is missing, so Celery uses {address}"
             _failures[address] = time.monotonic(), why
             raise BrokerUnavailable(why) from error
         except connection.channel_errors as error:  # e.g. it is full

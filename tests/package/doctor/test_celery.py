@@ -3,9 +3,10 @@
 import json
 import os
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
+from celery import current_app
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu import Queue
@@ -57,6 +58,26 @@ def test_broker(examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pyt
     server.pause()
     broker_at(server.url())
     assert examine(BrokerAnswers()).severity == "error"
+
+
+@pytest.mark.parametrize(("namespace", "name"), [("CELERY", "CELERY_BROKER_URL"), (None, "BROKER_URL")])
+def test_broker__none_is_set(
+    examine: Examine, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, namespace: str | None, name: str
+) -> None:
+    def refuse(connection: Any) -> NoReturn:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(tasks.broker, "reach", refuse)
+    broker_at("")
+    del settings.CELERY_BROKER_URL
+    current_app.namespace = namespace
+    said = f"o broker is set: {name} is missing, so Celery uses amqp://localhost:5672//"
+    found = examine(BrokerAnswers())
+    assert (found.severity, said in found.message, "CELERY_BROKER_URL=" in found.fix) == ("error", True, True)
+    tasks.broker.forget()
+    assert tasks.find_workers("warming").problem == f"n{said}"
+    broker_at("redis://127.0.0.1:1/0")
+    assert "No broker is set" not in examine(BrokerAnswers()).message
 
 
 @pytest.mark.parametrize("check", [Workers(), QueueLength(), BeatAlive(), BrokerApart(), *OF_REDIS])

@@ -65,6 +65,8 @@ def _away(broker: tasks.Broker) -> Finding:
         fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
         fix += "itself reads this variable of the environment, before the settings."
     start = f"{broker.address} does not answer: " if broker.address else ""
+    if missing := tasks.missing_setting():
+        start = f"No broker is set: {missing} is missing, so Celery uses {broker.address}: "
     return error(f"{start}{broker.problem}.", why=COLD, fix=fix)
 
 
