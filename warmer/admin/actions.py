@@ -25,6 +25,7 @@ from warmer.tasks import request_audit, request_run
 # More are only counted: a thousand messages would not help.
 MESSAGES_SHOWN = 10
 ALL = "*"
+STILL = "Deploys, commands and users still warm it, and changes still invalidate it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Action:
 
     Attributes:
         perform: performs it for a user and a job.
-        question: the question to confirm an action that deletes.
+        question: the question to confirm an action that deletes, with a place for "this job" or "these jobs".
     """
 
     name: str
@@ -91,8 +92,8 @@ def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
     past = "Resumed" if on else "Paused"
     if not base.schedule.switch(spec, on=on):
         return Done(text=f"{'Not' if on else 'Already'} paused: {spec.name}.", level=messages.INFO)
-    effect = "warms it again" if on else "skips it. Changes, deploys, commands and users still warm it"
-    return Done(text=f"{past} {spec.name}: the schedule {effect}.", entry=f"{past} the schedule.")
+    effect = "warms it again." if on else f"skips it. {STILL}"
+    return Done(text=f"{past} {spec.name}: the schedule {effect}", entry=f"{past} the schedule.")
 
 
 def _audit(_user: Any, spec: JobSpec, *, repair: bool = False) -> Done:
@@ -120,7 +121,7 @@ _ALL_ACTIONS = (
         label="Invalidate",
         permission=base.INVALIDATE,
         perform=_invalidate,
-        question="This deletes every key of these jobs from the cache. Until a key is warm again, its next "
+        question="This deletes every key of {} from the cache. Until a key is warm again, its next "
         "read loads it from the database.",
     ),
 )
@@ -157,6 +158,7 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     if action.question and "confirmed" not in request.POST:
         known = JobObservation.objects.in_bulk([spec.name for spec in specs], field_name="job")
         context = {"title": f"{action.label}: are you sure?", "action": action, "why": base.reason(request)}
+        context["question"] = action.question.format("this job" if len(specs) == 1 else "these jobs")
         context["observed"] = [(spec, known.get(spec.name)) for spec in specs]
         return render(request, "admin/warmer/confirm.html", context)
     done = [perform(request, action, spec) for spec in specs]

@@ -74,6 +74,8 @@ KINDS = {"csv": ("text/csv; charset=utf-8", _csv), "json": ("application/json", 
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
+    if isinstance(value, float):
+        return round(value, 3)  # seconds
+    if value is None or isinstance(value, int):
         return value
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -176,6 +176,12 @@ def _look_for_workers() -> dict[str, list[str]]:
     return tasks.consumers(timeout=PING_SECONDS)
 
 
+def lacks_workers(queue: str) -> bool:
+    """Return whether no worker of a queue answers; False while it is unknown, without waiting for it."""
+    found = questions.ask("workers", _look_for_workers).answer(0.0, late=LATE_SECONDS).value
+    return found is not None and not found.get(queue)
+
+
 def _look_at_cache(alias: str) -> list[Mapping[str, Any]]:
     """Return INFO of each server of a cache that answers; none if it has none, or INFO is not allowed."""
     infos: list[Mapping[str, Any]] = []

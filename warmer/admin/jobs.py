@@ -126,6 +126,7 @@ class JobAdmin(ReadOnlyAdmin):
             "key_actions": [
                 each for each in lookup.ACTIONS.values() if request.user.has_perm(each.permission)
             ],
+            "still": actions.STILL,
             "problem": problem,
             "current": current,
             "is_edited": current is not None and current.interval != row.every,

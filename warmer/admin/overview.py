@@ -78,6 +78,15 @@ class Row:
         return waited if waited > LONG_QUEUED else None
 
     @property
+    def oldest(self) -> timedelta | None:
+        """The age now of the oldest key that was checked; None if unknown, renewed by a run, or expired."""
+        seen = self.observation
+        if seen is None or seen.oldest is None or seen.observed_at is None or self.is_before_run:
+            return None
+        age = seen.oldest + (timezone.now() - seen.observed_at)
+        return age if age < self.spec.timeout else None
+
+    @property
     def mean(self) -> float | None:
         """The mean duration of its last complete runs, in seconds."""
         times = [run.took for run in self.runs if run.state == State.COMPLETE and run.took is not None]

@@ -20,8 +20,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from warmer import runs
-from warmer.admin import widgets
+from warmer import runs, tasks
+from warmer.admin import health, widgets
 from warmer.admin.actions import Action, perform, warm
 from warmer.admin.base import CANCEL, MAX_LISTED, WARM, JobFilter, ReadOnlyAdmin, log, reason, url
 from warmer.admin.export import KINDS, MAX_ROWS, download
@@ -114,6 +114,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
             "may_cancel": request.user.has_perm(CANCEL) and not row.is_final,
             "may_retry": self._may_retry(request, row),
             "is_settled": _is_settled(row),
+            "lacks_workers": _lacks_workers(row),
             "percent": None if share is None else round(100 * share),
             "total_keys": report.keys,
             "keys_per_second": (report.keys - report.failed) / took if took else None,
@@ -142,7 +143,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="requested by")
     def requester(self, run: WarmingRun) -> str:
         """The trigger, and the user."""
-        return f"{run.trigger}: {run.requested_by}" if run.requested_by else run.trigger
+        return f"{run.trigger} (user {run.requested_by})" if run.requested_by else run.trigger
 
     @admin.display(description="requested", ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:
@@ -174,6 +175,12 @@ def _neighbours(run: WarmingRun) -> Mapping[str, Any]:
     previous = Subquery(of_job.filter(pk__lt=run.pk).order_by("-pk")[:1])
     following = Subquery(of_job.filter(pk__gt=run.pk).order_by("pk")[:1])
     return WarmingRun.objects.filter(pk=run.pk).values(previous=previous, following=following).first() or {}
+
+
+def _lacks_workers(run: WarmingRun) -> bool:
+    """Return whether a run is queued, and no worker answers that could take it."""
+    is_queued = run.state == State.QUEUED and run.job in jobs and tasks.has_broker()
+    return is_queued and health.lacks_workers(jobs[run.job].spec.queue)
 
 
 def _is_settled(run: WarmingRun) -> bool:

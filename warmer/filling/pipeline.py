@@ -19,6 +19,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
 from warmer.filling.loading import Loaded, QueryCount, counted_queries, halved, load
+from warmer.humanize import counted
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id
 from warmer.report import Outcome, Report, describe
@@ -164,8 +165,8 @@ class _Tally:
     def report(self) -> Report:
         if self._errors:
             key, error = next(iter(self._errors.items()))
-            counts = (len(self._errors), len(self._outcomes))
-            logger.error("%s: %d of %d keys failed; %s: %s", self.spec.name, *counts, key, error)
+            counts = (len(self._errors), counted(len(self._outcomes), "key"))
+            logger.error("%s: %d of %s failed; %s: %s", self.spec.name, *counts, key, error)
         report = Report.of(self.spec.name, self._outcomes, errors=self._errors, queries=self.queries.queries)
         parts = ("load", "encode", "write", "wait")
         seconds: dict[str, Any] = {f"{part}_seconds": self._seconds[part] for part in parts}

@@ -145,7 +145,9 @@ class RunWatcher:
                 self._reported.add(run.pk)
                 self.bar.clear()
                 keys = counted(run.report.keys, "key")
-                error = f": {run.error}" if run.error else ""
+                # The first key's error follows the table, as do those of other keys.
+                error, first, _ = run.error.partition("; the first: ")
+                error = f": {error}{'.' if first else ''}" if error else ""
                 self.say(f"{run.job}: {run.state}, {keys} in {run.took or 0:.2f} s{error}")
 
     def _draw(self) -> None:

@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
+from warmer.humanize import counted
 from warmer.models import FIGURES, State, Trigger, WarmingRun, atomic_for
 from warmer.report import MAX_ERROR_LENGTH, Report
 from warmer.runs import batch_queue
@@ -265,7 +266,7 @@ def _finish_when_done(run: WarmingRun) -> None:
         first = f"; the first: {report.failures[0].error}" if report.failures else "."
         _end(done, State.FAILED, f"Every key failed{first}")
     else:
-        _end(done, State.INCOMPLETE, f"{report.failed} of {report.keys} keys failed.")
+        _end(done, State.INCOMPLETE, f"{report.failed} of {counted(report.keys, 'key')} failed.")
 
 
 def _end(which: Q, state: State, error: str = "") -> int:

@@ -18,6 +18,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from warmer.conf import as_django
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
+from warmer.humanize import duration
 from warmer.models import rows_of
 from warmer.tasks import scheduled_run
 
@@ -53,8 +54,10 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """Beat's description of its schedule, e.g. "every 15 minutes"."""
-        return str(self.task.scheduler)
+        """A description of its schedule, e.g. "every 15 min"; beat's own, if it is not an interval."""
+        if self.interval is not None:
+            return f"every {duration(self.interval)}"
+        return str(self.task.scheduler).replace(" (m/h/dM/MY/d)", "")
 
     @property
     def enabled(self) -> bool:

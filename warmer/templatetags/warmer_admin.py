@@ -33,7 +33,7 @@ def until(time: datetime) -> str:
     left = time - timezone.now()
     if left < -BEAT_SAVES:
         return f"overdue by {humanize.duration(-left, rough=True)}"
-    return f"in {humanize.duration(left, rough=True)}" if left > timedelta(0) else "now"
+    return f"in {humanize.duration(left, rough=True)}" if left > timedelta(0) else "due now"
 
 
 def _unbroken(format: Callable[[Any], str]) -> Callable[[Any], str]:

@@ -94,6 +94,7 @@ def test_invalidate__asks_first(operator: Client) -> None:
     cache.set("popular_posts", ["old"])
     observation("popular_posts", declared=1, hits_hour=2_000, misses_hour=400, hits_day=9_000, misses_day=0)
     page = act(operator, "invalidate popular_posts", why="wrong").content.decode()
+    assert "every key of this job from the cache" in text_of(page)
     assert "1 declared key, 2,400 reads in the last hour" in text_of(page)
     assert 'name="job" value="popular_posts"' in page
     assert 'value="wrong"' in page

@@ -129,7 +129,7 @@ def test_set__interval_with_who_and_why(editor: Client) -> None:
     answer = editor.post(POSTS, interval(90, "seconds", why="more traffic"), follow=True)
     assert answer.redirect_chain == [(POSTS, 302)]
     assert (entry().interval.every, entry().interval.period, entry().enabled) == (90, "seconds", True)
-    said = "Schedule: every 90 seconds (before: every 15 minutes). Reason: more traffic"
+    said = "Schedule: every 1 min 30 s (before: every 15 min). Reason: more traffic"
     assert log() == [("ed", "posts", said)]
 
 
@@ -137,6 +137,7 @@ def test_set__crontab_is_kept_by_a_sync_and_shown(editor: Client) -> None:
     editor.post(POSTS, crontab("*/20 8-18 * * mon-fri"))
     assert schedule.sync()["posts"] is Action.EDITED
     assert (entry().crontab.minute, entry().interval) == ("*/20", None)
+    assert log()[-1][2] == "Schedule: */20 8-18 * * mon-fri UTC (before: every 15 min)."
     page = editor.get(POSTS).content.decode()
     assert 'value="*/20 8-18 * * mon-fri"' in page
     assert "(set by an operator)" in page
@@ -168,7 +169,7 @@ def test_reset__is_the_declared_schedule_again(editor: Client) -> None:
     editor.post(POSTS, crontab("*/20 * * * *", enabled=""))
     editor.post(POSTS, {"action": "reset", "why": "as before"})
     assert (entry().interval.every, entry().crontab, entry().enabled) == (15, None, True)
-    assert log()[-1][2].startswith("Schedule: every 15 minutes (before: ")
+    assert log()[-1][2].startswith("Schedule: every 15 min (before: ")
     assert log()[-1][2].endswith(", paused). Reason: as before")
     assert "(as declared)" in editor.get(POSTS).content.decode()
 

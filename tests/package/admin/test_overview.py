@@ -76,12 +76,12 @@ def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> N
     let_beat_run()
     # Beat saves when it last sent something every three minutes.
     PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=16))
-    assert "next now" in row(operator, "posts")
+    assert "next run due now" in row(operator, "posts")
     run_of("posts")
     run_of("posts", trigger=Trigger.ADMIN)
-    assert "next in 15 min" in row(operator, "posts")
+    assert "next run in 15 min" in row(operator, "posts")
     PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(hours=2))
-    assert "next overdue by 105 min" in row(operator, "user_profiles")
+    assert "next run overdue by 105 min" in row(operator, "user_profiles")
 
 
 def test_run__no_next_one_while_beat_is_silent(operator: Client) -> None:
@@ -90,10 +90,10 @@ def test_run__no_next_one_while_beat_is_silent(operator: Client) -> None:
         return [": beat is silent" in page for page in pages]
 
     PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=7))
-    assert "next in" not in row(operator, "posts")
+    assert "next run in" not in row(operator, "posts")
     assert shown() == [True, True]
     let_beat_run()
-    assert "next in" in row(operator, "posts")
+    assert "next run in" in row(operator, "posts")
     assert shown() == [False, False]
     BeatProcess.objects.all().delete()
     act(operator, "pause posts")  # nothing starts it in any case
@@ -114,6 +114,14 @@ def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:
     cache.delete_many(cache.keys("user:*:profile"))
     observe_all(seconds=10)
     assert state_of(operator, "user_profiles") == "cold"
+
+
+def test_cache__age_of_the_oldest_key_counts_from_the_check(operator: Client) -> None:
+    observation("posts", oldest_seconds=600, observed_at=timezone.now() - timedelta(minutes=2))
+    assert "oldest 12 min" in row(operator, "posts")
+    assert "oldest 12 min old" in text_of(operator.get(POSTS).content.decode())
+    run_of("posts", finished_at=timezone.now())  # it renewed the keys
+    assert "oldest" not in row(operator, "posts")
 
 
 def test_cache__first_check_that_failed_is_not_no_check(operator: Client) -> None:

@@ -9,8 +9,10 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from embedded.waiting import wait_until
 from tests.package.admin.pages import MASKS, RUNS, log, numbers_of, page_of, report, run_of, text_of
 from warmer import runs
+from warmer.admin import health
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Failure
 
@@ -165,6 +167,23 @@ def test_cancel__counts_the_batches_that_were_loading(operator: Client, run: War
     past = timezone.now() - timedelta(minutes=2)
     WarmingRun.objects.update(started_at=past, heartbeat_at=past, finished_at=past)
     assert "data-warmer-live" not in page_of(operator, run)
+
+
+@pytest.mark.parametrize(("found", "said"), [({}, "none answers. What to do"), ({"warming": ["a@host"]}, "a worker.")])
+def test_queued__says_whether_a_worker_answers(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, found: Any, said: str
+) -> None:
+    monkeypatch.setattr(health.tasks, "has_broker", lambda: True)
+    monkeypatch.setattr(health, "_look_for_workers", lambda: found)
+    queued = runs.open_run("posts", Trigger.COMMAND).run
+
+    def shown() -> str:
+        return text_of(page_of(operator, queued))
+
+    assert "It waits for a worker" in shown()
+    wait_until(lambda: said in shown(), seconds=20, what="the page says so")
+    assert runs.start(queued.pk) is not None
+    assert "It waits for" not in shown()
 
 
 def test_cancel__of_a_queued_run_is_over_at_once(operator: Client) -> None:

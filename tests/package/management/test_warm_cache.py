@@ -237,6 +237,15 @@ def test_inline__failed_run_has_no_traceback_on_a_terminal(
     assert len(list(filter(None, tracebacks))) == logged
 
 
+@pytest.mark.parametrize(("output", "logged"), [(Terminal, 0), (io.StringIO, 1)])
+def test_inline__terminal_shows_the_error_of_a_key_once(
+    output: type[io.StringIO], logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    warm("x", name="x")(broken_loader)
+    assert run("x", "--inline", output=output).out.count("broken") == 1
+    assert sum(each.name == "warmer.filling.pipeline" for each in caplog.records) == logged
+
+
 def test_inline__shows_its_progress_on_a_terminal(make_user: Any) -> None:
     make_user()
     assert "] user_profiles: 1 key" in run("user_profiles", "--inline", output=Terminal).out

@@ -154,11 +154,11 @@ def test_warm_schedule__shows_what_is_declared_and_what_is_set() -> None:
     assert due is not None
     assert abs(datetime.fromisoformat(rows["posts"].pop("due")) - due) < timedelta(seconds=5)
     sync = "kept as an operator set it"
-    told = {"declared_seconds": 900.0, "schedule": "every 2 minutes", "enabled": True, "sync": sync}
+    told = {"declared_seconds": 900.0, "schedule": "every 2 min", "enabled": True, "sync": sync}
     assert rows["posts"] == {"job": "posts"} | told
     assert rows["popular_posts"]["sync"] == "kept"
     (shown,) = [line for line in execute("warm_schedule").out.splitlines() if line.startswith("posts")]
-    assert re.split(" {2,}", shown) == ["posts", "15 min", "every 2 minutes", "yes", sync]
+    assert re.split(" {2,}", shown) == ["posts", "15 min", "every 2 min", "yes", sync]
 
 
 def test_entries__tell_when_a_job_is_due(django_assert_num_queries: Any) -> None:
@@ -168,7 +168,7 @@ def test_entries__tell_when_a_job_is_due(django_assert_num_queries: Any) -> None
     with django_assert_num_queries(1):
         entries = schedule.entries()
         due = entries["posts"].due()
-        assert (entries["posts"].text, due is None) == ("every 15 minutes", False)
+        assert (entries["posts"].text, due is None) == ("every 15 min", False)
         assert abs(due - ran - timedelta(minutes=15)) < timedelta(seconds=1)
         assert (entries["popular_posts"].enabled, entries["popular_posts"].due()) == (False, None)
 

@@ -80,7 +80,7 @@ def test_outage__of_workers_and_beat__then_a_failed_run_and_a_full_queue(
     observed(seconds=20)
     expect(queue).to_contain_text("1 worker")
     expect_health(page)
-    expect(row_of(page, "posts")).to_contain_text("next in ")
+    expect(row_of(page, "posts")).to_contain_text("next run in ")
     expect(state).to_have_text("running")
     gate.await_loads(*gate.BATCHES[0], *gate.BATCHES[1])  # the worker's two processes stand at the gate
     for _ in range(LONG_QUEUE + 20):  # it fetches a few

@@ -104,8 +104,9 @@ class Command(WarmerCommand):
         with ExitStack() as stack:
             if options["verbosity"] < 2:  # this command prints the end of each run
                 _quiet(stack, "warmer.apps", logging.WARNING)
-                if self.stderr.isatty():  # without the traceback
+                if self.stderr.isatty():  # without the traceback, and each key's error only once
                     _quiet(stack, "warmer.runs.execution", logging.CRITICAL)
+                    _quiet(stack, "warmer.filling.pipeline", logging.CRITICAL)
             if on_workers:
                 watcher.request()
             else:
