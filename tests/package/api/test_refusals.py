@@ -146,7 +146,7 @@ def many(loader: Any, ids: Any = list, **options: Any) -> Any:
         (partial(many, crowd, crowd), "ids takes (ids)"),
         (lambda: warm(lonely), "@warm on lonely has no key"),  # type: ignore[arg-type]
         (lambda: warm_many(crowd, ids=list), "@warm_many on crowd has no key"),  # type: ignore[arg-type]
-        (partial(warm_crowd, "crowd"), "must hold {id} exactly once"),
+        (partial(warm_crowd, "crowd"), "must contain {id} exactly once"),
         (lambda: warm("user:me:profile")(lonely), "'user:{id}:profile' of 'user_profiles' (users.warming:"),
         (lambda: warm("x", name="posts")(lonely), "declared at myapp.warming:"),
         (lambda: warm("x")(lambda: 1), "The job '<lambda>' (tests.package.api.test_refusals:"),
