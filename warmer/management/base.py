@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.db import DatabaseError, InterfaceError
 
+from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
@@ -24,6 +25,7 @@ FAILED, USAGE = 1, 2
 BAR_WIDTH = 24
 # The prefixes of the names of columns with a share of 0 to 1.
 SHARES = ("share", "hit_rate")
+MIGRATE = "Have you run 'manage.py migrate'?"
 NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
 
@@ -67,7 +69,7 @@ class WarmerCommand(BaseCommand):
             text = f"{str(error).rstrip('.')}. {self.undone}"
             raise CommandError(text.strip(), returncode=FAILED) from None
         except (DatabaseError, InterfaceError) as error:
-            text = f"Database error: {describe(error)}. Have you run 'manage.py migrate'?"
+            text = f"Database error: {describe(error)}. {MIGRATE}"
             raise CommandError(text, returncode=FAILED) from None
 
     def print_json(self, data: Any) -> None:
@@ -79,6 +81,12 @@ class WarmerCommand(BaseCommand):
     ) -> None:
         """Print rows as a table with their keys as its header."""
         self.stdout.write(readable_table(rows, hidden=hidden) if rows else empty)
+
+
+def migrate_hint() -> str:
+    """Return the question whether the databases are migrated, if none of them has warmer's tables."""
+    backlog = invalidation.backlog()
+    return "" if backlog.answered or backlog.unanswered else f" {MIGRATE}"
 
 
 class ProgressBar:

@@ -52,6 +52,29 @@ for command in {COMMANDS}:
         assert all(part in line for line in lines)
 
 
+def test_database__that_is_not_migrated_is_named_with_what_to_do(python: Python, tmp_path: Path) -> None:
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "empty.sqlite3")}
+    cache = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    (tmp_path / "empty_settings.py").write_text(
+        f"from config.settings import *\nDATABASES = {{'default': {database}}}\nCACHES = {{'default': {cache}}}\n"
+    )
+    commands = ["warm_cache --inline", "cache_audit", "cache_stats", "warm_triggers --check"]
+    done = python(
+        f"""
+from django.core.management import execute_from_command_line
+for command in {commands}:
+    try:
+        execute_from_command_line(["manage.py", *command.split()])
+    except SystemExit:
+        pass
+""",
+        DJANGO_SETTINGS_MODULE="empty_settings",
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("CommandError")]
+    assert [line.endswith("Have you run 'manage.py migrate'?") for line in lines] == [True, True, True, False]
+    assert lines[3] == "CommandError: warmer's tables are missing on 'default': run 'manage.py migrate' first."
+
+
 def test_help(golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "110")
     texts = []

@@ -20,7 +20,15 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, WarmerError
 from warmer.humanize import counted
 from warmer.invalidation import captures_by_triggers
-from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
+from warmer.management.base import (
+    FAILED,
+    USAGE,
+    ProgressBar,
+    WarmerCommand,
+    chosen_specs,
+    migrate_hint,
+    number,
+)
 from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
 from warmer.report import describe
@@ -55,7 +63,7 @@ class Command(WarmerCommand):
         else:
             self._print(audits, repair=options["repair"])
         if status:
-            raise CommandError(_summary(audits), returncode=status)
+            raise CommandError(_summary(audits) + migrate_hint(), returncode=status)
 
     def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[CacheAudit]:
         audits: list[CacheAudit] = []

@@ -10,12 +10,14 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import connections
+from django.db import connections, router
 
 from warmer import invalidation
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import captures_by_triggers, triggers
+from warmer.invalidation.records import written
 from warmer.management.base import WarmerCommand
+from warmer.models import ChangeRecord
 
 
 class Command(WarmerCommand):
@@ -33,10 +35,10 @@ class Command(WarmerCommand):
         databases = [alias for alias in triggers.databases() if options["database"] in (None, alias)]
         unanswered = {} if options["database"] else invalidation.backlog().unanswered
         if not databases and not unanswered:
-            raise CommandError(
-                "No database can capture changes by triggers: use PostgreSQL or SQLite, and run "
-                "'manage.py migrate' first."
-            )
+            if unmigrated := [repr(alias) for alias in written() if _supports(alias, options["database"])]:
+                names = ", ".join(unmigrated)
+                raise CommandError(f"warmer's tables are missing on {names}: run 'manage.py migrate' first.")
+            raise CommandError("No database can capture changes by triggers: use PostgreSQL or SQLite.")
         if not captures_by_triggers() and not (options["remove"] or options["check"]):
             raise CommandError("WARMER_CAPTURE is not 'triggers': set it first, or use --remove.")
         try:
@@ -69,3 +71,9 @@ class Command(WarmerCommand):
 
     def _report(self, alias: str, what: str, tables: list[str]) -> None:
         self.stdout.write(f"{alias}: {what} {', '.join(tables)}" if tables else f"{alias}: nothing to do")
+
+
+def _supports(alias: str, chosen: str | None) -> bool:
+    """Return whether triggers can capture the changes of a chosen database, once it is migrated."""
+    is_allowed = router.allow_migrate_model(alias, ChangeRecord)
+    return chosen in (None, alias) and is_allowed and connections[alias].vendor in triggers.VENDORS
