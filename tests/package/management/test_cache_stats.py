@@ -143,6 +143,11 @@ def test_other_cache__login_in_its_location_is_masked(settings: Any) -> None:
     assert found["location"] == "redis://***@127.0.0.1:1/0"
 
 
+def test_other_cache__without_a_location(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}}
+    assert execute("cache_stats").out.startswith(f"Cache 'default': {BACKENDS}.locmem.LocMemCache\n")
+
+
 @pytest.mark.parametrize("backend", ["filebased.FileBasedCache", "locmem.LocMemCache"])
 def test_other_cache(settings: Any, tmp_path: Path, make_user: Any, backend: str) -> None:
     settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.{backend}", "LOCATION": str(tmp_path)}}

@@ -66,7 +66,8 @@ class Command(WarmerCommand):
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     for cache in found["caches"]:
-        yield f"Cache {cache['alias']!r}: {cache['backend']} at {cache['location']}"
+        where = f" at {cache['location']}" if cache["location"] else ""
+        yield f"Cache {cache['alias']!r}: {cache['backend']}{where}"
         yield from (f"  {label:<13}{text}" for label, text in _cache(cache))
         yield ""
     rows = [job for job in found["jobs"] if not job["error"]]
