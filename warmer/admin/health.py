@@ -95,8 +95,13 @@ def look_at_databases() -> Database:
     return found, problems
 
 
-def look_at_beat() -> Item:
-    """Return when beat last sent anything; if it is silent, nothing starts the runs that are due."""
+def look_at_beat() -> Item | None:
+    """Return when beat last sent anything; if it is silent, nothing starts the runs that are due.
+
+    None if there is no broker: tasks run in process, and none on schedule.
+    """
+    if not tasks.has_broker():
+        return None
     seen_at = base.schedule.beat_seen_at() if base.schedule else None
     value = f"seen {ago(seen_at)}" if seen_at else "never seen" if base.schedule else "not installed"
     is_alive = seen_at is not None and timezone.now() - seen_at <= BEAT_SILENCE
@@ -125,7 +130,7 @@ class Health:
     def items(self) -> list[Item]:
         """All items."""
         found = list(self._queue_items()) if self._broker else []
-        if self._broker and any(spec.every for spec in jobs.specs()):
+        if self.beat and any(spec.every for spec in jobs.specs()):
             found.append(self.beat)
         found += [_cache_item(alias, answer) for alias, answer in self._cache_answers.items()]
         return [*found, *_pending_items(self.backlog)]
@@ -133,7 +138,8 @@ class Health:
     @cached_property
     def alerts(self) -> dict[Alert, list[str]]:
         """The alerts that would fire."""
-        return firing(self._snapshot)
+        found = firing(self._snapshot)
+        return {alert: names for alert, names in found.items() if self._broker or not alert.needs_broker}
 
     @cached_property
     def _cache_answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:

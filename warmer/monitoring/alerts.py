@@ -30,6 +30,7 @@ class Alert:
         threshold: the threshold in its expression.
         fires: evaluates the condition from a snapshot and the threshold; returns the affected jobs if it is
             about jobs. None: only Prometheus can evaluate it.
+        needs_broker: whether it is about beat, workers or queues, of which there are none without a broker.
     """
 
     severity: str
@@ -38,6 +39,7 @@ class Alert:
     section: str
     threshold: float | None = None
     fires: Callable[[Snapshot, float], bool | Iterable[str]] | None = None
+    needs_broker: bool = False
 
 
 def firing(now: Snapshot) -> dict[Alert, list[str]]:
@@ -110,11 +112,12 @@ RUNS, DOWN, EVICTED = "runs-are-stuck-expired-or-lost", "cache-down-connection-r
 SILENT = "No job was observed for 5 minutes: beat or the workers have stopped."
 LATE = "Invalidations have been pending for more than 2 minutes."
 QUEUED = "A run has been waiting for a worker for more than 2 minutes."
+MISSED = "Three refreshes were missed."
 FEW = "Less than 90 % of the keys are cached."
 OVERTAKEN = "Invalidations overtake more than 20 % of the writes."
 ALERTS = (
     critical("WarmerMetricsMissing", "No metrics are being scraped.", "metrics-are-missing"),
-    critical("WarmerScheduleSilent", SILENT, RUNS, 300, _is_silent),
+    critical("WarmerScheduleSilent", SILENT, RUNS, 300, _is_silent, needs_broker=True),
     critical(
         "WarmerCacheDown",
         "The cache is unreachable.",
@@ -125,8 +128,8 @@ ALERTS = (
     critical("WarmerInvalidationsWait", LATE, "invalidations-are-pending", 120, _wait),
     critical("WarmerKeysWrong", "The last audit found wrong keys.", "pages-show-old-data", 0, _wrong),
     critical("WarmerRequiredJobFailed", "The last run did not complete.", RUNS, 1, _jobs(_has_failed)),
-    critical("WarmerRequiredJobStale", "Three refreshes were missed.", RUNS, 3, _jobs(_is_stale)),
-    warning("WarmerRunsWait", QUEUED, RUNS, 120, _jobs(_queues)),
+    critical("WarmerRequiredJobStale", MISSED, RUNS, 3, _jobs(_is_stale), needs_broker=True),
+    warning("WarmerRunsWait", QUEUED, RUNS, 120, _jobs(_queues), needs_broker=True),
     warning("WarmerCoverageLow", FEW, "cache-cold-after-a-deploy", 0.9, _observed(_is_cold)),
     warning(
         "WarmerObservationFailing",

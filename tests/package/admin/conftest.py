@@ -8,7 +8,16 @@ from django.utils import timezone
 
 from tests.package.admin.pages import report
 from warmer import runs
+from warmer.admin import health
 from warmer.models import Trigger, WarmingRun
+
+
+@pytest.fixture
+def with_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show the pages as where workers execute the tasks."""
+    monkeypatch.setattr(health.tasks, "has_broker", lambda: True)
+    monkeypatch.setattr(health, "_look_at_broker", dict)
+    monkeypatch.setattr(health, "_look_for_workers", lambda: {"warming": ["a@host"]})
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def new_schedule() -> None:
     PeriodicTask.objects.update(date_changed=timezone.now())
 
 
-@pytest.mark.usefixtures("new_schedule")
+@pytest.mark.usefixtures("new_schedule", "with_broker")
 def test_page(golden: Callable[..., None], operator: Client) -> None:
     observation("posts", hits_hour=3, misses_hour=1, hits_day=9_999, misses_day=1, overtaken_hour=0.9)
     observation("popular_posts", error="StoreUnavailable: <b>away</b>")
@@ -72,6 +72,7 @@ def test_page(golden: Callable[..., None], operator: Client) -> None:
     golden("admin_overview", "\n\n".join(texts), masks=masks)
 
 
+@pytest.mark.usefixtures("with_broker")
 def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> None:
     let_beat_run()
     # Beat saves when it last sent something every three minutes.
@@ -84,6 +85,7 @@ def test_run__next_is_counted_from_the_last_scheduled_run(operator: Client) -> N
     assert "next run overdue by 105 min" in row(operator, "user_profiles")
 
 
+@pytest.mark.usefixtures("with_broker")
 def test_run__no_next_one_while_beat_is_silent(operator: Client) -> None:
     def shown() -> list[bool]:
         pages = [row(operator, "posts"), text_of(operator.get(POSTS).content.decode())]
@@ -98,6 +100,17 @@ def test_run__no_next_one_while_beat_is_silent(operator: Client) -> None:
     BeatProcess.objects.all().delete()
     act(operator, "pause posts")  # nothing starts it in any case
     assert shown() == [False, False]
+
+
+def test_run__no_next_one_where_tasks_run_in_process(operator: Client) -> None:
+    warm("x", name="x", every=None)(lambda: 1)
+    for name, has_every in {"posts": True, "x": False}.items():
+        pages = [row(operator, name), text_of(operator.get(f"{JOBS}{name}/change/").content.decode())]
+        assert ["not scheduled" in page for page in pages] == [True, True]
+        assert ["not scheduled: tasks run in process" in page for page in pages] == [has_every, has_every]
+        assert not any("silent" in page for page in pages)
+    act(operator, "pause posts")
+    assert "paused:" in row(operator, "posts")
 
 
 def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:

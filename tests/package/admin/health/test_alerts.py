@@ -4,33 +4,56 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from embedded.ports import free_port
 from tests.package.admin.health.strip import RUNBOOK, count_calls
-from tests.package.admin.pages import OVERVIEW, text_of
+from tests.package.admin.pages import OVERVIEW, text_of, wrong_audit
+from tests.package.doctor.support import cache_entry
+from tests.support.waiting import make_waiting
 from warmer import warm
 from warmer.admin import health, questions, runbook
+from warmer.models import ChangeRecord, Trigger, WarmingRun
 from warmer.monitoring.alerts import ALERTS
+from warmer.runs import open_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 TEMPLATES = Path(health.__file__).parents[1] / "templates"
 
 
 def test_alerts__that_would_fire_are_named_with_their_jobs(olga: Client, use_broker: Callable[[str], None]) -> None:
-    silent = olga.get(OVERVIEW).content.decode()  # also without a broker
-    assert f'href="{RUNBOOK}#{health.RUNS}">WarmerScheduleSilent</a>' in silent
-    questions.forget()
     use_broker(f"redis://127.0.0.1:{free_port()}/0")
     for number in range(5):
         warm(f"key:{number}", name=f"job{number}", every=timedelta(minutes=1))(lambda: 1)
     page = olga.get(OVERVIEW).content.decode()
+    assert f'href="{RUNBOOK}#{health.RUNS}">WarmerScheduleSilent</a>' in page
     assert f'href="{RUNBOOK}#{health.RUNS}">WarmerRequiredJobStale</a>' in page
     stale = next(line for line in text_of(page).splitlines() if "WarmerRequiredJobStale" in line)
     assert stale.startswith("Critical: ")
     assert stale.endswith("and 3 more")
+
+
+def test_alerts__without_a_broker_are_none_about_beat_workers_and_queues(
+    olga: Client, use_broker: Callable[[str], None], settings: Any
+) -> None:
+    def named() -> set[str]:
+        questions.forget()
+        return set(re.findall(r">(Warmer\w+)</a>", olga.get(OVERVIEW).content.decode()))
+
+    run = open_run("posts", Trigger.COMMAND).run
+    WarmingRun.objects.filter(pk=run.pk).update(requested_at=timezone.now() - timedelta(minutes=7))
+    make_waiting("posts", [1])
+    ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(minutes=7))
+    wrong_audit("posts")
+    settings.CACHES = {"default": cache_entry(f"redis://127.0.0.1:{free_port()}/0")}
+    found = {"WarmerCacheDown", "WarmerInvalidationsWait", "WarmerKeysWrong"}
+    assert named() == found
+    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+    assert named() == found | {"WarmerScheduleSilent", "WarmerRequiredJobStale", "WarmerRunsWait"}
 
 
 def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> None:
