@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -161,9 +161,9 @@ def _check_fields(spec: JobSpec, model: type[Model], dependency: Dependency) -> 
     columns |= {field.attname: field for field in concrete._meta.concrete_fields}
     for name in dependency.fields or ():
         if name not in columns:
-            nearest = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
-            hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            hint = (
+                _nearest(name, columns) or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            )
             raise _wrong(
                 spec, f"names {name!r} in fields, which is not a column of {model._meta.label}: {hint}"
             )
@@ -189,10 +189,16 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
         try:
             field = step_model._meta.pk if step == "pk" else step_model._meta.get_field(step)
         except FieldDoesNotExist:
+            fields = step_model._meta.get_fields()
+            names = dict.fromkeys(
+                getattr(field, kind, "") for kind in ("name", "attname") for field in fields
+            )
+            hint = _nearest(step, names)
+            hint = hint or "name a field, e.g. 'id' or 'post_id', or give a function of the row"
             raise _wrong(
                 spec,
                 f"gets the ids of a changed {model._meta.label} from {path!r}, but {step_model._meta.label} "
-                f"has no field {step!r}. Name a field, e.g. 'id' or 'post_id', or give a function of the row",
+                f"has no field {step!r}: {hint}",
             ) from None
         step_model = field.related_model
         if step_model is None and not field.concrete:
@@ -205,6 +211,12 @@ def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
                 f"{type(field).__name__}, which has no column of its own. {instead}, or give a function of "
                 "the row",
             )
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """Return the question whether one of the names was meant; empty if none is similar."""
+    nearest = difflib.get_close_matches(name, [*names], n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
 
 
 def _wrong(spec: JobSpec, what: str) -> DeclarationError:
