@@ -36,6 +36,7 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
             are matched by their tables.
 
     Raises:
+        TypeError: these are not rows.
         Error: the database refuses to record it.
     """
     if isinstance(rows, QuerySet):
@@ -43,7 +44,13 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
         _record_rows(rows.model, rows.using(using), using=using)
         return
     found: dict[tuple[str, type[Model]], list[Model]] = defaultdict(list)
-    for instance in [rows] if isinstance(rows, Model) else rows:
+    several: Any = [rows] if isinstance(rows, Model) else rows
+    for instance in several if isinstance(several, Iterable) else [several]:
+        if not isinstance(instance, Model):
+            raise TypeError(
+                f"invalidate_for() takes rows, not {instance!r}: write invalidate_for([row]) or pass a "
+                "queryset"
+            )
         using = router.db_for_write(type(instance), instance=instance)
         found[using, type(instance)].append(instance)
     for (using, model), instances in found.items():

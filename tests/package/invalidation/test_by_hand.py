@@ -32,6 +32,12 @@ def test_invalidate_for__queryset_and_instances(make_post: Any) -> None:
     assert gone(keys[0]) == {keys[0]}
 
 
+@pytest.mark.parametrize("rows", [Post, Post.objects, 5, "5", [5], [Post], None])
+def test_invalidate_for__takes_rows(rows: Any) -> None:
+    with pytest.raises(TypeError, match=r"invalidate_for\(\) takes rows, .*: write invalidate_for\(\[row\]\)"):
+        invalidate_for(rows)
+
+
 @pytest.mark.parametrize("change", ["update", "raw"])
 def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any, change: str) -> None:
     post = make_post()
