@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal, Required, TypedDict
 
@@ -106,15 +107,19 @@ def seconds(name: str, value: Any) -> timedelta:
     """Return a duration as a `timedelta`.
 
     Raises:
-        DeclarationError: it is neither a `timedelta` nor a number.
+        DeclarationError: it is neither a `timedelta` nor a number, or negative.
     """
-    if isinstance(value, timedelta):
-        return value
+    length = value if isinstance(value, timedelta) else None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return timedelta(seconds=value)
-        except (OverflowError, ValueError):
-            pass
+        with suppress(OverflowError, ValueError):
+            length = timedelta(seconds=value)
+    if length is not None and length < timedelta(0):
+        # Python prints -1 second as "-1 day, 23:59:59".
+        written = f"-{-value}" if isinstance(value, timedelta) else value
+        least = "0 or more" if name == "jitter" else "at least a second"
+        raise DeclarationError(f"{name}={written}: expected {least}")
+    if length is not None:
+        return length
     raise DeclarationError(
         f"{name}={value!r}: expected a timedelta or a number of seconds, e.g. timedelta(minutes=15) or 900"
     )

@@ -129,7 +129,7 @@ class JobSpec:
             if value is not None and value < timedelta(seconds=1):
                 raise self._wrong(f"{option}={value}: expected at least a second")
         shortest = self.timeout - self.jitter
-        if self.jitter < timedelta(0) or shortest <= timedelta(0):
+        if shortest <= timedelta(0):
             raise self._wrong(
                 f"jitter={self.jitter}: expected 0 or more, and less than timeout={self.timeout}"
             )
