@@ -125,5 +125,5 @@ def test_cost__queries_grow_with_no_number_of_jobs(olga: Client, use_broker: Cal
         warm(f"key:{number}", name=f"job{number}")(lambda: 1)
         JobObservation.objects.create(job=f"job{number}", attempted_at=timezone.now())
         open_run(f"job{number}", Trigger.SCHEDULE)
-    assert few <= 24
+    assert few <= 20
     assert queries() <= few + 1
