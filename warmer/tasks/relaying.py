@@ -18,7 +18,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.db import connections
 
 from warmer.conf import conf
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import StoreUnavailable, log_level
 from warmer.invalidation import Relay
 from warmer.report import describe
 from warmer.tasks import broker
@@ -54,7 +54,7 @@ def request_pending() -> None:
         try:
             _relay_in_process.poll()
         except StoreUnavailable as error:
-            logger.warning("Changes wait for the cache: %s", describe(error))
+            logger.log(log_level(error, logging.WARNING), "Changes wait for the cache: %s", describe(error))
 
 
 @contextmanager
