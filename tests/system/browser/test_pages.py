@@ -84,14 +84,12 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     assert cell.evaluate("one => one.clientWidth") > 0.4 * width
     page.goto("/admin/warmer/")
     more = page.locator("summary[aria-label='More actions on posts']")
-    for _ in range(200):
-        if more.evaluate("one => one === document.activeElement"):
-            break
-        page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    for wanted in (more, page.get_by_role("button", name="Pause posts")):
+        for _ in range(200):
+            if wanted.is_visible() and wanted.evaluate("one => one === document.activeElement"):
+                break
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
     expect(page.get_by_text("Paused posts:")).to_be_visible()
 
 
