@@ -236,7 +236,7 @@ def _mend(alias: str, specs: Collection[JobSpec], *, what: str, is_covered: bool
 
     Args:
         what: what happened to the cache's server, for the log.
-            is_covered: applying the changes of the last `WARMER_REPLAY` again is enough.
+        is_covered: applying the changes of the last `WARMER_REPLAY` again is enough.
     """
     # A token of the previous server may carry a count from a clock that was ahead, so no fence may accept it.
     for spec in specs:
