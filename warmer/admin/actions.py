@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 
 from warmer import invalidation
 from warmer.admin import base
@@ -81,8 +82,8 @@ def _invalidate(_user: Any, spec: JobSpec) -> Done:
     is_done = invalidation.request(spec, using=router.db_for_write(WarmingRun))
     JobObservation.objects.forget_keys(spec.name)
     if is_done:
-        if spec.store.lists_keys or not spec.keyed:  # else the keys stay until they expire
-            CacheAudit.objects.mark_repaired(spec.name)
+        if not spec.keyed:
+            CacheAudit.objects.mark_repaired([spec.name], before=timezone.now())
         return Done(text=f"Invalidated every key of {spec.name}.", entry="Invalidated every key.")
     text = f"Recorded: a worker will invalidate {spec.name}. Until then readers may see old values."
     return Done(text=text, level=messages.WARNING, entry="Requested invalidation of every key.")

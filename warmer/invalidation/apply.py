@@ -71,7 +71,7 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
     invalidate_together(list(invalidations.values()))
     for spec in invalidations if failpoints.hooks else ():
         failpoints.reach("invalidated", spec.name)
-    unswept = [each for spec, each in invalidations.items() if each.keys is None and spec.keyed]
+    unswept = [spec for spec, each in invalidations.items() if each.keys is None and spec.keyed]
     if unswept and sweep:
         _sweep(unswept)
         if len(invalidations) > 1:
@@ -207,14 +207,24 @@ def _refresh(spec: JobSpec) -> None:
             )
 
 
-def _sweep(invalidations: Iterable[Invalidation]) -> None:
-    """Find and delete all keys of jobs; raise errors only after every cache has been tried."""
-    failed: StoreUnavailable | None = None
-    for each in invalidations:
+def _sweep(specs: Iterable[JobSpec]) -> None:
+    """Find and delete all keys of jobs; raise errors only after every cache has been tried.
+
+    This repairs all keys that an audit found wrong.
+    """
+    failed, began = None, timezone.now()
+    swept = []
+    for spec in specs:
         try:
-            each.store.sweep()
+            spec.store.sweep()
+            if spec.store.lists_keys:
+                swept.append(spec.name)
         except StoreUnavailable as error:
             failed = error
+    try:
+        apps.get_model("warmer", "CacheAudit").objects.mark_repaired(swept, before=began)
+    except Error as error:
+        logger.warning("Repairs of %s are not recorded: %s", ", ".join(swept), describe(error))
     if failed is not None:
         raise failed
 

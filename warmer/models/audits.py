@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -59,9 +60,10 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
         found = self.with_wrong_keys(jobs).filter(is_corrected=False)
         return set(found.values_list("job", flat=True))
 
-    def mark_repaired(self, job: str) -> None:
-        """Record that the wrong keys found by a job's last audit were invalidated."""
-        self.filter(pk__in=self.latest_ids([job])).update(repaired=F("wrong"))
+    def mark_repaired(self, jobs: Iterable[str], *, before: datetime) -> None:
+        """Record that the wrong keys of jobs were invalidated, if their last audit ended before a time."""
+        last = self.filter(pk__in=self.latest_ids(jobs), finished_at__lt=before)
+        last.update(repaired=F("wrong"))
 
 
 class CacheAudit(Row):

@@ -23,6 +23,7 @@ from warmer import invalidation
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
+from warmer.filling.pipeline import Interrupts
 from warmer.filling.read_counters import FLUSH_SECONDS
 from warmer.models import JobHour, JobObservation, State, WarmingRun, start_of_hour
 from warmer.monitoring.coverage import Coverage, cover
@@ -48,7 +49,9 @@ FIELDS = (
 )
 
 
-def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) -> JobObservation:
+def observe(
+    spec: JobSpec, *, pending: int | None = None, in_mean: bool = True, interrupts: Interrupts = ()
+) -> JobObservation:
     """Observe a job, and return its row.
 
     If this fails, e.g. because the cache does not answer, the row has the error in addition to the last
@@ -57,6 +60,7 @@ def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) 
     Args:
         pending: the number of its pending invalidations, for its history.
         in_mean: include its coverage in the mean of the hour, which uses only regular observations.
+        interrupts: errors that are raised once they are in the row, such as a time limit.
 
     Raises:
         OperationalError, InterfaceError: the database of the observations does not answer.
@@ -65,13 +69,14 @@ def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) 
     row, _ = JobObservation.objects.get_or_create(job=spec.name)
     last, recent = row.observed_at, dict[str, Counter[str]]()
     fields: dict[str, Any] = {"attempted_at": now, "cache": describe_cache(spec.cache)}
+    failure: Exception | None = None
     try:
         found = cover(spec)
         recent = _recent(spec, now)
         fields |= _reads(spec, found, recent, now)
     except Exception as error:  # noqa: BLE001 - the ids and their database are the project's, as is the cache
         logger.warning("%s was not observed: %s", spec.name, describe(error))
-        fields["error"] = describe(error)[:MAX_ERROR_LENGTH]
+        failure, fields["error"] = error, describe(error)[:MAX_ERROR_LENGTH]
     else:
         fields |= {"observed_at": now, "error": "", "declared": found.declared, "sampled": found.sampled}
         fields |= {"cached": found.cached, "no_value": found.no_value, "oldest_seconds": found.oldest}
@@ -82,6 +87,8 @@ def observe(spec: JobSpec, *, pending: int | None = None, in_mean: bool = True) 
         _put_hour(row, recent, pending, now=now, last=last, in_mean=in_mean)
     except DatabaseError as error:
         logger.error("The history of %s lacks an observation: %s", spec.name, describe(error))
+    if failure is not None and isinstance(failure, interrupts):
+        raise failure
     return row
 
 
@@ -94,11 +101,12 @@ def observe_after(run: WarmingRun) -> None:
             logger.warning("%s was not observed after %s: %s", run.job, run, describe(error))
 
 
-def observe_all(*, seconds: float) -> int:
+def observe_all(*, seconds: float, interrupts: Interrupts = ()) -> int:
     """Observe every job, least recently observed first; return how many were observed.
 
     Args:
         seconds: start no more observations after this time.
+        interrupts: errors that end the observations, such as a time limit.
     """
     gone = JobObservation.objects.exclude(job__in=list(jobs))
     gone.filter(attempted_at__lt=timezone.now() - ROLL_OUT).delete()
@@ -110,7 +118,7 @@ def observe_all(*, seconds: float) -> int:
         if time.monotonic() >= deadline:
             logger.warning("Observed %d of %d jobs in %d s; the others are next.", done, len(specs), seconds)
             return done
-        observe(spec, pending=pending[spec.name])
+        observe(spec, pending=pending[spec.name], interrupts=interrupts)
     return len(specs)
 
 

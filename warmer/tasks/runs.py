@@ -256,7 +256,7 @@ def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:
         return True
     requester = "another worker" if run.trigger == Trigger.SCHEDULE else "web"
     runs.fail(run, f"Worker {_worker(task)} and {requester} use different caches: {found}.")
-    observe(spec)  # so that the overview and the doctor show this worker's cache
+    observe(spec, interrupts=INTERRUPTS)  # so that the overview and the doctor show this worker's cache
     return False
 
 

@@ -109,7 +109,7 @@ def observe_jobs(self: Task) -> int:
     if self.request.origin and not self.request.retries:
         BeatProcess.objects.note(self.request.origin)
     deadline = time.monotonic() + OBSERVING_SECONDS
-    observed = observation.observe_all(seconds=OBSERVING_SECONDS)
+    observed = observation.observe_all(seconds=OBSERVING_SECONDS, interrupts=INTERRUPTS)
     audit.note_repairs(seconds=deadline - time.monotonic(), interrupts=INTERRUPTS)
     return observed
 

@@ -7,9 +7,11 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 from django.db import InterfaceError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
@@ -166,6 +168,22 @@ def test_task__out_of_time_goes_on_with_those_that_waited(monkeypatch: pytest.Mo
     observe_all(seconds=45)
     by_age = JobObservation.objects.order_by("attempted_at").values_list("job", flat=True)
     assert set(by_age[len(by_age) - 2 :]) == first
+
+
+def test_task__ends_at_its_time_limit_and_goes_on_with_the_others() -> None:
+    def slow() -> Any:
+        raise SoftTimeLimitExceeded
+
+    job = declare(ids=[1])
+    observe_jobs()
+    JobObservation.objects.filter(job=job.name).update(attempted_at=timezone.now() - timedelta(minutes=1))
+    job.spec.__dict__["ids"] = slow
+    for _ in range(2):
+        with pytest.raises(SoftTimeLimitExceeded):
+            observe_jobs()
+        assert "SoftTimeLimitExceeded" in last(job).error
+    by_age = JobObservation.objects.order_by("attempted_at").values_list("job", flat=True)
+    assert by_age.last() == job.name
 
 
 def test_task__forgets_jobs_that_are_long_gone() -> None:

@@ -20,9 +20,10 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
 from warmer.filling.batches import Batches, find_ids
 from warmer.filling.loading import counted_queries
+from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
-from warmer.monitoring.audit.comparison import Comparison, Interrupts
+from warmer.monitoring.audit.comparison import Comparison
 from warmer.report import MAX_FAILURES, describe
 
 logger = logging.getLogger(__name__)

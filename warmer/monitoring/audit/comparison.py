@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError
 from warmer.declarations.spec import JobSpec
 from warmer.failpoints import reach
 from warmer.filling.loading import Loaded, halved, load
-from warmer.filling.pipeline import ATTEMPTS
+from warmer.filling.pipeline import ATTEMPTS, Interrupts
 from warmer.keys import Batch
 from warmer.models import Verdict
 from warmer.monitoring.audit.differences import differences
@@ -27,8 +27,6 @@ from warmer.stores import Cached
 PAUSE_SECONDS = 0.1
 NO_VALUE = "(no value any more)"
 HAS_VALUE = "(cached as having no value)"
-
-Interrupts = tuple[type[Exception], ...]
 
 
 @dataclass(kw_only=True)

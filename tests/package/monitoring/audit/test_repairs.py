@@ -142,7 +142,13 @@ def test_repairs__end_with_the_time_limit_of_the_task(source: Any) -> None:
     assert JobObservation.objects.filter(job="answer", cached=1).exists()
 
 
-def test_repairs__of_more_keys_than_an_audit_names_are_those_of_a_complete_run(source: Any) -> None:
+def complete_run(job: Any) -> None:
+    now = timezone.now()
+    WarmingRun.objects.create(job=job.name, trigger="schedule", state=State.COMPLETE, started_at=now, expires_at=now)
+
+
+@pytest.mark.parametrize("repair", [complete_run, lambda job: job.invalidate()])
+def test_repairs__of_more_keys_than_an_audit_names_are_those_of_every_key(source: Any, repair: Any) -> None:
     source |= dict.fromkeys(range(MAX_FAILURES + 1), "one")
     job = declare(source)
     job.warm()
@@ -150,8 +156,7 @@ def test_repairs__of_more_keys_than_an_audit_names_are_those_of_a_complete_run(s
     found = audit.perform(job.spec, Trigger.SCHEDULE)
     job.invalidate([int(each["key"].removeprefix("thing:")) for each in found.wrong_keys])
     assert is_wrong(), "one is still wrong, and nobody knows which"
-    now = timezone.now()
-    WarmingRun.objects.create(job="things", trigger="schedule", state=State.COMPLETE, started_at=now, expires_at=now)
+    repair(job)
     assert not is_wrong()
 
 
