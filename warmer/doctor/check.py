@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
-from warmer.doctor.project import Cache, Project
-
-Target = TypeVar("Target", Cache, Project)
+_Decorator = Callable[[Callable[[Any], Iterator["Finding"]]], "Check"]
 # The fix of several checks.
 SESSIONS_FIX = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
 
@@ -62,41 +59,37 @@ warning = partial(Finding, Severity.WARNING)
 error = partial(Finding, Severity.ERROR)
 
 
-class Check(ABC, Generic[Target]):
-    """A check, such as `class Maxmemory(CacheCheck, id="maxmemory")`. Its docstring is its message if all is
-    well.
+@dataclass(frozen=True)
+class Check:
+    """A check: a function with the decorator `cache_check` or `project_check`.
+
+    The function's name is the check's id, and its docstring the message if all is well.
 
     Attributes:
-        id: its name in reports and in the documentation.
+        run: yields findings about a `Cache` or the `Project`; none if all is well. It may raise
+            `NotApplicable` (there is nothing to check), `CommandRefused` or `StoreUnavailable`.
+        of_cache: whether it runs for each cache, instead of once for the project.
         after: checks that it depends on: it is skipped if one of them found an error.
         once: whether it is about a cache as a whole, so that it runs on one primary of a cluster.
     """
 
-    id: ClassVar[str]
-    after: ClassVar[tuple[str, ...]] = ()
-    once: ClassVar[bool]
+    run: Callable[[Any], Iterator[Finding]]
+    _: KW_ONLY
+    of_cache: bool
+    after: tuple[str, ...]
+    once: bool = False
 
-    def __init_subclass__(
-        cls, *, id: str = "", after: tuple[str, ...] | None = None, once: bool = False, **options: Any
-    ) -> None:
-        super().__init_subclass__(**options)
-        cls.id, cls.once = id, once
-        cls.after = cls.after if after is None else after
-
-    @abstractmethod
-    def run(self, target: Target) -> Iterator[Finding]:
-        """Yield findings; none if all is well.
-
-        Raises:
-            NotApplicable: there is nothing to check.
-            CommandRefused: the server does not allow a command that the check needs.
-            StoreUnavailable: the server stopped answering.
-        """
+    @property
+    def id(self) -> str:
+        """Its name in reports and in the documentation."""
+        return self.run.__name__.replace("_", "-")
 
 
-class CacheCheck(Check[Cache], after=("backend", "reachability")):
-    """A check of each cache, by default skipped if its backend or its server is not usable."""
+def cache_check(*, after: tuple[str, ...] = ("backend", "reachability"), once: bool = False) -> _Decorator:
+    """Make a function a check of each cache, by default skipped if its backend or server is not usable."""
+    return partial(Check, of_cache=True, after=after, once=once)
 
 
-class ProjectCheck(Check[Project]):
-    """A check that runs once."""
+def project_check(*, after: tuple[str, ...] = ()) -> _Decorator:
+    """Make a function a check that runs once."""
+    return partial(Check, of_cache=False, after=after)

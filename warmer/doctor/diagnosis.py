@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 
-from warmer.doctor.check import CacheCheck, Check, Finding, ProjectCheck, Severity, info, ok, skipped
+from warmer.doctor.check import Check, Finding, Severity, info, ok, skipped
 from warmer.doctor.checks import access, celery, connection, durability, jobs, keys, memory
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
@@ -18,75 +17,68 @@ from warmer.report import describe
 logger = logging.getLogger(__name__)
 UNKNOWN = "This could not be checked."
 
-CACHE_CHECKS: tuple[CacheCheck, ...] = (
-    connection.Backend(),
-    connection.Reachability(),
-    connection.Writes(),
-    connection.Timeouts(),
-    access.Exposure(),
-    access.Pickle(),
-    access.Fences(),
-    durability.Persistence(),
-    memory.Maxmemory(),
-    memory.MaxmemoryPolicy(),
-    memory.MemoryGrowth(),
-    memory.Fragmentation(),
-    memory.Evictions(),
-    keys.KeysWithoutTtl(),
-    keys.BigKeys(),
-    keys.SlowLog(),
-    durability.Replication(),
-    durability.Sentinels(),
-    celery.BrokerApart(),
-)
-PROJECT_CHECKS: tuple[ProjectCheck, ...] = (
-    jobs.Database(),
-    jobs.ClockSkew(),
-    celery.BrokerAnswers(),
-    celery.BrokerTimeouts(),
-    access.BrokerExposure(),
-    durability.BrokerPersistence(),
-    celery.BrokerEviction(),
-    access.CeleryPickle(),
-    celery.Workers(),
-    celery.QueueLength(),
-    celery.BeatAlive(),
-    jobs.SameCache(),
-    jobs.JobTtl(),
-    jobs.Capture(),
-    jobs.PendingInvalidations(),
+CHECKS = (
+    connection.backend,
+    connection.reachability,
+    connection.writes,
+    connection.timeouts,
+    access.exposure,
+    access.pickle,
+    access.fences,
+    durability.persistence,
+    memory.maxmemory,
+    memory.maxmemory_policy,
+    memory.memory_growth,
+    memory.fragmentation,
+    memory.evictions,
+    keys.keys_without_ttl,
+    keys.big_keys,
+    keys.slow_log,
+    durability.replication,
+    durability.sentinel,
+    celery.broker_apart,
+    jobs.database,
+    jobs.clock_skew,
+    celery.broker,
+    celery.broker_timeouts,
+    access.broker_exposure,
+    durability.broker_persistence,
+    celery.broker_eviction,
+    access.celery_pickle,
+    celery.workers,
+    celery.queue_length,
+    celery.beat,
+    jobs.same_cache,
+    jobs.job_ttl,
+    jobs.capture,
+    jobs.pending_invalidations,
 )
 
 
-def diagnose(
-    project: Project,
-    *,
-    cache_checks: Sequence[Check[Cache]] = CACHE_CHECKS,
-    project_checks: Sequence[Check[Project]] = PROJECT_CHECKS,
-) -> list[Finding]:
+def diagnose(project: Project, *, checks: Sequence[Check] = CHECKS) -> list[Finding]:
     """Run checks, by default all."""
     found = list[Finding]()
     aliases = set[str]()
     for cache in project.caches:
-        checks = [each for each in cache_checks if not (each.once and cache.alias in aliases)]
-        found += (replace(each, fix=cache.addressed(each.fix)) for each in _run_all(checks, cache))
+        chosen = [each for each in checks if each.of_cache and not (each.once and cache.alias in aliases)]
+        found += (replace(each, fix=cache.addressed(each.fix)) for each in _run_all(chosen, cache))
         aliases.add(cache.alias)
-    return [*found, *_run_all(project_checks, project)]
+    return [*found, *_run_all([each for each in checks if not each.of_cache], project)]
 
 
-def _run_all(checks: Sequence[Check[Any]], target: Cache | Project) -> Iterator[Finding]:
-    worst: dict[str, Severity] = {}
+def _run_all(checks: Sequence[Check], target: Cache | Project) -> Iterator[Finding]:
+    failed = set[str]()
     for check in checks:
-        found = list(_run(check, target, worst)) or [ok(str(check.__doc__).splitlines()[0])]
-        worst[check.id] = max((each.severity for each in found), key=list(Severity).index)
+        found = list(_run(check, target, failed)) or [ok(str(check.run.__doc__))]
+        if any(each.severity.is_bad for each in found):
+            failed.add(check.id)
         yield from (replace(each, check=check.id, subject=target.name) for each in found)
 
 
-def _run(check: Check[Any], target: Cache | Project, worst: Mapping[str, Severity]) -> Iterator[Finding]:
-    if failed := [each for each in check.after if each in worst and worst[each].is_bad]:
-        yield skipped(f"{failed[0]} failed")
-        return
+def _run(check: Check, target: Cache | Project, failed: Collection[str]) -> Iterator[Finding]:
     try:
+        if needed := [each for each in check.after if each in failed]:
+            raise NotApplicable(f"{needed[0]} failed")
         yield from check.run(target)
     except NotApplicable as reason:
         yield skipped(str(reason))

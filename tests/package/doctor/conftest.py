@@ -27,7 +27,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def examine(settings: Any) -> Examine:
-    """Run a check: `examine(Maxmemory(), server)`."""
+    """Run a check: `examine("maxmemory", server)`."""
     return Examine(settings)
 
 

@@ -11,8 +11,8 @@ from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from embedded.server import LOG_NAME
 from embedded.waiting import wait_until
-from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, Severity
-from warmer.doctor.diagnosis import diagnose
+from warmer.doctor.check import Finding, Severity
+from warmer.doctor.diagnosis import CHECKS, diagnose
 from warmer.doctor.project import Project
 
 # It must appear in no finding.
@@ -22,17 +22,16 @@ Serve = Callable[..., RedisServer]
 
 
 class Examine:
-    """Run a check on a cache that the settings do not have: `examine(Maxmemory(), server)`."""
+    """Run a check on a cache that the settings do not have: `examine("maxmemory", server)`."""
 
     def __init__(self, settings: Any) -> None:
         self._settings = settings
 
-    def all(
-        self, check: CacheCheck | ProjectCheck, where: str | RedisServer | dict[str, Any] = "", **known: Any
-    ) -> list[Finding]:
+    def all(self, check: str, where: str | RedisServer | dict[str, Any] = "", **known: Any) -> list[Finding]:
         """Return all findings of a check.
 
         Args:
+            check: its id.
             where: a server, its address, or an entry for `CACHES`.
             known: attributes of the project that are not to be asked for.
         """
@@ -43,9 +42,8 @@ class Examine:
             ConnectionFactory._pools.pop(entry.get("LOCATION", ""), None)
         project = Project("other" if where else "default")
         vars(project).update(known)
-        checks: dict[str, Any] = {"cache_checks": [], "project_checks": []}
-        checks["cache_checks" if isinstance(check, CacheCheck) else "project_checks"] = [check]
-        found = diagnose(project, **checks)
+        (chosen,) = (each for each in CHECKS if each.id == check)
+        found = diagnose(project, checks=[chosen])
         project.close()
         for each in found:
             assert PASSWORD not in f"{each.message} {each.why} {each.fix}"
@@ -55,7 +53,7 @@ class Examine:
                 assert _is_documented(each), each
         return found
 
-    def __call__(self, check: CacheCheck | ProjectCheck, *args: Any, **known: Any) -> Finding:
+    def __call__(self, check: str, *args: Any, **known: Any) -> Finding:
         """Return the only finding of a check."""
         (found,) = self.all(check, *args, **known)
         return found

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from tests.package.doctor.support import Examine, cache_entry
-from warmer.doctor.checks.connection import Backend, Timeouts
-from warmer.doctor.checks.jobs import SameCache
 
 BACKENDS = "django.core.cache.backends"
 # Of a project in which a job uses the cache.
@@ -27,22 +25,22 @@ USED = (SimpleNamespace(cache="other"),)
 )
 def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> None:
     entry = {"BACKEND": backend, "LOCATION": "redis://app:s3cr3t@127.0.0.1:1/0"}
-    found = examine(Backend(), entry, specs=USED)
+    found = examine("backend", entry, specs=USED)
     assert found.severity == severity
     assert backend in found.message
     assert found.fix.startswith(fix)
     if backend.startswith(BACKENDS):
-        unused = examine(Backend(), entry)
+        unused = examine("backend", entry)
         assert (unused.severity, "s3cr3t" in unused.message) == ("ok", False)
 
 
 def test_backend__address_without_a_known_scheme(examine: Examine) -> None:
     entry = cache_entry("redis://127.0.0.1:1/0") | {"LOCATION": "redi://app:s3cr3t@127.0.0.1:1/0"}
-    found = examine(Backend(), entry, specs=USED)
+    found = examine("backend", entry, specs=USED)
     assert found.severity == "error"
     assert "'redi://***@127.0.0.1:1/0'" in found.message
     assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis://')
-    assert examine(SameCache(), entry, specs=USED).message == "backend failed"
+    assert examine("same-cache", entry, specs=USED).message == "backend failed"
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="public")
@@ -54,16 +52,16 @@ def tenants_key(key: str, prefix: str, version: int) -> str:
 
 def test_backend__key_function_that_depends_on_the_caller(examine: Examine) -> None:
     entry = cache_entry("redis://127.0.0.1:1/0") | {"KEY_FUNCTION": tenants_key}
-    found = examine(Backend(), entry, specs=USED)
+    found = examine("backend", entry, specs=USED)
     assert found.severity == "error"
     assert "'public:key'" in found.message
     assert found.fix.startswith('CACHES["other"]["KEY_FUNCTION"] = None\n')
-    assert examine(Backend(), entry).severity == "ok"  # no job uses it
+    assert examine("backend", entry).severity == "ok"  # no job uses it
 
 
 def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "django_redis", None)  # as Python knows a missing module
-    found = examine(Backend(), "redis://127.0.0.1:1/0")
+    found = examine("backend", "redis://127.0.0.1:1/0")
     assert found.severity == "error"
     assert found.fix.startswith("pip install django-redis\n")
 
@@ -78,7 +76,7 @@ def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest
     ],
 )
 def test_timeouts(examine: Examine, pool: Any, option: str) -> None:
-    found = examine(Timeouts(), cache_entry("redis://127.0.0.1:1/0", **pool))
+    found = examine("timeouts", cache_entry("redis://127.0.0.1:1/0", **pool))
     assert found.severity == ("warning" if option else "ok")
     setting = f'CACHES["other"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]["{option}"] = 0.5'
     assert found.fix == (setting if option else "")
@@ -93,4 +91,4 @@ def test_timeouts(examine: Examine, pool: Any, option: str) -> None:
 )
 def test_timeouts__of_another_backend(examine: Examine, backend: str, option: str) -> None:
     entry = {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/60", "OPTIONS": {option: 60}}
-    assert examine(Timeouts(), entry).fix == f'CACHES["other"]["OPTIONS"]["{option}"] = 0.5'
+    assert examine("timeouts", entry).fix == f'CACHES["other"]["OPTIONS"]["{option}"] = 0.5'

@@ -11,13 +11,10 @@ from django_celery_beat.models import PeriodicTask
 
 from tests.package.doctor.support import Examine, Serve
 from warmer import schedule
-from warmer.doctor.checks.access import BrokerExposure
-from warmer.doctor.checks.celery import BeatAlive, BrokerEviction, BrokerTimeouts
-from warmer.doctor.checks.durability import BrokerPersistence
 from warmer.models import BeatProcess, JobObservation
 from warmer.tasks import Broker, observe_jobs
 
-OF_REDIS = [BrokerTimeouts(), BrokerEviction(), BrokerExposure(), BrokerPersistence()]
+OF_REDIS = ["broker-timeouts", "broker-eviction", "broker-exposure", "broker-persistence"]
 SOME_BROKER = Broker()
 
 
@@ -41,7 +38,7 @@ def test_beat(examine: Examine, created: int, sent: int | None, observed: int | 
         PeriodicTask.objects.filter(name="warmer: close stalled runs").update(last_run_at=now - timedelta(seconds=sent))
     if observed is not None:
         BeatProcess.objects.create(name="gen1@a", last_at=now - timedelta(seconds=observed))
-    assert examine(BeatAlive(), broker=SOME_BROKER).severity == severity
+    assert examine("beat", broker=SOME_BROKER).severity == severity
 
 
 @pytest.mark.django_db
@@ -58,7 +55,7 @@ def test_beat__two_run(examine: Examine, one: tuple[int, int], other: tuple[int,
     for name, span in {"gen1@a": one, "gen2@b": other}.items():
         first_at, last_at = (timezone.now() - timedelta(seconds=each) for each in span)
         BeatProcess.objects.create(name=name, first_at=first_at, last_at=last_at)
-    messages = [each.message for each in examine.all(BeatAlive(), broker=SOME_BROKER)]
+    messages = [each.message for each in examine.all("beat", broker=SOME_BROKER)]
     assert ("2 beats run at the same time: gen1@a, gen2@b." in messages) is are_two
 
 
@@ -85,7 +82,7 @@ def test_beat__upkeep_is_switched_off(examine: Examine) -> None:
     PeriodicTask.objects.update(last_run_at=timezone.now())
     PeriodicTask.objects.filter(name="warmer: close stalled runs").update(enabled=False)
     PeriodicTask.objects.filter(name="warmer: observe the jobs").delete()
-    found, alive = examine.all(BeatAlive(), broker=SOME_BROKER)
+    found, alive = examine.all("beat", broker=SOME_BROKER)
     assert found.severity == "warning"
     assert found.message.startswith(f"2 of {len(schedule.UPKEEP)} ")
     assert alive.severity == "ok"
@@ -96,13 +93,13 @@ def test_beat__declared_job_is_not_in_the_schedule(examine: Examine) -> None:
     PeriodicTask.objects.update(last_run_at=timezone.now())
     PeriodicTask.objects.get(name="warm popular_posts").delete()
     PeriodicTask.objects.filter(name="warm user_profiles").update(enabled=False)  # paused by an operator
-    found, alive = examine.all(BeatAlive(), broker=SOME_BROKER)
+    found, alive = examine.all("beat", broker=SOME_BROKER)
     assert (found.severity, found.message) == ("warning", "popular_posts is not in beat's schedule.")
     assert found.fix.startswith("manage.py warm_schedule\n")
     assert alive.severity == "ok"
 
 
 def test_beat__is_not_installed(examine: Examine) -> None:
-    found = examine(BeatAlive(), broker=SOME_BROKER, has_beat=False)
+    found = examine("beat", broker=SOME_BROKER, has_beat=False)
     assert found.severity == "error"
     assert found.fix.startswith("pip install django-celery-beat")

@@ -16,10 +16,7 @@ from tests.support.clusters import cluster_caches
 from tests.support.commands import execute
 from warmer import warm_many
 from warmer.doctor.check import Severity
-from warmer.doctor.checks.access import Fences
-from warmer.doctor.checks.connection import Backend, Reachability, Writes
-from warmer.doctor.checks.memory import MaxmemoryPolicy
-from warmer.doctor.diagnosis import CACHE_CHECKS
+from warmer.doctor.diagnosis import CHECKS
 from warmer.stores.redis.cluster import ClusterStore
 from warmer.stores.redis.connections import slot_of
 
@@ -32,7 +29,7 @@ NODES = range(3)
 def test_node__taken_for_a_single_server(examine: Examine, cluster: RedisCluster, settings: Any, node: int) -> None:
     port = cluster.nodes[node].port
     settings.CACHES = {"default": cache_settings(f"redis://127.0.0.1:{port}/0", max_connections=5)}
-    found = examine(Reachability())
+    found = examine("reachability")
     assert found.severity == "error"
     assert found.fix.startswith(f'CACHES["default"]["LOCATION"] = "redis-cluster://127.0.0.1:{port}"')
     response = Client().get("/readyz")
@@ -44,39 +41,39 @@ def test_node__taken_for_a_single_server(examine: Examine, cluster: RedisCluster
 
 def test_node__without_slots(examine: Examine, serve: Serve) -> None:
     server = serve(cluster_enabled="yes", cluster_port=str(free_port()))
-    for check in (Reachability(), Writes()):
+    for check in ("reachability", "writes"):
         found = examine(check, server)
         assert (found.severity, "cluster mode" in found.fix) == ("error", True)
 
 
 def test_cluster__no_node_answers(examine: Examine) -> None:
     entry = {"BACKEND": BACKEND, "LOCATION": f"redis-cluster://127.0.0.1:{free_port()}"}
-    assert examine(Backend(), entry).severity == "ok"
-    found = examine(Reachability(), entry)
+    assert examine("backend", entry).severity == "ok"
+    found = examine("reachability", entry)
     assert (found.severity, found.fix.splitlines()[0]) == ("error", 'CACHES["other"]["LOCATION"] = ...')
-    assert examine(MaxmemoryPolicy(), entry).severity == "skipped"
+    assert examine("maxmemory-policy", entry).severity == "skipped"
 
 
 def test_cluster__every_primary_is_inspected(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
     settings.CACHES = cluster_caches(cluster)
     configure(cluster.nodes[2], maxmemory="100mb", maxmemory_policy="noeviction")
-    found = examine.all(MaxmemoryPolicy())
+    found = examine.all("maxmemory-policy")
     configure(cluster.nodes[2], maxmemory="0")
     at = {f"cache 'default' at 127.0.0.1:{node.port}/0" for node in cluster.nodes}
     assert {each.subject for each in found} == at
     assert [each.severity for each in found].count(Severity.WARNING) == 1
-    assert [each.severity for each in examine.all(Writes())] == ["ok"]  # once for all
+    assert [each.severity for each in examine.all("writes")] == ["ok"]  # once for all
     shown = json.loads(execute("cache_stats", "--json").out)["caches"]
     assert {each["location"] for each in shown} == {f"127.0.0.1:{node.port}/0" for node in cluster.nodes}
 
 
 def test_cluster__every_check_of_a_server_runs_on_each(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
     settings.CACHES = cluster_caches(cluster)
-    found = [each for check in CACHE_CHECKS for each in examine.all(check)]
+    found = [each for check in CHECKS if check.of_cache for each in examine.all(check.id)]
     assert not [each for each in found if each.severity.is_bad]
     counts = Counter(each.check for each in found)
     assert {name for name, count in counts.items() if count % len(NODES)} == {
-        *(check.id for check in CACHE_CHECKS if check.once)
+        *(check.id for check in CHECKS if check.once)
     }
 
 
@@ -89,5 +86,5 @@ def test_cluster__damaged_fence_is_named_once(examine: Examine, cluster: RedisCl
     with Redis(port=cluster.nodes[cluster.owner(slot)].port) as client:
         client.set(store.fence_of(slot), "x")
     job.warm()
-    found = examine(Fences())
+    found = examine("fences")
     assert (found.severity, "it is a string" in found.message) == ("warning", True)

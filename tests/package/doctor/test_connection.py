@@ -25,8 +25,6 @@ from tests.package.doctor.support import (
     overfill,
 )
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
-from warmer.doctor.checks.connection import Backend, Reachability, Writes
-from warmer.doctor.checks.durability import Persistence
 
 BACKENDS = "django.core.cache.backends"
 # Of a project in which a job uses the cache.
@@ -76,13 +74,13 @@ def answering() -> Iterator[Any]:
 def test_reachability__answers(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     server = serve(unixsocket=str(path))
-    assert examine(Reachability(), server).message == f"127.0.0.1:{server.port}/0 answers"
-    assert examine(Reachability(), f"unix://{path}?db=0").message == f"{path} answers"
+    assert examine("reachability", server).message == f"127.0.0.1:{server.port}/0 answers"
+    assert examine("reachability", f"unix://{path}?db=0").message == f"{path} answers"
     with in_front_of(server.port, CERTIFICATE) as port:
         url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={CERTIFICATE}"
-        assert examine(Reachability(), url).severity == "ok"
+        assert examine("reachability", url).severity == "ok"
     configure(server, requirepass=PASSWORD)
-    assert examine(Reachability(), f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0").severity == "ok"
+    assert examine("reachability", f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0").severity == "ok"
 
 
 def test_fix__names_the_setting_if_no_variable_is_set(
@@ -96,7 +94,7 @@ def test_fix__names_the_setting_if_no_variable_is_set(
             (f"redis://127.0.0.1:{sentinel.port}/0", 'CACHES["other"]["OPTIONS"]["SENTINELS"] = [("HOST", 26379)'),
             ("redis://no-such-host.invalid:6379/0", "getent hosts no-such-host.invalid\nCorrect the host in LOCATION,"),
         ):
-            found = examine(Reachability(), url).fix
+            found = examine("reachability", url).fix
             assert found.startswith(fix)
             assert "REDIS_URL" not in found
 
@@ -135,7 +133,7 @@ def test_reachability__cause(examine: Examine, serve: Serve, deaf: int, tmp_path
         }
         for word, value in words.items():
             url = url.replace(word, str(value))
-        found = examine(Reachability(), cache_entry(url))
+        found = examine("reachability", cache_entry(url))
     assert found.severity == "error"
     assert found.fix.startswith(fix), found
     assert found.message.startswith(url.partition("@")[2] or url.partition("//")[2].partition("?")[0])
@@ -143,10 +141,10 @@ def test_reachability__cause(examine: Examine, serve: Serve, deaf: int, tmp_path
 
 def test_reachability__server_that_hangs_or_speaks_no_tls(examine: Examine, serve: Serve) -> None:
     server = serve()
-    found = examine(Reachability(), cache_entry(f"rediss://127.0.0.1:{server.port}/0"))
+    found = examine("reachability", cache_entry(f"rediss://127.0.0.1:{server.port}/0"))
     assert (found.severity, "not use TLS" in found.fix) == ("error", True)
     server.pause()
-    found = examine(Reachability(), server)
+    found = examine("reachability", server)
     assert found.severity == "error"
     assert found.fix.startswith(f"redis-cli -h 127.0.0.1 -p {server.port} --latency")
 
@@ -155,7 +153,7 @@ def test_reachability__no_free_connection(examine: Examine, serve: Serve) -> Non
     server = serve()
     with server.client() as client:
         client.config_set("maxclients", 1)
-        found = examine(Reachability(), server)
+        found = examine("reachability", server)
     assert (found.severity, "CONFIG GET maxclients" in found.fix) == ("error", True)
 
 
@@ -168,18 +166,18 @@ def test_reachability__no_free_connection(examine: Examine, serve: Serve) -> Non
     ],
 )
 def test_reachability__answer(examine: Examine, answering: Any, answer: bytes, fix: str) -> None:
-    found = examine(Reachability(), f"redis://127.0.0.1:{answering(answer)}/0")
+    found = examine("reachability", f"redis://127.0.0.1:{answering(answer)}/0")
     assert found.severity == "error"
     assert fix in found.fix
 
 
 def test_reachability__file_cache(examine: Examine, tmp_path: Path) -> None:
     entry = {"BACKEND": f"{BACKENDS}.filebased.FileBasedCache", "LOCATION": tmp_path}
-    assert examine(Reachability(), entry).severity == "ok"
+    assert examine("reachability", entry).severity == "ok"
     assert list(tmp_path.iterdir()) == []
-    assert examine(Writes(), entry).message == "not a single Redis server"
+    assert examine("writes", entry).message == "not a single Redis server"
     (tmp_path / "file").write_text("")
-    assert examine(Backend(), entry | {"LOCATION": tmp_path / "file"}).severity == "error"
+    assert examine("backend", entry | {"LOCATION": tmp_path / "file"}).severity == "error"
 
 
 # -- writes ----------------------------------------------------------------------------------------
@@ -188,10 +186,10 @@ def test_reachability__file_cache(examine: Examine, tmp_path: Path) -> None:
 def test_writes__full_server(examine: Examine, serve: Serve) -> None:
     server = serve()
     overfill(server)
-    found = examine(Writes(), server)
+    found = examine("writes", server)
     assert found.severity == "error"
     carry_out(found, server)
-    assert examine(Writes(), server).severity == "ok"
+    assert examine("writes", server).severity == "ok"
 
 
 def test_writes__while_the_server_makes_room(examine: Examine, serve: Serve) -> None:
@@ -201,27 +199,27 @@ def test_writes__while_the_server_makes_room(examine: Examine, serve: Serve) -> 
         configure(server, maxmemory_policy="noeviction")
         overfill(server)
         configure(server, maxmemory_policy="allkeys-random")
-        assert examine(Writes(), server).severity == "ok"
+        assert examine("writes", server).severity == "ok"
 
 
 def test_writes__refused(examine: Examine, serve: Serve) -> None:
     server = serve(save="900 1")
-    found = examine(Writes(), limited(server, "-@all +@read +ping"))
+    found = examine("writes", limited(server, "-@all +@read +ping"))
     assert (found.severity, "ACL SETUSER" in found.fix) == ("error", True)
     with server.client() as client:
         client.replicaof(LOOPBACK, serve().port)
-        found = examine(Writes(), server)
+        found = examine("writes", server)
         assert (found.severity, "INFO replication" in found.fix) == ("error", True)
         client.replicaof("NO", "ONE")
     fail_to_save(server)
-    failed = examine.all(Persistence(), server)[0]
+    failed = examine.all("persistence", server)[0]
     assert (failed.severity, "BGSAVE" in failed.fix) == ("error", True)
-    assert examine(Reachability(), server).severity == "ok"
-    found = examine(Writes(), server)
+    assert examine("reachability", server).severity == "ok"
+    found = examine("writes", server)
     assert (found.severity, "stop-writes-on-bgsave-error no" in found.fix) == ("error", True)
     server.kill()  # asked to stop, it would try to save again
 
 
 def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: Any) -> None:
     settings.WARMER_REPLICA_LAG = 60  # a new fence refuses every write for so long
-    assert examine(Writes(), serve()).severity == "ok"
+    assert examine("writes", serve()).severity == "ok"

@@ -1,6 +1,7 @@
 """The doctor's checks as a whole: each is run and documented, and one that breaks leaves the others alone."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,33 +10,28 @@ import pytest
 from django.db import OperationalError
 
 from tests.support.fixtures import Python
-from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
-from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS, diagnose
+from warmer.doctor.check import Check, Finding, error, info, ok, project_check, warning
+from warmer.doctor.diagnosis import CHECKS, diagnose
 from warmer.doctor.project import NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.stores.inspection import Place
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/doctor.md").read_text()
-CHECKS = (*CACHE_CHECKS, *PROJECT_CHECKS)
 
 
 # -- the catalogue and the docs --------------------------------------------------------------------
 def test_checks__are_complete_and_in_order() -> None:
-    # Those of this project, not of other tests.
-    classes = {
-        each
-        for each in (*CacheCheck.__subclasses__(), *ProjectCheck.__subclasses__())
-        if each.__module__.startswith("warmer.")
+    modules = (module for name, module in sys.modules.items() if name.startswith("warmer.doctor.checks."))
+    assert {id(each) for module in modules for each in vars(module).values() if isinstance(each, Check)} == {
+        id(check) for check in CHECKS
     }
-    assert classes == {type(check) for check in CHECKS}
     assert re.findall(r"^### `([\w-]+)`", PAGE, flags=re.M) == [check.id for check in CHECKS]
-    for checks in (CACHE_CHECKS, PROJECT_CHECKS):
-        for number, check in enumerate(checks):
-            assert set(check.after) <= {each.id for each in checks[:number]}, check.id  # type: ignore[index]
+    for number, check in enumerate(CHECKS):
+        assert set(check.after) <= {each.id for each in CHECKS[:number] if each.of_cache == check.of_cache}, check.id
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
-def test_docs__have_the_severities_and_fixes_of_each(check: CacheCheck | ProjectCheck) -> None:
+def test_docs__have_the_severities_and_fixes_of_each(check: Check) -> None:
     part = PAGE.split(f"### `{check.id}`\n")[1].split("\n##")[0]
     text, _, table = part.partition("\n\n|")
     assert text.endswith(".")
@@ -49,24 +45,21 @@ def test_docs__have_the_severities_and_fixes_of_each(check: CacheCheck | Project
 
 
 # -- a diagnosis -----------------------------------------------------------------------------------
-class Says(ProjectCheck, id="says"):
-    """All is well."""
-
-    def __init__(self, *found: Finding | Exception, id: str = "says", after: tuple[str, ...] = ()) -> None:
-        self._found = found
-        self.id = id  # type: ignore[misc]
-        self.after = after  # type: ignore[misc]
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        for each in self._found:
+def check_that_finds(*found: Finding | Exception, after: tuple[str, ...] = ()) -> Check:
+    @project_check(after=after)
+    def first(project: Project) -> Iterator[Finding]:
+        """All is well."""
+        for each in found:
             if isinstance(each, Exception):
                 raise each
             yield each
 
+    return first
 
-def found_by(*checks: ProjectCheck) -> list[tuple[str, str]]:
+
+def found_by(*checks: Check) -> list[tuple[str, str]]:
     """Return the severity and the message of each finding."""
-    found = diagnose(Project(), cache_checks=[], project_checks=checks)
+    found = diagnose(Project(), checks=checks)
     return [(each.severity.value, each.message) for each in found]
 
 
@@ -82,8 +75,9 @@ def found_by(*checks: ProjectCheck) -> list[tuple[str, str]]:
     ],
 )
 def test_diagnose__every_outcome(found: Any, severity: str, message: str) -> None:
-    assert found_by(Says(*found))[-1] == (severity, message)
-    assert len(found_by(Says(*found))) == max(1, len(found))
+    findings = found_by(check_that_finds(*found))
+    assert findings[-1] == (severity, message)
+    assert len(findings) == max(1, len(found))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +91,7 @@ def test_diagnose__every_outcome(found: Any, severity: str, message: str) -> Non
     ],
 )
 def test_diagnose__what_needs_a_failed_check_is_skipped(found: Any, runs: bool) -> None:
-    last = found_by(Says(found, id="first"), Says(id="second", after=("first",)))[-1]
+    last = found_by(check_that_finds(found), check_that_finds(after=("first",)))[-1]
     assert last == (("ok", "All is well.") if runs else ("skipped", "first failed"))
 
 

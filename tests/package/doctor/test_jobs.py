@@ -15,7 +15,6 @@ from tests.support.jobs import make_spec
 from tests.support.waiting import waiting
 from warmer import invalidate_for, warm
 from warmer.doctor.checks import jobs as checks
-from warmer.doctor.checks.jobs import Capture, ClockSkew, Database, JobTtl, PendingInvalidations
 from warmer.invalidation import triggers
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord, WarmingRun
@@ -31,15 +30,15 @@ def reschedule(name: str = "popular_posts", **schedule: Any) -> None:
 # -- the interval and the TTL ----------------------------------------------------------------------
 @pytest.mark.django_db
 def test_job_ttl__interval(examine: Examine) -> None:
-    assert examine(JobTtl()).severity == "ok"
+    assert examine("job-ttl").severity == "ok"
     reschedule(interval=IntervalSchedule.objects.create(every=2, period="hours"))
-    found = examine(JobTtl())
+    found = examine("job-ttl")
     assert found.severity == "error"
     assert found.fix.startswith("timeout=timedelta(seconds=21600)\n")
     reschedule(solar=SolarSchedule.objects.create(event="sunset", latitude=50, longitude=8))
-    assert examine(JobTtl()).severity == "ok"  # not judged
+    assert examine("job-ttl").severity == "ok"  # not judged
     PeriodicTask.objects.filter(name="warm popular_posts").update(enabled=False)
-    assert examine(JobTtl()).severity == "info"
+    assert examine("job-ttl").severity == "info"
 
 
 @pytest.mark.django_db
@@ -49,7 +48,7 @@ def test_job_ttl__interval(examine: Examine) -> None:
 )
 def test_job_ttl__crontab(examine: Examine, minute: str, hour: str, severity: str) -> None:
     reschedule(crontab=CrontabSchedule.objects.create(minute=minute, hour=hour))
-    assert examine(JobTtl()).severity == severity
+    assert examine("job-ttl").severity == severity
 
 
 @pytest.mark.django_db
@@ -58,9 +57,9 @@ def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examin
     times = {"every": timedelta(minutes=15), "timeout": timedelta(hours=1), "refresh_below": 0.25}
     warm("news", name="news", **times)(dict)  # type: ignore[arg-type]
     call_command("warm_schedule", verbosity=0)
-    assert examine(JobTtl()).severity == "ok"
+    assert examine("job-ttl").severity == "ok"
     reschedule("news", interval=IntervalSchedule.objects.create(every=25, period="minutes"))
-    found = examine(JobTtl())
+    found = examine("job-ttl")
     assert found.severity == "warning"
     assert found.fix.startswith("refresh_below=0.42\n")
 
@@ -70,7 +69,7 @@ def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examin
 )
 def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: str) -> None:
     spec = make_spec(every=every, timeout=timedelta(hours=1))
-    assert examine(JobTtl(), specs=(spec,), has_beat=False).severity == severity
+    assert examine("job-ttl", specs=(spec,), has_beat=False).severity == severity
 
 
 # -- the capture of changes, and what is pending ---------------------------------------------------
@@ -78,37 +77,37 @@ def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: 
 def test_capture(examine: Examine, settings: Any) -> None:
     settings.WARMER_CAPTURE = "triggers"
     triggers.install("default")
-    assert examine(Capture()).severity == "ok"
+    assert examine("capture").severity == "ok"
     triggers.remove("default")
-    lost = examine.all(Capture())
+    lost = examine.all("capture")
     assert {found.severity for found in lost} == {"warning"}
     assert {found.message.partition(" ")[0] for found in lost} == set(sources().by_table)
     settings.WARMER_CAPTURE = "signals"
-    assert examine(Capture()).severity == "info"
-    assert examine(Capture(), specs=(make_spec(),)).severity == "skipped"
+    assert examine("capture").severity == "info"
+    assert examine("capture", specs=(make_spec(),)).severity == "skipped"
 
 
 @pytest.mark.django_db(transaction=True)
 def test_pending_invalidations(examine: Examine, redis_server: RedisServer, make_post: Any) -> None:
-    assert examine(PendingInvalidations()).message == "0 invalidations pending"
+    assert examine("pending-invalidations").message == "0 invalidations pending"
     post = make_post()
     redis_server.stop()
     invalidate_for([post])
-    assert examine(PendingInvalidations()).severity == "ok"  # the next try is due in seconds
+    assert examine("pending-invalidations").severity == "ok"  # the next try is due in seconds
     assert waiting()
     for ago, severity in ((timedelta(minutes=2), "warning"), (timedelta(hours=3), "error")):
         ChangeRecord.objects.update(recorded_at=timezone.now() - ago)
-        assert examine(PendingInvalidations()).severity == severity
+        assert examine("pending-invalidations").severity == severity
 
 
 # -- the database ----------------------------------------------------------------------------------
 @pytest.mark.django_db(transaction=True)
 def test_database__is_not_migrated(examine: Examine) -> None:
-    assert examine(Database()).severity == "ok"
+    assert examine("database").severity == "ok"
     with connection.schema_editor() as editor:
         editor.alter_db_table(WarmingRun, "warmer_warmingrun", "elsewhere")
     try:
-        found = examine(Database())
+        found = examine("database")
     finally:
         with connection.schema_editor() as editor:
             editor.alter_db_table(WarmingRun, "elsewhere", "warmer_warmingrun")
@@ -123,7 +122,7 @@ def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         for name, value in wrong.items():
             patch.setitem(connection.settings_dict, name, value)
-        assert examine(Database()).severity == "error"
+        assert examine("database").severity == "error"
         connection.close()
     call_command("check", "--database", "default")  # and afterwards it is there again
 
@@ -142,6 +141,6 @@ def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyP
 def test_clock_skew(examine: Examine, monkeypatch: pytest.MonkeyPatch, ahead: int, severity: str, text: str) -> None:
     now = checks.now
     monkeypatch.setattr(checks, "now", lambda: now() + timedelta(seconds=ahead))
-    found = examine(ClockSkew())
+    found = examine("clock-skew")
     assert found.severity == severity
     assert text in found.message

@@ -9,8 +9,6 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import Examine, Serve
-from warmer.doctor.checks.connection import Reachability
-from warmer.doctor.checks.durability import Replication, Sentinels
 
 # A copy is sent when it is asked for, not 5 s later.
 AT_ONCE = {"repl_diskless_sync_delay": "0"}
@@ -37,17 +35,17 @@ def online(master: RedisServer) -> None:
 
 def severities(examine: Examine, url: str) -> list[str]:
     """Return how bad what the check of the Sentinels finds is."""
-    return [each.severity.value for each in examine.all(Sentinels(), url)]
+    return [each.severity.value for each in examine.all("sentinel", url)]
 
 
 # -- replication -----------------------------------------------------------------------------------
 def test_replication__primary_and_replica(examine: Examine, serve: Serve) -> None:
     master = serve(**AT_ONCE)
-    assert examine(Replication(), master).message == "a primary with 0 replicas"
+    assert examine("replication", master).message == "a primary with 0 replicas"
     replica = replica_of(master, serve)
     online(master)
-    assert examine(Replication(), master).message == "a primary with 1 replica"
-    found = examine(Replication(), replica)
+    assert examine("replication", master).message == "a primary with 1 replica"
+    found = examine("replication", replica)
     assert found.severity == "error"
     assert found.fix.startswith(f"REDIS_URL=redis://127.0.0.1:{master.port}/0\n")
     assert "link is down" not in found.message
@@ -58,7 +56,7 @@ def test_replication__primary_and_replica(examine: Examine, serve: Serve) -> Non
             seconds=60,
             what="the replica lost its master",
         )
-    assert "link is down" in examine(Replication(), replica).message
+    assert "link is down" in examine("replication", replica).message
 
 
 def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Serve) -> None:
@@ -68,13 +66,13 @@ def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Se
     with replica.client() as client, master.client() as other:
         client.replicaof(LOOPBACK, master.port)
         wait_until(lambda: other.info("replication")["connected_slaves"] == 1, seconds=60, what="it asks for a copy")
-    assert examine(Replication(), master).severity == "warning"
+    assert examine("replication", master).severity == "warning"
 
 
 # -- Sentinel --------------------------------------------------------------------------------------
 def test_sentinel__three_then_two_then_one_then_none(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     master = serve(**AT_ONCE)
-    assert examine(Sentinels(), master).severity == "skipped"
+    assert examine("sentinel", master).severity == "skipped"
     replica_of(master, serve)
     with ExitStack() as stack:
         three = [
@@ -92,11 +90,11 @@ def test_sentinel__three_then_two_then_one_then_none(examine: Examine, serve: Se
         hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in three)
         url = f"redis-sentinel://{hosts}/three/0"
         assert severities(examine, url) == ["ok"]
-        assert examine(Reachability(), url).message == "the Sentinel master 'three' answers"
+        assert examine("reachability", url).message == "the Sentinel master 'three' answers"
         for each, severity in zip(three, ("warning", "error", "skipped"), strict=True):
             each.kill()
             assert severity in severities(examine, url)
-        found = examine(Reachability(), url)
+        found = examine("reachability", url)
         assert found.severity == "error"
         assert "SENTINEL masters" in found.fix
 
@@ -105,7 +103,7 @@ def test_sentinel__alone_with_a_master_that_died(examine: Examine, serve: Serve,
     master = serve()
     with Sentinel(folder=tmp_path, master=master.port, name="alone", quorum=1) as sentinel:
         url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/alone/0"
-        fixes = " ".join(each.fix for each in examine.all(Sentinels(), url))
+        fixes = " ".join(each.fix for each in examine.all("sentinel", url))
         assert severities(examine, url) == ["warning", "warning"]
         assert "REPLICAOF" in fixes
         assert "on more hosts" in fixes
@@ -118,7 +116,7 @@ def test_sentinel__of_another_name(examine: Examine, serve: Serve, tmp_path: Pat
     with Sentinel(folder=tmp_path, master=serve().port) as sentinel:
         url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/another/0"
         assert cache_settings(url, max_connections=2)["LOCATION"] == "redis://another/0"
-        assert "No such master" in examine(Reachability(), url).message
+        assert "No such master" in examine("reachability", url).message
 
 
 def test_sentinel__two_that_name_different_masters(examine: Examine, serve: Serve, tmp_path: Path) -> None:
@@ -129,6 +127,6 @@ def test_sentinel__two_that_name_different_masters(examine: Examine, serve: Serv
         Sentinel(folder=tmp_path / "b", master=other.port, name="split") as second,
     ):
         url = f"redis-sentinel://{LOOPBACK}:{first.port},{LOOPBACK}:{second.port}/split/0"
-        found = examine.all(Sentinels(), url)[0]
+        found = examine.all("sentinel", url)[0]
     assert found.severity == "error"
     assert all(f"127.0.0.1:{each.port}" in found.message for each in (one, other))

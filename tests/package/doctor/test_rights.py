@@ -10,9 +10,7 @@ from django.core.management import call_command
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_entry, limited
 from warmer import warm_many
-from warmer.doctor.checks.access import Fences
 from warmer.doctor.checks.causes import LEAST_RIGHTS
-from warmer.doctor.checks.connection import Reachability, Writes
 from warmer.filling import read_counters
 from warmer.monitoring.observation import observe
 from warmer.stores import incarnation_of
@@ -67,13 +65,13 @@ def test_least_rights__are_what_jobs_need(serve: Serve, settings: Any) -> None:
     "rights", ["-@scripting", "-time", "-eval", "-zadd", "-scan", "-unlink", "resetkeys ~:1:*", "-@all +ping"]
 )
 def test_writes__a_right_is_missing(examine: Examine, serve: Serve, rights: str) -> None:
-    found = examine(Writes(), limited(serve(), rights))
+    found = examine("writes", limited(serve(), rights))
     assert (found.severity, found.fix.splitlines()[0]) == ("error", f"ACL SETUSER app ~* {LEAST_RIGHTS}")
 
 
 @pytest.mark.parametrize("command", ["EVALSHA", "EVAL", "TIME"])
 def test_writes__a_command_was_renamed(examine: Examine, serve: Serve, command: str) -> None:
-    found = examine(Writes(), serve(**{f"rename-command {command}": ""}))
+    found = examine("writes", serve(**{f"rename-command {command}": ""}))
     assert found.severity == "error"
     assert "'rename-command'" in found.fix
 
@@ -85,12 +83,12 @@ def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
     settings.CACHES = {**settings.CACHES, "other": cache_entry(server)}
     jobs = [warm_many(f"{name}:{{id}}", ids=list, name=name, cache="other")(dict) for name in "ab"]
     jobs[0].spec.store.token(())
-    assert examine(Fences(), server).severity == "ok"
+    assert examine("fences", server).severity == "ok"
     with server.client() as client:
         client.zadd(jobs[0].spec.store.fence_key, {"c": "inf"})
         client.set(jobs[1].spec.store.fence_key, "x")
     jobs[0].invalidate([1], immediately=True)
-    by_counter, by_type = examine.all(Fences(), server)
+    by_counter, by_type = examine.all("fences", server)
     assert (by_counter.severity, by_type.severity) == ("warning", "warning")
     assert "fence:a:* was damaged: its counter is inf, its floor 1" in by_counter.message
     assert ", its generation g:" in by_counter.message
@@ -100,6 +98,6 @@ def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     with Sentinel(folder=tmp_path, master=serve().port, name="guarded", password=PASSWORD) as sentinel:
         where = cache_entry(f"redis-sentinel://127.0.0.1:{sentinel.port}/guarded")
-        found = examine(Reachability(), where)
+        found = examine("reachability", where)
     assert found.severity == "error"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n')

@@ -20,11 +20,7 @@ from tests.package.doctor.support import (
     overfill,
 )
 from tests.support.jobs import make_spec
-from warmer.doctor.checks.access import Exposure, Pickle
-from warmer.doctor.checks.durability import Persistence
-from warmer.doctor.checks.keys import BigKeys, KeysWithoutTtl, SlowLog
-from warmer.doctor.checks.memory import Evictions, Fragmentation, Maxmemory, MaxmemoryPolicy, MemoryGrowth
-from warmer.doctor.diagnosis import CACHE_CHECKS
+from warmer.doctor.diagnosis import CHECKS
 from warmer.doctor.project import DAY, READING_KEY
 
 # As long as a server's own, but of a million steps: some 50 ms.
@@ -47,11 +43,11 @@ def test_persistence(
     server = serve(**options)
     settings.CACHES = {**settings.CACHES, "other": cache_entry(server)}
     jobs = (make_spec(cache=used),)
-    found = examine(Persistence(), server, specs=jobs)
+    found = examine("persistence", server, specs=jobs)
     assert found.severity == severity
     if severity != "ok":
         carry_out(found, server)
-        assert examine(Persistence(), server, specs=jobs).severity == "ok"
+        assert examine("persistence", server, specs=jobs).severity == "ok"
     server.kill()  # it does not stop while the first file is written
 
 
@@ -59,18 +55,18 @@ def test_sessions__in_the_cache_alone(examine: Examine, serve: Serve, settings: 
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
     settings.SESSION_CACHE_ALIAS = "other"
     server = serve(maxmemory="100mb", maxmemory_policy="allkeys-lru")
-    assert examine(Persistence(), server).severity == "warning"
-    _, found = examine.all(MaxmemoryPolicy(), server)
+    assert examine("persistence", server).severity == "warning"
+    _, found = examine.all("maxmemory-policy", server)
     assert (found.severity, "cached_db" in found.fix) == ("warning", True)
 
 
 # -- memory ----------------------------------------------------------------------------------------
 def test_maxmemory(examine: Examine, serve: Serve) -> None:
     server = serve()
-    found = examine(Maxmemory(), server)
+    found = examine("maxmemory", server)
     assert found.severity == "warning"
     carry_out(found, server)
-    assert "of 256 MiB used" in examine(Maxmemory(), server).message
+    assert "of 256 MiB used" in examine("maxmemory", server).message
 
 
 @pytest.mark.parametrize(
@@ -85,17 +81,17 @@ def test_maxmemory(examine: Examine, serve: Serve) -> None:
 )
 def test_maxmemory_policy(examine: Examine, serve: Serve, policy: str, limit: str, severity: str) -> None:
     server = serve(maxmemory=limit, maxmemory_policy=policy)
-    found = examine(MaxmemoryPolicy(), server)
+    found = examine("maxmemory-policy", server)
     assert found.severity == severity
     if severity != "ok":
         carry_out(found, server)
-        assert examine(MaxmemoryPolicy(), server).severity == "ok"
+        assert examine("maxmemory-policy", server).severity == "ok"
 
 
 def test_maxmemory_policy__full_server_that_evicts_nothing(examine: Examine, serve: Serve) -> None:
     server = serve(maxmemory_policy="noeviction")
     overfill(server)
-    found = examine(MaxmemoryPolicy(), server)
+    found = examine("maxmemory-policy", server)
     assert found.severity == "error"
     carry_out(found, server)
     with server.client() as client:
@@ -113,41 +109,41 @@ def age(server: RedisServer, seconds: int = 3600) -> dict[str, Any]:
 
 def test_evictions(examine: Examine, serve: Serve) -> None:
     server = serve(maxmemory="3mb", maxmemory_policy="allkeys-lru")
-    assert examine(Evictions(), server).severity == "ok"
+    assert examine("evictions", server).severity == "ok"
     fill(server, keys=600)
     with server.client() as client:
         evicted = client.info("stats")["evicted_keys"]
     assert evicted
-    found = examine(Evictions(), server)
+    found = examine("evictions", server)
     assert found.severity == "warning"
     assert found.message.startswith(f"{evicted:,} keys evicted in ")
     with server.client() as client:
         client.flushdb()
-    examine(Evictions(), server)
+    examine("evictions", server)
     age(server)
-    assert examine(Evictions(), server).message == "none in 1 h"
+    assert examine("evictions", server).message == "none in 1 h"
 
 
 def test_memory_growth(examine: Examine, serve: Serve) -> None:
     server = serve(maxmemory="100mb", appendonly="yes")
-    assert "a later run" in examine(MemoryGrowth(), server).message
+    assert "a later run" in examine("memory-growth", server).message
     fill(server, keys=100)
-    assert "a later run" in examine(MemoryGrowth(), server).message  # not so soon
+    assert "a later run" in examine("memory-growth", server).message  # not so soon
     age(server)
-    assert examine(MemoryGrowth(), server).message.endswith(" 1 h ago")
+    assert examine("memory-growth", server).message.endswith(" 1 h ago")
     fill(server, keys=2000)
-    found = examine(MemoryGrowth(), server)
+    found = examine("memory-growth", server)
     assert found.severity == "warning"
     assert " in 1 h: " in found.message
     server.restart()
-    assert "a later run" in examine(MemoryGrowth(), server).message
+    assert "a later run" in examine("memory-growth", server).message
 
 
 def test_reading__is_replaced_after_a_day(examine: Examine, serve: Serve) -> None:
     server = serve()
-    examine(MemoryGrowth(), server)
+    examine("memory-growth", server)
     first = age(server, DAY)
-    assert examine(MemoryGrowth(), server).message.endswith(" 1 d ago")
+    assert examine("memory-growth", server).message.endswith(" 1 d ago")
     with server.client() as client:
         assert json.loads(client.get(READING_KEY))["uptime_in_seconds"] >= first["uptime_in_seconds"]
         assert 0 < client.ttl(READING_KEY) <= 3 * DAY
@@ -155,7 +151,7 @@ def test_reading__is_replaced_after_a_day(examine: Examine, serve: Serve) -> Non
 
 def test_fragmentation__little_is_left_of_much(examine: Examine, serve: Serve) -> None:
     server = serve()
-    assert examine(Fragmentation(), server).severity == "ok"
+    assert examine("fragmentation", server).severity == "ok"
     fill(server, keys=40_000, each=1000)
     with server.client() as client:
         pipeline = client.pipeline(transaction=False)
@@ -163,31 +159,31 @@ def test_fragmentation__little_is_left_of_much(examine: Examine, serve: Serve) -
             if number % 20:
                 pipeline.delete(f":1:post:{number}")
         pipeline.execute()
-    assert examine(Fragmentation(), server).severity == "warning"
+    assert examine("fragmentation", server).severity == "warning"
 
 
 # -- keys ------------------------------------------------------------------------------------------
 def test_keys_without_ttl(examine: Examine, serve: Serve) -> None:
     server = serve()
-    assert examine(KeysWithoutTtl(), server).severity == "skipped"
+    assert examine("keys-without-ttl", server).severity == "skipped"
     fill(server, keys=50)
-    assert examine(KeysWithoutTtl(), server).message == "none in a sample of 50 keys"
+    assert examine("keys-without-ttl", server).message == "none in a sample of 50 keys"
     secret = "abcdefghijklmnopqrstuvwxyzabcdef"
     with server.client() as client:
         client.sadd("_kombu.binding.mail", "mail")
         client.lpush("mail", "message")
-        assert examine(KeysWithoutTtl(), server).severity == "ok"  # Celery's own stay
+        assert examine("keys-without-ttl", server).severity == "ok"  # Celery's own stay
         client.set(f":1:django.contrib.sessions.cache{secret}", 1)
-    found = examine(KeysWithoutTtl(), server)
+    found = examine("keys-without-ttl", server)
     assert found.severity == "info"
     assert secret not in found.message
     fill(server, keys=50, seconds=None)
-    found = examine(KeysWithoutTtl(), server)
+    found = examine("keys-without-ttl", server)
     assert found.severity == "warning"
     assert ":*:post:* (50)" in found.message
     assert found.fix.startswith("cache.set(key, value, timeout=3600)")
     caches["other"].set("for ever", 1)
-    found = examine(KeysWithoutTtl(), cache_entry(server) | {"TIMEOUT": None})
+    found = examine("keys-without-ttl", cache_entry(server) | {"TIMEOUT": None})
     assert found.fix.startswith('CACHES["other"]["TIMEOUT"] = 3600')
 
 
@@ -196,7 +192,7 @@ def test_keys__are_sampled_and_never_listed(examine: Examine, serve: Serve) -> N
     fill(server, keys=10_000, each=10)
     with server.client() as client:
         before = client.info("commandstats")
-        found = examine(KeysWithoutTtl(), server)
+        found = examine("keys-without-ttl", server)
         after = client.info("commandstats")
     assert found.message == "none in a sample of 2,000 keys"
     assert "cmdstat_keys" not in after
@@ -205,28 +201,28 @@ def test_keys__are_sampled_and_never_listed(examine: Examine, serve: Serve) -> N
 
 def test_big_keys(examine: Examine, serve: Serve) -> None:
     server = serve()
-    assert examine(BigKeys(), server).severity == "skipped"
+    assert examine("big-keys", server).severity == "skipped"
     fill(server, keys=5)
-    assert examine(BigKeys(), server).severity == "ok"
+    assert examine("big-keys", server).severity == "ok"
     with server.client() as client:
         client.set(":1:everything", "x" * 3 * 2**20, ex=3600)
-    found = examine(BigKeys(), server)
+    found = examine("big-keys", server)
     assert found.severity == "warning"
     assert ":1:everything (" in found.message
 
 
 def test_slow_log(examine: Examine, serve: Serve) -> None:
     server = serve()
-    assert examine(SlowLog(), server).severity == "ok"
+    assert examine("slow-log", server).severity == "ok"
     for threshold in ("0", "-1"):
         configure(server, slowlog_log_slower_than=threshold)
-        found = examine(SlowLog(), server)
+        found = examine("slow-log", server)
         assert found.severity == "info"
         carry_out(found, server)
-        assert examine(SlowLog(), server).severity == "ok"
+        assert examine("slow-log", server).severity == "ok"
     with server.client() as client:
         client.eval(LONG_SCRIPT, 0, PASSWORD)  # and the password is not shown
-    found = examine(SlowLog(), server)
+    found = examine("slow-log", server)
     assert found.severity == "warning"
     assert " EVAL (" in found.message
 
@@ -240,30 +236,30 @@ def test_exposure(examine: Examine, serve: Serve, bind: str, protected: str, sev
     server = serve()
     configure(server, protected_mode=protected, bind=bind)
     with_password = f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
-    assert examine(Exposure(), server).severity == severity
-    assert examine(Exposure(), with_password).severity == severity  # which nobody needs
+    assert examine("exposure", server).severity == severity
+    assert examine("exposure", with_password).severity == severity  # which nobody needs
     configure(server, requirepass=PASSWORD)
-    assert examine(Exposure(), with_password).message == "a password is required"
+    assert examine("exposure", with_password).message == "a password is required"
 
 
 def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
     server = serve()
     backends = "django.core.cache.backends"
     used = {"specs": (SimpleNamespace(cache="other"),)}
-    assert examine(Pickle(), server, **used).severity == "ok"
+    assert examine("pickle", server, **used).severity == "ok"
     entry = cache_entry(server)
     entry["OPTIONS"]["SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"
-    found = examine(Pickle(), entry, **used)
+    found = examine("pickle", entry, **used)
     assert found.severity == "warning"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.')
     assert "Other apps' values" in found.fix
-    assert examine(Pickle(), entry).severity == "skipped"  # no job uses it
+    assert examine("pickle", entry).severity == "skipped"  # no job uses it
     django = {"BACKEND": f"{backends}.redis.RedisCache", "LOCATION": server.url()}
-    assert examine(Pickle(), django, **used).severity == "warning"
+    assert examine("pickle", django, **used).severity == "warning"
     files = {"BACKEND": f"{backends}.filebased.FileBasedCache", "LOCATION": tmp_path}
-    assert examine(Pickle(), files, **used).severity == "info"
-    assert examine(Pickle(), {"BACKEND": f"{backends}.locmem.LocMemCache"}, **used).severity == "skipped"
-    unknown = examine(Pickle(), {"BACKEND": f"{backends}.base.BaseCache"}, **used)
+    assert examine("pickle", files, **used).severity == "info"
+    assert examine("pickle", {"BACKEND": f"{backends}.locmem.LocMemCache"}, **used).severity == "skipped"
+    unknown = examine("pickle", {"BACKEND": f"{backends}.base.BaseCache"}, **used)
     assert (unknown.severity, "not known" in unknown.message) == ("skipped", True)
 
 
@@ -271,15 +267,15 @@ def test_pickle__sessions_beside_plain_data(examine: Examine, serve: Serve, sett
     server, used = serve(), {"specs": (SimpleNamespace(cache="other"),)}
     settings.SESSION_CACHE_ALIAS = "other"
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
-    assert examine(Pickle(), server, **used).severity == "ok"
+    assert examine("pickle", server, **used).severity == "ok"
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    assert examine(Pickle(), server, **used).severity == "info"
+    assert examine("pickle", server, **used).severity == "info"
     entry = cache_entry(server) | {"BACKEND": "django_redis.cache.RedisCache"}
     entry["OPTIONS"]["SERIALIZER"] = "warmer.serializers.MsgspecSerializer"
-    assert examine(Pickle(), entry, **used).severity == "info"
+    assert examine("pickle", entry, **used).severity == "info"
     entry = cache_entry(server)
     entry["OPTIONS"]["FALLBACK_SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"
-    found = examine(Pickle(), entry, **used)
+    found = examine("pickle", entry, **used)
     assert found.severity == "warning"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["FALLBACK_SERIALIZER"] = None\n')
 
@@ -292,7 +288,7 @@ def test_server__has_no_error_and_no_warning(examine: Examine, serve: Serve, kin
     server = serve(maxmemory="100mb", maxmemory_policy="allkeys-lru", **options)
     fill(server, keys=30)
     where = limited(server, "-@dangerous -@admin -memory") if kind == "few_rights" else server.url()
-    found = [each for check in CACHE_CHECKS for each in examine.all(check, where)]
+    found = [each for check in CHECKS if check.of_cache for each in examine.all(check.id, where)]
     worst = {each.severity.value for each in found}
     assert worst <= {"ok", "skipped"} | ({"info"} if kind != "healthy" else set()), found
     assert kind == "healthy" or any("does not allow CONFIG" in each.message for each in found)

@@ -13,9 +13,8 @@ from embedded.ports import free_port
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import PASSWORD
 from tests.support.commands import ended, execute
-from warmer.doctor import diagnosis
-from warmer.doctor.check import CacheCheck, Finding, ProjectCheck
-from warmer.doctor.diagnosis import CACHE_CHECKS, PROJECT_CHECKS
+from warmer.doctor.check import Finding, cache_check
+from warmer.doctor.diagnosis import CHECKS, diagnose
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,14 +33,12 @@ SHOWN = ("backend", "reachability", "writes", "maxmemory", "sentinel", "database
 
 def run_only(monkeypatch: pytest.MonkeyPatch, *checks: Any) -> None:
     """Make the command run these checks."""
-    kinds = {"cache_checks": CacheCheck, "project_checks": ProjectCheck}
-    chosen = {name: [each for each in checks if isinstance(each, kind)] for name, kind in kinds.items()}
-    monkeypatch.setattr(diagnosis.diagnose, "__kwdefaults__", diagnosis.diagnose.__kwdefaults__ | chosen)
+    monkeypatch.setattr(diagnose, "__kwdefaults__", {"checks": checks})
 
 
 def test_report(golden: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    run_only(monkeypatch, *(each for each in (*CACHE_CHECKS, *PROJECT_CHECKS) if each.id in SHOWN))
+    run_only(monkeypatch, *(each for each in CHECKS if each.id in SHOWN))
     well = execute("cache_doctor")
     assert well.status == 0
     redis_server.stop()
@@ -55,7 +52,7 @@ def test_json(redis_server: RedisServer) -> None:
     done = execute("cache_doctor", "--json")
     found = json.loads(done.out)
     assert (done.status, found["status"]) == (0, 0)
-    assert {each["check"] for each in found["findings"]} == {each.id for each in (*CACHE_CHECKS, *PROJECT_CHECKS)}
+    assert {each["check"] for each in found["findings"]} == {each.id for each in CHECKS}
     assert sum(found["counts"].values()) == len(found["findings"])
     assert set(found["findings"][0]) == {"check", "subject", "severity", "message", "why", "fix"}
     redis_server.stop()
@@ -79,15 +76,14 @@ def test_fix__is_one_line_to_paste_however_long(settings: Any) -> None:
     assert fix in ended("cache_doctor")[1]
 
 
-class Breaks(CacheCheck, id="breaks"):
+@cache_check()
+def breaks(cache: Any) -> Iterator[Finding]:
     """It does not."""
-
-    def run(self, cache: Any) -> Iterator[Finding]:
-        raise ValueError(f"redis://:{PASSWORD}@host is odd")
+    raise ValueError(f"redis://:{PASSWORD}@host is odd")
 
 
 def test_check_that_breaks__is_reported_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_only(monkeypatch, Breaks(), *CACHE_CHECKS)
+    run_only(monkeypatch, breaks, *CHECKS)
     status, printed = ended("cache_doctor")
     assert status == 1
     assert "ValueError: redis://***@host is odd." in printed

@@ -16,7 +16,6 @@ from tests.package.doctor.support import Examine
 from tests.support.commands import execute
 from tests.support.waiting import make_waiting, waiting
 from warmer import jobs, runs, warm
-from warmer.doctor.checks.jobs import SameCache
 from warmer.invalidation import Relay, apply, records
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import observe_jobs, start_run, warm_batch
@@ -79,11 +78,11 @@ def test_observed__by_a_worker_with_another_cache_is_said(
     examine: Examine,  # noqa: F811
 ) -> None:
     observe_jobs()
-    assert examine(SameCache()).severity == "ok"
+    assert examine("same-cache").severity == "ok"
     with elsewhere():
         observe_jobs()
-        assert examine(SameCache()).severity == "ok"
-    found = examine(SameCache())
+        assert examine("same-cache").severity == "ok"
+    found = examine("same-cache")
     assert found.severity == "error"
     assert "A worker and web use different caches for " in found.message
     assert "A worker and web use different caches for " in operator.get(OVERVIEW).content.decode()
@@ -111,13 +110,13 @@ def test_request__of_a_shell_with_another_cache(job: Any, elsewhere: Elsewhere, 
     make_waiting("t", [1])
     Relay().poll()
     assert waiting()
-    found = examine(SameCache())
+    found = examine("same-cache")
     assert (found.severity, "The last run was requested for another cache: " in found.message) == ("error", True)
     assert found.fix.startswith("manage.py warm_cache\n")
     runs.fail(runs.open_run("t", Trigger.COMMAND).run, "of the web processes' settings")
     Relay().poll()
     assert waiting() == []
-    assert examine(SameCache()).severity == "ok"
+    assert examine("same-cache").severity == "ok"
 
 
 def test_records__that_wait_for_another_process_are_few(

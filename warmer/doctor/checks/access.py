@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from warmer import tasks
-from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, project_check, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.exceptions import CommandRefused
 from warmer.humanize import duration
@@ -28,76 +28,71 @@ OTHER_APPS = (
 )
 
 
-class Exposure(CacheCheck, id="exposure"):
+@cache_check()
+def exposure(cache: Cache) -> Iterator[Finding]:
     """A server without a password is reachable only from its own machine."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        yield _exposure(cache.redis, "REDIS_URL")
+    yield _exposure(cache.redis, "REDIS_URL")
 
 
-class BrokerExposure(ProjectCheck, id="broker-exposure", after=("broker",)):
+@project_check(after=("broker",))
+def broker_exposure(project: Project) -> Iterator[Finding]:
     """Without a password, only its own machine can reach the broker."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        yield _exposure(project.redis, "CELERY_BROKER_URL")
+    yield _exposure(project.redis, "CELERY_BROKER_URL")
 
 
-class Pickle(CacheCheck, id="pickle", once=True, after=("backend",)):
+@cache_check(once=True, after=("backend",))
+def pickle(cache: Cache) -> Iterator[Finding]:
     """Values are plain data."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        if not cache.specs:
-            raise NotApplicable("no job uses this cache")
-        if "locmem" in cache.backend or "dummy" in cache.backend:
-            raise NotApplicable("the cache is in the memory of this process")
-        if cache.server is None and not any(each in cache.backend for each in SHARED):
-            raise NotApplicable(f"how {cache.backend} keeps its values is not known here")
-        options = cache.options.get("OPTIONS", {})
-        fallback = str(options.get("FALLBACK_SERIALIZER") or "")
-        if cache.server is None:
-            yield info(f"{cache.backend} pickles its values.", why=PICKLE_WHY, fix=_plain_data(cache))
-        elif "pickle" in fallback.lower():
-            fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{OTHER_APPS}"
-            yield warning("Values that are not plain data are pickled.", why=PICKLE_WHY, fix=fix)
-        elif pickles(cache.alias):
-            fix = (
-                f"{_plain_data(cache)}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because "
-                f"another release cannot read these values; then 'manage.py warm_cache'. {OTHER_APPS}"
-            )
-            yield warning("Values are pickled.", why=PICKLE_WHY, fix=fix)
-        elif cache.holds_all_sessions and not fallback and "warmer." in f"{cache.backend} {options}":
-            yield info(
-                "Sessions are stored only in this cache, which keeps plain data only.",
-                why="A session that holds anything else, such as a SafeString, is lost at the next request.",
-                fix=f"{SESSIONS_FIX}\nor another cache.",
-            )
+    if not cache.specs:
+        raise NotApplicable("no job uses this cache")
+    if "locmem" in cache.backend or "dummy" in cache.backend:
+        raise NotApplicable("the cache is in the memory of this process")
+    if cache.server is None and not any(each in cache.backend for each in SHARED):
+        raise NotApplicable(f"how {cache.backend} keeps its values is not known here")
+    options = cache.options.get("OPTIONS", {})
+    fallback = str(options.get("FALLBACK_SERIALIZER") or "")
+    if cache.server is None:
+        yield info(f"{cache.backend} pickles its values.", why=PICKLE_WHY, fix=_plain_data(cache))
+    elif "pickle" in fallback.lower():
+        fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{OTHER_APPS}"
+        yield warning("Values that are not plain data are pickled.", why=PICKLE_WHY, fix=fix)
+    elif pickles(cache.alias):
+        fix = (
+            f"{_plain_data(cache)}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because "
+            f"another release cannot read these values; then 'manage.py warm_cache'. {OTHER_APPS}"
+        )
+        yield warning("Values are pickled.", why=PICKLE_WHY, fix=fix)
+    elif cache.holds_all_sessions and not fallback and "warmer." in f"{cache.backend} {options}":
+        yield info(
+            "Sessions are stored only in this cache, which keeps plain data only.",
+            why="A session that holds anything else, such as a SafeString, is lost at the next request.",
+            fix=f"{SESSIONS_FIX}\nor another cache.",
+        )
 
 
-class Fences(CacheCheck, id="fences", once=True, after=("backend", "reachability", "writes")):
+@cache_check(once=True, after=("backend", "reachability", "writes"))
+def fences(cache: Cache) -> Iterator[Finding]:
     """No other program writes to the fences of jobs."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        cli, noted = cache.redis.place.redis_cli, dict[str, float]()
-        for spec in cache.specs:
-            if not cache.redis.is_node and cache.redis.ask("EXISTS", spec.store.fence_key):
-                spec.store.token(())  # this replaces a damaged fence that has not been used since
-            noted = spec.store.damages.noted() if spec.store.damages else {}
-        for text, at in noted.items():
-            yield warning(
-                f"The fence {text} ({duration(time.time() - at)} ago).",
-                why="Another program writes to this cache. The fence was replaced: no old value is stored, "
-                "and what was being loaded is loaded again.",
-                fix=f"{cli} CLIENT LIST\nshows who is connected. Give other programs a server, a database or "
-                "an ACL user of their own. This warning ends after 3 days.",
-            )
+    cli, noted = cache.redis.place.redis_cli, dict[str, float]()
+    for spec in cache.specs:
+        if not cache.redis.is_node and cache.redis.ask("EXISTS", spec.store.fence_key):
+            spec.store.token(())  # this replaces a damaged fence that has not been used since
+        noted = spec.store.damages.noted() if spec.store.damages else {}
+    for text, at in noted.items():
+        yield warning(
+            f"The fence {text} ({duration(time.time() - at)} ago).",
+            why="Another program writes to this cache. The fence was replaced: no old value is stored, "
+            "and what was being loaded is loaded again.",
+            fix=f"{cli} CLIENT LIST\nshows who is connected. Give other programs a server, a database or "
+            "an ACL user of their own. This warning ends after 3 days.",
+        )
 
 
-class CeleryPickle(ProjectCheck, id="celery-pickle"):
+@project_check()
+def celery_pickle(project: Project) -> Iterator[Finding]:
     """Workers accept the format that is sent, and no pickles."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        if problem := tasks.problem_of_formats():
-            yield error(problem.message, why=problem.why, fix=problem.fix)
+    if problem := tasks.problem_of_formats():
+        yield error(problem.message, why=problem.why, fix=problem.fix)
 
 
 def _plain_data(cache: Cache) -> str:

@@ -13,7 +13,7 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from warmer import tasks
-from warmer.doctor.check import CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.check import Finding, cache_check, error, info, ok, project_check, warning
 from warmer.doctor.checks.causes import cause_of
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
@@ -33,24 +33,23 @@ LONG_QUEUE = 500
 STANDSTILL = timedelta(minutes=2)
 
 
-class BrokerAnswers(ProjectCheck, id="broker"):
+@project_check()
+def broker(project: Project) -> Iterator[Finding]:
     """Celery's broker answers."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        broker = project.broker
-        if broker.in_process and not settings.DEBUG:
-            yield warning(
-                "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
-                why="A request that changes a row waits for the warm, and nothing runs on schedule.",
-                fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
-            )
-        elif unread := tasks.unread_setting():
-            message = f"No Celery app reads {unread}: tasks go to {broker.address}."
-            yield error(message, why=COLD, fix=tasks.NAMESPACE)
-        elif broker.problem:
-            yield _away(broker)
-        else:
-            yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
+    broker = project.broker
+    if broker.in_process and not settings.DEBUG:
+        yield warning(
+            "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
+            why="A request that changes a row waits for the warm, and nothing runs on schedule.",
+            fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
+        )
+    elif unread := tasks.unread_setting():
+        message = f"No Celery app reads {unread}: tasks go to {broker.address}."
+        yield error(message, why=COLD, fix=tasks.NAMESPACE)
+    elif broker.problem:
+        yield _away(broker)
+    else:
+        yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
 
 
 def _away(broker: tasks.Broker) -> Finding:
@@ -70,151 +69,145 @@ def _away(broker: tasks.Broker) -> Finding:
     return error(f"{start}{broker.problem}.", why=COLD, fix=fix)
 
 
-class BrokerApart(CacheCheck, id="broker-apart"):
+@cache_check()
+def broker_apart(cache: Cache) -> Iterator[Finding]:
     """The cache and the broker are two servers."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server, project = cache.redis, cache.project
-        project.require_broker()
-        if project.broker.problem:
-            raise NotApplicable("the broker does not answer")
-        broker, place = project.broker.server, server.place
-        if broker is None or broker.info["run_id"] != server.info["run_id"]:
-            return
-        policy = server.info["maxmemory_policy"]
-        message = f"The cache and the broker are one server, {place.text} ({policy})."
-        fix = "CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/0\nUse a second server, with noeviction."
-        if broker.place.database == place.database:
-            message = f"The cache and the broker share database {place.database} of {place.text}."
-            why = "cache.clear() empties the database, including the queues with every waiting run."
-            yield error(message, why=why, fix=f"{fix} At the very least use another database number.")
-        elif _evicts_queues(server):
-            yield error(message, why=LOST, fix=fix)
-        else:
-            yield warning(message, why="When the cache fills the memory, no task can be sent.", fix=fix)
+    server, project = cache.redis, cache.project
+    project.require_broker()
+    if project.broker.problem:
+        raise NotApplicable("the broker does not answer")
+    broker, place = project.broker.server, server.place
+    if broker is None or broker.info["run_id"] != server.info["run_id"]:
+        return
+    policy = server.info["maxmemory_policy"]
+    message = f"The cache and the broker are one server, {place.text} ({policy})."
+    fix = "CELERY_BROKER_URL=redis://:PASSWORD@BROKER-HOST:6379/0\nUse a second server, with noeviction."
+    if broker.place.database == place.database:
+        message = f"The cache and the broker share database {place.database} of {place.text}."
+        why = "cache.clear() empties the database, including the queues with every waiting run."
+        yield error(message, why=why, fix=f"{fix} At the very least use another database number.")
+    elif _evicts_queues(server):
+        yield error(message, why=LOST, fix=fix)
+    else:
+        yield warning(message, why="When the cache fills the memory, no task can be sent.", fix=fix)
 
 
-class BrokerTimeouts(ProjectCheck, id="broker-timeouts", after=("broker",)):
+@project_check(after=("broker",))
+def broker_timeouts(project: Project) -> Iterator[Finding]:
     """Sending a task does not wait forever for a broker that hangs."""
+    _ = project.redis
+    if project.broker.timeout is not None:
+        yield ok(f"a client waits {duration(project.broker.timeout)} for an answer")
+        return
+    yield warning(
+        "Celery's broker_transport_options have no socket_timeout.",
+        why="When the server hangs, workers and pages that send tasks wait forever.",
+        fix='CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}',
+    )
 
-    def run(self, project: Project) -> Iterator[Finding]:
-        _ = project.redis
-        if project.broker.timeout is not None:
-            yield ok(f"a client waits {duration(project.broker.timeout)} for an answer")
-            return
+
+@project_check(after=("broker",))
+def broker_eviction(project: Project) -> Iterator[Finding]:
+    """The broker evicts no messages."""
+    server = project.redis
+    policy = server.info["maxmemory_policy"]
+    message = f"The broker's maxmemory-policy is {policy}"
+    fix = server.place.config_set("maxmemory-policy", "noeviction")
+    if _evicts_queues(server):
+        yield error(f"{message}.", why=LOST, fix=fix)
+    elif policy.startswith("allkeys-"):
+        yield warning(f"{message}, without effect until it has a limit.", why=LOST, fix=fix)
+
+
+@project_check(after=("broker", "database"))
+def workers(project: Project) -> Iterator[Finding]:
+    """A worker consumes each queue of the jobs."""
+    project.require_broker()
+    for queue in project.queues:
+        found = tasks.find_workers(queue)
+        if found.names:
+            yield ok(f"queue {queue!r}: {', '.join(found.names)}")
+            continue
+        message = f"Queue {queue!r}: {found.problem}"
+        fix = f"celery -A {tasks.app_name()} worker -Q {queue}\nA worker that is busy with one "
+        fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
+        if not found.may_work:
+            yield error(f"{message}.", why=COLD, fix=found.advice)
+        elif (waits := _longest_wait(project, queue)) > STANDSTILL:
+            oldest = f"the oldest queued run has waited {duration(waits, rough=True)}"
+            yield error(f"{message}, and {oldest}.", why=COLD, fix=fix)
+        elif worked_at := _last_worked(project, queue):
+            why = "Whether one runs now is not known. If none does, keys expire and go cold."
+            yield warning(f"{message}, but one worked {ago(worked_at)}.", why=why, fix=fix)
+        else:
+            yield error(f"{message}.", why=COLD, fix=fix)
+
+
+@project_check(after=("broker",))
+def queue_length(project: Project) -> Iterator[Finding]:
+    """Messages do not pile up."""
+    project.require_broker()
+    lengths = tasks.queue_lengths(project.queues)
+    for queue in project.queues:
+        if queue not in lengths:
+            raise NotApplicable(f"unknown: the broker does not report the length of {queue!r}")
+        message = f"queue {queue!r}: {counted(lengths[queue], 'message')} waiting"
+        if lengths[queue] < LONG_QUEUE:
+            yield ok(message)
+            continue
         yield warning(
-            "Celery's broker_transport_options have no socket_timeout.",
-            why="When the server hangs, workers and pages that send tasks wait forever.",
-            fix='CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}',
+            f"{message.capitalize()}.",
+            why="Runs start late: values are older than their interval, and keys may expire first.",
+            fix=f"celery -A {tasks.app_name()} worker -Q {queue} --concurrency 8\nAdd workers, or "
+            "set a longer every= and a larger batch_size= in the jobs.",
         )
 
 
-class BrokerEviction(ProjectCheck, id="broker-eviction", after=("broker",)):
-    """The broker evicts no messages."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        server = project.redis
-        policy = server.info["maxmemory_policy"]
-        message = f"The broker's maxmemory-policy is {policy}"
-        fix = server.place.config_set("maxmemory-policy", "noeviction")
-        if _evicts_queues(server):
-            yield error(f"{message}.", why=LOST, fix=fix)
-        elif policy.startswith("allkeys-"):
-            yield warning(f"{message}, without effect until it has a limit.", why=LOST, fix=fix)
-
-
-class Workers(ProjectCheck, id="workers", after=("broker", "database")):
-    """A worker consumes each queue of the jobs."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        project.require_broker()
-        for queue in project.queues:
-            found = tasks.find_workers(queue)
-            if found.names:
-                yield ok(f"queue {queue!r}: {', '.join(found.names)}")
-                continue
-            message = f"Queue {queue!r}: {found.problem}"
-            fix = f"celery -A {tasks.app_name()} worker -Q {queue}\nA worker that is busy with one "
-            fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
-            if not found.may_work:
-                yield error(f"{message}.", why=COLD, fix=found.advice)
-            elif (waits := _longest_wait(project, queue)) > STANDSTILL:
-                oldest = f"the oldest queued run has waited {duration(waits, rough=True)}"
-                yield error(f"{message}, and {oldest}.", why=COLD, fix=fix)
-            elif worked_at := _last_worked(project, queue):
-                why = "Whether one runs now is not known. If none does, keys expire and go cold."
-                yield warning(f"{message}, but one worked {ago(worked_at)}.", why=why, fix=fix)
-            else:
-                yield error(f"{message}.", why=COLD, fix=fix)
-
-
-class QueueLength(ProjectCheck, id="queue-length", after=("broker",)):
-    """Messages do not pile up."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        project.require_broker()
-        lengths = tasks.queue_lengths(project.queues)
-        for queue in project.queues:
-            if queue not in lengths:
-                raise NotApplicable(f"unknown: the broker does not report the length of {queue!r}")
-            message = f"queue {queue!r}: {counted(lengths[queue], 'message')} waiting"
-            if lengths[queue] < LONG_QUEUE:
-                yield ok(message)
-                continue
-            yield warning(
-                f"{message.capitalize()}.",
-                why="Runs start late: values are older than their interval, and keys may expire first.",
-                fix=f"celery -A {tasks.app_name()} worker -Q {queue} --concurrency 8\nAdd workers, or "
-                "set a longer every= and a larger batch_size= in the jobs.",
-            )
-
-
-class BeatAlive(ProjectCheck, id="beat", after=("database",)):
+@project_check(after=("database",))
+def beat(project: Project) -> Iterator[Finding]:
     """Beat sends due tasks."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        project.require_broker()
-        if not project.has_beat:
-            yield _not_installed(project)
-            return
-        own, wanted = schedule.upkeep(), len(schedule.UPKEEP)
-        if missing := wanted - own.count():
-            yield warning(
-                f"{missing} of {wanted} periodic tasks of warmer's own are missing or disabled.",
-                why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
-                fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
-            )
-        entries = schedule.entries()
-        if unknown := [s.name for s in project.specs if s.every is not None and s.name not in entries]:
-            yield warning(
-                f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not in beat's schedule.",
-                why=COLD,
-                fix="manage.py warm_schedule\nadds what is missing, as 'manage.py migrate' does.",
-            )
-        if beats := BeatProcess.objects.at_once():
-            yield warning(
-                f"{len(beats)} beats run at the same time: {', '.join(beats)}.",
-                why="Each sends everything that is due: the project's own tasks run several times.",
-                fix=f"celery -A {tasks.app_name()} beat\nOnce: stop the others, by the process ids and hosts "
-                "in their names. A worker with -B is a beat, too.",
-            )
-        now, sent = timezone.now(), schedule.beat_seen_at()
-        # An entry has no creation time, but nobody has a reason to change it before beat has sent it.
-        since = own.aggregate(first=Min("date_changed"))["first"]
-        if sent is not None and now - sent <= BEAT_SILENCE:
-            yield ok(f"last active {ago(sent)}")
-        elif sent is None and since is not None and now - since <= BEAT_SILENCE:
-            yield info(
-                f"Beat has not reported yet; its tasks were created {ago(since)}.",
-                why="It saves what it sent every 3 minutes. A worker shows it within a minute.",
-                fix="Run the doctor again in 5 minutes.",
-            )
-        else:
-            start = f"celery -A {tasks.app_name()} beat\nOnce, beside the workers, with "
-            fix = f"{start}CELERY_BEAT_SCHEDULER = "
-            fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
-            message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
-            yield error(message, why=COLD, fix=fix)
+    project.require_broker()
+    if not project.has_beat:
+        yield _not_installed(project)
+        return
+    own, wanted = schedule.upkeep(), len(schedule.UPKEEP)
+    if missing := wanted - own.count():
+        yield warning(
+            f"{missing} of {wanted} periodic tasks of warmer's own are missing or disabled.",
+            why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
+            fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
+        )
+    entries = schedule.entries()
+    if unknown := [s.name for s in project.specs if s.every is not None and s.name not in entries]:
+        yield warning(
+            f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not in beat's schedule.",
+            why=COLD,
+            fix="manage.py warm_schedule\nadds what is missing, as 'manage.py migrate' does.",
+        )
+    if beats := BeatProcess.objects.at_once():
+        yield warning(
+            f"{len(beats)} beats run at the same time: {', '.join(beats)}.",
+            why="Each sends everything that is due: the project's own tasks run several times.",
+            fix=f"celery -A {tasks.app_name()} beat\nOnce: stop the others, by the process ids and hosts "
+            "in their names. A worker with -B is a beat, too.",
+        )
+    now, sent = timezone.now(), schedule.beat_seen_at()
+    # An entry has no creation time, but nobody has a reason to change it before beat has sent it.
+    since = own.aggregate(first=Min("date_changed"))["first"]
+    if sent is not None and now - sent <= BEAT_SILENCE:
+        yield ok(f"last active {ago(sent)}")
+    elif sent is None and since is not None and now - since <= BEAT_SILENCE:
+        yield info(
+            f"Beat has not reported yet; its tasks were created {ago(since)}.",
+            why="It saves what it sent every 3 minutes. A worker shows it within a minute.",
+            fix="Run the doctor again in 5 minutes.",
+        )
+    else:
+        start = f"celery -A {tasks.app_name()} beat\nOnce, beside the workers, with "
+        fix = f"{start}CELERY_BEAT_SCHEDULER = "
+        fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
+        message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
+        yield error(message, why=COLD, fix=fix)
 
 
 def _evicts_queues(server: Server) -> bool:

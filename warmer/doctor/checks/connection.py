@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from warmer.conf import conf
-from warmer.doctor.check import CacheCheck, Finding, error, ok, warning
+from warmer.doctor.check import Finding, cache_check, error, ok, warning
 from warmer.doctor.checks.causes import COLD, explain
 from warmer.doctor.project import Cache
 from warmer.exceptions import CommandRefused, NodeOfCluster, StoreUnavailable
@@ -32,94 +32,90 @@ PROBES, PROBE_PAUSE = 5, 0.1
 PROBE_KEY_SECONDS = 30.0
 
 
-class Backend(CacheCheck, id="backend", once=True, after=()):
+@cache_check(once=True, after=())
+def backend(cache: Cache) -> Iterator[Finding]:
     """The backend's library is installed, and all processes share the cache."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        use_redis = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
-        if missing := _missing_package(cache):
-            yield error(
-                f"The settings of {cache.backend} need {missing}, which is not installed.",
-                why=BROKEN,
-                fix=f"pip install {missing}\nin this Python, and add it to your requirements.",
-            )
-        elif cache.problem:
-            message = f"The backend {cache.backend} cannot be used: {cache.problem}."
-            fix = cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS."
-            if "['LOCATION']" in cache.problem:
-                fix = cache.setting("LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
-                fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
-            yield error(message, why=BROKEN, fix=fix)
-        elif cache.specs and (names := varying_names(cache.alias)):
-            yield error(
-                f"Its KEY_FUNCTION returns different names for one key: {names[0]!r} and {names[1]!r}.",
-                why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
-                fix=cache.setting("KEY_FUNCTION", value="None")
-                + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
-            )
-        elif cache.specs and "dummy" in cache.backend:
-            yield error(f"{cache.backend} keeps nothing.", why=COLD, fix=use_redis)
-        elif cache.specs and "locmem" in cache.backend:
-            why = "Each process has its own: web processes do not see what a worker warms or invalidates."
-            yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
-        else:
-            where = "" if cache.server else masked(str(cache.options.get("LOCATION", "")))
-            yield ok(f"{cache.backend} at {where}" if where else cache.backend)
+    use_redis = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
+    if missing := _missing_package(cache):
+        yield error(
+            f"The settings of {cache.backend} need {missing}, which is not installed.",
+            why=BROKEN,
+            fix=f"pip install {missing}\nin this Python, and add it to your requirements.",
+        )
+    elif cache.problem:
+        message = f"The backend {cache.backend} cannot be used: {cache.problem}."
+        fix = cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS."
+        if "['LOCATION']" in cache.problem:
+            fix = cache.setting("LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
+            fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
+        yield error(message, why=BROKEN, fix=fix)
+    elif cache.specs and (names := varying_names(cache.alias)):
+        yield error(
+            f"Its KEY_FUNCTION returns different names for one key: {names[0]!r} and {names[1]!r}.",
+            why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
+            fix=cache.setting("KEY_FUNCTION", value="None")
+            + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
+        )
+    elif cache.specs and "dummy" in cache.backend:
+        yield error(f"{cache.backend} keeps nothing.", why=COLD, fix=use_redis)
+    elif cache.specs and "locmem" in cache.backend:
+        why = "Each process has its own: web processes do not see what a worker warms or invalidates."
+        yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
+    else:
+        where = "" if cache.server else masked(str(cache.options.get("LOCATION", "")))
+        yield ok(f"{cache.backend} at {where}" if where else cache.backend)
 
 
-class Reachability(CacheCheck, id="reachability", after=("backend",)):
+@cache_check(after=("backend",))
+def reachability(cache: Cache) -> Iterator[Finding]:
     """The server answers with this address, login and database; any other cache keeps a key."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        if cache.server is None:
-            yield _try_writing(cache)
+    if cache.server is None:
+        yield _try_writing(cache)
+        return
+    place = cache.server.place
+    try:
+        cache.server.ask("PING")
+        if "sentinel_masters" in cache.server.info:
+            raise StoreUnavailable(f"{place.text} is a Sentinel, which keeps no keys")
+        if cache.server.info.get("cluster_enabled") and not cache.server.is_node:
+            raise NodeOfCluster(f"{place.text} {NodeOfCluster.advice}")
+    except CommandRefused:
+        pass  # but it accepted the login
+    except StoreUnavailable as problem:
+        if "MISCONF" not in str(problem):  # a server that cannot save rejects PING like a write
+            yield explain(problem, place, cache.alias)
             return
-        place = cache.server.place
-        try:
-            cache.server.ask("PING")
-            if "sentinel_masters" in cache.server.info:
-                raise StoreUnavailable(f"{place.text} is a Sentinel, which keeps no keys")
-            if cache.server.info.get("cluster_enabled") and not cache.server.is_node:
-                raise NodeOfCluster(f"{place.text} {NodeOfCluster.advice}")
-        except CommandRefused:
-            pass  # but it accepted the login
-        except StoreUnavailable as problem:
-            if "MISCONF" not in str(problem):  # a server that cannot save rejects PING like a write
-                yield explain(problem, place, cache.alias)
-                return
-        yield ok(f"{place.text} answers")
+    yield ok(f"{place.text} answers")
 
 
-class Writes(CacheCheck, id="writes", once=True):
+@cache_check(once=True)
+def writes(cache: Cache) -> Iterator[Finding]:
     """The server runs the scripts of the fence, and accepts, returns and deletes keys, as a job uses it."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        try:  # besides the fence, invalidating a whole job needs these
-            server.ask("SCAN", 0, "COUNT", 1)
-            server.ask("UNLINK", server.local("warmer-doctor:none"))
-        except (CommandRefused, StoreUnavailable) as problem:
-            yield explain(problem, server.place, cache.alias)
-        else:
-            yield _try_writing(cache)
+    server = cache.redis
+    try:  # besides the fence, invalidating a whole job needs these
+        server.ask("SCAN", 0, "COUNT", 1)
+        server.ask("UNLINK", server.local("warmer-doctor:none"))
+    except (CommandRefused, StoreUnavailable) as problem:
+        yield explain(problem, server.place, cache.alias)
+    else:
+        yield _try_writing(cache)
 
 
-class Timeouts(CacheCheck, id="timeouts", once=True, after=("backend",)):
+@cache_check(once=True, after=("backend",))
+def timeouts(cache: Cache) -> Iterator[Finding]:
     """A client does not wait for a hanging server longer than is acceptable for a page."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        place = cache.redis.place
-        waits = {"socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout}
-        for name, seconds in waits.items():
-            if seconds is None or seconds > LONGEST_TIMEOUT:
-                yield warning(
-                    f"{name} is {'not set' if seconds is None else duration(seconds)}.",
-                    why="When the server hangs, every request waits that long, until no web process is free.",
-                    fix=_timeout_setting(cache, name),
-                )
-                return
-        connect, answer = duration(place.connect_timeout or 0), duration(place.timeout or 0)
-        yield ok(f"a client waits {connect} to connect, {answer} for an answer")
+    place = cache.redis.place
+    waits = {"socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout}
+    for name, seconds in waits.items():
+        if seconds is None or seconds > LONGEST_TIMEOUT:
+            yield warning(
+                f"{name} is {'not set' if seconds is None else duration(seconds)}.",
+                why="When the server hangs, every request waits that long, until no web process is free.",
+                fix=_timeout_setting(cache, name),
+            )
+            return
+    connect, answer = duration(place.connect_timeout or 0), duration(place.timeout or 0)
+    yield ok(f"a client waits {connect} to connect, {answer} for an answer")
 
 
 def probe(alias: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, project_check, warning
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import counted
 
@@ -24,111 +24,107 @@ WRITES_TO_DISK = {
 NOTHING = "Nothing is kept on disk: save is empty, and appendonly is 'no'."
 
 
-class Persistence(CacheCheck, id="persistence"):
+@cache_check()
+def persistence(cache: Cache) -> Iterator[Finding]:
     """The server keeps its data on disk as the jobs need it."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        append = server.place.config_set("appendonly", "yes")
-        yield from _failures(server)
-        save, appends = server.setting("save"), server.setting("appendonly") == "yes"
-        if appends and server.setting("appendfsync") == "always":
-            why = "Every write waits for the disk. 'everysec' loses a second or two in a crash."
-            fix = server.place.config_set("appendfsync", "everysec")
-            yield warning("appendfsync is 'always'.", why=why, fix=fix)
-        elif appends:
-            yield ok(f"save {save!r}, appendonly yes")
-        elif save and cache.specs:
-            yield warning(
-                f"Only save {save!r} keeps the keys on disk.",
-                why="A crash undoes the invalidations since the last save, so every key is invalidated.",
-                fix=f'{append}\nOr start empty: {server.place.redis_cli} CONFIG SET save "", the same in '
-                "redis.conf, and delete its dump.rdb.",
-            )
-        elif save:
-            yield ok(f"save {save!r}, appendonly no")
-        elif cache.holds_all_sessions:
-            why = "A restart of the server logs out every user: sessions are stored nowhere else."
-            yield warning(NOTHING, why=why, fix=f"{SESSIONS_FIX}\nor: {append}")
-        else:
-            why = "After a restart every key is cold until beat or 'manage.py warm_cache' has run."
-            yield info(NOTHING, why=why, fix=append)
+    server = cache.redis
+    append = server.place.config_set("appendonly", "yes")
+    yield from _failures(server)
+    save, appends = server.setting("save"), server.setting("appendonly") == "yes"
+    if appends and server.setting("appendfsync") == "always":
+        why = "Every write waits for the disk. 'everysec' loses a second or two in a crash."
+        fix = server.place.config_set("appendfsync", "everysec")
+        yield warning("appendfsync is 'always'.", why=why, fix=fix)
+    elif appends:
+        yield ok(f"save {save!r}, appendonly yes")
+    elif save and cache.specs:
+        yield warning(
+            f"Only save {save!r} keeps the keys on disk.",
+            why="A crash undoes the invalidations since the last save, so every key is invalidated.",
+            fix=f'{append}\nOr start empty: {server.place.redis_cli} CONFIG SET save "", the same in '
+            "redis.conf, and delete its dump.rdb.",
+        )
+    elif save:
+        yield ok(f"save {save!r}, appendonly no")
+    elif cache.holds_all_sessions:
+        why = "A restart of the server logs out every user: sessions are stored nowhere else."
+        yield warning(NOTHING, why=why, fix=f"{SESSIONS_FIX}\nor: {append}")
+    else:
+        why = "After a restart every key is cold until beat or 'manage.py warm_cache' has run."
+        yield info(NOTHING, why=why, fix=append)
 
 
-class BrokerPersistence(ProjectCheck, id="broker-persistence", after=("broker",)):
+@project_check(after=("broker",))
+def broker_persistence(project: Project) -> Iterator[Finding]:
     """The broker's messages survive a restart of its server."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        server = project.redis
-        yield from _failures(server)
-        if not server.setting("save") and server.setting("appendonly") != "yes":
-            why = "A restart of the server loses every queued message: runs, and the project's other tasks."
-            yield warning(NOTHING, why=why, fix=server.place.config_set("appendonly", "yes"))
+    server = project.redis
+    yield from _failures(server)
+    if not server.setting("save") and server.setting("appendonly") != "yes":
+        why = "A restart of the server loses every queued message: runs, and the project's other tasks."
+        yield warning(NOTHING, why=why, fix=server.place.config_set("appendonly", "yes"))
 
 
-class Replication(CacheCheck, id="replication"):
+@cache_check()
+def replication(cache: Cache) -> Iterator[Finding]:
     """The cache is on a primary, and its replicas keep up."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        found, place = server.info, server.place
-        if found.get("role") == "slave":
-            primary = f"{found.get('master_host')}:{found.get('master_port')}"
-            link = "" if found.get("master_link_status") == "up" else ", and its link is down"
-            yield error(
-                f"{place.text} is a replica of {primary}{link}.",
-                why="A replica refuses writes, so nothing is warmed or invalidated.",
-                fix=f"REDIS_URL=redis://{primary}/{place.database}\nnames the primary. Or, after a failover, "
-                f"promote this server:\n{place.redis_cli} REPLICAOF NO ONE",
-            )
-            return
-        replicas = [found.get(f"slave{number}") for number in range(int(found.get("connected_slaves", 0)))]
-        late = [
-            f"{each['ip']}:{each['port']} ({each['state']}, {each['lag']} s behind)"
-            for each in replicas
-            if each and (each["state"] != "online" or each["lag"] > LONGEST_LAG_SECONDS)
-        ]
-        if late:
-            yield warning(
-                f"Replicas do not keep up: {', '.join(late)}.",
-                why="After a failover keys are cold, and the latest invalidations are undone.",
-                fix=f"{place.redis_cli} INFO replication\nCheck the replica's log and network. A full resync "
-                "that never ends needs a larger 'repl-backlog-size'.",
-            )
-        else:
-            yield ok(f"a primary with {counted(len(replicas), 'replica')}")
+    server = cache.redis
+    found, place = server.info, server.place
+    if found.get("role") == "slave":
+        primary = f"{found.get('master_host')}:{found.get('master_port')}"
+        link = "" if found.get("master_link_status") == "up" else ", and its link is down"
+        yield error(
+            f"{place.text} is a replica of {primary}{link}.",
+            why="A replica refuses writes, so nothing is warmed or invalidated.",
+            fix=f"REDIS_URL=redis://{primary}/{place.database}\nnames the primary. Or, after a failover, "
+            f"promote this server:\n{place.redis_cli} REPLICAOF NO ONE",
+        )
+        return
+    replicas = [found.get(f"slave{number}") for number in range(int(found.get("connected_slaves", 0)))]
+    late = [
+        f"{each['ip']}:{each['port']} ({each['state']}, {each['lag']} s behind)"
+        for each in replicas
+        if each and (each["state"] != "online" or each["lag"] > LONGEST_LAG_SECONDS)
+    ]
+    if late:
+        yield warning(
+            f"Replicas do not keep up: {', '.join(late)}.",
+            why="After a failover keys are cold, and the latest invalidations are undone.",
+            fix=f"{place.redis_cli} INFO replication\nCheck the replica's log and network. A full resync "
+            "that never ends needs a larger 'repl-backlog-size'.",
+        )
+    else:
+        yield ok(f"a primary with {counted(len(replicas), 'replica')}")
 
 
-class Sentinels(CacheCheck, id="sentinel", once=True, after=("backend",)):
+@cache_check(once=True, after=("backend",))
+def sentinel(cache: Cache) -> Iterator[Finding]:
     """Enough Sentinels answer, and they agree on a master that is up."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        sentinels, name = cache.redis.sentinels, cache.redis.place.service
-        if not sentinels:
-            raise NotApplicable("the settings name no Sentinel")
-        states = [each.state for each in sentinels if not each.problem]
-        if not states:
-            raise NotApplicable("no Sentinel knows the master, see reachability")
-        masters = sorted({each.master for each in sentinels if not each.problem})
-        if len(masters) > 1:
-            yield error(
-                f"The Sentinels name different masters: {', '.join(masters)}.",
-                why="Clients write to different servers: an invalidation misses half of the readers.",
-                fix=f"{SENTINEL_CLI} reset {name}\non the Sentinel that is alone in its view.",
-            )
-        if any(state["is_odown"] for state in states):
-            why = "Nothing can be read or written until a replica takes its place."
-            fix = f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again."
-            yield error(f"The Sentinels agree that the master {masters[0]} is down.", why=why, fix=fix)
-        elif any(state["is_sdown"] for state in states):
-            why = "If enough Sentinels agree, they promote a replica."
-            fix = f"{SENTINEL_CLI} master {name}\nand check the network between the two."
-            yield warning(f"A Sentinel cannot reach the master {masters[0]}.", why=why, fix=fix)
-        if not any(state["num-slaves"] for state in states):
-            why = "If it fails, nothing can take its place."
-            fix = f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}"
-            yield warning(f"The master {masters[0]} has no replica.", why=why, fix=fix)
-        yield from _quorum(sentinels, states)
+    sentinels, name = cache.redis.sentinels, cache.redis.place.service
+    if not sentinels:
+        raise NotApplicable("the settings name no Sentinel")
+    states = [each.state for each in sentinels if not each.problem]
+    if not states:
+        raise NotApplicable("no Sentinel knows the master, see reachability")
+    masters = sorted({each.master for each in sentinels if not each.problem})
+    if len(masters) > 1:
+        yield error(
+            f"The Sentinels name different masters: {', '.join(masters)}.",
+            why="Clients write to different servers: an invalidation misses half of the readers.",
+            fix=f"{SENTINEL_CLI} reset {name}\non the Sentinel that is alone in its view.",
+        )
+    if any(state["is_odown"] for state in states):
+        why = "Nothing can be read or written until a replica takes its place."
+        fix = f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again."
+        yield error(f"The Sentinels agree that the master {masters[0]} is down.", why=why, fix=fix)
+    elif any(state["is_sdown"] for state in states):
+        why = "If enough Sentinels agree, they promote a replica."
+        fix = f"{SENTINEL_CLI} master {name}\nand check the network between the two."
+        yield warning(f"A Sentinel cannot reach the master {masters[0]}.", why=why, fix=fix)
+    if not any(state["num-slaves"] for state in states):
+        why = "If it fails, nothing can take its place."
+        fix = f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}"
+        yield warning(f"The master {masters[0]} has no replica.", why=why, fix=fix)
+    yield from _quorum(sentinels, states)
 
 
 def _failures(server: Server) -> Iterator[Finding]:

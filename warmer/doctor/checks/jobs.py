@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connections, router
 
 from warmer import invalidation, tasks
 from warmer.declarations.spec import JobSpec
-from warmer.doctor.check import Finding, ProjectCheck, error, info, ok, warning
+from warmer.doctor.check import Finding, error, info, ok, project_check, warning
 from warmer.doctor.project import NotApplicable, Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
@@ -34,26 +34,25 @@ SKEW, LARGE_SKEW = timedelta(seconds=2), timedelta(seconds=30)
 LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)
 
 
-class Database(ProjectCheck, id="database"):
+@project_check()
+def database(project: Project) -> Iterator[Finding]:
     """The database answers, and has warmer's tables."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        alias = router.db_for_write(WarmingRun)
-        connection = connections[alias]
-        try:
-            with connection.cursor() as cursor:
-                tables = connection.introspection.table_names(cursor)
-        except (DatabaseError, InterfaceError) as problem:
-            yield error(
-                f"The database {alias!r} does not answer: {describe(problem)}.",
-                why="No page and no loader works; nothing can be warmed.",
-                fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up.",
-            )
-            return
-        if WarmingRun._meta.db_table not in tables:
-            why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
-            message = f"The database {alias!r} does not have warmer's tables."
-            yield error(message, why=why, fix=f"manage.py migrate --database {alias}")
+    alias = router.db_for_write(WarmingRun)
+    connection = connections[alias]
+    try:
+        with connection.cursor() as cursor:
+            tables = connection.introspection.table_names(cursor)
+    except (DatabaseError, InterfaceError) as problem:
+        yield error(
+            f"The database {alias!r} does not answer: {describe(problem)}.",
+            why="No page and no loader works; nothing can be warmed.",
+            fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up.",
+        )
+        return
+    if WarmingRun._meta.db_table not in tables:
+        why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
+        message = f"The database {alias!r} does not have warmer's tables."
+        yield error(message, why=why, fix=f"manage.py migrate --database {alias}")
 
 
 def now() -> datetime:
@@ -61,106 +60,101 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class ClockSkew(ProjectCheck, id="clock-skew", after=("database",)):
+@project_check(after=("database",))
+def clock_skew(project: Project) -> Iterator[Finding]:
     """This machine's clock agrees with the database's."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        connection = connections[router.db_for_write(WarmingRun)]
-        if connection.vendor not in CLOCKS:
-            raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
-        with connection.cursor() as cursor:
-            before = now()
-            cursor.execute(CLOCKS[connection.vendor])
-            theirs = datetime.fromisoformat(cursor.fetchone()[0])
-            took = now() - before
-        skew = before + took / 2 - theirs
-        if abs(skew) <= SKEW + took:
-            return
-        severity = error if abs(skew) >= LARGE_SKEW else warning
-        side = "ahead of" if skew.days >= 0 else "behind"
-        yield severity(
-            f"This machine's clock is {duration(abs(skew))} {side} the database's.",
-            why="Machines judge each other's runs by these times: live ones count as lost.",
-            fix="timedatectl set-ntp true\non both machines. 'chronyc tracking' shows how far off each is.",
-        )
+    connection = connections[router.db_for_write(WarmingRun)]
+    if connection.vendor not in CLOCKS:
+        raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
+    with connection.cursor() as cursor:
+        before = now()
+        cursor.execute(CLOCKS[connection.vendor])
+        theirs = datetime.fromisoformat(cursor.fetchone()[0])
+        took = now() - before
+    skew = before + took / 2 - theirs
+    if abs(skew) <= SKEW + took:
+        return
+    severity = error if abs(skew) >= LARGE_SKEW else warning
+    side = "ahead of" if skew.days >= 0 else "behind"
+    yield severity(
+        f"This machine's clock is {duration(abs(skew))} {side} the database's.",
+        why="Machines judge each other's runs by these times: live ones count as lost.",
+        fix="timedatectl set-ntp true\non both machines. 'chronyc tracking' shows how far off each is.",
+    )
 
 
-class JobTtl(ProjectCheck, id="job-ttl", after=("database",)):
+@project_check(after=("database",))
+def job_ttl(project: Project) -> Iterator[Finding]:
     """Keys outlive a missed refresh."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        entries = schedule.entries() if project.has_beat else {}
-        scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in entries]
-        if not scheduled:
-            raise NotApplicable("no job is scheduled")
-        for spec in scheduled:
-            yield from _judge(spec, entries.get(spec.name))
+    entries = schedule.entries() if project.has_beat else {}
+    scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in entries]
+    if not scheduled:
+        raise NotApplicable("no job is scheduled")
+    for spec in scheduled:
+        yield from _judge(spec, entries.get(spec.name))
 
 
-class SameCache(ProjectCheck, id="same-cache", after=("database",)):
+@project_check(after=("database",))
+def same_cache(project: Project) -> Iterator[Finding]:
     """Workers keep the keys in the cache that this process reads."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        if any(cache.problem for cache in project.caches if cache.specs):
-            raise NotApplicable("backend failed")
-        for text, names in elsewhere(JobObservation.objects.all()).items():
-            yield error(
-                f"A worker and web use different caches for {', '.join(names)}: {text}.",
-                why="Keys warmed there are cold here, and keys invalidated there stay outdated here.",
-                fix="CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
-                "environment of both. Then restart the workers: they apply the pending invalidations.",
-            )
-        if text := invalidation.other_cache(ask=True):
-            yield error(
-                f"The last run was requested for another cache: {text}.",
-                why="Invalidations wait for a worker with that cache.",
-                fix="manage.py warm_cache\nin the environment of the web processes, if a shell with other "
-                "settings requested that run.",
-            )
-
-
-class Capture(ProjectCheck, id="capture", after=("database",)):
-    """Every table that a job depends on has its triggers."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        if not any(spec.depends_on for spec in project.specs):
-            raise NotApplicable("no job depends on a table")
-        if not invalidation.captures_by_triggers():
-            yield info(
-                "Changes are captured by Django's signals.",
-                why="update(), bulk operations, raw SQL and other programs send none, so old values stay.",
-                fix="WARMER_CAPTURE = 'triggers'\nin the settings, then 'manage.py migrate' (PostgreSQL or "
-                "SQLite). Otherwise call invalidate_for() after such changes.",
-            )
-            return
-        for problem in triggers.problems():
-            message = f"{problem.table} on {problem.using!r} {problem.why}."
-            yield warning(message, why="Some of its changes leave old values in the cache.", fix=problem.fix)
-
-
-class PendingInvalidations(ProjectCheck, id="pending-invalidations", after=("database",)):
-    """Changes are invalidated promptly."""
-
-    def run(self, project: Project) -> Iterator[Finding]:
-        pending = invalidation.backlog()
-        for alias, problem in pending.unanswered.items():
-            yield warning(
-                f"The database {alias!r} does not answer: {problem}.",
-                why="Pending changes there are not applied, and pages cannot show them.",
-                fix=f"DATABASES[{alias!r}]['TEST'] = {{'MIRROR': 'default'}}\nif it is a replica, or a "
-                "router whose allow_migrate() keeps warmer off it. Otherwise start it.",
-            )
-        message = f"{counted(pending.count, 'invalidation')} pending"
-        if not pending.count or pending.age < LATE:
-            yield ok(message)
-            return
-        severity = error if pending.age >= VERY_LATE else warning
-        yield severity(
-            f"{message} (oldest: {duration(pending.age)}).",
-            why="Readers may see old values. The cache was unavailable, or no worker applied them.",
-            fix=f"celery -A {tasks.app_name()} worker\nor 'manage.py warm_listen' applies them within a "
-            "second once the cache answers; see reachability, writes and workers.",
+    if any(cache.problem for cache in project.caches if cache.specs):
+        raise NotApplicable("backend failed")
+    for text, names in elsewhere(JobObservation.objects.all()).items():
+        yield error(
+            f"A worker and web use different caches for {', '.join(names)}: {text}.",
+            why="Keys warmed there are cold here, and keys invalidated there stay outdated here.",
+            fix="CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
+            "environment of both. Then restart the workers: they apply the pending invalidations.",
         )
+    if text := invalidation.other_cache(ask=True):
+        yield error(
+            f"The last run was requested for another cache: {text}.",
+            why="Invalidations wait for a worker with that cache.",
+            fix="manage.py warm_cache\nin the environment of the web processes, if a shell with other "
+            "settings requested that run.",
+        )
+
+
+@project_check(after=("database",))
+def capture(project: Project) -> Iterator[Finding]:
+    """Every table that a job depends on has its triggers."""
+    if not any(spec.depends_on for spec in project.specs):
+        raise NotApplicable("no job depends on a table")
+    if not invalidation.captures_by_triggers():
+        yield info(
+            "Changes are captured by Django's signals.",
+            why="update(), bulk operations, raw SQL and other programs send none, so old values stay.",
+            fix="WARMER_CAPTURE = 'triggers'\nin the settings, then 'manage.py migrate' (PostgreSQL or "
+            "SQLite). Otherwise call invalidate_for() after such changes.",
+        )
+        return
+    for problem in triggers.problems():
+        message = f"{problem.table} on {problem.using!r} {problem.why}."
+        yield warning(message, why="Some of its changes leave old values in the cache.", fix=problem.fix)
+
+
+@project_check(after=("database",))
+def pending_invalidations(project: Project) -> Iterator[Finding]:
+    """Changes are invalidated promptly."""
+    pending = invalidation.backlog()
+    for alias, problem in pending.unanswered.items():
+        yield warning(
+            f"The database {alias!r} does not answer: {problem}.",
+            why="Pending changes there are not applied, and pages cannot show them.",
+            fix=f"DATABASES[{alias!r}]['TEST'] = {{'MIRROR': 'default'}}\nif it is a replica, or a "
+            "router whose allow_migrate() keeps warmer off it. Otherwise start it.",
+        )
+    message = f"{counted(pending.count, 'invalidation')} pending"
+    if not pending.count or pending.age < LATE:
+        yield ok(message)
+        return
+    severity = error if pending.age >= VERY_LATE else warning
+    yield severity(
+        f"{message} (oldest: {duration(pending.age)}).",
+        why="Readers may see old values. The cache was unavailable, or no worker applied them.",
+        fix=f"celery -A {tasks.app_name()} worker\nor 'manage.py warm_listen' applies them within a "
+        "second once the cache answers; see reachability, writes and workers.",
+    )
 
 
 def _judge(spec: JobSpec, entry: schedule.Entry | None) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from warmer.doctor.check import CacheCheck, Finding, info, ok, warning
+from warmer.doctor.check import Finding, cache_check, info, ok, warning
 from warmer.doctor.project import Cache, NotApplicable
 from warmer.humanize import counted, percent, size
 
@@ -35,70 +35,65 @@ HOUR = 3600
 _KEYLESS = {"ACL", "AUTH", "CLIENT", "CONFIG", "EVAL", "EVALSHA", "FCALL", "HELLO", "MIGRATE", "SCRIPT"}
 
 
-class KeysWithoutTtl(CacheCheck, id="keys-without-ttl"):
+@cache_check()
+def keys_without_ttl(cache: Cache) -> Iterator[Finding]:
     """Every key expires eventually."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        sampled = _sampled(cache)
-        staying = [key for key in sampled if key.ttl is None]
-        share = len(staying) / len(sampled)
-        if not staying:
-            yield ok(f"none in a sample of {counted(len(sampled), 'key')}")
-            return
-        fix = "cache.set(key, value, timeout=3600)\nin the code that writes them with timeout=None."
-        if cache.options.get("TIMEOUT", 300) is None:
-            fix = cache.setting("TIMEOUT", value="3600") + "\nfor keys that are set without a timeout."
-        cli = cache.redis.place.redis_cli
-        severity = warning if share >= MANY else info
-        yield severity(
-            f"{len(staying):,} of {counted(len(sampled), 'sampled key')} ({percent(share)}) have no TTL: "
-            f"{_common_forms(staying)}.",
-            why="They never expire, so memory fills up; volatile-* policies and noeviction never evict them.",
-            fix=f"{fix}\nFor those that exist already:\n{cli} EXPIRE KEY 86400",
-        )
+    sampled = _sampled(cache)
+    staying = [key for key in sampled if key.ttl is None]
+    share = len(staying) / len(sampled)
+    if not staying:
+        yield ok(f"none in a sample of {counted(len(sampled), 'key')}")
+        return
+    fix = "cache.set(key, value, timeout=3600)\nin the code that writes them with timeout=None."
+    if cache.options.get("TIMEOUT", 300) is None:
+        fix = cache.setting("TIMEOUT", value="3600") + "\nfor keys that are set without a timeout."
+    cli = cache.redis.place.redis_cli
+    severity = warning if share >= MANY else info
+    yield severity(
+        f"{len(staying):,} of {counted(len(sampled), 'sampled key')} ({percent(share)}) have no TTL: "
+        f"{_common_forms(staying)}.",
+        why="They never expire, so memory fills up; volatile-* policies and noeviction never evict them.",
+        fix=f"{fix}\nFor those that exist already:\n{cli} EXPIRE KEY 86400",
+    )
 
 
-class BigKeys(CacheCheck, id="big-keys"):
+@cache_check()
+def big_keys(cache: Cache) -> Iterator[Finding]:
     """No key is so big that it delays other clients."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        sizes = Counter({key.name: key.bytes for key in _sampled(cache) if key.bytes is not None})
-        if not sizes:
-            raise NotApplicable("the server does not allow MEMORY USAGE to this user")
-        big = [
-            f"{shown_name(name)} ({size(bytes)})" for name, bytes in sizes.most_common() if bytes >= BIG_BYTES
-        ]
-        if not big:
-            yield ok(f"the biggest of {counted(len(sizes), 'sampled key')} takes {size(max(sizes.values()))}")
-            return
-        yield warning(
-            f"{len(big):,} of {len(sizes):,} sampled keys over 1 MiB: {_first(big)}.",
-            why="Each read transfers and decodes all of it, while all other clients wait.",
-            fix='@warm_many("KEY:{id}", ...)\nUse a key for each part that a page needs instead of one with '
-            f"everything. This lists all big keys:\n{cache.redis.place.redis_cli} --bigkeys",
-        )
+    sizes = Counter({key.name: key.bytes for key in _sampled(cache) if key.bytes is not None})
+    if not sizes:
+        raise NotApplicable("the server does not allow MEMORY USAGE to this user")
+    big = [f"{shown_name(name)} ({size(bytes)})" for name, bytes in sizes.most_common() if bytes >= BIG_BYTES]
+    if not big:
+        yield ok(f"the biggest of {counted(len(sizes), 'sampled key')} takes {size(max(sizes.values()))}")
+        return
+    yield warning(
+        f"{len(big):,} of {len(sizes):,} sampled keys over 1 MiB: {_first(big)}.",
+        why="Each read transfers and decodes all of it, while all other clients wait.",
+        fix='@warm_many("KEY:{id}", ...)\nUse a key for each part that a page needs instead of one with '
+        f"everything. This lists all big keys:\n{cache.redis.place.redis_cli} --bigkeys",
+    )
 
 
-class SlowLog(CacheCheck, id="slow-log"):
+@cache_check()
+def slow_log(cache: Cache) -> Iterator[Finding]:
     """No command took 10 ms or longer in the last hour."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        now, entries = server.ask("TIME")[0], server.ask("SLOWLOG GET", SLOW_LOG_ENTRIES)
-        threshold = int(server.setting("slowlog-log-slower-than") or SLOW_MICROSECONDS)
-        recent = [each for each in entries if now - each["start_time"] <= HOUR]
-        slow = [shown_command(each) for each in recent if each["duration"] >= SLOW_MICROSECONDS]
-        if slow:
-            yield warning(
-                f"{counted(len(slow), 'slow command')} in the last hour: {_first(slow)}.",
-                why="While such a command runs, every other client waits.",
-                fix=f"{server.place.redis_cli} SLOWLOG GET 10\nshows who sent them. Replace KEYS by SCAN, a "
-                "big value by several keys, SMEMBERS and the like by SSCAN.",
-            )
-        elif threshold < LEAST_MICROSECONDS:
-            fix = server.place.config_set("slowlog-log-slower-than", str(SLOW_MICROSECONDS))
-            message = "The slow log is off." if threshold < 0 else f"The slow log starts at {threshold} µs."
-            yield info(message, why="Slow commands are not in it, or pushed out by ordinary ones.", fix=fix)
+    server = cache.redis
+    now, entries = server.ask("TIME")[0], server.ask("SLOWLOG GET", SLOW_LOG_ENTRIES)
+    threshold = int(server.setting("slowlog-log-slower-than") or SLOW_MICROSECONDS)
+    recent = [each for each in entries if now - each["start_time"] <= HOUR]
+    slow = [shown_command(each) for each in recent if each["duration"] >= SLOW_MICROSECONDS]
+    if slow:
+        yield warning(
+            f"{counted(len(slow), 'slow command')} in the last hour: {_first(slow)}.",
+            why="While such a command runs, every other client waits.",
+            fix=f"{server.place.redis_cli} SLOWLOG GET 10\nshows who sent them. Replace KEYS by SCAN, a "
+            "big value by several keys, SMEMBERS and the like by SSCAN.",
+        )
+    elif threshold < LEAST_MICROSECONDS:
+        fix = server.place.config_set("slowlog-log-slower-than", str(SLOW_MICROSECONDS))
+        message = "The slow log is off." if threshold < 0 else f"The slow log starts at {threshold} µs."
+        yield info(message, why="Slow commands are not in it, or pushed out by ordinary ones.", fix=fix)
 
 
 def shown_name(name: str) -> str:

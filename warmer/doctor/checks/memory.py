@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from warmer.doctor.check import SESSIONS_FIX, CacheCheck, Finding, error, info, ok, warning
+from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, warning
 from warmer.doctor.project import Cache
 from warmer.humanize import counted, duration, percent, size
 
@@ -17,110 +17,105 @@ WASTE_RATIO, WASTE_BYTES = 1.5, 32 * MIB
 GROWTH_RATIO, GROWTH_BYTES = 1.5, 10 * MIB
 
 
-class Maxmemory(CacheCheck, id="maxmemory"):
+@cache_check()
+def maxmemory(cache: Cache) -> Iterator[Finding]:
     """The server's memory has a limit."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        limit, used = server.info["maxmemory"], server.info["used_memory"]
-        machine = server.info.get("total_system_memory", 0)
-        if limit:
-            yield ok(f"{size(used)} of {size(limit)} used, {percent(used / limit)}")
-            return
-        fix = server.place.config_set("maxmemory", _larger(used, machine))
-        yield warning(
-            f"maxmemory is 0: there is no limit. In use: {size(used)} of the machine's {size(machine)}.",
-            why="The server grows until the kernel kills it or another program for lack of memory.",
-            fix=f"{fix}\n(or what the machine can spare)",
-        )
+    server = cache.redis
+    limit, used = server.info["maxmemory"], server.info["used_memory"]
+    machine = server.info.get("total_system_memory", 0)
+    if limit:
+        yield ok(f"{size(used)} of {size(limit)} used, {percent(used / limit)}")
+        return
+    fix = server.place.config_set("maxmemory", _larger(used, machine))
+    yield warning(
+        f"maxmemory is 0: there is no limit. In use: {size(used)} of the machine's {size(machine)}.",
+        why="The server grows until the kernel kills it or another program for lack of memory.",
+        fix=f"{fix}\n(or what the machine can spare)",
+    )
 
 
-class MaxmemoryPolicy(CacheCheck, id="maxmemory-policy"):
+@cache_check()
+def maxmemory_policy(cache: Cache) -> Iterator[Finding]:
     """At its limit, the server evicts the least useful keys."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server = cache.redis
-        policy, limit = str(server.info["maxmemory_policy"]), server.info["maxmemory"]
-        fix = server.place.config_set("maxmemory-policy", "allkeys-lru")
-        if not limit:
-            yield ok(f"{policy}, without effect: there is no limit")
-            return
-        if policy == "noeviction":
-            share = server.info["used_memory"] / limit
-            severity = error if share >= NEARLY_FULL else warning
-            why = "A full server refuses every write: nothing is warmed, and each miss goes to the database."
-            yield severity(f"The policy is {policy}, and memory is {percent(share)} full.", why=why, fix=fix)
-            return
-        if policy.startswith("volatile-"):
-            why = "Keys without a TTL are never evicted. When only those are left, the server refuses writes."
-            yield info(f"The policy is {policy}.", why=why, fix=fix)
-        elif policy == "allkeys-random":
-            why = "A hot key is evicted as readily as one that nobody reads."
-            yield info(f"The policy is {policy}.", why=why, fix=fix)
-        else:
-            yield ok(policy)
-        if cache.holds_all_sessions:
-            yield warning(
-                f"Sessions are stored only in this cache, and its policy is {policy}.",
-                why="When memory runs short, users are logged out.",
-                fix=SESSIONS_FIX,
-            )
+    server = cache.redis
+    policy, limit = str(server.info["maxmemory_policy"]), server.info["maxmemory"]
+    fix = server.place.config_set("maxmemory-policy", "allkeys-lru")
+    if not limit:
+        yield ok(f"{policy}, without effect: there is no limit")
+        return
+    if policy == "noeviction":
+        share = server.info["used_memory"] / limit
+        severity = error if share >= NEARLY_FULL else warning
+        why = "A full server refuses every write: nothing is warmed, and each miss goes to the database."
+        yield severity(f"The policy is {policy}, and memory is {percent(share)} full.", why=why, fix=fix)
+        return
+    if policy.startswith("volatile-"):
+        why = "Keys without a TTL are never evicted. When only those are left, the server refuses writes."
+        yield info(f"The policy is {policy}.", why=why, fix=fix)
+    elif policy == "allkeys-random":
+        why = "A hot key is evicted as readily as one that nobody reads."
+        yield info(f"The policy is {policy}.", why=why, fix=fix)
+    else:
+        yield ok(policy)
+    if cache.holds_all_sessions:
+        yield warning(
+            f"Sessions are stored only in this cache, and its policy is {policy}.",
+            why="When memory runs short, users are logged out.",
+            fix=SESSIONS_FIX,
+        )
 
 
-class MemoryGrowth(CacheCheck, id="memory-growth"):
+@cache_check()
+def memory_growth(cache: Cache) -> Iterator[Finding]:
     """Memory does not keep growing, compared with an earlier run of the doctor."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server, used = cache.redis, cache.redis.info["used_memory"]
-        if not cache.rise:
-            yield ok(f"{size(used)}; a later run can tell whether it grows")
-            return
-        grown, seconds = cache.rise["used_memory"], cache.rise["uptime_in_seconds"]
-        before, span = size(used - grown), duration(seconds)
-        if grown < GROWTH_BYTES or used < GROWTH_RATIO * (used - grown):
-            yield ok(f"{size(used)}; {before} {span} ago")
-            return
-        left = (server.info["maxmemory"] - used) * seconds / grown
-        until = f", which reaches the limit in {duration(left)}" if left > 0 else ""
-        rate = f"{size(grown * HOUR / seconds)} an hour{until}"
-        yield warning(
-            f"Memory grew from {before} to {size(used)} in {span}: {rate}.",
-            why="At the limit keys are evicted; without a limit the machine runs out of memory.",
-            fix=f"{server.place.redis_cli} --memkeys\nfinds the largest keys; see also keys-without-ttl and "
-            "big-keys. After a deploy or a full warm it may be intended.",
-        )
+    server, used = cache.redis, cache.redis.info["used_memory"]
+    if not cache.rise:
+        yield ok(f"{size(used)}; a later run can tell whether it grows")
+        return
+    grown, seconds = cache.rise["used_memory"], cache.rise["uptime_in_seconds"]
+    before, span = size(used - grown), duration(seconds)
+    if grown < GROWTH_BYTES or used < GROWTH_RATIO * (used - grown):
+        yield ok(f"{size(used)}; {before} {span} ago")
+        return
+    left = (server.info["maxmemory"] - used) * seconds / grown
+    until = f", which reaches the limit in {duration(left)}" if left > 0 else ""
+    rate = f"{size(grown * HOUR / seconds)} an hour{until}"
+    yield warning(
+        f"Memory grew from {before} to {size(used)} in {span}: {rate}.",
+        why="At the limit keys are evicted; without a limit the machine runs out of memory.",
+        fix=f"{server.place.redis_cli} --memkeys\nfinds the largest keys; see also keys-without-ttl and "
+        "big-keys. After a deploy or a full warm it may be intended.",
+    )
 
 
-class Fragmentation(CacheCheck, id="fragmentation"):
+@cache_check()
+def fragmentation(cache: Cache) -> Iterator[Finding]:
     """The process needs little more memory than its keys."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        cli, info = cache.redis.place.redis_cli, cache.redis.info
-        used, resident = info["used_memory"], info.get("used_memory_rss", 0)
-        if resident > WASTE_RATIO * used and resident - used > WASTE_BYTES:
-            yield warning(
-                f"The process holds {size(resident)} for {size(used)} of data ({resident / used:.1f} times).",
-                why="The machine runs out of memory before the server reaches its limit.",
-                fix=f"{cli} MEMORY PURGE\n{cli} CONFIG SET activedefrag yes\n(needs jemalloc) or restart it.",
-            )
-
-
-class Evictions(CacheCheck, id="evictions"):
-    """No keys are evicted for lack of memory."""
-
-    def run(self, cache: Cache) -> Iterator[Finding]:
-        server, figures = cache.redis, cache.rise or cache.redis.info
-        count, span = figures["evicted_keys"], duration(figures["uptime_in_seconds"])
-        since = f"in {span}" if cache.rise else f"in the {span} since the server started"
-        if not count:
-            yield ok(f"none {since}")
-            return
-        fix = server.place.config_set("maxmemory", _larger(server.info["maxmemory"]))
+    cli, info = cache.redis.place.redis_cli, cache.redis.info
+    used, resident = info["used_memory"], info.get("used_memory_rss", 0)
+    if resident > WASTE_RATIO * used and resident - used > WASTE_BYTES:
         yield warning(
-            f"{counted(count, 'key')} evicted {since}.",
-            why="Warmed keys are gone before they are read; without its fence a run writes nothing.",
-            fix=f"{fix}\n(or warm less, or give values shorter timeouts)",
+            f"The process holds {size(resident)} for {size(used)} of data ({resident / used:.1f} times).",
+            why="The machine runs out of memory before the server reaches its limit.",
+            fix=f"{cli} MEMORY PURGE\n{cli} CONFIG SET activedefrag yes\n(needs jemalloc) or restart it.",
         )
+
+
+@cache_check()
+def evictions(cache: Cache) -> Iterator[Finding]:
+    """No keys are evicted for lack of memory."""
+    server, figures = cache.redis, cache.rise or cache.redis.info
+    count, span = figures["evicted_keys"], duration(figures["uptime_in_seconds"])
+    since = f"in {span}" if cache.rise else f"in the {span} since the server started"
+    if not count:
+        yield ok(f"none {since}")
+        return
+    fix = server.place.config_set("maxmemory", _larger(server.info["maxmemory"]))
+    yield warning(
+        f"{counted(count, 'key')} evicted {since}.",
+        why="Warmed keys are gone before they are read; without its fence a run writes nothing.",
+        fix=f"{fix}\n(or warm less, or give values shorter timeouts)",
+    )
 
 
 def _larger(used: int, machine: int = 0) -> str:
