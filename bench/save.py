@@ -32,6 +32,7 @@ from users.models import CustomUser
 from users.warming import user_profiles
 
 if apps.is_installed("warmer"):
+    from warmer.invalidation.records import fingerprint
     from warmer.models import ChangeRecord
 
 # How many rows a statement changes, and how many changes wait after an outage, of each row of the benchmark.
@@ -230,7 +231,7 @@ def hold_snapshot(saved: int, count: int) -> None:
     other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     other.execute("SELECT 1")
     change_others(saved, count)
-    ChangeRecord.objects.update(applied_at=timezone.now(), applied_by="bench")
+    ChangeRecord.objects.update(applied_at=timezone.now(), applied_by=fingerprint())
 
 
 def save_users(count: int) -> None:

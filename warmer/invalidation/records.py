@@ -247,7 +247,9 @@ def mark(numbers: Collection[int], *, using: str) -> None:
     if not numbers:
         return
     connection = connections[using]
-    due = f"id IN ({', '.join(f'{number:d}' for number in numbers)}) AND applied_at IS NULL"
+    # Not `applied_at IS NULL`: PostgreSQL could then read the whole index of pending records, in which a
+    # snapshot that another session holds open keeps the applied ones.
+    due = f"id IN ({', '.join(f'{number:d}' for number in numbers)}) AND applied_by = ''"
     now, quickly = "CURRENT_TIMESTAMP(6)", ""
     if connection.vendor == "sqlite":
         now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"

@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'default_permissions': (),
-                'indexes': [models.Index(condition=models.Q(('applied_at__isnull', True)), fields=['id'], name='warmer_change_unapplied'), models.Index(condition=models.Q(('applied_at__isnull', True)), fields=['xact'], name='warmer_change_xact')],
+                'indexes': [models.Index(condition=models.Q(('applied_at', None)), fields=['xact'], name='warmer_change_unapplied')],
             },
         ),
         migrations.CreateModel(

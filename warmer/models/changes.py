@@ -57,8 +57,7 @@ class ChangeRecord(models.Model):
     class Meta:
         default_permissions = ()
         indexes = [
-            models.Index(fields=["id"], condition=Q(applied_at__isnull=True), name="warmer_change_unapplied"),
-            models.Index(fields=["xact"], condition=Q(applied_at__isnull=True), name="warmer_change_xact"),
+            models.Index(fields=["xact"], condition=Q(applied_at=None), name="warmer_change_unapplied"),
         ]
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from psycopg import sql
 
 from tests.package.invalidation.capture import outsiders
@@ -220,3 +221,22 @@ def kill_in_a_transaction(known: Things) -> None:
         outsiders.run(f"SELECT pg_terminate_backend({connection.connection.info.backend_pid})")
         known.model.objects.create(owner=1)
     connection.close()
+
+
+def test_mark__does_not_read_applied_records_that_a_snapshot_keeps() -> None:
+    def write(count: int) -> list[int]:
+        records.write([records.Record(key="snapshot")] * count, using="default")
+        return list(ChangeRecord.objects.order_by("-id").values_list("id", flat=True)[:count])
+
+    execute("ANALYZE warmer_changerecord")  # as autovacuum does while nothing is pending
+    with outsider() as other:
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        records.mark(write(20_000), using="default")
+        newest = write(1)
+        with CaptureQueriesContext(connection) as queries, transaction.atomic():
+            records.mark(newest, using="default")
+            transaction.set_rollback(True)
+        (mark,) = [each["sql"] for each in queries if "UPDATE" in each["sql"]]
+        (_, update) = mark.split("; ")
+        ((plan,),) = fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {update}")
+    assert plan[0]["Plan"]["Shared Hit Blocks"] < 100
