@@ -66,7 +66,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
 
     report = run.report
     logger.info(
-        "%s (%s) is %s: %d written, %d skipped, %d superseded, %d no value, %d failed, %d queries, %.2f s%s",
+        "%s (%s) is %s: %d written, %d skipped, %d superseded, %d no value, %d failed, %d %s, %.2f s%s",
         run,
         run.trigger,
         run.state,
@@ -76,6 +76,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
         report.no_value,
         report.failed,
         report.queries,
+        "query" if report.queries == 1 else "queries",
         run.took or 0.0,
         f": {run.error}" if run.error else "",
     )

@@ -56,7 +56,7 @@ class CacheAuditAdmin(ReadOnlyAdmin):
         text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
         return format_html(text, mark, result, confidence)
 
-    @admin.display(description="finished", ordering="finished_at")
+    @admin.display(description=widgets.with_zone("finished"), ordering="finished_at")
     def finished(self, audit: CacheAudit) -> SafeString:
         """When the audit ended."""
         return widgets.moment(audit.finished_at)

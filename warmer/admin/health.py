@@ -6,7 +6,7 @@ hang are queried in threads, except for the database, which every page needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from warmer import invalidation, tasks
 from warmer.admin import base, questions
 from warmer.admin.questions import PATIENCE_SECONDS, Answer, Question
 from warmer.declarations.registry import jobs
+from warmer.declarations.spec import JobSpec
 from warmer.doctor.checks.celery import LONG_QUEUE, STANDSTILL
 from warmer.doctor.checks.jobs import LATE
 from warmer.exceptions import CommandRefused
@@ -109,6 +110,27 @@ def look_at_beat() -> Item | None:
     return Item(label="Beat", value=value, problem=problem, section=RUNS)
 
 
+class Caches:
+    """The caches of some jobs. Queries start immediately, and run while the page makes its own."""
+
+    def __init__(self, specs: Iterable[JobSpec]) -> None:
+        self._deadline = monotonic() + PATIENCE_SECONDS
+        aliases = dict.fromkeys(spec.cache for spec in specs)
+        self._questions = {
+            each: questions.ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases
+        }
+
+    @cached_property
+    def answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
+        """The answer of each cache, by its alias."""
+        return {alias: question.answer(self._deadline) for alias, question in self._questions.items()}
+
+    @property
+    def down(self) -> frozenset[str]:
+        """The aliases of the caches that do not answer."""
+        return frozenset(alias for alias, answer in self.answers.items() if answer.problem)
+
+
 class Health:
     """The state of all servers. Queries start immediately, and run while the page makes its own."""
 
@@ -118,10 +140,7 @@ class Health:
         if tasks.has_broker():
             self._broker = questions.ask("broker", _look_at_broker)
             self._workers = questions.ask("workers", _look_for_workers)
-        aliases = dict.fromkeys(spec.cache for spec in jobs.specs())
-        self._caches = {
-            each: questions.ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases
-        }
+        self.caches = Caches(jobs.specs())
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
         self.beat = look_at_beat()
@@ -132,7 +151,7 @@ class Health:
         found = list(self._queue_items()) if self._broker else []
         if self.beat and any(spec.every for spec in jobs.specs()):
             found.append(self.beat)
-        found += [_cache_item(alias, answer) for alias, answer in self._cache_answers.items()]
+        found += [_cache_item(alias, answer) for alias, answer in self.caches.answers.items()]
         return [*found, *_pending_items(self.backlog)]
 
     @cached_property
@@ -142,14 +161,10 @@ class Health:
         return {alert: names for alert, names in found.items() if self._broker or not alert.needs_broker}
 
     @cached_property
-    def _cache_answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
-        return {alias: question.answer(self._deadline) for alias, question in self._caches.items()}
-
-    @cached_property
     def _snapshot(self) -> Snapshot:
-        down = [alias for alias, answer in self._cache_answers.items() if answer.problem]
-        shared = questions.shared("snapshot", lambda: snapshot(down=down, backlog=self.backlog))
-        return replace(shared, down=frozenset(down), backlog=self.backlog)
+        down, backlog = self.caches.down, self.backlog
+        shared = questions.shared("snapshot", lambda: snapshot(down=down, backlog=backlog))
+        return replace(shared, down=down, backlog=backlog)
 
     def _queue_items(self) -> Iterator[Item]:
         assert self._broker is not None

@@ -99,6 +99,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:
         """Return the context of a job's page."""
+        caches = health.Caches([row])
         problem, current = "", None
         try:
             current = _entry_of(row)
@@ -106,7 +107,7 @@ class JobAdmin(ReadOnlyAdmin):
             problem = str(error)
         if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
-        (shown,) = Table([row]).rows([row], health.look_at_databases()[0])
+        (shown,) = Table([row], caches).rows([row], health.look_at_databases()[0])
         seen = shown.observation
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)

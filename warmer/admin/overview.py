@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -121,7 +121,7 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
     search, state = query.get("q", "").strip(), query.get("state", "")
     found = [spec for spec in jobs.specs() if search.lower() in f"{spec.name} {spec.key}".lower()]
     strip = health.Health()  # first, because it queries servers while the queries below run
-    table = Table(found)
+    table = Table(found, strip.caches)
     states, counted = table.states, Counter(table.states.values())
     listed = [spec for spec in found if state in ("", states[spec.name])]
     listed.sort(key=lambda spec: STATES.index(states[spec.name]))
@@ -147,7 +147,7 @@ class Table:
         states: the state of each job: the first of `STATES` that holds; "unknown" if none does.
     """
 
-    def __init__(self, specs: Iterable[JobSpec]) -> None:
+    def __init__(self, specs: Sequence[JobSpec], caches: health.Caches) -> None:
         names = [spec.name for spec in specs]
         observations = JobObservation.objects.with_last_attempt().with_run_state()
         self._observations = observations.in_bulk(names, field_name="job")
@@ -158,10 +158,12 @@ class Table:
             last |= {name: run.state for name, run in WarmingRun.objects.latest_per_job(others).items()}
         paused = base.schedule.paused() if base.schedule else set()
         wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
+        down = caches.down  # last, because it waits for their answers
         self.states = {}
-        for name in names:
-            row = self._observations.get(name)
-            observed = row.state if row and row.last_attempt >= silent_since else None
+        for spec in specs:
+            name, row = spec.name, self._observations.get(spec.name)
+            is_known = row and row.last_attempt >= silent_since and spec.cache not in down
+            observed = row.state if row and is_known else None
             holding = {observed, _OF_RUN.get(last.get(name))}
             holding |= {state for state, those in (("wrong", wrong), ("paused", paused)) if name in those}
             self.states[name] = next((state for state in STATES if state in holding), "unknown")

@@ -17,7 +17,8 @@ _INLINE = (
     (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
     (r"\*([^*]+)\*", r"<em>\1</em>"),
     (r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>'),
-    (r"\[([^\]]+)\]\([^)]+\)", r"\1"),  # other pages are not available here
+    # Other pages are not available here, so their names stand for the links to them.
+    (r"\[([^\]]+)\]\(([^)#]+)[^)]*\)", r"\1 [<code>docs/\2</code>]"),
 )
 
 

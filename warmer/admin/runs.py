@@ -145,7 +145,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         """The trigger, and the user."""
         return f"{run.trigger} (user {run.requested_by})" if run.requested_by else run.trigger
 
-    @admin.display(description="requested", ordering="requested_at")
+    @admin.display(description=widgets.with_zone("requested"), ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:
         """When it was requested."""
         return widgets.moment(run.requested_at)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
+from django.utils.functional import lazy
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -48,6 +50,14 @@ def audit_confidence(audit: CacheAudit) -> str:
     """Return what a sample implies for all keys; nothing if every key was compared, or none."""
     is_sample = not audit.whole and audit.wrong_share is not None
     return f"95 % confidence: {audit.share}" if is_sample else ""
+
+
+def _with_zone(title: str) -> str:
+    return f"{title} ({timezone.get_current_timezone_name()})"
+
+
+with_zone = lazy(_with_zone, str)
+"""Return the title of a column of times, with the name of their zone."""
 
 
 def moment(time: datetime) -> SafeString:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError
 from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable, UnknownJob
+from warmer.exceptions import StoreUnavailable, UnknownJob, WarmerError
 from warmer.humanize import duration, percent
 from warmer.report import describe
 from warmer.stores import why_unusable
@@ -30,7 +30,7 @@ NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
 
 class WarmerCommand(BaseCommand):
-    """A command that reports an unusable cache, an unknown job or a database error in one line.
+    """A command that reports an unusable cache, an error of warmer or a database error in one line.
 
     Attributes:
         undone: what an unavailable cache left undone, for the message.
@@ -63,14 +63,13 @@ class WarmerCommand(BaseCommand):
         """Run the command; report errors that an operator can fix in one line each."""
         try:
             return super().execute(*args, **options)
-        except UnknownJob as error:
-            raise CommandError(str(error), returncode=USAGE) from None
         except StoreUnavailable as error:
-            text = f"{str(error).rstrip('.')}. {self.undone}"
-            raise CommandError(text.strip(), returncode=FAILED) from None
+            raise CommandError(f"{str(error).rstrip('.')}. {self.undone}".strip()) from None
+        except WarmerError as error:
+            status = USAGE if isinstance(error, UnknownJob) else FAILED
+            raise CommandError(str(error), returncode=status) from None
         except (DatabaseError, InterfaceError) as error:
-            text = f"Database error: {describe(error)}. {MIGRATE}"
-            raise CommandError(text, returncode=FAILED) from None
+            raise CommandError(f"Database error: {describe(error)}. {MIGRATE}") from None
 
     def print_json(self, data: Any) -> None:
         """Print data as JSON."""
@@ -127,19 +126,14 @@ def readable_table(rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str]
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return rows as aligned text, with numbers on the right and None as an empty cell."""
-    columns = list(zip(header, *rows, strict=True))
-    numeric = [all(isinstance(cell, int | float | None) for cell in cells) for _, *cells in columns]
-    texts = [[_cell(cell) for cell in column] for column in columns]
-    widths = [max(map(len, column)) for column in texts]
-    lines = [
-        [
-            cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(line, widths, numeric, strict=True)
-        ]
-        for line in zip(*texts, strict=True)
-    ]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    columns = []
+    for name, *cells in zip(header, *rows, strict=True):
+        is_numeric = all(isinstance(cell, int | float | None) for cell in cells)
+        texts = [name, *map(_cell, cells)]
+        width = max(map(len, texts))
+        aligned = [text.rjust(width) if is_numeric else text.ljust(width) for text in texts]
+        columns.append([aligned[0], "-" * width, *aligned[1:]])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
 def chosen_specs(names: list[str]) -> list[JobSpec]:

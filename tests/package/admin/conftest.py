@@ -1,4 +1,4 @@
-"""Fixtures of the admin's tests: a run under way."""
+"""Fixtures of the admin's tests: how long a page waits, and a run under way."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,6 +10,18 @@ from tests.package.admin.pages import report
 from warmer import runs
 from warmer.admin import health
 from warmer.models import Trigger, WarmingRun
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for what answers, on a machine that may be busy."""
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 20.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pages give up at once."""
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01)
 
 
 @pytest.fixture

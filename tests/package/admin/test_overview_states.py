@@ -24,6 +24,7 @@ from tests.package.admin.pages import (
 )
 from users.models import CustomUser
 from warmer import jobs, runs
+from warmer.admin import health, questions
 from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring.observation import observe
 
@@ -139,19 +140,25 @@ def test_state__running_has_its_progress(operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("impatient_cache")
-@pytest.mark.parametrize("how", ["hung", "away"])
+@pytest.mark.parametrize("how", ["pause", "stop"])
 def test_state__is_unknown_while_the_cache_does_not_answer(
-    operator: Client, redis_server: RedisServer, settings: Any, how: str
+    operator: Client, redis_server: RedisServer, settings: Any, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
+    """At once where the page itself finds out, and later where a worker did."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     operator.force_login(CustomUser.objects.get(username="olga"))
     observation("posts", observed_at=timezone.now() - timedelta(minutes=3))
-    assert state_of(operator, "posts") == "warm"
-    if how == "hung":
-        redis_server.pause()
-    else:
-        redis_server.stop()
+    observation("popular_posts", cached=0)
+    assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["warm", "cold"]
+    questions.forget()
+    getattr(redis_server, how)()
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01 if how == "pause" else 20.0)
+    assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["unknown", "unknown"]
+    assert "warmer-state-unknown" in operator.get(POSTS).content.decode()
+    runs.open_run("popular_posts", Trigger.COMMAND)
+    assert state_of(operator, "popular_posts") == "queued"
     observe(jobs["posts"].spec)
+    monkeypatch.setattr(health.Caches, "down", frozenset())
     assert state_of(operator, "posts") == "unknown"
     assert listed(operator, state="unknown") >= {"posts"}
     assert listed(operator, state="warm") == set()

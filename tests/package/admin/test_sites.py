@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import path
 
 from myapp.models import Post
-from tests.package.admin.pages import JOBS, log, run_of, wrong_audit
+from tests.package.admin.pages import AUDITS, JOBS, POSTS, RUNS, log, run_of, text_of, wrong_audit
 from warmer import warm_many
 from warmer.admin import CacheAuditAdmin, JobAdmin, WarmingRunAdmin
 from warmer.models import CacheAudit, Job, State, WarmingRun
@@ -71,3 +71,10 @@ def test_atomic_requests__an_action_is_done_and_logged_at_once(
     answer = operator.post(page, {"action": "invalidate_key", "id": "1"}, follow=True)
     assert "success: Invalidated thing:1." in [f"{m.level_tag}: {m}" for m in answer.context["messages"]]
     assert len(log()) == 2
+
+
+def test_times__name_their_zone_once(operator: Client, settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    run, audit = run_of("posts"), wrong_audit("posts")
+    for page in (RUNS, f"{RUNS}{run.pk}/change/", AUDITS, f"{AUDITS}{audit.pk}/change/", POSTS):
+        assert text_of(operator.get(page).content.decode()).count("Europe/Berlin") == 1, page

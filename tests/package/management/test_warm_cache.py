@@ -176,7 +176,13 @@ def test_workers__none_answers() -> None:
     assert not WarmingRun.objects.exists()
     done = run("--workers", "--no-wait")
     assert (done.status, "no worker answered" in done.out) == (0, True)
-    assert {run.state for run in WarmingRun.objects.all()} == {"queued"}
+    queued = WarmingRun.objects.in_bulk(field_name="active_job")
+    assert {run.state for run in queued.values()} == {"queued"}
+    table = done.out.partition("\n\n")[2].splitlines()
+    assert [line.split() for line in table[:1] + table[2:]] == [
+        ["job", "run", "state"],
+        *([name, str(queued[name].pk), "queued"] for name in jobs),
+    ]
 
 
 def test_list__json_is_for_scripts(make_user: Any) -> None:
@@ -244,6 +250,14 @@ def test_inline__terminal_shows_the_error_of_a_key_once(
     warm("x", name="x")(broken_loader)
     assert run("x", "--inline", output=output).out.count("broken") == 1
     assert sum(each.name == "warmer.filling.pipeline" for each in caplog.records) == logged
+
+
+@pytest.mark.parametrize(("job", "cost"), [("popular_posts", ", 1 query, "), ("user_profiles", ", 2 queries, ")])
+def test_inline__log_has_the_cost(caplog: pytest.LogCaptureFixture, make_user: Any, job: str, cost: str) -> None:
+    make_user()
+    caplog.set_level("INFO", "warmer.apps")
+    run(job, "--inline", verbosity=2)
+    assert cost in caplog.text
 
 
 def test_inline__shows_its_progress_on_a_terminal(make_user: Any) -> None:

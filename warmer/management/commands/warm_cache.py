@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -28,6 +29,8 @@ from warmer.report import Outcome, describe
 
 # The number of past runs in an estimate.
 PAST_RUNS = 5
+# What a run counts. Its columns are empty until it has ended.
+COUNTS = (*(outcome.value for outcome in Outcome), "queries")
 
 
 class Command(WarmerCommand):
@@ -72,10 +75,10 @@ class Command(WarmerCommand):
         rows = [_job_row(spec, last.get(spec.name)) for spec in specs]
         if as_json:
             self.print_json(rows)
-        else:
-            states = [row["last_run"]["state"] if row["last_run"] else "never" for row in rows]
-            shown = [row | {"last run": state} for row, state in zip(rows, states, strict=True)]
-            self.print_rows(shown, hidden=["last_run"])
+            return
+        for row in rows:
+            row["last run"] = row["last_run"]["state"] if row["last_run"] else "never"
+        self.print_rows(rows, hidden=["last_run"])
 
     def _plan(self, specs: list[JobSpec], *, as_json: bool) -> None:
         plans = [_planned(spec) for spec in specs]
@@ -145,7 +148,7 @@ class Command(WarmerCommand):
             self.print_json({"status": status, "jobs": rows})
         else:
             self.stdout.write("")
-            self._print(rows)
+            self._print(rows, hidden=[*COUNTS, "seconds"] if options["no_wait"] else [])
         if status == OUT_OF_TIME:
             rest = "Jobs not yet started were left unchanged: use a longer --timeout."
             if not all(run.is_final for run in watcher.runs.values()):
@@ -157,11 +160,11 @@ class Command(WarmerCommand):
         for line in watcher.unstored():
             watcher.say(line)
 
-    def _print(self, rows: list[dict[str, Any]]) -> None:
+    def _print(self, rows: list[dict[str, Any]], hidden: Sequence[str] = ()) -> None:
         """Print plans or results as a table, then the keys that fail."""
         # A run's number is an identifier, so its digits are not grouped.
         shown = [row | {"run": str(row["run"] or "")} if "run" in row else row for row in rows]
-        self.print_rows(shown, hidden=["error", "failures"])
+        self.print_rows(shown, hidden=["error", "failures", *hidden])
         for row in rows:
             for failure in row["failures"]:
                 self.stderr.write(f"{failure['key']}: {failure['error']}")
@@ -194,8 +197,7 @@ def _run_row(spec: JobSpec, run: WarmingRun | None) -> dict[str, Any]:
         "job": spec.name,
         "run": run and run.pk,
         "state": run.state if run else "not started",
-        **{outcome.value: run and getattr(run, outcome.value) for outcome in Outcome},
-        "queries": run and run.queries,
+        **{name: run and getattr(run, name) for name in COUNTS},
         "seconds": run and run.took,
         "error": run.error if run else "",
         "failures": run.failures if run else [],

@@ -30,7 +30,7 @@
   }
 
   function age() {
-    return "this page is from " + updated.toLocaleTimeString() + ".";
+    return "this page is from " + updated.toLocaleTimeString([], { timeZoneName: "short" }) + ".";
   }
 
   function sayLoggedOut() {

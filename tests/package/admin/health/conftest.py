@@ -12,7 +12,6 @@ from config import celery_app as project_app
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import PASSWORD
 from users.models import CustomUser
-from warmer.admin import health
 
 
 @pytest.fixture
@@ -40,15 +39,3 @@ def silent_address() -> Iterator[str]:
     """The address of a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"redis://:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}/0"
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for what answers, on a machine that may be busy."""
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 20.0)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make pages give up at once."""
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01)

@@ -70,6 +70,7 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
     assert "<!-- fault" not in page
     assert "<p><code>WarmerCacheDown</code>: <a" in page
     assert "start at" not in page  # the head of that table
+    assert "tells them apart [<code>docs/doctor.md</code>]" in page
 
 
 @pytest.mark.parametrize(
