@@ -62,6 +62,23 @@ def test_e002__address_without_a_known_scheme(settings: Any, backend: str, locat
 
 
 @pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("redis-cluster://app:s3cr3t@localhost:port,localhost:2", "'redis-cluster://***'"),
+        ("redis-cluster://app:s3cr3t@localhost:1,localhost:99999", "'redis-cluster://***@localhost:1,localhost:99999'"),
+        ("redis-cluster://:s3,cr3t@localhost:1/2", "'redis-cluster://***@localhost:1/2'"),
+        ("rediss-cluster://", "'rediss-cluster://'"),
+    ],
+)
+def test_e002__malformed_address_of_a_cluster(settings: Any, location: str, shown: str) -> None:
+    settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": OURS, "LOCATION": location}}
+    declare_single("one", cache="broken")
+    assert_found(
+        "E002", says=f"CACHES['broken']['LOCATION'] = {shown}: ValueError: expected redis-cluster:", hint="LOCATION"
+    )
+
+
+@pytest.mark.parametrize(
     ("location", "options"),
     [
         ("redis://localhost:1/0", {}),

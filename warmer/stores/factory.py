@@ -69,12 +69,12 @@ def why_unusable(alias: str) -> str:
         codec = codec_of(caches[alias]) if HAS_REDIS else None
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
         return describe(error)
-    if codec is not None and not codec.is_cluster:
+    if codec is not None:
         try:
-            codec.connect()  # parses the address, and connects later
+            codec.parse()
         except ValueError as error:
             location = settings.CACHES[alias].get("LOCATION", "")
-            urls = location.split(",") if isinstance(location, str) else location
+            urls = location.split(",") if isinstance(location, str) and not codec.is_cluster else [location]
             shown = ",".join(map(masked_address, urls))
             return f"CACHES[{alias!r}]['LOCATION'] = {shown!r}: {describe(error)}"
     return ""

@@ -9,14 +9,14 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django_redis.client import DefaultClient
 from django_redis.exceptions import ConnectionInterrupted
 from redis.backoff import NoBackoff
 from redis.cluster import PRIMARY, ClusterNode, RedisCluster
+from redis.connection import parse_url
 from redis.exceptions import (
     ClusterDownError,
     ClusterError,
@@ -194,17 +194,26 @@ def connect(location: str, options: Mapping[str, Any]) -> Cluster:
     return _clusters[key]
 
 
+def _parse(location: str) -> tuple[str, list[str], str]:
+    """Return the parts of a cluster's address: scheme and login, HOST:PORT of each node, and query.
+
+    Raises:
+        ValueError: it is malformed.
+    """
+    if found := _LOCATION.fullmatch(location):
+        start, query = f"redis{found['tls']}://{found['login'] or ''}", found["query"] or ""
+        nodes = [each.strip() for each in found["nodes"].split(",")]
+        with suppress(ValueError):  # its text may contain a part of the password
+            if all("host" in parse_url(f"{start}{node}{query}") for node in nodes):  # type: ignore[no-untyped-call]
+                return start, nodes, query
+    raise ValueError("expected redis-cluster://HOST:PORT,HOST:PORT; a Redis Cluster has no database but 0")
+
+
 @_as_outages()
 def _connect(location: str, pool: Mapping[str, Any]) -> Cluster:
-    found = _LOCATION.fullmatch(location)
-    if found is None:
-        raise ImproperlyConfigured(
-            "The address of a Redis Cluster is redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT, and it has "
-            "no database but 0."
-        )
-    first, *others = found["nodes"].split(",")
+    start, (first, *others), query = _parse(location)
     return Cluster(
-        url=f"redis{found['tls']}://{found['login'] or ''}{first}{found['query'] or ''}",
+        url=f"{start}{first}{query}",
         startup_nodes=[node_at(each) for each in others],
         retry=Retry(NoBackoff(), 1),
         require_full_coverage=False,
@@ -222,6 +231,10 @@ class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no
 
     def __init__(self, server: str, *args: Any) -> None:
         super().__init__([server], *args)
+
+    def parse(self) -> None:
+        """Raise ValueError if the cluster's address is malformed; do not connect."""
+        _parse(self._server[0])
 
     def connect(self, index: int = 0) -> Cluster:
         """Return the cluster's client.

@@ -40,11 +40,13 @@ class Codec:
 
     Attributes:
         connect: returns a client of the primary, since a replica may still hold what was invalidated.
+        parse: raises ValueError if the cache's address is malformed; does not connect.
         encode: returns a value as the cache stores it; raises ValueError or whatever the serializer raises.
         decode: returns the value.
     """
 
     connect: Callable[[], Any]
+    parse: Callable[[], Any]
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     is_cluster: bool = False
@@ -60,9 +62,8 @@ def codec_of(cache: BaseCache) -> Codec | None:
     if isinstance(cache, DjangoRedisCache):
         client = cache._cache
         dumps, loads = client._serializer.dumps, client._serializer.loads
-        return Codec(
-            connect=partial(client.get_client, None, write=True), encode=_in_bytes(dumps), decode=loads
-        )
+        connect = partial(client.get_client, None, write=True)  # a client connects when it is used
+        return Codec(connect=connect, parse=connect, encode=_in_bytes(dumps), decode=loads)
     if not HAS_DJANGO_REDIS or not isinstance(cache, DjangoRedis):
         return None
     if issubclass(cache._client_cls, HerdClient | ShardClient):
@@ -70,8 +71,10 @@ def codec_of(cache: BaseCache) -> Codec | None:
     client = getattr(cache.client, "unguarded", cache.client)
     as_usual = cache._client_cls.encode is DefaultClient.encode
     is_cluster = getattr(cache._client_cls, "is_cluster", False)
+    connect = client.connect if is_cluster else partial(client.get_client, write=True)
     return Codec(
-        connect=client.connect if is_cluster else partial(client.get_client, write=True),
+        connect=connect,
+        parse=client.parse if is_cluster else connect,
         encode=_fast_encode(client) if as_usual else _in_bytes(client.encode),
         decode=client.decode,
         is_cluster=is_cluster,
