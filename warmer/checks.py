@@ -20,13 +20,13 @@ from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
-from warmer.stores import is_fenced, is_local, keeps_nothing, varying_names, why_unusable
+from warmer.stores import is_fenced, is_local, keeps_nothing, misspelt_options, varying_names, why_unusable
 
 
 @register("warmer")
 def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E002, E005, W001, W002, W006, W009: a cache that cannot be used or shared, whose keys have several
-    names, that keeps nothing, or has no atomic fence."""
+    """E002, E005, W001, W002, W006, W009, W016: a cache that cannot be used or shared, whose keys have
+    several names, that keeps nothing, or has no atomic fence or misspelt options."""
     for alias in sorted({spec.cache for spec in jobs.specs()}):
         backend = settings.CACHES[alias].get("BACKEND")
         named = f"The cache {alias!r} ({backend})"
@@ -56,6 +56,14 @@ def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
             )
         elif not is_fenced(alias):
             yield from _unfenced(alias, named)
+        else:
+            for name, nearest in misspelt_options(alias).items():
+                yield Warning(
+                    f"The OPTIONS of the cache {alias!r} have an unknown name: {name!r}.",
+                    hint=f"Did you mean {nearest!r}? If a class of your own reads it, add 'warmer.W016' to "
+                    "SILENCED_SYSTEM_CHECKS.",
+                    id="warmer.W016",
+                )
 
 
 def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:

@@ -1,11 +1,13 @@
 """System checks of caches: each has a test that is named after its id."""
 
+import re
 import sys
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import django_redis
 import pytest
 from django.db import connection
 from django.utils.functional import SimpleLazyObject
@@ -14,13 +16,16 @@ from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
 from myapp.models import Post
 from tests.support.checks import assert_found, declare_keyed, declare_single, found
+from tests.support.fixtures import ROOT
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.stores import open_store
+from warmer.stores.redis.options import OPTIONS
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
 OURS = "warmer.stores.redis.backend.RedisCache"
+IDENTITY = "django_redis.compressors.identity.IdentityCompressor"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -101,6 +106,37 @@ def test_e002__accepted_addresses(settings: Any, location: str, options: dict[st
     settings.CACHES = {**settings.CACHES, "away": entry}
     declare_single("one", cache="away")
     assert not found("E002")
+
+
+@pytest.mark.parametrize(
+    ("options", "says", "hint"),
+    [
+        ({"SERIALISER": "x"}, "'SERIALISER'", "'SERIALIZER'"),
+        ({"ignore_exceptions": False}, "'ignore_exceptions'", "'IGNORE_EXCEPTIONS'"),
+        ({"SOCKET_CONECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1}, "'SOCKET_CONECT_TIMEOUT'", "'SOCKET_CONNECT_TIMEOUT'"),
+        ({"CONNECTION_POOL_KWARGS": {"max_conections": 5}}, "'max_conections'", "'max_connections'"),
+        ({"socket_timeout": 1, "db": 1}, "", ""),  # redis-py knows them
+        ({"COMPRESSOR_LEVEL": 3, "SITE": "x", "COMPRESSOR": IDENTITY, "COMPRESSORS": []}, "", ""),  # for another class
+        ({"CONNECTION_POOL_KWARGS": {"ssl_ca_certs": "x", "client_name": "x", "timeout": 1}}, "", ""),
+    ],
+)
+@pytest.mark.parametrize("backend", [REDIS, OURS])
+def test_w016__misspelt_option(settings: Any, backend: str, options: dict[str, Any], says: str, hint: str) -> None:
+    entry = {"BACKEND": backend, "LOCATION": "redis://localhost:1/0", "OPTIONS": options}
+    settings.CACHES = {**settings.CACHES, "misspelt": entry}
+    declare_single("one", cache="misspelt")
+    if says:
+        assert_found("W016", says=says, hint=f"Did you mean {hint}?")
+    else:
+        assert not found("W016")
+
+
+def test_w016__knows_every_option_that_is_read() -> None:
+    folder = Path(django_redis.__file__).parent
+    sources = [path.read_text() for path in (*folder.rglob("*.py"), ROOT / "warmer/serializers/django_redis.py")]
+    read = {name for text in sources for name in re.findall(r'options(?:\.get\(|\[)\s*"(\w+)"', text)}
+    assert len(read) > 15
+    assert read <= OPTIONS
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="public")
