@@ -222,7 +222,8 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
     if problem := tasks.problem_of_formats():
         yield Warning(f"{problem.message} {problem.why}", hint=problem.fix, id="warmer.W004")
     if unread := tasks.unread_setting():
-        message = f"No Celery app reads {unread}: tasks go to Celery's default broker."
+        broker = "another broker" if tasks.has_broker() else "Celery's default broker"
+        message = f"No Celery app reads {unread}: tasks go to {broker}."
         yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")
     for queue in tasks.undeclared_queues():
         names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)

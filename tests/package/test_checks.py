@@ -60,13 +60,17 @@ def test_w004__tasks_that_run_code_or_are_refused(
 
 
 def test_w010__setting_of_a_broker_that_no_app_reads(
-    celery_conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    celery_conf: dict[str, Any], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     celery_conf |= {"task_always_eager": False}
     assert not found("W010")
     monkeypatch.delenv("CELERY_BROKER_URL")
     celery_conf["broker_url"] = None
-    assert_found("W010", says="CELERY_BROKER_URL", hint="config_from_object")
+    assert_found("W010", says="CELERY_BROKER_URL: tasks go to Celery's default", hint="config_from_object")
+    celery_conf["broker_url"] = settings.BROKER_URL = settings.CELERY_BROKER_URL
+    assert not found("W010")
+    settings.BROKER_URL = "redis://of-an-app-without-a-namespace:6379"
+    assert_found("W010", says="reads BROKER_URL: tasks go to another broker", hint="without a namespace, BROKER_URL")
 
 
 def test_w014__column_that_a_record_cannot_give_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from celery import current_app
@@ -48,10 +49,13 @@ def problem_of_formats() -> Problem | None:
 
 
 def unread_setting() -> str:
-    """Return the broker setting that no Celery app reads; empty if one does."""
-    if current_app.conf.broker_url or current_app.conf.task_always_eager:
+    """Return a broker setting that the Celery app does not read; empty if there is none."""
+    conf = current_app.conf
+    if conf.task_always_eager or os.environ.get("CELERY_BROKER_URL"):  # Celery prefers it to every setting
         return ""
-    return next((name for name in BROKER_SETTINGS if getattr(settings, name, None)), "")
+    read = (conf.broker_url, conf.broker_read_url, conf.broker_write_url)
+    given = {name: getattr(settings, name, None) for name in BROKER_SETTINGS}
+    return next((name for name, url in given.items() if url and url not in read), "")
 
 
 def missing_setting() -> str:

@@ -66,6 +66,18 @@ def test_broker__none_is_set(
     assert "No broker is set" not in examine("broker").message
 
 
+def test_broker__setting_that_the_app_does_not_read(
+    examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.CELERY_BROKER_URL, settings.BROKER_URL = serve().url(), "redis://elsewhere:6379"
+    broker_at(settings.CELERY_BROKER_URL)
+    assert examine("broker").severity == "ok"  # the variable comes before both settings
+    monkeypatch.delenv("CELERY_BROKER_URL")
+    unread, answers = examine.all("broker")
+    assert (unread.severity, answers.severity) == ("warning", "ok")
+    assert unread.message.startswith("No Celery app reads BROKER_URL: tasks go to redis://127.0.0.1:")
+
+
 @pytest.mark.parametrize("check", ["workers", "queue-length", "beat", "broker-apart", *OF_REDIS])
 def test_checks_of_celery__are_skipped_when_tasks_run_in_process(examine: Examine, serve: Serve, check: Any) -> None:
     found = examine(check, serve() if check == "broker-apart" else "")

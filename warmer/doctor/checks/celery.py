@@ -36,19 +36,23 @@ STANDSTILL = timedelta(minutes=2)
 @project_check()
 def broker(project: Project) -> Iterator[Finding]:
     """Celery's broker answers."""
-    broker = project.broker
+    broker, unread = project.broker, tasks.unread_setting()
+    message = f"No Celery app reads {unread}: tasks go to {broker.address}."
     if broker.in_process and not settings.DEBUG:
         yield warning(
             "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
             why="A request that changes a row waits for the warm, and nothing runs on schedule.",
             fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
         )
-    elif unread := tasks.unread_setting():
-        message = f"No Celery app reads {unread}: tasks go to {broker.address}."
+    elif unread and not tasks.has_broker():
         yield error(message, why=COLD, fix=tasks.NAMESPACE)
-    elif broker.problem:
-        yield _away(broker)
     else:
+        if unread:
+            why = "Nothing uses the broker that this setting names."
+            yield warning(message, why=why, fix=f"{tasks.NAMESPACE} Remove the other.")
+        if broker.problem:
+            yield _away(broker)
+            return
         yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
 
 
