@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.routing import PrimaryManager, Row
+from warmer.models.routing import PrimaryManager, Row, put_row
 
 HOURS_KEPT = timedelta(days=8)
 
@@ -18,11 +18,8 @@ class HourQuerySet(models.QuerySet["JobHour"]):
     """Hours of jobs."""
 
     def put(self, job: str, moment: datetime, **values: Any) -> None:
-        """Update the hour of a job that contains a time: one query, or four the first time."""
-        found = self.filter(job=job, hour=start_of_hour(moment))
-        if not found.update(**values):
-            self.get_or_create(job=job, hour=start_of_hour(moment))
-            found.update(**values)
+        """Update the hour of a job that contains a time."""
+        put_row(self, {"job": job, "hour": start_of_hour(moment)}, **values)
 
     def forget(self) -> None:
         """Delete hours older than `HOURS_KEPT`."""

@@ -15,7 +15,7 @@ from django.utils import timezone
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.hours import JobHour, share_of
-from warmer.models.routing import PrimaryManager, Row, atomic_for
+from warmer.models.routing import PrimaryManager, Row, atomic_for, put_row
 from warmer.models.runs import State, WarmingRun
 from warmer.report import Outcome, describe
 from warmer.stores import difference
@@ -36,15 +36,14 @@ HOT_SHARE = 0.5
 class ObservationQuerySet(models.QuerySet["JobObservation"]):
     """Observations of jobs."""
 
-    def with_run_state(self) -> models.QuerySet[Any]:
-        """Add the state of the job's newest run, as `run_state`: one step in an index each."""
-        newest = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
-        return self.annotate(run_state=Subquery(newest))
+    def for_overview(self) -> models.QuerySet[Any]:
+        """Add the state of the job's newest run, and when any job was last observed, successfully or not.
 
-    def with_last_attempt(self) -> ObservationQuerySet:
-        """Add when any job was last observed, successfully or not, as `last_attempt`."""
-        newest = JobObservation.objects.order_by("-attempted_at").values("attempted_at")[:1]
-        return self.annotate(last_attempt=Subquery(newest))
+        As `run_state`, which is one step in an index each, and `last_attempt`.
+        """
+        run = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
+        attempt = JobObservation.objects.order_by("-attempted_at").values("attempted_at")[:1]
+        return self.annotate(run_state=Subquery(run), last_attempt=Subquery(attempt))
 
     def forget_keys(self, job: str) -> None:
         """Reset the observation of a job's keys, which were all invalidated.
@@ -174,7 +173,7 @@ class BeatQuerySet(models.QuerySet["BeatProcess"]):
     def note(self, name: str) -> None:
         """Record that a process sent a message; delete those that were silent for a day."""
         now = timezone.now()
-        self.update_or_create(name=name, defaults={"last_at": now}, create_defaults={"last_at": now})
+        self.update_or_create(name=name, defaults={"last_at": now})
         self.filter(last_at__lt=now - timedelta(days=1)).delete()
 
     def at_once(self) -> list[str]:
@@ -220,10 +219,8 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
         ended = run.finished_at or timezone.now()
         try:
             with atomic_for(self.model):
-                total, _ = self.get_or_create(job=run.job, trigger=run.trigger, state=run.state)
-                self.filter(pk=total.pk).update(
-                    last_at=ended, **{name: F(name) + value for name, value in added.items()}
-                )
+                which = {"job": run.job, "trigger": run.trigger, "state": run.state}
+                put_row(self, which, last_at=ended, **{name: F(name) + n for name, n in added.items()})
                 JobHour.objects.put(
                     run.job,
                     ended,

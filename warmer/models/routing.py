@@ -5,7 +5,7 @@ A replica lags, so a read from it may not find a row that was just written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from django.db import connections, models, router, transaction
@@ -50,6 +50,14 @@ class JobQuerySet(models.QuerySet[M]):
 def atomic_for(model: type[models.Model]) -> transaction.Atomic:
     """Return a transaction on the database where a model is written."""
     return transaction.atomic(using=router.db_for_write(model))
+
+
+def put_row(rows: models.QuerySet[M], which: Mapping[str, Any], **values: Any) -> None:
+    """Update a row, which may not exist yet: one query, or four the first time."""
+    found = rows.filter(**which)
+    if not found.update(**values):
+        rows.get_or_create(**which)
+        found.update(**values)
 
 
 def outside_transactions(view: View) -> View:

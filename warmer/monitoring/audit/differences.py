@@ -31,46 +31,31 @@ def differences(cached: Any, current: Any) -> tuple[str, ...]:
 def _walk(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
     if type(cached) in _PLAIN and type(cached) is type(current) and cached == current:
         return  # a shortcut for most fields of most values
-    if depth < MAX_DEPTH:
-        old, new = _fields(cached), _fields(current)
-        if old is not None and new is not None:
-            yield from _walk_fields(path, old, new, depth)
-            return
-        if isinstance(cached, list | tuple) and type(cached) is type(current):
-            yield from _walk_items(path, cached, current, depth)
-            return
-    if not _equal(cached, current):
-        was, now = type(cached).__name__, type(current).__name__
-        if was != now:
-            yield f"{path} ({was}, now {now})".strip()
-        else:
-            yield path or was
-
-
-def _walk_fields(path: str, old: Mapping[Any, Any], new: Mapping[Any, Any], depth: int) -> Iterator[str]:
-    for name, value in old.items():
-        step = _step(path, name)
-        if name in new:
-            yield from _walk(step, value, new[name], depth + 1)
-        else:
-            yield f"{step} (no longer there)"
-    for name in new:
-        if name not in old:
-            yield f"{_step(path, name)} (new)"
-
-
-def _walk_items(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
-    if len(cached) != len(current):
+    was, now = type(cached).__name__, type(current).__name__
+    old, new = _parts(cached), _parts(current)
+    is_list = isinstance(cached, list | tuple) or isinstance(current, list | tuple)
+    is_unlike = is_list and type(cached) is not type(current)
+    if depth >= MAX_DEPTH or old is None or new is None or is_unlike:
+        if not _equal(cached, current):
+            yield f"{path} ({was}, now {now})".strip() if was != now else path or was
+    elif is_list and len(old) != len(new):
         yield f"{path} (length)".strip()
-        return
-    for at, (old, new) in enumerate(zip(cached, current, strict=True)):
-        yield from _walk(f"{path}[{at}]", old, new, depth + 1)
+    else:
+        for name, value in old.items():
+            step = f"{path}[{name}]" if is_list else _step(path, name)
+            if name in new:
+                yield from _walk(step, value, new[name], depth + 1)
+            else:
+                yield f"{step} (no longer there)"
+        yield from (f"{_step(path, name)} (new)" for name in new if name not in old)
 
 
-def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """Return the fields of a mapping or an object; None for anything that is compared as a whole."""
+def _parts(value: Any) -> Mapping[Any, Any] | None:
+    """Return the fields of a mapping or an object, the items of a list; None: it is compared as a whole."""
     if isinstance(value, Mapping):
         return value
+    if isinstance(value, list | tuple):
+        return dict(enumerate(value))
     # Model instances are equal if their primary keys are; objects without `__eq__` never are.
     plain: Any = type(value).__eq__
     if isinstance(value, Model) or (plain is object.__eq__ and hasattr(value, "__dict__")):
