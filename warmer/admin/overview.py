@@ -149,7 +149,7 @@ class Table:
 
     def __init__(self, specs: Sequence[JobSpec], caches: health.Caches) -> None:
         names = [spec.name for spec in specs]
-        observations = JobObservation.objects.for_overview()
+        observations = JobObservation.objects.with_last_attempt().with_run_state()
         self._observations = observations.in_bulk(names, field_name="job")
         # A round may take longer, so the age of one job's observation does not tell whether any are made.
         silent_since = timezone.now() - BEAT_SILENCE

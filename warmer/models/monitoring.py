@@ -36,14 +36,15 @@ HOT_SHARE = 0.5
 class ObservationQuerySet(models.QuerySet["JobObservation"]):
     """Observations of jobs."""
 
-    def for_overview(self) -> models.QuerySet[Any]:
-        """Add the state of the job's newest run, and when any job was last observed, successfully or not.
+    def with_run_state(self) -> models.QuerySet[Any]:
+        """Add the state of the job's newest run, as `run_state`: one step in an index each."""
+        newest = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
+        return self.annotate(run_state=Subquery(newest))
 
-        As `run_state`, which is one step in an index each, and `last_attempt`.
-        """
-        run = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
-        attempt = JobObservation.objects.order_by("-attempted_at").values("attempted_at")[:1]
-        return self.annotate(run_state=Subquery(run), last_attempt=Subquery(attempt))
+    def with_last_attempt(self) -> ObservationQuerySet:
+        """Add when any job was last observed, successfully or not, as `last_attempt`."""
+        newest = JobObservation.objects.order_by("-attempted_at").values("attempted_at")[:1]
+        return self.annotate(last_attempt=Subquery(newest))
 
     def forget_keys(self, job: str) -> None:
         """Reset the observation of a job's keys, which were all invalidated.

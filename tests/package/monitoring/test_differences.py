@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from users.models import CustomUser
-from warmer.monitoring.audit.differences import MAX_DEPTH, MAX_PATHS, MORE, differences
+from warmer.monitoring.audit.comparison import MAX_DEPTH, MAX_PATHS, MORE, differences
 
 
 class Plain:

@@ -23,7 +23,7 @@ from warmer.filling.loading import counted_queries
 from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
-from warmer.monitoring.audit.comparison import Comparison
+from warmer.monitoring.audit.comparison import compare
 from warmer.report import MAX_FAILURES, describe
 
 logger = logging.getLogger(__name__)
@@ -132,11 +132,10 @@ def note_repairs(*, seconds: float, interrupts: Interrupts = ()) -> None:
 
 def are_right(spec: JobSpec, keys: Collection[str], interrupts: Interrupts = ()) -> bool:
     """Compare keys; return whether each is right, or not cached."""
-    comparison = Comparison(spec=spec, interrupts=interrupts)
-    for batch in Batches(spec, _ids_in(spec, keys)):
-        comparison.judge(batch)
+    batches = (compare(spec, batch, interrupts) for batch in Batches(spec, _ids_in(spec, keys)))
     fine = (Verdict.RIGHT, Verdict.MISSING, Verdict.NO_VALUE)
-    return not spec.store.remaining([key for key in keys if comparison.verdicts.get(key) not in fine])
+    right = {key for batch in batches for key, each in batch.items() if each.verdict in fine}
+    return not spec.store.remaining([key for key in keys if key not in right])
 
 
 def _ids_in(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
@@ -222,34 +221,30 @@ class _Audit:
         self.found.sampled += rejected.failed
         self.found.failed += rejected.failed
         self.found.queries += rejected.queries
-        self._name(failures=[{"key": each.key, "error": each.error} for each in rejected.failures])
+        self._name("failures", [{"key": each.key, "error": each.error} for each in rejected.failures])
 
     def _compare_batch(self, keys: Batch, *, are_declared: bool) -> None:
-        comparison = Comparison(spec=self.spec, interrupts=self.interrupts)
         with counted_queries() as count:
-            comparison.judge(keys)
-        verdicts = comparison.verdicts
+            judged = compare(self.spec, keys, self.interrupts)
         if not are_declared:  # a key cached by a reader may have expired
             gone = (Verdict.MISSING, Verdict.NO_VALUE)
-            verdicts = {key: verdict for key, verdict in verdicts.items() if verdict not in gone}
-        wrong = [key for key, verdict in verdicts.items() if verdict is Verdict.WRONG]
-        failed = [key for key, verdict in verdicts.items() if verdict is Verdict.FAILED]
+            judged = {key: each for key, each in judged.items() if each.verdict not in gone}
         found = self.found
+        for verdict, number in Counter(each.verdict.value for each in judged.values()).items():
+            setattr(found, verdict, getattr(found, verdict) + number)
+        found.sampled += len(judged)
+        found.undeclared += 0 if are_declared else len(judged)
+        found.queries += count.queries
+        wrong = {key: list(each.fields) for key, each in judged.items() if each.verdict is Verdict.WRONG}
+        self._name("wrong_keys", [{"key": key, "fields": fields} for key, fields in wrong.items()])
+        self._name(
+            "failures", [{"key": key, "error": each.error} for key, each in judged.items() if each.error]
+        )
         if wrong and self.repair:
             ids = [id for key in wrong if (id := keys[key]) is not None]
             invalidation.invalidate(self.spec, ids if self.spec.keyed else None)
             found.repaired += len(wrong)
-        for verdict, number in Counter(verdicts.values()).items():
-            setattr(found, verdict.value, getattr(found, verdict.value) + number)
-        found.sampled += len(verdicts)
-        found.undeclared += 0 if are_declared else len(verdicts)
-        found.queries += count.queries
-        self._name(
-            wrong_keys=[{"key": key, "fields": list(comparison.wrong[key])} for key in wrong],
-            failures=[{"key": key, "error": comparison.errors[key]} for key in failed],
-        )
 
-    def _name(self, **lists: list[dict[str, Any]]) -> None:
-        """Add to the lists of keys, up to their limit."""
-        for name, named in lists.items():
-            setattr(self.found, name, [*getattr(self.found, name), *named][:MAX_FAILURES])
+    def _name(self, field: str, named: list[dict[str, Any]]) -> None:
+        """Add to a list of keys, up to its limit."""
+        setattr(self.found, field, [*getattr(self.found, field), *named][:MAX_FAILURES])

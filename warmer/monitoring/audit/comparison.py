@@ -1,4 +1,4 @@
-"""The comparison of a batch: a verdict on each of its keys.
+"""The comparison of a batch: a verdict on each of its keys, and the paths of the fields that differ.
 
 It is done under the fence: take the token, read the cache, load, read again the keys that differ, and check
 which keys were invalidated since the token. These are compared again, and so are wrong keys: a change reaches
@@ -8,10 +8,15 @@ next time.
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from django.db import InterfaceError, OperationalError
+from django.db.models import Model
 
 from warmer.declarations.spec import JobSpec
 from warmer.failpoints import reach
@@ -19,7 +24,6 @@ from warmer.filling.loading import Loaded, halved, load
 from warmer.filling.pipeline import ATTEMPTS, Interrupts
 from warmer.keys import Batch
 from warmer.models import Verdict
-from warmer.monitoring.audit.differences import differences
 from warmer.report import describe
 from warmer.stores import Cached
 
@@ -29,85 +33,153 @@ NO_VALUE = "(no value any more)"
 HAS_VALUE = "(cached as having no value)"
 
 
-@dataclass(kw_only=True)
-class Comparison:
-    """The verdicts on one batch, as they become known.
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict on a key, with the fields that differ, or why it could not be judged."""
 
-    Attributes:
-        wrong: key -> the fields that differ. May include keys that turned out right the next time.
-        errors: key -> why it could not be judged. May include such keys, too.
+    verdict: Verdict
+    fields: tuple[str, ...] = ()
+    error: str = ""
+
+
+def compare(spec: JobSpec, left: Batch, interrupts: Interrupts = ()) -> dict[str, Judgement]:
+    """Compare keys until each has a verdict, a limited number of times.
+
+    A batch whose loader raises is halved, until the failing part is a single key.
+
+    Args:
+        left: the keys.
+        interrupts: errors of a loader that are raised, in addition to those of the database.
+
+    Raises:
+        StoreUnavailable: the cache does not answer.
+        OperationalError, InterfaceError: the database does not answer.
     """
-
-    spec: JobSpec
-    interrupts: Interrupts = ()
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    wrong: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def judge(self, left: Batch) -> None:
-        """Compare keys until each has a verdict, a limited number of times."""
-        store = self.spec.store
-        interrupts: Interrupts = (OperationalError, InterfaceError, *self.interrupts)
-        suspected: set[str] = set()
-        for attempt in range(max(2, ATTEMPTS)):
-            if attempt:
-                time.sleep(PAUSE_SECONDS)
-            token = store.token(left)
-            reach("token_taken", self.spec.name)
-            cached = store.lookup(list(left))
-            try:
-                loaded = load(self.spec, left)
-            except interrupts:
-                raise
-            except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
-                self._narrow(left, error)
-                return
-            reach("loaded", self.spec.name)
-            judged = {key: self._verdict(key, cached, loaded) for key in left}
-            # A key may have expired, or been filled, since it was read.
-            unsure = [key for key, verdict in judged.items() if verdict in (Verdict.WRONG, Verdict.MISSING)]
-            cached = store.lookup(unsure)
-            judged |= {key: self._verdict(key, cached, loaded) for key in unsure}
-            overtaken = store.overtaken(token, list(left))
-            wrong = {key for key, verdict in judged.items() if verdict is Verdict.WRONG} - overtaken
-            again = overtaken | (wrong - suspected)
-            suspected = wrong
-            self.verdicts |= {key: verdict for key, verdict in judged.items() if key not in again}
-            left = {key: id for key, id in left.items() if key in again}
-            if not left:
-                return
-        self.verdicts |= dict.fromkeys(left, Verdict.CHANGED)
-
-    def _verdict(self, key: str, cached: Cached, loaded: Loaded) -> Verdict:
-        if key not in loaded.values:
-            return Verdict.NO_VALUE if cached.values.get(key) is None else self._is_wrong(key, NO_VALUE)
-        if key in cached.absent:
-            return self._is_wrong(key, HAS_VALUE)
+    store = spec.store
+    raised: Interrupts = (OperationalError, InterfaceError, *interrupts)
+    found: dict[str, Judgement] = {}
+    suspected: set[str] = set()
+    for attempt in range(max(2, ATTEMPTS)):
+        if attempt:
+            time.sleep(PAUSE_SECONDS)
+        token = store.token(left)
+        reach("token_taken", spec.name)
+        cached = store.lookup(list(left))
         try:
-            expected = self.spec.store.as_cached(loaded.values[key])
-        except Exception as error:  # noqa: BLE001 - a serializer's own
-            return self._has_failed(key, f"its value cannot be encoded: {describe(error)}")
+            loaded = load(spec, left)
+        except raised:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
+            halves = halved(left, error)
+            if not halves:
+                failed = Judgement(verdict=Verdict.FAILED, error=describe(error))
+                return found | dict.fromkeys(left, failed)
+            for half in halves:
+                found |= compare(spec, half, interrupts)
+            return found
+        reach("loaded", spec.name)
+        judged = {key: _judge(spec, key, cached, loaded) for key in left}
+        # A key may have expired, or been filled, since it was read.
+        unsure = [key for key in left if judged[key].verdict in (Verdict.WRONG, Verdict.MISSING)]
+        cached = store.lookup(unsure)
+        judged |= {key: _judge(spec, key, cached, loaded) for key in unsure}
+        overtaken = store.overtaken(token, list(left))
+        wrong = {key for key in left if judged[key].verdict is Verdict.WRONG} - overtaken
+        again = overtaken | (wrong - suspected)
+        suspected = wrong
+        found |= {key: each for key, each in judged.items() if key not in again}
+        left = {key: id for key, id in left.items() if key in again}
+        if not left:
+            return found
+    return found | dict.fromkeys(left, Judgement(verdict=Verdict.CHANGED))
+
+
+def _judge(spec: JobSpec, key: str, cached: Cached, loaded: Loaded) -> Judgement:
+    if key not in loaded.values:
+        is_gone = cached.values.get(key) is None
+        return Judgement(verdict=Verdict.NO_VALUE) if is_gone else _wrong(NO_VALUE)
+    if key in cached.absent:
+        return _wrong(HAS_VALUE)
+    what = "encoded"
+    try:
+        expected = spec.store.as_cached(loaded.values[key])
         if key not in cached.values:
-            return Verdict.MISSING
-        try:
-            differing = differences(cached.values[key], expected)
-        except Exception as error:  # noqa: BLE001 - a value's own `__eq__`
-            return self._has_failed(key, f"its value cannot be compared: {describe(error)}")
-        return self._is_wrong(key, *differing) if differing else Verdict.RIGHT
+            return Judgement(verdict=Verdict.MISSING)
+        what = "compared"
+        fields = differences(cached.values[key], expected)
+    except Exception as error:  # noqa: BLE001 - of a serializer, or of a value's own `__eq__`
+        text = f"its value cannot be {what}: {describe(error)}"
+        return Judgement(verdict=Verdict.FAILED, error=text)
+    return _wrong(*fields) if fields else Judgement(verdict=Verdict.RIGHT)
 
-    def _is_wrong(self, key: str, *fields: str) -> Verdict:
-        self.wrong[key] = fields
-        return Verdict.WRONG
 
-    def _has_failed(self, key: str, error: str) -> Verdict:
-        self.errors[key] = error
-        return Verdict.FAILED
+def _wrong(*fields: str) -> Judgement:
+    return Judgement(verdict=Verdict.WRONG, fields=fields)
 
-    def _narrow(self, left: Batch, error: Exception) -> None:
-        """Halve a batch whose loader raised, until the failing part is a single key."""
-        halves = halved(left, error)
-        for half in halves:
-            self.judge(half)
-        if not halves:
-            self.verdicts |= dict.fromkeys(left, Verdict.FAILED)
-            self.errors |= dict.fromkeys(left, describe(error))
+
+# -- where two values differ: the paths of the fields, never their values ----------------------------
+# For more differences, look at the value itself.
+MAX_DEPTH = 6
+MAX_PATHS = 10
+MORE = "..."
+# A key of another form is data, e.g. an e-mail address, not the name of a field.
+_NAME = re.compile(r"[\w-]{1,60}")
+_PLAIN = frozenset([str, int, float, bool, type(None)])
+
+
+def differences(cached: Any, current: Any) -> tuple[str, ...]:
+    """Return the paths at which a value differs from the cached one; empty if they are equal.
+
+    Mappings, objects and lists are compared part by part, e.g. `address.city` or `tags[2]`; other differences
+    are named by type. At most `MAX_PATHS` are listed, then `...`.
+    """
+    paths = tuple(islice(_walk("", cached, current, 0), MAX_PATHS + 1))
+    return paths if len(paths) <= MAX_PATHS else (*paths[:MAX_PATHS], MORE)
+
+
+def _walk(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
+    if type(cached) in _PLAIN and type(cached) is type(current) and cached == current:
+        return  # a shortcut for most fields of most values
+    was, now = type(cached).__name__, type(current).__name__
+    old, new = _parts(cached), _parts(current)
+    is_list = isinstance(cached, list | tuple) or isinstance(current, list | tuple)
+    is_unlike = is_list and type(cached) is not type(current)
+    if depth >= MAX_DEPTH or old is None or new is None or is_unlike:
+        if not _equal(cached, current):
+            yield f"{path} ({was}, now {now})".strip() if was != now else path or was
+    elif is_list and len(old) != len(new):
+        yield f"{path} (length)".strip()
+    else:
+        for name, value in old.items():
+            step = f"{path}[{name}]" if is_list else _step(path, name)
+            if name in new:
+                yield from _walk(step, value, new[name], depth + 1)
+            else:
+                yield f"{step} (no longer there)"
+        yield from (f"{_step(path, name)} (new)" for name in new if name not in old)
+
+
+def _parts(value: Any) -> Mapping[Any, Any] | None:
+    """Return the fields of a mapping or an object, the items of a list; None: it is compared as a whole."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, list | tuple):
+        return dict(enumerate(value))
+    # Model instances are equal if their primary keys are; objects without `__eq__` never are.
+    plain: Any = type(value).__eq__
+    if isinstance(value, Model) or (plain is object.__eq__ and hasattr(value, "__dict__")):
+        return {name: field for name, field in vars(value).items() if not name.startswith("_")}
+    return None
+
+
+def _equal(cached: Any, current: Any) -> bool:
+    if isinstance(cached, bool) != isinstance(current, bool):
+        return False  # True equals 1 in Python, but looks different on a page
+    if isinstance(cached, float) and isinstance(current, float) and cached != cached:
+        return current != current
+    return bool(cached == current)
+
+
+def _step(path: str, name: Any) -> str:
+    text = str(name) if isinstance(name, str | int) and _NAME.fullmatch(str(name)) else "*"
+    return f"{path}.{text}" if path else text
