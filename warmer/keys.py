@@ -1,9 +1,9 @@
-"""Key templates: how a job's ids become cache keys, and when two jobs would write the same key."""
+"""How a job's ids become cache keys, their names on a server, and when two jobs would write the same key."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -11,7 +11,9 @@ from numbers import Number
 from typing import Any
 from uuid import UUID
 
-from warmer.exceptions import DeclarationError, InvalidId
+from django.core.cache.backends.base import default_key_func
+
+from warmer.exceptions import DeclarationError, InvalidId, StoreUnavailable
 
 type_names = "an int, a str or a UUID"
 Id = int | str | UUID
@@ -20,6 +22,8 @@ Batch = dict[str, Id | None]
 """Keys with their ids, loaded and written together. The key of a single job has no id."""
 
 PLACE = "{id}"
+# Stands for the id in the name of a key on a server.
+ANY_ID = "\0"
 # Memcached's limit of 250 bytes, minus room for a prefix and a version.
 MAX_KEY_LENGTH = 200
 # An id must not extend into the next part of a key, nor contain characters special to a cache or a glob.
@@ -204,3 +208,56 @@ def beside(name: str, kind: str) -> str:
     Declared keys contain no braces, so none has this name; and a Redis Cluster keeps both in one slot.
     """
     return f"{name}:{{{kind}}}" if "{" in name else f"{{{name}}}:{kind}"
+
+
+class Names:
+    """The names of a job's keys on a cache's server.
+
+    Attributes:
+        head: the prefix that Django's own key function adds to every key; None: the project has its own key
+            function.
+    """
+
+    def __init__(self, cache: Any, template: KeyTemplate, *, with_absences: bool) -> None:
+        self._make_key = cache.make_key
+        self._template = template
+        self._marks = ["absent"] if with_absences else []
+        self.head: str | None = str(cache.make_key("")) if cache.key_func is default_key_func else None
+        self._first = cache.make_key(ANY_ID)
+
+    def made(self, keys: Iterable[str]) -> list[str]:
+        """Return the names of the keys on the server.
+
+        Raises:
+            StoreUnavailable: the project's key function returned other names before.
+        """
+        head = self.head
+        if head is not None:
+            return [head + key for key in keys]
+        if self._make_key(ANY_ID) != self._first:
+            raise StoreUnavailable(
+                "The cache's KEY_FUNCTION returns different names for one key, depending on the caller "
+                "(see the check warmer.E005)"
+            )
+        return list(map(self._make_key, keys))
+
+    def with_marks(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
+        """Return the names of each key, of its absence mark if those are cached, and of its claim."""
+        made, kinds = self.made(keys), [*self._marks, *(["claim"] if claims else [])]
+        if not kinds:
+            return made
+        return [name for key in made for name in (key, *(beside(key, kind) for kind in kinds))]
+
+    def patterns(self) -> list[str]:
+        """Return the names of a key and its absence mark, with `ANY_ID` for the id."""
+        return self.with_marks([f"{self._template.prefix}{ANY_ID}{self._template.suffix}"])
+
+    def own(self, name: str, version: str) -> str:
+        """Return the server's name for one of our own keys, different from every key of the project.
+
+        Args:
+            version: distinguishes it from the job's keys, whatever their `VERSION`.
+        """
+        # A project's own key function may ignore the version.
+        own = name if self.head is not None else f"{version}:{name}"
+        return str(self._make_key(own, version=version))

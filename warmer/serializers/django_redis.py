@@ -27,8 +27,7 @@ from django.utils.module_loading import import_string
 from warmer.conf import conf
 from warmer.context import is_own_write
 from warmer.exceptions import UnreadableValue, UnsupportedValue
-from warmer.serializers.packing import DECODE, ENCODE, MAX_DEPTH, SCALARS, is_native
-from warmer.serializers.refusal import pack
+from warmer.serializers.packing import DECODE, ENCODE, MAX_DEPTH, SCALARS, is_native, pack
 
 # A byte that never begins MessagePack, UTF-8 text or a pickle, nor the output of a compressor or
 # django-redis' bare numbers.

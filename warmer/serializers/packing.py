@@ -1,15 +1,22 @@
-"""MessagePack extension types for other Python types: encoded exactly, or rejected."""
+"""MessagePack extension types for other Python types: encoded exactly, or rejected with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from enum import Enum
+from functools import partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.db.models import Model, QuerySet
+from django.utils.functional import LazyObject, Promise
 from msgspec.msgpack import Decoder, Encoder, Ext
+
+from warmer.exceptions import UnsupportedValue
 
 ENCODE = Encoder().encode
 
@@ -37,10 +44,6 @@ class Refused(Exception):
         self.value = value
 
 
-class TooDeep(Exception):
-    """A value is nested deeper than `MAX_DEPTH`, perhaps because it contains itself."""
-
-
 class Packer:
     """Converts a value to one that msgspec encodes exactly.
 
@@ -57,7 +60,7 @@ class Packer:
 
         Raises:
             Refused: it contains an unsupported type.
-            TooDeep: it is nested too deeply.
+            RecursionError: it is nested deeper than `MAX_DEPTH`, perhaps because it contains itself.
         """
         kind = type(value)
         if kind in self._plain:
@@ -69,7 +72,7 @@ class Packer:
 
     def pack_list(self, values: Iterable[Any]) -> list[Any]:
         if self._depth == MAX_DEPTH:
-            raise TooDeep
+            raise RecursionError
         self._depth += 1
         plain, pack = self._plain, self.pack
         packed = [value if type(value) in plain else pack(value) for value in values]
@@ -97,14 +100,11 @@ class Packer:
         return Ext(INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
     def pack_datetime(self, value: datetime) -> datetime | Ext:
-        if is_native(value):
-            return value
-        bare = value.replace(tzinfo=None).isoformat()
-        return Ext(DATETIME, ENCODE((bare, value.fold, _zone(value, value.tzinfo))))
+        return value if is_native(value) else _pack_clock(DATETIME, value)
 
-    def pack_time(self, value: time) -> Ext:
-        bare = value.replace(tzinfo=None).isoformat()
-        return Ext(TIME, ENCODE((bare, value.fold, _zone(value, value.tzinfo))))
+
+def _pack_clock(code: int, value: datetime | time) -> Ext:
+    return Ext(code, ENCODE((value.replace(tzinfo=None).isoformat(), value.fold, _zone(value, value.tzinfo))))
 
 
 PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
@@ -117,7 +117,7 @@ PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
     frozenset: lambda packer, value: packer.pack_array(FROZENSET, value),
     datetime: Packer.pack_datetime,
     date: lambda packer, value: Ext(DATE, value.isoformat().encode()),
-    time: Packer.pack_time,
+    time: lambda packer, value: _pack_clock(TIME, value),
     timedelta: lambda packer, value: Ext(TIMEDELTA, ENCODE(_parts(value))),
     Decimal: lambda packer, value: Ext(DECIMAL, str(value).encode()),
     UUID: lambda packer, value: Ext(UUID_, value.bytes),
@@ -154,14 +154,9 @@ def _parts(value: timedelta) -> tuple[int, int, int]:
     return value.days, value.seconds, value.microseconds
 
 
-def _datetime_of(data: memoryview) -> datetime:
+def _clock_of(kind: type[Any], data: memoryview) -> Any:
     bare, fold, zone = DECODE(data)
-    return datetime.fromisoformat(bare).replace(fold=fold, tzinfo=_zone_of(zone))
-
-
-def _time_of(data: memoryview) -> time:
-    bare, fold, zone = DECODE(data)
-    return time.fromisoformat(bare).replace(fold=fold, tzinfo=_zone_of(zone))
+    return kind.fromisoformat(bare).replace(fold=fold, tzinfo=_zone_of(zone))
 
 
 def _dict_of(data: memoryview) -> dict[Any, Any]:
@@ -176,9 +171,9 @@ UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
     SET: lambda data: set(DECODE(data)),
     FROZENSET: lambda data: frozenset(DECODE(data)),
     PAIRS: _dict_of,
-    DATETIME: _datetime_of,
+    DATETIME: partial(_clock_of, datetime),
     DATE: lambda data: date.fromisoformat(str(data, "ascii")),
-    TIME: _time_of,
+    TIME: partial(_clock_of, time),
     TIMEDELTA: lambda data: timedelta(*DECODE(data)),
     DECIMAL: lambda data: Decimal(str(data, "ascii")),
     UUID_: lambda data: UUID(bytes=bytes(data)),
@@ -188,3 +183,78 @@ UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
 DECODE: Callable[[bytes | memoryview], Any] = Decoder(
     ext_hook=lambda code, data: UNPACKERS[code](data)
 ).decode
+
+# The advice for values of a class or its subclasses; the first match counts.
+ADVICE: dict[Any, str] = {
+    Enum: "Give its .value.",
+    (Model, QuerySet): "Use plain data, e.g. the rows of .values().",
+    Promise: "Use str(...), which translates it now.",
+    LazyObject: "Use plain data of the wrapped object.",
+    (bytearray, memoryview): "Use bytes(...).",
+} | {
+    kind: f"Use {kind.__name__}(...)."
+    for kind in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
+}
+
+
+def pack(value: Any) -> bytes:
+    """Encode a value with types that MessagePack does not return unchanged.
+
+    Raises:
+        UnsupportedValue: it contains something that would come back changed; says what to write instead.
+    """
+    try:
+        try:
+            return ENCODE(Packer(SCALARS).pack(value))
+        except (OverflowError, UnicodeEncodeError):
+            # An int of more than 64 bits or a str with surrogates: check each of them.
+            return ENCODE(Packer(ALWAYS).pack(value))
+    except Refused as error:
+        kind, place = type(error.value), _place(error.value, value)
+        name, advice = f"{kind.__module__}.{kind.__qualname__}", _advice(kind)
+        start = f"at {place} it holds" if place else "it is"
+        what = f"{start} a {name}, which would come back as something else"
+    except RecursionError:
+        name, advice = "nested", "Make it flatter."
+        what = f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
+    raise UnsupportedValue(f"A value cannot be cached: {what}. {advice}", what=what, kind=name)
+
+
+def _place(part: Any, value: Any) -> str | None:
+    """Return the location of a part of a value, in Python notation; None: it is not in it."""
+    if value is part:
+        return ""
+    for step, item in _items(value):
+        if (deeper := _place(part, item)) is not None:
+            return step + deeper
+    return None
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is in a container, in the order in which it is packed, each with its location."""
+    if type(value) is dict:
+        for number, (key, item) in enumerate(value.items()):
+            yield f"[key {number + 1}]", key
+            yield f"[{_shown(key)}]", item
+    elif type(value) in (list, tuple):
+        for number, item in enumerate(value):
+            yield f"[{number}]", item
+    elif type(value) in (set, frozenset):
+        for item in value:
+            yield "[an element]", item
+
+
+def _shown(key: Any) -> str:
+    if (type(key) is str and len(key) <= 60) or (type(key) is int and abs(key) <= LARGEST):
+        return repr(key)
+    return f"a {type(key).__name__}"
+
+
+def _advice(kind: type) -> str:
+    """Return what to write instead of a value of a type."""
+    if kind in (datetime, time):
+        return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: convert it to UTC."
+    if dataclasses.is_dataclass(kind):
+        return "Use dataclasses.asdict(...)."
+    other = "Use plain data: dicts, lists, strings, numbers, dates."
+    return next((advice for base, advice in ADVICE.items() if issubclass(kind, base)), other)

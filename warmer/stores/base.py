@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from warmer.stores.breaker import Breaker, breaker_of
 from warmer.stores.claims import Claim, Record, Token
 
 if TYPE_CHECKING:
-    from warmer.stores.redis.counters import RedisCounters
+    from warmer.stores.counters import RedisCounters
     from warmer.stores.redis.damage import Damages
 
 
@@ -49,33 +49,26 @@ class Written:
 T = TypeVar("T")
 
 
-class UnderWay(ABC, Generic[T]):
-    """A call whose answer is outstanding: end it, or abandon it."""
+@dataclass(kw_only=True)
+class UnderWay(Generic[T]):
+    """A call whose answer may be outstanding: end it, or abandon it.
 
-    @abstractmethod
+    Attributes:
+        result: makes the call, or returns the result if it is complete already.
+    """
+
+    result: Callable[[], T]
+
     def end(self) -> T:
-        """Wait for the cache's answer and return it.
+        """Wait for the cache's answer and return the result.
 
         Raises:
             StoreUnavailable: the cache does not answer.
         """
+        return self.result()
 
-    @abstractmethod
     def abandon(self) -> None:
         """Stop waiting; the call may or may not have taken effect. Does nothing after `end`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done(UnderWay[T]):
-    """A call that is complete from the start."""
-
-    result: T
-
-    def end(self) -> T:
-        return self.result
-
-    def abandon(self) -> None:
-        """Do nothing."""
 
 
 class Peeked(Enum):
@@ -195,7 +188,8 @@ class Store(ABC):
         Until it ends, the calling thread may do other work, but must not take a token, which would wait for
         the write. For the arguments and the result see `write`.
         """
-        return Done(result=self.write(token, values, absent))
+        written = self.write(token, values, absent)
+        return UnderWay(result=lambda: written)
 
     def release(self, claim: Claim) -> None:
         """End a claim without writing."""

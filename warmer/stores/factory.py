@@ -21,13 +21,18 @@ if find_spec("redis"):
     from redis.exceptions import ConnectionError
 
     from warmer.stores.inspection import Server
-    from warmer.stores.redis.codec import codec_of
+    from warmer.stores.redis.codec import Codec, codec_of
     from warmer.stores.redis.options import misspelt
     from warmer.stores.redis.store import RedisStore
 
     HAS_REDIS = True
 else:  # pragma: no cover - the test environment has it
     HAS_REDIS = False
+
+
+def codec_at(alias: str) -> Codec | None:
+    """Return how a cache in Redis is reached and how it encodes values; None for any other cache."""
+    return codec_of(caches[alias]) if HAS_REDIS else None
 
 
 def open_store(*, alias: str, **options: Any) -> Store:
@@ -39,7 +44,7 @@ def open_store(*, alias: str, **options: Any) -> Store:
     """
     if why := why_unusable(alias):
         raise StoreUnavailable(f"The cache {alias!r} cannot be used: {why}")
-    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    codec = codec_at(alias)
     if codec is None:
         return GenericStore(alias=alias, **options)
     if codec.is_cluster:
@@ -51,7 +56,7 @@ def open_store(*, alias: str, **options: Any) -> Store:
 
 def is_fenced(alias: str) -> bool:
     """Return whether a cache supports the full guarantees."""
-    return HAS_REDIS and codec_of(caches[alias]) is not None
+    return codec_at(alias) is not None
 
 
 def keeps_nothing(alias: str) -> bool:
@@ -67,7 +72,7 @@ def is_local(alias: str) -> bool:
 def why_unusable(alias: str) -> str:
     """Return why a cache cannot be used, e.g. because its backend cannot be imported; empty if it can."""
     try:
-        codec = codec_of(caches[alias]) if HAS_REDIS else None
+        codec = codec_at(alias)
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
         return describe(error)
     if codec is not None:
@@ -95,7 +100,7 @@ def open_servers(alias: str) -> list[Server]:
         StoreUnavailable: no node of a cluster answers.
         InvalidCacheBackendError: the cache's backend cannot be imported.
     """
-    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    codec = codec_at(alias)
     if codec is None:
         return []
     if not codec.is_cluster:
@@ -113,7 +118,7 @@ def inspect_redis(client: Any) -> Server:
 
 def pickles(alias: str) -> bool:
     """Return whether the values of a cache in a Redis server are pickles."""
-    codec = codec_of(caches[alias])
+    codec = codec_at(alias)
     # Too short for a compressor; pickles of every protocol since 2 begin and end like this.
     raw = b"" if codec is None else codec.encode(None)
     return raw[:1] == b"\x80" and raw[-1:] == b"."

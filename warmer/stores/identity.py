@@ -17,12 +17,9 @@ from django.db import connections
 
 from warmer.report import describe
 
-if find_spec("redis"):
+HAS_REDIS = find_spec("redis") is not None
+if HAS_REDIS:
     from redis.connection import parse_url
-
-    HAS_REDIS = True
-else:  # pragma: no cover - the test environment has it
-    HAS_REDIS = False
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 DEFAULT_KEY_FUNCTION = "django.core.cache.backends.base.default_key_func"

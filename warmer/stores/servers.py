@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import inf
 from typing import Any
 
@@ -20,10 +21,9 @@ from django.core.cache import caches
 
 from warmer.exceptions import StoreUnavailable
 from warmer.stores.breaker import breaker_of
-from warmer.stores.factory import HAS_REDIS
+from warmer.stores.factory import codec_at
 
-if HAS_REDIS:
-    from warmer.stores.redis.codec import codec_of
+if find_spec("redis"):
     from warmer.stores.redis.connections import address, disconnect_idle
     from warmer.stores.redis.store import connected
 
@@ -154,7 +154,7 @@ def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
 
 def _infos(alias: str) -> list[Mapping[str, Any]]:
     """Return the INFO of each primary; nothing if one does not answer, or is no longer a primary."""
-    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    codec = codec_at(alias)
     if codec is None:
         return []
     try:
@@ -183,6 +183,6 @@ def _info(node: Any) -> Mapping[str, Any]:
 
 
 def _client(alias: str) -> Any:
-    codec = codec_of(caches[alias]) if HAS_REDIS else None
+    codec = codec_at(alias)
     # Each node of a cluster has its own id, and nodes come and go.
     return None if codec is None or codec.is_cluster else codec.connect()

@@ -28,7 +28,7 @@ from warmer.filling import read_counters
 from warmer.invalidation import Relay
 from warmer.models import ChangeRecord
 from warmer.stores import Counted, breaker
-from warmer.stores.redis.counters import DAY_SECONDS, SLOT_SECONDS
+from warmer.stores.counters import DAY_SECONDS, SLOT_SECONDS
 from warmer.tasks import close_stalled_runs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

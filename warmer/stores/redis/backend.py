@@ -29,23 +29,6 @@ _LATER = {"client", "close", "lock", "iter_keys", "sscan_iter"}
 CALLS = {name for name in vars(DjangoRedis) if not name.startswith("_")} - _LATER
 
 
-def _defaults() -> dict[str, Any]:
-    return {
-        "SERIALIZER": "warmer.serializers.MsgspecSerializer",
-        # A site keeps working without its cache: `cache.get` is then a miss.
-        "IGNORE_EXCEPTIONS": True,
-    }
-
-
-def _pool_defaults(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "socket_timeout": options.get("SOCKET_TIMEOUT", TIMEOUT_SECONDS),
-        "socket_connect_timeout": options.get("SOCKET_CONNECT_TIMEOUT", TIMEOUT_SECONDS),
-        # Retry once on a new connection if the server closed an idle one; never after a time-out.
-        "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
-    }
-
-
 class _NotCalled(CircuitOpen, ConnectionError):
     """Raised without `IGNORE_EXCEPTIONS`; code that handles django-redis' own error catches it too."""
 
@@ -64,8 +47,19 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
     """
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        options = {**_defaults(), **params.get("OPTIONS", {})}
-        pool = {**_pool_defaults(options), **options.get("CONNECTION_POOL_KWARGS", {})}
+        options = {
+            "SERIALIZER": "warmer.serializers.MsgspecSerializer",
+            # A site keeps working without its cache: `cache.get` is then a miss.
+            "IGNORE_EXCEPTIONS": True,
+            **params.get("OPTIONS", {}),
+        }
+        pool = {
+            "socket_timeout": options.get("SOCKET_TIMEOUT", TIMEOUT_SECONDS),
+            "socket_connect_timeout": options.get("SOCKET_CONNECT_TIMEOUT", TIMEOUT_SECONDS),
+            # Retry once on a new connection if the server closed an idle one; never after a time-out.
+            "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+            **options.get("CONNECTION_POOL_KWARGS", {}),
+        }
         is_cluster = isinstance(server, str) and server.startswith(CLUSTERS)
         if is_cluster:
             options.setdefault("CLIENT_CLASS", "warmer.stores.redis.cluster_client.ClusterClient")

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+from redis.exceptions import ClusterDownError, ClusterError
+
 from warmer.stores.claims import Token
 from warmer.stores.redis import scripts
 from warmer.stores.redis.cluster_client import Cluster
 from warmer.stores.redis.codec import found
 from warmer.stores.redis.connections import SLOTS, slot_of, tags
-from warmer.stores.redis.scripts import Call, Script, Sent
+from warmer.stores.redis.scripts import Call, Command, Script, Sent
 from warmer.stores.redis.store import RedisStore
 
 
@@ -56,12 +58,12 @@ class ClusterStore(RedisStore):
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
         with self._cluster() as cluster:
-            return cluster.run_each(script, calls, moving=partial(_while_moving, cluster, script))
+            again = partial(_again, cluster, script, list(calls.values()))
+            return dict(zip(calls, cluster.ask_each(_commands(script, calls), again=again), strict=True))
 
     def _send(self, script: Script, calls: Mapping[int, Call]) -> Iterator[tuple[Sequence[int], Sent]]:
         cluster, slots = cast(Cluster, self._codec.connect()), list(calls)
-        commands = [(slot, script.command(call)) for slot, call in calls.items()]
-        for indexes, sent in cluster.send(commands):
+        for indexes, sent in cluster.send(_commands(script, calls)):
             yield [slots[index] for index in indexes], sent
 
     def _add_whole(self, calls: Mapping[int, Call]) -> None:
@@ -82,15 +84,26 @@ class ClusterStore(RedisStore):
         return cast(AbstractContextManager[Cluster], self._server())
 
 
-def _while_moving(cluster: Cluster, script: Script, call: Call) -> Any:
-    """Return a script's answer for a slot whose keys are on two nodes; None: there is no answer."""
-    if script is scripts.WRITE:
-        return b"e" * len(call.names), b"its slot is moving to another node"
-    if script is scripts.FRESH:
-        return b"n" * len(call.names)
-    if script is scripts.INVALIDATE:
+def _commands(script: Script, calls: Mapping[int, Call]) -> list[tuple[int, Command]]:
+    return [(slot, script.command(call)) for slot, call in calls.items()]
+
+
+def _again(cluster: Cluster, script: Script, calls: Sequence[Call], index: int) -> Any:
+    """Repeat a call of a script, and return its answer."""
+    call = calls[index]
+    try:
+        return cluster.execute_command("EVAL", script.text, len(call.keys), *call.keys, *call.args)
+    except ClusterDownError:
+        raise
+    except ClusterError:
+        # Redirected too often: the keys of the slot are on two nodes, for longer than redis-py retries.
+        if script is scripts.WRITE:
+            return b"e" * len(call.names), b"its slot is moving to another node"
+        if script is scripts.FRESH:
+            return b"n" * len(call.names)
+        if script is not scripts.INVALIDATE:
+            raise
         # They can be deleted one by one, the fence before its keys, so that every token is void.
         for key in call.keys:
             cluster.execute_command("DEL", key)
         return []
-    return None

@@ -19,7 +19,6 @@ from redis.cluster import PRIMARY, ClusterNode, RedisCluster
 from redis.connection import parse_url
 from redis.exceptions import (
     ClusterDownError,
-    ClusterError,
     ConnectionError,
     MaxConnectionsError,
     RedisClusterException,
@@ -30,7 +29,7 @@ from redis.retry import Retry
 
 from warmer.report import describe
 from warmer.stores.redis.connections import slot_of
-from warmer.stores.redis.scripts import Call, Command, Script, Sent
+from warmer.stores.redis.scripts import Command, Sent
 
 _LOCATION = re.compile(
     r"redis(?P<tls>s?)-cluster://(?P<login>.*@)?(?P<nodes>[^/?@]+)(?:/0?)?(?P<query>\?.*)?"
@@ -90,40 +89,17 @@ class Cluster(RedisCluster):
         """Return the keys of all nodes that match."""
         return super().keys(pattern, target_nodes=self.PRIMARIES, **kwargs)
 
-    def run_each(
-        self, script: Script, calls: Mapping[int, Call], *, moving: Callable[[Call], Any]
-    ) -> dict[int, Any]:
-        """Call a script for each slot; return the answers.
-
-        Args:
-            moving: returns the answer to a call whose keys are on two nodes because its slot has been moving
-                for longer than redis-py retries; None: raise the error.
-        """
-        slots = list(calls)
-
-        def again(index: int) -> Any:
-            call = calls[slots[index]]
-            try:
-                return self.execute_command("EVAL", script.text, len(call.keys), *call.keys, *call.args)
-            except ClusterDownError:
-                raise
-            except ClusterError:  # redirected too often
-                if (answer := moving(call)) is None:
-                    raise
-                return answer
-
-        commands = [(slot, script.command(call)) for slot, call in calls.items()]
-        return dict(zip(slots, self.ask_each(commands, again=again), strict=True))
-
     def ask_each(
         self, commands: Sequence[tuple[int, Command]], *, again: Callable[[int], Any] | None = None
     ) -> list[Any]:
         """Send commands, each to the node of its slot: one round trip a node. Return the answers in order.
 
         Args:
-            again: repeats a command whose answer was an error, e.g. because the slot has moved; by default
-                `execute_command`, which follows redirections. Commands must be harmless when repeated.
+            again: repeats the command at an index whose answer was an error, e.g. because the slot has moved;
+                by default `execute_command`, which follows redirections. Commands must be harmless when
+                repeated.
         """
+        again = again or (lambda index: self.execute_command(*commands[index][1]))
         try:
             answers = self._ask(commands)
         except MaxConnectionsError:
@@ -133,10 +109,10 @@ class Cluster(RedisCluster):
             if isinstance(error, TimeoutError):
                 raise
             answers = self._ask(commands)
-        for index, answer in answers.items():
-            if isinstance(answer, Exception):
-                answers[index] = again(index) if again else self.execute_command(*commands[index][1])
-        return [answers[index] for index in range(len(commands))]
+        return [
+            again(index) if isinstance(answers[index], Exception) else answers[index]
+            for index in range(len(commands))
+        ]
 
     def _ask(self, commands: Sequence[tuple[int, Command]]) -> dict[int, Any]:
         sent: list[tuple[Sequence[int], Sent]] = []

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
-from django.core.cache.backends.base import BaseCache, default_key_func
+from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from redis import Redis
 
 from warmer.context import own_write
-from warmer.exceptions import StoreUnavailable
-from warmer.keys import KeyTemplate, beside, glob_escape, is_id_text
+from warmer.keys import ANY_ID, glob_escape, is_id_text
 from warmer.report import describe
 
 if find_spec("django_redis"):
@@ -30,8 +30,6 @@ else:  # pragma: no cover - the test environment has it
 
 # Keys per SCAN call: about a millisecond of the server's time.
 SCAN_COUNT = 1_000
-# Stands for the id in a pattern of keys.
-PLACE = "\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,70 +127,14 @@ def encode_all(values: Mapping[str, Any], encode: Callable[[Any], Any]) -> Encod
     return Encoded(values=encoded, errors=errors, seconds=time.perf_counter() - began)
 
 
-class Names:
-    """The names of a job's keys on a cache's server.
-
-    Attributes:
-        head: the prefix that Django's own key function adds to every key; None: the project has its own key
-            function.
-    """
-
-    def __init__(self, cache: Any, template: KeyTemplate, *, with_absences: bool) -> None:
-        self._make_key = cache.make_key
-        self._template = template
-        self._with_absences = with_absences
-        self.head: str | None = str(cache.make_key("")) if cache.key_func is default_key_func else None
-        self._first = cache.make_key(PLACE)
-
-    def made(self, keys: Iterable[str]) -> list[str]:
-        """Return the names of the keys on the server.
-
-        Raises:
-            StoreUnavailable: the project's key function returned other names before.
-        """
-        head = self.head
-        if head is None:
-            if self._make_key(PLACE) != self._first:
-                raise StoreUnavailable(
-                    "The cache's KEY_FUNCTION returns different names for one key, depending on the caller "
-                    "(see the check warmer.E005)"
-                )
-            return list(map(self._make_key, keys))
-        return [head + key for key in keys]
-
-    def server_keys(self, keys: Iterable[str], *, claims: bool = False) -> list[str]:
-        """Return the server's names of each key, its absence mark (if those are cached) and its claim (if
-        requested)."""
-        beside_it = [*(["absent"] if self._with_absences else []), *(["claim"] if claims else [])]
-        made = self.made(keys)
-        if not beside_it:
-            return made
-        return [name for key in made for name in (key, *(beside(key, kind) for kind in beside_it))]
-
-    def patterns(self) -> list[str]:
-        """Return the name of a key on the server, with `PLACE` for the id."""
-        return self.server_keys([f"{self._template.prefix}{PLACE}{self._template.suffix}"])
-
-    def own(self, name: str, version: str) -> str:
-        """Return the server's name for one of our own keys, different from every key of the project.
-
-        Args:
-            version: distinguishes it from the job's keys, whatever their `VERSION`.
-        """
-        # A project's own key function may ignore the version.
-        own = name if self.head is not None else f"{version}:{name}"
-        made: str = self._make_key(own, version=version)
-        return made
-
-
 def ids_of(server: Redis, made: str) -> Iterator[str]:
     """Yield the ids of the existing keys; some may come twice.
 
     Args:
         server: the client of the server.
-        made: the pattern of the keys' names on the server, with `PLACE` for the id.
+        made: the pattern of the keys' names on the server, with `ANY_ID` for the id.
     """
-    head, place, tail = made.partition(PLACE)
+    head, place, tail = made.partition(ANY_ID)
     if not place:
         return  # the key function drops the id, so keys cannot be listed
     pattern = f"{glob_escape(head)}*{glob_escape(tail)}"
@@ -207,18 +149,13 @@ def found(server: Redis, patterns: Iterable[str]) -> Iterator[list[str]]:
     """Yield the names of the existing keys, in chunks (see `ids_of`)."""
     for made in patterns:
         for ids in batches(ids_of(server, made)):
-            yield [made.replace(PLACE, id) for id in ids]
+            yield [made.replace(ANY_ID, id) for id in ids]
 
 
 def batches(items: Iterable[Any], size: int = SCAN_COUNT) -> Iterator[list[Any]]:
     """Yield lists of at most `size` items."""
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    left = iter(items)
+    while batch := list(islice(left, size)):
         yield batch
 
 

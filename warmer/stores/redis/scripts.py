@@ -152,8 +152,7 @@ class CallUnderWay(UnderWay[T]):
     Args:
         sent: sends them, and yields which answers come on which connection.
         read: returns the result of the answers.
-        again: makes a lost call again in the ordinary way, with retries. So calls must be harmless when
-            repeated.
+        again: makes a lost call in the ordinary way, with retries. So calls must be harmless when repeated.
         alias: the cache's name, for the instrumentation.
     """
 
@@ -165,21 +164,20 @@ class CallUnderWay(UnderWay[T]):
         *,
         alias: str,
     ) -> None:
+        super().__init__(result=again)
         self._read = read
-        self._again = again
         self._alias = alias
         self._sent: list[tuple[Sequence[int], Sent]] = []
         try:
             self._sent.extend(sent)
-        except (RedisError, OSError):
+        except BaseException as error:
             self.abandon()
-        except BaseException:  # interrupted half way
-            self.abandon()
-            raise
+            if not isinstance(error, RedisError | OSError):  # interrupted half way
+                raise
 
     def end(self) -> T:
         if not self._sent:
-            return self._again()
+            return self.result()
         answers: dict[int, Any] = {}
         try:
             with nullcontext() if observer.get() is None else called(self._alias):
@@ -190,7 +188,7 @@ class CallUnderWay(UnderWay[T]):
         finally:  # also after an interrupt: nobody may read these answers later
             self.abandon()
         if not answers or any(isinstance(answer, Exception) for answer in answers.values()):
-            return self._again()
+            return self.result()
         return self._read(answers)
 
     def abandon(self) -> None:

@@ -18,15 +18,16 @@ from redis.exceptions import RedisError
 from warmer.conf import conf
 from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
+from warmer.keys import ANY_ID, Names
 from warmer.report import describe
-from warmer.stores.base import Cached, Done, Invalidation, Peeked, Store, UnderWay, Written
+from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.breaker import Breaker
 from warmer.stores.claims import NOTE_SECONDS, Claim, Record, Token
+from warmer.stores.counters import RedisCounters
 from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import codec, scripts
 from warmer.stores.redis.codec import Encoded, microseconds, milliseconds
 from warmer.stores.redis.connections import disconnect_idle, failed
-from warmer.stores.redis.counters import RedisCounters
 from warmer.stores.redis.damage import Damages
 from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent
 
@@ -42,7 +43,7 @@ class RedisStore(Store):
         super().__init__(**options)
         cache = caches[self.alias]
         self._codec = cast(codec.Codec, codec.codec_of(cache))
-        self._names = codec.Names(cache, self.template, with_absences=bool(self.absent_timeout))
+        self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, "warmer-fence")
         self.damages: Damages = Damages(server=self._server, key=self._names.own("fences", "warmer-damaged"))
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
@@ -74,7 +75,7 @@ class RedisStore(Store):
 
     @property
     def lists_keys(self) -> bool:
-        return codec.PLACE in self._names.patterns()[0]  # the project's own key function may drop the id
+        return ANY_ID in self._names.patterns()[0]  # the project's own key function may drop the id
 
     def ping(self) -> None:
         with self._server() as server:  # not PING, which a cluster node answers like any server
@@ -87,7 +88,7 @@ class RedisStore(Store):
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
-            raw: Any = server.mget(self._names.server_keys(keys, claims=claims)) if keys else []
+            raw: Any = server.mget(self._names.with_marks(keys, claims=claims)) if keys else []
         stride = 1 + bool(self.absent_timeout) + claims
         level = logging.DEBUG if claims else logging.WARNING  # waiting readers look repeatedly
         values = self._decode(dict(zip(keys, raw[::stride], strict=True)), level)
@@ -120,7 +121,7 @@ class RedisStore(Store):
         calls = {
             slot: Call(
                 names=names,
-                keys=[self.fence_of(slot), *self._names.server_keys(names, claims=True)],
+                keys=[self.fence_of(slot), *self._names.with_marks(names, claims=True)],
                 args=[*args, *(part for key in names for part in (key, keys[key]))],
             )
             for slot, names in self._by_slot(keys).items()
@@ -148,7 +149,7 @@ class RedisStore(Store):
         calls = self._write_calls(token, encoded, absent, None)
         again = partial(self._write, calls, encoded)  # writing twice is harmless: the fence guards both
         if not calls or self.breaker.is_open:
-            return Done(result=again())
+            return UnderWay(result=again)
         read = partial(scripts.written, calls, encoded)
         return scripts.CallUnderWay(self._send(scripts.WRITE, calls), read, again, alias=self.alias)
 
@@ -175,7 +176,7 @@ class RedisStore(Store):
                 args += (milliseconds(self.timeout - random.uniform(0, self.jitter)) for _ in values)
             if head < 0:
                 args += names
-            made = self._names.server_keys(names, claims=claim is not None)
+            made = self._names.with_marks(names, claims=claim is not None)
             calls[slot] = Call(names=names, keys=[self.fence_of(slot), *made], args=args)
         return calls
 
@@ -199,7 +200,7 @@ class RedisStore(Store):
             return
         for slot, names in self._by_slot([self.template.key()] if keys is None else keys).items():
             if names:
-                made = self._names.server_keys(names, claims=True)
+                made = self._names.with_marks(names, claims=True)
                 calls[slot].keys.extend((self.fence_of(slot), *made))
                 calls[slot].args.extend((len(names), len(made) // len(names), *names))
 
