@@ -140,7 +140,7 @@ class Soak:
         """Return what is cached and is not so."""
         breaker.forget()
         true: dict[str, Any] = {posts.key(id): value for id, value in posts(self.site.posts).items()}
-        cached = posts.spec.store.read(list(true)) | popular_posts.spec.store.read(["popular_posts"])
+        cached = posts.spec.store.lookup(list(true)).values | popular_posts.spec.store.lookup(["popular_posts"]).values
         true["popular_posts"] = popular_posts()
         self.compared = len(cached)
         return [f"{key}: {value} is cached" for key, value in cached.items() if value != true[key]]

@@ -69,7 +69,7 @@ class Race:
                 self.counts["invalidated later"] += 1
                 time.sleep(0.02)
         self.counts["whole job" if whole else "changes"] += 1
-        cached = self.store.read([key]).get(key)
+        cached = self.store.lookup([key]).values.get(key)
         if cached is not None and cached < version:
             self.wrong.append(f"{key}: read {cached} after the invalidation of {version}")
 

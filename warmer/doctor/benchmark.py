@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import quantiles
 from time import perf_counter
 from typing import Any
@@ -44,7 +44,7 @@ def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
     batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
     value = secrets.token_hex(size // 2 + 1)[:size]  # random, so that no compressor shrinks it
 
-    def matches(found: dict[str, Any]) -> int:
+    def matches(found: Mapping[str, Any]) -> int:
         return sum(each == value for each in found.values())
 
     def set_many(batch: Sequence[str]) -> int:
@@ -61,8 +61,8 @@ def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
         "cache.set_many": (batches, set_many),
         "cache.get_many": (batches, lambda batch: matches(cache.get_many(batch))),
         "job: write a batch": (batches, write),
-        "job: read a key": (keys, lambda key: matches(store.read([key]))),
-        "job: read a batch": (batches, lambda batch: matches(store.read(batch))),
+        "job: read a key": (keys, lambda key: matches(store.lookup([key]).values)),
+        "job: read a batch": (batches, lambda batch: matches(store.lookup(batch).values)),
     }
     probe(alias)
     pings, rows = list[float](), list[dict[str, Any]]()

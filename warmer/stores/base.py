@@ -145,10 +145,6 @@ class Store(ABC):
             return cached.values[key]
         return Peeked.NO_VALUE if key in cached.absent else Peeked.NOTHING
 
-    def read(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Return the cached values."""
-        return dict(self.lookup(keys).values)
-
     @abstractmethod
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
         """Take a token and, of missing keys, claim those that nobody else is loading.
@@ -230,8 +226,8 @@ class Store(ABC):
 
         A key whose remaining time is unknown is fresh only with 0.
         """
-        left = self.remaining(keys)
-        return [key for key, rest in left.items() if not seconds or (rest is not None and rest >= seconds)]
+        left = self.remaining(keys).items()
+        return [key for key, rest in left if not seconds or (rest is not None and rest >= seconds)]
 
     @abstractmethod
     def turn(self, *, per_second: float, name: str) -> float:

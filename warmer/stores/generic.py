@@ -147,7 +147,7 @@ class GenericStore(Store):
             self._cache.delete(self._fence_key)
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
-        return dict.fromkeys(self.read(keys))
+        return dict.fromkeys(self.lookup(keys).values)
 
     def turn(self, *, per_second: float, name: str) -> float:
         with _turn_lock:  # shared by the threads of this process only

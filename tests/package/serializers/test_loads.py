@@ -17,9 +17,7 @@ from tests.package.serializers.values import SERIALIZER, VALUES
 from warmer.exceptions import UnreadableValue
 from warmer.serializers.django_redis import MARK, MsgspecSerializer
 
-
-def encode(value: Any) -> bytes:
-    return msgspec.msgpack.encode(value)
+encode = msgspec.msgpack.encode
 
 
 def extension(code: int, data: bytes) -> bytes:

@@ -40,6 +40,8 @@ def test_value__plain__is_what_msgspec_writes(value: Any) -> None:
         {True: 1, 2: True, 3.0: False, None: None, (1, (2,)): 3, b"b": 4, frozenset({1}): 5},
         *({1: "int"}, {True: "bool"}, {1.0: "float"}),
         *({"\ud800": 2**70}, {2**70: "\ud800"}),
+        # Their order stays, too.
+        *({"b": 1, "a": 2}, {(2,): 1, (1,): 2}, {"b": Decimal(1), "a": Decimal(2)}),
         {date(2026, 1, 1): date(1, 1, 1), datetime(2026, 1, 1, tzinfo=UTC): 1, Decimal("1.50"): 2},
         {UUID(int=0), UUID(int=2**128 - 1)},
         *(NAIVE, NAIVE.replace(fold=1)),
@@ -72,8 +74,3 @@ def test_datetime__is_equal_and_keeps_its_offset(value: datetime) -> None:
     assert found.utcoffset() == value.utcoffset()
     if isinstance(value.tzinfo, ZoneInfo):
         assert found.tzinfo is value.tzinfo  # the very object of this process
-
-
-def test_order__of_a_dict_stays() -> None:
-    for value in ({"b": 1, "a": 2}, {(2,): 1, (1,): 2}, {"b": Decimal(1), "a": Decimal(2)}):
-        assert list(there_and_back(value).items()) == list(value.items())

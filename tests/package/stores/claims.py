@@ -9,28 +9,10 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from warmer.keys import KeyTemplate, glob_escape
+from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, claims, fences, open_things
+from warmer.keys import KeyTemplate
 from warmer.report import Outcome
-from warmer.stores import Claim, Store, Token, open_store
-
-THINGS = [f"thing:{id}" for id in (*range(100), 500)]
-
-
-def claim(store: Store, *keys: str) -> Claim:
-    """Claim keys for half a minute."""
-    return store.claim(list(keys), seconds=30.0)
-
-
-def claims(store: Store, *keys: str) -> Any:
-    """Return the claims of keys that readers see."""
-    return store.lookup(list(keys), claims=True).claims
-
-
-def fences(store: Any) -> list[str]:
-    """Return the names of the fences that the store's server holds."""
-    with store._server() as server:
-        pattern = f"*{glob_escape(store.fence_key)}"
-        return [name.decode() for name in server.scan_iter(match=pattern)]
+from warmer.stores import Claim, Store, Token
 
 
 class ClaimContract:
@@ -81,7 +63,7 @@ class ClaimContract:
     def test_claim__is_no_fence(self, store: Store) -> None:
         token = store.token(THINGS)
         claim(store, "thing:1")
-        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.WRITTEN}
+        assert store.write(token, {"thing:1": 1}).outcomes == {"thing:1": WRITTEN}
 
     def test_claim__is_void_after_an_invalidation_of_its_key(self, store: Store) -> None:
         old = claim(store, "thing:1")
@@ -142,7 +124,7 @@ class ClaimContract:
         absences.invalidate(["thing:2"])
         assert absences.lookup(["thing:1", "thing:2", "thing:3"]).absent == {"thing:3"}
         # What was loaded before the invalidation is fenced.
-        assert absences.write(token, {}, ["thing:2"]).outcomes == {"thing:2": Outcome.SUPERSEDED}
+        assert absences.write(token, {}, ["thing:2"]).outcomes == {"thing:2": SUPERSEDED}
         assert absences.lookup(["thing:2"]).absent == set()
 
     def test_absence__a_value_that_the_cache_got_elsewhere_is_stronger(self, absences: Store) -> None:
@@ -153,7 +135,7 @@ class ClaimContract:
 
     def test_absence__of_a_single_job_ends_with_its_invalidation(self) -> None:
         only = KeyTemplate.parse("only", keyed=False)
-        store = open_store(alias="default", fence="only", template=only, timeout=60.0, absent_timeout=60.0)
+        store = open_things(fence="only", template=only, absent_timeout=60.0)
         store.write(store.token(["only"]), {}, ["only"])
         assert store.lookup(["only"]).absent == {"only"}
         store.invalidate_all()
@@ -167,7 +149,7 @@ class FencedClaimContract:
         redis_client.set(":1:thing:1", b"\x80\x04not a value")
         redis_client.hset(":1:thing:3", "of", "another type")
         cache.set("thing:2", 2)
-        assert store.read(["thing:1", "thing:2"]) == {"thing:2": 2}
+        assert store.lookup(["thing:1", "thing:2"]).values == {"thing:2": 2}
         first, second = claim(store, "thing:1", "thing:2", "thing:3"), claim(store, "thing:1")
         assert (sorted(first.mine), first.values) == (["thing:1", "thing:3"], {"thing:2": 2})
         assert second.theirs == {"thing:1": first.id}
@@ -184,7 +166,7 @@ class FencedClaimContract:
         made = claim(store, "thing:1")
         for fence in fences(store):
             redis_client.delete(fence)
-        assert store.write(made.token, {"thing:1": 1}).outcomes == {"thing:1": Outcome.SUPERSEDED}
+        assert store.write(made.token, {"thing:1": 1}).outcomes == {"thing:1": SUPERSEDED}
         assert claim(store, "thing:1").mine == ("thing:1",)
 
     def test_claim__and_absence_stand_beside_their_key_and_end_by_themselves(

@@ -8,35 +8,11 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from tests.package.stores.claims import THINGS, ClaimContract, FencedClaimContract, claim, fences
+from tests.package.stores.claims import ClaimContract, FencedClaimContract
+from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, fences, fill, open_things, shift_counts
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
-from warmer.stores import Store, Token, is_fenced, open_store
-
-KEY = KeyTemplate.parse("thing:{id}", keyed=True)
-WRITTEN, SUPERSEDED = Outcome.WRITTEN, Outcome.SUPERSEDED
-
-
-def open_things(**options: Any) -> Store:
-    return open_store(alias="default", **{"fence": "things", "template": KEY, "timeout": 60.0} | options)
-
-
-def fill(store: Store, token: Token, *keys: str) -> dict[str, Outcome]:
-    """Write the value "filled" to each key; return the outcomes, which say what is cached."""
-    before = cache.get_many(keys)
-    outcomes = dict(store.write(token, dict.fromkeys(keys, "filled")).outcomes)
-    written = {key: "filled" for key, outcome in outcomes.items() if outcome is WRITTEN}
-    assert cache.get_many(keys) == before | written
-    return outcomes
-
-
-def shift_counts(store: Any, seconds: float) -> None:
-    """Set all counts of a fence as if the server's clock had been so much ahead when they were made."""
-    with store._server() as server:
-        for fence in fences(store):
-            for member, count in server.zrange(fence, 0, -1, withscores=True):
-                if count >= 0:
-                    server.zadd(fence, {member: count + seconds * 10**6})
+from warmer.stores import Store, is_fenced
 
 
 class StoreContract(ClaimContract):
@@ -61,11 +37,11 @@ class StoreContract(ClaimContract):
 
     def has_fence(self, store: Any) -> bool:
         """Return whether the cache holds the fence."""
-        raise NotImplementedError
+        return bool(fences(store))
 
     def let_pass(self, store: Any, seconds: float) -> None:
         """Make the fence as it were so many seconds later."""
-        raise NotImplementedError
+        shift_counts(store, -seconds)
 
     def test_values__are_what_the_cache_itself_reads_and_writes(self, store: Store) -> None:
         store.ping()
@@ -73,16 +49,22 @@ class StoreContract(ClaimContract):
         assert store.write(store.token(THINGS), values).outcomes == dict.fromkeys(values, WRITTEN)
         assert cache.get_many(values) == values
         cache.set("thing:4", "plain")
-        assert store.read([*values, "thing:4", "thing:5"]) == values | {"thing:4": "plain"}
-        assert store.read([]) == {}
+        assert store.lookup([*values, "thing:4", "thing:5"]).values == values | {"thing:4": "plain"}
+        assert store.lookup([]).values == {}
         left = store.remaining(["thing:1", "thing:5"])
         assert set(left) == {"thing:1"}
         assert left["thing:1"] is None or 0 < left["thing:1"] <= 60
 
-    def test_write__absent_key_is_deleted(self, store: Store) -> None:
-        cache.set("thing:1", "old")
-        assert store.write(store.token(THINGS), {}, ["thing:1"]).outcomes == {"thing:1": Outcome.NO_VALUE}
-        assert cache.get("thing:1") is None
+    @pytest.mark.parametrize(("overtaken", "outcome"), [(False, Outcome.NO_VALUE), (True, SUPERSEDED)])
+    def test_write__absent_key_is_deleted_unless_overtaken(
+        self, store: Store, overtaken: bool, outcome: Outcome
+    ) -> None:
+        token = store.token(THINGS)
+        if overtaken:
+            store.invalidate(["thing:1"])
+        cache.set("thing:1", "there")
+        assert store.write(token, {}, ["thing:1"]).outcomes == {"thing:1": outcome}
+        assert cache.get("thing:1") == ("there" if overtaken else None)
 
     def test_write__overtaken_by_an_invalidation(self, store: Store) -> None:
         cache.set_many({"thing:1": 1, "thing:3": 3})
@@ -92,13 +74,6 @@ class StoreContract(ClaimContract):
         expected = WRITTEN if self.fenced_per_key else SUPERSEDED
         assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": expected}
         assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
-
-    def test_write__overtaken_absent_key_stays(self, store: Store) -> None:
-        token = store.token(THINGS)
-        store.invalidate(["thing:1"])
-        cache.set("thing:1", "new")
-        assert store.write(token, {}, ["thing:1"]).outcomes == {"thing:1": SUPERSEDED}
-        assert cache.get("thing:1") == "new"
 
     @pytest.mark.parametrize("new_fence", [False, True])
     @pytest.mark.parametrize("way", ["flushed", "forgotten", "whole job"])
@@ -141,8 +116,11 @@ class StoreContract(ClaimContract):
 
     def test_replica_lag__an_invalidated_key_is_not_filled_for_so_long(self, store: Store, settings: Any) -> None:
         settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
-        store.token(THINGS)
+        store.invalidate_all()
+        # A fence that was just made does not know what was invalidated before.
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
         self.let_pass(store, 31)
+        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
         store.invalidate(["thing:1"])
         if self.fenced_per_key:
             assert fill(store, store.token(THINGS), "thing:2") == {"thing:2": WRITTEN}
@@ -154,26 +132,11 @@ class StoreContract(ClaimContract):
         self.let_pass(store, 3)
         assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
 
-    def test_replica_lag__a_fence_just_made_does_not_know_what_was_invalidated(
-        self, store: Store, settings: Any
-    ) -> None:
-        settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
-        store.invalidate_all()
-        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
-        self.let_pass(store, 31)
-        assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
-
 
 class FencedContract(FencedClaimContract, StoreContract):
     """What a store in Redis does besides."""
 
     fenced_per_key = True
-
-    def has_fence(self, store: Any) -> bool:
-        return bool(fences(store))
-
-    def let_pass(self, store: Any, seconds: float) -> None:
-        shift_counts(store, -seconds)
 
     def test_write__sets_the_time_to_live(self, store: Store, redis_client: Redis) -> None:
         assert is_fenced("default")

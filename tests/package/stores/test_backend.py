@@ -8,12 +8,10 @@ from django.core.cache import caches
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
+from tests.package.stores.support import open_things
 from warmer.exceptions import CircuitOpen, StoreUnavailable
-from warmer.keys import KeyTemplate
 from warmer.stores import breaker as breakers
-from warmer.stores import open_store
 
-KEY = KeyTemplate.parse("thing:{id}", keyed=True)
 Clock = Callable[[float], None]
 
 
@@ -22,7 +20,7 @@ def test_backend__of_the_sites_calls_one_waits_for_a_cache_that_hangs(
     redis_server: RedisServer, failures: list[BaseException], own_backend: str
 ) -> None:
     cache = caches[own_backend]
-    store = open_store(alias=own_backend, fence="things", template=KEY, timeout=60.0)
+    store = open_things(alias=own_backend)
     cache.set("a", [1])
     redis_server.pause()
     for _ in range(20):
@@ -71,7 +69,7 @@ def test_backend__used_up_pool_is_no_outage(settings: Any, failures: list[BaseEx
     taken = pool.get_connection()
     assert cache.get("a") is None
     with pytest.raises(StoreUnavailable, match="No connection"):
-        open_store(alias="own", fence="things", template=KEY, timeout=60.0).ping()
+        open_things(alias="own").ping()
     pool.release(taken)
     assert cache.get("a") == 1
     assert failures == []

@@ -10,22 +10,16 @@ from django.test import Client
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
+from tests.package.stores.support import answers, open_things
 from warmer import warm
 from warmer.exceptions import CircuitOpen, StoreUnavailable
 from warmer.filling import shared_loads
 from warmer.invalidation import backlog
-from warmer.keys import KeyTemplate
-from warmer.stores import Store, open_store
 from warmer.stores import breaker as breakers
 from warmer.stores.breaker import LONGEST_WAIT_SECONDS, Breaker
 
-KEY = KeyTemplate.parse("thing:{id}", keyed=True)
 ERROR = ConnectionError("refused")
 Clock = Callable[[float], None]
-
-
-def open_things() -> Store:
-    return open_store(alias="default", fence="things", template=KEY, timeout=60.0)
 
 
 @pytest.fixture
@@ -37,11 +31,7 @@ def breaker(clock: Clock) -> Breaker:
 
 
 def is_admitted(breaker: Breaker) -> bool:
-    try:
-        breaker.admit()
-    except CircuitOpen:
-        return False
-    return True
+    return answers(breaker.admit)
 
 
 def test_open__admits_one_probe_per_wait_which_doubles_up_to_a_bound(breaker: Breaker, clock: Clock) -> None:
@@ -92,14 +82,12 @@ def test_log__one_line_per_change_of_state_and_per_ten_seconds(clock: Clock, cap
         "The cache 'x' has not answered for 10 s; this process skipped 3 calls: ConnectionError: refused",
         "The cache 'x' answers again; this process skipped 4 calls since the first failure 10.2 s ago",
     ]
-    assert all(record.exc_info is None for record in caplog.records)
-
-
-def test_log__outage_of_one_skipped_call(breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    breaker.failed(ERROR)
     assert not is_admitted(breaker)
     clock(119.5)
     breaker.succeeded()
     assert caplog.messages[-1].endswith("; this process skipped 1 call since the first failure 119.5 s ago")
+    assert all(record.exc_info is None for record in caplog.records)
 
 
 def test_caches_in_one_place__share_a_breaker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,12 +190,4 @@ def test_store__server_that_came_back_is_used_again(redis_server: RedisServer) -
     with pytest.raises(StoreUnavailable):
         store.ping()
     RedisServer.start(redis_server)  # and this process is not told
-
-    def answers() -> bool:
-        try:
-            store.ping()
-        except StoreUnavailable:
-            return False
-        return True
-
-    wait_until(answers, seconds=30, what="the store uses the server again")
+    wait_until(lambda: answers(store.ping), seconds=30, what="the store uses the server again")

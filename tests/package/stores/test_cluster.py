@@ -1,6 +1,7 @@
 """The store on a Redis Cluster: the contract, and what moving slots and lost nodes do to it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
-from tests.package.stores.contract import SUPERSEDED, WRITTEN, FencedContract, fill, open_things
+from tests.package.stores.contract import FencedContract
+from tests.package.stores.support import SUPERSEDED, WRITTEN, answers, fill, open_things
 from tests.support.clusters import cluster_caches
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
@@ -60,7 +62,7 @@ class TestCluster(FencedContract):
         writing = store.begin_write(token, dict.fromkeys(keys, 2))
         assert len(calls) == len(set(calls)) == 3
         assert set(writing.end().outcomes.values()) == {WRITTEN}
-        assert store.read(keys) == dict.fromkeys(keys, 2)
+        assert store.lookup(keys).values == dict.fromkeys(keys, 2)
         calls.clear()
         store.write(token, dict.fromkeys(keys, 3))
         assert len({port for name, port in calls if name == "send_packed_command"}) == 3
@@ -84,9 +86,6 @@ class TestCluster(FencedContract):
         assert cache.get_many(keys) == {}
 
 
-STAGES = ["begun", "half way", "all keys moved", "over"]
-
-
 class TestMovingSlots:
     """Slots move while they are in use."""
 
@@ -99,7 +98,7 @@ class TestMovingSlots:
         settings.CACHES = cluster_caches(cluster)
         cache.clear()
 
-    @pytest.fixture(params=STAGES)
+    @pytest.fixture(params=["begun", "half way", "all keys moved", "over"])
     def move(self, request: pytest.FixtureRequest, cluster: RedisCluster) -> Iterator[Callable[[], None]]:
         """Begin to move the slot of the key to another node, up to a stage; afterwards the move ends."""
         to = type(self).to = (cluster.owner(self.SLOT) + 1) % 3
@@ -120,7 +119,7 @@ class TestMovingSlots:
         store = open_things(absent_timeout=30.0)
         store.write(store.token([self.KEY]), {self.KEY: "value"})
         move()
-        assert store.read([self.KEY]) == {self.KEY: "value"}
+        assert store.lookup([self.KEY]).values == {self.KEY: "value"}
         assert store.peek(self.KEY) == cache.get(self.KEY) == "value"
         assert cache.get_many([self.KEY, "thing:2"]) == {self.KEY: "value"}
         assert store.fresh([self.KEY], seconds=1) == [self.KEY]
@@ -137,11 +136,11 @@ class TestMovingSlots:
             store.invalidate_all()
         else:
             store.invalidate([self.KEY])
-        assert store.read([self.KEY]) == {}
+        assert store.lookup([self.KEY]).values == {}
         written = store.begin_write(token, {self.KEY: "old", "thing:2": 2}).end().outcomes
         assert written[self.KEY] in (SUPERSEDED, Outcome.FAILED)
         assert written["thing:2"] is (SUPERSEDED if whole else WRITTEN)
-        assert store.read([self.KEY]) == {}
+        assert store.lookup([self.KEY]).values == {}
 
     def test_token__of_before_the_move_is_refused_after_it(
         self, move: Callable[[], None], cluster: RedisCluster
@@ -154,30 +153,6 @@ class TestMovingSlots:
         cluster.end_move(self.SLOT, self.to)
         assert store.write(token, {self.KEY: "old"}).outcomes == {self.KEY: SUPERSEDED}
         assert fill(store, store.token([self.KEY]), self.KEY) == {self.KEY: WRITTEN}
-
-
-def test_node_that_joins__gets_its_first_slot_while_it_is_in_use(settings: Any) -> None:
-    """No client knows it before it owns a slot, but what was moved there is found and invalidated."""
-    cluster = RedisCluster(primaries=1).start()
-    try:
-        settings.CACHES = cluster_caches(cluster)
-        store, key = open_things(), "thing:1"
-        slot = slot_of(f":1:{key}")
-        store.write(store.token([key]), {key: "old"})
-        new = cluster.add()
-        cluster.begin_move(slot, new)
-        assert cluster.move_keys(slot, new) == 2
-        assert store.peek(key) == cache.get(key) == "old"
-        cache.set_many({key: "other", "thing:2": 2})
-        assert cache.get_many([key]) == {key: "other"}
-        token = store.token([key])
-        store.invalidate_all()
-        assert store.read([key]) == {}
-        cluster.end_move(slot, new)
-        assert store.write(token, {key: "old"}).outcomes == {key: SUPERSEDED}
-        assert fill(store, store.token([key]), key) == {key: WRITTEN}
-    finally:
-        cluster.stop()
 
 
 def test_sweep__finds_a_key_that_moves_while_it_looks(
@@ -203,68 +178,83 @@ def test_sweep__finds_a_key_that_moves_while_it_looks(
 
     monkeypatch.setattr(codec, "ids_of", look_and_move)
     store.invalidate_all()
-    assert store.read(keys) == {}
+    assert store.lookup(keys).values == {}
 
 
-def test_nodes__that_are_away_and_come_back(settings: Any) -> None:
-    cluster = RedisCluster(primaries=1).start()
-    settings.CACHES = cluster_caches(cluster)
-    store = open_things()
-    try:
-        token = store.token(["thing:1"])
-        cluster.nodes[0].kill()
-        for call in (lambda: store.write(token, {"thing:1": 1}), lambda: store.peek("thing:1"), store.forget):
-            with pytest.raises(StoreUnavailable, match="The cache 'default'"):
-                call()
+Start = Callable[..., RedisCluster]
+
+
+@pytest.fixture
+def start(settings: Any) -> Iterator[Start]:
+    """Return a function that starts a cluster for this test alone, which is then the cache."""
+    with ExitStack() as started:
+
+        def start(**options: int) -> RedisCluster:
+            cluster = RedisCluster(**options).start()
+            started.callback(cluster.stop)
+            settings.CACHES = cluster_caches(cluster)
+            return cluster
+
+        yield start
+
+
+def test_node_that_joins__gets_its_first_slot_while_it_is_in_use(start: Start) -> None:
+    """No client knows it before it owns a slot, but what was moved there is found and invalidated."""
+    cluster, store, key = start(primaries=1), open_things(), "thing:1"
+    slot = slot_of(f":1:{key}")
+    store.write(store.token([key]), {key: "old"})
+    new = cluster.add()
+    cluster.begin_move(slot, new)
+    assert cluster.move_keys(slot, new) == 2
+    assert store.peek(key) == cache.get(key) == "old"
+    cache.set_many({key: "other", "thing:2": 2})
+    assert cache.get_many([key]) == {key: "other"}
+    token = store.token([key])
+    store.invalidate_all()
+    assert store.lookup([key]).values == {}
+    cluster.end_move(slot, new)
+    assert store.write(token, {key: "old"}).outcomes == {key: SUPERSEDED}
+    assert fill(store, store.token([key]), key) == {key: WRITTEN}
+
+
+def test_nodes__that_are_away_and_come_back(start: Start) -> None:
+    cluster, store = start(primaries=1), open_things()
+    token = store.token(["thing:1"])
+    cluster.nodes[0].kill()
+    for call in (lambda: store.write(token, {"thing:1": 1}), lambda: store.peek("thing:1"), store.forget):
+        with pytest.raises(StoreUnavailable, match="The cache 'default'"):
+            call()
+    assert cache.get("thing:1") is None
+    assert cache.get_many(["thing:1"]) == {}
+    cache.set_many({"thing:1": 1})
+
+
+def test_tls__to_every_node(start: Start, settings: Any) -> None:
+    cluster = start(primaries=1)
+    with in_front_of(cluster.nodes[0].port, CERTIFICATE) as port:
+        cluster.ask(0, "CONFIG SET", "cluster-announce-port", port)  # all that a client learns
+        url = f"rediss-cluster://127.0.0.1:{port}?ssl_ca_certs={CERTIFICATE}"
+        settings.CACHES = {"default": cache_settings(url, max_connections=5)}
+        store = open_things()
+        store.write(store.token(["thing:1"]), {"thing:1": 1})
+        assert cache.get("thing:1") == 1
+        store.invalidate(["thing:1"])
         assert cache.get("thing:1") is None
-        assert cache.get_many(["thing:1"]) == {}
-        cache.set_many({"thing:1": 1})
-    finally:
-        cluster.stop()
+        (node,) = caches["default"].client.unguarded.connect().get_nodes()
+        assert node.port == port
 
 
-def test_tls__to_every_node(settings: Any) -> None:
-    cluster = RedisCluster(primaries=1).start()
-    try:
-        with in_front_of(cluster.nodes[0].port, CERTIFICATE) as port:
-            cluster.ask(0, "CONFIG SET", "cluster-announce-port", port)  # all that a client learns
-            url = f"rediss-cluster://127.0.0.1:{port}?ssl_ca_certs={CERTIFICATE}"
-            settings.CACHES = {"default": cache_settings(url, max_connections=5)}
-            store = open_things()
-            store.write(store.token(["thing:1"]), {"thing:1": 1})
-            assert cache.get("thing:1") == 1
-            store.invalidate(["thing:1"])
-            assert cache.get("thing:1") is None
-            (node,) = caches["default"].client.unguarded.connect().get_nodes()
-            assert node.port == port
-    finally:
-        cluster.stop()
-
-
-def test_failover__is_followed_and_noticed(settings: Any) -> None:
+def test_failover__is_followed_and_noticed(start: Start) -> None:
     """A node is killed; its replica takes over."""
-    cluster = RedisCluster(replicas=1).start()
-    try:
-        settings.CACHES = cluster_caches(cluster)
-        store, keys = open_things(), [f"thing:{id}" for id in range(50)]
-        store.write(store.token(keys), dict.fromkeys(keys, "old"))
-        before, token = incarnation_of("default"), store.token(keys)
-        cluster.nodes[0].kill()
-
-        def invalidates() -> bool:
-            try:
-                store.invalidate(keys)
-            except StoreUnavailable:
-                return False
-            return True
-
-        wait_until(invalidates, seconds=60, what="a replica has taken over")
-        assert store.read(keys) == {}
-        assert set(store.write(token, dict.fromkeys(keys, "old")).outcomes.values()) == {SUPERSEDED}
-        fill(store, store.token(keys), *keys)
-        after = incarnation_of("default")
-        assert before is not None
-        assert after is not None
-        assert before.id != after.id
-    finally:
-        cluster.stop()
+    cluster, store, keys = start(replicas=1), open_things(), [f"thing:{id}" for id in range(50)]
+    store.write(store.token(keys), dict.fromkeys(keys, "old"))
+    before, token = incarnation_of("default"), store.token(keys)
+    cluster.nodes[0].kill()
+    wait_until(lambda: answers(lambda: store.invalidate(keys)), seconds=60, what="a replica has taken over")
+    assert store.lookup(keys).values == {}
+    assert set(store.write(token, dict.fromkeys(keys, "old")).outcomes.values()) == {SUPERSEDED}
+    fill(store, store.token(keys), *keys)
+    after = incarnation_of("default")
+    assert before is not None
+    assert after is not None
+    assert before.id != after.id

@@ -8,17 +8,10 @@ from django.core.cache import cache
 from redis import Redis
 
 from embedded.redis_server import RedisServer
+from tests.package.stores.support import open_things
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
-from warmer.stores import Invalidation, Store, invalidate_together, open_store
-from warmer.stores.redis.store import RedisStore
-
-
-def open_things(name: str = "thing") -> RedisStore:
-    key = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
-    store = open_store(alias="default", fence=name, template=key, timeout=60.0)
-    assert isinstance(store, RedisStore)
-    return store
+from warmer.stores import Invalidation, Store, invalidate_together
 
 
 @pytest.fixture
@@ -28,39 +21,26 @@ def client(redis_server: RedisServer) -> Iterator[Redis]:
         client.config_set("maxmemory", 0)
 
 
-def of_another_type(client: Redis, fence: str) -> None:
-    client.set(fence, "x")
-
-
-def with_counter(count: float) -> Any:
-    return lambda client, fence: client.zadd(fence, {"c": count})
-
-
-def with_floor(count: float) -> Any:
-    return lambda client, fence: client.zadd(fence, {"f": count})
-
-
 def with_a_generation_that_is_no_text(client: Redis, fence: str) -> None:
     [generation] = client.zrangebyscore(fence, -1, -1)
     client.zrem(fence, generation)
     client.zadd(fence, {b"g:\xff\xfe": -1})
 
 
-def without_a_counter(client: Redis, fence: str) -> None:
-    client.zrem(fence, "c")
+def with_count(member: str, count: float) -> Any:
+    return lambda client, fence: client.zadd(fence, {member: count})
 
 
-DAMAGES = [
-    of_another_type,
-    with_counter(float("inf")),
-    with_counter(float("-inf")),
-    with_counter(2.0**53),
-    with_counter(1e18),
-    with_floor(float("inf")),
-    with_a_generation_that_is_no_text,
-    without_a_counter,
-]
-every_damage = pytest.mark.parametrize("damage", DAMAGES)
+every_damage = pytest.mark.parametrize(
+    "damage",
+    [
+        lambda client, fence: client.set(fence, "of another type"),
+        lambda client, fence: client.zrem(fence, "c"),
+        *(with_count("c", count) for count in (float("inf"), float("-inf"), 2.0**53, 1e18)),
+        with_count("f", float("inf")),
+        with_a_generation_that_is_no_text,
+    ],
+)
 
 
 def is_written(store: Store, token: Any, key: str) -> bool:
@@ -85,7 +65,8 @@ def test_damaged_fence__is_made_anew_and_logged_once(
 
 @every_damage
 def test_damaged_fence__invalidates_this_job_and_the_others(damage: Any, client: Redis) -> None:
-    store, other = open_things(), open_things("other")
+    store = open_things()
+    other = open_things(fence="other", template=KeyTemplate.parse("other:{id}", keyed=True))
     tokens = {each: each.token([]) for each in (store, other)}
     assert is_written(store, tokens[store], "thing:1")
     assert is_written(other, tokens[other], "other:1")

@@ -8,11 +8,11 @@ from django.core.cache import cache
 
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
+from tests.package.stores.support import open_things
 from tests.support.proxy import Proxy
 from warmer.exceptions import StoreUnavailable
-from warmer.keys import KeyTemplate
 from warmer.report import Outcome
-from warmer.stores import Store, Token, open_store
+from warmer.stores import Store, Token
 
 VALUES = {"thing:1": "value"}
 WRITTEN, SUPERSEDED = {"thing:1": Outcome.WRITTEN}, {"thing:1": Outcome.SUPERSEDED}
@@ -37,8 +37,7 @@ def fail_over(settings: Any) -> Iterator[FailOver]:
 
 @pytest.fixture
 def store(fail_over: FailOver) -> Store:
-    template = KeyTemplate.parse("thing:{id}", keyed=True)
-    return open_store(alias="default", fence="things", template=template, timeout=60.0)
+    return open_things()
 
 
 @pytest.fixture

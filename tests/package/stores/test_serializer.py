@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils.safestring import mark_safe
 from redis import Redis
 
+from tests.package.serializers.values import told
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.exceptions import UnreadableValue
@@ -36,13 +37,6 @@ VALUES: dict[int, Any] = {
     9: [{"id": number, "at": datetime(2026, 1, 1, tzinfo=UTC)} for number in range(200)],
     10: {"text": "\ud800", "pair": (1, [2, (3,)])},
 }
-
-
-def told(value: Any) -> str:
-    """Return a value with all its types, as Python writes it; sets in order."""
-    if isinstance(value, set | frozenset):
-        return f"{type(value).__name__}({sorted(map(told, value))})"
-    return repr(value)
 
 
 def all_told(values: dict[Any, Any]) -> dict[Any, str]:
@@ -78,16 +72,19 @@ def test_server__holds_short_values_as_they_are_and_long_ones_compressed(redis_c
         # django-redis passes whole numbers on as they are, past the serializer.
         (IntEnum("Grade", {"ONE": 1}).ONE, "UnsupportedValue"),  # type: ignore[attr-defined]
         (10**5000, "ValueError"),
+        ("a" * 3000, "3004 bytes, more than WARMER_MAX_VALUE_BYTES (2000)"),
     ],
-    ids=["refused", "subclass", "huge"],
+    ids=["refused", "subclass", "huge", "above the limit"],
 )
-def test_job__a_value_that_is_refused_costs_its_key_alone(value: Any, why: str) -> None:
+def test_job__a_value_that_is_refused_costs_its_key_alone(value: Any, why: str, settings: Any) -> None:
+    settings.WARMER_MAX_VALUE_BYTES = 2000
     job: Any = warm_many("mixed:{id}", name="mixed", ids=lambda: [1, 2])(lambda ids: {1: value, 2: [2]})
     report = job.warm()
     assert (report.written, report.failed) == (1, 1)
     (failure,) = report.failures
     assert failure.key == "mixed:1"
     assert why in failure.error
+    assert job.get(1) == value
     assert cache.get_many(["mixed:1", "mixed:2"]) == {"mixed:2": [2]}
 
 
@@ -134,19 +131,6 @@ def test_value_above_the_limit__in_the_cache_is_a_miss_and_replaced(
     assert "bomb:1" in warning
     assert "WARMER_MAX_VALUE_BYTES (100000)" in warning
     assert cache.get("bomb:1") == "right"
-
-
-def test_value_above_the_limit__costs_its_key_alone(settings: Any) -> None:
-    settings.WARMER_MAX_VALUE_BYTES = 2000
-    values = {1: "a" * 3000, 2: "b" * 100}
-    job: Any = warm_many("long:{id}", name="long", ids=lambda: values)(lambda ids: values)
-    report = job.warm()
-    assert (report.written, report.failed) == (1, 1)
-    (failure,) = report.failures
-    assert failure.key == "long:1"
-    assert "3004 bytes, more than WARMER_MAX_VALUE_BYTES (2000)" in failure.error
-    assert job.get(1) == values[1]
-    assert cache.get_many(["long:1", "long:2"]) == {"long:2": values[2]}
 
 
 def test_session__of_the_admin_is_served_from_the_cache(

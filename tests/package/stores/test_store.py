@@ -12,16 +12,9 @@ from django.core.cache import cache, caches
 from redis import Connection, Redis
 
 from embedded.redis_server import RedisServer
-from tests.package.stores.claims import THINGS, RedisClaimContract, claim
-from tests.package.stores.contract import (
-    SUPERSEDED,
-    WRITTEN,
-    FencedContract,
-    StoreContract,
-    fill,
-    open_things,
-    shift_counts,
-)
+from tests.package.stores.claims import RedisClaimContract
+from tests.package.stores.contract import FencedContract, StoreContract
+from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, fill, open_things, shift_counts
 from tests.servers import CACHE_DATABASE
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
@@ -97,7 +90,7 @@ class RedisContract(RedisClaimContract, FencedContract):
         assert fill(store, token, "thing:1") == {"thing:1": WRITTEN}
         assert store.begin_write(token, {"thing:2": 2}).end().outcomes == {"thing:2": WRITTEN}
         store.invalidate(["thing:1"])
-        assert store.read(["thing:1", "thing:2"]) == {"thing:2": 2}
+        assert store.lookup(["thing:1", "thing:2"]).values == {"thing:2": 2}
 
     def test_write__after_a_restart_that_lost_everything(self, store: Store, redis_server: RedisServer) -> None:
         token = store.token(THINGS)
@@ -157,7 +150,7 @@ class RedisContract(RedisClaimContract, FencedContract):
         calls: list[Callable[[], object]] = [
             store.ping,
             lambda: store.token(THINGS),
-            lambda: store.read(["thing:1"]),
+            lambda: store.lookup(["thing:1"]).values,
             lambda: store.write(token, {"thing:1": 1}),
             lambda: store.invalidate(["thing:1"]),
             store.invalidate_all,

@@ -42,7 +42,7 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
     assert Client().get("/").status_code == 200
     post.save()
     assert not waiting()  # what only deletes is allowed
-    assert posts.spec.store.read([f"post:{post.pk}"]) == {}
+    assert posts.spec.store.lookup([f"post:{post.pk}"]).values == {}
 
     page.redis_cli("CONFIG SET maxmemory-policy allkeys-lru")
     assert "complete" in page.manage("warm_cache")

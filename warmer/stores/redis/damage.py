@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
@@ -18,17 +19,17 @@ logger = logging.getLogger(__name__)
 KEPT_SECONDS = 3 * 86_400
 
 
+@dataclass(frozen=True, kw_only=True)
 class Damages:
     """The damaged fences of a cache, which its server remembers for the doctor.
 
-    Args:
+    Attributes:
         server: makes a context with the client of the server.
         key: the name of their list on the server.
     """
 
-    def __init__(self, *, server: Callable[[], AbstractContextManager[Redis]], key: str) -> None:
-        self._server = server
-        self._key = key
+    server: Callable[[], AbstractContextManager[Redis]]
+    key: str
 
     def note(self, answer: Sequence[bytes]) -> None:
         """Log damaged fences, and remember them.
@@ -41,9 +42,9 @@ class Damages:
             logger.warning(
                 "The fence %s. It was replaced. Does another program write to this cache server?", text
             )
-            with suppress(StoreUnavailable), self._server() as server:  # the server may be full
-                server.zadd(self._key, {text: time.time()})
-                server.expire(self._key, KEPT_SECONDS)
+            with suppress(StoreUnavailable), self.server() as server:  # the server may be full
+                server.zadd(self.key, {text: time.time()})
+                server.expire(self.key, KEPT_SECONDS)
 
     def noted(self) -> dict[str, float]:
         """Return a sentence about each, and when it was last recorded, in seconds since the epoch.
@@ -51,6 +52,6 @@ class Damages:
         Raises:
             StoreUnavailable: the cache does not answer.
         """
-        with self._server() as server:
-            found: Any = server.zrange(self._key, 0, -1, withscores=True)
+        with self.server() as server:
+            found: Any = server.zrange(self.key, 0, -1, withscores=True)
         return {text.decode(): at for text, at in found}
