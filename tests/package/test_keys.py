@@ -116,19 +116,8 @@ def test_key__is_the_same_only_for_the_same_id(template: KeyTemplate, one: Id, o
 @pytest.mark.parametrize(
     "id",
     [
-        *(
-            None,
-            True,
-            1.0,
-            b"1",
-            (1,),
-            ["1"],
-            object,
-            object(),
-            Decimal(1),
-            datetime(2026, 1, 2, tzinfo=UTC),
-            Group(id=1),
-        ),
+        *(None, True, 1.0, b"1", (1,), ["1"], object, object(), Decimal(1)),
+        *(datetime(2026, 1, 2, tzinfo=UTC), Group(id=1)),
         pytest.param(10**5000, id="digits"),  # more than Python writes
         pytest.param("\ud800", id="half"),  # of a character, which no server can be sent
     ],

@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from warmer.stores.redis.damage import Damages
 
 
+Keys = Collection[str]
+Values = Mapping[str, Any]
+"""Key -> value."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cached:
     """The result of looking up keys.
 
     Attributes:
-        values: key -> value.
         absent: the keys that are known to have no value.
         claims: the keys that are being loaded, if requested.
     """
 
-    values: Mapping[str, Any]
+    values: Values
     absent: frozenset[str] = frozenset()
     claims: Mapping[str, Record] = field(default_factory=dict)
 
@@ -122,7 +126,7 @@ class Store(ABC):
         """Return once the cache has answered."""
 
     @abstractmethod
-    def token(self, keys: Collection[str]) -> Token:
+    def token(self, keys: Keys) -> Token:
         """Return the state of the fence for keys. Take it before the first read of the database.
 
         Args:
@@ -155,19 +159,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def write(
-        self,
-        token: Token,
-        values: Mapping[str, Any],
-        absent: Collection[str] = (),
-        *,
-        claim: Claim | None = None,
-    ) -> Written:
+    def write(self, token: Token, values: Values, absent: Keys = (), claim: Claim | None = None) -> Written:
         """Write what was loaded after `token`, unless an invalidation overtook it.
 
         Args:
             token: the fence's state before the load.
-            values: key -> value.
             absent: keys that have no value; they are deleted.
             claim: the reader's claim, which ends with the write, even a rejected one. Readers that wait for
                 an absent key learn that it has no value.
@@ -176,9 +172,7 @@ class Store(ABC):
             The outcome of every key: `written`, `no_value`, `superseded` or `failed`.
         """
 
-    def begin_write(
-        self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
-    ) -> UnderWay[Written]:
+    def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay[Written]:
         """Begin a write, without waiting for the answer if the cache allows that.
 
         Until it ends, the calling thread may do other work, but must not take a token, which would wait for
@@ -192,7 +186,7 @@ class Store(ABC):
         self.write(claim.token, {}, claim=claim)
 
     @abstractmethod
-    def invalidate(self, keys: Collection[str]) -> None:
+    def invalidate(self, keys: Keys) -> None:
         """Delete the keys, and reject later writes of values that were loaded before."""
 
     @abstractmethod
@@ -206,7 +200,7 @@ class Store(ABC):
             self.sweep()
 
     @abstractmethod
-    def forget(self, keys: Collection[str] | None = None) -> None:
+    def forget(self, keys: Keys | None = None) -> None:
         """Delete the fence of a job that no longer exists, which voids all of its tokens.
 
         Args:
@@ -221,7 +215,7 @@ class Store(ABC):
         """Return the bytes of a cached value (None: the cache does not know)."""
         return None
 
-    def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
+    def fresh(self, keys: Sequence[str], *, seconds: float) -> Keys:
         """Return the cached keys with at least this many seconds left; 0: all cached keys.
 
         A key whose remaining time is unknown is fresh only with 0.
@@ -272,4 +266,4 @@ class Invalidation:
     """The keys of one store to invalidate; None: all."""
 
     store: Store
-    keys: Collection[str] | None
+    keys: Keys | None

@@ -14,7 +14,7 @@ import pickle
 import random
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -26,7 +26,7 @@ from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import beside
 from warmer.report import Outcome, describe
-from warmer.stores.base import Cached, Store, Written
+from warmer.stores.base import Cached, Keys, Store, Values, Written
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.instrumentation import hidden_lookups, looked_up, observer
 
@@ -52,7 +52,7 @@ class GenericStore(Store):
         with self._answering():
             self._cache.get(self._fence_key)
 
-    def token(self, keys: Collection[str]) -> Token:
+    def token(self, keys: Keys) -> Token:
         with self._answering():
             generation = self._cache.get(self._fence_key)
             if generation is None:
@@ -99,20 +99,13 @@ class GenericStore(Store):
         self._end(claim, [key for key in keys if key not in left and holders.get(key) == id])
         return claim
 
-    def write(
-        self,
-        token: Token,
-        values: Mapping[str, Any],
-        absent: Collection[str] = (),
-        *,
-        claim: Claim | None = None,
-    ) -> Written:
+    def write(self, token: Token, values: Values, absent: Keys = (), claim: Claim | None = None) -> Written:
         written = self._write(token, values, absent)
         if claim is not None:
             self._end(claim, claim.mine, written)
         return written
 
-    def _write(self, token: Token, values: Mapping[str, Any], absent: Collection[str]) -> Written:
+    def _write(self, token: Token, values: Values, absent: Keys) -> Written:
         everything = [*values, *absent]
         if not self._stands(token):
             return Written(outcomes=dict.fromkeys(everything, Outcome.SUPERSEDED))
@@ -131,7 +124,7 @@ class GenericStore(Store):
         }
         return Written(outcomes=outcomes, errors=errors)
 
-    def invalidate(self, keys: Collection[str]) -> None:
+    def invalidate(self, keys: Keys) -> None:
         with self._answering():
             self._cache.set(self._fence_key, _generation(), timeout=None)
             self._cache.delete_many([*keys, *self._marks(keys), *_claims(keys)])
@@ -142,7 +135,7 @@ class GenericStore(Store):
         A system check reports jobs that would need it.
         """
 
-    def forget(self, keys: Collection[str] | None = None) -> None:
+    def forget(self, keys: Keys | None = None) -> None:
         with self._answering():
             self._cache.delete(self._fence_key)
 
@@ -172,7 +165,7 @@ class GenericStore(Store):
             new = Record(holder=id, token=token, after_absence=is_over and stands)
             self._cache.set(name, str(new), timeout=seconds)
 
-    def _end(self, claim: Claim, keys: Collection[str], written: Written | None = None) -> None:
+    def _end(self, claim: Claim, keys: Keys, written: Written | None = None) -> None:
         """End a claim on keys; tell waiting readers which of them are absent."""
         if not keys:
             return
@@ -198,7 +191,7 @@ class GenericStore(Store):
             return bool(self._cache.get(self._fence_key) == token.generation)
 
     @own_write()
-    def _set(self, values: Mapping[str, Any]) -> dict[str, str]:
+    def _set(self, values: Values) -> dict[str, str]:
         """Write the values; return the errors of those that were not written."""
         if not values:
             return {}

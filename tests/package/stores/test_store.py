@@ -92,12 +92,6 @@ class RedisContract(RedisClaimContract, FencedContract):
         store.invalidate(["thing:1"])
         assert store.lookup(["thing:1", "thing:2"]).values == {"thing:2": 2}
 
-    def test_write__after_a_restart_that_lost_everything(self, store: Store, redis_server: RedisServer) -> None:
-        token = store.token(THINGS)
-        redis_server.restart()
-        store.token(THINGS)
-        assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
-
     def test_write__token_older_than_the_records(self, store: Store, settings: Any) -> None:
         settings.WARMER_FENCE_RECORDS = 4
         token = store.token(THINGS)

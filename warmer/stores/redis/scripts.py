@@ -211,10 +211,10 @@ PACE = _script("pace")
 COUNT = _script("count")
 
 OUTCOMES = {
-    "w": Outcome.WRITTEN,
-    "a": Outcome.NO_VALUE,
-    "f": Outcome.SUPERSEDED,
-    "e": Outcome.FAILED,
+    b"w": Outcome.WRITTEN,
+    b"a": Outcome.NO_VALUE,
+    b"f": Outcome.SUPERSEDED,
+    b"e": Outcome.FAILED,
 }
 
 
@@ -232,16 +232,12 @@ def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:
     return Token(generation=generation.decode(), counter=int(counter))
 
 
-def with_letter(calls: Mapping[int, Call], answers: Mapping[int, bytes], letter: str) -> list[str]:
+def with_letter(names: list[str], letters: bytes, letter: bytes) -> list[str]:
     """Return the keys for which a script answered with a given letter."""
-    keys = []
-    for slot, letters in answers.items():
-        names = calls[slot].names
-        if letters.count(letter.encode()) == len(names):  # the usual case
-            keys += names
-        else:
-            keys += [name for name, each in zip(names, letters.decode(), strict=True) if each == letter]
-    return keys
+    count = letters.count(letter)
+    if count in (0, len(names)):  # as a rule, all have the same
+        return names if count else []
+    return [name for name, each in zip(names, letters, strict=True) if each == letter[0]]
 
 
 def claimed(
@@ -273,13 +269,9 @@ def written(calls: Mapping[int, Call], encoded: Encoded, answers: Mapping[int, A
     outcomes, errors = dict.fromkeys(encoded.errors, Outcome.FAILED), dict(encoded.errors)
     for slot, (letters, refusal) in answers.items():
         names = calls[slot].names
-        if letters.count(b"w") == len(names):
-            outcomes |= dict.fromkeys(names, Outcome.WRITTEN)
-            continue
-        why = f"the cache refused it: {refusal.decode()}"
-        for key, letter in zip(names, letters.decode(), strict=True):
-            if letter in OUTCOMES:
-                outcomes[key] = OUTCOMES[letter]
-            if letter == "e":
-                errors[key] = why
+        for letter, outcome in OUTCOMES.items():
+            outcomes |= dict.fromkeys(with_letter(names, letters, letter), outcome)
+        if refusal:
+            why = f"the cache refused it: {refusal.decode()}"
+            errors |= dict.fromkeys(with_letter(names, letters, b"e"), why)
     return Written(outcomes=outcomes, errors=errors, encode_seconds=encoded.seconds)

@@ -20,7 +20,7 @@ from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import ANY_ID, Names
 from warmer.report import describe
-from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
+from warmer.stores.base import Cached, Invalidation, Keys, Peeked, Store, UnderWay, Values, Written
 from warmer.stores.breaker import Breaker
 from warmer.stores.claims import NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.counters import RedisCounters
@@ -29,7 +29,7 @@ from warmer.stores.redis import codec, scripts
 from warmer.stores.redis.codec import Encoded, microseconds, milliseconds
 from warmer.stores.redis.connections import disconnect_idle, failed
 from warmer.stores.redis.damage import Damages
-from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent
+from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent, with_letter
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class RedisStore(Store):
         """Return the name of a slot's fence on the server."""
         return self.fence_key
 
-    def _by_slot(self, keys: Collection[str]) -> Mapping[int, list[str]]:
+    def _by_slot(self, keys: Keys) -> Mapping[int, list[str]]:
         return {0: list(keys)}
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
@@ -64,6 +64,10 @@ class RedisStore(Store):
         """Call a script for each slot; yield the slots whose answers arrive together."""
         for slot, call in calls.items():
             yield [slot], Sent(self._codec.connect(), [script.command(call)])
+
+    def _with_letter(self, script: Script, calls: Mapping[int, Call], letter: bytes) -> list[str]:
+        answers = self._run(script, calls).items()
+        return [key for slot, told in answers for key in with_letter(calls[slot].names, told, letter)]
 
     def _token(self, answers: Mapping[int, Any]) -> Token:
         """Return the token that the answers begin with."""
@@ -81,7 +85,7 @@ class RedisStore(Store):
         with self._server() as server:  # not PING, which a cluster node answers like any server
             server.exists(self.fence_key, f"{self.fence_key}:ping")
 
-    def token(self, keys: Collection[str]) -> Token:
+    def token(self, keys: Keys) -> Token:
         args = [secrets.token_hex(8), FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
         calls = {slot: Call(keys=[self.fence_of(slot)], args=args) for slot in self._by_slot(keys)}
         return self._token(self._run(scripts.TOKEN, calls))
@@ -131,22 +135,13 @@ class RedisStore(Store):
         claim, unreadable = scripts.claimed(calls, answers, id=id, token=token, decode=decode)
         return claim + self._claim(unreadable, id, seconds) if unreadable else claim
 
-    def write(
-        self,
-        token: Token,
-        values: Mapping[str, Any],
-        absent: Collection[str] = (),
-        *,
-        claim: Claim | None = None,
-    ) -> Written:
+    def write(self, token: Token, values: Values, absent: Keys = (), claim: Claim | None = None) -> Written:
         encoded = codec.encode_all(values, self._codec.encode)
-        return self._write(self._write_calls(token, encoded, absent, claim), encoded)
+        return self._write(self._writes(token, encoded, absent, claim), encoded)
 
-    def begin_write(
-        self, token: Token, values: Mapping[str, Any], absent: Collection[str] = ()
-    ) -> UnderWay[Written]:
+    def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay[Written]:
         encoded = codec.encode_all(values, self._codec.encode)
-        calls = self._write_calls(token, encoded, absent, None)
+        calls = self._writes(token, encoded, absent, None)
         again = partial(self._write, calls, encoded)  # writing twice is harmless: the fence guards both
         if not calls or self.breaker.is_open:
             return UnderWay(result=again)
@@ -156,9 +151,7 @@ class RedisStore(Store):
     def _write(self, calls: Mapping[int, Call], encoded: Encoded) -> Written:
         return scripts.written(calls, encoded, self._run(scripts.WRITE, calls) if calls else {})
 
-    def _write_calls(
-        self, token: Token, encoded: Encoded, absent: Collection[str], claim: Claim | None
-    ) -> dict[int, Call]:
+    def _writes(self, token: Token, encoded: Encoded, absent: Keys, claim: Claim | None) -> dict[int, Call]:
         absences = set(absent).difference(encoded.values)
         head = -1 if self._names.head is None else len(self._names.head.encode())  # before the key
         calls = {}
@@ -180,7 +173,7 @@ class RedisStore(Store):
             calls[slot] = Call(names=names, keys=[self.fence_of(slot), *made], args=args)
         return calls
 
-    def invalidate(self, keys: Collection[str]) -> None:
+    def invalidate(self, keys: Keys) -> None:
         self.invalidate_together([Invalidation(store=self, keys=keys)])
 
     @classmethod
@@ -193,7 +186,7 @@ class RedisStore(Store):
             for damaged in filter(None, stores[0]._run(scripts.INVALIDATE, calls).values()):
                 stores[0].damages.note(damaged)
 
-    def _add(self, calls: Mapping[int, Call], keys: Collection[str] | None) -> None:
+    def _add(self, calls: Mapping[int, Call], keys: Keys | None) -> None:
         """Add keys (None: all) to calls that invalidate."""
         if keys is None and self.template.keyed:
             self._add_whole(calls)
@@ -208,7 +201,7 @@ class RedisStore(Store):
         calls[0].keys.append(self.fence_key)
         calls[0].args.extend((0, 1))
 
-    def forget(self, keys: Collection[str] | None = None) -> None:
+    def forget(self, keys: Keys | None = None) -> None:
         self._each("DEL", map(self.fence_of, self.slots if keys is None else self._by_slot(keys)))
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
@@ -226,10 +219,10 @@ class RedisStore(Store):
                 pipeline.execute_command(command, name)
             return cast(list[Any], pipeline.execute())
 
-    def fresh(self, keys: Sequence[str], *, seconds: float) -> Collection[str]:
+    def fresh(self, keys: Sequence[str], *, seconds: float) -> Keys:
         at, args = self._by_slot(keys), [int(seconds * 1000)]
         calls = {slot: Call(names=some, keys=self._names.made(some), args=args) for slot, some in at.items()}
-        return scripts.with_letter(calls, self._run(scripts.FRESH, calls), "y")
+        return self._with_letter(scripts.FRESH, calls, b"y")
 
     def turn(self, *, per_second: float, name: str) -> float:
         key = self._names.own(name, "warmer-turn")
@@ -241,7 +234,7 @@ class RedisStore(Store):
             slot: Call(names=names, keys=[self.fence_of(slot)], args=[*self._taken(token, slot), *names])
             for slot, names in self._by_slot(keys).items()
         }
-        return set(scripts.with_letter(calls, self._run(scripts.OVERTAKEN, calls), "f"))
+        return set(self._with_letter(scripts.OVERTAKEN, calls, b"f"))
 
     def as_cached(self, value: Any) -> Any:
         with own_write():
