@@ -1,22 +1,18 @@
-"""What every store does about claims and absences: part of its contract, for `test_store.py`.
-
-A subclass has the fixtures `store` and `absences`, a store that caches absences too.
-"""
+"""What every store does about claims and absences: part of its contract."""
 
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from redis import Redis
 
-from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, claims, fences, open_things
+from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, claims, open_things
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Claim, Store, Token
 
 
 class ClaimContract:
-    """What every store does."""
+    """A subclass has the fixtures `store` and `absences`, a store that caches absences too."""
 
     fenced_per_key = False
 
@@ -140,67 +136,3 @@ class ClaimContract:
         assert store.lookup(["only"]).absent == {"only"}
         store.invalidate_all()
         assert store.lookup(["only"]).absent == set()
-
-
-class FencedClaimContract:
-    """What a store in Redis does besides."""
-
-    def test_claim__of_what_cannot_be_read(self, store: Store, redis_client: Redis) -> None:
-        redis_client.set(":1:thing:1", b"\x80\x04not a value")
-        redis_client.hset(":1:thing:3", "of", "another type")
-        cache.set("thing:2", 2)
-        assert store.lookup(["thing:1", "thing:2"]).values == {"thing:2": 2}
-        first, second = claim(store, "thing:1", "thing:2", "thing:3"), claim(store, "thing:1")
-        assert (sorted(first.mine), first.values) == (["thing:1", "thing:3"], {"thing:2": 2})
-        assert second.theirs == {"thing:1": first.id}
-        store.write(first.token, {"thing:1": 1, "thing:3": 3}, claim=first)
-        assert claim(store, "thing:1", "thing:3").values == {"thing:1": 1, "thing:3": 3}
-
-    @pytest.mark.parametrize("nonsense", ["nonsense", "a b x 1", "a b 1 1 1", ""])
-    def test_claim__something_else_in_its_place_is_none(self, store: Store, redis_client: Redis, nonsense: str) -> None:
-        redis_client.set("{:1:thing:1}:claim", nonsense)
-        assert claims(store, "thing:1") == {}
-        assert claim(store, "thing:1").mine == ("thing:1",)
-
-    def test_fence__that_was_evicted_voids_claims_and_tokens(self, store: Any, redis_client: Redis) -> None:
-        made = claim(store, "thing:1")
-        for fence in fences(store):
-            redis_client.delete(fence)
-        assert store.write(made.token, {"thing:1": 1}).outcomes == {"thing:1": SUPERSEDED}
-        assert claim(store, "thing:1").mine == ("thing:1",)
-
-    def test_claim__and_absence_stand_beside_their_key_and_end_by_themselves(
-        self, absences: Store, redis_client: Redis
-    ) -> None:
-        made = claim(absences, "thing:1", "thing:2")
-        absences.write(made.token, {}, ["thing:1"])
-        beside = {"{:1:thing:1}:absent", "{:1:thing:1}:claim", "{:1:thing:2}:claim"}
-        names = {name.decode() for name in redis_client.scan_iter()}
-        assert names == {*fences(absences), *beside}
-        assert all(0 < redis_client.pttl(name) <= 30_000 for name in beside)
-
-
-class RedisClaimContract:
-    """What a store in one Redis server does besides."""
-
-    def test_claim__is_one_round_trip_and_so_is_its_write(self, store: Store, redis_client: Redis) -> None:
-        store.release(claim(store, "thing:0"))
-        redis_client.config_resetstat()
-        made = claim(store, *(f"thing:{id}" for id in range(100)))
-        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
-        store.write(made.token, {"thing:1": 1}, ["thing:2"], claim=made)
-        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 2
-
-    def test_claim__is_void_after_the_records_were_trimmed(self, store: Store, settings: Any) -> None:
-        settings.WARMER_FENCE_RECORDS = 2
-        claim(store, "thing:1")
-        for number in range(10, 20):
-            store.invalidate([f"thing:{number}"])
-        assert claim(store, "thing:1").mine == ("thing:1",)
-
-    def test_absence__costs_no_round_trip(self, absences: Store, redis_client: Redis) -> None:
-        absences.write(absences.token(THINGS), {}, ["thing:1"])
-        redis_client.config_resetstat()
-        absences.lookup(["thing:1", "thing:2"])
-        calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
-        assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}

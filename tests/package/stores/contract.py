@@ -8,8 +8,18 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from tests.package.stores.claims import ClaimContract, FencedClaimContract
-from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, fences, fill, open_things, shift_counts
+from tests.package.stores.claims import ClaimContract
+from tests.package.stores.support import (
+    SUPERSEDED,
+    THINGS,
+    WRITTEN,
+    claim,
+    claims,
+    fences,
+    fill,
+    open_things,
+    shift_counts,
+)
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Store, is_fenced
@@ -133,7 +143,7 @@ class StoreContract(ClaimContract):
         assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": WRITTEN}
 
 
-class FencedContract(FencedClaimContract, StoreContract):
+class FencedContract(StoreContract):
     """What a store in Redis does besides."""
 
     fenced_per_key = True
@@ -203,3 +213,37 @@ class FencedContract(FencedClaimContract, StoreContract):
             *fence,
             "{:1:weird:2:x}:absent",
         }
+
+    def test_claim__of_what_cannot_be_read(self, store: Store, redis_client: Redis) -> None:
+        redis_client.set(":1:thing:1", b"\x80\x04not a value")
+        redis_client.hset(":1:thing:3", "of", "another type")
+        cache.set("thing:2", 2)
+        assert store.lookup(["thing:1", "thing:2"]).values == {"thing:2": 2}
+        first, second = claim(store, "thing:1", "thing:2", "thing:3"), claim(store, "thing:1")
+        assert (sorted(first.mine), first.values) == (["thing:1", "thing:3"], {"thing:2": 2})
+        assert second.theirs == {"thing:1": first.id}
+        store.write(first.token, {"thing:1": 1, "thing:3": 3}, claim=first)
+        assert claim(store, "thing:1", "thing:3").values == {"thing:1": 1, "thing:3": 3}
+
+    @pytest.mark.parametrize("nonsense", ["nonsense", "a b x 1", "a b 1 1 1", ""])
+    def test_claim__something_else_in_its_place_is_none(self, store: Store, redis_client: Redis, nonsense: str) -> None:
+        redis_client.set("{:1:thing:1}:claim", nonsense)
+        assert claims(store, "thing:1") == {}
+        assert claim(store, "thing:1").mine == ("thing:1",)
+
+    def test_fence__that_was_evicted_voids_claims_and_tokens(self, store: Any, redis_client: Redis) -> None:
+        made = claim(store, "thing:1")
+        for fence in fences(store):
+            redis_client.delete(fence)
+        assert store.write(made.token, {"thing:1": 1}).outcomes == {"thing:1": SUPERSEDED}
+        assert claim(store, "thing:1").mine == ("thing:1",)
+
+    def test_claim__and_absence_stand_beside_their_key_and_end_by_themselves(
+        self, absences: Store, redis_client: Redis
+    ) -> None:
+        made = claim(absences, "thing:1", "thing:2")
+        absences.write(made.token, {}, ["thing:1"])
+        beside = {"{:1:thing:1}:absent", "{:1:thing:1}:claim", "{:1:thing:2}:claim"}
+        names = {name.decode() for name in redis_client.scan_iter()}
+        assert names == {*fences(absences), *beside}
+        assert all(0 < redis_client.pttl(name) <= 30_000 for name in beside)

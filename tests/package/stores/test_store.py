@@ -12,7 +12,6 @@ from django.core.cache import cache, caches
 from redis import Connection, Redis
 
 from embedded.redis_server import RedisServer
-from tests.package.stores.claims import RedisClaimContract
 from tests.package.stores.contract import FencedContract, StoreContract
 from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, fill, open_things, shift_counts
 from tests.servers import CACHE_DATABASE
@@ -63,7 +62,7 @@ class TestFileBased(GenericContract):
         return {"default": {"BACKEND": backend, "LOCATION": tmp_path}}
 
 
-class RedisContract(RedisClaimContract, FencedContract):
+class RedisContract(FencedContract):
     """What a store in one Redis server does besides."""
 
     def test_write__is_one_round_trip(self, store: Store, redis_client: Redis) -> None:
@@ -157,6 +156,28 @@ class RedisContract(RedisClaimContract, FencedContract):
             with pytest.raises(StoreUnavailable, match="The cache 'default'"):
                 call()
         redis_server.start()
+
+    def test_claim__is_one_round_trip_and_so_is_its_write(self, store: Store, redis_client: Redis) -> None:
+        store.release(claim(store, "thing:0"))
+        redis_client.config_resetstat()
+        made = claim(store, *(f"thing:{id}" for id in range(100)))
+        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
+        store.write(made.token, {"thing:1": 1}, ["thing:2"], claim=made)
+        assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 2
+
+    def test_claim__is_void_after_the_records_were_trimmed(self, store: Store, settings: Any) -> None:
+        settings.WARMER_FENCE_RECORDS = 2
+        claim(store, "thing:1")
+        for number in range(10, 20):
+            store.invalidate([f"thing:{number}"])
+        assert claim(store, "thing:1").mine == ("thing:1",)
+
+    def test_absence__costs_no_round_trip(self, absences: Store, redis_client: Redis) -> None:
+        absences.write(absences.token(THINGS), {}, ["thing:1"])
+        redis_client.config_resetstat()
+        absences.lookup(["thing:1", "thing:2"])
+        calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+        assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
 
 
 class TestDjangoRedis(RedisContract):
