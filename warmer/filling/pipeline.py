@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from warmer import failpoints
@@ -76,58 +76,163 @@ def warm_batches(
     Yields:
         The report of each batch, in order.
     """
-    ready: _Ready | None = None
-    sent: _Sent | None = None
+    before: _Batch | None = None
     try:
         for keys in batches:
-            batch = _Tally(spec, keys, interrupts, raised)
-            token = _prepare(batch, keep_seconds)
-            sent, ready = (_send(ready) if ready else None), None
-            with batch.ending():
-                ready = _load(batch, batch.left(), token)
-            if sent is not None:
-                yield _finish(sent)
-                sent = None
-            if ready is None:
-                yield batch.report()
-        if ready is not None:
-            sent = _send(ready)
-            yield _finish(sent)
-            sent = None
+            batch = _Batch(spec, keys, interrupts, raised)
+            batch.take_token(keep_seconds)
+            if before is not None:
+                before.send()
+            is_loaded = batch.load()
+            if before is not None:
+                yield before.end()
+            before = batch if is_loaded else None
+            if not is_loaded:
+                yield batch.end()
+        if before is not None:
+            before.send()
+            yield before.end()
     finally:
-        if sent is not None and sent.writing is not None:
-            sent.writing.abandon()
+        if before is not None:
+            before.abandon()
 
 
-class _Tally:
-    """The outcomes of the keys of one batch, and their cost."""
+class _Batch:
+    """A batch in progress: the outcomes of its keys, and their cost.
+
+    Take its token, load it, send its write, end it; steps of other batches may come in between.
+    """
 
     def __init__(self, spec: JobSpec, keys: Batch, interrupts: Interrupts, raised: Interrupts) -> None:
-        self.spec = spec
-        self.interrupts = interrupts
-        self.raised = raised
-        self.queries = QueryCount()
+        self._spec = spec
         self._keys = keys
+        self._interrupts = interrupts
+        self._raised = raised
+        self._token: Token | None = None
+        self._loaded: Loaded | None = None
+        self._writing: UnderWay[Written] | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._errors: dict[str, str] = {}
+        self._queries = QueryCount()
         self._seconds = dict.fromkeys(("look", "load", "encode", "write", "wait"), 0.0)
 
-    def left(self) -> Batch:
+    def take_token(self, keep_seconds: float | None) -> None:
+        """Skip fresh keys, and take the token for the others, if any."""
+        with self._step():
+            if is_pending(self._spec):  # values loaded here must not be cached
+                self._settle(Outcome.SUPERSEDED, self._left())
+            elif keep_seconds is not None:
+                with self._timed("look"):
+                    fresh = self._spec.store.fresh(list(self._left()), seconds=keep_seconds)
+                self._settle(Outcome.SKIPPED, fresh)
+            if left := self._left():
+                self._token = self._next_token(left)
+
+    def load(self) -> bool:
+        """Call the loader, if there is a token; return whether there is something to write."""
+        with self._step():
+            if self._token is not None:
+                self._loaded = self._load(self._left())
+        return self._loaded is not None
+
+    def send(self) -> None:
+        """Send the loaded values to the cache without waiting."""
+        loaded, self._loaded = self._loaded, None
+        if self._token is not None and loaded is not None:
+            with self._step(), self._timed("write"):
+                self._writing = self._spec.store.begin_write(self._token, loaded.values, loaded.absent)
+
+    def end(self) -> Report:
+        """Wait for the cache's answer, load overtaken keys again, and report the batch."""
+        with self._step():
+            if self._writing is not None:
+                try:
+                    with self._timed("write"):
+                        written = self._writing.end()
+                finally:
+                    self.abandon()
+                self._fill(self._take(written), attempt=2)
+        if self._errors:
+            key, error = next(iter(self._errors.items()))
+            counts = (len(self._errors), counted(len(self._outcomes), "key"))
+            logger.error("%s: %d of %s failed; %s: %s", self._spec.name, *counts, key, error)
+        queries = self._queries.queries
+        report = Report.of(self._spec.name, self._outcomes, errors=self._errors, queries=queries)
+        parts = ("load", "encode", "write", "wait")
+        seconds: dict[str, Any] = {f"{part}_seconds": self._seconds[part] for part in parts}
+        return replace(report, seconds=sum(self._seconds.values()), **seconds)
+
+    def abandon(self) -> None:
+        """Stop waiting for the cache's answer."""
+        if self._writing is not None:
+            self._writing.abandon()
+
+    def _left(self) -> Batch:
         """Return the keys without an outcome."""
         if not self._outcomes:
             return self._keys
         return {key: id for key, id in self._keys.items() if key not in self._outcomes}
 
-    def settle(self, outcome: Outcome, keys: Iterable[str]) -> None:
+    def _settle(self, outcome: Outcome, keys: Iterable[str]) -> None:
         self._outcomes |= dict.fromkeys(keys, outcome)
 
-    def fail(self, keys: Iterable[str], error: Exception) -> None:
+    def _fail(self, keys: Iterable[str], error: Exception) -> None:
         failed = dict.fromkeys(keys, describe(error))
-        self.settle(Outcome.FAILED, failed)
+        self._settle(Outcome.FAILED, failed)
         self._errors |= failed
 
-    def take(self, written: Written, keys: Batch) -> Batch:
+    def _next_token(self, keys: Batch) -> Token:
+        """Wait for the pace of the job and of the project, and take a token for keys."""
+        spec = self._spec
+        paces = ((spec.name, spec.max_batches_per_second), (EVERY_JOB, conf.MAX_BATCHES_PER_SECOND))
+        for name, per_second in paces:
+            if per_second:
+                self._pause(spec.store.turn(per_second=per_second, name=name))
+        token = spec.store.token(keys)
+        if failpoints.hooks:
+            failpoints.reach("token_taken", spec.name)
+        return token
+
+    def _load(self, keys: Batch) -> Loaded | None:
+        """Call the loader; None: the keys have outcomes already, because it failed or changed rows."""
+        try:
+            with self._timed("load"):
+                loaded = load(self._spec, keys)
+        except self._interrupts:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
+            halves = halved(keys, error)
+            if not halves:
+                self._fail(keys, error)
+            for half in halves:
+                self._fill(half)
+            return None
+        if failpoints.hooks:
+            failpoints.reach("loaded", self._spec.name)
+        if is_pending(self._spec):  # the loader wrote rows that it read
+            self._settle(Outcome.SUPERSEDED, keys)
+            return None
+        return loaded
+
+    def _fill(self, keys: Batch, *, attempt: int = 1) -> None:
+        """Load and write keys, repeatedly if invalidations overtake them, up to `ATTEMPTS` times."""
+        while keys and attempt <= ATTEMPTS:
+            if attempt > 1:
+                self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 2))
+            token = self._next_token(keys)
+            loaded = self._load(keys)
+            if loaded is None:
+                return
+            with self._timed("write"):
+                written = self._spec.store.write(token, loaded.values, loaded.absent)
+            keys = self._take(written)
+            attempt += 1
+        self._settle(Outcome.SUPERSEDED, keys)
+
+    def _take(self, written: Written) -> Batch:
         """Count the outcomes of a write; return the keys that an invalidation overtook."""
+        if failpoints.hooks:
+            failpoints.reach("written", self._spec.name)
         self._seconds["write"] -= written.encode_seconds  # spent while it was sent
         self._seconds["encode"] += written.encode_seconds
         self._errors |= written.errors
@@ -135,15 +240,15 @@ class _Tally:
         superseded = [key for key, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED]
         for key in superseded:
             del self._outcomes[key]
-        return {key: keys[key] for key in superseded}
+        return {key: self._keys[key] for key in superseded}
 
-    def pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         if seconds > 0:
             time.sleep(seconds)
             self._seconds["wait"] += seconds
 
     @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
+    def _timed(self, part: str) -> Iterator[None]:
         began = time.perf_counter()
         try:
             yield
@@ -151,133 +256,13 @@ class _Tally:
             self._seconds[part] += time.perf_counter() - began
 
     @contextmanager
-    def ending(self) -> Iterator[None]:
+    def _step(self) -> Iterator[None]:
         """Count queries; on an error that ends the batch (cache down, interrupt), fail the remaining keys."""
-        ends: Interrupts = (StoreUnavailable, *self.interrupts)
+        ends: Interrupts = (StoreUnavailable, *self._interrupts)
         try:
-            with counted_queries(self.queries):
+            with counted_queries(self._queries):
                 yield
-        except self.raised:
+        except self._raised:
             raise
         except ends as error:
-            self.fail(self.left(), error)
-
-    def report(self) -> Report:
-        if self._errors:
-            key, error = next(iter(self._errors.items()))
-            counts = (len(self._errors), counted(len(self._outcomes), "key"))
-            logger.error("%s: %d of %s failed; %s: %s", self.spec.name, *counts, key, error)
-        report = Report.of(self.spec.name, self._outcomes, errors=self._errors, queries=self.queries.queries)
-        parts = ("load", "encode", "write", "wait")
-        seconds: dict[str, Any] = {f"{part}_seconds": self._seconds[part] for part in parts}
-        return replace(report, seconds=sum(self._seconds.values()), **seconds)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """Loaded keys to write under their token."""
-
-    batch: _Tally
-    keys: Batch
-    token: Token
-    loaded: Loaded
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sent:
-    """Keys that are being written; None: the write could not be sent, and they have failed."""
-
-    batch: _Tally
-    keys: Batch
-    writing: UnderWay[Written] | None
-
-
-def _prepare(batch: _Tally, keep_seconds: float | None) -> Token | None:
-    """Skip fresh keys, and take the token for the others; None: no keys are left."""
-    with batch.ending():
-        if is_pending(batch.spec):  # values loaded here must not be cached
-            batch.settle(Outcome.SUPERSEDED, batch.left())
-        elif keep_seconds is not None:
-            with batch.timed("look"):
-                fresh = batch.spec.store.fresh(list(batch.left()), seconds=keep_seconds)
-            batch.settle(Outcome.SKIPPED, fresh)
-        if left := batch.left():
-            return _take_token(batch, left)
-    return None
-
-
-def _take_token(batch: _Tally, keys: Batch) -> Token:
-    """Wait for the pace of the job and of the project, and take a token for keys."""
-    spec = batch.spec
-    paces = ((spec.name, spec.max_batches_per_second), (EVERY_JOB, conf.MAX_BATCHES_PER_SECOND))
-    for name, per_second in paces:
-        if per_second:
-            batch.pause(spec.store.turn(per_second=per_second, name=name))
-    token = spec.store.token(keys)
-    if failpoints.hooks:
-        failpoints.reach("token_taken", spec.name)
-    return token
-
-
-def _load(batch: _Tally, keys: Batch, token: Token | None) -> _Ready | None:
-    """Call the loader; None: the keys have outcomes already, because the loader failed or changed rows."""
-    if token is None or not keys:
-        return None
-    try:
-        with batch.timed("load"):
-            loaded = load(batch.spec, keys)
-    except batch.interrupts:
-        raise
-    except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
-        halves = halved(keys, error)
-        if not halves:
-            batch.fail(keys, error)
-        for half in halves:
-            _fill(batch, half)
-        return None
-    if failpoints.hooks:
-        failpoints.reach("loaded", batch.spec.name)
-    if is_pending(batch.spec):  # the loader wrote rows that it read
-        batch.settle(Outcome.SUPERSEDED, keys)
-        return None
-    return _Ready(batch=batch, keys=keys, token=token, loaded=loaded)
-
-
-def _send(ready: _Ready) -> _Sent:
-    """Send loaded values to the cache without waiting."""
-    batch, writing = ready.batch, None
-    with batch.ending(), batch.timed("write"):
-        writing = batch.spec.store.begin_write(ready.token, ready.loaded.values, ready.loaded.absent)
-    return _Sent(batch=batch, keys=ready.keys, writing=writing)
-
-
-def _finish(sent: _Sent) -> Report:
-    """Wait for the cache's answer, load overtaken keys again, and report the batch."""
-    batch = sent.batch
-    with batch.ending():
-        _fill(batch, _superseded(sent), attempt=2)
-    return batch.report()
-
-
-def _superseded(sent: _Sent) -> Batch:
-    if sent.writing is None:
-        return {}
-    try:
-        with sent.batch.timed("write"):
-            written = sent.writing.end()
-    finally:
-        sent.writing.abandon()
-    if failpoints.hooks:
-        failpoints.reach("written", sent.batch.spec.name)
-    return sent.batch.take(written, sent.keys)
-
-
-def _fill(batch: _Tally, keys: Batch, *, attempt: int = 1) -> None:
-    """Load and write keys, repeatedly if invalidations overtake them, up to `ATTEMPTS` times."""
-    while keys and attempt <= ATTEMPTS:
-        if attempt > 1:
-            batch.pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 2))
-        ready = _load(batch, keys, _take_token(batch, keys))
-        keys = _superseded(_send(ready)) if ready else {}
-        attempt += 1
-    batch.settle(Outcome.SUPERSEDED, keys)
+            self._fail(self._left(), error)
