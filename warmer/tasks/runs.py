@@ -32,6 +32,7 @@ from warmer.tasks.broker import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
 
+Lane = tuple[int, int]
 # If a database or a cache is down, retry after 1 s, then 2, 4, up to 30, until the message expires or the run
 # is lost.
 AWAY = (StoreUnavailable, OperationalError, InterfaceError)
@@ -140,8 +141,8 @@ def start_run(self: Task, run_id: int) -> None:
         runs.fail(started, TOO_LONG)
     except UnknownJob as error:
         runs.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
-    except (BrokerError, OSError) as error:
-        runs.fail(started, f"The broker does not answer: {describe(error)}")
+    except BrokerUnavailable as error:
+        runs.fail(started, str(error))
     except Exception as error:
         if isinstance(error, AWAY) and _may_wait(self, started.started_at):
             raise
@@ -156,23 +157,29 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     If the worker is killed, its message is redelivered. It names the whole rest of the lane, so the next
     worker skips counted batches and continues.
     """
+    # If the broker is away for too long, it cannot be acknowledged either, so the broker delivers it again.
+    _warm_lanes(self, run_id, attempt, [(first, last)])
+
+
+def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> None:
+    """Process lanes in order, until it is time for messages for the rest and the broker takes them."""
     until = in_time = time.monotonic() + TASK_SECONDS
-    while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
+    last = lanes[-1][1]
+    while batches := batch_queue.take(run_id, attempt, lanes[0][0], last, at_most=MOST_BATCHES):
         run = batches[0].run
         spec = jobs[run.job].spec
-        if not _has_its_cache(self, spec, run):
+        if not _has_its_cache(task, spec, run):
             return
         keys = (spec.key.batch(batch_queue.ids_of(batch)) for batch in batches)
         wanted = execution.Wanted(run, keys, deadline=until)
-        numbers = [batch.number for batch in batches]
-        may_wait = _may_wait(self, run.heartbeat_at)
+        may_wait = _may_wait(task, run.heartbeat_at)
         try:
             done = execution.warm_here(
                 spec,
                 run,
                 wanted,
-                numbers=numbers,
-                worker=_worker(self),
+                numbers=[batch.number for batch in batches],
+                worker=_worker(task),
                 interrupts=INTERRUPTS,
                 raised=(StoreUnavailable,) if may_wait else (),
             )
@@ -183,18 +190,18 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
             return
         if wanted.is_cancelled or done == last:
             return
-        first = done + 1
+        lanes = [(max(first, done + 1), end) for first, end in lanes if end > done]
         if time.monotonic() >= until:
             try:
-                _send_batches(spec, run, first, last)
+                _send_lanes(spec, run, lanes)
                 return
-            except (BrokerError, OSError) as error:
+            except BrokerUnavailable as error:
                 if until == in_time:
-                    logger.info("%s continues without the broker: %s", run, describe(error))
-                if time.monotonic() - in_time >= min(ALONE_SECONDS, (self.soft_time_limit or inf) / 2):
-                    raise  # it cannot be acknowledged either, so the broker delivers it again
+                    logger.info("%s continues. %s", run, error)
+                if time.monotonic() - in_time >= min(ALONE_SECONDS, (task.soft_time_limit or inf) / 2):
+                    raise
                 until = time.monotonic() + TASK_SECONDS
-    logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
+    logger.info("Batches %s to %s of run %s are no longer wanted: dropped", lanes[0][0], last, run_id)
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
@@ -232,8 +239,11 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
             logger.info("%s has ended: its batches are not sent", run)
             return
     if runs.expect(run, batches=count, report=batches.report):
-        for first_one, last in batch_queue.lanes(count, at_most=conf.BATCHES_OUT):
-            _send_batches(spec, run, first_one, last)
+        lanes = batch_queue.lanes(count, at_most=conf.BATCHES_OUT)
+        try:
+            _send_lanes(spec, run, lanes)
+        except BrokerUnavailable:
+            _warm_lanes(task, run.pk, run.attempt, lanes)
 
 
 def _may_wait(task: Task, since: datetime | None) -> bool:
@@ -260,13 +270,22 @@ def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:
     return False
 
 
-def _send_batches(spec: JobSpec, run: WarmingRun, first: int, last: int) -> None:
-    warm_batch.apply_async(
-        (run.pk, run.attempt, first, last),
-        queue=spec.queue,
-        priority=BATCHES,
-        expires=conf.RUN_EXPIRY.total_seconds(),
-    )
+def _send_lanes(spec: JobSpec, run: WarmingRun, lanes: list[Lane]) -> None:
+    """Send a message for each lane, and take it off the list.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer, or rejects a message; the list has the unsent lanes.
+    """
+    expires = conf.RUN_EXPIRY.total_seconds()
+    try:
+        while lanes:
+            arguments = (run.pk, run.attempt, *lanes[0])
+            warm_batch.apply_async(arguments, queue=spec.queue, priority=BATCHES, expires=expires)
+            del lanes[0]
+    except (BrokerError, OSError) as error:
+        raise BrokerUnavailable(f"The broker does not answer: {describe(error)}") from error
+    except broker.bounded().channel_errors as error:  # e.g. it is full
+        raise BrokerUnavailable(f"The broker rejects it: {describe(error)}") from error
 
 
 def _worker(task: Task) -> str:

@@ -8,13 +8,14 @@ from uuid import UUID
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
-from kombu.exceptions import OperationalError as BrokerError
 
+from tests.package.tasks.support import away
 from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.runs.execution import execute
 from warmer.tasks import request_run, start_run, warm_batch
+from warmer.tasks.broker import BrokerUnavailable
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
@@ -54,10 +55,6 @@ def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, mess
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
-def away(*_args: Any, **_options: Any) -> None:
-    raise BrokerError("away")
-
-
 def test_warm_batch__broker_away_continues_and_logs_it_once(
     job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,7 +87,7 @@ def test_warm_batch__broker_away_for_long_leaves_the_rest_to_another_delivery(
     with monkeypatch.context() as outage:
         outage.setattr(warm_batch, "apply_async", away)
         outage.setattr(owner, name, 1e-9)
-        with pytest.raises(BrokerError):
+        with pytest.raises(BrokerUnavailable):
             warm_batch(run.pk, run.attempt, 1, 3)
     warm_batch(run.pk, run.attempt, 1, 3)
     run.refresh_from_db()

@@ -1,12 +1,17 @@
 """`start_run`: it finds the ids, sends for the first batches, and may be delivered again."""
 
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import ResponseError
 
-from warmer import runs, warm_many
-from warmer.models import State, Trigger
-from warmer.tasks import request_run, start_run, warm_batch
+from tests.package.tasks.support import away
+from warmer import runs, tasks, warm_many
+from warmer.models import State, Trigger, WarmingRun
+from warmer.tasks import close_stalled_runs, request_run, start_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -55,3 +60,66 @@ def test_start_run__of_a_job_that_this_code_does_not_know() -> None:
     run.refresh_from_db()
     assert run.state == State.FAILED
     assert "There is no job 'gone'" in run.error
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2])
+def test_start_run__broker_away_continues_with_what_was_not_sent(
+    job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    send, tries = warm_batch.apply_async, count()
+    later = lambda args, **_: (send if next(tries) < sent else away)(args)  # noqa: E731
+    monkeypatch.setattr(warm_batch, "apply_async", later)
+    run = runs.open_run("t", Trigger.COMMAND).run
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.batches_done) == (State.RUNNING if sent else State.COMPLETE, 3 - sent)
+    while messages:
+        warm_batch(*messages.pop())
+    run.refresh_from_db()
+    assert (run.state, run.batches_done, run.written, run.attempt) == (State.COMPLETE, 3, 10, 1)
+
+
+def test_start_run__broker_back_is_sent_each_lane_that_is_left(
+    job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = iter([away, warm_batch.apply_async, warm_batch.apply_async])
+    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **options: next(tries)(args, **options))
+    run = runs.open_run("t", Trigger.COMMAND).run
+    start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 2), (run.pk, 1, 3, 3)])
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (BrokerError("away"), "The broker does not answer: OperationalError: away"),
+        (ResponseError("it is full"), "The broker rejects it: ResponseError: it is full"),
+    ],
+)
+@pytest.mark.parametrize("required", [True, False])
+def test_start_run__broker_away_for_long_fails_the_run_which_is_requested_again_if_required(
+    messages: list[Any], monkeypatch: pytest.MonkeyPatch, error: Exception, why: str, required: bool
+) -> None:
+    warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4, required=required)(dict.fromkeys)
+    with monkeypatch.context() as outage:
+        outage.setattr(warm_batch, "apply_async", partial(away, error=error))
+        outage.setattr(tasks.runs, "ALONE_SECONDS", 0.0)
+        run = runs.open_run("t", Trigger.DEPLOY).run
+        start_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.error, run.batches_done) == (State.FAILED, why, 1)
+    for _ in range(2):
+        close_stalled_runs()
+    assert WarmingRun.objects.count() == 1 + required
+    if required:
+        again = WarmingRun.objects.latest("id")
+        assert (again.state, again.trigger, again.only_missing) == (State.COMPLETE, Trigger.DEPLOY, True)
+
+
+def test_start_run__error_of_the_operating_system_in_the_ids_is_not_called_the_brokers() -> None:
+    def ids() -> list[int]:
+        raise FileNotFoundError("ids.txt")
+
+    warm_many("i:{id}", ids=ids, name="i")(dict)
+    assert request_run("i", Trigger.COMMAND).run.error == "The ids could not be found: FileNotFoundError: ids.txt"
