@@ -13,7 +13,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
-from warmer.declarations.spec import Dependency, JobSpec
+from warmer.declarations.spec import Dependency, JobSpec, naming
 from warmer.exceptions import DeclarationError, UnknownJob
 from warmer.stores import share_keys
 
@@ -65,22 +65,22 @@ class Registry(Mapping[str, Declared]):
                 exist (checked once Django's app registry is ready).
         """
         spec = job.spec
-        if spec.name in self:
-            raise DeclarationError(
-                f"The job {spec.name!r} ({spec.declared_at}) has the name of the one declared at "
-                f"{self[spec.name].spec.declared_at}: give one of them another name=."
-            )
         head = spec.key.head  # keys that differ there cannot be equal
-        for other in [*self._by_head[head], *self._by_head[""]] if head else self.specs():
-            if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
-                place = "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
+        with naming(spec.name, spec.declared_at):
+            if spec.name in self:
                 raise DeclarationError(
-                    f"The job {spec.name!r} ({spec.declared_at}) has the key '{spec.key}', which can be "
-                    f"the same as '{other.key}' of {other.name!r} ({other.declared_at}){place}: "
-                    "give one of them another key."
+                    f"it has the name of the job declared at {self[spec.name].spec.declared_at}: give one of "
+                    "them another name="
                 )
+            for other in [*self._by_head[head], *self._by_head[""]] if head else self.specs():
+                if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
+                    place = f" in {other.cache!r}, which is the same cache" * (other.cache != spec.cache)
+                    raise DeclarationError(
+                        f"the key '{spec.key}' can be the same as '{other.key}' of {other.name!r} "
+                        f"({other.declared_at}){place}: give one of them another key"
+                    )
         if apps.models_ready:
-            _resolve(spec)
+            self.dependencies(spec)
         self._jobs[spec.name] = job
         self._by_head[head].append(spec)
         self.version += 1
@@ -102,7 +102,7 @@ class Registry(Mapping[str, Declared]):
             DeclarationError: a model or a field that a job names does not exist.
         """
         for spec in self.specs():
-            _resolve(spec)
+            self.dependencies(spec)
 
     def dependencies(self, spec: JobSpec) -> tuple[Dependency, ...]:
         """Return what a job depends on, with model classes for labels.
@@ -110,115 +110,99 @@ class Registry(Mapping[str, Declared]):
         Raises:
             DeclarationError: a model or a field that the job names does not exist.
         """
-        return _resolve(spec)
+        with naming(spec.name, spec.declared_at):
+            return tuple(map(_resolve, spec.depends_on))
 
 
 jobs = Registry()
 """The jobs of the project."""
 
 
-def _resolve(spec: JobSpec) -> tuple[Dependency, ...]:
-    """Return the dependencies with models for labels, and their fields checked."""
-    return tuple(_resolve_one(spec, dependency) for dependency in spec.depends_on)
-
-
-def _resolve_one(spec: JobSpec, dependency: Dependency) -> Dependency:
+def _resolve(dependency: Dependency) -> Dependency:
+    """Return a dependency with the model for its label, and its fields checked."""
     model = dependency.model
     if isinstance(model, str):
         try:
             model = apps.get_model(model)
         except (LookupError, ValueError) as error:
-            raise _wrong(
-                spec,
-                f"depends on {dependency.model!r}, which is not a model: {str(error).rstrip('.')}. "
-                "Write the class, or 'app_label.ModelName'",
+            raise DeclarationError(
+                f"depends_on names {dependency.model!r}, which is not a model: {str(error).rstrip('.')}. "
+                "Write the class, or 'app_label.ModelName'"
             ) from None
     if model._meta.abstract:
-        raise _wrong(spec, f"depends on {model.__name__}, which is abstract: name the models that inherit it")
+        raise DeclarationError(
+            f"depends_on names {model.__name__}, which is abstract: name the models that inherit it"
+        )
     if model._meta.swapped:
-        raise _wrong(
-            spec,
-            f"depends on {model._meta.label}, which is swapped out for {model._meta.swapped}: name that one, "
-            "or django.contrib.auth.get_user_model()",
+        raise DeclarationError(
+            f"depends_on names {model._meta.label}, which is swapped out for {model._meta.swapped}: name "
+            "that one, or django.contrib.auth.get_user_model()"
         )
     if isinstance(dependency.ids, str):
-        _check_path(spec, model, dependency.ids)
+        _check_path(model, dependency.ids)
     if dependency.fields is not None:
-        _check_fields(spec, model, dependency)
+        _check_fields(model, dependency.fields, is_of_one_table=callable(dependency.ids))
     elif callable(dependency.ids):
-        raise _wrong(
-            spec,
-            f"gets the ids of a changed {model._meta.label} from a function, and warmer has to know which "
-            f"columns to record for it: write fields={{{model.__name__}: [...]}} with the fields that the "
-            "function and the loader read",
+        raise DeclarationError(
+            f"depends_on gets the ids of a changed {model._meta.label} from a function, and warmer has to "
+            f"know which columns to record for it: write fields={{{model.__name__}: [...]}} with the fields "
+            "that the function and the loader read"
         )
     return replace(dependency, model=model)
 
 
-def _check_fields(spec: JobSpec, model: type[Model], dependency: Dependency) -> None:
+def _check_fields(model: type[Model], fields: Iterable[str], *, is_of_one_table: bool) -> None:
     concrete: Any = model._meta.concrete_model
-    columns = {field.name: field for field in concrete._meta.concrete_fields}
-    columns |= {field.attname: field for field in concrete._meta.concrete_fields}
-    for name in dependency.fields or ():
+    columns = {
+        name: field for field in concrete._meta.concrete_fields for name in (field.name, field.attname)
+    }
+    for name in fields:
         if name not in columns:
-            hint = (
-                _nearest(name, columns) or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            hint = _nearest(name, columns)
+            hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            raise DeclarationError(
+                f"fields names {name!r}, which is not a column of {model._meta.label}: {hint}"
             )
-            raise _wrong(
-                spec, f"names {name!r} in fields, which is not a column of {model._meta.label}: {hint}"
-            )
-        if callable(dependency.ids) and columns[name].model._meta.concrete_model is not concrete:
-            raise _wrong(
-                spec,
-                f"names {name!r} in fields, which {model._meta.label} inherits from another table, and a "
-                "function in depends_on gets a row of one table: depend on "
-                f"{columns[name].model._meta.label} too",
+        table = columns[name].model._meta
+        if is_of_one_table and table.concrete_model is not concrete:
+            raise DeclarationError(
+                f"fields names {name!r}, which {model._meta.label} inherits from another table, and a "
+                f"function in depends_on gets a row of one table: depend on {table.label} too"
             )
 
 
-def _check_path(spec: JobSpec, model: type[Model], path: str) -> None:
+def _check_path(model: type[Model], path: str) -> None:
+    whole = f"depends_on gets the ids of a changed {model._meta.label} from {path!r}, but"
     step_model: Any = model
     steps = path.split(LOOKUP_SEP)
     for number, step in enumerate(steps):
         if step_model is None:
-            raise _wrong(
-                spec,
-                f"gets the ids of a changed {model._meta.label} from {path!r}, but a path cannot "
-                f"continue after a plain column, as it does with {step!r}",
+            raise DeclarationError(
+                f"{whole} a path cannot continue after a plain column, as it does with {step!r}"
             )
         try:
             field = step_model._meta.pk if step == "pk" else step_model._meta.get_field(step)
         except FieldDoesNotExist:
             fields = step_model._meta.get_fields()
-            names = dict.fromkeys(
-                getattr(field, kind, "") for kind in ("name", "attname") for field in fields
+            hint = _nearest(
+                step, (getattr(each, kind, "") for each in fields for kind in ("name", "attname"))
             )
-            hint = _nearest(step, names)
             hint = hint or "name a field, e.g. 'id' or 'post_id', or give a function of the row"
-            raise _wrong(
-                spec,
-                f"gets the ids of a changed {model._meta.label} from {path!r}, but {step_model._meta.label} "
-                f"has no field {step!r}: {hint}",
+            raise DeclarationError(
+                f"{whole} {step_model._meta.label} has no field {step!r}: {hint}"
             ) from None
         step_model = field.related_model
         if step_model is None and not field.concrete:
             instead = "Name a column"
             if column := getattr(field, "fk_field", None):  # a generic foreign key
                 instead = f"Write {LOOKUP_SEP.join([*steps[:number], column])!r}, where the id is"
-            raise _wrong(
-                spec,
-                f"gets the ids of a changed {model._meta.label} from {path!r}, but {step!r} is a "
-                f"{type(field).__name__}, which has no column of its own. {instead}, or give a function of "
-                "the row",
+            raise DeclarationError(
+                f"{whole} {step!r} is a {type(field).__name__}, which has no column of its own. {instead}, "
+                "or give a function of the row"
             )
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     """Return the question whether one of the names was meant; empty if none is similar."""
-    nearest = difflib.get_close_matches(name, [*names], n=3, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
-
-
-def _wrong(spec: JobSpec, what: str) -> DeclarationError:
-    end = "" if what.endswith("?") else "."
-    return DeclarationError(f"The job {spec.name!r} ({spec.declared_at}) {what}{end}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -85,17 +86,19 @@ class JobSpec:
     def __post_init__(self) -> None:
         self._check_name()
         self._check_times()
-        if self.cache not in settings.CACHES:
-            raise self._wrong(
+        if self.cache not in list(settings.CACHES):
+            raise DeclarationError(
                 f"there is no cache {self.cache!r}: CACHES has {', '.join(map(repr, settings.CACHES))}"
             )
         self._check_numbers()
         if self.on_change not in ("invalidate", "refresh"):
-            raise self._wrong(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
+            raise DeclarationError(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
+        if self.required not in (True, False):
+            raise DeclarationError(f"required={self.required!r}: expected True or False")
         if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
-            raise self._wrong(f"queue={self.queue!r}: expected the name of a Celery queue")
+            raise DeclarationError(f"queue={self.queue!r}: expected the name of a Celery queue")
         if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):
-            raise self._wrong("a job with one key has no ids: write depends_on=[Model, ...]")
+            raise DeclarationError("a job with one key has no ids: write depends_on=[Model, ...]")
 
     @cached_property
     def keyed(self) -> bool:
@@ -117,51 +120,58 @@ class JobSpec:
 
     def _check_name(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):  # type: ignore[redundant-expr]
-            raise self._wrong(
+            raise DeclarationError(
                 "a name starts with a letter and has only letters, digits, '_', '.' and '-': give name="
             )
         if len(self.name) > MAX_NAME_LENGTH:
-            raise self._wrong(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
+            raise DeclarationError(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
 
     def _check_times(self) -> None:
         for option in ("timeout", "every", "negative_timeout"):
             value = getattr(self, option)
             if value is not None and value < timedelta(seconds=1):
-                raise self._wrong(f"{option}={value}: expected at least a second")
+                raise DeclarationError(f"{option}={value}: expected at least a second")
         shortest = self.timeout - self.jitter
         if shortest <= timedelta(0):
-            raise self._wrong(
+            raise DeclarationError(
                 f"jitter={self.jitter}: expected 0 or more, and less than timeout={self.timeout}"
             )
         if self.every is not None and shortest <= self.every:
             less = " less jitter" if self.jitter else ""
-            raise self._wrong(
+            raise DeclarationError(
                 f"timeout={self.timeout}{less} must be longer than every={self.every}, or keys expire "
                 "before they are refreshed: raise timeout, or lower every"
             )
 
     def _check_numbers(self) -> None:
         if type(self.batch_size) is not int or self.batch_size < 1:
-            raise self._wrong(f"batch_size={self.batch_size!r}: expected an integer, at least 1")
+            raise DeclarationError(f"batch_size={self.batch_size!r}: expected an integer, at least 1")
         part = self.refresh_below
         if part is not None and not (_is_number(part) and 0 < part < 1):
-            raise self._wrong(
+            raise DeclarationError(
                 f"refresh_below={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
             )
         if part is not None and self.every is not None and part * self.timeout < self.every:
-            raise self._wrong(
+            raise DeclarationError(
                 f"refresh_below={part!r}: keys with {part * self.timeout} left are skipped and expire before "
                 f"the next refresh, every={self.every} later; expected at least "
                 f"{math.ceil(100 * (self.every / self.timeout)) / 100:g}"
             )
         pace = self.max_batches_per_second
         if pace is not None and not (_is_number(pace) and SLOWEST_PACE <= pace < math.inf):
-            raise self._wrong(
+            raise DeclarationError(
                 f"max_batches_per_second={pace!r}: expected a number, at least {SLOWEST_PACE}, or None"
             )
 
-    def _wrong(self, why: str) -> DeclarationError:
-        return DeclarationError(f"The job {self.name!r} ({self.declared_at}): {why}.")
+
+@contextmanager
+def naming(name: object, declared_at: str) -> Iterator[None]:
+    """Make a `DeclarationError` of the block say which job is wrong, and where it is declared."""
+    try:
+        yield
+    except DeclarationError as error:
+        end = "" if str(error).endswith("?") else "."
+        raise DeclarationError(f"The job {name!r} ({declared_at}): {error}{end}") from None
 
 
 # The specs whose store is open.

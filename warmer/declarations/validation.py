@@ -12,7 +12,7 @@ from django.db.models import Model, QuerySet
 
 from warmer.conf import conf
 from warmer.declarations.options import check_known, seconds
-from warmer.declarations.spec import DURATIONS, Dependency, JobSpec
+from warmer.declarations.spec import DURATIONS, Dependency, JobSpec, naming
 from warmer.exceptions import DeclarationError
 from warmer.keys import KeyTemplate
 
@@ -32,7 +32,7 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
     code = getattr(loader, "__code__", None)
     declared_at = f"{loader.__module__}:{code.co_firstlineno if code else '?'}"
     name = options.get("name") or getattr(loader, "__name__", "")
-    try:
+    with naming(name, declared_at):
         check_known(options, keyed=keyed)
         given = {option: value for option, value in options.items() if option not in ("fields", "ids")}
         for option in DURATIONS.intersection(given):
@@ -48,18 +48,14 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
             given["ids"] = options["ids"]
         else:
             _check_callable("the loader", loader, [], "def load()", "@warm_many declares a key for each id")
-    except DeclarationError as error:
-        end = "" if str(error).endswith("?") else "."
-        raise DeclarationError(f"The job {name!r} ({declared_at}): {error}{end}") from None
-    defaults: dict[str, Any] = {
-        "cache": conf.CACHE,
-        "queue": conf.QUEUE,
-        "batch_size": conf.BATCH_SIZE if keyed else 1,
-    }
-    given = defaults | {
-        option: value for option, value in given.items() if value is not None or option == "every"
-    }
-    return JobSpec(**{**given, "name": name, "key": template, "loader": loader, "declared_at": declared_at})
+        own: dict[str, Any] = {"name": name, "key": template, "loader": loader, "declared_at": declared_at}
+        defaults: dict[str, Any] = {
+            "cache": conf.CACHE,
+            "queue": conf.QUEUE,
+            "batch_size": conf.BATCH_SIZE if keyed else 1,
+        }
+        chosen = {option: value for option, value in given.items() if value is not None or option == "every"}
+        return JobSpec(**defaults | chosen | own)
 
 
 def _check_ids(ids: object) -> None:
@@ -139,11 +135,12 @@ def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[
     by_label: dict[str, tuple[str, ...]] = {}
     for model, names in fields.items():
         label = _label("fields", model)
-        if isinstance(names, str) or not isinstance(names, Iterable):
+        is_list = isinstance(names, Iterable) and not isinstance(names, str)
+        by_label[label] = tuple(names) if is_list else (names,)
+        if not is_list or not all(isinstance(each, str) for each in by_label[label]):
             raise DeclarationError(
                 f"fields maps {label} to {names!r}: expected a list of names, e.g. {example}"
             )
-        by_label[label] = tuple(names)
         if not by_label[label]:
             raise DeclarationError(
                 f"fields maps {label} to an empty list: name the fields that the loader reads"

@@ -70,9 +70,8 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
         StoreUnavailable: the cache does not answer, and no transaction is open.
         Error: the database refuses to record it.
     """
-    asked = None if ids is None else frozenset(ids)
-    for id in asked or ():
-        spec.key.key(id)
+    # Checked before they are hashed: a list is an invalid id too.
+    asked = None if ids is None else frozenset(id for id in ids if spec.key.key(id))
     using = None if immediately else _open_database_of(spec)
     if using is None:
         invalidate_ids({spec: asked}, sweep=True)

@@ -100,12 +100,13 @@ def test_get_many__loads_only_what_is_missing_batch_by_batch(job: Any, loader: C
     assert loader.calls == [[1, 3, 4], [5, 404]]
 
 
-@pytest.mark.parametrize("bad", [None, True, 1.5, "", "a b", "a:b", "x{y", object(), b"1", "n" * 300])
+@pytest.mark.parametrize("bad", [None, True, 1.5, "", "a b", "a:b", "x{y", object(), b"1", "n" * 300, [1], {1}])
 def test_get__id_that_cannot_be_a_key(job: Any, loader: Counting, bad: Any) -> None:
     with pytest.raises(InvalidId):
         job.get(bad)
-    with pytest.raises(InvalidId):
-        job.get_many([1, bad])
+    for call in (job.get_many, job.invalidate, job.warm):
+        with pytest.raises(InvalidId):
+            call([1, bad])
     assert loader.calls == []
 
 
