@@ -34,28 +34,25 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
     name = options.get("name") or getattr(loader, "__name__", "")
     with naming(name, declared_at):
         check_known(options, keyed=keyed)
-        given = {option: value for option, value in options.items() if option not in ("fields", "ids")}
-        for option in DURATIONS.intersection(given):
-            if given[option] is not None:
-                given[option] = seconds(option, given[option])
-        given["depends_on"] = _with_fields(
-            _dependencies(options.get("depends_on", ())), options.get("fields")
-        )
         template = KeyTemplate.parse(key, keyed=keyed)
-        if keyed:
-            _check_ids(options["ids"])
-            _check_callable("the loader", loader, [[]], "def load(ids)", "@warm declares a job with one key")
-            given["ids"] = options["ids"]
-        else:
-            _check_callable("the loader", loader, [], "def load()", "@warm_many declares a key for each id")
-        own: dict[str, Any] = {"name": name, "key": template, "loader": loader, "declared_at": declared_at}
-        defaults: dict[str, Any] = {
+        given: dict[str, Any] = {
             "cache": conf.CACHE,
             "queue": conf.QUEUE,
             "batch_size": conf.BATCH_SIZE if keyed else 1,
+            **{option: value for option, value in options.items() if value is not None or option == "every"},
         }
-        chosen = {option: value for option, value in given.items() if value is not None or option == "every"}
-        return JobSpec(**defaults | chosen | own)
+        for option in DURATIONS.intersection(given):
+            if given[option] is not None:
+                given[option] = seconds(option, given[option])
+        dependencies = _dependencies(options.get("depends_on", ()))
+        given["depends_on"] = _with_fields(dependencies, given.pop("fields", None))
+        if keyed:
+            _check_ids(options["ids"])
+            _check_callable("the loader", loader, [[]], "def load(ids)", "@warm declares a job with one key")
+        else:
+            _check_callable("the loader", loader, [], "def load()", "@warm_many declares a key for each id")
+        own: dict[str, Any] = {"name": name, "key": template, "loader": loader, "declared_at": declared_at}
+        return JobSpec(**given | own)
 
 
 def _check_ids(ids: object) -> None:
