@@ -52,8 +52,7 @@ class Console:
     def _write(self, text: str, stream: TextIO) -> None:
         with self._lock:
             try:
-                stream.write(f"{text}\n")
-                stream.flush()
+                print(text, file=stream, flush=True)
             except OSError:
                 # The terminal is gone (SIGHUP, `| head`), but stopping the processes must continue. Python
                 # flushes its streams at exit, and exits with status 120 if that fails.
@@ -62,13 +61,24 @@ class Console:
 
 
 class Child:
-    """A running command, whose lines go to the console."""
+    """A running command, whose lines go to the console.
 
-    def __init__(self, command: Command, environment: Mapping[str, str], console: Console) -> None:
-        self._command = command
+    Args:
+        hurried: called while the process is asked to stop; once it returns true, it is killed.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        environment: Mapping[str, str],
+        console: Console,
+        hurried: Callable[[], bool],
+    ) -> None:
+        self.command = command
+        self.is_ready = not command.ready
         self._environment = environment
         self._console = console
-        self.is_ready = not command.ready
+        self._hurried = hurried
         self._start()
 
     def restart(self) -> None:
@@ -87,20 +97,18 @@ class Child:
             self._reader.join(READER_SECONDS)
         return list(self._tail)
 
-    def stop(self, hurried: Callable[[], bool]) -> int:
-        """End the process and everything in its group, after showing its last lines."""
-        code = self._process.end(self._command.asks, hurried=hurried)
+    def stop(self) -> int:
+        """End the process and everything in its group, after showing its last lines; return its exit code."""
+        code = self._process.end(self.command.asks, hurried=self._hurried)
         self._reader.join(READER_SECONDS)
         return code
 
     def _start(self) -> None:
         self._tail: deque[str] = deque(maxlen=LAST_LINES)
         self._process = ProcessGroup(
-            self._command.words, output=subprocess.PIPE, env=self._environment, cwd=ROOT
+            self.command.words, output=subprocess.PIPE, env=self._environment, cwd=ROOT
         )
-        self._reader = threading.Thread(
-            target=self._read, name=f"output of {self._command.name}", daemon=True
-        )
+        self._reader = threading.Thread(target=self._read, name=f"output of {self.command.name}", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -109,6 +117,6 @@ class Child:
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
                 self._tail.append(line)
-                self.is_ready = self.is_ready or line.endswith(self._command.ready)
-                if not self._command.quiet:
-                    self._console.line(self._command.name, line)
+                self.is_ready = self.is_ready or line.endswith(self.command.ready)
+                if not self.command.quiet:
+                    self._console.line(self.command.name, line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 from collections.abc import Mapping
@@ -87,10 +86,8 @@ class PostgresServer(Server):
         programs = find_postgres()
         # Without variables that would redirect PostgreSQL (PGDATA, PGPORT...).
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        self._environment = {**inherited, "HOME": str(self.folder), "LC_ALL": "C"}
-        if os.geteuid() == 0:
-            self._user = pwd.getpwnam("nobody")
-            os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
+        self._options["env"] = {**inherited, "HOME": str(self.folder), "LC_ALL": "C"}
+        if self._drop_root():
             programs = _copy_of_the_wheel(programs, self.folder)
         data = str(self.folder / "data")
         creation = self._creation(programs, data)

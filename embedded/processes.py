@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 GUARD = Path(__file__).with_name("guard.py")
 KILL_SECONDS = 10.0
@@ -35,8 +34,8 @@ class ProcessGroup(subprocess.Popen[bytes]):
     If this process dies before it calls `end`, a guard (`guard.py`) ends the group.
 
     Args:
-        user: the user to run as, if it must not run as root.
         folder: a temporary folder, which the guard removes too.
+        options: further options of `Popen`.
     """
 
     def __init__(
@@ -44,22 +43,16 @@ class ProcessGroup(subprocess.Popen[bytes]):
         command: Sequence[str | Path],
         *,
         output: IO[bytes] | int,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        user: pwd.struct_passwd | None = None,
         folder: Path | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=env,
-            cwd=cwd,
             start_new_session=True,
-            user=user.pw_uid if user else None,
-            group=user.pw_gid if user else None,
-            extra_groups=[] if user else None,
+            **options,
         )
         words = [str(os.getpid()), str(self.pid), *([str(folder)] if folder else [])]
         self._guard = subprocess.Popen(
@@ -95,6 +88,4 @@ class ProcessGroup(subprocess.Popen[bytes]):
 
 def describe_exit(code: int) -> str:
     """Describe an exit code."""
-    if code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Self
 
@@ -11,12 +12,16 @@ from redis.exceptions import RedisError
 
 from embedded.ports import LOOPBACK, free_port
 from embedded.redis_server import RedisServer
+from embedded.server import START_SECONDS
 from embedded.waiting import wait_until
 
 SLOTS = 16_384
-START_SECONDS = 60
-# A node that does not answer for this long counts as failed, and its replica takes over.
-NODE_TIMEOUT_MS = 1_000
+OPTIONS = {
+    "cluster-enabled": "yes",
+    # A node that does not answer for so many milliseconds counts as failed, and its replica takes over.
+    "cluster-node-timeout": "1000",
+    "repl-diskless-sync-delay": "0",
+}
 
 
 class RedisCluster:
@@ -28,19 +33,7 @@ class RedisCluster:
 
     def __init__(self, *, primaries: int = 3, replicas: int = 0) -> None:
         self._primaries = primaries
-        self.nodes = [self._node() for _ in range(primaries * (1 + replicas))]
-
-    @staticmethod
-    def _node() -> RedisServer:
-        bus = str(free_port())
-        return RedisServer(
-            options={
-                "cluster-enabled": "yes",
-                "cluster-port": bus,
-                "cluster-node-timeout": str(NODE_TIMEOUT_MS),
-                "repl-diskless-sync-delay": "0",
-            }
-        )
+        self.nodes = [_node() for _ in range(primaries * (1 + replicas))]
 
     @property
     def url(self) -> str:
@@ -70,19 +63,21 @@ class RedisCluster:
 
     def add(self) -> int:
         """Start another primary, without slots; return its number."""
-        self.nodes.append(self._node().start())
+        self.nodes.append(_node().start())
         number = len(self.nodes) - 1
         self._meet(number)
-        self._wait(lambda: self._all_know(len(self.nodes)), "the new node is known")
-        self._wait(self._serves, "the new node knows who serves the slots")
+        _wait(self._all_know, "the new node is known")
+        _wait(self._serves, "the new node knows who serves the slots")
         return number
 
     def owner(self, slot: int) -> int:
         """Return the number of the node that serves a slot."""
-        port = next(
-            port for first, last, (_, port, *_), *_ in self._slots() if int(first) <= slot <= int(last)
-        )
-        return next(number for number, node in enumerate(self.nodes) if node.port == int(port))
+        known = self.ask(0, "CLUSTER NODES")
+        for number, node in enumerate(self.nodes):
+            served = known[f"{LOOPBACK}:{node.port}"]["slots"]
+            if any(int(ends[0]) <= slot <= int(ends[-1]) for ends in served):
+                return number
+        raise LookupError(f"No node serves slot {slot}.")
 
     def begin_move(self, slot: int, to: int) -> None:
         """Begin to move a slot: requests for missing keys are redirected to the other node."""
@@ -116,43 +111,44 @@ class RedisCluster:
             self.ask(number, "CLUSTER SET-CONFIG-EPOCH", number + 1)
         for number in range(1, len(self.nodes)):
             self._meet(number)
-        self._wait(lambda: self._all_know(len(self.nodes)), "the nodes know each other")
+        _wait(self._all_know, "the nodes know each other")
         for number in range(self._primaries, len(self.nodes)):
             self.ask(number, "CLUSTER REPLICATE", self._id(number % self._primaries))
-        self._wait(self._serves, "the cluster serves all slots")
+        _wait(self._serves, "the cluster serves all slots")
 
     def _meet(self, number: int) -> None:
         first = self.nodes[0]
         self.ask(number, "CLUSTER MEET", LOOPBACK, first.port, first.options["cluster-port"])
 
     def _serves(self) -> bool:
-        infos = [self.ask(number, "CLUSTER INFO") for number in range(len(self.nodes))]
-        replicas = [self.ask(number, "INFO", "replication") for number in range(len(self.nodes))]
-        return all(info["cluster_state"] == "ok" for info in infos) and all(
-            info["role"] == "master" or info["master_link_status"] == "up" for info in replicas
+        """Return whether all nodes agree that all slots are served, and every replica is in step."""
+        return all(state["cluster_state"] == "ok" for state in self._ask_all("CLUSTER INFO")) and all(
+            node["role"] == "master" or node["master_link_status"] == "up"
+            for node in self._ask_all("INFO", "replication")
         )
 
-    def _all_know(self, count: int) -> bool:
-        told = [self.ask(number, "CLUSTER NODES") for number in range(len(self.nodes))]
+    def _all_know(self) -> bool:
+        """Return whether each node knows all nodes."""
         return all(
-            len(nodes) == count and not any("handshake" in each["flags"] for each in nodes.values())
-            for nodes in told
+            len(known) == len(self.nodes) and not any("handshake" in each["flags"] for each in known.values())
+            for known in self._ask_all("CLUSTER NODES")
         )
 
-    def _slots(self) -> Any:
-        with Redis(port=self.nodes[0].port, socket_timeout=5) as client:
-            pipeline = client.pipeline(transaction=False)  # which does not decode the answer
-            return pipeline.execute_command("CLUSTER SLOTS").execute()[0]
+    def _ask_all(self, *command: str) -> list[Any]:
+        return [self.ask(number, *command) for number in range(len(self.nodes))]
 
     def _id(self, node: int) -> str:
         return str(self.ask(node, "CLUSTER MYID"))
 
-    @staticmethod
-    def _wait(condition: Any, what: str) -> None:
-        def holds() -> bool:
-            try:
-                return bool(condition())
-            except RedisError:
-                return False
 
-        wait_until(holds, seconds=START_SECONDS, what=what)
+def _node() -> RedisServer:
+    return RedisServer(options={**OPTIONS, "cluster-port": str(free_port())})
+
+
+def _wait(condition: Callable[[], bool], what: str) -> None:
+    def holds() -> bool:
+        with suppress(RedisError):
+            return condition()
+        return False
+
+    wait_until(holds, seconds=START_SECONDS, what=what)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from embedded.errors import EmbeddedError
 from embedded.processes import POLITELY, Ask, ProcessGroup, describe_exit
@@ -32,8 +33,7 @@ class Server(ABC):
         self._is_temporary = folder is None
         self._folder = folder
         self._process: ProcessGroup | None = None
-        self._environment: Mapping[str, str] | None = None
-        self._user: pwd.struct_passwd | None = None
+        self._options: dict[str, Any] = {}  # of `Popen`
 
     @property
     def folder(self) -> Path:
@@ -113,15 +113,18 @@ class Server(ABC):
             raise self._failed(str(error)) from None
 
     def _spawn(self, command: Sequence[str]) -> ProcessGroup:
+        temporary = self.folder if self._is_temporary else None
         with (self.folder / LOG_NAME).open("ab") as log:
-            return ProcessGroup(
-                command,
-                output=log,
-                cwd=self.folder,
-                env=self._environment,
-                user=self._user,
-                folder=self.folder if self._is_temporary else None,
-            )
+            return ProcessGroup(command, output=log, folder=temporary, cwd=self.folder, **self._options)
+
+    def _drop_root(self) -> bool:
+        """Run the server as `nobody`, in a folder of that user, where we are root; return whether we are."""
+        if os.geteuid() != 0:
+            return False
+        nobody = pwd.getpwnam("nobody")
+        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        self._options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        return True
 
     def _end(self, asks: Sequence[Ask]) -> None:
         if self._process is not None:

@@ -25,9 +25,9 @@ from embedded.ports import LOOPBACK, port_problem
 from embedded.processes import describe_exit
 from embedded.redis_server import RedisServer
 from embedded.running import announce, only_instance
+from embedded.server import START_SECONDS
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-START_SECONDS = 60
 # Long enough to see the effects of an outage in the logs and the admin.
 OUTAGE_SECONDS = 5
 RULE = "-" * 78
@@ -45,8 +45,8 @@ class Supervisor:
         self._plan = plan
         self._console = Console()
         self._environment = dict(plan.environment)
-        self._servers: dict[str, RedisServer] = {}
-        self._services: dict[str, Child] = {}
+        # By their titles, in the order of their start.
+        self._running: dict[str, RedisServer | Child] = {}
         self._is_up = False
         self._stop_requested = threading.Event()
         self._hurry = False
@@ -77,12 +77,10 @@ class Supervisor:
         )
         for step in self._plan.before:
             self._run_step(step)
-        for service in self._plan.services:
-            self._services[service.name] = Child(service, self._environment, self._console)
-        self._wait_for_services()
+        self._start_services()
         for step in self._plan.after:
             self._run_step(step)
-        self._console.say(_banner(self._plan, self._environment, started=self._servers))
+        self._console.say(_banner(self._plan, self._environment))
         self._is_up = True
         while True:
             self._pause(0.2)
@@ -102,19 +100,19 @@ class Supervisor:
             self._console.say(f"The {server.name} server is the one that {server.variable} names.")
             return
         redis = RedisServer(folder=self._plan.data_dir / server.name, options=server.options)
-        self._servers[server.name] = redis
+        self._running[f"The {server.name} server"] = redis
         redis.start()
         self._environment[server.variable] = redis.url()
         self._console.say(f"The {server.name} server listens on {LOOPBACK}:{redis.port}.")
 
     def _run_step(self, step: Command) -> None:
         self._console.say(f"{step.title} ...")
-        child = Child(step, self._environment, self._console)
+        child = self._child(step)
         try:
             while child.exit_code is None:
                 self._pause(0.05)
         finally:
-            code = child.stop(self._hurried)
+            code = child.stop()
         if code == 0:
             return
         output = _indented(child.last_lines()) if step.quiet else " Its output is above."
@@ -123,13 +121,20 @@ class Supervisor:
             raise EmbeddedError(failure)
         self._console.complain(f"{failure}\nThe server goes on without it.")
 
-    def _wait_for_services(self) -> None:
+    def _start_services(self) -> None:
+        services = []
+        for service in self._plan.services:
+            services.append(self._child(service))
+            self._running[f"The process `{service.name}`"] = services[-1]
         self._console.say("Waiting for the services ...")
         end = time.monotonic() + START_SECONDS
-        while waiting := [name for name, child in self._services.items() if not child.is_ready]:
+        while waiting := [each.command.name for each in services if not each.is_ready]:
             if time.monotonic() >= end:
                 raise EmbeddedError(f"Not ready after {START_SECONDS} s: {', '.join(waiting)}.")
             self._pause(0.1)
+
+    def _child(self, command: Command) -> Child:
+        return Child(command, self._environment, self._console, lambda: self._hurry)
 
     # -- run -----------------------------------------------------------------------------------
     def _pause(self, seconds: float) -> None:
@@ -141,15 +146,11 @@ class Supervisor:
         """
         if self._stop_requested.wait(seconds):
             raise _StopRequested
-        for name, server in self._servers.items():
-            self._look_after(f"The {name} server", server)
-        for name, child in self._services.items():
-            self._look_after(f"The process `{name}`", child)
+        for title, process in self._running.items():
+            if process.exit_code is not None:
+                self._ended_by_itself(title, process, process.exit_code)
 
-    def _look_after(self, title: str, process: RedisServer | Child) -> None:
-        code = process.exit_code
-        if code is None:
-            return
+    def _ended_by_itself(self, title: str, process: RedisServer | Child, code: int) -> None:
         end = f"{title} ended by itself ({describe_exit(code)})."
         # A signal, or exit code 0 after a polite one, comes from a user who is trying an outage.
         if code > 0 or not self._is_up:
@@ -167,43 +168,41 @@ class Supervisor:
             self._hurry = True
         self._stop_requested.set()
 
-    def _hurried(self) -> bool:
-        return self._hurry
-
     def _stop(self) -> None:
         """Stop everything that was started, in reverse order; a second Ctrl-C skips the waiting."""
-        if not self._servers and not self._services:
+        if not self._running:
             return
         self._console.say("Stopping everything (Ctrl-C once more: without waiting) ...")
         # Callbacks run in reverse order, and all of them run even if one fails.
         with contextlib.ExitStack() as stack:
-            for server in self._servers.values():
-                stack.callback(server.stop)
-            for child in self._services.values():
-                stack.callback(child.stop, self._hurried)
+            for process in self._running.values():
+                stack.callback(process.stop)
         self._console.say("Everything is stopped.")
 
 
-def _banner(plan: Plan, environment: Mapping[str, str], *, started: Mapping[str, RedisServer]) -> str:
+def _banner(plan: Plan, environment: Mapping[str, str]) -> str:
     """Return the banner: where everything is and how to stop it."""
     rows = {"Site": plan.address, "Admin": f"{plan.address}admin/", "Log in as": _login(plan, environment)}
     for server in plan.servers:
         # An address given by the user may contain a password.
-        url = started[server.name].url() if server.name in started else f"as in {server.variable}"
-        rows[f"{server.name.capitalize()} server"] = url
+        given = plan.environment.get(server.variable)
+        rows[f"{server.name.capitalize()} server"] = (
+            f"as in {server.variable}" if given else environment[server.variable]
+        )
     # Another terminal only knows the default folder.
     where = "" if plan.data_dir == USUAL_DATA_DIR else f"WARMER_DATA_DIR={plan.data_dir} "
-    lines = [
-        RULE,
-        *(f"  {name + ':':<16}{text}" for name, text in rows.items()),
-        "",
-        "  While this runs, `manage.py` in other terminals reaches the same servers, e.g.",
-        f"  {where}.venv/bin/python manage.py warm_cache",
-        "",
-        "  Ctrl-C stops all of it.",
-        RULE,
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            RULE,
+            *(f"  {name + ':':<16}{text}" for name, text in rows.items()),
+            "",
+            "  While this runs, `manage.py` in other terminals reaches the same servers, e.g.",
+            f"  {where}.venv/bin/python manage.py warm_cache",
+            "",
+            "  Ctrl-C stops all of it.",
+            RULE,
+        ]
+    )
 
 
 def _login(plan: Plan, environment: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ from warmer.stores import breaker
 
 __all__ = ["make_post", "make_user", "own_jobs"]
 
-SECONDS = 20
+SECONDS = 60
 # By default, a server waits for further replicas, and at its end for those that it has.
 AT_ONCE = {"repl-diskless-sync-delay": "0", "shutdown-timeout": "0"}
 

@@ -4,10 +4,8 @@ In CI one round of two faults; `--soak-minutes 60 --race-seed N` goes on for an 
 site comes to rest: then no value is wrong, no change waits, and every run has ended.
 """
 
-import json
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -30,7 +28,7 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from myapp.warming import popular_posts, posts
 from tests.faults.conftest import AT_ONCE, Site
-from tests.races.processes import address_of_the_database, start
+from tests.support.processes import ROOT, Actors, database_url, environment
 from tests.support.proxy import Proxy
 from warmer.invalidation import backlog
 from warmer.models import ChangeRecord, Trigger, WarmingRun
@@ -66,33 +64,21 @@ class Soak:
     def round(self, faults: list[str]) -> None:
         """Have the processes write, read and warm while the faults befall the site; then look at it."""
         connection.close()
-        actors = [
-            start(
-                ["-m", "tests.races.actor", role, "this", self.random.randrange(10**6), 0]
-                + [self.site.posts[0], self.site.posts[-1]],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
+        posts = self.site.posts
+        commands = [
+            ["-m", "tests.races.actor", role, "this", self.random.randrange(10**6), 0, posts[0], posts[-1]]
             for role in ROLES
         ]
-        try:
-            for actor in actors:
-                assert actor.stdout.readline() == "ready\n"
-            for actor in actors:
-                actor.stdin.write("go\n")
-                actor.stdin.flush()
+        with Actors(commands, env=environment()) as actors:
+            actors.go()
             for fault in faults:
                 self.warm()
                 self.wait_for_writes(20)
                 getattr(self, fault)()
                 self.counts.update([fault, "faults"])
             # At once: later writes and fills would put right what the last fault left wrong.
-            for actor in actors:
-                self.count(actor)
-        finally:
-            for actor in actors:
-                with actor:
-                    actor.kill()
+            for number in range(len(ROLES)):
+                self.count(actors.result(number, PATIENCE_SECONDS))
         self.rest()
 
     def warm(self) -> None:
@@ -107,11 +93,8 @@ class Soak:
     def written(self) -> int:
         return int(Post.objects.aggregate(sum=Sum("views"))["sum"] or 0)
 
-    def count(self, actor: Any) -> None:
-        """End a process by closing its input, and count what it did."""
-        out, _ = actor.communicate(timeout=PATIENCE_SECONDS)
-        assert actor.returncode == 0, f"{actor.args} failed"
-        told = json.loads(out.splitlines()[-1])
+    def count(self, told: Any) -> None:
+        """Count what a process did."""
         self.counts += Counter(operations=sum(told["counts"].values()))
         # Until a fault is noticed, a value may be old; what was rolled back may never be read.
         old = [text for text in told["wrong"] if "was cached after" in text]
@@ -192,7 +175,7 @@ class Soak:
     def start_worker(self) -> ProcessGroup:
         command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--concurrency", "1"]
         with self.log.open("ab") as output:
-            return ProcessGroup(command, output=output, env=os.environ, cwd=Path(__file__).parents[2])
+            return ProcessGroup(command, output=output, env=os.environ, cwd=ROOT)
 
 
 FAULTS = [
@@ -213,7 +196,7 @@ def soak(
     with RedisServer(options=AT_ONCE) as cache_server, Proxy(cache_server) as proxy, ExitStack() as servers:
         broker = servers.enter_context(RedisServer())
         addresses = {"REDIS_URL": proxy.url, "CELERY_BROKER_URL": broker.url(), "DJANGO_ENV": "test"}
-        addresses |= {"DATABASE_URL": address_of_the_database()}
+        addresses |= {"DATABASE_URL": database_url()}
         for name, value in (ENVIRONMENT | addresses).items():
             monkeypatch.setenv(name, value)
         settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}

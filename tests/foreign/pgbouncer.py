@@ -1,7 +1,6 @@
 """Run a pgbouncer of our own in front of a PostgreSQL, gone when it stops."""
 
 import os
-import pwd
 import shutil
 
 import psycopg
@@ -63,9 +62,7 @@ class Pgbouncer(Server):
         configuration.write_text(
             CONFIGURATION.format(postgres=self._postgres.folder, user=USER, port=PORT, folder=self.folder)
         )
-        if os.geteuid() == 0:  # it refuses to run as root
-            self._user = pwd.getpwnam("nobody")
-            os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
+        self._drop_root()  # as which it refuses to run
         self._launch([program, str(configuration)])
         if not self.is_running:
             raise self._failed(f"{program} did not start.")

@@ -7,7 +7,7 @@ from django.core.cache import cache
 from django.db import transaction
 
 from myapp.models import Post
-from tests.races.processes import run
+from tests.support.processes import run_code
 from warmer.invalidation import Relay, backlog
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
@@ -49,7 +49,7 @@ def test_other_fingerprint__what_it_applied_is_applied_once_more(post: Post, oth
     relay = Relay()
     relay.poll()
     update = "Post.objects.filter(pk={pk}).update(title='New')"
-    assert run((PROCESS + update).format(pk=post.pk, **other)) == 0
+    assert run_code((PROCESS + update).format(pk=post.pk, **other)).returncode == 0
     (marked_by,) = ChangeRecord.objects.exclude(applied_at=None).values_list("applied_by", flat=True)
     assert marked_by not in ("", fingerprint())
     assert cache.get(f"post:{post.pk}") == "old"
@@ -70,7 +70,8 @@ with transaction.atomic():
     Post.objects.filter(pk={pk}).update(title="New")
 Relay().poll()
 """
-    assert run((PROCESS + change).format(pk=post.pk, user=post.author_id, **WITHOUT_USERS)) == 0
+    change = (PROCESS + change).format(pk=post.pk, user=post.author_id, **WITHOUT_USERS)
+    assert run_code(change).returncode == 0
     assert (backlog().by_job, backlog().count) == ({"user_profiles": 1}, 1)
     assert cache.get(key) == "old"
     Relay().poll()
@@ -82,7 +83,7 @@ Relay().poll()
 def test_own_change__that_another_fingerprint_marks_first_is_applied_at_the_commit(post: Post, other: Any) -> None:
     mark = (PROCESS + "Relay().poll()").format(pk=0, **other)
     with transaction.atomic():
-        transaction.on_commit(lambda: run(mark))
+        transaction.on_commit(lambda: run_code(mark))
         Post.objects.filter(pk=post.pk).update(title="New")
     assert ChangeRecord.objects.exclude(applied_at=None).exists()
     assert cache.get(f"post:{post.pk}") is None

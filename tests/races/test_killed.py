@@ -7,7 +7,7 @@ import pytest
 from django.core.cache import cache
 
 from myapp.models import Post
-from tests.races.processes import run
+from tests.support.processes import run_code
 from warmer.invalidation import Relay, backlog
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ def stale(make_post: Any) -> Any:
 @pytest.mark.parametrize("point", ["committed", "invalidated"])
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_killed__after_the_commit_loses_nothing(stale: Post, write: str, point: str) -> None:
-    assert run((KILLED + write).format(point=point, pk=stale.pk)) == -signal.SIGKILL
+    assert run_code((KILLED + write).format(point=point, pk=stale.pk)).returncode == -signal.SIGKILL
     stale.refresh_from_db()
     assert stale.title == "New"
     keys = ["popular_posts", f"post:{stale.pk}"]
@@ -65,7 +65,7 @@ def test_killed__after_the_commit_loses_nothing(stale: Post, write: str, point: 
 
 
 def test_killed__before_the_commit_leaves_everything_as_it_was(stale: Post) -> None:
-    assert run((KILLED + OPEN).format(point="", pk=stale.pk)) == -signal.SIGKILL
+    assert run_code((KILLED + OPEN).format(point="", pk=stale.pk)).returncode == -signal.SIGKILL
     assert Relay().poll() == 0
     stale.refresh_from_db()
     assert (stale.title, cache.get(f"post:{stale.pk}")) == ("Old", "old")

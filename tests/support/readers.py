@@ -1,22 +1,22 @@
 """Readers of a cold key; in a process of their own: `python -m tests.support.readers '{"threads": 50}'`.
 
-It says "ready", begins when it is told "go", and says what each of its threads got.
+It is one of `Actors`, and says what each of its threads got.
 """
 
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import IO, Any, Self
+from typing import Any
 
 import django
 from redis import Redis
 
 from embedded.waiting import wait_until
+from tests.support.processes import Actors
 
 Start = Callable[..., Future[Any]]
 Missed = Callable[[int], None]
@@ -98,55 +98,15 @@ def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
         return list(pool.map(run, calls, timeout=PATIENCE_SECONDS))
 
 
-class Readers:
-    """Processes with readers in them; at the end of the block none is left."""
+class Readers(Actors):
+    """Processes with readers in them; `options` are those of `main`."""
 
     def __init__(self, *, processes: int, **options: Any) -> None:
-        """Start them and wait until they are ready.
-
-        Args:
-            processes: how many.
-            options: for `main`.
-        """
-        command = [sys.executable, "-m", "tests.support.readers", json.dumps(options)]
-        self.processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(processes)
-        ]
-        for process in self.processes:
-            assert _stream(process.stdout).readline() == "ready\n"
-
-    def go(self) -> None:
-        """Let them read."""
-        for process in self.processes:
-            stdin = _stream(process.stdin)
-            stdin.write("go\n")
-            stdin.flush()
+        super().__init__([["-m", "tests.support.readers", json.dumps(options)]] * processes)
 
     def results(self) -> list[Any]:
         """Return what all threads got."""
-        ends = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in self.processes]
-        return [result for end in ends for result in json.loads(end)]
-
-    def kill(self) -> None:
-        """End them with SIGKILL."""
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        for process in self.processes:
-            _stream(process.stdin).close()
-            _stream(process.stdout).close()
-
-
-def _stream(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
+        return [each for number in range(len(self.processes)) for each in self.result(number)]
 
 
 def main(*, threads: int, readers: int = 0, fails: bool = False, sticks: bool = False) -> None:
@@ -163,10 +123,9 @@ def main(*, threads: int, readers: int = 0, fails: bool = False, sticks: bool = 
     settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(seconds=PATIENCE_SECONDS)
     loader = counting_loader(get_redis_connection(), readers=readers, fails=fails, sticks=sticks)
     job: Any = warm_many(KEY, ids=list, name="cold")(loader)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    print("ready", flush=True)
     sys.stdin.readline()
-    sys.stdout.write(json.dumps(at_once([lambda: job.get(1)] * threads)))
+    print(json.dumps(at_once([lambda: job.get(1)] * threads)))
 
 
 if __name__ == "__main__":

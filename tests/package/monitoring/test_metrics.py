@@ -1,15 +1,11 @@
 """Metrics: a scrape says what is so, whichever process answers it, at a bounded cost."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings as project_settings
 from django.core.cache import cache
 from django.db import OperationalError, connection, connections
 from django.test import Client
@@ -20,7 +16,7 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import Serve
-from tests.races.processes import address_of_the_database
+from tests.support.processes import run_code
 from tests.support.scraping import Scraped, scrape
 from tests.support.waiting import make_waiting
 from warmer import jobs, runs, warm, warm_many
@@ -267,13 +263,9 @@ warm_many("posts_like:{id}", name="posts_like", ids=lambda: range(10))(lambda id
 from warmer.monitoring.metrics import scrape
 sys.stdout.write(scrape("")[0].decode())
 """
-    database = address_of_the_database()
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database}
     mine = scrape()
     assert mine("hits_total", job="posts_like") == 2
-    command = [sys.executable, "-c", code]
-    other = subprocess.check_output(command, cwd=project_settings.BASE_DIR, env=environment, text=True)
-    assert Scraped(other).samples == mine.samples
+    assert Scraped(run_code(code).stdout).samples == mine.samples
 
 
 def test_scrape__cost_does_not_grow(redis_client: Redis) -> None:

@@ -1,16 +1,12 @@
 """Runs that wait, expire or are lost: what is seen then."""
 
 import logging
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings as project_settings
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -18,7 +14,7 @@ from myapp.models import Post
 from tests.package.doctor.support import Serve
 from tests.project.operations.page import Page
 from tests.project.operations.terminal import CacheAt, doctor, excerpt, logged, manage, states
-from tests.races.processes import address_of_the_database
+from tests.support.processes import run_code
 from tests.support.scraping import scrape
 from warmer import tasks
 from warmer.models import Trigger, WarmingRun
@@ -55,18 +51,7 @@ def test_expired_and_lost(
     page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture, settings: Any
 ) -> None:
     server = cache_at()
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED],
-        env=os.environ
-        | {
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "DATABASE_URL": address_of_the_database(),
-            "REDIS_URL": server.url(),
-        },
-        cwd=project_settings.BASE_DIR,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert run_code(KILLED, REDIS_URL=server.url()).returncode == -signal.SIGKILL
     WarmingRun.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=11))
     WarmingRun.objects.create(  # nobody took it
         job="user_profiles",
