@@ -171,7 +171,7 @@ def _expect(keys: int, written: int) -> None:
 # -- what a process does ---------------------------------------------------------------------------
 def wait_for_worker() -> None:
     """Wait until a Celery worker answers."""
-    wait_until(lambda: bool(app.control.ping(timeout=0.2)), seconds=60, what="the worker answers")
+    wait_until(lambda: bool(app.control.ping(timeout=0.2)), what="the worker answers")
 
 
 def warm(job: str) -> int:

@@ -14,7 +14,8 @@ from psycopg import sql
 
 from embedded.errors import EmbeddedError
 from embedded.processes import Ask
-from embedded.server import START_SECONDS, Server, wheel_folder
+from embedded.server import Server, wheel_folder
+from embedded.waiting import SECONDS
 
 USER = "postgres"
 PORT = 5432  # only part of the socket's name: the server does not listen on the network
@@ -92,7 +93,7 @@ class PostgresServer(Server):
         data = str(self.folder / "data")
         creation = self._creation(programs, data)
         self._process = self._spawn(creation)
-        if self._process.wait(START_SECONDS):
+        if self._process.wait(SECONDS):
             raise self._failed(f"{creation[0]} failed.")
         command = [str(programs / "postgres"), "-D", data, "-k", str(self.folder)]
         for name, value in self.options.items():

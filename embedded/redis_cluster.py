@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 
 from embedded.ports import LOOPBACK, free_port
 from embedded.redis_server import RedisServer
-from embedded.server import START_SECONDS
 from embedded.waiting import wait_until
 
 SLOTS = 16_384
@@ -58,7 +57,7 @@ class RedisCluster:
 
     def ask(self, node: int, *command: Any) -> Any:
         """Send a command to a node; return its answer, in text."""
-        with Redis(port=self.nodes[node].port, socket_timeout=5, decode_responses=True) as client:
+        with Redis(port=self.nodes[node].port, socket_timeout=30, decode_responses=True) as client:
             return client.execute_command(*command)
 
     def add(self) -> int:
@@ -90,7 +89,7 @@ class RedisCluster:
         at = self.owner(slot)
         keys: Sequence[str] = self.ask(at, "CLUSTER GETKEYSINSLOT", slot, count)
         if keys:
-            self.ask(at, "MIGRATE", LOOPBACK, self.nodes[to].port, "", 0, 5_000, "KEYS", *keys)
+            self.ask(at, "MIGRATE", LOOPBACK, self.nodes[to].port, "", 0, 30_000, "KEYS", *keys)
         return len(keys)
 
     def end_move(self, slot: int, to: int) -> None:
@@ -151,4 +150,4 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
             return condition()
         return False
 
-    wait_until(holds, seconds=START_SECONDS, what=what)
+    wait_until(holds, what=what)

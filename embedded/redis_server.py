@@ -72,11 +72,10 @@ class RedisServer(Server):
         """Return the address that clients use."""
         return f"redis://{LOOPBACK}:{self.port}/{database}"
 
-    def client(self, database: int = 0) -> Redis:
-        """Return a plain redis-py client, which neither decodes nor retries."""
-        return Redis(
-            host=LOOPBACK, port=self.port, db=database, socket_timeout=5, retry=Retry(NoBackoff(), 0)
-        )
+    def client(self, database: int = 0, *, seconds: float = 30) -> Redis:
+        """Return a plain redis-py client, which neither decodes nor retries; an answer may take so long."""
+        retry = Retry(NoBackoff(), 0)
+        return Redis(host=LOOPBACK, port=self.port, db=database, socket_timeout=seconds, retry=retry)
 
     def kill(self) -> None:
         """Kill the server with SIGKILL, like a crash."""
@@ -122,7 +121,7 @@ class RedisServer(Server):
 
     def _answers(self) -> bool:
         try:
-            with self.client() as client:
+            with self.client(seconds=1) as client:
                 answer = client.info("server")
         except RedisError:
             return False

@@ -16,7 +16,6 @@ from embedded.errors import EmbeddedError
 from embedded.processes import POLITELY, Ask, ProcessGroup, describe_exit
 from embedded.waiting import wait_until
 
-START_SECONDS = 60
 LOG_NAME = "server.log"
 
 
@@ -106,7 +105,6 @@ class Server(ABC):
         try:
             wait_until(
                 lambda: not self.is_running or self._answers(),
-                seconds=START_SECONDS,
                 what=f"{command[0]} answers",
             )
         except TimeoutError as error:

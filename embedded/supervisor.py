@@ -25,7 +25,7 @@ from embedded.ports import LOOPBACK, port_problem
 from embedded.processes import describe_exit
 from embedded.redis_server import RedisServer
 from embedded.running import announce, only_instance
-from embedded.server import START_SECONDS
+from embedded.waiting import SECONDS
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Long enough to see the effects of an outage in the logs and the admin.
@@ -127,10 +127,10 @@ class Supervisor:
             services.append(self._child(service))
             self._running[f"The process `{service.name}`"] = services[-1]
         self._console.say("Waiting for the services ...")
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + SECONDS
         while waiting := [each.command.name for each in services if not each.is_ready]:
             if time.monotonic() >= end:
-                raise EmbeddedError(f"Not ready after {START_SECONDS} s: {', '.join(waiting)}.")
+                raise EmbeddedError(f"Not ready after {SECONDS} s: {', '.join(waiting)}.")
             self._pause(0.1)
 
     def _child(self, command: Command) -> Child:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+# A bound for what takes a second or two, on a machine that is busy with other things.
+SECONDS = 60
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, pause: float = 0.02) -> None:
+
+def wait_until(
+    condition: Callable[[], bool], *, what: str, seconds: float = SECONDS, pause: float = 0.02
+) -> None:
     """Return as soon as the condition holds.
 
     Args:

@@ -25,7 +25,6 @@ from warmer.stores import breaker
 
 __all__ = ["make_post", "make_user", "own_jobs"]
 
-SECONDS = 60
 # By default, a server waits for further replicas, and at its end for those that it has.
 AT_ONCE = {"repl-diskless-sync-delay": "0", "shutdown-timeout": "0"}
 
@@ -96,7 +95,7 @@ class Site:
             def is_in_step() -> bool:
                 return bool(client.info("replication")["master_link_status"] == "up")
 
-            wait_until(is_in_step, seconds=SECONDS, what="the replica is in step")
+            wait_until(is_in_step, what="the replica is in step")
 
     def fail_over(self, to: RedisServer) -> None:
         """Kill the server, and promote its replica."""

@@ -14,7 +14,7 @@ from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.faults.conftest import AT_ONCE, SECONDS, Site, work
+from tests.faults.conftest import AT_ONCE, Site, work
 from tests.package.doctor.sentinels import Sentinel
 from warmer import jobs, warm
 from warmer.invalidation import Relay
@@ -117,12 +117,12 @@ def test_lost_invalidations__of_a_job_that_is_refreshed_are_loaded_at_once(site:
 def test_lost_invalidations__are_noticed_by_a_worker(site: Site) -> None:
     relaying.start()
     try:
-        wait_until(JobServers.objects.exists, seconds=SECONDS, what="the worker knows the server")
+        wait_until(JobServers.objects.exists, what="the worker knows the server")
         crash_with_an_old_save(site)
-        wait_until(lambda: site.wrong() == 0, seconds=SECONDS, what="no value is wrong")
+        wait_until(lambda: site.wrong() == 0, what="no value is wrong")
     finally:
         relaying.stop()
-        wait_until(lambda: not relaying._open, seconds=SECONDS, what="the worker has ended")
+        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 @pytest.mark.parametrize("mends", [True, False])
@@ -157,12 +157,12 @@ def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path
     with old.client() as client, new.client() as replica, ExitStack() as after:
         replica.replicaof(LOOPBACK, old.port)
         in_step = lambda: replica.info("replication")["master_link_status"] == "up"  # noqa: E731
-        wait_until(in_step, seconds=SECONDS, what="the replica is in step")
+        wait_until(in_step, what="the replica is in step")
         # A replica that was cut off for longer than ten times this is not promoted.
         sentinel = after.enter_context(
             Sentinel(folder=tmp_path, master=old.port, name=name, quorum=1, down_after_ms=1000)
         )
-        wait_until(lambda: sentinel.state().get("num-slaves") == 1, seconds=60, what="it knows the replica")
+        wait_until(lambda: sentinel.state().get("num-slaves") == 1, what="it knows the replica")
         url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/{name}/0"
         settings.CACHES = {"default": cache_settings(url, max_connections=5)}
         relay = Relay()
@@ -176,7 +176,7 @@ def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path
         client.client_kill_filter(_type="replica")
         site.save(*site.posts[:7], title="new")
         old.kill()
-        wait_until(lambda: sentinel.state().get("port") == new.port, seconds=60, what="it is promoted")
+        wait_until(lambda: sentinel.state().get("port") == new.port, what="it is promoted")
         breaker.forget()
         assert site.wrong() == 8
         work(relay)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from embedded.waiting import wait_until
-from tests.faults.conftest import SECONDS, Site, work
+from tests.faults.conftest import Site, work
 from warmer.invalidation import Relay, captures_by_triggers
 from warmer.models import ChangeRecord
 from warmer.stores import incarnation_of
@@ -32,7 +32,7 @@ class TestLog:
                 return client.info("persistence")["aof_buffer_length"] == 0
 
         # While the disk is slow, the server holds back what it appends.
-        wait_until(is_written, seconds=SECONDS, what="the server has written its file")
+        wait_until(is_written, what="the server has written its file")
         shutil.copytree(file, kept)
         site.save(*site.posts[:7], title="new")
         server.kill()

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery
 from django.db import connection
 from django.db.models import Sum
 
-from config import celery_app as project_app
 from config.redis_url import cache_settings
 from embedded.processes import ProcessGroup
 from embedded.redis_server import RedisServer
@@ -28,6 +26,7 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from myapp.warming import popular_posts, posts
 from tests.faults.conftest import AT_ONCE, Site
+from tests.support.celery_apps import app_on
 from tests.support.processes import ROOT, Actors, database_url, environment
 from tests.support.proxy import Proxy
 from warmer.invalidation import backlog
@@ -204,17 +203,13 @@ def soak(
         rows = [make_post(views=1, is_popular=True).pk for _ in range(ROWS)]
         ChangeRecord.objects.all().delete()  # a worker that starts would invalidate what they are about
         site = Site(proxy=proxy, posts=rows, titles=posts, every_title=popular_posts, servers=servers)
-        app = Celery("config")
-        app.config_from_object("django.conf:settings", namespace="CELERY")
-        app.conf.update(broker_url=broker.url(), task_always_eager=False)
         soak = Soak(site, broker, tmp_path / "worker.log", pytestconfig.getoption("race_seed"))
         try:
-            yield soak
+            with app_on(broker.url()):
+                yield soak
         finally:
             soak.worker.end(())
             site.proxy.server.stop()
-            app.close()
-            project_app.set_current()
             breaker.forget()
 
 

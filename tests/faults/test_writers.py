@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.faults.conftest import SECONDS, Site
+from tests.faults.conftest import Site
 from warmer.invalidation import Relay, backlog
 from warmer.models import JobServers
 from warmer.tasks import relaying
@@ -26,7 +26,7 @@ def worker() -> Iterator[None]:
         yield
     finally:
         relaying.stop()
-        wait_until(lambda: not relaying._open, seconds=SECONDS, what="the worker has ended")
+        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def traffic(site: Site) -> Iterator[Callable[[int], None]]:
 
     def wait_for(number: int) -> None:
         enough = len(written) + number
-        wait_until(lambda: len(written) >= enough, seconds=60, what=f"{number} further writes")
+        wait_until(lambda: len(written) >= enough, what=f"{number} further writes")
 
     threads = [Thread(target=each) for each in (write, read, read)]
     for thread in threads:
@@ -76,7 +76,7 @@ def test_failover__while_processes_write_and_read(site: Site, mends: bool, monke
     site.warm()
     with worker():
         if mends:
-            wait_until(JobServers.objects.exists, seconds=SECONDS, what="the worker knows the server")
+            wait_until(JobServers.objects.exists, what="the worker knows the server")
         with traffic(site) as wait_for:
             wait_for(20)
             replica = site.replica()
@@ -84,6 +84,6 @@ def test_failover__while_processes_write_and_read(site: Site, mends: bool, monke
             site.fail_over(replica)
         if mends:
             is_mended = lambda: " " in JobServers.objects.get(job="titles").servers  # noqa: E731
-            wait_until(is_mended, seconds=SECONDS, what="the worker knows both servers")
-        wait_until(lambda: backlog().count == 0, seconds=60, what="nothing waits")
+            wait_until(is_mended, what="the worker knows both servers")
+        wait_until(lambda: backlog().count == 0, what="nothing waits")
     assert (site.wrong() == 0) is mends

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 
 from embedded.postgres_server import USER, PostgresServer
 from embedded.redis_server import RedisServer
-from tests.foreign.project import TEMPLATE, ForeignProject
+from tests.foreign.project import TEMPLATE, Database, ForeignProject, NewDatabase
 from tests.foreign.venv import foreign_python
 from tests.servers import SERVERS
 
@@ -67,10 +67,10 @@ _numbers = count()
 
 
 @pytest.fixture
-def new_database(postgres: PostgresServer) -> Callable[[], dict[str, object]]:
+def new_database(postgres: PostgresServer) -> NewDatabase:
     """Create an empty PostgreSQL database on each call; return its entry for `DATABASES`."""
 
-    def create() -> dict[str, object]:
+    def create() -> Database:
         name = f"foreign_{next(_numbers)}"
         postgres.create_database(name)
         return {
@@ -82,3 +82,9 @@ def new_database(postgres: PostgresServer) -> Callable[[], dict[str, object]]:
         }
 
     return create
+
+
+@pytest.fixture
+def on_postgresql(foreign: ForeignProject, new_database: NewDatabase) -> None:
+    """The project's database is an empty PostgreSQL."""
+    foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")

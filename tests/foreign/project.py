@@ -3,8 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -13,12 +13,46 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from embedded.ports import LOOPBACK, free_port
-from embedded.processes import ProcessGroup
-from embedded.waiting import wait_until
+from tests.support.processes import SECONDS, Running, run, running
+
+Database = dict[str, object]
+"""An entry of `DATABASES`."""
+NewDatabase = Callable[[], Database]
 
 TEMPLATE = Path(__file__).with_name("mysite")
-# A bound for what takes a second or two, on a machine that is busy with other things.
-SECONDS = 60
+# For code that is run: what commands print and pages answer.
+ASKING = """
+from io import StringIO
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+from django.test import Client, override_settings
+
+def output(*command):
+    out = StringIO()
+    try:
+        call_command(*command, stdout=out, stderr=out)
+    except CommandError as error:
+        out.write(f"exit {error.returncode}: {error}")
+    return out.getvalue()
+
+def pages(user, **more):
+    client = Client()
+    client.force_login(user)
+    more |= {"overview": "/admin/warmer/", "runs": "/admin/warmer/warmingrun/"}
+    more |= {"ready": "/readyz", "metrics": "/metrics"}
+    return {name: client.get(path) for name, path in more.items()}
+"""
+PROLOGUE = """
+import django
+django.setup()
+result = None
+"""
+EPILOGUE = """
+import json
+print()
+print(json.dumps(result))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,26 +63,18 @@ class Answer:
     body: str
 
 
-@dataclass(kw_only=True)
-class Process:
-    """A process of the project that runs on: a worker, beat, or a web server.
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """A web server of the project."""
 
-    Attributes:
-        port: where a web server listens; 0 for the others.
-    """
+    process: Running
+    port: int
 
-    group: ProcessGroup
-    log: Path
-    port: int = 0
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def get(self, path: str, *, headers: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Answer:
-        """Ask a web server for a page, as "localhost" unless the headers name another host."""
+    def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask for a page, as "localhost" unless the headers name another host."""
         request = Request(f"http://{LOOPBACK}:{self.port}{path}", headers={"Host": "localhost", **(headers or {})})
         try:
-            with urlopen(request, timeout=seconds) as response:
+            with urlopen(request, timeout=SECONDS) as response:
                 return Answer(status=response.status, body=response.read().decode())
         except HTTPError as error:
             return Answer(status=error.code, body=error.read().decode())
@@ -92,76 +118,36 @@ class ForeignProject:
 
     def run(self, code: str, *, seconds: float = SECONDS) -> Any:
         """Run code in a new process of the project; return its `result`, which must be JSON."""
-        before, after = (
-            "import django\ndjango.setup()\nresult = None",
-            "import json\nprint()\nprint(json.dumps(result))",
-        )
-        whole = f"{before}\n{dedent(code)}\n{after}"
-        done = self.execute("-c", whole, seconds=seconds)
+        done = self.execute("-c", PROLOGUE + dedent(code) + EPILOGUE, seconds=seconds)
         assert done.returncode == 0, f"{dedent(code)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return json.loads(done.stdout.splitlines()[-1])
 
+    def check(self, *, doctor: int = 1) -> str:
+        """Check that `check` finds nothing, and that the doctor exits so, by default as no worker runs."""
+        assert "no issues" in self.manage("check")
+        return self.manage("cache_doctor", status=doctor)
+
     def execute(self, *arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
         """Run the project's Python to its end."""
-        return subprocess.run(
-            [self.python, *arguments],
-            cwd=self.folder,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        return run(self.python, *arguments, cwd=self.folder, env=self._environment(), seconds=seconds)
 
-    @contextmanager
-    def worker(self, *options: str, queues: str = "celery,warming") -> Iterator[Process]:
+    def worker(self, *options: str) -> AbstractContextManager[Running]:
         """Run a Celery worker that has begun to consume."""
-        options = ("-Q", queues, "--concurrency", "1", *options)
-        with self.start("-m", "celery", "-A", "mysite", "worker", "-l", "INFO", *options) as worker:
-            self.wait_for_output(worker, " ready.")
-            yield worker
+        command = "-m celery -A mysite worker -l INFO -Q celery,warming --concurrency 1"
+        return self._running(*command.split(), *options, ready=" ready.")
 
     @contextmanager
-    def beat(self, *options: str) -> Iterator[Process]:
-        """Run beat, which has begun."""
-        with self.start("-m", "celery", "-A", "mysite", "beat", "-l", "INFO", *options) as beat:
-            self.wait_for_output(beat, "beat: Starting...")
-            yield beat
-
-    @contextmanager
-    def web(self, *options: str) -> Iterator[Process]:
+    def web(self) -> Iterator[Web]:
         """Run the project under uvicorn, listening on a port of its own."""
         port = free_port()
-        command = ("-m", "uvicorn", "mysite.asgi:application", "--host", LOOPBACK, "--port", str(port))
-        with self.start(*command, *options) as server:
-            server.port = port
-            self.wait_for_output(server, "Uvicorn running")
-            yield server
+        command = f"-m uvicorn mysite.asgi:application --host {LOOPBACK} --port {port}"
+        with self._running(*command.split(), ready="Uvicorn running") as process:
+            yield Web(process=process, port=port)
 
-    @contextmanager
-    def start(self, *arguments: str) -> Iterator[Process]:
-        """Start the project's Python with arguments and leave it running until the block ends."""
+    def _running(self, *arguments: str, ready: str) -> AbstractContextManager[Running]:
         log = self.folder / f"process-{len(list(self.folder.glob('process-*')))}.log"
-        with log.open("wb") as output:
-            command = [self.python, *arguments]
-            group = ProcessGroup(command, output=output, env=self._environment(), cwd=self.folder)
-        try:
-            yield Process(group=group, log=log)
-        finally:
-            group.end()
-
-    def wait_for_output(self, process: Process, text: str) -> None:
-        """Wait until a process printed a text; fail with what it printed instead."""
-
-        def printed() -> bool:
-            assert process.group.poll() is None, f"It ended:\n{process.output()}"
-            return text in process.output()
-
-        try:
-            wait_until(printed, seconds=SECONDS, what=f"it prints {text!r}")
-        except TimeoutError as error:
-            raise AssertionError(f"{error}\n{process.output()}") from None
+        command = (self.python, *arguments)
+        return running(*command, log=log, env=self._environment(), cwd=self.folder, ready=ready)
 
     def _environment(self) -> dict[str, str]:
         own = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}

@@ -26,9 +26,7 @@ class Replica(PostgresServer):
         """Show the state of the primary as it is now, whatever is written to it."""
         self.catch_up()
         self._ask("SELECT pg_wal_replay_pause()")
-        wait_until(
-            lambda: self._ask("SELECT pg_get_wal_replay_pause_state()") == "paused", seconds=60, what="it pauses"
-        )
+        wait_until(lambda: self._ask("SELECT pg_get_wal_replay_pause_state()") == "paused", what="it pauses")
 
     def catch_up(self) -> None:
         """Go on after a pause; return when everything that was committed on the primary can be read."""
@@ -38,9 +36,7 @@ class Replica(PostgresServer):
             written = primary.execute("SELECT txid_current(), pg_current_wal_insert_lsn()").fetchone()
             primary.execute("CHECKPOINT")
         assert written
-        wait_until(
-            lambda: self._ask(f"SELECT pg_last_wal_replay_lsn() >= '{written[1]}'"), seconds=60, what="it catches up"
-        )
+        wait_until(lambda: self._ask(f"SELECT pg_last_wal_replay_lsn() >= '{written[1]}'"), what="it catches up")
 
     def _creation(self, programs: Path, data: str) -> list[str]:
         place = ["--host", str(self._primary.folder), "--port", str(PORT), "--username", USER]

@@ -1,14 +1,12 @@
 """Database connections that are shared: pgbouncer in transaction mode, and psycopg's pool."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from embedded.postgres_server import PostgresServer
 from tests.foreign.pgbouncer import PORT, Pgbouncer
-from tests.foreign.project import ForeignProject
-
-NewDatabase = Callable[[], dict[str, object]]
+from tests.foreign.project import ForeignProject, NewDatabase
 
 # More than a cursor on the server gives at once.
 ADD = "from people.models import Person; Person.objects.bulk_create(Person(name=f'p{n}') for n in range(5000))"

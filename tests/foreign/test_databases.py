@@ -1,6 +1,5 @@
 """Projects with several databases: replicas, an empty `default`, our tables apart, one that is away."""
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -9,10 +8,8 @@ import pytest
 from embedded.postgres_server import PostgresServer
 from embedded.server import LOG_NAME
 from embedded.waiting import wait_until
-from tests.foreign.project import SECONDS, ForeignProject
+from tests.foreign.project import ASKING, Database, ForeignProject, NewDatabase
 from tests.foreign.replica import Replica
-
-Database = dict[str, object]
 
 ROUTER = """
 OURS = ("warmer", "django_celery_beat")
@@ -55,28 +52,10 @@ call_command("warm_cache", "--inline")
 call_command("warm_schedule")
 """
 ASK = """
-from io import StringIO
-from django.conf import settings
-from django.contrib.auth.models import User
-from django.core.checks import run_checks
-from django.core.management import CommandError, call_command
-from django.test import Client, override_settings
-
-def output(*command):
-    out = StringIO()
-    try:
-        call_command(*command, stdout=out, stderr=out)
-    except CommandError as error:
-        out.write(f"exit {{error.returncode}}: {{error}}")
-    return out.getvalue()
-
-client = Client()
-client.force_login(User.objects.using("{users}").get())
-paths = {{"overview": "/admin/warmer/", "runs": "/admin/warmer/warmingrun/", "ready": "/readyz"}}
-pages = {{name: client.get(path) for name, path in (paths | {{"metrics": "/metrics"}}).items()}}
+found = pages(User.objects.using("{users}").get())
 result = {{
-    "status": {{name: page.status_code for name, page in pages.items()}},
-    **{{name: page.content.decode() for name, page in pages.items()}},
+    "status": {{name: page.status_code for name, page in found.items()}},
+    **{{name: page.content.decode() for name, page in found.items()}},
     "warm": output("warm_cache", "--workers"),
     "doctor": output("cache_doctor"),
     "stats": output("cache_stats"),
@@ -105,6 +84,14 @@ def begin(foreign: ForeignProject, databases: dict[str, Database], *, migrated: 
     foreign.run(BEGIN.format(migrated=migrated))
 
 
+def ask(foreign: ForeignProject, *, users: str = "default") -> Any:
+    """Return what the project's faces say; every page answers, and a worker warms."""
+    seen = foreign.run(ASKING + ASK.format(users=users))
+    assert set(seen["status"].values()) == {200}
+    assert "complete" in seen["warm"]
+    return seen
+
+
 def execute(database: Database, statement: str) -> Any:
     """Run a statement as another program does, and return its first value."""
     place = {"host": database["HOST"], "dbname": database["NAME"], "user": database["USER"]}
@@ -116,11 +103,11 @@ def execute(database: Database, statement: str) -> Any:
 def rename_bob(database: Database) -> None:
     """Change a row as another program does, and wait until a worker has applied the change."""
     execute(database, RENAME)
-    wait_until(lambda: execute(database, WAITING) == 0, seconds=SECONDS, what="a worker applies the change")
+    wait_until(lambda: execute(database, WAITING) == 0, what="a worker applies the change")
 
 
 @pytest.fixture
-def main(new_database: Callable[[], Database]) -> Database:
+def main(new_database: NewDatabase) -> Database:
     """The database that the project writes to."""
     return new_database()
 
@@ -135,9 +122,7 @@ def test_default__is_empty_and_others_are_away_or_read_only(foreign: ForeignProj
     }
     begin(foreign, databases, migrated=["main"], read="'main'", write="'main'", migrate="True")
     with foreign.worker() as worker:
-        seen = foreign.run(ASK.format(users="main"))
-        assert set(seen["status"].values()) == {200}
-        assert "complete" in seen["warm"]
+        seen = ask(foreign, users="main")
         for name, said in {"overview": "Database away", "doctor": "'away'", "stats": "'away'"}.items():
             assert said in seen[name]
             assert "'frozen'" not in seen[name]
@@ -152,7 +137,7 @@ def test_default__is_empty_and_others_are_away_or_read_only(foreign: ForeignProj
 
 
 def test_our_tables__on_a_database_with_a_replica_that_lags(
-    foreign: ForeignProject, main: Database, new_database: Callable[[], Database]
+    foreign: ForeignProject, main: Database, new_database: NewDatabase
 ) -> None:
     # The replica is never synchronised: it stays as empty as it is.
     databases = {"default": main, "ops": new_database(), "replica": new_database()}
@@ -166,12 +151,10 @@ def test_our_tables__on_a_database_with_a_replica_that_lags(
         migrate="(database == 'ops') == (app_label in OURS) or model_name == 'changerecord'",
     )
     with foreign.worker("-B") as worker:
-        seen = foreign.run(ASK.format(users="default"))
-        assert set(seen["status"].values()) == {200}
-        assert "complete" in seen["warm"]
+        seen = ask(foreign)
         assert {"warmer.W008", "warmer.W011", "warmer.W012"}.isdisjoint(seen["checks"])
         assert {"warmer.W011", "warmer.W012"} <= set(seen["strict"])
-        foreign.wait_for_output(worker, "of ticks (schedule) is complete")
+        worker.wait_for("of ticks (schedule) is complete")
         rename_bob(main)
         assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
 
@@ -187,14 +170,12 @@ def test_replica__that_streams_and_lags(foreign: ForeignProject, main: Database,
         replica.pause()
 
         with foreign.worker("-B") as worker:
-            seen = foreign.run(ASK.format(users="default"))
-            assert set(seen["status"].values()) == {200}
-            assert "complete" in seen["warm"]
+            seen = ask(foreign)
             assert {"warmer.W008", "warmer.W011", "warmer.W012"}.isdisjoint(seen["checks"])
             assert "warmer.W012" in seen["strict"]  # beat reads from the replica
             for name in ("overview", "doctor", "stats"):
                 assert "'replica'" not in seen[name]
-            foreign.wait_for_output(worker, "of ticks (schedule) is complete")
+            worker.wait_for("of ticks (schedule) is complete")
 
             foreign.settings("from datetime import timedelta\nWARMER_REPLICA_LAG = timedelta(hours=1)")
             rename_bob(main)

@@ -3,7 +3,7 @@
 import json
 
 from embedded.waiting import wait_until
-from tests.foreign.project import SECONDS, ForeignProject
+from tests.foreign.project import ForeignProject
 
 PREFIX_OF_THE_ENVIRONMENT = """
     CACHES["warm"]["KEY_PREFIX"] = os.environ.get("PREFIX", "")
@@ -48,11 +48,11 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         message, _ = same_cache(foreign)
         assert DIFFERENT in message
         foreign.run(CHANGE)
-        wait_until(lambda: "Recorded changes wait" in worker.output(), seconds=SECONDS, what="the worker leaves it")
+        worker.wait_for("Recorded changes wait")
     assert (foreign.run(CACHED), foreign.run(WAITING)) == (["Ada"], 1)
 
     with foreign.worker():
-        wait_until(lambda: foreign.run(WAITING) == 0, seconds=SECONDS, what="the right worker applies it")
+        wait_until(lambda: foreign.run(WAITING) == 0, what="the right worker applies it")
         assert foreign.run(CACHED) is None
         foreign.manage("warm_cache", "--workers")
         assert foreign.run(CACHED) == ["Bob"]
@@ -64,5 +64,5 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         _, fix = same_cache(foreign)
         assert fix.startswith("manage.py warm_cache\n")
         foreign.manage("warm_cache", "people", "--inline")
-        wait_until(lambda: foreign.run(WAITING) == 0, seconds=SECONDS, what="the worker applies it")
+        wait_until(lambda: foreign.run(WAITING) == 0, what="the worker applies it")
         assert foreign.run(CACHED) is None

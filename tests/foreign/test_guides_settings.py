@@ -1,6 +1,6 @@
 """The foreign project as it comes, with the guide's settings: what every other module here starts from."""
 
-from collections.abc import Callable
+import pytest
 
 from tests.foreign.project import ForeignProject
 
@@ -17,8 +17,8 @@ def test_project__warms_on_a_worker(foreign: ForeignProject) -> None:
     assert "no issues" in foreign.manage("check")
 
 
-def test_project__serves_its_health(foreign: ForeignProject, new_database: Callable[[], dict[str, object]]) -> None:
-    foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")
+@pytest.mark.usefixtures("on_postgresql")
+def test_project__serves_its_health(foreign: ForeignProject) -> None:
     foreign.manage("migrate")
     with foreign.web() as web:
         assert web.get("/healthz").status == 200

@@ -8,14 +8,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tests.foreign.project import ForeignProject
-from tests.foreign.venv import EXTRAS, built_wheel, run
+from tests.foreign.venv import EXTRAS, built_wheel, install
 
 
 def test_oldest_versions__warm_on_a_worker(foreign: ForeignProject, tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
-    run([sys.executable, "-m", "venv", tmp_path / "venv"])
+    install(sys.executable, "-m", "venv", tmp_path / "venv")
     with built_wheel(foreign.python) as wheel:
-        run([python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]", *_oldest(wheel)])
+        install(python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]", *_oldest(wheel))
     old = replace(foreign, python=python)
 
     assert "no issues" in old.manage("check")

@@ -37,6 +37,20 @@ def found_by(check: str, foreign: ForeignProject) -> tuple[str, str]:
     return severity, fix
 
 
+def assert_works(foreign: ForeignProject) -> None:
+    assert found_by("writes", foreign) == ("ok", "")
+    assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
+    foreign.manage("warm_cache", "--inline")
+
+
+def assert_reported(foreign: ForeignProject, text: str) -> None:
+    """Check that the doctor reports an error with this in its fix, and that reads and saves work uncached."""
+    severity, fix = found_by("writes", foreign)
+    assert (severity, text in fix) == ("error", True)
+    assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], False]
+    assert "no issues" in foreign.manage("check")
+
+
 def test_user_with_few_rights__until_the_fix_of_the_doctor(foreign: ForeignProject, redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.execute_command("ACL SETUSER", "few", "on", ">pw", "~*", "-@all", "+ping", "+get", "+set")
@@ -48,9 +62,7 @@ def test_user_with_few_rights__until_the_fix_of_the_doctor(foreign: ForeignProje
             line = fix.splitlines()[0].split()
             assert line[:3] == ["ACL", "SETUSER", "few"]
             client.execute_command("ACL SETUSER", *line[2:])
-            assert found_by("writes", foreign) == ("ok", "")
-            assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
-            foreign.manage("warm_cache", "--inline")
+            assert_works(foreign)
         finally:
             client.acl_deluser("few")
 
@@ -59,11 +71,7 @@ def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> N
     options = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
     with RedisServer(options=options) as server, server.client() as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        wait_until(
-            lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
-            seconds=60,
-            what="the cluster serves",
-        )
+        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", what="the cluster serves")
         foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
         assert "warmer.W015" in foreign.manage("check", "--database", "default")
         severity, fix = found_by("reachability", foreign)
@@ -72,23 +80,15 @@ def test_cluster_mode__until_the_fix_of_the_doctor(foreign: ForeignProject) -> N
         assert "no issues" in foreign.manage("check")
         assert "warmer.W015" in foreign.manage("migrate")
         foreign.settings(fix.splitlines()[0])
-        assert found_by("writes", foreign) == ("ok", "")
-        assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], True]
-        foreign.manage("warm_cache", "--inline")
+        assert_works(foreign)
 
 
 def test_renamed_command__is_reported(foreign: ForeignProject) -> None:
     with RedisServer(options={"rename-command EVALSHA": ""}) as server:
         foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
-        severity, fix = found_by("writes", foreign)
-        assert (severity, "Remove the line 'rename-command'" in fix) == ("error", True)
-        assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], False]
-        assert "no issues" in foreign.manage("check")
+        assert_reported(foreign, "Remove the line 'rename-command'")
 
 
 def test_fakeredis__without_lua_is_reported(foreign: ForeignProject) -> None:
     foreign.settings(FAKE)
-    severity, fix = found_by("writes", foreign)
-    assert (severity, "pip install fakeredis[lua]" in fix) == ("error", True)
-    assert foreign.run(READ_AND_SAVE) == [["Ada"], ["Bob"], False]
-    assert "no issues" in foreign.manage("check")
+    assert_reported(foreign, "pip install fakeredis[lua]")

@@ -3,7 +3,7 @@
 import json
 
 from embedded.waiting import wait_until
-from tests.foreign.project import SECONDS, ForeignProject
+from tests.foreign.project import ForeignProject
 
 BLOCKING_LOADER = """
     from pathlib import Path
@@ -37,14 +37,13 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
         assert "no worker answered. Nothing was warmed." in said
         assert "queue the runs with --workers --no-wait" in said
         foreign.run("from warmer.tasks import request_run; request_run('blocking', 'admin')")
-        wait_until((foreign.folder / "loading").exists, seconds=SECONDS, what="the worker is busy")
+        wait_until((foreign.folder / "loading").exists, what="the worker is busy")
         said = foreign.manage("warm_cache", "people", "names", "--workers", "--no-wait")
         assert "The runs are queued, though no worker answered." in said
         found = workers_of(foreign.manage("cache_doctor", "--json"))
         assert (found["severity"], "no worker answered, but one worked" in found["message"]) == ("warning", True)
         (foreign.folder / "release").touch()
-        complete = " is complete: "
-        wait_until(lambda: worker.output().count(complete) == 3, seconds=SECONDS, what="all runs are complete")
+        worker.wait_for(" is complete: ", count=3)
 
 
 def test_queue_that_celery_does_not_know__is_refused(foreign: ForeignProject) -> None:

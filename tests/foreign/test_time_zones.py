@@ -1,10 +1,10 @@
 """Projects with `USE_TZ = False`, west and east of Greenwich: the times of the database are local ones."""
 
-from collections.abc import Callable
+import re
 
 import pytest
 
-from tests.foreign.project import ForeignProject
+from tests.foreign.project import ASKING, ForeignProject
 
 SETTINGS = """
 USE_TZ = False
@@ -26,30 +26,16 @@ User.objects.create_superuser("ada", password="x")
 call_command("warm_cache", "--inline")
 """
 ASK = """
-from datetime import timedelta
-from io import StringIO
-from django.contrib.auth.models import User
-from django.core.checks import run_checks
-from django.core.management import call_command
-from django.test import Client, override_settings
 from warmer.invalidation import backlog
 from warmer.models import ChangeRecord
 
-def output(*command):
-    out = StringIO()
-    call_command(*command, stdout=out, stderr=out)
-    return out.getvalue()
-
-client = Client()
-client.force_login(User.objects.get())
-paths = {"overview": "/admin/warmer/", "runs": "/admin/warmer/warmingrun/", "ready": "/readyz"}
-paths |= {"job": "/admin/warmer/job/ticks/change/", "metrics": "/metrics"}
+found = pages(User.objects.get(), job="/admin/warmer/job/ticks/change/")
 result = {
     "warm": output("warm_cache", "--workers"),
     "doctor": output("cache_doctor"),
     "stats": output("cache_stats"),
     "schedule": output("warm_schedule"),
-    "status": {name: client.get(path).status_code for name, path in paths.items()},
+    "status": {name: page.status_code for name, page in found.items()},
     "checks": [message.id for message in run_checks()],
 }
 ChangeRecord.objects.create(key="names")
@@ -68,21 +54,21 @@ result = [switched, (entry_of(ticks.spec).due() - timezone.now()).total_seconds(
 
 
 @pytest.mark.parametrize(("zone", "vendor"), [("America/New_York", "sqlite"), ("Asia/Shanghai", "postgresql")])
-def test_use_tz__is_off(
-    foreign: ForeignProject, new_database: Callable[[], dict[str, object]], zone: str, vendor: str
-) -> None:
+def test_use_tz__is_off(foreign: ForeignProject, request: pytest.FixtureRequest, zone: str, vendor: str) -> None:
     foreign.settings(SETTINGS.format(zone=zone))
     if vendor == "postgresql":
-        foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")
+        request.getfixturevalue("on_postgresql")
     foreign.add("people/warming.py", JOB)
     foreign.run(BEGIN)
     with foreign.worker("-B") as worker:
-        seen = foreign.run(ASK)
-        foreign.wait_for_output(worker, "of ticks (schedule) is complete")
+        seen = foreign.run(ASKING + ASK)
+        worker.wait_for("of ticks (schedule) is complete")
     switched, due = foreign.run(SWITCH)
     assert switched == [True, True]
     assert set(seen["status"].values()) == {200}
     assert "complete" in seen["warm"]
+    for command in ("warm", "doctor", "stats", "schedule"):
+        assert not re.search(r"^exit \d", seen[command], flags=re.M), seen[command]
     assert "ok       clock-skew" in seen["doctor"]
     assert -60 < due < 60
     assert 0 <= seen["age"] < 600

@@ -2,14 +2,14 @@
 
 import fcntl
 import hashlib
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import ROOT, run
+
 VENV = ROOT / ".foreign-venv"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 EXTRAS = "beat,metrics,msgspec,redis"
@@ -25,18 +25,18 @@ def foreign_python() -> Path:
     python = VENV / "bin" / "python"
     with _one_at_a_time():
         if not python.exists():
-            run([sys.executable, "-m", "venv", VENV])
+            install(sys.executable, "-m", "venv", VENV)
         packages = _digest([REQUIREMENTS, ROOT / "pyproject.toml"])
         if _stamp("packages") != packages:
-            run([python, "-m", "pip", "install", "-r", REQUIREMENTS])
+            install(python, "-m", "pip", "install", "-r", REQUIREMENTS)
             with built_wheel(python) as wheel:
-                run([python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]"])
+                install(python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]")
             _stamp("packages", packages)
         files = sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file())
         sources = _digest([ROOT / "pyproject.toml", *files])
         if _stamp("sources") != sources:
             with built_wheel(python) as wheel:
-                run([python, "-m", "pip", "install", "--no-deps", "--force-reinstall", wheel])
+                install(python, "-m", "pip", "install", "--no-deps", "--force-reinstall", wheel)
             _stamp("sources", sources)
     return python
 
@@ -57,8 +57,8 @@ def built_wheel(python: Path) -> Iterator[Path]:
         copy = Path(folder) / "source"
         copy.mkdir()
         names = ["warmer", "pyproject.toml", "LICENSE"]
-        run(["cp", "-RL", *(str(ROOT / name) for name in names), copy])
-        run([python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, copy])
+        install("cp", "-RL", *(str(ROOT / name) for name in names), copy)
+        install(python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, copy)
         [wheel] = Path(folder).glob("warmer-*.whl")
         yield wheel
 
@@ -79,12 +79,12 @@ def _digest(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def run(command: list[str | Path]) -> None:
+def install(*command: str | Path) -> None:
     """Run a command to its end; fail with its last lines."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, cwd=ROOT)
+    done = run(*command, seconds=INSTALL_SECONDS)
     if done.returncode:
-        lines = (done.stdout + done.stderr).splitlines()
+        lines = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise RuntimeError(
-            f"{' '.join(map(str, command))} failed:\n" + "\n".join(lines[-20:]) + "\n"
+            f"{' '.join(map(str, command))} failed:\n{lines}\n"
             "Is the network up, and does pip reach its package index? Then run this again."
         )

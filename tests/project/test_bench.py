@@ -1,6 +1,5 @@
 """The benchmarks: each runs to its end at a tiny size; their arithmetic, charts and documentation."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,13 @@ from bench import results
 from bench.catalogue import BENCHMARKS
 from bench.measure import MeasuredRow, Round, Row, Table, Versus, compare, cost, measure
 from bench.results import Result
+from tests.support.processes import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 
 
 def bench(*arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = run(sys.executable, "-m", "bench", *arguments, seconds=280)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

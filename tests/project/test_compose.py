@@ -18,7 +18,8 @@ from docker.utils import exclude_paths
 
 from config.settings import base
 from embedded.redis_server import RedisServer
-from tests.support.fixtures import ROOT, Python
+from tests.support.fixtures import Python
+from tests.support.processes import ROOT, run
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -34,7 +35,7 @@ REPLACED = re.compile(r"\$(?:\$|\{(?P<name>\w+):(?P<kind>[-?])(?P<rest>[^}]*)\})
 SECRETS = {name: f"the-{name.lower()}" for name in re.findall(r"^(\w+)=$", EXAMPLE, re.MULTILINE)}
 
 Services = dict[str, dict[str, Any]]
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def interpolated(**variables: str) -> str:
@@ -62,33 +63,25 @@ def services() -> Services:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Run:
+def shell(tmp_path: Path) -> Shell:
     """Return a function that runs a command with programs of ours in front of those on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
-    def run(command: list[str], **programs: str) -> subprocess.CompletedProcess[str]:
+    def shell(command: list[str], **programs: str) -> subprocess.CompletedProcess[str]:
         for name, script in programs.items():
             program = folder / name
             program.write_text(f"#!/bin/sh\n{script}\n")
             program.chmod(0o755)
-        return subprocess.run(
-            command,
-            cwd=tmp_path,
-            env={"PATH": f"{folder}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        return run(*command, cwd=tmp_path, env={"PATH": f"{folder}:{os.environ['PATH']}"})
 
-    return run
+    return shell
 
 
 def check(*command: str | Path) -> None:
     """Run a tool of the virtual environment, which must find nothing."""
     program = Path(sys.executable).parent / command[0]
-    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=60, check=False)
+    done = run(program, *command[1:])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -178,7 +171,7 @@ def test_env_example__has_the_variables_of_the_compose_file() -> None:
     assert "$" not in REPLACED.sub("", re.sub("^#.*", "", COMPOSE, flags=re.MULTILINE))
 
 
-def test_env_example__becomes_env_by_the_command_in_the_compose_file(tmp_path: Path, shell: Run) -> None:
+def test_env_example__becomes_env_by_the_command_in_the_compose_file(tmp_path: Path, shell: Shell) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     lines = [line.removeprefix("#").strip() for line in COMPOSE.splitlines()]
     first = next(number for number, line in enumerate(lines) if "awk" in line)
@@ -239,7 +232,7 @@ def test_services__start_in_order(services: Services) -> None:
     assert condition("worker", "release") == "service_started"
 
 
-def test_release__migrates_then_warms(services: Services, shell: Run) -> None:
+def test_release__migrates_then_warms(services: Services, shell: Shell) -> None:
     done = shell(services["release"]["command"], python='echo "$@"')
     assert done.returncode == 0
     assert done.stdout.splitlines() == ["manage.py migrate --noinput", "manage.py warm_cache --inline --trigger deploy"]
@@ -249,7 +242,7 @@ def test_release__migrates_then_warms(services: Services, shell: Run) -> None:
         assert done.stdout.splitlines()[-1] == step
 
 
-def test_worker__starts_when_the_database_is_migrated(services: Services, shell: Run) -> None:
+def test_worker__starts_when_the_database_is_migrated(services: Services, shell: Shell) -> None:
     worker = services["worker"]
     done = shell(
         [*worker["entrypoint"], *worker["command"].split()],
@@ -292,7 +285,7 @@ def test_web__is_healthy_when_it_is_ready(services: Services, status: int, healt
         here = f'"127.0.0.1", {site.server_port}'
         code = command[-1].replace('"localhost", 8000', here)
         assert here in code
-        done = subprocess.run([sys.executable, "-c", code], timeout=30, capture_output=True, check=False)
+        done = run(sys.executable, "-c", code)
         thread.join()
     assert asked == ["/readyz"]
     assert (done.returncode == 0) is healthy

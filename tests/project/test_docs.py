@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import ROOT
 from warmer import failpoints
 from warmer.conf import Settings
 from warmer.declarations.options import ManyOptions
@@ -12,7 +13,6 @@ from warmer.declarations.registry import Registry
 from warmer.models import State
 from warmer.report import Outcome
 
-ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/guide.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "warmer/README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 

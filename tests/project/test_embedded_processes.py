@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from config.running_servers import running_servers
-from embedded.plan import ROOT
 from embedded.ports import free_port, port_problem
 from embedded.processes import Ask, ProcessGroup
 from embedded.waiting import wait_until
+from tests.support.processes import run
 
 # Starts a child, prints both numbers, and neither ends on SIGTERM.
 STUBBORN = """
@@ -34,7 +34,7 @@ def is_gone(process: int) -> bool:
 
 
 def wait_until_gone(*processes: int) -> None:
-    wait_until(lambda: all(map(is_gone, processes)), seconds=60, what=f"{processes} are gone")
+    wait_until(lambda: all(map(is_gone, processes)), what=f"{processes} are gone")
 
 
 @pytest.mark.parametrize(("seconds", "hurried"), [(0.1, False), (600, True)])
@@ -53,7 +53,7 @@ def test_end__ended_process__its_left_child_is_killed() -> None:
     assert process.stdout is not None
     with process.stdout:
         child = int(process.stdout.readline())
-    process.wait(30)
+    process.wait(60)
     assert not is_gone(child)
     assert process.end() == 0
     wait_until_gone(child)
@@ -74,11 +74,9 @@ with only_instance(data_dir, "http://here/"):
     print(process.stdout.readline().decode(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=False
-    )
+    done = run(sys.executable, "-c", code)
     stubborn, child = map(int, done.stdout.split())
-    wait_until(lambda: not running_servers(tmp_path), seconds=60, what="the data folder is free")
+    wait_until(lambda: not running_servers(tmp_path), what="the data folder is free")
     assert is_gone(stubborn)
     assert is_gone(child)
     assert not (tmp_path / "temporary").exists()

@@ -1,21 +1,16 @@
 """`script/figures`: the budgets of the layout, beside what they bound."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests import figures
 from tests.figures import Line
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import run
 
 
 def test_report__shows_the_files_that_each_path_passes_through() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.figures"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run(sys.executable, "-m", "tests.figures", seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, on_paths = done.stdout.partition("files on a path")
     assert on_paths.count("    stores/redis") >= 4

@@ -156,7 +156,7 @@ def test_lock__reader_that_sleeps_past_its_claim_does_not_bring_the_old_value_ba
     with hold("loaded", job=filled.name) as sleeper:
         (reading,) = in_thread(read)
         sleeper.wait()
-        wait_until(lambda: not cache.client.get_client().exists(claim), seconds=60, what="its claim has ended")
+        wait_until(lambda: not cache.client.get_client().exists(claim), what="its claim has ended")
         filled.change("new")
         assert read() == "new"
         assert filled.cached == "new"

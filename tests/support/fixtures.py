@@ -18,13 +18,12 @@ from django.test import Client, override_settings
 
 from myapp.models import Comment, Post
 from tests.support.jobs import empty_registry, registry  # noqa: F401
+from tests.support.processes import ROOT, run
 from users.models import CustomUser
 from warmer import jobs
 from warmer.invalidation import captures_by_triggers, receivers, triggers
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 # A busy machine is slow, which says nothing about the code.
 hypothesis.settings.register_profile("unit", deadline=None)
@@ -37,20 +36,12 @@ Python = Callable[..., subprocess.CompletedProcess[str]]
 def python(tmp_path: Path) -> Python:
     """Return a function that runs code in a new interpreter, with the environment that it is given."""
 
-    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run_clean(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         # Nothing of the test run's own settings, and no data of the developer's.
         clean = {"PATH": os.environ["PATH"], "WARMER_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            [sys.executable, "-W", "error", "-c", code],
-            env=clean | environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run(sys.executable, "-W", "error", "-c", code, env=clean | environment, cwd=tmp_path, seconds=120)
 
-    return run
+    return run_clean
 
 
 NUMBER = count(1)

@@ -29,7 +29,7 @@ def await_end_or_lock(thread: Thread) -> None:
     """
     if connection.vendor != "postgresql":
         return
-    wait_until(lambda: not thread.is_alive() or waits_for_a_lock(), seconds=60, what="the other has written, or waits")
+    wait_until(lambda: not thread.is_alive() or waits_for_a_lock(), what="the other has written, or waits")
 
 
 def waits_for_a_lock() -> bool:

@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from django.db import connection
 
 from embedded.processes import ProcessGroup
-from embedded.waiting import wait_until
+from embedded.waiting import SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-# A bound for what takes a second or two, on a machine that is busy with other things.
-SECONDS = 60
 
 
 def run(*command: object, seconds: float = SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -42,12 +41,10 @@ def database_url() -> str:
     In a test with `transactional_db` they see what it saves, and it reads what they save. Works with a SQLite
     file (in WAL mode, as in development) and with PostgreSQL (`--database=postgresql`).
     """
-    used = connection.settings_dict
+    name = str(connection.settings_dict["NAME"])
     if connection.vendor == "sqlite":
-        return f"sqlite:///{used['NAME']}"
-    login = used["USER"] + (f":{used['PASSWORD']}" if used["PASSWORD"] else "")
-    host = used["HOST"].replace("/", "%2F")
-    return f"postgres://{login}@{host}:{used['PORT']}/{used['NAME']}"
+        return f"sqlite:///{name}"
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
 
 
 @dataclass(kw_only=True)
@@ -69,7 +66,7 @@ class Running:
             return found
 
         try:
-            wait_until(holds, seconds=SECONDS, what=f"it prints {text!r}")
+            wait_until(holds, what=f"it prints {text!r}")
         except TimeoutError as error:
             raise AssertionError(f"{error}\n{self.output()}") from None
 

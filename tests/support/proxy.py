@@ -28,7 +28,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._listens.wait(timeout=20)
+        assert self._listens.wait(timeout=60)
         return self
 
     def __exit__(self, *_: object) -> None:

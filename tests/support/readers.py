@@ -73,7 +73,7 @@ def counting_loader(
             if sticks:
                 threading.Event().wait()
             if first:
-                wait_until(lambda: claims_and_writes(server) >= readers, seconds=PATIENCE_SECONDS, what="all have come")
+                wait_until(lambda: claims_and_writes(server) >= readers, what="all have come")
             if fails:
                 raise ValueError("broken")
             return {id: f"value {id}" for id in ids}

@@ -20,11 +20,12 @@ from django.db import connection
 from pytest_celery import DEFAULT_WORKER_CONTAINER_TIMEOUT, CeleryTestContainer, CeleryTestSetup, RedisTestBroker
 from pytest_docker_tools import container, fxtr
 
-from config import celery_app as project_app
 from embedded.ports import free_port
+from tests.support.celery_apps import app_on
+from tests.support.processes import ROOT, database_url
 from tests.system.host_runtime import HostClient
 from tests.system.nodes import BeatContainer, BrokerContainer, Worker, WorkerContainer, connect
-from tests.system.project import ROOT, Project, database_url
+from tests.system.project import Project
 
 RUNTIME = os.environ.get("CELERY_TEST_RUNTIME") or "auto"
 REDIS_IMAGE = os.environ.get("CELERY_TEST_REDIS_IMAGE") or "redis:8"
@@ -203,12 +204,8 @@ def celery_setup_app(environment: Mapping[str, str], monkeypatch: pytest.MonkeyP
     """
     broker = environment["CELERY_BROKER_URL"]
     monkeypatch.setenv("CELERY_BROKER_URL", broker)  # Celery prefers it to every setting
-    app = Celery("config")
-    app.config_from_object("django.conf:settings", namespace="CELERY")
-    app.conf.update(broker_url=broker, broker_read_url=broker, broker_write_url=broker, task_always_eager=False)
-    yield app
-    app.close()
-    project_app.set_current()
+    with app_on(broker) as app:
+        yield app
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from embedded.redis_server import find_redis_server
 from embedded.waiting import wait_until
 
 REDIS_PORT = "6379/tcp"
-LISTEN_SECONDS = 20
 # What a process needs of ours; everything else comes from its container's environment.
 INHERITED = ("HOME", "LANG", "PATH", "TZ")
 
@@ -97,7 +96,7 @@ class HostContainer:
                 self._on_host(self._command), output=log, env=self._process_environment(), cwd=self._cwd
             )
         # pytest-docker-tools looks once a second; most servers listen after some milliseconds.
-        wait_until(self._listens_or_ended, seconds=LISTEN_SECONDS, what=f"{self._command[0]} listens")
+        wait_until(self._listens_or_ended, what=f"{self._command[0]} listens")
         self.reload()
 
     def reload(self) -> None:

@@ -11,9 +11,9 @@ from pytest_celery import CeleryTestContainer, CeleryTestNode, CeleryTestWorker,
 from pytest_docker_tools.exceptions import ContainerFailed, ContainerNotReady
 
 from embedded.waiting import wait_until
+from tests.support.processes import SECONDS
 from tests.system.host_runtime import HostClient
 
-SECONDS = 60
 NO_ENGINE = (
     "CELERY_TEST_RUNTIME=docker, but no Docker engine answers: {error}. Start one (or set DOCKER_HOST "
     "to where it is), or run the same tests on host processes with CELERY_TEST_RUNTIME=process."
@@ -73,7 +73,7 @@ class CommandContainer(CeleryTestContainer):
     def ready(self) -> bool:
         """Wait until it is ready; pytest-docker-tools would look only once a second."""
         try:
-            wait_until(self._is_ready, seconds=SECONDS, what=f"{self.name} logs {self.ready_prompt!r}")
+            wait_until(self._is_ready, what=f"{self.name} logs {self.ready_prompt!r}")
         except TimeoutError as error:
             raise ContainerNotReady(self, str(error)) from None  # with its log in the test's report
         return True
@@ -132,4 +132,4 @@ class Worker(CeleryTestWorker):
 
 def await_log(node: CeleryTestNode, text: str) -> None:
     """Wait until a node's log holds a text; pytest-celery's own wait looks only once a second."""
-    wait_until(lambda: text in node.logs(), seconds=SECONDS, what=f"{node.name()} logs {text!r}")
+    wait_until(lambda: text in node.logs(), what=f"{node.name()} logs {text!r}")

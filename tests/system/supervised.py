@@ -11,8 +11,8 @@ from typing import Self
 import psutil
 
 from embedded.waiting import wait_until
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # What the test run set for itself, or what would lead the site to other servers.
 NOT_INHERITED = {
     "ADMIN_PASSWORD",
@@ -103,7 +103,7 @@ class Supervised:
         wait_until(has_ended, seconds=PATIENCE_SECONDS, what="it ends")
         assert self.process.returncode == code, self.text
         assert len(self._family) >= at_least, f"only {len(self._family)} processes were seen"
-        wait_until(lambda: not self.left(), seconds=60, what=f"{[_command(one) for one in self.left()]} end")
+        wait_until(lambda: not self.left(), what=f"{[_command(one) for one in self.left()]} end")
         return self.text
 
     def left(self) -> list[psutil.Process]:

@@ -29,13 +29,13 @@ def test_beat__fires_the_schedule_of_the_database_as_an_operator_set_it(
 
     beat: CeleryTestContainer = request.getfixturevalue("beat_container")
 
-    wait_until(lambda: WarmingRun.objects.exists(), seconds=60, what="beat has a run started")
+    wait_until(lambda: WarmingRun.objects.exists(), what="beat has a run started")
     run = ended(WarmingRun.objects.earliest("id"))
     assert (run.job, run.trigger, run.state, run.written) == ("user_profiles", "schedule", "complete", 100)
     assert run.worker == worker.hostname()
     assert cache.get(key)["email"] == users[0].email
     assert 60 < site.lifetimes(redis_client, key)[key] <= 3600
-    wait_until(lambda: WarmingRun.objects.count() > 1, seconds=60, what="beat fires again")
+    wait_until(lambda: WarmingRun.objects.count() > 1, what="beat fires again")
     assert set(WarmingRun.objects.values_list("job", flat=True)) == {"user_profiles"}
     assert "--scheduler" not in beat.attrs["Config"]["Cmd"]
     assert "DatabaseScheduler" in beat.logs()

@@ -1,5 +1,7 @@
 """The broker goes away and comes back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pytest_celery import CeleryTestSetup
 from redis import Redis
@@ -7,7 +9,7 @@ from redis import Redis
 from embedded.waiting import wait_until
 from tests.system import site
 from tests.system.nodes import Worker
-from tests.system.project import SECONDS, Project, reached
+from tests.system.project import Project, reached
 from tests.system.slowapp import gate
 from warmer import tasks
 from warmer.models import Trigger, WarmingRun
@@ -23,7 +25,7 @@ def await_answer(worker: Worker) -> None:
         assert worker.container.status == "running", "the worker has ended"
         return worker.hostname() in tasks.find_workers("warming", one_will_do=True).names
 
-    wait_until(answers, seconds=SECONDS, what="the worker answers")
+    wait_until(answers, what="the worker answers")
 
 
 @pytest.mark.environment(EXTRA_APPS="tests.system.slowapp")
@@ -31,16 +33,17 @@ def test_broker__restarted_during_a_run_the_run_completes(
     project: Project, worker: Worker, celery_setup: CeleryTestSetup, redis_client: Redis
 ) -> None:
     gate.hold(*gate.IDS)
-    command = project.start("warm_cache", "--workers", "slow_items")
-    wait_until(lambda: sum(map(gate.loads, gate.IDS)) == 8, seconds=SECONDS, what="two batches are in hand")
-    run = reached(WarmingRun.objects.get(), lambda run: run.batches_total == 3, "has sent its batches")
+    with ThreadPoolExecutor() as threads:
+        command = threads.submit(project.manage, "warm_cache", "--workers", "slow_items")
+        wait_until(lambda: sum(map(gate.loads, gate.IDS)) == 8, what="two batches are in hand")
+        run = reached(WarmingRun.objects.get(), lambda run: run.batches_total == 3, "has sent its batches")
 
-    celery_setup.broker.kill()
-    worker.await_log(LOST)
-    celery_setup.broker.restart()
-    gate.release()
+        celery_setup.broker.kill()
+        worker.await_log(LOST)
+        celery_setup.broker.restart()
+        gate.release()
+        said = command.result()
 
-    said = project.finish(command)
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == ("complete", 3, 12), said
     assert len(site.lifetimes(redis_client, "slow:*")) == 12
@@ -56,12 +59,11 @@ def test_broker__idle_worker_keeps_its_connection_longer_than_the_time_out(proje
             waiting = [client for client in broker.client_list() if client["cmd"] == "brpop"]
         return {client["id"]: int(client["age"]) for client in waiting}
 
-    wait_until(lambda: bool(ages()), seconds=SECONDS, what="the worker waits for a message")
+    wait_until(lambda: bool(ages()), what="the worker waits for a message")
     [(connection, age)] = ages().items()
     long_after = age + 3
     wait_until(
         lambda: ages().get(connection, 0) >= long_after,
-        seconds=SECONDS,
         what="it has waited on one connection for three times the time-out",
     )
     assert LOST not in worker.logs()

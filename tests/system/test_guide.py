@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,10 +13,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from embedded.processes import ProcessGroup
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.system.project import ROOT, SECONDS
+from tests.support.processes import ROOT, SECONDS, Running, run, running
 
 pytestmark = pytest.mark.system
 
@@ -45,8 +43,9 @@ class NewProject:
     folder: Path
     programs: Path
     server: RedisServer
+    terminals: ExitStack
     said: dict[str, str] = field(default_factory=dict)
-    left: dict[str, ProcessGroup] = field(default_factory=dict)
+    left: dict[str, Running] = field(default_factory=dict)
 
     def write(self, code: str) -> None:
         """Write what a block of Python shows into the file that it names; settings come at the end."""
@@ -57,26 +56,17 @@ class NewProject:
 
     def type(self, line: str, *, check: bool = True, seconds: float = SECONDS) -> str:
         """Run a line of a terminal to its end."""
-        done = subprocess.run(
-            shlex.split(line),
-            cwd=self.folder,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        done = run(*shlex.split(line), cwd=self.folder, env=self._environment(), seconds=seconds)
         self.said[line] = done.stdout + done.stderr
         assert done.returncode == 0 or not check, self.said[line]
         return self.said[line]
 
     def leave(self, line: str) -> None:
         """Run a line in a terminal of its own."""
-        with self.log(line).open("wb") as log:
-            self.left[line] = ProcessGroup(shlex.split(line), output=log, env=self._environment(), cwd=self.folder)
-
-    def log(self, line: str) -> Path:
-        return self.folder / f"{line.split()[3]}.log"
+        log = self.folder / f"{line}.log"
+        self.left[line] = self.terminals.enter_context(
+            running(*shlex.split(line), log=log, env=self._environment(), cwd=self.folder)
+        )
 
     def _environment(self) -> dict[str, str]:
         # Nothing of the test run's own settings and packages, but for where pip's index is.
@@ -88,13 +78,10 @@ class NewProject:
 def new_project(tmp_path: Path) -> Iterator[NewProject]:
     _clone(tmp_path / "warmer")
     for command in (["-m", "venv", "venv"], ["-m", "django", "startproject", "mysite"]):
-        subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=SECONDS)
-    with ExitStack() as stack:
-        server = stack.enter_context(RedisServer())
-        project = NewProject(folder=tmp_path / "mysite", programs=tmp_path / "venv" / "bin", server=server)
-        yield project
-        for process in project.left.values():
-            process.end()
+        run(sys.executable, *command, cwd=tmp_path).check_returncode()
+    folder, programs = tmp_path / "mysite", tmp_path / "venv" / "bin"
+    with RedisServer() as server, ExitStack() as terminals:
+        yield NewProject(folder=folder, programs=programs, server=server, terminals=terminals)
 
 
 def _clone(folder: Path) -> None:
@@ -120,8 +107,8 @@ def test_install__a_new_project_warms_on_a_worker_and_has_a_schedule(new_project
         assert b"ada" in (cache.get(":1:user:1:profile") or b"")
         assert b"django" not in (cache.get(":1:user:1:profile") or b"")  # as a pickle would have it
     assert "warm user_profiles" in new_project.type(f'{TELLS} "{ENTRIES}"')
-    beat = new_project.log("celery -A mysite beat")
-    wait_until(lambda: "schedulers.DatabaseScheduler" in beat.read_text(), seconds=SECONDS, what="beat starts")
+    (beat,) = [process for line, process in new_project.left.items() if " beat" in line]
+    beat.wait_for("schedulers.DatabaseScheduler")
     assert "ok       workers" in said["python manage.py cache_doctor"]
     assert "ok       pickle" in said["python manage.py cache_doctor"]
     assert "  failed " not in said["python manage.py cache_doctor"]
@@ -135,7 +122,7 @@ def follow(project: NewProject, line: str) -> None:
         project.leave(line)
         if "worker" in line:
             ping = "celery -A mysite inspect ping"
-            wait_until(lambda: "pong" in project.type(ping, check=False), seconds=SECONDS, what="the worker answers")
+            wait_until(lambda: "pong" in project.type(ping, check=False), what="the worker answers")
         return
     # The doctor may find more, as that cache and broker are one server here.
     project.type(line, check="cache_doctor" not in line)

@@ -11,7 +11,7 @@ from redis import Redis
 from embedded.waiting import wait_until
 from tests.system import site
 from tests.system.nodes import Worker
-from tests.system.project import SECONDS, Project, ended, reached
+from tests.system.project import Project, ended, reached
 from tests.system.slowapp import gate
 from warmer.models import WarmingRun
 
@@ -40,7 +40,6 @@ def test_killed_worker__its_batch_is_delivered_again(
     gate.release()
     wait_until(
         lambda: project.in_hand()[0] < time.time() - VISIBILITY_SECONDS,
-        seconds=SECONDS,
         what="the message of the killed worker may be delivered again",
     )
 
@@ -60,11 +59,7 @@ def test_killed_worker__without_a_new_delivery_the_run_is_lost(
     gate.release()
     worker.restart()
     assert len(project.in_hand()) == 1  # the broker keeps it for the visibility timeout
-    wait_until(
-        lambda: timezone.now() - run.heartbeat_at > timedelta(seconds=STALL_SECONDS),
-        seconds=SECONDS,
-        what="the run has stalled",
-    )
+    wait_until(lambda: timezone.now() - run.heartbeat_at > timedelta(seconds=STALL_SECONDS), what="the run has stalled")
 
     project.send("warmer.close_stalled_runs")  # as beat does every minute
 

@@ -5,8 +5,9 @@ from django.core.cache import cache
 
 from embedded.waiting import wait_until
 from tests.package.invalidation.capture import outsiders
+from tests.support.processes import SECONDS
 from tests.system.nodes import Worker, WorkerContainer
-from tests.system.project import SECONDS, Project
+from tests.system.project import Project
 from users.models import CustomUser
 from warmer.models import ChangeRecord
 
@@ -30,19 +31,15 @@ def test_worker__applies_what_another_program_changes_and_ends_cleanly(
         for _ in before:
             project.send("warmer.close_stalled_runs")  # a task for each: Celery may take 5 s to fork again
         outsiders.run(f"UPDATE users_customuser SET email = 'new{number}@example.org'")
-        wait_until(lambda: cache.get(key) is None, seconds=SECONDS, what=f"change {number} is applied")
+        wait_until(lambda: cache.get(key) is None, what=f"change {number} is applied")
     if "--max-tasks-per-child=1" in default_worker_command:
-        wait_until(
-            lambda: before.isdisjoint(processes(project, worker)),
-            seconds=SECONDS,
-            what="the worker has forked new processes",
-        )
+        wait_until(lambda: before.isdisjoint(processes(project, worker)), what="the worker has forked new processes")
         cache.set(key, "old")
         outsiders.run("UPDATE users_customuser SET email = 'last@example.org'")
-        wait_until(lambda: cache.get(key) is None, seconds=SECONDS, what="the last change is applied")
+        wait_until(lambda: cache.get(key) is None, what="the last change is applied")
 
     waiting = ChangeRecord.objects.filter(applied_at=None)
-    wait_until(lambda: not waiting.exists(), seconds=SECONDS, what="the records are marked")
+    wait_until(lambda: not waiting.exists(), what="the records are marked")
     worker.kill("SIGTERM")
     assert worker.container.await_end() == 0
     assert "Changes wait" not in worker.logs()

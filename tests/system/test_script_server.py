@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from embedded.ports import free_port
-from tests.system.supervised import ROOT, Supervised, clean_environment
+from tests.support.processes import run
+from tests.system.supervised import Supervised, clean_environment
 
 pytestmark = pytest.mark.system
 
@@ -28,16 +29,8 @@ def serve(data_dir: Path, port: int, **environment: str) -> Supervised:
     )
 
 
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=clean_environment(**environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def run_clean(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, *command, env=clean_environment(**environment))
 
 
 def test_serve__site_and_admin_answer__a_killed_worker_is_replaced__ctrl_c_leaves_nothing(data_dir: Path) -> None:
@@ -56,7 +49,7 @@ def test_serve__site_and_admin_answer__a_killed_worker_is_replaced__ctrl_c_leave
 
         # A command in another terminal, which knows only the data folder.
         code = "from django.conf import settings; print(settings.CACHES['default']['LOCATION'])"
-        other = run("-c", code, WARMER_DATA_DIR=str(data_dir), DJANGO_SETTINGS_MODULE="config.settings")
+        other = run_clean("-c", code, WARMER_DATA_DIR=str(data_dir), DJANGO_SETTINGS_MODULE="config.settings")
         assert other.stdout.strip() == servers["REDIS_URL"]
 
         ready = supervised.text.count("worker@localhost ready.")
@@ -82,7 +75,7 @@ def test_serve__database_that_is_not_there__says_so_and_leaves_nothing(data_dir:
 
 @pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("start", 2)])
 def test_serve__help__names_the_program_that_is_typed(argument: str, status: int) -> None:
-    done = run("-m", "embedded.serve", argument)
+    done = run_clean("-m", "embedded.serve", argument)
     assert done.returncode == status
     assert "    script/server\n" in done.stdout
     assert "embedded" not in done.stdout
@@ -104,7 +97,7 @@ SERVE, CHECK = ("-m", "embedded.serve"), ("manage.py", "check")
 def test_bad_value__one_clear_line(
     data_dir: Path, command: tuple[str, ...], variable: str, value: str, told: str
 ) -> None:
-    done = run(*command, WARMER_DATA_DIR=str(data_dir), **{variable: value})
+    done = run_clean(*command, WARMER_DATA_DIR=str(data_dir), **{variable: value})
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert told in line

@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.system.supervised import ROOT
+from tests.support.processes import ROOT, run
 
 pytestmark = pytest.mark.system
 
@@ -42,27 +43,12 @@ class Checkout:
         self.program(name, f'exec {sys.base_prefix}/bin/python3 "$@"')
 
     def setup(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(**environment)
-        out, err = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["bash", self.folder / "script" / "setup"],
-            cwd="/",
-            env={"PATH": str(self.bin), "HOME": str(self.folder), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        env = {"PATH": str(self.bin), "HOME": str(self.folder), **environment}
+        return run("bash", self.folder / "script" / "setup", cwd="/", env=env, seconds=300)
 
     def venv_python(self) -> str:
-        return subprocess.run(
-            [self.folder / ".venv" / "bin" / "python", "-c", "import sys, pip; print(sys.prefix)"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        python = self.folder / ".venv" / "bin" / "python"
+        return run(python, "-c", "import sys, pip; print(sys.prefix)").stdout.strip()
 
 
 @pytest.fixture
@@ -109,9 +95,10 @@ def test_setup__two_at_once__one_installs_and_the_other_waits_for_it(checkout: C
     half_made = checkout.folder / ".venv" / "bin"  # by an interrupted set-up, of another Python
     half_made.mkdir(parents=True)
     (half_made / "python").symlink_to(f"{sys.base_prefix}/bin/python3")
-    both = [checkout.start() for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    with ThreadPoolExecutor() as threads:
+        both = [each.result() for each in [threads.submit(checkout.setup) for _ in range(2)]]
+    said = [done.stderr for done in both]
+    assert [done.returncode for done in both] == [0, 0], said
     assert sum("installing requirements-dev.txt" in each for each in said) == 1
     assert sum("waiting for it" in each for each in said) == 1
     assert checkout.venv_python() == str(checkout.folder / ".venv")

@@ -5,23 +5,15 @@ import subprocess
 
 import pytest
 
-from tests.system.supervised import ROOT
+from tests.support.processes import run
 
 pytestmark = pytest.mark.system
 
 
 def run_steps(*steps: str) -> subprocess.CompletedProcess[str]:
     lines = ["set -euo pipefail", ". script/lib/steps.sh", *steps, "summary script/x"]
-    return subprocess.run(
-        ["bash", "-c", "\n".join(lines)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        # A bash cannot trap what was ignored when it began, as in a suite that runs in the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # A bash cannot trap what was ignored when it began, as in a suite that runs in the background.
+    return run("bash", "-c", "\n".join(lines), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def test_steps__a_failure_does_not_hide_the_others_and_is_the_exit_code() -> None:

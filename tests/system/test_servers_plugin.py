@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.supervised import ROOT, clean_environment
+from tests.support.processes import ROOT, run
+from tests.system.supervised import clean_environment
 
 pytestmark = pytest.mark.system
 
@@ -46,15 +47,8 @@ def probe(tmp_path: Path) -> Path:
 def run_pytest(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     # The file is not below tests/, so the fixtures there are named here.
     options = ("-c", ROOT / "pyproject.toml", "-p", "tests.conftest", "-rA")
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *arguments],
-        cwd=ROOT,
-        env=clean_environment(**environment),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    env = clean_environment(**environment)
+    return run(sys.executable, "-m", "pytest", *options, *arguments, env=env, seconds=300)
 
 
 def test_two_processes__servers_of_their_own_whatever_the_environment_names(probe: Path) -> None:

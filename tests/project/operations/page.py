@@ -3,13 +3,12 @@
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from embedded.redis_server import RedisServer
 from tests.project.operations.terminal import manage
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PATH = ROOT / "docs" / "operations.md"
 # What the page calls the cache's server, whichever port the test's has.
 PORT = "6379"

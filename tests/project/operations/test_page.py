@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.project.operations.page import BLOCK, PATH, ROOT
+from tests.project.operations.page import BLOCK, PATH
+from tests.support.processes import ROOT
 
 PAGE = PATH.read_text()
 ALERTS = [

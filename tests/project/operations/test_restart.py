@@ -105,7 +105,5 @@ def _await_first_file(server: RedisServer) -> None:
     """Wait until what was there before is in the append-only file, too."""
     with server.client() as client:
         wait_until(
-            lambda: not client.info("persistence")["aof_rewrite_in_progress"],
-            seconds=60,
-            what="the append-only file is written",
+            lambda: not client.info("persistence")["aof_rewrite_in_progress"], what="the append-only file is written"
         )

@@ -13,7 +13,7 @@ from tests.races.peers.models import Article
 
 RIGHT, STALE = "right", "stale"
 PK = 1
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 class Trial:

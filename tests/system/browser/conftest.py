@@ -1,10 +1,7 @@
 """Fixtures of the browser tests: a browser, the site, and a page of somebody who is logged in."""
 
 import os
-import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,10 +10,9 @@ from django.contrib.auth.models import Permission
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from embedded.ports import free_port
-from embedded.waiting import wait_until
+from tests.support.processes import SECONDS, running
 from tests.system.browser.pages import PASSWORD, WIDE, log_in
 from tests.system.browser.program import FLAGS, BrowserNotFound, ensure_browser
-from tests.system.project import ROOT, SECONDS
 from users.models import CustomUser
 
 # A browser on a busy machine: as long as for anything else here.
@@ -41,33 +37,11 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def site(environment: Mapping[str, str], tmp_path: Path) -> Iterator[str]:
     """The address of the site, served by a process of its own."""
-    port = free_port()
-    log = tmp_path / "site.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    address = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f"{address}/admin/login/", timeout=SECONDS).close()
-        except urllib.error.URLError:
-            return False
-        return True
-
-    try:
-        wait_until(answers, seconds=SECONDS, what="the site answers")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
+    place = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "manage.py", "runserver", "--noreload", "--insecure", place]
+    ready = "Quit the server with CONTROL-C."
+    with running(*command, log=tmp_path / "site.log", env=os.environ | environment, ready=ready):
+        yield f"http://{place}"
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.management.commands.sample_data import create
 from myapp.sample.build import build
+from tests.support.processes import ROOT
 from tests.system.browser import scene
 from tests.system.browser.pages import EVERYTHING, NARROW, WIDE
 from tests.system.nodes import Worker
-from tests.system.project import ROOT, SECONDS, Project
+from tests.system.project import Project
 from users.models import CustomUser
 from warmer import jobs
 from warmer.filling.batches import find_ids
@@ -57,7 +58,7 @@ def _await_outage(page: Page) -> None:
         page.goto("/admin/warmer/")
         return page.get_by_text("No worker answers").count() == 1
 
-    wait_until(is_shown, seconds=SECONDS, what="the overview shows the outage")
+    wait_until(is_shown, what="the overview shows the outage")
 
 
 def _take(pages: Mapping[str, Page], shots: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:

@@ -11,7 +11,7 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.system.browser.pages import EVERYTHING, MARKS, check_red, last_run, state_of
 from tests.system.nodes import Worker
-from tests.system.project import SECONDS, Project
+from tests.system.project import Project
 from users.models import CustomUser
 from warmer.models import CacheAudit, ChangeRecord, State, WarmingRun
 
@@ -44,7 +44,7 @@ def test_operator__repairs_wrong_keys__and_retries_failed_ones(
     page.get_by_role("button", name="Audit every key and invalidate the wrong ones").click()
     expect(page.get_by_role("heading", name="Job posts")).to_be_visible()
     repaired = CacheAudit.objects.filter(job="posts", repaired=1)
-    wait_until(repaired.exists, seconds=SECONDS, what="a worker repairs")
+    wait_until(repaired.exists, what="a worker repairs")
     assert cache.get(key) is None
     page.goto("/admin/warmer/")
     assert state_of(page, "posts") != "wrong"

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from embedded.waiting import wait_until
 from tests.system.browser.pages import EVERYTHING, MARKS, last_run, state_of
 from tests.system.nodes import Worker
-from tests.system.project import SECONDS, Project, reached
+from tests.system.project import Project, reached
 from tests.system.slowapp import gate
 from warmer.models import State, WarmingRun
 
@@ -79,7 +79,7 @@ def test_operator__warms_a_job_and_watches_it_to_the_end__cancels_another_run(
     expect(page.get_by_role("button", name="Cancel this run")).to_have_count(0)
     gate.release()
     run = reached(last_run("slow_items"), lambda now: now.batches_done == 2, "has counted what was in hand")
-    wait_until(project.has_no_batches, seconds=SECONDS, what="nobody is asked for the third batch any more")
+    wait_until(project.has_no_batches, what="nobody is asked for the third batch any more")
     run.refresh_from_db()
     assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 8, 2)
     assert [gate.loads(id) for id in gate.BATCHES[2]] == [1] * 4  # by the run before

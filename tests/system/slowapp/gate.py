@@ -44,9 +44,7 @@ def loads(id: int) -> int:
 
 def await_loads(*ids: int, count: int = 1) -> None:
     """Wait until loaders were asked for each of these ids so many times."""
-    wait_until(
-        lambda: all(loads(id) >= count for id in ids), seconds=60, what=f"a worker loads {ids}, {count} times in all"
-    )
+    wait_until(lambda: all(loads(id) >= count for id in ids), what=f"a worker loads {ids}, {count} times in all")
 
 
 def holder(id: int) -> int:
