@@ -1,7 +1,7 @@
 """Fixtures of the faults: a site whose cache is on a server of its own, behind an address that can change."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import transaction
+from redis import Redis
 
 from config.redis_url import cache_settings
 from embedded.ports import LOOPBACK
@@ -22,6 +23,7 @@ from warmer.invalidation import Relay, backlog, captures_by_triggers
 from warmer.invalidation.relay import on_migrated
 from warmer.models import ChangeRecord, JobServers
 from warmer.stores import breaker
+from warmer.tasks import relaying
 
 __all__ = ["make_post", "make_user", "own_jobs"]
 
@@ -90,12 +92,7 @@ class Site:
     def replicate(self, replica: RedisServer) -> None:
         """Have a server take over all that the cache holds now; then it is cut off."""
         with Proxy(self.proxy.server) as link, replica.client() as client:
-            client.replicaof(LOOPBACK, link.port)
-
-            def is_in_step() -> bool:
-                return bool(client.info("replication")["master_link_status"] == "up")
-
-            wait_until(is_in_step, what="the replica is in step")
+            in_step_with(client, link.port)
 
     def fail_over(self, to: RedisServer) -> None:
         """Kill the server, and promote its replica."""
@@ -133,6 +130,23 @@ def site(options: dict[str, str], settings: Any, make_post: Any, own_jobs: None)
         )
         ChangeRecord.objects.all().delete()  # of the posts: it was long ago
         yield Site(proxy=proxy, posts=posts, titles=titles, every_title=every_title, servers=servers)
+
+
+def in_step_with(replica: Redis, port: int) -> None:
+    """Have a server replicate the one at a port; return when it is in step."""
+    replica.replicaof(LOOPBACK, port)
+    wait_until(lambda: replica.info("replication")["master_link_status"] == "up", what="the replica is in step")
+
+
+@contextmanager
+def worker() -> Iterator[None]:
+    """Run the relay of a worker."""
+    relaying.start()
+    try:
+        yield
+    finally:
+        relaying.stop()
+        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 def work(relay: Relay) -> None:

@@ -14,7 +14,7 @@ from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.faults.conftest import AT_ONCE, Site, work
+from tests.faults.conftest import AT_ONCE, Site, in_step_with, work, worker
 from tests.package.doctor.sentinels import Sentinel
 from warmer import jobs, warm
 from warmer.invalidation import Relay
@@ -22,7 +22,6 @@ from warmer.invalidation.relay import on_migrated
 from warmer.models import JobServers
 from warmer.report import Outcome
 from warmer.stores import breaker
-from warmer.tasks import relaying
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Lose = Callable[[Site], None]
@@ -69,16 +68,13 @@ def test_lost_invalidations__stay_lost_with_the_replay_switched_off(
     assert site.wrong() == 8
 
 
-@pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize("known", [True, False], ids=["while no worker ran", "before the first worker ran"])
 @faults
-def test_lost_invalidations__while_no_worker_ran(site: Site, lose: Lose) -> None:
-    lose(site)
-    work(Relay())
-    assert site.wrong() == 0
-
-
-@faults
-def test_lost_invalidations__before_the_first_worker_ran(site: Site, lose: Lose) -> None:
+def test_lost_invalidations__to_the_next_worker(
+    site: Site, lose: Lose, known: bool, request: pytest.FixtureRequest
+) -> None:
+    if known:
+        request.getfixturevalue("relay")
     lose(site)
     work(Relay())
     assert site.wrong() == 0
@@ -115,14 +111,10 @@ def test_lost_invalidations__of_a_job_that_is_refreshed_are_loaded_at_once(site:
 
 
 def test_lost_invalidations__are_noticed_by_a_worker(site: Site) -> None:
-    relaying.start()
-    try:
+    with worker():
         wait_until(JobServers.objects.exists, what="the worker knows the server")
         crash_with_an_old_save(site)
         wait_until(lambda: site.wrong() == 0, what="no value is wrong")
-    finally:
-        relaying.stop()
-        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 @pytest.mark.parametrize("mends", [True, False])
@@ -155,9 +147,7 @@ def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path
     # django-redis keeps a pool for good by the master's name.
     name = f"of-port-{old.port}"
     with old.client() as client, new.client() as replica, ExitStack() as after:
-        replica.replicaof(LOOPBACK, old.port)
-        in_step = lambda: replica.info("replication")["master_link_status"] == "up"  # noqa: E731
-        wait_until(in_step, what="the replica is in step")
+        in_step_with(replica, old.port)
         # A replica that was cut off for longer than ten times this is not promoted.
         sentinel = after.enter_context(
             Sentinel(folder=tmp_path, master=old.port, name=name, quorum=1, down_after_ms=1000)

@@ -10,23 +10,11 @@ from django.db import connection, transaction
 
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.faults.conftest import Site
+from tests.faults.conftest import Site, worker
 from warmer.invalidation import Relay, backlog
 from warmer.models import JobServers
-from warmer.tasks import relaying
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@contextmanager
-def worker() -> Iterator[None]:
-    """Run the relay of a worker, which has seen the server."""
-    relaying.start()
-    try:
-        yield
-    finally:
-        relaying.stop()
-        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 @contextmanager

@@ -137,15 +137,21 @@ class Actor:
         time.sleep(0.02)
 
     # -- ways of changing a row; each returns the version that it committed, or a lower one -----------
-    def _save(self, id: int, title: str = "") -> int | None:
+    def _change(self, id: int, change: Callable[[Post], object]) -> int | None:
         with transaction.atomic():
-            post = self._locked(id)
+            post = Post.objects.select_for_update().filter(pk=id).first()
             if post is None:
                 return None
             post.views += 1
+            change(post)
+        return post.views
+
+    def _save(self, id: int, title: str = "") -> int | None:
+        def save(post: Post) -> None:
             post.title = title or post.title
             post.save()
-        return post.views
+
+        return self._change(id, save)
 
     def _savepoint(self, id: int) -> int | None:
         other = self.random.choice(self.ids)
@@ -159,28 +165,14 @@ class Actor:
         return version
 
     def _update(self, id: int) -> int | None:
-        with transaction.atomic():
-            post = self._locked(id)
-            Post.objects.filter(pk=id).update(views=F("views") + 1)
-        return post and post.views + 1
+        return self._change(id, lambda post: Post.objects.filter(pk=id).update(views=F("views") + 1))
 
     def _bulk_update(self, id: int) -> int | None:
-        with transaction.atomic():
-            post = self._locked(id)
-            if post is None:
-                return None
-            post.views += 1
-            Post.objects.bulk_update([post], ["views"])
-        return post.views
+        return self._change(id, lambda post: Post.objects.bulk_update([post], ["views"]))
 
     def _upsert(self, id: int) -> int | None:
-        with transaction.atomic():
-            post = self._locked(id)
-            if post is None:
-                return None
-            post.views += 1
-            Post.objects.bulk_create([post], update_conflicts=True, update_fields=["views"], unique_fields=["id"])
-        return post.views
+        options: Any = {"update_conflicts": True, "update_fields": ["views"], "unique_fields": ["id"]}
+        return self._change(id, lambda post: Post.objects.bulk_create([post], **options))
 
     def _raw_sql(self, id: int) -> int | None:
         with transaction.atomic():
@@ -193,17 +185,20 @@ class Actor:
             transaction.set_rollback(True)
 
     def _delete(self, id: int) -> int | None:
-        with transaction.atomic():
-            post = self._locked(id)
-            if post is None:
-                return None
-            version = post.views
+        deleted: list[Post] = []
+
+        def delete(post: Post) -> None:
             post.delete()
-        self._look(id, at_least=version + 1)
+            deleted.append(post)
+
+        version = self._change(id, delete)
+        if version is None:
+            return None
+        self._look(id, at_least=version)
         with transaction.atomic():
-            post.pk, post.views = id, version + 1
-            post.save(force_insert=True)
-        return version + 1
+            deleted[0].pk = id
+            deleted[0].save(force_insert=True)
+        return version
 
     def _save_alone(self, id: int) -> int | None:
         post = Post.objects.filter(pk=id).first()
@@ -228,9 +223,6 @@ class Actor:
             cursor.execute(sql, [id])
             row = cursor.fetchone()
         return row and row[0]
-
-    def _locked(self, id: int) -> Post | None:
-        return Post.objects.select_for_update().filter(pk=id).first()
 
     # -- what is cached ----------------------------------------------------------------------------
     def _look(self, id: int, *, at_least: int) -> None:

@@ -13,13 +13,14 @@ from myapp.models import Post
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import Serve
 from tests.project.operations.page import Page
-from tests.project.operations.terminal import CacheAt
+from tests.project.operations.terminal import CacheAt, manage
 
 
 @pytest.fixture(autouse=True)
-def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the commands' lines be as long as the page's, wherever the tests run."""
+def _site(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Have the commands' lines be as long as the page's, wherever the tests run, and `/metrics` answer."""
     monkeypatch.setenv("COLUMNS", "100")
+    settings.WARMER_METRICS = True
 
 
 @pytest.fixture
@@ -41,6 +42,18 @@ def cache_at(serve: Serve, settings: Any, page: Page) -> CacheAt:  # noqa: F811
         server = serve(**options)
         settings.CACHES = {"default": cache_settings(server.url(), max_connections=5)}
         page.server = server
+        return server
+
+    return start
+
+
+@pytest.fixture
+def warm_cache_at(cache_at: CacheAt, post: Post) -> CacheAt:
+    """Return a function that does so, and warms it."""
+
+    def start(**options: str) -> RedisServer:
+        server = cache_at(**options)
+        manage("warm_cache --inline")
         return server
 
     return start

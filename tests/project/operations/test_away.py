@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -26,10 +25,9 @@ ERROR_NUMBER = r"Error (\d+) connecting"
 
 
 def test_refused(
-    page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture, settings: Any, operator: Client
+    page: Page, warm_cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture, operator: Client
 ) -> None:
-    server = cache_at()
-    manage("warm_cache --inline")
+    server = warm_cache_at()
     server.stop()
     page.shows("refused-doctor", doctor("reachability"))
     page.shows("refused-stats", manage("cache_stats"), varies=[ERROR_NUMBER])
@@ -44,7 +42,6 @@ def test_refused(
 
     assert tasks.request_run("posts", Trigger.SCHEDULE).run.state == "failed"
     observe_all(seconds=10)
-    settings.WARMER_METRICS = True
     told = scrape()
     assert told("cache_up", job="posts") == 0
     assert told("pending_invalidations") == 1
@@ -60,11 +57,8 @@ def test_refused(
     assert "error: " not in page.manage("cache_doctor")
 
 
-def test_hanging(
-    page: Page, cache_at: CacheAt, post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = cache_at()
-    manage("warm_cache --inline")
+def test_hanging(page: Page, warm_cache_at: CacheAt, caplog: pytest.LogCaptureFixture) -> None:
+    server = warm_cache_at()
     server.pause()
     page.shows("hanging-doctor", doctor("reachability"))
     caplog.clear()
@@ -74,9 +68,8 @@ def test_hanging(
     assert "error: " not in manage("cache_doctor")
 
 
-def test_invalidations_wait(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture) -> None:
-    server = cache_at(appendonly="yes", appendfsync="always")
-    manage("warm_cache --inline")
+def test_invalidations_wait(page: Page, warm_cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture) -> None:
+    server = warm_cache_at(appendonly="yes", appendfsync="always")
     server.kill()
     Post.objects.get(pk=post.pk).save()
     ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(minutes=6, seconds=10))

@@ -8,7 +8,6 @@ import pytest
 from django.test import Client
 
 from embedded.redis_server import RedisServer
-from myapp.models import Post
 from tests.package.admin.pages import act
 from tests.package.doctor.support import Serve
 from tests.project.operations.page import Page
@@ -21,17 +20,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def broker(
-    page: Page,
-    cache_at: CacheAt,
-    serve: Serve,
-    broker_at: Callable[..., Any],
-    post: Post,
-    monkeypatch: pytest.MonkeyPatch,
+    page: Page, warm_cache_at: CacheAt, serve: Serve, broker_at: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> RedisServer:
     """A broker that hangs; the page names it as it does the cache elsewhere."""
     monkeypatch.setattr(tasks.broker, "BROKER_SECONDS", 0.5)
-    cache_at()
-    manage("warm_cache --inline")
+    warm_cache_at()
     server = serve()
     broker_at(server.url(1))
     page.server = server

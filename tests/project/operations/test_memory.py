@@ -1,7 +1,5 @@
 """Memory is short, or grows: what is seen then, and that the page's fixes help."""
 
-from typing import Any
-
 import pytest
 from django.core.cache import cache
 from django.test import Client
@@ -49,14 +47,12 @@ def test_full(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptu
     assert "error: " not in manage("cache_doctor")
 
 
-def test_evicting(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> None:
-    server = cache_at(maxmemory="3mb", maxmemory_policy="allkeys-lru")
-    manage("warm_cache --inline")
+def test_evicting(page: Page, warm_cache_at: CacheAt) -> None:
+    server = warm_cache_at(maxmemory="3mb", maxmemory_policy="allkeys-lru")
     fill(server, keys=600)
     page.shows("evicting-doctor", doctor("evictions"), varies=[r"([1-9]\d*) keys evicted in the (\S+ \S+) since"])
     page.shows("evicting-stats", stats("memory", "evicted"), varies=[*MEMORY, r"evicted +([1-9]\d*) keys"])
     observe_all(seconds=10)
-    settings.WARMER_METRICS = True
     assert scrape()("key_coverage_ratio", job="posts") < 0.9
 
     page.redis_cli("CONFIG SET maxmemory 256mb")
@@ -65,9 +61,8 @@ def test_evicting(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> N
     assert cover(posts.spec).share == 1
 
 
-def test_growing(page: Page, cache_at: CacheAt, post: Post) -> None:
-    server = cache_at()
-    manage("warm_cache --inline")
+def test_growing(page: Page, warm_cache_at: CacheAt) -> None:
+    server = warm_cache_at()
     fill(server, keys=40, seconds=None)
     cache.set("everything", "x" * 3_000_000, 3600)
     with server.client() as client:

@@ -29,14 +29,12 @@ SINCE_ITS_START = [r"^  server +(.*), up (.+)$", r"^  keys +(\d+), (\d+) with"]
 TABLE = ("job  ", "---", "user_profiles", "popular_posts", "posts")
 
 
-def test_not_kept(page: Page, cache_at: CacheAt, post: Post, settings: Any) -> None:
-    server = cache_at()
-    manage("warm_cache --inline")
+def test_not_kept(page: Page, warm_cache_at: CacheAt) -> None:
+    server = warm_cache_at()
     server.restart()
     page.shows("not-kept-doctor", doctor("persistence"))
     page.shows("not-kept-stats", stats("server ", "keys ", *TABLE), varies=SINCE_ITS_START)
     observe_all(seconds=10)
-    settings.WARMER_METRICS = True
     assert scrape()("key_coverage_ratio", job="posts") == 0
     assert states() == dict.fromkeys(jobs, "cold")
     assert "complete" in page.manage("warm_cache")
@@ -71,9 +69,8 @@ def test_old_save(page: Page, cache_at: CacheAt, post: Post) -> None:
     _await_first_file(server)
 
 
-def test_not_saved(page: Page, cache_at: CacheAt, post: Post) -> None:
-    server = cache_at(save="900 1")
-    manage("warm_cache --inline")
+def test_not_saved(page: Page, warm_cache_at: CacheAt) -> None:
+    server = warm_cache_at(save="900 1")
     fail_to_save(server)
     page.shows("not-saved-doctor", doctor("writes", "persistence"))
     assert "MISCONF" in manage("warm_cache")
@@ -83,12 +80,11 @@ def test_not_saved(page: Page, cache_at: CacheAt, post: Post) -> None:
 
 
 def test_cold_after_a_deploy(
-    page: Page, cache_at: CacheAt, post: Post, settings: Any, monkeypatch: pytest.MonkeyPatch
+    page: Page, warm_cache_at: CacheAt, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_warmed", set())
     monkeypatch.setattr(health, "_complete", {})
-    cache_at()
-    manage("warm_cache --inline")
+    warm_cache_at()
     WarmingRun.objects.update(finished_at=timezone.now() - timedelta(minutes=5))
     deploy = timezone.now() - timedelta(seconds=1)
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": "release-2"}}

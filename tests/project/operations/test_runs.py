@@ -32,9 +32,7 @@ execute(jobs["posts"].spec, runs.open_run("posts", "schedule").run, worker="cele
 """
 
 
-def test_no_worker(
-    page: Page, cache_at: CacheAt, serve: Serve, broker_at: Callable[..., Any], post: Post, settings: Any
-) -> None:
+def test_no_worker(page: Page, cache_at: CacheAt, serve: Serve, broker_at: Callable[..., Any], post: Post) -> None:
     cache_at()
     broker_at(serve().url())
     run = tasks.request_run("posts", Trigger.SCHEDULE).run
@@ -43,13 +41,10 @@ def test_no_worker(
     PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
     page.shows("no-worker-doctor", doctor("workers", "beat"))
     WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=5))
-    settings.WARMER_METRICS = True
     assert (scrape()("queue_wait_seconds", job="posts") or 0) > 120
 
 
-def test_expired_and_lost(
-    page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture, settings: Any
-) -> None:
+def test_expired_and_lost(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture) -> None:
     server = cache_at()
     assert run_code(KILLED, REDIS_URL=server.url()).returncode == -signal.SIGKILL
     WarmingRun.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=11))
@@ -65,7 +60,6 @@ def test_expired_and_lost(
     assert tasks.close_stalled_runs() == 2
     page.shows("ended-log", logged(caplog.records, "warmer.apps"), varies=[r"run (\d+) of", r"queries, ([\d.]+) s"])
     page.shows("ended-list", excerpt(manage("warm_cache --list"), "job ", "---", "user_profiles", "posts"))
-    settings.WARMER_METRICS = True
     assert scrape()("last_run_state", job="posts", state="lost") == 1
     assert states() == {"posts": "failed", "user_profiles": "failed", "popular_posts": "unknown"}
     assert "complete" in page.manage("warm_cache --inline")

@@ -8,9 +8,8 @@ from django.test import Client
 
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
-from myapp.models import Post
 from tests.project.operations.page import Page
-from tests.project.operations.terminal import CacheAt, doctor, logged, manage, stats
+from tests.project.operations.terminal import CacheAt, doctor, logged, stats
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,9 +30,8 @@ def hold_up(server: RedisServer) -> None:
     raise AssertionError("no command was slow")
 
 
-def test_slow_command(page: Page, cache_at: CacheAt, post: Post) -> None:
-    server = cache_at()
-    manage("warm_cache --inline")
+def test_slow_command(page: Page, warm_cache_at: CacheAt) -> None:
+    server = warm_cache_at()
     hold_up(server)
     page.shows("slow-doctor", doctor("slow-log"), varies=[r"profile \((\d+) ms\)"])
     page.shows("slow-stats", stats("slow log"), varies=[r"profile \((\d+) ms\)"])
@@ -41,9 +39,8 @@ def test_slow_command(page: Page, cache_at: CacheAt, post: Post) -> None:
     assert b"127.0.0.1" in (entry["client_address"] if isinstance(entry, dict) else entry[4])
 
 
-def test_slow_way(page: Page, cache_at: CacheAt, post: Post, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    server = cache_at()
-    manage("warm_cache --inline")
+def test_slow_way(page: Page, warm_cache_at: CacheAt, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = warm_cache_at()
     with Proxy(server, seconds=0.06) as proxy:
         settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
         caplog.clear()

@@ -7,7 +7,6 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
-from myapp.models import Post
 from tests.project.operations.page import Page
 from tests.project.operations.terminal import CacheAt, doctor, logged, manage
 from tests.support.scraping import scrape
@@ -39,15 +38,13 @@ def shown_name() -> str:
 
 def test_stale(
     page: Page,
-    cache_at: CacheAt,
-    post: Post,
+    warm_cache_at: CacheAt,
     caplog: pytest.LogCaptureFixture,
     settings: Any,
     operator: Client,
     no_triggers: None,
 ) -> None:
-    cache_at()
-    manage("warm_cache --inline")
+    warm_cache_at()
     rename("New")
     assert shown_name() == "Ada Old"
     page.shows("stale-audit", manage("cache_audit"))
@@ -55,7 +52,6 @@ def test_stale(
     caplog.clear()
     tasks.audit_job("user_profiles", "schedule")
     page.shows("stale-log", logged(caplog.records, "warmer.tasks"))
-    settings.WARMER_METRICS = True
     assert scrape()("audit_keys", job="user_profiles", outcome="wrong") == 1
     assert "1 wrong" in operator.get("/admin/warmer/").content.decode()
 
@@ -64,9 +60,8 @@ def test_stale(
     assert "CommandError" not in manage("cache_audit")
 
 
-def test_stale__database_has_lost_its_triggers(page: Page, cache_at: CacheAt, post: Post, no_triggers: None) -> None:
-    cache_at()
-    manage("warm_cache --inline")
+def test_stale__database_has_lost_its_triggers(page: Page, warm_cache_at: CacheAt, no_triggers: None) -> None:
+    warm_cache_at()
     rename("New")
     assert shown_name() == "Ada Old"
     page.shows("stale-doctor", doctor("capture"))
@@ -76,10 +71,9 @@ def test_stale__database_has_lost_its_triggers(page: Page, cache_at: CacheAt, po
     assert shown_name() == "Ada Old"
 
 
-def test_stale__told_is_not_stale(cache_at: CacheAt, post: Post, no_triggers: None) -> None:
+def test_stale__told_is_not_stale(warm_cache_at: CacheAt, no_triggers: None) -> None:
     """The cure that the page gives for the code."""
-    cache_at()
-    manage("warm_cache --inline")
+    warm_cache_at()
     with transaction.atomic():
         rename("New")
         invalidate_for(CustomUser.objects.filter(pk=42))

@@ -1,11 +1,12 @@
 """What the browser tests have in common: marks, permissions, and how to read a page."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page
 
-from warmer.models import WarmingRun
+from warmer.models import State, Trigger, WarmingRun
 
 MARKS = [
     pytest.mark.system,
@@ -34,6 +35,14 @@ def row_of(page: Page, job: str) -> Locator:
 def state_of(page: Page, job: str) -> str:
     """Return a job's state on the overview."""
     return row_of(page, job).locator(".warmer-state").inner_text()
+
+
+def make_run(job: str, state: str = State.QUEUED, **columns: Any) -> WarmingRun:
+    """Put a run in; an active one is that of its job."""
+    defaults: dict[str, Any] = {"trigger": Trigger.COMMAND, "expires_at": "2099-01-01T00:00:00Z"}
+    if state in (State.QUEUED, State.RUNNING):
+        defaults["active_job"] = job
+    return WarmingRun.objects.create(job=job, state=state, **defaults | columns)
 
 
 def last_run(job: str) -> WarmingRun:

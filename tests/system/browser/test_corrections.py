@@ -9,11 +9,11 @@ from playwright.sync_api import Page, expect
 
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.system.browser.pages import EVERYTHING, MARKS, check_red, last_run, state_of
+from tests.system.browser.pages import EVERYTHING, MARKS, check_red, last_run, make_run, state_of
 from tests.system.nodes import Worker
 from tests.system.project import Project
 from users.models import CustomUser
-from warmer.models import CacheAudit, ChangeRecord, State, WarmingRun
+from warmer.models import CacheAudit, ChangeRecord, State
 
 pytestmark = MARKS
 
@@ -49,17 +49,9 @@ def test_operator__repairs_wrong_keys__and_retries_failed_ones(
     page.goto("/admin/warmer/")
     assert state_of(page, "posts") != "wrong"
 
-    failed = WarmingRun.objects.create(
-        job="posts",
-        trigger="schedule",
-        state=State.FAILED,
-        expires_at="2099-01-01T00:00:00Z",
-        batches_total=1,
-        batches_done=1,
-        failed=1,
-        error="Every key failed; the first: ValueError: no",
-        failures=[{"key": key, "error": "ValueError: no"}],
-    )
+    counts = {"batches_total": 1, "batches_done": 1, "failed": 1}
+    error, failures = "Every key failed; the first: ValueError: no", [{"key": key, "error": "ValueError: no"}]
+    failed = make_run("posts", State.FAILED, error=error, failures=failures, **counts)
     page.goto("/admin/warmer/warmingrun/")
     expect(page.get_by_role("row", name="failed")).to_contain_text("the first: ValueError: no")
     page.get_by_role("link", name=str(failed.pk), exact=True).click()

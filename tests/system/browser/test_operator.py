@@ -5,16 +5,15 @@ from collections.abc import Callable
 
 from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Page, expect
 
 from embedded.waiting import wait_until
-from tests.system.browser.pages import EVERYTHING, MARKS, last_run, state_of
+from tests.system.browser.pages import EVERYTHING, MARKS, last_run, make_run, state_of
 from tests.system.nodes import Worker
 from tests.system.project import Project, reached
 from tests.system.slowapp import gate
-from warmer.models import State, WarmingRun
+from warmer.models import State
 
 pytestmark = MARKS
 
@@ -134,8 +133,7 @@ def test_operator__sets_a_schedule_and_resets_it__invalidates_after_a_question(o
 
 
 def test_reader__finds_no_button_and_every_address_refuses(open_page: Callable[..., Page]) -> None:
-    expires = "2099-01-01T00:00:00Z"
-    run = WarmingRun.objects.create(job="posts", active_job="posts", trigger="command", expires_at=expires)
+    run = make_run("posts")
     page = open_page("view_job", "view_warmingrun", name="rita")
     addresses = ("", "job/posts/change/", f"warmingrun/{run.pk}/change/")
     for address in addresses:
@@ -155,9 +153,7 @@ def test_operator__sees_a_failure_on_the_jobs_page_and_warms_its_key(open_page: 
     page.clock.install()
     page.goto("/admin/warmer/job/popular_posts/change/")
     expect(page.get_by_role("row", name="Last run never run")).to_be_visible()
-    WarmingRun.objects.create(
-        job="popular_posts", trigger="schedule", state=State.FAILED, expires_at=timezone.now(), error="Broken."
-    )
+    make_run("popular_posts", State.FAILED, error="Broken.")
     page.clock.fast_forward(10_000)
     expect(page.get_by_text("Broken.")).to_be_in_viewport()
 

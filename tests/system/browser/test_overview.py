@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.system.browser.pages import EVERYTHING, MARKS, row_of
-from warmer.models import State, WarmingRun
+from tests.system.browser.pages import EVERYTHING, MARKS, make_run, row_of
+from warmer.models import State
 
 pytestmark = MARKS
 
@@ -32,15 +32,7 @@ def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page:
     posts = row_of(page, "posts")
     expect(posts).to_contain_text("never run")
 
-    run = WarmingRun.objects.create(
-        job="posts",
-        active_job="posts",
-        trigger="deploy",
-        state=State.RUNNING,
-        batches_total=3,
-        attempt=1,
-        expires_at="2099-01-01T00:00:00Z",
-    )
+    run = make_run("posts", State.RUNNING, batches_total=3, attempt=1)
     later(page)
     expect(posts.locator(".warmer-state")).to_have_text("running")
     expect(posts).to_contain_text("0 of 3 batches")

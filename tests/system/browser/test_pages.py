@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE, check_layout
+from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE, check_layout, make_run
 from tests.system.slowapp.gate import LONG_NAME
 from warmer.models import CacheAudit, JobHour, JobObservation, State, WarmingRun
 
@@ -15,25 +15,18 @@ pytestmark = MARKS
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., Page], width: int) -> None:
-    run = WarmingRun.objects.create(
-        job="posts",
-        active_job="posts",
-        trigger="command",
-        state=State.RUNNING,
-        attempt=1,
-        expires_at="2099-01-01T00:00:00Z",
-    )
+    run = make_run("posts", State.RUNNING, attempt=1)
+    now = run.requested_at
     page = open_page(*EVERYTHING, "view_customuser", width=width)
     failures = [{"key": f"user:{'1' * 90}:profile", "error": "E: " + "without_any_space_" * 20}]
     counts = dict.fromkeys(("written", "skipped", "superseded", "no_value", "failed"), 123_456)
-    incomplete = WarmingRun.objects.create(
-        job="user_profiles",
+    incomplete = make_run(
+        "user_profiles",
+        State.INCOMPLETE,
         trigger="admin",
         requested_by="olga",
-        state=State.INCOMPLETE,
-        expires_at=run.requested_at,
-        started_at=run.requested_at,
-        finished_at=run.requested_at + timedelta(minutes=75),
+        started_at=now,
+        finished_at=now + timedelta(minutes=75),
         error="ValueError: " + "something_without_any_space_" * 8,
         failures=failures,
         **counts,
@@ -42,7 +35,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
     audit = CacheAudit.objects.create(
         job=LONG_NAME,
         trigger="schedule",
-        started_at=run.requested_at,
+        started_at=now,
         whole=False,
         sampled=6 * 123_456,
         undeclared=0,
@@ -52,24 +45,13 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         failures=failures,
         **counts,
     )
-    JobObservation.objects.update_or_create(
-        job="posts",
-        defaults={
-            "attempted_at": run.requested_at,
-            "observed_at": run.requested_at,
-            "error": "unix:///run/" + "a_folder_without_any_space/" * 8,
-            "watched": 9,
-            "watched_read": 9,
-            "watched_share": 1,
-            "watched_misses": 1,
-        },
-    )
+    observed = {"attempted_at": now, "observed_at": now, "error": "unix:///run/" + "a_folder_without_any_space/" * 8}
+    observed |= {"watched": 9, "watched_read": 9, "watched_share": 1, "watched_misses": 1}
+    JobObservation.objects.update_or_create(job="posts", defaults=observed)
     for ago in (0, 1, 30):
-        hour = run.requested_at - timedelta(hours=ago)
+        hour = now - timedelta(hours=ago)
         JobHour.objects.put("posts", hour, observed=1, pending_max=123_456_789, runs=1, run_seconds=1e6)
-    long = WarmingRun.objects.create(
-        job=LONG_NAME, trigger="schedule", state=State.COMPLETE, expires_at=run.requested_at
-    )
+    long = make_run(LONG_NAME, State.COMPLETE)
     for address in (
         *("", "job/posts/change/?span=week&id=1", f"job/{LONG_NAME}/change/"),
         *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
@@ -94,9 +76,7 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
 
 
 def test_run__without_scripts_the_page_reloads_itself(open_page: Callable[..., Page]) -> None:
-    run = WarmingRun.objects.create(
-        job="posts", active_job="posts", trigger="command", expires_at="2099-01-01T00:00:00Z"
-    )
+    run = make_run("posts")
     page = open_page(*EVERYTHING, scripts=False)
     page.goto(f"/admin/warmer/warmingrun/{run.pk}/change/")
     expect(page.locator(".warmer-state").first).to_have_text("queued")
