@@ -42,15 +42,8 @@ def peers(rows: int, site: Site) -> list[Table[Row]]:
             worker.ask(check_profiles, title, sample)
             return counts
 
-        return Row(
-            title=title,
-            run=partial(worker.ask, warm_all, title),
-            operations=rows,
-            prepare=data.empty_cache,
-            verify=verify,
-            cpu=lambda: worker.cpu,
-            versus=versus.get(title, ()),
-        )
+        row = partial(worker.row, warm_all, title, title=title, operations=rows)
+        return row(prepare=data.empty_cache, verify=verify, versus=versus.get(title, ()))
 
     return [Table(operation="profile", rows=[row(title) for title in LIBRARIES])]
 

@@ -133,27 +133,7 @@ LETTER = 7.4  # the widest letter of the value beside a bar
 BAR, GAP = 20, 10
 TABLE_HEAD = 34
 
-STYLE = """
-text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f }
-.card { fill: #ffffff; stroke: #d0d7de }
-.title { font-size: 16px; font-weight: 600 }
-.note, .group { fill: #57606a }
-.note { font-size: 11.5px }
-.group { font-size: 12px; font-weight: 600 }
-.ours { font-weight: 600 }
-.value { font-variant-numeric: tabular-nums }
-.bar { fill: #afb8c1 }
-.bar.ours { fill: #0969da }
-.range { stroke: #24292f; stroke-opacity: 0.55; stroke-width: 1.5 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 }
-  .card { fill: #0d1117; stroke: #30363d }
-  .note, .group { fill: #9198a1 }
-  .bar { fill: #484f58 }
-  .bar.ours { fill: #4493f8 }
-  .range { stroke: #e6edf3 }
-}
-""".strip()
+STYLE = Path(__file__).with_name("chart.css").read_text().strip()
 
 
 def draw(result: Result) -> str:

@@ -148,13 +148,12 @@ def _row(
 ) -> Row:
     """Return what a process does with so many users, the first of whom have cached profiles."""
     expected = cached if capture == PLAIN else 0
-    return Row(
+    return worker.row(
+        run,
         title=title or capture,
-        run=partial(worker.ask, run),
         operations=operations,
         prepare=partial(worker.ask, renew, users, cached, before),
         verify=lambda _: worker.ask(verify, expected, cached, needs_relay),
-        cpu=lambda: worker.cpu,
         versus=versus,
     )
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +20,7 @@ import django
 from django.core.management import call_command
 from django.db import connection
 
+from bench.measure import Row
 from embedded.postgres_server import PostgresServer
 from embedded.redis_server import RedisServer
 
@@ -144,6 +146,10 @@ class Worker(ExitStack):
             ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(environment,))
         )
         self._process = self.ask(os.getpid)
+
+    def row(self, function: Callable[..., Any], *args: Any, **more: Any) -> Row:
+        """Return a row whose work is to call a function there."""
+        return Row(run=partial(self.ask, function, *args), cpu=lambda: self.cpu, **more)
 
     def tell(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Begin to call a function there; `answer` waits for its result."""

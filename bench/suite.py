@@ -145,30 +145,15 @@ def suite(rows: int, site: Site) -> list[Table[Row]]:
     postgres = site.enter_context(PostgresServer())
     made = []
     for title, apps_of_way in WAYS.items():
-        worker = site.enter_context(
-            Worker(
-                DJANGO_SETTINGS_MODULE="shop.settings",
-                DATABASE_URL=postgres.create_database(f"suite{len(made)}"),
-                BENCH_SUITE=apps_of_way,
-                BENCH_TESTS=str(rows),
-            )
-        )
+        database = postgres.create_database(f"suite{len(made)}")
+        environment = {"DJANGO_SETTINGS_MODULE": "shop.settings", "DATABASE_URL": database}
+        worker = Worker(**environment, BENCH_SUITE=apps_of_way, BENCH_TESTS=str(rows))
+        site.enter_context(worker)
         site.databases = worker.ask(begin)
-        made.append(
-            Row(
-                title=title,
-                run=partial(worker.ask, run_tests),
-                operations=rows,
-                verify=partial(_count, worker),
-                cpu=partial(getattr, worker, "cpu"),
-                versus=VERSUS[title],
-            )
-        )
+        count = partial(worker.ask, count_queries)
+        row = worker.row(run_tests, title=title, operations=rows, verify=count, versus=VERSUS[title])
+        made.append(row)
     return [Table(operation="test", rows=made)]
-
-
-def _count(worker: Worker, _: None) -> dict[str, float]:
-    return {QUERIES: worker.ask(count_queries)}
 
 
 # -- what a process does ---------------------------------------------------------------------------
@@ -184,10 +169,10 @@ def run_tests() -> None:
     call_command("test", "shop", verbosity=0, interactive=False)
 
 
-def count_queries() -> float:
+def count_queries(_: None) -> dict[str, float]:
     """Return the queries of a transaction that changes a row on which several jobs depend."""
     author = apps.get_model("shop.Author").objects.create(name="Ada")
     book = apps.get_model("shop.Book").objects.create(author=author, title="Notes")
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
         book.save()
-    return float(len(queries))
+    return {QUERIES: float(len(queries))}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,13 +28,25 @@ from bench.measure import Row, Table, cost, difference, speed
 from bench.site import PROCESS, Site, Worker, peak
 from bench.warming import BATCH, sizes
 from config.celery import app
+from embedded.processes import ProcessGroup
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from warmer import jobs
 from warmer.models import Trigger, WarmingRun
 from warmer.tasks import request_run
 
-COMMAND = ("celery", "-A", "config", "worker", "--loglevel", "ERROR", "--without-gossip", "--without-mingle")
+COMMAND = [
+    "-m",
+    "celery",
+    "--quiet",
+    "-A",
+    "config",
+    "worker",
+    "--loglevel",
+    "ERROR",
+    "--without-gossip",
+    "--without-mingle",
+]
 RUN_SECONDS = 600
 HERE = "warmer: in one process"
 WORKER, BROKER = "peak MiB of a worker process", "peak MiB of the broker"
@@ -55,12 +66,9 @@ class CeleryWorkers(ExitStack):
         super().__init__()
         self._broker = self.enter_context(RedisServer(options={"maxmemory-policy": "noeviction"}))
         environment = {"CELERY_BROKER_URL": self._broker.url(0), "BENCH_KEYS": str(keys)}
-        self._worker = psutil.Popen(
-            [sys.executable, "-m", *COMMAND, "--concurrency", str(processes)],
-            env=os.environ | environment,
-            stdout=subprocess.DEVNULL,
-        )
-        self.callback(self._kill)
+        command = [sys.executable, *COMMAND, "--concurrency", str(processes)]
+        self._worker = ProcessGroup(command, output=sys.stderr.fileno(), env=os.environ | environment)
+        self.callback(self._worker.end, ())  # it has nothing in hand, and would take seconds to end by itself
         self.client = self.enter_context(Worker(**environment))
         self.client.ask(wait_for_worker)
 
@@ -72,16 +80,9 @@ class CeleryWorkers(ExitStack):
         """Return the most memory, in MiB, of one of the worker's processes, and of the broker's data."""
         with self._broker.client() as client:
             data = int(client.info("memory")["used_memory_peak"]) / 2**20
-        return {WORKER: max(peak(process.pid) for process in self._processes()), BROKER: data}
-
-    def _processes(self) -> list[psutil.Process]:
-        return [self._worker, *self._worker.children(recursive=True)]
-
-    def _kill(self) -> None:
-        # It has nothing in hand, and would take seconds to end by itself.
-        for process in self._processes():
-            process.kill()
-        self._worker.wait()
+        worker = psutil.Process(self._worker.pid)
+        processes = [worker, *worker.children(recursive=True)]
+        return {WORKER: max(peak(process.pid) for process in processes), BROKER: data}
 
 
 class Renewed(ExitStack):

@@ -1,20 +1,8 @@
-"""The foreign project as it comes, with the guide's settings: what every other module here starts from."""
+"""The foreign project with the guide's settings: its health, and a cache that no other process sees."""
 
 import pytest
 
 from tests.foreign.project import ForeignProject
-
-ADD = "from people.models import Person; [Person.objects.create(name=n) for n in ('Ada', 'Bob')]"
-
-
-def test_project__warms_on_a_worker(foreign: ForeignProject) -> None:
-    foreign.manage("migrate")
-    foreign.run(ADD)
-    with foreign.worker():
-        foreign.manage("warm_cache", "--workers")
-        foreign.manage("cache_doctor")
-    assert foreign.run("from people.warming import names; result = names.get()") == ["Ada", "Bob"]
-    assert "no issues" in foreign.manage("check")
 
 
 @pytest.mark.usefixtures("on_postgresql")

@@ -46,19 +46,6 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
         worker.wait_for(" is complete: ", count=3)
 
 
-def test_queue_that_celery_does_not_know__is_refused(foreign: ForeignProject) -> None:
-    foreign.settings(
-        """
-        from kombu import Queue
-
-        CELERY_TASK_QUEUES = [Queue("celery")]
-        CELERY_TASK_CREATE_MISSING_QUEUES = False
-        """
-    )
-    assert "warmer.E004" in foreign.manage("check", status=1)
-    assert "Queue('warming')" in foreign.manage("cache_doctor", status=1)
-
-
 def test_queue_length__with_a_prefix_of_the_broker(foreign: ForeignProject) -> None:
     foreign.settings("CELERY_BROKER_TRANSPORT_OPTIONS['global_keyprefix'] = 'site1:'\nWARMER_METRICS = True")
     metrics = foreign.run("""

@@ -4,8 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from django.test import Client, override_settings
 from myapp.models import Comment, Post
 from tests.support.jobs import empty_registry, registry  # noqa: F401
 from tests.support.processes import ROOT, run
+from tests.support.rows import a_comment, a_post, a_user
 from users.models import CustomUser
 from warmer import jobs
 from warmer.invalidation import captures_by_triggers, receivers, triggers
@@ -42,9 +42,6 @@ def python(tmp_path: Path) -> Python:
         return run(sys.executable, "-W", "error", "-c", code, env=clean | environment, cwd=tmp_path, seconds=120)
 
     return run_clean
-
-
-NUMBER = count(1)
 
 
 @pytest.fixture
@@ -112,46 +109,19 @@ def no_database(transactional_db: None) -> Iterator[None]:
 @pytest.fixture
 def make_user() -> Callable[..., CustomUser]:
     """Return a function that creates a user."""
-
-    def make(**fields: object) -> CustomUser:
-        number = next(NUMBER)
-        defaults = {"username": f"user{number}", "email": f"user{number}@example.org"}
-        return CustomUser.objects.create(**defaults | fields)
-
-    return make
+    return a_user
 
 
 @pytest.fixture
-def make_post(make_user: Callable[..., CustomUser]) -> Callable[..., Post]:
+def make_post() -> Callable[..., Post]:
     """Return a function that creates a published popular post."""
-
-    def make(**fields: object) -> Post:
-        number = next(NUMBER)
-        defaults = {
-            "title": f"Post {number}",
-            "slug": f"post-{number}",
-            "body": "Once upon a time.",
-            "is_popular": True,
-            "published_at": datetime(2026, 1, 1, tzinfo=UTC),
-        }
-        if not {"author", "author_id"} & set(fields):
-            defaults["author"] = make_user()
-        return Post.objects.create(**defaults | fields)
-
-    return make
+    return partial(a_post, is_popular=True)
 
 
 @pytest.fixture
-def make_comment(make_user: Callable[..., CustomUser]) -> Callable[..., Comment]:
+def make_comment() -> Callable[..., Comment]:
     """Return a function that creates a comment."""
-
-    def make(**fields: object) -> Comment:
-        defaults: dict[str, object] = {"body": "Well said."}
-        if not {"author", "author_id"} & set(fields):
-            defaults["author"] = make_user()
-        return Comment.objects.create(**defaults | fields)
-
-    return make
+    return a_comment
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """Rows for a whole site, and what a warm of it should leave in the cache."""
 
-from datetime import UTC, datetime
 from random import Random
 
 from django.core.cache import cache
 from redis import Redis
 
 from myapp.models import Post
+from tests.support.rows import PUBLISHED
 from users.models import CustomUser
 
-PUBLISHED = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 USERS, INACTIVE, WARM_USERS = 130, 10, 100
 POPULAR_POSTS = 12
 

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from myapp.models import Post
-from tests.project.site.rows import a_comment, a_post, a_user
+from tests.support.rows import a_comment, a_post, a_user
 from users.models import CustomUser
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from myapp.models import Post
 from myapp.warming import popular_post_ids, popular_posts, posts
-from tests.project.site.rows import a_comment, a_post
+from tests.support.rows import a_comment, a_post
 from users.warming import top_user_ids
 
 pytestmark = pytest.mark.django_db

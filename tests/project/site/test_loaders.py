@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from myapp.warming import excerpt, popular_post_ids, popular_posts, posts
-from tests.project.site.rows import a_comment, a_post, a_user
+from tests.support.rows import a_comment, a_post, a_user
 from users.warming import top_user_ids, user_profiles
 
 pytestmark = pytest.mark.django_db

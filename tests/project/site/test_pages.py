@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from myapp.warming import popular_posts
-from tests.project.site.rows import a_comment, a_post, a_user
+from tests.support.rows import a_comment, a_post, a_user
 from users.warming import user_profiles
 
 # What a transaction changed is read past the cache until it commits: here every save commits.
@@ -49,7 +49,7 @@ def test_front_page__shows_the_ten_popular_posts_by_views__costs_no_query_when_w
 
 
 def test_front_page__follows_the_authors_new_name(client: Client) -> None:
-    post = a_post(is_popular=True)
+    post = a_post(is_popular=True, author=a_user(first_name="Ada"))
     text_of(client, "/")
 
     post.author.last_name = "Renamed"

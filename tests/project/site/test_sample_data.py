@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from myapp.models import Comment, Post
 from myapp.sample.build import SampleData, build
 from myapp.warming import popular_posts, posts
-from tests.project.site.rows import a_user
+from tests.support.rows import a_user
 from users.models import CustomUser, most_active_ids
 from users.warming import user_profiles
 
