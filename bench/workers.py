@@ -35,18 +35,8 @@ from warmer import jobs
 from warmer.models import Trigger, WarmingRun
 from warmer.tasks import request_run
 
-COMMAND = [
-    "-m",
-    "celery",
-    "--quiet",
-    "-A",
-    "config",
-    "worker",
-    "--loglevel",
-    "ERROR",
-    "--without-gossip",
-    "--without-mingle",
-]
+COMMAND = ["-m", "celery", "--quiet", "-A", "config", "worker", "--loglevel", "ERROR"]
+COMMAND += ["--without-gossip", "--without-mingle"]
 RUN_SECONDS = 600
 HERE = "warmer: in one process"
 WORKER, BROKER = "peak MiB of a worker process", "peak MiB of the broker"
