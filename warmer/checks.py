@@ -14,71 +14,55 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
+from warmer.doctor.check import Finding
+from warmer.doctor.checks.celery import without_beat
+from warmer.doctor.checks.connection import unsuitable, unusable
+from warmer.doctor.checks.jobs import BY_SIGNALS
 from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
-from warmer.stores import is_fenced, is_local, keeps_nothing, misspelt_options, varying_names, why_unusable
+from warmer.stores import is_fenced, is_local, misspelt_options, why_unusable
 
 
 @register("warmer")
 def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
     """E002, E005, W001, W002, W006, W009, W016: a cache that cannot be used or shared, whose keys have
     several names, that keeps nothing, or has no atomic fence or misspelt options."""
+    is_one_process = settings.DEBUG and not tasks.has_broker()
     for alias in sorted({spec.cache for spec in jobs.specs()}):
-        backend = settings.CACHES[alias].get("BACKEND")
-        named = f"The cache {alias!r} ({backend})"
-        if why := why_unusable(alias):
-            yield Error(
-                f"{named} cannot be used: {why}.",
-                hint="Install what is missing. "
-                f"CACHES[{alias!r}]['BACKEND'] must name a class that can be imported, e.g. "
-                "'django_redis.cache.RedisCache', with OPTIONS that it knows. LOCATION must be an "
-                "address that it accepts, e.g. 'redis://:PASSWORD@HOST:6379/0'.",
-                id="warmer.E002",
-            )
-        elif names := varying_names(alias):
-            yield Error(
-                f"The KEY_FUNCTION of the cache {alias!r} returns different names for one key, depending on "
-                f"the caller: {names[0]!r} and {names[1]!r}. Workers do not find what a request cached.",
-                hint="Use a cache without this KEY_FUNCTION for jobs, and put the tenant into the id: see "
-                "'Tenants and languages' in the guide.",
-                id="warmer.E005",
-            )
-        elif keeps_nothing(alias):
-            yield Warning(
-                f"{named} keeps nothing: every read loads from the database, and a warm does nothing.",
-                hint="Use a Redis cache; for development without a server, "
-                "'django.core.cache.backends.filebased.FileBasedCache'.",
-                id="warmer.W006",
-            )
-        elif not is_fenced(alias):
-            yield from _unfenced(alias, named)
-        else:
-            for name, nearest in misspelt_options(alias).items():
-                yield Warning(
-                    f"The OPTIONS of the cache {alias!r} have an unknown name: {name!r}.",
-                    hint=f"Did you mean {nearest!r}? If a class of your own reads it, add 'warmer.W016' to "
-                    "SILENCED_SYSTEM_CHECKS.",
-                    id="warmer.W016",
-                )
+        if problem := why_unusable(alias):
+            yield _message(unusable(alias, problem))
+            continue
+        finding = unsuitable(alias)
+        is_w009 = finding is not None and finding.check == "warmer.W009"
+        if finding and not (is_w009 and is_one_process):
+            yield _message(finding)
+        if finding is None or is_w009:
+            yield from _weaknesses(alias)
 
 
-def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
-    if is_local(alias):
-        if not settings.DEBUG or tasks.has_broker():
-            yield Warning(
-                f"{named} is kept in the memory of each process: web processes do not see what a "
-                "worker warms, and an invalidation reaches no other process.",
-                hint="Use a cache that all processes share, e.g. django_redis.cache.RedisCache. With one "
-                "process only, add 'warmer.W009' to SILENCED_SYSTEM_CHECKS.",
-                id="warmer.W009",
-            )
-    elif not settings.DEBUG:
+def _message(finding: Finding) -> CheckMessage:
+    """Return a finding of the doctor that is a system check, too."""
+    kind = Error if finding.check.startswith("warmer.E") else Warning
+    return kind(f"{finding.message} {finding.why}", hint=finding.fix, id=finding.check)
+
+
+def _weaknesses(alias: str) -> Iterable[CheckMessage]:
+    for name, nearest in misspelt_options(alias).items():
         yield Warning(
-            f"{named} cannot keep the fence in one atomic step.",
+            f"The OPTIONS of the cache {alias!r} have an unknown name: {name!r}.",
+            hint=f"Did you mean {nearest!r}? If a class of your own reads it, add 'warmer.W016' to "
+            "SILENCED_SYSTEM_CHECKS.",
+            id="warmer.W016",
+        )
+    if is_fenced(alias):
+        return
+    if not is_local(alias) and not settings.DEBUG:
+        yield Warning(
+            f"The cache {alias!r} cannot keep the fence in one atomic step.",
             hint="An old value may be seen for a moment after an invalidation. Use "
             "django_redis.cache.RedisCache or Django's own RedisCache, which work with Valkey too.",
             id="warmer.W001",
@@ -90,7 +74,7 @@ def _unfenced(alias: str, named: str) -> Iterable[CheckMessage]:
     ]
     if sweeping:
         yield Warning(
-            f"{named} cannot find all keys of {', '.join(sweeping)} "
+            f"The cache {alias!r} cannot find all keys of {', '.join(sweeping)} "
             "when a model of depends_on changes: they stay until their timeout.",
             hint="Use a Redis cache, or say which ids a change concerns: depends_on={Model: 'field'}.",
             id="warmer.W002",
@@ -103,13 +87,7 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
     if not any(spec.depends_on for spec in jobs.specs()):
         return
     if not conf.CAPTURE:
-        yield Warning(
-            "Changes are captured by Django's signals. update(), bulk_create(), bulk_update(), SET_NULL, raw "
-            "SQL, data migrations and other programs send none: after these, old values stay in the cache.",
-            hint="Set WARMER_CAPTURE = 'triggers' (PostgreSQL, SQLite) and run 'manage.py migrate'. Or set "
-            "WARMER_CAPTURE = 'signals' and call invalidate_for() after such changes.",
-            id="warmer.W007",
-        )
+        yield _message(BY_SIGNALS)
     models = {source.model for source in sources().by_name.values()}
     for alias in sorted({router.db_for_write(model) for model in models}):
         vendor = connections[alias].vendor
@@ -184,12 +162,7 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
     """E006, W003, W012, W013: scheduled jobs that beat does not send, or does not see."""
     scheduled = [spec.name for spec in jobs.specs() if spec.every is not None]
     if scheduled and not apps.is_installed("django_celery_beat"):
-        yield Warning(
-            f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed.",
-            hint="Run 'pip install warmer[beat]' and add 'django_celery_beat' to INSTALLED_APPS, or "
-            "declare the jobs with every=None.",
-            id="warmer.W003",
-        )
+        yield _message(without_beat(scheduled))
     elif scheduled:
         entry = apps.get_model("django_celery_beat", "PeriodicTask")
         reads, writes = router.db_for_read(entry), router.db_for_write(entry)

@@ -15,13 +15,15 @@ from django.db import connection, models
 from myapp.models import Post
 from tests.support.checks import assert_found, declare_keyed, declare_single, found
 from warmer import checks
+from warmer.doctor import checks as found_by
 from warmer.invalidation import resolve, triggers
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
 def test_every_id__has_a_test_that_is_named_after_it() -> None:
-    ids = set(re.findall(r'id="warmer\.(\w+)"', inspect.getsource(checks)))
+    modules = [checks, *(vars(found_by)[name] for name in ("celery", "connection", "jobs"))]
+    ids = {id for each in modules for id in re.findall(r'"warmer\.([EW]\d+)"', inspect.getsource(each))}
     files = Path(__file__).parent.glob("test_checks*.py")
     tested = {name for file in files for name in re.findall(r"^def (test_[a-z]\d+)__", file.read_text(), re.MULTILINE)}
     assert ids

@@ -51,7 +51,7 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], w
     assert not found("E002")  # no job uses it
     declare_single("one", cache="broken")
     declare_single("two", cache="broken")
-    assert_found("E002", says=why, hint="CACHES['broken']['BACKEND']")
+    assert_found("E002", says=why, hint='CACHES["broken"]["BACKEND"] = ')
 
 
 @pytest.mark.parametrize("backend", [REDIS, "django.core.cache.backends.redis.RedisCache", OURS])
@@ -61,7 +61,11 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], w
 def test_e002__address_without_a_known_scheme(settings: Any, backend: str, location: str, shown: str) -> None:
     settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": backend, "LOCATION": location}}
     declare_single("one", cache="broken")
-    assert_found("E002", says=f"CACHES['broken']['LOCATION'] = {shown}: ValueError", hint="'redis://:PASSWORD@HOST")
+    assert_found(
+        "E002",
+        says=f"CACHES['broken']['LOCATION'] = {shown}: ValueError",
+        hint='CACHES["broken"]["LOCATION"] = "redis://:PASSWORD@HOST',
+    )
     with pytest.raises(StoreUnavailable, match="LOCATION"):
         open_store(alias="broken", fence="f", template=KeyTemplate.parse("one", keyed=False), timeout=1.0)
 

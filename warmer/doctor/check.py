@@ -40,7 +40,8 @@ class Finding:
         message: what was found.
         why: why it matters; empty if all is well.
         fix: what to do: first a line to paste, then further advice.
-        check, subject: which check found it, and where; filled in by the diagnosis.
+        check, subject: which check found it, and where; filled in by the diagnosis. Before, `check` is the
+            system check that reports it too.
     """
 
     severity: Severity

@@ -32,6 +32,11 @@ DAY = 86_400
 SHORTEST_SPAN = 600
 
 
+def setting_of(alias: str, *names: str, value: str) -> str:
+    """Return a line for the settings, e.g. `CACHES["default"]["OPTIONS"]["X"] = value`."""
+    return "CACHES" + "".join(f'["{name}"]' for name in (alias, *names)) + f" = {value}"
+
+
 class NotApplicable(Exception):
     """A check does not apply; the message says why."""
 
@@ -110,8 +115,8 @@ class Cache:
         return fix.replace("REDIS_URL", "LOCATION")
 
     def setting(self, *names: str, value: str) -> str:
-        """Return a line for the settings, e.g. `CACHES["default"]["OPTIONS"]["X"] = value`."""
-        return "CACHES" + "".join(f'["{name}"]' for name in (self.alias, *names)) + f" = {value}"
+        """Return a line for the settings of this cache (see `setting_of`)."""
+        return setting_of(self.alias, *names, value=value)
 
 
 class Project:

@@ -102,4 +102,4 @@ def test_beat__declared_job_is_not_in_the_schedule(examine: Examine) -> None:
 def test_beat__is_not_installed(examine: Examine) -> None:
     found = examine("beat", broker=SOME_BROKER, has_beat=False)
     assert found.severity == "error"
-    assert found.fix.startswith("pip install django-celery-beat")
+    assert found.fix.startswith("pip install warmer[beat]\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -171,8 +171,11 @@ def queue_length(project: Project) -> Iterator[Finding]:
 def beat(project: Project) -> Iterator[Finding]:
     """Beat sends due tasks."""
     project.require_broker()
+    scheduled = [spec.name for spec in project.specs if spec.every is not None]
     if not project.has_beat:
-        yield _not_installed(project)
+        if not scheduled:
+            raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
+        yield without_beat(scheduled)
         return
     own, wanted = schedule.upkeep(), len(schedule.UPKEEP)
     if missing := wanted - own.count():
@@ -182,7 +185,7 @@ def beat(project: Project) -> Iterator[Finding]:
             fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
         )
     entries = schedule.entries()
-    if unknown := [s.name for s in project.specs if s.every is not None and s.name not in entries]:
+    if unknown := [name for name in scheduled if name not in entries]:
         yield warning(
             f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not in beat's schedule.",
             why=COLD,
@@ -237,11 +240,11 @@ def _last_worked(project: Project, queue: str) -> datetime | None:
     return last if last and timezone.now() - last <= longest + BEAT_SILENCE else None
 
 
-def _not_installed(project: Project) -> Finding:
-    scheduled = [spec.name for spec in project.specs if spec.every is not None]
-    if not scheduled:
-        raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
+def without_beat(scheduled: Sequence[str]) -> Finding:
+    """Return the finding that nothing sends the scheduled jobs of these names; also a system check."""
+    fix = 'pip install warmer[beat]\nand INSTALLED_APPS += ["django_celery_beat"], then '
+    fix += (
+        f"'manage.py migrate' and 'celery -A {tasks.app_name()} beat'. Or declare the jobs with every=None."
+    )
     message = f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed."
-    fix = 'pip install django-celery-beat\nand INSTALLED_APPS += ["django_celery_beat"], then '
-    fix += f"'manage.py migrate' and 'celery -A {tasks.app_name()} beat'."
-    return error(message, why=COLD, fix=fix)
+    return error(message, why=COLD, fix=fix, check="warmer.W003")

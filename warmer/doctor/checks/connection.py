@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from django.conf import settings
+
 from warmer.conf import conf
 from warmer.doctor.check import Finding, cache_check, error, ok, warning
 from warmer.doctor.checks.causes import COLD, explain
-from warmer.doctor.project import Cache
+from warmer.doctor.project import Cache, setting_of
 from warmer.exceptions import CommandRefused, NodeOfCluster, StoreUnavailable
 from warmer.humanize import duration
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome, masked
-from warmer.stores import open_store, varying_names
+from warmer.stores import is_local, keeps_nothing, open_store, varying_names
 
 # The prefix of a backend's path -> the packages that it needs.
 PACKAGES = {
@@ -25,7 +27,6 @@ PACKAGES = {
     "django.core.cache.backends.memcached.PyMemcacheCache": ("pymemcache",),
     "django.core.cache.backends.memcached.PyLibMCCache": ("pylibmc",),
 }
-BROKEN = "Every use of this cache raises an error."
 LONGEST_TIMEOUT = 10.0
 # A server that is making room may evict the keys of the probe like any others.
 PROBES, PROBE_PAUSE = 5, 0.1
@@ -35,35 +36,53 @@ PROBE_KEY_SECONDS = 30.0
 @cache_check(once=True, after=())
 def backend(cache: Cache) -> Iterator[Finding]:
     """The backend's library is installed, and all processes share the cache."""
-    use_redis = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
-    if missing := _missing_package(cache):
-        yield error(
-            f"The settings of {cache.backend} need {missing}, which is not installed.",
-            why=BROKEN,
-            fix=f"pip install {missing}\nin this Python, and add it to your requirements.",
-        )
-    elif cache.problem:
-        message = f"The backend {cache.backend} cannot be used: {cache.problem}."
-        fix = cache.setting("BACKEND", value="...") + "\nmust be importable and accept its OPTIONS."
-        if "['LOCATION']" in cache.problem:
-            fix = cache.setting("LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
-            fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
-        yield error(message, why=BROKEN, fix=fix)
-    elif cache.specs and (names := varying_names(cache.alias)):
-        yield error(
-            f"Its KEY_FUNCTION returns different names for one key: {names[0]!r} and {names[1]!r}.",
-            why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
-            fix=cache.setting("KEY_FUNCTION", value="None")
-            + "\nor another cache for jobs. Put the tenant into the id, see the guide.",
-        )
-    elif cache.specs and "dummy" in cache.backend:
-        yield error(f"{cache.backend} keeps nothing.", why=COLD, fix=use_redis)
-    elif cache.specs and "locmem" in cache.backend:
-        why = "Each process has its own: web processes do not see what a worker warms or invalidates."
-        yield warning(f"{cache.backend} is in the memory of one process.", why=why, fix=use_redis)
+    if cache.problem or _missing_package(cache.alias):
+        yield unusable(cache.alias, cache.problem)
+    elif cache.specs and (finding := unsuitable(cache.alias)):
+        yield finding
     else:
         where = "" if cache.server else masked(str(cache.options.get("LOCATION", "")))
         yield ok(f"{cache.backend} at {where}" if where else cache.backend)
+
+
+def unusable(alias: str, problem: str) -> Finding:
+    """Return why a cache cannot be used at all; also a system check."""
+    message, more = f"{_named(alias)} cannot be used: {problem}.", ""
+    fix = setting_of(alias, "BACKEND", value="...") + "\nmust name a class that can be imported, e.g. "
+    fix += "'django_redis.cache.RedisCache', and accept its OPTIONS. Install what is missing."
+    if "['LOCATION']" in problem:
+        fix = setting_of(alias, "LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
+        fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
+    elif missing := _missing_package(alias):
+        message = f"The settings of the cache {alias!r} need {missing}, which is not installed."
+        fix = f"pip install {missing}\nin this Python, and add it to your requirements."
+        more = f": {problem}" if problem else ""
+    return error(message, why=f"Every use raises an error{more}.", fix=fix, check="warmer.E002")
+
+
+def unsuitable(alias: str) -> Finding | None:
+    """Return why a usable cache does not suit jobs, if it does not; also a system check."""
+    named = _named(alias)
+    use_redis = setting_of(alias, "BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
+    if names := varying_names(alias):
+        keep = setting_of(alias, "KEY_FUNCTION", value="None")
+        return error(
+            f"{named} has a KEY_FUNCTION with different names for one key: {names[0]!r} and {names[1]!r}.",
+            why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
+            fix=f"{keep}\nor another cache for jobs, and put the tenant into the id: see the guide.",
+            check="warmer.E005",
+        )
+    if keeps_nothing(alias):
+        fix = f"{use_redis}\nor a FileBasedCache, for development without a server."
+        return error(f"{named} keeps nothing.", why=COLD, fix=fix, check="warmer.W006")
+    if is_local(alias):
+        return warning(
+            f"{named} is in the memory of one process.",
+            why="Each process has its own: web processes do not see what a worker warms or invalidates.",
+            fix=f"{use_redis}\nor add 'warmer.W009' to SILENCED_SYSTEM_CHECKS if there is one process only.",
+            check="warmer.W009",
+        )
+    return None
 
 
 @cache_check(after=("backend",))
@@ -166,9 +185,15 @@ def _try_writing(cache: Cache) -> Finding:
         return error(f"{str(problem).rstrip('.')}.", why=COLD, fix=fix)
 
 
-def _missing_package(cache: Cache) -> str:
-    needed = [name for start, names in PACKAGES.items() if cache.backend.startswith(start) for name in names]
-    if "warmer.serializers" in str(cache.options.get("OPTIONS")):
+def _named(alias: str) -> str:
+    return f"The cache {alias!r} ({settings.CACHES[alias].get('BACKEND')})"
+
+
+def _missing_package(alias: str) -> str:
+    options = settings.CACHES[alias]
+    backend = str(options.get("BACKEND"))
+    needed = [name for start, names in PACKAGES.items() if backend.startswith(start) for name in names]
+    if "warmer.serializers" in str(options.get("OPTIONS")):
         needed.append("msgspec")
     return next((name for name in needed if find_spec(name.replace("-", "_")) is None), "")
 

@@ -21,6 +21,15 @@ from warmer.report import describe
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule
 
+# Also a system check.
+BY_SIGNALS = info(
+    "Changes are captured by Django's signals.",
+    why="update(), bulk_create(), bulk_update(), SET_NULL, raw SQL, data migrations and other programs send "
+    "none: after these, old values stay in the cache.",
+    fix="WARMER_CAPTURE = 'triggers'\n(PostgreSQL, SQLite), then 'manage.py migrate'. Or WARMER_CAPTURE = "
+    "'signals', and call invalidate_for() after such changes.",
+    check="warmer.W007",
+)
 # The current time: in a transaction, CURRENT_TIMESTAMP may be the time of its start. As text: with USE_TZ
 # off, Django drops the zone.
 CLOCKS = {
@@ -121,12 +130,7 @@ def capture(project: Project) -> Iterator[Finding]:
     if not any(spec.depends_on for spec in project.specs):
         raise NotApplicable("no job depends on a table")
     if not invalidation.captures_by_triggers():
-        yield info(
-            "Changes are captured by Django's signals.",
-            why="update(), bulk operations, raw SQL and other programs send none, so old values stay.",
-            fix="WARMER_CAPTURE = 'triggers'\nin the settings, then 'manage.py migrate' (PostgreSQL or "
-            "SQLite). Otherwise call invalidate_for() after such changes.",
-        )
+        yield BY_SIGNALS
         return
     for problem in triggers.problems():
         message = f"{problem.table} on {problem.using!r} {problem.why}."
