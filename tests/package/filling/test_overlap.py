@@ -208,8 +208,7 @@ def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(m
     job = declare(ids=lambda: range(2))
     store = job.spec.store
     writing = store.begin_write(store.token([]), {"square:0": 0})
-    [(_, sent)] = writing._sent
-    lost = sent._connection
+    [(_, lost, _)] = writing._sent._links
 
     def fail() -> None:
         monkeypatch.undo()  # once

@@ -8,7 +8,7 @@ script per slot, in one round trip to each node.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -58,39 +58,38 @@ class ClusterStore(RedisStore):
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
         with self._cluster() as cluster:
-            again = partial(_again, cluster, script, list(calls.values()))
-            return dict(zip(calls, cluster.ask_each(_commands(script, calls), again=again), strict=True))
+            again = partial(_again, cluster, script, calls)
+            return cluster.ask_each(_commands(script, calls), again=again)
 
-    def _send(self, script: Script, calls: Mapping[int, Call]) -> Iterator[tuple[Sequence[int], Sent]]:
-        cluster, slots = cast(Cluster, self._codec.connect()), list(calls)
-        for indexes, sent in cluster.send(_commands(script, calls)):
-            yield [slots[index] for index in indexes], sent
+    def _send(self, script: Script, calls: Mapping[int, Call]) -> Sent[int]:
+        return cast(Cluster, self._codec.connect()).send(_commands(script, calls))
 
     def _add_whole(self, calls: Mapping[int, Call]) -> None:
         self.forget()  # for every slot: a search by node could miss a fence that is moving
 
     def _each(self, command: str, names: Iterable[str]) -> list[Any]:
         with self._cluster() as cluster:
-            return cluster.ask_each([(slot_of(name), (command, name)) for name in names])
+            commands = {index: (slot_of(name), (command, name)) for index, name in enumerate(names)}
+            return list(cluster.ask_each(commands).values())
 
     def sweep(self) -> None:
         with self._cluster() as cluster:
             for _ in range(2):  # one pass finds a key that moved during the other
                 for node in cluster.primaries():
                     for names in found(node, self._names.patterns()):
-                        cluster.ask_each([(slot_of(name), ("UNLINK", name)) for name in names])
+                        cluster.ask_each({name: (slot_of(name), ("UNLINK", name)) for name in names})
 
     def _cluster(self) -> AbstractContextManager[Cluster]:
         return cast(AbstractContextManager[Cluster], self._server())
 
 
-def _commands(script: Script, calls: Mapping[int, Call]) -> list[tuple[int, Command]]:
-    return [(slot, script.command(call)) for slot, call in calls.items()]
+def _commands(script: Script, calls: Mapping[int, Call]) -> dict[int, tuple[int, Command]]:
+    return {slot: (slot, script.command(call)) for slot, call in calls.items()}
 
 
-def _again(cluster: Cluster, script: Script, calls: Sequence[Call], index: int) -> Any:
+def _again(cluster: Cluster, script: Script, calls: Mapping[int, Call], slot: int) -> Any:
     """Repeat a call of a script, and return its answer."""
-    call = calls[index]
+    call = calls[slot]
     try:
         return cluster.execute_command("EVAL", script.text, len(call.keys), *call.keys, *call.args)
     except ClusterDownError:

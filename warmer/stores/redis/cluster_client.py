@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from django_redis.client import DefaultClient
 from django_redis.exceptions import ConnectionInterrupted
@@ -30,6 +30,8 @@ from redis.retry import Retry
 from warmer.report import describe
 from warmer.stores.redis.connections import slot_of
 from warmer.stores.redis.scripts import Command, Sent
+
+K = TypeVar("K")
 
 _LOCATION = re.compile(
     r"redis(?P<tls>s?)-cluster://(?P<login>.*@)?(?P<nodes>[^/?@]+)(?:/0?)?(?P<query>\?.*)?"
@@ -83,55 +85,42 @@ class Cluster(RedisCluster):
         moving.
         """
         names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
-        return [found for (found,) in self.ask_each([(slot_of(name), ("MGET", name)) for name in names])]
+        commands = {index: (slot_of(name), ("MGET", name)) for index, name in enumerate(names)}
+        return [found for (found,) in self.ask_each(commands).values()]
 
     def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
         """Return the keys of all nodes that match."""
         return super().keys(pattern, target_nodes=self.PRIMARIES, **kwargs)
 
     def ask_each(
-        self, commands: Sequence[tuple[int, Command]], *, again: Callable[[int], Any] | None = None
-    ) -> list[Any]:
+        self, commands: Mapping[K, tuple[int, Command]], *, again: Callable[[K], Any] | None = None
+    ) -> dict[K, Any]:
         """Send commands, each to the node of its slot: one round trip a node. Return the answers in order.
 
         Args:
-            again: repeats the command at an index whose answer was an error, e.g. because the slot has moved;
-                by default `execute_command`, which follows redirections. Commands must be harmless when
-                repeated.
+            commands: the slot and the command of each.
+            again: repeats a command whose answer was an error, e.g. because the slot has moved; by default
+                `execute_command`, which follows redirections. Commands must be harmless when repeated.
         """
-        again = again or (lambda index: self.execute_command(*commands[index][1]))
+        again = again or (lambda key: self.execute_command(*commands[key][1]))
         try:
-            answers = self._ask(commands)
+            answers = self.send(commands).read()
         except MaxConnectionsError:
             raise
         except (ConnectionError, TimeoutError) as error:
             self.refresh()  # another node may have taken over
             if isinstance(error, TimeoutError):
                 raise
-            answers = self._ask(commands)
-        return [
-            again(index) if isinstance(answers[index], Exception) else answers[index]
-            for index in range(len(commands))
-        ]
+            answers = self.send(commands).read()
+        return {key: again(key) if isinstance(answers[key], Exception) else answers[key] for key in commands}
 
-    def _ask(self, commands: Sequence[tuple[int, Command]]) -> dict[int, Any]:
-        sent: list[tuple[Sequence[int], Sent]] = []
-        try:
-            sent.extend(self.send(commands))
-            return {index: call.read() for indexes, call in sent for index in indexes}
-        finally:
-            for _, call in sent:
-                call.close()
-
-    def send(self, commands: Sequence[tuple[int, Command]]) -> Iterator[tuple[Sequence[int], Sent]]:
-        """Send commands, each to the node of its slot; yield the indexes of each node's commands."""
-        by_node: dict[Any, list[int]] = defaultdict(list)
+    def send(self, commands: Mapping[K, tuple[int, Command]]) -> Sent[K]:
+        """Send commands, each to the node of its slot."""
+        by_node: dict[Any, dict[K, Command]] = defaultdict(dict)
         with _as_outages():
-            for index, (slot, _) in enumerate(commands):
-                by_node[self.nodes_manager.get_node_from_slot(slot)].append(index)
-        for node, indexes in by_node.items():
-            client = self.get_redis_connection(node)
-            yield indexes, Sent(client, [commands[index][1] for index in indexes])
+            for key, (slot, command) in commands.items():
+                by_node[self.nodes_manager.get_node_from_slot(slot)][key] = command
+        return Sent((self.get_redis_connection(node), each) for node, each in by_node.items())
 
     def primaries(self) -> list[Any]:
         """Return a client of each primary, including those whose first slots are still being moved."""

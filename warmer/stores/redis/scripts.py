@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -25,6 +26,7 @@ from warmer.stores.redis.connections import disconnect_idle
 from warmer.stores.redis.damage import Damages
 
 T = TypeVar("T")
+K = TypeVar("K")
 Command = tuple[Any, ...]
 
 HAS_HIREDIS = find_spec("hiredis") is not None
@@ -117,40 +119,54 @@ def send(connection: Any, commands: Iterable[Command]) -> None:
         connection.send_packed_command(connection.pack_commands(commands))
 
 
-class Sent:
-    """Commands sent on a dedicated connection, whose answers are read one by one."""
+class Sent(Generic[K]):
+    """Commands that were sent, each on a connection to its server that nobody else uses until it is closed.
 
-    def __init__(self, client: Any, commands: Sequence[Command]) -> None:
-        self._pool = client.connection_pool
-        self._connection = self._pool.get_connection(*COMMAND_NAME)
-        self._unread = len(commands)
+    Args:
+        commands: for each client, what to send, with a key for each answer.
+    """
+
+    def __init__(self, commands: Iterable[tuple[Any, Mapping[K, Command]]]) -> None:
+        self._links: list[tuple[Any, Any, deque[K]]] = []
         try:
-            send(self._connection, commands)
+            for client, each in commands:
+                pool = client.connection_pool
+                connection = pool.get_connection(*COMMAND_NAME)
+                self._links.append((pool, connection, deque(each)))
+                send(connection, each.values())
         except BaseException:
             self.close()
             raise
 
-    def read(self) -> Any:
-        """Return the next answer, even if it is an error."""
+    def read(self) -> dict[K, Any]:
+        """Return the answers, even those that are errors, and close the connections for the commands."""
+        answers: dict[K, Any] = {}
         try:
-            answer = self._connection.read_response()
-        except ResponseError as error:
-            answer = error
-        self._unread -= 1
-        return answer
+            for _, connection, unread in self._links:
+                while unread:
+                    try:
+                        answers[unread[0]] = connection.read_response()
+                    except ResponseError as error:
+                        answers[unread[0]] = error
+                    unread.popleft()
+        finally:  # also after an interrupt: nobody may read the other answers later
+            self.close()
+        return answers
 
     def close(self) -> None:
-        """Return the connection to the pool, closed if unread answers are left on it."""
-        if self._unread:
-            self._connection.disconnect()
-        self._pool.release(self._connection)
+        """Return the connections to their pools, closed if unread answers are left on them."""
+        while self._links:
+            pool, connection, unread = self._links.pop()
+            if unread:
+                connection.disconnect()
+            pool.release(connection)
 
 
 class CallUnderWay(UnderWay[T]):
     """Calls of a script that were sent and whose answers have not been read yet.
 
     Args:
-        sent: sends them, and yields which answers come on which connection.
+        send: sends them.
         read: returns the result of the answers.
         again: makes a lost call in the ordinary way, with retries. So calls must be harmless when repeated.
         alias: the cache's name, for the instrumentation.
@@ -158,7 +174,7 @@ class CallUnderWay(UnderWay[T]):
 
     def __init__(
         self,
-        sent: Iterable[tuple[Sequence[int], Sent]],
+        send: Callable[[], Sent[int]],
         read: Callable[[Mapping[int, Any]], T],
         again: Callable[[], T],
         *,
@@ -167,33 +183,23 @@ class CallUnderWay(UnderWay[T]):
         super().__init__(result=again)
         self._read = read
         self._alias = alias
-        self._sent: list[tuple[Sequence[int], Sent]] = []
-        try:
-            self._sent.extend(sent)
-        except BaseException as error:
-            self.abandon()
-            if not isinstance(error, RedisError | OSError):  # interrupted half way
-                raise
+        self._sent: Sent[int] | None = None
+        with suppress(RedisError, OSError):
+            self._sent = send()
 
     def end(self) -> T:
-        if not self._sent:
-            return self.result()
         answers: dict[int, Any] = {}
-        try:
-            with nullcontext() if observer.get() is None else called(self._alias):
-                for slots, sent in self._sent:
-                    answers |= {slot: sent.read() for slot in slots}
-        except (RedisError, OSError):  # the server was restarted, or is down
-            answers = {}
-        finally:  # also after an interrupt: nobody may read these answers later
-            self.abandon()
+        if self._sent is not None:
+            counting = nullcontext() if observer.get() is None else called(self._alias)
+            with suppress(RedisError, OSError), counting:  # the server was restarted, or is down
+                answers = self._sent.read()
         if not answers or any(isinstance(answer, Exception) for answer in answers.values()):
             return self.result()
         return self._read(answers)
 
     def abandon(self) -> None:
-        while self._sent:
-            self._sent.pop()[1].close()
+        if self._sent is not None:
+            self._sent.close()
 
 
 def _script(name: str) -> Script:

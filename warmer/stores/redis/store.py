@@ -60,10 +60,9 @@ class RedisStore(Store):
         with self._server() as server:
             return {slot: script(call, server) for slot, call in calls.items()}
 
-    def _send(self, script: Script, calls: Mapping[int, Call]) -> Iterator[tuple[Sequence[int], Sent]]:
-        """Call a script for each slot; yield the slots whose answers arrive together."""
-        for slot, call in calls.items():
-            yield [slot], Sent(self._codec.connect(), [script.command(call)])
+    def _send(self, script: Script, calls: Mapping[int, Call]) -> Sent[int]:
+        """Call a script for each slot, and do not wait for the answers."""
+        return Sent([(self._codec.connect(), {slot: script.command(call) for slot, call in calls.items()})])
 
     def _with_letter(self, script: Script, calls: Mapping[int, Call], letter: bytes) -> list[str]:
         answers = self._run(script, calls).items()
@@ -146,7 +145,7 @@ class RedisStore(Store):
         if not calls or self.breaker.is_open:
             return UnderWay(result=again)
         read = partial(scripts.written, calls, encoded)
-        return scripts.CallUnderWay(self._send(scripts.WRITE, calls), read, again, alias=self.alias)
+        return scripts.CallUnderWay(partial(self._send, scripts.WRITE, calls), read, again, alias=self.alias)
 
     def _write(self, calls: Mapping[int, Call], encoded: Encoded) -> Written:
         return scripts.written(calls, encoded, self._run(scripts.WRITE, calls) if calls else {})
