@@ -53,26 +53,17 @@ class Written:
 T = TypeVar("T")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class UnderWay(Generic[T]):
-    """A call whose answer may be outstanding: end it, or abandon it.
+    """A call whose answer may be outstanding.
 
     Attributes:
-        result: makes the call, or returns the result if it is complete already.
+        end: waits for the cache's answer and returns the result; raises `StoreUnavailable` if there is none.
+        abandon: stops waiting; the call may or may not have taken effect. Does nothing after `end`.
     """
 
-    result: Callable[[], T]
-
-    def end(self) -> T:
-        """Wait for the cache's answer and return the result.
-
-        Raises:
-            StoreUnavailable: the cache does not answer.
-        """
-        return self.result()
-
-    def abandon(self) -> None:
-        """Stop waiting; the call may or may not have taken effect. Does nothing after `end`."""
+    end: Callable[[], T]
+    abandon: Callable[[], None] = lambda: None
 
 
 class Peeked(Enum):
@@ -179,7 +170,7 @@ class Store(ABC):
         the write. For the arguments and the result see `write`.
         """
         written = self.write(token, values, absent)
-        return UnderWay(result=lambda: written)
+        return UnderWay(end=lambda: written)
 
     def release(self, claim: Claim) -> None:
         """End a claim without writing."""

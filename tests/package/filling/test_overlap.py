@@ -17,7 +17,7 @@ from warmer import warm_many
 from warmer.filling import pipeline
 from warmer.filling.batches import Batches
 from warmer.report import Report
-from warmer.stores.redis.scripts import CallUnderWay
+from warmer.stores.redis.scripts import Sent
 from warmer.stores.redis.store import RedisStore
 from warmer.testing import at
 
@@ -54,8 +54,8 @@ def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answ
 
         monkeypatch.setattr(owner, name, told)
 
-    tell(CallUnderWay, "__init__", "sent")
-    tell(CallUnderWay, "end", "awaited")
+    tell(Sent, "__init__", "sent")
+    tell(Sent, "read", "awaited")
     tell(RedisStore, "token", "token")
 
     def loader(ids: Sequence[int]) -> dict[int, int]:
@@ -208,13 +208,12 @@ def test_write_under_way__connection_that_fails_is_written_in_the_ordinary_way(m
     job = declare(ids=lambda: range(2))
     store = job.spec.store
     writing = store.begin_write(store.token([]), {"square:0": 0})
-    [(_, lost, _)] = writing._sent._links
 
-    def fail() -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
         monkeypatch.undo()  # once
         raise RedisConnectionError("reset by peer")
 
-    monkeypatch.setattr(lost, "read_response", fail)
+    monkeypatch.setattr(Connection, "read_response", fail)
     assert writing.end().outcomes == {"square:0": "written"}
 
 

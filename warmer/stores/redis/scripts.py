@@ -18,14 +18,13 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from warmer.conf import conf
 from warmer.report import Outcome
-from warmer.stores.base import UnderWay, Written
+from warmer.stores.base import Written
 from warmer.stores.claims import Claim, Token
 from warmer.stores.instrumentation import called, observer
 from warmer.stores.redis.codec import Encoded
 from warmer.stores.redis.connections import disconnect_idle
 from warmer.stores.redis.damage import Damages
 
-T = TypeVar("T")
 K = TypeVar("K")
 Command = tuple[Any, ...]
 
@@ -162,44 +161,17 @@ class Sent(Generic[K]):
             pool.release(connection)
 
 
-class CallUnderWay(UnderWay[T]):
-    """Calls of a script that were sent and whose answers have not been read yet.
+def answers_to(sent: Sent[K], alias: str) -> dict[K, Any]:
+    """Return the answers; nothing if one is missing or an error, e.g. because the server was restarted.
 
     Args:
-        send: sends them.
-        read: returns the result of the answers.
-        again: makes a lost call in the ordinary way, with retries. So calls must be harmless when repeated.
         alias: the cache's name, for the instrumentation.
     """
-
-    def __init__(
-        self,
-        send: Callable[[], Sent[int]],
-        read: Callable[[Mapping[int, Any]], T],
-        again: Callable[[], T],
-        *,
-        alias: str,
-    ) -> None:
-        super().__init__(result=again)
-        self._read = read
-        self._alias = alias
-        self._sent: Sent[int] | None = None
-        with suppress(RedisError, OSError):
-            self._sent = send()
-
-    def end(self) -> T:
-        answers: dict[int, Any] = {}
-        if self._sent is not None:
-            counting = nullcontext() if observer.get() is None else called(self._alias)
-            with suppress(RedisError, OSError), counting:  # the server was restarted, or is down
-                answers = self._sent.read()
-        if not answers or any(isinstance(answer, Exception) for answer in answers.values()):
-            return self.result()
-        return self._read(answers)
-
-    def abandon(self) -> None:
-        if self._sent is not None:
-            self._sent.close()
+    with suppress(RedisError, OSError), nullcontext() if observer.get() is None else called(alias):
+        answers = sent.read()
+        if not any(isinstance(answer, Exception) for answer in answers.values()):
+            return answers
+    return {}
 
 
 def _script(name: str) -> Script:

@@ -7,7 +7,7 @@ import random
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -141,11 +141,16 @@ class RedisStore(Store):
     def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay[Written]:
         encoded = codec.encode_all(values, self._codec.encode)
         calls = self._writes(token, encoded, absent, None)
-        again = partial(self._write, calls, encoded)  # writing twice is harmless: the fence guards both
-        if not calls or self.breaker.is_open:
-            return UnderWay(result=again)
-        read = partial(scripts.written, calls, encoded)
-        return scripts.CallUnderWay(partial(self._send, scripts.WRITE, calls), read, again, alias=self.alias)
+        if calls and not self.breaker.is_open:
+            with suppress(RedisError, OSError):
+                sent = self._send(scripts.WRITE, calls)
+                return UnderWay(end=partial(self._end_write, sent, calls, encoded), abandon=sent.close)
+        return UnderWay(end=partial(self._write, calls, encoded))
+
+    def _end_write(self, sent: Sent[int], calls: Mapping[int, Call], encoded: Encoded) -> Written:
+        if answers := scripts.answers_to(sent, self.alias):
+            return scripts.written(calls, encoded, answers)
+        return self._write(calls, encoded)  # writing twice is harmless: the fence guards both
 
     def _write(self, calls: Mapping[int, Call], encoded: Encoded) -> Written:
         return scripts.written(calls, encoded, self._run(scripts.WRITE, calls) if calls else {})
