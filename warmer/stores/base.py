@@ -15,7 +15,7 @@ from warmer.stores.claims import Claim, Record, Token
 
 if TYPE_CHECKING:
     from warmer.stores.counters import RedisCounters
-    from warmer.stores.redis.damage import Damages
+    from warmer.stores.redis.scripts import Damages
 
 
 Keys = Collection[str]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -17,13 +19,15 @@ from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from warmer.conf import conf
+from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores.base import Written
 from warmer.stores.claims import Claim, Token
 from warmer.stores.instrumentation import called, observer
 from warmer.stores.redis.codec import Encoded
 from warmer.stores.redis.connections import disconnect_idle
-from warmer.stores.redis.damage import Damages
+
+logger = logging.getLogger(__name__)
 
 K = TypeVar("K")
 Command = tuple[Any, ...]
@@ -36,6 +40,8 @@ if HAS_HIREDIS:
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
 FENCE_AGE = timedelta(hours=1)
+# How long the doctor reports damaged fences.
+DAMAGE_SECONDS = 3 * 86_400
 
 # Arguments of `get_connection`: redis-py before 5.3 requires a command's name, later versions warn about it.
 COMMAND_NAME = ("EVALSHA",) if VERSION < (5, 3) else ()
@@ -194,6 +200,44 @@ OUTCOMES = {
     b"f": Outcome.SUPERSEDED,
     b"e": Outcome.FAILED,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damages:
+    """The fences that another program damaged. A script dropped them; the server lists them for the doctor.
+
+    Attributes:
+        server: makes a context with the client of the server.
+        key: the name of their list on the server.
+    """
+
+    server: Callable[[], AbstractContextManager[Redis]]
+    key: str
+
+    def note(self, answer: Sequence[bytes]) -> None:
+        """Log damaged fences, and remember them.
+
+        Args:
+            answer: each fence, followed by a description of its state.
+        """
+        for fence, state in zip(answer[::2], answer[1::2], strict=True):
+            text = f"{fence.decode(errors='replace')} was damaged: {state[:200].decode(errors='replace')}"
+            logger.warning(
+                "The fence %s. It was replaced. Does another program write to this cache server?", text
+            )
+            with suppress(StoreUnavailable), self.server() as server:  # the server may be full
+                server.zadd(self.key, {text: time.time()})
+                server.expire(self.key, DAMAGE_SECONDS)
+
+    def noted(self) -> dict[str, float]:
+        """Return a sentence about each, and when it was last recorded, in seconds since the epoch.
+
+        Raises:
+            StoreUnavailable: the cache does not answer.
+        """
+        with self.server() as server:
+            found: Any = server.zrange(self.key, 0, -1, withscores=True)
+        return {text.decode(): at for text, at in found}
 
 
 def to_invalidate() -> Call:

@@ -28,8 +28,7 @@ from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import codec, scripts
 from warmer.stores.redis.codec import Encoded, microseconds, milliseconds
 from warmer.stores.redis.connections import disconnect_idle, failed
-from warmer.stores.redis.damage import Damages
-from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent, with_letter
+from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Damages, Script, Sent, with_letter
 
 logger = logging.getLogger(__name__)
 
