@@ -1,20 +1,25 @@
-"""The history of a job: charts of the last day or week, hour by hour."""
+"""The history of a job and of its runs, as data of charts: the templates draw them as SVG, without scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from django.utils import timezone
 
-from warmer.admin.charts import Step, chart
 from warmer.humanize import counted, duration, local, percent
-from warmer.models import JobHour, start_of_hour
+from warmer.models import JobHour, WarmingRun, start_of_hour
 
 SPANS = {"day": 24, "week": 7 * 24}
 """The number of hours that the charts show."""
+BARS = 20
+BAR, GAP, HEIGHT = 4, 1, 22
+# Closer to an end of the axis, a label would extend beyond it.
+MARGIN_PERCENT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,26 @@ class Measure:
     top: float | None = None
     lowest: str = ""
     details: Callable[[JobHour], str] = lambda hour: ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A measure in an hour.
+
+    Attributes:
+        is_known: whether the line is drawn, or has a gap.
+        value: the height of the line.
+        lowest: the lower end of the shaded area below the line.
+        text: the tooltip, after the hour.
+        kind: "gap", "bad" or empty: the style of the background.
+    """
+
+    hour: str
+    is_known: bool = False
+    value: float = 0.0
+    lowest: float = 0.0
+    text: str = "not observed"
+    kind: str = "gap"
 
 
 MEASURES = (
@@ -69,53 +94,98 @@ MEASURES = (
 def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
     """Return the charts of a job, with one query; none if there is no data for the period.
 
-    Each has the last known value, the extremes as `summary`, and the ends of the scale. There is no chart of
-    the hit rate where reads are not counted.
+    Each has its `steps`, the paths of the `line` and the `area` below it, the `ticks` of the axis with the
+    `labels` that fit below them, the `last` known value, the extremes as `summary`, and the ends of the
+    scale. There is no chart of the hit rate where reads are not counted.
     """
-    first = start_of_hour(timezone.now()) - timedelta(hours=SPANS[span] - 1)
+    count = SPANS[span]
+    first = start_of_hour(timezone.now()) - timedelta(hours=count - 1)
     known = {row.hour: row for row in JobHour.objects.filter(job=job, hour__gte=first)}
-    hours = [first + timedelta(hours=number) for number in range(SPANS[span])]
+    if not known:
+        return []
+    hours = [first + timedelta(hours=number) for number in range(count)]
     every, form = (6, "%H:%M") if span == "day" else (24, "%a")
     ticks = {x: f"{hour:{form}}" for x, hour in enumerate(map(local, hours)) if hour.hour % every == 0}
+    places = ((100 * x / count, text) for x, text in ticks.items())
+    labels = [(f"{x:.1f}", text) for x, text in places if MARGIN_PERCENT <= x <= 100 - MARGIN_PERCENT]
     rows = [(f"{local(hour):%a %H:%M}", known.get(hour)) for hour in hours]
-    measures = [each for each in MEASURES if counts_reads or each.field != "hit_rate"]
-    return [_chart(measure, rows, ticks) for measure in measures] if known else []
+    return [
+        _chart(measure, [_step(measure, hour, row) for hour, row in rows])
+        | {"ticks": ticks, "labels": labels}
+        for measure in MEASURES
+        if counts_reads or measure.field != "hit_rate"
+    ]
 
 
-def _chart(
-    measure: Measure, hours: list[tuple[str, JobHour | None]], ticks: dict[int, str]
-) -> dict[str, Any]:
-    steps = [_step(measure, when, row) for when, row in hours]
-    known = [(step, when) for step, (when, _) in zip(steps, hours, strict=True) if step.value is not None]
-    last, summary, top = measure.unknown, "", measure.top or 1.0
-    if known:
-        low, low_at = min(known, key=lambda each: each[0].lowest)
-        high, high_at = max(known, key=lambda each: each[0].value or 0.0)
-        newest, at = known[-1]
-        last, top = measure.text(newest.value or 0.0), measure.top or high.value or 1.0
-        lowest, highest = (
-            measure.text(each).replace(" ", "\N{NO-BREAK SPACE}") for each in (low.lowest, high.value or 0.0)
-        )
-        summary = f"at {at}"
-        if len(known) > 1:
-            summary += f"; lowest {lowest} at {low_at}, highest {highest} at {high_at}"
-        elif low.lowest != high.value:
-            summary += f"; lowest {lowest}"
-    picture = chart(steps, top=top, ticks=ticks, label=f"{measure.name}: {last} {summary}")
-    ends = {"top": measure.text(top), "bottom": measure.text(0.0)}
-    return {"name": measure.name, "last": last, "summary": summary, "picture": picture} | ends
+def sparkline(runs: Sequence[WarmingRun]) -> dict[str, Any]:
+    """Return the bars of a job's last runs, the newest on the right: the height is the duration.
+
+    Args:
+        runs: newest first.
+    """
+    drawn = [(run, run.took) for run in runs if run.took is not None][:BARS]
+    longest = max((took for _, took in drawn), default=0.0)
+    bars = []
+    for number, (run, took) in enumerate(reversed(drawn)):
+        height = max(2.0, HEIGHT * took / longest) if longest else 2.0
+        x, y = number * (BAR + GAP), f"{HEIGHT - height:.1f}"
+        bars.append({"run": run, "took": f"{took:.2f}", "x": x, "y": y, "height": f"{height:.1f}"})
+    return {"bars": bars, "longest": f"{longest:.2f}", "width": len(bars) * (BAR + GAP)}
 
 
-def _step(measure: Measure, when: str, row: JobHour | None) -> Step:
+def _step(measure: Measure, hour: str, row: JobHour | None) -> Step:
     if row is None:
-        return Step(value=None, lowest=0.0, title=f"{when}: not observed", kind="gap")
+        return Step(hour=hour)
     value = getattr(row, measure.field)
     text = measure.unknown if value is None else measure.text(value) + measure.details(row)
     if row.failed_runs:
         text += f"; {counted(row.failed_runs, 'run')} failed"
     return Step(
-        value=value,
-        lowest=getattr(row, measure.lowest) if measure.lowest else value or 0.0,
-        title=f"{when}: {text}",
+        hour=hour,
+        is_known=value is not None,
+        value=value or 0.0,
+        lowest=getattr(row, measure.lowest or measure.field) or 0.0,
+        text=text,
         kind="bad" if row.failed_runs else "" if row.observed else "gap",
     )
+
+
+def _chart(measure: Measure, steps: Sequence[Step]) -> dict[str, Any]:
+    known = [step for step in steps if step.is_known]
+    last, summary, top = measure.unknown, "", measure.top or 1.0
+    if known:
+        low, high = min(known, key=attrgetter("lowest")), max(known, key=attrgetter("value"))
+        last, top = measure.text(known[-1].value), measure.top or high.value or 1.0
+        lowest, highest = (
+            measure.text(value).replace(" ", "\N{NO-BREAK SPACE}") for value in (low.lowest, high.value)
+        )
+        summary = f"at {known[-1].hour}"
+        if len(known) > 1:
+            summary += f"; lowest {lowest} at {low.hour}, highest {highest} at {high.hour}"
+        elif low.lowest != high.value:
+            summary += f"; lowest {lowest}"
+    line, area = "", ""
+    for is_known, group in groupby(enumerate(steps), key=lambda each: each[1].is_known):
+        if is_known:
+            (start, first), *_ = points = list(group)
+            line += f"M{start} {_y(first.value, top)}" + _path((x, _y(step.value, top)) for x, step in points)
+            area += f"M{start} 100" + _path((x, _y(step.lowest, top)) for x, step in points) + "V100Z"
+    ends = {"top": measure.text(top), "bottom": measure.text(0.0)}
+    return {
+        "name": measure.name,
+        "last": last,
+        "summary": summary,
+        "steps": steps,
+        **ends,
+        "line": line,
+        "area": area,
+    }
+
+
+def _y(value: float, top: float) -> str:
+    return f"{100 - 100 * value / top:.1f}"
+
+
+def _path(points: Iterable[tuple[int, str]]) -> str:
+    """Return the path of steps that begin at some points, each one wide."""
+    return "".join(f"V{y}H{x + 1}" for x, y in points)

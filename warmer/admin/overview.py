@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.template import RequestContext
 from django.utils import timezone
 
-from warmer.admin import base, charts, health
+from warmer.admin import base, health, history
 from warmer.admin.actions import allowed
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -171,7 +171,7 @@ class Table:
     def rows(self, specs: Iterable[JobSpec], backlog: Backlog) -> list[Row]:
         """Return the rows of some of the jobs."""
         names = [spec.name for spec in specs]
-        runs = WarmingRun.objects.recent_per_job(names, each=charts.BARS)
+        runs = WarmingRun.objects.recent_per_job(names, each=history.BARS)
         entries = base.schedule.entries(names) if base.schedule else {}
         audits = CacheAudit.objects.latest_per_job(names)
         return [
