@@ -174,10 +174,14 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
     return redirect(base.url(request, *page))
 
 
-def perform(request: HttpRequest, action: Action, spec: JobSpec) -> Done:
-    """Perform an action on a job, and log it."""
+def perform(request: HttpRequest, action: Action, spec: JobSpec, **options: Any) -> Done:
+    """Perform an action on a job, and log it.
+
+    Args:
+        options: what else the action needs, e.g. the key of the job.
+    """
     try:
-        done = action.perform(request.user, spec)
+        done = action.perform(request.user, spec, **options)
     except WarmerError as error:
         return Done(text=f"{action.label}: {error}", level=messages.ERROR)
     if done.entry:

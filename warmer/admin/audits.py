@@ -8,9 +8,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 
-from warmer.admin import widgets
-from warmer.admin.base import INVALIDATE, JobFilter, ReadOnlyAdmin
+from warmer.admin.base import INVALIDATE, ZONE, JobFilter, ReadOnlyAdmin, counts, moment
 from warmer.declarations.registry import jobs
 from warmer.models import CacheAudit, Verdict
 from warmer.models.audits import KEPT_PER_JOB
@@ -51,12 +51,33 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     @admin.display(description="result")
     def result(self, audit: CacheAudit) -> SafeString:
         """How many keys are right, and what this implies for all keys."""
-        result, confidence = widgets.audit_result(audit), widgets.audit_confidence(audit)
+        result, confidence = audit_result(audit), audit_confidence(audit)
         mark = "warmer-warning" if audit.needs_attention else ""
         text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
         return format_html(text, mark, result, confidence)
 
-    @admin.display(description=widgets.with_zone("finished"), ordering="finished_at")
+    @admin.display(description=format_lazy("finished ({})", ZONE), ordering="finished_at")
     def finished(self, audit: CacheAudit) -> SafeString:
         """When the audit ended."""
-        return widgets.moment(audit.finished_at)
+        return moment(audit.finished_at)
+
+
+def audit_result(audit: CacheAudit) -> str:
+    """Return the result of an audit, e.g. "99 of 100 right"."""
+    if compared := audit.right + audit.wrong:
+        return f"{audit.right:,} of {compared:,} right"
+    return f"{audit.missing:,} missing" if audit.missing else "nothing compared"
+
+
+def audit_details(audit: CacheAudit) -> str:
+    """Return an audit's other counts and its confidence: "1 missing; 95 % confidence: at least 97 %"."""
+    compared = audit.right + audit.wrong
+    names = ("wrong", "repaired", "missing", "failed") if compared else ("failed",)
+    found = ", ".join(counts(audit, (name,)) for name in names if getattr(audit, name))
+    return "; ".join(text for text in (found, audit_confidence(audit)) if text)
+
+
+def audit_confidence(audit: CacheAudit) -> str:
+    """Return what a sample implies for all keys; nothing if every key was compared, or none."""
+    is_sample = not audit.whole and audit.wrong_share is not None
+    return f"95 % confidence: {audit.share}" if is_sample else ""

@@ -1,8 +1,9 @@
-"""Shared by the pages: permissions, an admin for read-only rows, and entries of the admin log."""
+"""Shared by the pages: permissions, an admin for read-only rows, pieces of HTML, and the admin log."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -16,17 +17,18 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils import timezone
+from django.utils.functional import cached_property, lazy
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
-from warmer.admin import widgets
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
+from warmer.humanize import local
 from warmer.models import outside_transactions
 
-VIEW_RUNS, VIEW_AUDITS = "warmer.view_warmingrun", "warmer.view_cacheaudit"
+VIEW_RUNS = "warmer.view_warmingrun"
 WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
 PAUSE, SCHEDULE, CANCEL = "warmer.pause_job", "warmer.edit_schedule", "warmer.cancel_run"
 # A user who may act on jobs may also view them.
@@ -42,6 +44,10 @@ if apps.is_installed("django_celery_beat"):
 MAX_REASON_LENGTH = 200
 # 1,000 jobs every quarter of an hour have three million runs a month: nobody pages that far.
 MAX_LISTED = 10_000
+
+
+ZONE = lazy(timezone.get_current_timezone_name, str)()
+"""The name of the time zone of a page, for the titles of columns."""
 
 
 # At run time these Django classes are not generic.
@@ -137,7 +143,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
         @admin.display(description="job", ordering="job")
         def name(row: Any) -> SafeString:
-            name = widgets.name(row.job)
+            name = job_name(row.job)
             if row.job not in jobs or not may_see:
                 return name
             return format_html('<a href="{}">{}</a>', url(request, "warmer_job_change", row.job), name)
@@ -179,7 +185,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="keys")
     def keys(self, row: Any) -> str:
         """The counts that are not 0, in one column that wraps; six columns would not fit."""
-        return widgets.counts(row, self.counted)
+        return counts(row, self.counted)
 
     def _view(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         """Wrap a view to tell users who were logged out that their action was not performed."""
@@ -219,3 +225,26 @@ def log(request: HttpRequest, target: Any, what: str) -> None:
     message = f"{what} Reason: {why}" if why else what
     user: Any = request.user
     LogEntry.objects.log_actions(user.pk, [target], CHANGE, message, single_object=True)
+
+
+def job_name(job: str) -> SafeString:
+    """Return the name of a job, which wraps at its underscores first."""
+    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in job.split("_")))
+
+
+def state(value: str) -> SafeString:
+    """Return the state of a job or a run with its mark."""
+    return format_html('<span class="warmer-state warmer-state-{}">{}</span>', value, value)
+
+
+def counts(row: Any, names: Iterable[str]) -> str:
+    """Return the counts of a row that are not 0, e.g. "96 written, 2 failed"."""
+    found = [(getattr(row, name), name.replace("_", " ")) for name in names]
+    return ", ".join(f"{count:,} {name}" for count, name in found if count) or "none"
+
+
+def moment(time: datetime) -> SafeString:
+    """Return a time to the second, which wraps onto two lines if necessary."""
+    time = local(time)
+    parts = ((f"{time:%Y-%m-%d}",), (f"{time:%H:%M:%S}",))
+    return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)

@@ -1,4 +1,4 @@
-"""The history of a job and of its runs, as data of charts: the templates draw them as SVG, without scripts."""
+"""The history of a job as data of charts, which the templates draw as SVG, without scripts."""
 
 from __future__ import annotations
 

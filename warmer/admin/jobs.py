@@ -134,8 +134,6 @@ class JobAdmin(ReadOnlyAdmin):
             "form": form,
             "entries": _log_entries(row),
             "actions": [action for name, action in allowed.items() if name not in hidden],
-            "may_see_runs": request.user.has_perm(base.VIEW_RUNS),
-            "may_see_audits": request.user.has_perm(base.VIEW_AUDITS),
         }
 
 

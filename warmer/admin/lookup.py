@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -74,12 +72,11 @@ def act(request: HttpRequest, spec: JobSpec) -> None:
     action = ACTIONS[request.POST["action"]]
     if not request.user.has_perm(action.permission):
         raise PermissionDenied
-    on_key = partial(action.perform, text=request.POST.get("id", ""))
-    done = perform(request, replace(action, perform=on_key), spec)
+    done = perform(request, action, spec, text=request.POST.get("id", ""))
     messages.add_message(request, done.level, done.text)
 
 
-def _warm(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
+def _warm(_user: Any, spec: JobSpec, *, text: str) -> Done:
     id = id_of(spec, text)
     if spec.keyed and _declared_id(spec) is None:  # a loader that gets another type finds nothing
         raise InvalidId(f"{spec.name} currently declares no ids, so the type of its ids is unknown")
@@ -96,7 +93,7 @@ def _warm(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
     return Done(text=f"Not warmed: {key}: {why}", level=level, entry=f"Warmed {key}: {outcome}.")
 
 
-def _invalidate(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
+def _invalidate(_user: Any, spec: JobSpec, *, text: str) -> Done:
     id = id_of(spec, text)
     key, ids = spec.key.key(id), None if id is None else frozenset({id})
     if invalidation.request(spec, ids, using=router.db_for_write(WarmingRun)):
@@ -105,8 +102,10 @@ def _invalidate(_user: Any, spec: JobSpec, *, text: str = "") -> Done:
     return Done(text=text, level=messages.WARNING, entry=f"Requested invalidation of {key}.")
 
 
-_WARM = Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm)
-_INVALIDATE = Action(
-    name="invalidate_key", label="Invalidate this key", permission=base.INVALIDATE, perform=_invalidate
+_ALL_ACTIONS = (
+    Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm),
+    Action(
+        name="invalidate_key", label="Invalidate this key", permission=base.INVALIDATE, perform=_invalidate
+    ),
 )
-ACTIONS = {action.name: action for action in (_WARM, _INVALIDATE)}
+ACTIONS = {action.name: action for action in _ALL_ACTIONS}

@@ -102,14 +102,9 @@ class Row:
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:
     """Return the context of the overview for a user; None if the user may not view jobs."""
     request: HttpRequest = context["request"]
-    user = request.user
-    if not base.may_see_jobs(user):
+    if not base.may_see_jobs(request.user):
         return None
-    return overview(request.GET) | {
-        "actions": allowed(user),
-        "may_see_runs": user.has_perm(base.VIEW_RUNS),
-        "may_see_audits": user.has_perm(base.VIEW_AUDITS),
-    }
+    return overview(request.GET) | {"actions": allowed(request.user)}
 
 
 def overview(query: Mapping[str, str]) -> dict[str, Any]:

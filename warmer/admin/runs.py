@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -18,12 +17,24 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
+from django.utils.text import Truncator, format_lazy
 
 from warmer import runs, tasks
-from warmer.admin import health, widgets
+from warmer.admin import health
 from warmer.admin.actions import Action, perform, warm
-from warmer.admin.base import CANCEL, MAX_LISTED, WARM, JobFilter, ReadOnlyAdmin, log, reason, url
+from warmer.admin.base import (
+    CANCEL,
+    MAX_LISTED,
+    WARM,
+    ZONE,
+    JobFilter,
+    ReadOnlyAdmin,
+    log,
+    moment,
+    reason,
+    state,
+    url,
+)
 from warmer.admin.export import KINDS, MAX_ROWS, download
 from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
@@ -33,6 +44,7 @@ BATCHES_SHOWN = 50
 WORKERS_SHOWN = 20
 ERROR_LENGTH = 100
 PHASES = ("load", "encode", "write", "wait")
+RETRY = Action(name="retry", label="Retry", permission=WARM, perform=warm)
 # A batch that is loading when its run is cancelled still counts. Most take less time than this.
 SETTLING = timedelta(minutes=1)
 
@@ -87,11 +99,10 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def _retry(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Request a run of the failed keys listed in a run."""
-        keys = [failure["key"] for failure in row.failures]
         if not self._may_retry(request, row):
             raise PermissionDenied
-        retry = Action(name="retry", label="Retry", permission=WARM, perform=partial(warm, only_keys=keys))
-        done = perform(request, retry, jobs[row.job].spec)
+        keys = [failure["key"] for failure in row.failures]
+        done = perform(request, RETRY, jobs[row.job].spec, only_keys=keys)
         messages.add_message(request, done.level, done.text)
         if not self.has_view_permission(request):
             return redirect(url(request, "index"))
@@ -132,7 +143,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="state", ordering="state")
     def status(self, run: WarmingRun) -> SafeString:
         """The state, with its mark."""
-        return widgets.state(run.state)
+        return state(run.state)
 
     @admin.display(description="keys")
     def keys(self, row: WarmingRun) -> SafeString:
@@ -145,10 +156,10 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         """The trigger, and the user."""
         return f"{run.trigger} (user {run.requested_by})" if run.requested_by else run.trigger
 
-    @admin.display(description=widgets.with_zone("requested"), ordering="requested_at")
+    @admin.display(description=format_lazy("requested ({})", ZONE), ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:
         """When it was requested."""
-        return widgets.moment(run.requested_at)
+        return moment(run.requested_at)
 
     @admin.display(description="took")
     def took(self, run: WarmingRun) -> str:

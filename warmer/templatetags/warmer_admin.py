@@ -19,13 +19,15 @@ BEAT_SAVES = timedelta(minutes=4)
 
 # Django imports this module in every project, even in one without the admin.
 if apps.is_installed("django.contrib.admin"):
-    from warmer.admin import history, widgets
+    from warmer.admin import audits, base, history
     from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
     register.inclusion_tag("admin/warmer/includes/sparkline.html")(history.sparkline)
-    for name in ("name", "state", "audit_result", "audit_details"):
-        register.filter(name, getattr(widgets, name))
+    register.filter("name", base.job_name)
+    register.filter("state", base.state)
+    register.filter("audit_result", audits.audit_result)
+    register.filter("audit_details", audits.audit_details)
 
 
 def until(time: datetime) -> str:
