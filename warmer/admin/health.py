@@ -11,15 +11,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from time import monotonic
 from typing import Any
 
 from django.db import router
 from django.utils import timezone
 
 from warmer import invalidation, tasks
-from warmer.admin import base, questions
-from warmer.admin.questions import PATIENCE_SECONDS, Answer, Question
+from warmer.admin import base
+from warmer.admin.questions import Answer, ask, shared
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.doctor.checks.celery import LONG_QUEUE, STANDSTILL
@@ -82,16 +81,13 @@ def look_at_databases() -> Database:
 
     The others are queried in threads; our own database, which every page needs, is not.
     """
-    own, deadline = router.db_for_write(WarmingRun), monotonic() + PATIENCE_SECONDS
-    questions_of = {
-        each: questions.ask(f"database {each}", partial(_look_at_database, each))
-        for each in written()
-        if each != own
-    }
+    own = router.db_for_write(WarmingRun)
+    others = [alias for alias in written() if alias != own]
+    asked = {alias: ask(f"database {alias}", partial(_look_at_database, alias)) for alias in others}
     found, problems = invalidation.backlog(own), list[triggers.Problem]()
-    for alias, question in questions_of.items():
-        answer = question.answer(deadline)
-        backlog, some = answer.value or (Backlog(unanswered={alias: answer.problem}), [])
+    for alias, answer in asked.items():
+        answered = answer()
+        backlog, some = answered.value or (Backlog(unanswered={alias: answered.problem}), [])
         found, problems = found + backlog, [*problems, *some]
     return found, problems
 
@@ -114,16 +110,13 @@ class Caches:
     """The caches of some jobs. Queries start immediately, and run while the page makes its own."""
 
     def __init__(self, specs: Iterable[JobSpec]) -> None:
-        self._deadline = monotonic() + PATIENCE_SECONDS
         aliases = dict.fromkeys(spec.cache for spec in specs)
-        self._questions = {
-            each: questions.ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases
-        }
+        self._asked = {each: ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases}
 
     @cached_property
     def answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
         """The answer of each cache, by its alias."""
-        return {alias: question.answer(self._deadline) for alias, question in self._questions.items()}
+        return {alias: answer() for alias, answer in self._asked.items()}
 
     @property
     def down(self) -> frozenset[str]:
@@ -135,11 +128,10 @@ class Health:
     """The state of all servers. Queries start immediately, and run while the page makes its own."""
 
     def __init__(self) -> None:
-        self._deadline = monotonic() + PATIENCE_SECONDS
-        self._broker: Question[dict[str, int]] | None = None
-        if tasks.has_broker():
-            self._broker = questions.ask("broker", _look_at_broker)
-            self._workers = questions.ask("workers", _look_for_workers)
+        self._has_broker = tasks.has_broker()
+        if self._has_broker:
+            self._broker = ask("broker", _look_at_broker)
+            self._workers = ask("workers", _look_for_workers, late=LATE_SECONDS)
         self.caches = Caches(jobs.specs())
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
@@ -148,7 +140,7 @@ class Health:
     @cached_property
     def items(self) -> list[Item]:
         """All items."""
-        found = list(self._queue_items()) if self._broker else []
+        found = list(self._queue_items()) if self._has_broker else []
         if self.beat and any(spec.every for spec in jobs.specs()):
             found.append(self.beat)
         found += [_cache_item(alias, answer) for alias, answer in self.caches.answers.items()]
@@ -158,17 +150,16 @@ class Health:
     def alerts(self) -> dict[Alert, list[str]]:
         """The alerts that would fire."""
         found = firing(self._snapshot)
-        return {alert: names for alert, names in found.items() if self._broker or not alert.needs_broker}
+        return {alert: names for alert, names in found.items() if self._has_broker or not alert.needs_broker}
 
     @cached_property
     def _snapshot(self) -> Snapshot:
         down, backlog = self.caches.down, self.backlog
-        shared = questions.shared("snapshot", lambda: snapshot(down=down, backlog=backlog))
-        return replace(shared, down=down, backlog=backlog)
+        found = shared("snapshot", lambda: snapshot(down=down, backlog=backlog))
+        return replace(found, down=down, backlog=backlog)
 
     def _queue_items(self) -> Iterator[Item]:
-        assert self._broker is not None
-        broker, now = self._broker.answer(self._deadline), self._snapshot
+        broker, now = self._broker(), self._snapshot
         if broker.problem:
             yield Item(
                 label="Broker",
@@ -182,7 +173,7 @@ class Health:
             if broker.value is None:
                 yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=_oldest(waits))
             else:
-                found = self._workers.answer(self._deadline, late=LATE_SECONDS).value
+                found = self._workers().value
                 workers = None if found is None else len(found.get(queue, ()))
                 yield _queue_item(queue, workers, broker.value.get(queue), waits, now.last_attempt)
 
@@ -199,7 +190,7 @@ def _look_for_workers() -> dict[str, list[str]]:
 
 def lacks_workers(queue: str) -> bool:
     """Return whether no worker of a queue answers; False while it is unknown, without waiting for it."""
-    found = questions.ask("workers", _look_for_workers).answer(0.0, late=LATE_SECONDS).value
+    found = ask("workers", _look_for_workers, late=LATE_SECONDS, patience=0)().value
     return found is not None and not found.get(queue)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from threading import Lock, Thread
 from time import monotonic
@@ -40,7 +41,7 @@ class Answer(Generic[T]):
     failing_seconds: float = 0.0
 
 
-class Question(Generic[T]):
+class _Question(Generic[T]):
     """A query that is running, or ran a moment ago."""
 
     def __init__(self) -> None:
@@ -57,17 +58,11 @@ class Question(Generic[T]):
             self._future, self._asked_at = Future(), monotonic()
             Thread(target=_run, args=[self._future, function], daemon=True).start()
 
-    def answer(self, deadline: float, *, late: float = 0.0) -> Answer[T]:
-        """Return the answer; wait for it until a time of the monotonic clock.
-
-        Args:
-            late: if there is no answer, return one that is at most this many seconds old.
-        """
+    def answer(self, deadline: float, late: float) -> Answer[T]:
         try:
             error = self._future.exception(max(0.0, deadline - monotonic()))
         except TimeoutError as waited:
-            is_known = monotonic() - self._earlier_at <= late and self._earlier.exception() is None
-            if is_known:
+            if monotonic() - self._earlier_at <= late and self._earlier.exception() is None:
                 return Answer(value=self._earlier.result())
             error = waited
         if error is None:
@@ -77,22 +72,27 @@ class Question(Generic[T]):
         return Answer(problem=cause_of(error), failing_seconds=monotonic() - self._failed_at)
 
 
-_questions: dict[str, Question[Any]] = {}
+_questions: dict[str, _Question[Any]] = {}
 _shared: dict[str, tuple[float, Any]] = {}
 _lock = Lock()
 
 
-def ask(name: str, function: Callable[[], T]) -> Question[T]:
-    """Start a query, unless a page did so a moment ago.
+def ask(
+    name: str, function: Callable[[], T], *, late: float = 0.0, patience: float | None = None
+) -> Callable[[], Answer[T]]:
+    """Start a query, unless a page did so a moment ago; return a function that waits for the answer.
 
     Args:
         name: identifies the query.
         function: returns the answer; called in a thread.
+        late: if there is no answer in time, use one that is at most this many seconds old.
+        patience: for how many seconds from now to wait for the answer; None: `PATIENCE_SECONDS`.
     """
+    deadline = monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     with _lock:
-        question = _questions.setdefault(name, Question())
+        question = _questions.setdefault(name, _Question())
         question.ask(function)
-    return question
+    return partial(question.answer, deadline, late)
 
 
 def shared(name: str, function: Callable[[], T]) -> T:

@@ -8,20 +8,20 @@ from django.utils import timezone
 
 from tests.package.admin.pages import report
 from warmer import runs
-from warmer.admin import health
+from warmer.admin import health, questions
 from warmer.models import Trigger, WarmingRun
 
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for what answers, on a machine that may be busy."""
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 20.0)
+    monkeypatch.setattr(questions, "PATIENCE_SECONDS", 20.0)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pages give up at once."""
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(questions, "PATIENCE_SECONDS", 0.01)
 
 
 @pytest.fixture

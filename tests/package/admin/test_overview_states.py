@@ -152,7 +152,7 @@ def test_state__is_unknown_while_the_cache_does_not_answer(
     assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["warm", "cold"]
     questions.forget()
     getattr(redis_server, how)()
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.01 if how == "pause" else 20.0)
+    monkeypatch.setattr(questions, "PATIENCE_SECONDS", 0.01 if how == "pause" else 20.0)
     assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["unknown", "unknown"]
     assert "warmer-state-unknown" in operator.get(POSTS).content.decode()
     runs.open_run("popular_posts", Trigger.COMMAND)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from threading import Event
-from time import monotonic
 from typing import Any, NoReturn
 
 import pytest
@@ -78,15 +77,14 @@ def test_question__is_shared_for_a_while_then_asked_again(olga: Client, monkeypa
 
 def test_question__its_late_answer_serves_the_next_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
-    goes_on = Event()
-    question = questions.ask("late", lambda: goes_on.wait(20) and "first")
-    assert question.answer(0, late=60).problem == "TimeoutError"
+    goes_on, held = Event(), Event()
+    first = questions.ask("late", lambda: goes_on.wait(20) and "first")
+    assert questions.ask("late", str, late=60, patience=0)().problem == "TimeoutError"
     goes_on.set()
-    assert question.answer(monotonic() + 20).value == "first"
-    held = Event()
-    question = questions.ask("late", lambda: held.wait(20) and "second")
-    assert question.answer(0, late=60).value == "first"
-    assert question.answer(0).problem == "TimeoutError"
+    assert first().value == "first"
+    second = questions.ask("late", lambda: held.wait(20) and "second", late=60, patience=0)
+    assert second().value == "first"
+    assert questions.ask("late", str, patience=0)().problem == "TimeoutError"
     held.set()
 
 
@@ -95,8 +93,8 @@ def test_question__whose_thread_was_ended_is_asked_again(monkeypatch: pytest.Mon
         raise SystemExit
 
     monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
-    assert questions.ask("anything", end).answer(monotonic() + 20).problem == "SystemExit"
-    assert questions.ask("anything", lambda: 1).answer(monotonic() + 20).value == 1
+    assert questions.ask("anything", end)().problem == "SystemExit"
+    assert questions.ask("anything", lambda: 1)().value == 1
 
 
 def test_question__closes_the_connections_of_its_thread() -> None:
@@ -104,7 +102,7 @@ def test_question__closes_the_connections_of_its_thread() -> None:
         connection.ensure_connection()
         return connection.connection is not None, connection._connections[connection._alias]
 
-    answer = questions.ask("anything", use_the_database).answer(monotonic() + 20)
+    answer = questions.ask("anything", use_the_database)()
     assert answer.value is not None
     was_open, wrapper = answer.value
     assert was_open
