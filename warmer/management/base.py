@@ -53,10 +53,8 @@ class WarmerCommand(BaseCommand):
         """
         for alias, options in settings.CACHES.items():
             if why := why_unusable(alias):
-                raise CommandError(
-                    f"The cache {alias!r} ({options.get('BACKEND')}) cannot be used: {why}. "
-                    "See 'manage.py cache_doctor'."
-                )
+                text = f"The cache {alias!r} ({options.get('BACKEND')}) cannot be used: {why}."
+                raise CommandError(f"{text} See 'manage.py cache_doctor'.")
         super().check(*args, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> Any:

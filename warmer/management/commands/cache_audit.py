@@ -20,15 +20,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, WarmerError
 from warmer.humanize import counted
 from warmer.invalidation import captures_by_triggers
-from warmer.management.base import (
-    FAILED,
-    USAGE,
-    ProgressBar,
-    WarmerCommand,
-    chosen_specs,
-    migrate_hint,
-    number,
-)
+from warmer.management.base import USAGE, ProgressBar, WarmerCommand, chosen_specs, migrate_hint, number
 from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
 from warmer.report import describe
@@ -43,12 +35,8 @@ class Command(WarmerCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("jobs", nargs="*", metavar="JOB", help="default: every job")
-        parser.add_argument(
-            "--sample",
-            type=number(int, 1, MOST_SAMPLED),
-            metavar="N",
-            help="audit N random keys of each job; default: all",
-        )
+        help = "audit N random keys of each job; default: all"
+        parser.add_argument("--sample", type=number(int, 1, MOST_SAMPLED), metavar="N", help=help)
         parser.add_argument("--seed", type=int, metavar="NUMBER", help="draw the same sample again")
         parser.add_argument("--repair", action="store_true", help="invalidate the wrong keys")
 
@@ -57,13 +45,13 @@ class Command(WarmerCommand):
             raise CommandError("--seed needs --sample: without it every key is audited.", returncode=USAGE)
         specs = chosen_specs(options["jobs"])
         audits = self._audit(specs, options)
-        status = 0 if all(found.ok for found in audits) else FAILED
+        is_ok = all(found.ok for found in audits)
         if options["json"]:
-            self.print_json({"status": status, "jobs": [found.as_dict() for found in audits]})
+            self.print_json({"status": int(not is_ok), "jobs": [found.as_dict() for found in audits]})
         else:
             self._print(audits, repair=options["repair"])
-        if status:
-            raise CommandError(_summary(audits) + migrate_hint(), returncode=status)
+        if not is_ok:
+            raise CommandError(_summary(audits) + migrate_hint())
 
     def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[CacheAudit]:
         audits: list[CacheAudit] = []
@@ -118,14 +106,12 @@ class Command(WarmerCommand):
 
 
 def _summary(audits: list[CacheAudit]) -> str:
-    wrong = [f"{counted(found.wrong, 'key')} of {found.job}" for found in audits if found.wrong]
-    incomplete = [found.job for found in audits if found.failed or found.error]
+    wrong = ", ".join(f"{counted(found.wrong, 'key')} of {found.job}" for found in audits if found.wrong)
     repaired = sum(found.repaired for found in audits)
-    parts = []
-    if wrong:
-        parts.append(f"Wrong: {', '.join(wrong)}.")
-    if repaired:
-        parts.append(f"Invalidated: {counted(repaired, 'key')}, reloaded on the next read or run.")
-    if incomplete:
-        parts.append(f"Not fully audited: {', '.join(incomplete)}.")
-    return " ".join(parts)
+    incomplete = ", ".join(found.job for found in audits if found.failed or found.error)
+    parts = [
+        wrong and f"Wrong: {wrong}.",
+        repaired and f"Invalidated: {counted(repaired, 'key')}, reloaded on the next read or run.",
+        incomplete and f"Not fully audited: {incomplete}.",
+    ]
+    return " ".join(part for part in parts if part)

@@ -52,19 +52,14 @@ class Command(WarmerCommand):
         bad = dict.fromkeys(f"{each.check} ({each.subject})" for each in found if each.severity.is_bad)
         counts = Counter(each.severity for each in found)
         if options["json"]:
-            report = {
-                "status": int(bool(bad)),
-                "counts": {severity.value: counts[severity] for severity in Severity},
-                "findings": [asdict(each) for each in found],
-            }
-            self.print_json(report)
+            totals = {severity.value: counts[severity] for severity in Severity}
+            findings = [asdict(each) for each in found]
+            self.print_json({"status": int(bool(bad)), "counts": totals, "findings": findings})
         else:
-            total = ", ".join(
-                f"{severity}: {counts[severity]}" for severity in WORST_FIRST if counts[severity]
-            )
+            total = ", ".join(f"{each}: {counts[each]}" for each in WORST_FIRST if counts[each])
             self.stdout.write("\n".join([*self._lines(found), total]))
         if bad:
-            raise CommandError(f"{counted(len(bad), 'error')}: {', '.join(bad)}.", returncode=1)
+            raise CommandError(f"{counted(len(bad), 'error')}: {', '.join(bad)}.")
 
     def _lines(self, found: list[Finding]) -> Iterator[str]:
         """Yield the report: for each subject the worst findings first."""

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from warmer.doctor.stats import collect
 from warmer.humanize import counted, duration, local, percent, size
-from warmer.management.base import FAILED, WarmerCommand, migrate_hint, number, readable_table
+from warmer.management.base import WarmerCommand, migrate_hint, number, readable_table
 
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
@@ -45,7 +45,7 @@ class Command(WarmerCommand):
         elif not all(cache["error"] and not cache["server"] for cache in found["caches"]):
             self.stdout.write("\n".join(_lines(found)))
         if found["errors"]:
-            raise CommandError(f"{'; '.join(found['errors'])}.{migrate_hint()}", returncode=FAILED)
+            raise CommandError(f"{'; '.join(found['errors'])}.{migrate_hint()}")
 
     def _watch(self, aliases: list[str], options: dict[str, Any]) -> None:
         clear = CLEAR if self.stdout.isatty() else ""

@@ -133,9 +133,8 @@ class Command(WarmerCommand):
                 raise CommandError(f"Out of time: {undone}", returncode=OUT_OF_TIME)
             if found.may_work:
                 undone += " If a worker runs but does not answer, queue the runs with --workers --no-wait."
-            for flag in ("workers", "no_wait"):
-                if options[flag]:
-                    raise CommandError(f"--{flag.replace('_', '-')}: {undone}", returncode=FAILED)
+            if options["workers"] or options["no_wait"]:
+                raise CommandError(f"--{'workers' if options['workers'] else 'no-wait'}: {undone}")
             watcher.say(f"Warming in this process: {found.problem}.")
             return False
         return bool(watcher.specs)
@@ -212,10 +211,8 @@ def _planned(spec: JobSpec) -> dict[str, Any]:
     except (DatabaseError, StoreUnavailable):
         raise
     except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
-        raise CommandError(
-            f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned.",
-            returncode=FAILED,
-        ) from None
+        text = f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned."
+        raise CommandError(text) from None
     past = [run for run in WarmingRun.objects.complete_and_full(spec.name)[:PAST_RUNS] if run.report.keys]
     past_keys = sum(run.report.keys for run in past)
     past_queries = sum(max(0, run.queries - spec.keyed) for run in past)  # without the query for the ids

@@ -13,7 +13,6 @@ from django.core.management.base import CommandError
 from django.db import connections, router
 
 from warmer import invalidation
-from warmer.exceptions import TriggersRefused
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import written
 from warmer.management.base import WarmerCommand
@@ -41,10 +40,7 @@ class Command(WarmerCommand):
             raise CommandError("No database can capture changes by triggers: use PostgreSQL or SQLite.")
         if not captures_by_triggers() and not (options["remove"] or options["check"]):
             raise CommandError("WARMER_CAPTURE is not 'triggers': set it first, or use --remove.")
-        try:
-            captured = [self._handle_one(alias, options) for alias in databases]
-        except TriggersRefused as error:
-            raise CommandError(str(error)) from None
+        captured = [self._handle_one(alias, options) for alias in databases]
         if unanswered:
             whys = "; ".join(f"{alias!r} ({why})" for alias, why in unanswered.items())
             raise CommandError(f"Nothing was done on the databases that do not answer: {whys}.")
@@ -55,22 +51,20 @@ class Command(WarmerCommand):
         """Handle one database; return whether `--check` found nothing missing."""
         if options["sql"]:
             self.stdout.write(triggers.script(alias) or f"-- {alias}: no trigger is missing\n", ending="")
-        elif options["check"]:
+            return True
+        if options["check"]:
             problems = triggers.problems(alias)
-            lines = [f"{problem.table} {problem.why}" for problem in problems]
-            for line in lines or ["every table is captured"]:
+            for line in [f"{each.table} {each.why}" for each in problems] or ["every table is captured"]:
                 self.stdout.write(f"{alias}: {line}")
             return not problems
-        elif options["remove"]:
-            self._report(alias, "removed the triggers of", triggers.remove(alias))
+        if options["remove"]:
+            done, tables = "removed the triggers of", triggers.remove(alias)
         elif options["prune"]:
-            self._report(alias, "narrowed or removed the triggers of", triggers.prune(alias))
+            done, tables = "narrowed or removed the triggers of", triggers.prune(alias)
         else:
-            self._report(alias, "installed triggers on", triggers.catch_up(alias))
+            done, tables = "installed triggers on", triggers.catch_up(alias)
+        self.stdout.write(f"{alias}: {done} {', '.join(tables)}" if tables else f"{alias}: nothing to do")
         return True
-
-    def _report(self, alias: str, what: str, tables: list[str]) -> None:
-        self.stdout.write(f"{alias}: {what} {', '.join(tables)}" if tables else f"{alias}: nothing to do")
 
 
 def _supports(alias: str, chosen: str | None) -> bool:
