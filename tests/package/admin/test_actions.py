@@ -45,14 +45,11 @@ def test_warm__one_leads_to_the_page_of_its_run(operator: Client, make_user: Any
     assert log() == [("olga", "user_profiles", f"Warm now: run {run.pk}.")]
 
 
-def test_warm__several_lead_to_the_list_of_runs(operator: Client) -> None:
-    assert act(operator, "warm", "posts", "popular_posts")["Location"] == RUNS
-    assert {run.job for run in WarmingRun.objects.all()} == {"posts", "popular_posts"}
-
-
-def test_warm__all(operator: Client) -> None:
-    act(operator, "warm *")
-    assert {run.job for run in WarmingRun.objects.all()} == PROJECT
+@pytest.mark.parametrize(("jobs", "warmed"), [(("posts", "popular_posts"), {"posts", "popular_posts"}), ("*", PROJECT)])
+def test_warm__several_or_all_lead_to_the_list_of_runs(operator: Client, jobs: Any, warmed: set[str]) -> None:
+    answer = act(operator, "warm *") if jobs == "*" else act(operator, "warm", *jobs)
+    assert answer["Location"] == RUNS
+    assert {run.job for run in WarmingRun.objects.all()} == warmed
 
 
 def test_warm__reason_is_logged_on_one_line_and_escaped(operator: Client) -> None:
@@ -175,18 +172,12 @@ def test_pause__pauses_and_resumes(operator: Client) -> None:
     assert list(PeriodicTask.objects.exclude(name="warm posts").order_by("id").values()) == others
 
 
-@pytest.mark.parametrize("action", ["pause", "resume"])
-def test_pause__that_changes_nothing_is_not_logged(operator: Client, action: str) -> None:
-    PeriodicTask.objects.filter(name="warm posts").update(enabled=action == "resume")
-    answer = act(operator, f"{action} posts")
-    assert [each.level_tag for each in get_messages(answer.wsgi_request)] == ["info"]
-    assert log() == []
-
-
-def test_pause__job_that_is_not_scheduled_is_an_error(operator: Client) -> None:
-    warm("loose", name="loose", every=None)(lambda: 1)
-    (message,) = get_messages(act(operator, "pause loose").wsgi_request)
-    assert (message.level_tag, "loose is not scheduled" in str(message)) == ("error", True)
+@pytest.mark.parametrize(("action", "level"), [("pause posts", "info"), ("resume posts", "info"), ("pause x", "error")])
+def test_pause__that_changes_nothing_is_not_logged(operator: Client, action: str, level: str) -> None:
+    warm("x", name="x", every=None)(lambda: 1)
+    PeriodicTask.objects.filter(name="warm posts").update(enabled=action == "resume posts")
+    (message,) = get_messages(act(operator, action).wsgi_request)
+    assert (message.level_tag, "x is not scheduled" in str(message)) == (level, action == "pause x")
     assert log() == []
 
 

@@ -12,7 +12,8 @@ from django.utils import timezone
 from tests.package.admin.pages import OVERVIEW, PROJECT, run_of
 from warmer import warm
 from warmer.admin import questions
-from warmer.models import ChangeRecord, JobObservation, State, WarmingRun
+from warmer.models import ChangeRecord, JobObservation, State, Trigger, WarmingRun
+from warmer.runs import open_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -74,6 +75,8 @@ def test_cost__queries_grow_with_neither_runs_nor_jobs(
     monkeypatch.setattr(questions, "SHARED_SECONDS", seconds)
     assert queries_of(operator, OVERVIEW, q="posts") <= limit
     create_runs(many_jobs[:30])
+    for name in many_jobs[30:60]:
+        open_run(name, Trigger.SCHEDULE)
     JobObservation.objects.bulk_create(JobObservation(job=name) for name in many_jobs[:60])
     ChangeRecord.objects.bulk_create(ChangeRecord(key=f"key:{name}") for name in many_jobs[:90])
     for query in ({}, {"q": "job"}, {"p": "2"}, {"state": "unknown"}, {"live": "1"}):

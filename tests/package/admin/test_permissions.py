@@ -100,37 +100,28 @@ def test_rows__can_only_be_looked_at(admin_client: Client) -> None:
     assert WarmingRun.objects.get().state == State.QUEUED
 
 
-def test_cancel__without_the_permission_has_no_button_and_is_403(log_in: Callable[..., Client]) -> None:
-    run = runs.open_run("posts", Trigger.COMMAND).run
-    client = log_in(*ALL_PERMISSIONS - {"cancel_run"})
-    assert "Cancel this run" not in page_of(client, run)
-    assert client.post(f"{RUNS}{run.pk}/change/", {"action": "cancel"}).status_code == 403
-    run.refresh_from_db()
-    assert run.state == State.QUEUED
-
-
-def test_retry__needs_its_own_permission(log_in: Callable[..., Client]) -> None:
+@pytest.mark.parametrize(("action", "permission"), [("cancel", "cancel_run"), ("retry", "warm_job")])
+def test_run__each_action_needs_its_own_permission_and_no_other(
+    log_in: Callable[..., Client], action: str, permission: str
+) -> None:
     failures = [{"key": "post:1", "error": "E: no"}]
     run = run_of("posts", State.FAILED, failed=1, failures=failures)
-    url, data = f"{RUNS}{run.pk}/change/", {"action": "retry"}
-    client = log_in(*ALL_PERMISSIONS - {"warm_job"})
-    assert 'value="retry"' not in page_of(client, run)
-    assert client.post(url, data).status_code == 403
-    strict = Client(enforce_csrf_checks=True)
-    strict.cookies = log_in("warm_job", username="otto").cookies
-    assert strict.post(url, data).status_code == 403
-    assert WarmingRun.objects.count() == 1
-    assert log_in("warm_job", username="ada").post(url, data).status_code == 302
-    assert WarmingRun.objects.latest("pk").only_keys == ["post:1"]
-
-
-def test_cancel__with_the_permission_alone(log_in: Callable[..., Client]) -> None:
-    run = runs.open_run("posts", Trigger.COMMAND).run
-    client = log_in("cancel_run")
-    assert client.post(f"{RUNS}{run.pk}/change/", {"action": "delete"}).status_code == 403
-    assert client.post(f"{RUNS}{run.pk}/change/", {"action": "cancel"}).status_code == 302
-    run.refresh_from_db()
-    assert run.state == State.CANCELLED
+    if action == "cancel":
+        run = runs.open_run("posts", Trigger.COMMAND).run
+    url, data = f"{RUNS}{run.pk}/change/", {"action": action}
+    before = list(WarmingRun.objects.values())
+    others = log_in(*ALL_PERMISSIONS - {permission}, username="otto")
+    assert f'value="{action}"' not in page_of(others, run)
+    client, strict = log_in(permission), Client(enforce_csrf_checks=True)
+    strict.cookies = client.cookies
+    for refused in (others.post(url, data), strict.post(url, data), client.post(url, {"action": "delete"})):
+        assert refused.status_code == 403
+    assert list(WarmingRun.objects.values()) == before
+    assert client.post(url, data).status_code == 302
+    newest = WarmingRun.objects.latest("pk")
+    assert (newest.state == State.CANCELLED, newest.only_keys) == (
+        (True, None) if action == "cancel" else (False, ["post:1"])
+    )
 
 
 def next_of(answer: Any) -> str:

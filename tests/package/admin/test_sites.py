@@ -1,5 +1,6 @@
-"""The pages in another project: an admin site of its own beside Django's, and ATOMIC_REQUESTS."""
+"""All pages: in another project with an admin site of its own and ATOMIC_REQUESTS, their times and markup."""
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.test import Client
 from django.urls import path
 
 from myapp.models import Post
-from tests.package.admin.pages import AUDITS, JOBS, POSTS, RUNS, log, run_of, text_of, wrong_audit
+from tests.package.admin.pages import AUDITS, JOBS, OVERVIEW, POSTS, RUNS, log, run_of, text_of, wrong_audit
 from warmer import warm_many
 from warmer.admin import CacheAuditAdmin, JobAdmin, WarmingRunAdmin
 from warmer.models import CacheAudit, Job, State, WarmingRun
@@ -78,3 +79,15 @@ def test_times__name_their_zone_once(operator: Client, settings: Any) -> None:
     run, audit = run_of("posts"), wrong_audit("posts")
     for page in (RUNS, f"{RUNS}{run.pk}/change/", AUDITS, f"{AUDITS}{audit.pk}/change/", POSTS):
         assert text_of(operator.get(page).content.decode()).count("Europe/Berlin") == 1, page
+
+
+@pytest.mark.parametrize("live", [{}, {"live": "1"}])
+def test_markup__no_inline_script_or_style_and_breaking_names(operator: Client, live: dict[str, str]) -> None:
+    run, audit = run_of("posts"), wrong_audit("posts")
+    for url in (OVERVIEW, POSTS, f"{RUNS}{run.pk}/change/", f"{AUDITS}{audit.pk}/change/"):
+        page = operator.get(url, live).content.decode()
+        content = page[page.index('<div id="content-main"') :].partition("<!-- END Content -->")[0]
+        assert "<script" not in content
+        assert "<style" not in page
+        assert not re.search(r'\s(style|on\w+)="', content)
+        assert (">user_<wbr>profiles</a>" in content) is (url == OVERVIEW)

@@ -7,18 +7,13 @@ from typing import Any, NoReturn
 import pytest
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
-from embedded.ports import free_port
 from embedded.redis_server import RedisServer
 from tests.package.admin.health.strip import count_calls, strip
 from tests.package.admin.pages import POSTS, text_of
 from tests.support.waiting import make_waiting
-from warmer import invalidation, warm
+from warmer import invalidation
 from warmer.admin import health, questions
-from warmer.models import JobObservation, Trigger
-from warmer.runs import open_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -107,21 +102,3 @@ def test_question__closes_the_connections_of_its_thread() -> None:
     was_open, wrapper = answer.value
     assert was_open
     assert wrapper.connection is None
-
-
-def test_cost__queries_grow_with_no_number_of_jobs(olga: Client, use_broker: Callable[[str], None]) -> None:
-    use_broker(f"redis://127.0.0.1:{free_port()}/0")
-
-    def queries() -> int:
-        with CaptureQueriesContext(connection) as found:
-            strip(olga)
-        return len(found)
-
-    queries()
-    few = queries()
-    for number in range(60):
-        warm(f"key:{number}", name=f"job{number}")(lambda: 1)
-        JobObservation.objects.create(job=f"job{number}", attempted_at=timezone.now())
-        open_run(f"job{number}", Trigger.SCHEDULE)
-    assert few <= 20
-    assert queries() <= few + 1
