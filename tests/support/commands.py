@@ -1,10 +1,16 @@
 """Management commands as a shell sees them."""
 
 import io
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.management import CommandError, call_command
+
+from tests.support.fixtures import ROOT
 
 
 class Terminal(io.StringIO):
@@ -37,3 +43,17 @@ def ended(name: str, *args: str) -> tuple[int, str]:
     """Run a command; return its exit status, and everything that was printed."""
     done = execute(name, *args)
     return done.status, f"{done.out}{done.error}"
+
+
+def program(name: str, *args: str) -> subprocess.Popen[str]:
+    """Start a command as a process that Ctrl-C ends."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", name, *args],
+        cwd=ROOT,
+        env=os.environ | {"DJANGO_ENV": "test"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, it would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )

@@ -1,13 +1,17 @@
-"""Where the pages are, and how to read them and the log."""
+"""Where the pages are, how to read them and the log, and rows for them to show."""
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
+from warmer.admin import health
 from warmer.models import BeatProcess, CacheAudit, JobObservation, State, Trigger, WarmingRun
 from warmer.report import Report
 
@@ -16,6 +20,7 @@ JOBS = "/admin/warmer/job/"
 POSTS = f"{JOBS}posts/change/"
 RUNS = "/admin/warmer/warmingrun/"
 AUDITS = "/admin/warmer/cacheaudit/"
+RUNBOOK = reverse("admin:warmer_runbook")
 ACTIONS = {
     "warm": "warm_job",
     "invalidate": "invalidate_job",
@@ -107,8 +112,52 @@ def observation(job: str, **fields: Any) -> JobObservation:
     return JobObservation.objects.create(job=job, **{"observed_at": timezone.now(), "sampled": 4, "cached": 4} | fields)
 
 
+def audit(job: str = "posts", **fields: Any) -> CacheAudit:
+    known = {"trigger": "admin", "started_at": timezone.now(), "sampled": 5, "right": 5, "queries": 1}
+    return CacheAudit.objects.create(job=job, **known | fields)
+
+
 def wrong_audit(job: str, **fields: Any) -> CacheAudit:
-    now = timezone.now()
-    return CacheAudit.objects.create(
-        job=job, trigger="schedule", started_at=now, **{"sampled": 5, "right": 4, "wrong": 1} | fields
-    )
+    return audit(job, **{"right": 4, "wrong": 1} | fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An item as the page shows it."""
+
+    level: str
+    text: str
+    section: str
+
+
+def strip(client: Client) -> dict[str, Shown]:
+    """Return the items of the strip, by their labels."""
+    page = client.get(OVERVIEW).content.decode()
+    found = {}
+    for level, label, rest in re.findall(
+        r'<div class="warmer-health-(\w+)">\s*<dt>(.*?)</dt>\s*<dd>(.*?)</dd>', page, flags=re.S
+    ):
+        text = " ".join(re.sub("<[^>]+>", " ", rest).split())
+        section = "".join(re.findall(rf'href="{RUNBOOK}#([\w-]+)"', rest))
+        found[label] = Shown(level=level, text=text, section=section)
+    return found
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """Return a list that gets an entry for each call of a function of the strip."""
+    calls: list[Any] = []
+    function = getattr(health, name)
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return function(*args)
+
+    monkeypatch.setattr(health, name, counted)
+    return calls
+
+
+def observed(**ago: float) -> None:
+    """Let beat's message of a minute be done so long ago."""
+    at = timezone.now() - timedelta(**ago)
+    JobObservation.objects.update_or_create(job="posts", defaults={"attempted_at": at})
+    BeatProcess.objects.update_or_create(name="gen1@a", defaults={"last_at": at})

@@ -8,7 +8,6 @@ from django.contrib.messages import get_messages
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from embedded.redis_server import RedisServer
@@ -114,9 +113,7 @@ def test_invalidate__deletes_the_keys_of_the_selected_jobs(operator: Client, mak
 
 def test_invalidate__forgets_what_was_observed_of_the_keys(operator: Client) -> None:
     for job in ("posts", "popular_posts"):
-        JobObservation.objects.create(
-            job=job, observed_at=timezone.now(), sampled=4, cached=4, hits_day=3, misses_day=1
-        )
+        observation(job, hits_day=3, misses_day=1)
     before = JobObservation.objects.get(job="posts").attempted_at
     act(operator, "invalidate posts", confirmed="yes")
     assert state_of(operator, "posts") == "unknown"

@@ -7,22 +7,15 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
-from django.utils import timezone
 
 from myapp.models import Post
-from tests.package.admin.pages import AUDITS, POSTS, act, log, state_of, text_of
+from tests.package.admin.pages import AUDITS, POSTS, act, audit, log, state_of, text_of
 from tests.support.waiting import uncaptured
 from warmer import jobs
 from warmer.models import CacheAudit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 MASKS = {r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME", r"^\d+ (a_job|posts)": r"N \1", r"([aA]udit) \d+": r"\1 N"}
-
-
-def audit(job: str = "posts", **fields: Any) -> CacheAudit:
-    names = ("wrong", "missing", "no_value", "changed", "failed", "undeclared", "repaired")
-    counts = dict.fromkeys(names, 0) | {"sampled": 5, "right": 5, "queries": 1, "whole": True}
-    return CacheAudit.objects.create(job=job, trigger="admin", started_at=timezone.now(), **counts | fields)
 
 
 def test_list__and_page(golden: Callable[..., None], operator: Client) -> None:

@@ -22,13 +22,14 @@ from tests.package.admin.pages import (
     act,
     let_beat_run,
     log,
+    observation,
     page_of,
     run_of,
     text_of,
 )
 from users.models import CustomUser
 from warmer import runs, schedule, warm, warm_many
-from warmer.models import CacheAudit, Job, JobHour, JobObservation, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, Job, JobHour, State, Trigger, WarmingRun
 from warmer.schedule import Action
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -55,38 +56,17 @@ def editor(log_in: Callable[..., Client]) -> Client:
 
 def test_page(golden: Callable[..., None], operator: Client, make_post: Any) -> None:
     run = run_of("posts", State.FAILED, seconds=1.5)
-    JobObservation.objects.create(
-        job="posts",
-        observed_at=timezone.now(),
-        sampled=4,
-        cached=3,
-        hits_hour=3,
-        misses_hour=1,
-        hits_day=9_999,
-        misses_day=1,
-        overtaken_hour=0.9,
-        watched=200,
-        watched_read=30,
-        watched_share=0.5,
-        watched_misses=7,
-    )
+    hours = {"hits_hour": 3, "misses_hour": 1, "hits_day": 9_999, "misses_day": 1, "overtaken_hour": 0.9}
+    watched = {"watched": 200, "watched_read": 30, "watched_share": 0.5, "watched_misses": 7}
+    observation("posts", cached=3, **hours, **watched)
     reads = {"hits": 3, "misses": 1}
     JobHour.objects.put("posts", timezone.now(), observed=2, coverage_sum=1.5, coverage_min=0.5, pending_max=7, **reads)
     operator.post(POSTS, interval(2, enabled="", why="news day"))
     act(operator, "audit posts")
     let_beat_run()
-    warm_many(
-        "x:{id}",
-        ids=list,
-        name="x",
-        every=None,
-        negative_timeout=timedelta(minutes=5),
-        max_batches_per_second=2.5,
-        refresh_below=0.5,
-        on_change="refresh",
-        batch_size=1,
-        required=False,
-    )(dict.fromkeys)
+    odd = {"every": None, "negative_timeout": timedelta(minutes=5), "max_batches_per_second": 2.5, "required": False}
+    more: Any = {"refresh_below": 0.5, "on_change": "refresh", "batch_size": 1}
+    warm_many("x:{id}", ids=list, name="x", **odd, **more)(dict.fromkeys)
     texts = [text_of(operator.get(f"{JOBS}{name}/change/").content.decode()) for name in ("posts", "x")]
     masks = {
         rf"\b{run.pk}\b": "N",

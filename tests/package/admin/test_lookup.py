@@ -10,8 +10,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from embedded.redis_server import RedisServer
-from tests.package.admin.health.strip import RUNBOOK
-from tests.package.admin.pages import JOBS, log, text_of
+from tests.package.admin.pages import JOBS, RUNBOOK, log, text_of
 from warmer import warm, warm_many
 from warmer.admin import health
 from warmer.models import ChangeRecord

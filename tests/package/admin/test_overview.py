@@ -18,6 +18,7 @@ from tests.package.admin.pages import (
     PROJECT,
     RUNS,
     act,
+    audit,
     let_beat_run,
     listed,
     observation,
@@ -29,7 +30,7 @@ from tests.package.admin.pages import (
 from tests.support.waiting import make_waiting, without_triggers
 from warmer import jobs, warm, warm_many
 from warmer.invalidation import captures_by_triggers
-from warmer.models import BeatProcess, CacheAudit, ChangeRecord, State, Trigger
+from warmer.models import BeatProcess, ChangeRecord, State, Trigger
 from warmer.monitoring.observation import observe_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -48,17 +49,7 @@ def test_page(golden: Callable[..., None], operator: Client) -> None:
     run = run_of("posts", seconds=2)
     run_of("user_profiles", State.FAILED)
     make_waiting("posts", [1])
-    counts = {"sampled": 5, "right": 5, "wrong": 0, "missing": 0, "no_value": 0, "changed": 0, "failed": 0}
-    CacheAudit.objects.create(
-        job="posts",
-        trigger="admin",
-        started_at=timezone.now(),
-        whole=False,
-        undeclared=0,
-        repaired=0,
-        queries=1,
-        **counts,
-    )
+    audit(whole=False)
     act(operator, "pause popular_posts")
     let_beat_run()
     warm("x", name="x", every=None, required=False)(lambda: 1)

@@ -1,10 +1,7 @@
 """`manage.py cache_benchmark`: what it measures, what it refuses, and that it leaves nothing behind."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -13,8 +10,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.support.commands import ended, execute
-from tests.support.fixtures import ROOT
+from tests.support.commands import ended, execute, program
 from warmer.doctor import benchmark
 from warmer.doctor.benchmark import row
 from warmer.stores.redis.store import RedisStore
@@ -63,24 +59,15 @@ def test_keys__have_a_prefix_and_a_ttl(redis_client: Redis, monkeypatch: pytest.
 
 
 def test_interrupt(redis_server: RedisServer, redis_client: Redis) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "manage.py", "cache_benchmark", "--count", "100000"],
-        cwd=ROOT,
-        env=os.environ | {"DJANGO_ENV": "test"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in the background, it would be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = program("cache_benchmark", "--count", "100000")
     try:
         wait_until(lambda: redis_client.dbsize() > 100, seconds=60, what="the benchmark writes")
-        program.send_signal(signal.SIGINT)
-        out, err = program.communicate(timeout=60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     finally:
-        program.kill()
-        program.wait()
-    assert (program.returncode, out) == (130, "")
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (130, "")
     assert err == "CommandError: Interrupted. The test keys were deleted.\n"
     assert redis_client.dbsize() == 0
 

@@ -1,10 +1,7 @@
 """`manage.py cache_stats`: what it shows of servers in the state it describes, and its exit status."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,8 +15,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.support.commands import ended, execute
-from tests.support.fixtures import ROOT
+from tests.support.commands import ended, execute, program
 from tests.support.waiting import make_waiting
 from warmer import jobs, warm, warm_many
 from warmer.models import JobObservation
@@ -214,35 +210,23 @@ def test_argument__that_is_invalid_is_named(args: tuple[str, str]) -> None:
     assert args[0] in ended("cache_stats", *args)[1]
 
 
-def watch(*flags: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "manage.py", "cache_stats", "--watch", "0.5", *flags],
-        cwd=ROOT,
-        env=os.environ | {"DJANGO_ENV": "test"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in the background, it would be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
 @pytest.mark.usefixtures("redis_client")
 def test_watch__refreshes_until_ctrl_c_or_its_pipe_is_closed() -> None:
-    with watch() as plain, watch("--json") as as_json:
-        for program, alias in ((plain, "'default'"), (as_json, '"default"')):
-            out: Any = program.stdout
+    watch = ("cache_stats", "--watch", "0.5")
+    with program(*watch) as plain, program(*watch, "--json") as as_json:
+        for process, alias in ((plain, "'default'"), (as_json, '"default"')):
+            out: Any = process.stdout
             read: list[str] = []
             while sum(alias in line for line in read) < 2:
                 read.append(out.readline())
                 assert read[-1], "the program ended"
-            if program is plain:
+            if process is plain:
                 assert "\x1b" not in "".join(read)  # no terminal: nothing to clear
-                program.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
             else:
                 assert all(json.loads(line)["caches"][0]["alias"] == "default" for line in read)
                 out.close()
-        errors = [cast(Any, program.stderr).read() for program in (plain, as_json)]
+        errors = [cast(Any, process.stderr).read() for process in (plain, as_json)]
     assert ([plain.returncode, as_json.returncode], errors) == ([0, 0], ["", ""])
 
 

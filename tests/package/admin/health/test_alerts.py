@@ -11,8 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from embedded.ports import free_port
-from tests.package.admin.health.strip import RUNBOOK, count_calls
-from tests.package.admin.pages import OVERVIEW, text_of, wrong_audit
+from tests.package.admin.pages import OVERVIEW, RUNBOOK, count_calls, text_of, wrong_audit
 from tests.package.doctor.support import cache_entry
 from tests.support.waiting import make_waiting
 from warmer import warm

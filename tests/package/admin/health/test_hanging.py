@@ -9,8 +9,7 @@ from django.db import connection
 from django.test import Client
 
 from embedded.redis_server import RedisServer
-from tests.package.admin.health.strip import count_calls, strip
-from tests.package.admin.pages import POSTS, text_of
+from tests.package.admin.pages import POSTS, count_calls, strip, text_of
 from tests.support.waiting import make_waiting
 from warmer import invalidation
 from warmer.admin import health, questions

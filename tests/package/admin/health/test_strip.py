@@ -12,8 +12,7 @@ from django_celery_beat.models import PeriodicTask
 
 from embedded.ports import free_port
 from embedded.redis_server import RedisServer
-from tests.package.admin.health.strip import observed, strip
-from tests.package.admin.pages import OVERVIEW
+from tests.package.admin.pages import OVERVIEW, observed, strip
 from tests.package.doctor.support import PASSWORD, Serve, cache_entry, overfill
 from tests.support.waiting import make_waiting
 from warmer.admin import health, questions
@@ -63,14 +62,13 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     assert re.search(r"No worker answers; one worked \d+ s ago\.", queue.text)
 
 
+@pytest.mark.usefixtures("with_broker")
 def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
-    olga: Client, use_broker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    olga: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def late() -> NoReturn:
         raise TimeoutError
 
-    use_broker(f"redis://127.0.0.1:{free_port()}/0")
-    monkeypatch.setattr(health, "_look_at_broker", lambda: {"warming": 0})
     monkeypatch.setattr(health, "_look_for_workers", late)
     assert strip(olga)["Queue warming"].level == "problem"
     observed(seconds=30)
@@ -78,18 +76,12 @@ def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
     assert strip(olga)["Queue warming"].level == "unknown"
 
 
+@pytest.mark.usefixtures("with_broker")
 @pytest.mark.parametrize(("messages", "minutes", "level"), [(3, 1, "ok"), (3, 3, "problem"), (500, 1, "warning")])
 def test_workers__that_do_not_keep_up(
-    olga: Client,
-    use_broker: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    messages: int,
-    minutes: int,
-    level: str,
+    olga: Client, monkeypatch: pytest.MonkeyPatch, messages: int, minutes: int, level: str
 ) -> None:
-    use_broker(f"redis://127.0.0.1:{free_port()}/0")
     monkeypatch.setattr(health, "_look_at_broker", lambda: {"warming": messages})
-    monkeypatch.setattr(health, "_look_for_workers", lambda: {"warming": ["w@host"]})
     run = open_run("posts", Trigger.SCHEDULE).run
     WarmingRun.objects.filter(pk=run.pk).update(requested_at=timezone.now() - timedelta(minutes=minutes))
     assert strip(olga)["Queue warming"].level == level
@@ -103,9 +95,9 @@ def test_broker__down__is_named_without_its_login(olga: Client, use_broker: Call
     assert PASSWORD not in olga.get(OVERVIEW).content.decode()
 
 
+@pytest.mark.usefixtures("with_broker")
 @pytest.mark.parametrize("minutes", [None, 6])
-def test_beat__silent(olga: Client, use_broker: Callable[[str], None], minutes: int | None) -> None:
-    use_broker(f"redis://127.0.0.1:{free_port()}/0")
+def test_beat__silent(olga: Client, minutes: int | None) -> None:
     PeriodicTask.objects.update(last_run_at=minutes and timezone.now() - timedelta(minutes=minutes))
     beat = strip(olga)["Beat"]
     assert (beat.level, beat.section) == ("problem", health.RUNS)
