@@ -1,6 +1,6 @@
 """Effectiveness: which share of the warm keys is read, by a hash sample of the declared ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +9,8 @@ from django.core.cache import cache
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from warmer import testing, warm_many
+from tests.package.monitoring.things import declare
+from warmer import testing
 from warmer.filling import read_counters
 from warmer.models import JobObservation
 from warmer.monitoring import observation
@@ -21,19 +22,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 HOUR, NOW = timedelta(hours=1), timedelta(0)
 
 
-def declare(count: int = 10, **options: Any) -> Any:
-    options = {"name": "things", "ids": lambda: range(count), "timeout": HOUR} | options
-
-    @warm_many("thing:{id}", **options)
-    def things(ids: Sequence[Any]) -> Mapping[Any, Any]:
-        return {id: {"id": id} for id in ids}
-
-    return things
-
-
 @pytest.fixture
 def job() -> Any:
-    job = declare()
+    job = declare(timeout=HOUR)
     job.warm()
     return job
 
@@ -99,12 +90,12 @@ def test_effectiveness__reads_of_several_processes_are_one(job: Any, after: Obse
 
 
 def test_effectiveness__cold_keys_do_not_count(after: Observe) -> None:
-    job = declare()
+    job = declare(timeout=HOUR)
     job.warm(range(5))
     watch(job)
     after(job)
     job.get_many([1, 7])
-    cache.delete("thing:7")
+    cache.delete("things:7")
     found = after(job, NOW)
     assert (found.watched, found.watched_read, found.watched_misses) == (5, 1, 1)
 
@@ -113,7 +104,7 @@ def test_misses__of_declared_keys_are_counted(job: Any, after: Observe) -> None:
     watch(job)
     job.invalidate([3, 4])
     job.get_many([2, 3, 4, 100])
-    cache.delete("thing:5")
+    cache.delete("things:5")
     job.get(5)
     found = after(job)
     assert (found.watched_misses, found.missed_while_declared) == (3, 3)
@@ -121,14 +112,14 @@ def test_misses__of_declared_keys_are_counted(job: Any, after: Observe) -> None:
 
 def test_sample__of_a_large_job_stands_for_all(monkeypatch: pytest.MonkeyPatch, after: Observe) -> None:
     monkeypatch.setattr(observation, "WATCHED", 60)
-    job = declare(400)
+    job = declare(ids=range(400), timeout=HOUR)
     job.warm()
     watch(job)
     after(job)
-    watched = [id for id in range(400) if in_sample(f"thing:{id}", 8)]
+    watched = [id for id in range(400) if in_sample(f"things:{id}", 8)]
     job.get_many(range(100, 300))
     for id in watched[:4]:
-        cache.delete(f"thing:{id}")
+        cache.delete(f"things:{id}")
     job.get_many(watched[:4])
     found = after(job, NOW)
     assert (found.watched, found.watched_share) == (len(watched), len(watched) / 400)

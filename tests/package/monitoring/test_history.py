@@ -1,7 +1,6 @@
 """The history: an hour of a job adds up what was observed and the runs that ended, each once."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,8 @@ from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from warmer import invalidation, runs, warm_many
+from tests.package.monitoring.things import declare
+from warmer import invalidation, runs
 from warmer.models import JobHour, State, Trigger, WarmingRun, start_of_hour
 from warmer.monitoring import observation
 from warmer.monitoring.observation import observe, observe_all
@@ -29,11 +29,7 @@ NOON = start_of_hour(timezone.now()) - timedelta(hours=3)
 
 @pytest.fixture
 def job() -> Any:
-    @warm_many("thing:{id}", name="things", ids=lambda: range(10), timeout=timedelta(hours=1))
-    def things(ids: Sequence[int]) -> Mapping[int, Any]:
-        return {id: {"id": id} for id in ids}
-
-    return things
+    return declare(timeout=timedelta(hours=1))
 
 
 @pytest.fixture
@@ -91,7 +87,7 @@ def test_reads__that_the_cache_forgot_stay_counted(job: Any, observe_at: Any, re
 def test_coverage__is_the_mean_of_the_hour_and_its_lowest(job: Any, observe_at: Any) -> None:
     job.warm()
     observe_at(1)
-    cache.delete_many(f"thing:{id}" for id in range(8))
+    cache.delete_many(f"things:{id}" for id in range(8))
     observe_at(2)
     assert (hour(job).coverage, hour(job).coverage_min) == (pytest.approx(0.6), pytest.approx(0.2))
 

@@ -1,6 +1,5 @@
 """Metrics: a scrape says what is so, whichever process answers it, at a bounded cost."""
 
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -16,10 +15,11 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import Serve
+from tests.package.monitoring.things import LOCMEM, declare
 from tests.support.processes import run_code
 from tests.support.scraping import Scraped, scrape
 from tests.support.waiting import make_waiting
-from warmer import jobs, runs, warm, warm_many
+from warmer import jobs, runs, warm
 from warmer.filling import read_counters
 from warmer.models import JobObservation, RunTotal, Trigger, WarmingRun
 from warmer.monitoring.audit import note_repairs, perform
@@ -34,18 +34,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture(autouse=True)
 def _on(settings: Any) -> None:
     settings.WARMER_METRICS = True
-
-
-def declare(name: str = "things", source: Any = range(10), **options: Any) -> Any:
-    options = {"ids": lambda: source, "name": name} | options
-
-    @warm_many(f"{name}:{{id}}", **options)
-    def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
-        if "bad" in ids:
-            raise ValueError("broken")
-        return {id: {"id": id} for id in ids}
-
-    return load
 
 
 def run(job: Any, trigger: Trigger = Trigger.COMMAND) -> WarmingRun:
@@ -143,7 +131,7 @@ def test_runs__wait_is_from_the_request_to_the_start() -> None:
 
 
 def test_last_run__state_and_time() -> None:
-    job = declare(source=["good", "bad"])
+    job = declare(ids=["good", "bad"])
     seen = scrape()
     assert [seen(f"last_{what}_timestamp_seconds") for what in ("success", "run")] == [0, None]
     ended = run(job).finished_at
@@ -215,7 +203,7 @@ def test_reads__are_left_out_while_the_cache_is_down_and_where_it_cannot_count(
     seen = scrape()
     assert (seen("cache_up"), seen("hits_total")) == (0, None)
     assert seen("runs_total", trigger="command", state="complete") == 1
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    settings.CACHES = LOCMEM
     job.get(1)
     assert [scrape()(name) for name in ("cache_up", "hits_total")] == [1, None]
 

@@ -1,6 +1,5 @@
 """Observations: what a look at a job finds, what it costs, and what is kept of it."""
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,8 @@ from django.utils import timezone
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from warmer import warm, warm_many
+from tests.package.monitoring.things import LOCMEM, declare
+from warmer import warm
 from warmer.models import JobHour, JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring import coverage, observation
 from warmer.monitoring.observation import observe, observe_all
@@ -24,18 +24,6 @@ from warmer.runs.execution import execute
 from warmer.tasks import observe_jobs, request_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "observe"}}
-
-
-def declare(ids: Any = range(10), **options: Any) -> Any:
-    options = {"name": "things", "ids": lambda: ids} | options
-
-    @warm_many("thing:{id}", **options)
-    def things(ids: Sequence[Any]) -> Mapping[Any, Any]:
-        return {id: {"id": id} for id in ids if not str(id).startswith("-")}
-
-    return things
 
 
 def last(job: Any) -> JobObservation:
@@ -62,7 +50,7 @@ def test_coverage__of_a_single_job(redis_server: RedisServer) -> None:
 
 
 def test_coverage__of_a_large_job_is_a_sample(redis_client: Redis) -> None:
-    job = declare(range(3_000), batch_size=1_000)
+    job = declare(ids=range(3_000), batch_size=1_000)
     job.warm(range(1_500))
     before = redis_client.info("stats")["total_commands_processed"]
     found = observe(job.spec)
@@ -92,16 +80,16 @@ def test_coverage__reads_no_more_ids_than_its_bound(monkeypatch: pytest.MonkeyPa
 
 
 def test_coverage__ids_without_a_value_are_not_cold() -> None:
-    job = declare([1, 2, 3, -4])
+    job = declare(ids=[1, 2, 3, -4])
     execute(job.spec, open_run(job.name, Trigger.COMMAND).run)
     found = observe(job.spec)
     assert (found.sampled, found.cached, found.no_value, found.coverage) == (4, 3, 1, 1.0)
-    cache.delete("thing:1")
+    cache.delete("things:1")
     assert observe(job.spec).coverage == 2 / 3
 
 
 def test_coverage__without_ids_is_not_known() -> None:
-    job = declare([])
+    job = declare(ids=[])
     found = observe(job.spec)
     assert (found.coverage, found.state, found.oldest) == (None, None, None)
     assert found.observed_at is not None
@@ -110,8 +98,8 @@ def test_coverage__without_ids_is_not_known() -> None:
 def test_oldest__is_the_age_of_the_oldest_key(redis_client: Redis) -> None:
     job = declare(timeout=timedelta(hours=1))
     job.warm()
-    redis_client.pexpire(cache.make_key("thing:3"), 3_000_000)
-    redis_client.pexpire(cache.make_key("thing:4"), 3_300_000)
+    redis_client.pexpire(cache.make_key("things:3"), 3_000_000)
+    redis_client.pexpire(cache.make_key("things:4"), 3_300_000)
     oldest = observe(job.spec).oldest
     assert oldest is not None
     assert timedelta(seconds=600) <= oldest < timedelta(seconds=660)
@@ -224,6 +212,6 @@ def test_run__that_cannot_be_observed_is_complete(monkeypatch: pytest.MonkeyPatc
 
 
 def test_coverage__ids_that_cannot_be_keys_are_left_out() -> None:
-    job = declare([1, "a b", 2])
+    job = declare(ids=[1, "a b", 2])
     job.warm([1, 2])
     assert (observe(job.spec).sampled, last(job).coverage) == (2, 1.0)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,8 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from warmer import warm, warm_many
+from tests.package.monitoring.things import LOCMEM, declare
+from warmer import warm
 from warmer.filling import read_counters
 from warmer.invalidation import Relay
 from warmer.models import ChangeRecord
@@ -33,18 +34,9 @@ from warmer.tasks import close_stalled_runs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
-LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "traffic"}}
 PATIENCE_SECONDS = 60
 HOUR_SECONDS = 3600
 start_flushing = read_counters.start_flushing
-
-
-def declare(name: str = "things", **options: Any) -> Any:
-    @warm_many(f"{name}:{{id}}", name=name, ids=lambda: range(10), **options)
-    def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
-        return {id: {"id": id} for id in ids if id >= 0}
-
-    return load
 
 
 @pytest.fixture
