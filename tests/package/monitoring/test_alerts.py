@@ -35,11 +35,7 @@ def observe(**fields: Any) -> None:
 
 
 def audit(wrong: int) -> None:
-    counts = dict.fromkeys(("right", "missing", "no_value", "changed", "failed", "undeclared", "repaired"), 0)
-    CacheAudit.objects.create(
-        job="x", trigger="admin", started_at=timezone.now(), whole=True, queries=1, sampled=wrong,
-        wrong=wrong, **counts,
-    )  # fmt: skip
+    CacheAudit.objects.create(job="x", trigger="admin", started_at=timezone.now(), sampled=wrong, wrong=wrong)
 
 
 def queue(seconds: float) -> None:
@@ -49,10 +45,8 @@ def queue(seconds: float) -> None:
 
 def run_with(superseded: int, **ago: float) -> None:
     now = timezone.now() - timedelta(**ago)
-    WarmingRun.objects.create(
-        job="x", trigger="schedule", state="complete", requested_at=now, expires_at=now, written=100,
-        superseded=superseded,
-    )  # fmt: skip
+    fields = {"job": "x", "trigger": "schedule", "state": "complete", "requested_at": now, "expires_at": now}
+    WarmingRun.objects.create(**fields, written=100, superseded=superseded)
 
 
 def last_complete(**ago: float) -> None:

@@ -16,18 +16,18 @@ from warmer.tasks import audit_sample
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def entry() -> PeriodicTask | None:
-    return PeriodicTask.objects.filter(task="warmer.audit_sample").select_related("interval").first()
+def entry() -> PeriodicTask:
+    return PeriodicTask.objects.select_related("interval").get(task="warmer.audit_sample")
 
 
 def test_schedule__follows_the_settings(settings: Any) -> None:
+    entries = PeriodicTask.objects.filter(task="warmer.audit_sample")
     schedule.sync()
     audit_sample()  # a message that was sent before
-    assert (entry(), CacheAudit.objects.exists()) == (None, False)
+    assert (entries.exists(), CacheAudit.objects.exists()) == (False, False)
     settings.WARMER_AUDIT_SAMPLE = 50
     schedule.sync()
     task = entry()
-    assert task is not None
     assert (task.interval.every, task.interval.period, task.expire_seconds) == (1, "hours", 3600)
     assert (task.enabled, task.queue, task.args) == (True, "warming", "[]")
     before = list(PeriodicTask.objects.order_by("id").values())
@@ -36,11 +36,10 @@ def test_schedule__follows_the_settings(settings: Any) -> None:
     settings.WARMER_AUDIT_EVERY = timedelta(minutes=10)
     schedule.sync()
     task = entry()
-    assert task is not None
     assert (task.interval.every, task.interval.period, task.expire_seconds) == (10, "minutes", 600)
     settings.WARMER_AUDIT_SAMPLE = 0
     schedule.sync()
-    assert entry() is None
+    assert not entries.exists()
 
 
 def test_schedule__operators_edit_stays(settings: Any) -> None:
@@ -52,14 +51,12 @@ def test_schedule__operators_edit_stays(settings: Any) -> None:
         settings.WARMER_AUDIT_EVERY = every
         schedule.sync()
         task = entry()
-        assert task is not None
         assert (task.interval, task.expire_seconds, task.enabled) == (two, 120, False)
     task.interval, task.crontab = None, CrontabSchedule.objects.create(minute="5")
     task.save()
     settings.WARMER_AUDIT_EVERY = timedelta(hours=2)
     schedule.sync()
     task = entry()
-    assert task is not None
     assert (task.interval, task.crontab.minute) == (None, "5")
 
 

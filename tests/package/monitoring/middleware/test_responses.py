@@ -142,12 +142,6 @@ def test_site__under_wsgi_and_asgi() -> None:
         assert said(response) == {"cache": "1 call, 1 hit, 0 misses"}
 
 
-@pytest.fixture
-def staff(settings: Any) -> Client:
-    settings.WARMER_SERVER_TIMING = False
-    return signed_in(is_staff=True)
-
-
 def signed_in(**fields: Any) -> Client:
     client = Client()
     client.force_login(CustomUser.objects.create_user(username="someone", email="a@example.org", **fields))
@@ -155,7 +149,9 @@ def signed_in(**fields: Any) -> Client:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_staff__sees_the_header(staff: Client) -> None:
+def test_staff__sees_the_header(settings: Any) -> None:
+    settings.WARMER_SERVER_TIMING = False
+    staff = signed_in(is_staff=True)
     for path in ("/", "/admin/"):
         response = staff.get(path)
         assert "cache" in said(response)
