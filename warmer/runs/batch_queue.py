@@ -73,9 +73,8 @@ def mark_counted(run: WarmingRun, numbers: list[int], *, worker: str) -> list[in
     counted = set(rows.filter(number__in=numbers, recorded_at__isnull=False).values_list("number", flat=True))
     new = [number for number in numbers if number not in counted]
     done = {"ids": None, "worker": worker, "recorded_at": timezone.now()}
-    if rows.filter(number__in=new).update(**done) < len(
-        new
-    ):  # not written in advance, as by a run in one process
+    updated = rows.filter(number__in=new).update(**done)
+    if updated < len(new):  # not written in advance, as by a run in one process
         missing = [WarmingBatch(run_id=run.pk, number=number, **done) for number in new]
         WarmingBatch.objects.bulk_create(missing, ignore_conflicts=True)
     return new

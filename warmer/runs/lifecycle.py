@@ -87,24 +87,22 @@ def open_run(
         "requested_at": now,
         "expires_at": now + (expires_in or conf.RUN_EXPIRY),
     }
-    has_failed = False
+
+    def open_or_join() -> tuple[WarmingRun, bool]:
+        return WarmingRun.objects.get_or_create(active_job=job, defaults=fields)
+
     while True:
         try:
-            run, is_new = WarmingRun.objects.get_or_create(active_job=job, defaults=fields)
+            run, is_new = open_or_join()
         except IntegrityError:  # the active run may have just ended, but hardly twice in a row
-            if has_failed:
-                raise
-            has_failed = True
-            continue
-        has_failed = False
+            run, is_new = open_or_join()
         if is_new:
             return Opened(run=run, joined=False)
         if run.only_keys is None:
             break
         cancel(run, "a request for another run of the job")
-    if not only_missing and WarmingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
-        only_missing=False
-    ):
+    queued = WarmingRun.objects.filter(pk=run.pk, state=State.QUEUED)
+    if not only_missing and queued.update(only_missing=False):
         run.refresh_from_db()  # it becomes a full one
     return Opened(run=run, joined=True, leaves_cached=run.only_missing and not only_missing)
 

@@ -115,11 +115,8 @@ def note_repairs(*, seconds: float, interrupts: Interrupts = ()) -> None:
     for done, last in enumerate(CacheAudit.objects.with_wrong_keys(jobs).order_by("?")):
         if done and time.monotonic() >= deadline:
             return
-        named = {each["key"] for each in last.wrong_keys}
-        is_right = last.is_corrected
         try:
-            if not is_right and len(named) == last.wrong:
-                is_right = are_right(jobs[last.job].spec, named, interrupts)
+            is_right = last.is_corrected or _are_right(last, interrupts)
         except interrupts:
             raise
         except Exception as error:  # noqa: BLE001 - the ids are the project's, and the cache may be down
@@ -130,8 +127,11 @@ def note_repairs(*, seconds: float, interrupts: Interrupts = ()) -> None:
                 last.save(update_fields=["repaired"])
 
 
-def are_right(spec: JobSpec, keys: Collection[str], interrupts: Interrupts = ()) -> bool:
-    """Compare keys; return whether each is right, or not cached."""
+def _are_right(last: CacheAudit, interrupts: Interrupts) -> bool:
+    """Compare the wrong keys of an audit that names all; return whether each is right, or not cached."""
+    spec, keys = jobs[last.job].spec, {each["key"] for each in last.wrong_keys}
+    if len(keys) < last.wrong:
+        return False
     batches = (compare(spec, batch, interrupts) for batch in Batches(spec, _ids_in(spec, keys)))
     fine = (Verdict.RIGHT, Verdict.MISSING, Verdict.NO_VALUE)
     right = {key for batch in batches for key, each in batch.items() if each.verdict in fine}
