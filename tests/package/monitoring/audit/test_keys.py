@@ -13,11 +13,10 @@ from uuid import UUID
 import pytest
 from django.core.cache import cache
 from django.db import connection
-from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
-from tests.package.monitoring.audit.things import LOCMEM, counts, declare, wrong_fields
+from tests.package.monitoring.audit.things import counts, declare, wrong_fields
 from tests.support.commands import execute
 from users.models import CustomUser
 from warmer import warm_many
@@ -166,15 +165,13 @@ def test_read_through__ids_of_unknown_type_are_not_looked_at_and_it_says_so(ids:
     assert "Only the declared ids were compared" in execute("cache_audit", "things").out
 
 
-def test_read_through__of_a_cache_that_cannot_list_its_keys(source: Any) -> None:
-    with override_settings(CACHES=LOCMEM):
-        cache.clear()
-        job = declare(source, ids=lambda: [1])
-        job.get_many([1, 2])
-        found = audit(job.spec)
-        assert found.sampled == 1
-        assert "this cache cannot list its keys" in found.note
-        cache.clear()
+@pytest.mark.parametrize("any_cache", ["locmem"], indirect=True)
+def test_read_through__of_a_cache_that_cannot_list_its_keys(source: Any, any_cache: str) -> None:
+    job = declare(source, ids=lambda: [1])
+    job.get_many([1, 2])
+    found = audit(job.spec)
+    assert found.sampled == 1
+    assert "this cache cannot list its keys" in found.note
 
 
 def test_cost__queries_are_batches_and_one_for_the_ids(make_user: Any) -> None:
@@ -196,16 +193,11 @@ def test_cost__round_trips_are_three_a_batch(source: Any, redis_client: Redis) -
     job = declare(source, batch_size=5)
     job.warm()
 
-    def calls() -> dict[str, int]:
-        stats: Any = redis_client.info("commandstats")
-        return {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
-
     audit(job.spec)  # the scripts are known to the server from here on
-    before = calls()
+    redis_client.config_resetstat()
     audit(job.spec, sample=10)
-    after = calls()
-    spent = {name: after[name] - before.get(name, 0) for name in after}
-    assert (spent["evalsha"], spent["mget"]) == (2 * 2, 2)
+    stats: Any = redis_client.info("commandstats")
+    assert [stats[f"cmdstat_{name}"]["calls"] for name in ("evalsha", "mget")] == [2 * 2, 2]
 
 
 def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
@@ -215,30 +207,23 @@ def test_cost__memory_is_that_of_a_batch(settings: Any) -> None:
     settings.CACHES = with_json
     alive = most = 0
 
-    class Id(int):
-        def __new__(cls, number: int) -> Id:
+    class Alive:
+        def __init__(self, *_args: int, **fields: int) -> None:
             nonlocal alive, most
-            alive += 1
-            most = max(most, alive)
-            return super().__new__(cls, number)
-
-        def __del__(self) -> None:
-            nonlocal alive
-            alive -= 1
-
-    class Value(dict[str, int]):
-        def __init__(self, number: int) -> None:
-            nonlocal alive, most
-            super().__init__(number=number)
+            super().__init__(**fields)
             alive += 1
             most = max(most, alive)
 
         def __del__(self) -> None:
             nonlocal alive
             alive -= 1
+
+    class Id(Alive, int): ...
+
+    class Value(Alive, dict[str, int]): ...
 
     job = warm_many("thing:{id}", ids=lambda: (Id(number) for number in range(10_000)), name="things", batch_size=1000)(
-        lambda ids: {id: Value(id) for id in ids}
+        lambda ids: {id: Value(number=id) for id in ids}
     )
     job.warm()
     gc.collect()

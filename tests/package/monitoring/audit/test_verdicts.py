@@ -170,18 +170,17 @@ def test_perform__deletes_the_oldest(job: Any, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("bad", [{0}, {9}, {3, 4}, set(range(10))])
 def test_failed__bad_rows_cost_their_own_keys_only(any_cache: str, source: Any, bad: set[int]) -> None:
-    job = declare(source)
-    job.warm()
-    jobs.unregister("things")
-
-    @warm_many("thing:{id}", ids=lambda: range(10), name="things", batch_size=4)
-    def broken(ids: Sequence[int]) -> Mapping[int, Any]:
-        for id in ids:
-            if id in bad:
+    class Rows(dict[int, Any]):
+        def __getitem__(self, id: int) -> Any:
+            if id in broken:
                 raise ValueError(f"row {id} is broken")
-        return {id: source[id] for id in ids}
+            return super().__getitem__(id)
 
-    found = audit(broken.spec)
+    broken: set[int] = set()
+    job = declare(Rows(source))
+    job.warm()
+    broken |= bad
+    found = audit(job.spec)
     assert counts(found) == {name: n for name, n in (("right", 10 - len(bad)), ("failed", len(bad))) if n}
     assert {each["key"]: each["error"] for each in found.failures} == {
         f"thing:{id}": f"ValueError: row {id} is broken" for id in bad
@@ -199,10 +198,8 @@ def test_failed__loader_that_returns_no_mapping_is_asked_once_a_batch(any_cache:
     assert found.failures[0]["error"].startswith(LoaderError.__name__)
 
 
-def test_failed__what_cannot_be_an_id(job: Any) -> None:
-    jobs.unregister("things")
-    bad = warm_many("thing:{id}", ids=lambda: [1, "a b", 2], name="things")(lambda ids: dict.fromkeys(ids, 1))
-    found = audit(bad.spec)
+def test_failed__what_cannot_be_an_id(any_cache: str) -> None:
+    found = audit(declare({1: "one", "a b": "bad", 2: "two"}).spec)
     assert counts(found) == {"missing": 2, "failed": 1}
     assert "'a b'" in found.failures[0]["key"]
 
