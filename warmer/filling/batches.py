@@ -112,14 +112,9 @@ class Batches(Iterator[Batch]):
         try:
             batch[self._spec.key.key(id)] = as_id(id)
         except InvalidId as error:
-            self._reject(id, error)
-
-    def _reject(self, id: object, error: InvalidId) -> None:
-        shown = f"{self._spec.key} with the id {_shortened(id)}"
-        rejected = Report.of(
-            self._spec.name, {shown: Outcome.FAILED}, errors={shown: describe(error)}, batches=0
-        )
-        self.report += rejected
+            shown = f"{self._spec.key} with the id {_shortened(id)}"
+            failed, errors = {shown: Outcome.FAILED}, {shown: describe(error)}
+            self.report += Report.of(self._spec.name, failed, errors=errors, batches=0)
 
 
 def read_out(source: Iterable[Id]) -> Iterator[Id]:

@@ -14,7 +14,7 @@ from warmer.context import settings_context
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
-from warmer.keys import Batch, Id
+from warmer.keys import Batch
 
 # Errors of the whole batch rather than of one row: loading the halves would not help.
 WHOLE_BATCH = (OperationalError, InterfaceError, LoaderError)
@@ -72,7 +72,7 @@ def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:
     return given
 
 
-def load_past_the_cache(spec: JobSpec, wanted: Mapping[str, Id | None]) -> dict[str, Any]:
+def load_past_the_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     """Load keys batch by batch, and store nothing."""
     values: dict[str, Any] = {}
     for batch in in_batches(wanted, spec.batch_size):

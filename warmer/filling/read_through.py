@@ -77,7 +77,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
         return load_without_cache(spec, wanted).get(key, default)
     if value is Peeked.NOTHING:
         read_counters.count_read(spec, wanted, wanted)
-        return _fill(spec, wanted).get(key, default)
+        return load_missing(spec, wanted).get(key, default)
     read_counters.count_read(spec, wanted)
     return default if value is Peeked.NO_VALUE else value
 
@@ -110,12 +110,14 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     read_counters.count_read(spec, wanted, missing)
     if not missing:
         return dict(cached.values)
-    return {**cached.values, **_fill(spec, missing)}
+    return {**cached.values, **load_missing(spec, missing)}
 
 
-def _fill(spec: JobSpec, missing: Batch) -> dict[str, Any]:
-    # Uncommitted values, and those read in a snapshot, must not be cached.
-    return load_past_the_cache(spec, missing) if is_pending(spec) else load_missing(spec, missing)
+def load_missing(spec: JobSpec, missing: Batch) -> dict[str, Any]:
+    """Return the values of keys that are not cached; at most one loader call per batch."""
+    if is_pending(spec):  # uncommitted values, and those read in a snapshot, must not be cached
+        return load_past_the_cache(spec, missing)
+    return _Reader(spec=spec, left=dict(missing)).read()
 
 
 def _is_bypassed(spec: JobSpec) -> bool:
@@ -134,18 +136,6 @@ def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
     logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
 
 
-def load_missing(spec: JobSpec, missing: Mapping[str, Id | None]) -> dict[str, Any]:
-    """Return the values of keys that are not cached, by key; at most one loader call per batch.
-
-    Args:
-        missing: each key and its id (None for a single job).
-
-    Raises:
-        Exception: anything the loader raises, if this reader ran it.
-    """
-    return _Reader(spec=spec, left=dict(missing)).read()
-
-
 @dataclass(kw_only=True)
 class _Reader:
     """One reader's search for the values of its missing keys.
@@ -159,7 +149,7 @@ class _Reader:
     """
 
     spec: JobSpec
-    left: dict[str, Id | None]
+    left: Batch
     awaited: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     claimed_under: dict[str, Token] = field(default_factory=dict)

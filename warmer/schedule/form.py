@@ -27,7 +27,7 @@ from warmer.schedule.entries import (
     save,
     saved,
 )
-from warmer.schedule.sync import declared
+from warmer.schedule.sync import follow_code, sync_job
 
 INTERVAL, CRONTAB = "interval", "crontab"
 SHORTEST, LONGEST = timedelta(seconds=30), timedelta(days=30)
@@ -98,8 +98,10 @@ def reset(spec: JobSpec) -> None:
     """
     with atomic_for(PeriodicTask):
         task = _find_or_create(spec)
+        assert spec.every is not None
         task.enabled = True
-        declared(spec).follow_code(task)
+        follow_code(task, spec.every)
+        save(task)
 
 
 def switch(spec: JobSpec, *, on: bool) -> bool:
@@ -123,7 +125,7 @@ def _find_or_create(spec: JobSpec) -> PeriodicTask:
     entry = entry_of(spec)
     if entry is not None:
         return entry.task
-    declared(spec).sync()
+    sync_job(spec)
     return _find_or_create(spec)
 
 

@@ -7,8 +7,6 @@ the interval declared at the last sync. An entry that differs from it was edited
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -48,59 +46,6 @@ class Action(StrEnum):
     REMOVED = "removed"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Declared:
-    """An entry as declared in code.
-
-    Attributes:
-        job: the job, or the name of one of our own entries.
-        task: the name of a task.
-    """
-
-    job: str
-    name: str
-    task: str
-    seconds: int
-    queue: str
-    args: str = "[]"
-    description: str
-
-    def sync(self) -> Action:
-        """Create the entry, or update it to the declared interval unless an operator set another."""
-        rows = rows_of(PeriodicTask).select_related("interval").filter(name=self.name)
-        task = rows.first()
-        if task is None:
-            new = {name: getattr(self, name) for name in ("name", "task", "queue", "args", "description")}
-            task = PeriodicTask(**new)
-            self._set(task)
-            begin(task)
-            rows.bulk_create([task], ignore_conflicts=True)  # another process may have created it
-            PeriodicTasks.update_changed()
-            return Action.CREATED
-        before, current = _headers(task).get(DECLARED), Entry(task).interval
-        if isinstance(before, int) and before != self.seconds and current == timedelta(seconds=before):
-            self.follow_code(task)
-            return Action.UPDATED
-        if before != self.seconds:
-            rows.update(headers=self._headers(task))
-        return Action.KEPT if current == timedelta(seconds=self.seconds) else Action.EDITED
-
-    def follow_code(self, task: PeriodicTask) -> None:
-        """Set an entry to the declared interval, and let it follow the code from now on."""
-        self._set(task)
-        save(task)
-
-    def _set(self, task: PeriodicTask) -> None:
-        every, period = in_largest_unit(self.seconds)
-        task.crontab = task.solar = task.clocked = None
-        task.interval = saved(IntervalSchedule(every=every, period=period))
-        task.expire_seconds = self.seconds
-        task.headers = self._headers(task)
-
-    def _headers(self, task: PeriodicTask) -> str:
-        return json.dumps(_headers(task) | {DECLARED: self.seconds})
-
-
 def sync() -> dict[str, Action]:
     """Sync beat's entries with the code, except for changes by operators.
 
@@ -111,24 +56,70 @@ def sync() -> dict[str, Action]:
     Returns:
         What was done, by job.
     """
+    scheduled = {entry_name(spec.name): spec for spec in jobs.specs() if spec.every is not None}
+    audit = {AUDIT: (tasks.audit_sample, conf.AUDIT_EVERY)} if conf.AUDIT_SAMPLE > 0 else {}
+    own = UPKEEP | audit
+    ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
     with atomic_for(PeriodicTask):
-        wanted = list(_declarations())
-        done = {each.job: each.sync() for each in wanted} | _remove_all_but(wanted)
-    return {job: action for job, action in done.items() if not job.startswith(OWN)}
+        done = {spec.name: sync_job(spec) for spec in scheduled.values()}
+        for name, (task, every) in own.items():
+            _sync(
+                every,
+                name=name,
+                task=task.name,
+                queue=conf.QUEUE,
+                description=f"What warmer does for itself. {YOURS}",
+            )
+        # One by one, so that beat notices and reloads its schedule.
+        for task in rows_of(PeriodicTask).filter(ours).exclude(name__in=[*scheduled, *own]):
+            task.delete()
+            if not task.name.startswith(OWN):
+                done[task.name.removeprefix(entry_name(""))] = Action.REMOVED
+    return done
 
 
-def declared(spec: JobSpec) -> Declared:
-    """Return the declared entry of a scheduled job."""
+def sync_job(spec: JobSpec) -> Action:
+    """Sync the entry of a scheduled job with its declaration."""
     assert spec.every is not None
-    return Declared(
-        job=spec.name,
+    return _sync(
+        spec.every,
         name=entry_name(spec.name),
         task=tasks.scheduled_run.name,
-        seconds=round(spec.every.total_seconds()),
         queue=spec.queue,
         args=json.dumps([spec.name]),
         description=f"Made from the job's declaration. {YOURS}",
     )
+
+
+def follow_code(task: PeriodicTask, every: timedelta) -> None:
+    """Set an entry to the declared interval, so that it follows the code from now on."""
+    number, period = in_largest_unit(round(every.total_seconds()))
+    task.crontab = task.solar = task.clocked = None
+    task.interval = saved(IntervalSchedule(every=number, period=period))
+    task.expire_seconds = round(every.total_seconds())
+    task.headers = _with_declared(task, every)
+
+
+def _sync(every: timedelta, *, name: str, **fields: str) -> Action:
+    """Create an entry, or update it to the declared interval unless an operator set another."""
+    rows = rows_of(PeriodicTask).select_related("interval").filter(name=name)
+    task = rows.first()
+    if task is None:
+        task = PeriodicTask(name=name, **fields)
+        follow_code(task, every)
+        begin(task)
+        rows.bulk_create([task], ignore_conflicts=True)  # another process may have created it
+        PeriodicTasks.update_changed()
+        return Action.CREATED
+    seconds = round(every.total_seconds())
+    before, current = _headers(task).get(DECLARED), Entry(task).interval
+    if isinstance(before, int) and before != seconds and current == timedelta(seconds=before):
+        follow_code(task, every)
+        save(task)
+        return Action.UPDATED
+    if before != seconds:
+        rows.update(headers=_with_declared(task, every))
+    return Action.KEPT if current == timedelta(seconds=seconds) else Action.EDITED
 
 
 def beat_seen_at() -> datetime | None:
@@ -162,25 +153,5 @@ def _headers(task: PeriodicTask) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _declarations() -> Iterator[Declared]:
-    yield from (declared(spec) for spec in jobs.specs() if spec.every is not None)
-    audit = {AUDIT: (tasks.audit_sample, conf.AUDIT_EVERY)} if conf.AUDIT_SAMPLE > 0 else {}
-    for name, (task, every) in (UPKEEP | audit).items():
-        yield Declared(
-            job=name,
-            name=name,
-            task=task.name,
-            seconds=round(every.total_seconds()),
-            queue=conf.QUEUE,
-            description=f"What warmer does for itself. {YOURS}",
-        )
-
-
-def _remove_all_but(wanted: list[Declared]) -> dict[str, Action]:
-    ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
-    gone = rows_of(PeriodicTask).filter(ours).exclude(name__in=[each.name for each in wanted])
-    removed = {}
-    for task in gone:  # one by one, so that beat notices and reloads its schedule
-        removed[task.name.removeprefix(entry_name(""))] = Action.REMOVED
-        task.delete()
-    return removed
+def _with_declared(task: PeriodicTask, every: timedelta) -> str:
+    return json.dumps(_headers(task) | {DECLARED: round(every.total_seconds())})

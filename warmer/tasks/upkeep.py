@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import task_postrun, worker_process_shutdown
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 from django.utils import timezone
 
 from warmer import runs
@@ -60,12 +61,11 @@ def scheduled_run(self: Task, job: str) -> None:
 
 def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
     """Return how long a message of beat is useful; beat sets this from the operator's interval."""
-    expires = task.request.expires
-    if not expires:
+    if not task.request.expires:
         return spec.every
-    at = expires if isinstance(expires, datetime) else datetime.fromisoformat(expires)
     # Not `timezone.now()`, which is naive with USE_TZ off, when Celery's times are in UTC.
-    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC), timedelta(seconds=1))
+    left: timedelta = maybe_make_aware(maybe_iso8601(task.request.expires)) - datetime.now(UTC)
+    return max(left, timedelta(seconds=1))
 
 
 def _interval(spec: JobSpec) -> timedelta:
