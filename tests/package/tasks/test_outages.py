@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
+from tests.package.tasks.support import away
 from warmer import runs, warm_many
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
@@ -22,6 +24,22 @@ from warmer.tasks import broker, close_stalled_runs, relaying, request_run, star
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
+
+
+def declare(**options: Any) -> Any:
+    return warm_many("t:{id}", **{"ids": lambda: range(10), "name": "t"} | options)(lambda ids: dict.fromkeys(ids, 1))
+
+
+def fail_in_an_outage(redis_server: RedisServer) -> None:
+    redis_server.stop()
+    run = request_run("t", Trigger.DEPLOY).run
+    assert (run.state, run.met_outage) == (State.FAILED, True)
+
+
+def make_old(**times: Any) -> None:
+    """Let half of the stall time-out pass since a run's last progress."""
+    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    WarmingRun.objects.update(**times)
 
 
 def has_thread(name: str) -> bool:
@@ -49,11 +67,8 @@ def test_warm_batch__cache_away_is_tried_again_and_counts_once(
 def test_warm_batch__what_is_away_is_waited_for_until_the_message_expires(
     monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int, seconds: int
 ) -> None:
-    def away(*_args: Any, **_options: Any) -> None:
-        raise error
-
     sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(batch_queue, "take", away)
+    monkeypatch.setattr(batch_queue, "take", partial(away, error=error))
     monkeypatch.setattr(warm_batch, "apply_async", lambda *_args, **options: sent.append(options))
     expires = timezone.now() + timedelta(hours=1)
     warm_batch.push_request(args=(1, 1, 1, 1), retries=tries, expires=expires, called_directly=False)
@@ -70,11 +85,10 @@ def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
     job: Any, begin: Begin, redis_server: RedisServer
 ) -> None:
     run = begin(job)
-    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
     redis_server.stop()
     for number in (1, 2, 3):
+        make_old()
         warm_batch(run.pk, run.attempt, number, number)
-        WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
     run.refresh_from_db()
     assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
     redis_server.start()
@@ -83,18 +97,15 @@ def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
 def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_timeout_fails_the_run(
     job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_args: Any, **_options: Any) -> None:
-        raise OperationalError("canceling statement due to lock timeout")
-
     run = begin(job)
-    monkeypatch.setattr(batch_queue, "mark_counted", refuse)
+    refused = OperationalError("canceling statement due to lock timeout")
+    monkeypatch.setattr(batch_queue, "mark_counted", partial(away, error=refused))
     with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
         warm_batch(run.pk, run.attempt, 1, 3)
-    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    make_old()
     warm_batch(run.pk, run.attempt, 1, 3)
     run.refresh_from_db()
-    assert run.state == State.FAILED
-    assert "lock timeout" in run.error
+    assert (run.state, "lock timeout" in run.error) == (State.FAILED, True)
 
 
 @pytest.mark.parametrize("on_change", ["invalidate", "refresh"])
@@ -102,42 +113,37 @@ def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_time
 def test_run_that_met_an_outage__is_run_again_if_required_once_the_cache_answers(
     required: bool, on_change: Any, redis_server: RedisServer
 ) -> None:
-    options: dict[str, Any] = {"name": "t", "required": required, "on_change": on_change}
-    job = warm_many("t:{id}", ids=lambda: range(10), **options)(lambda ids: {id: id for id in ids})
-    redis_server.stop()
-    failed = request_run(job.name, Trigger.DEPLOY).run
-    assert (failed.state, failed.met_outage) == (State.FAILED, True)
+    declare(required=required, on_change=on_change)
+    fail_in_an_outage(redis_server)
     close_stalled_runs()
     assert WarmingRun.objects.count() == 1  # not yet
     redis_server.start()
-    close_stalled_runs()
-    close_stalled_runs()
+    for _ in range(2):
+        close_stalled_runs()
     assert WarmingRun.objects.count() == 1 + required
-    if required:
-        again = WarmingRun.objects.latest("id")
-        assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
+    again = WarmingRun.objects.latest("id")
+    assert not required or (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
 
 
-def test_run_that_met_an_outage__is_run_again_after_a_retry_of_some_keys(redis_server: RedisServer) -> None:
-    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
-    redis_server.stop()
-    assert request_run("t", Trigger.DEPLOY).run.met_outage
+@pytest.mark.parametrize(
+    ("meanwhile", "written"),
+    [
+        (lambda: request_run("t", Trigger.ADMIN, only_keys=["t:1"]), 9),
+        (lambda: runs.fail(runs.open_run("t", Trigger.CHANGE).run, "The broker does not answer"), 10),
+    ],
+    ids=["a retry of some keys", "a run that never started"],
+)
+def test_run_that_met_an_outage__is_run_again_after_one_that_did_not_warm_all(
+    redis_server: RedisServer, meanwhile: Callable[[], object], written: int
+) -> None:
+    declare()
+    fail_in_an_outage(redis_server)
     redis_server.start()
-    assert request_run("t", Trigger.ADMIN, only_keys=["t:1"]).run.written == 1
+    meanwhile()
     close_stalled_runs()
     again = WarmingRun.objects.latest("id")
-    assert (again.state, again.written, again.skipped) == (State.COMPLETE, 9, 1)
-
-
-def test_run_that_met_an_outage__is_run_again_after_a_run_that_never_started(redis_server: RedisServer) -> None:
-    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
-    redis_server.stop()
-    assert request_run("t", Trigger.DEPLOY).run.met_outage
-    redis_server.start()
-    runs.fail(runs.open_run("t", Trigger.CHANGE).run, "The broker does not answer")
-    close_stalled_runs()
-    again = WarmingRun.objects.latest("id")
-    assert (again.state, again.trigger, again.written) == (State.COMPLETE, Trigger.DEPLOY, 10)
+    assert (again.state, again.trigger) == (State.COMPLETE, Trigger.DEPLOY)
+    assert (again.written, again.skipped) == (written, 10 - written)
 
 
 def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_cache_return(
@@ -157,13 +163,12 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
         if task.name == close_stalled_runs.name:
             connections.close_all()  # of a thread, in which only tests execute the task
 
-    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    declare()
     monkeypatch.setattr("warmer.invalidation.relay.incarnation_of", listen)
     monkeypatch.setattr(broker, "send", send)
     relaying.start()
     try:
-        redis_server.stop()
-        assert request_run("t", Trigger.DEPLOY).run.met_outage
+        fail_in_an_outage(redis_server)
         wait_until(lambda: None in found, seconds=20, what="the worker sees that the cache is away")
         redis_server.start()
         is_complete = WarmingRun.objects.filter(state=State.COMPLETE).exists
@@ -176,13 +181,12 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
 
 
 def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(redis_server: RedisServer) -> None:
-    job = warm_many("t:{id}", ids=lambda: range(10), name="t")(lambda ids: {id: id for id in ids})
-    run = runs.open_run(job.name, Trigger.COMMAND).run
+    run = runs.open_run(declare().name, Trigger.COMMAND).run
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
         start_run(run.pk)
-    before = timezone.now() - conf.STALL_TIMEOUT / 2
-    WarmingRun.objects.update(started_at=before, heartbeat_at=timezone.now() - timedelta(seconds=30))
+    now = timezone.now()
+    make_old(started_at=now - conf.STALL_TIMEOUT / 2, heartbeat_at=now - timedelta(seconds=30))
     start_run(run.pk)
     run.refresh_from_db()
     assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
@@ -190,7 +194,7 @@ def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_ke
 
 
 def test_run_that_met_an_outage__is_not_run_again_where_the_server_refuses(redis_server: RedisServer) -> None:
-    warm_many("t:{id}", ids=lambda: range(10), name="t", required=True)(lambda ids: {id: id for id in ids})
+    declare()
     with redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
         failed = request_run("t", Trigger.DEPLOY).run
@@ -205,9 +209,8 @@ def test_run_that_met_an_outage__is_not_run_again_where_the_server_refuses(redis
 def test_run_that_met_an_outage__is_not_run_again_after_it_was_cancelled(
     begin: Begin, redis_server: RedisServer
 ) -> None:
-    job = warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4, required=True)(dict.fromkeys)
-    run = begin(job)
-    WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    run = begin(declare(batch_size=4))
+    make_old()
     redis_server.stop()
     warm_batch(run.pk, run.attempt, 1, 1)
     redis_server.start()
@@ -219,14 +222,11 @@ def test_run_that_met_an_outage__is_not_run_again_after_it_was_cancelled(
 
 
 def test_start_run__database_away_for_half_of_the_stall_timeout_fails_the_run() -> None:
-    def ids() -> list[int]:
-        raise OperationalError("canceling statement due to statement timeout")
-
-    warm_many("i:{id}", ids=ids, name="i")(dict)
-    run = runs.open_run("i", Trigger.COMMAND).run
+    slow = OperationalError("canceling statement due to statement timeout")
+    run = runs.open_run(declare(ids=partial(away, error=slow)).name, Trigger.COMMAND).run
     with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
         start_run(run.pk)
-    WarmingRun.objects.update(started_at=timezone.now() - conf.STALL_TIMEOUT / 2)
+    make_old(started_at=timezone.now() - conf.STALL_TIMEOUT / 2)
     start_run(run.pk)
     run.refresh_from_db()
     assert (run.state, run.attempt) == (State.FAILED, 2)

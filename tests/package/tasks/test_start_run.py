@@ -101,7 +101,9 @@ def test_start_run__broker_back_is_sent_each_lane_that_is_left(
 def test_start_run__broker_away_for_long_fails_the_run_which_is_requested_again_if_required(
     messages: list[Any], monkeypatch: pytest.MonkeyPatch, error: Exception, why: str, required: bool
 ) -> None:
-    warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4, required=required)(dict.fromkeys)
+    warm_many("t:{id}", ids=lambda: range(10), name="t", batch_size=4, required=required)(
+        lambda ids: dict.fromkeys(ids, 1)
+    )
     with monkeypatch.context() as outage:
         outage.setattr(warm_batch, "apply_async", partial(away, error=error))
         outage.setattr(tasks.runs, "ALONE_SECONDS", 0.0)
