@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from redis import Redis
 
 from myapp.models import Post
+from tests.package.filling.support import LOCMEM, MGET_ALONE, calls_of
 from warmer import warm, warm_many
 from warmer.testing import hold
 
@@ -18,75 +19,67 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 MINUTE = timedelta(minutes=1)
 ABSENT = "{:1:title:7}:absent"
-LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "absence"}
 
 
-class Titles:
-    """A loader of posts' titles that keeps its calls."""
+Calls = list[list[int]]
 
-    def __init__(self) -> None:
-        self.calls: list[list[int]] = []
 
-    def __call__(self, ids: Sequence[int]) -> Mapping[int, str]:
-        self.calls.append(list(ids))
+@pytest.fixture
+def calls() -> Calls:
+    """What the loader was asked for."""
+    return []
+
+
+@pytest.fixture
+def declare(calls: Calls) -> Callable[..., Any]:
+    """Return a function that declares a job of posts' titles."""
+
+    def load(ids: Sequence[int]) -> Mapping[int, str]:
+        calls.append(list(ids))
         return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-
-
-Declare = Callable[..., Any]
-
-
-@pytest.fixture
-def loader() -> Titles:
-    return Titles()
-
-
-@pytest.fixture
-def declare(loader: Titles) -> Declare:
-    """Return a function that declares the job."""
 
     def make(**options: Any) -> Any:
         options = {"ids": list, "depends_on": {Post: "id"}, "negative_timeout": MINUTE} | options
-        return warm_many("title:{id}", name="titles", **options)(loader)
+        return warm_many("title:{id}", name="titles", **options)(load)
 
     return make
 
 
 @pytest.fixture
-def job(declare: Declare) -> Any:
+def job(declare: Any) -> Any:
     return declare()
 
 
 def test_get__asks_the_database_once_and_the_cache_in_one_round_trip(
-    job: Any, loader: Titles, redis_client: Redis
+    job: Any, calls: Calls, redis_client: Redis
 ) -> None:
     assert [job.get(7), job.get(7, "none"), job.get("7")] == [None, "none", None]
-    assert loader.calls == [[7]]
+    assert calls == [[7]]
     assert "title:7" not in cache
     redis_client.config_resetstat()
     job.get(7)
-    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
-    assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
+    assert calls_of(redis_client) == MGET_ALONE
 
 
-def test_get_many__asks_for_what_is_not_known(job: Any, loader: Titles, make_post: Any) -> None:
+def test_get_many__asks_for_what_is_not_known(job: Any, calls: Calls, make_post: Any) -> None:
     post = make_post(title="Here")
     job.get(7777)
     for _ in range(2):
         assert job.get_many([7777, 8888, post.pk]) == {post.pk: "Here"}
-    assert loader.calls == [[7777], [8888, post.pk]]
+    assert calls == [[7777], [8888, post.pk]]
 
 
-def test_absence__ends_after_its_time(declare: Declare, redis_client: Redis) -> None:
+def test_absence__ends_after_its_time(declare: Any, redis_client: Redis) -> None:
     declare(negative_timeout=timedelta(seconds=90), timeout=timedelta(hours=5)).get(7)
     assert 0 < redis_client.pttl(ABSENT) <= 90_000
 
 
 @pytest.mark.parametrize("backend", ["redis", "locmem"])
 def test_absence__ends_when_the_row_is_created_and_comes_when_it_is_deleted(
-    declare: Declare, loader: Titles, make_post: Any, settings: Any, backend: str
+    declare: Any, calls: Calls, make_post: Any, settings: Any, backend: str
 ) -> None:
     if backend == "locmem":
-        settings.CACHES = {"default": LOCMEM}
+        settings.CACHES = LOCMEM
         cache.clear()
     job = declare()
     assert [job.get(7), job.get(7)] == [None, None]
@@ -94,17 +87,17 @@ def test_absence__ends_when_the_row_is_created_and_comes_when_it_is_deleted(
     assert job.get(7) == "Created"
     post.delete()
     assert [job.get(7), job.get(7)] == [None, None]
-    assert loader.calls == [[7]] * 3
+    assert calls == [[7]] * 3
 
 
-def test_absence__stays_when_the_creation_is_rolled_back(job: Any, loader: Titles, make_post: Any) -> None:
+def test_absence__stays_when_the_creation_is_rolled_back(job: Any, calls: Calls, make_post: Any) -> None:
     assert job.get(7) is None
     with transaction.atomic():
         make_post(pk=7, title="Never")
         assert job.get(7) == "Never"  # this transaction sees its own changes
         transaction.set_rollback(True)
     assert job.get(7) is None
-    assert loader.calls == [[7], [7]]
+    assert calls == [[7], [7]]
 
 
 def test_absence__that_was_loaded_before_the_creation_is_not_stored(
@@ -129,7 +122,7 @@ def test_absence__that_was_loaded_before_the_creation_is_not_stored(
 @pytest.mark.parametrize("ids", [[7], None])
 @pytest.mark.parametrize(("prefix", "version"), [("", 1), ("site", 3)])
 def test_absence__ends_with_an_invalidation(
-    declare: Declare, settings: Any, redis_client: Redis, ids: Any, prefix: str, version: int
+    declare: Any, settings: Any, redis_client: Redis, ids: Any, prefix: str, version: int
 ) -> None:
     entry = settings.CACHES["default"] | {"KEY_PREFIX": prefix, "VERSION": version}
     settings.CACHES = {"default": entry}
@@ -154,12 +147,12 @@ def test_absence__of_a_job_with_one_key(make_post: Any) -> None:
     assert single.get() == "Created"
 
 
-def test_warm__caches_absence_and_ends_it(declare: Declare, loader: Titles, make_post: Any) -> None:
+def test_warm__caches_absence_and_ends_it(declare: Any, calls: Calls, make_post: Any) -> None:
     job = declare(depends_on=())  # so nothing is invalidated
     assert job.warm([7]).no_value == 1
     make_post(pk=7, title="Created")
     assert job.get(7) is None
-    assert loader.calls == [[7]]
+    assert calls == [[7]]
     assert job.warm([7]).written == 1
     cache.delete("title:7")
     assert job.get(7) == "Created"

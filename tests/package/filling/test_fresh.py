@@ -8,14 +8,12 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from warmer import warm_many
+from tests.package.filling.support import LOCMEM, declare, squares
 from warmer.models import Trigger
 from warmer.stores import Store
 from warmer.tasks import request_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "fresh"}}
 
 
 @pytest.fixture
@@ -25,19 +23,12 @@ def calls() -> list[list[int]]:
 
 
 @pytest.fixture
-def loader(calls: list[list[int]]) -> Any:
+def job(calls: list[list[int]]) -> Any:
     def load(ids: Sequence[int]) -> dict[int, int]:
         calls.append(list(ids))
-        return {id: id for id in ids}
+        return squares(ids)
 
-    return load
-
-
-@pytest.fixture
-def job(loader: Any) -> Any:
-    return warm_many(
-        "fresh:{id}", ids=lambda: range(10), name="fresh", batch_size=5, timeout=timedelta(hours=1), refresh_below=0.5
-    )(loader)
+    return declare(load, name="fresh", batch_size=5, timeout=timedelta(hours=1), refresh_below=0.5)
 
 
 def test_only_missing__all_there_is_one_round_trip_a_batch_and_no_load(
@@ -78,15 +69,15 @@ def test_refresh_below__of_the_schedule_alone(job: Any, trigger: Trigger) -> Non
     assert request_run("fresh", trigger).run.written == 10
 
 
-def test_refresh_below__without_it_the_schedule_loads_all(loader: Any) -> None:
-    warm_many("fresh:{id}", ids=lambda: range(10), name="all")(loader)
+def test_refresh_below__without_it_the_schedule_loads_all() -> None:
+    declare(name="all")
     assert [request_run("all", Trigger.SCHEDULE).run.written for _ in range(2)] == [10, 10]
 
 
-def test_refresh_below__cache_that_tells_no_times_refreshes_all(loader: Any, settings: Any) -> None:
+def test_refresh_below__cache_that_tells_no_times_refreshes_all(settings: Any) -> None:
     settings.CACHES = LOCMEM
     cache.clear()
-    warm_many("fresh:{id}", ids=lambda: range(10), name="untold", refresh_below=0.5)(loader)
+    declare(name="untold", refresh_below=0.5)
     for _ in range(2):
         run = request_run("untold", Trigger.SCHEDULE).run
         assert (run.skipped, run.written) == (0, 10)

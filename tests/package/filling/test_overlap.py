@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
+from tests.package.filling import support
+from tests.package.filling.support import squares
 from tests.support.others import in_thread
 from warmer import warm_many
 from warmer.filling import pipeline
@@ -24,13 +27,7 @@ from warmer.testing import at
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def squares(ids: Sequence[int]) -> dict[int, int]:
-    return {id: id * id for id in ids}
-
-
-def declare(loader: Any = squares, **options: Any) -> Any:
-    options = {"ids": lambda: range(10), "name": "squares", "batch_size": 2} | options
-    return warm_many("square:{id}", **options)(loader)
+declare = partial(support.declare, batch_size=2)
 
 
 def assert_answers_are_not_mixed_up() -> None:
@@ -92,7 +89,7 @@ def test_only_missing__that_is_stopped_anywhere_keeps_no_connection(missing: Seq
     reports = list(islice(batches, read))
     batches.close()
     if read > 4:  # all
-        done = sum(reports, Report(job="squares"))
+        done = sum(reports, Report(job="square"))
         assert (done.skipped, done.written) == (10 - len(missing), len(missing))
     assert_answers_are_not_mixed_up()
     assert job.warm().written == 10
@@ -166,22 +163,8 @@ def test_warm__holds_two_batches_and_not_the_third() -> None:
     assert most <= 2
 
 
-def test_warm__batch_overtaken_while_the_next_is_loaded_is_loaded_again() -> None:
-    source = dict.fromkeys(range(6), "old")
-    job: Any = declare(lambda ids: {id: source[id] for id in ids}, ids=lambda: range(6))
-
-    def change() -> None:
-        source[0] = "new"
-        job.invalidate([0])
-
-    with at("loaded", change, job="squares"):
-        report = job.warm()
-    assert (report.written, report.superseded) == (6, 0)
-    assert cache.get("square:0") == "new"
-
-
 def test_warm__server_restarted_while_a_write_is_under_way(redis_server: RedisServer) -> None:
-    with at("loaded", redis_server.restart, job="squares", times=2):
+    with at("loaded", redis_server.restart, job="square", times=2):
         report = declare().warm()
     assert report.keys == 10
     assert report.failed == 0
@@ -199,7 +182,7 @@ def test_warm__server_that_goes_away_fails_what_is_left_and_says_so(
     first = next(batches)
     assert first.skipped if only_missing else first.written
     redis_server.stop()
-    left = sum(batches, Report(job="squares"))
+    left = sum(batches, Report(job="square"))
     assert left.keys == left.failed == 8
     assert "does not answer" in left.failures[0].error
 

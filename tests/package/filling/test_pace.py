@@ -2,29 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from warmer import warm_many
+from tests.package.filling import support
+from tests.package.filling.support import LOCMEM
 from warmer.filling import pipeline
 from warmer.keys import KeyTemplate
 from warmer.stores import Store, open_store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
-LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "pace"}}
-
-
-def load(ids: Sequence[int]) -> dict[int, int]:
-    return {id: id for id in ids}
-
-
-def declare(name: str = "paced", loader: Any = load, **options: Any) -> Any:
-    options = {"ids": lambda: range(8), "batch_size": 2} | options
-    return warm_many(f"{name}:{{id}}", name=name, **options)(loader)
+declare = partial(support.declare, name="paced", ids=lambda: range(8), batch_size=2)
 
 
 @pytest.fixture
@@ -90,7 +83,7 @@ def test_turn__of_a_long_queue_is_kept(store: Store, redis_client: Redis) -> Non
 
 def test_turn__in_another_cache_is_taken_in_this_process(settings: Any) -> None:
     settings.CACHES = LOCMEM
-    store = declare("local").spec.store
+    store = declare(name="local").spec.store
     assert rounded([store.turn(per_second=0.1, name="local only") for _ in range(2)]) == [0, 10]
 
 
@@ -101,7 +94,7 @@ def test_max_batches_per_second__each_load_of_a_narrowed_batch_takes_a_turn(paus
         loads.append(len(ids))
         raise ValueError("broken")
 
-    job = declare(loader=broken, ids=lambda: range(4), batch_size=4, max_batches_per_second=0.1)
+    job = declare(broken, ids=lambda: range(4), batch_size=4, max_batches_per_second=0.1)
     assert job.warm().failed == 4
     assert loads == [4, 2, 1, 1, 2, 1, 1]
     assert rounded(pauses) == [10, 20, 30, 40, 50, 60]
@@ -120,8 +113,8 @@ def test_max_batches_per_second__of_a_job_counts_what_is_loaded(pauses: list[flo
 
 def test_max_batches_per_second__of_the_project_is_shared_by_jobs(pauses: list[float], settings: Any) -> None:
     settings.WARMER_MAX_BATCHES_PER_SECOND = 0.1
-    declare("one", ids=lambda: range(4)).warm()
-    declare("two", ids=lambda: range(4)).warm()
+    for name in ("one", "two"):
+        declare(name=name, ids=lambda: range(4)).warm()
     assert rounded(pauses) == [10, 20, 30]
 
 

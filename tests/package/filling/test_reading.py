@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import popular_posts
+from tests.package.filling.support import MGET_ALONE, calls_of
+from tests.support.readers import Loader
 from tests.support.transactions import Rollback
 from users.models import CustomUser
 from users.warming import user_profiles
@@ -44,24 +46,13 @@ def first_to_hear(signal: Any, sender: Any, receiver: Callable[[], object]) -> I
         signal.disconnect(call, sender=sender)
 
 
-class Counting:
-    """A loader that counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[Any]] = []
-
-    def __call__(self, ids: Sequence[Any]) -> Mapping[Any, Any]:
-        self.calls.append(list(ids))
-        return {id: f"value {id}" for id in ids if id != 404}
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()
 
 
 @pytest.fixture
-def loader() -> Counting:
-    return Counting()
-
-
-@pytest.fixture
-def job(loader: Counting) -> Any:
+def job(loader: Loader) -> Any:
     return warm_many("read:{id}", ids=list, name="read", batch_size=3)(loader)
 
 
@@ -69,14 +60,13 @@ def titles() -> list[str]:
     return [post["title"] for post in popular_posts.get()]
 
 
-def test_get__loads_a_cold_key_once_and_hits_in_one_round_trip(job: Any, loader: Counting, redis_client: Redis) -> None:
+def test_get__loads_a_cold_key_once_and_hits_in_one_round_trip(job: Any, loader: Loader, redis_client: Redis) -> None:
     assert job.get(7) == job.get("7") == "value 7"
     assert loader.calls == [[7]]
     assert cache.get("read:7") == "value 7"
     redis_client.config_resetstat()
     job.get(7)
-    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
-    assert calls == {"cmdstat_mget": 1, "cmdstat_config|resetstat": 1}
+    assert calls_of(redis_client) == MGET_ALONE
     cache.set("read:7", "cached")
     assert job([7]) == {7: "value 7"}  # the loader, past the cache
 
@@ -86,13 +76,13 @@ def test_get__id_from_a_url_is_matched_by_its_key() -> None:
     assert job.get("42") == 1
 
 
-def test_get__without_a_value_is_the_default_and_not_stored(job: Any, loader: Counting) -> None:
+def test_get__without_a_value_is_the_default_and_not_stored(job: Any, loader: Loader) -> None:
     assert [job.get(404), job.get(404, "none")] == [None, "none"]
     assert loader.calls == [[404], [404]]
     assert cache.get("read:404") is None
 
 
-def test_get_many__loads_only_what_is_missing_batch_by_batch(job: Any, loader: Counting) -> None:
+def test_get_many__loads_only_what_is_missing_batch_by_batch(job: Any, loader: Loader) -> None:
     cache.set("read:2", "cached")
     found = job.get_many([1, 2, 3, 4, 5, 404])
     assert found == {1: "value 1", 2: "cached", 3: "value 3", 4: "value 4", 5: "value 5"}
@@ -101,7 +91,7 @@ def test_get_many__loads_only_what_is_missing_batch_by_batch(job: Any, loader: C
 
 
 @pytest.mark.parametrize("bad", [None, True, 1.5, "", "a b", "a:b", "x{y", object(), b"1", "n" * 300, [1], {1}])
-def test_get__id_that_cannot_be_a_key(job: Any, loader: Counting, bad: Any) -> None:
+def test_get__id_that_cannot_be_a_key(job: Any, loader: Loader, bad: Any) -> None:
     with pytest.raises(InvalidId):
         job.get(bad)
     for call in (job.get_many, job.invalidate, job.warm):
@@ -225,7 +215,7 @@ def test_get__inside_a_transaction_that_changed_something_else_reads_the_cache(m
         assert user_profiles.get(user.pk)["first_name"] == "cached"
 
 
-def test_async__does_what_the_sync_methods_do(loader: Counting) -> None:
+def test_async__does_what_the_sync_methods_do(loader: Loader) -> None:
     job = warm_many("async:{id}", name="async", ids=lambda: [1, 2])(loader)
     single = warm("async_one", name="async_one")(lambda: "one")
 
@@ -244,7 +234,7 @@ def test_async__does_what_the_sync_methods_do(loader: Counting) -> None:
     assert cache.get_many(["async:1", "async:2", "async_one"]) == {"async:2": "value 2"}
 
 
-def test_async__readers_of_one_key_load_it_once(loader: Counting) -> None:
+def test_async__readers_of_one_key_load_it_once(loader: Loader) -> None:
     job = warm_many("async:{id}", name="async", ids=list)(loader)
 
     async def use() -> list[Any]:
@@ -255,7 +245,7 @@ def test_async__readers_of_one_key_load_it_once(loader: Counting) -> None:
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
-def test_async__sync_methods_are_refused_in_a_running_loop(loader: Counting, is_cached: bool) -> None:
+def test_async__sync_methods_are_refused_in_a_running_loop(loader: Loader, is_cached: bool) -> None:
     job = warm_many("async:{id}", name="keyed", ids=lambda: [1])(loader)
     single = warm("async_one", name="single")(lambda: "one")
     if is_cached:

@@ -1,6 +1,6 @@
 """One run in this process: what becomes of every key, and what it costs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,21 +11,13 @@ from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from myapp.models import Post
+from tests.package.filling.support import declare, squares
 from users.models import CustomUser
 from warmer import Report, warm, warm_many
 from warmer.filling import pipeline
 from warmer.report import SECONDS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-
-
-def squares(ids: Sequence[int]) -> dict[int, int]:
-    return {id: id * id for id in ids}
-
-
-def declare(loader: Callable[[Sequence[Any]], Mapping[Any, Any]] = squares, **options: Any) -> Any:
-    options = {"ids": lambda: range(10), "name": "squares", "batch_size": 4} | options
-    return warm_many("square:{id}", **options)(loader)
 
 
 def test_warm__writes_every_key_with_its_batches_and_queries(make_user: Any) -> None:
@@ -116,7 +108,7 @@ def test_warm__database_that_is_away_is_asked_once_a_batch() -> None:
 def test_warm__loader_that_returns_no_mapping_fails_every_key(returned: Any) -> None:
     report = declare(lambda ids: returned).warm()
     assert (report.failed, report.batches) == (10, 3)
-    assert f"'squares' returned {type(returned).__name__}" in report.failures[0].error
+    assert f"'square' returned {type(returned).__name__}" in report.failures[0].error
 
 
 def test_warm__what_cannot_be_a_key_or_a_value_costs_itself(redis_client: Redis) -> None:
@@ -132,7 +124,7 @@ def test_warm__what_cannot_be_a_key_or_a_value_costs_itself(redis_client: Redis)
 
 
 def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
-    database = dict.fromkeys(range(4), "old")
+    database = dict.fromkeys(range(6), "old")
     calls = []
 
     def loader(ids: Sequence[int]) -> Mapping[int, str]:
@@ -143,10 +135,10 @@ def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
         calls.append(list(ids))
         return rows
 
-    job: Any = declare(loader, ids=lambda: range(4))
+    job: Any = declare(loader, ids=lambda: range(6))
     report = job.warm()
-    assert (report.written, report.superseded) == (4, 0)
-    assert calls == [[0, 1, 2, 3], [2]]
+    assert (report.written, report.superseded) == (6, 0)
+    assert calls == [[0, 1, 2, 3], [4, 5], [2]]  # the next batch is loaded while the first is written
     assert cache.get("square:2") == "new"
 
 

@@ -10,6 +10,7 @@ from django.test import override_settings
 from redis import Redis
 
 from embedded.waiting import wait_until
+from tests.package.filling.support import LOCMEM, calls_of
 from tests.support.readers import (
     KEY,
     PATIENCE_SECONDS,
@@ -110,7 +111,7 @@ def test_loader__that_reads_another_job_is_one_load_of_that_too(
 
 def test_miss__is_three_round_trips(missed: Missed, job: Any, redis_client: Redis) -> None:
     job.get_many([1, 2, 404])
-    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+    calls = calls_of(redis_client)
     # What arrives is the look (the scripts' own are counted with it: one a claimed key), the claim and
     # the write.
     assert calls["cmdstat_evalsha"] == 2
@@ -151,8 +152,7 @@ def test_other_cache__50_readers_in_threads_are_one_load(
         return made
 
     monkeypatch.setattr(GenericStore, "claim", counted)
-    locmem = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "flight"}
-    with override_settings(CACHES={"default": locmem}):
+    with override_settings(CACHES=LOCMEM):
         job: Any = warm_many(KEY, ids=list, name="cold")(loader)
         with hold("loaded", job="cold"):
             readers = [start(job.get_many, [1, 404]) for _ in range(50)]
