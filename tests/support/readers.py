@@ -7,8 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +17,6 @@ from redis import Redis
 from embedded.waiting import wait_until
 from tests.support.processes import Actors
 
-Start = Callable[..., Future[Any]]
-Missed = Callable[[int], None]
-Loading = Callable[..., AbstractContextManager[Future[Any]]]
 KEY = "cold:{id}"
 # Who waits longer hangs.
 PATIENCE_SECONDS = 60

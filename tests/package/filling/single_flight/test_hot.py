@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import Event, Lock
 from typing import Any
 
@@ -10,7 +11,8 @@ from django.core.cache import cache
 from redis import Redis
 
 from embedded.waiting import wait_until
-from tests.support.readers import KEY, PATIENCE_SECONDS, Missed, Start
+from tests.package.filling.single_flight.support import Flight
+from tests.support.readers import PATIENCE_SECONDS
 from warmer import warm_many
 from warmer.filling import read_through
 
@@ -58,8 +60,9 @@ def gave_up(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def hot(slow: SlowLoader, gave_up: list[float]) -> Any:
-    return warm_many(KEY, ids=list, name="cold")(slow)
+def hot(flight: Flight, slow: SlowLoader, gave_up: list[float]) -> Flight:
+    """A flight whose job is loaded slowly."""
+    return replace(flight, job=warm_many("hot:{id}", ids=list, name="hot")(slow))
 
 
 def looks(server: Redis) -> int:
@@ -68,33 +71,29 @@ def looks(server: Redis) -> int:
     return int(stats["cmdstat_mget"]["calls"])
 
 
-def overtake(job: Any, server: Redis) -> None:
+def overtake(hot: Flight) -> None:
     """Change the key, once everyone who waits has seen who loads it."""
-    before = looks(server)
-    wait_until(lambda: looks(server) > before + 40, seconds=PATIENCE_SECONDS, what="all have looked")
-    job.invalidate([1])
+    before = looks(hot.server)
+    wait_until(lambda: looks(hot.server) > before + 40, seconds=PATIENCE_SECONDS, what="all have looked")
+    hot.job.invalidate([1])
 
 
-def overtaken_twice(
-    job: Any, slow: SlowLoader, start: Start, missed: Missed, server: Redis, gave_up: list[float]
-) -> list[Future[Any]]:
+def overtaken_twice(hot: Flight, slow: SlowLoader, gave_up: list[float]) -> list[Future[Any]]:
     """Start five readers of a key that changes twice while it is loaded; return them, all without a value."""
-    readers = [start(job.get, 1) for _ in range(5)]
-    missed(5)
+    readers = hot.readers(5, missed=5)
     for loads in (1, 2):
         slow.expect(loads)
-        overtake(job, server)
+        overtake(hot)
     slow.expect(4)
     wait_until(lambda: len(gave_up) == 2, seconds=PATIENCE_SECONDS, what="two load for themselves")
     return readers
 
 
 def test_hot_key__one_reader_takes_over_when_the_key_changes_and_not_when_its_load_ends(
-    hot: Any, slow: SlowLoader, start: Start, missed: Missed, redis_client: Redis
+    hot: Flight, slow: SlowLoader
 ) -> None:
-    readers = [start(hot.get, 1) for _ in range(5)]
-    missed(5)
-    overtake(hot, redis_client)
+    readers = hot.readers(5, missed=5)
+    overtake(hot)
     slow.expect(2)
     slow.may_end.set()
     assert sorted(reader.result() for reader in readers) == [1, 2, 2, 2, 2]
@@ -102,39 +101,37 @@ def test_hot_key__one_reader_takes_over_when_the_key_changes_and_not_when_its_lo
 
 
 def test_hot_key__readers_whom_two_changes_overtook_load_at_once_and_share(
-    hot: Any, slow: SlowLoader, start: Start, missed: Missed, redis_client: Redis, gave_up: list[float]
+    hot: Flight, slow: SlowLoader, gave_up: list[float]
 ) -> None:
-    readers = overtaken_twice(hot, slow, start, missed, redis_client, gave_up)
+    readers = overtaken_twice(hot, slow, gave_up)
     slow.may_end.set()
     values = sorted(reader.result() for reader in readers)
-    stored = cache.get("cold:1")  # of the one who had claimed it; two shared the other load
+    stored = cache.get("hot:1")  # of the one who had claimed it; two shared the other load
     assert values == sorted([1, 2, 3, 4, 7 - stored])
 
 
 def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
-    hot: Any, slow: SlowLoader, start: Start, missed: Missed, redis_client: Redis, gave_up: list[float]
+    hot: Flight, slow: SlowLoader, gave_up: list[float]
 ) -> None:
-    readers = overtaken_twice(hot, slow, start, missed, redis_client, gave_up)
-    readers.append(start(hot.get, 1))
+    readers = overtaken_twice(hot, slow, gave_up)
+    readers.append(hot.start(hot.job.get, 1))
     slow.expect(5)  # the last may not share a load that began before it came
     slow.may_end.set()
     assert {reader.result() for reader in readers} == {1, 2, 3, 4, 5}
 
     slow.may_end.clear()
-    hot.invalidate([1])
-    readers = [start(hot.get, 1) for _ in range(5)]
-    missed(5)
+    hot.job.invalidate([1])
+    readers = hot.readers(5, missed=5)
     slow.expect(6)
     slow.may_end.set()
     assert [reader.result() for reader in readers] == [6] * 5
 
     # It was hot a moment ago: this time, one overtaken load is enough.
     slow.may_end.clear()
-    hot.invalidate([1])
-    readers = [start(hot.get, 1) for _ in range(5)]
-    missed(5)
+    hot.job.invalidate([1])
+    readers = hot.readers(5, missed=5)
     slow.expect(7)
-    overtake(hot, redis_client)
+    overtake(hot)
     slow.expect(9)
     wait_until(lambda: len(gave_up) == 6, seconds=PATIENCE_SECONDS, what="three load for themselves")
     slow.may_end.set()
@@ -142,13 +139,13 @@ def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
 
 
 def test_loader_that_raises__is_called_for_one_reader_at_a_time_while_other_keys_change(
-    start: Start, redis_client: Redis
+    flight: Flight, redis_client: Redis
 ) -> None:
     calls: list[int] = []
     lock = Lock()
     most = 0
 
-    @warm_many(KEY, ids=list, name="cold")
+    @warm_many("failing:{id}", ids=list)
     def failing(ids: Sequence[Any]) -> Any:
         nonlocal most
         calls.append(1)
@@ -163,7 +160,7 @@ def test_loader_that_raises__is_called_for_one_reader_at_a_time_while_other_keys
         raise ValueError("of one row")
 
     failing.spec.store.token(())
-    readers = [start(failing.get, 1) for _ in range(8)]
+    readers = [flight.start(failing.get, 1) for _ in range(8)]
     for reader in readers:
         with pytest.raises(ValueError, match="of one row"):
             reader.result(PATIENCE_SECONDS)

@@ -10,19 +10,9 @@ from django.test import override_settings
 from redis import Redis
 
 from embedded.waiting import wait_until
+from tests.package.filling.single_flight.support import Flight
 from tests.package.filling.support import LOCMEM, calls_of
-from tests.support.readers import (
-    KEY,
-    PATIENCE_SECONDS,
-    Loader,
-    Loading,
-    Missed,
-    Readers,
-    Start,
-    at_once,
-    claims_and_writes,
-    kept,
-)
+from tests.support.readers import PATIENCE_SECONDS, Readers, at_once, claims_and_writes, kept
 from warmer import warm_many
 from warmer.filling import read_through
 from warmer.stores import Cached, Claim
@@ -33,7 +23,7 @@ from warmer.testing import hold
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-def test_cold_key__200_readers_in_threads_and_processes_are_one_load(missed: Missed, redis_client: Redis) -> None:
+def test_cold_key__200_readers_in_threads_and_processes_are_one_load(flight: Flight, redis_client: Redis) -> None:
     with Readers(processes=4, threads=50, readers=200) as readers:
         redis_client.config_resetstat()
         readers.go()
@@ -45,39 +35,37 @@ def test_cold_key__200_readers_in_threads_and_processes_are_one_load(missed: Mis
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_readers__that_come_while_one_loads_get_what_it_stored(
-    missed: Missed, redis_client: Redis, start: Start, loading: Loading, loader: Loader, job: Any, damaged: bool
+    flight: Flight, redis_client: Redis, damaged: bool
 ) -> None:
     if damaged:
         redis_client.set(":1:cold:1", b"\x80\x04not a value")
-    with loading(1) as first:
-        waiting = [start(job.get, 1) for _ in range(20)]
-        missed(42 if damaged else 21)  # whose claim finds such a value makes it in a second step
+    with flight.loading() as first:
+        # A claim that finds such a value is made in a second step.
+        waiting = flight.readers(20, missed=42 if damaged else 21)
         assert not any(each.done() for each in waiting)
     assert [each.result() for each in (first, *waiting)] == ["value 1"] * 21
-    assert loader.calls == [[1]]
+    assert flight.loader.calls == [[1]]
 
 
-def test_get_many__loads_what_is_free_and_waits_for_the_rest(
-    missed: Missed, start: Start, loader: Loader, job: Any
-) -> None:
+def test_get_many__loads_what_is_free_and_waits_for_the_rest(flight: Flight) -> None:
     cache.set("cold:4", "cached")
     with hold("token_taken", job="cold") as point:
-        first = start(job.get_many, [1, 2])
+        first = flight.start(flight.job.get_many, [1, 2])
         point.wait()
-        second = start(job.get_many, [1, 2, 3, 4, 404])
-        missed(3)  # its claim and its write
+        second = flight.start(flight.job.get_many, [1, 2, 3, 4, 404])
+        flight.missed(3)  # its claim and its write
         wait_until(lambda: cache.get("cold:3") is not None, seconds=PATIENCE_SECONDS, what="it has loaded")
         assert not second.done()
     assert first.result() == {1: "value 1", 2: "value 2"}
     assert second.result() == {1: "value 1", 2: "value 2", 3: "value 3", 4: "cached"}
-    assert sorted(loader.calls) == [[1, 2], [3, 404]]
+    assert sorted(flight.loader.calls) == [[1, 2], [3, 404]]
 
 
-def test_get_many__that_overlap_do_not_wait_for_each_other(job: Any, loader: Loader) -> None:
+def test_get_many__that_overlap_do_not_wait_for_each_other(flight: Flight) -> None:
     ids = list(range(1, 10))
-    found = at_once([lambda: job.get_many(ids), lambda: job.get_many(ids[::-1])] * 5)
+    found = at_once([lambda: flight.job.get_many(ids), lambda: flight.job.get_many(ids[::-1])] * 5)
     assert found == [{id: f"value {id}" for id in ids}] * 10
-    assert sorted(id for call in loader.calls for id in call) == ids
+    assert sorted(id for call in flight.loader.calls for id in call) == ids
 
 
 def test_loader__that_reads_keys_of_its_own_job_does_not_wait_for_itself(redis_client: Redis) -> None:
@@ -97,20 +85,18 @@ def test_loader__that_reads_keys_of_its_own_job_does_not_wait_for_itself(redis_c
     assert kept(redis_client) == {":1:node:1", ":1:node:2", ":1:node:3"}
 
 
-def test_loader__that_reads_another_job_is_one_load_of_that_too(
-    missed: Missed, start: Start, loader: Loader, job: Any
-) -> None:
-    outer: Any = warm_many("outer:{id}", ids=list, name="outer")(lambda ids: {id: job.get(1) for id in ids})
+def test_loader__that_reads_another_job_is_one_load_of_that_too(flight: Flight) -> None:
+    outer: Any = warm_many("outer:{id}", ids=list, name="outer")(lambda ids: {id: flight.job.get(1) for id in ids})
     with hold("loaded", job="cold") as point:
-        readers = [start(outer.get, id) for id in range(10)]
+        readers = [flight.start(outer.get, id) for id in range(10)]
         point.wait()
-        missed(20)
+        flight.missed(20)
     assert [each.result() for each in readers] == ["value 1"] * 10
-    assert loader.calls == [[1]]
+    assert flight.loader.calls == [[1]]
 
 
-def test_miss__is_three_round_trips(missed: Missed, job: Any, redis_client: Redis) -> None:
-    job.get_many([1, 2, 404])
+def test_miss__is_three_round_trips(flight: Flight, redis_client: Redis) -> None:
+    flight.job.get_many([1, 2, 404])
     calls = calls_of(redis_client)
     # What arrives is the look (the scripts' own are counted with it: one a claimed key), the claim and
     # the write.
@@ -120,7 +106,7 @@ def test_miss__is_three_round_trips(missed: Missed, job: Any, redis_client: Redi
 
 
 def test_waiting__looks_at_all_keys_together(
-    missed: Missed, start: Start, job: Any, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    flight: Flight, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[list[str]] = []
     look = RedisStore.lookup
@@ -132,17 +118,15 @@ def test_waiting__looks_at_all_keys_together(
 
     monkeypatch.setattr(RedisStore, "lookup", counted)
     with hold("loaded", job="cold") as point:
-        first = start(job.get_many, [1, 2, 3])
+        first = flight.start(flight.job.get_many, [1, 2, 3])
         point.wait()
-        second = start(job.get_many, [1, 2, 3])
+        second = flight.start(flight.job.get_many, [1, 2, 3])
         wait_until(lambda: len(looks) >= 3, seconds=PATIENCE_SECONDS, what="it has looked three times")
     assert first.result() == second.result()
     assert all(keys == ["cold:1", "cold:2", "cold:3"] for keys in looks)
 
 
-def test_other_cache__50_readers_in_threads_are_one_load(
-    start: Start, loader: Loader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_cache__50_readers_in_threads_are_one_load(flight: Flight, monkeypatch: pytest.MonkeyPatch) -> None:
     missed = threading.Semaphore(0)
     claim = GenericStore.claim
 
@@ -153,31 +137,30 @@ def test_other_cache__50_readers_in_threads_are_one_load(
 
     monkeypatch.setattr(GenericStore, "claim", counted)
     with override_settings(CACHES=LOCMEM):
-        job: Any = warm_many(KEY, ids=list, name="cold")(loader)
         with hold("loaded", job="cold"):
-            readers = [start(job.get_many, [1, 404]) for _ in range(50)]
+            readers = [flight.start(flight.job.get_many, [1, 404]) for _ in range(50)]
             assert all(missed.acquire(timeout=PATIENCE_SECONDS) for _ in readers)
         assert [each.result() for each in readers] == [{1: "value 1"}] * 50
         cache.clear()
-    assert loader.calls == [[1, 404]]
+    assert flight.loader.calls == [[1, 404]]
 
 
 def test_absent_key__is_one_load_for_those_who_waited_and_one_for_who_comes_later(
-    missed: Missed, start: Start, loader: Loader, job: Any, redis_client: Redis
+    flight: Flight, redis_client: Redis
 ) -> None:
     with hold("loaded", job="cold") as point:
-        readers = [start(job.get, 404, "none") for _ in range(51)]
+        readers = [flight.start(flight.job.get, 404, "none") for _ in range(51)]
         point.wait()
-        missed(51)
+        flight.missed(51)
     assert [each.result() for each in readers] == ["none"] * 51
-    assert loader.calls == [[404]]
-    assert job.get(404, "none") == "none"
-    assert loader.calls == [[404], [404]]
+    assert flight.loader.calls == [[404]]
+    assert flight.job.get(404, "none") == "none"
+    assert flight.loader.calls == [[404], [404]]
     assert cache.get("cold:404") is None
 
 
 def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
-    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any, monkeypatch: pytest.MonkeyPatch
+    flight: Flight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asleep, wake = threading.Event(), threading.Event()
 
@@ -185,29 +168,26 @@ def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
         asleep.set()
         assert wake.wait(PATIENCE_SECONDS)
 
-    with loading(404) as first:
+    with flight.loading(404) as first:
         monkeypatch.setattr(read_through, "sleep", sleep)
-        waiting = start(job.get, 404)
+        waiting = flight.start(flight.job.get, 404)
         assert asleep.wait(PATIENCE_SECONDS)
     assert first.result() is None
     with hold("loaded", job="cold") as point:
-        later = start(job.get, 404)
+        later = flight.start(flight.job.get, 404)
         point.wait()
         wake.set()
         assert waiting.result(PATIENCE_SECONDS) is None
         assert not later.done()
     assert later.result() is None
-    assert loader.calls == [[404], [404]]
+    assert flight.loader.calls == [[404], [404]]
 
 
-def test_absent_key__created_while_it_was_loaded_is_not_called_absent(
-    missed: Missed, start: Start, loading: Loading, loader: Loader, job: Any
-) -> None:
-    with loading(404) as first:
-        waiting = [start(job.get, 404) for _ in range(5)]
-        missed(6)
-        loader.rows[404] = "created"
-        job.invalidate([404])
+def test_absent_key__created_while_it_was_loaded_is_not_called_absent(flight: Flight) -> None:
+    with flight.loading(404) as first:
+        waiting = flight.readers(5, id=404)
+        flight.loader.rows[404] = "created"
+        flight.job.invalidate([404])
     assert first.result() is None
     assert [each.result() for each in waiting] == ["created"] * 5
-    assert loader.calls == [[404], [404]]
+    assert flight.loader.calls == [[404], [404]]
