@@ -3,6 +3,7 @@
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from time import monotonic
@@ -18,7 +19,8 @@ from warmer.filling.shared_loads import _Load, load_at_once, load_shared
 class Loader:
     """Counts its loads; each waits until it may go on, and returns what the row holds when it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self.pool = pool
         self.row = ["old"]
         self.began = 0
         self.may_end = threading.Semaphore(0)
@@ -29,9 +31,30 @@ class Loader:
         assert self.may_end.acquire(timeout=30)
         return value
 
+    def start(self, count: int = 1) -> list[Future[Any]]:
+        """Start readers."""
+        return [self.pool.submit(load_shared, "key", self) for _ in range(count)]
 
-def read(pool: ThreadPoolExecutor, loader: Loader, count: int = 1) -> list[Future[Any]]:
-    return [pool.submit(load_shared, "key", loader) for _ in range(count)]
+    def start_at_once(self, *, since: float) -> Future[Any]:
+        """Start a reader who has waited in vain."""
+        return self.pool.submit(load_at_once, "key", self, since=since)
+
+    def expect(self, loads: int) -> None:
+        """Wait until so many loads have begun."""
+        wait_until(lambda: self.began == loads, seconds=30, what=f"{loads} loads have begun")
+
+
+@pytest.fixture
+def loader() -> Iterator[Loader]:
+    """A loader that leaves nothing behind."""
+    with ThreadPoolExecutor(9) as pool:
+        loader = Loader(pool)
+        try:
+            yield loader
+        finally:
+            loader.may_end.release(100)
+    assert not shared_loads._running
+    assert not shared_loads._next
 
 
 def wait_for_the_next() -> None:
@@ -39,56 +62,38 @@ def wait_for_the_next() -> None:
     wait_until(lambda: "key" in shared_loads._next, seconds=30, what="a reader waits for the next load")
 
 
-def test_readers__during_a_load_share_the_next_one() -> None:
-    loader = Loader()
-    with ThreadPoolExecutor(9) as pool:
-        [first] = read(pool, loader)
-        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-        loader.row = ["new"]
-        later = read(pool, loader, 8)
-        wait_for_the_next()
-        assert loader.began == 1
-        loader.may_end.release(2 + 8)
-        assert first.result(30) == ["old"]
-        assert [each.result(30) for each in later] == [["new"]] * 8
+def test_readers__during_a_load_share_the_next_one_and_have_copies_of_their_own(loader: Loader) -> None:
+    [first] = loader.start()
+    loader.expect(1)
+    loader.row = ["new"]
+    later = loader.start(8)
+    wait_for_the_next()
+    assert loader.began == 1
+    loader.may_end.release(2 + 8)
+    values = [each.result(30) for each in later]
+    assert (first.result(30), values) == (["old"], [["new"]] * 8)
     assert loader.began < 9
-    assert not shared_loads._running
-    assert not shared_loads._next
+    assert len(set(map(id, values))) == 8
 
 
-def test_readers__have_copies_of_their_own() -> None:
-    loader = Loader()
-    with ThreadPoolExecutor(3) as pool:
-        read(pool, loader)
-        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-        later = read(pool, loader, 2)
-        wait_for_the_next()
-        loader.may_end.release(4)
-        one, other = (each.result(30) for each in later)
-    assert one == other
-    assert one is not other
-
-
-def test_load_at_once__is_shared_by_those_who_came_before_it_began() -> None:
-    loader, came = Loader(), monotonic()
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(load_at_once, "key", loader, since=came)
-        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-        loader.row = ["new"]
-        joined = pool.submit(load_at_once, "key", loader, since=came)
-        later = pool.submit(load_at_once, "key", loader, since=monotonic())
-        wait_until(lambda: loader.began == 2, seconds=30, what="who came later loads at once")
-        loader.may_end.release(3)
-        values = [each.result(30) for each in (first, joined, later)]
+def test_load_at_once__is_shared_by_those_who_came_before_it_began(loader: Loader) -> None:
+    came = monotonic()
+    first = loader.start_at_once(since=came)
+    loader.expect(1)
+    loader.row = ["new"]
+    joined = loader.start_at_once(since=came)
+    later = loader.start_at_once(since=monotonic())
+    loader.expect(2)  # who came later loads at once
+    loader.may_end.release(3)
+    values = [each.result(30) for each in (first, joined, later)]
     assert values[0] == ["old"]
     assert values[1] in (["old"], ["new"])  # both began after it came
     assert values[2] == ["new"]
     assert loader.began == 2
     assert len(set(map(id, values))) == 3
-    assert not shared_loads._running
 
 
-def test_load_at_once__of_another_that_fails_is_no_error_of_this_reader() -> None:
+def test_load_at_once__of_another_that_fails_is_no_error_of_this_reader(loader: Loader) -> None:
     errors, may_end, came = [ValueError("of the first")], threading.Event(), monotonic()
 
     def load() -> str:
@@ -98,14 +103,13 @@ def test_load_at_once__of_another_that_fails_is_no_error_of_this_reader() -> Non
             raise error
         return "value"
 
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(load_at_once, "key", load, since=came)
-        wait_until(lambda: not errors, seconds=30, what="the first load began")
-        second = pool.submit(load_at_once, "key", load, since=came)
-        may_end.set()
-        assert second.result(30) == "value"
-        with pytest.raises(ValueError, match="of the first"):
-            first.result(30)
+    first = loader.pool.submit(load_at_once, "key", load, since=came)
+    wait_until(lambda: not errors, seconds=30, what="the first load began")
+    second = loader.pool.submit(load_at_once, "key", load, since=came)
+    may_end.set()
+    assert second.result(30) == "value"
+    with pytest.raises(ValueError, match="of the first"):
+        first.result(30)
 
 
 def test_error__reaches_those_who_waited_for_this_load_only() -> None:
@@ -122,20 +126,15 @@ def test_error__reaches_those_who_waited_for_this_load_only() -> None:
     assert not shared_loads._running
 
 
-def test_wait__is_bounded_by_read_wait(settings: Any) -> None:
+def test_wait__is_bounded_by_read_wait(loader: Loader, settings: Any) -> None:
     settings.WARMER_READ_WAIT = timedelta(milliseconds=50)
-    loader = Loader()
-    with ThreadPoolExecutor(1) as pool:
-        [hanging] = read(pool, loader)
-        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-        assert load_shared("key", lambda: "loaded here") == "loaded here"
-        loader.may_end.release()
-        hanging.result(30)
-    assert not shared_loads._next
+    loader.start()
+    loader.expect(1)
+    assert load_shared("key", lambda: "loaded here") == "loaded here"
 
 
-def test_readers__do_not_see_what_another_changes_in_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    loader, is_changed, wait = Loader(), threading.Event(), _Load.wait
+def test_readers__do_not_see_what_another_changes_in_its_copy(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_changed, wait = threading.Event(), _Load.wait
 
     def slow(load: _Load) -> bool:
         has_ended = wait(load)
@@ -150,15 +149,14 @@ def test_readers__do_not_see_what_another_changes_in_its_copy(monkeypatch: pytes
     seen: list[Any] = []
     waiting = threading.Thread(target=lambda: seen.append(load_shared("key", loader)))
     monkeypatch.setattr(_Load, "wait", slow)
-    with ThreadPoolExecutor(2) as pool:
-        [first] = read(pool, loader)
-        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-        leading = pool.submit(lead)
-        wait_for_the_next()
-        waiting.start()
-        loader.may_end.release(2)
-        leading.result(30)
-        waiting.join(30)
+    [first] = loader.start()
+    loader.expect(1)
+    leading = loader.pool.submit(lead)
+    wait_for_the_next()
+    waiting.start()
+    loader.may_end.release(2)
+    leading.result(30)
+    waiting.join(30)
     assert first.result() == ["old"]
     assert seen == [["old"]]
 
@@ -175,47 +173,39 @@ class Lingering(_Load):
 
 @pytest.mark.parametrize("is_hanging", [True, False])
 def test_readers__after_the_next_load_began_wait_for_the_one_after(
-    is_hanging: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+    loader: Loader, is_hanging: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loader = Loader()
     Lingering.may_go_on.clear()
     monkeypatch.setattr(shared_loads, "_Load", Lingering)
-    with ThreadPoolExecutor(3) as pool:
-        try:
-            read(pool, loader)
-            wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-            if is_hanging:
-                settings.WARMER_READ_WAIT = timedelta(milliseconds=1)
-            [second] = read(pool, loader)
-            if not is_hanging:
-                wait_for_the_next()
-                loader.may_end.release()
-            wait_until(lambda: loader.began == 2, seconds=30, what="the next load began")
-            settings.WARMER_READ_WAIT = timedelta(seconds=30)
-            loader.row = ["new"]
-            [third] = read(pool, loader)
+    try:
+        loader.start()
+        loader.expect(1)
+        if is_hanging:
+            settings.WARMER_READ_WAIT = timedelta(milliseconds=1)
+        [second] = loader.start()
+        if not is_hanging:
             wait_for_the_next()
-        finally:
-            Lingering.may_go_on.set()
-            loader.may_end.release(3)
-        assert second.result(30) == ["old"]
-        assert third.result(30) == ["new"]
-    assert not shared_loads._running
-    assert not shared_loads._next
+            loader.may_end.release()
+        loader.expect(2)
+        settings.WARMER_READ_WAIT = timedelta(seconds=30)
+        loader.row = ["new"]
+        [third] = loader.start()
+        wait_for_the_next()
+    finally:
+        Lingering.may_go_on.set()
+        loader.may_end.release(3)
+    assert second.result(30) == ["old"]
+    assert third.result(30) == ["new"]
 
 
-def test_fork__forgets_the_loads_of_threads_that_are_not_in_the_child() -> None:
-    loader = Loader()
-    with ThreadPoolExecutor(1) as pool:
-        [first] = read(pool, loader)
-        wait_until(lambda: loader.began == 1, seconds=30, what="the first load began")
-        with shared_loads._lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
-            child = os.fork()
-            if not child:
-                is_free = shared_loads._lock.acquire(timeout=0)
-                os._exit(0 if is_free and not shared_loads._running else 1)
-        loader.may_end.release()
-        first.result(30)
+def test_fork__forgets_the_loads_of_threads_that_are_not_in_the_child(loader: Loader) -> None:
+    loader.start()
+    loader.expect(1)
+    with shared_loads._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
+        child = os.fork()
+        if not child:
+            is_free = shared_loads._lock.acquire(timeout=0)
+            os._exit(0 if is_free and not shared_loads._running else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0
