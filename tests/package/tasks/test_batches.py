@@ -9,29 +9,16 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 
-from tests.package.tasks.support import away
+from tests.package.tasks.support import away, start, work, work_off
 from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.runs.execution import execute
-from warmer.tasks import request_run, start_run, warm_batch
+from warmer.tasks import request_run, warm_batch
 from warmer.tasks.broker import BrokerUnavailable
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
-
-
-@pytest.mark.parametrize(
-    ("batches", "at_most", "expected"),
-    [
-        (2, 32, [(1, 1), (2, 2)]),
-        (3, 3, [(1, 1), (2, 2), (3, 3)]),
-        (10, 3, [(1, 3), (4, 6), (7, 10)]),
-        (100, 1, [(1, 100)]),
-    ],
-)
-def test_lanes__share_the_batches_evenly(batches: int, at_most: int, expected: list[Any]) -> None:
-    assert batch_queue.lanes(batches, at_most=at_most) == expected
 
 
 def test_warm_batch__quick_lane_is_done_by_one_task(
@@ -39,19 +26,15 @@ def test_warm_batch__quick_lane_is_done_by_one_task(
 ) -> None:
     monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 60.0)
     run = begin(job)
-    warm_batch(run.pk, run.attempt, 1, 3)
-    run.refresh_from_db()
+    work(run, 1, 3)
     assert (messages, run.state, run.batches_done, run.written) == ([], State.COMPLETE, 3, 10)
 
 
 def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, messages: list[Any]) -> None:
     run = begin(job)
-    warm_batch(run.pk, run.attempt, 1, 3)  # there is no time at all, see `messages`
-    run.refresh_from_db()
+    work(run, 1, 3)  # there is no time at all, see `messages`
     assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 3)])
-    while messages:
-        warm_batch(*messages.pop())
-    run.refresh_from_db()
+    work_off(run, messages)
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
@@ -61,7 +44,7 @@ def test_warm_batch__broker_away_continues_and_logs_it_once(
     monkeypatch.setattr(warm_batch, "apply_async", away)
     run = begin(job)
     with caplog.at_level("INFO", logger="warmer.tasks.runs"):
-        warm_batch(run.pk, run.attempt, 1, 3)  # it tries to send after the first batch and after the second
+        work(run, 1, 3)  # it tries to send after the first batch and after the second
     run.refresh_from_db()
     assert (run.state, run.batches_done) == (State.COMPLETE, 3)
     assert len([each for each in caplog.records if each.name == "warmer.tasks.runs"]) == 1
@@ -74,8 +57,7 @@ def test_warm_batch__broker_back_is_sent_the_rest(
     tries = iter([away, send])
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **options: next(tries)(args, **options))
     run = begin(job)
-    warm_batch(run.pk, run.attempt, 1, 3)
-    run.refresh_from_db()
+    work(run, 1, 3)
     assert (run.batches_done, messages) == (2, [(run.pk, 1, 3, 3)])
 
 
@@ -88,9 +70,8 @@ def test_warm_batch__broker_away_for_long_leaves_the_rest_to_another_delivery(
         outage.setattr(warm_batch, "apply_async", away)
         outage.setattr(owner, name, 1e-9)
         with pytest.raises(BrokerUnavailable):
-            warm_batch(run.pk, run.attempt, 1, 3)
-    warm_batch(run.pk, run.attempt, 1, 3)
-    run.refresh_from_db()
+            work(run, 1, 3)
+    work(run, 1, 3)
     assert (run.batches_done, run.failed, messages) == (2, 0, [(run.pk, 1, 3, 3)])
 
 
@@ -101,9 +82,8 @@ def test_warm_batch__killed_before_it_sent_for_the_rest(
     with monkeypatch.context() as killed:
         killed.setattr(warm_batch, "apply_async", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
-            warm_batch(run.pk, run.attempt, 1, 3)
-    warm_batch(run.pk, run.attempt, 1, 3)  # it was not acknowledged, so it is delivered again
-    run.refresh_from_db()
+            work(run, 1, 3)
+    work(run, 1, 3)  # it was not acknowledged, so it is delivered again
     assert (run.batches_done, run.written, messages) == (2, 8, [(run.pk, 1, 3, 3)])
 
 
@@ -111,17 +91,15 @@ def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, me
     """As when a slow worker still has a message that is delivered again."""
     run = begin(job)
     messages += [(run.pk, 1, 1, 3), (run.pk, 1, 1, 3)]
-    while messages:
-        warm_batch(*messages.pop(0))
-    run.refresh_from_db()
+    work_off(run, messages)
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
 def test_warm_batch__of_an_ended_run_loads_nothing(job: Any, begin: Begin) -> None:
     run = begin(job)
     runs.cancel(run, "ada")
-    warm_batch(run.pk, run.attempt, 1, 3)
-    start_run(run.pk)
+    work(run, 1, 3)
+    start(run)
     assert cache.get("t:1") is None
     assert not run.batches.exists()
 
@@ -144,9 +122,7 @@ def test_cancel__takes_effect_at_the_next_batch_of_a_lane(
     monkeypatch.setattr(tasks.runs, "TASK_SECONDS", seconds)
     run = begin(cancelled_job)
     messages.append((run.pk, run.attempt, 1, 3))
-    while messages:
-        warm_batch(*messages.pop())
-    run.refresh_from_db()
+    work_off(run, messages)
     assert (run.state, run.batches_done, run.written) == (State.CANCELLED, 2, 8)
     assert cache.get_many([f"t:{id}" for id in range(12)]) == {f"t:{id}": id for id in range(8)}
 
@@ -168,7 +144,7 @@ def test_queue__keeps_ids_with_their_types_until_they_are_counted(job: Any) -> N
     (batch,) = batch_queue.take(run.pk, run.attempt, 1, 1, at_most=16)
     found = batch_queue.ids_of(batch)
     assert (found, [type(each) for each in found]) == (ids, [int, str, UUID, int])
-    warm_batch(run.pk, run.attempt, 1, 1)
+    work(run, 1, 1)
     batch.refresh_from_db()
     assert batch.ids is None
 
@@ -178,13 +154,13 @@ def test_queue__of_an_ended_run_holds_only_the_first_that_were_done(
 ) -> None:
     monkeypatch.setattr(batch_queue, "KEPT", 2)
     run = begin(job)
-    warm_batch(run.pk, run.attempt, 1, 3)
+    work(run, 1, 3)
     assert list(run.batches.values_list("number", flat=True).order_by("number")) == [1, 2]
 
 
 def test_queue__of_a_lost_run_is_emptied(job: Any, begin: Begin, settings: Any) -> None:
     run = begin(job)
-    warm_batch(run.pk, run.attempt, 2, 2)
+    work(run, 2, 2)
     settings.WARMER_STALL_TIMEOUT = timedelta(0)
     runs.close_stalled()
     assert list(run.batches.values_list("number", flat=True)) == [2]

@@ -13,12 +13,13 @@ from myapp.models import Post
 from tests.package.admin.pages import OVERVIEW
 from tests.package.doctor.conftest import examine  # noqa: F401
 from tests.package.doctor.support import Examine
+from tests.package.tasks.support import start, work
 from tests.support.commands import execute
 from tests.support.waiting import make_waiting, waiting
 from warmer import jobs, runs, warm
 from warmer.invalidation import Relay, apply, records
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import observe_jobs, start_run, warm_batch
+from warmer.tasks import observe_jobs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Elsewhere = Callable[[], Any]
@@ -47,7 +48,7 @@ def elsewhere(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
 def test_run__is_refused_by_a_worker_with_another_cache(job: Any, elsewhere: Elsewhere) -> None:
     run = runs.open_run("t", Trigger.COMMAND).run
     with elsewhere():
-        start_run(run.pk)
+        start(run)
         assert cache.get("t:1") is None
     run.refresh_from_db()
     assert run.state == State.FAILED
@@ -58,7 +59,7 @@ def test_run__is_refused_by_a_worker_with_another_cache(job: Any, elsewhere: Els
 def test_run__batches_are_refused_too(job: Any, begin: Any, elsewhere: Elsewhere) -> None:
     run = begin(job)
     with elsewhere():
-        warm_batch(run.pk, run.attempt, 1, 3)
+        work(run, 1, 3)
     run.refresh_from_db()
     assert (run.state, run.written) == (State.FAILED, 0)
 

@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.package.tasks.support import away
+from tests.package.tasks.support import away, received, start, work
 from warmer import runs, warm_many
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.stores import incarnation_of
-from warmer.tasks import broker, close_stalled_runs, relaying, request_run, start_run, warm_batch
+from warmer.tasks import broker, close_stalled_runs, relaying, request_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
@@ -52,13 +52,12 @@ def test_warm_batch__cache_away_is_tried_again_and_counts_once(
     run = begin(job)
     redis_server.stop()
     with pytest.raises(StoreUnavailable):  # where a worker called it: its message is sent again
-        warm_batch(run.pk, run.attempt, 1, 1)
+        work(run, 1, 1)
     run.refresh_from_db()
     assert (run.batches_done, run.failed, run.state) == (0, 0, State.RUNNING)
     redis_server.start()
     for number in (1, 2, 3):
-        warm_batch(run.pk, run.attempt, number, number)
-    run.refresh_from_db()
+        work(run, number, number)
     assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
 
 
@@ -71,12 +70,9 @@ def test_warm_batch__what_is_away_is_waited_for_until_the_message_expires(
     monkeypatch.setattr(batch_queue, "take", partial(away, error=error))
     monkeypatch.setattr(warm_batch, "apply_async", lambda *_args, **options: sent.append(options))
     expires = timezone.now() + timedelta(hours=1)
-    warm_batch.push_request(args=(1, 1, 1, 1), retries=tries, expires=expires, called_directly=False)
-    try:
-        with pytest.raises(Retry):
-            warm_batch.run(1, 1, 1, 1)
-    finally:
-        warm_batch.pop_request()
+    request = {"args": (1, 1, 1, 1), "retries": tries, "expires": expires, "called_directly": False}
+    with received(warm_batch, **request), pytest.raises(Retry):
+        warm_batch.run(1, 1, 1, 1)
     (again,) = sent
     assert (again["countdown"], again["expires"], again["retries"]) == (seconds, expires, tries + 1)
 
@@ -88,8 +84,7 @@ def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
     redis_server.stop()
     for number in (1, 2, 3):
         make_old()
-        warm_batch(run.pk, run.attempt, number, number)
-    run.refresh_from_db()
+        work(run, number, number)
     assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
     redis_server.start()
 
@@ -101,10 +96,9 @@ def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_time
     refused = OperationalError("canceling statement due to lock timeout")
     monkeypatch.setattr(batch_queue, "mark_counted", partial(away, error=refused))
     with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
-        warm_batch(run.pk, run.attempt, 1, 3)
+        work(run, 1, 3)
     make_old()
-    warm_batch(run.pk, run.attempt, 1, 3)
-    run.refresh_from_db()
+    work(run, 1, 3)
     assert (run.state, "lock timeout" in run.error) == (State.FAILED, True)
 
 
@@ -184,11 +178,10 @@ def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_ke
     run = runs.open_run(declare().name, Trigger.COMMAND).run
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
-        start_run(run.pk)
+        start(run)
     now = timezone.now()
     make_old(started_at=now - conf.STALL_TIMEOUT / 2, heartbeat_at=now - timedelta(seconds=30))
-    start_run(run.pk)
-    run.refresh_from_db()
+    start(run)
     assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
     redis_server.start()
 
@@ -212,7 +205,7 @@ def test_run_that_met_an_outage__is_not_run_again_after_it_was_cancelled(
     run = begin(declare(batch_size=4))
     make_old()
     redis_server.stop()
-    warm_batch(run.pk, run.attempt, 1, 1)
+    work(run, 1, 1)
     redis_server.start()
     runs.cancel(run, "ada")
     run.refresh_from_db()
@@ -225,9 +218,8 @@ def test_start_run__database_away_for_half_of_the_stall_timeout_fails_the_run() 
     slow = OperationalError("canceling statement due to statement timeout")
     run = runs.open_run(declare(ids=partial(away, error=slow)).name, Trigger.COMMAND).run
     with pytest.raises(OperationalError):  # where a worker called it: its message is sent again
-        start_run(run.pk)
+        start(run)
     make_old(started_at=timezone.now() - conf.STALL_TIMEOUT / 2)
-    start_run(run.pk)
-    run.refresh_from_db()
+    start(run)
     assert (run.state, run.attempt) == (State.FAILED, 2)
     assert "statement timeout" in run.error

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from embedded.redis_server import RedisServer
+from tests.package.tasks.support import received
 from warmer import runs, schedule, tasks, warm, warm_many
 from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
@@ -185,19 +186,15 @@ def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
 
 
 def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator(job: Any) -> None:
-    scheduled_run.push_request(expires=(timezone.now() + timedelta(days=1)).isoformat())
-    try:
+    with received(scheduled_run, expires=(timezone.now() + timedelta(days=1)).isoformat()):
         scheduled_run.run("t")
-    finally:
-        scheduled_run.pop_request()
     run = WarmingRun.objects.get()
     assert timedelta(hours=23) < run.expires_at - run.requested_at <= timedelta(days=1)
 
 
 def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warmer.tasks.upkeep.SECOND_BEAT", timedelta(minutes=1))  # however slow this machine is
-    scheduled_run.push_request(expires=(timezone.now() + timedelta(minutes=15)).isoformat())
-    try:
+    with received(scheduled_run, expires=(timezone.now() + timedelta(minutes=15)).isoformat()):
         scheduled_run.run("t")
         scheduled_run.run("t")
         assert WarmingRun.objects.count() == 1
@@ -207,8 +204,6 @@ def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytes
         WarmingRun.objects.update(state=State.FAILED)
         scheduled_run.run("t")
         assert WarmingRun.objects.count() == 3
-    finally:
-        scheduled_run.pop_request()
 
 
 def runs_while_two_beats_run(*, ago: float, waited: float = 0.0) -> int:
@@ -220,13 +215,10 @@ def runs_while_two_beats_run(*, ago: float, waited: float = 0.0) -> int:
     now = timezone.now()
     for name in ("gen1@a", "gen2@b"):
         BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now)
-    scheduled_run.push_request(expires=(now + timedelta(minutes=15 - waited)).isoformat())
-    try:
+    with received(scheduled_run, expires=(now + timedelta(minutes=15 - waited)).isoformat()):
         scheduled_run.run("t")
         WarmingRun.objects.update(requested_at=now - timedelta(minutes=ago))
         scheduled_run.run("t")
-    finally:
-        scheduled_run.pop_request()
     return WarmingRun.objects.count()
 
 

@@ -8,10 +8,10 @@ import pytest
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ResponseError
 
-from tests.package.tasks.support import away
+from tests.package.tasks.support import away, start, work_off
 from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
-from warmer.tasks import close_stalled_runs, request_run, start_run, warm_batch
+from warmer.tasks import close_stalled_runs, request_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -21,16 +21,12 @@ def test_start_run__has_no_more_messages_under_way_than_the_setting_says(message
     settings.CELERY_TASK_ALWAYS_EAGER = False
     warm_many("m:{id}", ids=lambda: range(1_000), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
     run = runs.open_run("m", Trigger.COMMAND).run
-    start_run(run.pk)
+    start(run)
     assert messages == [(run.pk, 1, 1, 33), (run.pk, 1, 34, 66), (run.pk, 1, 67, 100)]
     run.refresh_from_db()
     assert (run.state, run.batches_total, run.batches.count()) == (State.RUNNING, 100, 100)
-    most = 0
-    while messages:
-        most = max(most, len(messages))
-        warm_batch(*messages.pop())
-    run.refresh_from_db()
-    assert (most, run.state, run.written) == (3, State.COMPLETE, 1_000)
+    assert work_off(run, messages) == 3
+    assert (run.state, run.written) == (State.COMPLETE, 1_000)
 
 
 def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None:
@@ -38,8 +34,7 @@ def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None
     first = runs.start(run.pk)  # and its worker was killed
     assert first is not None
     runs.record_batches(first, {1: run.report})
-    start_run(run.pk)
-    run.refresh_from_db()
+    start(run)
     assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)
 
 
@@ -56,8 +51,7 @@ def test_start_run__ids_that_fail_end_the_run() -> None:
 
 def test_start_run__of_a_job_that_this_code_does_not_know() -> None:
     run = runs.open_run("gone", Trigger.COMMAND).run
-    start_run(run.pk)
-    run.refresh_from_db()
+    start(run)
     assert run.state == State.FAILED
     assert "There is no job 'gone'" in run.error
 
@@ -70,12 +64,9 @@ def test_start_run__broker_away_continues_with_what_was_not_sent(
     later = lambda args, **_: (send if next(tries) < sent else away)(args)  # noqa: E731
     monkeypatch.setattr(warm_batch, "apply_async", later)
     run = runs.open_run("t", Trigger.COMMAND).run
-    start_run(run.pk)
-    run.refresh_from_db()
+    start(run)
     assert (run.state, run.batches_done) == (State.RUNNING if sent else State.COMPLETE, 3 - sent)
-    while messages:
-        warm_batch(*messages.pop())
-    run.refresh_from_db()
+    work_off(run, messages)
     assert (run.state, run.batches_done, run.written, run.attempt) == (State.COMPLETE, 3, 10, 1)
 
 
@@ -85,8 +76,7 @@ def test_start_run__broker_back_is_sent_each_lane_that_is_left(
     tries = iter([away, warm_batch.apply_async, warm_batch.apply_async])
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **options: next(tries)(args, **options))
     run = runs.open_run("t", Trigger.COMMAND).run
-    start_run(run.pk)
-    run.refresh_from_db()
+    start(run)
     assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 2), (run.pk, 1, 3, 3)])
 
 
@@ -108,7 +98,7 @@ def test_start_run__broker_away_for_long_fails_the_run_which_is_requested_again_
         outage.setattr(warm_batch, "apply_async", partial(away, error=error))
         outage.setattr(tasks.runs, "ALONE_SECONDS", 0.0)
         run = runs.open_run("t", Trigger.DEPLOY).run
-        start_run(run.pk)
+        start(run)
     run.refresh_from_db()
     assert (run.state, run.error, run.batches_done) == (State.FAILED, why, 1)
     for _ in range(2):
