@@ -17,6 +17,7 @@ from django.test import override_settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.races.fence_model import IDS, JOB, JOBS, LOSSES, ONE, SOME, Fill, Job, open_job
+from tests.support.stores import invalidate_all
 from warmer.report import Outcome
 from warmer.stores import Invalidation, invalidate_together
 
@@ -176,7 +177,7 @@ class Fence(RuleBasedStateMachine):
         getattr(self, what)(job, ids)
 
     def invalidate_all(self, job: str, ids: set[int]) -> None:
-        self.jobs[job].store.invalidate_all()
+        invalidate_all(self.jobs[job].store)
         self.note_whole(job)
         self.note_swept(job)
 

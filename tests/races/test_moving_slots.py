@@ -8,6 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -18,6 +19,7 @@ from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
 from tests.races.conftest import in_thread
 from tests.support.clusters import cluster_caches
+from tests.support.stores import invalidate_all
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
@@ -59,7 +61,7 @@ class Race:
             self.versions[id] += 1
             version = self.versions[id]
         whole = self.random.random() < WHOLE_JOB
-        invalidate: Any = self.store.invalidate_all if whole else lambda: self.store.invalidate([key])
+        invalidate: Any = partial(invalidate_all, self.store) if whole else lambda: self.store.invalidate([key])
         key = self.key.key(id)
         while True:
             try:

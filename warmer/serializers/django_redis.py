@@ -19,7 +19,7 @@ import zlib
 from datetime import datetime
 from gc import get_referents
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -112,13 +112,13 @@ class MsgspecSerializer:
                 django-redis turns this error into a miss.
         """
         if value[:1] != MARK and self._fallback is None:
-            raise _unreadable("it was written by another serializer")
+            _raise_unreadable("it was written by another serializer")
         if value == NOT_CACHED and not self._hides_errors:
             return None  # a serializer has no other way to report a missing value
         try:
             return DECODE(value[1:]) if value[:1] == MARK else self._fallback.loads(value)
-        except Exception as error:
-            raise _unreadable(f"it is damaged ({type(error).__name__})") from error
+        except Exception as error:  # noqa: BLE001 - of damaged data, a serializer raises anything
+            _raise_unreadable(f"it is damaged ({type(error).__name__})")
 
     def _packed(self, value: Any) -> bytes:
         try:
@@ -191,7 +191,7 @@ class LongValueCompressor:
         except zlib.error:
             return value
         if len(decompressed) > limit:
-            raise _unreadable(f"it takes more than WARMER_MAX_VALUE_BYTES ({limit})")
+            _raise_unreadable(f"it takes more than WARMER_MAX_VALUE_BYTES ({limit})")
         return decompressed if stream.eof else value
 
 
@@ -232,9 +232,7 @@ def _writer() -> str:
     return "unknown code"
 
 
-def _unreadable(why: str) -> UnreadableValue:
+def _raise_unreadable(why: str) -> NoReturn:
     message = f"A cached value cannot be read: {why}."
-    error: UnreadableValue = _Unreadable(message)
     # Unless errors are ignored, django-redis raises the cause in place of its own error.
-    error.__cause__ = UnreadableValue(message)
-    return error
+    raise _Unreadable(message) from UnreadableValue(message)

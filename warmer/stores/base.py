@@ -184,12 +184,6 @@ class Store(ABC):
     def sweep(self) -> None:
         """Delete every key of a keyed job. Drop its fence first, so that no old value comes back."""
 
-    def invalidate_all(self) -> None:
-        """Invalidate every key of the job: first reject writes of old values, then delete the keys."""
-        self.invalidate_together([Invalidation(store=self, keys=None)])
-        if self.template.keyed:
-            self.sweep()
-
     @abstractmethod
     def forget(self, keys: Keys | None = None) -> None:
         """Delete the fence of a job that no longer exists, which voids all of its tokens.

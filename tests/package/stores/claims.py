@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, claims, open_things
+from tests.support.stores import SUPERSEDED, THINGS, WRITTEN, claim, claims, invalidate_all, open_things
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Claim, Store, Token
@@ -73,7 +73,7 @@ class ClaimContract:
         assert claims(store, "thing:1")["thing:1"].holder == new.id
         store.invalidate(["thing:2"])
         assert claim(store, "thing:1").theirs == ({"thing:1": new.id} if self.fenced_per_key else {})
-        store.invalidate_all()
+        invalidate_all(store)
         assert claim(store, "thing:1").mine == ("thing:1",)
 
     def test_claim__absent_key_is_told_to_those_who_waited(self, store: Store) -> None:
@@ -134,5 +134,5 @@ class ClaimContract:
         store = open_things(fence="only", template=only, absent_timeout=60.0)
         store.write(store.token(["only"]), {}, ["only"])
         assert store.lookup(["only"]).absent == {"only"}
-        store.invalidate_all()
+        invalidate_all(store)
         assert store.lookup(["only"]).absent == set()

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from redis import Redis
 
 from tests.package.stores.claims import ClaimContract
-from tests.package.stores.support import (
+from tests.support.stores import (
     SUPERSEDED,
     THINGS,
     WRITTEN,
@@ -17,6 +17,7 @@ from tests.package.stores.support import (
     claims,
     fences,
     fill,
+    invalidate_all,
     open_things,
     shift_counts,
 )
@@ -96,7 +97,7 @@ class StoreContract(ClaimContract):
             store.forget()
             assert not self.has_fence(store)
         else:
-            store.invalidate_all()
+            invalidate_all(store)
         if new_fence:
             store.token(THINGS)
         assert fill(store, token, "thing:1") == {"thing:1": SUPERSEDED}
@@ -121,12 +122,12 @@ class StoreContract(ClaimContract):
         expected = {"thing:1"} if self.fenced_per_key else {"thing:1", "thing:2"}
         assert store.overtaken(token, ["thing:1", "thing:2"]) == expected
         assert store.overtaken(store.token(THINGS), ["thing:1"]) == set()
-        store.invalidate_all()
+        invalidate_all(store)
         assert store.overtaken(token, ["thing:2"]) == {"thing:2"}
 
     def test_replica_lag__an_invalidated_key_is_not_filled_for_so_long(self, store: Store, settings: Any) -> None:
         settings.WARMER_REPLICA_LAG = timedelta(seconds=30)
-        store.invalidate_all()
+        invalidate_all(store)
         # A fence that was just made does not know what was invalidated before.
         assert fill(store, store.token(THINGS), "thing:1") == {"thing:1": SUPERSEDED}
         self.let_pass(store, 31)
@@ -207,7 +208,7 @@ class FencedContract(StoreContract):
         store.write(store.token(absent), {}, absent)
         other.write(other.token(["weird:2:x"]), {}, ["weird:2:x"])
         fence = fences(other)
-        store.invalidate_all()
+        invalidate_all(store)
         assert {name.decode() for name in redis_client.scan_iter()} == {
             *(f":1:{key}" for key in others),
             *fence,

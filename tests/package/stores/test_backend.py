@@ -8,7 +8,7 @@ from django.core.cache import caches
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
-from tests.package.stores.support import open_things
+from tests.support.stores import open_things
 from warmer.exceptions import CircuitOpen, StoreUnavailable
 from warmer.stores import breaker as breakers
 

@@ -10,7 +10,7 @@ from django.test import Client
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.package.stores.support import answers, open_things
+from tests.support.stores import answers, open_things
 from warmer import warm
 from warmer.exceptions import CircuitOpen, StoreUnavailable
 from warmer.filling import shared_loads

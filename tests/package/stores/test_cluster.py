@@ -13,8 +13,8 @@ from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from tests.package.stores.contract import FencedContract
-from tests.package.stores.support import SUPERSEDED, WRITTEN, answers, fill, open_things
 from tests.support.clusters import cluster_caches
+from tests.support.stores import SUPERSEDED, WRITTEN, answers, fill, invalidate_all, open_things
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Claim, Token, incarnation_of
@@ -133,7 +133,7 @@ class TestMovingSlots:
         token = store.token([self.KEY, "thing:2"])
         move()
         if whole:
-            store.invalidate_all()
+            invalidate_all(store)
         else:
             store.invalidate([self.KEY])
         assert store.lookup([self.KEY]).values == {}
@@ -177,7 +177,7 @@ def test_sweep__finds_a_key_that_moves_while_it_looks(
             cluster.end_move(slot, number)
 
     monkeypatch.setattr(codec, "ids_of", look_and_move)
-    store.invalidate_all()
+    invalidate_all(store)
     assert store.lookup(keys).values == {}
 
 
@@ -210,7 +210,7 @@ def test_node_that_joins__gets_its_first_slot_while_it_is_in_use(start: Start) -
     cache.set_many({key: "other", "thing:2": 2})
     assert cache.get_many([key]) == {key: "other"}
     token = store.token([key])
-    store.invalidate_all()
+    invalidate_all(store)
     assert store.lookup([key]).values == {}
     cluster.end_move(slot, new)
     assert store.write(token, {key: "old"}).outcomes == {key: SUPERSEDED}

@@ -8,7 +8,7 @@ from django.core.cache import cache
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from tests.package.stores.support import open_things
+from tests.support.stores import open_things
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Invalidation, Store, invalidate_together

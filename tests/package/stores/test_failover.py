@@ -8,8 +8,8 @@ from django.core.cache import cache
 
 from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
-from tests.package.stores.support import open_things
 from tests.support.proxy import Proxy
+from tests.support.stores import open_things
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Store, Token

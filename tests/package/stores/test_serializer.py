@@ -38,6 +38,9 @@ VALUES: dict[int, Any] = {
     10: {"text": "\ud800", "pair": (1, [2, (3,)])},
 }
 
+# More than a process may decompress.
+BOMB = zlib.compress(MARK + bytes(10_000_000))
+
 
 def all_told(values: dict[Any, Any]) -> dict[Any, str]:
     return {key: told(value) for key, value in values.items()}
@@ -112,11 +115,17 @@ def test_value_of_another_serializer__is_a_miss(redis_client: Redis, foreign: by
     assert cache.get_or_set("foreign:2", "set") == "set"
 
 
-def test_value_of_another_serializer__where_errors_are_not_hidden(redis_client: Redis, settings: Any) -> None:
+@pytest.mark.parametrize(
+    ("foreign", "why"), [(b'{"a": 1}', "another serializer"), (MARK + b"\x81", "it is damaged"), (BOMB, "more than")]
+)
+def test_value_that_cannot_be_read__where_errors_are_not_hidden(
+    redis_client: Redis, settings: Any, foreign: bytes, why: str
+) -> None:
     settings.CACHES = deepcopy(settings.CACHES)
     settings.CACHES["default"]["OPTIONS"]["IGNORE_EXCEPTIONS"] = False
-    redis_client.set(":1:foreign", b'{"a": 1}')
-    with pytest.raises(UnreadableValue, match="another serializer"):
+    settings.WARMER_MAX_VALUE_BYTES = 100_000
+    redis_client.set(":1:foreign", foreign)
+    with pytest.raises(UnreadableValue, match=why):
         cache.get("foreign")
 
 
@@ -125,7 +134,7 @@ def test_value_above_the_limit__in_the_cache_is_a_miss_and_replaced(
 ) -> None:
     settings.WARMER_MAX_VALUE_BYTES = 100_000
     job: Any = warm_many("bomb:{id}", name="bomb", ids=lambda: [1])(lambda ids: {1: "right"})
-    redis_client.set(":1:bomb:1", zlib.compress(MARK + bytes(10_000_000)))
+    redis_client.set(":1:bomb:1", BOMB)
     assert job.get(1) == "right"
     (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert "bomb:1" in warning

@@ -13,8 +13,8 @@ from redis import Connection, Redis
 
 from embedded.redis_server import RedisServer
 from tests.package.stores.contract import FencedContract, StoreContract
-from tests.package.stores.support import SUPERSEDED, THINGS, WRITTEN, claim, fill, open_things, shift_counts
 from tests.servers import CACHE_DATABASE
+from tests.support.stores import SUPERSEDED, THINGS, WRITTEN, claim, fill, invalidate_all, open_things, shift_counts
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Store, is_fenced
@@ -146,7 +146,7 @@ class RedisContract(FencedContract):
             lambda: store.lookup(["thing:1"]).values,
             lambda: store.write(token, {"thing:1": 1}),
             lambda: store.invalidate(["thing:1"]),
-            store.invalidate_all,
+            lambda: invalidate_all(store),
             lambda: store.remaining(["thing:1"]),
             lambda: store.lookup(["thing:1"], claims=True),
             lambda: store.claim(["thing:1"], seconds=1.0),
@@ -204,7 +204,7 @@ class TestDjangoRedis(RedisContract):
         assert fill(store, token, "thing:1", "thing:2") == {"thing:1": SUPERSEDED, "thing:2": WRITTEN}
         assert redis_client.exists(str(cache.make_key("thing:2")))
         if "KEY_FUNCTION" not in changed:
-            store.invalidate_all()
+            invalidate_all(store)
             assert cache.get("thing:2") is None
 
 

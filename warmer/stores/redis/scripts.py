@@ -18,7 +18,6 @@ from typing import Any, Generic, TypeVar
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores.base import Written
@@ -238,12 +237,6 @@ class Damages:
         with self.server() as server:
             found: Any = server.zrange(self.key, 0, -1, withscores=True)
         return {text.decode(): at for text, at in found}
-
-
-def to_invalidate() -> Call:
-    """Return an invalidation call without keys."""
-    age = FENCE_AGE // timedelta(microseconds=1)
-    return Call(keys=[], args=[conf.FENCE_RECORDS, age, FENCE_LIFETIME_MS])
 
 
 def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:

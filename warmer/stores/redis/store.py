@@ -181,7 +181,8 @@ class RedisStore(Store):
 
     @classmethod
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
-        calls: dict[int, Call] = defaultdict(scripts.to_invalidate)
+        args = [conf.FENCE_RECORDS, microseconds(scripts.FENCE_AGE), FENCE_LIFETIME_MS]
+        calls = defaultdict[int, Call](lambda: Call(keys=[], args=[*args]))
         stores = [cast(RedisStore, each.store) for each in invalidations]
         for store, each in zip(stores, invalidations, strict=True):
             store._add(calls, each.keys)

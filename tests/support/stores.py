@@ -8,7 +8,7 @@ from django.core.cache import cache
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate, glob_escape
 from warmer.report import Outcome
-from warmer.stores import Claim, Store, Token, open_store
+from warmer.stores import Claim, Invalidation, Store, Token, invalidate_together, open_store
 
 THINGS = [f"thing:{id}" for id in (*range(100), 500)]
 KEY = KeyTemplate.parse("thing:{id}", keyed=True)
@@ -45,6 +45,13 @@ def shift_counts(store: Any, seconds: float) -> None:
             for member, count in server.zrange(fence, 0, -1, withscores=True):
                 if count >= 0:
                     server.zadd(fence, {member: count + seconds * 10**6})
+
+
+def invalidate_all(store: Store) -> None:
+    """Invalidate every key of a job: first reject writes of old values, then delete the keys."""
+    invalidate_together([Invalidation(store=store, keys=None)])
+    if store.template.keyed:
+        store.sweep()
 
 
 def claim(store: Store, *keys: str) -> Claim:
