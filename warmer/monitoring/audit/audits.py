@@ -104,7 +104,8 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
 def note_repairs(*, seconds: float, interrupts: Interrupts = ()) -> None:
     """Mark the wrong keys of last audits as repaired, where nothing is wrong any more.
 
-    An audit that names all its wrong keys is followed by their comparison; else a complete run decides.
+    An audit that names all its wrong keys is followed by their comparison; else a complete run decides, or an
+    invalidation of every key, which marks them itself.
 
     Args:
         seconds: after this time, leave the other jobs for the next call. At least one is compared.
