@@ -20,14 +20,12 @@ class CurrentTransaction(Func):
     """The id of the open transaction on PostgreSQL; null on other databases, which provide none."""
 
     output_field = models.BigIntegerField()
+    template = "NULL"
 
-    def as_sql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        """Return SQL for a database without transaction ids."""
-        return "NULL", []
-
-    def as_postgresql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """Return SQL for PostgreSQL."""
-        return "(pg_current_xact_id()::text::bigint)", []
+        text = "(pg_current_xact_id()::text::bigint)"
+        return self.as_sql(compiler, connection, template=text, **context)
 
 
 class ChangeRecord(models.Model):
