@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from warmer.models import State, Trigger, Verdict
 from warmer.monitoring.alerts import ALERTS
-from warmer.monitoring.metrics.families import FAMILIES, Family
+from warmer.monitoring.metrics.families import FAMILIES
 from warmer.report import Outcome
 
 pytestmark = pytest.mark.django_db
@@ -34,11 +34,8 @@ VALUES: Mapping[str, set[str]] = {
 }
 
 
-@pytest.fixture
-def families() -> dict[str, Family]:
-    """Every metric by the names of its samples."""
-    endings = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
-    return {f"{family.name}{ending}": family for family in FAMILIES for ending in endings[family.kind]}
+ENDINGS = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
+SAMPLES = {f"{family.name}{ending}": family for family in FAMILIES for ending in ENDINGS[family.kind]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +79,14 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda each: each.where)
-def test_expression__names_metrics_and_labels_that_exist(expression: Expression, families: dict[str, Family]) -> None:
+def test_expression__names_metrics_and_labels_that_exist(expression: Expression) -> None:
     assert expression.names, expression.text
-    assert expression.names <= set(families), expression.text
+    assert expression.names <= set(SAMPLES), expression.text
     for name, label, values in expression.selectors():
-        assert label in families[name].labels, f"{name} has no label {label}"
+        assert label in SAMPLES[name].labels, f"{name} has no label {label}"
         if label in VALUES:
             assert set(values) <= VALUES[label], f"no {label} is called so: {values}"
-    known = {label for name in expression.names for label in families[name].labels}
+    known = {label for name in expression.names for label in SAMPLES[name].labels}
     assert expression.grouped_by <= known, expression.text
 
 
@@ -102,29 +99,21 @@ def test_expression__takes_one_of_the_processes_that_give_the_same(expression: E
     assert "warmer_" not in bare, f"not within max or min: {bare}"
 
 
-def test_scrape__has_what_the_families_say(families: dict[str, Family], settings: Any) -> None:
+def test_scrape__has_what_the_families_say(settings: Any) -> None:
     settings.WARMER_METRICS = True
-    text = Client().get("/metrics").content.decode()
-    scraped = {family.name: (family.type, family.documentation) for family in parsed(text)}
-    assert scraped == {family.name: (family.kind, family.help) for family in families.values()}
+    found = text_string_to_metric_families(Client().get("/metrics").content.decode())
+    scraped = {family.name: (family.type, family.documentation) for family in found}
+    assert scraped == {family.name: (family.kind, family.help) for family in FAMILIES}
 
 
-def parsed(text: str) -> list[Any]:
-    return list(text_string_to_metric_families(text))
-
-
-def test_documentation__lists_every_metric_and_no_other(families: dict[str, Family]) -> None:
+def test_documentation__lists_every_metric_and_no_other() -> None:
     rows = re.findall(r"^\| `(warmer_\w+)` \| (\w+) \| ([^|]*) \| ([^|]*) \|$", PAGE.read_text(), flags=re.M)
-    listed = {name: (kind, labels.replace("`", ""), help) for name, kind, labels, help in rows}
     exist = {
-        f"{family.name}_total" if family.kind == "counter" else family.name: (
-            family.kind,
-            ", ".join(family.labels),
-            family.help,
-        )
-        for family in families.values()
+        (f"{each.name}_total" if each.kind == "counter" else each.name, each.kind, ", ".join(each.labels), each.help)
+        for each in FAMILIES
     }
-    assert listed == exist
+    listed = {(name, kind, labels.replace("`", ""), help) for name, kind, labels, help in rows}
+    assert (listed, len(rows)) == (exist, len(FAMILIES))
 
 
 def test_documentation__describes_every_alert() -> None:

@@ -10,8 +10,9 @@ from tests.package.monitoring.middleware.counting import LOCMEM
 
 
 @pytest.fixture(autouse=True)
-def _told_to_everyone(settings: Any) -> None:
+def _shown_to_everyone_and_logged(settings: Any) -> None:
     settings.WARMER_SERVER_TIMING = True
+    settings.WARMER_LOG_CACHE_CALLS = 1
 
 
 @pytest.fixture(params=["redis", "locmem", "files"])

@@ -24,9 +24,7 @@ from warmer.stores.instrumentation import observer
 pytestmark = pytest.mark.usefixtures("own_jobs")
 
 
-def test_stream__is_counted_to_its_end(any_cache: str, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    settings.WARMER_LOG_CACHE_CALLS = 1
-
+def test_stream__is_counted_to_its_end(any_cache: str, caplog: pytest.LogCaptureFixture) -> None:
     def parts() -> Iterator[bytes]:
         for number in range(3):
             cache.get(str(number))
@@ -50,8 +48,7 @@ def test_stream__is_counted_to_its_end(any_cache: str, settings: Any, caplog: py
     assert len(caplog.records) == 1
 
 
-def test_stream__that_nobody_reads_ends_with_its_response(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    settings.WARMER_LOG_CACHE_CALLS = 1
+def test_stream__that_nobody_reads_ends_with_its_response(caplog: pytest.LogCaptureFixture) -> None:
     closed = []
 
     class Parts:
@@ -71,9 +68,7 @@ def test_stream__that_nobody_reads_ends_with_its_response(settings: Any, caplog:
     assert closed == [True]
 
 
-def test_stream__of_an_async_view(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    settings.WARMER_LOG_CACHE_CALLS = 1
-
+def test_stream__of_an_async_view(caplog: pytest.LogCaptureFixture) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for number in range(3):
             await cache.aget(str(number))
@@ -104,9 +99,7 @@ def test_file__is_left_to_the_server(tmp_path: Path) -> None:
     response.close()
 
 
-def test_exception__of_the_view_is_raised_and_logged(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    settings.WARMER_LOG_CACHE_CALLS = 1
-
+def test_exception__of_the_view_is_raised_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     def view(request: HttpRequest) -> HttpResponse:
         cache.get("a")
         cache.get("b")
