@@ -22,6 +22,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.invalidation.apply import apply_committed, floors
 from warmer.invalidation.records import READ_COMMITTED, TABLE, are_kept, ask_one, captures_by_triggers
 from warmer.invalidation.sources import sources
+from warmer.invalidation.trigger_sql.definition import split_name
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -229,9 +230,9 @@ def may_change(sql: Any) -> bool:
 
 @lru_cache(maxsize=1)
 def _tables(_version: int) -> re.Pattern[str]:
-    """Return the pattern of the names of captured tables. Quotes in a name are doubled in SQL."""
-    tables = sorted(sources().by_table, key=len, reverse=True)
-    names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)
+    """Return the pattern of the names of captured tables, without their schemas."""
+    tables = sorted((split_name(table)[1] for table in sources().by_table), key=len, reverse=True)
+    names = "|".join(re.escape(table.lower().replace('"', '""')) for table in tables)  # as quoted in SQL
     return re.compile(names or "(?!)")
 
 

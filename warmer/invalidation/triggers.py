@@ -22,7 +22,14 @@ from warmer.invalidation.records import TABLE, Record, are_kept, captures_by_tri
 from warmer.invalidation.sources import sources
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.trigger_sql import postgresql, sqlite
-from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, Kind, literal
+from warmer.invalidation.trigger_sql.definition import (
+    EVENTS,
+    Definition,
+    Installed,
+    Kind,
+    literal,
+    split_name,
+)
 from warmer.report import describe
 from warmer.signals import triggers_changed
 
@@ -172,7 +179,7 @@ def prune(using: str) -> list[str]:
         for wanted, now in compared
         if now.kind is Kind.TABLE and (now.definition != wanted or _why_not(wanted, now))
     }
-    unwanted = vendor.find_all(connection) - {wanted.table for wanted, _ in compared}
+    unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in compared}
     return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
 
 
@@ -183,7 +190,9 @@ def remove(using: str) -> list[str]:
         TriggersRefused: the database refuses it.
     """
     vendor, connection = _vendor(using), connections[using]
-    tables = sorted(vendor.find_all(connection))
+    # `find_all` finds none in a schema that only `db_table` names.
+    captured = {wanted.table for wanted, now in _compare(using) if now.events}
+    tables = sorted(vendor.find_all(connection) | captured)
     return _run(using, {table: vendor.drop(connection, table) for table in tables})
 
 

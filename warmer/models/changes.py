@@ -9,6 +9,8 @@ from typing import Any
 from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import Now
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
 from django.utils.deconstruct import deconstructible
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
@@ -60,6 +62,13 @@ class ChangeRecord(models.Model):
 
     def __str__(self) -> str:
         return f"change {self.pk} of {self.source or self.key}"
+
+
+@receiver(pre_save, sender=ChangeRecord, dispatch_uid="warmer.changes")
+def _number_anew(instance: ChangeRecord, raw: bool, **_: Any) -> None:
+    """Give a record of a fixture a new id: the triggers would take its own later, and make a write fail."""
+    if raw:
+        instance.pk = None
 
 
 MOST_SERVERS = 16

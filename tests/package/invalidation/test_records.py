@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core import serializers
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from redis import Redis
@@ -187,3 +188,17 @@ def test_points__commit_comes_before_the_invalidation(make_post: Any) -> None:
     with at("committed", lambda: seen.append((gone(key), connection.in_atomic_block))):
         post.save()
     assert seen == [(set(), False)]
+
+
+# -- fixtures -----------------------------------------------------------------------------------------------
+def test_loaddata__of_recorded_changes_leaves_their_ids_to_later_changes() -> None:
+    ask("post:{id}", 1)
+    number = ChangeRecord.objects.get().pk
+    ChangeRecord.objects.update(id=number + 2)
+    dumped = serializers.serialize("json", ChangeRecord.objects.all())
+    ChangeRecord.objects.all().delete()
+    for each in serializers.deserialize("json", dumped):
+        each.save()
+    for id in range(2, 5):
+        ask("post:{id}", id)
+    assert waiting() == [("post:{id}", [id]) for id in range(1, 5)]

@@ -107,6 +107,16 @@ class Installed:
 Found = Mapping[str, Installed]
 
 
+def split_name(table: str) -> tuple[str, str]:
+    """Return the schema and the name of a table.
+
+    Args:
+        table: a `db_table`. Without `schema"."table` in it, the schema is empty: the search_path finds it.
+    """
+    schema, _, name = table.removeprefix('"').removesuffix('"').rpartition('"."')
+    return schema, name
+
+
 def literal(text: str) -> str:
     """Return a text as a string literal of standard SQL."""
     return "'" + text.replace("'", "''") + "'"

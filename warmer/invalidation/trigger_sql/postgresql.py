@@ -11,7 +11,15 @@ from typing import Any
 from warmer.conf import conf
 from warmer.invalidation.records import TABLE
 from warmer.invalidation.sources import Compared, source_name
-from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Found, Installed, Kind, sql
+from warmer.invalidation.trigger_sql.definition import (
+    EVENTS,
+    Definition,
+    Found,
+    Installed,
+    Kind,
+    split_name,
+    sql,
+)
 
 MOST_BYTES = 1_000_000
 MOST_BYTES_OF_A_ROW = 8_000
@@ -35,8 +43,10 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
     """Return the triggers of tables, with one query; missing tables are left out."""
     found: dict[str, Installed] = {}
     partitions: dict[str, list[str]] = defaultdict(list)
+    asked = {table: split_name(table) for table in tables}
+    schemas, names = [schema for schema, _ in asked.values()], [name for _, name in asked.values()]
     with connection.cursor() as cursor:
-        cursor.execute(sql("postgresql_catalog", table=TABLE), [list(tables)])
+        cursor.execute(sql("postgresql_catalog", table=TABLE), [list(asked), schemas, names])
         rows = cursor.fetchall()
     for table, kind, schema, is_partition, relation, triggers, comment, columns, records in rows:
         # The triggers of a renamed table call the function of its old name.
@@ -94,14 +104,17 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
 def drop(connection: Any, table: str) -> list[str]:
     """Return the statements that remove the triggers of a table, and their function."""
     quote = connection.ops.quote_name
+    schema, _ = split_name(table)
+    function = (f"{quote(schema)}." if schema else "") + quote(_function_name(table))
     statements = [f'DROP TRIGGER IF EXISTS "warmer_{event}" ON {quote(table)}' for event in EVENTS]
-    return [*statements, f"DROP FUNCTION IF EXISTS {quote(_function_name(table))}() CASCADE"]
+    return [*statements, f"DROP FUNCTION IF EXISTS {function}() CASCADE"]
 
 
 def _function_name(table: str) -> str:
     # Names are cut at 63 bytes, so a long table name is replaced by a hash.
-    hashed = hashlib.sha256(table.encode()).hexdigest()[:8]
-    short = "".join(each for each in table if each.isascii() and (each.isalnum() or each == "_"))[:40]
+    _, name = split_name(table)  # a function is in the schema of its table
+    hashed = hashlib.sha256(name.encode()).hexdigest()[:8]
+    short = "".join(each for each in name if each.isascii() and (each.isalnum() or each == "_"))[:40]
     return f"warmer_record_{short}_{hashed}"
 
 

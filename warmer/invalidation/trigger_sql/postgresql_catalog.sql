@@ -1,18 +1,21 @@
--- Every visible relation that can have triggers, its partitions, and which of our triggers they have.
+-- Every relation that can have triggers, its partitions, and which of our triggers they have.
 --
--- Parameters: the names of the tables. In Python's format: {table} (the table of records).
+-- Parameters: the tables as they are asked for, their schemas (empty: on the search_path), and their names.
+-- In Python's format: {table} (the table of records).
 --
--- Returns one row for each table and each of its partitions: its name, kind, and schema; whether the row is
--- a partition, and its relation; the enabled triggers, each with its function; the comment of the function; the
--- columns; and the qualified name of the table of records.
-WITH RECURSIVE part(root, oid) AS (
-  SELECT oid, oid FROM pg_class WHERE pg_table_is_visible(oid) AND relname = ANY(%s)
-    AND relkind IN ('r', 'p', 'v', 'm', 'f')
+-- Returns one row for each table and each of its partitions: the table as it was asked for, its kind, and schema;
+-- whether the row is a partition, and its relation; the enabled triggers, each with its function; the comment of
+-- the function; the columns; and the qualified name of the table of records.
+WITH RECURSIVE part(asked, root, oid) AS (
+  SELECT asked, oid, oid FROM unnest(%s::text[], %s::text[], %s::text[]) AS given(asked, schema, name)
+  JOIN pg_class ON relname = name AND relkind IN ('r', 'p', 'v', 'm', 'f')
+  WHERE CASE schema WHEN '' THEN pg_table_is_visible(oid) ELSE
+    relnamespace = (SELECT pg_namespace.oid FROM pg_namespace WHERE nspname = schema) END
   UNION ALL
-  SELECT part.root, pg_inherits.inhrelid FROM part JOIN pg_inherits ON inhparent = part.oid
+  SELECT part.asked, part.root, pg_inherits.inhrelid FROM part JOIN pg_inherits ON inhparent = part.oid
   JOIN pg_class ON pg_class.oid = inhrelid WHERE relispartition
 )
-SELECT root.relname, root.relkind, root.relnamespace::regnamespace::text,
+SELECT part.asked, root.relkind, root.relnamespace::regnamespace::text,
   part.oid <> part.root, part.oid::regclass::text,
   array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A')),
   max(obj_description(tgfoid, 'pg_proc')),
@@ -22,4 +25,4 @@ SELECT root.relname, root.relkind, root.relnamespace::regnamespace::text,
 FROM part JOIN pg_class root ON root.oid = part.root
 LEFT JOIN pg_trigger ON tgrelid = part.oid AND NOT tgisinternal AND tgname LIKE 'warmer\_%%'
 LEFT JOIN pg_proc ON pg_proc.oid = tgfoid
-GROUP BY root.oid, root.relname, root.relkind, root.relnamespace, part.oid, part.root
+GROUP BY part.asked, root.oid, root.relkind, root.relnamespace, part.oid, part.root

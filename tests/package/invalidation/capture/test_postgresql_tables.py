@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db import DataError, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, install, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, install, things
 from tests.support.transactions import Rollback
 from warmer import jobs, warm_many
 from warmer.invalidation import Relay, records, triggers
@@ -53,6 +53,32 @@ def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good
         assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
         Relay().poll()
         assert known.gone() == {1}
+
+
+# -- tables of other schemas ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("table", ['crm"."thing', '"crm"."thing"', 'public"."thing'])
+def test_table__that_names_its_schema_is_captured(table: str) -> None:
+    schema = table.strip('"').partition('"')[0]
+    columns = "(id serial PRIMARY KEY, owner int, text text DEFAULT '')"
+    execute("CREATE SCHEMA crm", f"CREATE TABLE {schema}.thing {columns}")
+    try:
+        with things(table=table, is_made=False) as known:
+            assert triggers.problems("default") == []
+            known.model.objects.bulk_create([known.model(owner=1)])
+            assert known.gone() == {1}
+            execute(f"UPDATE {schema}.thing SET owner = 2")
+            assert known.gone() == {1, 2}
+            known.warm()
+            outsiders.run(f"DELETE FROM {schema}.thing")
+            Relay().poll()
+            assert known.gone() == {2}
+            triggers.prune("default")
+            assert triggers.problems("default") == []
+            assert table in triggers.remove("default")
+            assert problem_of(table) == "has no triggers"
+            assert fetch("SELECT 1 FROM pg_proc WHERE proname LIKE 'warmer_record_thing_%'") == []
+    finally:
+        execute("DROP SCHEMA crm CASCADE", "DROP TABLE IF EXISTS thing")
 
 
 def declare_wider(known: Things) -> None:
