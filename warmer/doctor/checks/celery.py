@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from warmer import tasks
 from warmer.doctor.check import Finding, cache_check, error, info, ok, project_check, warning
-from warmer.doctor.checks.causes import cause_of
+from warmer.doctor.checks.causes import fix_for
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
 from warmer.models import BEAT_SILENCE, BeatProcess, State, Trigger, WarmingRun
@@ -38,21 +38,21 @@ def broker(project: Project) -> Iterator[Finding]:
     """Celery's broker answers."""
     broker, unread = project.broker, tasks.unread_setting()
     message = f"No Celery app reads {unread}: tasks go to {broker.address}."
-    if broker.in_process and not settings.DEBUG:
+    if unread and not tasks.has_broker():
+        yield error(message, why=COLD, fix=tasks.NAMESPACE)
+        return
+    if unread:
+        why = "Nothing uses the broker that this setting names."
+        yield warning(message, why=why, fix=f"{tasks.NAMESPACE} Remove the other.")
+    if broker.problem:
+        yield _away(broker)
+    elif broker.in_process and not settings.DEBUG:
         yield warning(
             "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
             why="A request that changes a row waits for the warm, and nothing runs on schedule.",
             fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
         )
-    elif unread and not tasks.has_broker():
-        yield error(message, why=COLD, fix=tasks.NAMESPACE)
     else:
-        if unread:
-            why = "Nothing uses the broker that this setting names."
-            yield warning(message, why=why, fix=f"{tasks.NAMESPACE} Remove the other.")
-        if broker.problem:
-            yield _away(broker)
-            return
         yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
 
 
@@ -60,10 +60,9 @@ def _away(broker: tasks.Broker) -> Finding:
     """Return why the broker cannot be used, and what to do."""
     if broker.address.startswith("redis"):
         to = urlsplit(broker.address)
-        where = {"host": to.hostname, "port": to.port, "database": to.path[1:] or 0}
+        words = {"host": to.hostname, "port": to.port, "database": to.path[1:] or 0}
         cli = f"redis-cli -h {to.hostname} -p {to.port}"
-        fix = cause_of(broker.problem).fix_for(redis_cli=cli, **where)
-        fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
+        fix = fix_for(broker.problem, redis_cli=cli, **words).replace("REDIS_URL", "CELERY_BROKER_URL")
     else:
         fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
         fix += "itself reads this variable of the environment, before the settings."
