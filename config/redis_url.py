@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -30,13 +31,12 @@ BROKER, KEPT_BROKER = "CELERY_BROKER_URL", "WARMER_GIVEN_BROKER_URL"
 # If a Sentinel does not answer within this time, the next one is tried.
 SENTINEL_SECONDS = 0.5
 
-_SENTINEL_ADDRESS = re.compile(
-    r"[a-z-]+://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]+)/(?P<master>[^/?#@]+)(?:/(?P<database>[0-9]+))?/?"
+# An address with several servers, which `urlsplit` cannot parse.
+_SERVERS = re.compile(
+    r"(?P<start>(?P<scheme>[a-z-]+)://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]+))(?P<path>/[^?#@]*)?"
     r"(?:\?(?P<query>[^#@]*))?"
 )
-_CLUSTER_ADDRESS = re.compile(
-    r"(?P<servers>(?P<scheme>[a-z-]+)://(?:[^/?#]*@)?(?P<hosts>[^/?#@]+))(?:/0?)?(?:\?(?P<query>[^#@]*))?"
-)
+_MASTER = re.compile(r"/(?P<name>[^/]+)(?:/(?P<database>[0-9]+))?/?")
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]+))?")
 
 
@@ -78,16 +78,15 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
     Raises:
         ImproperlyConfigured: the URL cannot be used; the message says why and shows no password.
     """
-    is_cluster = url.partition("://")[0].endswith("-cluster")
-    parts = None if is_cluster else _split(url, "REDIS_URL")
     pool: dict[str, Any] = {"max_connections": max_connections, "health_check_interval": 30}
     options: dict[str, Any] = {
         "COMPRESSOR": "warmer.serializers.LongValueCompressor",
         "CONNECTION_POOL_KWARGS": pool,
     }
-    if is_cluster:
+    scheme = _scheme(url, "REDIS_URL")
+    if scheme.endswith("cluster"):
         location = _cluster_location(url)
-    elif parts is None:
+    elif scheme.endswith("sentinel"):
         address = sentinel_address(url, "REDIS_URL")
         location = f"redis://{address.master}/{address.database}"
         pool |= address.client_options
@@ -101,12 +100,11 @@ def cache_settings(url: str, *, max_connections: int) -> dict[str, Any]:
                 **address.client_options,
             },
         }
-        if address.username:
-            options["USERNAME"] = address.username
-        if address.password:
-            options["PASSWORD"] = address.password
+        login = {"USERNAME": address.username, "PASSWORD": address.password}
+        options |= {name: value for name, value in login.items() if value}
     else:
-        location = _join(parts, _parameters(parts.scheme, parts.query, "REDIS_URL"))
+        parts, query = _split(url, "REDIS_URL")
+        location = _join(parts, query)
     return {
         "BACKEND": "warmer.stores.redis.backend.RedisCache",
         "LOCATION": location,
@@ -135,16 +133,14 @@ def broker_settings(url: str) -> dict[str, Any]:
     URLs that `cache_settings` accepts are converted to Celery's own format; any other URL is passed on
     unchanged.
     """
-    if url.partition("://")[0].endswith("-cluster"):
-        raise ImproperlyConfigured(
-            f"{BROKER} is {masked_address(url)!r}: Celery cannot use a Redis Cluster. Give it a "
-            "server of its own, e.g. redis://host:6379/0."
-        )
     if not url or ("://" in url and url.partition("://")[0] not in PARAMETERS):
         return {"url": url, "transport_options": {}}
-    parts = _split(url, BROKER)
-    if parts is not None:
-        query = _parameters(parts.scheme, parts.query, BROKER)
+    scheme = _scheme(url, BROKER)
+    if scheme.endswith("cluster"):
+        fix = "Give it a server of its own, e.g. redis://host:6379/0."
+        raise _refused(BROKER, url, f": Celery cannot use a Redis Cluster. {fix}")
+    if not scheme.endswith("sentinel"):
+        parts, query = _split(url, BROKER)
         database = query.pop("db", "")
         if parts.scheme == "unix":
             parts = parts._replace(scheme="redis+socket")
@@ -161,11 +157,7 @@ def broker_settings(url: str) -> dict[str, Any]:
         for host, port in address.sentinels
     ]
     # The Sentinels are tried in turn; redis-py would retry a hanging one for some 40 s.
-    waits = {
-        "socket_timeout": SENTINEL_SECONDS,
-        "socket_connect_timeout": SENTINEL_SECONDS,
-        "retry": None,
-    }
+    waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_SECONDS) | {"retry": None}
     sentinel_kwargs = waits | address.login | address.client_options
     return {
         "url": ";".join(hosts),
@@ -175,25 +167,24 @@ def broker_settings(url: str) -> dict[str, Any]:
 
 def sentinel_address(url: str, variable: str) -> SentinelAddress:
     """Parse `redis-sentinel://[user:password@]host:26379,host2:26379/mymaster/1`."""
-    found = _SENTINEL_ADDRESS.fullmatch(url)
-    if found is None:
-        raise ImproperlyConfigured(
-            f"{variable} is {masked_address(url)!r}: expected "
-            "redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."
-        )
-    master = found["master"]
+    found = _SERVERS.fullmatch(url)
+    path = _MASTER.fullmatch(found["path"] or "") if found else None
+    if found is None or path is None:
+        expected = "redis-sentinel://host:26379,host2:26379/NAME-OF-THE-MASTER/DATABASE-NUMBER."
+        raise _refused(variable, url, f": expected {expected}")
+    master = path["name"]
     if master != master.lower():
         raise ImproperlyConfigured(
             f"{variable} names the master {master!r}: django-redis takes the name for a host and makes its "
             "letters small, so Sentinel would not know it. Give the master a name in small letters."
         )
     username, _, password = (found["login"] or "").partition(":")
-    query = _parameters(url.partition("://")[0], found["query"] or "", variable)
+    query = _parameters(found["scheme"], found["query"] or "", variable)
     login = {name: query.pop(f"sentinel_{name}", "") for name in ("username", "password")}
     return SentinelAddress(
-        sentinels=tuple(_host_and_port(host, url, variable) for host in found["hosts"].split(",")),
+        sentinels=tuple(_hosts_and_ports(found["hosts"], url, variable)),
         master=master,
-        database=int(found["database"] or 0),
+        database=int(path["database"] or 0),
         username=unquote(username) or None,
         password=unquote(password) or None,
         login={name: value for name, value in login.items() if value},
@@ -202,42 +193,42 @@ def sentinel_address(url: str, variable: str) -> SentinelAddress:
 
 
 def _cluster_location(url: str) -> str:
-    found = _CLUSTER_ADDRESS.fullmatch(url)
-    if found is None:
-        raise ImproperlyConfigured(
-            f"REDIS_URL is {masked_address(url)!r}: expected redis-cluster://:password@host:6379,host2:6379. "
-            "A cluster has no database but 0."
-        )
-    for host in found["hosts"].split(","):
-        _host_and_port(host, url, "REDIS_URL")
+    found = _SERVERS.fullmatch(url)
+    if found is None or found["path"] not in (None, "/", "/0"):
+        expected = "redis-cluster://:password@host:6379,host2:6379. A cluster has no database but 0."
+        raise _refused("REDIS_URL", url, f": expected {expected}")
+    list(_hosts_and_ports(found["hosts"], url, "REDIS_URL"))  # raises if one is malformed
     query = _parameters(found["scheme"], found["query"] or "", "REDIS_URL")
-    return found["servers"] + (f"?{urlencode(query, safe='/')}" if query else "")
+    return found["start"] + (f"?{urlencode(query, safe='/')}" if query else "")
 
 
-def _split(url: str, variable: str) -> SplitResult | None:
-    """Parse a URL; return None for one of Sentinels, which `urlsplit` cannot parse."""
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme not in PARAMETERS:
-        raise ImproperlyConfigured(
-            f"{variable} is {masked_address(url)!r}: expected an address that begins with "
-            + ", ".join(f"{each}://" for each in PARAMETERS)
-            + "."
-        )
-    if scheme.endswith("sentinel"):
-        return None
+def _refused(variable: str, url: str, why: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{variable} is {masked_address(url)!r}{why}")
+
+
+def _scheme(url: str, variable: str) -> str:
+    """Return the scheme of a URL, which is one of `PARAMETERS`."""
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in PARAMETERS:
+        known = ", ".join(f"{each}://" for each in PARAMETERS)
+        raise _refused(variable, url, f": expected an address that begins with {known}.")
+    return scheme
+
+
+def _split(url: str, variable: str) -> tuple[SplitResult, dict[str, str]]:
+    """Parse the URL of a single server; return its parts and its parameters."""
     try:
         parts = urlsplit(url)
-        if scheme != "unix":
+        is_socket = parts.scheme == "unix"
+        if not is_socket:
             _ = parts.port  # raises if it is invalid
-        if "@" in parts.query + parts.fragment + (parts.path if scheme != "unix" else ""):
+        if "@" in parts.query + parts.fragment + ("" if is_socket else parts.path):
             raise ValueError("a password that is not escaped")
     except ValueError:
-        raise ImproperlyConfigured(
-            f"{variable} is {masked_address(url)!r}, which cannot be read. Expected e.g. "
-            "redis://:password@host:6379/0, with the special characters of a password written as %2F, %40 "
-            "and the like."
-        ) from None
-    return parts
+        expected = "Expected e.g. redis://:password@host:6379/0, with the special characters of a password "
+        expected += "written as %2F, %40 and the like."
+        raise _refused(variable, url, f", which cannot be read. {expected}") from None
+    return parts, _parameters(parts.scheme, parts.query, variable)
 
 
 def _parameters(scheme: str, query: str, variable: str) -> dict[str, str]:
@@ -268,11 +259,9 @@ def _join(parts: SplitResult, query: dict[str, str]) -> str:
     return f"{text}?{urlencode(query, safe='/')}" if query else text
 
 
-def _host_and_port(text: str, url: str, variable: str) -> tuple[str, int]:
-    found = _HOST_AND_PORT.fullmatch(text.strip())
-    if found is None:
-        raise ImproperlyConfigured(
-            f"{variable} is {masked_address(url)!r}: each server is HOST or HOST:PORT, and an IPv6 "
-            "address stands in brackets."
-        )
-    return found["ipv6"] or found["name"], int(found["port"] or 26379)
+def _hosts_and_ports(hosts: str, url: str, variable: str) -> Iterator[tuple[str, int]]:
+    for host in hosts.split(","):
+        if (found := _HOST_AND_PORT.fullmatch(host.strip())) is None:
+            expected = "each server is HOST or HOST:PORT, and an IPv6 address stands in brackets."
+            raise _refused(variable, url, f": {expected}")
+        yield found["ipv6"] or found["name"], int(found["port"] or 26379)
