@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from django_redis.pool import ConnectionFactory
@@ -19,6 +20,9 @@ from warmer.doctor.project import Project
 PASSWORD = "s3cret-w0rd"
 PAGE = (Path(__file__).resolve().parents[3] / "docs/doctor.md").read_text()
 Serve = Callable[..., RedisServer]
+BACKENDS = "django.core.cache.backends"
+# Of a project in which a job uses the cache that is examined.
+USED = (SimpleNamespace(cache="other"),)
 
 
 class Examine:

@@ -2,16 +2,11 @@
 
 import sys
 from contextvars import ContextVar
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.package.doctor.support import Examine, cache_entry
-
-BACKENDS = "django.core.cache.backends"
-# Of a project in which a job uses the cache.
-USED = (SimpleNamespace(cache="other"),)
+from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from django.utils import timezone
 from kombu import Queue
 
 from embedded.ports import free_port
-from tests.package.doctor.support import PASSWORD, Examine, Serve, carry_out, configure, fail_to_save, limited
+from tests.package.doctor.support import PASSWORD, Examine, Serve, configure, fail_to_save, limited
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from warmer import tasks
 from warmer.models import Trigger
@@ -119,22 +119,6 @@ def test_broker_apart(
     assert examine("broker-apart", server).severity == "ok"
 
 
-@pytest.mark.parametrize(
-    ("policy", "limit", "severity"),
-    [("allkeys-lru", "100mb", "error"), ("allkeys-lru", "0", "warning"), ("noeviction", "100mb", "ok")],
-)
-def test_broker_eviction(
-    examine: Examine, serve: Serve, broker_at: Any, policy: str, limit: str, severity: str
-) -> None:
-    server = serve(maxmemory=limit, maxmemory_policy=policy)
-    broker_at(server.url())
-    found = examine("broker-eviction")
-    assert found.severity == severity
-    if severity != "ok":
-        carry_out(found, server)
-        assert examine("broker-eviction").severity == "ok"
-
-
 def test_broker__that_forbids_a_command(examine: Examine, serve: Serve, broker_at: Any) -> None:
     server = serve()
     for without, check in (("-info", "broker-eviction"), ("-config", "broker-persistence")):
@@ -142,16 +126,6 @@ def test_broker__that_forbids_a_command(examine: Examine, serve: Serve, broker_a
         assert examine("broker").severity == "ok"
         assert examine(check).severity == "info"
     assert examine("broker-exposure").severity == "info"
-
-
-def test_broker_persistence(examine: Examine, serve: Serve, broker_at: Any) -> None:
-    server = serve()
-    broker_at(server.url())
-    found = examine("broker-persistence")
-    assert found.severity == "warning"
-    carry_out(found, server)
-    assert examine("broker-persistence").severity == "ok"
-    server.kill()  # it does not stop while the first file is written
 
 
 def test_broker_persistence__that_fails(examine: Examine, serve: Serve, broker_at: Any) -> None:

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from embedded.ports import LOOPBACK, free_port
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import (
+    BACKENDS,
     PASSWORD,
     Examine,
     Serve,
@@ -25,10 +25,6 @@ from tests.package.doctor.support import (
     overfill,
 )
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
-
-BACKENDS = "django.core.cache.backends"
-# Of a project in which a job uses the cache.
-USED = (SimpleNamespace(cache="other"),)
 
 
 @pytest.fixture

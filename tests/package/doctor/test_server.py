@@ -1,7 +1,6 @@
 """The doctor on a Redis server: each state is made on a real one, and the fix is carried out there."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +8,9 @@ from django.core.cache import caches
 
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import (
+    BACKENDS,
     PASSWORD,
+    USED,
     Examine,
     Serve,
     cache_entry,
@@ -19,7 +20,6 @@ from tests.package.doctor.support import (
     limited,
     overfill,
 )
-from tests.support.jobs import make_spec
 from warmer.doctor.diagnosis import CHECKS
 from warmer.doctor.project import DAY, READING_KEY
 
@@ -27,27 +27,44 @@ from warmer.doctor.project import DAY, READING_KEY
 LONG_SCRIPT = "local n = 0 for i = 1, 20000000 do n = n + i end return n"
 
 
-# -- persistence -----------------------------------------------------------------------------------
+# -- options of the server -------------------------------------------------------------------------
+POLICY = "maxmemory-policy"
+
+
 @pytest.mark.parametrize(
-    ("options", "used", "severity"),
+    ("check", "options", "used", "severity"),
     [
-        ({}, "default", "info"),
-        ({"save": "900 1"}, "default", "ok"),
-        ({"save": "900 1"}, "other", "warning"),
-        ({"appendonly": "yes", "appendfsync": "always"}, "other", "warning"),
+        ("persistence", {}, "", "info"),
+        ("persistence", {"save": "900 1"}, "", "ok"),
+        ("persistence", {"save": "900 1"}, "other", "warning"),
+        ("persistence", {"appendonly": "yes", "appendfsync": "always"}, "other", "warning"),
+        ("maxmemory", {}, "other", "warning"),
+        (POLICY, {POLICY: "noeviction", "maxmemory": "100mb"}, "other", "warning"),
+        (POLICY, {POLICY: "noeviction", "maxmemory": "0"}, "other", "ok"),
+        (POLICY, {POLICY: "volatile-lru", "maxmemory": "100mb"}, "other", "info"),
+        (POLICY, {POLICY: "allkeys-random", "maxmemory": "100mb"}, "other", "info"),
+        (POLICY, {POLICY: "allkeys-lfu", "maxmemory": "100mb"}, "other", "ok"),
+        ("broker-persistence", {}, "broker", "warning"),
+        ("broker-eviction", {POLICY: "allkeys-lru", "maxmemory": "100mb"}, "broker", "error"),
+        ("broker-eviction", {POLICY: "allkeys-lru", "maxmemory": "0"}, "broker", "warning"),
+        ("broker-eviction", {POLICY: "noeviction", "maxmemory": "100mb"}, "broker", "ok"),
     ],
 )
-def test_persistence(
-    examine: Examine, serve: Serve, settings: Any, options: dict[str, str], used: str, severity: str
+def test_option__is_mended_by_the_fix(
+    examine: Examine, serve: Serve, broker_at: Any, check: str, options: dict[str, str], used: str, severity: str
 ) -> None:
-    server = serve(**options)
-    settings.CACHES = {**settings.CACHES, "other": cache_entry(server)}
-    jobs = (make_spec(cache=used),)
-    found = examine("persistence", server, specs=jobs)
+    server, where, known = serve(**options), "", {}
+    if used == "broker":
+        broker_at(server.url())
+    else:
+        where, known = server.url(), {"specs": USED if used == "other" else ()}
+    found = examine(check, where, **known)
     assert found.severity == severity
     if severity != "ok":
         carry_out(found, server)
-        assert examine("persistence", server, specs=jobs).severity == "ok"
+        found = examine(check, where, **known)
+        assert found.severity == "ok"
+    assert check != "maxmemory" or "of 256 MiB used" in found.message
     server.kill()  # it does not stop while the first file is written
 
 
@@ -60,34 +77,7 @@ def test_sessions__in_the_cache_alone(examine: Examine, serve: Serve, settings: 
     assert (found.severity, "cached_db" in found.fix) == ("warning", True)
 
 
-# -- memory ----------------------------------------------------------------------------------------
-def test_maxmemory(examine: Examine, serve: Serve) -> None:
-    server = serve()
-    found = examine("maxmemory", server)
-    assert found.severity == "warning"
-    carry_out(found, server)
-    assert "of 256 MiB used" in examine("maxmemory", server).message
-
-
-@pytest.mark.parametrize(
-    ("policy", "limit", "severity"),
-    [
-        ("noeviction", "100mb", "warning"),
-        ("noeviction", "0", "ok"),
-        ("volatile-lru", "100mb", "info"),
-        ("allkeys-random", "100mb", "info"),
-        ("allkeys-lfu", "100mb", "ok"),
-    ],
-)
-def test_maxmemory_policy(examine: Examine, serve: Serve, policy: str, limit: str, severity: str) -> None:
-    server = serve(maxmemory=limit, maxmemory_policy=policy)
-    found = examine("maxmemory-policy", server)
-    assert found.severity == severity
-    if severity != "ok":
-        carry_out(found, server)
-        assert examine("maxmemory-policy", server).severity == "ok"
-
-
+# -- memory -----------------------------------------------------------------------------------------
 def test_maxmemory_policy__full_server_that_evicts_nothing(examine: Examine, serve: Serve) -> None:
     server = serve(maxmemory_policy="noeviction")
     overfill(server)
@@ -244,38 +234,36 @@ def test_exposure(examine: Examine, serve: Serve, bind: str, protected: str, sev
 
 def test_pickle(examine: Examine, serve: Serve, tmp_path: Any) -> None:
     server = serve()
-    backends = "django.core.cache.backends"
-    used = {"specs": (SimpleNamespace(cache="other"),)}
-    assert examine("pickle", server, **used).severity == "ok"
+    assert examine("pickle", server, specs=USED).severity == "ok"
     entry = cache_entry(server)
     entry["OPTIONS"]["SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"
-    found = examine("pickle", entry, **used)
+    found = examine("pickle", entry, specs=USED)
     assert found.severity == "warning"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SERIALIZER"] = "warmer.serializers.')
     assert "Other apps' values" in found.fix
     assert examine("pickle", entry).severity == "skipped"  # no job uses it
-    django = {"BACKEND": f"{backends}.redis.RedisCache", "LOCATION": server.url()}
-    assert examine("pickle", django, **used).severity == "warning"
-    files = {"BACKEND": f"{backends}.filebased.FileBasedCache", "LOCATION": tmp_path}
-    assert examine("pickle", files, **used).severity == "info"
-    assert examine("pickle", {"BACKEND": f"{backends}.locmem.LocMemCache"}, **used).severity == "skipped"
-    unknown = examine("pickle", {"BACKEND": f"{backends}.base.BaseCache"}, **used)
+    django = {"BACKEND": f"{BACKENDS}.redis.RedisCache", "LOCATION": server.url()}
+    assert examine("pickle", django, specs=USED).severity == "warning"
+    files = {"BACKEND": f"{BACKENDS}.filebased.FileBasedCache", "LOCATION": tmp_path}
+    assert examine("pickle", files, specs=USED).severity == "info"
+    assert examine("pickle", {"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}, specs=USED).severity == "skipped"
+    unknown = examine("pickle", {"BACKEND": f"{BACKENDS}.base.BaseCache"}, specs=USED)
     assert (unknown.severity, "not known" in unknown.message) == ("skipped", True)
 
 
 def test_pickle__sessions_beside_plain_data(examine: Examine, serve: Serve, settings: Any) -> None:
-    server, used = serve(), {"specs": (SimpleNamespace(cache="other"),)}
+    server = serve()
     settings.SESSION_CACHE_ALIAS = "other"
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
-    assert examine("pickle", server, **used).severity == "ok"
+    assert examine("pickle", server, specs=USED).severity == "ok"
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    assert examine("pickle", server, **used).severity == "info"
+    assert examine("pickle", server, specs=USED).severity == "info"
     entry = cache_entry(server) | {"BACKEND": "django_redis.cache.RedisCache"}
     entry["OPTIONS"]["SERIALIZER"] = "warmer.serializers.MsgspecSerializer"
-    assert examine("pickle", entry, **used).severity == "info"
+    assert examine("pickle", entry, specs=USED).severity == "info"
     entry = cache_entry(server)
     entry["OPTIONS"]["FALLBACK_SERIALIZER"] = "django_redis.serializers.pickle.PickleSerializer"
-    found = examine("pickle", entry, **used)
+    found = examine("pickle", entry, specs=USED)
     assert found.severity == "warning"
     assert found.fix.startswith('CACHES["other"]["OPTIONS"]["FALLBACK_SERIALIZER"] = None\n')
 
