@@ -8,36 +8,7 @@ import pytest
 
 from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry
 
-
-@pytest.mark.parametrize(
-    ("backend", "severity", "fix"),
-    [
-        ("django_redis.cache.RedisCache", "ok", ""),
-        ("myapp.no_such.Cache", "error", 'CACHES["other"]["BACKEND"] = ...'),
-        (f"{BACKENDS}.locmem.LocMemCache", "warning", 'CACHES["other"]["BACKEND"] = "warmer.stores.'),
-        (f"{BACKENDS}.dummy.DummyCache", "error", 'CACHES["other"]["BACKEND"] = "warmer.stores.'),
-    ],
-)
-def test_backend(examine: Examine, backend: str, severity: str, fix: str) -> None:
-    entry = {"BACKEND": backend, "LOCATION": "redis://app:s3cr3t@127.0.0.1:1/0"}
-    found = examine("backend", entry, specs=USED)
-    assert found.severity == severity
-    assert backend in found.message
-    assert found.fix.startswith(fix)
-    if backend.startswith(BACKENDS):
-        unused = examine("backend", entry)
-        assert (unused.severity, "s3cr3t" in unused.message) == ("ok", False)
-
-
-def test_backend__address_without_a_known_scheme(examine: Examine) -> None:
-    entry = cache_entry("redis://127.0.0.1:1/0") | {"LOCATION": "redi://app:s3cr3t@127.0.0.1:1/0"}
-    found = examine("backend", entry, specs=USED)
-    assert found.severity == "error"
-    assert "'redi://***@127.0.0.1:1/0'" in found.message
-    assert found.fix.startswith('CACHES["other"]["LOCATION"] = "redis://')
-    assert examine("same-cache", entry, specs=USED).message == "backend failed"
-
-
+DJANGO_REDIS = "django_redis.cache.RedisCache"
 tenant: ContextVar[str] = ContextVar("tenant", default="public")
 
 
@@ -45,13 +16,29 @@ def tenants_key(key: str, prefix: str, version: int) -> str:
     return f"{tenant.get()}:{key}"
 
 
-def test_backend__key_function_that_depends_on_the_caller(examine: Examine) -> None:
-    entry = cache_entry("redis://127.0.0.1:1/0") | {"KEY_FUNCTION": tenants_key}
+@pytest.mark.parametrize(
+    ("changed", "severity", "says", "fix"),
+    [
+        ({"BACKEND": DJANGO_REDIS}, "ok", DJANGO_REDIS, ""),
+        ({"BACKEND": "myapp.no_such.Cache"}, "error", "myapp.no_such.Cache", '["BACKEND"] = ...'),
+        ({"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}, "warning", "LocMemCache", '["BACKEND"] = "warmer.stores.'),
+        ({"BACKEND": f"{BACKENDS}.dummy.DummyCache"}, "error", "DummyCache", '["BACKEND"] = "warmer.stores.'),
+        ({"KEY_FUNCTION": tenants_key}, "error", "'public:key'", '["KEY_FUNCTION"] = None\n'),
+        ({"LOCATION": "redi://app:s3cr3t@h:1/0"}, "error", "'redi://***@h:1/0'", '["LOCATION"] = "redis://'),
+        ({"LOCATION": "redis-cluster://:s3cr3t@h:port"}, "error", "'redis-cluster://***'", '["LOCATION"] = "redis://'),
+    ],
+)
+def test_backend(examine: Examine, changed: dict[str, Any], severity: str, says: str, fix: str) -> None:
+    entry = cache_entry("redis://app:s3cr3t@127.0.0.1:1/0") | changed
     found = examine("backend", entry, specs=USED)
-    assert found.severity == "error"
-    assert "'public:key'" in found.message
-    assert found.fix.startswith('CACHES["other"]["KEY_FUNCTION"] = None\n')
-    assert examine("backend", entry).severity == "ok"  # no job uses it
+    assert found.severity == severity
+    assert says in found.message
+    assert "s3cr3t" not in found.message
+    assert found.fix.startswith(f'CACHES["other"]{fix}' if fix else "")
+    is_broken = "no_such" in says or "LOCATION" in changed
+    unused = examine("backend", entry)
+    assert (unused.severity, "s3cr3t" in unused.message) == ("error" if is_broken else "ok", False)
+    assert (examine("same-cache", entry, specs=USED).message == "backend failed") is is_broken
 
 
 def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,28 +49,27 @@ def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("pool", "option"),
+    ("changed", "path"),
     [
-        ({}, ""),
-        ({"socket_timeout": None}, "socket_timeout"),
-        ({"socket_timeout": 60}, "socket_timeout"),
-        ({"socket_connect_timeout": 60}, "socket_connect_timeout"),
+        ({}, ()),
+        ({"CONNECTION_POOL_KWARGS": {"socket_timeout": None}}, ("CONNECTION_POOL_KWARGS", "socket_timeout")),
+        ({"CONNECTION_POOL_KWARGS": {"socket_timeout": 60}}, ("CONNECTION_POOL_KWARGS", "socket_timeout")),
+        (
+            {"CONNECTION_POOL_KWARGS": {"socket_connect_timeout": 60}},
+            ("CONNECTION_POOL_KWARGS", "socket_connect_timeout"),
+        ),
+        ({"SOCKET_TIMEOUT": 60}, ("SOCKET_TIMEOUT",)),
+        ({"socket_timeout": 60}, ("socket_timeout",)),
     ],
 )
-def test_timeouts(examine: Examine, pool: Any, option: str) -> None:
-    found = examine("timeouts", cache_entry("redis://127.0.0.1:1/0", **pool))
-    assert found.severity == ("warning" if option else "ok")
-    setting = f'CACHES["other"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]["{option}"] = 0.5'
-    assert found.fix == (setting if option else "")
-
-
-@pytest.mark.parametrize(
-    ("backend", "option"),
-    [
-        ("django_redis.cache.RedisCache", "SOCKET_TIMEOUT"),
-        ("django.core.cache.backends.redis.RedisCache", "socket_timeout"),
-    ],
-)
-def test_timeouts__of_another_backend(examine: Examine, backend: str, option: str) -> None:
-    entry = {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:1/60", "OPTIONS": {option: 60}}
-    assert examine("timeouts", entry).fix == f'CACHES["other"]["OPTIONS"]["{option}"] = 0.5'
+def test_timeouts(examine: Examine, changed: dict[str, Any], path: tuple[str, ...]) -> None:
+    backends = {"SOCKET_TIMEOUT": DJANGO_REDIS, "socket_timeout": f"{BACKENDS}.redis.RedisCache"}
+    entry = {
+        "BACKEND": backends.get("".join(path), "warmer.stores.redis.backend.RedisCache"),
+        "LOCATION": "redis://127.0.0.1:1/60",
+        "OPTIONS": changed,
+    }
+    found = examine("timeouts", entry)
+    assert found.severity == ("warning" if path else "ok")
+    setting = "".join(f'["{name}"]' for name in path)
+    assert found.fix == (f'CACHES["other"]["OPTIONS"]{setting} = 0.5' if path else "")
