@@ -63,23 +63,13 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
     from warmer import tasks
     from warmer.models import RunTotal
     from warmer.monitoring.observation import observe_after
+    from warmer.report import Outcome
 
-    report = run.report
-    logger.info(
-        "%s (%s) is %s: %d written, %d skipped, %d superseded, %d no value, %d failed, %d %s, %.2f s%s",
-        run,
-        run.trigger,
-        run.state,
-        report.written,
-        report.skipped,
-        report.superseded,
-        report.no_value,
-        report.failed,
-        report.queries,
-        "query" if report.queries == 1 else "queries",
-        run.took or 0.0,
-        f": {run.error}" if run.error else "",
-    )
+    keys = ", ".join(f"{getattr(run.report, each)} {each.replace('_', ' ')}" for each in Outcome)
+    queries = f"{run.report.queries} {'query' if run.report.queries == 1 else 'queries'}"
+    error = f": {run.error}" if run.error else ""
+    took = run.took or 0.0
+    logger.info("%s (%s) is %s: %s, %s, %.2f s%s", run, run.trigger, run.state, keys, queries, took, error)
     RunTotal.objects.add(run)
     tasks.follow_up(run)
     observe_after(run)

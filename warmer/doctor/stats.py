@@ -70,19 +70,15 @@ def _job(spec: JobSpec, observed: JobObservation | None) -> dict[str, Any]:
         found = cover(spec)
     except Exception as problem:  # noqa: BLE001 - finding the ids is the project's own code
         error = describe(problem)
+    counts = ("declared", "sampled", "cached", "no_value", "share")
     return {
         "job": spec.name,
         "cache": spec.cache,
         "error": error,
-        "declared": found and found.declared,
-        "sampled": found and found.sampled,
-        "cached": found and found.cached,
-        "no_value": found and found.no_value,
-        "share": found and found.share,
+        **{name: getattr(found, name, None) for name in counts},
         "oldest_seconds": found and found.oldest,
         "expires_in_seconds": found and found.shortest,
-        "hit_rate_hour": observed and observed.hit_rate_hour,
-        "hit_rate_day": observed and observed.hit_rate_day,
+        **{name: getattr(observed, name, None) for name in ("hit_rate_hour", "hit_rate_day")},
     }
 
 
