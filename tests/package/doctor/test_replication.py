@@ -1,7 +1,9 @@
 """The doctor on replicas and Sentinels."""
 
 from contextlib import ExitStack
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from config.redis_url import cache_settings
 from embedded.ports import LOOPBACK
@@ -14,23 +16,21 @@ from tests.package.doctor.support import Examine, Serve
 AT_ONCE = {"repl_diskless_sync_delay": "0"}
 
 
+def await_info(server: RedisServer, value: Any, *path: str) -> None:
+    """Wait until a server says this of its replication."""
+    with server.client() as client:
+        wait_until(
+            lambda: reduce(lambda found, name: found.get(name, {}), path, client.info("replication")) == value,
+            seconds=60,
+            what=f"{path} is {value}",
+        )
+
+
 def replica_of(master: RedisServer, serve: Serve) -> RedisServer:
     replica = serve()
     with replica.client() as client:
         client.replicaof(LOOPBACK, master.port)
-        wait_until(
-            lambda: client.info("replication")["master_link_status"] == "up", seconds=60, what="the replica follows"
-        )
     return replica
-
-
-def online(master: RedisServer) -> None:
-    with master.client() as client:
-        wait_until(
-            lambda: client.info("replication").get("slave0", {}).get("state") == "online",
-            seconds=60,
-            what="the replica is online",
-        )
 
 
 def severities(examine: Examine, url: str) -> list[str]:
@@ -43,29 +43,23 @@ def test_replication__primary_and_replica(examine: Examine, serve: Serve) -> Non
     master = serve(**AT_ONCE)
     assert examine("replication", master).message == "a primary with 0 replicas"
     replica = replica_of(master, serve)
-    online(master)
+    await_info(replica, "up", "master_link_status")
+    await_info(master, "online", "slave0", "state")
     assert examine("replication", master).message == "a primary with 1 replica"
     found = examine("replication", replica)
     assert found.severity == "error"
     assert found.fix.startswith(f"REDIS_URL=redis://127.0.0.1:{master.port}/0\n")
     assert "link is down" not in found.message
     master.kill()
-    with replica.client() as client:
-        wait_until(
-            lambda: client.info("replication")["master_link_status"] == "down",
-            seconds=60,
-            what="the replica lost its master",
-        )
+    await_info(replica, "down", "master_link_status")
     assert "link is down" in examine("replication", replica).message
 
 
 def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Serve) -> None:
     # Its first copy is held up, so it never gets online.
     master = serve(repl_diskless_sync="yes", repl_diskless_sync_delay="3600")
-    replica = serve()
-    with replica.client() as client, master.client() as other:
-        client.replicaof(LOOPBACK, master.port)
-        wait_until(lambda: other.info("replication")["connected_slaves"] == 1, seconds=60, what="it asks for a copy")
+    replica_of(master, serve)
+    await_info(master, 1, "connected_slaves")
     assert examine("replication", master).severity == "warning"
 
 
@@ -73,20 +67,17 @@ def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Se
 def test_sentinel__three_then_two_then_one_then_none(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     master = serve(**AT_ONCE)
     assert examine("sentinel", master).severity == "skipped"
-    replica_of(master, serve)
+    await_info(replica_of(master, serve), "up", "master_link_status")
     with ExitStack() as stack:
         three = [
             stack.enter_context(Sentinel(folder=tmp_path, master=master.port, name="three", quorum=2)) for _ in range(3)
         ]
-        for each in three:
-            wait_until(
-                lambda each=each: (
-                    each.state().get("num-other-sentinels") == 2  # type: ignore[misc]
-                    and each.state().get("num-slaves") == 1
-                ),
-                seconds=60,
-                what="the Sentinels have found each other and the replica",
-            )
+        seen = {"num-other-sentinels": 2, "num-slaves": 1}.items()
+        wait_until(
+            lambda: all(seen <= each.state().items() for each in three),
+            seconds=60,
+            what="the Sentinels have found each other and the replica",
+        )
         hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in three)
         url = f"redis-sentinel://{hosts}/three/0"
         assert severities(examine, url) == ["ok"]
