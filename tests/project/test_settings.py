@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,17 @@ PRODUCTION = {
 SHOW = """
 import json
 from config import settings
-print(json.dumps({name: getattr(settings, name, None) for name in %r.split()}, default=str))
+print(json.dumps({name: value for name, value in vars(settings).items() if name.isupper()}, default=str))
 """
 
 
-def shown(python: Python, names: str, **environment: str) -> dict[str, Any]:
-    """Return settings as an environment gives them."""
-    done = python(SHOW % names, **environment)
+def assert_settings(python: Python, expected: dict[str, Any], **environment: str) -> None:
+    """Assert what settings an environment gives; a path leads into one, as `CACHES.default.LOCATION`."""
+    done = python(SHOW, **environment)
     assert (done.returncode, done.stderr) == (0, "")
-    values: dict[str, Any] = json.loads(done.stdout)
-    return values
+    values = json.loads(done.stdout)
+    found = {path: reduce(lambda value, name: value.get(name), path.split("."), values) for path in expected}
+    assert found == expected
 
 
 def refused(python: Python, **environment: str) -> str:
@@ -61,69 +63,61 @@ def test_production__names_what_cannot_be_used(python: Python, name: str, value:
     assert message in refused(python, **{**PRODUCTION, name: value})
 
 
-HTTPS = "SECURE_SSL_REDIRECT SESSION_COOKIE_SECURE CSRF_COOKIE_SECURE SECURE_HSTS_SECONDS SECURE_PROXY_SSL_HEADER"
-PLAIN_DATA = "CELERY_TASK_SERIALIZER CELERY_RESULT_SERIALIZER CELERY_ACCEPT_CONTENT"
-SERVERS = "SECRET_KEY ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS DATABASES CACHES CELERY_BROKER_URL"
-BROKER = "CELERY_BROKER_TRANSPORT_OPTIONS CELERY_TASK_TIME_LIMIT CELERY_TASK_SOFT_TIME_LIMIT"
-
-
-def check_servers(found: dict[str, Any]) -> None:
-    """Assert that settings use the servers that `PRODUCTION` names."""
-    assert found["SECRET_KEY"] == PRODUCTION["SECRET_KEY"]
-    assert found["ALLOWED_HOSTS"] == ["example.org", "www.example.org"]
-    assert found["DATABASES"]["default"]["HOST"] == "db.example.org"
-    assert found["CACHES"]["default"]["LOCATION"] == PRODUCTION["REDIS_URL"]
-    assert found["CELERY_BROKER_URL"] == PRODUCTION["CELERY_BROKER_URL"]
-
-
-def check_safety(found: dict[str, Any]) -> None:
-    """Assert that Celery takes no pickles, and waits for no broker for ever."""
-    assert (found["CELERY_TASK_SERIALIZER"], found["CELERY_RESULT_SERIALIZER"]) == ("json", "json")
-    assert found["CELERY_ACCEPT_CONTENT"] == ["json"]
-    options = found["CELERY_BROKER_TRANSPORT_OPTIONS"]
-    assert (options["socket_connect_timeout"], options["socket_timeout"]) == (2, 5)
+SERVERS = {
+    "SECRET_KEY": PRODUCTION["SECRET_KEY"],
+    "ALLOWED_HOSTS": ["example.org", "www.example.org"],
+    "DATABASES.default.HOST": "db.example.org",
+    "CACHES.default.LOCATION": PRODUCTION["REDIS_URL"],
+    "CELERY_BROKER_URL": PRODUCTION["CELERY_BROKER_URL"],
+}
+# Celery takes no pickles, and waits for no broker for ever.
+SAFE = {
+    "CELERY_TASK_SERIALIZER": "json",
+    "CELERY_RESULT_SERIALIZER": "json",
+    "CELERY_ACCEPT_CONTENT": ["json"],
+    "CELERY_BROKER_TRANSPORT_OPTIONS.socket_connect_timeout": 2,
+    "CELERY_BROKER_TRANSPORT_OPTIONS.socket_timeout": 5,
+}
+HTTPS = ("SECURE_SSL_REDIRECT", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE")
 
 
 def test_production__is_safe_and_uses_what_it_is_given(python: Python) -> None:
-    found = shown(
-        python,
-        f"DEBUG {HTTPS} {SERVERS} {PLAIN_DATA} {BROKER}",
-        **PRODUCTION,
-        CSRF_TRUSTED_ORIGINS="https://example.org",
-        REDIS_MAX_CONNECTIONS="17",
-        INSECURE_HTTP="0",
-        CELERY_TASK_TIME_LIMIT="1000",
-    )
-    check_servers(found)
-    check_safety(found)
-    assert found["CSRF_TRUSTED_ORIGINS"] == ["https://example.org"]
-    assert found["DATABASES"]["default"]["ENGINE"] == "django.db.backends.postgresql"
-    assert found["CACHES"]["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]["max_connections"] == 17
-    assert found["DEBUG"] is False
-    assert found["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
-    assert found["SECURE_HSTS_SECONDS"] == 3600
-    assert all(found[name] for name in HTTPS.split())
-    # A message is delivered again only after the longest task.
-    assert found["CELERY_BROKER_TRANSPORT_OPTIONS"]["visibility_timeout"] == 1060
-    assert (found["CELERY_TASK_TIME_LIMIT"], found["CELERY_TASK_SOFT_TIME_LIMIT"]) == (1000, 240)
+    expected = {
+        **SERVERS,
+        **SAFE,
+        **dict.fromkeys(HTTPS, True),
+        "CSRF_TRUSTED_ORIGINS": ["https://example.org"],
+        "DATABASES.default.ENGINE": "django.db.backends.postgresql",
+        "CACHES.default.OPTIONS.CONNECTION_POOL_KWARGS.max_connections": 17,
+        "DEBUG": False,
+        "SECURE_PROXY_SSL_HEADER": ["HTTP_X_FORWARDED_PROTO", "https"],
+        "SECURE_HSTS_SECONDS": 3600,
+        "CELERY_TASK_TIME_LIMIT": 1000,
+        "CELERY_TASK_SOFT_TIME_LIMIT": 240,
+        # A message is delivered again only after the longest task.
+        "CELERY_BROKER_TRANSPORT_OPTIONS.visibility_timeout": 1060,
+    }
+    given = {"CSRF_TRUSTED_ORIGINS": "https://example.org", "REDIS_MAX_CONNECTIONS": "17", "INSECURE_HTTP": "0"}
+    assert_settings(python, expected, **PRODUCTION, **given, CELERY_TASK_TIME_LIMIT="1000")
 
 
 def test_production__without_https_on_demand__broker_behind_sentinel(python: Python) -> None:
-    found = shown(
-        python,
-        f"DEBUG {HTTPS} CELERY_BROKER_URL CELERY_BROKER_TRANSPORT_OPTIONS",
-        **{**PRODUCTION, "CELERY_BROKER_URL": "redis-sentinel://s1,s2/mymaster/1", "INSECURE_HTTP": "1"},
-    )
-    assert found["DEBUG"] is False
-    assert not any(found[name] for name in HTTPS.split())
-    assert found["CELERY_BROKER_URL"] == "sentinel://s1:26379/1;sentinel://s2:26379/1"
-    assert found["CELERY_BROKER_TRANSPORT_OPTIONS"] == {
-        "visibility_timeout": 360,
-        "socket_connect_timeout": 2,
-        "socket_timeout": 5,
-        "master_name": "mymaster",
-        "sentinel_kwargs": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None},
+    expected = {
+        **dict.fromkeys(HTTPS, False),
+        "SECURE_PROXY_SSL_HEADER": None,
+        "SECURE_HSTS_SECONDS": 0,
+        "DEBUG": False,
+        "CELERY_BROKER_URL": "sentinel://s1:26379/1;sentinel://s2:26379/1",
+        "CELERY_BROKER_TRANSPORT_OPTIONS": {
+            "visibility_timeout": 360,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
+            "master_name": "mymaster",
+            "sentinel_kwargs": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None},
+        },
     }
+    given = {"CELERY_BROKER_URL": "redis-sentinel://s1,s2/mymaster/1", "INSECURE_HTTP": "1"}
+    assert_settings(python, expected, **{**PRODUCTION, **given})
 
 
 APP = """
@@ -196,30 +190,33 @@ print(json.dumps({
 
 def test_development__needs_nothing_and_makes_its_folder(python: Python, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "data"
-    names = "DEBUG DATABASES CACHES CELERY_TASK_ALWAYS_EAGER CELERY_BROKER_URL ALLOWED_HOSTS"
-    found = shown(python, names, DJANGO_ENV="", WARMER_DATA_DIR=str(folder))
+    expected = {
+        "DEBUG": True,
+        "DATABASES.default.NAME": str(folder / "db.sqlite3"),
+        "CACHES.default.BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "CACHES.default.LOCATION": str(folder / "cache"),
+        "CELERY_TASK_ALWAYS_EAGER": True,
+        "CELERY_BROKER_URL": None,
+        "ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]"],
+    }
+    assert_settings(python, expected, DJANGO_ENV="", WARMER_DATA_DIR=str(folder))
     assert folder.is_dir()
-    assert found["DEBUG"] is True
-    assert found["DATABASES"]["default"]["NAME"] == str(folder / "db.sqlite3")
-    assert found["CACHES"]["default"]["BACKEND"] == "django.core.cache.backends.filebased.FileBasedCache"
-    assert found["CACHES"]["default"]["LOCATION"] == str(folder / "cache")
-    assert found["CELERY_TASK_ALWAYS_EAGER"] is True
-    assert found["CELERY_BROKER_URL"] is None
-    assert "*" not in found["ALLOWED_HOSTS"]
 
 
-def test_development__uses_the_servers_that_it_is_given(python: Python) -> None:
-    names = f"{SERVERS} CELERY_TASK_ALWAYS_EAGER {PLAIN_DATA} {BROKER}"
-    found = shown(python, names, **{**PRODUCTION, "DJANGO_ENV": "development"})
-    check_servers(found)
-    check_safety(found)
-    assert found["CELERY_TASK_ALWAYS_EAGER"] is None
+ONE = dict.fromkeys(("CACHES.default.LOCATION", "CELERY_BROKER_URL"), "redis://localhost:6379/0")
 
 
-def test_development__one_redis_serves_as_cache_and_broker(python: Python) -> None:
-    found = shown(python, "CACHES CELERY_BROKER_URL", REDIS_URL="redis://localhost:6379/0")
-    assert found["CACHES"]["default"]["LOCATION"] == "redis://localhost:6379/0"
-    assert found["CELERY_BROKER_URL"] == "redis://localhost:6379/0"
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({**PRODUCTION, "DJANGO_ENV": "development"}, {**SERVERS, **SAFE, "CELERY_TASK_ALWAYS_EAGER": None}),
+        ({"REDIS_URL": "redis://localhost:6379/0"}, ONE),  # it serves as cache and broker
+    ],
+)
+def test_development__uses_the_servers_that_it_is_given(
+    python: Python, given: dict[str, str], expected: dict[str, Any]
+) -> None:
+    assert_settings(python, expected, **given)
 
 
 def test_log__has_a_line_for_an_outage_and_tracebacks_of_other_errors(python: Python) -> None:
