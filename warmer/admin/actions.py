@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -129,9 +129,9 @@ _ALL_ACTIONS = (
 ACTIONS = {action.name: action for action in _ALL_ACTIONS if base.schedule or action.permission != base.PAUSE}
 
 
-def allowed(user: Any) -> dict[str, Action]:
+def allowed(user: Any, among: Mapping[str, Action] = ACTIONS) -> dict[str, Action]:
     """Return the actions that a user may perform, by name."""
-    return {name: action for name, action in ACTIONS.items() if user.has_perm(action.permission)}
+    return {name: action for name, action in among.items() if user.has_perm(action.permission)}
 
 
 def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpResponse:

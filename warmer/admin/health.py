@@ -6,7 +6,7 @@ hang are queried in threads, except for the database, which every page needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -74,6 +74,8 @@ class Item:
 
 
 Database = tuple[Backlog, list[triggers.Problem]]
+Caches = Mapping[str, Callable[[], Answer[list[Mapping[str, Any]]]]]
+"""The alias of each cache -> a function that waits for its answer."""
 
 
 def look_at_databases() -> Database:
@@ -106,22 +108,15 @@ def look_at_beat() -> Item | None:
     return Item(label="Beat", value=value, problem=problem, section=RUNS)
 
 
-class Caches:
-    """The caches of some jobs. Queries start immediately, and run while the page makes its own."""
+def ask_caches(specs: Iterable[JobSpec]) -> Caches:
+    """Start to query the caches of jobs."""
+    aliases = dict.fromkeys(spec.cache for spec in specs)
+    return {alias: ask(f"cache {alias}", partial(_look_at_cache, alias)) for alias in aliases}
 
-    def __init__(self, specs: Iterable[JobSpec]) -> None:
-        aliases = dict.fromkeys(spec.cache for spec in specs)
-        self._asked = {each: ask(f"cache {each}", partial(_look_at_cache, each)) for each in aliases}
 
-    @cached_property
-    def answers(self) -> dict[str, Answer[list[Mapping[str, Any]]]]:
-        """The answer of each cache, by its alias."""
-        return {alias: answer() for alias, answer in self._asked.items()}
-
-    @property
-    def down(self) -> frozenset[str]:
-        """The aliases of the caches that do not answer."""
-        return frozenset(alias for alias, answer in self.answers.items() if answer.problem)
+def unanswered(caches: Caches) -> frozenset[str]:
+    """Return the aliases of the caches that do not answer."""
+    return frozenset(alias for alias, answer in caches.items() if answer().problem)
 
 
 class Health:
@@ -132,7 +127,7 @@ class Health:
         if self._has_broker:
             self._broker = ask("broker", _look_at_broker)
             self._workers = ask("workers", _look_for_workers, late=LATE_SECONDS)
-        self.caches = Caches(jobs.specs())
+        self.caches = ask_caches(jobs.specs())
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
         self.beat = look_at_beat()
@@ -143,7 +138,7 @@ class Health:
         found = list(self._queue_items()) if self._has_broker else []
         if self.beat and any(spec.every for spec in jobs.specs()):
             found.append(self.beat)
-        found += [_cache_item(alias, answer) for alias, answer in self.caches.answers.items()]
+        found += [_cache_item(alias, answer()) for alias, answer in self.caches.items()]
         return [*found, *_pending_items(self.backlog)]
 
     @cached_property
@@ -154,7 +149,7 @@ class Health:
 
     @cached_property
     def _snapshot(self) -> Snapshot:
-        down, backlog = self.caches.down, self.backlog
+        down, backlog = unanswered(self.caches), self.backlog
         found = shared("snapshot", lambda: snapshot(down=down, backlog=backlog))
         return replace(found, down=down, backlog=backlog)
 

@@ -99,7 +99,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:
         """Return the context of a job's page."""
-        caches = health.Caches([row])
+        caches = health.ask_caches([row])
         problem, current = "", None
         try:
             current = _entry_of(row)
@@ -112,6 +112,8 @@ class JobAdmin(ReadOnlyAdmin):
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
         span = "week" if request.GET.get("span") == "week" else "day"
+        # Not when the page updates itself: a look-up reads the declared ids.
+        id = None if "live" in request.GET else request.GET.get("id")
         return {
             "title": f"Job {row.name}",
             "spec": row,
@@ -120,13 +122,8 @@ class JobAdmin(ReadOnlyAdmin):
             "charts": history.charts(row.name, span, counts_reads=seen is None or seen.counts_reads),
             "span": span,
             "spans": list(history.SPANS),
-            # Not when the page updates itself: it reads the declared ids.
-            "found": lookup.look_up(row, request.GET["id"])
-            if "id" in request.GET and "live" not in request.GET
-            else None,
-            "key_actions": [
-                each for each in lookup.ACTIONS.values() if request.user.has_perm(each.permission)
-            ],
+            "found": None if id is None else lookup.look_up(row, id),
+            "key_actions": actions.allowed(request.user, lookup.ACTIONS).values(),
             "still": actions.STILL,
             "problem": problem,
             "current": current,

@@ -153,14 +153,14 @@ class Table:
             last |= {name: run.state for name, run in WarmingRun.objects.latest_per_job(others).items()}
         paused = base.schedule.paused() if base.schedule else set()
         wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
-        down = caches.down  # last, because it waits for their answers
+        down = health.unanswered(caches)  # last, because it waits for their answers
         self.states = {}
         for spec in specs:
             name, row = spec.name, self._observations.get(spec.name)
             is_known = row and row.last_attempt >= silent_since and spec.cache not in down
             observed = row.state if row and is_known else None
-            holding = {observed, _OF_RUN.get(last.get(name))}
-            holding |= {state for state, those in (("wrong", wrong), ("paused", paused)) if name in those}
+            of_run = _OF_RUN.get(last.get(name))
+            holding = {observed, of_run, name in wrong and "wrong", name in paused and "paused"}
             self.states[name] = next((state for state in STATES if state in holding), "unknown")
 
     def rows(self, specs: Iterable[JobSpec], backlog: Backlog) -> list[Row]:

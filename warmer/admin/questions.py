@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import inf
 from threading import Lock, Thread
 from time import monotonic
@@ -80,7 +80,7 @@ _lock = Lock()
 def ask(
     name: str, function: Callable[[], T], *, late: float = 0.0, patience: float | None = None
 ) -> Callable[[], Answer[T]]:
-    """Start a query, unless a page did so a moment ago; return a function that waits for the answer.
+    """Start a query, unless a page did so a moment ago; return a function that waits for its one answer.
 
     Args:
         name: identifies the query.
@@ -92,7 +92,7 @@ def ask(
     with _lock:
         question = _questions.setdefault(name, _Question())
         question.ask(function)
-    return partial(question.answer, deadline, late)
+    return cache(partial(question.answer, deadline, late))
 
 
 def shared(name: str, function: Callable[[], T]) -> T:

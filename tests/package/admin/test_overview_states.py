@@ -158,7 +158,7 @@ def test_state__is_unknown_while_the_cache_does_not_answer(
     runs.open_run("popular_posts", Trigger.COMMAND)
     assert state_of(operator, "popular_posts") == "queued"
     observe(jobs["posts"].spec)
-    monkeypatch.setattr(health.Caches, "down", frozenset())
+    monkeypatch.setattr(health, "unanswered", lambda caches: frozenset())
     assert state_of(operator, "posts") == "unknown"
     assert listed(operator, state="unknown") >= {"posts"}
     assert listed(operator, state="warm") == set()
