@@ -23,7 +23,7 @@ if apps.is_installed("django.contrib.admin"):
     from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
-    register.inclusion_tag("admin/warmer/includes/sparkline.html")(history.sparkline)
+    register.filter("sparkline", history.sparkline)
     register.filter("name", base.job_name)
     register.filter("state", base.state)
     register.filter("audit_result", audits.audit_result)
