@@ -14,6 +14,7 @@ from django.db import connection, models
 
 from myapp.models import Post
 from tests.support.checks import assert_found, declare_keyed, declare_single, found
+from tests.support.fixtures import install_triggers
 from warmer import checks
 from warmer.doctor import checks as found_by
 from warmer.invalidation import resolve, triggers
@@ -126,7 +127,7 @@ def test_w008__table_without_triggers(settings: Any) -> None:
     fix = "manage.py warm_triggers --database default"
     assert_found("W008", says="myapp_post on 'default'", hint=fix, databases=["default"])
     assert not found("W008")  # a check that may not ask the database
-    triggers.install("default")
+    install_triggers()
     assert not found("W008", databases=["default"])
 
 

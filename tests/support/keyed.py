@@ -1,12 +1,14 @@
 """Keyed jobs whose loader is never asked: what is cached of them, and what an invalidation took away."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.cache import cache
 
 from tests.support import waiting as recorded
-from warmer import warm_many
+from warmer import keys_invalidated, warm_many
 
 
 def cached(*keys: str) -> list[str]:
@@ -28,6 +30,16 @@ def job(key: str, depends_on: Any, **options: Any) -> Any:
 def by_function(key: str, model: Any, function: Any, *fields: str) -> Any:
     """Declare a job whose ids a function gives, of some fields."""
     return job(key, {model: function}, fields={model: fields})
+
+
+@contextmanager
+def received(receiver: Callable[..., object]) -> Iterator[None]:
+    """Have a receiver called for each invalidation in a block."""
+    keys_invalidated.connect(receiver, weak=False)
+    try:
+        yield
+    finally:
+        keys_invalidated.disconnect(receiver)
 
 
 def waiting() -> list[tuple[str, Any]]:

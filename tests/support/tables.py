@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 from django.apps import apps
 from django.db import connection
@@ -9,9 +11,19 @@ from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
 
+class OwnModel(Model):
+    """The base of models that a test defines for itself."""
+
+    class Meta:
+        abstract = True
+        app_label = "myapp"
+
+
 @contextmanager
-def tables_of(*models: type[Model]) -> Iterator[None]:
+def tables_of(*models: type[Model]) -> Iterator[Any]:
     """Create the tables of models, in this order; at the end drop them, and forget the models.
+
+    The block gets the models as attributes of one object, by their names.
 
     Args:
         models: all that the test defines, in one app. A proxy has no table, but is to be forgotten too.
@@ -21,7 +33,7 @@ def tables_of(*models: type[Model]) -> Iterator[None]:
         for model in managed:
             editor.create_model(model)
     try:
-        yield
+        yield SimpleNamespace(**{model.__name__: model for model in models})
     finally:
         with connection.schema_editor() as editor:
             for model in reversed(managed):

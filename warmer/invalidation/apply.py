@@ -123,7 +123,7 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
         elif not other_cache(ask=ask):
             records.mark([each.id for each in part], using=using)
     if not is_done:
-        ask_for_a_worker()
+        pending_wanted.send_robust(None)  # if tasks run in process, this applies them now
 
 
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
@@ -142,7 +142,7 @@ def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
             _log_later(error)
         if not is_done:
             records.write(found, using=using)
-            ask_for_a_worker()
+            pending_wanted.send_robust(None)
     except (StoreUnavailable, Error) as error:
         logger.error(
             "Could not invalidate after a change, and nothing records it: old values stay until their "
@@ -190,11 +190,6 @@ def other_cache(*, ask: bool) -> str:
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------
-def ask_for_a_worker() -> None:
-    """Send `pending_wanted`: if tasks run in process, this applies the pending changes now."""
-    pending_wanted.send_robust(None)
-
-
 def _refresh(spec: JobSpec) -> None:
     for _, error in refresh_wanted.send_robust(spec):
         if isinstance(error, Exception):

@@ -208,25 +208,29 @@ def read(*, using: str, above: int, again: bool = False, newest: int | None = No
     names, keys = list(sources().by_name), list(sources().by_key)
     unapplied = "" if again else f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
     order = "id DESC" if newest else "id"
+
+    def places(values: Sequence[str]) -> str:
+        return ", ".join(["%s"] * len(values)) or "NULL"
+
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT id, source, {quote('key')}, {rows}, applied_at IS NOT NULL FROM {TABLE} "
             f"WHERE id > {above:d} {unapplied}"
-            f"AND (source IN ({_places(names)}) OR {quote('key')} IN ({_places(keys)})) "
+            f"AND (source IN ({places(names)}) OR {quote('key')} IN ({places(keys)})) "
             f"ORDER BY {order} LIMIT {newest or PAGE}",
             [*names, *keys],
         )
-        found = [_record(*row) for row in cursor]
+        found = [
+            Record(
+                id=id,
+                source=source,
+                key=key,
+                rows=text.decode(errors="replace") if isinstance(text, bytes) else text,
+                is_applied=bool(is_applied),
+            )
+            for id, source, key, text, is_applied in cursor
+        ]
     return found[::-1] if newest else found
-
-
-def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Record:
-    text = rows if rows is None or isinstance(rows, str) else bytes(rows).decode(errors="replace")
-    return Record(id=id, source=source, key=key, rows=text, is_applied=bool(is_applied))
-
-
-def _places(values: Sequence[str]) -> str:
-    return ", ".join(["%s"] * len(values)) or "NULL"
 
 
 def highest(*, using: str) -> int:

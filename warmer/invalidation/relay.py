@@ -25,15 +25,7 @@ from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
 from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
 from warmer.invalidation.recording import record_of_ids
-from warmer.invalidation.records import (
-    TABLE,
-    Record,
-    are_kept,
-    captures_by_triggers,
-    fingerprint,
-    read_committed,
-    written,
-)
+from warmer.invalidation.records import Record, are_kept, ask_one, fingerprint, read_committed, written
 from warmer.report import describe
 from warmer.stores import Incarnation, incarnation_of
 
@@ -167,10 +159,11 @@ def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
 
     They are applied outside of the transaction that reads them, because sweeping keys may take long.
     """
-    above = 0
+    above, connection = 0, connections[using]
+    lock = f"SELECT pg_try_advisory_xact_lock({int(fingerprint(), 16) - 2**63})"
     while True:
         with read_committed(using, transaction_wanted=True):
-            is_alone = _is_alone(connections[using])
+            is_alone = connection.vendor != "postgresql" or ask_one(connection, lock)
             page = records.read(using=using, above=above, again=again) if is_alone else []
         if len(page) == records.PAGE and not above and upkeep.collapse(using=using):
             continue  # there are fewer now
@@ -179,15 +172,6 @@ def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
         if len(page) < records.PAGE:
             return
         above = page[-1].id
-
-
-def _is_alone(connection: Any) -> bool:
-    """Lock polling for our fingerprint until the end of the transaction; return whether it was free."""
-    if connection.vendor != "postgresql":
-        return True
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int(fingerprint(), 16) - 2**63])
-        return bool(cursor.fetchone()[0])
 
 
 # -- failovers and crashes of a cache -------------------------------------------------------------------
@@ -225,8 +209,8 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
             return False
         # The other half covers what the log is missing, and the purge of records.
         is_covered = found.read_log and has_just_started and age < conf.REPLAY.total_seconds() / 2
+        is_covered = is_covered and records.captures_by_triggers()
         what = "was replaced, restarted or promoted" if any(before.values()) else "was not watched before"
-        is_covered = is_covered and captures_by_triggers()
         _mend(alias, [specs[name] for name in before], what=what, is_covered=is_covered)
         return True
 
@@ -252,10 +236,8 @@ def _mend(alias: str, specs: Collection[JobSpec], *, what: str, is_covered: bool
         for using in filter(are_kept, written()):
             columns = ", ".join(map(connections[using].ops.quote_name, ("source", "key", "rows")))
             with connections[using].cursor() as cursor:  # the changes applied within the last `WARMER_REPLAY`
-                cursor.execute(
-                    f"INSERT INTO {TABLE} ({columns}) SELECT {columns} FROM {TABLE} "
-                    "WHERE applied_at IS NOT NULL"
-                )
+                chosen = f"SELECT {columns} FROM {records.TABLE} WHERE applied_at IS NOT NULL"
+                cursor.execute(f"INSERT INTO {records.TABLE} ({columns}) {chosen}")
         return
     using = router.db_for_write(apps.get_model("warmer", "ChangeRecord"))
     if are_kept(using):

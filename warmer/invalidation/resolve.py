@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db import connections, models, transaction
@@ -37,7 +36,6 @@ Ids = frozenset[Id] | None
 """Ids of a job. None: every key."""
 Row = Mapping[str, Any]
 
-_ID_TYPES = (str, int, UUID)
 # SQLite accepts 32,766 parameters in a statement, PostgreSQL 65,535.
 _IN_LIMIT = 30_000
 
@@ -115,15 +113,11 @@ def as_ids(value: Any) -> frozenset[Id]:
         TypeError: the value is neither an id nor a collection of ids.
     """
     value = as_id(value)
-    if value is None:
-        return frozenset()
-    if isinstance(value, _ID_TYPES):
-        return frozenset([value])
     # Iterating over an object that only has `__getitem__` may never end.
-    is_collection = isinstance(value, Iterable) and not isinstance(value, bytes)
-    ids = frozenset(as_id(each) for each in (value if is_collection else [value]) if each is not None)
+    is_collection = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    ids = frozenset(map(as_id, value if is_collection else [value])) - {None}
     for each in ids:
-        if not isinstance(each, _ID_TYPES):
+        if not isinstance(each, Id):
             kind = type(each).__name__
             raise TypeError(f"expected {type_names}, several of them, or None, not a value of type {kind}")
     return ids
@@ -175,12 +169,11 @@ def _savepoint(using: str) -> AbstractContextManager[Any]:
 
 
 def _value(dependent: Dependent, row: Row) -> Any:
-    values = tuple(_hashable(_read_column(field, row)) for field in dependent.fields)
-    return values if len(values) > 1 else values[0]
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """Return the value of the column that determines the ids; of several columns, all values."""
+    values = [_read_column(field, row) for field in dependent.fields]
+    # Hashable, although an array is read as a list.
+    found = [tuple(value) if isinstance(value, list) else value for value in values]
+    return tuple(found) if len(found) > 1 else found[0]
 
 
 def _changed(dependent: Dependent, row: Row) -> ChangedRow:

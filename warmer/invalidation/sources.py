@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -49,12 +49,12 @@ class Source:
     """A table, with the columns of which an update must change one to be recorded.
 
     Attributes:
-        columns: the columns that are recorded of a changed row.
+        fields: the fields of the columns that are recorded of a changed row.
     """
 
     model: type[Model]
     compared: Compared
-    columns: tuple[str, ...]
+    fields: tuple[Any, ...]
     dependents: tuple[Dependent, ...]
 
     @property
@@ -67,11 +67,10 @@ class Source:
         """Its name in records, e.g. `users_customuser(email,first_name)`."""
         return source_name(self.table, self.compared)
 
-    @cached_property
-    def fields(self) -> tuple[Any, ...]:
-        """The fields of the recorded columns."""
-        found = {field.column: field for each in self.dependents for field in each.fields}
-        return tuple(found[column] for column in self.columns)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The recorded columns."""
+        return tuple(field.column for field in self.fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,17 +117,18 @@ def _collect(_version: int) -> Sources:
     for spec in jobs.specs():
         by_key[str(spec.key)].append(spec)
         for dependent in _dependents(spec):
-            model, compared = dependent.model, dependent.compared
-            if compared is not None:  # two rows may swap all other values
-                compared = tuple(sorted({*compared, *_columns(model._meta.pk_fields)}))
-            found[model._meta.db_table, compared].append(dependent)
+            found[dependent.model._meta.db_table, dependent.compared].append(dependent)
     by_name: dict[str, Source] = {}
     by_table: dict[str, list[Source]] = defaultdict(list)
     names_of: dict[JobSpec, set[str]] = defaultdict(set)
     for (table, compared), dependents in found.items():
-        columns = _columns(field for each in dependents for field in each.fields)
-        model = dependents[0].model
-        source = Source(model=model, compared=compared, columns=columns, dependents=tuple(dependents))
+        recorded = {field.column: field for each in dependents for field in each.fields}
+        source = Source(
+            model=dependents[0].model,
+            compared=compared,
+            fields=tuple(recorded[column] for column in sorted(recorded)),
+            dependents=tuple(dependents),
+        )
         by_name[source.name] = source
         by_table[table].append(source)
         for each in dependents:
@@ -151,7 +151,12 @@ def _dependents(spec: JobSpec) -> list[Dependent]:
         model = concrete(dependency.model)
         try:
             for table in tables_of(model):
-                found |= dict.fromkeys(_of_table(spec, dependency, model, table))
+                for each in _of_table(spec, dependency, model, table):
+                    compared = each.compared
+                    if compared is not None:  # two rows may swap all values but the primary key
+                        own = _columns([*each.model._meta.pk_fields, *each.fields])
+                        compared = tuple(sorted({*compared, *own}))
+                    found[replace(each, compared=compared)] = None
         except (AttributeError, FieldDoesNotExist, TypeError, ValueError):
             raise DeclarationError(
                 f"The job {spec.name!r} ({spec.declared_at}) gets the ids of a changed "
@@ -165,7 +170,10 @@ def _of_table(
     spec: JobSpec, dependency: Dependency, model: type[Model], table: type[Model]
 ) -> Iterator[Dependent]:
     """Yield the dependents that a dependency on a model creates for one of the tables that hold its rows."""
-    compared = _compared(dependency, model, table)
+    own, named = table._meta.local_concrete_fields, dependency.fields
+    compared = (
+        None if named is None else _columns(each for each in own if {each.name, each.attname} & {*named})
+    )
     ids = dependency.ids
     steps = ids.split(LOOKUP_SEP) if isinstance(ids, str) else None
     if table is not model:
@@ -178,18 +186,9 @@ def _of_table(
     elif not callable(ids):
         yield Dependent(spec=spec, model=table, compared=compared)
     else:
-        named = {*(compared or ()), *_columns(table._meta.pk_fields)}
-        fields = tuple(field for field in table._meta.local_concrete_fields if field.column in named)
+        columns = {*(compared or ()), *_columns(table._meta.pk_fields)}
+        fields = tuple(field for field in own if field.column in columns)
         yield Dependent(spec=spec, model=table, compared=compared, fields=fields, function=ids)
-
-
-def _compared(dependency: Dependency, model: type[Model], table: type[Model]) -> Compared:
-    """Return the columns of a table that `fields=` names."""
-    if dependency.fields is None:
-        return None
-    fields: Any = model._meta.concrete_fields
-    named = (field for field in fields if {field.name, field.attname} & set(dependency.fields or ()))
-    return _columns(field for field in named if concrete(field.model) is table)
 
 
 def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
@@ -197,48 +196,33 @@ def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared) -> Iterator[Dependent]:
-    """Yield the dependents of a path from a model's row, including those for the tables along the path."""
-    first, *rest = steps
-    field = _field(model, first)
-    if field is not None:
-        yield _dependent(spec, model, (field,), compared, path=LOOKUP_SEP.join(rest))
+    """Yield the dependents of a path from a model's row, including those for the tables along the path.
+
+    Args:
+        compared: for a table along the path, the columns by which the path arrives: their changes count too.
+    """
+    model, (first, *rest) = concrete(model), steps
+    if (field := _field(model, first)) is not None:
+        path = LOOKUP_SEP.join(rest)
+        yield Dependent(spec=spec, model=model, compared=compared, fields=(field,), path=path)
         if rest:
-            yield from _beyond(spec, field.related_model, rest, [field.target_field])
+            yield from _follow(spec, field.related_model, rest, _columns([field.target_field]))
         return
     far = model._meta.get_field(first)
-    if concrete(far.model) is not concrete(model) and (link := model._meta.get_ancestor_link(far.model)):
+    if concrete(far.model) is not model and (link := model._meta.get_ancestor_link(far.model)):
         # Inherited fields are found from the parent's row, which may outlive the child's.
         yield from _follow(spec, model, [link.name, *steps], compared)
         return
-    yield _dependent(
-        spec, model, tuple(model._meta.pk_fields), compared, path=LOOKUP_SEP.join(steps), from_row=True
-    )
+    path, own = LOOKUP_SEP.join(steps), tuple(model._meta.pk_fields)
+    yield Dependent(spec=spec, model=model, compared=compared, fields=own, path=path, from_row=True)
+    there, links = far.related_model, [getattr(far, "field", None)]
     if far.many_to_many:
-        through, link, other = _link_table(far)
-        yield from _beyond(spec, through, [other.name, *rest], [link])
-    elif isinstance(far, ForeignObjectRel):
-        yield from _beyond(spec, far.related_model, rest or ["pk"], [far.field])
-    else:  # a generic relation
-        there = far.related_model._meta
-        links = [there.get_field(far.object_id_field_name), there.get_field(far.content_type_field_name)]
-        yield from _beyond(spec, far.related_model, rest or ["pk"], links)
-
-
-def _beyond(spec: JobSpec, model: Any, steps: Sequence[str], links: Iterable[Any]) -> Iterator[Dependent]:
-    """Yield the dependents for a table along a path: its rows lead to ids by the rest of the path.
-
-    Args:
-        links: the fields by which the path arrives here. A change of these affects the ids as well.
-    """
-    yield from _follow(spec, concrete(model), steps, _columns(links))
-
-
-def _dependent(
-    spec: JobSpec, model: type[Model], fields: tuple[Any, ...], compared: Compared, **options: Any
-) -> Dependent:
-    if compared is not None:
-        compared = tuple(sorted({*compared, *(field.column for field in fields)}))
-    return Dependent(spec=spec, model=model, fields=fields, compared=compared, **options)
+        there, link, other = _link_table(far)
+        rest, links = [other.name, *rest], [link]
+    elif not isinstance(far, ForeignObjectRel):  # a generic relation
+        names = far.object_id_field_name, far.content_type_field_name
+        links = [there._meta.get_field(name) for name in names]
+    yield from _follow(spec, there, rest or ["pk"], _columns(links))
 
 
 def _field(model: Any, name: str) -> Any:

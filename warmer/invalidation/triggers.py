@@ -22,14 +22,7 @@ from warmer.invalidation.records import TABLE, Record, are_kept, captures_by_tri
 from warmer.invalidation.sources import sources
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.trigger_sql import postgresql, sqlite
-from warmer.invalidation.trigger_sql.definition import (
-    EVENTS,
-    Definition,
-    Installed,
-    Kind,
-    literal,
-    split_name,
-)
+from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, literal, split_name
 from warmer.report import describe
 from warmer.signals import triggers_changed
 
@@ -95,19 +88,18 @@ def problems(*using: str) -> list[Problem]:
     if using:
         return [problem for alias in using if _can_capture(alias) for problem in _problems(alias)]
     found, unanswered = visit(lambda alias: list(_problems(alias)) if _can_capture(alias) else [])
-    unknown = [_unknown(alias, why) for alias, why in unanswered.items()]
+    fix = "Start it. If it is a replica, set DATABASES[{!r}]['TEST'] = {{'MIRROR': 'default'}}."
+    unknown = [
+        Problem(using=alias, table="What is captured", why=f"is unknown: {why}", fix=fix.format(alias))
+        for alias, why in unanswered.items()
+    ]
     return [*unknown, *chain.from_iterable(found.values())]
 
 
-def _unknown(using: str, why: str) -> Problem:
-    fix = f"Start it. If it is a replica, set DATABASES[{using!r}]['TEST'] = {{'MIRROR': 'default'}}."
-    return Problem(using=using, table="What is captured", why=f"is unknown: {why}", fix=fix)
-
-
 _FIXES = {
-    Kind.TABLE: "Run 'manage.py warm_triggers --database {}'.",
-    Kind.VIEW: "Depend on the tables behind it instead.",
-    Kind.NOTHING: "Run 'manage.py migrate', or put its schema on the search_path.",
+    "table": "Run 'manage.py warm_triggers --database {}'.",
+    "view": "Depend on the tables behind it instead.",
+    "nothing": "Run 'manage.py migrate', or put its schema on the search_path.",
 }
 
 
@@ -118,7 +110,7 @@ def _problems(using: str) -> Iterator[Problem]:
         forget_installed()  # another process changed some: signals must cover the rest
     for wanted, now in compared:
         if why := _why_not(wanted, now):
-            fix, is_found = _FIXES[now.kind].format(using), now.kind is not Kind.NOTHING
+            fix, is_found = _FIXES[now.kind].format(using), now.kind != "nothing"
             yield Problem(using=using, table=wanted.table, why=why, fix=fix, is_found=is_found)
 
 
@@ -126,7 +118,7 @@ def _compare(using: str) -> list[tuple[Definition, Installed]]:
     """Return what the jobs need of each table of a database and what it has, with one query."""
     found = _vendor(using).find(connections[using], sources().by_table)
     return [
-        (Definition.of(table, of_table), found.get(table, Installed(kind=Kind.NOTHING)))
+        (Definition.of(table, of_table), found.get(table, Installed(kind="nothing")))
         for table, of_table in sources().by_table.items()
         if router.allow_migrate_model(using, of_table[0].model)
     ]
@@ -134,9 +126,9 @@ def _compare(using: str) -> list[tuple[Definition, Installed]]:
 
 def _why_not(wanted: Definition, now: Installed) -> str:
     """Return why a table is not captured as its jobs need; empty if it is."""
-    if now.kind is Kind.NOTHING:
+    if now.kind == "nothing":
         return "is not found"
-    if now.kind is Kind.VIEW:
+    if now.kind == "view":
         return "is a view or a foreign table, so only Django's signals report its changes"
     if not now.events:
         return "has no triggers"
@@ -157,16 +149,6 @@ def _captured(compared: Iterable[tuple[Definition, Installed]]) -> frozenset[str
 
 
 # -- installing and removing ---------------------------------------------------------------------------
-def install(using: str) -> list[str]:
-    """Install missing triggers; return the tables whose triggers changed.
-
-    Raises:
-        TriggersRefused: the database refused one, e.g. for lack of privileges or because writers hold the
-            table. The others are installed.
-    """
-    return _run(using, _missing(using, _compare(using)))
-
-
 def prune(using: str) -> list[str]:
     """Make triggers record what this project needs and no more; return the tables that changed.
 
@@ -177,7 +159,7 @@ def prune(using: str) -> list[str]:
     steps = {
         wanted.table: vendor.create(connection, wanted, now)
         for wanted, now in compared
-        if now.kind is Kind.TABLE and (now.definition != wanted or _why_not(wanted, now))
+        if now.kind == "table" and (now.definition != wanted or _why_not(wanted, now))
     }
     unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in compared}
     return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
@@ -214,7 +196,7 @@ def _missing(using: str, compared: Iterable[tuple[Definition, Installed]]) -> di
     return {
         wanted.table: create(connection, wanted.merged(now.definition), now)
         for wanted, now in compared
-        if now.kind is Kind.TABLE and _why_not(wanted, now)
+        if now.kind == "table" and _why_not(wanted, now)
     }
 
 

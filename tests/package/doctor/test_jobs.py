@@ -11,6 +11,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import Examine
+from tests.support.fixtures import install_triggers
 from tests.support.jobs import make_spec
 from tests.support.waiting import waiting
 from warmer import invalidate_for, warm
@@ -76,7 +77,7 @@ def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: 
 @pytest.mark.django_db
 def test_capture(examine: Examine, settings: Any) -> None:
     settings.WARMER_CAPTURE = "triggers"
-    triggers.install("default")
+    install_triggers()
     assert examine("capture").severity == "ok"
     triggers.remove("default")
     lost = examine.all("capture")

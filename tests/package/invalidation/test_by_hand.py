@@ -19,17 +19,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def test_invalidate_for__queryset_and_instances(make_post: Any) -> None:
-    posts = [make_post() for _ in range(3)]
-    keys = [f"post:{post.pk}" for post in posts]
-    cached(*keys, "popular_posts")
-    some = Post.objects.filter(pk__in=[posts[0].pk, posts[1].pk])
-    invalidate_for(some)
-    assert gone(*keys, "popular_posts") == {*keys[:2], "popular_posts"}
-    invalidate_for([posts[2]])
-    assert gone(keys[2]) == {keys[2]}
-    cached(keys[0])
-    invalidate_for(posts[0])
-    assert gone(keys[0]) == {keys[0]}
+    first, second, third = (make_post() for _ in range(3))
+    some = Post.objects.filter(pk__in=[first.pk, second.pk])
+    for rows, posts in ((some, [first, second]), ([third], [third]), (first, [first])):
+        keys = cached(*(f"post:{post.pk}" for post in (first, second, third)), "popular_posts")
+        invalidate_for(rows)
+        assert gone(*keys) == {*(f"post:{post.pk}" for post in posts), "popular_posts"}
 
 
 @pytest.mark.parametrize("rows", [Post, Post.objects, 5, "5", [5], [Post], None])
@@ -38,15 +33,16 @@ def test_invalidate_for__takes_rows(rows: Any) -> None:
         invalidate_for(rows)
 
 
-@pytest.mark.parametrize("change", ["update", "raw"])
-def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any, change: str) -> None:
+def update_raw() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE myapp_post SET title = 'new'")
+
+
+@pytest.mark.parametrize("change", [lambda: Post.objects.update(title="new"), update_raw], ids=["update", "raw"])
+def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any, change: Any) -> None:
     post = make_post()
     (key,) = cached(f"post:{post.pk}")
-    if change == "update":
-        Post.objects.update(title="new")
-    else:
-        with connection.cursor() as cursor:
-            cursor.execute("UPDATE myapp_post SET title = 'new'")
+    change()
     assert gone(key) == ({key} if captures_by_triggers() else set())
     invalidate_for(Post.objects.all())
     assert gone(key) == {key}

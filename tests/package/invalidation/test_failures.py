@@ -11,8 +11,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.support.keyed import cached, gone, waiting
-from warmer import StoreUnavailable, warm, warm_many
+from tests.support.keyed import cached, gone, job, waiting
+from warmer import StoreUnavailable, warm
 from warmer.exceptions import CircuitOpen
 from warmer.invalidation import Relay, captures_by_triggers, records, relay
 from warmer.stores import breaker
@@ -58,14 +58,20 @@ def outcome(make_post: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], st
     return save
 
 
-def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: object) -> None:
-        raise StoreUnavailable("away")
+def raising(error: Exception) -> Callable[..., Any]:
+    """Return a function that raises an error."""
 
-    warm_many("w:{id}", ids=list, name="w", depends_on=[Post])(dict)
-    warm_many("v:{id}", ids=list, name="v", depends_on=[Post])(dict)
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
+def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "wv":
+        job(f"{name}:{{id}}", [Post])
     cached("w:1", "v:1")
-    sweep = RedisStore.sweep
+    away, sweep = raising(StoreUnavailable("away")), RedisStore.sweep
     monkeypatch.setattr(RedisStore, "sweep", lambda self: away(self) if self.template.prefix == "w:" else sweep(self))
     assert "wait for the cache" in outcome()
     assert gone("w:1", "v:1") == {"v:1"}
@@ -75,14 +81,10 @@ def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monke
 def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkeypatch: Any) -> None:
     warm("r", name="r", depends_on=[Post], on_change="refresh")(lambda: 1)
 
-    def locked(*_: Any, **__: Any) -> None:
-        raise OperationalError("database is locked")
-
-    monkeypatch.setattr("warmer.runs.open_run", locked)
+    monkeypatch.setattr("warmer.runs.open_run", raising(OperationalError("database is locked")))
     said = outcome()
-    assert "Could not queue a refresh of r" in said
-    assert "manage.py warm_cache r --only-missing" in said
-    assert "database is locked" in said
+    for part in ("Could not queue a refresh of r", "manage.py warm_cache r --only-missing", "database is locked"):
+        assert part in said
 
 
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
@@ -91,14 +93,10 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
 ) -> None:
     post = make_post()
     redis_server.stop()
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise error("gone")
-
     post.title = "Saved"
     with monkeypatch.context() as failing:
-        failing.setattr(records, "read", fail)
-        failing.setattr(records, "write", fail)
+        for name in ("read", "write"):
+            failing.setattr(records, name, raising(error("gone")))
         post.save()
     assert Post.objects.get().title == "Saved"
     if captures_by_triggers():  # the database has recorded it

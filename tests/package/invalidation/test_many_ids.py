@@ -11,9 +11,9 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.support.keyed import cached, gone, waiting
+from tests.support.keyed import cached, gone, received, waiting
 from tests.support.keyed import job as declare
-from warmer import StoreUnavailable, invalidate_for, keys_invalidated
+from warmer import StoreUnavailable, invalidate_for
 from warmer.exceptions import InvalidId
 from warmer.invalidation import Relay, backlog
 
@@ -72,21 +72,19 @@ def test_changes__of_one_transaction_count_together(job: Any, make_posts: Any) -
     assert waiting() == []
 
 
-def test_changes__as_many_as_the_fence_remembers_cost_no_other_key(job: Any, make_posts: Any) -> None:
-    keys = make_posts(LIMIT)
+@pytest.mark.parametrize("way", ["transaction", "by hand"])
+@pytest.mark.parametrize("count", [LIMIT, LIMIT + 1])
+def test_changes__more_than_the_fence_remembers_cost_every_key(job: Any, make_posts: Any, way: str, count: int) -> None:
+    keys = make_posts(count)
     others = cached("many:0")
-    with transaction.atomic():
-        change_all()
-    assert gone(*keys, *others) == set(keys)
-    assert waiting() == []
-
-
-def test_invalidate_for__in_autocommit(job: Any, make_posts: Any) -> None:
-    keys = make_posts(LIMIT + 1) + cached("many:0")
-    invalidate_for(Post.objects.all())
-    assert waiting()
+    if way == "transaction":
+        with transaction.atomic():
+            change_all()
+    else:
+        invalidate_for(Post.objects.all())
+    assert bool(waiting()) == (count > LIMIT)
     Relay().poll()
-    assert gone(*keys) == set(keys)
+    assert gone(*keys, *others) == {*keys, *(others if count > LIMIT else ())}
 
 
 def test_records__that_are_too_many_become_one_for_every_key(
@@ -112,15 +110,12 @@ def test_records__that_are_too_many_become_one_for_every_key(
 
 def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
     keys = cached(*(f"many:{id}" for id in range(6)))
-    heard = []
+    heard: list[Any] = []
     token = job.spec.store.token([])
     job.invalidate([7])
     redis_client.config_resetstat()
-    keys_invalidated.connect(lambda keys, **_: heard.append(keys), weak=False, dispatch_uid="t")
-    try:
+    with received(lambda keys, **_: heard.append(keys)):
         job.invalidate(iter(range(LIMIT + 1)))
-    finally:
-        keys_invalidated.disconnect(dispatch_uid="t")
     assert heard == [None]
     # How often the server was asked, also by scripts, to delete in one step that others wait for: the fence.
     assert redis_client.info("commandstats")["cmdstat_del"]["calls"] == 1
@@ -128,17 +123,13 @@ def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
     assert job.spec.store.write(token, {"many:5": "old"}).outcomes == {"many:5": "superseded"}
 
 
-def test_invalidate__by_hand_with_an_id_that_is_none_invalidates_nothing(job: Any) -> None:
-    keys = cached(*(f"many:{id}" for id in range(6)))
-    with pytest.raises(InvalidId):
-        job.invalidate([*range(5), "a b"])
-    assert gone(*keys) == set()
-
-
-def test_invalidate__by_hand_the_same_id_again_and_again_is_one(job: Any) -> None:
+def test_invalidate__by_hand_counts_ids_once_and_refuses_what_is_none(job: Any) -> None:
     cached("many:1", "many:2")
     job.invalidate([1] * (LIMIT + 1))
     assert gone("many:1", "many:2") == {"many:1"}
+    with pytest.raises(InvalidId):
+        job.invalidate([*range(5), "a b"])
+    assert gone("many:2") == set()
 
 
 @pytest.mark.parametrize(
@@ -154,10 +145,11 @@ def test_keys_that_cannot_be_listed__are_invalidated_by_their_ids(
 ) -> None:
     settings.CACHES = {"default": {**settings.CACHES["default"], **changed}}
     keys = make_posts(LIMIT + 1)
-    cached("many:0")
-    invalidate_for(Post.objects.all())
-    assert gone(*keys, "many:0") == set(keys)
-    cached(*keys)
-    job.invalidate(Post.objects.values_list("pk", flat=True))
-    assert gone(*keys, "many:0") == set(keys)
+    for invalidate, rows in (
+        (invalidate_for, Post.objects),
+        (job.invalidate, Post.objects.values_list("pk", flat=True)),
+    ):
+        cached(*keys, "many:0")
+        invalidate(rows.all())
+        assert gone(*keys, "many:0") == set(keys)
     assert waiting() == []

@@ -1,7 +1,6 @@
 """Many-to-many fields: which rows come and go with a change, and who hears of it."""
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from django.db.models.fields.related import RelatedField
 from django.db.models.signals import m2m_changed
 
 from tests.support.keyed import cached, gone, job
-from tests.support.tables import tables_of
+from tests.support.tables import OwnModel, tables_of
 from users.models import CustomUser
 from warmer import invalidate_for
 from warmer.invalidation import captures_by_triggers
@@ -46,44 +45,31 @@ def test_m2m__goes_with_either_end(make_user: Any, way: str) -> None:
     user.groups.set(groups)
     other.groups.set(groups[:1])
     keys = cached(f"groups:{user.pk}", f"groups:{other.pk}", "groups:0")
-    delete: Any = (lambda row: row.delete()) if way == "instance" else delete_as_queryset
-    delete(groups[0])
-    assert gone(*keys) == set(keys[:2])
-    cached(*keys)
-    delete(user)
-    assert gone(*keys) == {keys[0]}
-
-
-def delete_as_queryset(row: Any) -> None:
-    type(row).objects.filter(pk=row.pk).delete()
+    for row, ends in ((groups[0], keys[:2]), (user, keys[:1])):
+        cached(*keys)
+        (row if way == "instance" else type(row).objects.filter(pk=row.pk)).delete()
+        assert gone(*keys) == set(ends)
 
 
 @pytest.fixture
 def club() -> Iterator[Any]:
     """People who are friends both ways, by a table of Django's own and by one of the project's."""
 
-    class Town(models.Model):
-        class Meta:
-            app_label = "myapp"
+    class Town(OwnModel):
+        pass
 
-    class Person(models.Model):
+    class Person(OwnModel):
         town = models.ForeignKey(Town, on_delete=models.CASCADE, null=True)
         friends = models.ManyToManyField("self")
         partners = models.ManyToManyField("self", through="Partnership")
 
-        class Meta:
-            app_label = "myapp"
-
-    class Partnership(models.Model):
+    class Partnership(OwnModel):
         one = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="+")
         other = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="+")
         since = models.IntegerField(default=0)
 
-        class Meta:
-            app_label = "myapp"
-
-    with tables_of(Town, Person, Partnership):
-        yield SimpleNamespace(Town=Town, Person=Person, Partnership=Partnership)
+    with tables_of(Town, Person, Partnership) as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -118,28 +104,19 @@ def test_function__of_a_link(club: Any) -> None:
 def library() -> Iterator[Any]:
     """Documents whose tags are referred to by their codes."""
 
-    class Tag(models.Model):
+    class Tag(OwnModel):
         code = models.CharField(max_length=20, unique=True)
 
-        class Meta:
-            app_label = "myapp"
-
-    class Doc(models.Model):
+    class Doc(OwnModel):
         name = models.CharField(max_length=20, unique=True)
         tags = models.ManyToManyField(Tag, through="DocTag")
 
-        class Meta:
-            app_label = "myapp"
-
-    class DocTag(models.Model):
+    class DocTag(OwnModel):
         doc = models.ForeignKey(Doc, on_delete=models.CASCADE, to_field="name")
         tag = models.ForeignKey(Tag, on_delete=models.CASCADE, to_field="code")
 
-        class Meta:
-            app_label = "myapp"
-
-    with tables_of(Tag, Doc, DocTag):
-        yield SimpleNamespace(Tag=Tag, Doc=Doc, DocTag=DocTag)
+    with tables_of(Tag, Doc, DocTag) as made:
+        yield made
 
 
 @each_way
@@ -190,16 +167,12 @@ def test_table_of_django_itself__written_directly(make_user: Any, way: str) -> N
 def tagged() -> Iterator[Any]:
     """A many-to-many field that is not Django's own, as django-taggit's: its links are rows of a model."""
 
-    class Tag(models.Model):
-        class Meta:
-            app_label = "myapp"
+    class Tag(OwnModel):
+        pass
 
-    class Link(models.Model):
+    class Link(OwnModel):
         tag = models.ForeignKey(Tag, on_delete=models.CASCADE)
         object_id = models.IntegerField()
-
-        class Meta:
-            app_label = "myapp"
 
     class TaggableManager(RelatedField):
         many_to_many, many_to_one, one_to_many, one_to_one = True, False, False, False
@@ -214,15 +187,12 @@ def tagged() -> Iterator[Any]:
         def m2m_db_table(self) -> str:
             return Link._meta.db_table
 
-    class Page(models.Model):
+    class Page(OwnModel):
         tags = TaggableManager()
 
-        class Meta:
-            app_label = "myapp"
-
-    with tables_of(Tag, Link, Page):
+    with tables_of(Tag, Link, Page) as made:
         assert Page._meta.many_to_many
-        yield SimpleNamespace(Tag=Tag, Link=Link, Page=Page)
+        yield made
 
 
 @pytest.mark.parametrize("way", ["row", "signal"])

@@ -1,5 +1,6 @@
 """No lost invalidation: recorded with the change, and kept in the database until the cache has taken it."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -52,17 +53,23 @@ def test_atomic__record_is_written_with_the_change_and_marked_after_it(make_post
     assert record.applied_by == fingerprint()
 
 
-def test_atomic__change_again_after_a_savepoint_by_hand_was_rolled_back(make_post: Any) -> None:
-    """The record of the change is gone with the savepoint, of which `atomic` knows nothing."""
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any, by_hand: bool) -> None:
+    """The record of the change is gone with a savepoint by hand, of which `atomic` knows nothing."""
     first, second = make_post(), make_post()
     keys = cached(f"post:{first.pk}", f"post:{second.pk}")
     with transaction.atomic():
-        savepoint = transaction.savepoint()
-        first.save()
-        transaction.savepoint_rollback(savepoint)
-        assert posts_waiting() == []
-        second.save()
-        transaction.savepoint_rollback(savepoint)  # it can be done again
+        if by_hand:
+            savepoint = transaction.savepoint()
+            first.save()
+            transaction.savepoint_rollback(savepoint)
+            assert posts_waiting() == []
+            second.save()
+            transaction.savepoint_rollback(savepoint)  # it can be done again
+        else:
+            with transaction.atomic():
+                first.save()
+                transaction.set_rollback(True)
         with transaction.atomic():
             second.save()
         assert set(posts_waiting()) == {second.pk}
@@ -95,10 +102,7 @@ if not captures_by_triggers():  # where the database itself writes them
 def test_cache_down__changes_wait_until_it_is_back(make_post: Any, redis_server: RedisServer, in_atomic: bool) -> None:
     post = make_post()
     redis_server.stop()
-    if in_atomic:
-        with transaction.atomic():
-            post.save()
-    else:
+    with transaction.atomic() if in_atomic else nullcontext():
         post.save()
     assert set(posts_waiting()) == {post.pk}
     for _ in range(2):

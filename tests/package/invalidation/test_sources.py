@@ -10,6 +10,7 @@ from django.test.utils import isolate_apps
 
 from myapp.models import Comment, Post
 from tests.support.jobs import make_spec
+from tests.support.tables import OwnModel
 from users.models import CustomUser
 from warmer.declarations.registry import Registry
 from warmer.declarations.spec import Dependency, JobSpec
@@ -100,26 +101,17 @@ def test_sources__path_of_a_child_seen_from_its_parents(
 ) -> None:
     with isolate_apps("myapp"):
 
-        class Licence(models.Model):
+        class Licence(OwnModel):
             number = models.AutoField(primary_key=True)
 
-            class Meta:
-                app_label = "myapp"
-
-        class Place(models.Model):
+        class Place(OwnModel):
             owner = models.ForeignKey("self", on_delete=models.CASCADE)
-
-            class Meta:
-                app_label = "myapp"
 
         class Shop(Licence, Place):
             place_ptr = models.OneToOneField(
                 Place, on_delete=models.CASCADE, parent_link=True, related_name="+" if hidden else "shop"
             )
             size = models.IntegerField()
-
-            class Meta:
-                app_label = "myapp"
 
     declare("shops", Shop, ids)
     if hidden and ",shop__" in of_place:

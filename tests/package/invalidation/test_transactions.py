@@ -30,17 +30,6 @@ def test_transaction__rolled_back_changes_nothing(make_post: Any, redis_client: 
     assert "cmdstat_evalsha" not in redis_client.info("commandstats")
 
 
-def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any) -> None:
-    kept, undone = make_post(), make_post()
-    cached(f"post:{kept.pk}", f"post:{undone.pk}")
-    with transaction.atomic():
-        with pytest.raises(Rollback), transaction.atomic():
-            undone.save()
-            raise Rollback
-        kept.save()
-    assert gone(f"post:{kept.pk}", f"post:{undone.pk}") == {f"post:{kept.pk}"}
-
-
 def test_transaction__is_one_round_trip(make_post: Any, make_comment: Any, redis_client: Redis) -> None:
     posts = [make_post() for _ in range(5)]
     redis_client.config_resetstat()
@@ -156,8 +145,8 @@ def test_snapshot__is_asked_of_mysql_and_of_mariadb_by_its_own_name(
     is_mariadb: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MariaDB knows MySQL's name since 11.1 only; tried by hand with 10.11."""
-    known = {f"SELECT @@{name}": "REPEATABLE-READ"}
-    monkeypatch.setattr(transactions, "ask_one", lambda _connection, question: known[question])
-    assert transactions._is_snapshot(SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb))
-    known = {f"SELECT @@{name}": "READ-COMMITTED"}
-    assert not transactions._is_snapshot(SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb))
+    server = SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb)
+    for level, is_snapshot in (("REPEATABLE-READ", True), ("READ-COMMITTED", False)):
+        known = {f"SELECT @@{name}": level}
+        monkeypatch.setattr(transactions, "ask_one", lambda _connection, question, known=known: known[question])
+        assert transactions._is_snapshot(server) is is_snapshot

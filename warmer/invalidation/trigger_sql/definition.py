@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from importlib.resources import files
+from typing import Literal
 
 from warmer.invalidation.sources import Compared, Source
 
@@ -74,19 +74,12 @@ class Definition:
         return self.merged(other) == self
 
 
-class Kind(Enum):
-    """What has a table's name: a table, an object without trigger support, or nothing."""
-
-    TABLE = "table"
-    VIEW = "view"
-    NOTHING = ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Installed:
     """The triggers of a table in the database.
 
     Attributes:
+        kind: what has the table's name: a table, an object without trigger support, or nothing.
         definition: what they record; None: unknown.
         is_outdated: whether they name columns that the table no longer has.
         events: those that are recorded, of `EVENTS`; without disabled triggers.
@@ -95,16 +88,13 @@ class Installed:
         records: the table of records, quoted.
     """
 
-    kind: Kind = Kind.TABLE
+    kind: Literal["table", "view", "nothing"] = "table"
     definition: Definition | None = None
     is_outdated: bool = False
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
     schema: str = ""
     records: str = ""
-
-
-Found = Mapping[str, Installed]
 
 
 def split_name(table: str) -> tuple[str, str]:

@@ -11,15 +11,7 @@ from typing import Any
 from warmer.conf import conf
 from warmer.invalidation.records import TABLE
 from warmer.invalidation.sources import Compared, source_name
-from warmer.invalidation.trigger_sql.definition import (
-    EVENTS,
-    Definition,
-    Found,
-    Installed,
-    Kind,
-    split_name,
-    sql,
-)
+from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, literal, split_name, sql
 
 MOST_BYTES = 1_000_000
 MOST_BYTES_OF_A_ROW = 8_000
@@ -39,7 +31,7 @@ _SHAPES = {
 }
 
 
-def find(connection: Any, tables: Iterable[str]) -> Found:
+def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
     """Return the triggers of tables, with one query; missing tables are left out."""
     found: dict[str, Installed] = {}
     partitions: dict[str, list[str]] = defaultdict(list)
@@ -61,7 +53,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
             definition=definition and definition.limited_to(columns),
             is_outdated=definition is not None and definition != definition.limited_to(columns),
             events=events,
-            kind=Kind.TABLE if kind in ("r", "p") else Kind.VIEW,
+            kind="table" if kind in ("r", "p") else "view",
             schema=schema,
             records=records or TABLE,
         )
@@ -161,5 +153,5 @@ def _rows(quote: Any, columns: Sequence[str], changed: str) -> str:
 
 
 def _literal(text: str) -> str:
-    escaped = text.replace("'", "''")
-    return f" E'{escaped}'".replace("\\", "\\\\") if "\\" in text else f"'{escaped}'"
+    quoted = literal(text)
+    return f" E{quoted}".replace("\\", "\\\\") if "\\" in text else quoted

@@ -7,7 +7,7 @@ from typing import Any
 
 from warmer.invalidation.records import TABLE
 from warmer.invalidation.sources import Compared, source_name
-from warmer.invalidation.trigger_sql.definition import MARK, Definition, Found, Installed, Kind, literal, sql
+from warmer.invalidation.trigger_sql.definition import MARK, Definition, Installed, literal, sql
 
 EVENTS = ("insert", "update", "delete")
 PREPARE: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ _IS_OURS = f"type = 'trigger' AND instr(sql, '/* {MARK}')"
 _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 
 
-def find(connection: Any, tables: Iterable[str]) -> Found:
+def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
     """Return the triggers of tables, with one query; missing tables are left out."""
     names, found = set(tables), dict[str, Installed]()
     with connection.cursor() as cursor:
@@ -27,7 +27,7 @@ def find(connection: Any, tables: Iterable[str]) -> Found:
         rows = sorted(cursor.fetchall())  # tables, triggers, views
     for kind, name, table, text in rows:
         if kind != "trigger" and name in names:
-            found[name] = Installed(kind=Kind.TABLE if kind == "table" else Kind.VIEW)
+            found[name] = Installed(kind="table" if kind == "table" else "view")
         elif table in found and name in (ours := {_name(event, table): event for event in EVENTS}):
             events = found[table].events | {ours[name]}
             # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
@@ -89,7 +89,11 @@ def _insert(
     quote = connection.ops.quote_name
     rows, columns = "NULL", definition.columns[compared]
     if 0 < len(columns) <= _MOST_COLUMNS and {*there} >= {*columns}:
-        rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
+        shown = (
+            ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in columns)
+            for row in _ROWS[event]
+        )
+        rows = f"json_array({', '.join(f'json_object({each})' for each in shown)})"
     condition = "1"
     if event == "update" and compared is not None and {*there} >= {*compared}:
         # A column's own collation may treat different texts as equal.
@@ -97,11 +101,6 @@ def _insert(
         condition = " OR ".join(differ)
     source = literal(source_name(definition.table, compared))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
-
-
-def _row(quote: Any, row: str, columns: Iterable[str]) -> str:
-    pairs = ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in columns)
-    return f"json_object({pairs})"
 
 
 def _text(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -10,23 +11,7 @@ from django.db.models import F, QuerySet
 from tests.support.transactions import Rollback
 from warmer.invalidation import captures_by_triggers
 
-
-def save(world: Any) -> None:
-    world.moved(world.one(world.random.choice([world.Node, world.Leaf]))).save()
-
-
-def save_a_child(world: Any) -> None:
-    world.moved(world.one(world.Leaf)).save()
-
-
-def save_some_fields(world: Any) -> None:
-    world.moved(world.one(world.Node)).save(update_fields=world.random.sample(["owner", "label", "text"], 2))
-
-
-def move(world: Any) -> None:
-    node = world.one(world.Node)
-    node.owner = world.one(world.Owner)
-    node.save(update_fields=["owner"])
+Change = Callable[[Any], object]
 
 
 def save_an_expression(world: Any) -> None:
@@ -48,63 +33,29 @@ def save_with_another_key(world: Any) -> None:
     node.save()
 
 
+def move(world: Any) -> None:
+    node = world.one(world.Node)
+    node.owner = world.one(world.Owner)
+    node.save(update_fields=["owner"])
+
+
 def rename(world: Any) -> None:
-    row = world.one(world.random.choice([world.Owner, world.Label, world.Tag]))
+    row = world.any_of("Owner", "Label", "Tag")
     row.name = world.word()
     row.save()
-
-
-def create(world: Any) -> None:
-    world.create(world.random.choice([world.Owner, world.Node, world.Leaf, world.Label, world.Tag]))
-
-
-def delete(world: Any) -> None:
-    world.one(world.random.choice([world.Owner, world.Node, world.Leaf, world.Tag])).delete()
-
-
-def delete_a_child_alone(world: Any) -> None:
-    world.one(world.Leaf).delete(keep_parents=True)
-
-
-def delete_queryset(world: Any) -> None:
-    model = world.random.choice([world.Owner, world.Tag])
-    QuerySet(model).filter(name=world.word()).delete()
-
-
-def delete_nodes(world: Any) -> None:
-    model = world.random.choice([world.Node, world.Leaf])
-    QuerySet(model).filter(world.condition()).delete()
-
-
-def unlink(world: Any) -> None:
-    world.one(world.Label).delete()
-
-
-def unlink_by_queryset(world: Any) -> None:
-    QuerySet(world.Label).filter(name=world.word()).delete()
 
 
 def update(world: Any) -> None:
     values = {"owner": world.one(world.Owner), "label": world.maybe(world.Label), "text": world.word()}
     values |= {"number": world.random.choice([F("number") + 1, F("owner_id"), 3])}
     chosen = world.random.sample(sorted(values), world.random.randint(1, 4))
-    rows = QuerySet(world.random.choice([world.Node, world.Leaf]))
-    rows.filter(world.condition()).update(**{name: values[name] for name in chosen})
-
-
-def update_names(world: Any) -> None:
-    model = world.random.choice([world.Owner, world.Label, world.Tag])
-    QuerySet(model).filter(name=world.word()).update(name=world.word())
+    world.rows_of("Node", "Leaf").filter(world.condition()).update(**{name: values[name] for name in chosen})
 
 
 def bulk_update(world: Any) -> None:
     nodes = [world.moved(each) for each in world.some(world.Node)]
     fields = world.random.sample(["owner", "label", "text", "number"], 2)
     QuerySet(world.Node).bulk_update(nodes, fields)
-
-
-def bulk_create(world: Any) -> None:
-    QuerySet(world.Node).bulk_create([world.Node(**world.columns()) for _ in range(2)])
 
 
 def upsert(world: Any) -> None:
@@ -114,33 +65,20 @@ def upsert(world: Any) -> None:
     )
 
 
-def raw_update(world: Any) -> None:
-    node, owner = world.one(world.Node), world.one(world.Owner)
-    table = world.Node._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {table} SET owner_id = %s, number = number + 1 WHERE id = %s", [owner.pk, node.pk])
+def raw(statement: str) -> Change:
+    """Return a change by SQL, with a random node and owner."""
 
+    def change(world: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement.format(node=world.one(world.Node).pk, owner=world.one(world.Owner).pk))
 
-def raw_insert_from_select(world: Any) -> None:
-    table = world.Node._meta.db_table
-    columns = "owner_id, parent_id, label_id, text, number"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s", [world.one(world.Node).pk]
-        )
-
-
-def raw_link(world: Any) -> None:
-    through = world.Node.tags.through._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {through} WHERE node_id = %s", [world.one(world.Node).pk])
+    return change
 
 
 def swap_links(world: Any) -> None:
-    QuerySet(world.Node.tags.through).filter(node=world.one(world.Node).pk).delete()
-    world.one(world.Node).tags.through.objects.get_or_create(
-        node_id=world.one(world.Node).pk, tag_id=world.one(world.Tag).pk
-    )
+    links = QuerySet(world.Node.tags.through)
+    links.filter(node=world.one(world.Node).pk).delete()
+    links.get_or_create(node_id=world.one(world.Node).pk, tag_id=world.one(world.Tag).pk)
 
 
 RELATED: dict[str, Callable[[Any], tuple[Any, list[Any]]]] = {
@@ -149,36 +87,17 @@ RELATED: dict[str, Callable[[Any], tuple[Any, list[Any]]]] = {
     "friends": lambda world: (world.one(world.Node).friends, world.some(world.Node)),
     "labelled": lambda world: (world.one(world.Label).nodes, world.some(world.Node)),
 }
+WAYS: dict[str, Callable[[Any, list[Any]], object]] = {
+    "add": lambda related, others: related.add(*others),
+    "remove": lambda related, _: related.remove(*related.all()[:1]),
+    "set": lambda related, others: related.set(others),
+    "clear": lambda related, _: related.clear(),
+}
 
 
-def relink(what: str, way: str) -> Callable[[Any], None]:
-    """Return a change of which rows a field relates, by one of its methods."""
-
-    def change(world: Any) -> None:
-        related, others = RELATED[what](world)
-        match way:
-            case "add":
-                related.add(*others)
-            case "remove":
-                related.remove(*related.all()[:1])
-            case "set":
-                related.set(others)
-            case _:
-                related.clear()
-
-    change.__name__ = f"{way}_{what}"
-    return change
-
-
-WAYS = ("add", "remove", "set", "clear")
-
-
-def tag_a_new_node(world: Any) -> None:
-    world.one(world.Tag).nodes.create(**world.columns())
-
-
-def befriend(world: Any) -> None:
-    relink(world, world.one(world.Node).friends, world.some(world.Node))
+def relink(what: str, way: str, world: Any) -> None:
+    """Change which rows a field relates, by one of its methods."""
+    WAYS[way](*RELATED[what](world))
 
 
 def update_or_create(world: Any) -> None:
@@ -189,57 +108,67 @@ def update_or_create(world: Any) -> None:
 def several_in_one(world: Any) -> None:
     with transaction.atomic():
         for _ in range(3):
-            if world.random.random() < 0.3:
-                with suppress(Rollback), transaction.atomic():
-                    world.random.choice(captured())(world)
-                    raise Rollback
-            else:
-                world.random.choice(captured())(world)
+            (rolled_back if world.random.random() < 0.3 else captured_one(world))(world)
 
 
 def rolled_back(world: Any) -> None:
     with suppress(Rollback), transaction.atomic():
-        world.random.choice(captured())(world)
+        captured_one(world)(world)
         raise Rollback
 
 
-CHANGES: list[Callable[[Any], None]] = [
-    save,
-    save_a_child,
-    save_some_fields,
-    move,
-    save_an_expression,
-    save_a_stale_instance,
-    save_with_another_key,
-    rename,
-    create,
-    create,
-    delete,
-    delete_a_child_alone,
-    delete_queryset,
-    delete_nodes,
-    tag_a_new_node,
-    update_or_create,
-    *(relink(what, way) for what in ("tags", "nodes", "friends") for way in WAYS),
-]
+def captured_one(world: Any) -> Change:
+    """Return a random change that the project captures."""
+    return world.random.choice([*captured().values()])  # type: ignore[no-any-return]
 
-PAST_THE_SIGNALS: list[Callable[[Any], None]] = [
-    update,
-    update_names,
-    bulk_update,
-    bulk_create,
-    upsert,
-    raw_update,
-    raw_insert_from_select,
-    raw_link,
-    swap_links,
-    unlink,
-    unlink_by_queryset,
-    *(relink("labelled", way) for way in WAYS),
-]
+
+_COLUMNS = "owner_id, parent_id, label_id, text, number"
+CHANGES: dict[str, Change] = {
+    "save": lambda world: world.moved(world.any_of("Node", "Leaf")).save(),
+    "save_a_child": lambda world: world.moved(world.one(world.Leaf)).save(),
+    "save_some_fields": lambda world: world.moved(world.one(world.Node)).save(
+        update_fields=world.random.sample(["owner", "label", "text"], 2)
+    ),
+    "move": move,
+    "save_an_expression": save_an_expression,
+    "save_a_stale_instance": save_a_stale_instance,
+    "save_with_another_key": save_with_another_key,
+    "rename": rename,
+    "create": lambda world: world.create(world.random.choice([*world.made.values()])),
+    "delete": lambda world: world.any_of("Owner", "Node", "Leaf", "Tag").delete(),
+    "delete_a_child_alone": lambda world: world.one(world.Leaf).delete(keep_parents=True),
+    "delete_queryset": lambda world: world.rows_of("Owner", "Tag").filter(name=world.word()).delete(),
+    "delete_nodes": lambda world: world.rows_of("Node", "Leaf").filter(world.condition()).delete(),
+    "tag_a_new_node": lambda world: world.one(world.Tag).nodes.create(**world.columns()),
+    "update_or_create": update_or_create,
+    **{f"{way}_{what}": partial(relink, what, way) for what in ("tags", "nodes", "friends") for way in WAYS},
+}
+PAST_THE_SIGNALS: dict[str, Change] = {
+    "update": update,
+    "update_names": lambda world: (
+        world.rows_of("Owner", "Label", "Tag").filter(name=world.word()).update(name=world.word())
+    ),
+    "bulk_update": bulk_update,
+    "bulk_create": lambda world: QuerySet(world.Node).bulk_create([world.Node(**world.columns()) for _ in range(2)]),
+    "upsert": upsert,
+    "raw_update": raw("UPDATE myapp_node SET owner_id = {owner}, number = number + 1 WHERE id = {node}"),
+    "raw_insert_from_select": raw(
+        f"INSERT INTO myapp_node ({_COLUMNS}) SELECT {_COLUMNS} FROM myapp_node WHERE id = {{node}}"
+    ),
+    "raw_link": raw("DELETE FROM myapp_node_tags WHERE node_id = {node}"),
+    "swap_links": swap_links,
+    "unlink": lambda world: world.one(world.Label).delete(),
+    "unlink_by_queryset": lambda world: world.rows_of("Label").filter(name=world.word()).delete(),
+    **{f"{way}_labelled": partial(relink, "labelled", way) for way in WAYS},
+}
 """What sends no signal, or not for every row: changes that triggers alone capture."""
 
 
-def captured() -> list[Callable[[Any], None]]:
-    """Return the changes that the project captures."""
-    return [*CHANGES, *PAST_THE_SIGNALS] if captures_by_triggers() else CHANGES
+def captured() -> dict[str, Change]:
+    """Return the changes that the project captures, by name."""
+    return CHANGES | PAST_THE_SIGNALS if captures_by_triggers() else CHANGES
+
+
+def captured_also_together() -> dict[str, Change]:
+    """Return these, and transactions of them."""
+    return captured() | {"several_in_one": several_in_one, "rolled_back": rolled_back}

@@ -12,11 +12,9 @@ import pytest
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import Error, connection, transaction
 
-from tests.package.invalidation.capture.changes import captured, rolled_back, several_in_one
+from tests.package.invalidation.capture.changes import Change, captured_also_together, captured_one
 from tests.package.invalidation.capture.world import World
 from tests.support.others import await_end_or_lock
-
-Change = Callable[[World], None]
 
 FEWEST = 40
 THREADS = 3
@@ -28,10 +26,10 @@ def test_changes__of_every_kind_leave_nothing_wrong(world: World, pytestconfig: 
     steps = 0
     while steps < FEWEST or time.monotonic() < end:
         world.warm()
-        change = world.random.choice([*captured(), several_in_one, rolled_back])
+        name, change = world.random.choice([*captured_also_together().items()])
         change(world)
         steps += 1
-        assert world.wrong() == {}, f"after step {steps}: {change.__name__}"
+        assert world.wrong() == {}, f"after step {steps}: {name}"
     print(f"{steps} changes; 0 wrong values")
 
 
@@ -45,11 +43,10 @@ def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
     while steps < FEWEST // 4 or time.monotonic() < end:
         world.keep_few()
         world.warm()
-        first, second = world.random.choices([*captured(), several_in_one, rolled_back], k=2)
-        pair.change(first, second)
+        (first, ours), (second, theirs) = world.random.choices([*captured_also_together().items()], k=2)
+        pair.change(ours, theirs)
         steps += 1
-        told = f"after step {steps}: {second.__name__} while {first.__name__} was not committed"
-        assert world.wrong() == {}, told
+        assert world.wrong() == {}, f"after step {steps}: {second} while {first} was not committed"
     print(f"{steps} pairs of changes, {len(pair.refused)} refused; 0 wrong values")
 
 
@@ -70,7 +67,7 @@ class Pair:
             other.start()
             await_end_or_lock(other)
             if self.ours.random.random() < 0.5:
-                self.ours.random.choice(captured())(self.ours)
+                captured_one(self.ours)(self.ours)
             for job in self.ours.random.sample(self.jobs, 4):  # what is not committed is read, and not stored
                 assert job.get_many(self.ours.ids()) == job(self.ours.ids()), job.spec.name
 
@@ -106,7 +103,7 @@ def test_changes__of_several_at_once_leave_nothing_wrong(world: World, pytestcon
             for _ in range(CHANGES_OF_ONE):
                 try:
                     with transaction.atomic():
-                        world.random.choice([*captured(), several_in_one, rolled_back])(world)
+                        world.random.choice([*captured_also_together().values()])(world)
                 except (Error, ObjectDoesNotExist, ValueError) as error:
                     refused.append(str(error))
                 world.random.choice(jobs).get_many(world.ids())

@@ -1,8 +1,9 @@
 """When and by whom a recorded change is applied: nothing is lost, nothing too early, and no write fails."""
 
+from collections.abc import Iterator
 from contextlib import suppress
-from threading import Thread
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.cache import cache
@@ -10,8 +11,9 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, counted, execute, fetch, unapplied
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, unapplied
 from tests.package.invalidation.capture.world import World
+from tests.support.others import in_thread
 from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, apply, records
 from warmer.invalidation.records import Record
@@ -37,29 +39,30 @@ def test_write__succeeds_whatever_goes_wrong_when_it_is_applied(
     assert (known.gone(), unapplied()) == ({1, 2}, 0)
 
 
-def test_relay__is_not_held_up_by_a_path_that_cannot_be_followed(world: World) -> None:
+@pytest.fixture
+def _renamed(world: World) -> Iterator[None]:
     """As while a release that renamed a column is rolled out: every key."""
     execute("ALTER TABLE myapp_node RENAME owner_id TO author_id")
-    try:
-        outsiders.run("UPDATE myapp_node_tags SET tag_id = 3 WHERE node_id = 2")
-        outsiders.run("UPDATE myapp_label SET name = 'new' WHERE id = 1")
-        Relay().poll()
-        assert unapplied() == 0
-    finally:
-        execute("ALTER TABLE myapp_node RENAME author_id TO owner_id")
+    yield
+    execute("ALTER TABLE myapp_node RENAME author_id TO owner_id")
     assert world.wrong() == {}
 
 
+@pytest.mark.usefixtures("_renamed")
+def test_relay__is_not_held_up_by_a_path_that_cannot_be_followed() -> None:
+    outsiders.run("UPDATE myapp_node_tags SET tag_id = 3 WHERE node_id = 2")
+    outsiders.run("UPDATE myapp_label SET name = 'new' WHERE id = 1")
+    Relay().poll()
+    assert unapplied() == 0
+
+
+@pytest.mark.usefixtures("_renamed")
 def test_path__that_cannot_be_followed_leaves_an_open_transaction_as_it_is(world: World) -> None:
     """As one of the project's, in which a signal of a delete follows the path."""
-    execute("ALTER TABLE myapp_node RENAME owner_id TO author_id")
-    try:
-        with transaction.atomic():
-            found = resolve([Record(source="myapp_label", rows='[{"id": "1"}]')], using="default")
-            assert found[world.jobs["labels"].spec] is None
-            assert world.Label.objects.count() == 3
-    finally:
-        execute("ALTER TABLE myapp_node RENAME author_id TO owner_id")
+    with transaction.atomic():
+        found = resolve([Record(source="myapp_label", rows='[{"id": "1"}]')], using="default")
+        assert found[world.jobs["labels"].spec] is None
+        assert world.Label.objects.count() == 3
 
 
 # -- a transaction's own reads --------------------------------------------------------------------------
@@ -114,8 +117,8 @@ def test_transaction__that_sql_began_is_applied_when_it_is_committed(known: Thin
 
 
 def test_savepoints__have_one_callback_and_are_applied_at_once(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[None] = []
-    monkeypatch.setattr(apply, "_apply_above", counted(apply._apply_above, calls))
+    counted = Mock(wraps=apply._apply_above)
+    monkeypatch.setattr(apply, "_apply_above", counted)
     with transaction.atomic():
         for number in range(40):
             with suppress(Rollback), transaction.atomic():
@@ -125,7 +128,7 @@ def test_savepoints__have_one_callback_and_are_applied_at_once(known: Things, mo
                 if number % 2:
                     raise Rollback
         assert len(connection.run_on_commit) == 1
-    assert (known.gone(), len(calls), unapplied()) == ({1}, 1, 0)
+    assert (known.gone(), counted.call_count, unapplied()) == ({1}, 1, 0)
 
 
 def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Things) -> None:
@@ -146,14 +149,16 @@ def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Th
 
 
 # -- how much -------------------------------------------------------------------------------------------
+def pile_up(count: int) -> None:
+    ChangeRecord.objects.bulk_create(ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(count))
+
+
 def test_commit__leaves_a_backlog_to_a_worker(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an outage, or in a new process: the own changes are applied by a few queries."""
     monkeypatch.setattr(records, "PAGE", 10)
-    monkeypatch.setattr(apply, "ask_for_a_worker", lambda: None)
+    monkeypatch.setattr("warmer.tasks.request_pending", lambda: None)
     apply.floors.clear()
-    ChangeRecord.objects.bulk_create(
-        [ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(1_000)]
-    )
+    pile_up(1_000)
     with CaptureQueriesContext(connection) as queries:
         execute(INSERT)
     assert len(queries) < 20
@@ -166,7 +171,7 @@ def test_commit__is_read_by_its_writer_while_every_key_waits_for_a_worker(
     known: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a new process, where `migrate` has asked for every key and no worker runs."""
-    monkeypatch.setattr(apply, "ask_for_a_worker", lambda: None)
+    monkeypatch.setattr("warmer.tasks.request_pending", lambda: None)
     apply.floors.clear()
     ChangeRecord.objects.create(source="myapp_thing", rows=None)
     execute(INSERT)
@@ -190,23 +195,16 @@ def test_commit__reads_records_above_those_that_were_there_before(known: Things)
 def test_floor__of_a_database_that_counts_anew_is_forgotten(known: Things) -> None:
     """As after a flush, a restore, or a failover that lost commits."""
     execute(INSERT)
-    monkey = apply.floors["default"]
-    apply.floors["default"] = monkey + 10_000
-    execute("UPDATE myapp_thing SET owner = 2")
+    apply.floors["default"] += 10_000
+    with transaction.atomic():
+        execute("UPDATE myapp_thing SET owner = 2")
+        cache.delete(known.job.key(2))
+        known.job.get(2)
+        assert cache.get(known.job.key(2)) is None, "the change is not hidden from its transaction"
     assert known.gone() == {1, 2}
     known.warm()
     execute("UPDATE myapp_thing SET owner = 3")
     assert known.gone() == {2, 3}
-
-
-def test_floor__of_a_database_that_counts_anew_hides_no_change_from_its_transaction(known: Things) -> None:
-    execute(INSERT)
-    apply.floors["default"] += 10_000
-    with transaction.atomic():
-        execute("UPDATE myapp_thing SET owner = 3")
-        cache.delete(known.job.key(3))
-        known.job.get(3)
-        assert cache.get(known.job.key(3)) is None
 
 
 def test_backlog__of_one_table_becomes_one_record(
@@ -214,7 +212,7 @@ def test_backlog__of_one_table_becomes_one_record(
 ) -> None:
     settings.WARMER_FENCE_RECORDS = 20
     monkeypatch.setattr(records, "PAGE", 10)
-    ChangeRecord.objects.bulk_create([ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(50)])
+    pile_up(50)
     assert Relay().poll() == 1
     assert (known.gone(), unapplied()) == (EVERY, 0)
 
@@ -224,20 +222,12 @@ def test_wrapper__stays_when_the_connection_is_made_within_another(known: Things
     found: list[Any] = []
 
     def run() -> None:
-        def another(execute: Any, *arguments: Any) -> Any:
-            return execute(*arguments)
+        with connection.execute_wrapper(lambda execute, *arguments: execute(*arguments)):
+            execute(INSERT)
+        found.extend(connection.execute_wrappers)
+        execute("UPDATE myapp_thing SET owner = 2")
 
-        try:
-            with connection.execute_wrapper(another):
-                execute(INSERT)
-            found.extend(connection.execute_wrappers)
-            execute("UPDATE myapp_thing SET owner = 2")
-        finally:
-            connection.close()
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
+    in_thread(run).join()
     assert [type(each).__name__ for each in found] == ["Watcher"]
     assert known.gone() == {1, 2}
 

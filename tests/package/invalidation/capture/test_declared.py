@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
-from django.core.cache import cache
 from django.db import models
 from django.db.models import QuerySet
 
-from tests.package.invalidation.capture.things import Things, install, things
-from tests.support.tables import queries_of, tables_of
+from tests.package.invalidation.capture.things import Things, jobs_of_a_test, problem_of, things
+from tests.support.fixtures import install_triggers
+from tests.support.keyed import by_function, cached, gone, job
+from tests.support.tables import OwnModel, queries_of, tables_of
 from warmer import jobs, warm_many
 from warmer.checks import check_triggers
 from warmer.exceptions import DeclarationError
@@ -27,12 +28,9 @@ pytestmark = pytest.mark.usefixtures("db")
 # -- declarations ---------------------------------------------------------------------------------------
 def fingerprint_with(known: Things, function: Callable[[Any], Any]) -> str:
     """Return the fingerprint of a process with a job that depends on things by a function."""
-    options: Any = {"depends_on": {known.model: function}, "fields": {known.model: ["owner", "text"]}}
-    warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: {})
-    try:
+    with jobs_of_a_test():
+        by_function("other:{id}", known.model, function, "owner", "text")
         return fingerprint()
-    finally:
-        jobs.unregister("others")
 
 
 def test_fingerprint__tells_lambdas_apart_by_what_they_do(known: Things) -> None:
@@ -67,36 +65,26 @@ def test_fingerprint__is_of_what_runs_when_a_deploy_has_replaced_the_file(known:
 
 
 def test_path__that_cannot_be_followed_is_refused_and_the_job_forgotten() -> None:
-    class Label(models.Model):
+    class Label(OwnModel):
         content_type = models.ForeignKey(ContentType, models.CASCADE)
         object_id = models.IntegerField()
         labelled = GenericForeignKey()
 
-        class Meta:
-            app_label = "myapp"
-
-    class Labelled(models.Model):
+    class Labelled(OwnModel):
         labels = GenericRelation(Label, related_query_name="things")
 
-        class Meta:
-            app_label = "myapp"
-
     options: Any = {"name": "labelled", "depends_on": {Label: "things__id"}}
-    with tables_of(Label, Labelled):
-        try:
-            with pytest.raises(DeclarationError, match="'labelled'"):
-                warm_many("labelled:{id}", ids=list, **options)(lambda ids: {})
-            assert "labelled" not in jobs
-            assert triggers.problems("default") == []
-        finally:
-            if "labelled" in jobs:
-                jobs.unregister("labelled")
+    with tables_of(Label, Labelled), jobs_of_a_test():
+        with pytest.raises(DeclarationError, match="'labelled'"):
+            warm_many("labelled:{id}", ids=list, **options)(lambda ids: {})
+        assert "labelled" not in jobs
+        assert triggers.problems("default") == []
 
 
 # -- what is installed ----------------------------------------------------------------------------------
 def test_problems__name_a_table_that_is_not_found_and_the_check_does_not() -> None:
     with things(is_made=False, is_captured=False):
-        (problem,) = [each for each in triggers.problems("default") if each.table == "myapp_thing"]
+        problem = problem_of()
         assert (problem.is_found, problem.why) == (False, "is not found")
         assert "myapp_thing" not in str(list(check_triggers(databases=["default"])))
 
@@ -112,39 +100,28 @@ def test_delete__of_a_queryset_keeps_the_fast_path_of_django(known: Things) -> N
     assert known.gone() == {1}
 
 
-@pytest.mark.parametrize(("capture", "gone"), [("triggers", set()), ("signals", {1})])
+@pytest.mark.parametrize("capture", ["triggers", "signals"])
 def test_delete__that_leaves_far_rows_gives_ids_by_a_reverse_path_with_signals_only(
-    settings: Any, capture: str, gone: set[int]
+    settings: Any, capture: str
 ) -> None:
     """After the commit nothing leads from the row to its far rows."""
 
-    class Near(models.Model):
-        class Meta:
-            app_label = "myapp"
+    class Near(OwnModel):
+        pass
 
-    class Far(models.Model):
+    class Far(OwnModel):
         near = models.ForeignKey(Near, models.DO_NOTHING, db_constraint=False, related_name="far")
         owner = models.IntegerField()
 
-        class Meta:
-            app_label = "myapp"
-
     settings.WARMER_CAPTURE = capture
-    with tables_of(Near, Far):
-        triggers.forget_installed()
-        job = warm_many("near:{id}", ids=list, name="near", depends_on={Near: "far__owner"})(
-            lambda ids: dict.fromkeys(ids, "cached")
-        )
-        try:
-            if capture == "triggers":
-                install()
-            near: Any = QuerySet(Near).create()
-            QuerySet(Far).create(near=near, owner=1)
-            Relay().poll()
-            job.warm([1])
-            near.delete()
-            Relay().poll()
-            assert {id for id in (1,) if cache.get(job.key(id)) is None} == gone
-        finally:
-            jobs.unregister("near")
-            triggers.forget_installed()
+    with tables_of(Near, Far), jobs_of_a_test():
+        job("near:{id}", {Near: "far__owner"})
+        if capture == "triggers":
+            install_triggers()
+        near: Any = QuerySet(Near).create()
+        QuerySet(Far).create(near=near, owner=1)
+        Relay().poll()
+        (key,) = cached("near:1")
+        near.delete()
+        Relay().poll()
+        assert gone(key) == ({key} if capture == "signals" else set())

@@ -12,7 +12,7 @@ from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, captures_by_triggers
 from warmer.models import ChangeRecord
 
-EVERY = {change.__name__: Kind(change=change) for change in captured()}
+EVERY = {name: Kind(change=change) for name, change in captured().items()}
 if captures_by_triggers():
     EVERY |= {f"sql_{name}": kind for name, kind in KINDS.items() if kind.only in ("", connection.vendor)}
 CASES = [

@@ -4,24 +4,24 @@ import json
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.core.management import CommandError, call_command
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, install, things
-from warmer import jobs, warm_many
+from tests.package.invalidation.capture.things import EVERY, Things, execute, problem_of, things
+from tests.support.fixtures import install_triggers
+from tests.support.keyed import by_function, cached, gone, job
+from warmer import jobs
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def declare(known: Things, **options: Any) -> Any:
+def declare(known: Things) -> None:
     """Declare a second job on the things, which needs more of them to be recorded."""
-    options = {"depends_on": {known.model: lambda row: row.owner}, "fields": {known.model: ["owner", "text"]}} | options
-    return warm_many("other:{id}", ids=list, name="others", **options)(lambda ids: dict.fromkeys(ids, 1))
+    by_function("other:{id}", known.model, lambda row: row.owner, "owner", "text")
 
 
 def sources_recorded() -> set[str]:
@@ -35,43 +35,27 @@ BOTH = {"myapp_thing", "myapp_thing(id,owner,text)"}
 
 def test_install__only_widens_and_prune_narrows(known: Things) -> None:
     declare(known)
-    assert install() == ["myapp_thing"]
+    assert install_triggers() == ["myapp_thing"]
     assert sources_recorded() == BOTH
-    jobs.unregister("others")  # it is another release's or another service's
-    assert (install(), triggers.problems("default")) == ([], [])
+    jobs.unregister("other")  # it is another release's or another service's
+    assert (install_triggers(), triggers.problems("default")) == ([], [])
     assert sources_recorded() == BOTH
-    declare(known, depends_on={known.model: "id"}, fields={known.model: ["text"]})
-    assert install() == ["myapp_thing"]
+    job("third:{id}", {known.model: "id"}, fields={known.model: ["text"]})
+    assert install_triggers() == ["myapp_thing"]
     assert sources_recorded() > BOTH
-    jobs.unregister("others")
+    jobs.unregister("third")
     assert triggers.prune("default") == ["myapp_thing"]
     assert sources_recorded() == {"myapp_thing"}
     assert triggers.prune("default") == []
 
 
 def test_install__of_less_leaves_columns_that_others_need(known: Things) -> None:
-    class Wider(models.Model):
-        class Meta:
-            app_label = "myapp"
-            db_table = "myapp_thing"
-            managed = False
-
-        owner = models.IntegerField()
-        text = models.TextField()
-
-    try:
-        job = warm_many("wide:{id}", ids=list, name="wide", depends_on={Wider: "text"})
-        job(lambda ids: {})
-        assert install() == ["myapp_thing"]
-        jobs.unregister("wide")
-        assert install() == []
-        outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (1, 'more')")
-        assert json.loads(ChangeRecord.objects.get().rows or "") == [{"owner": "1", "text": "more"}]
-    finally:
-        from django.apps import apps
-
-        del apps.all_models["myapp"]["wider"]
-        apps.clear_cache()
+    job("wide:{id}", {known.model: "text"})
+    assert install_triggers() == ["myapp_thing"]
+    jobs.unregister("wide")
+    assert install_triggers() == []
+    outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (1, 'more')")
+    assert json.loads(ChangeRecord.objects.get().rows or "") == [{"owner": "1", "text": "more"}]
 
 
 def test_remove__removes_the_triggers_of_jobs_that_are_gone(known: Things) -> None:
@@ -119,11 +103,11 @@ def test_script__does_what_install_does(known: Things) -> None:
 def test_signals__tell_what_a_job_needs_that_is_declared_after_a_save(known: Things) -> None:
     """As one whose module is imported late: nobody has widened the triggers for it."""
     thing = known.model.objects.create(owner=1)
-    other = declare(known)
-    other.warm([1])
+    declare(known)
+    cached("other:1")
     thing.text = "new"
     thing.save()
-    assert cache.get("other:1") is None
+    assert gone("other:1")
 
 
 def test_signals__tell_again_when_a_check_finds_that_triggers_are_gone(known: Things) -> None:
@@ -132,7 +116,7 @@ def test_signals__tell_again_when_a_check_finds_that_triggers_are_gone(known: Th
     of_table = " ON myapp_thing" if connection.vendor == "postgresql" else "_myapp_thing"
     outsiders.run(*(f"DROP TRIGGER warmer_{event}{of_table}" for event in ("insert", "update", "delete")))
     known.warm()
-    assert "myapp_thing" in {problem.table for problem in triggers.problems("default")}
+    assert problem_of()
     thing.save()
     assert known.gone() == {1}
 
@@ -141,7 +125,7 @@ def test_triggers__that_are_missing_are_a_problem_and_signals_tell(known: Things
     known.model.objects.create(owner=3)  # nobody listens from here on
     known.warm()
     triggers.remove("default")
-    assert "myapp_thing" in {each.table for each in triggers.problems("default")}
+    assert problem_of()
     known.model.objects.create(owner=1)
     with transaction.atomic():
         known.model.objects.create(owner=2)
@@ -151,15 +135,14 @@ def test_triggers__that_are_missing_are_a_problem_and_signals_tell(known: Things
 
 def test_triggers__that_record_less_than_a_job_needs_are_a_problem_and_signals_tell(known: Things) -> None:
     """As when a release runs before it migrates."""
-    other = declare(known)
-    other.warm([1, 2])
+    declare(known)
+    keys = cached("other:1", "other:2")
     triggers.forget_installed()  # the process is another one
-    (problem,) = [each for each in triggers.problems("default") if each.table == "myapp_thing"]
-    assert "less" in problem.why
+    assert "less" in problem_of().why
     known.model.objects.create(owner=1)
-    assert cache.get_many([other.key(1), other.key(2)]) == {"other:2": 1}
+    assert gone(*keys) == {"other:1"}
     triggers.on_migrated(using="default")  # what was not told by a signal was missed until now
-    assert cache.get_many([other.key(1), other.key(2)]) == {}
+    assert gone(*keys) == {*keys}
 
 
 class Refuses:
@@ -174,30 +157,28 @@ def test_table__that_a_router_refuses_is_no_problem_and_signals_tell(settings: A
         assert [each.table for each in triggers.problems("default")] == ["myapp_thing"]
         settings.DATABASE_ROUTERS = [Refuses()]
         triggers.forget_installed()
-        assert (triggers.problems("default"), install()) == ([], [])
+        assert (triggers.problems("default"), install_triggers()) == ([], [])
         known.model.objects.create(owner=1)
         assert known.gone() == {1}
 
 
-def test_table__that_was_renamed_is_a_problem_and_captured_again() -> None:
+def test_table__that_was_renamed_is_a_problem_and_captured_again(known: Things) -> None:
     """Its triggers write records of the old name."""
-    with things() as known:
-        execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
-        known.model._meta.db_table = "myapp_renamed"
-        jobs.version += 1  # the process is another one
-        triggers.forget_installed()
-        (problem,) = [each for each in triggers.problems("default") if each.table == "myapp_renamed"]
-        assert "no triggers" in problem.why
-        known.model.objects.create(owner=1)
-        assert known.gone() == {1}, "signals tell meanwhile"
-        assert triggers.catch_up("default") == ["myapp_renamed"]
-        assert (known.gone(), triggers.problems("default")) == (EVERY, [])
-        known.warm()
-        ChangeRecord.objects.all().delete()
-        outsiders.run("UPDATE myapp_renamed SET owner = 2")
-        Relay().poll()
-        assert known.gone() == {1, 2}
-        assert set(ChangeRecord.objects.values_list("source", flat=True)) == {"myapp_renamed"}
+    execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
+    known.model._meta.db_table = "myapp_renamed"
+    jobs.version += 1  # the process is another one
+    triggers.forget_installed()
+    assert "no triggers" in problem_of("myapp_renamed").why
+    known.model.objects.create(owner=1)
+    assert known.gone() == {1}, "signals tell meanwhile"
+    assert triggers.catch_up("default") == ["myapp_renamed"]
+    assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+    known.warm()
+    ChangeRecord.objects.all().delete()
+    outsiders.run("UPDATE myapp_renamed SET owner = 2")
+    Relay().poll()
+    assert known.gone() == {1, 2}
+    assert set(ChangeRecord.objects.values_list("source", flat=True)) == {"myapp_renamed"}
 
 
 def test_problems__are_found_by_one_query(known: Things) -> None:

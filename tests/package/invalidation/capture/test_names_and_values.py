@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.db import connection, models
 
-from tests.package.invalidation.capture.things import EVERY, execute, fetch, things
+from tests.package.invalidation.capture.things import EVERY, Things, execute, fetch, things
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
 
@@ -134,9 +134,8 @@ def test_function__gets_no_column_that_is_not_in_fields_and_none_is_recorded() -
 
 
 @pytest.mark.parametrize("rows", ['[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]'])
-def test_record__that_is_damaged_gives_every_key_and_is_done(rows: str) -> None:
-    with things() as known:
-        ChangeRecord.objects.create(source="myapp_thing", rows=rows)
-        Relay().poll()
-        assert known.gone() == EVERY
-        assert not ChangeRecord.objects.filter(applied_at=None).exists()
+def test_record__that_is_damaged_gives_every_key_and_is_done(known: Things, rows: str) -> None:
+    ChangeRecord.objects.create(source="myapp_thing", rows=rows)
+    Relay().poll()
+    assert known.gone() == EVERY
+    assert not ChangeRecord.objects.filter(applied_at=None).exists()

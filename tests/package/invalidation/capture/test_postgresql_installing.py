@@ -1,7 +1,8 @@
 """Installing beside writers, and as a role without rights: what PostgreSQL alone can show."""
 
 from collections.abc import Iterator
-from threading import Barrier, Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -9,7 +10,8 @@ from django.db import connection
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.outsiders import outsider
-from tests.package.invalidation.capture.things import INSERT, execute, fetch, install, things
+from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch, things
+from tests.support.fixtures import install_triggers
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import Relay, triggers
 from warmer.invalidation.trigger_sql import postgresql
@@ -26,22 +28,22 @@ def test_install__that_has_to_wait_for_writers_is_refused(monkeypatch: pytest.Mo
         with other.transaction():
             other.execute(INSERT)
             with pytest.raises(TriggersRefused, match=r"myapp_thing.*lock timeout"):
-                install()
+                install_triggers()
             known.model.objects.create(owner=2)  # signals tell of it
             assert known.gone() == {2}
-        assert install() == ["myapp_thing"]
+        assert install_triggers() == ["myapp_thing"]
         assert fetch("SHOW lock_timeout") == [("0",)]
 
 
-def test_install__of_another_definition_replaces_the_function_alone_while_writers_hold_the_table() -> None:
+def test_install__of_another_definition_replaces_the_function_alone_while_writers_hold_the_table(known: Things) -> None:
     triggers_of = "SELECT oid FROM pg_trigger WHERE tgrelid = 'myapp_thing'::regclass ORDER BY oid"
-    with things() as known, outsider() as other:
+    with outsider() as other:
         before = fetch(triggers_of)
         assert len(before) == 4
         forget_definition()
         with other.transaction():
             other.execute(INSERT)
-            assert install() == ["myapp_thing"]
+            assert install_triggers() == ["myapp_thing"]
         assert fetch(triggers_of) == before
         Relay().poll()
         assert known.gone() == {1}
@@ -53,40 +55,31 @@ def forget_definition() -> None:
     outsiders.run(f"COMMENT ON FUNCTION {function}() IS NULL")
 
 
-def test_install__by_three_at_once_succeeds() -> None:
-    failed: list[Exception] = []
+def test_install__by_three_at_once_succeeds(known: Things) -> None:
     barrier = Barrier(3)
 
-    def run() -> None:
+    def run(_: int) -> None:
         try:
             barrier.wait()
-            install()
-        except Exception as error:  # noqa: BLE001 - it is what is asserted
-            failed.append(error)
+            install_triggers()
         finally:
             connection.close()
 
-    with things():
+    with ThreadPoolExecutor(3) as threads:
         for _ in range(8):
             forget_definition()
-            threads = [Thread(target=run) for _ in range(3)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert failed == []
-        assert triggers.problems("default") == []
+            list(threads.map(run, range(3)))  # raises what one of them raised
+    assert triggers.problems("default") == []
 
 
-def test_install__turns_on_a_trigger_that_is_disabled() -> None:
-    with things() as known:
-        execute("ALTER TABLE myapp_thing DISABLE TRIGGER warmer_update")
-        (problem,) = triggers.problems("default")
-        assert "update" in problem.why
-        assert install() == ["myapp_thing"]
-        outsiders.run(INSERT, "UPDATE myapp_thing SET owner = 2")
-        Relay().poll()
-        assert known.gone() == {1, 2}
+def test_install__turns_on_a_trigger_that_is_disabled(known: Things) -> None:
+    execute("ALTER TABLE myapp_thing DISABLE TRIGGER warmer_update")
+    (problem,) = triggers.problems("default")
+    assert "update" in problem.why
+    assert install_triggers() == ["myapp_thing"]
+    outsiders.run(INSERT, "UPDATE myapp_thing SET owner = 2")
+    Relay().poll()
+    assert known.gone() == {1, 2}
 
 
 # -- privileges -----------------------------------------------------------------------------------------
@@ -108,7 +101,7 @@ def test_role__that_does_not_own_a_table_is_refused_and_signals_tell(
             "SET ROLE poor",
         )
         with pytest.raises(TriggersRefused, match=r"myapp_thing.*denied"):
-            install()
+            install_triggers()
         triggers.on_migrated(using="default")
         assert "myapp_thing" in caplog.text
         known.model.objects.create(owner=1)
@@ -117,17 +110,27 @@ def test_role__that_does_not_own_a_table_is_refused_and_signals_tell(
         execute("RESET ROLE")
 
 
-def test_role__without_a_grant_on_our_table_writes_and_is_recorded(role: str) -> None:
-    with things() as known, outsider() as other:
+@pytest.mark.parametrize("has_functions", [False, True])
+def test_role__without_a_grant_on_our_table_writes_and_is_recorded(
+    known: Things, role: str, has_functions: bool
+) -> None:
+    """Nor can it have its own functions run as the owner of the tables."""
+    with outsider() as other:
         other.execute("GRANT INSERT ON myapp_thing TO poor; GRANT USAGE ON SEQUENCE myapp_thing_id_seq TO poor")
         other.execute("SET ROLE poor")
+        if has_functions:
+            other.execute(
+                "CREATE FUNCTION poor.to_regclass(text) RETURNS regclass LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$; "
+                "SET search_path = poor, public, pg_catalog"
+            )
         other.execute(INSERT)
         Relay().poll()
         assert known.gone() == {1}
 
 
-def test_role__without_a_grant_cannot_have_its_own_table_write_records(role: str) -> None:
-    with things(), outsider() as other:
+def test_role__without_a_grant_cannot_have_its_own_table_write_records(known: Things, role: str) -> None:
+    with outsider() as other:
         ((function, *_), *_) = fetch(FUNCTION)
         other.execute("SET ROLE poor; CREATE TABLE poor.own (owner int)")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -135,16 +138,3 @@ def test_role__without_a_grant_cannot_have_its_own_table_write_records(role: str
                 "CREATE TRIGGER forged AFTER INSERT ON poor.own REFERENCING NEW TABLE AS warmer_new "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION public.{function}()"
             )
-
-
-def test_role__cannot_have_its_own_functions_run_as_the_owner_of_the_tables(role: str) -> None:
-    with things() as known, outsider() as other:
-        other.execute("GRANT INSERT ON myapp_thing TO poor; GRANT USAGE ON SEQUENCE myapp_thing_id_seq TO poor")
-        other.execute(
-            "SET ROLE poor; CREATE FUNCTION poor.to_regclass(text) RETURNS regclass LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$; "
-            "SET search_path = poor, public, pg_catalog"
-        )
-        other.execute(INSERT)
-        Relay().poll()
-        assert known.gone() == {1}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from psycopg import sql
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.outsiders import outsider
-from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch, things
+from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch
 from tests.package.invalidation.capture.world import World
+from tests.support.others import in_thread
 from warmer.invalidation import Relay, records
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
@@ -33,66 +33,56 @@ pytestmark = pytest.mark.usefixtures("db")
     ],
     ids=["composed", "sql", "bytes", "several"],
 )
-def test_wrapper__takes_every_kind_of_statement(statement: Any) -> None:
-    with things() as known:
-        known.model.objects.create(owner=1)
-        known.warm()
+def test_wrapper__takes_every_kind_of_statement(known: Things, statement: Any) -> None:
+    known.model.objects.create(owner=1)
+    known.warm()
+    execute(statement)
+    assert known.gone() == {1}
+    known.warm()
+    with transaction.atomic():
         execute(statement)
-        assert known.gone() == {1}
-        known.warm()
-        with transaction.atomic():
-            execute(statement)
-            assert known.gone() == set()
-        assert known.gone() == {1}
+        assert known.gone() == set()
+    assert known.gone() == {1}
 
 
 @pytest.mark.parametrize("block", [nullcontext, transaction.atomic])
-def test_pipeline__is_applied_when_it_is_committed(block: Any) -> None:
-    with things() as known:
-        connection.ensure_connection()
-        with connection.connection.pipeline(), block():
-            execute(INSERT)
-            known.model.objects.count()  # another statement, whose answer is waited for
-            known.model.objects.create(owner=2)
-            assert outsiders.fetch("SELECT count(*) FROM myapp_thing") == [(0,)]
-            assert known.gone() == set()
-        execute("SELECT 1")
-        assert known.gone() == {1, 2}
+def test_pipeline__is_applied_when_it_is_committed(known: Things, block: Any) -> None:
+    connection.ensure_connection()
+    with connection.connection.pipeline(), block():
+        execute(INSERT)
+        known.model.objects.count()  # another statement, whose answer is waited for
+        known.model.objects.create(owner=2)
+        assert outsiders.fetch("SELECT count(*) FROM myapp_thing") == [(0,)]
+        assert known.gone() == set()
+    execute("SELECT 1")
+    assert known.gone() == {1, 2}
 
 
 def commit_elsewhere(known: Things) -> None:
     """Commit a change of another thread, which applies it."""
 
-    def commit() -> None:
-        known.model.objects.create(owner=2)
-        connection.close()
-
-    thread = Thread(target=commit)
-    thread.start()
-    thread.join()
+    in_thread(lambda: known.model.objects.create(owner=2)).join()
 
 
-def test_savepoints__between_which_another_thread_commits_are_all_applied() -> None:
-    with things() as known:
+def test_savepoints__between_which_another_thread_commits_are_all_applied(known: Things) -> None:
+    with transaction.atomic():
         with transaction.atomic():
-            with transaction.atomic():
-                execute(INSERT)
-            commit_elsewhere(known)
-            with transaction.atomic():
-                known.model.objects.create(owner=3)
-        assert known.gone() == {1, 2, 3}
+            execute(INSERT)
+        commit_elsewhere(known)
+        with transaction.atomic():
+            known.model.objects.create(owner=3)
+    assert known.gone() == {1, 2, 3}
 
 
-def test_statement__before_whose_end_another_thread_commits_is_applied() -> None:
+def test_statement__before_whose_end_another_thread_commits_is_applied(known: Things) -> None:
     def commit_before_it_returns(execute: Any, *arguments: Any) -> Any:
         result = execute(*arguments)
         commit_elsewhere(known)
         return result
 
-    with things() as known:
-        with transaction.atomic(), connection.execute_wrapper(commit_before_it_returns):
-            execute(INSERT)
-        assert known.gone() == {1, 2}
+    with transaction.atomic(), connection.execute_wrapper(commit_before_it_returns):
+        execute(INSERT)
+    assert known.gone() == {1, 2}
 
 
 # -- isolation ------------------------------------------------------------------------------------------
@@ -122,16 +112,15 @@ def levels_of_our_statements() -> Iterator[set[str]]:
 
 @pytest.mark.parametrize("relayed", [False, True])
 def test_records__are_read_marked_and_purged_in_read_committed(
-    serializable: None, relayed: bool, monkeypatch: pytest.MonkeyPatch
+    known: Things, serializable: None, relayed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
-    with things() as known:
-        if relayed:
-            outsiders.run(INSERT)
-        with levels_of_our_statements() as levels:
-            Relay().poll() if relayed else execute(INSERT)
-        assert known.gone() == {1}
-        assert levels == {"read committed"}
+    if relayed:
+        outsiders.run(INSERT)
+    with levels_of_our_statements() as levels:
+        Relay().poll() if relayed else execute(INSERT)
+    assert known.gone() == {1}
+    assert levels == {"read committed"}
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
@@ -145,18 +134,17 @@ def test_transaction__of_a_snapshot_reads_what_it_changed_and_stores_nothing(wor
     assert world.wrong() == {}
 
 
-def test_transaction__stores_what_only_another_transaction_changed() -> None:
-    with things() as known:
-        outsiders.run(INSERT)
-        cache.clear()
-        with transaction.atomic():
-            execute("SELECT pg_current_xact_id()")  # it has a number, as if it had written something
-            known.job.get(1)
-        assert 1 not in known.gone()
+def test_transaction__stores_what_only_another_transaction_changed(known: Things) -> None:
+    outsiders.run(INSERT)
+    cache.clear()
+    with transaction.atomic():
+        execute("SELECT pg_current_xact_id()")  # it has a number, as if it had written something
+        known.job.get(1)
+    assert 1 not in known.gone()
 
 
-def test_marks__are_not_waited_for_by_another_marker() -> None:
-    with things(), outsider() as other:
+def test_marks__are_not_waited_for_by_another_marker(known: Things) -> None:
+    with outsider() as other:
         outsiders.run(INSERT, INSERT)
         locked, free = ChangeRecord.objects.order_by("pk").values_list("pk", flat=True)
         with other.transaction():
@@ -169,20 +157,19 @@ def test_marks__are_not_waited_for_by_another_marker() -> None:
         assert ChangeRecord.objects.get(applied_by=fingerprint()).pk == free
 
 
-def test_marks__are_not_waited_for_by_the_disk() -> None:
-    with things():
-        outsiders.run(INSERT)
-        execute("SET synchronous_commit = 'on'")
-        with transaction.atomic():
-            records.mark(list(ChangeRecord.objects.values_list("pk", flat=True)), using="default")
-            assert fetch("SHOW synchronous_commit") == [("off",)]
-        assert fetch("SHOW synchronous_commit") == [("on",)]
-        execute("RESET synchronous_commit")
+def test_marks__are_not_waited_for_by_the_disk(known: Things) -> None:
+    outsiders.run(INSERT)
+    execute("SET synchronous_commit = 'on'")
+    with transaction.atomic():
+        records.mark(list(ChangeRecord.objects.values_list("pk", flat=True)), using="default")
+        assert fetch("SHOW synchronous_commit") == [("off",)]
+    assert fetch("SHOW synchronous_commit") == [("on",)]
+    execute("RESET synchronous_commit")
 
 
-def test_relay__is_one_at_a_time() -> None:
+def test_relay__is_one_at_a_time(known: Things) -> None:
     """Those of the same fingerprint: another process applies for another cache."""
-    with things() as known, outsider() as other:
+    with outsider() as other:
         other.execute(INSERT)
         number = int(fingerprint(), 16) - 2**63
         with other.transaction():
@@ -191,9 +178,9 @@ def test_relay__is_one_at_a_time() -> None:
         assert (Relay().poll(), known.gone()) == (1, {1})
 
 
-def test_relay__that_finds_another_at_work_remembers_what_it_applied_once_more() -> None:
+def test_relay__that_finds_another_at_work_remembers_what_it_applied_once_more(known: Things) -> None:
     relay = Relay()
-    with things() as known, outsider() as other:
+    with outsider() as other:
         other.execute(INSERT)
         other.execute("UPDATE warmer_changerecord SET applied_at = now(), applied_by = 'another'")
         assert (relay.poll(), known.gone()) == (1, {1})
@@ -204,15 +191,14 @@ def test_relay__that_finds_another_at_work_remembers_what_it_applied_once_more()
 
 
 # -- connections ----------------------------------------------------------------------------------------
-def test_connection__that_is_lost_in_a_transaction_leaves_nothing_to_the_next() -> None:
-    with things() as known:
-        kill_in_a_transaction(known)
-        execute("RESET ALL")  # connects again
-        known.warm()
-        with transaction.atomic():
-            known.model.objects.create(owner=2)
-            assert known.gone() == set()
-        assert known.gone() == {2}
+def test_connection__that_is_lost_in_a_transaction_leaves_nothing_to_the_next(known: Things) -> None:
+    kill_in_a_transaction(known)
+    execute("RESET ALL")  # connects again
+    known.warm()
+    with transaction.atomic():
+        known.model.objects.create(owner=2)
+        assert known.gone() == set()
+    assert known.gone() == {2}
 
 
 def kill_in_a_transaction(known: Things) -> None:

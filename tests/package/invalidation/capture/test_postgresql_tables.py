@@ -10,18 +10,14 @@ from django.core.cache import cache
 from django.db import DataError, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, install, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, problem_of, things
+from tests.support.fixtures import install_triggers
 from tests.support.transactions import Rollback
 from warmer import jobs, warm_many
 from warmer.invalidation import Relay, records, triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
-
-
-def problem_of(table: str) -> str:
-    (problem,) = [each for each in triggers.problems("default") if each.table == table]
-    return problem.why
 
 
 # -- columns that are gone -----------------------------------------------------------------------------------
@@ -35,24 +31,23 @@ def problem_of(table: str) -> str:
     ids=["renamed", "dropped"],
 )
 def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good(
-    statement: str, row: dict[str, str]
+    known: Things, statement: str, row: dict[str, str]
 ) -> None:
-    with things() as known:
-        declare_wider(known)
-        execute(statement)
-        known.model._meta.get_field("owner").column = next(iter(row))
-        jobs.version += 1  # the process is another one
-        triggers.forget_installed()
-        assert "no longer has" in problem_of("myapp_thing")
-        assert triggers.catch_up("default") == ["myapp_thing"]
-        assert (known.gone(), triggers.problems("default")) == (EVERY, [])
-        known.warm()
-        ChangeRecord.objects.all().delete()
-        values = ", ".join(f"'{value}'" for value in row.values())
-        outsiders.run(f"INSERT INTO myapp_thing ({', '.join(row)}) VALUES ({values})")
-        assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
-        Relay().poll()
-        assert known.gone() == {1}
+    declare_wider(known)
+    execute(statement)
+    known.model._meta.get_field("owner").column = next(iter(row))
+    jobs.version += 1  # the process is another one
+    triggers.forget_installed()
+    assert "no longer has" in problem_of().why
+    assert triggers.catch_up("default") == ["myapp_thing"]
+    assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+    known.warm()
+    ChangeRecord.objects.all().delete()
+    values = ", ".join(f"'{value}'" for value in row.values())
+    outsiders.run(f"INSERT INTO myapp_thing ({', '.join(row)}) VALUES ({values})")
+    assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
+    Relay().poll()
+    assert known.gone() == {1}
 
 
 # -- tables of other schemas ---------------------------------------------------------------------------------
@@ -75,7 +70,7 @@ def test_table__that_names_its_schema_is_captured(table: str) -> None:
             triggers.prune("default")
             assert triggers.problems("default") == []
             assert table in triggers.remove("default")
-            assert problem_of(table) == "has no triggers"
+            assert problem_of(table).why == "has no triggers"
             assert fetch("SELECT 1 FROM pg_proc WHERE proname LIKE 'warmer_record_thing_%'") == []
     finally:
         execute("DROP SCHEMA crm CASCADE", "DROP TABLE IF EXISTS thing")
@@ -84,7 +79,7 @@ def test_table__that_names_its_schema_is_captured(table: str) -> None:
 def declare_wider(known: Things) -> None:
     """Make the triggers record another column, too, for a job that is not declared here any more."""
     warm_many("wider:{id}", ids=list, name="wider", depends_on={known.model: "text"})(lambda ids: {})
-    assert install() == ["myapp_thing"]
+    assert install_triggers() == ["myapp_thing"]
     jobs.unregister("wider")
 
 
@@ -104,17 +99,16 @@ def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
     assert (triggers.databases(), Relay().poll()) == ([], 0)
 
 
-def test_hit__in_a_transaction_that_failed_gives_what_is_cached() -> None:
-    with things() as known:
-        assert records.are_kept("default")
-        cache.set(known.job.key(1), "kept")
-        with suppress(Rollback), transaction.atomic():
-            execute(INSERT)
-            with suppress(DataError):
-                execute("SELECT 1 / 0")
-            assert known.job.get(1) == "kept"
-            raise Rollback
+def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -> None:
+    assert records.are_kept("default")
+    cache.set(known.job.key(1), "kept")
+    with suppress(Rollback), transaction.atomic():
+        execute(INSERT)
+        with suppress(DataError):
+            execute("SELECT 1 / 0")
         assert known.job.get(1) == "kept"
+        raise Rollback
+    assert known.job.get(1) == "kept"
 
 
 # -- rows -----------------------------------------------------------------------------------------------

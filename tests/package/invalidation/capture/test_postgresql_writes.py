@@ -8,7 +8,8 @@ import pytest
 from django.db import connection, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, execute, install, things
+from tests.package.invalidation.capture.things import EVERY, Things, execute, things
+from tests.support.fixtures import install_triggers
 from warmer.invalidation import Relay, triggers
 from warmer.models import ChangeRecord
 
@@ -36,36 +37,34 @@ def test_trigger__altered_column_invalidates_every_key(altered: str, write: str,
         assert known.gone() == EVERY
 
 
-def test_trigger__column_that_is_named_back_is_recorded_again() -> None:
-    with things() as known:
-        for there, back in (("owner TO boss", "boss TO owner"),) * 2:
-            known.warm()
-            known.model.objects.create(owner=1)
-            assert known.gone() == {1}
-            outsiders.run(f"ALTER TABLE myapp_thing RENAME {there}")
-            execute("DELETE FROM myapp_thing")
-            assert known.gone() == EVERY
-            outsiders.run(f"ALTER TABLE myapp_thing RENAME {back}")
-
-
-def test_trigger__without_our_table_writes_succeed_and_are_recorded_again_with_it() -> None:
-    """As after a dump that was restored without it: its triggers are there."""
-    with things() as known:
-        known.model.objects.create(owner=1)
+def test_trigger__column_that_is_named_back_is_recorded_again(known: Things) -> None:
+    for there, back in (("owner TO boss", "boss TO owner"),) * 2:
         known.warm()
+        known.model.objects.create(owner=1)
+        assert known.gone() == {1}
+        outsiders.run(f"ALTER TABLE myapp_thing RENAME {there}")
+        execute("DELETE FROM myapp_thing")
+        assert known.gone() == EVERY
+        outsiders.run(f"ALTER TABLE myapp_thing RENAME {back}")
+
+
+def test_trigger__without_our_table_writes_succeed_and_are_recorded_again_with_it(known: Things) -> None:
+    """As after a dump that was restored without it: its triggers are there."""
+    known.model.objects.create(owner=1)
+    known.warm()
+    with connection.schema_editor() as editor:
+        editor.delete_model(ChangeRecord)
+    try:
+        known.model.objects.create(owner=1)
+        with transaction.atomic():
+            known.model.objects.update(text="new")
+            known.model.objects.all().delete()
+    finally:
         with connection.schema_editor() as editor:
-            editor.delete_model(ChangeRecord)
-        try:
-            known.model.objects.create(owner=1)
-            with transaction.atomic():
-                known.model.objects.update(text="new")
-                known.model.objects.all().delete()
-        finally:
-            with connection.schema_editor() as editor:
-                editor.create_model(ChangeRecord)
-        assert known.gone() == set()
-        known.model.objects.create(owner=2)
-        assert known.gone() == {2}
+            editor.create_model(ChangeRecord)
+    assert known.gone() == set()
+    known.model.objects.create(owner=2)
+    assert known.gone() == {2}
 
 
 # -- values ---------------------------------------------------------------------------------------------
@@ -121,19 +120,18 @@ def test_trigger__of_fields_compares_a_type_without_equality_or_with_a_loose_one
         assert known.gone() == {1}
 
 
-def test_trigger__names_two_columns_of_our_table() -> None:
+def test_trigger__names_two_columns_of_our_table(known: Things) -> None:
     """So a later release may alter the others while this one writes."""
-    with things() as known:
-        known.model.objects.create(owner=1)
-        ours = "ALTER TABLE warmer_changerecord"
-        outsiders.run(f"{ours} ADD later int DEFAULT 1", f"{ours} RENAME recorded_at TO written_at")
-        try:
-            outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (2, '')")
-            known.model.objects.create(owner=3)
-        finally:
-            outsiders.run(f"{ours} DROP later", f"{ours} RENAME written_at TO recorded_at")
-        Relay().poll()
-        assert known.gone() == {1, 2, 3}
+    known.model.objects.create(owner=1)
+    ours = "ALTER TABLE warmer_changerecord"
+    outsiders.run(f"{ours} ADD later int DEFAULT 1", f"{ours} RENAME recorded_at TO written_at")
+    try:
+        outsiders.run("INSERT INTO myapp_thing (owner, text) VALUES (2, '')")
+        known.model.objects.create(owner=3)
+    finally:
+        outsiders.run(f"{ours} DROP later", f"{ours} RENAME written_at TO recorded_at")
+    Relay().poll()
+    assert known.gone() == {1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -152,17 +150,16 @@ def test_trigger__large_rows_invalidate_every_key(rows: str) -> None:
         assert [each.rows for each in ChangeRecord.objects.all()] == [None]
 
 
-def test_trigger__a_statement_of_many_rows_is_one_record_and_one_transaction() -> None:
+def test_trigger__a_statement_of_many_rows_is_one_record_and_one_transaction(known: Things) -> None:
     """No subtransaction for each statement: past 64 they slow down everybody's snapshots."""
-    with things() as known:
-        with transaction.atomic():
-            for _ in range(300):
-                execute("INSERT INTO myapp_thing (owner, text) SELECT 1, '' FROM generate_series(1, 3)")
-            assert ChangeRecord.objects.count() == 300
-            ((next_one,),) = outsiders.fetch("SELECT pg_current_xact_id()::text::bigint")
-            (ours,) = set(ChangeRecord.objects.values_list("xact", flat=True))
-            assert next_one - ours < 300  # others on the server take some numbers, too
-        assert known.gone() == {1}
+    with transaction.atomic():
+        for _ in range(300):
+            execute("INSERT INTO myapp_thing (owner, text) SELECT 1, '' FROM generate_series(1, 3)")
+        assert ChangeRecord.objects.count() == 300
+        ((next_one,),) = outsiders.fetch("SELECT pg_current_xact_id()::text::bigint")
+        (ours,) = set(ChangeRecord.objects.values_list("xact", flat=True))
+        assert next_one - ours < 300  # others on the server take some numbers, too
+    assert known.gone() == {1}
 
 
 def test_trigger__records_the_same_text_whatever_the_session_has_set() -> None:
@@ -237,7 +234,7 @@ def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_inst
     (problem,) = triggers.problems("default")
     assert problem.table == "parted"
     assert "highest" in problem.why
-    assert install() == ["parted"]
+    assert install_triggers() == ["parted"]
     outsiders.run("INSERT INTO highest (owner) VALUES (6)")
     Relay().poll()
     assert partitioned.gone() == {6}

@@ -1,7 +1,5 @@
 """The relay and the purge: whose fault stops what, and what is left for another poll."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +9,12 @@ from django.utils import timezone
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, unapplied
+from tests.support.keyed import received
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import Relay, apply, records, relay, upkeep
 from warmer.invalidation.records import fingerprint
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
-from warmer.signals import keys_invalidated
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -62,15 +60,6 @@ def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
     assert list(found) == [applied_by, fingerprint()]
     ours.poll()
     assert (known.gone(), unapplied()) == ({1, 2}, 0)
-
-
-@contextmanager
-def received(receiver: Callable[..., None]) -> Iterator[None]:
-    keys_invalidated.connect(receiver)
-    try:
-        yield
-    finally:
-        keys_invalidated.disconnect(receiver)
 
 
 def test_relay__holds_no_transaction_while_it_sweeps(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,7 +11,9 @@ from django.db import connection, models
 from django.db.models.signals import post_migrate, pre_migrate
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, install, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, things
+from tests.support.fixtures import install_triggers
+from tests.support.others import in_thread
 from warmer.invalidation import Relay, triggers
 from warmer.invalidation.trigger_sql import sqlite
 from warmer.models import ChangeRecord
@@ -21,13 +22,12 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 # -- when a statement is committed ----------------------------------------------------------------------
-def test_create__in_autocommit_is_applied_when_it_returns() -> None:
-    with things() as known:
-        known.model.objects.create(owner=1)
-        assert known.gone() == {1}
-        thing = known.model(owner=2)
-        thing.save()
-        assert known.gone() == {1, 2}
+def test_create__in_autocommit_is_applied_when_it_returns(known: Things) -> None:
+    known.model.objects.create(owner=1)
+    assert known.gone() == {1}
+    thing = known.model(owner=2)
+    thing.save()
+    assert known.gone() == {1, 2}
 
 
 def read(known: Things) -> None:
@@ -40,42 +40,30 @@ def read(known: Things) -> None:
 
 def relayed(_known: Things) -> None:
     """Apply what waits as a worker does: by a connection of its own."""
-
-    def poll() -> None:
-        try:
-            Relay().poll()
-        finally:
-            connection.close()
-
-    thread = Thread(target=poll)
-    thread.start()
-    thread.join()
+    in_thread(lambda: Relay().poll()).join()
 
 
-@pytest.mark.parametrize(
-    "after",
-    [
-        pytest.param(lambda _known: execute("SELECT 1"), id="next_statement"),
-        pytest.param(lambda known: known.model.objects.create(owner=5), id="post_save"),
-        pytest.param(read, id="read"),
-        pytest.param(relayed, id="relay"),
-    ],
-)
-def test_returning__that_is_read_row_by_row_is_not_applied_before_it_is_committed(
-    after: Callable[[Things], None],
-) -> None:
-    with things() as known:
-        known.model.objects.bulk_create([known.model(owner=1), known.model(owner=2)])
-        known.warm()
-        statement = "UPDATE myapp_thing SET owner = owner + 2 RETURNING *"
-        with closing(known.model.objects.raw(statement).iterator()) as rows:
-            next(rows)
-            assert known.model.objects.count() == 2  # another statement
-            assert set(outsiders.fetch("SELECT owner FROM myapp_thing")) == {(1,), (2,)}
-            assert known.gone() == set()
-            assert len(list(rows)) == 1
-        after(known)
-        assert {1, 2, 3, 4} <= known.gone()
+AFTER: dict[str, Callable[[Things], object]] = {
+    "next_statement": lambda _known: execute("SELECT 1"),
+    "post_save": lambda known: known.model.objects.create(owner=5),
+    "read": read,
+    "relay": relayed,
+}
+
+
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+def test_returning__that_is_read_row_by_row_is_not_applied_before_it_is_committed(known: Things, after: Any) -> None:
+    known.model.objects.bulk_create([known.model(owner=1), known.model(owner=2)])
+    known.warm()
+    statement = "UPDATE myapp_thing SET owner = owner + 2 RETURNING *"
+    with closing(known.model.objects.raw(statement).iterator()) as rows:
+        next(rows)
+        assert known.model.objects.count() == 2  # another statement
+        assert set(outsiders.fetch("SELECT owner FROM myapp_thing")) == {(1,), (2,)}
+        assert known.gone() == set()
+        assert len(list(rows)) == 1
+    after(known)
+    assert {1, 2, 3, 4} <= known.gone()
 
 
 # -- values ---------------------------------------------------------------------------------------------
@@ -87,12 +75,11 @@ def test_returning__that_is_read_row_by_row_is_not_applied_before_it_is_committe
         *(("NULL", set()), ("'1'", {1}), ("1.0", {1})),
     ],
 )
-def test_trigger__of_any_value_records_it_or_every_key(value: str, gone: set[int]) -> None:
-    with things() as known:
-        execute(INSERT.replace("1", value))
-        Relay().poll()
-        assert known.gone() == gone
-        assert not ChangeRecord.objects.filter(applied_at=None).exists()
+def test_trigger__of_any_value_records_it_or_every_key(known: Things, value: str, gone: set[int]) -> None:
+    execute(INSERT.replace("1", value))
+    Relay().poll()
+    assert known.gone() == gone
+    assert not ChangeRecord.objects.filter(applied_at=None).exists()
 
 
 def test_trigger__of_fields_compares_values_and_not_what_is_shown_of_them() -> None:
@@ -106,16 +93,16 @@ def test_trigger__of_fields_compares_values_and_not_what_is_shown_of_them() -> N
         assert known.gone() == {1}
 
 
-def test_trigger__leaves_the_last_id_and_the_number_of_changes_as_they_are() -> None:
-    with things(), connection.cursor() as cursor:
+def test_trigger__leaves_the_last_id_and_the_number_of_changes_as_they_are(known: Things) -> None:
+    with connection.cursor() as cursor:
         cursor.execute("INSERT INTO myapp_thing (id, owner, text) VALUES (41, 1, ''), (42, 2, '')")
         assert (cursor.lastrowid, cursor.rowcount) == (42, 2)
 
 
 # -- migrations -----------------------------------------------------------------------------------------
-def migrating(signal: Any) -> None:
+def migrating(signal: Any, *, plan: Any = (("any", False),)) -> None:
     config = apps.get_app_config("warmer")
-    signal.send(config, app_config=config, verbosity=0, interactive=False, using="default", plan=[("any", False)])
+    signal.send(config, app_config=config, verbosity=0, interactive=False, using="default", plan=[*plan])
 
 
 def alter(known: Things) -> None:
@@ -131,72 +118,52 @@ def alter(known: Things) -> None:
     assert known.gone() == set()
 
 
-def test_migration__removes_triggers_and_installs_them_and_invalidates_their_jobs() -> None:
-    with things() as known:
-        known.model.objects.create(owner=1)
-        known.warm()
-        migrating(pre_migrate)
-        alter(known)
-        migrating(post_migrate)
-        assert known.gone() == EVERY
-        known.warm()
-        known.model.objects.update(owner=3)
-        assert known.gone() == {2, 3}
+@pytest.mark.parametrize("crashed", [False, True])
+def test_migration__removes_triggers_and_installs_them_and_invalidates_their_jobs(known: Things, crashed: bool) -> None:
+    known.model.objects.create(owner=1)
+    known.warm()
+    migrating(pre_migrate)
+    alter(known)
+    if crashed:  # and is made again in another process
+        triggers.forget_installed()
+        assert known.table in {each.table for each in triggers.problems("default")}
+    migrating(post_migrate)
+    assert triggers.problems("default") == []
+    assert known.gone() == EVERY
+    known.warm()
+    known.model.objects.update(owner=3)
+    assert known.gone() == {2, 3}
 
 
-def test_migration__that_crashed_is_found_and_its_jobs_are_invalidated_by_the_next() -> None:
-    with things() as known:
-        known.model.objects.create(owner=1)
-        known.warm()
-        migrating(pre_migrate)
-        alter(known)
-        triggers.forget_installed()  # the process is another one
-        assert [each.table for each in triggers.problems("default") if each.table == known.table] == [known.table]
-        migrating(post_migrate)
-        assert triggers.problems("default") == []
-        assert known.gone() == EVERY
+def test_migration__without_a_plan_leaves_the_triggers(known: Things) -> None:
+    migrating(pre_migrate, plan=[])
+    outsiders.run(INSERT)
+    migrating(post_migrate, plan=[])
+    assert known.gone() == set()
+    Relay().poll()
+    assert known.gone() == {1}
 
 
-def test_migration__without_a_plan_leaves_the_triggers() -> None:
-    config = apps.get_app_config("warmer")
-    with things() as known:
-        pre_migrate.send(config, using="default", plan=[])
-        outsiders.run(INSERT)
-        post_migrate.send(config, using="default", plan=[], app_config=config, verbosity=0, interactive=False)
-        assert known.gone() == set()
-        Relay().poll()
-        assert known.gone() == {1}
-
-
-def test_migration__removes_the_triggers_of_a_table_that_was_renamed() -> None:
+def test_migration__removes_the_triggers_of_a_table_that_was_renamed(known: Things) -> None:
     """They follow the table, and keep the names that they had."""
-    with things():
-        execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
-        try:
-            migrating(pre_migrate)
-            execute("ALTER TABLE myapp_renamed DROP COLUMN owner")
-        finally:
-            execute("ALTER TABLE myapp_renamed RENAME TO myapp_thing")
+    execute("ALTER TABLE myapp_thing RENAME TO myapp_renamed")
+    try:
+        migrating(pre_migrate)
+        execute("ALTER TABLE myapp_renamed DROP COLUMN owner")
+    finally:
+        execute("ALTER TABLE myapp_renamed RENAME TO myapp_thing")
 
 
-def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(settings: Any) -> None:
+def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(known: Things, settings: Any) -> None:
     """They would make `ALTER TABLE` fail."""
-    config = apps.get_app_config("warmer")
-    options: Any = {"app_config": config, "verbosity": 0, "interactive": False, "using": "default"}
-    with things() as known:
-        try:
-            settings.WARMER_CAPTURE = "signals"
-            pre_migrate.send(config, plan=[("any", False)], **options)
-            execute(
-                "ALTER TABLE warmer_changerecord RENAME TO warmer_old_records",
-                "ALTER TABLE warmer_old_records RENAME TO warmer_changerecord",
-                "ALTER TABLE myapp_thing RENAME COLUMN owner TO boss",
-                "ALTER TABLE myapp_thing RENAME COLUMN boss TO owner",
-            )
-            post_migrate.send(config, plan=[("any", False)], **options)
-            assert sqlite.find_all(connection) == set()
-        finally:
-            settings.WARMER_CAPTURE = "triggers"
-            install()
-        known.model.objects.bulk_create([known.model(owner=1)])
-        assert known.gone() == {1}
+    try:
+        settings.WARMER_CAPTURE = "signals"
+        migrating(pre_migrate)
+        alter(known)
+        migrating(post_migrate)
+        assert sqlite.find_all(connection) == set()
+    finally:
+        settings.WARMER_CAPTURE = "triggers"
+        install_triggers()
+    known.model.objects.bulk_create([known.model(owner=1)])
+    assert known.gone() == {1}

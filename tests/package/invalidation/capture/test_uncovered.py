@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 
-from tests.package.invalidation.capture.things import Things, execute, install, things
+from tests.package.invalidation.capture.things import Things, execute, things
+from tests.support.fixtures import install_triggers
 from warmer import jobs
 from warmer.invalidation import Relay, apply, triggers
 from warmer.models import ChangeRecord
@@ -128,7 +129,7 @@ def test_triggers__do_not_record(name: str) -> None:
     with things(table=case.table, is_made=is_made, is_captured=False) as known:
         try:
             execute(*case.before)
-            install()
+            install_triggers()
             known.warm()
             execute(*case.change)
             Relay().poll()

@@ -10,6 +10,7 @@ from django.apps import apps
 from django.core.cache import cache
 from django.db import connection, models
 
+from tests.support.fixtures import install_triggers
 from tests.support.tables import tables_of
 from warmer import jobs, warm_many
 from warmer.invalidation import triggers
@@ -41,6 +42,19 @@ class Things:
 
 
 @contextmanager
+def jobs_of_a_test() -> Iterator[None]:
+    """Forget the jobs that a block declares, and before and after it which triggers there are."""
+    before = set(jobs)
+    triggers.forget_installed()
+    try:
+        yield
+    finally:
+        for name in set(jobs) - before:
+            jobs.unregister(name)
+        triggers.forget_installed()
+
+
+@contextmanager
 def things(
     *,
     columns: dict[str, models.Field[Any, Any]] | None = None,
@@ -60,11 +74,9 @@ def things(
     if columns is None:
         columns = {"owner": models.IntegerField(null=True), "text": models.TextField(default="")}
     meta = type("Meta", (), {"app_label": "myapp", "db_table": table, "managed": is_made})
-    before = set(jobs)
     model: Any = type("Thing", (models.Model,), {"__module__": __name__, "Meta": meta, **columns})
-    triggers.forget_installed()
     try:
-        with tables_of(model) if is_made else nullcontext():
+        with tables_of(model) if is_made else nullcontext(), jobs_of_a_test():
             job = warm_many(
                 "thing:{id}",
                 ids=lambda: IDS,
@@ -74,22 +86,19 @@ def things(
                 fields=None if fields is None else {model: fields},
             )(lambda ids: dict.fromkeys(ids, "cached"))
             if is_captured:
-                install()
+                install_triggers()
             found = Things(model, job)
             found.warm()
             yield found
     finally:
-        for name in set(jobs) - before:
-            jobs.unregister(name)
-        triggers.forget_installed()
         apps.all_models["myapp"].pop("thing", None)
         apps.clear_cache()
 
 
-def install() -> list[str]:
-    """Install triggers, as `migrate` does."""
-    with watcher("default").quiet():
-        return triggers.install("default")
+def problem_of(table: str = "myapp_thing") -> triggers.Problem:
+    """Return the one problem of a table."""
+    (problem,) = [each for each in triggers.problems("default") if each.table == table]
+    return problem
 
 
 def execute(*statements: Any) -> None:
@@ -109,13 +118,3 @@ def fetch(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
 def unapplied() -> int:
     """Return how many records are not applied."""
     return ChangeRecord.objects.filter(applied_at=None).count()
-
-
-def counted(function: Callable[..., Any], calls: list[None]) -> Callable[..., Any]:
-    """Return a function that also notes each of its calls."""
-
-    def count(*arguments: Any, **named: Any) -> Any:
-        calls.append(None)
-        return function(*arguments, **named)
-
-    return count

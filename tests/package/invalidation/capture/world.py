@@ -13,9 +13,10 @@ from django.db import connection, models
 from django.db.models import Model, Q, QuerySet
 
 from tests.package.invalidation.capture.declared import declare
-from tests.support.tables import tables_of
-from warmer import jobs
-from warmer.invalidation import captures_by_triggers, triggers
+from tests.package.invalidation.capture.things import jobs_of_a_test
+from tests.support.fixtures import install_triggers
+from tests.support.tables import OwnModel, tables_of
+from warmer.invalidation import captures_by_triggers
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
@@ -29,9 +30,6 @@ class World:
         self.random = random.Random(seed)
         self.seen: set[int] = set()
         self.jobs: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
     def another(self, seed: int) -> World:
         """Return the same world, with other choices."""
@@ -76,7 +74,6 @@ class World:
         return {job.key(id): value for job in self.jobs.values() for id, value in job(ids).items()}
 
     def cached(self) -> dict[str, Any]:
-        """Return what is cached, by key."""
         ids = self.ids()
         return cache.get_many([job.key(id) for job in self.jobs.values() for id in ids])
 
@@ -91,17 +88,20 @@ class World:
         rows = list(QuerySet(model).order_by("pk"))
         return self.random.choice(rows) if rows else self.create(model)
 
+    def any_of(self, *names: str) -> Any:
+        return self.one(self.made[self.random.choice(names)])
+
+    def rows_of(self, *names: str) -> QuerySet[Any]:
+        return QuerySet(self.made[self.random.choice(names)])
+
     def maybe(self, model: Any) -> Any:
-        """Return a row of a model, or None."""
         return self.one(model) if self.random.random() < 0.7 else None
 
     def some(self, model: Any) -> list[Any]:
-        """Return some rows of a model."""
         rows = list(QuerySet(model).order_by("pk"))
         return self.random.sample(rows, min(len(rows), self.random.randint(0, 3)))
 
     def create(self, model: Any) -> Any:
-        """Create a row."""
         if model in (self.Node, self.Leaf):
             return model.objects.create(**self.columns())
         return model.objects.create(name=self.word())
@@ -117,7 +117,6 @@ class World:
                 self.create(model)
 
     def word(self) -> str:
-        """Return a word of few."""
         return self.random.choice("abc")
 
     def columns(self) -> dict[str, Any]:
@@ -139,7 +138,6 @@ class World:
         return node
 
     def condition(self) -> Q:
-        """Return a condition on nodes."""
         conditions = [
             Q(text=self.word()),
             Q(owner__name=self.word()),
@@ -154,12 +152,11 @@ class World:
 def small_world() -> Iterator[World]:
     """Models of every kind of relation with tables, jobs that depend on them, and triggers for these."""
 
-    class Named(models.Model):
+    class Named(OwnModel):
         name = models.CharField(max_length=10)
 
-        class Meta:
+        class Meta(OwnModel.Meta):
             abstract = True
-            app_label = "myapp"
 
     class Owner(Named):
         pass
@@ -170,7 +167,7 @@ def small_world() -> Iterator[World]:
     class Tag(Named):
         pass
 
-    class Node(models.Model):
+    class Node(OwnModel):
         owner = models.ForeignKey(Owner, on_delete=models.CASCADE, related_name="nodes")
         parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="children")
         label = models.ForeignKey(Label, on_delete=models.SET_NULL, null=True, related_name="nodes")
@@ -179,25 +176,12 @@ def small_world() -> Iterator[World]:
         text = models.CharField(max_length=10)
         number = models.IntegerField(default=1)
 
-        class Meta:
-            app_label = "myapp"
-
     class Leaf(Node):
         extra = models.IntegerField(default=0)
 
-        class Meta:
-            app_label = "myapp"
-
-    world, before = World({each.__name__: each for each in (Owner, Label, Tag, Node, Leaf)}), set(jobs)
-    with tables_of(*world.made.values()):
-        try:
-            world.jobs = declare(world)
-            triggers.forget_installed()
-            if captures_by_triggers():
-                with watcher("default").quiet():
-                    triggers.install("default")
-            yield world
-        finally:
-            for name in set(jobs) - before:
-                jobs.unregister(name)
-            triggers.forget_installed()
+    world = World({each.__name__: each for each in (Owner, Label, Tag, Node, Leaf)})
+    with tables_of(*world.made.values()), jobs_of_a_test():
+        world.jobs = declare(world)
+        if captures_by_triggers():
+            install_triggers()
+        yield world
