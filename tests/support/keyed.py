@@ -1,7 +1,7 @@
 """Keyed jobs whose loader is never asked: what is cached of them, and what an invalidation took away."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,13 @@ def cached(*keys: str) -> list[str]:
 def gone(*keys: str) -> set[str]:
     """Return the keys at which nothing is any more."""
     return set(keys) - set(cache.get_many(keys))
+
+
+def gone_by(keys: Iterable[str], change: Callable[..., object], *args: Any, **kwargs: Any) -> set[str]:
+    """Put something at keys, make a change, and return the keys at which nothing is any more."""
+    cached(*keys)
+    change(*args, **kwargs)
+    return gone(*keys)
 
 
 def job(key: str, depends_on: Any, **options: Any) -> Any:

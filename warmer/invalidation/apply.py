@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from django.apps import apps
@@ -20,7 +21,6 @@ from warmer.exceptions import InvalidId, StoreUnavailable, log_level
 from warmer.invalidation import records, upkeep
 from warmer.invalidation.records import Record, are_kept, read_committed
 from warmer.invalidation.resolve import Ids, resolve
-from warmer.keys import Id
 from warmer.report import describe
 from warmer.signals import keys_invalidated, pending_wanted, refresh_wanted
 from warmer.stores import Invalidation, difference, invalidate_together
@@ -225,19 +225,15 @@ def _sweep(specs: Iterable[JobSpec]) -> None:
 
 
 def _invalidation(spec: JobSpec, ids: Ids) -> Invalidation:
-    if ids is None or not spec.keyed:
-        return Invalidation(store=spec.store, keys=None)
     # A single step would block the cache server. A cache that cannot list its keys would not find them.
-    is_bounded = len(ids) <= conf.FENCE_RECORDS or not spec.store.lists_keys
-    return Invalidation(store=spec.store, keys=list(_keys(spec, ids)) if is_bounded else None)
-
-
-def _keys(spec: JobSpec, ids: Iterable[Id]) -> Iterator[str]:
-    for id in ids:
-        try:
-            yield spec.key.key(id)
-        except InvalidId:
-            continue  # it was never the id of a key
+    is_whole = ids is None or (len(ids) > conf.FENCE_RECORDS and spec.store.lists_keys)
+    if is_whole or not spec.keyed:
+        return Invalidation(store=spec.store, keys=None)
+    keys: list[str] = []
+    for id in ids or ():
+        with suppress(InvalidId):  # it was never the id of a key
+            keys.append(spec.key.key(id))
+    return Invalidation(store=spec.store, keys=keys)
 
 
 _next_purge: dict[str, float] = {}

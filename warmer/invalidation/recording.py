@@ -72,11 +72,12 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
     """
     # Checked before they are hashed: a list is an invalid id too.
     asked = None if ids is None else frozenset(id for id in ids if spec.key.key(id))
-    using = None if immediately else _open_database_of(spec)
-    if using is None:
-        invalidate_ids({spec: asked}, sweep=True)
-    else:
-        record([record_of_ids(spec, asked)], using=using)
+    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
+    for using in () if immediately else dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS]):
+        if connections[using].in_atomic_block:
+            record([record_of_ids(spec, asked)], using=using)
+            return
+    invalidate_ids({spec: asked}, sweep=True)
 
 
 def request(spec: JobSpec, ids: Ids = None, *, using: str) -> bool:
@@ -160,13 +161,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
         return "\\x" + bytes(value).hex()
     return str(value)
-
-
-def _open_database_of(spec: JobSpec) -> str | None:
-    """Return a database with an open transaction that a job depends on; None if there is none."""
-    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
-    aliases = dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS])
-    return next((alias for alias in aliases if connections[alias].in_atomic_block), None)
 
 
 def _record_rows(model: type[Model], rows: QuerySet[Any] | list[Model], *, using: str) -> None:

@@ -99,17 +99,17 @@ def are_kept(using: str) -> bool:
     known = _tables.get(using)
     if known is None or time.monotonic() >= known[1]:
         is_ours = using in written() and router.allow_migrate_model(using, rows_of(using).model)
-        found = is_ours and _has_table(connections[using])
+        found = is_ours and _can_keep(connections[using])
         known = _tables[using] = found, math.inf if found else time.monotonic() + _ASK_AGAIN_SECONDS
     return known[0]
 
 
-def _has_table(connection: Any) -> bool:
-    with connection.cursor() as cursor:
-        if TABLE not in connection.introspection.table_names(cursor):
-            return False
-        question = _IS_READ_ONLY.get(connection.vendor)
-        return question is None or not ask_one(connection, question)
+def _can_keep(connection: Any) -> bool:
+    has_table, is_read_only = (
+        TABLE in connection.introspection.table_names(),
+        _IS_READ_ONLY.get(connection.vendor),
+    )
+    return has_table and not (is_read_only and ask_one(connection, is_read_only))
 
 
 def forget_tables() -> None:
@@ -206,31 +206,24 @@ def read(*, using: str, above: int, again: bool = False, newest: int | None = No
     # SQLite accepts any bytes as text, which its driver then refuses to read.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
     names, keys = list(sources().by_name), list(sources().by_key)
+    places, key_places = (", ".join(["%s"] * len(values)) or "NULL" for values in (names, keys))
     unapplied = "" if again else f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
     order = "id DESC" if newest else "id"
-
-    def places(values: Sequence[str]) -> str:
-        return ", ".join(["%s"] * len(values)) or "NULL"
-
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT id, source, {quote('key')}, {rows}, applied_at IS NOT NULL FROM {TABLE} "
             f"WHERE id > {above:d} {unapplied}"
-            f"AND (source IN ({places(names)}) OR {quote('key')} IN ({places(keys)})) "
+            f"AND (source IN ({places}) OR {quote('key')} IN ({key_places})) "
             f"ORDER BY {order} LIMIT {newest or PAGE}",
             [*names, *keys],
         )
-        found = [
-            Record(
-                id=id,
-                source=source,
-                key=key,
-                rows=text.decode(errors="replace") if isinstance(text, bytes) else text,
-                is_applied=bool(is_applied),
-            )
-            for id, source, key, text, is_applied in cursor
-        ]
+        found = [_record(*row) for row in cursor]
     return found[::-1] if newest else found
+
+
+def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Record:
+    text = rows.decode(errors="replace") if isinstance(rows, bytes) else rows
+    return Record(id=id, source=source, key=key, rows=text, is_applied=bool(is_applied))
 
 
 def highest(*, using: str) -> int:

@@ -86,15 +86,15 @@ def purge(*, using: str, thoroughly: bool = False) -> None:
     if thoroughly:
         due |= Q(applied_at=None, recorded_at__lt=Now() - ROLL_OUT) & ~_is_declared()
     locks = connections[using].features.has_select_for_update_skip_locked
-    is_full = True
-    while is_full:
+    while True:
         with read_committed(using, transaction_wanted=locks):
             rows = rows_of(using).filter(due).order_by("pk")
             if locks:
                 rows = rows.select_for_update(skip_locked=True)
             numbers = list(rows.values_list("pk", flat=True)[: records.PAGE])
             rows_of(using).filter(pk__in=numbers).delete()
-        is_full = thoroughly and len(numbers) == records.PAGE
+        if not thoroughly or len(numbers) < records.PAGE:
+            return
 
 
 def collapse(*, using: str) -> bool:

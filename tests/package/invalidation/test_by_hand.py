@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from embedded.redis_server import RedisServer
 from myapp.models import Comment, Post
-from tests.support.keyed import cached, gone, job, waiting
+from tests.support.keyed import cached, gone, gone_by, job, waiting
 from tests.support.transactions import Rollback
 from warmer import StoreUnavailable, invalidate_for, warm, warm_many
 from warmer.invalidation import Relay, captures_by_triggers
@@ -22,9 +22,8 @@ def test_invalidate_for__queryset_and_instances(make_post: Any) -> None:
     first, second, third = (make_post() for _ in range(3))
     some = Post.objects.filter(pk__in=[first.pk, second.pk])
     for rows, posts in ((some, [first, second]), ([third], [third]), (first, [first])):
-        keys = cached(*(f"post:{post.pk}" for post in (first, second, third)), "popular_posts")
-        invalidate_for(rows)
-        assert gone(*keys) == {*(f"post:{post.pk}" for post in posts), "popular_posts"}
+        keys = [*(f"post:{post.pk}" for post in (first, second, third)), "popular_posts"]
+        assert gone_by(keys, invalidate_for, rows) == {*(f"post:{post.pk}" for post in posts), "popular_posts"}
 
 
 @pytest.mark.parametrize("rows", [Post, Post.objects, 5, "5", [5], [Post], None])
@@ -41,11 +40,9 @@ def update_raw() -> None:
 @pytest.mark.parametrize("change", [lambda: Post.objects.update(title="new"), update_raw], ids=["update", "raw"])
 def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any, change: Any) -> None:
     post = make_post()
-    (key,) = cached(f"post:{post.pk}")
-    change()
-    assert gone(key) == ({key} if captures_by_triggers() else set())
-    invalidate_for(Post.objects.all())
-    assert gone(key) == {key}
+    key = f"post:{post.pk}"
+    assert gone_by([key], change) == ({key} if captures_by_triggers() else set())
+    assert gone_by([key], invalidate_for, Post.objects.all()) == {key}
 
 
 @pytest.fixture
@@ -74,10 +71,9 @@ def test_invalidate_for__historical_model_of_before_a_column_costs_every_key(
     comment = make_comment(post=make_post())
     job("of:{id}", {Comment: "post_id"})
     job("comment:{id}", {Comment: "id"})
-    keys = cached("of:1", "of:2", f"comment:{comment.pk}")
+    keys = {"of:1", "of:2", f"comment:{comment.pk}"}
     rows = historical.get_model("myapp", "Comment").objects.all()
-    invalidate_for(rows if kind == "queryset" else list(rows))
-    assert gone(*keys) == set(keys)
+    assert gone_by(keys, invalidate_for, rows if kind == "queryset" else list(rows)) == keys
 
 
 def test_invalidate__outside_a_transaction_is_at_once() -> None:

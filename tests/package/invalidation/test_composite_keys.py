@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import models
 
-from tests.support.keyed import by_function, cached, gone, job
+from tests.support.keyed import by_function, gone_by, job
 from tests.support.tables import OwnModel, tables_of
 from warmer import invalidate_for
 from warmer.invalidation import captures_by_triggers
@@ -90,6 +90,4 @@ def test_change__concerns_the_ids_that_the_row_had_and_has(shop: Any, change: An
     job("product:{id}", {shop.Line: "product"})
     by_function("function:{id}", shop.Line, lambda line: line.product, "product")
     job("town:{id}", {shop.Line: "order__town", shop.Order: "town"})
-    cached(*OLD, *NEW)
-    change(line)
-    assert gone(*OLD, *NEW) == expected
+    assert gone_by(OLD | NEW, change, line) == expected

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
 from myapp.models import Post
-from tests.support.keyed import cached, gone, job, received
+from tests.support.keyed import cached, gone, gone_by, job, received
 from tests.support.tables import OwnModel, tables_of
 from warmer import invalidate_for, warm_many
 from warmer.stores.redis.store import RedisStore
@@ -41,9 +41,7 @@ def test_dependency__path_over_a_generic_relation() -> None:
             (lambda: (setattr(tag, "target", other), tag.save()), {*keys}),
             (tag.delete, {of_tag, of_other}),
         ):
-            cached(*keys, "tag:0", "tagged:0")
-            change()
-            assert gone(*keys, "tag:0", "tagged:0") == expected
+            assert gone_by([*keys, "tag:0", "tagged:0"], change) == expected
 
 
 def test_dependency__function_of_the_named_fields(make_post: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import models
 
-from tests.support.keyed import by_function, cached, gone, job
+from tests.support.keyed import by_function, cached, gone, gone_by, job
 from tests.support.tables import OwnModel, queries_of, tables_of
 from warmer import invalidate_for, warm
 from warmer.invalidation import captures_by_triggers
@@ -86,27 +86,24 @@ def test_parent__change_concerns_who_depends_on_the_child(town: Any, cafe: Any, 
         job(f"{name}:{{id}}", {child: path})
     job("all:{id}", [child])
     warm("single", name="single", depends_on=[child])(lambda: 1)
-    keys = cached(*(f"{name}:{id}" for name, (_, id) in paths.items()), "all:1", "single")
-    cached(*(others := [f"{name}:0" for name in paths]))
+    keys = {*(f"{name}:{id}" for name, (_, id) in paths.items()), "all:1", "single"}
+    others = {f"{name}:0" for name in paths}
     place = town.Place.objects.get(pk=cafe.place_ptr_id)
     assert place.pk != cafe.pk
-    CHANGES[way](town, place)
-    assert gone(*keys, *others) == set(keys)
+    assert gone_by(keys | others, CHANGES[way], town, place) == keys
 
 
 def test_parent__row_that_moves(town: Any, cafe: Any) -> None:
     job("owner:{id}", {town.Restaurant: "owner_id"})
     job("owner_of:{id}", {town.Cafe: "place_ptr__owner__id"})
     old, new = cafe.owner_id, town.Owner.objects.create().pk
-    keys = cached(*(f"{name}:{owner}" for name in ("owner", "owner_of") for owner in (old, new, 0)))
+    moved = {f"{name}:{owner}" for name in ("owner", "owner_of") for owner in (old, new)}
+    others = {"owner:0", "owner_of:0"}
     place = town.Place.objects.get(pk=cafe.place_ptr_id)
     place.owner_id = new
-    place.save()
-    assert gone(*keys) == {*keys[:2], *keys[3:5]}
+    assert gone_by(moved | others, place.save) == moved
     if captures_by_triggers():
-        cached(*keys)
-        town.Place.objects.filter(pk=place.pk).update(owner_id=old)
-        assert gone(*keys) == {*keys[:2], *keys[3:5]}
+        assert gone_by(moved | others, town.Place.objects.filter(pk=place.pk).update, owner_id=old) == moved
 
 
 @pytest.mark.parametrize("way", ["new child", "child that moves"])
@@ -116,30 +113,26 @@ def test_child__that_takes_over_a_row_of_its_parent(town: Any, way: str) -> None
     job("shop:{id}", {town.Shop: "owner_id"})
     old, new, other = (town.Owner.objects.create() for _ in range(3))
     place = town.Place.objects.create(owner=old)
-    keys = cached(*(f"owner:{owner.pk}" for owner in (old, new, other)))
+    keys = [f"owner:{owner.pk}" for owner in (old, new, other)]
     if way == "new child":
         shop = town.Shop(place_ptr_id=place.pk, owner=new)
     else:
         shop = town.Shop.objects.create(owner=new)
-        cached(*keys)
         shop.pk = shop.id = place.pk
-    shop.save()
+    assert gone_by(keys, shop.save) == set(keys[:2])
     assert town.Place.objects.get(pk=place.pk).owner == new
-    assert gone(*keys) == set(keys[:2])
 
 
 def test_function__is_of_the_childs_own_row(town: Any, cafe: Any) -> None:
     by_function("chef:{id}", town.Restaurant, lambda row: row.chef_id, "chef")
     keys = cached(f"chef:{cafe.chef_id}", "chef:0")
-    save(town, cafe.place_ptr)
-    assert gone(*keys) == set()
+    assert gone_by(keys, save, town, cafe.place_ptr) == set()
     restaurant = town.Restaurant.objects.get(pk=cafe.pk)
     restaurant.chef = town.Owner.objects.create()
     restaurant.save()
     assert gone(*keys) >= {keys[0]}
-    keys = cached(f"chef:{restaurant.chef_id}", "chef:0")
-    restaurant.delete()
-    assert gone(*keys) >= {keys[0]}
+    keys = [f"chef:{restaurant.chef_id}", "chef:0"]
+    assert gone_by(keys, restaurant.delete) >= {keys[0]}
 
 
 @pytest.mark.parametrize("depends_on", ["pk", "owner_id", "chef"])
@@ -159,25 +152,16 @@ def test_parent__row_that_is_no_such_child_concerns_no_id(town: Any, cafe: Any, 
     job("pk:{id}", {town.Cafe: "pk"})
     job("chef:{id}", {town.Cafe: "chef"})
     row = getattr(town, other).objects.create()
-    keys = cached(f"pk:{cafe.pk}", f"chef:{cafe.chef_id}")
-    if way == "create":
-        getattr(town, other).objects.create()
-    else:
-        getattr(row, way)()
-    assert gone(*keys) == set()
+    change = type(row).objects.create if way == "create" else getattr(row, way)
+    assert gone_by([f"pk:{cafe.pk}", f"chef:{cafe.chef_id}"], change) == set()
 
 
 def test_child__saved_concerns_who_depends_on_its_parents(town: Any, cafe: Any) -> None:
     for name in ("Cafe", "Restaurant", "Place", "Licence"):
         job(f"{name.lower()}:{{id}}", {getattr(town, name): "pk"})
-    keys = cached(f"cafe:{cafe.pk}", f"restaurant:{cafe.pk}", f"place:{cafe.place_ptr_id}", f"licence:{cafe.pk}")
+    keys = [f"cafe:{cafe.pk}", f"restaurant:{cafe.pk}", f"place:{cafe.place_ptr_id}", f"licence:{cafe.pk}"]
     cafe.name = "new"
-    cafe.save()
-    assert gone(*keys) >= set(keys[:3])
+    assert gone_by(keys, cafe.save) >= set(keys[:3])
     if captures_by_triggers():
-        cached(*keys)
-        town.Cafe.objects.update(name="newer")
-        assert gone(*keys) == set(keys[:3])
-    cached(*keys)
-    cafe.delete()
-    assert gone(*keys) == set(keys)
+        assert gone_by(keys, town.Cafe.objects.update, name="newer") == set(keys[:3])
+    assert gone_by(keys, cafe.delete) == set(keys)

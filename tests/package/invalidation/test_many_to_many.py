@@ -10,7 +10,7 @@ from django.db.models import ManyToManyRel
 from django.db.models.fields.related import RelatedField
 from django.db.models.signals import m2m_changed
 
-from tests.support.keyed import cached, gone, job
+from tests.support.keyed import by_function, cached, gone, gone_by, job
 from tests.support.tables import OwnModel, tables_of
 from users.models import CustomUser
 from warmer import invalidate_for
@@ -44,11 +44,10 @@ def test_m2m__goes_with_either_end(make_user: Any, way: str) -> None:
     groups = [Group.objects.create(name=name) for name in "ab"]
     user.groups.set(groups)
     other.groups.set(groups[:1])
-    keys = cached(f"groups:{user.pk}", f"groups:{other.pk}", "groups:0")
+    keys = [f"groups:{user.pk}", f"groups:{other.pk}", "groups:0"]
     for row, ends in ((groups[0], keys[:2]), (user, keys[:1])):
-        cached(*keys)
-        (row if way == "instance" else type(row).objects.filter(pk=row.pk)).delete()
-        assert gone(*keys) == set(ends)
+        rows = row if way == "instance" else type(row).objects.filter(pk=row.pk)
+        assert gone_by(keys, rows.delete) == set(ends)
 
 
 @pytest.fixture
@@ -85,19 +84,18 @@ def test_symmetrical__changes_both_rows(club: Any, field: str, mine: str, theirs
     one, other, _ = people
     link_first(way, getattr(one, field), other)
     keys = [f"{name}:{person.pk}" for name in ("mine", "theirs") for person in people]
-    keys = cached(*keys, *(f"town:{person.town_id}" for person in people))
-    WAYS[way](getattr(one, field), other)
-    assert gone(*keys) == {key for number, key in enumerate(keys) if number % 3 != 2}
+    keys += [f"town:{person.town_id}" for person in people]
+    expected = {key for number, key in enumerate(keys) if number % 3 != 2}
+    assert gone_by(keys, WAYS[way], getattr(one, field), other) == expected
 
 
 def test_function__of_a_link(club: Any) -> None:
     """Signals do not tell all columns of the rows, so every key goes."""
-    since = lambda row: f"{row.one_id}-{row.since}"  # noqa: E731
-    job("since:{id}", {club.Partnership: since}, fields={club.Partnership: ["one", "since"]})
+    by_function("since:{id}", club.Partnership, lambda row: f"{row.one_id}-{row.since}", "one", "since")
     one, other = (club.Person.objects.create() for _ in range(2))
-    keys = cached(f"since:{one.pk}-7", f"since:{other.pk}-7", "since:0-7")
-    one.partners.add(other, through_defaults={"since": 7})
-    assert gone(*keys) == set(keys[:2] if captures_by_triggers() else keys)
+    keys = [f"since:{one.pk}-7", f"since:{other.pk}-7", "since:0-7"]
+    found = gone_by(keys, one.partners.add, other, through_defaults={"since": 7})
+    assert found == set(keys[:2] if captures_by_triggers() else keys)
 
 
 @pytest.fixture
@@ -128,9 +126,8 @@ def test_to_field__is_what_the_rows_hold(library: Any, way: str, reverse: bool) 
     doc, tag = library.Doc.objects.create(name="a"), library.Tag.objects.create(code="py")
     related, what = (tag.doc_set, doc) if reverse else (doc.tags, tag)
     link_first(way, related, what)
-    keys = cached("docs:a", f"tags:{tag.pk}", "docs:b", f"tags:{tag.pk + 1}")
-    WAYS[way](related, what)
-    assert gone(*keys) == set(keys[:2])
+    keys = ["docs:a", f"tags:{tag.pk}", "docs:b", f"tags:{tag.pk + 1}"]
+    assert gone_by(keys, WAYS[way], related, what) == set(keys[:2])
 
 
 DIRECT_WRITES: dict[str, Callable[[Any, Any, Any], object]] = {

@@ -13,7 +13,6 @@ from myapp.models import Comment, Post
 from tests.support.keyed import cached, gone, waiting
 from tests.support.keyed import job as declare
 from tests.support.tables import OwnModel, queries_of, tables_of
-from users.models import CustomUser
 from warmer.invalidation import captures_by_triggers
 from warmer.invalidation.receivers import UID, listen
 
@@ -83,13 +82,6 @@ def test_listen__again_is_heard_once() -> None:
     assert before
     listen()
     assert [each for each in post_save.receivers if each[0] == (UID, id(Post))] == before
-
-
-def test_save__of_a_row_that_cannot_move_asks_the_database_nothing(make_user: Any) -> None:
-    user = make_user()
-    with queries_of(CustomUser) as queries:
-        user.save()
-    assert len(queries) == 1
 
 
 def test_delete__stays_fast_with_triggers_or_without_a_job(make_post: Any) -> None:

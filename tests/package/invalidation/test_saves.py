@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Value
 from django.db.models.functions import Substr
 
-from tests.support.keyed import by_function, cached, gone, job
+from tests.support.keyed import by_function, cached, gone, gone_by, job
 from tests.support.tables import OwnModel, queries_of, tables_of
 from warmer import invalidate_for
 from warmer.invalidation import captures_by_triggers
@@ -43,9 +43,7 @@ def test_value__of_another_type_is_the_id_that_the_column_has(box: Any, given: A
     job("number:{id}", {box.Item: "number"})
     item = box.Item(number=given)
     for change in (item.save, partial(invalidate_for, item), item.delete):
-        keys = cached("number:7", "number:8")
-        change()
-        assert gone(*keys) == {"number:7"}
+        assert gone_by(["number:7", "number:8"], change) == {"number:7"}
 
 
 @pytest.mark.parametrize("given", [REF, REF.hex, str(REF).upper(), f"urn:uuid:{REF}", REF.int])
@@ -53,9 +51,7 @@ def test_value__uuid_as_text(box: Any, given: Any) -> None:
     job("item:{id}", {box.Item: "id"})
     job("part:{id}", {box.Part: "item"})
     for row, name in ((box.Item(id=given), "item"), (box.Part(item_id=given), "part")):
-        keys = cached(f"item:{REF}", f"part:{REF}")
-        row.save()
-        assert gone(*keys) == {f"{name}:{REF}"}
+        assert gone_by([f"item:{REF}", f"part:{REF}"], row.save) == {f"{name}:{REF}"}
 
 
 def test_value__that_the_database_computes_is_the_id_that_the_row_has(box: Any) -> None:
@@ -66,23 +62,18 @@ def test_value__that_the_database_computes_is_the_id_that_the_row_has(box: Any) 
 
     def saved(value: Any) -> set[str]:
         box.Item.objects.filter(pk=item.pk).update(other=10)
-        cached(*names)
         item.number = value
-        item.save()
-        return gone(*names)
+        return gone_by(names, item.save)
 
     for value, old, new in ((Value("7"), 6, 7), (F("number") + 1, 7, 8), (F("other"), 8, 10)):
         assert saved(value) == {f"{name}:{number}" for name in ("number", "function") for number in (old, new)}
-    cached(*names)
-    item.delete()
-    assert gone(*names) == {"number:10", "function:10"}
+    assert gone_by(names, item.delete) == {"number:10", "function:10"}
 
 
 def test_value__that_is_none_of_the_column_costs_every_key(box: Any) -> None:
     job("number:{id}", {box.Item: "number"})
-    keys = cached("number:7", "number:8")
-    invalidate_for(box.Item(number="seven"))
-    assert gone(*keys) == set(keys)
+    keys = {"number:7", "number:8"}
+    assert gone_by(keys, invalidate_for, box.Item(number="seven")) == keys
     item = box.Item.objects.create()
     with pytest.raises(ValueError, match="seven"):
         box.Item(pk=item.pk, number="seven").save()
@@ -107,11 +98,9 @@ def test_key_with_a_default__row_that_is_there_moves(box: Any, way: str) -> None
 
 def test_key_with_a_default__new_row_is_not_looked_for_and_costs_one_id(box: Any) -> None:
     job("number:{id}", {box.Item: "number"})
-    keys = cached("number:1", "number:2")
     with queries_of(box.Item) as queries:
-        box.Item.objects.create(number=1)
+        assert gone_by(["number:1", "number:2"], box.Item.objects.create, number=1) == {"number:1"}
     assert len(queries) == 1
-    assert gone(*keys) == {"number:1"}
 
 
 def test_function__is_given_the_fields_as_the_row_has_them(box: Any) -> None:
@@ -152,11 +141,10 @@ def test_generated_column__row_moves_from_the_old_to_the_new_id(word: Any, chang
     job("initial:{id}", {word: "initial"})
     by_function("function:{id}", word, lambda one: [one.initial, "every"], "initial")
     one = word.objects.create(text="abc")
-    keys = cached("initial:a", "initial:x", "function:a", "function:x", "function:every")
+    keys = {"initial:a", "initial:x", "function:a", "function:x", "function:every"}
     one.text = "xab"
-    change(one)
+    assert gone_by(keys, change, one) == keys
     assert word.objects.get().initial == "x"
-    assert gone(*keys) == set(keys)
 
 
 def test_row_that_its_base_manager_leaves_out_after_the_save() -> None:
@@ -178,7 +166,5 @@ def test_row_that_its_base_manager_leaves_out_after_the_save() -> None:
     with tables_of(Album, Photo):
         job("photos:{id}", {Photo: "album__owner"})
         photo = Photo.objects.create(album=Album.objects.create(owner=7))
-        keys = cached("photos:7")
         photo.deleted = True
-        photo.save(update_fields=["deleted"])
-        assert gone(*keys) == set(keys)
+        assert gone_by(["photos:7"], photo.save, update_fields=["deleted"])

@@ -100,13 +100,6 @@ def test_transaction__applies_at_its_commit_what_only_a_read_found_out(known: Th
     assert known.gone() == {1, 2}
 
 
-def test_transaction__reads_what_it_changed_and_not_what_is_cached(world: World) -> None:
-    with transaction.atomic():
-        world.Label.objects.filter(pk=1).update(name="new")
-        assert world.jobs["labels"].get(1) == [[1, "new"], [4, None]]
-    assert world.wrong() == {}
-
-
 # -- when -----------------------------------------------------------------------------------------------
 def test_transaction__that_sql_began_is_applied_when_it_is_committed(known: Things) -> None:
     execute("BEGIN", INSERT, "UPDATE myapp_thing SET owner = 2")

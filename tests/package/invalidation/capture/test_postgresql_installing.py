@@ -1,5 +1,6 @@
-"""Installing beside writers, and as a role without rights: what PostgreSQL alone can show."""
+"""Installing beside writers, for a role without rights, after columns are gone: what PostgreSQL alone can show."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -10,11 +11,13 @@ from django.db import connection
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.outsiders import outsider
-from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch, things
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, problem_of, things
 from tests.support.fixtures import install_triggers
+from warmer import jobs, warm_many
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import Relay, triggers
 from warmer.invalidation.trigger_sql import postgresql
+from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -138,3 +141,66 @@ def test_role__without_a_grant_cannot_have_its_own_table_write_records(known: Th
                 "CREATE TRIGGER forged AFTER INSERT ON poor.own REFERENCING NEW TABLE AS warmer_new "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION public.{function}()"
             )
+
+
+# -- columns that are gone -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("statement", "row"),
+    [
+        ("ALTER TABLE myapp_thing RENAME owner TO boss", {"boss": "1", "text": ""}),
+        # `text` is what another release asked for.
+        ("ALTER TABLE myapp_thing DROP text", {"owner": "1"}),
+    ],
+    ids=["renamed", "dropped"],
+)
+def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good(
+    known: Things, statement: str, row: dict[str, str]
+) -> None:
+    declare_wider(known)
+    execute(statement)
+    known.model._meta.get_field("owner").column = next(iter(row))
+    jobs.version += 1  # the process is another one
+    triggers.forget_installed()
+    assert "no longer has" in problem_of().why
+    assert triggers.catch_up("default") == ["myapp_thing"]
+    assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+    known.warm()
+    ChangeRecord.objects.all().delete()
+    values = ", ".join(f"'{value}'" for value in row.values())
+    outsiders.run(f"INSERT INTO myapp_thing ({', '.join(row)}) VALUES ({values})")
+    assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
+    Relay().poll()
+    assert known.gone() == {1}
+
+
+def declare_wider(known: Things) -> None:
+    """Make the triggers record another column, too, for a job that is not declared here any more."""
+    warm_many("wider:{id}", ids=list, name="wider", depends_on={known.model: "text"})(lambda ids: {})
+    assert install_triggers() == ["myapp_thing"]
+    jobs.unregister("wider")
+
+
+# -- tables of other schemas ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("table", ['crm"."thing', '"crm"."thing"', 'public"."thing'])
+def test_table__that_names_its_schema_is_captured(table: str) -> None:
+    schema = table.strip('"').partition('"')[0]
+    columns = "(id serial PRIMARY KEY, owner int, text text DEFAULT '')"
+    execute("CREATE SCHEMA crm", f"CREATE TABLE {schema}.thing {columns}")
+    try:
+        with things(table=table, is_made=False) as known:
+            assert triggers.problems("default") == []
+            known.model.objects.bulk_create([known.model(owner=1)])
+            assert known.gone() == {1}
+            execute(f"UPDATE {schema}.thing SET owner = 2")
+            assert known.gone() == {1, 2}
+            known.warm()
+            outsiders.run(f"DELETE FROM {schema}.thing")
+            Relay().poll()
+            assert known.gone() == {2}
+            triggers.prune("default")
+            assert triggers.problems("default") == []
+            assert table in triggers.remove("default")
+            assert problem_of(table).why == "has no triggers"
+            assert fetch("SELECT 1 FROM pg_proc WHERE proname LIKE 'warmer_record_thing_%'") == []
+    finally:
+        execute("DROP SCHEMA crm CASCADE", "DROP TABLE IF EXISTS thing")

@@ -1,12 +1,12 @@
-"""Isolation, pipelines and lost connections: what PostgreSQL alone can show."""
+"""Isolation, pipelines, lost and read-only connections: what PostgreSQL alone can show."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg import sql
 
@@ -15,7 +15,8 @@ from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
-from warmer.invalidation import Relay, records
+from tests.support.transactions import Rollback
+from warmer.invalidation import Relay, records, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 
@@ -188,6 +189,33 @@ def test_relay__that_finds_another_at_work_remembers_what_it_applied_once_more(k
             other.execute(f"SELECT pg_advisory_xact_lock({int(fingerprint(), 16) - 2**63})")
             assert relay.poll() == 0
         assert relay.poll() == 0
+
+
+@pytest.fixture
+def read_only() -> Iterator[None]:
+    """As on a replica."""
+    execute("SET default_transaction_read_only = on")
+    records.forget_tables()
+    yield
+    execute("RESET default_transaction_read_only")
+    records.forget_tables()
+
+
+def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
+    assert not records.are_kept("default")
+    assert (triggers.databases(), Relay().poll()) == ([], 0)
+
+
+def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -> None:
+    assert records.are_kept("default")
+    cache.set(known.job.key(1), "kept")
+    with suppress(Rollback), transaction.atomic():
+        execute(INSERT)
+        with suppress(DataError):
+            execute("SELECT 1 / 0")
+        assert known.job.get(1) == "kept"
+        raise Rollback
+    assert known.job.get(1) == "kept"
 
 
 # -- connections ----------------------------------------------------------------------------------------

@@ -195,6 +195,27 @@ def test_trigger__compares_and_records_bytes_and_moments_alike_in_every_session(
         assert [row | {"id": "1"} for row in second] == first
 
 
+def test_rows__that_swap_their_values_are_told_by_the_key_of_the_model() -> None:
+    """The table need not have a primary key of its own, as many partitioned ones."""
+    columns: Any = {
+        "nr": models.IntegerField(primary_key=True),
+        "owner": models.IntegerField(),
+        "text": models.TextField(),
+    }
+    execute("CREATE TABLE keyless (nr int, owner int, text text)")
+    try:
+        with things(table="keyless", columns=columns, fields=["text"], is_made=False) as known:
+            execute("INSERT INTO keyless VALUES (1, 1, 'A'), (2, 1, 'B')")
+            known.warm()
+            execute("UPDATE keyless SET text = CASE WHEN nr = 1 THEN 'B' ELSE 'A' END")
+            assert known.gone() == {1}
+            known.warm()
+            execute("UPDATE keyless SET text = text")
+            assert known.gone() == set()
+    finally:
+        execute("DROP TABLE keyless")
+
+
 # -- tables that are not plain --------------------------------------------------------------------------
 @pytest.fixture
 def partitioned() -> Any:

@@ -15,6 +15,7 @@ from warmer.invalidation import Relay, apply, records, relay, upkeep
 from warmer.invalidation.records import fingerprint
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
+from warmer.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -64,14 +65,14 @@ def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
 
 def test_relay__holds_no_transaction_while_it_sweeps(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[bool] = []
-    sweep = apply._sweep
+    sweep = RedisStore.sweep
 
     def look(*arguments: Any, **_: Any) -> None:
         found.append(connection.in_atomic_block)
         if arguments:
             sweep(*arguments)
 
-    monkeypatch.setattr(apply, "_sweep", look)
+    monkeypatch.setattr(RedisStore, "sweep", look)
     for applied_by in ("", "another"):
         known.warm()
         ChangeRecord.objects.create(

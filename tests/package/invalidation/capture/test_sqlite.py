@@ -22,14 +22,6 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 # -- when a statement is committed ----------------------------------------------------------------------
-def test_create__in_autocommit_is_applied_when_it_returns(known: Things) -> None:
-    known.model.objects.create(owner=1)
-    assert known.gone() == {1}
-    thing = known.model(owner=2)
-    thing.save()
-    assert known.gone() == {1, 2}
-
-
 def read(known: Things) -> None:
     """Read what is cached, which takes no statement."""
     cache.set(known.job.key(1), "old")
