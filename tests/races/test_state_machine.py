@@ -62,7 +62,7 @@ class GenericFence(Fence):
     per_key = False
 
     def delete_fence(self, store: Any) -> None:
-        caches["default"].delete(store._fence_key)
+        caches["default"].delete(store.fence_key)
 
     def marked(self, keys: Sequence[str]) -> set[str]:
         names = {beside(key, "absent"): key for key in keys}

@@ -2,7 +2,7 @@
 
 from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
 from warmer.stores.claims import Claim, Record, Token
-from warmer.stores.counters import Counted, Watched, in_sample
+from warmer.stores.counters import Counted, in_sample
 from warmer.stores.factory import (
     inspect_redis,
     invalidate_together,
@@ -29,7 +29,6 @@ __all__ = [
     "Store",
     "Token",
     "UnderWay",
-    "Watched",
     "Written",
     "describe_cache",
     "difference",

@@ -87,7 +87,7 @@ class Store(ABC):
         timeout: seconds that a written key lives.
         jitter: the most seconds by which a key's timeout is shortened, at random.
         absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
-        fence_key: the name of the fence on the server; on a cluster, the end of its fences' names.
+        fence_key: the name of the fence in the cache; on a cluster, the end of its fences' names.
         counters: the counts of the job's reads; None: this cache keeps none.
         damages: the damaged fences of this cache; None: it has no fences.
         breaker: of this cache.
@@ -99,12 +99,13 @@ class Store(ABC):
     timeout: float
     jitter: float = 0.0
     absent_timeout: float | None = None
-    fence_key: str = field(init=False, default="")
+    fence_key: str = field(init=False)
     counters: RedisCounters | None = field(init=False, default=None)
     damages: Damages | None = field(init=False, default=None)
     breaker: Breaker = field(init=False)
 
     def __post_init__(self) -> None:
+        self.fence_key = f"warmer-fence:{self.fence}"
         self.breaker = breaker_of(self.alias)
 
     @property

@@ -40,26 +40,18 @@ _next_turns: dict[str, float] = {}
 class GenericStore(Store):
     """A job's keys in a locmem, file, database, memcached or any other cache."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._fence_key = f"warmer-fence:{self.fence}"
-
     @property
     def _cache(self) -> Any:
         return caches[self.alias]  # a cache object belongs to one thread
 
     def ping(self) -> None:
         with self._answering():
-            self._cache.get(self._fence_key)
+            self._cache.get(self.fence_key)
 
     def token(self, keys: Keys) -> Token:
         with self._answering():
-            generation = self._cache.get(self._fence_key)
-            if generation is None:
-                made = _generation()
-                # If two processes create it at once and `add` is not atomic, one of them is rejected.
-                self._cache.add(self._fence_key, made, timeout=None)
-                generation = self._cache.get(self._fence_key, made)
+            # If two processes create it at once and the cache's `add` is not atomic, one of them is rejected.
+            generation = self._cache.get_or_set(self.fence_key, _generation, timeout=None)
         return Token(generation=REFUSED if _is_too_young(generation) else generation)
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
@@ -126,7 +118,7 @@ class GenericStore(Store):
 
     def invalidate(self, keys: Keys) -> None:
         with self._answering():
-            self._cache.set(self._fence_key, _generation(), timeout=None)
+            self._cache.set(self.fence_key, _generation(), timeout=None)
             self._cache.delete_many([*keys, *self._marks(keys), *_claims(keys)])
 
     def sweep(self) -> None:
@@ -137,7 +129,7 @@ class GenericStore(Store):
 
     def forget(self, keys: Keys | None = None) -> None:
         with self._answering():
-            self._cache.delete(self._fence_key)
+            self._cache.delete(self.fence_key)
 
     def remaining(self, keys: Sequence[str]) -> dict[str, float | None]:
         return dict.fromkeys(self.lookup(keys).values)
@@ -188,7 +180,7 @@ class GenericStore(Store):
 
     def _stands(self, token: Token) -> bool:
         with self._answering():
-            return bool(self._cache.get(self._fence_key) == token.generation)
+            return bool(self._cache.get(self.fence_key) == token.generation)
 
     @own_write()
     def _set(self, values: Values) -> dict[str, str]:

@@ -29,11 +29,11 @@ class GenericContract(StoreContract):
     """What stores do that keep the fence through Django's interface."""
 
     def has_fence(self, store: Any) -> bool:
-        return bool(cache.has_key(store._fence_key))
+        return bool(cache.has_key(store.fence_key))
 
     def let_pass(self, store: Any, seconds: float) -> None:
-        made, _, at = cache.get(store._fence_key).partition("@")
-        cache.set(store._fence_key, f"{made}@{float(at) - seconds}", timeout=None)
+        made, _, at = cache.get(store.fence_key).partition("@")
+        cache.set(store.fence_key, f"{made}@{float(at) - seconds}", timeout=None)
 
     def test_write__overtaken_while_it_writes_is_taken_back(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
