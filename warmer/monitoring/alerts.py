@@ -97,10 +97,10 @@ def _misses(row: JobObservation, share: float) -> bool:
 
 
 def _overtaken(now: Snapshot, share: float) -> Iterable[str]:
-    runs = WarmingRun.objects.filter(requested_at__gt=now.taken_at - HOUR, superseded__gt=0)
-    counted = runs.order_by().values_list("job").annotate(Sum("superseded"), Sum("written"))
-    declared = {spec.name for spec in now.specs}
-    return (job for job, lost, kept in counted if job in declared and lost / (lost + kept) > share)
+    names = [spec.name for spec in now.specs]
+    runs = WarmingRun.objects.filter(job__in=names, requested_at__gt=now.taken_at - HOUR).order_by()
+    counted = runs.values_list("job").annotate(Sum("superseded"), Sum("written"))
+    return (job for job, lost, kept in counted if lost > share * (lost + kept))
 
 
 def _wrong(now: Snapshot, keys: float) -> Iterable[str]:

@@ -62,7 +62,8 @@ def test_well__nothing_fires() -> None:
     observe(attempted_at=timezone.now() - timedelta(seconds=290), cached=9, hits_hour=80, misses_hour=20)
     audit(wrong=0)
     queue(seconds=110)
-    run_with(superseded=20)
+    run_with(superseded=40)
+    run_with(superseded=0)  # of all writes of the hour, 17 % were overtaken
     run_with(superseded=900, hours=2)
     last_complete(minutes=29)
     assert found(age=110) == {}
