@@ -278,5 +278,5 @@ def _end(which: Q, state: State, error: str = "") -> int:
             ended += 1
             run.refresh_from_db()
             batch_queue.clear(run)
-            run_finished.send(WarmingRun, run=run)
+            run_finished.send_robust(WarmingRun, run=run)  # Django logs receivers that raise
     return ended

@@ -206,6 +206,19 @@ def test_end__of_two_who_found_it_running_the_first_counts(run: WarmingRun, fini
     assert [each.state for each in finished] == [State.CANCELLED]
 
 
+def test_end__survives_a_receiver_that_raises(run: WarmingRun, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(run: WarmingRun, **_: Any) -> None:
+        raise ValueError("broken")
+
+    run_finished.connect(broken)
+    try:
+        assert ledger.fail(run, "lost")
+    finally:
+        run_finished.disconnect(broken)
+    assert told(run, "state") == (State.FAILED,)
+    assert "ValueError: broken" in caplog.text
+
+
 def test_close_stalled__running_without_progress_is_lost(run: WarmingRun) -> None:
     assert ledger.close_stalled() == 0
     age(run, "heartbeat_at")
