@@ -158,7 +158,7 @@ def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path
         relay = Relay()
         work(relay)
         site.warm()
-        client.wait(1, 1000)
+        assert client.wait(1, 25_000) == 1
         # The replica may not log in again, so what follows is not replicated.
         replica.config_set("masterauth", "wrong")
         client.acl_setuser("replica", enabled=False)

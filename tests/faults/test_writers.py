@@ -3,14 +3,15 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.faults.conftest import Site, worker
+from tests.support.others import in_threads
 from warmer.invalidation import Relay, backlog
 from warmer.models import JobServers
 
@@ -24,31 +25,23 @@ def traffic(site: Site) -> Iterator[Callable[[int], None]]:
 
     def write() -> None:
         numbers = random.Random(1)
-        try:
-            while not ended.wait(0.002):
-                with transaction.atomic():
-                    post = Post.objects.select_for_update().get(pk=numbers.choice(site.posts))
-                    post.title = f"title {len(written)}"
-                    post.save()
-                written.append(post.pk)
-        finally:
-            connection.close()
+        while not ended.wait(0.002):
+            with transaction.atomic():
+                post = Post.objects.select_for_update().get(pk=numbers.choice(site.posts))
+                post.title = f"title {len(written)}"
+                post.save()
+            written.append(post.pk)
 
     def read() -> None:
-        try:
-            while not ended.wait(0.002):
-                site.titles.get_many(site.posts)
-                site.every_title.get()
-        finally:
-            connection.close()
+        while not ended.wait(0.002):
+            site.titles.get_many(site.posts)
+            site.every_title.get()
 
     def wait_for(number: int) -> None:
         enough = len(written) + number
         wait_until(lambda: len(written) >= enough, what=f"{number} further writes")
 
-    threads = [Thread(target=each) for each in (write, read, read)]
-    for thread in threads:
-        thread.start()
+    threads = in_threads(write, read, read)
     try:
         yield wait_for
     finally:

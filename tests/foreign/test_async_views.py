@@ -25,7 +25,7 @@ VIEWS = f"""
     @warm("slow", depends_on=[Person])
     def slow():
         loads.append(1)
-        return {{"together": all_came.wait(30), "names": list(Person.objects.values_list("name", flat=True))}}
+        return {{"together": all_came.wait(50), "names": list(Person.objects.values_list("name", flat=True))}}
 
     async def read(request):
         come.append(1)

@@ -59,7 +59,7 @@ def test_pgbouncer__in_transaction_mode(
 
 
 def test_pool__smaller_than_the_number_of_readers(foreign: ForeignProject, new_database: NewDatabase) -> None:
-    pooled = {**new_database(), "OPTIONS": {"pool": {"min_size": 1, "max_size": 2, "timeout": 15}}}
+    pooled = {**new_database(), "OPTIONS": {"pool": {"min_size": 1, "max_size": 2, "timeout": 40}}}
     foreign.settings(f"DATABASES = {{'default': {pooled!r}}}\nWARMER_BATCH_SIZE = 10\n")
     # Who waited in vain would else be helped by these bounds before the pool's.
     foreign.settings("WARMER_READ_WAIT = WARMER_READ_CLAIM = 50")
@@ -73,7 +73,7 @@ def test_pool__smaller_than_the_number_of_readers(foreign: ForeignProject, new_d
     )
     foreign.manage("migrate")
     foreign.run(ADD)
-    assert foreign.run(READ) == [49] * 40
+    assert foreign.run(READ, seconds=180) == [49] * 40
     foreign.settings("DATABASES['default']['OPTIONS']['pool'] |= {'max_size': 1, 'timeout': 60}")
     with foreign.worker("--pool", "threads"):  # its relay is a thread beside that of the task
         foreign.manage("warm_cache", "people", "--workers")

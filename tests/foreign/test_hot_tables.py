@@ -24,7 +24,7 @@ def hot():
         loads += 1
         before = changes
         changed.notify_all()
-        changed.wait_for(lambda: changes > before, timeout=30)
+        changed.wait_for(lambda: changes > before, timeout=50)
     return found
 """
 READ = """
@@ -85,7 +85,7 @@ result = client.get("/admin/warmer/").content.decode()
 def test_hot_table__readers_do_not_wait_for_each_other(foreign: ForeignProject) -> None:
     foreign.add("people/warming.py", JOB)
     foreign.manage("migrate")
-    loads = foreign.run(READ)
+    loads = foreign.run(READ, seconds=180)
     # Each time, twenty readers came at once. One after the other, they would take twenty loads.
     assert sum(loads) <= 10 * len(loads), loads
     assert "changes faster than it can be loaded" in foreign.run(OVERVIEW)

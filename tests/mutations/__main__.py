@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.mutations.catalogue import ROOT, Mutation
+from tests.mutations.catalogue import Mutation
+from tests.support.processes import ROOT, run
 
 TESTS_FAILED = 1
 """The status of pytest when tests failed. A module that cannot be imported, or no test, is another."""
@@ -56,7 +57,7 @@ def _parse(known: Iterable[str]) -> argparse.Namespace:
 
 def _copy(folder: Path) -> None:
     """Copy the files that git knows, as they are now."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    listed = run("git", "ls-files", "-z")
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -98,13 +99,8 @@ def _is_caught(folder: Path, mutation: Mutation, *, all_tests: bool) -> bool:
 
 def _pytest(folder: Path, tests: Iterable[str], *, database: str, capture: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "--timeout=120"]
-    return subprocess.run(
-        [*command, f"--database={database}", *tests],
-        cwd=folder,
-        env=os.environ | {"WARMER_CAPTURE": capture},
-        capture_output=True,
-        text=True,
-    )
+    env = os.environ | {"WARMER_CAPTURE": capture}
+    return run(*command, f"--database={database}", *tests, cwd=folder, env=env, seconds=86_400)
 
 
 if __name__ == "__main__":

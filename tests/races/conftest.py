@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
 
 from myapp.models import Post
 from tests.support.clusters import cluster, cluster_caches
@@ -46,19 +44,6 @@ class Filled:
         post = Post.objects.get(pk=self.post.pk)
         post.title = title
         post.save()
-
-
-def in_thread(*calls: Any) -> list[Thread]:
-    def call(each: Any) -> None:
-        try:
-            each()
-        finally:
-            connection.close()
-
-    threads = [Thread(target=call, args=(each,)) for each in calls]
-    for thread in threads:
-        thread.start()
-    return threads
 
 
 def _keyed(post: Post) -> Any:

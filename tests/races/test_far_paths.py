@@ -9,8 +9,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 
 from myapp.models import Comment, Post
-from tests.races.conftest import in_thread
-from tests.support.others import await_end_or_lock
+from tests.support.others import await_end_or_lock, in_thread
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.invalidation import Relay, backlog
@@ -40,7 +39,7 @@ def while_open(case: Case, ours: Callable[[], object]) -> None:
     """They commit, or wait for us, before our commit. On SQLite they always wait."""
     with transaction.atomic():
         ours()
-        (other,) = in_thread(case.theirs_and_readers)
+        other = in_thread(case.theirs_and_readers)
         await_end_or_lock(other)
     other.join()
 
@@ -49,7 +48,7 @@ def before_it_is_read(case: Case, ours: Callable[[], object]) -> None:
     """They commit after us, and before our records are read."""
 
     def step_in() -> None:
-        (other,) = in_thread(case.theirs_and_readers)
+        other = in_thread(case.theirs_and_readers)
         other.join()
 
     with transaction.atomic():

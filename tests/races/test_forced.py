@@ -15,7 +15,8 @@ from django.db import transaction
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.races.conftest import Filled, in_thread
+from tests.races.conftest import Filled
+from tests.support.others import in_thread
 from tests.support.transactions import Rollback
 from warmer.keys import beside
 from warmer.models import Trigger, WarmingRun
@@ -93,10 +94,10 @@ def test_writer__committed_but_not_yet_invalidated_while_a_fill_goes_through(fil
 
 def test_writer__load_before_the_commit_and_write_before_the_invalidation(filled: Filled) -> None:
     with hold("loaded", job=filled.name) as fill:
-        (filling,) = in_thread(filled.fill)
+        filling = in_thread(filled.fill)
         fill.wait()
         with hold("committed", job=filled.name) as commit:
-            (changing,) = in_thread(lambda: filled.change("new"))
+            changing = in_thread(lambda: filled.change("new"))
             commit.wait()
             fill.release()
             filling.join()
@@ -138,7 +139,7 @@ def test_fence__records_trimmed_past_the_token(filled: Filled, settings: Any) ->
 
 def test_two_fills__the_slower_one_does_not_bring_the_old_value_back(filled: Filled) -> None:
     with hold("loaded", job=filled.name) as slow:
-        (filling,) = in_thread(filled.job.warm)
+        filling = in_thread(filled.job.warm)
         slow.wait()
         filled.change("new")
         filled.job.warm()
@@ -154,7 +155,7 @@ def test_lock__reader_that_sleeps_past_its_claim_does_not_bring_the_old_value_ba
     read = partial(filled.job.get, *([filled.post.pk] if filled.job.spec.keyed else []))
     claim = beside(str(cache.make_key(filled.key)), "claim")
     with hold("loaded", job=filled.name) as sleeper:
-        (reading,) = in_thread(read)
+        reading = in_thread(read)
         sleeper.wait()
         wait_until(lambda: not cache.client.get_client().exists(claim), what="its claim has ended")
         filled.change("new")
@@ -168,7 +169,7 @@ def test_lock__run_that_was_given_up_does_not_bring_the_old_value_back(filled: F
     """Its worker stands still for so long that the run is called lost, and another one is made."""
     run = partial(request_run, filled.name, Trigger.COMMAND)
     with hold("loaded", job=filled.name) as sleeper:
-        (running,) = in_thread(run)
+        running = in_thread(run)
         sleeper.wait()
         settings.WARMER_STALL_TIMEOUT = timedelta(0)
         filled.change("new")

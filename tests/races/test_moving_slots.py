@@ -17,8 +17,8 @@ from django.core.cache import cache
 
 from embedded.redis_cluster import RedisCluster
 from embedded.waiting import wait_until
-from tests.races.conftest import in_thread
 from tests.support.clusters import cluster_caches
+from tests.support.others import in_threads
 from tests.support.stores import invalidate_all
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
@@ -108,7 +108,7 @@ def test_race__no_wrong_value_while_slots_move_and_nodes_change_roles(
     try:
         race = Race(seconds, seed)
         roles = [race.write, race.write, race.warm, race.fill, race.fill]
-        threads = in_thread(*map(race.until_the_end, roles))
+        threads = in_threads(*map(race.until_the_end, roles))
         while time.monotonic() < race.end:
             _move(cluster, race)
             if time.monotonic() > race.end - seconds / 2 and not race.counts["failovers"]:

@@ -9,7 +9,8 @@ from django.core.cache import cache
 from django.db import connection, transaction
 
 from myapp.models import Post
-from tests.races.conftest import Filled, in_thread
+from tests.races.conftest import Filled
+from tests.support.others import in_thread
 from warmer import warm_many
 from warmer.testing import at
 
@@ -30,7 +31,7 @@ def test_snapshot__older_than_the_token_stores_nothing(filled: Filled, level: st
     with transaction.atomic():
         isolate(level)
         assert Post.objects.get(pk=filled.post.pk).title == "old"
-        (changing,) = in_thread(lambda: filled.change("new"))
+        changing = in_thread(lambda: filled.change("new"))
         changing.join()
         assert Post.objects.get(pk=filled.post.pk).title == "old"
         filled.fill()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -20,7 +21,7 @@ from django.db.models import F
 
 from myapp.models import Comment, Post
 from myapp.warming import posts
-from tests.races.conftest import in_thread
+from tests.support.others import in_thread, in_threads
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.invalidation import Relay, backlog
@@ -135,13 +136,12 @@ def test_writers__no_deadlock_and_no_serialization_failure(
     seed, end, before = pytestconfig.getoption("race_seed"), Event(), deadlocks()
     own = [make_post() for _ in range(WRITERS)]
     until = time.monotonic() + pytestconfig.getoption("race_seconds") / 5
-    relays = in_thread(lambda: poll_until(end))
+    relay = in_thread(partial(poll_until, end))
     writers = [Writer(shared, post.author, post, seed + number) for number, post in enumerate(own)]
-    for thread in in_thread(*(lambda each=each: each.write(until) for each in writers)):
+    for thread in in_threads(*(partial(each.write, until) for each in writers)):
         thread.join()
     end.set()
-    for thread in relays:
-        thread.join()
+    relay.join()
 
     assert shared.errors == {}
     assert len(shared.done) == 7

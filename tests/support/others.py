@@ -9,7 +9,7 @@ from embedded.waiting import wait_until
 
 
 def in_thread(action: Callable[[], object]) -> Thread:
-    """Start a thread that changes something, with a connection of its own."""
+    """Start a thread with a connection of its own to the database."""
 
     def run() -> None:
         try:
@@ -20,6 +20,11 @@ def in_thread(action: Callable[[], object]) -> Thread:
     thread = Thread(target=run)
     thread.start()
     return thread
+
+
+def in_threads(*actions: Callable[[], object]) -> list[Thread]:
+    """Start such a thread for each action."""
+    return list(map(in_thread, actions))
 
 
 def await_end_or_lock(thread: Thread) -> None:

@@ -17,7 +17,7 @@ from warmer.models import WarmingRun
 
 pytestmark = pytest.mark.environment(EXTRA_APPS="tests.system.slowapp")
 
-VISIBILITY_SECONDS = 2
+VISIBILITY_SECONDS = 5
 STALL_SECONDS = 1
 HELD = 2  # the batch that is held, by number
 HELD_ID = gate.BATCHES[HELD - 1][0]

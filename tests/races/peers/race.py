@@ -1,7 +1,7 @@
 """The trial of one way of using one library: in every order of steps, is what is cached right at the end?"""
 
 from collections.abc import Callable
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.db import connection
@@ -98,21 +98,6 @@ class Trial:
         result = execute(sql, params, many, context)
         if self._after_select and sql.startswith("SELECT") and TABLE in sql:
             step, self._after_select = self._after_select, None
-            errors: list[Exception] = []
-            writer = Thread(target=_kept(step, errors))
-            writer.start()
-            writer.join(PATIENCE_SECONDS)
-            assert not writer.is_alive(), "the writer waits for the reader: this order cannot be"
-            if errors:
-                raise errors[0]
+            # A writer that waits for the reader ends with a time-out: this order cannot be.
+            ThreadPoolExecutor(1).submit(step).result(PATIENCE_SECONDS)
         return result
-
-
-def _kept(step: Callable[[], object], errors: list[Exception]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-            errors.append(error)
-
-    return run

@@ -41,7 +41,7 @@ class Plain(Means):
         self.wait(self.cache.delete(KEY.format(pk=article.pk)))
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
 
 
 class Locked(Plain):

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 from django.core.cache import cache
 from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from tests.system.browser.pages import make_run
 from users.models import CustomUser
 from warmer import jobs
 from warmer import runs as ledger
@@ -43,25 +45,11 @@ def history(job: str, keys: int, seconds: float, worker: str) -> None:
             state, failed, error = State.INCOMPLETE, 2, f"2 of {keys} keys failed."
         if keys > 1 and number == QUARTERS // 4:
             state, error = State.LOST, "Its worker was lost."
-        WarmingRun.objects.create(
-            job=job,
-            trigger=Trigger.SCHEDULE,
-            state=state,
-            worker=worker,
-            requested_at=asked,
-            expires_at=asked,
-            started_at=asked,
-            heartbeat_at=asked + took,
-            finished_at=asked + took,
-            attempt=1,
-            batches_total=1,
-            batches_done=1,
-            written=keys - failed,
-            failed=failed,
-            queries=2,
-            seconds=took.total_seconds(),
-            error=error,
-        )
+        begun, ended = ("requested_at", "started_at"), ("heartbeat_at", "finished_at")
+        counts = dict.fromkeys(("attempt", "batches_total", "batches_done"), 1) | {"queries": 2}
+        columns: dict[str, Any] = dict.fromkeys(begun, asked) | dict.fromkeys(ended, asked + took) | counts
+        columns |= {"written": keys - failed, "failed": failed, "seconds": took.total_seconds(), "error": error}
+        make_run(job, state, trigger=Trigger.SCHEDULE, worker=worker, expires_at=asked, **columns)
 
 
 def hours(job: str, seconds: float, reads: int) -> None:
