@@ -95,7 +95,6 @@ class Site:
             in_step_with(client, link.port)
 
     def fail_over(self, to: RedisServer) -> None:
-        """Kill the server, and promote its replica."""
         self.proxy.server.kill()
         self.promote(to)
 
@@ -113,7 +112,6 @@ class Site:
 
 @pytest.fixture
 def options() -> dict[str, str]:
-    """The options of the server."""
     return {}
 
 

@@ -94,7 +94,6 @@ class ForeignProject:
     environment: dict[str, str] = field(default_factory=dict)
 
     def settings(self, text: str) -> None:
-        """Add lines at the end of the settings."""
         self.add("mysite/settings.py", text)
 
     def add(self, name: str, text: str) -> None:

@@ -72,7 +72,6 @@ RENAME = "UPDATE people_person SET name = 'Eve' WHERE name = 'Bob'"
 
 
 def route(foreign: ForeignProject, **answers: str) -> None:
-    """Set what a router answers."""
     foreign.write("mysite/routers.py", ROUTER.format(**answers))
 
 

@@ -20,7 +20,6 @@ BLOCKING_LOADER = """
 
 
 def workers_of(doctor: str) -> dict[str, str]:
-    """Return what the doctor says of the workers."""
     report = json.loads(doctor[: doctor.rindex("}") + 1])
     (found,) = [each for each in report["findings"] if each["check"] == "workers"]
     return {name: found[name] for name in ("severity", "message")}

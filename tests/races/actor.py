@@ -99,12 +99,10 @@ class Actor:
         self.counts[f"killed at {point}"] += os.WIFSIGNALED(status)
 
     def relay(self) -> None:
-        """Apply what others left."""
         self.counts["relayed"] += self.relaying.poll()
         time.sleep(0.05)
 
     def runner(self) -> None:
-        """Warm some or all of the rows."""
         some = self.random.sample(self.ids, self.random.randint(1, len(self.ids)))
         report = posts.warm(some, only_missing=self.random.random() < 0.3)
         for outcome in ("written", "skipped", "superseded", "no_value", "failed"):
@@ -112,7 +110,6 @@ class Actor:
         self.counts["runs"] += 1
 
     def reader(self) -> None:
-        """Read one or several rows through the cache."""
         popular_posts.get()
         self._check(posts.get(self.random.choice(self.ids)))
         for value in posts.get_many(self.random.sample(self.ids, 5)).values():

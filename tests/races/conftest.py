@@ -40,7 +40,6 @@ class Filled:
         return cache.get(self.key)
 
     def change(self, title: str) -> None:
-        """Commit a change of the row, with its invalidation."""
         post = Post.objects.get(pk=self.post.pk)
         post.title = title
         post.save()

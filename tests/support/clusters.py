@@ -17,5 +17,4 @@ def cluster() -> Iterator[RedisCluster]:
 
 
 def cluster_caches(cluster: RedisCluster) -> dict[str, Any]:
-    """Return the `CACHES` of a cache on a cluster."""
     return {"default": {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": cluster.url}}

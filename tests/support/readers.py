@@ -101,7 +101,6 @@ class Readers(Actors):
         super().__init__([["-m", "tests.support.readers", json.dumps(options)]] * processes)
 
     def results(self) -> list[Any]:
-        """Return what all threads got."""
         return [each for number in range(len(self.processes)) for each in self.result(number)]
 
 

@@ -13,7 +13,6 @@ _numbers = count(1)
 
 
 def a_user(**fields: Any) -> CustomUser:
-    """Create an active user."""
     number = next(_numbers)
     defaults = {"username": f"user{number}", "email": f"user{number}@example.org"}
     return CustomUser.objects.create(**defaults | fields)
@@ -27,7 +26,6 @@ def a_post(**fields: Any) -> Post:
 
 
 def a_comment(post: Post | None = None, **fields: Any) -> Comment:
-    """Create a comment."""
     if post is not None:
         fields["post"] = post
     return Comment.objects.create(**{"body": f"Comment {next(_numbers)}"} | _by_somebody(fields))

@@ -68,15 +68,15 @@ def _tests_are_on_the_host() -> Iterator[None]:
         yield
 
 
+def constant(value: object) -> Any:
+    """Return a fixture that gives a value: the plugin asks for many."""
+    return pytest.fixture(lambda: value)
+
+
 # -- the broker ------------------------------------------------------------------------------------
-@pytest.fixture
-def default_redis_broker_cls() -> type[BrokerContainer]:
-    return BrokerContainer
-
-
-@pytest.fixture
-def default_redis_broker_image() -> str:
-    return REDIS_IMAGE
+default_redis_broker_cls = constant(BrokerContainer)
+default_redis_broker_image = constant(REDIS_IMAGE)
+celery_backend_cluster = constant(None)  # no result backend: the ledger says what happened
 
 
 @pytest.fixture
@@ -89,11 +89,6 @@ def default_redis_broker_ports() -> dict[str, int]:
 def celery_broker(celery_redis_broker: RedisTestBroker) -> RedisTestBroker:
     """Redis only: the plugin's own fixture repeats each test with RabbitMQ."""
     return celery_redis_broker
-
-
-@pytest.fixture
-def celery_backend_cluster() -> None:
-    """No result backend: the ledger says what happened."""
 
 
 # -- the worker ------------------------------------------------------------------------------------
@@ -155,26 +150,10 @@ def project_container(command: str, wrapper_class: type[CeleryTestContainer]) ->
 default_worker_container = project_container("default_worker_command", WorkerContainer)
 second_worker_container = project_container("second_worker_command", WorkerContainer)
 beat_container = project_container("beat_command", BeatContainer)
-
-
-@pytest.fixture
-def default_worker_command() -> list[str]:
-    return WorkerContainer.command("-n", "first@system-tests")
-
-
-@pytest.fixture
-def second_worker_command() -> list[str]:
-    return WorkerContainer.command("-n", "second@system-tests")
-
-
-@pytest.fixture
-def beat_command() -> list[str]:
-    return BeatContainer.command()
-
-
-@pytest.fixture
-def default_worker_cls() -> type[Worker]:
-    return Worker
+default_worker_command = constant(WorkerContainer.command("-n", "first@system-tests"))
+second_worker_command = constant(WorkerContainer.command("-n", "second@system-tests"))
+beat_command = constant(BeatContainer.command())
+default_worker_cls = constant(Worker)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import docker
 import pytest
 from docker.errors import DockerException
-from pytest_celery import CeleryTestContainer, CeleryTestNode, CeleryTestWorker, RedisContainer
+from pytest_celery import CeleryTestContainer, CeleryTestWorker, RedisContainer
 from pytest_docker_tools.exceptions import ContainerFailed, ContainerNotReady
 
 from embedded.waiting import wait_until
@@ -97,9 +97,7 @@ class CommandContainer(CeleryTestContainer):
 class WorkerContainer(CommandContainer):
     """`celery -A config worker`, which consumes every queue of the project."""
 
-    @property
-    def ready_prompt(self) -> str:
-        return "ready."
+    ready_prompt = "ready."
 
     @classmethod
     def command(cls, *args: str, **options: Any) -> list[str]:
@@ -109,9 +107,7 @@ class WorkerContainer(CommandContainer):
 class BeatContainer(CommandContainer):
     """`celery -A config beat`, with the scheduler that the project's settings name."""
 
-    @property
-    def ready_prompt(self) -> str:
-        return "beat: Starting..."
+    ready_prompt = "beat: Starting..."
 
     @classmethod
     def command(cls, *args: str, **options: Any) -> list[str]:
@@ -126,10 +122,5 @@ class Worker(CeleryTestWorker):
         return command[command.index("-n") + 1]
 
     def await_log(self, text: str) -> None:
-        """Wait until the log holds a text."""
-        await_log(self, text)
-
-
-def await_log(node: CeleryTestNode, text: str) -> None:
-    """Wait until a node's log holds a text; pytest-celery's own wait looks only once a second."""
-    wait_until(lambda: text in node.logs(), what=f"{node.name()} logs {text!r}")
+        """Wait until the log holds a text; pytest-celery's own wait looks only once a second."""
+        wait_until(lambda: text in self.logs(), what=f"{self.name()} logs {text!r}")

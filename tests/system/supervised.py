@@ -50,11 +50,9 @@ class Supervised:
 
     @property
     def text(self) -> str:
-        """Return what it has said so far."""
         return self._output.read_text(errors="replace")
 
     def wait_for(self, words: str) -> None:
-        """Wait until it says these words."""
         self.wait_until(lambda: words in self.text, f"it says {words!r}")
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:

@@ -55,7 +55,6 @@ class NewProject:
             file.write(f"\n{code}")
 
     def type(self, line: str, *, check: bool = True, seconds: float = SECONDS) -> str:
-        """Run a line of a terminal to its end."""
         done = run(*shlex.split(line), cwd=self.folder, env=self._environment(), seconds=seconds)
         self.said[line] = done.stdout + done.stderr
         assert done.returncode == 0 or not check, self.said[line]

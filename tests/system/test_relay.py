@@ -47,6 +47,5 @@ def test_worker__applies_what_another_program_changes_and_ends_cleanly(
 
 
 def processes(project: Project, worker: Worker) -> set[int]:
-    """Return the processes of the worker's pool."""
     name = worker.hostname()
     return set(project.app.control.inspect([name], timeout=SECONDS).stats()[name]["pool"]["processes"])

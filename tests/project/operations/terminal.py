@@ -93,7 +93,6 @@ def curl(path: str) -> str:
 
 
 def states() -> dict[str, str]:
-    """Return the state of each job on the admin's overview."""
     return {row.spec.name: row.state for row in overview({})["rows"]}
 
 

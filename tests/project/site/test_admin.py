@@ -42,7 +42,6 @@ def form_of(response: Any) -> dict[str, Any]:
 
 
 def edit(client: Client, row: Any, **changes: Any) -> None:
-    """Change a row in its admin form and save."""
     address = address_of("change", row)
     data = form_of(client.get(address)) | changes
     response = client.post(address, {name: value for name, value in data.items() if value is not None})

@@ -21,19 +21,16 @@ EVERYTHING = (
 
 
 def log_in(page: Page, name: str = "olga") -> None:
-    """Fill in and send the page of the log-in."""
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
 
 
 def row_of(page: Page, job: str) -> Locator:
-    """Return a job's row on the overview."""
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=job, exact=True))
 
 
 def state_of(page: Page, job: str) -> str:
-    """Return a job's state on the overview."""
     return row_of(page, job).locator(".warmer-state").inner_text()
 
 
@@ -46,7 +43,6 @@ def make_run(job: str, state: str = State.QUEUED, **columns: Any) -> WarmingRun:
 
 
 def last_run(job: str) -> WarmingRun:
-    """Return the newest run of a job."""
     return WarmingRun.objects.filter(job=job).latest("id")
 
 

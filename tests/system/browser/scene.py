@@ -80,7 +80,6 @@ def hours(job: str, seconds: float, reads: int) -> None:
 
 
 def failed_run(job: str, user: CustomUser, worker: str) -> None:
-    """Put in a run with failed keys."""
     run = ledger.start(ledger.open_run(job, Trigger.ADMIN, user=user).run.pk, worker=worker)
     assert run is not None
     WarmingRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(seconds=0.33))
@@ -182,7 +181,6 @@ def silence(length: timedelta) -> None:
 
 
 def set_up(operator: CustomUser, worker: str) -> None:
-    """Put everything in."""
     history("user_profiles", 100, 0.31, worker)
     history("popular_posts", 1, 0.04, worker)
     history("posts", 5_000, 61, worker)

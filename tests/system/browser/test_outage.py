@@ -42,7 +42,6 @@ def open_overview(open_page: Callable[..., Page], width: int) -> Page:
 
 
 def item(page: Page, label: str) -> Locator:
-    """Return an item of the strip."""
     return page.locator(".warmer-health dl > div").filter(has=page.get_by_text(label, exact=True))
 
 
