@@ -126,6 +126,15 @@ class ForeignProject:
         assert "no issues" in self.manage("check")
         return self.manage("cache_doctor", status=doctor)
 
+    def doctor(self) -> dict[str, Any]:
+        """Return what the doctor finds, by check; of several findings the last."""
+        done = self.execute("manage.py", "cache_doctor", "--json")
+        found = json.loads(done.stdout)["findings"]
+        severities = {each["severity"] for each in found}
+        assert done.returncode == int("error" in severities), done.stdout + done.stderr
+        assert "failed" not in severities, found
+        return {each["check"]: each for each in found}
+
     def execute(self, *arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
         """Run the project's Python to its end."""
         return run(self.python, *arguments, cwd=self.folder, env=self._environment(), seconds=seconds)

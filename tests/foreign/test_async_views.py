@@ -1,4 +1,4 @@
-"""Async views under uvicorn: many readers at once, on cold and on warm keys."""
+"""Views under uvicorn: many readers at once, on cold and on warm keys; and health."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -78,3 +78,14 @@ def test_async_views__many_at_once(site: ForeignProject) -> None:
             web.get("/read_several")
     found = site.check().splitlines()
     assert [line.split()[1] for line in found if line.startswith("  error ")] == ["workers"]  # none runs
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_project__serves_its_health(foreign: ForeignProject) -> None:
+    foreign.manage("migrate")
+    with foreign.web() as web:
+        assert web.get("/healthz").status == 200
+        assert web.get("/readyz").status == 200
+        pod = "10.42.8.201:8000"
+        assert web.get("/readyz", headers={"Host": pod}).status == 400  # of the pod's address
+        assert web.get("/readyz", headers={"Host": "example.org"}).status == 200  # by `httpHeaders`

@@ -1,6 +1,4 @@
-"""A worker whose settings name another cache than web's, as by a forgotten environment file."""
-
-import json
+"""Processes whose settings name different caches, as by a forgotten environment file, or each its own memory."""
 
 from embedded.waiting import wait_until
 from tests.foreign.project import ForeignProject
@@ -26,14 +24,6 @@ CACHED = "from django.core.cache import caches; result = caches['warm'].get('nam
 WAITING = "from warmer.invalidation import backlog; result = backlog().count"
 
 
-def same_cache(foreign: ForeignProject) -> tuple[str, str]:
-    """Return the doctor's last error about caches that differ, and its fix."""
-    report = json.loads(foreign.manage("cache_doctor", "--json", status=1).rpartition("}")[0] + "}")
-    *_, found = [each for each in report["findings"] if each["check"] == "same-cache"]
-    assert found["severity"] == "error"
-    return found["message"], found["fix"]
-
-
 def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProject) -> None:
     foreign.settings(PREFIX_OF_THE_ENVIRONMENT)
     assert foreign.run(ADD) == ["Ada"]
@@ -45,8 +35,8 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         said = foreign.manage("warm_cache", "people", "--workers", status=1)
         assert f"and web {DIFFERENT}: 'key' is stored as ':1:key' on " in said
         assert "and as 'old:1:key' on the worker." in said
-        message, _ = same_cache(foreign)
-        assert DIFFERENT in message
+        found = foreign.doctor()["same-cache"]
+        assert (found["severity"], DIFFERENT in found["message"]) == ("error", True)
         foreign.run(CHANGE)
         worker.wait_for("Recorded changes wait")
     assert (foreign.run(CACHED), foreign.run(WAITING)) == (["Ada"], 1)
@@ -61,8 +51,14 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         foreign.manage("warm_cache", "--inline")
         del foreign.environment["PREFIX"]
         foreign.run(CHANGE.replace("Bob", "Eve"))
-        _, fix = same_cache(foreign)
-        assert fix.startswith("manage.py warm_cache\n")
+        found = foreign.doctor()["same-cache"]
+        assert (found["severity"], found["fix"].partition("\n")[0]) == ("error", "manage.py warm_cache")
         foreign.manage("warm_cache", "people", "--inline")
         wait_until(lambda: foreign.run(WAITING) == 0, what="the worker applies it")
         assert foreign.run(CACHED) is None
+
+
+def test_cache__in_the_memory_of_each_process_is_reported(foreign: ForeignProject) -> None:
+    foreign.settings("CACHES['warm'] = {'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'}")
+    assert "warmer.W009" in foreign.manage("check")
+    assert "in the memory of" in " ".join(foreign.manage("cache_doctor", status=1).split())

@@ -1,4 +1,4 @@
-"""A table that changes faster than a job can be loaded."""
+"""Tables that change faster than a job can be loaded, or by thousands of rows at once."""
 
 import pytest
 
@@ -89,4 +89,33 @@ def test_hot_table__readers_do_not_wait_for_each_other(foreign: ForeignProject) 
     # Each time, twenty readers came at once. One after the other, they would take twenty loads.
     assert sum(loads) <= 10 * len(loads), loads
     assert "changes faster than it can be loaded" in foreign.run(OVERVIEW)
+    foreign.check()
+
+
+# Calls, not seconds, which depend on what else the machine does.
+COUNT = """
+    import cProfile
+    import pstats
+    from django.db import transaction
+    from people.models import Person
+    from people.warming import names
+
+    def calls(changes):
+        with cProfile.Profile() as profile:
+            with transaction.atomic():
+                for number in range(changes):
+                    Person.objects.update_or_create(pk=number + 1, defaults={"name": str(changes)})
+        return pstats.Stats(profile).total_calls
+
+    calls(10)
+    result = [calls(1_000), calls(2_000), len(names.get())]
+    """
+
+
+@pytest.mark.parametrize("capture", ["signals", "triggers"])
+def test_savepoints__cost_is_linear(foreign: ForeignProject, capture: str) -> None:
+    foreign.settings(f"WARMER_CAPTURE = '{capture}'")
+    once, twice, count = foreign.run(COUNT, seconds=180)
+    assert count == 2_000
+    assert twice < 2.5 * once  # the first creates rows, too
     foreign.check()

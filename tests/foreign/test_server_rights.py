@@ -1,7 +1,5 @@
 """A cache server that does not let warmer's scripts run: the doctor says what mends it, and that does."""
 
-from typing import Any
-
 from embedded.ports import LOOPBACK, free_port
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
@@ -25,16 +23,8 @@ FAKE = """
 
 def found_by(check: str, foreign: ForeignProject) -> tuple[str, str]:
     """Return the severity of a check of the doctor, and its fix."""
-    found: Any = foreign.run(
-        """
-        from warmer.doctor.diagnosis import diagnose
-        from warmer.doctor.project import Project
-        result = {each.check: [str(each.severity), each.fix] for each in diagnose(Project('warm'))}
-        """
-    )
-    assert "failed" not in {severity for severity, _ in found.values()}, found
-    severity, fix = found[check]
-    return severity, fix
+    found = foreign.doctor()[check]
+    return found["severity"], found["fix"]
 
 
 def assert_works(foreign: ForeignProject) -> None:

