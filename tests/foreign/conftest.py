@@ -1,9 +1,7 @@
 """Fixtures of the foreign project's tests: the project, and the servers that its settings name."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -44,12 +42,12 @@ def foreign(
     """A new copy of the project, migrated on SQLite; cache and broker are empty."""
     folder = tmp_path / "project"
     shutil.copytree(migrated, folder)
-    with closing(sqlite3.connect(folder / "db.sqlite3")) as database, database:
-        # The doctor waits five minutes for beat's first report, which the session may have spent already.
-        database.execute("UPDATE django_celery_beat_periodictask SET date_changed = datetime('now')")
     with redis_server.client() as client:
         client.flushall()
-    return ForeignProject(folder=folder, python=python, environment=dict(environment))
+    foreign = ForeignProject(folder=folder, python=python, environment=dict(environment))
+    # The doctor waits five minutes for beat's first report, which the session may have spent already.
+    foreign.sql("UPDATE django_celery_beat_periodictask SET date_changed = datetime('now')")
+    return foreign
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -108,18 +109,24 @@ class ForeignProject:
         (self.folder / name).unlink(missing_ok=True)
         self.add(name, text)
 
-    def manage(self, *arguments: str, status: int = 0, seconds: float = SECONDS) -> str:
+    def manage(self, *arguments: str, status: int = 0) -> str:
         """Run a management command to its end; return what it printed. It must exit with `status`."""
-        done = self.execute("manage.py", *arguments, seconds=seconds)
+        done = self.execute("manage.py", *arguments)
         said = done.stdout + done.stderr
         assert done.returncode == status, f"manage.py {arguments} ended with {done.returncode}:\n{said}"
         return said
 
-    def run(self, code: str, *, seconds: float = SECONDS) -> Any:
+    def run(self, code: str) -> Any:
         """Run code in a new process of the project; return its `result`, which must be JSON."""
-        done = self.execute("-c", PROLOGUE + dedent(code) + EPILOGUE, seconds=seconds)
+        done = self.execute("-c", PROLOGUE + dedent(code) + EPILOGUE)
         assert done.returncode == 0, f"{dedent(code)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return json.loads(done.stdout.splitlines()[-1])
+
+    def sql(self, statement: str) -> Any:
+        """Execute a statement on the project's SQLite, as another program does; return its first value."""
+        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=SECONDS)) as database, database:
+            row = database.execute(statement).fetchone()
+        return row and row[0]
 
     def check(self, *, doctor: int = 1) -> str:
         """Check that `check` finds nothing, and that the doctor exits so, by default as no worker runs."""
@@ -135,9 +142,9 @@ class ForeignProject:
         assert "failed" not in severities, found
         return {each["check"]: each for each in found}
 
-    def execute(self, *arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the project's Python to its end."""
-        return run(self.python, *arguments, cwd=self.folder, env=self._environment(), seconds=seconds)
+        return run(self.python, *arguments, cwd=self.folder, env=self._environment())
 
     def worker(self, *options: str) -> AbstractContextManager[Running]:
         """Run a Celery worker that has begun to consume."""

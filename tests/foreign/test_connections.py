@@ -73,7 +73,7 @@ def test_pool__smaller_than_the_number_of_readers(foreign: ForeignProject, new_d
     )
     foreign.manage("migrate")
     foreign.run(ADD)
-    assert foreign.run(READ, seconds=180) == [49] * 40
+    assert foreign.run(READ) == [49] * 40
     foreign.settings("DATABASES['default']['OPTIONS']['pool'] |= {'max_size': 1, 'timeout': 60}")
     with foreign.worker("--pool", "threads"):  # its relay is a thread beside that of the task
         foreign.manage("warm_cache", "people", "--workers")

@@ -35,8 +35,8 @@ VIEWS = """
 
     urlpatterns = [path(view.__name__, view) for view in (read, rename)]
     """
-APPLIED = "from warmer.models import ChangeRecord as C; result = C.objects.latest('pk').applied_at is not None"
-KNOWN = "from warmer.models import JobServers; result = JobServers.objects.count()"
+APPLIED = "SELECT applied_at IS NOT NULL FROM warmer_changerecord ORDER BY id DESC"
+KNOWN = "SELECT count(*) FROM warmer_jobservers"
 
 
 def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
@@ -45,7 +45,7 @@ def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
         assert "no issues" in foreign.manage("check")
         with foreign.worker() as worker:
             assert foreign.run(FILL) == [["Ada", "Bob"], "Ada"]
-            wait_until(lambda: foreign.run(KNOWN) == 2, what="the worker knows the server")
+            wait_until(lambda: foreign.sql(KNOWN) == 2, what="the worker knows the server")
             with server.client() as client:
                 client.save()
             assert foreign.run(CHANGE) is None
@@ -71,5 +71,5 @@ def test_failover__behind_one_address(foreign: ForeignProject) -> None:
             with new.client() as client:
                 assert client.exists(":1:names")
             assert web.get("/read").body == '["Eve", "Bob"]'
-        assert foreign.run(APPLIED)
+        assert foreign.sql(APPLIED)
         assert "ok       writes" in foreign.check()

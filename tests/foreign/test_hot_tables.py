@@ -85,7 +85,7 @@ result = client.get("/admin/warmer/").content.decode()
 def test_hot_table__readers_do_not_wait_for_each_other(foreign: ForeignProject) -> None:
     foreign.add("people/warming.py", JOB)
     foreign.manage("migrate")
-    loads = foreign.run(READ, seconds=180)
+    loads = foreign.run(READ)
     # Each time, twenty readers came at once. One after the other, they would take twenty loads.
     assert sum(loads) <= 10 * len(loads), loads
     assert "changes faster than it can be loaded" in foreign.run(OVERVIEW)
@@ -115,7 +115,7 @@ COUNT = """
 @pytest.mark.parametrize("capture", ["signals", "triggers"])
 def test_savepoints__cost_is_linear(foreign: ForeignProject, capture: str) -> None:
     foreign.settings(f"WARMER_CAPTURE = '{capture}'")
-    once, twice, count = foreign.run(COUNT, seconds=180)
+    once, twice, count = foreign.run(COUNT)
     assert count == 2_000
     assert twice < 2.5 * once  # the first creates rows, too
     foreign.check()

@@ -147,7 +147,7 @@ def test_other_apps__work_on_every_kind_of_alias(foreign: ForeignProject) -> Non
     foreign.add("mysite/urls.py", URLS)
     foreign.add("shop/__init__.py", "")
     foreign.add("shop/models.py", MODELS)
-    found = foreign.run(VISIT, seconds=180)
+    found = foreign.run(VISIT)
     for setup, each in found.items():
         for path, answers in each["answers"].items():
             assert all(answer == [200, BODIES.get(path, "")] for answer in answers), (setup, path, answers)

@@ -12,7 +12,7 @@ from tests.support.processes import run
 
 
 def test_report__shows_the_files_that_each_path_passes_through() -> None:
-    done = run(sys.executable, "-m", "tests.figures", seconds=120)
+    done = run(sys.executable, "-m", "tests.figures")
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, on_paths = done.stdout.partition("files on a path")
     assert on_paths.count("    stores/redis") >= 4

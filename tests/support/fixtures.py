@@ -39,7 +39,7 @@ def python(tmp_path: Path) -> Python:
     def run_clean(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         # Nothing of the test run's own settings, and no data of the developer's.
         clean = {"PATH": os.environ["PATH"], "WARMER_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-        return run(sys.executable, "-W", "error", "-c", code, env=clean | environment, cwd=tmp_path, seconds=120)
+        return run(sys.executable, "-W", "error", "-c", code, env=clean | environment, cwd=tmp_path)
 
     return run_clean
 

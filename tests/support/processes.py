@@ -17,9 +17,11 @@ from embedded.processes import ProcessGroup
 from embedded.waiting import SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+# A bound for a program that takes some seconds, on a machine that is busy with other things.
+COMMAND_SECONDS = 180
 
 
-def run(*command: object, seconds: float = SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(*command: object, seconds: float = COMMAND_SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, which must come in so many seconds; `options` are those of `subprocess.run`."""
     defaults = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "capture_output": True}
     return subprocess.run(list(map(str, command)), text=True, timeout=seconds, check=False, **defaults | options)

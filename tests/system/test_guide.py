@@ -15,7 +15,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.support.processes import ROOT, SECONDS, Running, run, running
+from tests.support.processes import COMMAND_SECONDS, ROOT, Running, run, running
 
 pytestmark = pytest.mark.system
 
@@ -54,7 +54,7 @@ class NewProject:
         with (self.folder / name).open("a" if name.endswith("settings.py") else "w") as file:
             file.write(f"\n{code}")
 
-    def type(self, line: str, *, check: bool = True, seconds: float = SECONDS) -> str:
+    def type(self, line: str, *, check: bool = True, seconds: float = COMMAND_SECONDS) -> str:
         done = run(*shlex.split(line), cwd=self.folder, env=self._environment(), seconds=seconds)
         self.said[line] = done.stdout + done.stderr
         assert done.returncode == 0 or not check, self.said[line]
