@@ -73,15 +73,11 @@ def test_registry__is_a_mapping_of_jobs(own: Registry) -> None:
     assert own.get("nothing") is None
     with pytest.raises(UnknownJob, match="things"):
         own["thing"]
-
-
-def test_unregister__forgets_the_job(own: Registry) -> None:
-    own.register(declared("things"))
     before = own.version
     own.unregister("things")
     assert "things" not in own
     assert own.version > before
-    own.register(declared("things"))
+    own.register(declared("things", "thing:{id}"))
 
 
 def test_register__name_or_keys_of_another_job(own: Registry) -> None:
@@ -92,55 +88,50 @@ def test_register__name_or_keys_of_another_job(own: Registry) -> None:
         assert part in said
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        REDIS,
-        REDIS | {"BACKEND": DJANGOS_REDIS},
-        REDIS | {"LOCATION": ["redis://cache:6379/1", "redis://replica:6379/1"]},
-        REDIS | {"LOCATION": "redis://cache:6379/1,redis://replica:6379/1"},
-        REDIS | {"LOCATION": "redis://:secret@CACHE/1"},
-        REDIS | {"LOCATION": "redis://cache?db=1"},
-        REDIS | {"LOCATION": "redis://cache", "OPTIONS": {"db": 1}},
-        REDIS | {"LOCATION": "redis://cache", "OPTIONS": {"CONNECTION_POOL_KWARGS": {"db": 1}}},
-        REDIS | {"VERSION": 1, "KEY_PREFIX": "", "KEY_FUNCTION": None, "TIMEOUT": 5},
-        (REDIS | {"LOCATION": "unix:///run/redis"}, REDIS | {"LOCATION": "unix:///run/redis?db=0"}),
-        (LOCMEM, LOCMEM),
-        (FILES | {"LOCATION": "/cache"}, FILES | {"LOCATION": Path("/cache")}),
-        (MEMCACHED, MEMCACHED | {"LOCATION": ["b:2", "a:1"]}),
-        (MEMCACHED, MEMCACHED | {"BACKEND": "django.core.cache.backends.memcached.PyLibMCCache"}),
-    ],
-)
-def test_register__same_keys_in_another_alias_of_one_cache(own: Registry, settings: Any, other: Any) -> None:
-    one, other = other if isinstance(other, tuple) else (REDIS, other)
-    settings.CACHES = {"default": one, "other": other}
-    own.register(declared("things", "thing:{id}"))
-    assert "in 'default', which is the same cache" in refusal(own, declared("more", "thing:1", cache="other"))
-    own.register(declared("different", "different", cache="other"))
+ONE_CACHE: list[Any] = [
+    REDIS,
+    REDIS | {"BACKEND": DJANGOS_REDIS},
+    REDIS | {"LOCATION": ["redis://cache:6379/1", "redis://replica:6379/1"]},
+    REDIS | {"LOCATION": "redis://cache:6379/1,redis://replica:6379/1"},
+    REDIS | {"LOCATION": "redis://:secret@CACHE/1"},
+    REDIS | {"LOCATION": "redis://cache?db=1"},
+    REDIS | {"LOCATION": "redis://cache", "OPTIONS": {"db": 1}},
+    REDIS | {"LOCATION": "redis://cache", "OPTIONS": {"CONNECTION_POOL_KWARGS": {"db": 1}}},
+    REDIS | {"VERSION": 1, "KEY_PREFIX": "", "KEY_FUNCTION": None, "TIMEOUT": 5},
+    (REDIS | {"LOCATION": "unix:///run/redis"}, REDIS | {"LOCATION": "unix:///run/redis?db=0"}),
+    (LOCMEM, LOCMEM),
+    (FILES | {"LOCATION": "/cache"}, FILES | {"LOCATION": Path("/cache")}),
+    (MEMCACHED, MEMCACHED | {"LOCATION": ["b:2", "a:1"]}),
+    (MEMCACHED, MEMCACHED | {"BACKEND": "django.core.cache.backends.memcached.PyLibMCCache"}),
+]
+TWO_CACHES: list[Any] = [
+    REDIS | {"LOCATION": "redis://cache:6379/2"},
+    REDIS | {"LOCATION": "redis://cache:6380/1"},
+    REDIS | {"LOCATION": "redis://other:6379/1"},
+    REDIS | {"LOCATION": "redis://cache:what"},
+    REDIS | {"OPTIONS": {"SENTINELS": [("other", 26379)]}},
+    REDIS | {"KEY_PREFIX": "site"},
+    REDIS | {"VERSION": 2},
+    REDIS | {"KEY_FUNCTION": "myapp.keys.make"},
+    LOCMEM,
+    (LOCMEM, LOCMEM | {"LOCATION": "another"}),
+    (MEMCACHED, MEMCACHED | {"LOCATION": "a:1"}),
+    (DUMMY, DUMMY),
+]
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        REDIS | {"LOCATION": "redis://cache:6379/2"},
-        REDIS | {"LOCATION": "redis://cache:6380/1"},
-        REDIS | {"LOCATION": "redis://other:6379/1"},
-        REDIS | {"LOCATION": "redis://cache:what"},
-        REDIS | {"OPTIONS": {"SENTINELS": [("other", 26379)]}},
-        REDIS | {"KEY_PREFIX": "site"},
-        REDIS | {"VERSION": 2},
-        REDIS | {"KEY_FUNCTION": "myapp.keys.make"},
-        LOCMEM,
-        (LOCMEM, LOCMEM | {"LOCATION": "another"}),
-        (MEMCACHED, MEMCACHED | {"LOCATION": "a:1"}),
-        (DUMMY, DUMMY),
-    ],
+    ("other", "is_shared"), [*[(each, True) for each in ONE_CACHE], *[(each, False) for each in TWO_CACHES]]
 )
-def test_register__same_keys_in_two_caches(own: Registry, settings: Any, other: Any) -> None:
+def test_register__same_keys_in_another_alias(own: Registry, settings: Any, other: Any, is_shared: bool) -> None:
     one, other = other if isinstance(other, tuple) else (REDIS, other)
     settings.CACHES = {"default": one, "other": other}
     own.register(declared("things", "thing:{id}"))
-    own.register(declared("more", "thing:{id}", cache="other"))
+    more = declared("more", "thing:1", cache="other")
+    if is_shared:
+        assert "in 'default', which is the same cache" in refusal(own, more)
+        more = declared("more", "different", cache="other")
+    own.register(more)
     assert len(own) == 2
 
 
