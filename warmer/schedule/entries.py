@@ -123,12 +123,12 @@ def entry_of(spec: JobSpec) -> Entry | None:
         ScheduleError: the entry was changed to run something else.
     """
     task = rows_of(PeriodicTask).filter(name=entry_name(spec.name)).select_related(*_KINDS).first()
-    if task is None or _runs(task, spec.name):
-        return None if task is None else Entry(task)
-    raise ScheduleError(
-        f"The periodic task {task.name!r} no longer runs this job: it was given another task or other "
-        "arguments. Delete it, and run 'manage.py warm_schedule'."
-    )
+    if task is not None and not _runs(task, spec.name):
+        raise ScheduleError(
+            f"The periodic task {task.name!r} no longer runs this job: it was given another task or other "
+            "arguments. Delete it, and run 'manage.py warm_schedule'."
+        )
+    return Entry(task) if task else None
 
 
 def saved(schedule: Any) -> Any:
@@ -140,8 +140,9 @@ def saved(schedule: Any) -> Any:
     return found or schedule
 
 
-def in_largest_unit(seconds: int) -> tuple[int, str]:
+def in_largest_unit(interval: timedelta) -> tuple[int, str]:
     """Return an interval as an operator would write it: a number and the largest unit that divides it."""
+    seconds = round(interval.total_seconds())
     unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
     return seconds // UNITS[unit], unit
 

@@ -138,7 +138,7 @@ def _initial(spec: JobSpec) -> dict[str, Any]:
     every = entry.interval if entry else spec.every
     if every is None:  # e.g. a solar event
         return initial
-    number, unit = in_largest_unit(round(every.total_seconds()))
+    number, unit = in_largest_unit(every)
     return initial | {"number": number, "unit": unit}
 
 

@@ -93,11 +93,11 @@ def sync_job(spec: JobSpec) -> Action:
 
 def follow_code(task: PeriodicTask, every: timedelta) -> None:
     """Set an entry to the declared interval, so that it follows the code from now on."""
-    number, period = in_largest_unit(round(every.total_seconds()))
+    number, period = in_largest_unit(every)
     task.crontab = task.solar = task.clocked = None
     task.interval = saved(IntervalSchedule(every=number, period=period))
     task.expire_seconds = round(every.total_seconds())
-    task.headers = _with_declared(task, every)
+    task.headers = json.dumps(_headers(task) | {DECLARED: task.expire_seconds})
 
 
 def _sync(every: timedelta, *, name: str, **fields: str) -> Action:
@@ -118,7 +118,7 @@ def _sync(every: timedelta, *, name: str, **fields: str) -> Action:
         save(task)
         return Action.UPDATED
     if before != seconds:
-        rows.update(headers=_with_declared(task, every))
+        rows.update(headers=json.dumps(_headers(task) | {DECLARED: seconds}))
     return Action.KEPT if current == timedelta(seconds=seconds) else Action.EDITED
 
 
@@ -151,7 +151,3 @@ def _headers(task: PeriodicTask) -> dict[str, Any]:
     except ValueError:  # an operator's entry; beat cannot read it either
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _with_declared(task: PeriodicTask, every: timedelta) -> str:
-    return json.dumps(_headers(task) | {DECLARED: round(every.total_seconds())})

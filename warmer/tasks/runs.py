@@ -247,13 +247,9 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
 
 
 def _may_wait(task: Task, since: datetime | None) -> bool:
-    """Return whether a task may be retried while its cache or database is down.
+    """Return whether a task may be retried: for half of the time after which a run without progress is lost.
 
-    It may for half of the time after which a run without progress is lost.
-
-    Args:
-        since: the last progress; for a run that is starting, its first start, because each retry is another
-        start.
+    That counts from the last progress or, for a run that is starting, from its first start.
     """
     is_early = since is None or timezone.now() < since + conf.STALL_TIMEOUT / 2
     return is_early and not task.request.is_eager
