@@ -54,6 +54,8 @@ RUNS, BATCHES = 3, 6
 TASK_SECONDS = 0.1
 # How long it continues while the broker takes no message; at most half of the task's soft time limit.
 ALONE_SECONDS = 120.0
+# How long it works before it tries to send again: Celery takes about 0.4 s to give up.
+AGAIN_SECONDS = 2.0
 # Batches that are read together, and counted together if they are quick.
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
@@ -200,7 +202,7 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
                     logger.info("%s continues. %s", run, error)
                 if time.monotonic() - in_time >= min(ALONE_SECONDS, (task.soft_time_limit or inf) / 2):
                     raise
-                until = time.monotonic() + TASK_SECONDS
+                until = time.monotonic() + AGAIN_SECONDS
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", lanes[0][0], last, run_id)
 
 

@@ -51,7 +51,8 @@ def on_a_broker() -> Iterator[None]:
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The messages for batches, which nobody takes. Each task has time for one batch."""
-    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 0.0)
+    for name in ("TASK_SECONDS", "AGAIN_SECONDS"):
+        monkeypatch.setattr(tasks.runs, name, 0.0)
     sent: list[Any] = []
     monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
     return sent

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -38,13 +39,23 @@ def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, mess
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 2), (60.0, 1)])
 def test_warm_batch__broker_away_continues_and_logs_it_once(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    job: Any,
+    begin: Begin,
+    messages: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
+    expected: int,
 ) -> None:
-    monkeypatch.setattr(warm_batch, "apply_async", away)
+    send = Mock(side_effect=away)
+    monkeypatch.setattr(warm_batch, "apply_async", send)
+    monkeypatch.setattr(tasks.runs, "AGAIN_SECONDS", seconds)
     run = begin(job)
     with caplog.at_level("INFO", logger="warmer.tasks.runs"):
-        work(run, 1, 3)  # it tries to send after the first batch and after the second
+        work(run, 1, 3)
+    assert send.call_count == expected  # after the first batch, and after the second where there is no time
     run.refresh_from_db()
     assert (run.state, run.batches_done) == (State.COMPLETE, 3)
     assert len([each for each in caplog.records if each.name == "warmer.tasks.runs"]) == 1
