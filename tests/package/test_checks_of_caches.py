@@ -31,6 +31,15 @@ LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
+def use(settings: Any, id: str, alias: str, **entry: Any) -> None:
+    """Have a cache that two jobs use, and nothing found before."""
+    settings.CACHES = {**settings.CACHES, alias: entry}
+    declare_single("other")
+    assert not found(id)  # no job uses it
+    declare_single("one", cache=alias)
+    declare_single("two", cache=alias)
+
+
 @pytest.fixture(autouse=True)
 def _plain_cache(settings: Any) -> None:
     """Have a second cache, which keeps no atomic fence."""
@@ -38,53 +47,36 @@ def _plain_cache(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "why"),
+    ("entry", "says"),
     [
         ({"BACKEND": "django_redis.cache.RedisCach"}, 'does not define a "RedisCach"'),
         ({"BACKEND": LOCMEM, "KEY_FUNCTION": "nowhere.at_all"}, "No module named 'nowhere'"),
         ({}, "KeyError: 'BACKEND'"),
+        *(
+            ({"BACKEND": backend, "LOCATION": location}, f"CACHES['broken']['LOCATION'] = {shown}: ValueError")
+            for backend in (REDIS, "django.core.cache.backends.redis.RedisCache", OURS)
+            for location, shown in (
+                ("redi://app:s3cr3t@localhost:1/0", "'redi://***@localhost:1/0'"),
+                ("localhost:1", "'***'"),
+            )
+        ),
+        *(
+            ({"BACKEND": OURS, "LOCATION": location}, f"= '{shown}': ValueError: expected redis-cluster://HOST:PORT")
+            for location, shown in (
+                ("redis-cluster://app:s3cr3t@one:port,two:2", "redis-cluster://***"),
+                ("redis-cluster://app:s3cr3t@one:1,two:99999", "redis-cluster://***@one:1,two:99999"),
+                ("redis-cluster://:s3,cr3t@one:1/2", "redis-cluster://***@one:1/2"),
+                ("rediss-cluster://", "rediss-cluster://"),
+            )
+        ),
     ],
 )
-def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], why: str) -> None:
-    settings.CACHES = {**settings.CACHES, "broken": entry}
-    declare_single("other")
-    assert not found("E002")  # no job uses it
-    declare_single("one", cache="broken")
-    declare_single("two", cache="broken")
-    assert_found("E002", says=why, hint='CACHES["broken"]["BACKEND"] = ')
-
-
-@pytest.mark.parametrize("backend", [REDIS, "django.core.cache.backends.redis.RedisCache", OURS])
-@pytest.mark.parametrize(
-    ("location", "shown"), [("redi://app:s3cr3t@localhost:1/0", "'redi://***@localhost:1/0'"), ("localhost:1", "'***'")]
-)
-def test_e002__address_without_a_known_scheme(settings: Any, backend: str, location: str, shown: str) -> None:
-    settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": backend, "LOCATION": location}}
-    declare_single("one", cache="broken")
-    assert_found(
-        "E002",
-        says=f"CACHES['broken']['LOCATION'] = {shown}: ValueError",
-        hint='CACHES["broken"]["LOCATION"] = "redis://:PASSWORD@HOST',
-    )
-    with pytest.raises(StoreUnavailable, match="LOCATION"):
+def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], says: str) -> None:
+    use(settings, "E002", "broken", **entry)
+    setting = '["LOCATION"] = "redis://:PASSWORD@HOST' if "LOCATION" in entry else '["BACKEND"] = '
+    assert_found("E002", says=says, hint=f'CACHES["broken"]{setting}')
+    with pytest.raises(StoreUnavailable, match="cannot be used"):
         open_store(alias="broken", fence="f", template=KeyTemplate.parse("one", keyed=False), timeout=1.0)
-
-
-@pytest.mark.parametrize(
-    ("location", "shown"),
-    [
-        ("redis-cluster://app:s3cr3t@localhost:port,localhost:2", "'redis-cluster://***'"),
-        ("redis-cluster://app:s3cr3t@localhost:1,localhost:99999", "'redis-cluster://***@localhost:1,localhost:99999'"),
-        ("redis-cluster://:s3,cr3t@localhost:1/2", "'redis-cluster://***@localhost:1/2'"),
-        ("rediss-cluster://", "'rediss-cluster://'"),
-    ],
-)
-def test_e002__malformed_address_of_a_cluster(settings: Any, location: str, shown: str) -> None:
-    settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": OURS, "LOCATION": location}}
-    declare_single("one", cache="broken")
-    assert_found(
-        "E002", says=f"CACHES['broken']['LOCATION'] = {shown}: ValueError: expected redis-cluster:", hint="LOCATION"
-    )
 
 
 @pytest.mark.parametrize(
@@ -106,9 +98,7 @@ def test_e002__malformed_address_of_a_cluster(settings: Any, location: str, show
     ],
 )
 def test_e002__accepted_addresses(settings: Any, location: str, options: dict[str, Any]) -> None:
-    entry = {"BACKEND": OURS, "LOCATION": location, "OPTIONS": options}
-    settings.CACHES = {**settings.CACHES, "away": entry}
-    declare_single("one", cache="away")
+    use(settings, "E002", "away", BACKEND=OURS, LOCATION=location, OPTIONS=options)
     assert not found("E002")
 
 
@@ -126,9 +116,7 @@ def test_e002__accepted_addresses(settings: Any, location: str, options: dict[st
 )
 @pytest.mark.parametrize("backend", [REDIS, OURS])
 def test_w016__misspelt_option(settings: Any, backend: str, options: dict[str, Any], says: str, hint: str) -> None:
-    entry = {"BACKEND": backend, "LOCATION": "redis://localhost:1/0", "OPTIONS": options}
-    settings.CACHES = {**settings.CACHES, "misspelt": entry}
-    declare_single("one", cache="misspelt")
+    use(settings, "W016", "misspelt", BACKEND=backend, LOCATION="redis://localhost:1/0", OPTIONS=options)
     if says:
         assert_found("W016", says=says, hint=f"Did you mean {hint}?")
     else:
@@ -164,11 +152,7 @@ def test_e005__key_function_that_depends_on_the_caller(
     lazy = ModuleType("lazy")
     vars(lazy)["user"] = SimpleLazyObject(lambda: pytest.fail("It was evaluated"))
     monkeypatch.setitem(sys.modules, "lazy", lazy)
-    entry = {"BACKEND": REDIS, "LOCATION": "redis://localhost:1", "KEY_FUNCTION": function}
-    settings.CACHES = {**settings.CACHES, "tenants": entry}
-    declare_single("other")
-    assert not found("E005")  # no job uses it
-    declare_single("one", cache="tenants")
+    use(settings, "E005", "tenants", BACKEND=REDIS, LOCATION="redis://localhost:1", KEY_FUNCTION=function)
     if says:
         assert_found("E005", says=says, hint="put the tenant into the id")
     else:
@@ -188,13 +172,8 @@ def test_w006__cache_that_keeps_nothing(settings: Any) -> None:
 
 def test_w001__cache_without_an_atomic_fence_in_production(settings: Any, tmp_path: Path) -> None:
     settings.DEBUG = False
-    files = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": tmp_path}
-    settings.CACHES = {**settings.CACHES, "plain": files}
-    declare_single("other")
-    assert not found("W001")  # no job uses it
-    declare_single("one", cache="plain")
-    declare_single("two", cache="plain")
-    assert_found("W001", says="'plain'", hint="RedisCache")
+    use(settings, "W001", "files", BACKEND="django.core.cache.backends.filebased.FileBasedCache", LOCATION=tmp_path)
+    assert_found("W001", says="'files'", hint="RedisCache")
     settings.DEBUG = True
     assert not found("W001")
 
