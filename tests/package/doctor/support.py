@@ -63,6 +63,15 @@ class Examine:
         return found
 
 
+def expect(found: Finding, severity: str, *, says: str = "", fix: str = "", advises: str = "") -> Finding:
+    """Assert how bad a finding is, what its message says, how its fix begins and what it advises; return it."""
+    assert found.severity == severity, found
+    assert says in found.message
+    assert found.fix.startswith(fix)
+    assert advises in found.fix
+    return found
+
+
 def cache_entry(where: str | RedisServer, **pool: Any) -> dict[str, Any]:
     """Return an entry for `CACHES` that waits half a second at most."""
     entry = cache_settings(where if isinstance(where, str) else where.url(), max_connections=5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry
+from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry, expect
 
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 tenant: ContextVar[str] = ContextVar("tenant", default="public")
@@ -43,9 +43,7 @@ def test_backend(examine: Examine, changed: dict[str, Any], severity: str, says:
 
 def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "django_redis", None)  # as Python knows a missing module
-    found = examine("backend", "redis://127.0.0.1:1/0")
-    assert found.severity == "error"
-    assert found.fix.startswith("pip install django-redis\n")
+    expect(examine("backend", "redis://127.0.0.1:1/0"), "error", fix="pip install django-redis\n")
 
 
 @pytest.mark.parametrize(

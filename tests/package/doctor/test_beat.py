@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from tests.package.doctor.support import Examine, Serve
+from tests.package.doctor.support import Examine, Serve, expect
 from warmer import schedule
 from warmer.models import BeatProcess, JobObservation
 from warmer.tasks import Broker, observe_jobs
@@ -100,6 +100,4 @@ def test_beat__declared_job_is_not_in_the_schedule(examine: Examine) -> None:
 
 
 def test_beat__is_not_installed(examine: Examine) -> None:
-    found = examine("beat", broker=SOME_BROKER, has_beat=False)
-    assert found.severity == "error"
-    assert found.fix.startswith("pip install warmer[beat]\n")
+    expect(examine("beat", broker=SOME_BROKER, has_beat=False), "error", fix="pip install warmer[beat]\n")

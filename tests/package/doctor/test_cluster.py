@@ -11,7 +11,7 @@ from redis import Redis
 from config.redis_url import cache_settings
 from embedded.ports import free_port
 from embedded.redis_cluster import RedisCluster
-from tests.package.doctor.support import Examine, Serve, configure
+from tests.package.doctor.support import Examine, Serve, configure, expect
 from tests.support.clusters import cluster_caches
 from tests.support.commands import execute
 from warmer import warm_many
@@ -29,9 +29,7 @@ NODES = range(3)
 def test_node__taken_for_a_single_server(examine: Examine, cluster: RedisCluster, settings: Any, node: int) -> None:
     port = cluster.nodes[node].port
     settings.CACHES = {"default": cache_settings(f"redis://127.0.0.1:{port}/0", max_connections=5)}
-    found = examine("reachability")
-    assert found.severity == "error"
-    assert found.fix.startswith(f'CACHES["default"]["LOCATION"] = "redis-cluster://127.0.0.1:{port}"')
+    expect(examine("reachability"), "error", fix=f'CACHES["default"]["LOCATION"] = "redis-cluster://127.0.0.1:{port}"')
     response = Client().get("/readyz")
     assert response.status_code == 503
     assert "redis-cluster://" in response.json()["checks"]["cache:default"]["why"]
@@ -42,8 +40,7 @@ def test_node__taken_for_a_single_server(examine: Examine, cluster: RedisCluster
 def test_node__without_slots(examine: Examine, serve: Serve) -> None:
     server = serve(cluster_enabled="yes", cluster_port=str(free_port()))
     for check in ("reachability", "writes"):
-        found = examine(check, server)
-        assert (found.severity, "cluster mode" in found.fix) == ("error", True)
+        expect(examine(check, server), "error", advises="cluster mode")
 
 
 def test_cluster__no_node_answers(examine: Examine) -> None:
@@ -86,5 +83,4 @@ def test_cluster__damaged_fence_is_named_once(examine: Examine, cluster: RedisCl
     with Redis(port=cluster.nodes[cluster.owner(slot)].port) as client:
         client.set(store.fence_of(slot), "x")
     job.warm()
-    found = examine("fences")
-    assert (found.severity, "it is a string" in found.message) == ("warning", True)
+    expect(examine("fences"), "warning", says="it is a string")

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from embedded.redis_server import RedisServer
-from tests.package.doctor.support import Examine
+from tests.package.doctor.support import Examine, expect
 from tests.support.fixtures import install_triggers
 from tests.support.jobs import make_spec
 from tests.support.waiting import waiting
@@ -33,9 +33,7 @@ def reschedule(name: str = "popular_posts", **schedule: Any) -> None:
 def test_job_ttl__interval(examine: Examine) -> None:
     assert examine("job-ttl").severity == "ok"
     reschedule(interval=IntervalSchedule.objects.create(every=2, period="hours"))
-    found = examine("job-ttl")
-    assert found.severity == "error"
-    assert found.fix.startswith("timeout=timedelta(seconds=21600)\n")
+    expect(examine("job-ttl"), "error", fix="timeout=timedelta(seconds=21600)\n")
     reschedule(solar=SolarSchedule.objects.create(event="sunset", latitude=50, longitude=8))
     assert examine("job-ttl").severity == "ok"  # not judged
     PeriodicTask.objects.filter(name="warm popular_posts").update(enabled=False)
@@ -60,9 +58,7 @@ def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examin
     call_command("warm_schedule", verbosity=0)
     assert examine("job-ttl").severity == "ok"
     reschedule("news", interval=IntervalSchedule.objects.create(every=25, period="minutes"))
-    found = examine("job-ttl")
-    assert found.severity == "warning"
-    assert found.fix.startswith("refresh_below=0.42\n")
+    expect(examine("job-ttl"), "warning", fix="refresh_below=0.42\n")
 
 
 @pytest.mark.parametrize(

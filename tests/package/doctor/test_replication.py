@@ -10,7 +10,7 @@ from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.package.doctor.sentinels import Sentinel
-from tests.package.doctor.support import Examine, Serve
+from tests.package.doctor.support import Examine, Serve, expect
 
 # A copy is sent when it is asked for, not 5 s later.
 AT_ONCE = {"repl_diskless_sync_delay": "0"}
@@ -46,9 +46,7 @@ def test_replication__primary_and_replica(examine: Examine, serve: Serve) -> Non
     await_info(replica, "up", "master_link_status")
     await_info(master, "online", "slave0", "state")
     assert examine("replication", master).message == "a primary with 1 replica"
-    found = examine("replication", replica)
-    assert found.severity == "error"
-    assert found.fix.startswith(f"REDIS_URL=redis://127.0.0.1:{master.port}/0\n")
+    found = expect(examine("replication", replica), "error", fix=f"REDIS_URL=redis://127.0.0.1:{master.port}/0\n")
     assert "link is down" not in found.message
     master.kill()
     await_info(replica, "down", "master_link_status")
@@ -85,9 +83,7 @@ def test_sentinel__three_then_two_then_one_then_none(examine: Examine, serve: Se
         for each, severity in zip(three, ("warning", "error", "skipped"), strict=True):
             each.kill()
             assert severity in severities(examine, url)
-        found = examine("reachability", url)
-        assert found.severity == "error"
-        assert "SENTINEL masters" in found.fix
+        expect(examine("reachability", url), "error", advises="SENTINEL masters")
 
 
 def test_sentinel__alone_with_a_master_that_died(examine: Examine, serve: Serve, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from tests.package.doctor.sentinels import Sentinel
-from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_entry, limited
+from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_entry, expect, limited
 from warmer import warm_many
 from warmer.doctor.checks.causes import LEAST_RIGHTS
 from warmer.filling import read_counters
@@ -71,9 +71,7 @@ def test_writes__a_right_is_missing(examine: Examine, serve: Serve, rights: str)
 
 @pytest.mark.parametrize("command", ["EVALSHA", "EVAL", "TIME"])
 def test_writes__a_command_was_renamed(examine: Examine, serve: Serve, command: str) -> None:
-    found = examine("writes", serve(**{f"rename-command {command}": ""}))
-    assert found.severity == "error"
-    assert "'rename-command'" in found.fix
+    expect(examine("writes", serve(**{f"rename-command {command}": ""})), "error", advises="'rename-command'")
 
 
 @pytest.mark.django_db
@@ -98,6 +96,8 @@ def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     with Sentinel(folder=tmp_path, master=serve().port, name="guarded", password=PASSWORD) as sentinel:
         where = cache_entry(f"redis-sentinel://127.0.0.1:{sentinel.port}/guarded")
-        found = examine("reachability", where)
-    assert found.severity == "error"
-    assert found.fix.startswith('CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n')
+        expect(
+            examine("reachability", where),
+            "error",
+            fix='CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n',
+        )
