@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.cache import cache
 
+from myapp.models import Post
 from tests.support import waiting as recorded
 from warmer import keys_invalidated, warm_many
 
@@ -47,6 +48,14 @@ def received(receiver: Callable[..., object]) -> Iterator[None]:
         yield
     finally:
         keys_invalidated.disconnect(receiver)
+
+
+def titles(key: str = "title:{id}", **options: Any) -> Any:
+    """Declare a job that loads the titles of posts."""
+    options = {"name": key.partition(":")[0]} | options
+    return warm_many(key, ids=list, **options)(
+        lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
+    )
 
 
 def waiting() -> list[tuple[str, Any]]:

@@ -36,23 +36,20 @@ UID = "warmer.receivers"
 # The attribute that holds the records of the old row during a save.
 _BEFORE = "_warmer_before"
 
-_is_listening = False
 # The databases on which triggers record all changes of a model.
 _captured: defaultdict[type[Model], set[str]] = defaultdict(set)
-# All databases that existed when the receivers were connected.
+# All databases that existed when the receivers were connected; none before that.
 _databases: set[str] = set()
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
     """Connect the receivers for a job that is declared after `ready()`."""
-    if _is_listening and setting == "WARMER_CAPTURE":
+    if _databases and setting == "WARMER_CAPTURE":
         listen()
 
 
 def listen(**_: Any) -> None:
     """Connect the receivers for every model whose rows touch a table that a job depends on."""
-    global _is_listening
-    _is_listening = True
     _captured.clear()
     _databases.update(connections)
     for model in apps.get_models(include_auto_created=True):

@@ -10,8 +10,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from embedded.redis_server import RedisServer
 from myapp.models import Comment, Post
-from tests.support.keyed import cached, gone, gone_by, job, waiting
-from tests.support.transactions import Rollback
+from tests.support.keyed import cached, gone, gone_by, job, titles, waiting
+from tests.support.transactions import rolled_back
 from warmer import StoreUnavailable, invalidate_for, warm, warm_many
 from warmer.invalidation import Relay, captures_by_triggers
 
@@ -57,9 +57,8 @@ def test_invalidate_for__historical_models(make_post: Any, make_comment: Any, hi
     post, other = make_post(), make_post()
     model = historical.get_model("myapp", "Post")
     assert model is not Post
-    keys = cached(f"post:{post.pk}", f"post:{other.pk}")
-    invalidate_for(model.objects.filter(pk=post.pk))
-    assert gone(*keys) == {keys[0]}
+    keys = [f"post:{post.pk}", f"post:{other.pk}"]
+    assert gone_by(keys, invalidate_for, model.objects.filter(pk=post.pk)) == {keys[0]}
     invalidate_for(model.objects.get(pk=other.pk))
     assert gone(*keys) == set(keys)
 
@@ -87,12 +86,10 @@ def test_invalidate__outside_a_transaction_is_at_once() -> None:
     assert gone("many:2", "many:3") == {"many:2", "many:3"}
 
 
-@pytest.fixture
-def titles() -> Any:
+@pytest.fixture(name="titles")
+def _titles() -> Any:
     """A job that nothing but its own `invalidate()` tells of a change."""
-    return warm_many("title:{id}", ids=list, name="titles")(
-        lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-    )
+    return titles()
 
 
 @pytest.mark.parametrize("which", ["some", "all"])
@@ -124,10 +121,9 @@ def test_invalidate__rolled_back_invalidates_nothing(make_post: Any, titles: Any
     post = make_post(title="old")
     assert titles.get(post.pk) == "old"
     with transaction.atomic():
-        with pytest.raises(Rollback), transaction.atomic():
+        with rolled_back():
             titles.invalidate([post.pk])
             Post.objects.filter(pk=post.pk).update(title="never")
-            raise Rollback
         assert titles.get(post.pk) == "old"
         transaction.set_rollback(not savepoint)
     assert cache.get(f"title:{post.pk}") == "old"
@@ -157,9 +153,7 @@ def test_invalidate__while_the_cache_is_away(titles: Any, redis_server: RedisSer
             titles.invalidate([1], immediately=True)
         titles.invalidate([1])  # recorded, so it is not lost
     redis_server.start()
-    cached("title:1", "title:2")
-    Relay().poll()
-    assert gone("title:1", "title:2") == {"title:1"}
+    assert gone_by(["title:1", "title:2"], Relay().poll) == {"title:1"}
     assert waiting() == []
 
 

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
 from myapp.models import Post
-from tests.support.keyed import cached, gone, gone_by, job, received
+from tests.support.keyed import cached, gone, gone_by, job, received, titles
 from tests.support.tables import OwnModel, tables_of
 from warmer import invalidate_for, warm_many
 from warmer.stores.redis.store import RedisStore
@@ -101,13 +101,8 @@ def test_dependency__none_is_no_id(make_post: Any) -> None:
 def test_dependency__loader_that_reads_another_job_before_it_is_swept(
     make_post: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @warm_many("title:{id}", ids=list, name="titles", depends_on=[Post])
-    def titles(ids: Any) -> dict[int, str]:
-        return dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-
-    @warm_many("card:{id}", ids=list, name="cards", depends_on={Post: "id"})
-    def cards(ids: Any) -> dict[Any, Any]:
-        return titles.get_many(ids)
+    job = titles(depends_on=[Post])
+    cards: Any = warm_many("card:{id}", ids=list, name="cards", depends_on={Post: "id"})(job.get_many)
 
     def read_then_sweep(self: Any) -> None:
         cards.get(post.pk)
@@ -119,5 +114,5 @@ def test_dependency__loader_that_reads_another_job_before_it_is_swept(
     monkeypatch.setattr(RedisStore, "sweep", read_then_sweep)
     post.title = "New"
     post.save()
-    assert titles.get(post.pk) == "New"
+    assert job.get(post.pk) == "New"
     assert cards.get(post.pk) == "New"

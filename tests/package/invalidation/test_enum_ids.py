@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.db.models import TextChoices
 
 from myapp.models import Post
-from tests.support.keyed import by_function, cached, gone
+from tests.support.keyed import by_function, gone_by
 from warmer import warm_many
 from warmer.monitoring.audit.audits import audit
 
@@ -83,10 +83,7 @@ def test_warm__beside_an_id_that_is_none(make_post: Any, kinds: Any, asked: list
 
 
 def test_invalidation__by_hand_and_by_a_function_that_gives_members(make_post: Any, job: Any, kinds: Any) -> None:
-    keys = cached("slug:red", "slug:blue")
-    job.invalidate([kinds.RED])
-    assert gone(*keys) == {"slug:red"}
+    keys = ["slug:red", "slug:blue"]
+    assert gone_by(keys, job.invalidate, [kinds.RED]) == {"slug:red"}
     by_function("k:{id}", Post, lambda post: [kinds.RED, kinds.BLUE], "title")
-    cached("k:red", "k:blue", "k:green")
-    make_post()
-    assert gone("k:red", "k:blue", "k:green") == {"k:red", "k:blue"}
+    assert gone_by(["k:red", "k:blue", "k:green"], make_post) == {"k:red", "k:blue"}

@@ -11,7 +11,7 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.support.keyed import cached, gone, received, waiting
+from tests.support.keyed import cached, gone, gone_by, received, waiting
 from tests.support.keyed import job as declare
 from warmer import StoreUnavailable, invalidate_for
 from warmer.exceptions import InvalidId
@@ -102,9 +102,8 @@ def test_records__that_are_too_many_become_one_for_every_key(
             Relay().poll()
     assert waiting() == [("myapp_post", None)]
     redis_server.start()
-    keys = cached(f"many:{post.pk}", "many:0")
-    Relay().poll()
-    assert gone(*keys) == set(keys)
+    keys = [f"many:{post.pk}", "many:0"]
+    assert gone_by(keys, Relay().poll) == set(keys)
     assert backlog().count == 0
 
 
@@ -124,9 +123,7 @@ def test_invalidate__by_hand(job: Any, redis_client: Redis) -> None:
 
 
 def test_invalidate__by_hand_counts_ids_once_and_refuses_what_is_none(job: Any) -> None:
-    cached("many:1", "many:2")
-    job.invalidate([1] * (LIMIT + 1))
-    assert gone("many:1", "many:2") == {"many:1"}
+    assert gone_by(["many:1", "many:2"], job.invalidate, [1] * (LIMIT + 1)) == {"many:1"}
     with pytest.raises(InvalidId):
         job.invalidate([*range(5), "a b"])
     assert gone("many:2") == set()
@@ -149,7 +146,5 @@ def test_keys_that_cannot_be_listed__are_invalidated_by_their_ids(
         (invalidate_for, Post.objects),
         (job.invalidate, Post.objects.values_list("pk", flat=True)),
     ):
-        cached(*keys, "many:0")
-        invalidate(rows.all())
-        assert gone(*keys, "many:0") == set(keys)
+        assert gone_by([*keys, "many:0"], invalidate, rows.all()) == set(keys)
     assert waiting() == []

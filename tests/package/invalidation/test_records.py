@@ -13,7 +13,7 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import posts
-from tests.support.keyed import cached, gone, job, waiting
+from tests.support.keyed import cached, gone, gone_by, job, waiting
 from warmer import StoreUnavailable
 from warmer.invalidation import Relay, backlog, captures_by_triggers, records
 from warmer.invalidation.records import Record, fingerprint
@@ -112,9 +112,8 @@ def test_cache_down__changes_wait_until_it_is_back(make_post: Any, redis_server:
     assert backlog().count == backlog().by_job["posts"] == 1
     assert backlog().age >= 3 * MINUTE
     redis_server.start()
-    keys = cached("popular_posts", f"post:{post.pk}", "post:0")
-    Relay().poll()
-    assert gone(*keys) == set(keys[:2])
+    keys = ["popular_posts", f"post:{post.pk}", "post:0"]
+    assert gone_by(keys, Relay().poll) == set(keys[:2])
     assert waiting() == []
 
 
@@ -164,9 +163,7 @@ def test_poll__records_that_cannot_be_marked_are_applied_again(monkeypatch: pyte
     (key,) = cached("post:7")
     relay.poll()
     assert gone(key) == {key}
-    cached(key)
-    relay.poll()
-    assert gone(key) == set()
+    assert gone_by([key], relay.poll) == set()
 
 
 def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:

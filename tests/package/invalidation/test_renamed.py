@@ -10,8 +10,9 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from myapp.models import Post
-from tests.support.keyed import cached, gone, waiting
-from warmer import jobs, warm, warm_many
+from tests.support import keyed
+from tests.support.keyed import gone, gone_by, waiting
+from warmer import jobs, warm
 from warmer.invalidation import Relay, records
 from warmer.invalidation.records import Record
 from warmer.testing import at
@@ -24,9 +25,7 @@ Declare = Callable[..., Any]
 
 
 def titles(name: str, key: str = "title:{id}") -> Any:
-    return warm_many(key, ids=list, name=name, depends_on={Post: "id"})(
-        lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-    )
+    return keyed.titles(key, name=name, depends_on={Post: "id"})
 
 
 def count(name: str, key: str = "count") -> Any:
@@ -66,8 +65,8 @@ def test_renamed__old_code_invalidates_while_new_code_fills(declare: Declare, ma
 
 def test_fence__is_named_by_the_key(redis_client: Redis, settings: Any) -> None:
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": "site"}}
-    keyed, single = titles("first"), count("second")
-    keyed.spec.store.token([])
+    several, single = titles("first"), count("second")
+    several.spec.store.token([])
     single.spec.store.token([])
     assert set(redis_client.keys()) == {b"site:warmer-fence:title:*", b"site:warmer-fence:count"}
 
@@ -100,9 +99,8 @@ def test_waiting__is_applied_by_the_job_that_has_the_key_now(make_post: Any, red
     jobs.unregister("old_count")
     titles("new_name")
     count("new_count")
-    keys = cached(f"title:{post.pk}", "title:0", "count")
-    Relay().poll()
-    assert gone(*keys) == set(keys)
+    keys = [f"title:{post.pk}", "title:0", "count"]
+    assert gone_by(keys, Relay().poll) == set(keys)
     assert waiting() == []
 
 
@@ -112,12 +110,9 @@ def test_waiting__for_a_key_of_other_code_is_left_to_it_and_the_rest_applied_onc
     count("count")
     relay = Relay()
     records.write([Record(key="title:{id}", rows="[1]"), Record(key="count")], using="default")
-    keys = cached("title:1", "v2:title:1", "count")
-    relay.poll()
-    assert gone(*keys) == {"count"}
-    cached("count")
-    relay.poll()
-    assert gone("count") == set()
+    keys = ["title:1", "v2:title:1", "count"]
+    assert gone_by(keys, relay.poll) == {"count"}
+    assert gone_by(["count"], relay.poll) == set()
     titles("of_the_old_release")
     relay.poll()
     assert gone("title:1") == {"title:1"}
@@ -127,6 +122,5 @@ def test_waiting__of_swapped_names_follows_the_keys() -> None:
     titles("one", key="b:{id}")
     titles("other", key="a:{id}")
     records.write([Record(key="a:{id}", rows="[1]")], using="default")
-    keys = cached("a:1", "b:1")
-    Relay().poll()
-    assert gone(*keys) == {"a:1"}
+    keys = ["a:1", "b:1"]
+    assert gone_by(keys, Relay().poll) == {"a:1"}

@@ -11,7 +11,7 @@ from redis import Redis
 
 from myapp.models import Post
 from tests.support.keyed import cached, gone, waiting
-from tests.support.transactions import Rollback
+from tests.support.transactions import Rollback, managed_by_hand, rolled_back
 from warmer import warm_many
 from warmer.invalidation import Relay, transactions
 
@@ -22,10 +22,9 @@ def test_transaction__rolled_back_changes_nothing(make_post: Any, redis_client: 
     post = make_post()
     cached("popular_posts", f"post:{post.pk}")
     redis_client.config_resetstat()
-    with pytest.raises(Rollback), transaction.atomic():
+    with rolled_back():
         post.title = "Never"
         post.save()
-        raise Rollback
     assert gone("popular_posts", f"post:{post.pk}") == set()
     assert "cmdstat_evalsha" not in redis_client.info("commandstats")
 
@@ -76,10 +75,9 @@ def test_transaction__after_a_rolled_back_one_still_invalidates(make_post: Any) 
     post = make_post()
     cached(f"post:{post.pk}")
     held = []
-    with pytest.raises(Rollback), transaction.atomic():
+    with rolled_back():
         post.save()
         held.extend(connection.run_on_commit)
-        raise Rollback
     with transaction.atomic():
         post.save()
     assert gone(f"post:{post.pk}") == {f"post:{post.pk}"}
@@ -107,9 +105,8 @@ def test_loader__that_writes_stores_nothing_that_may_be_rolled_back(way: Any, is
         return dict.fromkeys(ids, "New")
 
     job = warm_many("made:{id}", ids=list, name="made", depends_on={Post: "id"})(get_or_create)
-    with pytest.raises(Rollback), transaction.atomic():
+    with rolled_back():
         assert way(job)
-        raise Rollback
     assert gone("made:7") == {"made:7"}
     assert not Post.objects.exists()
     with transaction.atomic():
@@ -127,15 +124,11 @@ def test_transaction__managed_by_hand_bypasses_the_cache_and_stores_nothing(way:
         lambda ids: dict.fromkeys(ids, Post.objects.get().title)
     )
     assert job.get(7) == "old"
-    transaction.set_autocommit(False)
-    try:
+    with managed_by_hand():
         Post.objects.update(title="never")
         assert job.get(7) == "never"
         cache.clear()
         assert way(job)
-    finally:
-        transaction.rollback()
-        transaction.set_autocommit(True)
     assert gone("titled:6", "titled:7") == {"titled:6", "titled:7"}
     assert (job.get(7), gone("titled:7")) == ("old", set())
 

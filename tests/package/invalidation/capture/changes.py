@@ -1,14 +1,13 @@
 """Random changes of rows, by every method that Django has: each takes the world."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
-from tests.support.transactions import Rollback
+from tests.support.transactions import rolled_back
 from warmer.invalidation import captures_by_triggers
 
 Change = Callable[[Any], object]
@@ -108,13 +107,12 @@ def update_or_create(world: Any) -> None:
 def several_in_one(world: Any) -> None:
     with transaction.atomic():
         for _ in range(3):
-            (rolled_back if world.random.random() < 0.3 else captured_one(world))(world)
+            (undone if world.random.random() < 0.3 else captured_one(world))(world)
 
 
-def rolled_back(world: Any) -> None:
-    with suppress(Rollback), transaction.atomic():
+def undone(world: Any) -> None:
+    with rolled_back():
         captured_one(world)(world)
-        raise Rollback
 
 
 def captured_one(world: Any) -> Change:
@@ -171,4 +169,4 @@ def captured() -> dict[str, Change]:
 
 def captured_also_together() -> dict[str, Change]:
     """Return these, and transactions of them."""
-    return captured() | {"several_in_one": several_in_one, "rolled_back": rolled_back}
+    return captured() | {"several_in_one": several_in_one, "rolled_back": undone}

@@ -14,7 +14,7 @@ from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, unapplied
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
-from tests.support.transactions import Rollback
+from tests.support.transactions import Rollback, rolled_back
 from warmer.invalidation import Relay, apply, records
 from warmer.invalidation.records import Record
 from warmer.invalidation.resolve import resolve
@@ -70,7 +70,7 @@ def test_path__that_cannot_be_followed_leaves_an_open_transaction_as_it_is(world
 def test_transaction__fills_what_it_did_not_change_and_nothing_else(world: World, past_django: bool) -> None:
     statement = "UPDATE myapp_label SET name = 'new' WHERE id = 1"
     cache.clear()
-    with suppress(Rollback), transaction.atomic():
+    with rolled_back():
         world.jobs["labels"].get(1)  # nothing is changed yet
         cache.clear()
         if past_django:  # as a stored procedure does
@@ -86,7 +86,6 @@ def test_transaction__fills_what_it_did_not_change_and_nothing_else(world: World
         assert world.jobs["leaf"].key(5) in cached
         assert world.jobs["owners_of_children"].key(1) in cached
         assert world.jobs["labels"].key(1) not in cached
-        raise Rollback
     assert world.jobs["labels"].get(1) == [[1, "a"], [4, None]]
     assert world.jobs["labels"].key(1) in world.cached()
 
@@ -195,9 +194,7 @@ def test_floor__of_a_database_that_counts_anew_is_forgotten(known: Things) -> No
         known.job.get(2)
         assert cache.get(known.job.key(2)) is None, "the change is not hidden from its transaction"
     assert known.gone() == {1, 2}
-    known.warm()
-    execute("UPDATE myapp_thing SET owner = 3")
-    assert known.gone() == {2, 3}
+    assert known.gone_by(execute, "UPDATE myapp_thing SET owner = 3") == {2, 3}
 
 
 def test_backlog__of_one_table_becomes_one_record(

@@ -13,7 +13,7 @@ from tests.package.invalidation.capture.things import EVERY, Things, execute, pr
 from tests.support.fixtures import install_triggers
 from tests.support.keyed import by_function, cached, gone, job
 from warmer import jobs
-from warmer.invalidation import Relay, triggers
+from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -80,9 +80,7 @@ def test_command__installs_invalidates_and_removes(known: Things, capsys: pytest
     assert "CREATE" in capsys.readouterr().out
     with pytest.raises(CommandError, match="warm_triggers"):
         call_command("warm_triggers", "--check")
-    known.warm()
-    call_command("warm_triggers")
-    assert known.gone() == EVERY
+    assert known.gone_by(call_command, "warm_triggers") == EVERY
     call_command("warm_triggers", "--check")
 
 
@@ -93,11 +91,8 @@ def test_script__does_what_install_does(known: Things) -> None:
         other.executescript(script) if connection.vendor == "sqlite" else other.execute(script)
     triggers.forget_installed()
     assert triggers.problems("default") == []
-    Relay().poll()
-    assert known.gone() == EVERY  # what was missed until then is not known
-    known.warm()
-    known.model.objects.create(owner=1)
-    assert known.gone() == {1}
+    assert known.relayed() == EVERY  # what was missed until then is not known
+    assert known.gone_by(known.model.objects.create, owner=1) == {1}
 
 
 def test_signals__tell_what_a_job_needs_that_is_declared_after_a_save(known: Things) -> None:
@@ -170,8 +165,7 @@ def test_table__that_was_renamed_is_a_problem_and_captured_again(known: Things) 
     known.warm()
     ChangeRecord.objects.all().delete()
     outsiders.run("UPDATE myapp_renamed SET owner = 2")
-    Relay().poll()
-    assert known.gone() == {1, 2}
+    assert known.relayed() == {1, 2}
     assert set(ChangeRecord.objects.values_list("source", flat=True)) == {"myapp_renamed"}
 
 
@@ -187,5 +181,4 @@ def test_migrated__without_a_change_asks_once(known: Things) -> None:
         triggers.on_migrated(using="default")
     assert len(queries) == 1
     execute("SELECT 1")
-    Relay().poll()
-    assert known.gone() == set()
+    assert known.relayed() == set()

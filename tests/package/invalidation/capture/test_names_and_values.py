@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, models
 
 from tests.package.invalidation.capture.things import EVERY, Things, execute, fetch, things
-from warmer.invalidation import Relay, triggers
+from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -37,9 +37,7 @@ def test_trigger__of_an_odd_column_records_its_rows(column: str, fields: list[st
         assert known.gone() == {1}
         execute(f"UPDATE myapp_thing SET {name} = 2, {text} = 'b'")
         assert known.gone() == {1, 2}
-        known.warm()
-        execute("DELETE FROM myapp_thing")
-        assert known.gone() == {2}
+        assert known.gone_by(execute, "DELETE FROM myapp_thing") == {2}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -114,9 +112,7 @@ def test_trigger__records_a_change_that_the_columns_collation_ignores() -> None:
     text = models.CharField(max_length=9, db_collation=nocase)
     with things(columns={"owner": models.IntegerField(), "text": text}, fields=["text"]) as known:
         known.model.objects.create(owner=1, text="anna")
-        known.warm()
-        known.model.objects.update(text="Anna")
-        assert known.gone() == {1}
+        assert known.gone_by(known.model.objects.update, text="Anna") == {1}
         if connection.vendor == "postgresql":
             ((source,),) = fetch("SELECT prosrc FROM pg_proc WHERE proname LIKE 'warmer_record_myapp_thing%'")
             assert '::text COLLATE "C" AS' in source
@@ -136,6 +132,5 @@ def test_function__gets_no_column_that_is_not_in_fields_and_none_is_recorded() -
 @pytest.mark.parametrize("rows", ['[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]'])
 def test_record__that_is_damaged_gives_every_key_and_is_done(known: Things, rows: str) -> None:
     ChangeRecord.objects.create(source="myapp_thing", rows=rows)
-    Relay().poll()
-    assert known.gone() == EVERY
+    assert known.relayed() == EVERY
     assert not ChangeRecord.objects.filter(applied_at=None).exists()

@@ -15,7 +15,7 @@ from tests.package.invalidation.capture.things import EVERY, INSERT, Things, exe
 from tests.support.fixtures import install_triggers
 from warmer import jobs, warm_many
 from warmer.exceptions import TriggersRefused
-from warmer.invalidation import Relay, triggers
+from warmer.invalidation import triggers
 from warmer.invalidation.trigger_sql import postgresql
 from warmer.models import ChangeRecord
 
@@ -48,8 +48,7 @@ def test_install__of_another_definition_replaces_the_function_alone_while_writer
             other.execute(INSERT)
             assert install_triggers() == ["myapp_thing"]
         assert fetch(triggers_of) == before
-        Relay().poll()
-        assert known.gone() == {1}
+        assert known.relayed() == {1}
 
 
 def forget_definition() -> None:
@@ -81,8 +80,7 @@ def test_install__turns_on_a_trigger_that_is_disabled(known: Things) -> None:
     assert "update" in problem.why
     assert install_triggers() == ["myapp_thing"]
     outsiders.run(INSERT, "UPDATE myapp_thing SET owner = 2")
-    Relay().poll()
-    assert known.gone() == {1, 2}
+    assert known.relayed() == {1, 2}
 
 
 # -- privileges -----------------------------------------------------------------------------------------
@@ -128,8 +126,7 @@ def test_role__without_a_grant_on_our_table_writes_and_is_recorded(
                 "SET search_path = poor, public, pg_catalog"
             )
         other.execute(INSERT)
-        Relay().poll()
-        assert known.gone() == {1}
+        assert known.relayed() == {1}
 
 
 def test_role__without_a_grant_cannot_have_its_own_table_write_records(known: Things, role: str) -> None:
@@ -169,8 +166,7 @@ def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good
     values = ", ".join(f"'{value}'" for value in row.values())
     outsiders.run(f"INSERT INTO myapp_thing ({', '.join(row)}) VALUES ({values})")
     assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
-    Relay().poll()
-    assert known.gone() == {1}
+    assert known.relayed() == {1}
 
 
 def declare_wider(known: Things) -> None:
@@ -195,8 +191,7 @@ def test_table__that_names_its_schema_is_captured(table: str) -> None:
             assert known.gone() == {1, 2}
             known.warm()
             outsiders.run(f"DELETE FROM {schema}.thing")
-            Relay().poll()
-            assert known.gone() == {2}
+            assert known.relayed() == {2}
             triggers.prune("default")
             assert triggers.problems("default") == []
             assert table in triggers.remove("default")

@@ -15,7 +15,7 @@ from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
-from tests.support.transactions import Rollback
+from tests.support.transactions import rolled_back
 from warmer.invalidation import Relay, records, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
@@ -36,9 +36,7 @@ pytestmark = pytest.mark.usefixtures("db")
 )
 def test_wrapper__takes_every_kind_of_statement(known: Things, statement: Any) -> None:
     known.model.objects.create(owner=1)
-    known.warm()
-    execute(statement)
-    assert known.gone() == {1}
+    assert known.gone_by(execute, statement) == {1}
     known.warm()
     with transaction.atomic():
         execute(statement)
@@ -209,12 +207,11 @@ def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
 def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -> None:
     assert records.are_kept("default")
     cache.set(known.job.key(1), "kept")
-    with suppress(Rollback), transaction.atomic():
+    with rolled_back():
         execute(INSERT)
         with suppress(DataError):
             execute("SELECT 1 / 0")
         assert known.job.get(1) == "kept"
-        raise Rollback
     assert known.job.get(1) == "kept"
 
 

@@ -8,9 +8,9 @@ import pytest
 from django.db import connection, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, things
+from tests.package.invalidation.capture.things import EVERY, Things, execute, things, without_our_table
 from tests.support.fixtures import install_triggers
-from warmer.invalidation import Relay, triggers
+from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -39,9 +39,7 @@ def test_trigger__altered_column_invalidates_every_key(altered: str, write: str,
 
 def test_trigger__column_that_is_named_back_is_recorded_again(known: Things) -> None:
     for there, back in (("owner TO boss", "boss TO owner"),) * 2:
-        known.warm()
-        known.model.objects.create(owner=1)
-        assert known.gone() == {1}
+        assert known.gone_by(known.model.objects.create, owner=1) == {1}
         outsiders.run(f"ALTER TABLE myapp_thing RENAME {there}")
         execute("DELETE FROM myapp_thing")
         assert known.gone() == EVERY
@@ -52,16 +50,11 @@ def test_trigger__without_our_table_writes_succeed_and_are_recorded_again_with_i
     """As after a dump that was restored without it: its triggers are there."""
     known.model.objects.create(owner=1)
     known.warm()
-    with connection.schema_editor() as editor:
-        editor.delete_model(ChangeRecord)
-    try:
+    with without_our_table():
         known.model.objects.create(owner=1)
         with transaction.atomic():
             known.model.objects.update(text="new")
             known.model.objects.all().delete()
-    finally:
-        with connection.schema_editor() as editor:
-            editor.create_model(ChangeRecord)
     assert known.gone() == set()
     known.model.objects.create(owner=2)
     assert known.gone() == {2}
@@ -81,13 +74,13 @@ def odd_type() -> Any:
     execute("DROP TYPE odd CASCADE")
 
 
+def field_of_type(kind: str) -> Any:
+    return type("OddField", (models.TextField,), {"db_type": lambda self, connection: kind})()
+
+
 @pytest.mark.parametrize("recorded", ["owner", "shape"])
 def test_trigger__column_without_json_is_recorded(odd_type: None, recorded: str) -> None:
-    class ShapeField(models.TextField):
-        def db_type(self, connection: Any) -> str:
-            return "odd"
-
-    columns: Any = {"owner": models.IntegerField(), "shape": ShapeField()}
+    columns: Any = {"owner": models.IntegerField(), "shape": field_of_type("odd")}
     with things(columns=columns, depends_on=lambda row: row.owner, fields=["owner", recorded]) as known:
         execute("INSERT INTO myapp_thing (owner, shape) VALUES (1, 'one')")
         with pytest.raises(psycopg.Error, match="no JSON"), outsiders.outsider() as other:
@@ -107,15 +100,10 @@ def test_trigger__column_without_json_is_recorded(odd_type: None, recorded: str)
     ],
 )
 def test_trigger__of_fields_compares_a_type_without_equality_or_with_a_loose_one(kind: str, old: str, new: str) -> None:
-    class OddField(models.TextField):
-        def db_type(self, connection: Any) -> str:
-            return kind
-
-    with things(columns={"owner": models.IntegerField(), "value": OddField()}, fields=["value"]) as known:
+    columns: Any = {"owner": models.IntegerField(), "value": field_of_type(kind)}
+    with things(columns=columns, fields=["value"]) as known:
         execute(f"INSERT INTO myapp_thing (owner, value) VALUES (1, '{old}')")
-        known.warm()
-        execute("UPDATE myapp_thing SET value = value")
-        assert known.gone() == set()
+        assert known.gone_by(execute, "UPDATE myapp_thing SET value = value") == set()
         execute(f"UPDATE myapp_thing SET value = '{new}'")
         assert known.gone() == {1}
 
@@ -130,8 +118,7 @@ def test_trigger__names_two_columns_of_our_table(known: Things) -> None:
         known.model.objects.create(owner=3)
     finally:
         outsiders.run(f"{ours} DROP later", f"{ours} RENAME written_at TO recorded_at")
-    Relay().poll()
-    assert known.gone() == {1, 2, 3}
+    assert known.relayed() == {1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -181,8 +168,7 @@ def test_trigger__records_the_same_text_whatever_the_session_has_set() -> None:
             "SET IntervalStyle = 'postgres_verbose'; INSERT INTO myapp_thing (owner, day, at, span, number) "
             "VALUES (1, '01.02.2026', '01.01.1900 UTC', '3 days 4.5 seconds', 0.1::float8 + 0.2::float8)"
         )
-        Relay().poll()
-        assert known.gone() == {1}
+        assert known.relayed() == {1}
 
 
 def test_trigger__compares_and_records_bytes_and_moments_alike_in_every_session() -> None:
@@ -206,12 +192,8 @@ def test_rows__that_swap_their_values_are_told_by_the_key_of_the_model() -> None
     try:
         with things(table="keyless", columns=columns, fields=["text"], is_made=False) as known:
             execute("INSERT INTO keyless VALUES (1, 1, 'A'), (2, 1, 'B')")
-            known.warm()
-            execute("UPDATE keyless SET text = CASE WHEN nr = 1 THEN 'B' ELSE 'A' END")
-            assert known.gone() == {1}
-            known.warm()
-            execute("UPDATE keyless SET text = text")
-            assert known.gone() == set()
+            assert known.gone_by(execute, "UPDATE keyless SET text = CASE WHEN nr = 1 THEN 'B' ELSE 'A' END") == {1}
+            assert known.gone_by(execute, "UPDATE keyless SET text = text") == set()
     finally:
         execute("DROP TABLE keyless")
 
@@ -242,11 +224,9 @@ def test_partitions__are_captured_through_the_parent_and_by_name(partitioned: An
         'INSERT INTO "High" (owner) VALUES (4)',
         "UPDATE higher SET owner = 3 WHERE owner = 5",
     )
-    Relay().poll()
-    assert partitioned.gone() == {1, 4, 3, 5}
+    assert partitioned.relayed() == {1, 4, 3, 5}
     outsiders.run("TRUNCATE low")
-    Relay().poll()
-    assert partitioned.gone() == EVERY
+    assert partitioned.relayed() == EVERY
 
 
 def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_installed(partitioned: Any) -> None:
@@ -257,8 +237,7 @@ def test_partitions__a_new_one_without_triggers_is_a_problem_until_they_are_inst
     assert "highest" in problem.why
     assert install_triggers() == ["parted"]
     outsiders.run("INSERT INTO highest (owner) VALUES (6)")
-    Relay().poll()
-    assert partitioned.gone() == {6}
+    assert partitioned.relayed() == {6}
     with connection.cursor() as cursor:
         triggers.remove("default")
         cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'highest'::regclass AND NOT tgisinternal")

@@ -69,8 +69,7 @@ def test_returning__that_is_read_row_by_row_is_not_applied_before_it_is_committe
 )
 def test_trigger__of_any_value_records_it_or_every_key(known: Things, value: str, gone: set[int]) -> None:
     execute(INSERT.replace("1", value))
-    Relay().poll()
-    assert known.gone() == gone
+    assert known.relayed() == gone
     assert not ChangeRecord.objects.filter(applied_at=None).exists()
 
 
@@ -78,9 +77,7 @@ def test_trigger__of_fields_compares_values_and_not_what_is_shown_of_them() -> N
     columns: Any = {"owner": models.IntegerField(), "value": models.FloatField()}
     with things(columns=columns, fields=["value"]) as known:
         execute("INSERT INTO myapp_thing (owner, value) VALUES (1, 0.3)")
-        known.warm()
-        execute("UPDATE myapp_thing SET value = value, owner = owner")
-        assert known.gone() == set()
+        assert known.gone_by(execute, "UPDATE myapp_thing SET value = value, owner = owner") == set()
         execute("UPDATE myapp_thing SET value = 0.1 + 0.2")
         assert known.gone() == {1}
 
@@ -122,9 +119,7 @@ def test_migration__removes_triggers_and_installs_them_and_invalidates_their_job
     migrating(post_migrate)
     assert triggers.problems("default") == []
     assert known.gone() == EVERY
-    known.warm()
-    known.model.objects.update(owner=3)
-    assert known.gone() == {2, 3}
+    assert known.gone_by(known.model.objects.update, owner=3) == {2, 3}
 
 
 def test_migration__without_a_plan_leaves_the_triggers(known: Things) -> None:
@@ -132,8 +127,7 @@ def test_migration__without_a_plan_leaves_the_triggers(known: Things) -> None:
     outsiders.run(INSERT)
     migrating(post_migrate, plan=[])
     assert known.gone() == set()
-    Relay().poll()
-    assert known.gone() == {1}
+    assert known.relayed() == {1}
 
 
 def test_migration__removes_the_triggers_of_a_table_that_was_renamed(known: Things) -> None:

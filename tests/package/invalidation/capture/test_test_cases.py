@@ -9,16 +9,16 @@ from django.core.management.commands import flush
 from django.db import connection
 
 from myapp.models import Comment, Post
+from tests.support.keyed import titles
 from warmer import warm_many
 from warmer.invalidation import apply, triggers
 
 pytestmark = pytest.mark.usefixtures("own_jobs")
 
 
-@pytest.fixture
-def titles() -> Any:
-    job = warm_many("title:{id}", ids=list, name="titles", depends_on={Post: "id"})
-    return job(lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title")))
+@pytest.fixture(name="titles")
+def _titles() -> Any:
+    return titles(depends_on={Post: "id"})
 
 
 @pytest.mark.django_db

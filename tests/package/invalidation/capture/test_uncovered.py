@@ -10,9 +10,9 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models.signals import pre_save
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import Things, execute, things, unapplied
+from tests.package.invalidation.capture.things import Things, execute, things, unapplied, without_our_table
 from tests.support.fixtures import install_triggers
-from tests.support.transactions import Rollback
+from tests.support.transactions import managed_by_hand, rolled_back
 from warmer import jobs
 from warmer.invalidation import Relay, apply, triggers
 from warmer.models import ChangeRecord
@@ -136,8 +136,7 @@ def test_triggers__do_not_record(name: str) -> None:
             install_triggers()
             known.warm()
             execute(*case.change)
-            Relay().poll()
-            assert known.gone() == case.gone
+            assert known.relayed() == case.gone
             found = [each.why for each in triggers.problems("default") if each.table == case.table]
             assert len(found) == bool(case.problem)
             assert all(case.problem in why for why in found)
@@ -150,15 +149,9 @@ def test_triggers__of_a_project_without_warmer_record_for_nobody(known: Things) 
     execute(INSERT)
     Relay().poll()
     assert ChangeRecord.objects.filter(applied_at=None).count() == 1
-    with connection.schema_editor() as editor:
-        editor.delete_model(ChangeRecord)
-    try:
-        with pytest.raises(DatabaseError) if connection.vendor == "sqlite" else nullcontext():
-            execute(UPDATE)
-    finally:
-        with connection.schema_editor() as editor:
-            editor.create_model(ChangeRecord)
-        apply.floors.clear()  # it counts from 1 again
+    with without_our_table(), pytest.raises(DatabaseError) if connection.vendor == "sqlite" else nullcontext():
+        execute(UPDATE)
+    apply.floors.clear()  # it counts from 1 again
 
 
 def test_function__that_reads_other_rows_reads_them_after_the_commit() -> None:
@@ -167,9 +160,7 @@ def test_function__that_reads_other_rows_reads_them_after_the_commit() -> None:
 
     with things(depends_on=of_same_text, fields=["owner", "text"]) as known:
         execute(INSERT, ANOTHER)
-        known.warm()
-        known.model.objects.filter(owner=2).delete()
-        assert known.gone() == {1}
+        assert known.gone_by(known.model.objects.filter(owner=2).delete) == {1}
 
 
 # -- what signals do not tell ----------------------------------------------------------------------------
@@ -206,10 +197,9 @@ def test_signals__save_in_autocommit_of_a_process_that_is_killed(signalled: Thin
 
 def test_signals__read_after_a_change_without_a_signal_is_stored(signalled: Things) -> None:
     signalled.model.objects.create(owner=1)
-    with pytest.raises(Rollback), transaction.atomic():
+    with rolled_back():
         signalled.model.objects.update(text="never")
         signalled.job.get(1)
-        raise Rollback
     assert signalled.gone() == set()
 
 
@@ -218,16 +208,12 @@ def test_signals__in_a_transaction_managed_by_hand_are_recorded_and_relayed_afte
     settings.WARMER_CAPTURE = "signals"
     try:
         with things(is_captured=False) as known:
-            transaction.set_autocommit(False)
-            try:
+            with managed_by_hand():
                 known.model.objects.create(owner=1)
                 transaction.rollback()
                 known.model.objects.create(owner=2)
                 assert known.gone() == set()
                 transaction.commit()
-            finally:
-                transaction.rollback()
-                transaction.set_autocommit(True)
             assert (known.gone(), unapplied()) == (set(), 1)
             Relay().poll()
             assert (known.gone(), unapplied()) == ({2}, 0)

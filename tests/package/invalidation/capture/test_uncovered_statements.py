@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -12,8 +12,7 @@ from django.db import DatabaseError, connection, transaction
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import IDS, INSERT, Things, execute
-from tests.support.transactions import Rollback
-from warmer.invalidation import Relay
+from tests.support.transactions import managed_by_hand, rolled_back
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -64,16 +63,6 @@ def _pipeline() -> None:
         execute(INSERT)
 
 
-@contextmanager
-def managed_by_hand() -> Iterator[None]:
-    transaction.set_autocommit(False)
-    try:
-        yield
-    finally:
-        transaction.rollback()
-        transaction.set_autocommit(True)
-
-
 def _by_hand() -> None:
     with managed_by_hand():
         execute(INSERT)
@@ -99,8 +88,7 @@ UNKNOWN: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
 def test_change__is_left_to_a_worker(name: str, known: Things) -> None:
     UNKNOWN[name][0]()
     assert known.gone() == set()
-    Relay().poll()
-    assert known.gone() == {1}
+    assert known.relayed() == {1}
 
 
 CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -134,8 +122,7 @@ def test_change__that_a_statement_causes_in_another_table_is_left_to_a_worker(
         with block():
             execute(CAUSES[name][0])
         assert known.gone() == set()
-        Relay().poll()
-        assert known.gone() == (set(IDS) if name == "truncate" else {1})
+        assert known.relayed() == (set(IDS) if name == "truncate" else {1})
         assert not known.model.objects.exists()
     finally:
         execute("ALTER TABLE myapp_thing DROP COLUMN cause", "DROP TABLE causes")
@@ -157,12 +144,11 @@ def test_callback__of_the_project_before_the_first_change_reads_the_old_value(kn
 
 def test_read__of_what_no_statement_told_returns_what_is_cached_and_stores_nothing(known: Things) -> None:
     cache.set(known.job.key(1), "old")
-    with pytest.raises(Rollback), transaction.atomic():
+    with rolled_back():
         _past_django()
         assert known.job.get(1) == "old"
         cache.delete(known.job.key(1))
         known.job.get(1)
-        raise Rollback
     assert known.gone() == {1}
 
 

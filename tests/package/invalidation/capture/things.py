@@ -13,7 +13,7 @@ from django.db import connection, models
 from tests.support.fixtures import install_triggers
 from tests.support.tables import tables_of
 from warmer import jobs, warm_many
-from warmer.invalidation import triggers
+from warmer.invalidation import Relay, triggers
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
@@ -39,6 +39,17 @@ class Things:
         """Return the ids whose keys are invalidated."""
         cached = cache.get_many([self.job.key(id) for id in IDS])
         return {id for id in IDS if self.job.key(id) not in cached}
+
+    def gone_by(self, change: Callable[..., object], *args: Any, **kwargs: Any) -> set[int]:
+        """Cache every key, make a change, and return the ids whose keys are invalidated."""
+        self.warm()
+        change(*args, **kwargs)
+        return self.gone()
+
+    def relayed(self) -> set[int]:
+        """Apply what waits as a worker does, and return the ids whose keys are invalidated."""
+        Relay().poll()
+        return self.gone()
 
 
 @contextmanager
@@ -113,6 +124,18 @@ def fetch(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     with watcher("default").quiet(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
+
+
+@contextmanager
+def without_our_table() -> Iterator[None]:
+    """Run a block in a database without the table of records."""
+    with connection.schema_editor() as editor:
+        editor.delete_model(ChangeRecord)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(ChangeRecord)
 
 
 def unapplied() -> int:
