@@ -5,6 +5,7 @@ import shutil
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management.base import OutputWrapper
@@ -22,6 +23,23 @@ def test_options__abbreviations_are_rejected(command: str) -> None:
     assert "unrecognized arguments: --jso" in done.error
 
 
+def errors_of(python: Python, folder: Path, commands: list[str], **settings: Any) -> list[str]:
+    """Run commands in a project with other settings; return the errors of those that exit with 1."""
+    lines = [f"{name} = {value!r}" for name, value in settings.items()]
+    (folder / "other_settings.py").write_text("\n".join(["from config.settings import *", *lines]))
+    script = f"""
+from django.core.management import execute_from_command_line
+for command in {commands}:
+    try:
+        execute_from_command_line(["manage.py", *command.split()])
+    except SystemExit as exit:
+        print(command, exit.code)
+"""
+    done = python(script, DJANGO_SETTINGS_MODULE="other_settings")
+    assert [line for line in done.stdout.splitlines() if line.endswith(" 1")] == [f"{each} 1" for each in commands]
+    return done.stderr.splitlines()
+
+
 @pytest.mark.parametrize(
     ("backend", "location", "why"),
     [
@@ -32,45 +50,19 @@ def test_options__abbreviations_are_rejected(command: str) -> None:
 def test_check__unusable_cache_is_one_clear_line(
     python: Python, tmp_path: Path, backend: str, location: str, why: str
 ) -> None:
-    entry = {"BACKEND": backend, "LOCATION": location}
-    (tmp_path / "misspelt_settings.py").write_text(f"from config.settings import *\nCACHES = {{'default': {entry}}}\n")
-    done = python(
-        f"""
-from django.core.management import execute_from_command_line
-for command in {COMMANDS}:
-    try:
-        execute_from_command_line(["manage.py", command])
-    except SystemExit as exit:
-        print(command, exit.code)
-""",
-        DJANGO_SETTINGS_MODULE="misspelt_settings",
-    )
-    assert done.stdout.splitlines() == [f"{command} 1" for command in COMMANDS], done.stderr
-    lines = done.stderr.splitlines()
+    caches = {"default": {"BACKEND": backend, "LOCATION": location}}
+    lines = errors_of(python, tmp_path, COMMANDS, CACHES=caches)
     assert len(lines) == len(COMMANDS)
     for part in (f"'default' ({backend})", why, "cache_doctor"):
         assert all(part in line for line in lines)
 
 
 def test_database__that_is_not_migrated_is_named_with_what_to_do(python: Python, tmp_path: Path) -> None:
-    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "empty.sqlite3")}
-    cache = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    (tmp_path / "empty_settings.py").write_text(
-        f"from config.settings import *\nDATABASES = {{'default': {database}}}\nCACHES = {{'default': {cache}}}\n"
-    )
+    databases = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "empty.sqlite3")}}
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     commands = ["warm_cache --inline", "cache_audit", "cache_stats", "warm_triggers --check"]
-    done = python(
-        f"""
-from django.core.management import execute_from_command_line
-for command in {commands}:
-    try:
-        execute_from_command_line(["manage.py", *command.split()])
-    except SystemExit:
-        pass
-""",
-        DJANGO_SETTINGS_MODULE="empty_settings",
-    )
-    lines = [line for line in done.stderr.splitlines() if line.startswith("CommandError")]
+    found = errors_of(python, tmp_path, commands, CACHES=caches, DATABASES=databases)
+    lines = [line for line in found if line.startswith("CommandError")]
     assert [line.endswith("Have you run 'manage.py migrate'?") for line in lines] == [True, True, True, False]
     assert lines[3] == "CommandError: warmer's tables are missing on 'default': run 'manage.py migrate' first."
 

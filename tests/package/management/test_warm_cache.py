@@ -134,16 +134,13 @@ def test_status__keys_overtaken_by_changes_are_0(overtaken: list[int], written: 
     assert (kept.written, kept.superseded) == (written, 3 - written)
 
 
-def test_status__every_key_fenced_by_the_transaction_around_is_0(make_user: Any) -> None:
-    with transaction.atomic():  # as a TestCase is
-        make_user()
-        assert run("user_profiles", "--inline").status == 0
-        assert WarmingRun.objects.get().superseded == 1
-
-
-def test_status__job_without_a_key_to_warm_is_0() -> None:
+def test_status__nothing_to_store_is_0(make_user: Any) -> None:
     warm_many("x:{id}", ids=list, name="x")(dict)
     assert run("x", "--inline").status == 0
+    with transaction.atomic():  # as a TestCase is: every key is fenced
+        make_user()
+        assert run("user_profiles", "--inline").status == 0
+        assert WarmingRun.objects.get(job="user_profiles").superseded == 1
 
 
 def test_status__out_of_time_is_3() -> None:
@@ -178,11 +175,8 @@ def test_workers__none_answers() -> None:
     assert (done.status, "no worker answered" in done.out) == (0, True)
     queued = WarmingRun.objects.in_bulk(field_name="active_job")
     assert {run.state for run in queued.values()} == {"queued"}
-    table = done.out.partition("\n\n")[2].splitlines()
-    assert [line.split() for line in table[:1] + table[2:]] == [
-        ["job", "run", "state"],
-        *([name, str(queued[name].pk), "queued"] for name in jobs),
-    ]
+    header, _, *rows = map(str.split, done.out.partition("\n\n")[2].splitlines())
+    assert (header, rows) == (["job", "run", "state"], [[name, str(queued[name].pk), "queued"] for name in jobs])
 
 
 def test_list__json_is_for_scripts(make_user: Any) -> None:
@@ -231,33 +225,35 @@ def test_dry_run__ids_that_cannot_be_found_are_one_clear_line(ids: Any) -> None:
     assert done.error.startswith("The ids of x could not be found: ")
 
 
+def test_dry_run__names_the_ids_that_would_fail() -> None:
+    warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
+    (row,) = printed("x", "--dry-run")
+    assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
+    assert "x:{id} with the id 1.5: InvalidId: " in run("x", "--dry-run").out
+    assert run("x", "--inline").status == 1
+    assert WarmingRun.objects.get().failed == row["failed"]
+
+
 @pytest.mark.parametrize(("output", "verbosity", "logged"), [(Terminal, 1, 0), (Terminal, 2, 1), (io.StringIO, 1, 1)])
-def test_inline__failed_run_has_no_traceback_on_a_terminal(
+def test_inline__terminal_shows_each_error_once_and_without_a_traceback(
     output: type[io.StringIO], verbosity: int, logged: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     warm_many("x:{id}", ids=broken_ids, name="x")(dict)
-    done = run("x", "--inline", output=output, verbosity=verbosity)
+    warm("y", name="y")(broken_loader)
+    done = run("x", "y", "--inline", output=output, verbosity=verbosity)
     assert done.status == 1
     assert "RuntimeError: the list of ids is broken" in done.out
-    tracebacks = [each.exc_info for each in caplog.records if each.name == "warmer.runs.execution"]
-    assert len(list(filter(None, tracebacks))) == logged
+    assert done.out.count("ValueError: broken") == 1
+    records = [(each.name, each.exc_info is not None) for each in caplog.records]
+    assert records.count(("warmer.runs.execution", True)) == logged
+    assert [name for name, _ in records].count("warmer.filling.pipeline") == logged
 
 
-@pytest.mark.parametrize(("output", "logged"), [(Terminal, 0), (io.StringIO, 1)])
-def test_inline__terminal_shows_the_error_of_a_key_once(
-    output: type[io.StringIO], logged: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    warm("x", name="x")(broken_loader)
-    assert run("x", "--inline", output=output).out.count("broken") == 1
-    assert sum(each.name == "warmer.filling.pipeline" for each in caplog.records) == logged
-
-
-@pytest.mark.parametrize(("job", "cost"), [("popular_posts", ", 1 query, "), ("user_profiles", ", 2 queries, ")])
-def test_inline__log_has_the_cost(caplog: pytest.LogCaptureFixture, make_user: Any, job: str, cost: str) -> None:
+def test_inline__log_has_the_cost(caplog: pytest.LogCaptureFixture, make_user: Any) -> None:
     make_user()
     caplog.set_level("INFO", "warmer.apps")
-    run(job, "--inline", verbosity=2)
-    assert cost in caplog.text
+    run("popular_posts", "user_profiles", "--inline", verbosity=2)
+    assert [cost in caplog.text for cost in (" 1 query, ", " 2 queries, ", " 1 queries")] == [True, True, False]
 
 
 def test_inline__shows_its_progress_on_a_terminal(make_user: Any) -> None:
@@ -295,15 +291,6 @@ def test_interrupted__run_has_ended_all_the_same() -> None:
         run("x", "--inline")
     kept = WarmingRun.objects.get()
     assert (kept.state, kept.error) == (State.FAILED, "It was interrupted.")
-
-
-def test_dry_run__names_the_ids_that_would_fail() -> None:
-    warm_many("x:{id}", ids=lambda: [1, "a b", None, 1.5, 2], name="x")(lambda ids: {id: id for id in ids})
-    (row,) = printed("x", "--dry-run")
-    assert (row["keys"], row["failed"], len(row["failures"])) == (2, 3, 3)
-    assert "x:{id} with the id 1.5: InvalidId: " in run("x", "--dry-run").out
-    assert run("x", "--inline").status == 1
-    assert WarmingRun.objects.get().failed == row["failed"]
 
 
 def test_joined__run_that_nobody_started_is_executed_here() -> None:
