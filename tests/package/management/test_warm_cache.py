@@ -55,8 +55,7 @@ def test_all__warms_every_job_and_names_the_cache(make_user: Any, make_post: Any
     assert cache.get("popular_posts")[0]["id"] == cache.get(f"post:{post.pk}")["id"] == post.pk
     assert "Warming in this process: no broker is configured" in done.out
     assert "Cache: default (RedisCache)" in done.out
-    runs_of = {each.job: each.trigger for each in WarmingRun.objects.all()}
-    assert runs_of == dict.fromkeys(jobs, "command")
+    assert {each.job: each.trigger for each in WarmingRun.objects.all()} == dict.fromkeys(jobs, "command")
 
 
 def test_required__come_first() -> None:
