@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 
-from warmer.admin import actions, base, health, history, lookup, runbook
+from warmer.admin import actions, base, health, history, runbook
 from warmer.admin.base import ReadOnlyAdmin, log, may_see_jobs, schedule, url
 from warmer.admin.overview import Table
 from warmer.declarations.registry import jobs
@@ -70,8 +70,8 @@ class JobAdmin(ReadOnlyAdmin):
     def act(self, request: HttpRequest, row: JobSpec) -> HttpResponse:
         """Set the schedule of a job, or perform an action on it or on one of its keys."""
         action = request.POST.get("action")
-        if action in lookup.ACTIONS:
-            lookup.act(request, row)
+        if action in actions.KEY_ACTIONS:
+            actions.act_on_key(request, row)
             return redirect(request.get_full_path())
         if action not in ("schedule", "reset"):
             return actions.act(request, self.render)
@@ -122,8 +122,8 @@ class JobAdmin(ReadOnlyAdmin):
             "charts": history.charts(row.name, span, counts_reads=seen is None or seen.counts_reads),
             "span": span,
             "spans": list(history.SPANS),
-            "found": None if id is None else lookup.look_up(row, id),
-            "key_actions": actions.allowed(request.user, lookup.ACTIONS).values(),
+            "found": None if id is None else actions.look_up(row, id),
+            "key_actions": actions.allowed(request.user, actions.KEY_ACTIONS).values(),
             "still": actions.STILL,
             "problem": problem,
             "current": current,

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Max, Subquery
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
+from django.db.models import Count, Max, QuerySet, Subquery
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -20,22 +29,9 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator, format_lazy
 
 from warmer import runs, tasks
-from warmer.admin import health
+from warmer.admin import base, health
 from warmer.admin.actions import Action, perform, warm
-from warmer.admin.base import (
-    CANCEL,
-    MAX_LISTED,
-    WARM,
-    ZONE,
-    JobFilter,
-    ReadOnlyAdmin,
-    log,
-    moment,
-    reason,
-    state,
-    url,
-)
-from warmer.admin.export import KINDS, MAX_ROWS, download
+from warmer.admin.base import JobFilter, ReadOnlyAdmin, log, url
 from warmer.declarations.registry import jobs
 from warmer.models import State, WarmingRun
 from warmer.report import Outcome
@@ -44,7 +40,19 @@ BATCHES_SHOWN = 50
 WORKERS_SHOWN = 20
 ERROR_LENGTH = 100
 PHASES = ("load", "encode", "write", "wait")
-RETRY = Action(name="retry", label="Retry", permission=WARM, perform=warm)
+RETRY = Action(name="retry", label="Retry", permission=base.WARM, perform=warm)
+MAX_ROWS = 100_000
+CHUNK = 1_000
+_FIELDS = (
+    *("pk", "job", "trigger", "requested_by", "state"),
+    *("requested_at", "started_at", "finished_at", "took", "batches_done", "batches_total"),
+    *(outcome.value for outcome in Outcome),
+    *("queries", "seconds", "worker", "error"),
+)
+_OTHER_NAMES = {"pk": "run", "took": "took_seconds", "seconds": "work_seconds"}
+_COLUMNS = [_OTHER_NAMES.get(name, name) for name in _FIELDS]
+# A spreadsheet interprets text that begins with one of these as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 # A batch that is loading when its run is cancelled still counts. Most take less time than this.
 SETTLING = timedelta(minutes=1)
 
@@ -65,7 +73,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """List the runs, newest first."""
-        return super().changelist_view(request, {"max_listed": MAX_LISTED, "max_rows": MAX_ROWS})
+        return super().changelist_view(request, {"max_listed": base.MAX_LISTED, "max_rows": MAX_ROWS})
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
         """Download the runs that the list shows with the same filters."""
@@ -81,35 +89,32 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Cancel a run, or retry its failed keys."""
-        action = request.POST.get("action")
-        if action == "retry":
-            return self._retry(request, row)
-        if action != "cancel" or not request.user.has_perm(CANCEL):
-            raise PermissionDenied
-        if runs.cancel(row, str(request.user), reason(request)):
+        shown = row
+        match request.POST.get("action"):
+            case "retry" if self._may_retry(request, row):
+                keys = [failure["key"] for failure in row.failures]
+                done = perform(request, RETRY, jobs[row.job].spec, only_keys=keys)
+                messages.add_message(request, done.level, done.text)
+                shown = done.run or row
+            case "cancel" if request.user.has_perm(base.CANCEL):
+                self._cancel(request, row)
+            case _:
+                raise PermissionDenied
+        if not self.has_view_permission(request):
+            return redirect(url(request, "index"))
+        return redirect(url(request, "warmer_warmingrun_change", shown.pk))
+
+    def _cancel(self, request: HttpRequest, row: WarmingRun) -> None:
+        if runs.cancel(row, str(request.user), base.reason(request)):
             log(request, row, "Cancelled.")
             how = "ends at its next batch" if row.started_at else "had not started"
             messages.success(request, f"Cancelled: run {row.pk} of {row.job} {how}.")
         else:
             row.refresh_from_db()
             messages.info(request, f"Run {row.pk} had already ended: it is {row.state}.")
-        return redirect(
-            request.get_full_path() if self.has_view_permission(request) else url(request, "index")
-        )
-
-    def _retry(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
-        """Request a run of the failed keys listed in a run."""
-        if not self._may_retry(request, row):
-            raise PermissionDenied
-        keys = [failure["key"] for failure in row.failures]
-        done = perform(request, RETRY, jobs[row.job].spec, only_keys=keys)
-        messages.add_message(request, done.level, done.text)
-        if not self.has_view_permission(request):
-            return redirect(url(request, "index"))
-        return redirect(url(request, "warmer_warmingrun_change", done.run.pk if done.run else row.pk))
 
     def _may_retry(self, request: HttpRequest, row: WarmingRun) -> bool:
-        return bool(row.is_final and row.failures and row.job in jobs and request.user.has_perm(WARM))
+        return bool(row.is_final and row.failures and row.job in jobs and request.user.has_perm(base.WARM))
 
     def page(self, request: HttpRequest, row: WarmingRun) -> dict[str, Any]:
         """Return the context of a run's page, with a limited number of queries and rows."""
@@ -121,8 +126,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         phases = [(name, getattr(row, f"{name}_seconds")) for name in PHASES]
         measured = sum(seconds for _, seconds in phases)
         return super().page(request, row) | {
-            "run": row,
-            "may_cancel": request.user.has_perm(CANCEL) and not row.is_final,
+            "may_cancel": request.user.has_perm(base.CANCEL) and not row.is_final,
             "may_retry": self._may_retry(request, row),
             "is_settled": _is_settled(row),
             "lacks_workers": _lacks_workers(row),
@@ -143,7 +147,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="state", ordering="state")
     def status(self, run: WarmingRun) -> SafeString:
         """The state, with its mark."""
-        return state(run.state)
+        return base.state(run.state)
 
     @admin.display(description="keys")
     def keys(self, row: WarmingRun) -> SafeString:
@@ -156,10 +160,10 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         """The trigger, and the user."""
         return f"{run.trigger} (user {run.requested_by})" if run.requested_by else run.trigger
 
-    @admin.display(description=format_lazy("requested ({})", ZONE), ordering="requested_at")
+    @admin.display(description=format_lazy("requested ({})", base.ZONE), ordering="requested_at")
     def requested(self, run: WarmingRun) -> SafeString:
         """When it was requested."""
-        return moment(run.requested_at)
+        return base.moment(run.requested_at)
 
     @admin.display(description="took")
     def took(self, run: WarmingRun) -> str:
@@ -200,3 +204,56 @@ def _is_settled(run: WarmingRun) -> bool:
         return run.is_final
     times = (run.started_at, run.heartbeat_at, run.finished_at)
     return timezone.now() - max(time for time in times if time is not None) > SETTLING
+
+
+class _Echo:
+    """A file whose `write` returns its argument."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def download(runs: QuerySet[WarmingRun], kind: str) -> HttpResponseBase:
+    """Return runs as a file of one of `KINDS`, newest first."""
+    content_type, parts = KINDS[kind]
+    headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(parts(_rows(runs)), content_type=content_type, headers=headers)
+
+
+def _rows(runs: QuerySet[WarmingRun]) -> Iterator[list[Any]]:
+    """Yield the fields of runs in chunks, so that no query is open while a slow client reads."""
+    newest_first, left = runs.order_by("-pk"), MAX_ROWS
+    chunk = newest_first
+    while left > 0 and (found := list(chunk[: min(CHUNK, left)])):
+        yield from ([_plain(getattr(run, name)) for name in _FIELDS] for run in found)
+        left -= len(found)
+        chunk = newest_first.filter(pk__lt=found[-1].pk)
+
+
+def _csv(rows: Iterator[list[Any]]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    yield writer.writerow(_COLUMNS)
+    for row in rows:
+        yield writer.writerow(
+            f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value for value in row
+        )
+
+
+def _json(rows: Iterator[list[Any]]) -> Iterator[str]:
+    """Yield an array of objects."""
+    start = "["
+    for row in rows:
+        yield f"{start}\n{json.dumps(dict(zip(_COLUMNS, row, strict=True)))}"
+        start = ","
+    yield "[]\n" if start == "[" else "\n]\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)  # seconds
+    if value is None or isinstance(value, int):
+        return value
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+KINDS = {"csv": ("text/csv; charset=utf-8", _csv), "json": ("application/json", _json)}

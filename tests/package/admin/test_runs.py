@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.package.admin.pages import AUDITS, MASKS, POSTS, RUNS, numbers_of, run_of, text_of
-from warmer.admin import base, export
+from warmer.admin import base, runs
 from warmer.models import State, Trigger, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -103,7 +103,6 @@ def test_list__queries_do_not_grow_with_runs(operator: Client) -> None:
 
 def test_list__counts_to_a_bound(operator: Client, history: list[WarmingRun], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_LISTED", 3)
-    monkeypatch.setattr("warmer.admin.runs.MAX_LISTED", 3)
     assert "first 3 runs" in operator.get(RUNS).content.decode()
 
 
@@ -145,10 +144,10 @@ def test_export__json_has_plain_values(operator: Client, history: list[WarmingRu
 def test_export__streams_chunk_by_chunk_to_a_bound(
     operator: Client, history: list[WarmingRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "CHUNK", 2)
+    monkeypatch.setattr(runs, "CHUNK", 2)
     with CaptureQueriesContext(connection) as queries:
         assert len(exported(operator)) == 4
     selects = [each for each in queries if 'FROM "warmer_warmingrun"' in each["sql"]]
     assert all("LIMIT" in each["sql"] for each in selects)
-    monkeypatch.setattr(export, "MAX_ROWS", 3)
+    monkeypatch.setattr(runs, "MAX_ROWS", 3)
     assert len(exported(operator)) == 3
