@@ -150,9 +150,7 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
         render: renders the page that asks for confirmation.
     """
     name, _, job = request.POST.get("action", "").partition(" ")
-    action = ACTIONS.get(name)
-    if action is None or not request.user.has_perm(action.permission):
-        raise PermissionDenied
+    action = _permitted(request, ACTIONS.get(name))
     names = list(jobs) if job == ALL else [job] if job else request.POST.getlist("job")
     back = redirect(request.get_full_path())
     try:
@@ -169,31 +167,40 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
         context["question"] = action.question.format("this job" if len(specs) == 1 else "these jobs")
         context["observed"] = [(spec, known.get(spec.name)) for spec in specs]
         return render(request, "admin/warmer/confirm.html", context)
-    done = [perform(request, action, spec) for spec in specs]
+    runs = perform(request, action, specs)
+    if not runs or not request.user.has_perm(base.VIEW_RUNS):
+        return back
+    page = ("warmer_warmingrun_change", runs[0].pk) if len(runs) == 1 else ("warmer_warmingrun_changelist",)
+    return redirect(base.url(request, *page))
+
+
+def perform(
+    request: HttpRequest, action: Action, specs: Sequence[JobSpec], **options: Any
+) -> list[WarmingRun]:
+    """Perform an action on jobs, log it, and show the results; return the runs that perform it.
+
+    Args:
+        options: what else the action needs, e.g. a key of the job.
+    """
+    done = []
+    for spec in specs:
+        try:
+            done.append(action.perform(request.user, spec, **options))
+        except WarmerError as error:
+            done.append(Done(text=f"{action.label}: {error}", level=messages.ERROR))
+        if done[-1].entry:
+            base.log(request, Job(pk=spec.name, job=spec.name), done[-1].entry)
     for each in sorted(done, key=lambda each: -each.level)[:MESSAGES_SHOWN]:
         messages.add_message(request, each.level, each.text)
     if len(done) > MESSAGES_SHOWN:
         messages.info(request, f"The same for {len(done) - MESSAGES_SHOWN:,} more jobs.")
-    runs = [each.run.pk for each in done if each.run is not None]
-    if not runs or not request.user.has_perm(base.VIEW_RUNS):
-        return back
-    page = ("warmer_warmingrun_change", runs[0]) if len(runs) == 1 else ("warmer_warmingrun_changelist",)
-    return redirect(base.url(request, *page))
+    return [each.run for each in done if each.run is not None]
 
 
-def perform(request: HttpRequest, action: Action, spec: JobSpec, **options: Any) -> Done:
-    """Perform an action on a job, and log it.
-
-    Args:
-        options: what else the action needs, e.g. the key of the job.
-    """
-    try:
-        done = action.perform(request.user, spec, **options)
-    except WarmerError as error:
-        return Done(text=f"{action.label}: {error}", level=messages.ERROR)
-    if done.entry:
-        base.log(request, Job(pk=spec.name, job=spec.name), done.entry)
-    return done
+def _permitted(request: HttpRequest, action: Action | None) -> Action:
+    if action is None or not request.user.has_perm(action.permission):
+        raise PermissionDenied
+    return action
 
 
 def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
@@ -244,11 +251,8 @@ def _declared_id(spec: JobSpec) -> Id | None:
 
 def act_on_key(request: HttpRequest, spec: JobSpec) -> None:
     """Perform the action that a form requests, on the key of the id in its field `id`."""
-    action = KEY_ACTIONS[request.POST["action"]]
-    if not request.user.has_perm(action.permission):
-        raise PermissionDenied
-    done = perform(request, action, spec, text=request.POST.get("id", ""))
-    messages.add_message(request, done.level, done.text)
+    action = _permitted(request, KEY_ACTIONS[request.POST["action"]])
+    perform(request, action, [spec], text=request.POST.get("id", ""))
 
 
 def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:

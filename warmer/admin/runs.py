@@ -13,14 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max, QuerySet, Subquery
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseBadRequest,
-    HttpResponseBase,
-    StreamingHttpResponse,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -84,8 +77,10 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         try:
             listed = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:
-            return HttpResponseBadRequest("There is no such filter.")
-        return download(listed, kind)
+            return HttpResponse("There is no such filter.", status=400)
+        content_type, parts = KINDS[kind]
+        headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
+        return StreamingHttpResponse(parts(_rows(listed)), content_type=content_type, headers=headers)
 
     def act(self, request: HttpRequest, row: WarmingRun) -> HttpResponse:
         """Cancel a run, or retry its failed keys."""
@@ -93,9 +88,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         match request.POST.get("action"):
             case "retry" if self._may_retry(request, row):
                 keys = [failure["key"] for failure in row.failures]
-                done = perform(request, RETRY, jobs[row.job].spec, only_keys=keys)
-                messages.add_message(request, done.level, done.text)
-                shown = done.run or row
+                shown = next(iter(perform(request, RETRY, [jobs[row.job].spec], only_keys=keys)), row)
             case "cancel" if request.user.has_perm(base.CANCEL):
                 self._cancel(request, row)
             case _:
@@ -211,13 +204,6 @@ class _Echo:
 
     def write(self, text: str) -> str:
         return text
-
-
-def download(runs: QuerySet[WarmingRun], kind: str) -> HttpResponseBase:
-    """Return runs as a file of one of `KINDS`, newest first."""
-    content_type, parts = KINDS[kind]
-    headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(parts(_rows(runs)), content_type=content_type, headers=headers)
 
 
 def _rows(runs: QuerySet[WarmingRun]) -> Iterator[list[Any]]:
