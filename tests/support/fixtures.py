@@ -81,18 +81,22 @@ def install_triggers() -> list[str]:
         return triggers._run("default", triggers._missing("default", triggers._compare("default")))
 
 
-@pytest.fixture
-def impatient_cache(settings: Any) -> None:
-    """Have the cache be given up after half a second, for tests in which it hangs."""
+def use_pool(settings: Any, name: str, **options: Any) -> None:
+    """Reach the cache by another pool of connections."""
     entry = settings.CACHES["default"]
-    waits = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-    pool = entry["OPTIONS"]["CONNECTION_POOL_KWARGS"] | waits
+    pool = entry["OPTIONS"]["CONNECTION_POOL_KWARGS"] | options
     another = {
         # django-redis keeps a pool for good by its address.
-        "LOCATION": entry["LOCATION"] + "?client_name=impatient",
+        "LOCATION": f"{entry['LOCATION']}?client_name={name}",
         "OPTIONS": entry["OPTIONS"] | {"CONNECTION_POOL_KWARGS": pool},
     }
     settings.CACHES = {"default": entry | another}
+
+
+@pytest.fixture
+def impatient_cache(settings: Any) -> None:
+    """Have the cache be given up after half a second, for tests in which it hangs."""
+    use_pool(settings, "impatient", socket_timeout=0.5, socket_connect_timeout=0.5)
 
 
 @pytest.fixture

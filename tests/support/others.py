@@ -1,5 +1,7 @@
-"""Other threads that write to the database meanwhile."""
+"""Other threads that write to the database meanwhile, and processes that are forked beside threads."""
 
+import os
+import warnings
 from collections.abc import Callable
 from threading import Thread
 
@@ -45,3 +47,13 @@ def waits_for_a_lock() -> bool:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         return bool(cursor.fetchone()[0])
+
+
+def holds_in_a_fork(check: Callable[[], object]) -> bool:
+    """Return whether something is true in a child process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
+        child = os.fork()
+    if not child:
+        os._exit(0 if check() else 1)
+    return os.waitpid(child, 0)[1] == 0

@@ -15,6 +15,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.package.filling import support
 from tests.package.filling.support import squares
+from tests.support.fixtures import use_pool
 from tests.support.others import in_thread
 from warmer import warm_many
 from warmer.filling import pipeline
@@ -68,14 +69,7 @@ def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answ
 @pytest.fixture
 def one_connection(settings: Any) -> None:
     """Have a process open one connection to the cache, and no more."""
-    entry = settings.CACHES["default"]
-    pool = entry["OPTIONS"]["CONNECTION_POOL_KWARGS"] | {"max_connections": 1, "timeout": 0.01}
-    # django-redis keeps a pool for good by its address.
-    another = {
-        "LOCATION": entry["LOCATION"] + "?client_name=alone",
-        "OPTIONS": entry["OPTIONS"] | {"CONNECTION_POOL_KWARGS": pool},
-    }
-    settings.CACHES = {"default": entry | another}
+    use_pool(settings, "alone", max_connections=1, timeout=0.01)
 
 
 @pytest.mark.usefixtures("one_connection")

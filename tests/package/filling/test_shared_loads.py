@@ -1,8 +1,6 @@
 """While the cache is away, the readers of a process share loads, and none gets an older value than it may."""
 
-import os
 import threading
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from embedded.waiting import wait_until
+from tests.support.others import holds_in_a_fork
 from warmer.filling import shared_loads
 from warmer.filling.shared_loads import _Load, load_at_once, load_shared
 
@@ -201,11 +200,5 @@ def test_readers__after_the_next_load_began_wait_for_the_one_after(
 def test_fork__forgets_the_loads_of_threads_that_are_not_in_the_child(loader: Loader) -> None:
     loader.start()
     loader.expect(1)
-    with shared_loads._lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
-        child = os.fork()
-        if not child:
-            is_free = shared_loads._lock.acquire(timeout=0)
-            os._exit(0 if is_free and not shared_loads._running else 1)
-    _, status = os.waitpid(child, 0)
-    assert status == 0
+    with shared_loads._lock:
+        assert holds_in_a_fork(lambda: shared_loads._lock.acquire(timeout=0) and not shared_loads._running)

@@ -1,8 +1,6 @@
 """The relay's thread in a worker's main process, which forks."""
 
-import os
 import threading
-import warnings
 from itertools import chain, repeat
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 
 from embedded.waiting import wait_until
 from tests.support.keyed import cached, gone
+from tests.support.others import holds_in_a_fork
 from warmer.invalidation import records, relay
 from warmer.invalidation.records import Record
 from warmer.stores import incarnation_of
@@ -23,12 +22,7 @@ def test_fork__shares_no_connection_of_the_relay() -> None:
     (thread,) = (each for each in threading.enumerate() if each.name == "warmer-relay")
     try:
         wait_until(lambda: relaying._open and relaying._open[0].connection, seconds=20, what="it has polled")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
-            child = os.fork()
-        if not child:
-            os._exit(sum(each.connection is not None for each in relaying._open))
-        assert os.waitpid(child, 0)[1] == 0
+        assert holds_in_a_fork(lambda: all(each.connection is None for each in relaying._open))
         wait_until(lambda: relaying._open[0].connection, seconds=20, what="it polls again")
     finally:
         relaying.stop()
