@@ -8,7 +8,7 @@ load, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # The holder of a claim whose load has ended without a value.
@@ -19,10 +19,15 @@ NOTE_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """The state of a fence before a load; a write passes it to prove that nothing overtook the load."""
+    """The state of a fence before a load; a write passes it to prove that nothing overtook the load.
+
+    Attributes:
+        slots: on a cluster, the state of the fence of each slot.
+    """
 
     generation: str
     counter: int = 0
+    slots: Mapping[int, Token] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,13 +164,11 @@ class Server:
 
     def serves_without_password(self) -> bool:
         """Return whether the server accepts anyone who can connect."""
-        client = self._connect(username=None, password=None, credential_provider=None)
-        try:
-            return bool(client.ping())
-        except (RedisError, OSError):
-            return False
-        finally:
-            client.connection_pool.disconnect()
+        with self._connect(username=None, password=None, credential_provider=None) as client:
+            try:
+                return bool(client.ping())
+            except (RedisError, OSError):
+                return False
 
     @cached_property
     def sample(self) -> tuple[SampledKey, ...]:
@@ -189,7 +187,7 @@ class Server:
     def close(self) -> None:
         """Close the connection."""
         if "_client" in vars(self):
-            self._client.connection_pool.disconnect()
+            self._client.close()
 
     @cached_property
     def _client(self) -> Redis:
@@ -213,14 +211,12 @@ class Server:
     def _ask_sentinel(self, sentinel: Any) -> Sentinel:
         pool = sentinel.connection_pool
         place = f"{pool.connection_kwargs.get('host')}:{pool.connection_kwargs.get('port')}"
-        client = _impatient(pool.connection_class, dict(pool.connection_kwargs))
-        try:
-            state: Any = client.sentinel_master(self.place.service)
-            return Sentinel(address=place, state=dict(state))
-        except (RedisError, OSError) as error:
-            return Sentinel(address=place, state={}, problem=describe(error))
-        finally:
-            client.connection_pool.disconnect()
+        with _impatient(pool.connection_class, dict(pool.connection_kwargs)) as client:
+            try:
+                state: Any = client.sentinel_master(self.place.service)
+                return Sentinel(address=place, state=dict(state))
+            except (RedisError, OSError) as error:
+                return Sentinel(address=place, state={}, problem=describe(error))
 
     @contextmanager
     def _asking(self, command: str) -> Iterator[Redis]:
@@ -261,7 +257,7 @@ def _impatient(kind: Any, options: dict[str, Any]) -> Redis:
     # A server that cannot save also rejects the PING of a health check, and nothing could be read.
     quiet = {"retry": Retry(NoBackoff(), 0), "retry_on_timeout": False, "health_check_interval": 0}
     pool = ConnectionPool(connection_class=kind, max_connections=2, **options | waits | quiet)
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 def _seconds(value: Any) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 from zlib import crc32
 
@@ -74,16 +74,11 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
         marked = [f"{url}#warmer{mark}" for url in urls if url]
         super().__init__(server if is_cluster else marked, {**params, "OPTIONS": options})
         self._place = (server, options.get("SENTINELS"))
-        self._guarded: GuardedClient | None = None
 
-    @property
-    def client(self) -> Any:
+    @cached_property
+    def client(self) -> GuardedClient:
         """The client of this cache, wrapped so that each method asks the breaker first."""
-        if self._guarded is None:
-            self._guarded = GuardedClient(
-                super().client, breaker_at(*self._place), ignores=self._ignore_exceptions
-            )
-        return self._guarded
+        return GuardedClient(super().client, breaker_at(*self._place), ignores=self._ignore_exceptions)
 
 
 class GuardedClient:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -23,14 +22,6 @@ from warmer.stores.redis.codec import found
 from warmer.stores.redis.connections import SLOTS, slot_of, tags
 from warmer.stores.redis.scripts import Call, Command, Script, Sent
 from warmer.stores.redis.store import RedisStore
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterToken(Token):
-    """The states of the fences of some slots."""
-
-    generation: str = "-"  # no fence has it
-    slots: Mapping[int, Token]
 
 
 class ClusterStore(RedisStore):
@@ -49,12 +40,7 @@ class ClusterStore(RedisStore):
 
     def _token(self, answers: Mapping[int, Any]) -> Token:
         slots = {n: scripts.token_of(self.fence_of(n), each, self.damages) for n, each in answers.items()}
-        return ClusterToken(slots=slots)
-
-    def _taken(self, token: Token, slot: int) -> list[Any]:
-        # Readers see the token of a single fence.
-        taken = token.slots.get(slot, token) if isinstance(token, ClusterToken) else token
-        return super()._taken(taken, slot)
+        return Token(generation="-", slots=slots)  # no fence has this generation
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
         with self._cluster() as cluster:

@@ -73,7 +73,8 @@ class RedisStore(Store):
 
     def _taken(self, token: Token, slot: int) -> list[Any]:
         """Return a token's state of a slot's fence, as arguments."""
-        return [token.generation, token.counter]
+        taken = token.slots.get(slot, token)  # that of another reader's claim is of a single fence
+        return [taken.generation, taken.counter]
 
     @property
     def lists_keys(self) -> bool:
