@@ -29,8 +29,6 @@ from warmer.stores import Store, is_fenced
 class StoreContract(ClaimContract):
     """What every store does. A subclass's `caches` gives the settings of its cache."""
 
-    fenced_per_key = False
-
     @pytest.fixture(autouse=True)
     def _use(self, caches: dict[str, Any], settings: Any) -> Iterator[None]:
         settings.CACHES = caches
