@@ -85,6 +85,7 @@ class Installed:
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
         schema: its schema, quoted.
+        owner: its owner, quoted, if the triggers' function belongs to a role that may not write records.
         records: the table of records, quoted.
     """
 
@@ -94,6 +95,7 @@ class Installed:
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
     schema: str = ""
+    owner: str = ""
     records: str = ""
 
 

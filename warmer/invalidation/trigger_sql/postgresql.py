@@ -40,7 +40,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
     with connection.cursor() as cursor:
         cursor.execute(sql("postgresql_catalog", table=TABLE), [list(asked), schemas, names])
         rows = cursor.fetchall()
-    for table, kind, schema, is_partition, relation, triggers, comment, columns, records in rows:
+    for table, kind, schema, is_partition, relation, triggers, comment, columns, owner, records in rows:
         # The triggers of a renamed table call the function of its old name.
         ours = {f"warmer_{event} {_function_name(table)}": event for event in EVENTS}
         events = frozenset(ours[each] for each in triggers or () if each in ours)
@@ -55,6 +55,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
             events=events,
             kind="table" if kind in ("r", "p") else "view",
             schema=schema,
+            owner=owner or "",
             records=records or TABLE,
         )
     return {table: replace(each, partitions=tuple(partitions[table])) for table, each in found.items()}
@@ -79,7 +80,8 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     quote = connection.ops.quote_name
     function = f"{now.schema}.{quote(_function_name(definition.table))}"
     blocks = "".join(_block(quote, definition, compared, now) for compared in definition.columns)
-    statements = [
+    statements = [f"ALTER FUNCTION {function}() OWNER TO {now.owner}"] if now.owner else []
+    statements += [
         sql("postgresql", function=function, records=_literal(now.records), blocks=blocks),
         f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC",
         f"COMMENT ON FUNCTION {function}() IS {_literal(definition.comment)}",

@@ -129,6 +129,24 @@ def test_role__without_a_grant_on_our_table_writes_and_is_recorded(
         assert known.relayed() == {1}
 
 
+def test_role__without_a_grant_on_our_table_that_owns_a_function_writes_and_is_a_problem(
+    known: Things, role: str
+) -> None:
+    """As when a DBA gives all tables, but no functions, to another owner."""
+    ((function, *_), *_) = fetch(FUNCTION)
+    execute(f"ALTER FUNCTION public.{function}() OWNER TO poor")
+    outsiders.run(INSERT)
+    assert known.relayed() == set()
+    assert problem_of("myapp_thing").why == "has triggers whose owner may not write to warmer_changerecord"
+    known.model.objects.create(owner=2)  # signals tell of it
+    assert known.gone() == {2}
+    assert triggers.catch_up("default") == ["myapp_thing"]
+    assert (known.gone(), triggers.problems("default")) == (EVERY, [])
+    known.warm()
+    outsiders.run(INSERT)
+    assert known.relayed() == {1}
+
+
 def test_role__without_a_grant_cannot_have_its_own_table_write_records(known: Things, role: str) -> None:
     with outsider() as other:
         ((function, *_), *_) = fetch(FUNCTION)
