@@ -2,9 +2,7 @@
 
 import contextlib
 import socket
-import socketserver
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from tests.package.doctor.support import (
     limited,
     overfill,
 )
-from tests.package.doctor.tls import CERTIFICATE, in_front_of
+from tests.package.doctor.tls import CERTIFICATE, in_front_of, listening
 
 
 @pytest.fixture
@@ -42,25 +40,6 @@ def deaf() -> Iterator[int]:
             with contextlib.suppress(BlockingIOError):
                 link.connect(listener.getsockname())
         yield listener.getsockname()[1]
-
-
-@pytest.fixture
-def answering() -> Iterator[Any]:
-    """Return a function that starts a server which gives everybody one answer; it returns the port."""
-    with contextlib.ExitStack() as stack:
-
-        def start(answer: bytes) -> int:
-            class Handler(socketserver.BaseRequestHandler):
-                def handle(self) -> None:
-                    self.request.recv(1024)
-                    self.request.sendall(answer)
-
-            server = stack.enter_context(socketserver.ThreadingTCPServer((LOOPBACK, 0), Handler))
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            stack.callback(server.shutdown)
-            return int(server.server_address[1])
-
-        yield start
 
 
 # -- reachability ----------------------------------------------------------------------------------
@@ -155,8 +134,13 @@ def test_reachability__server_that_is_busy_hangs_or_speaks_no_tls(examine: Exami
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the port of the Redis server"),
     ],
 )
-def test_reachability__answer(examine: Examine, answering: Any, answer: bytes, fix: str) -> None:
-    expect(examine("reachability", f"redis://127.0.0.1:{answering(answer)}/0"), "error", advises=fix)
+def test_reachability__answer(examine: Examine, answer: bytes, fix: str) -> None:
+    def say_it(link: socket.socket) -> None:
+        link.recv(1024)
+        link.sendall(answer)
+
+    with listening(say_it) as port:
+        expect(examine("reachability", f"redis://127.0.0.1:{port}/0"), "error", advises=fix)
 
 
 def test_reachability__file_cache(examine: Examine, tmp_path: Path) -> None:

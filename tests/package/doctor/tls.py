@@ -3,9 +3,10 @@
 import contextlib
 import select
 import socket
+import socketserver
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from embedded.ports import LOOPBACK
@@ -15,27 +16,29 @@ CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
 
 @contextlib.contextmanager
-def in_front_of(port: int, pem: Path) -> Iterator[int]:
-    """Take TLS connections and pass what they say on to a port; give the port to connect to."""
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Answer each connection in a thread of its own; yield the port to connect to."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                answer(self.request)
+
+    with socketserver.ThreadingTCPServer((LOOPBACK, 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def in_front_of(port: int, pem: Path) -> contextlib.AbstractContextManager[int]:
+    """Take TLS connections and pass what they say on to a port; yield the port to connect to."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        thread = threading.Thread(target=_serve, args=(listener, context, port), daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)  # ends the accept
-        thread.join()
 
-
-def _serve(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    with contextlib.ExitStack() as links, contextlib.suppress(OSError):
-        while True:
-            link = links.enter_context(listener.accept()[0])
-            threading.Thread(target=_pass_on, args=(link, context, port), daemon=True).start()
-
-
-def _pass_on(link: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    with contextlib.suppress(OSError), link:
+    def pass_on(link: socket.socket) -> None:
         link.settimeout(10)
         with (
             context.wrap_socket(link, server_side=True) as client,
@@ -47,3 +50,5 @@ def _pass_on(link: socket.socket, context: ssl.SSLContext, port: int) -> None:
                         if not (data := end.recv(65536)):
                             return
                         other.sendall(data)
+
+    return listening(pass_on)
