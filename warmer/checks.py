@@ -15,6 +15,7 @@ from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.doctor.check import Finding
+from warmer.doctor.checks.causes import fix_for
 from warmer.doctor.checks.celery import without_beat
 from warmer.doctor.checks.connection import unsuitable, unusable
 from warmer.doctor.checks.jobs import BY_SIGNALS
@@ -33,10 +34,8 @@ def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
     several names, that keeps nothing, or has no atomic fence or misspelt options."""
     is_one_process = settings.DEBUG and not tasks.has_broker()
     for alias in sorted({spec.cache for spec in jobs.specs()}):
-        if problem := why_unusable(alias):
-            yield _message(unusable(alias, problem))
-            continue
-        finding = unsuitable(alias)
+        problem = why_unusable(alias)
+        finding = unusable(alias, problem) if problem else unsuitable(alias)
         is_w009 = finding is not None and finding.check == "warmer.W009"
         if finding and not (is_w009 and is_one_process):
             yield _message(finding)
@@ -127,10 +126,9 @@ def check_ids(**_kwargs: Any) -> Iterable[CheckMessage]:
 @register("warmer", Tags.database)
 def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> Iterable[CheckMessage]:
     """W008: tables whose changes no trigger records. Only by `check --database` and `migrate`."""
-    if not captures_by_triggers():
+    if not databases or not captures_by_triggers():  # without databases, none must be queried
         return
-    found = triggers.problems(*databases) if databases else []  # None: the database must not be queried
-    for problem in found:
+    for problem in triggers.problems(*databases):
         if problem.is_found:  # `migrate` runs this check before it creates tables
             yield Warning(
                 f"{problem.table} on {problem.using!r} {problem.why}: some changes leave old values in the "
@@ -147,12 +145,8 @@ def check_servers(databases: Iterable[str] | None = None, **_kwargs: Any) -> Ite
         try:
             spec.store.ping()
         except NodeOfCluster as error:
-            yield Warning(
-                str(error),
-                hint=f"CACHES[{spec.cache!r}]['LOCATION'] = 'redis-cluster://HOST:PORT,HOST:PORT', and "
-                "'BACKEND' = 'warmer.stores.redis.backend.RedisCache'.",
-                id="warmer.W015",
-            )
+            hint = fix_for("NodeOfCluster", alias=spec.cache, host="HOST", port="PORT")
+            yield Warning(str(error), hint=hint, id="warmer.W015")
         except StoreUnavailable:
             pass  # it may be down for now
 
