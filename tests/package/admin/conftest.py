@@ -1,12 +1,14 @@
-"""Fixtures of the admin's tests: how long a page waits, and a run under way."""
+"""Fixtures of the admin's tests: how long a page waits, an operator, and a run under way."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from tests.package.admin.pages import report
+from users.models import CustomUser
 from warmer import runs
 from warmer.admin import health, questions
 from warmer.models import Trigger, WarmingRun
@@ -22,6 +24,14 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pages give up at once."""
     monkeypatch.setattr(questions, "PATIENCE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def olga(operator: Client, settings: Any) -> Client:
+    """The operator, with a session that needs no cache."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    operator.force_login(CustomUser.objects.get(username="olga"))
+    return operator
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from tests.package.admin.pages import (
     text_of,
 )
 from tests.support.waiting import waiting
-from users.models import CustomUser
 from warmer import runs, warm, warm_many
 from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring.observation import observe_all
@@ -125,13 +124,9 @@ def test_invalidate__forgets_what_was_observed_of_the_keys(operator: Client) -> 
     assert JobObservation.objects.get(job="posts").observed_at is not None
 
 
-def test_invalidate__while_the_cache_is_away_is_recorded(
-    operator: Client, redis_server: RedisServer, settings: Any
-) -> None:
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
-    operator.force_login(CustomUser.objects.get(username="olga"))
+def test_invalidate__while_the_cache_is_away_is_recorded(olga: Client, redis_server: RedisServer) -> None:
     redis_server.stop()
-    answer = act(operator, "invalidate popular_posts", confirmed="yes")
+    answer = act(olga, "invalidate popular_posts", confirmed="yes")
     (message,) = get_messages(answer.wsgi_request)
     assert message.level_tag == "warning"
     assert waiting() == [("popular_posts", None)]

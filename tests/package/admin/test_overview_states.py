@@ -22,7 +22,6 @@ from tests.package.admin.pages import (
     state_of,
     wrong_audit,
 )
-from users.models import CustomUser
 from warmer import jobs, runs
 from warmer.admin import health, questions
 from warmer.models import JobObservation, State, Trigger, WarmingRun
@@ -142,27 +141,25 @@ def test_state__running_has_its_progress(operator: Client) -> None:
 @pytest.mark.usefixtures("impatient_cache")
 @pytest.mark.parametrize("how", ["pause", "stop"])
 def test_state__is_unknown_while_the_cache_does_not_answer(
-    operator: Client, redis_server: RedisServer, settings: Any, monkeypatch: pytest.MonkeyPatch, how: str
+    olga: Client, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """At once where the page itself finds out, and later where a worker did."""
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
-    operator.force_login(CustomUser.objects.get(username="olga"))
     observation("posts", observed_at=timezone.now() - timedelta(minutes=3))
     observation("popular_posts", cached=0)
-    assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["warm", "cold"]
+    assert [state_of(olga, name) for name in ("posts", "popular_posts")] == ["warm", "cold"]
     questions.forget()
     getattr(redis_server, how)()
     monkeypatch.setattr(questions, "PATIENCE_SECONDS", 0.01 if how == "pause" else 20.0)
-    assert [state_of(operator, name) for name in ("posts", "popular_posts")] == ["unknown", "unknown"]
-    assert "warmer-state-unknown" in operator.get(POSTS).content.decode()
+    assert [state_of(olga, name) for name in ("posts", "popular_posts")] == ["unknown", "unknown"]
+    assert "warmer-state-unknown" in olga.get(POSTS).content.decode()
     runs.open_run("popular_posts", Trigger.COMMAND)
-    assert state_of(operator, "popular_posts") == "queued"
+    assert state_of(olga, "popular_posts") == "queued"
     observe(jobs["posts"].spec)
     monkeypatch.setattr(health, "unanswered", lambda caches: frozenset())
-    assert state_of(operator, "posts") == "unknown"
-    assert listed(operator, state="unknown") >= {"posts"}
-    assert listed(operator, state="warm") == set()
+    assert state_of(olga, "posts") == "unknown"
+    assert listed(olga, state="unknown") >= {"posts"}
+    assert listed(olga, state="warm") == set()
     # The last successful check is still shown, with its age.
-    shown = row(operator, "posts")
+    shown = row(olga, "posts")
     assert "100 % checked 3 min ago" in shown
     assert "does not answer" in shown

@@ -1,25 +1,14 @@
-"""Fixtures of the tests of the health strip: an operator, a broker, and how long a page waits."""
+"""Fixtures of the tests of the health strip: brokers."""
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from celery import current_app
-from django.test import Client
 
 from config import celery_app as project_app
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import PASSWORD
-from users.models import CustomUser
-
-
-@pytest.fixture
-def olga(operator: Client, settings: Any) -> Client:
-    """The operator, with a session that needs no cache."""
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
-    operator.force_login(CustomUser.objects.get(username="olga"))
-    return operator
 
 
 @pytest.fixture
