@@ -5,11 +5,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from logging import LogRecord
+from unittest.mock import patch
 
 from django.core.management import CommandError, call_command
 from django.test import Client
 
 from embedded.redis_server import RedisServer
+from warmer.admin import questions
 from warmer.admin.overview import overview
 from warmer.stores import breaker
 
@@ -93,7 +95,8 @@ def curl(path: str) -> str:
 
 
 def states() -> dict[str, str]:
-    return {row.spec.name: row.state for row in overview({})["rows"]}
+    with patch.object(questions, "PATIENCE_SECONDS", 20.0):  # the machine may be busy
+        return {row.spec.name: row.state for row in overview({})["rows"]}
 
 
 def _begins(line: str, patterns: Iterable[str]) -> bool:
