@@ -154,17 +154,6 @@ def test_reset__is_the_declared_schedule_again(editor: Client) -> None:
     assert "(as declared)" in editor.get(POSTS).content.decode()
 
 
-@pytest.mark.parametrize("action", ["schedule", "reset"])
-def test_set__without_the_permission_has_no_form_and_is_403(log_in: Callable[..., Client], action: str) -> None:
-    client = log_in("view_job", "pause_job", "warm_job", "audit_job", "invalidate_job", "cancel_run")
-    before = list(PeriodicTask.objects.order_by("id").values())
-    assert client.post(POSTS, interval(2) | {"action": action}).status_code == 403
-    assert list(PeriodicTask.objects.order_by("id").values()) == before
-    page = client.get(POSTS).content.decode()
-    assert 'name="number"' not in page
-    assert f'value="{action}"' not in page
-
-
 def test_set__changes_nothing_but_the_timing_of_the_job(editor: Client) -> None:
     """What a request says of tasks, arguments, names and queues is ignored."""
     tables: Any = (PeriodicTask.objects.exclude(name="warm posts"), CrontabSchedule.objects, IntervalSchedule.objects)

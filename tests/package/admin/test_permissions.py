@@ -16,17 +16,21 @@ from warmer import runs
 from warmer.models import CacheAudit, State, Trigger, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
-ALL_PERMISSIONS = {*ACTIONS.values(), "edit_schedule", "cancel_run", "view_job", "view_warmingrun"}
+ON_A_JOB = ACTIONS | {"schedule": "edit_schedule", "reset": "edit_schedule"}
+ALL_PERMISSIONS = {*ON_A_JOB.values(), "cancel_run", "view_job", "view_warmingrun"}
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", ON_A_JOB)
 def test_action__without_the_permission_has_no_button_and_is_403(log_in: Callable[..., Client], action: str) -> None:
     cache.set("post:1", "kept")
-    client = log_in(*ALL_PERMISSIONS - {ACTIONS[action]})
+    client = log_in(*ALL_PERMISSIONS - {ON_A_JOB[action]})
     before = list(PeriodicTask.objects.order_by("id").values())
     for url in (JOBS, POSTS):
-        assert act(client, f"{action} posts", url=url, confirmed="yes").status_code == 403
-        assert f'value="{action}' not in client.get(url, follow=True).content.decode()
+        for pressed in ([f"{action} posts"], [action, "posts"]):
+            assert act(client, *pressed, url=url, confirmed="yes", number=2, unit="minutes").status_code == 403
+        page = client.get(url, follow=True).content.decode()
+        assert f'value="{action}' not in page
+        assert ('name="number"' in page) is (url == POSTS and action not in ("schedule", "reset"))
     assert cache.get("post:1") == "kept"
     assert not WarmingRun.objects.exists()
     assert not CacheAudit.objects.exists()
@@ -45,7 +49,7 @@ def test_action__with_the_permission_alone_works(log_in: Callable[..., Client], 
     assert len(log()) == 1
 
 
-@pytest.mark.parametrize("action", [*ACTIONS, "schedule", "reset", "warm_key", "invalidate_key"])
+@pytest.mark.parametrize("action", [*ON_A_JOB, "warm_key", "invalidate_key"])
 def test_action__without_the_csrf_token_is_403(operator: Client, action: str) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = operator.cookies
