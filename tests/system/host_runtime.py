@@ -28,6 +28,7 @@ from embedded.ports import LOOPBACK, free_port
 from embedded.processes import Ask, ProcessGroup
 from embedded.redis_server import find_redis_server
 from embedded.waiting import wait_until
+from tests.support.processes import run
 
 REDIS_PORT = "6379/tcp"
 # What a process needs of ours; everything else comes from its container's environment.
@@ -39,7 +40,7 @@ class HostContainer:
 
     Args:
         root: the folder for the container's log and files.
-        network, network_mode, volumes, user: without effect, for these processes are on the host.
+        on_docker: network, volumes and user, without effect, for these processes are on the host.
     """
 
     def __init__(
@@ -53,10 +54,7 @@ class HostContainer:
         working_dir: str | None = None,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
-        network: str | None = None,
-        network_mode: str | None = None,
-        volumes: Mapping[str, object] | None = None,
-        user: str | None = None,
+        **on_docker: object,
     ) -> None:
         self.id = uuid.uuid4().hex * 2
         self.name = name or f"host-{self.id[:8]}"
@@ -141,16 +139,9 @@ class HostContainer:
         if command[:2] == ["cat", "/proc/net/tcp"]:  # how pytest-docker-tools asks for open ports
             open_ports = [inside for inside, port in self._ports.items() if _listens(port)]
             return 0, "\n".join(f"0: 0:{int(p.split('/')[0]):04X} 0:0 0A" for p in open_ports).encode()
-        done = subprocess.run(
-            self._on_host(command),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._process_environment(),
-            cwd=self._cwd,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout
+        output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "capture_output": False}
+        done = run(*self._on_host(command), env=self._process_environment(), cwd=self._cwd, **output)
+        return done.returncode, done.stdout.encode()
 
     # -- own -----------------------------------------------------------------------------------
     def _on_host(self, command: Sequence[str]) -> list[str]:
