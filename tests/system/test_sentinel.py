@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from embedded.redis_server import RedisServer
 from tests.package.doctor.sentinels import Sentinel
@@ -34,6 +36,8 @@ def test_sentinel__run_on_a_worker_and_doctor(tmp_path: Path) -> None:
             CELERY_BROKER_URL=f"{at}/1{login}",
             PYTHONUNBUFFERED="1",
         )
+        # The doctor waits five minutes for beat's first report, which the session may have spent already.
+        PeriodicTask.objects.update(date_changed=timezone.now())
         project = Project(environment=variables, app=Celery("unused"))
         command = [sys.executable, "-m", *["celery", "-A", "config", "worker", "-l", "INFO", "--concurrency", "1"]]
         with running(*command, log=tmp_path / "worker.log", env=variables, ready=" ready."):
