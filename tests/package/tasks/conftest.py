@@ -1,10 +1,12 @@
 """Fixtures of the tasks' tests: jobs of three batches, a broker without workers, and what is sent."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from celery import current_app
+from kombu.exceptions import OperationalError as BrokerError
 
 from embedded.redis_server import RedisServer
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
@@ -13,7 +15,7 @@ from warmer import runs, tasks, warm_many
 from warmer.filling.batches import Batches
 from warmer.models import Trigger, WarmingRun
 from warmer.runs import batch_queue, execution
-from warmer.tasks import broker, warm_batch
+from warmer.tasks import broker, start_run, warm_batch
 
 SOON = 0.3
 
@@ -106,3 +108,40 @@ def quick(hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setattr(broker, "reach", counted)
     yield
     assert len(waits) <= 2
+
+
+def away(*_args: Any, error: Exception = BrokerError("away"), **_options: Any) -> None:  # noqa: B008
+    """Raise what Celery does when the broker takes no message."""
+    raise error
+
+
+def start(run: WarmingRun) -> None:
+    """Have a worker start a run."""
+    start_run(run.pk)
+    run.refresh_from_db()
+
+
+def work(run: WarmingRun, first: int, last: int) -> None:
+    """Have a worker take a message for a lane of a run."""
+    warm_batch(run.pk, run.attempt, first, last)
+    run.refresh_from_db()
+
+
+def work_off(run: WarmingRun, messages: list[Any]) -> int:
+    """Have workers take all messages, and those that they send; return the most that waited at a time."""
+    most = 0
+    while messages:
+        most = max(most, len(messages))
+        warm_batch(*messages.pop(0))
+    run.refresh_from_db()
+    return most
+
+
+@contextmanager
+def received(task: Any, **request: Any) -> Iterator[None]:
+    """Let a call of `task.run` be that of a message that a worker received."""
+    task.push_request(**request)
+    try:
+        yield
+    finally:
+        task.pop_request()

@@ -10,7 +10,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 
-from tests.package.tasks.support import away, start, work, work_off
+from tests.package.tasks.conftest import away, start, work, work_off
 from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue

@@ -13,7 +13,7 @@ from myapp.models import Post
 from tests.package.admin.pages import OVERVIEW
 from tests.package.doctor.conftest import examine  # noqa: F401
 from tests.package.doctor.support import Examine
-from tests.package.tasks.support import start, work
+from tests.package.tasks.conftest import start, work
 from tests.support.commands import execute
 from tests.support.waiting import make_waiting, waiting
 from warmer import jobs, runs, warm

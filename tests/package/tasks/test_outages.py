@@ -1,9 +1,10 @@
-"""A cache or a database that does not answer: a task waits for it, and then its run says so."""
+"""A cache, a database or a broker that does not answer: tasks wait for it, and the relay goes on."""
 
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -13,10 +14,14 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.package.tasks.support import away, received, start, work
+from tests.package.tasks.conftest import away, received, start, work
+from tests.support.keyed import cached, gone
+from tests.support.others import holds_in_a_fork
 from warmer import runs, warm_many
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
+from warmer.invalidation import records, relay
+from warmer.invalidation.records import Record
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.stores import incarnation_of
@@ -223,3 +228,38 @@ def test_start_run__database_away_for_half_of_the_stall_timeout_fails_the_run() 
     start(run)
     assert (run.state, run.attempt) == (State.FAILED, 2)
     assert "statement timeout" in run.error
+
+
+# -- the relay's thread in a worker's main process, which forks ------------------------------------------
+def test_fork__shares_no_connection_of_the_relay() -> None:
+    relaying.start()
+    (thread,) = (each for each in threading.enumerate() if each.name == "warmer-relay")
+    try:
+        wait_until(lambda: relaying._open and relaying._open[0].connection, seconds=20, what="it has polled")
+        assert holds_in_a_fork(lambda: all(each.connection is None for each in relaying._open))
+        wait_until(lambda: relaying._open[0].connection, seconds=20, what="it polls again")
+    finally:
+        relaying.stop()
+        thread.join()
+
+
+def test_relay__applies_changes_while_a_broker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(*_args: Any, **_options: Any) -> None:
+        is_called.set()
+        is_over.wait()
+
+    is_called, is_over = threading.Event(), threading.Event()
+    answers = chain([lambda _: None], repeat(incarnation_of))
+    monkeypatch.setattr(broker, "send", send)
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(relay, "incarnation_of", lambda alias: next(answers)(alias))
+    relaying.start()
+    try:
+        assert is_called.wait(20)  # the cache has returned
+        cached("post:7")
+        records.write([Record(key="post:{id}", rows="[7]")], using="default")
+        wait_until(lambda: gone("post:7"), seconds=20, what="the change is applied")
+    finally:
+        is_over.set()
+        relaying.stop()
+        wait_until(lambda: not relaying._open, seconds=20, what="the relay has ended")

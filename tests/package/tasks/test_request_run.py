@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from embedded.redis_server import RedisServer
-from tests.package.tasks.support import received
+from tests.package.tasks.conftest import received
 from warmer import runs, schedule, tasks, warm, warm_many
 from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run

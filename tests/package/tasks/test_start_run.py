@@ -8,7 +8,7 @@ import pytest
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ResponseError
 
-from tests.package.tasks.support import away, start, work_off
+from tests.package.tasks.conftest import away, start, work_off
 from warmer import runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_run, warm_batch

@@ -1,5 +1,6 @@
-"""The claim of who loads: how it ends, how long others wait for it, and what an invalidation makes of it."""
+"""The claim of who loads: how it ends, how long others wait for it, and what failures leave of it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,11 +9,15 @@ from django.core.cache import cache
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.package.filling.single_flight.support import Flight
+from tests.package.filling.single_flight.conftest import Flight
 from tests.support.readers import PATIENCE_SECONDS, Readers, kept
+from warmer import StoreUnavailable
+from warmer.stores import Claim
 from warmer.stores.redis import scripts
-from warmer.testing import at
+from warmer.stores.redis.store import RedisStore
+from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -112,3 +117,109 @@ def test_invalidation__those_who_waited_already_load_once_again(flight: Flight) 
     assert [each.result() for each in waiting] == ["new"] * 20
     assert flight.loader.calls == [[1], [1]]
     assert cache.get("cold:1") == "new"
+
+
+# -- a loader that raises, and a cache that goes away ----------------------------------------------------
+def test_cold_key__loader_that_raises_for_200_readers_hangs_none_and_brings_no_herd(
+    flight: Flight, redis_client: Redis
+) -> None:
+    with Readers(processes=4, threads=50, readers=200, fails=True) as readers:
+        redis_client.config_resetstat()
+        readers.go()
+        assert readers.results() == ["ValueError: broken"] * 200
+    # No value ever came, so each reader ran the loader itself, once; but one after the other.
+    assert redis_client.get("loads") == b"200"
+    assert set(redis_client.lrange("at_once", 0, -1)) == {b"1"}  # type: ignore[arg-type]
+
+
+def test_get_many__takes_over_what_a_failed_load_left(flight: Flight) -> None:
+    flight.loader.errors = [ValueError("broken")]
+    with hold("token_taken", job="cold") as point:
+        first = flight.start(flight.job.get_many, [1, 2, 3, 4])
+        point.wait()
+        second = flight.start(flight.job.get_many, [3, 4])
+        flight.missed(2)
+    with pytest.raises(ValueError, match="broken"):
+        first.result()
+    assert second.result() == {3: "value 3", 4: "value 4"}
+    assert flight.loader.calls == [[1, 2, 3, 4], [3, 4]]
+
+
+def test_loader_that_raises__once_is_an_error_for_one_reader(flight: Flight, redis_client: Redis) -> None:
+    flight.loader.errors = [ValueError("broken")]
+    with flight.loading(at="token_taken") as first:
+        waiting = flight.readers(50)
+    with pytest.raises(ValueError, match="broken"):
+        first.result()
+    assert [each.result() for each in waiting] == ["value 1"] * 50
+    assert flight.loader.calls == [[1], [1]]
+    assert kept(redis_client) == {":1:cold:1"}
+
+
+def test_loader_that_raises__past_the_bound_everyone_gets_an_error_of_his_own(flight: Flight, settings: Any) -> None:
+    settings.WARMER_READ_WAIT = timedelta(milliseconds=50)
+    flight.loader.errors = [ValueError("broken") for _ in range(20)]
+    with hold("token_taken", job="cold") as point:
+        readers = [flight.start(flight.job.get, 1) for _ in range(20)]
+        point.wait()
+        wait_until(lambda: sum(r.done() for r in readers) == 19, seconds=PATIENCE_SECONDS, what="19 are back")
+    assert [str(each.exception()) for each in readers] == ["broken"] * 20
+    assert len(flight.loader.calls) == 20
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
+def test_loader_that_is_interrupted__leaves_no_claim(flight: Flight, error: BaseException, redis_client: Redis) -> None:
+    flight.loader.errors = [error]
+    with pytest.raises(type(error)):
+        flight.job.get(1)
+    assert kept(redis_client) == set()
+    assert flight.job.get(1) == "value 1"
+
+
+def test_loader_that_raises__what_a_cache_raises_is_not_taken_for_our_own(flight: Flight) -> None:
+    flight.loader.errors = [StoreUnavailable("the loader's own cache is down")]
+    with pytest.raises(StoreUnavailable, match="own cache"):
+        flight.job.get(1)
+    assert flight.loader.calls == [[1]]
+
+
+def test_cache_down__while_a_reader_waits(flight: Flight, redis_server: RedisServer) -> None:
+    with flight.loading() as first:
+        second = flight.start(flight.job.get, 1)
+        flight.missed(2)
+        redis_server.stop()
+        assert second.result() == "value 1"
+    assert first.result() == "value 1"
+    assert flight.loader.calls == [[1], [1]]
+
+
+def test_cache_down__between_the_look_and_the_claim_loads_only_what_is_missing(
+    flight: Flight, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("cold:2", "cached")
+    claim = RedisStore.claim
+
+    def stop_and_claim(self: RedisStore, keys: Sequence[str], *, seconds: float) -> Claim:
+        redis_server.stop()
+        return claim(self, keys, seconds=seconds)
+
+    monkeypatch.setattr(RedisStore, "claim", stop_and_claim)
+    assert flight.job.get_many([1, 2, 3]) == {1: "value 1", 2: "cached", 3: "value 3"}
+    assert flight.loader.calls == [[1, 3]]
+
+
+def test_cache_down__during_the_first_of_several_batches_loads_each_once(
+    flight: Flight, redis_server: RedisServer
+) -> None:
+    with at("loaded", redis_server.stop, job="cold"):
+        assert flight.job.get_many(range(1, 10)) == flight.loader.rows
+    assert flight.loader.calls == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+
+
+def test_cache_down__while_the_loader_raises_is_still_the_loaders_error(
+    flight: Flight, redis_server: RedisServer
+) -> None:
+    flight.loader.errors = [ValueError("broken")]
+    with at("token_taken", redis_server.stop, job="cold"), pytest.raises(ValueError, match="broken"):
+        flight.job.get(1)
+    assert flight.loader.calls == [[1]]

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from redis import Redis
 
 from embedded.waiting import wait_until
-from tests.package.filling.single_flight.support import Flight
+from tests.package.filling.single_flight.conftest import Flight
 from tests.support.readers import PATIENCE_SECONDS
 from warmer import warm_many
 from warmer.filling import read_through

@@ -10,7 +10,7 @@ from django.test import override_settings
 from redis import Redis
 
 from embedded.waiting import wait_until
-from tests.package.filling.single_flight.support import Flight
+from tests.package.filling.single_flight.conftest import Flight
 from tests.package.filling.support import LOCMEM, calls_of
 from tests.support.readers import PATIENCE_SECONDS, Readers, at_once, claims_and_writes, kept
 from warmer import warm_many
