@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from threading import Semaphore
 from typing import Any
@@ -121,10 +120,14 @@ def tenants_key(key: str, prefix: str, version: int) -> str:
     return f"{tenant.get()}:{prefix}:{version}:{key}"
 
 
-def test_key_function_of_tenants__caches_for_the_first_one_only(settings: Any, caplog: Any) -> None:
+@pytest.fixture
+def by_tenant(settings: Any) -> None:
+    settings.CACHES = {"default": settings.CACHES["default"] | {"KEY_FUNCTION": tenants_key}}
+
+
+@pytest.mark.usefixtures("by_tenant")
+def test_key_function_of_tenants__caches_for_the_first_one_only(caplog: Any) -> None:
     """The check refuses it; a process that was started all the same gives no tenant another one's value."""
-    settings.CACHES = deepcopy(settings.CACHES)
-    settings.CACHES["default"]["KEY_FUNCTION"] = tenants_key
 
     @warm_many("of:{id}", name="of", ids=lambda: [1])
     def job(ids: Any) -> Any:
@@ -138,11 +141,10 @@ def test_key_function_of_tenants__caches_for_the_first_one_only(settings: Any, c
     assert "warmer.E005" in caplog.text
 
 
+@pytest.mark.usefixtures("by_tenant")
 @pytest.mark.django_db(transaction=True)
 def test_key_function_of_tenants__readers_who_share_loads_are_of_one_tenant(settings: Any) -> None:
     """Those for whom the cache has another name bypass it, as in an outage, where threads share loads."""
-    settings.CACHES = deepcopy(settings.CACHES)
-    settings.CACHES["default"]["KEY_FUNCTION"] = tenants_key
     settings.WARMER_READ_WAIT = timedelta(minutes=1)
     began: list[str] = []
     may_end = Semaphore(0)

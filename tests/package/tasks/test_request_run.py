@@ -38,21 +38,15 @@ def test_request_run__counts_queries_of_batches_and_ids(make_user: Any) -> None:
     assert (run.written, run.batches_done, run.queries) == (3, 1, 2)
 
 
-def test_request_run__is_sent_at_the_commit(job: Any) -> None:
+@pytest.mark.parametrize("is_rolled_back", [False, True])
+def test_request_run__is_sent_at_the_commit(job: Any, is_rolled_back: bool) -> None:
     with transaction.atomic():
-        run = request_run("t", Trigger.COMMAND).run
-        assert run.state == State.QUEUED
+        assert request_run("t", Trigger.COMMAND).run.state == State.QUEUED
         assert cache.get("t:1") is None
-    run.refresh_from_db()
-    assert run.state == State.COMPLETE
-
-
-def test_request_run__rolled_back_is_no_run(job: Any) -> None:
-    with transaction.atomic():
-        request_run("t", Trigger.COMMAND)
-        transaction.set_rollback(True)
-    assert not WarmingRun.objects.exists()
-    assert cache.get("t:1") is None
+        transaction.set_rollback(is_rolled_back)
+    states = [] if is_rolled_back else [State.COMPLETE]
+    assert list(WarmingRun.objects.values_list("state", flat=True)) == states
+    assert (cache.get("t:1") is None) is is_rolled_back
 
 
 @pytest.mark.usefixtures("on_a_broker")
@@ -87,18 +81,17 @@ def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -
     assert names == ["warmer.close_stalled_runs", "warmer.start_run", *["warmer.warm_batch"] * 3]
 
 
-def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so(job: Any) -> None:
-    missing = runs.open_run("t", Trigger.CHANGE, only_missing=True)
-    assert runs.start(missing.run.pk)
-    assert request_run("t", Trigger.ADMIN).leaves_cached
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so_or_makes_it_one(
+    job: Any, has_begun: bool
+) -> None:
+    missing = runs.open_run("t", Trigger.CHANGE, only_missing=True).run
+    if has_begun:
+        assert runs.start(missing.pk)
+    opened = request_run("t", Trigger.ADMIN)
+    assert (opened.run, opened.joined) == (missing, True)
+    assert opened.leaves_cached is opened.run.only_missing is has_begun
     assert not request_run("t", Trigger.CHANGE, only_missing=True).leaves_cached
-
-
-def test_request_run__of_every_key_that_joins_one_that_has_not_begun_makes_it_one(job: Any) -> None:
-    missing = runs.open_run("t", Trigger.CHANGE, only_missing=True)
-    opened = runs.open_run("t", Trigger.ADMIN)
-    assert (opened.run, opened.joined, opened.leaves_cached) == (missing.run, True, False)
-    assert not opened.run.only_missing
 
 
 def test_request_run__of_some_keys_loads_only_these_with_ids_of_the_declared_types() -> None:
