@@ -49,7 +49,10 @@ def at(point: str, action: Callable[[], object], *, job: str | None = None, time
 
     with _hooked(point, step_in):
         yield
-    assert done, f"the point {point!r} was never reached"
+    assert done, (
+        f"the point {point!r} was never reached. If rows changed in the open transaction of a TestCase, "
+        "nothing is filled from them: use a TransactionTestCase."
+    )
 
 
 class Held:
