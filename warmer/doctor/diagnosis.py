@@ -17,42 +17,9 @@ from warmer.report import describe
 logger = logging.getLogger(__name__)
 UNKNOWN = "This could not be checked."
 
-CHECKS = (
-    connection.backend,
-    connection.reachability,
-    connection.writes,
-    connection.timeouts,
-    access.exposure,
-    access.pickle,
-    access.fences,
-    durability.persistence,
-    memory.maxmemory,
-    memory.maxmemory_policy,
-    memory.memory_growth,
-    memory.fragmentation,
-    memory.evictions,
-    keys.keys_without_ttl,
-    keys.big_keys,
-    keys.slow_log,
-    durability.replication,
-    durability.sentinel,
-    celery.broker_apart,
-    jobs.database,
-    jobs.clock_skew,
-    celery.broker,
-    celery.broker_timeouts,
-    access.broker_exposure,
-    durability.broker_persistence,
-    celery.broker_eviction,
-    access.celery_pickle,
-    celery.workers,
-    celery.queue_length,
-    celery.beat,
-    jobs.same_cache,
-    jobs.job_ttl,
-    jobs.capture,
-    jobs.pending_invalidations,
-)
+# In the order of the report: a check comes after those that it depends on.
+MODULES = (connection, jobs, celery, access, durability, memory, keys)
+CHECKS = tuple(each for module in MODULES for each in vars(module).values() if isinstance(each, Check))
 
 
 def diagnose(project: Project, *, checks: Sequence[Check] = CHECKS) -> list[Finding]:
