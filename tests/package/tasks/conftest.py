@@ -110,7 +110,7 @@ def quick(hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     assert len(waits) <= 2
 
 
-def away(*_args: Any, error: Exception = BrokerError("away"), **_options: Any) -> None:  # noqa: B008
+def away(*_args: Any, error: BaseException = BrokerError("away"), **_options: Any) -> None:  # noqa: B008
     """Raise what Celery does when the broker takes no message."""
     raise error
 

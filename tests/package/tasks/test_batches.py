@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import Mock
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
+from kombu.exceptions import OperationalError as BrokerError
 
 from tests.package.tasks.conftest import away, start, work, work_off
 from warmer import runs, tasks, warm_many
@@ -22,19 +24,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 Begin = Callable[..., WarmingRun]
 
 
-def test_warm_batch__quick_lane_is_done_by_one_task(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "done", "sent"), [(60.0, 3, []), (0.0, 1, [(1, 2, 3)])])
+def test_warm_batch__works_for_a_moment_and_sends_for_the_rest(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, seconds: float, done: int, sent: Any
 ) -> None:
-    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 60.0)
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", seconds)
     run = begin(job)
     work(run, 1, 3)
-    assert (messages, run.state, run.batches_done, run.written) == ([], State.COMPLETE, 3, 10)
-
-
-def test_warm_batch__out_of_time_sends_for_the_rest(job: Any, begin: Begin, messages: list[Any]) -> None:
-    run = begin(job)
-    work(run, 1, 3)  # there is no time at all, see `messages`
-    assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 3)])
+    assert (run.batches_done, messages) == (done, [(run.pk, *each) for each in sent])
     work_off(run, messages)
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
@@ -72,30 +69,27 @@ def test_warm_batch__broker_back_is_sent_the_rest(
     assert (run.batches_done, messages) == (2, [(run.pk, 1, 3, 3)])
 
 
-@pytest.mark.parametrize(("owner", "name"), [(warm_batch, "soft_time_limit"), (tasks.runs, "ALONE_SECONDS")])
-def test_warm_batch__broker_away_for_long_leaves_the_rest_to_another_delivery(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+@pytest.mark.parametrize(
+    ("error", "raised", "limit"),
+    [
+        (SystemExit(), SystemExit, None),
+        (BrokerError("away"), BrokerUnavailable, (warm_batch, "soft_time_limit")),
+        (BrokerError("away"), BrokerUnavailable, (tasks.runs, "ALONE_SECONDS")),
+    ],
+    ids=["killed", "near the time limit", "away for long"],
+)
+def test_warm_batch__that_could_not_send_for_the_rest_is_delivered_again(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, error: Any, raised: Any, limit: Any
 ) -> None:
     run = begin(job)
     with monkeypatch.context() as outage:
-        outage.setattr(warm_batch, "apply_async", away)
-        outage.setattr(owner, name, 1e-9)
-        with pytest.raises(BrokerUnavailable):
+        outage.setattr(warm_batch, "apply_async", partial(away, error=error))
+        if limit:
+            outage.setattr(*limit, 1e-9)
+        with pytest.raises(raised):
             work(run, 1, 3)
-    work(run, 1, 3)
-    assert (run.batches_done, run.failed, messages) == (2, 0, [(run.pk, 1, 3, 3)])
-
-
-def test_warm_batch__killed_before_it_sent_for_the_rest(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = begin(job)
-    with monkeypatch.context() as killed:
-        killed.setattr(warm_batch, "apply_async", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
-        with pytest.raises(SystemExit):
-            work(run, 1, 3)
-    work(run, 1, 3)  # it was not acknowledged, so it is delivered again
-    assert (run.batches_done, run.written, messages) == (2, 8, [(run.pk, 1, 3, 3)])
+    work(run, 1, 3)  # it was not acknowledged
+    assert (run.batches_done, run.written, run.failed, messages) == (2, 8, 0, [(run.pk, 1, 3, 3)])
 
 
 def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, messages: list[Any]) -> None:

@@ -38,14 +38,12 @@ def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None
     assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)
 
 
-def test_start_run__ids_that_fail_end_the_run() -> None:
-    def ids() -> list[int]:
-        raise ValueError("redis://user:secret@host/0 broke")
-
-    warm_many("i:{id}", ids=ids, name="i")(dict)
+@pytest.mark.parametrize("error", [ValueError("redis://user:secret@host/0 broke"), FileNotFoundError("ids.txt")])
+def test_start_run__ids_that_fail_end_the_run(error: Exception) -> None:
+    warm_many("i:{id}", ids=partial(away, error=error), name="i")(dict)
     run = request_run("i", Trigger.COMMAND).run
     assert run.state == State.FAILED
-    assert "The ids could not be found: ValueError" in run.error
+    assert run.error.startswith(f"The ids could not be found: {type(error).__name__}: ")
     assert "secret" not in run.error
 
 
@@ -107,11 +105,3 @@ def test_start_run__broker_away_for_long_fails_the_run_which_is_requested_again_
     if required:
         again = WarmingRun.objects.latest("id")
         assert (again.state, again.trigger, again.only_missing) == (State.COMPLETE, Trigger.DEPLOY, True)
-
-
-def test_start_run__error_of_the_operating_system_in_the_ids_is_not_called_the_brokers() -> None:
-    def ids() -> list[int]:
-        raise FileNotFoundError("ids.txt")
-
-    warm_many("i:{id}", ids=ids, name="i")(dict)
-    assert request_run("i", Trigger.COMMAND).run.error == "The ids could not be found: FileNotFoundError: ids.txt"
