@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
-from warmer.models.routing import JobQuerySet, PrimaryManager, Row
+from warmer.models.routing import JobQuerySet, PrimaryManager, Row, atomic_for
 from warmer.models.runs import Trigger, WarmingRun
 
 # Four days of hourly audits.
@@ -63,7 +63,8 @@ class AuditQuerySet(JobQuerySet["CacheAudit"]):
     def mark_repaired(self, jobs: Iterable[str], *, before: datetime) -> None:
         """Record that the wrong keys of jobs were invalidated, if their last audit ended before a time."""
         last = self.filter(pk__in=self.latest_ids(jobs), finished_at__lt=before)
-        last.update(repaired=F("wrong"))
+        with atomic_for(self.model):  # an error does not affect the open transaction of the project
+            last.update(repaired=F("wrong"))
 
 
 class CacheAudit(Row):

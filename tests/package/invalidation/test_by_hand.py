@@ -144,6 +144,27 @@ def test_invalidate__immediately_acts_before_the_commit(titles: Any) -> None:
     assert gone("one") == {"one"}
 
 
+def refuse(*_args: Any) -> Any:
+    """Refuse a query as Django's SimpleTestCase does."""
+    raise AssertionError("Database queries are not allowed in this test")
+
+
+def test_invalidate__every_key_where_no_query_is_allowed(titles: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cached("title:1")
+    with connection.execute_wrapper(refuse):
+        titles.invalidate()
+    assert gone("title:1")
+    assert "Repairs of title are not recorded: " in caplog.text
+
+
+def test_invalidate__whose_repair_cannot_be_recorded_leaves_the_transaction_usable(titles: Any) -> None:
+    with rolled_back():
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE warmer_cacheaudit RENAME TO elsewhere")
+        titles.invalidate(immediately=True)
+        assert not Post.objects.filter(title="new").exists()
+
+
 def test_invalidate__while_the_cache_is_away(titles: Any, redis_server: RedisServer) -> None:
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
