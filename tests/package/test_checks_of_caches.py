@@ -25,6 +25,7 @@ from warmer.stores.redis.options import OPTIONS
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
 OURS = "warmer.stores.redis.backend.RedisCache"
+CLUSTER = "warmer.stores.redis.cluster_client.ClusterClient"
 IDENTITY = "django_redis.compressors.identity.IdentityCompressor"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
@@ -58,6 +59,7 @@ def _plain_cache(settings: Any) -> None:
             for location, shown in (
                 ("redi://app:s3cr3t@localhost:1/0", "'redi://***@localhost:1/0'"),
                 ("localhost:1", "'***'"),
+                (["redi://app:s3cr3t@one", "redis://two:1/0"], "'redi://***@one,redis://two:1/0'"),
             )
         ),
         *(
@@ -68,6 +70,10 @@ def _plain_cache(settings: Any) -> None:
                 ("redis-cluster://:s3,cr3t@one:1/2", "redis-cluster://***@one:1/2"),
                 ("rediss-cluster://", "rediss-cluster://"),
             )
+        ),
+        (
+            {"BACKEND": OURS, "LOCATION": ["redis-cluster://:s3cr3t@one:1"], "OPTIONS": {"CLIENT_CLASS": CLUSTER}},
+            "= '***': ValueError: expected redis-cluster://HOST:PORT",
         ),
     ],
 )

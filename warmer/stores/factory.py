@@ -80,7 +80,9 @@ def why_unusable(alias: str) -> str:
             codec.parse()
         except ValueError as error:
             location = settings.CACHES[alias].get("LOCATION", "")
-            urls = location.split(",") if isinstance(location, str) and not codec.is_cluster else [location]
+            urls = location.split(",") if isinstance(location, str) else location
+            if codec.is_cluster:  # its commas do not divide it, and a list is malformed
+                urls = [str(location)]
             shown = ",".join(map(masked_address, urls))
             return f"CACHES[{alias!r}]['LOCATION'] = {shown!r}: {describe(error)}"
     return ""

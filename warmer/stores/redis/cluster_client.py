@@ -195,7 +195,7 @@ class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no
     is_cluster = True
 
     def __init__(self, server: str, *args: Any) -> None:
-        super().__init__([server], *args)
+        super().__init__([str(server)], *args)  # a list is malformed, too
 
     def parse(self) -> None:
         """Raise ValueError if the cluster's address is malformed; do not connect."""
