@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from myapp.models import Comment, Post
-from tests.package.api.declarations import HOUR, MINUTE, crowd, crowd_ids, lonely, warm_crowd, warm_lonely
-from warmer import jobs, warm_many
+from tests.package.api.declarations import HOUR, MINUTE, crowd, lonely, warm_crowd, warm_lonely
+from warmer import jobs
 from warmer.api import KeyedJob, SingleJob
 from warmer.declarations.spec import Dependency
 from warmer.exceptions import InvalidId
@@ -105,14 +105,6 @@ def test_job__when_called_and_shown() -> None:
     assert keyed.key(42) == "crowd:42"
     with pytest.raises(InvalidId):
         keyed.key("4 2")  # type: ignore[arg-type]
-
-
-def test_warm__id_that_makes_no_key_loads_nothing() -> None:
-    asked: list[Any] = []
-    job = warm_many("crowd:{id}", ids=crowd_ids, name="crowd")(lambda ids: asked.append(ids) or {})
-    with pytest.raises(InvalidId, match="'4 2'"):
-        job.warm(iter([1, "4 2"]))
-    assert not asked
 
 
 @pytest.mark.parametrize("call", ["warm", "invalidate", "get_many"])

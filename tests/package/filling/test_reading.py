@@ -96,7 +96,7 @@ def test_get__id_that_cannot_be_a_key(job: Any, loader: Loader, bad: Any) -> Non
         job.get(bad)
     for call in (job.get_many, job.invalidate, job.warm):
         with pytest.raises(InvalidId):
-            call([1, bad])
+            call(iter([1, bad]))
     assert loader.calls == []
 
 
