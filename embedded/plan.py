@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
 from embedded.ports import EVERYWHERE
-from embedded.processes import POLITELY, Ask
+from embedded.processes import POLITELY, Ask, EmbeddedError
 
 ROOT = Path(__file__).resolve().parent.parent
 USUAL_DATA_DIR = ROOT / ".data"

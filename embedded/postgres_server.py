@@ -12,8 +12,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from embedded.errors import EmbeddedError
-from embedded.processes import Ask
+from embedded.processes import Ask, EmbeddedError
 from embedded.server import Server, wheel_folder
 from embedded.waiting import SECONDS
 

@@ -17,6 +17,10 @@ GUARD = Path(__file__).with_name("guard.py")
 KILL_SECONDS = 10.0
 
 
+class EmbeddedError(Exception):
+    """A server or process cannot start, or has ended. The message names it and says what to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One way to ask a process to stop, and how long it may take before the next one."""

@@ -14,8 +14,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from embedded.errors import EmbeddedError
 from embedded.ports import LOOPBACK, free_port, port_problem
+from embedded.processes import EmbeddedError
 from embedded.server import Server, wheel_folder
 
 # Another process may take a free port before the server listens on it.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from config.running_servers import FILE_NAME, LOCK_NAME
-from embedded.errors import EmbeddedError
+from embedded.processes import EmbeddedError
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from importlib import import_module
 
 from django.core.exceptions import ImproperlyConfigured
 
-from embedded.errors import EmbeddedError
 from embedded.plan import project_plan
+from embedded.processes import EmbeddedError
 from embedded.supervisor import Supervisor
 
 

@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from embedded.errors import EmbeddedError
-from embedded.processes import POLITELY, Ask, ProcessGroup, describe_exit
+from embedded.processes import POLITELY, Ask, EmbeddedError, ProcessGroup, describe_exit
 from embedded.waiting import wait_until
 
 LOG_NAME = "server.log"

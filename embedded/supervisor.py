@@ -19,10 +19,9 @@ from types import FrameType
 from typing import NoReturn
 
 from embedded.child import Child, Console
-from embedded.errors import EmbeddedError
 from embedded.plan import USUAL_DATA_DIR, Command, Plan, Server
 from embedded.ports import LOOPBACK, port_problem
-from embedded.processes import describe_exit
+from embedded.processes import EmbeddedError, describe_exit
 from embedded.redis_server import RedisServer
 from embedded.running import announce, only_instance
 from embedded.waiting import SECONDS

@@ -16,8 +16,8 @@ from typing import Self
 
 import pytest
 
-from embedded.errors import EmbeddedError
 from embedded.postgres_server import PostgresServer
+from embedded.processes import EmbeddedError
 from embedded.redis_server import RedisServer
 
 CACHE_DATABASE = 0

@@ -5,8 +5,8 @@ import shutil
 
 import psycopg
 
-from embedded.errors import EmbeddedError
 from embedded.postgres_server import USER, PostgresServer
+from embedded.processes import EmbeddedError
 from embedded.server import Server
 
 VARIABLE = "WARMER_TEST_PGBOUNCER"

@@ -14,11 +14,10 @@ from redis.exceptions import RedisError
 from config.database_url import database_settings
 from config.running_servers import running_servers
 from embedded import postgres_server, redis_server
-from embedded.errors import EmbeddedError
 from embedded.plan import ROOT, project_plan
 from embedded.ports import free_port, port_problem
 from embedded.postgres_server import PostgresServer, find_postgres
-from embedded.processes import Ask, ProcessGroup
+from embedded.processes import Ask, EmbeddedError, ProcessGroup
 from embedded.redis_server import RedisServer, find_redis_server
 from embedded.waiting import wait_until
 from tests.support.processes import run

@@ -4,6 +4,7 @@ Whatever the order, what is cached at the end is what the database says, or noth
 when the write scripts stop comparing the fence.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -33,38 +34,29 @@ def test_writer__steps_in_at(point: str, filled: Filled) -> None:
     assert filled.cached in (None, "new")
 
 
-def lose_fence(filled: Filled, _server: RedisServer) -> None:
-    filled.job.spec.store.forget()
-
-
-def flush(_filled: Filled, _server: RedisServer) -> None:
-    cache.clear()
-
-
-def restart(_filled: Filled, server: RedisServer) -> None:
-    server.restart()
-
-
-def make_fence(filled: Filled, _server: RedisServer) -> None:
-    filled.job.spec.store.token([filled.key])
+STEPS: dict[str, Callable[[Filled, RedisServer], object]] = {
+    "lose fence": lambda filled, _server: filled.job.spec.store.forget(),
+    "flush": lambda *_: cache.clear(),
+    "restart": lambda _filled, server: server.restart(),
+    "make fence": lambda filled, _server: filled.job.spec.store.token([filled.key]),
+    "change": lambda filled, _server: filled.change("new"),
+}
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    "steps",
     [
-        ([lose_fence], [lose_fence]),
-        ([], [lose_fence, make_fence]),
-        ([flush], [flush, make_fence]),
-        ([], [restart, make_fence]),
+        ("lose fence", "change", "lose fence"),
+        ("change", "lose fence", "make fence"),
+        ("flush", "change", "flush", "make fence"),
+        ("change", "restart", "make fence"),
     ],
     ids=["evicted", "evicted and made again", "flushed", "restarted"],
 )
-def test_fence__lost_between_token_and_write(
-    before: Any, after: Any, filled: Filled, redis_server: RedisServer
-) -> None:
+def test_fence__lost_between_token_and_write(steps: tuple[str, ...], filled: Filled, redis_server: RedisServer) -> None:
     def change() -> None:
-        for step in (*before, lambda *_: filled.change("new"), *after):
-            step(filled, redis_server)
+        for step in steps:
+            STEPS[step](filled, redis_server)
 
     with at("loaded", change, job=filled.name):
         filled.fill()
