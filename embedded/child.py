@@ -68,11 +68,7 @@ class Child:
     """
 
     def __init__(
-        self,
-        command: Command,
-        environment: Mapping[str, str],
-        console: Console,
-        hurried: Callable[[], bool],
+        self, command: Command, environment: Mapping[str, str], console: Console, hurried: Callable[[], bool]
     ) -> None:
         self.command = command
         self.is_ready = not command.ready

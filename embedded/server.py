@@ -102,10 +102,7 @@ class Server(ABC):
         self._end(())
         self._process = self._spawn(command)
         try:
-            wait_until(
-                lambda: not self.is_running or self._answers(),
-                what=f"{command[0]} answers",
-            )
+            wait_until(lambda: not self.is_running or self._answers(), what=f"{command[0]} answers")
         except TimeoutError as error:
             raise self._failed(str(error)) from None
 
