@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 
+from tests.support.processes import run
 from warmer.invalidation import captures_by_triggers
 
 PACKAGE = "tests.package.invalidation.two_databases"
@@ -18,16 +17,8 @@ PACKAGE = "tests.package.invalidation.two_databases"
 @pytest.fixture
 def seen(tmp_path: Path) -> Any:
     """What the scenarios of the process saw, by their names."""
-    environment = {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings", "TWO_DATABASES": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", PACKAGE],
-        env=os.environ | environment,
-        cwd=settings.BASE_DIR,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    variables = {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings", "TWO_DATABASES": str(tmp_path)}
+    done = run(sys.executable, "-m", PACKAGE, env=os.environ | variables)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

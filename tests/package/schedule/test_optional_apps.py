@@ -1,11 +1,7 @@
 """Projects without django-celery-beat, and without an admin: what is there works, and nothing breaks."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from tests.support.processes import run_code
 
-ROOT = Path(__file__).resolve().parents[3]
 NO_BEAT = """
 import django
 django.setup()
@@ -46,23 +42,11 @@ print("all is well")
 """
 
 
-def run(code: str, settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": settings},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_without_beat__pages_work_and_say_that_nothing_is_scheduled() -> None:
-    done = run(NO_BEAT, "tests.support.no_beat")
+    done = run_code(NO_BEAT, DJANGO_SETTINGS_MODULE="tests.support.no_beat")
     assert "all is well" in done.stdout, done.stderr
 
 
 def test_without_admin__the_rest_works() -> None:
-    done = run(NO_ADMIN, "tests.support.no_admin")
+    done = run_code(NO_ADMIN, DJANGO_SETTINGS_MODULE="tests.support.no_admin")
     assert "all is well" in done.stdout, done.stderr
