@@ -36,14 +36,9 @@ from warmer.monitoring.observation import observe_all
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-@pytest.fixture
-def new_schedule() -> None:
-    """A schedule whose intervals begin now, as after `migrate`."""
-    PeriodicTask.objects.update(date_changed=timezone.now())
-
-
-@pytest.mark.usefixtures("new_schedule", "with_broker")
+@pytest.mark.usefixtures("with_broker")
 def test_page(golden: Callable[..., None], operator: Client) -> None:
+    PeriodicTask.objects.update(date_changed=timezone.now())  # the intervals begin now, as after `migrate`
     observation("posts", hits_hour=3, misses_hour=1, hits_day=9_999, misses_day=1, overtaken_hour=0.9)
     observation("popular_posts", error="StoreUnavailable: <b>away</b>")
     run = run_of("posts", seconds=2)

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
-from tests.package.admin.pages import ACTIONS, JOBS, OVERVIEW, POSTS, RUNS, act, log, page_of, run_of
+from tests.package.admin.pages import ACTIONS, AUDITS, JOBS, OVERVIEW, POSTS, RUNS, act, audit, log, page_of, run_of
 from users.models import CustomUser
 from warmer import runs
 from warmer.models import CacheAudit, State, Trigger, WarmingRun
@@ -100,6 +100,7 @@ def test_rows__can_only_be_looked_at(admin_client: Client) -> None:
     for url in ("add/", f"{run.pk}/delete/", f"{run.pk}/history/"):
         assert admin_client.get(f"{RUNS}{url}").status_code == 404
         assert admin_client.post(f"{RUNS}{url}", {"post": "yes"}).status_code == 404
+    assert admin_client.post(f"{AUDITS}{audit().pk}/change/", {"right": 9}).status_code == 403
     admin_client.post(RUNS, {"action": "delete_selected", "_selected_action": run.pk, "post": "yes"})
     assert WarmingRun.objects.get().state == State.QUEUED
 

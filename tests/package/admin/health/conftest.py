@@ -1,6 +1,5 @@
 """Fixtures of the tests of the health strip: brokers."""
 
-import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,7 +7,6 @@ from celery import current_app
 
 from config import celery_app as project_app
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
-from tests.package.doctor.support import PASSWORD
 
 
 @pytest.fixture
@@ -21,10 +19,3 @@ def use_broker(broker_at: Callable[[str], None]) -> Iterator[Callable[[str], Non
 
     yield use
     project_app.set_default()
-
-
-@pytest.fixture
-def silent_address() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"redis://:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}/0"

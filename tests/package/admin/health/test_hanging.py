@@ -1,5 +1,6 @@
 """What hangs holds up no page, and is asked once."""
 
+import socket
 from collections.abc import Callable
 from threading import Event
 from typing import Any, NoReturn
@@ -32,14 +33,15 @@ def test_hanging__cache_is_asked_once_and_given_up(
 
 @pytest.mark.usefixtures("impatient")
 def test_hanging__broker_is_asked_once_and_given_up(
-    olga: Client, use_broker: Callable[[str], None], silent_address: str, monkeypatch: pytest.MonkeyPatch
+    olga: Client, use_broker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = [count_calls(monkeypatch, name) for name in ("_look_at_broker", "_look_for_workers")]
-    use_broker(silent_address)
     monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
-    for _ in range(3):
-        found = strip(olga)
-        assert (found["Broker"].level, found["Queue warming"].text) == ("problem", "unknown")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        use_broker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        for _ in range(3):
+            found = strip(olga)
+            assert (found["Broker"].level, found["Queue warming"].text) == ("problem", "unknown")
     assert asked == [[()], [()]]
 
 
