@@ -21,8 +21,9 @@ from myapp.models import Post
 from tests.package.admin.pages import act
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import PASSWORD, Serve
+from tests.package.tasks.conftest import start
 from tests.support.commands import ended
-from warmer import jobs, tasks, warm
+from warmer import jobs, runs, tasks, warm
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import (
     broker,
@@ -160,6 +161,18 @@ def test_full__is_said(job: Any, answering: RedisServer) -> None:
     run = request_run("t", Trigger.ADMIN).run
     assert run.state == State.FAILED
     assert "command not allowed when used memory > 'maxmemory'" in run.error
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_down_or_full__run_that_starts_is_done_by_its_worker(job: Any, answering: RedisServer, is_full: bool) -> None:
+    run = runs.open_run("t", Trigger.COMMAND).run
+    if is_full:
+        with answering.client() as client:
+            client.config_set("maxmemory", "1")
+    else:
+        answering.stop()
+    start(run)
+    assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
 def test_not_allowed__is_said(answering: RedisServer) -> None:
