@@ -17,6 +17,7 @@ from embedded.redis_cluster import RedisCluster
 from myapp.models import Post
 from tests.support.checks import assert_found, declare_keyed, declare_single, found
 from tests.support.fixtures import ROOT
+from warmer import jobs
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.stores import open_store
@@ -83,6 +84,19 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], s
     assert_found("E002", says=says, hint=f'CACHES["broken"]{setting}')
     with pytest.raises(StoreUnavailable, match="cannot be used"):
         open_store(alias="broken", fence="f", template=KeyTemplate.parse("one", keyed=False), timeout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("backend", "options"),
+    [
+        (OURS, {"CONNECTION_POOL_KWARGS": {"decode_responses": True}}),
+        ("django.core.cache.backends.redis.RedisCache", {"decode_responses": True}),
+    ],
+)
+def test_e002__answers_as_text(settings: Any, backend: str, options: dict[str, Any]) -> None:
+    use(settings, "E002", "broken", BACKEND=backend, LOCATION="redis://localhost:1", OPTIONS=options)
+    assert_found("E002", says="decode_responses=True", hint="Remove decode_responses")
+    assert jobs["one"].get() == []
 
 
 @pytest.mark.parametrize(

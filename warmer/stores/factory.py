@@ -85,6 +85,8 @@ def why_unusable(alias: str) -> str:
                 urls = [str(location)]
             shown = ",".join(map(masked_address, urls))
             return f"CACHES[{alias!r}]['LOCATION'] = {shown!r}: {describe(error)}"
+        if not codec.is_cluster and codec.connect().connection_pool.connection_kwargs.get("decode_responses"):
+            return "with decode_responses=True it returns text, while values are bytes"
     return ""
 
 

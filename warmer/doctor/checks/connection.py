@@ -53,6 +53,8 @@ def unusable(alias: str, problem: str) -> Finding:
     if "['LOCATION']" in problem:
         fix = setting_of(alias, "LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
         fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
+    elif "decode_responses" in problem:
+        fix = f"Remove decode_responses from the OPTIONS or the LOCATION of CACHES[{alias!r}]."
     elif missing := _missing_package(alias):
         message = f"The settings of the cache {alias!r} need {missing}, which is not installed."
         fix = f"pip install {missing}\nin this Python, and add it to your requirements."
