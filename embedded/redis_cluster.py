@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from typing import Any, Self
 
@@ -39,19 +39,17 @@ class RedisCluster:
         """Return the address for `LOCATION`, which names the first two nodes."""
         return "redis-cluster://" + ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes[:2])
 
-    def start(self) -> Self:
+    def __enter__(self) -> Self:
         """Start the nodes, and wait until they serve all slots."""
-        try:
+        with ExitStack() as stack:
+            stack.callback(self.__exit__)
             for node in self.nodes:
                 node.start()
             self._form()
-        except BaseException:
-            self.stop()
-            raise
+            stack.pop_all()
         return self
 
-    def stop(self) -> None:
-        """Stop the nodes."""
+    def __exit__(self, *_: object) -> None:
         for node in self.nodes:
             node.stop()
 

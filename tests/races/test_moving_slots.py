@@ -104,9 +104,8 @@ def test_race__no_wrong_value_while_slots_move_and_nodes_change_roles(
     settings: Any, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds, seed = pytestconfig.getoption("race_seconds") / 5, pytestconfig.getoption("race_seed")
-    cluster = RedisCluster(replicas=1).start()
-    settings.CACHES = cluster_caches(cluster)
-    try:
+    with RedisCluster(replicas=1) as cluster:
+        settings.CACHES = cluster_caches(cluster)
         race = Race(seconds, seed)
         roles = [race.write, race.write, race.warm, race.fill, race.fill]
         threads = in_threads(*map(race.until_the_end, roles))
@@ -119,8 +118,6 @@ def test_race__no_wrong_value_while_slots_move_and_nodes_change_roles(
         found = cache.get_many([race.key.key(id) for id in range(ROWS)])
         true = {race.key.key(id): version for id, version in race.versions.items()}
         race.wrong += [f"{key}: {each} at rest" for key, each in found.items() if each != true[key]]
-    finally:
-        cluster.stop()
     with capsys.disabled():
         figures = ", ".join(f"{count:,} {name}" for name, count in sorted(race.counts.items()))
         print(f"\nrace of {seconds} s on a cluster, seed {seed}: {figures}; {len(race.wrong)} wrong values")

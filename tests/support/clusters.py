@@ -11,9 +11,8 @@ from embedded.redis_cluster import RedisCluster
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RedisCluster]:
     """A cluster of three nodes; a test that moves slots ends that."""
-    running = RedisCluster().start()
-    yield running
-    running.stop()
+    with RedisCluster() as cluster:
+        yield cluster
 
 
 def cluster_caches(cluster: RedisCluster) -> dict[str, Any]:

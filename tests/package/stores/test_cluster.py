@@ -190,8 +190,7 @@ def start(settings: Any) -> Iterator[Start]:
     with ExitStack() as started:
 
         def start(**options: int) -> RedisCluster:
-            cluster = RedisCluster(**options).start()
-            started.callback(cluster.stop)
+            cluster = started.enter_context(RedisCluster(**options))
             settings.CACHES = cluster_caches(cluster)
             return cluster
 
