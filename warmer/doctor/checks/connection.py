@@ -67,11 +67,12 @@ def unsuitable(alias: str) -> Finding | None:
     named = _named(alias)
     use_redis = setting_of(alias, "BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
     if names := varying_names(alias):
-        keep = setting_of(alias, "KEY_FUNCTION", value="None")
+        start = f"The KEY_FUNCTION of the cache {alias!r} returns different names for one key"
+        fix = setting_of(alias, "KEY_FUNCTION", value="None")
         return error(
-            f"{named} has a KEY_FUNCTION with different names for one key: {names[0]!r} and {names[1]!r}.",
+            f"{start}: {names[0]!r} and {names[1]!r}.",
             why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
-            fix=f"{keep}\nor another cache for jobs, and put the tenant into the id: see the guide.",
+            fix=f"{fix}\nor another cache for jobs, and put the tenant into the id: see the guide.",
             check="warmer.E005",
         )
     if keeps_nothing(alias):
