@@ -74,7 +74,9 @@ class Registry(Mapping[str, Declared]):
                 )
             for other in [*self._by_head[head], *self._by_head[""]] if head else self.specs():
                 if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
-                    place = f" in {other.cache!r}, which is the same cache" * (other.cache != spec.cache)
+                    place = (
+                        "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
+                    )
                     raise DeclarationError(
                         f"the key '{spec.key}' can be the same as '{other.key}' of {other.name!r} "
                         f"({other.declared_at}){place}: give one of them another key"

@@ -266,3 +266,4 @@ class _Batch:
             raise
         except ends as error:
             self._fail(self._left(), error)
+            self._token = self._loaded = None  # no key is left to load or to write

@@ -105,11 +105,10 @@ def are_kept(using: str) -> bool:
 
 
 def _can_keep(connection: Any) -> bool:
-    has_table, is_read_only = (
-        TABLE in connection.introspection.table_names(),
-        _IS_READ_ONLY.get(connection.vendor),
-    )
-    return has_table and not (is_read_only and ask_one(connection, is_read_only))
+    if TABLE not in connection.introspection.table_names():
+        return False
+    is_read_only = _IS_READ_ONLY.get(connection.vendor)
+    return not (is_read_only and ask_one(connection, is_read_only))
 
 
 def forget_tables() -> None:

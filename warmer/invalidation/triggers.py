@@ -181,7 +181,7 @@ def remove(using: str) -> list[str]:
 
 
 def script(using: str) -> str:
-    """Return the SQL that `install` would run, for someone else to run."""
+    """Return the SQL that installs missing triggers, for someone else to run."""
     parts = []
     for table, statements in _missing(using, _compare(using)).items():
         # Changes may have been missed until then, see `catch_up`.

@@ -54,6 +54,13 @@ def test_page__of_an_active_run_updates_itself(operator: Client, run: WarmingRun
     assert not any(text in page for text in ("http-equiv", "data-warmer-live", "live.js"))
 
 
+def test_page__has_no_inline_script_or_style(operator: Client, run: WarmingRun) -> None:
+    page = page_of(operator, run)
+    content = page[page.index('<div id="content"') : page.index("<!-- END Content -->")]
+    assert "<script" not in content
+    assert "style=" not in content
+
+
 def test_page__links_each_key_to_its_object_and_the_runs_before_and_after(
     operator: Client, log_in: Callable[..., Client], make_post: Any
 ) -> None:

@@ -1,6 +1,7 @@
 """One run in this process: what becomes of every key, and what it costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -172,10 +173,11 @@ def test_warm__inside_a_transaction_that_changed_what_it_reads_stores_nothing(
     assert job.warm(only_missing=only_missing).written == 10
 
 
-def test_warm_batches__interrupted_counts_what_is_left_as_failed() -> None:
-    class TimeIsUp(Exception):
-        """The time limit."""
+class TimeIsUp(Exception):
+    """The time limit."""
 
+
+def test_warm_batches__interrupted_counts_what_is_left_as_failed() -> None:
     done: list[int] = []
 
     def loader(ids: Sequence[int]) -> Mapping[int, int]:
@@ -191,3 +193,18 @@ def test_warm_batches__interrupted_counts_what_is_left_as_failed() -> None:
     (report,) = pipeline.warm_batches(job.spec, batches, interrupts=(TimeIsUp,))
     assert (report.written, report.failed) == (2, 2)
     assert {failure.error for failure in report.failures} == {"TimeIsUp: at last"}
+
+
+def test_warm_batches__interrupted_with_a_token_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+    job = warm("one", name="one")(lambda: loads.append("one") or 1)
+
+    @contextmanager
+    def interrupted(_queries: Any) -> Iterator[None]:
+        monkeypatch.undo()  # the limit interrupts once
+        yield
+        raise TimeIsUp("at last")
+
+    monkeypatch.setattr(pipeline, "counted_queries", interrupted)
+    (report,) = pipeline.warm_batches(job.spec, [job.spec.key.batch([])], interrupts=(TimeIsUp,))
+    assert (report.failed, loads, cache.get("one")) == (1, [], None)
