@@ -105,7 +105,7 @@ def record(found: Sequence[Record], *, using: str) -> None:
     Raises:
         Error: the database rejects the records; an open transaction cannot continue.
     """
-    found = [each for each in found if each.rows != NOTHING]
+    found = [each for each in found if each.rows != "[]"]  # which affects no key
     if not found:
         return
     connection = connections[using]
@@ -124,10 +124,6 @@ def record(found: Sequence[Record], *, using: str) -> None:
 # -- what a record holds -----------------------------------------------------------------------------
 # Every value is recorded as the database's text for it, in every kind of record, so that JSON numbers lose
 # nothing.
-NOTHING = json.dumps([])
-"""The rows of a record that affects no key."""
-
-
 def record_of_ids(spec: JobSpec, ids: Ids) -> Record:
     """Return the record of a request to invalidate ids of a job; None: every key."""
     if ids is None or not spec.keyed:

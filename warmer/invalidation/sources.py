@@ -49,23 +49,17 @@ class Source:
     """A table, with the columns of which an update must change one to be recorded.
 
     Attributes:
+        table: its name in the database.
+        name: its name in records, e.g. `users_customuser(email,first_name)`.
         fields: the fields of the columns that are recorded of a changed row.
     """
 
+    table: str
+    name: str
     model: type[Model]
     compared: Compared
     fields: tuple[Any, ...]
     dependents: tuple[Dependent, ...]
-
-    @property
-    def table(self) -> str:
-        """The table's name in the database."""
-        return self.model._meta.db_table
-
-    @property
-    def name(self) -> str:
-        """Its name in records, e.g. `users_customuser(email,first_name)`."""
-        return source_name(self.table, self.compared)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -124,6 +118,8 @@ def _collect(_version: int) -> Sources:
     for (table, compared), dependents in found.items():
         recorded = {field.column: field for each in dependents for field in each.fields}
         source = Source(
+            table=table,
+            name=source_name(table, compared),
             model=dependents[0].model,
             compared=compared,
             fields=tuple(recorded[column] for column in sorted(recorded)),

@@ -118,7 +118,10 @@ def _compare(using: str) -> list[tuple[Definition, Installed]]:
     """Return what the jobs need of each table of a database and what it has, with one query."""
     found = _vendor(using).find(connections[using], sources().by_table)
     return [
-        (Definition.of(table, of_table), found.get(table, Installed(kind="nothing")))
+        (
+            Definition(table=table, columns={each.compared: each.columns for each in of_table}),
+            found.get(table, Installed(kind="nothing")),
+        )
         for table, of_table in sources().by_table.items()
         if router.allow_migrate_model(using, of_table[0].model)
     ]
@@ -140,7 +143,7 @@ def _why_not(wanted: Definition, now: Installed) -> str:
         return f"has partitions without triggers: {', '.join(now.partitions)}"
     if now.is_outdated:
         return "has triggers that name columns which it no longer has"
-    if now.definition is None or not now.definition.covers(wanted):
+    if now.definition is None or now.definition.merged(wanted) != now.definition:
         return "has triggers that record less than its jobs need"
     return ""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
-from warmer.invalidation.sources import Compared, Source
+from warmer.invalidation.sources import Compared
 
 EVENTS = ("insert", "update", "delete", "truncate")
 MARK = "warmer 1 "
@@ -26,11 +26,6 @@ class Definition:
 
     table: str
     columns: Mapping[Compared, tuple[str, ...]]
-
-    @classmethod
-    def of(cls, table: str, sources: Iterable[Source]) -> Definition:
-        """Return what some sources, all of one table, need."""
-        return cls(table=table, columns={each.compared: each.columns for each in sources})
 
     @classmethod
     def from_comment(cls, table: str, comment: str | None) -> Definition | None:
@@ -68,10 +63,6 @@ class Definition:
                 if {*known}.issuperset(compared or ())
             },
         )
-
-    def covers(self, other: Definition) -> bool:
-        """Return whether it records everything that the other does."""
-        return self.merged(other) == self
 
 
 @dataclass(frozen=True, kw_only=True)
