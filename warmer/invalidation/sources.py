@@ -167,9 +167,9 @@ def _of_table(
 ) -> Iterator[Dependent]:
     """Yield the dependents that a dependency on a model creates for one of the tables that hold its rows."""
     own, named = table._meta.local_concrete_fields, dependency.fields
-    compared = (
-        None if named is None else _columns(each for each in own if {each.name, each.attname} & {*named})
-    )
+    compared: Compared = None
+    if named is not None:
+        compared = _columns(each for each in own if not {each.name, each.attname}.isdisjoint(named))
     ids = dependency.ids
     steps = ids.split(LOOKUP_SEP) if isinstance(ids, str) else None
     if table is not model:
@@ -195,7 +195,7 @@ def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared)
     """Yield the dependents of a path from a model's row, including those for the tables along the path.
 
     Args:
-        compared: for a table along the path, the columns by which the path arrives: their changes count too.
+        compared: the columns that `fields=` names; of a table along the path, those by which it arrives.
     """
     model, (first, *rest) = concrete(model), steps
     if (field := _field(model, first)) is not None:

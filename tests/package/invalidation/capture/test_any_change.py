@@ -6,6 +6,7 @@ Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of o
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Thread
 
 import pytest
@@ -14,7 +15,7 @@ from django.db import Error, connection, transaction
 
 from tests.package.invalidation.capture.changes import Change, captured_also_together, captured_one
 from tests.package.invalidation.capture.world import World
-from tests.support.others import await_end_or_lock
+from tests.support.others import await_end_or_lock, in_thread
 
 FEWEST = 40
 THREADS = 3
@@ -61,27 +62,24 @@ class Pair:
 
     def change(self, first: Change, second: Change) -> None:
         """Make both changes; the second is committed, and read, before the first, or waits for it."""
-        other = Thread(target=self._change_theirs, args=(second,))
+        others: list[Thread] = []
 
         def amid() -> None:
-            other.start()
-            await_end_or_lock(other)
+            others.append(in_thread(partial(self._change_theirs, second)))
+            await_end_or_lock(others[0])
             if self.ours.random.random() < 0.5:
                 captured_one(self.ours)(self.ours)
             for job in self.ours.random.sample(self.jobs, 4):  # what is not committed is read, and not stored
                 assert job.get_many(self.ours.ids()) == job(self.ours.ids()), job.spec.name
 
         self._change(self.ours, first, amid)
-        if other.ident:
+        for other in others:
             other.join()
 
     def _change_theirs(self, change: Change) -> None:
-        try:
-            self._change(self.theirs, change, lambda: None)
-            for job in self.jobs:
-                job.get_many(self.theirs.ids())
-        finally:
-            connection.close()
+        self._change(self.theirs, change, lambda: None)
+        for job in self.jobs:
+            job.get_many(self.theirs.ids())
 
     def _change(self, world: World, change: Change, then: Callable[[], None]) -> None:
         try:
