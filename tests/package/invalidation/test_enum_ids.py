@@ -16,22 +16,15 @@ from warmer.monitoring.audit.audits import audit
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
-class Text(str, Enum):  # noqa: UP042 - whose text is not its value, as in many a project
-    RED = "red"
-    BLUE = "blue"
+MEMBERS: Any = {"RED": "red", "BLUE": "blue"}
+KINDS = [
+    Enum("Text", MEMBERS, type=str),  # whose text is not its value, as in many a project
+    Enum("Plain", MEMBERS),
+    TextChoices("Choices", MEMBERS),
+]
 
 
-class Plain(Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Choices(TextChoices):
-    RED = "red"
-    BLUE = "blue"
-
-
-@pytest.fixture(params=[Text, Plain, Choices])
+@pytest.fixture(params=KINDS)
 def kinds(request: pytest.FixtureRequest) -> Any:
     return request.param
 

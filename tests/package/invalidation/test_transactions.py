@@ -1,16 +1,22 @@
 """Invalidations come at the commit, once and first; what is rolled back has none."""
 
-from collections.abc import Callable
-from types import SimpleNamespace
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
-from myapp.models import Post
+import warmer
+from myapp.models import Comment, Post
 from tests.support.keyed import cached, gone, waiting
+from tests.support.keyed import job as declare
 from tests.support.transactions import Rollback, managed_by_hand, rolled_back
 from warmer import warm_many
 from warmer.invalidation import Relay, transactions
@@ -143,3 +149,66 @@ def test_snapshot__is_asked_of_mysql_and_of_mariadb_by_its_own_name(
         known = {f"SELECT @@{name}": level}
         monkeypatch.setattr(transactions, "ask_one", lambda _connection, question, known=known: known[question])
         assert transactions._is_snapshot(server) is is_snapshot
+
+
+# -- what a transaction costs grows with its changes, and not with their square -------------------------
+PACKAGE = warmer.__path__[0]
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count the lines of the package that run in a block, and its queries."""
+    count = Counter[str]()
+
+    def on_line(frame: FrameType, event: str, _argument: Any) -> Any:
+        count["lines"] += event == "line"
+        return on_line
+
+    def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
+        return on_line if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+    before = sys.gettrace()
+    with CaptureQueriesContext(connection) as queries:
+        sys.settrace(on_call)
+        try:
+            yield count
+        finally:
+            sys.settrace(before)
+    count["queries"] = len(queries)
+
+
+def saved(post: Post, times: int) -> None:
+    with transaction.atomic():
+        for _ in range(times):
+            with transaction.atomic():
+                post.save()
+
+
+def undone(post: Post, times: int) -> None:
+    with transaction.atomic():
+        for _ in range(times):
+            with rolled_back():
+                post.save()
+        post.save()
+
+
+def deleted(post: Post, times: int) -> None:
+    Comment.objects.bulk_create(Comment(post=post, author=post.author, body="x") for _ in range(times))
+    post.delete()
+
+
+@pytest.mark.parametrize("change", [saved, undone, deleted])
+def test_cost__of_twice_as_many_changes_is_about_twice_as_much(
+    change: Callable[[Post, int], None], make_post: Any
+) -> None:
+    declare("linear:{id}", {Post: "id", Comment: "post_id"})
+    costs = []
+    for times in (50, 50, 100):  # the first has what is done once in a process
+        post = make_post()
+        with counted() as count:
+            change(post, times)
+        costs.append(count)
+    _, once, twice = costs
+    assert once["lines"] > 50
+    assert twice["lines"] < 2.2 * once["lines"]
+    assert twice["queries"] < 2.2 * once["queries"]

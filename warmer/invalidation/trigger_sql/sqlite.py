@@ -89,11 +89,7 @@ def _insert(
     quote = connection.ops.quote_name
     rows, columns = "NULL", definition.columns[compared]
     if 0 < len(columns) <= _MOST_COLUMNS and {*there} >= {*columns}:
-        shown = (
-            ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in columns)
-            for row in _ROWS[event]
-        )
-        rows = f"json_array({', '.join(f'json_object({each})' for each in shown)})"
+        rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
     condition = "1"
     if event == "update" and compared is not None and {*there} >= {*compared}:
         # A column's own collation may treat different texts as equal.
@@ -101,6 +97,11 @@ def _insert(
         condition = " OR ".join(differ)
     source = literal(source_name(definition.table, compared))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
+
+
+def _row(quote: Any, row: str, columns: Iterable[str]) -> str:
+    pairs = ", ".join(f"{literal(name)}, {_text(f'{row}.{quote(name)}')}" for name in columns)
+    return f"json_object({pairs})"
 
 
 def _text(value: str) -> str:
