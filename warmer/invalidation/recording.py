@@ -72,11 +72,12 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
     """
     # Checked before they are hashed: a list is an invalid id too.
     asked = None if ids is None else frozenset(id for id in ids if spec.key.key(id))
-    models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
-    for using in () if immediately else dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS]):
-        if connections[using].in_atomic_block:
-            record([record_of_ids(spec, asked)], using=using)
-            return
+    if not immediately:
+        models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
+        for using in dict.fromkeys([*map(router.db_for_write, models), DEFAULT_DB_ALIAS]):
+            if connections[using].in_atomic_block:
+                record([record_of_ids(spec, asked)], using=using)
+                return
     invalidate_ids({spec: asked}, sweep=True)
 
 

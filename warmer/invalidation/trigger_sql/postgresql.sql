@@ -7,9 +7,8 @@
 -- Keeps: every committed change has a record (guarantee 3), and a trigger never makes the project's own
 -- statement fail. So there is no EXCEPTION block (a subtransaction for each statement), no JSON of whole rows
 -- (a column of ours need not be castable), and our own table may be missing, or belong to another role than the
--- function. Columns are named only after
--- a check of pg_attribute: PL/pgSQL plans a statement when it first runs, so a branch that names a dropped or
--- renamed column is harmless as long as it is not executed.
+-- function. Columns are named only after a check of pg_attribute: PL/pgSQL plans a statement when it first runs,
+-- so a branch that names a dropped or renamed column is harmless as long as it is not executed.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

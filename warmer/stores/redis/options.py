@@ -18,7 +18,7 @@ OPTIONS = {
     *("REPLICA_READ_ONLY", "SENTINELS", "SENTINEL_KWARGS", "SERIALIZER", "SOCKET_CONNECT_TIMEOUT"),
     *("SOCKET_TIMEOUT", "USERNAME"),
 }
-# Less alike is another name: a class of the project may read it.
+# A name that differs more is not a misspelling: a class of the project may read it.
 ALIKE = 0.85
 
 
