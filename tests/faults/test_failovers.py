@@ -19,7 +19,7 @@ from tests.package.doctor.sentinels import Sentinel
 from warmer import jobs, warm
 from warmer.invalidation import Relay
 from warmer.invalidation.relay import on_migrated
-from warmer.models import JobServers
+from warmer.models import JobServers, WarmingRun
 from warmer.report import Outcome
 from warmer.stores import breaker
 
@@ -107,7 +107,8 @@ def test_lost_invalidations__of_a_job_that_is_refreshed_are_loaded_at_once(site:
     fail_over_to_a_replica_behind(site)
     assert cache.get("refreshed") == ["old"] * len(site.posts)
     work(relay)
-    assert cache.get("refreshed") == site.every_title()
+    runs = WarmingRun.objects.filter(job="refreshed").values("trigger", "state", "error", "superseded", "failed")
+    assert cache.get("refreshed") == site.every_title(), list(runs)
 
 
 def test_lost_invalidations__are_noticed_by_a_worker(site: Site) -> None:

@@ -76,8 +76,9 @@ def test_async_views__many_at_once(site: ForeignProject) -> None:
             assert refused.status == 500
             assert "await people.aget(" in refused.body
             web.get("/read_several")
-    found = site.check().splitlines()
-    assert [line.split()[1] for line in found if line.startswith("  error ")] == ["workers"]  # none runs
+    errors = {line.split()[1] for line in site.check().splitlines() if line.startswith("  error ")}
+    # No worker runs; what `migrate` left to one is an error once it is late.
+    assert {"workers"} <= errors <= {"workers", "pending-invalidations"}
 
 
 @pytest.mark.usefixtures("on_postgresql")
