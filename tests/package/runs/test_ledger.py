@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -63,10 +63,8 @@ def finished() -> Any:
 
 def concurrently(*calls: Callable[[], Any]) -> list[Any]:
     def call(each: Callable[[], Any]) -> Any:
-        try:
+        with closing(connection):
             return each()
-        finally:
-            connection.close()
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call, each) for each in calls]]
