@@ -88,10 +88,12 @@ def test_statement__before_whose_end_another_thread_commits_is_applied(known: Th
 @pytest.fixture
 def serializable() -> Iterator[None]:
     """Sessions of which the default is SERIALIZABLE, as a role or a database may have it."""
-    execute("ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'serializable'")
+    # Of this database: tests that run meanwhile have others, on the same server and with the same role.
+    database = connection.ops.quote_name(connection.settings_dict["NAME"])
+    execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
     connection.close()
     yield
-    execute("ALTER ROLE CURRENT_USER RESET default_transaction_isolation")
+    execute(f"ALTER DATABASE {database} RESET default_transaction_isolation")
     connection.close()
 
 
