@@ -177,7 +177,7 @@ def run_here(job: str) -> int:
 
 
 def run_on_workers(job: str) -> int:
-    """Have a job run by workers; return how many keys were written when it ended."""
+    """Run a job on workers; return how many keys were written when it ended."""
     run = request_run(job, Trigger.COMMAND).run
 
     def has_ended() -> bool:

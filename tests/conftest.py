@@ -84,7 +84,7 @@ def _empty_cache(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _counts_are_flushed_by_tests_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have no thread write counts to the cache at a moment of its own."""
+    """Keep threads from writing counts to the cache at any moment."""
     monkeypatch.setattr(read_counters, "start_flushing", lambda process: None)
     monkeypatch.setattr(read_counters, "FLUSH_SECONDS", float("inf"))
     read_counters.forget()

@@ -73,13 +73,13 @@ class Site:
         return dict(cache.get_many([*map(self.titles.key, self.posts), "titles"]))
 
     def move_to(self, server: RedisServer) -> None:
-        """Have the address of the cache lead to a server; the open connections end."""
+        """Point the address of the cache at a server; the open connections end."""
         with self.proxy.server.client() as client:
             client.client_kill_filter(_type="normal", skipme=True)
         self.lead_to(server)
 
     def lead_to(self, server: RedisServer) -> None:
-        """Have the address of the cache lead to a server; open connections stay."""
+        """Point the address of the cache at a server; open connections stay."""
         self.proxy.server = server
         breaker.forget()
 
@@ -90,7 +90,7 @@ class Site:
         return replica
 
     def replicate(self, replica: RedisServer) -> None:
-        """Have a server take over all that the cache holds now; then it is cut off."""
+        """Copy all that the cache holds now to a server, then cut it off."""
         with Proxy(self.proxy.server) as link, replica.client() as client:
             in_step_with(client, link.port)
 
@@ -131,7 +131,7 @@ def site(options: dict[str, str], settings: Any, make_post: Any, own_jobs: None)
 
 
 def in_step_with(replica: Redis, port: int) -> None:
-    """Have a server replicate the one at a port; return when it is in step."""
+    """Make a server replicate the one at a port; return when it is in step."""
     replica.replicaof(LOOPBACK, port)
     wait_until(lambda: replica.info("replication")["master_link_status"] == "up", what="the replica is in step")
 

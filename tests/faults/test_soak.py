@@ -61,7 +61,7 @@ class Soak:
 
     # -- a round ---------------------------------------------------------------------------------------
     def round(self, faults: list[str]) -> None:
-        """Have the processes write, read and warm while the faults befall the site; then look at it."""
+        """Let the processes write, read and warm during the faults; then look at the site."""
         connection.close()
         posts = self.site.posts
         commands = [

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
 def use(settings: Any, id: str, alias: str, **entry: Any) -> None:
-    """Have a cache that two jobs use, and nothing found before."""
+    """Use a cache with two jobs, and forget what was found before."""
     settings.CACHES = {**settings.CACHES, alias: entry}
     declare_single("other")
     assert not found(id)  # no job uses it
@@ -44,7 +44,7 @@ def use(settings: Any, id: str, alias: str, **entry: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _plain_cache(settings: Any) -> None:
-    """Have a second cache, which keeps no atomic fence."""
+    """Add a second cache, without an atomic fence."""
     settings.CACHES = {**settings.CACHES, "plain": {"BACKEND": LOCMEM}}
 
 

@@ -138,7 +138,7 @@ def _move(cluster: RedisCluster, race: Race) -> None:
 
 
 def _fail_over(cluster: RedisCluster, race: Race) -> None:
-    """Have the replica of the first node take over, in agreement with it."""
+    """Let the replica of the first node take over, in agreement with it."""
     cluster.ask(3, "CLUSTER FAILOVER")
     wait_until(lambda: cluster.owner(0) == 3, what="the replica has taken over")
     race.counts["failovers"] += 1

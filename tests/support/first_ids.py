@@ -13,7 +13,7 @@ STEP = 1_000_000
 
 
 def begin_apart() -> None:
-    """Have each table count from a million of its own: no two models' rows share an id by chance."""
+    """Make each table count from a million of its own: no two models' rows share an id by chance."""
     firsts = count(STEP, STEP)
     with connection.cursor() as cursor:
         for model in apps.get_models(include_auto_created=True):

@@ -95,7 +95,7 @@ def use_pool(settings: Any, name: str, **options: Any) -> None:
 
 @pytest.fixture
 def impatient_cache(settings: Any) -> None:
-    """Have the cache be given up after half a second, for tests in which it hangs."""
+    """Give up the cache after half a second, for tests in which it hangs."""
     use_pool(settings, "impatient", socket_timeout=0.5, socket_connect_timeout=0.5)
 
 

@@ -42,7 +42,7 @@ def by_function(key: str, model: Any, function: Any, *fields: str) -> Any:
 
 @contextmanager
 def received(receiver: Callable[..., object]) -> Iterator[None]:
-    """Have a receiver called for each invalidation in a block."""
+    """Call a receiver for each invalidation in a block."""
     keys_invalidated.connect(receiver, weak=False)
     try:
         yield

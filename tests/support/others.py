@@ -40,7 +40,7 @@ def await_end_or_lock(thread: Thread) -> None:
 
 
 def waits_for_a_lock() -> bool:
-    """Say whether another connection to this database waits for a lock."""
+    """Return whether another connection to this database waits for a lock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
         cursor.execute(

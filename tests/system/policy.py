@@ -22,7 +22,7 @@ class StrictPolicy:
 
 
 class FreshAnswers:
-    """Have every page ask the servers, also a moment after another did."""
+    """Make every page ask the servers, even just after another did."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         questions.SHARED_SECONDS = 0.0

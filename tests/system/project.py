@@ -35,7 +35,7 @@ class Project:
         return done.stdout
 
     def request(self, job: str) -> WarmingRun:
-        """Have a job's run done by the workers, and do not wait for it."""
+        """Request a job's run on the workers without waiting for it."""
         self.manage("warm_cache", "--no-wait", job)
         return WarmingRun.objects.filter(job=job).latest("id")
 

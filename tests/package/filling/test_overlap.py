@@ -68,7 +68,7 @@ def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answ
 
 @pytest.fixture
 def one_connection(settings: Any) -> None:
-    """Have a process open one connection to the cache, and no more."""
+    """Limit a process to one connection to the cache."""
     use_pool(settings, "alone", max_connections=1, timeout=0.01)
 
 

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @contextmanager
 def first_to_hear(signal: Any, sender: Any, receiver: Callable[[], object]) -> Iterator[None]:
-    """Have a receiver of the project called before those of warmer."""
+    """Connect a receiver of the project before those of warmer."""
 
     def call(**_: Any) -> None:
         receiver()

@@ -75,7 +75,7 @@ def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nobody wait longer than `SOON` for a broker; one that gave no answer is left alone for long."""
+    """Wait at most `SOON` for a broker, and avoid one that did not answer for a long time."""
     monkeypatch.setattr(broker, "BROKER_SECONDS", SOON)
     monkeypatch.setattr(broker, "REST_SECONDS", 3600.0)
 
@@ -116,19 +116,19 @@ def away(*_args: Any, error: BaseException = BrokerError("away"), **_options: An
 
 
 def start(run: WarmingRun) -> None:
-    """Have a worker start a run."""
+    """Let a worker start a run."""
     start_run(run.pk)
     run.refresh_from_db()
 
 
 def work(run: WarmingRun, first: int, last: int) -> None:
-    """Have a worker take a message for a lane of a run."""
+    """Let a worker take a message for a lane of a run."""
     warm_batch(run.pk, run.attempt, first, last)
     run.refresh_from_db()
 
 
 def work_off(run: WarmingRun, messages: list[Any]) -> int:
-    """Have workers take all messages, and those that they send; return the most that waited at a time."""
+    """Let workers take all messages, and those that they send; return the most that waited at a time."""
     most = 0
     while messages:
         most = max(most, len(messages))

@@ -18,7 +18,7 @@ from tests.project.operations.terminal import CacheAt, manage
 
 @pytest.fixture(autouse=True)
 def _site(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    """Have the commands' lines be as long as the page's, wherever the tests run, and `/metrics` answer."""
+    """Make the commands' lines as long as the page's, wherever the tests run, and let `/metrics` answer."""
     monkeypatch.setenv("COLUMNS", "100")
     settings.WARMER_METRICS = True
 
