@@ -44,7 +44,7 @@ def at(point: str, action: Callable[[], object], *, job: str | None = None, time
         if done >= times or job not in (None, name):
             return
         done += 1
-        with _hooked(point, None):
+        with _hooked(point, lambda _: None):
             action()
 
     with _hooked(point, step_in):
@@ -106,15 +106,14 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
 
 
 @contextmanager
-def _hooked(point: str, hook: Callable[[str], None] | None) -> Iterator[None]:
+def _hooked(point: str, hook: Callable[[str], None]) -> Iterator[None]:
     if point not in failpoints.NAMES:
         raise ValueError(f"Unknown point {point!r}: expected one of {', '.join(failpoints.NAMES)}.")
-    before = failpoints.hooks.pop(point, None)
-    if hook is not None:
-        failpoints.hooks[point] = hook
+    before = failpoints.hooks.get(point)
+    failpoints.hooks[point] = hook
     try:
         yield
     finally:
-        failpoints.hooks.pop(point, None)
+        del failpoints.hooks[point]
         if before is not None:
             failpoints.hooks[point] = before

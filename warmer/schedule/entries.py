@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
-from typing import Any
 
-from django.conf import settings
-from django.db.models import Model
-from django.forms import model_to_dict
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from warmer.conf import as_django
 from warmer.declarations.spec import JobSpec
@@ -24,10 +20,8 @@ from warmer.tasks import scheduled_run
 
 UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 """Beat's units of an interval, in seconds."""
-CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 # How far ahead the times of a crontab are examined.
 HORIZON_DAYS = 2 * 366
-MINUTES_A_DAY = 24 * 60
 _KINDS = ("interval", "crontab", "solar", "clocked")
 
 
@@ -72,23 +66,16 @@ class Entry:
         """
         if not self.enabled:
             return None
-        schedule, last = self.task.schedule, self.task.last_run_at or self.task.date_changed
+        schedule, last = self.task.schedule, aware(self.task.last_run_at or self.task.date_changed, UTC)
         if run_at is not None:
-            last = max(last, _as_beat(run_at))
-        due: datetime = schedule.now() + schedule.remaining_estimate(last)
-        return as_django(due)
+            last = max(last, aware(run_at, timezone.get_default_timezone()))
+        return as_django(schedule.now() + schedule.remaining_estimate(last))
 
     @property
     def interval(self) -> timedelta | None:
         """Its interval; None for any other kind of schedule."""
         every: timedelta | None = self.task.interval.schedule.run_every if self.task.interval else None
         return every
-
-    @property
-    def crontab(self) -> str:
-        """The five fields of its crontab; empty for any other kind of schedule."""
-        row = self.task.crontab
-        return " ".join(getattr(row, name) for name in CRONTAB_FIELDS) if row else ""
 
     @property
     def gaps(self) -> Gaps | None:
@@ -131,57 +118,16 @@ def entry_of(spec: JobSpec) -> Entry | None:
     return Entry(task) if task else None
 
 
-def saved(schedule: Any) -> Any:
-    """Return beat's row that equals an interval or a crontab, or save this one."""
-    fields = model_to_dict(schedule, exclude=["id"])
-    found = rows_of(type(schedule)).filter(**fields).first()  # there may be several, any of which will do
-    if found is None:
-        schedule.save()
-    return found or schedule
-
-
-def in_largest_unit(interval: timedelta) -> tuple[int, str]:
-    """Return an interval as an operator would write it: a number and the largest unit that divides it."""
-    seconds = round(interval.total_seconds())
+def interval_row(every: timedelta) -> IntervalSchedule:
+    """Return an interval as an operator would write it, in the largest unit that divides it; not saved."""
+    seconds = round(every.total_seconds())
     unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
-    return seconds // UNITS[unit], unit
+    return IntervalSchedule(every=seconds // UNITS[unit], period=unit)
 
 
-def begin(task: PeriodicTask) -> None:
-    """Set the start from which an entry counts its interval.
-
-    If unset, it counts from its last change, which beat interprets as UTC; with `USE_TZ` off, that may be
-    hours off.
-    """
-    if not task.enabled:
-        task.last_run_at = None  # as beat does
-    elif task.last_run_at is None and not settings.USE_TZ:
-        task.last_run_at = datetime.now(UTC).replace(tzinfo=None)
-
-
-def time_of_beat(moment: datetime | None) -> datetime | None:
-    """Convert a time of beat to Django's form: with `USE_TZ` off, beat writes UTC."""
-    if moment is None or timezone.is_aware(moment):
-        return moment
-    return as_django(moment.replace(tzinfo=UTC))
-
-
-def _as_beat(moment: datetime) -> datetime:
-    """Convert a Django time to beat's form."""
-    if settings.USE_TZ:
-        return moment
-    return timezone.make_aware(moment, timezone.get_default_timezone()).astimezone(UTC).replace(tzinfo=None)
-
-
-def save(task: PeriodicTask) -> None:
-    """Save an entry, and notify beat.
-
-    Its own `save()` checks for an equal name on the database that the router gives for reads, and a replica
-    may not even have the table yet.
-    """
-    begin(task)
-    Model.save(task)
-    PeriodicTasks.changed(task)
+def aware(moment: datetime, zone: tzinfo) -> datetime:
+    """Return a time with its zone; with `USE_TZ` off, beat writes naive times in UTC, Django local ones."""
+    return moment if timezone.is_aware(moment) else moment.replace(tzinfo=zone)
 
 
 def gaps_of(schedule: IntervalSchedule | CrontabSchedule) -> Gaps:
@@ -195,21 +141,20 @@ def gaps_of(schedule: IntervalSchedule | CrontabSchedule) -> Gaps:
     times = schedule.schedule
     if isinstance(schedule, IntervalSchedule):
         return Gaps(shortest=times.run_every, longest=times.run_every)
-    minutes = sorted(60 * hour + minute for hour in times.hour for minute in times.minute)
+    moments = sorted(timedelta(hours=hour, minutes=minute) for hour in times.hour for minute in times.minute)
     today = datetime.now(UTC).date()
     days = [
-        number
-        for number, day in enumerate(today + timedelta(ahead) for ahead in range(HORIZON_DAYS))
+        day
+        for day in (today + timedelta(ahead) for ahead in range(HORIZON_DAYS))
         if day.day in times.day_of_month
         and day.month in times.month_of_year
         and day.isoweekday() % 7 in times.day_of_week
     ]
     if len(days) < 2:
         raise ValueError("it is due less than twice in two years")
-    gaps = [later - earlier for earlier, later in pairwise(minutes)]
-    overnight = minutes[0] - minutes[-1]
-    gaps += [(later - earlier) * MINUTES_A_DAY + overnight for earlier, later in pairwise(days)]
-    return Gaps(shortest=timedelta(minutes=min(gaps)), longest=timedelta(minutes=max(gaps)))
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    gaps += [later - earlier + moments[0] - moments[-1] for earlier, later in pairwise(days)]
+    return Gaps(shortest=min(gaps), longest=max(gaps))
 
 
 def _runs(task: PeriodicTask, job: str) -> bool:

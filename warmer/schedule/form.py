@@ -6,6 +6,8 @@ or written here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,20 +18,11 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import duration
 from warmer.models import atomic_for
-from warmer.schedule.entries import (
-    CRONTAB_FIELDS,
-    UNITS,
-    Gaps,
-    ScheduleError,
-    entry_of,
-    gaps_of,
-    in_largest_unit,
-    save,
-    saved,
-)
-from warmer.schedule.sync import follow_code, sync_job
+from warmer.schedule.entries import UNITS, Gaps, ScheduleError, entry_of, gaps_of, interval_row
+from warmer.schedule.sync import follow_code, save, set_schedule, sync_job
 
 INTERVAL, CRONTAB = "interval", "crontab"
+CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 SHORTEST, LONGEST = timedelta(seconds=30), timedelta(days=30)
 
 
@@ -60,7 +53,7 @@ class ScheduleForm(forms.Form):
         super().__init__(data, initial=_initial(spec))
         self.note = ""
         self._spec = spec
-        self._schedule: IntervalSchedule | CrontabSchedule | None = None
+        self._schedule: IntervalSchedule | CrontabSchedule
 
     def clean(self) -> dict[str, Any]:
         """Check the chosen kind of schedule with beat's own validators, and against the keys' timeout."""
@@ -80,14 +73,9 @@ class ScheduleForm(forms.Form):
         Raises:
             ScheduleError: see `entry_of`.
         """
-        assert self._schedule is not None
-        with atomic_for(PeriodicTask):
-            task = _find_or_create(self._spec)
-            task.interval = task.crontab = task.solar = task.clocked = None
-            setattr(task, self.cleaned_data["kind"], saved(self._schedule))
-            task.expire_seconds = round(gaps_of(self._schedule).shortest.total_seconds())
+        with _edited(self._spec) as task:
+            set_schedule(task, self._schedule)
             task.enabled = self.cleaned_data["enabled"]
-            save(task)
 
 
 def reset(spec: JobSpec) -> None:
@@ -96,12 +84,10 @@ def reset(spec: JobSpec) -> None:
     Raises:
         ScheduleError: the job is not scheduled; or see `entry_of`.
     """
-    with atomic_for(PeriodicTask):
-        task = _find_or_create(spec)
+    with _edited(spec) as task:
         assert spec.every is not None
-        task.enabled = True
         follow_code(task, spec.every)
-        save(task)
+        task.enabled = True
 
 
 def switch(spec: JobSpec, *, on: bool) -> bool:
@@ -110,36 +96,38 @@ def switch(spec: JobSpec, *, on: bool) -> bool:
     Raises:
         ScheduleError: the job is not scheduled; or see `entry_of`.
     """
-    with atomic_for(PeriodicTask):
-        task = _find_or_create(spec)
-        if task.enabled == on:
-            return False
-        task.enabled = on
-        save(task)
-    return True
+    with _edited(spec) as task:
+        was_on, task.enabled = task.enabled, on
+    return bool(was_on != on)
 
 
-def _find_or_create(spec: JobSpec) -> PeriodicTask:
+@contextmanager
+def _edited(spec: JobSpec) -> Iterator[PeriodicTask]:
+    """Yield the entry of a job, created if necessary, and save it after the block."""
     if spec.every is None:
         raise ScheduleError(f"{spec.name} is not scheduled: its declaration has every=None.")
-    entry = entry_of(spec)
-    if entry is not None:
-        return entry.task
-    sync_job(spec)
-    return _find_or_create(spec)
+    with atomic_for(PeriodicTask):
+        entry = entry_of(spec)
+        if entry is None:
+            sync_job(spec)
+            entry = entry_of(spec)
+        assert entry is not None
+        yield entry.task
+        save(entry.task)
 
 
 def _initial(spec: JobSpec) -> dict[str, Any]:
     """Return the initial values of the form: those of the entry, or the declared ones."""
     entry = entry_of(spec)
     initial: dict[str, Any] = {"enabled": entry is None or entry.enabled, "kind": INTERVAL}
-    if entry is not None and entry.crontab:
-        return initial | {"kind": CRONTAB, "crontab": entry.crontab}
+    if entry is not None and (row := entry.task.crontab):
+        crontab = " ".join(getattr(row, name) for name in CRONTAB_FIELDS)
+        return initial | {"kind": CRONTAB, "crontab": crontab}
     every = entry.interval if entry else spec.every
     if every is None:  # e.g. a solar event
         return initial
-    number, unit = in_largest_unit(every)
-    return initial | {"number": number, "unit": unit}
+    interval = interval_row(every)
+    return initial | {"number": interval.every, "unit": interval.period}
 
 
 def _interval(cleaned: dict[str, Any]) -> IntervalSchedule:

@@ -7,20 +7,22 @@ the interval declared at the last sync. An entry that differs from it was edited
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from django.conf import settings
 from django.db import connections, router
-from django.db.models import Max, Q, QuerySet
-from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+from django.db.models import Max, Model, Q, QuerySet
+from django.forms import model_to_dict
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from warmer import tasks
-from warmer.conf import conf
+from warmer.conf import as_django, conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.models import BeatProcess, atomic_for, rows_of
-from warmer.schedule.entries import Entry, begin, entry_name, in_largest_unit, save, saved, time_of_beat
+from warmer.schedule.entries import Entry, aware, entry_name, gaps_of, interval_row
 
 # The header of an entry with the declared seconds at the last sync.
 DECLARED = "warmer_declared_seconds"
@@ -56,12 +58,10 @@ def sync() -> dict[str, Action]:
     Returns:
         What was done, by job.
     """
-    scheduled = {entry_name(spec.name): spec for spec in jobs.specs() if spec.every is not None}
-    audit = {AUDIT: (tasks.audit_sample, conf.AUDIT_EVERY)} if conf.AUDIT_SAMPLE > 0 else {}
-    own = UPKEEP | audit
+    own = UPKEEP | ({AUDIT: (tasks.audit_sample, conf.AUDIT_EVERY)} if conf.AUDIT_SAMPLE > 0 else {})
     ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
     with atomic_for(PeriodicTask):
-        done = {spec.name: sync_job(spec) for spec in scheduled.values()}
+        done = {spec.name: sync_job(spec) for spec in jobs.specs() if spec.every is not None}
         for name, (task, every) in own.items():
             _sync(
                 every,
@@ -71,7 +71,7 @@ def sync() -> dict[str, Action]:
                 description=f"What warmer does for itself. {YOURS}",
             )
         # One by one, so that beat notices and reloads its schedule.
-        for task in rows_of(PeriodicTask).filter(ours).exclude(name__in=[*scheduled, *own]):
+        for task in rows_of(PeriodicTask).filter(ours).exclude(name__in=[*map(entry_name, done), *own]):
             task.delete()
             if not task.name.startswith(OWN):
                 done[task.name.removeprefix(entry_name(""))] = Action.REMOVED
@@ -93,11 +93,42 @@ def sync_job(spec: JobSpec) -> Action:
 
 def follow_code(task: PeriodicTask, every: timedelta) -> None:
     """Set an entry to the declared interval, so that it follows the code from now on."""
-    number, period = in_largest_unit(every)
-    task.crontab = task.solar = task.clocked = None
-    task.interval = saved(IntervalSchedule(every=number, period=period))
-    task.expire_seconds = round(every.total_seconds())
+    set_schedule(task, interval_row(every))
     task.headers = json.dumps(_headers(task) | {DECLARED: task.expire_seconds})
+
+
+def set_schedule(task: PeriodicTask, schedule: IntervalSchedule | CrontabSchedule) -> None:
+    """Give an entry an interval or a crontab, in place of any other schedule."""
+    equal = rows_of(type(schedule)).filter(**model_to_dict(schedule, exclude=["id"])).first()
+    if equal is None:
+        schedule.save()
+    task.interval = task.crontab = task.solar = task.clocked = None
+    kind = "interval" if isinstance(schedule, IntervalSchedule) else "crontab"
+    setattr(task, kind, equal or schedule)
+    task.expire_seconds = round(gaps_of(schedule).shortest.total_seconds())
+
+
+def begin(task: PeriodicTask) -> None:
+    """Set the start from which an entry counts its interval.
+
+    If unset, it counts from its last change, which beat interprets as UTC; with `USE_TZ` off, that may be
+    hours off.
+    """
+    if not task.enabled:
+        task.last_run_at = None  # as beat does
+    elif task.last_run_at is None and not settings.USE_TZ:
+        task.last_run_at = datetime.now(UTC).replace(tzinfo=None)
+
+
+def save(task: PeriodicTask) -> None:
+    """Save an entry, and notify beat.
+
+    Its own `save()` checks for an equal name on the database that the router gives for reads, and a replica
+    may not even have the table yet.
+    """
+    begin(task)
+    Model.save(task)
+    PeriodicTasks.changed(task)
 
 
 def _sync(every: timedelta, *, name: str, **fields: str) -> Action:
@@ -125,9 +156,9 @@ def _sync(every: timedelta, *, name: str, **fields: str) -> Action:
 def beat_seen_at() -> datetime | None:
     """Return when beat last sent anything, as far as it recorded this."""
     # Beat records only every few minutes what it sent. A worker records beat's message each minute.
-    recorded = time_of_beat(rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"])
+    recorded = rows_of(PeriodicTask).aggregate(last=Max("last_run_at"))["last"]
     noted = BeatProcess.objects.aggregate(last=Max("last_at"))["last"]
-    return max((each for each in (recorded, noted) if each is not None), default=None)
+    return max(filter(None, (recorded and as_django(aware(recorded, UTC)), noted)), default=None)
 
 
 def upkeep() -> QuerySet[PeriodicTask]:

@@ -14,7 +14,8 @@ from tests.support.commands import execute
 from warmer import jobs, schedule, warm
 from warmer.declarations.spec import JobSpec
 from warmer.schedule import Action, ScheduleError, ScheduleForm
-from warmer.schedule.entries import CRONTAB_FIELDS, gaps_of
+from warmer.schedule.entries import gaps_of
+from warmer.schedule.form import CRONTAB_FIELDS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
 Declare = Callable[..., JobSpec]
@@ -207,7 +208,7 @@ def test_set__interval_and_crontab(spec: JobSpec) -> None:
         assert set_crontab(spec, "*/20  *  * * *") == ""
     assert CrontabSchedule.objects.count() == crontabs + 1
     assert (row().interval, row().crontab.minute, row().expire_seconds) == (None, "*/20", 1200)
-    assert schedule.entries()["timed"].crontab == "*/20 * * * *"
+    assert ScheduleForm(spec).initial["crontab"] == "*/20 * * * *"
     set_interval(spec, 2)
     assert (row().crontab, row().interval.every) == (None, 2)
 
