@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 NAMES = ("token_taken", "loaded", "written", "committed", "invalidated")
 
-hooks: dict[str, Callable[[str], None]] = {}
+hooks: dict[str, Callable[[str], object]] = {}
 """The functions to call at each point. Empty except in tests: check that before calling `reach`."""
 
 
 def reach(point: str, job: str) -> None:
     """Call the functions that a test registered for a point."""
-    if point in hooks:
-        hooks[point](job)
+    if hook := hooks.get(point):
+        hook(job)

@@ -39,15 +39,14 @@ def at(point: str, action: Callable[[], object], *, job: str | None = None, time
     """
     done = 0
 
-    def step_in(name: str) -> None:
+    def step_in() -> None:
         nonlocal done
-        if done >= times or job not in (None, name):
-            return
-        done += 1
-        with _hooked(point, lambda _: None):
-            action()
+        if done < times:
+            done += 1
+            with _hooked(point, lambda: None):
+                action()
 
-    with _hooked(point, step_in):
+    with _hooked(point, step_in, job):
         yield
     assert done, (
         f"the point {point!r} was never reached. If rows changed in the open transaction of a TestCase, "
@@ -93,12 +92,7 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
         ValueError: the point does not exist.
     """
     held = Held()
-
-    def stop(name: str) -> None:
-        if job in (None, name):
-            held.stop_here()
-
-    with _hooked(point, stop):
+    with _hooked(point, held.stop_here, job):
         try:
             yield held
         finally:
@@ -106,11 +100,11 @@ def hold(point: str, *, job: str | None = None) -> Iterator[Held]:
 
 
 @contextmanager
-def _hooked(point: str, hook: Callable[[str], None]) -> Iterator[None]:
+def _hooked(point: str, action: Callable[[], object], job: str | None = None) -> Iterator[None]:
     if point not in failpoints.NAMES:
         raise ValueError(f"Unknown point {point!r}: expected one of {', '.join(failpoints.NAMES)}.")
     before = failpoints.hooks.get(point)
-    failpoints.hooks[point] = hook
+    failpoints.hooks[point] = lambda name: action() if job in (None, name) else None
     try:
         yield
     finally:
