@@ -79,7 +79,8 @@ def _run(name: str, options: argparse.Namespace) -> None:
             tables=measure(
                 tables,
                 rounds=rounds,
-                warm_up=benchmark.warm_up and rounds > 1,  # one round is for a look server_cpu=site.cpu
+                warm_up=benchmark.warm_up and rounds > 1,  # one round is for a look
+                server_cpu=site.cpu,
             ),
         )
     # Results in the repository are measured in full.

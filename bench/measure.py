@@ -148,15 +148,15 @@ def measure(
     tables: Sequence[Table[Row]],
     *,
     rounds: int,
+    server_cpu: Callable[[], float],
     warm_up: bool = True,
-    server_cpu: Callable[[], float] = float,
 ) -> list[Table[MeasuredRow]]:
     """Run every row once per round, in turns, and return the measurements of each.
 
     Args:
         rounds: the number of measured rounds.
-        warm_up: whether to run another round first, which fills caches of all kinds.
         server_cpu: returns the seconds of processor time that the cache server used so far.
+        warm_up: whether to run another round first, which fills caches of all kinds.
     """
     turns: list[list[list[Round]]] = []
     for number in range(0 if warm_up else 1, rounds + 1):

@@ -45,9 +45,8 @@ def result_of(*rows: MeasuredRow, **changed: Any) -> Result:
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmark__tiny__runs_to_its_end_and_writes_its_result(name: str, tmp_path: Path) -> None:
-    rows = {"save": 2, "suite": 1, "herd": 20, "scale": 10}.get(
-        name, 110
-    )  # inserts 800 for each; whole tests; readers; two sizes
+    # Inserts 800 for each; whole tests; readers; two sizes.
+    rows = {"save": 2, "suite": 1, "herd": 20, "scale": 10}.get(name, 110)
     said = bench(name, "--rows", rows, "--rounds", 1, "--results", tmp_path)
     result = Result.read(tmp_path / f"{name}.json")
     assert result.markdown() in said
@@ -86,7 +85,7 @@ def test_measure__rows_take_turns__and_the_warm_up_does_not_count() -> None:
         )
 
     tables = [Table(title=name, operation="", rows=[row(name)]) for name in "ab"]
-    taken = [row for table in measure(tables, rounds=2) for row in table.rows]
+    taken = [row for table in measure(tables, rounds=2, server_cpu=float) for row in table.rows]
     assert happened == [f"{what} {name}" for name in "ab" for what in ("prepare", "run", "verify")] * 3
     assert {row.title: row.values("calls") for row in taken} == {"a": [9, 15], "b": [12, 18]}
     assert all(500 <= each.cpu_seconds < 501 for row in taken for each in row.rounds)
