@@ -138,7 +138,7 @@ def _why_not(wanted: Definition, now: Installed) -> str:
     if missing := [event for event in EVENTS if event not in now.events]:
         return f"has no trigger for {', '.join(missing)}, or it is disabled"
     if now.owner:
-        return f"has triggers whose owner may not write to {TABLE}"
+        return f"has triggers that cannot write to {TABLE}"
     if now.partitions:
         return f"has partitions without triggers: {', '.join(now.partitions)}"
     if now.is_outdated:

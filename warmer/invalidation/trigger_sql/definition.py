@@ -76,7 +76,7 @@ class Installed:
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
         schema: its schema, quoted.
-        owner: its owner, quoted, if the triggers' function belongs to a role that may not write records.
+        owner: its owner, quoted, if the triggers' function cannot write records.
         records: the table of records, quoted.
     """
 

@@ -56,7 +56,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
             kind="table" if kind in ("r", "p") else "view",
             schema=schema,
             owner=owner or "",
-            records=records or TABLE,
+            records=records or f"public.{TABLE}",
         )
     return {table: replace(each, partitions=tuple(partitions[table])) for table, each in found.items()}
 
@@ -82,7 +82,13 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     blocks = "".join(_block(quote, definition, compared, now) for compared in definition.columns)
     statements = [f"ALTER FUNCTION {function}() OWNER TO {now.owner}"] if now.owner else []
     statements += [
-        sql("postgresql", function=function, records=_literal(now.records), blocks=blocks),
+        sql(
+            "postgresql",
+            function=function,
+            records=_literal(now.records),
+            schema=_literal(now.records.rpartition(".")[0]),
+            blocks=blocks,
+        ),
         f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC",
         f"COMMENT ON FUNCTION {function}() IS {_literal(definition.comment)}",
     ]

@@ -2,7 +2,7 @@
 --
 -- One function for each table, called by four AFTER ... FOR EACH STATEMENT triggers: warmer_insert,
 -- warmer_update, warmer_delete and warmer_truncate. In Python's format: {function}, {records} (the table of
--- records, as a string), {blocks} (one `postgresql_block.sql` for each kind of record).
+-- records, as a string), {schema} (its schema), {blocks} (one `postgresql_block.sql` for each kind of record).
 --
 -- Keeps: every committed change has a record (guarantee 3), and a trigger never makes the project's own
 -- statement fail. So there is no EXCEPTION block (a subtransaction for each statement), no JSON of whole rows
@@ -23,6 +23,8 @@ DECLARE
   warmer_rows text;
   warmer_number bigint;
 BEGIN
+  -- `to_regclass` raises in a schema that it may not use.
+  IF has_schema_privilege(to_regnamespace({schema})::oid, 'USAGE') IS NOT TRUE THEN RETURN NULL; END IF;
   IF has_table_privilege(to_regclass({records})::oid, 'INSERT') IS NOT TRUE THEN RETURN NULL; END IF;
 {blocks}
   RETURN NULL;

@@ -2,12 +2,14 @@
 --
 -- In Python's format: {records} (the table of records), {source} (the source's name in the record), {names} and
 -- {number} (the columns that are named here), {inserted}, {updated} and {deleted} (`postgresql_rows.sql`).
-  IF TG_OP = 'TRUNCATE' OR NOT (
+--
+-- A sequence may be behind the ids of our table, as after a restore of the data alone. Then a later id is free.
+  warmer_rows := NULL;
+  warmer_number := 1;
+  IF TG_OP <> 'TRUNCATE' AND (
     SELECT count(*) FROM pg_attribute
     WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped AND attname = ANY({names})
   ) = {number} THEN
-    INSERT INTO {records} (source, rows) VALUES ({source}, NULL);
-  ELSE
     IF TG_OP = 'INSERT' THEN
 {inserted}
     ELSIF TG_OP = 'UPDATE' THEN
@@ -15,7 +17,9 @@
     ELSIF TG_OP = 'DELETE' THEN
 {deleted}
     END IF;
-    IF warmer_number > 0 THEN
-      INSERT INTO {records} (source, rows) VALUES ({source}, warmer_rows);
-    END IF;
   END IF;
+  FOR warmer_try IN 1..100000 LOOP
+    EXIT WHEN warmer_number = 0;
+    INSERT INTO {records} (source, rows) VALUES ({source}, warmer_rows) ON CONFLICT DO NOTHING;
+    EXIT WHEN FOUND;
+  END LOOP;

@@ -5,8 +5,8 @@
 --
 -- Returns one row for each table and each of its partitions: the table as it was asked for, its kind, and schema;
 -- whether the row is a partition, and its relation; the enabled triggers, each with its function; the comment of
--- the function; the columns; the table's owner if the function's own may not write to the table of records; and
--- the qualified name of that table.
+-- the function; the columns; the table's owner if the function cannot write to the table of records, because its
+-- own owner may not, or under the name that it knows; and the qualified name of the table of records.
 WITH RECURSIVE part(asked, root, oid) AS (
   SELECT asked, oid, oid FROM unnest(%s::text[], %s::text[], %s::text[]) AS given(asked, schema, name)
   JOIN pg_class ON relname = name AND relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -21,11 +21,18 @@ SELECT part.asked, root.relkind, root.relnamespace::regnamespace::text,
   array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A')),
   max(obj_description(tgfoid, 'pg_proc')),
   ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = part.oid AND attnum > 0 AND NOT attisdropped),
-  CASE WHEN bool_or(NOT has_table_privilege(proowner, records.oid, 'INSERT')) THEN root.relowner::regrole::text END,
-  records.relnamespace::regnamespace::text || '.' || quote_ident(records.relname)
+  CASE WHEN bool_or(
+    NOT has_table_privilege(proowner, records.oid, 'INSERT')
+    OR NOT has_schema_privilege(proowner, records.schema, 'USAGE')
+    OR position('INTO ' || records.name || ' (' IN prosrc) = 0
+  ) THEN root.relowner::regrole::text END,
+  records.name
 FROM part JOIN pg_class root ON root.oid = part.root
 LEFT JOIN pg_trigger ON tgrelid = part.oid AND NOT tgisinternal AND tgname LIKE 'warmer\_%%'
 LEFT JOIN pg_proc ON pg_proc.oid = tgfoid
-LEFT JOIN pg_class records ON records.relname = '{table}' AND pg_table_is_visible(records.oid)
-GROUP BY part.asked, root.oid, root.relkind, root.relnamespace, root.relowner, part.oid, part.root,
-  records.oid, records.relnamespace, records.relname
+LEFT JOIN (
+  SELECT pg_class.oid, relnamespace AS schema, quote_ident(nspname) || '.' || quote_ident(relname) AS name
+  FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+  WHERE relname = '{table}' AND pg_table_is_visible(pg_class.oid)
+) records ON TRUE
+GROUP BY part.asked, root.oid, root.relkind, root.relnamespace, root.relowner, part.oid, part.root, records.name

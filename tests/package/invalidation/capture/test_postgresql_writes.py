@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, things, without_our_table
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, things, without_our_table
 from tests.support.fixtures import install_triggers
 from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
@@ -58,6 +58,15 @@ def test_trigger__without_our_table_writes_succeed_and_are_recorded_again_with_i
     assert known.gone() == set()
     known.model.objects.create(owner=2)
     assert known.gone() == {2}
+
+
+def test_trigger__with_ids_that_are_taken_writes_succeed_and_are_recorded(known: Things) -> None:
+    """As after a restore of our table without its sequence."""
+    outsiders.run(INSERT, INSERT)
+    first = ChangeRecord.objects.earliest("pk").pk
+    fetch(f"SELECT setval(pg_get_serial_sequence('warmer_changerecord', 'id'), {first}, false)")
+    outsiders.run(INSERT.replace("1", "2"))
+    assert (ChangeRecord.objects.count(), known.relayed()) == (3, {1, 2})
 
 
 # -- values ---------------------------------------------------------------------------------------------
