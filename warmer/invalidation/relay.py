@@ -110,6 +110,9 @@ class Relay:
         known = self._replayed.get(using, frozenset())
         again = time.monotonic() < self._replays_until
         for page in _pages(using, again=again):
+            if page is None:  # what it applied is still there, perhaps
+                replayed |= known
+                continue
             replayed.update(each.id for each in page if again or each.is_applied)
             waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
@@ -125,7 +128,7 @@ class Relay:
             else:
                 records.mark(waiting, using=using)
             done += len(new)
-        self._replayed[using] = frozenset(replayed) or known  # another process is polling
+        self._replayed[using] = frozenset(replayed)
         if take_purge(using):
             upkeep.purge(using=using, thoroughly=True)
         if failed is not None:
@@ -154,8 +157,8 @@ class Relay:
                 self._on_return()
 
 
-def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
-    """Yield pending records page by page; none while another process with our fingerprint is reading them.
+def _pages(using: str, *, again: bool) -> Iterator[list[Record] | None]:
+    """Yield pending records page by page; None while another process with our fingerprint is reading them.
 
     They are applied outside of the transaction that reads them, because sweeping keys may take long.
     """
@@ -164,12 +167,12 @@ def _pages(using: str, *, again: bool) -> Iterator[list[Record]]:
     while True:
         with read_committed(using, transaction_wanted=True):
             is_alone = connection.vendor != "postgresql" or ask_one(connection, lock)
-            page = records.read(using=using, above=above, again=again) if is_alone else []
-        if len(page) == records.PAGE and not above and upkeep.collapse(using=using):
+            page = records.read(using=using, above=above, again=again) if is_alone else None
+        if page and len(page) == records.PAGE and not above and upkeep.collapse(using=using):
             continue  # there are fewer now
-        if page:
+        if page != []:
             yield page
-        if len(page) < records.PAGE:
+        if not page or len(page) < records.PAGE:
             return
         above = page[-1].id
 

@@ -139,7 +139,7 @@ def _asked(spec: JobSpec, record: Record) -> Ids:
         return None
     try:
         return as_ids(json.loads(record.rows))
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever another program wrote there
         _log_every_key(error, spec, str(record))
         return None
 

@@ -38,7 +38,7 @@ class Watcher:
         self._connection: Any = weakref.ref(connection)  # whose watcher this is: it lives longer
         self.using: str = connection.alias
         self._callback: tuple[int, Callable[[], None]] | None = None
-        self._is_due = False
+        self._due: int | None = None
         self._changed_sources: set[str] = set()
         self._late: int | None = None
         self._is_quiet = False
@@ -99,11 +99,12 @@ class Watcher:
         connection = self._connection()
         if not connection.in_atomic_block:
             return
+        above = floors[self.using] if above is None else above
         if not self._has_changed() or _is_in_test_case(connection):
-            above = floors[self.using] if above is None else above
-            self._callback = len(connection.run_on_commit), partial(self._on_commit, above)
+            self._callback = len(connection.run_on_commit), partial(self._on_commit)
             transaction.on_commit(self._callback[1], using=self.using, robust=True)
-        self._is_due = True
+        # The lowest: an earlier callback of the project may write before ours is called.
+        self._due = above if self._due is None else min(above, self._due)
         self._changed_sources.update(changed)
 
     def _has_changed(self) -> bool:
@@ -121,11 +122,10 @@ class Watcher:
         self._changed_sources.clear()
         return False
 
-    def _on_commit(self, above: int) -> None:
+    def _on_commit(self) -> None:
         """Apply the recorded changes, once for all callbacks of the transaction."""
-        self._callback = None
-        if self._is_due:
-            self._is_due = False
+        above, self._due, self._callback = self._due, None, None
+        if above is not None:
             self._apply(above)
 
     # -- what the open transaction changed ------------------------------------------------------------

@@ -140,6 +140,21 @@ def test_callback__of_the_project_that_writes_is_applied_at_its_commit(known: Th
     assert [2 in found[0], 3 in found[1], known.gone()] == [True, True, {1, 2, 3}]
 
 
+def test_callback__of_the_project_that_writes_after_another_thread_leaves_nothing_to_a_worker(known: Things) -> None:
+    """The other thread reads records above those of this transaction before it commits."""
+
+    def write() -> None:
+        with transaction.atomic():
+            known.model.objects.create(owner=3)
+
+    with transaction.atomic():
+        transaction.on_commit(write)
+        known.model.objects.create(owner=1)
+        floor = max(ChangeRecord.objects.values_list("pk", flat=True))
+        apply.floors["default"] = floor  # as another thread leaves it
+    assert known.gone() == {1, 3}
+
+
 # -- how much -------------------------------------------------------------------------------------------
 def pile_up(count: int) -> None:
     ChangeRecord.objects.bulk_create(ChangeRecord(source="myapp_thing", rows='[{"owner": "5"}]') for _ in range(count))

@@ -129,8 +129,20 @@ def test_function__gets_no_column_that_is_not_in_fields_and_none_is_recorded() -
         assert "secret" not in str(list(ChangeRecord.objects.values()))
 
 
-@pytest.mark.parametrize("rows", ['[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]'])
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "rows", [NESTED, '[{"owner": Inf}]', "[", '{"owner": 1}', '[{"other": "1"}]', '[{"owner": {}}]']
+)
 def test_record__that_is_damaged_gives_every_key_and_is_done(known: Things, rows: str) -> None:
     ChangeRecord.objects.create(source="myapp_thing", rows=rows)
+    assert known.relayed() == EVERY
+    assert not ChangeRecord.objects.filter(applied_at=None).exists()
+
+
+@pytest.mark.parametrize("rows", [NESTED, "[", "[{}]"], ids=["nested", "open", "object"])
+def test_request__that_is_damaged_gives_every_key_and_is_done(known: Things, rows: str) -> None:
+    ChangeRecord.objects.create(key="thing:{id}", rows=rows)
     assert known.relayed() == EVERY
     assert not ChangeRecord.objects.filter(applied_at=None).exists()

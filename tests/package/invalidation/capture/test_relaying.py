@@ -21,6 +21,21 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 # -- the relay ------------------------------------------------------------------------------------------
+def test_relay__applies_a_change_with_the_id_of_one_that_it_had_applied_once_more(known: Things) -> None:
+    """As after a flush, which starts the ids over."""
+    ours = Relay()
+    record = ChangeRecord.objects.create(
+        source="myapp_thing", rows='[{"owner": "5"}]', applied_by="another", applied_at=timezone.now()
+    )
+    ours.poll()
+    assert known.gone() == {5}
+    ChangeRecord.objects.all().delete()
+    ours.poll()
+    ChangeRecord.objects.create(pk=record.pk, source="myapp_thing", rows='[{"owner": "1"}]')
+    ours.poll()
+    assert (known.gone(), unapplied()) == ({1, 5}, 0)
+
+
 def test_relay__goes_on_with_other_databases_when_one_fails(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     outsiders.run(INSERT)
 
