@@ -13,8 +13,8 @@ unchanged; otherwise the value is packed again by `Packer`, or rejected.
 
 from __future__ import annotations
 
-import inspect
 import logging
+import traceback
 import zlib
 from datetime import datetime
 from gc import get_referents
@@ -223,12 +223,10 @@ def _is_exact(level: list[Any]) -> bool:
 
 def _writer() -> str:
     """Return the line of code that called the cache: the first one outside of cache code."""
-    frame = inspect.currentframe()
-    while frame is not None:
+    for frame, line in traceback.walk_stack(None):
         module = str(frame.f_globals.get("__name__"))
         if not module.startswith(("warmer.", "django_redis.", "django.core.cache.")):
-            return f"{module}, line {frame.f_lineno}"
-        frame = frame.f_back
+            return f"{module}, line {line}"
     return "unknown code"
 
 

@@ -33,15 +33,7 @@ INT, STR, TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL
 
 
 class Refused(Exception):
-    """A value cannot be encoded exactly.
-
-    Attributes:
-        value: the value, or the offending part of it.
-    """
-
-    def __init__(self, value: Any) -> None:
-        super().__init__(value)
-        self.value = value
+    """A value cannot be encoded exactly. Its argument is the value, or the offending part of it."""
 
 
 class Packer:
@@ -210,7 +202,8 @@ def pack(value: Any) -> bytes:
             # An int of more than 64 bits or a str with surrogates: check each of them.
             return ENCODE(Packer(ALWAYS).pack(value))
     except Refused as error:
-        kind, place = type(error.value), _place(error.value, value)
+        [refused] = error.args
+        kind, place = type(refused), next((place for place, part in _walk(value) if part is refused), "")
         name, advice = f"{kind.__module__}.{kind.__qualname__}", _advice(kind)
         start = f"at {place} it holds" if place else "it is"
         what = f"{start} a {name}, which would come back as something else"
@@ -220,28 +213,19 @@ def pack(value: Any) -> bytes:
     raise UnsupportedValue(f"A value cannot be cached: {what}. {advice}", what=what, kind=name)
 
 
-def _place(part: Any, value: Any) -> str | None:
-    """Return the location of a part of a value, in Python notation; None: it is not in it."""
-    if value is part:
-        return ""
-    for step, item in _items(value):
-        if (deeper := _place(part, item)) is not None:
-            return step + deeper
-    return None
-
-
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what is in a container, in the order in which it is packed, each with its location."""
+def _walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a value and all that is in it, as it is packed, each with its place in Python notation."""
+    yield place, value
     if type(value) is dict:
         for number, (key, item) in enumerate(value.items()):
-            yield f"[key {number + 1}]", key
-            yield f"[{_shown(key)}]", item
+            yield from _walk(key, f"{place}[key {number + 1}]")
+            yield from _walk(item, f"{place}[{_shown(key)}]")
     elif type(value) in (list, tuple):
         for number, item in enumerate(value):
-            yield f"[{number}]", item
+            yield from _walk(item, f"{place}[{number}]")
     elif type(value) in (set, frozenset):
         for item in value:
-            yield "[an element]", item
+            yield from _walk(item, f"{place}[an element]")
 
 
 def _shown(key: Any) -> str:
