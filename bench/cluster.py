@@ -36,11 +36,8 @@ def cluster(rows: int, site: Site) -> list[Table[Row]]:
             store.write(token or store.token(batch), dict.fromkeys(batch, VALUE))
 
     def pipelines() -> None:
-        for batch in batches:
-            pipeline = cache.client.get_client().pipeline()
-            for key in batch:
-                pipeline.set(cache.make_key(key), encoded, px=data.TIMEOUT_SECONDS * 1000)
-            pipeline.execute()
+        named = ({cache.make_key(key): encoded for key in batch} for batch in batches)
+        data.write_pipelines(named, "cluster")
 
     def written(_: object) -> None:
         if (found := len(cache.get_many(map(data.key_of, range(rows))))) != rows:

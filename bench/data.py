@@ -148,6 +148,15 @@ def expect_all(alias: str, ids: Sequence[int], shape: Shape = WHOLE) -> Callable
     return check
 
 
+def write_pipelines(batches: Iterable[Mapping[str, bytes]], alias: str = "default") -> None:
+    """Write encoded values by a pipeline of SET for each batch."""
+    for batch in batches:
+        pipeline = server_client(alias).pipeline()
+        for key, value in batch.items():
+            pipeline.set(key, value, px=TIMEOUT_SECONDS * 1000)
+        pipeline.execute()
+
+
 def server_client(alias: str = "default") -> Any:
     """Return a plain client of a cache's server."""
     cache: Any = caches[alias]

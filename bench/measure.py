@@ -158,25 +158,18 @@ def measure(
         server_cpu: returns the seconds of processor time that the cache server used so far.
         warm_up: whether to run another round first, which fills caches of all kinds.
     """
-    turns: list[list[list[Round]]] = []
+    measured = []
+    for table in tables:
+        empty = [MeasuredRow(title=row.title, versus=list(row.versus), rounds=[]) for row in table.rows]
+        measured.append(Table(title=table.title, operation=table.operation, rows=empty))
     for number in range(0 if warm_up else 1, rounds + 1):
         print(f"round {number}" if number else "warm-up", end=" ", flush=True)
-        turns.append([[_measure_once(row, server_cpu) for row in table.rows] for table in tables])
-    return [
-        Table(
-            title=table.title,
-            operation=table.operation,
-            rows=[
-                MeasuredRow(
-                    title=row.title,
-                    versus=list(row.versus),
-                    rounds=[turn[at][place] for turn in turns[-rounds:]],
-                )
-                for place, row in enumerate(table.rows)
-            ],
-        )
-        for at, table in enumerate(tables)
-    ]
+        for table, found in zip(tables, measured, strict=True):
+            for row, measured_row in zip(table.rows, found.rows, strict=True):
+                once = _measure_once(row, server_cpu)
+                if number:
+                    measured_row.rounds.append(once)
+    return measured
 
 
 def _measure_once(row: Row, server_cpu: Callable[[], float]) -> Round:

@@ -11,11 +11,10 @@ no two threads want the same, and nothing can be shared.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import quantiles
-from threading import Lock
 
 from django.db import connections
 from django.test import Client
@@ -42,7 +41,7 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
     create_users(USERS)
     create_front_page()
     site.cpu = float  # the server would not answer
-    site.callback(partial(_up, site))
+    site.callback(_set_state, DATABASE, site, 0)
     operator = Client()
     operator.force_login(CustomUser.objects.create_superuser("operator", password=None))
 
@@ -62,7 +61,7 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
     def row(title: str, work: Callable[[int], None], count: int, **versus: object) -> Row:
         return Row(
             title=title,
-            prepare=partial(STATES[title], site, min(HUNG_SECONDS, rows / 1_000)),
+            prepare=partial(_set_state, title, site, min(HUNG_SECONDS, rows / 1_000)),
             run=partial(_by_threads, work, count),
             operations=count,
             verify=_percentile,
@@ -71,7 +70,9 @@ def outage(rows: int, site: Site) -> list[Table[Row]]:
 
     def reads(operation: str, work: Callable[..., None], *, target: float | None) -> Table[Row]:
         versus = [speed(other=DATABASE, target=target)]
-        outages = [row(state, partial(work, is_cached=True), rows, versus=versus) for state in OUTAGES]
+        outages = [
+            row(state, partial(work, is_cached=True), rows, versus=versus) for state in (REFUSED, FROZEN)
+        ]
         alone = row(DATABASE, partial(work, is_cached=False), rows)
         return Table(operation=operation, rows=[alone, *outages])
 
@@ -118,30 +119,17 @@ def visit(number: int, *, is_cached: bool) -> None:
     assert len(profiles) == FRONT_PAGE_POSTS
 
 
-def _up(site: Site, _seconds: float = 0) -> None:
+def _set_state(title: str, site: Site, seconds: float) -> None:
+    """Let the cache refuse, hang or answer; use it for as long as a process may need to leave it alone."""
     app.conf.task_always_eager = True
     site.redis.resume()
     site.redis.start()
-
-
-def _refuse(site: Site, seconds: float) -> None:
-    _up(site)
-    site.redis.stop()
-    _let_it_be_noticed(seconds)
-
-
-def _freeze(site: Site, seconds: float) -> None:
-    _up(site)
-    site.redis.pause()
-    _let_it_be_noticed(seconds)
-
-
-STATES = {DATABASE: _up, REFUSED: _refuse, FROZEN: _freeze}
-OUTAGES = (REFUSED, FROZEN)
-
-
-def _let_it_be_noticed(seconds: float) -> None:
-    """Use the cache for as long as a process may need to leave it alone."""
+    if title == DATABASE:
+        return
+    if title == REFUSED:
+        site.redis.stop()
+    else:
+        site.redis.pause()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         user_profiles.get(1)
@@ -149,19 +137,11 @@ def _let_it_be_noticed(seconds: float) -> None:
 
 def _by_threads(work: Callable[[int], None], count: int) -> list[float]:
     """Do the work so many times, by threads that take the next number; return how long each took."""
-    numbers, lock = iter(range(count)), Lock()
-
-    def take() -> Iterator[int]:
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            yield number
+    numbers = iter(range(count))  # a single operation takes the next one, so threads may share it
 
     def thread() -> list[float]:
         took = []
-        for number in take():
+        for number in numbers:
             began = time.perf_counter()
             work(number)
             took.append(time.perf_counter() - began)

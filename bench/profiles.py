@@ -128,7 +128,7 @@ def parts(rows: int, site: Site) -> list[Table[Row]]:
         row(title=PICKLE, run=partial(encode_all, "pickled")),
     ]
     writing = [
-        write(title=PIPELINE, run=partial(_pipelines, batches)),
+        write(title=PIPELINE, run=partial(data.write_pipelines, batches)),
         write(title="one Lua call a batch", run=partial(_calls, batches), versus=[speed(other=PIPELINE)]),
     ]
     return [
@@ -141,14 +141,6 @@ def parts(rows: int, site: Site) -> list[Table[Row]]:
 def _encoder(alias: str) -> Callable[[Any], bytes]:
     cache: Any = caches[alias]
     return cache.client.encode
-
-
-def _pipelines(batches: list[dict[str, bytes]]) -> None:
-    for batch in batches:
-        pipeline = data.server_client().pipeline()
-        for key, value in batch.items():
-            pipeline.set(key, value, px=MILLISECONDS)
-        pipeline.execute()
 
 
 def _calls(batches: list[dict[str, bytes]]) -> None:
