@@ -34,9 +34,6 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
 
     Args:
         at_most: read at most this many ids of a queryset.
-
-    Raises:
-        Exception: whatever the declared function raises.
     """
     found: Any = spec.ids() if callable(spec.ids) else spec.ids
     if not isinstance(found, QuerySet):

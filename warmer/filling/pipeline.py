@@ -38,18 +38,7 @@ Interrupts = tuple[type[Exception], ...]
 
 
 def warm(spec: JobSpec, ids: Iterable[Id] | None = None, *, only_missing: bool = False) -> Report:
-    """Load and write a job's keys in this process.
-
-    Args:
-        ids: the ids to warm instead of the declared ones.
-        only_missing: skip keys that are cached.
-
-    Returns:
-        The outcome of every key.
-
-    Raises:
-        Exception: whatever the declared `ids` raises.
-    """
+    """Load and write a job's keys in this process; see `KeyedJob.warm`."""
     began = time.monotonic()
     batches = Batches(spec, ids)
     reports = warm_batches(spec, batches, keep_seconds=0.0 if only_missing else None)

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
-from warmer.report import Outcome, describe
+from warmer.report import describe
 from warmer.stores import Counted
 
 logger = logging.getLogger(__name__)
@@ -57,11 +57,6 @@ def count_read(spec: JobSpec, keys: Collection[str], missed: Collection[str] = (
     else:
         found = set(keys).difference(missed)
         count(spec, {"hits": len(found), "misses": len(missed)}, read=found, missed=missed)
-
-
-def count_filled(spec: JobSpec, outcomes: Iterable[Outcome]) -> None:
-    """Count the outcomes of keys that a reader loaded."""
-    count(spec, Counter(outcome.value for outcome in outcomes))
 
 
 def on_invalidated(sender: JobSpec, *, lag: timedelta, **_kwargs: Any) -> None:

@@ -60,12 +60,7 @@ _loading: ContextVar[tuple[JobSpec, ...]] = ContextVar("_loading", default=())
 
 
 def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
-    """Return the value of one key, or `default` if it has none.
-
-    Raises:
-        InvalidId: the id cannot be part of a key.
-        Exception: whatever the loader raises.
-    """
+    """Return the value of one key, or `default` if it has none; see `KeyedJob.get`."""
     key = spec.key.key(id)
     wanted = {key: as_id(id)}
     if _is_bypassed(spec):
@@ -83,12 +78,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
 
 
 def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
-    """Return the values of many ids; ids without one are left out.
-
-    Raises:
-        InvalidId: an id cannot be part of a key.
-        Exception: whatever the loader raises.
-    """
+    """Return the values of many ids; see `KeyedJob.get_many`."""
     wanted = {id: spec.key.key(id) for id in ids}
     found = _get_keys(spec, {key: as_id(id) for id, key in wanted.items()})
     return {id: found[key] for id, key in wanted.items() if key in found}
@@ -205,7 +195,7 @@ class _Reader:
             return False
         if failpoints.hooks:
             failpoints.reach("written", self.spec.name)
-        read_counters.count_filled(self.spec, written.outcomes.values())
+        read_counters.count(self.spec, Counter(written.outcomes.values()))
         if self._is_hot():
             self._mark_hot(has_ended=Outcome.SUPERSEDED not in written.outcomes.values())
         for key, why in written.errors.items():
