@@ -1,19 +1,35 @@
-"""What is written comes back as it was."""
+"""What is written comes back as it was; what would not is refused, with its place and what to do."""
 
+import array
+import collections
+import dataclasses
+import enum
+import fractions
 import struct
-from datetime import UTC, date, datetime, time, timedelta, timezone
+import types
+import zoneinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from django.utils.functional import SimpleLazyObject
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.package.serializers.values import NAIVE, PLAIN, SERIALIZER, VALUES, ZONES, there_and_back, told
+from users.models import CustomUser
+from warmer.context import own_write
+from warmer.exceptions import UnsupportedValue
 from warmer.serializers.django_redis import MARK
+from warmer.serializers.packing import MAX_DEPTH
 
 
 @settings(max_examples=500, deadline=None)
@@ -74,3 +90,166 @@ def test_datetime__is_equal_and_keeps_its_offset(value: datetime) -> None:
     assert found.utcoffset() == value.utcoffset()
     if isinstance(value.tzinfo, ZoneInfo):
         assert found.tzinfo is value.tzinfo  # the very object of this process
+
+
+# -- refused ------------------------------------------------------------------------------------------
+def refusal(value: Any) -> str:
+    with own_write(), pytest.raises(UnsupportedValue) as caught:
+        SERIALIZER.dumps(value)
+    return str(caught.value)
+
+
+def own(base: type, *arguments: Any, **options: Any) -> Any:
+    """Return an instance of a subclass, `Own`."""
+    return type("Own", (base,), {})(*arguments, **options)
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
+class Zone(tzinfo):
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int = 1
+
+
+class Struct(msgspec.Struct, frozen=True):
+    x: int = 1
+
+
+class Thing:
+    pass
+
+
+USE_PLAIN = "Use plain data"
+HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
+    *[
+        (kind("Own", {"ONE": value}).ONE, ".Own", "Give its .value.")
+        for kind, value in [(enum.Enum, "red"), (enum.IntEnum, 1), (enum.StrEnum, "yes"), (enum.IntFlag, 1)]
+    ],
+    (mark_safe("<b>"), "django.utils.safestring.SafeString", "Use str(...)."),
+    (own(str, "a"), "test_values.Own", "Use str(...)."),
+    (own(int, 1), "test_values.Own", "Use int(...)."),
+    (own(float, 1.5), "test_values.Own", "Use float(...)."),
+    (own(bytes, b"a"), "test_values.Own", "Use bytes(...)."),
+    (Pair(1, 2), "test_values.Pair", "Use tuple(...)."),
+    (own(frozenset, {1}), "test_values.Own", "Use frozenset(...)."),
+    (own(datetime, 2026, 1, 1), "test_values.Own", USE_PLAIN),
+    (own(datetime, 2026, 1, 1, tzinfo=UTC), "test_values.Own", USE_PLAIN),
+    (own(date, 2026, 1, 1), "test_values.Own", USE_PLAIN),
+    (own(time, 1), "test_values.Own", USE_PLAIN),
+    (own(timedelta, 1), "test_values.Own", USE_PLAIN),
+    (own(Decimal, 1), "test_values.Own", USE_PLAIN),
+    (own(UUID, int=1), "test_values.Own", USE_PLAIN),
+    (datetime(2026, 1, 1, tzinfo=Zone()), "datetime.datetime", "convert it to UTC."),
+    (time(1, tzinfo=Zone()), "datetime.time", "convert it to UTC."),
+    (Point(), "test_values.Point", "Use dataclasses.asdict(...)."),
+    (Struct(), "test_values.Struct", USE_PLAIN),
+    (Thing(), "test_values.Thing", USE_PLAIN),
+    (Thing, "builtins.type", USE_PLAIN),
+    (len, "builtins.builtin_function_or_method", USE_PLAIN),
+    (complex(1, 2), "builtins.complex", USE_PLAIN),
+    (range(3), "builtins.range", USE_PLAIN),
+    (fractions.Fraction(1, 3), "fractions.Fraction", USE_PLAIN),
+    (Path("/tmp"), "PosixPath", USE_PLAIN),  # whose module differs between versions of Python
+    (gettext_lazy("Yes"), "django.utils.functional.", "which translates it now"),
+    (..., "builtins.ellipsis", USE_PLAIN),
+    (CustomUser(id=1, username="ada"), "users.models.CustomUser", "the rows of .values()"),
+]
+OTHERS_REFUSED: list[tuple[Any, str, str]] = [
+    (collections.OrderedDict(a=1), "collections.OrderedDict", "Use dict(...)."),
+    (collections.defaultdict(list, a=[]), "collections.defaultdict", "Use dict(...)."),
+    (collections.deque([1]), "collections.deque", USE_PLAIN),
+    (types.MappingProxyType({}), "builtins.mappingproxy", USE_PLAIN),
+    (own(list, [1]), "test_values.Own", "Use list(...)."),
+    (own(dict, a=1), "test_values.Own", "Use dict(...)."),
+    (own(set, {1}), "test_values.Own", "Use set(...)."),
+    (bytearray(b"a"), "builtins.bytearray", "Use bytes(...)."),
+    (memoryview(b"a"), "builtins.memoryview", "Use bytes(...)."),
+    (array.array("i", [1]), "array.array", USE_PLAIN),
+    ({}.keys(), "builtins.dict_keys", USE_PLAIN),
+    ((each for each in "ab"), "builtins.generator", USE_PLAIN),
+    (msgspec.Raw(b"\x01"), "msgspec.Raw", USE_PLAIN),
+    (msgspec.msgpack.Ext(5, b""), "msgspec.msgpack.Ext", USE_PLAIN),
+    (SimpleLazyObject(lambda: "lazy"), "django.utils.functional.SimpleLazyObject", "the wrapped object"),
+    (CustomUser.objects.all(), "django.db.models.query.QuerySet", "the rows of .values()"),
+    (CustomUser.objects.values("id"), "django.db.models.query.QuerySet", "the rows of .values()"),
+]
+named = partial(pytest.mark.parametrize, ids=lambda given: given if isinstance(given, str) else "")
+
+
+def assert_refused(holder: Any, place: str, kind: str, advice: str) -> None:
+    said = refusal(holder)
+    assert f"at {place} it holds a " in said
+    assert kind in said
+    assert advice in said
+
+
+@named(("value", "kind", "advice"), [*HASHABLES_REFUSED, *OTHERS_REFUSED])
+def test_refused__is_named_with_its_place_and_what_to_do(value: Any, kind: str, advice: str) -> None:
+    assert "it is a " in refusal(value)
+    for holder, place in [
+        ([1, "a", value], "[2]"),
+        ({"row": value}, "['row']"),
+        ({1: {"a": [0, value]}}, "[1]['a'][1]"),
+        ({"rows": [{"id": 1}, {"id": 2, "x": value}]}, "['rows'][1]['x']"),
+        ((0, (value,)), "[1][0]"),
+        ([NAIVE, Decimal(1), {"x": value}], "[2]['x']"),
+        ([2**70, {"x": value}], "[1]['x']"),
+        (["\ud800", {"x": value}], "[1]['x']"),
+        ({(1, 2): [value]}, "[a tuple][0]"),
+    ]:
+        assert_refused(holder, place, kind, advice)
+
+
+@named(("value", "kind", "advice"), HASHABLES_REFUSED)
+def test_refused__as_a_key_or_an_element(value: Any, kind: str, advice: str) -> None:
+    for holder, place in [
+        ({value: 1}, "[key 1]"),
+        ({"other": 1, value: 2}, "[key 2]"),
+        ([{99: "a", value: 2}], "[0][key 2]"),
+        ({(1, value): 2}, "[key 1][1]"),
+        ({value}, "[an element]"),
+        ([frozenset({value})], "[0][an element]"),
+    ]:
+        assert_refused(holder, place, kind, advice)
+
+
+def test_refused__is_a_type_error_that_does_not_tell_the_value() -> None:
+    for value in ({"password": own(str, "secret"), "x": 1}, {"a": {"secret" * 20: own(str, "x")}}):
+        assert "secret" not in refusal(value)
+    assert issubclass(UnsupportedValue, TypeError)
+
+
+def test_refused__a_zone_without_a_key() -> None:
+    sources = [Path(folder) / "Europe" / "Berlin" for folder in zoneinfo.TZPATH]
+    with next(source for source in sources if source.exists()).open("rb") as file:
+        zone = ZoneInfo.from_file(file)
+    assert "convert it to UTC" in refusal([datetime(2026, 1, 1, tzinfo=zone)])
+
+
+def test_refused__what_holds_itself() -> None:
+    items: list[Any] = []
+    items += [items, items]
+    table: dict[str, Any] = {"price": Decimal(1)}
+    table["again"] = [table, table]
+    assert "contains itself" in refusal(items)
+    assert "contains itself" in refusal(table)
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: (inner,)])
+def test_depth__is_bounded_and_what_is_within_can_be_read(wrap: Any) -> None:
+    value: Any = 1
+    for _ in range(MAX_DEPTH):
+        value = wrap(value)
+    assert there_and_back(value) == value
+    assert f"more than {MAX_DEPTH} levels deep" in refusal(wrap(value))
+    for _ in range(5000):
+        value = wrap(value)
+    assert f"more than {MAX_DEPTH} levels deep" in refusal(value)

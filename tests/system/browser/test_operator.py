@@ -3,17 +3,21 @@
 import re
 from collections.abc import Callable
 
+import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from embedded.waiting import wait_until
-from tests.system.browser.pages import EVERYTHING, MARKS, last_run, make_run, state_of
+from myapp.models import Post
+from tests.system.browser.pages import EVERYTHING, MARKS, check_red, last_run, make_run, state_of
 from tests.system.nodes import Worker
 from tests.system.project import Project, reached
 from tests.system.slowapp import gate
-from warmer.models import State
+from users.models import CustomUser
+from warmer.models import CacheAudit, ChangeRecord, State, WarmingRun
 
 pytestmark = MARKS
 
@@ -164,3 +168,99 @@ def test_operator__sees_a_failure_on_the_jobs_page_and_warms_its_key(open_page: 
     expect(page.get_by_text("Warmed popular_posts.").first).to_be_visible()
     expect(page.get_by_role("row", name="Cached yes")).to_be_visible()
     assert LogEntry.objects.latest("pk").get_change_message().endswith("Reason: wrong title")
+
+
+# -- wrong and failed keys ----------------------------------------------------------------------------
+def test_operator__repairs_wrong_keys__and_retries_failed_ones(
+    open_page: Callable[..., Page], project: Project, worker: Worker
+) -> None:
+    author = CustomUser.objects.create_user("ada", "ada@example.org")
+    fields = {"title": "A title", "slug": "a-title", "is_popular": True, "published_at": timezone.now()}
+    key = f"post:{Post.objects.create(author=author, **fields).pk}"
+    ChangeRecord.objects.all().delete()  # else the worker, whose jobs are others, applies it again
+    project.manage("warm_cache", "posts")
+    right = cache.get(key)
+    cache.set(key, right | {"title": "Another title"})
+    page = open_page(*EVERYTHING, "view_post")
+    page.get_by_label("More actions on posts").click()
+    page.get_by_role("button", name="Audit posts").click()
+    expect(page.get_by_text("Queued an audit of posts.")).to_be_visible()
+    expect(page.get_by_label("Jobs by state")).to_contain_text("wrong 1")
+    check_red(page)
+    assert page.locator("tr[data-warmer-job]").first.get_attribute("data-warmer-job") == "posts"
+
+    page.get_by_role("link", name="0 of 1 right").click()
+    page.get_by_role("link", name=key).click()
+    expect(page.get_by_role("heading", name="View post")).to_be_visible()
+    page.go_back()
+    page.get_by_label("Reason (optional, for the log").fill("a reader complained")
+    page.get_by_role("button", name="Audit every key and invalidate the wrong ones").click()
+    expect(page.get_by_role("heading", name="Job posts")).to_be_visible()
+    repaired = CacheAudit.objects.filter(job="posts", repaired=1)
+    wait_until(repaired.exists, what="a worker repairs")
+    assert cache.get(key) is None
+    page.goto("/admin/warmer/")
+    assert state_of(page, "posts") != "wrong"
+
+    counts = {"batches_total": 1, "batches_done": 1, "failed": 1}
+    error, failures = "Every key failed; the first: ValueError: no", [{"key": key, "error": "ValueError: no"}]
+    failed = make_run("posts", State.FAILED, error=error, failures=failures, **counts)
+    page.goto("/admin/warmer/warmingrun/")
+    expect(page.get_by_role("row", name="failed")).to_contain_text("the first: ValueError: no")
+    page.get_by_role("link", name=str(failed.pk), exact=True).click()
+    expect(page.get_by_role("progressbar")).to_have_class("warmer-bar-failed")
+    page.get_by_role("button", name="Retry this key").click()
+    expect(page.get_by_text("1 key that failed before")).to_be_visible()
+    expect(page.locator(".warmer-state").first).to_have_text("complete")
+    assert cache.get(key) == right
+    assert [each.change_message for each in LogEntry.objects.order_by("pk")] == [
+        "Requested an audit.",
+        "Requested an audit with repair. Reason: a reader complained",
+        f"Retry of 1 key: run {last_run('posts').pk}.",
+    ]
+
+
+# -- Enter in a form of several buttons, of which it presses none -------------------------------------
+OVERVIEW, JOB = "/admin/warmer/", "/admin/warmer/job/posts/change/"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_enter__in_a_field_presses_no_button__on_a_button_that_one(
+    open_page: Callable[..., Page], scripts: bool
+) -> None:
+    page = open_page(*EVERYTHING, scripts=scripts)
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
+    for address in (OVERVIEW, JOB):
+        page.goto(address)
+        boxes = page.locator("form:has(#warmer-why) input[type=checkbox]")
+        count = boxes.count()
+        assert count > 3 or address == JOB
+        page.get_by_label("Reason (optional, for the log").fill("before the sale")
+        page.keyboard.press("Enter")
+        for at in range(count):
+            boxes.nth(at).focus()
+            page.keyboard.press("Enter")
+    # What had been sent would have been answered before this is.
+    page.goto(OVERVIEW)
+    assert sent == []
+    assert not WarmingRun.objects.exists()
+    assert not LogEntry.objects.exists()
+    if not scripts:
+        return  # a page without scripts does not tell what has the focus
+
+    for address in (OVERVIEW, JOB):
+        page.goto(address)
+        if address == OVERVIEW:
+            page.get_by_role("checkbox", name="Select posts").check()
+        page.get_by_label("Reason (optional, for the log").fill("load")
+        reached = []
+        for _ in range(4):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.textContent.trim()"))
+        assert reached == ["Warm now", "Audit", "Audit and repair", "Pause"]
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Paused posts:")).to_be_visible()
+        assert LogEntry.objects.get().change_message == "Paused the schedule. Reason: load"
+        LogEntry.objects.all().delete()
+        PeriodicTask.objects.update(enabled=True)
