@@ -48,6 +48,7 @@ def test_w003__nothing_sends_the_scheduled_jobs(monkeypatch: pytest.MonkeyPatch)
         (["json", "pickle"], "json", "accepts 'json', 'pickle'. Anyone", 'CELERY_ACCEPT_CONTENT = ["json"]'),
         (["application/x-python-serialize"], "pickle", "accepts 'application/x-python-", "ACCEPT_CONTENT"),
         (["json"], "pickle", "tasks as 'pickle', which its workers do not", "CELERY_TASK_SERIALIZER = "),
+        (["cbor"], "cbor", "tasks as 'cbor', whose library is not installed", "CELERY_TASK_SERIALIZER = "),
         (("json", "msgpack"), "json", "", ""),
         ({"application/json"}, "json", "", ""),
     ],
@@ -124,7 +125,7 @@ def test_w008__table_without_triggers(settings: Any) -> None:
     settings.WARMER_CAPTURE = "triggers"
     declare_single("one", depends_on=[Post])
     triggers.remove("default")
-    fix = "manage.py warm_triggers --database default"
+    fix = "'manage.py warm_triggers --database default'. If 'manage.py migrate' prints this, it installs missing"
     assert_found("W008", says="myapp_post on 'default'", hint=fix, databases=["default"])
     assert not found("W008")  # a check that may not ask the database
     install_triggers()

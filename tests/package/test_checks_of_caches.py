@@ -87,14 +87,16 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], s
 
 
 @pytest.mark.parametrize(
-    ("backend", "options"),
+    ("backend", "location", "options"),
     [
-        (OURS, {"CONNECTION_POOL_KWARGS": {"decode_responses": True}}),
-        ("django.core.cache.backends.redis.RedisCache", {"decode_responses": True}),
+        (OURS, "redis://localhost:1", {"CONNECTION_POOL_KWARGS": {"decode_responses": True}}),
+        (OURS, "redis-cluster://localhost:1", {"CONNECTION_POOL_KWARGS": {"decode_responses": True}}),
+        (OURS, "redis-cluster://localhost:1,localhost:2?decode_responses=true", {}),
+        ("django.core.cache.backends.redis.RedisCache", "redis://localhost:1", {"decode_responses": True}),
     ],
 )
-def test_e002__answers_as_text(settings: Any, backend: str, options: dict[str, Any]) -> None:
-    use(settings, "E002", "broken", BACKEND=backend, LOCATION="redis://localhost:1", OPTIONS=options)
+def test_e002__answers_as_text(settings: Any, backend: str, location: str, options: dict[str, Any]) -> None:
+    use(settings, "E002", "broken", BACKEND=backend, LOCATION=location, OPTIONS=options)
     assert_found("E002", says="decode_responses=True", hint="Remove decode_responses")
     assert jobs["one"].get() == []
 

@@ -77,7 +77,7 @@ def why_unusable(alias: str) -> str:
         return describe(error)
     if codec is not None:
         try:
-            codec.parse()
+            arguments = codec.parse()
         except ValueError as error:
             location = settings.CACHES[alias].get("LOCATION", "")
             urls = location.split(",") if isinstance(location, str) else location
@@ -85,7 +85,7 @@ def why_unusable(alias: str) -> str:
                 urls = [str(location)]
             shown = ",".join(map(masked_address, urls))
             return f"CACHES[{alias!r}]['LOCATION'] = {shown!r}: {describe(error)}"
-        if not codec.is_cluster and codec.connect().connection_pool.connection_kwargs.get("decode_responses"):
+        if arguments.get("decode_responses"):
             return "with decode_responses=True it returns text, while values are bytes"
     return ""
 

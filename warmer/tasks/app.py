@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from celery import current_app
 from django.conf import settings
+from kombu.exceptions import SerializerNotInstalled
 from kombu.serialization import registry
 
 BROKER_SETTINGS = ("CELERY_BROKER_URL", "BROKER_URL")
@@ -37,6 +38,9 @@ def problem_of_formats() -> Problem | None:
     elif _UNSAFE.intersection(map(_type, accepted)):
         message = f"Celery accepts {', '.join(map(repr, accepted))}."
         why = "Anyone who can write to the broker can run code in every worker."
+    elif not _is_installed(sent):
+        message = f"Celery sends tasks as {sent!r}, whose library is not installed."
+        why = "No task can be sent."
     else:
         return None
     fix = 'CELERY_ACCEPT_CONTENT = ["json"]\n'
@@ -74,6 +78,14 @@ def app_name() -> str:
     """Return the name of the project's app, as in `celery -A`."""
     name = current_app.main or "default"
     return "PROJECT" if name == "default" else name  # "default": Celery's own app, if there is no other
+
+
+def _is_installed(serializer: str) -> bool:
+    try:
+        registry.dumps({}, serializer=serializer)
+    except SerializerNotInstalled:
+        return False
+    return True
 
 
 def _type(name: str) -> str:

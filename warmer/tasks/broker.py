@@ -14,6 +14,7 @@ from typing import Any
 from celery import Task, current_app
 from celery.exceptions import QueueNotFound
 from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import SerializerNotInstalled
 
 from warmer.exceptions import WarmerError
 from warmer.report import describe, masked
@@ -47,7 +48,7 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
         insist: try even if the broker did not answer a moment ago.
 
     Raises:
-        BrokerUnavailable: it does not answer.
+        BrokerUnavailable: it does not answer, or Celery cannot send the message.
     """
     if current_app.conf.task_always_eager:
         task.apply_async(args, **options)
@@ -58,6 +59,8 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
             task.apply_async(args, connection=connection, retry=False, **options)
         except QueueNotFound:
             raise BrokerUnavailable(UNDECLARED.format(queue=options["queue"])) from None
+        except SerializerNotInstalled as error:
+            raise BrokerUnavailable(f"{error}: set CELERY_TASK_SERIALIZER = 'json'") from None
 
 
 def is_resting() -> bool:

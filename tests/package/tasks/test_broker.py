@@ -225,6 +225,13 @@ def test_undeclared_queue__is_said(job: Any, serve: Serve, broker_at: BrokerAt) 
     assert request_run("t", Trigger.ADMIN).run.state == State.QUEUED
 
 
+def test_serializer_that_is_not_installed__is_said(job: Any, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current_app.tasks["warmer.start_run"], "serializer", "cbor")
+    error = request_run("t", Trigger.ADMIN).run.error
+    assert "No encoder installed for cbor: set CELERY_TASK_SERIALIZER = 'json'" in error
+    assert not broker.is_resting()
+
+
 # -- Sentinel --------------------------------------------------------------------------------------------
 def test_sentinel__leads_to_the_master(job: Any, serve: Serve, broker_at: BrokerAt, tmp_path: Path) -> None:
     master = serve()

@@ -197,9 +197,16 @@ class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no
     def __init__(self, server: str, *args: Any) -> None:
         super().__init__([str(server)], *args)  # a list is malformed, too
 
-    def parse(self) -> None:
-        """Raise ValueError if the cluster's address is malformed; do not connect."""
-        _parse(self._server[0])
+    def parse(self) -> dict[str, Any]:
+        """Return the arguments of a connection, without connecting.
+
+        Raises:
+            ValueError: the cluster's address is malformed.
+        """
+        start, (first, *_), query = _parse(self._server[0])
+        found: dict[str, Any] = parse_url(f"{start}{first}{query}")  # type: ignore[no-untyped-call]
+        found.update(self._options.get("CONNECTION_POOL_KWARGS", {}))
+        return found
 
     def connect(self, index: int = 0) -> Cluster:
         """Return the cluster's client.

@@ -38,13 +38,14 @@ class Codec:
 
     Attributes:
         connect: returns a client of the primary, since a replica may still hold what was invalidated.
-        parse: raises ValueError if the cache's address is malformed; does not connect.
+        parse: returns the arguments of a connection, without connecting; raises ValueError if the cache's
+            address is malformed.
         encode: returns a value as the cache stores it; raises ValueError or whatever the serializer raises.
         decode: returns the value.
     """
 
     connect: Callable[[], Any]
-    parse: Callable[[], Any]
+    parse: Callable[[], Mapping[str, Any]]
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     is_cluster: bool = False
@@ -61,7 +62,7 @@ def codec_of(cache: BaseCache) -> Codec | None:
         client = cache._cache
         dumps, loads = client._serializer.dumps, client._serializer.loads
         connect = partial(client.get_client, None, write=True)  # a client connects when it is used
-        return Codec(connect=connect, parse=connect, encode=_in_bytes(dumps), decode=loads)
+        return Codec(connect=connect, parse=_arguments(connect), encode=_in_bytes(dumps), decode=loads)
     if not HAS_DJANGO_REDIS or not isinstance(cache, DjangoRedis):
         return None
     if issubclass(cache._client_cls, HerdClient | ShardClient):
@@ -72,11 +73,15 @@ def codec_of(cache: BaseCache) -> Codec | None:
     connect = client.connect if is_cluster else partial(client.get_client, write=True)
     return Codec(
         connect=connect,
-        parse=client.parse if is_cluster else connect,
+        parse=client.parse if is_cluster else _arguments(connect),
         encode=_fast_encode(client) if as_usual else _in_bytes(client.encode),
         decode=client.decode,
         is_cluster=is_cluster,
     )
+
+
+def _arguments(connect: Callable[[], Any]) -> Callable[[], Mapping[str, Any]]:
+    return lambda: connect().connection_pool.connection_kwargs
 
 
 def _in_bytes(encode: Callable[[Any], Any]) -> Callable[[Any], bytes]:
