@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +19,9 @@ from warmer.keys import Batch
 
 # Errors of the whole batch rather than of one row: loading the halves would not help.
 WHOLE_BATCH = (OperationalError, InterfaceError, LoaderError)
+
+# The jobs whose loaders are running in this thread, innermost last.
+_loading: ContextVar[tuple[JobSpec, ...]] = ContextVar("_loading", default=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +45,10 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
         Exception: whatever the loader raises.
     """
     if not spec.keyed:
-        value = spec.loader()
+        value = _call(spec)
         key = spec.key.key()
         return Loaded(values={} if value is None else {key: value}, absent=(key,) if value is None else ())
-    loaded = spec.loader(list(batch.values()))
+    loaded = _call(spec, list(batch.values()))
     if not isinstance(loaded, Mapping):
         raise LoaderError(
             f"The loader of {spec.name!r} returned {type(loaded).__name__}: expected a mapping "
@@ -56,6 +60,19 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
         values = {key: given[key] for key in batch if key in given}
     absent = () if len(values) == len(batch) else tuple(key for key in batch if key not in values)
     return Loaded(values=values, absent=absent)
+
+
+def is_loading(spec: JobSpec) -> bool:
+    """Return whether the caller is the job's own loader, which must not wait for other loads of the job."""
+    return spec in _loading.get()
+
+
+def _call(spec: JobSpec, *args: Any) -> Any:
+    outer = _loading.set((*_loading.get(), spec))
+    try:
+        return spec.loader(*args)
+    finally:
+        _loading.reset(outer)
 
 
 def _by_key(spec: JobSpec, loaded: Mapping[Any, Any]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, sleep
@@ -35,7 +34,14 @@ from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
 from warmer.filling import read_counters
-from warmer.filling.loading import Loaded, in_batches, load, load_past_the_cache, take_pooled_connections
+from warmer.filling.loading import (
+    Loaded,
+    in_batches,
+    is_loading,
+    load,
+    load_past_the_cache,
+    take_pooled_connections,
+)
 from warmer.filling.shared_loads import load_at_once, load_without_cache
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
@@ -55,8 +61,6 @@ T = TypeVar("T")
 
 # Until when a job is, or was, hot: it changes faster than it can be loaded.
 _hot: dict[JobSpec, float] = {}
-# The jobs whose loaders are running in this thread, innermost last.
-_loading: ContextVar[tuple[JobSpec, ...]] = ContextVar("_loading", default=())
 
 
 def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
@@ -172,7 +176,6 @@ class _Reader:
 
     def _load(self, claim: Claim) -> None:
         ended = False
-        outer = _loading.set((*_loading.get(), self.spec))
         try:
             if failpoints.hooks:
                 failpoints.reach("token_taken", self.spec.name)
@@ -181,7 +184,6 @@ class _Reader:
                 failpoints.reach("loaded", self.spec.name)
             ended = self._write(claim, loaded)
         finally:
-            _loading.reset(outer)
             if not ended:
                 self._ask(lambda store: store.release(claim))
         self._settle(loaded.values, loaded.absent)
@@ -204,7 +206,7 @@ class _Reader:
 
     def _wait(self) -> None:
         """Wait for what others are loading, up to the bound."""
-        if self.spec in _loading.get():
+        if is_loading(self.spec):
             return
         deadline = monotonic() + conf.READ_WAIT.total_seconds()
         pause = FIRST_PAUSE_SECONDS

@@ -19,7 +19,7 @@ from typing import Any
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.filling import read_counters
-from warmer.filling.loading import load_past_the_cache, take_pooled_connections
+from warmer.filling.loading import is_loading, load_past_the_cache, take_pooled_connections
 from warmer.invalidation import is_pending
 from warmer.keys import Batch
 from warmer.stores import name_here
@@ -45,6 +45,11 @@ class _Load:
             self._is_running.release()
         return has_ended
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its thread was stopped, as by a time-out of gevent, which is not an error of the loader."""
+        return self.error is not None and not isinstance(self.error, Exception)
+
     def copy(self) -> Any:
         """Return a copy of the result, or raise the error."""
         if self.error is not None:
@@ -53,9 +58,12 @@ class _Load:
 
 
 def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
-    """Load keys without the cache, together with other readers unless an open transaction changed them."""
+    """Load keys without the cache, together with other readers.
+
+    Not in a transaction that changed them, nor in the job's own loader, which would wait for itself.
+    """
     read_counters.count(spec, {"past": len(wanted)})
-    if is_pending(spec):
+    if is_pending(spec) or is_loading(spec):
         return load_past_the_cache(spec, wanted)
     take_pooled_connections(spec)
     key = (name_here(spec.cache), spec, *wanted)
@@ -85,7 +93,9 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
         if others is None:
             mine = queue[key] = _Load()
     if others is not None:
-        return others.copy() if others.wait() else load()
+        if not others.wait():
+            return load()
+        return load_shared(key, load) if others.is_interrupted else others.copy()
 
     def load_in_turn() -> Any:
         if before is not None:

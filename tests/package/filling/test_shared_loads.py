@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from time import monotonic
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -123,6 +124,27 @@ def test_error__reaches_those_who_waited_for_this_load_only() -> None:
             load_shared("key", fail)
     assert len(calls) == 2
     assert not shared_loads._running
+
+
+def test_interrupt__of_the_reader_who_loads_is_no_error_of_the_others(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Timeout(BaseException):
+        """As gevent raises it in one greenlet."""
+
+    waiting, wait = [], _Load.wait
+    monkeypatch.setattr(_Load, "wait", lambda load: waiting.append(load) or wait(load))
+    loader.start()
+    loader.expect(1)
+    interrupted = loader.pool.submit(load_shared, "key", Mock(side_effect=Timeout))
+    wait_for_the_next()
+    others = loader.start(3)
+    wait_until(lambda: len(waiting) == 4, seconds=30, what="all readers wait")
+    loader.row = ["new"]
+    loader.may_end.release(4)
+    assert [each.result(30) for each in others] == [["new"]] * 3
+    with pytest.raises(Timeout):
+        interrupted.result(30)
 
 
 def test_wait__is_bounded_by_read_wait(loader: Loader, settings: Any) -> None:

@@ -15,6 +15,7 @@ from tests.package.filling.support import LOCMEM, calls_of
 from tests.support.readers import PATIENCE_SECONDS, Readers, at_once, claims_and_writes, kept
 from warmer import warm_many
 from warmer.filling import read_through
+from warmer.filling.shared_loads import _Load
 from warmer.stores import Cached, Claim
 from warmer.stores.generic import GenericStore
 from warmer.stores.redis.store import RedisStore
@@ -83,6 +84,22 @@ def test_loader__that_reads_keys_of_its_own_job_does_not_wait_for_itself(redis_c
         assert tree.get_many([1, 2, 3]) == {1: [1], 2: [2, [1]], 3: [3, [2, [1]]]}
     assert waits == []
     assert kept(redis_client) == {":1:node:1", ":1:node:2", ":1:node:3"}
+
+
+def test_loader__that_reads_its_own_key_does_not_wait_for_itself_while_the_cache_is_down(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[int]] = []
+
+    def load(ids: list[int]) -> Mapping[int, Any]:
+        calls.append(ids)
+        return {1: "value"} if len(calls) > 2 else {1: job.get(1)}
+
+    job: Any = warm_many("again:{id}", ids=list, name="again")(load)
+    waits: list[_Load] = []
+    monkeypatch.setattr(_Load, "wait", lambda load: waits.append(load))
+    job.spec.store.breaker.failed(OSError("away"))
+    assert (job.get(1), calls, waits) == ("value", [[1]] * 3, [])
 
 
 def test_loader__that_reads_another_job_is_one_load_of_that_too(flight: Flight) -> None:
