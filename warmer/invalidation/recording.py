@@ -137,7 +137,7 @@ def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Rec
     """Return the record of changed rows: a queryset is read by one query, instances from memory."""
     names = [field.attname for field in source.fields]
     if isinstance(rows, QuerySet):
-        values: Iterable[Any] = rows.order_by().values_list(*names) if names else [()]
+        values: Iterable[Any] = rows.values_list(*names) if names else [()]
     else:
         values = ([getattr(row, name) for name in names] for row in rows)
     texts = (dict(zip(source.columns, map(_text, source.fields, each), strict=True)) for each in values)

@@ -26,6 +26,12 @@ def test_invalidate_for__queryset_and_instances(make_post: Any) -> None:
         assert gone_by(keys, invalidate_for, rows) == {*(f"post:{post.pk}" for post in posts), "popular_posts"}
 
 
+def test_invalidate_for__slice_means_the_rows_that_its_order_gives(make_post: Any) -> None:
+    first, second = make_post(), make_post()
+    keys = [f"post:{post.pk}" for post in (first, second)]
+    assert gone_by(keys, invalidate_for, Post.objects.order_by("-pk")[:1]) == {keys[1]}
+
+
 @pytest.mark.parametrize("rows", [Post, Post.objects, 5, "5", [5], [Post], None])
 def test_invalidate_for__takes_rows(rows: Any) -> None:
     with pytest.raises(TypeError, match=r"invalidate_for\(\) takes rows, .*: write invalidate_for\(\[row\]\)"):
