@@ -53,13 +53,13 @@ class Watcher:
         result = execute(sql, params, many, context)
         try:
             if not self._is_quiet and may_change(sql):
-                self._changed(above)
+                self.changed(above)
         except Exception as error:  # noqa: BLE001 - the project's statement has succeeded
             logger.warning("A change on %r waits for a worker: %s", self.using, describe(error))
         return result
 
-    def _changed(self, above: int) -> None:
-        """Apply the change of a statement at the commit; in autocommit now, if it is committed."""
+    def changed(self, above: int) -> None:
+        """Apply a change at the commit; in autocommit now, if it is committed."""
         connection = self._connection()
         if connection.in_atomic_block:
             self.expect(above=above)
@@ -77,7 +77,7 @@ class Watcher:
         """Apply an earlier autocommit statement that was not yet committed when it returned."""
         above, self._late = self._late, None
         if above is not None:
-            self._changed(above)
+            self.changed(above)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

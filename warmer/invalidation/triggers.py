@@ -17,8 +17,7 @@ from django.db import DatabaseError, connections, router, transaction
 from warmer.declarations.registry import jobs
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation.apply import floors
-from warmer.invalidation.recording import record
-from warmer.invalidation.records import TABLE, Record, are_kept, captures_by_triggers, forget_tables, visit
+from warmer.invalidation.records import TABLE, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.sources import sources
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.trigger_sql import postgresql, sqlite
@@ -187,10 +186,7 @@ def script(using: str) -> str:
     """Return the SQL that installs missing triggers, for someone else to run."""
     parts = []
     for table, statements in _missing(using, _compare(using)).items():
-        # Changes may have been missed until then, see `catch_up`.
-        missed = [literal(source.name) for source in sources().by_table[table]]
-        missed = [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in missed]
-        steps = ["BEGIN", *_vendor(using).PREPARE, *statements, *missed, "COMMIT"]
+        steps = ["BEGIN", *_vendor(using).PREPARE, *statements, *_missed(table), "COMMIT"]
         parts += [f"{each.strip()};\n" for each in steps]
     return "".join(parts)
 
@@ -203,6 +199,12 @@ def _missing(using: str, compared: Iterable[tuple[Definition, Installed]]) -> di
         for wanted, now in compared
         if now.kind == "table" and _why_not(wanted, now)
     }
+
+
+def _missed(table: str) -> list[str]:
+    """Return the statements that invalidate the jobs of a table: until now, changes may have been missed."""
+    names = [literal(source.name) for source in sources().by_table[table]]
+    return [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in names]
 
 
 def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
@@ -271,11 +273,11 @@ def catch_up(using: str) -> list[str]:
     """
     with watcher(using).quiet():
         compared = _compare(using)
-        _installed[using, jobs.version] = before = _captured(compared)
+        _installed[using, jobs.version] = _captured(compared)
         if not (steps := _missing(using, compared)):
             return []
+        above = floors[using]
         try:
-            return _run(using, steps)
+            return _run(using, {table: [*found, *_missed(table)] for table, found in steps.items()})
         finally:
-            new = [source for table in installed(using) - before for source in sources().by_table[table]]
-            record([Record(source=source.name) for source in new], using=using)
+            watcher(using).changed(above)

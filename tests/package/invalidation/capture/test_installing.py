@@ -9,12 +9,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, problem_of, things
+from tests.package.invalidation.capture.things import EVERY, Things, execute, problem_of, things, unapplied
 from tests.support.fixtures import install_triggers
 from tests.support.keyed import by_function, cached, gone, job
 from warmer import jobs
 from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
+from warmer.signals import triggers_changed
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -93,6 +94,20 @@ def test_script__does_what_install_does(known: Things) -> None:
     assert triggers.problems("default") == []
     assert known.relayed() == EVERY  # what was missed until then is not known
     assert known.gone_by(known.model.objects.create, owner=1) == {1}
+
+
+def test_catch_up__records_what_was_missed_with_the_triggers(known: Things) -> None:
+    """So a process that is killed after it installed them loses nothing."""
+    triggers.remove("default")
+    found: list[int] = []
+
+    def count(**_: Any) -> None:
+        found.extend(number for (number,) in outsiders.fetch("SELECT count(*) FROM warmer_changerecord"))
+
+    triggers_changed.connect(count)
+    assert triggers.catch_up("default")
+    assert found[0] >= 1
+    assert (known.gone(), unapplied()) == (EVERY, 0)
 
 
 def test_signals__tell_what_a_job_needs_that_is_declared_after_a_save(known: Things) -> None:
