@@ -1,7 +1,7 @@
 """Fixtures of the faults: a site whose cache is on a server of its own, behind an address that can change."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from warmer.invalidation import Relay, backlog, captures_by_triggers
 from warmer.invalidation.relay import on_migrated
 from warmer.models import ChangeRecord, JobServers
 from warmer.stores import breaker
-from warmer.tasks import relaying
 
 __all__ = ["make_post", "make_user", "own_jobs"]
 
@@ -134,17 +133,6 @@ def in_step_with(replica: Redis, port: int) -> None:
     """Make a server replicate the one at a port; return when it is in step."""
     replica.replicaof(LOOPBACK, port)
     wait_until(lambda: replica.info("replication")["master_link_status"] == "up", what="the replica is in step")
-
-
-@contextmanager
-def worker() -> Iterator[None]:
-    """Run the relay of a worker."""
-    relaying.start()
-    try:
-        yield
-    finally:
-        relaying.stop()
-        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 def work(relay: Relay) -> None:

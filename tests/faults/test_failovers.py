@@ -14,8 +14,9 @@ from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.faults.conftest import AT_ONCE, Site, in_step_with, work, worker
+from tests.faults.conftest import AT_ONCE, Site, in_step_with, work
 from tests.package.doctor.sentinels import Sentinel
+from tests.support.others import worker
 from warmer import jobs, warm
 from warmer.invalidation import Relay
 from warmer.invalidation.relay import on_migrated

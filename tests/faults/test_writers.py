@@ -10,8 +10,8 @@ from django.db import transaction
 
 from embedded.waiting import wait_until
 from myapp.models import Post
-from tests.faults.conftest import Site, worker
-from tests.support.others import in_threads
+from tests.faults.conftest import Site
+from tests.support.others import in_threads, worker
 from warmer.invalidation import Relay, backlog
 from warmer.models import JobServers
 

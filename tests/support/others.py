@@ -1,25 +1,33 @@
-"""Other threads that write to the database meanwhile, and processes that are forked beside threads."""
+"""Others that act meanwhile: threads that use the database, the relay of a worker, forked processes."""
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Thread
+from typing import Any
 
 from django.db import connection
 
 from embedded.waiting import wait_until
+from warmer.tasks import relaying
+
+
+def apart(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call that closes the connection to the database of the thread that makes it."""
+
+    def run(*args: Any) -> Any:
+        try:
+            return call(*args)
+        finally:
+            connection.close()
+
+    return run
 
 
 def in_thread(action: Callable[[], object]) -> Thread:
     """Start a thread with a connection of its own to the database."""
-
-    def run() -> None:
-        try:
-            action()
-        finally:
-            connection.close()
-
-    thread = Thread(target=run)
+    thread = Thread(target=apart(action))
     thread.start()
     return thread
 
@@ -27,6 +35,17 @@ def in_thread(action: Callable[[], object]) -> Thread:
 def in_threads(*actions: Callable[[], object]) -> list[Thread]:
     """Start such a thread for each action."""
     return list(map(in_thread, actions))
+
+
+@contextmanager
+def worker() -> Iterator[None]:
+    """Run the relay of a worker."""
+    relaying.start()
+    try:
+        yield
+    finally:
+        relaying.stop()
+        wait_until(lambda: not relaying._open, what="the worker has ended")
 
 
 def await_end_or_lock(thread: Thread) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -145,15 +146,9 @@ def strip(client: Client) -> dict[str, Shown]:
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
     """Return a list that gets an entry for each call of a function of the strip."""
-    calls: list[Any] = []
-    function = getattr(health, name)
-
-    def counted(*args: Any) -> Any:
-        calls.append(args)
-        return function(*args)
-
+    counted = Mock(wraps=getattr(health, name))
     monkeypatch.setattr(health, name, counted)
-    return calls
+    return counted.call_args_list
 
 
 def observed(**ago: float) -> None:

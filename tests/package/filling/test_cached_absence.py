@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import transaction
 from redis import Redis
 
 from myapp.models import Post
 from tests.package.filling.support import LOCMEM, MGET_ALONE, calls_of
+from tests.support.others import apart
 from warmer import warm, warm_many
 from warmer.testing import hold
 
@@ -103,14 +104,8 @@ def test_absence__stays_when_the_creation_is_rolled_back(job: Any, calls: Calls,
 def test_absence__that_was_loaded_before_the_creation_is_not_stored(
     job: Any, make_post: Any, redis_client: Redis
 ) -> None:
-    def read() -> Any:
-        try:
-            return job.get(7, "none")
-        finally:
-            connection.close()
-
     with ThreadPoolExecutor(1) as pool, hold("loaded", job="titles") as point:
-        reader = pool.submit(read)
+        reader = pool.submit(apart(job.get), 7, "none")
         point.wait()
         make_post(pk=7, title="Created")
         point.release()

@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 from embedded.redis_server import RedisServer
 from myapp.models import Comment, Post
 from tests.support.keyed import cached, gone, gone_by, job, titles, waiting
+from tests.support.others import apart
 from tests.support.transactions import rolled_back
 from warmer import StoreUnavailable, invalidate_for, warm, warm_many
 from warmer.invalidation import Relay, captures_by_triggers
@@ -104,19 +105,13 @@ def test_invalidate__inside_a_transaction_takes_effect_at_its_commit(make_post: 
     other = cached("title:0")
     assert titles.get(post.pk) == "old"
 
-    def read_elsewhere() -> Any:
-        try:
-            return titles.get(post.pk)
-        finally:
-            connection.close()
-
     with transaction.atomic(), ThreadPoolExecutor(1) as others:
         titles.invalidate([post.pk] if which == "some" else None)
         Post.objects.filter(pk=post.pk).update(title="new")
         assert titles.get(post.pk) == "new"  # what this transaction changed bypasses the cache
         assert cache.get(f"title:{post.pk}") == "old"
         # A reader who would put the old value back after an invalidation at once.
-        assert others.submit(read_elsewhere).result() == "old"
+        assert others.submit(apart(titles.get), post.pk).result() == "old"
     assert gone(f"title:{post.pk}", *other) == {f"title:{post.pk}"} | ({*other} if which == "all" else set())
     assert titles.get(post.pk) == "new"
     assert waiting() == []

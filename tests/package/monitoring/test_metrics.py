@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -16,6 +16,7 @@ from embedded.redis_server import RedisServer
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import Serve
 from tests.package.monitoring.things import LOCMEM, declare
+from tests.support.others import apart
 from tests.support.processes import run_code
 from tests.support.scraping import Scraped, scrape
 from tests.support.waiting import make_waiting
@@ -153,12 +154,8 @@ def test_totals__runs_that_end_at_once_are_all_counted() -> None:
     RunTotal.objects.all().delete()
     RunTotal.objects.add(ended)
 
-    def add(_: int) -> None:
-        RunTotal.objects.add(ended)
-        connections.close_all()
-
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, range(20)))
+        list(pool.map(apart(RunTotal.objects.add), [ended] * 20))
     total = RunTotal.objects.get(job="things")
     assert (total.runs, total.written) == (21, 210)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tests.support.others import apart
 from warmer import run_finished
 from warmer import runs as ledger
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
@@ -62,12 +63,8 @@ def finished() -> Any:
 
 
 def concurrently(*calls: Callable[[], Any]) -> list[Any]:
-    def call(each: Callable[[], Any]) -> Any:
-        with closing(connection):
-            return each()
-
     with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(call, each) for each in calls]]
+        return [future.result() for future in [pool.submit(apart(each)) for each in calls]]
 
 
 def test_open_run__second_request_joins_the_first() -> None:

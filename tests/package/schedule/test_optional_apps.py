@@ -1,5 +1,7 @@
 """Projects without django-celery-beat, and without an admin: what is there works, and nothing breaks."""
 
+import pytest
+
 from tests.support.processes import run_code
 
 NO_BEAT = """
@@ -42,11 +44,11 @@ print("all is well")
 """
 
 
-def test_without_beat__pages_work_and_say_that_nothing_is_scheduled() -> None:
-    done = run_code(NO_BEAT, DJANGO_SETTINGS_MODULE="tests.support.no_beat")
-    assert "all is well" in done.stdout, done.stderr
-
-
-def test_without_admin__the_rest_works() -> None:
-    done = run_code(NO_ADMIN, DJANGO_SETTINGS_MODULE="tests.support.no_admin")
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [("no_beat", NO_BEAT), ("no_admin", NO_ADMIN)],
+    ids=["beat: nothing is scheduled, and pages say so", "admin: the rest works"],
+)
+def test_project_without(settings: str, code: str) -> None:
+    done = run_code(code, DJANGO_SETTINGS_MODULE=f"tests.support.{settings}")
     assert "all is well" in done.stdout, done.stderr

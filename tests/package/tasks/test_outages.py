@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from itertools import chain, repeat
@@ -16,7 +17,7 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.package.tasks.conftest import away, received, start, work
 from tests.support.keyed import cached, gone
-from tests.support.others import holds_in_a_fork
+from tests.support.others import holds_in_a_fork, worker
 from warmer import runs, warm_many
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
@@ -165,18 +166,14 @@ def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_
     declare()
     monkeypatch.setattr("warmer.invalidation.relay.incarnation_of", listen)
     monkeypatch.setattr(broker, "send", send)
-    relaying.start()
-    try:
+    with worker():
         fail_in_an_outage(redis_server)
         wait_until(lambda: None in found, seconds=20, what="the worker sees that the cache is away")
         redis_server.start()
         is_complete = WarmingRun.objects.filter(state=State.COMPLETE).exists
         wait_until(is_complete, seconds=30, what="the job is run again")
         assert queues[-2] == conf.QUEUE  # upkeep's, before that of the run
-    finally:
-        relaying.stop()
-        wait_until(lambda: not relaying._open, seconds=20, what="the worker has ended")
-        wait_until(lambda: not has_thread("warmer-requests"), seconds=20, what="nothing is requested")
+    wait_until(lambda: not has_thread("warmer-requests"), seconds=20, what="nothing is requested")
 
 
 def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(redis_server: RedisServer) -> None:
@@ -232,15 +229,10 @@ def test_start_run__database_away_for_half_of_the_stall_timeout_fails_the_run() 
 
 # -- the relay's thread in a worker's main process, which forks ------------------------------------------
 def test_fork__shares_no_connection_of_the_relay() -> None:
-    relaying.start()
-    (thread,) = (each for each in threading.enumerate() if each.name == "warmer-relay")
-    try:
+    with worker():
         wait_until(lambda: relaying._open and relaying._open[0].connection, seconds=20, what="it has polled")
         assert holds_in_a_fork(lambda: all(each.connection is None for each in relaying._open))
         wait_until(lambda: relaying._open[0].connection, seconds=20, what="it polls again")
-    finally:
-        relaying.stop()
-        thread.join()
 
 
 def test_relay__applies_changes_while_a_broker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,13 +245,9 @@ def test_relay__applies_changes_while_a_broker_does_not_answer(monkeypatch: pyte
     monkeypatch.setattr(broker, "send", send)
     monkeypatch.setattr(relay, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(relay, "incarnation_of", lambda alias: next(answers)(alias))
-    relaying.start()
-    try:
+    with worker(), ExitStack() as at_the_end:
+        at_the_end.callback(is_over.set)
         assert is_called.wait(20)  # the cache has returned
         cached("post:7")
         records.write([Record(key="post:{id}", rows="[7]")], using="default")
         wait_until(lambda: gone("post:7"), seconds=20, what="the change is applied")
-    finally:
-        is_over.set()
-        relaying.stop()
-        wait_until(lambda: not relaying._open, seconds=20, what="the relay has ended")

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 from threading import Event
 from typing import Any, NoReturn
+from unittest.mock import call
 
 import pytest
 from django.db import connection
@@ -28,7 +29,7 @@ def test_hanging__cache_is_asked_once_and_given_up(
     for _ in range(3):
         cache = strip(olga)["Cache default"]
         assert (cache.level, cache.section) == ("problem", health.HANGS)
-    assert calls == [("default",)]
+    assert calls == [call("default")]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -42,7 +43,7 @@ def test_hanging__broker_is_asked_once_and_given_up(
         for _ in range(3):
             found = strip(olga)
             assert (found["Broker"].level, found["Queue warming"].text) == ("problem", "unknown")
-    assert asked == [[()], [()]]
+    assert asked == [[call()], [call()]]
 
 
 @pytest.mark.usefixtures("impatient")

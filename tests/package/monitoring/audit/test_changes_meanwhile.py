@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import transaction
 
 from tests.package.monitoring.audit.things import counts, declare
 from tests.support.commands import execute
+from tests.support.others import in_thread
 from users.warming import user_profiles
 from warmer import invalidation, warm, warm_many
 from warmer.monitoring.audit import UncommittedChanges, comparison
@@ -74,19 +74,15 @@ def test_changed__commit_whose_invalidation_is_on_its_way_is_not_wrong(
     monkeypatch.setattr(comparison, "time", clock)
 
     def save() -> None:
-        try:
-            user.first_name = "Grace"
-            user.save()
-        finally:
-            connection.close()
+        user.first_name = "Grace"
+        user.save()
 
     def release() -> None:
         point.release()
         thread.join()
 
-    thread = threading.Thread(target=save)
     with hold("committed") as point:
-        thread.start()
+        thread = in_thread(save)
         point.wait()
         # In the database it is Grace, in the cache Ada, and the fence does not know yet.
         found = audit(user_profiles.spec)
