@@ -41,6 +41,7 @@ LATELY = timedelta(seconds=90)
 
 RUNS, BROKER = "runs-are-stuck-expired-or-lost", "the-broker-is-down"
 DOWN, HANGS = "cache-down-connection-refused", "cache-hangs-connected-but-no-response"
+REPLICA = "the-cache-is-a-read-only-replica"
 FULL, UNSAVED = "cache-full-every-write-fails", "the-cache-rejects-writes-it-cannot-save-to-disk"
 PENDING, DATABASE = "invalidations-are-pending", "a-database-does-not-answer"
 UNKNOWN = "unknown"
@@ -139,6 +140,9 @@ class Health:
         if self.beat and any(spec.every for spec in jobs.specs()):
             found.append(self.beat)
         found += [_cache_item(alias, answer()) for alias, answer in self.caches.items()]
+        if invalidation.is_read_only(own := router.db_for_write(WarmingRun)):
+            problem = "It rejects writes: no run starts, and invalidations stay pending."
+            found.append(Item(label=f"Database {own}", value="read-only", problem=problem, section=DATABASE))
         return [*found, *_pending_items(self.backlog)]
 
     @cached_property
@@ -258,7 +262,11 @@ def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
         return item(value="loading", problem=problem, section=DOWN, is_warning=True)
     if any(map(_is_full, infos)):
         return item(value="full", problem="The cache refuses every write.", section=FULL)
-    if any(info.get("rdb_last_bgsave_status", "ok") != "ok" for info in infos):
+    if any(info.get("role") == "slave" for info in infos):
+        problem = "It is a read-only replica: nothing is warmed or invalidated."
+        return item(value="read-only", problem=problem, section=REPLICA)
+    statuses = ("rdb_last_bgsave_status", "aof_last_write_status")
+    if any(info.get(name, "ok") != "ok" for info in infos for name in statuses):
         return item(value="up", problem="It cannot save to disk, so it may refuse writes.", section=UNSAVED)
     return item(value="up")
 

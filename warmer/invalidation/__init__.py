@@ -5,7 +5,7 @@ from warmer.invalidation.recording import invalidate, invalidate_for, request
 from warmer.invalidation.records import captures_by_triggers
 from warmer.invalidation.relay import Relay
 from warmer.invalidation.transactions import is_pending
-from warmer.invalidation.upkeep import Backlog, backlog
+from warmer.invalidation.upkeep import Backlog, backlog, is_read_only
 
 __all__ = [
     "Backlog",
@@ -15,6 +15,7 @@ __all__ = [
     "invalidate",
     "invalidate_for",
     "is_pending",
+    "is_read_only",
     "other_cache",
     "request",
 ]

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from warmer.conf import conf
 from warmer.invalidation import records
-from warmer.invalidation.records import Record, read_committed, rows_of, visit
+from warmer.invalidation.records import Record, ask_one, read_committed, rows_of, visit
 from warmer.invalidation.sources import sources
 
 ROLL_OUT = timedelta(days=1)
@@ -64,6 +64,12 @@ def backlog(*using: str) -> Backlog:
         for name in {spec.name for spec in specs}:
             by_job[name] += number
     return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
+
+
+def is_read_only(using: str) -> bool:
+    """Return whether a PostgreSQL database rejects every write, as a standby does."""
+    connection = connections[using]
+    return connection.vendor == "postgresql" and ask_one(connection, "SHOW transaction_read_only") == "on"
 
 
 def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:

@@ -26,6 +26,7 @@ BAR_WIDTH = 24
 # The prefixes of the names of columns with a share of 0 to 1.
 SHARES = ("share", "hit_rate")
 MIGRATE = "Have you run 'manage.py migrate'?"
+DOCTOR = "See 'manage.py cache_doctor'."
 NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
 
@@ -54,7 +55,7 @@ class WarmerCommand(BaseCommand):
         for alias, options in settings.CACHES.items():
             if why := why_unusable(alias):
                 text = f"The cache {alias!r} ({options.get('BACKEND')}) cannot be used: {why}."
-                raise CommandError(f"{text} See 'manage.py cache_doctor'.")
+                raise CommandError(f"{text} {DOCTOR}")
         super().check(*args, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> Any:
@@ -67,7 +68,9 @@ class WarmerCommand(BaseCommand):
             status = USAGE if isinstance(error, UnknownJob) else FAILED
             raise CommandError(str(error), returncode=status) from None
         except (DatabaseError, InterfaceError) as error:
-            raise CommandError(f"Database error: {describe(error)}. {MIGRATE}") from None
+            raise CommandError(
+                f"Database error: {describe(error).rstrip('.?')}. {DOCTOR} {MIGRATE}"
+            ) from None
 
     def print_json(self, data: Any) -> None:
         """Print data as JSON."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError, router, transaction
+from django.db import InterfaceError, InternalError, OperationalError, router, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 
 Lane = tuple[int, int]
 # If a database or a cache is down, retry after 1 s, then 2, 4, up to 30, until the message expires or the run
-# is lost.
-AWAY = (StoreUnavailable, OperationalError, InterfaceError)
+# is lost. PostgreSQL raises InternalError while it is read-only, e.g. during a failover.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+AWAY = (StoreUnavailable, *DATABASE_AWAY)
 PATIENT: dict[str, Any] = {
     "autoretry_for": AWAY,
     "max_retries": None,
@@ -185,7 +186,7 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
                 interrupts=INTERRUPTS,
                 raised=(StoreUnavailable,) if may_wait else (),
             )
-        except (OperationalError, InterfaceError) as error:  # an error of our own tables
+        except DATABASE_AWAY as error:  # an error of our own tables
             if may_wait:
                 raise
             runs.fail(run, f"Its progress could not be recorded: {describe(error)}")

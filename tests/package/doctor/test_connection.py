@@ -25,6 +25,7 @@ from tests.package.doctor.support import (
     overfill,
 )
 from tests.package.doctor.tls import CERTIFICATE, in_front_of, listening
+from warmer.doctor.checks.causes import fix_for
 
 
 @pytest.fixture
@@ -187,6 +188,11 @@ def test_writes__refused(examine: Examine, serve: Serve) -> None:
     assert examine("reachability", server).severity == "ok"
     expect(examine("writes", server), "error", advises="stop-writes-on-bgsave-error no")
     server.kill()  # asked to stop, it would try to save again
+
+
+def test_writes__refused_because_the_append_only_file_is_on_a_full_disk() -> None:
+    error = "ResponseError: MISCONF Errors writing to the AOF file: No space left on device"
+    assert "stop-writes-on-bgsave-error" not in fix_for(error)  # it does not help
 
 
 def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: Any) -> None:

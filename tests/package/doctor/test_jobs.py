@@ -111,6 +111,15 @@ def test_database__is_not_migrated(examine: Examine) -> None:
     assert (found.severity, found.fix) == ("error", "manage.py migrate --database default")
 
 
+@pytest.mark.django_db
+def test_database__is_read_only(examine: Examine) -> None:
+    assert examine("database").severity == "ok"
+    if connection.vendor == "postgresql":  # elsewhere that is not known
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL transaction_read_only = on")
+        expect(examine("database"), "error", advises="primary")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     connection.close()

@@ -156,6 +156,16 @@ def test_status__cache_down_is_1_with_one_clear_line(redis_server: RedisServer) 
     assert not WarmingRun.objects.exists()
 
 
+def test_status__cache_that_rejects_writes_is_1_before_a_run_is_requested(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.replicaof("127.0.0.1", 1)
+        done = run("--inline")
+        client.replicaof("NO", "ONE")
+    assert done.status == 1
+    assert re.search("ReadOnlyError.* Nothing was warmed.$", done.error)
+    assert not WarmingRun.objects.exists()
+
+
 @pytest.mark.parametrize("flag", ["--workers", "--no-wait"])
 def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
     done = run(flag)

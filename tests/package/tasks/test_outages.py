@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import Retry
-from django.db import OperationalError, connections
+from django.db import InternalError, OperationalError, connections
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
@@ -67,7 +67,7 @@ def test_warm_batch__cache_away_is_tried_again_and_counts_once(
     assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("away"), OperationalError("away")])
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), OperationalError("away"), InternalError("read-only")])
 @pytest.mark.parametrize(("tries", "seconds"), [(0, 1), (3, 8), (20, 30)])
 def test_warm_batch__what_is_away_is_waited_for_until_the_message_expires(
     monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int, seconds: int

@@ -50,6 +50,8 @@ CAUSES = {
     "It is a replica: name its 'master_host' in REDIS_URL.",
     "OutOfMemoryError|OOM ": "{redis_cli} CONFIG SET maxmemory-policy allkeys-lru\n"
     "and in redis.conf, for its next start: maxmemory-policy allkeys-lru",
+    "MISCONF.*AOF": "{redis_cli} CONFIG GET dir\n"
+    "Free space on the disk of this folder: the server then accepts writes again within a second.",
     "MISCONF": "{redis_cli} CONFIG SET stop-writes-on-bgsave-error no\n"
     "allows writes now. The server's log says why it cannot save: a full disk, a missing folder, or too "
     "little memory for the fork.",

@@ -58,8 +58,12 @@ def database(project: Project) -> Iterator[Finding]:
             fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up.",
         )
         return
+    why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
+    if invalidation.is_read_only(alias):
+        fix = "DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to the primary, not to a "
+        fix += "standby. Or a full disk or a setting made it read-only: its log says which."
+        yield error(f"The database {alias!r} is read-only.", why=why, fix=fix)
     if WarmingRun._meta.db_table not in tables:
-        why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
         message = f"The database {alias!r} does not have warmer's tables."
         yield error(message, why=why, fix=f"manage.py migrate --database {alias}")
 

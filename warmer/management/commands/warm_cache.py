@@ -101,6 +101,7 @@ class Command(WarmerCommand):
         caches = {spec.cache: spec.store for spec in specs}
         for store in caches.values():
             store.ping()
+            store.token(())  # a server that rejects writes answers a ping
         on_workers = self._is_for_workers(watcher, options)
         for alias in caches:
             watcher.say(f"Cache: {alias} ({settings.CACHES[alias]['BACKEND'].rpartition('.')[2]})")

@@ -44,6 +44,12 @@ def test_strip__without_a_broker_there_is_nothing_to_ask(olga: Client) -> None:
     assert list(strip(olga)) == ["Cache default", "Pending invalidations"]
 
 
+def test_database__read_only(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.invalidation, "is_read_only", lambda using: True)
+    database = strip(olga)["Database default"]
+    assert (database.level, database.section) == ("problem", health.DATABASE)
+
+
 def test_workers__none_is_a_problem_unless_one_worked_lately(
     olga: Client, use_broker: Callable[[str], None], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +136,12 @@ def test_cache__full(olga: Client, settings: Any, serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("state", "level", "section"),
-    [({"rdb_last_bgsave_status": "err"}, "problem", health.UNSAVED), ({"loading": 1}, "warning", health.DOWN)],
+    [
+        ({"rdb_last_bgsave_status": "err"}, "problem", health.UNSAVED),
+        ({"aof_last_write_status": "err"}, "problem", health.UNSAVED),
+        ({"role": "slave"}, "problem", health.REPLICA),
+        ({"loading": 1}, "warning", health.DOWN),
+    ],
 )
 def test_cache__whose_server_is_not_itself(
     olga: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], level: str, section: str
