@@ -19,6 +19,9 @@ SQLITE_OPTIONS = {
     "timeout": 20,
 }
 
+# A server that hangs accepts connections all the same; psycopg would wait for it for 130 s.
+POSTGRESQL_OPTIONS = {"connect_timeout": 5}
+
 EXPECTED = "expected e.g. postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
 
 
@@ -40,6 +43,7 @@ def database_settings(url: str) -> dict[str, Any]:
         settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
     elif settings["ENGINE"].endswith("postgresql"):
         settings["CONN_HEALTH_CHECKS"] = True
+        settings["OPTIONS"] = POSTGRESQL_OPTIONS | settings.get("OPTIONS", {})
         if _has_pool(settings.get("OPTIONS", {}), url):
             settings["CONN_MAX_AGE"] = 0  # Django does not allow a pool together with persistent connections
     return settings

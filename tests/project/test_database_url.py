@@ -22,7 +22,7 @@ def test_database_settings__postgresql(scheme: str) -> None:
         "HOST": "db.example.org",
         "PORT": 5433,
         "NAME": "site",
-        "OPTIONS": {"sslmode": "require"},
+        "OPTIONS": {"connect_timeout": 5, "sslmode": "require"},
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

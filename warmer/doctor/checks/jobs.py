@@ -55,7 +55,8 @@ def database(project: Project) -> Iterator[Finding]:
         yield error(
             f"The database {alias!r} does not answer: {describe(problem)}.",
             why="No page and no loader works; nothing can be warmed.",
-            fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up.",
+            fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up "
+            "and has a free connection.",
         )
         return
     why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
