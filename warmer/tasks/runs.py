@@ -137,13 +137,10 @@ def start_run(self: Task, run_id: int) -> None:
         logger.info("Run %s has ended: its message is dropped", run_id)
         return
     try:
-        spec = jobs[started.job].spec
-        if _has_its_cache(self, spec, started):
+        if (spec := _spec_here(self, started)) is not None:
             _execute(self, spec, started)
     except SoftTimeLimitExceeded:
         runs.fail(started, TOO_LONG)
-    except UnknownJob as error:
-        runs.fail(started, f"{describe(error)} Is the worker's code that of the web server?")
     except BrokerUnavailable as error:
         runs.fail(started, str(error))
     except Exception as error:
@@ -170,8 +167,7 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
     last = lanes[-1][1]
     while batches := batch_queue.take(run_id, attempt, lanes[0][0], last, at_most=MOST_BATCHES):
         run = batches[0].run
-        spec = jobs[run.job].spec
-        if not _has_its_cache(task, spec, run):
+        if (spec := _spec_here(task, run)) is None:
             return
         keys = (spec.key.batch(batch_queue.ids_of(batch)) for batch in batches)
         wanted = execution.Wanted(run, keys, deadline=until)
@@ -258,15 +254,20 @@ def _may_wait(task: Task, since: datetime | None) -> bool:
     return is_early and not task.request.is_eager
 
 
-def _has_its_cache(task: Task, spec: JobSpec, run: WarmingRun) -> bool:
-    """Return whether this worker has the cache that a run is for; if not, fail the run."""
+def _spec_here(task: Task, run: WarmingRun) -> JobSpec | None:
+    """Return the job of a run; fail the run if this worker does not have it, or has another cache."""
+    try:
+        spec = jobs[run.job].spec
+    except UnknownJob as error:
+        runs.fail(run, f"{describe(error)} Is the worker's code that of the web server?")
+        return None
     found = difference(run.cache, spec.cache, here="on the worker")
     if not found:
-        return True
+        return spec
     requester = "another worker" if run.trigger == Trigger.SCHEDULE else "web"
     runs.fail(run, f"Worker {_worker(task)} and {requester} use different caches: {found}.")
     observe(spec, interrupts=INTERRUPTS)  # so that the overview and the doctor show this worker's cache
-    return False
+    return None
 
 
 def _send_lanes(spec: JobSpec, run: WarmingRun, lanes: list[Lane]) -> None:

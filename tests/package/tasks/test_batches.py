@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ResponseError
 
 from tests.package.tasks.conftest import away, start, work, work_off
-from warmer import runs, tasks, warm_many
+from warmer import jobs, runs, tasks, warm_many
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.runs.execution import execute
@@ -195,6 +195,15 @@ def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, me
     messages += [(run.pk, 1, 1, 3), (run.pk, 1, 1, 3)]
     work_off(run, messages)
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
+
+
+def test_warm_batch__of_a_job_that_this_code_does_not_know(job: Any, begin: Begin) -> None:
+    """As when a deploy renames a job during its run."""
+    run = begin(job)
+    jobs.unregister(job.name)
+    work(run, 1, 3)
+    assert run.state == State.FAILED
+    assert "There is no job 't'" in run.error
 
 
 def test_warm_batch__of_an_ended_run_loads_nothing(job: Any, begin: Begin) -> None:
