@@ -131,6 +131,7 @@ class Relay:
         self._replayed[using] = frozenset(replayed)
         if take_purge(using):
             upkeep.purge(using=using, thoroughly=True)
+            upkeep.collapse(using=using)  # also of jobs that are gone, whose triggers still record
         if failed is not None:
             raise failed
         return done

@@ -137,6 +137,15 @@ def test_purge__removes_a_page_and_a_worker_all_of_it(monkeypatch: pytest.Monkey
     assert left() == kept
 
 
+def test_relay__keeps_few_records_of_a_job_that_is_gone(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its triggers record changes until they are pruned, and every poll would read past them."""
+    settings.WARMER_FENCE_RECORDS = 20
+    monkeypatch.setattr(apply, "_next_purge", {})
+    ChangeRecord.objects.bulk_create([ChangeRecord(source="gone", rows='[{"id": "1"}]') for _ in range(21)])
+    Relay().poll()
+    assert list(ChangeRecord.objects.values_list("source", "rows", "applied_by")) == [("gone", None, "")]
+
+
 def test_purge__is_made_at_commits_too_now_and_then(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a worker the records would only grow."""
     monkeypatch.setattr(apply, "_next_purge", {})
