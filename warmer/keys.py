@@ -99,7 +99,8 @@ class KeyTemplate:
             return f"{self.prefix}{id}{self.suffix}"
         value = as_id(id)
         if isinstance(value, bool) or not isinstance(value, int | str | UUID):
-            raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}")
+            like = "as from values_list('id', flat=True)"
+            raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}, {like}")
         try:
             text = str(value)
             text.encode()

@@ -127,6 +127,11 @@ def test_key__of_another_type_or_what_cannot_be_written(id: Any) -> None:
         parse("user:{id}").key(id)
 
 
+def test_key__of_a_row_says_how_to_get_its_id() -> None:
+    with pytest.raises(InvalidId, match="a str or a UUID, as from values_list"):
+        parse("user:{id}").key((1,))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("id", ["", *(f"4{character}2" for character in FORBIDDEN + ":"), "4\n", " 4"])
 def test_key__of_a_text_that_no_key_may_hold(id: str) -> None:
     for given_id in (id, Enum("Kind", {"ONE": id}).ONE):  # type: ignore[attr-defined]

@@ -127,8 +127,9 @@ def _resolve(dependency: Dependency) -> Dependency:
         try:
             model = apps.get_model(model)
         except (LookupError, ValueError) as error:
+            why = f": {str(error).rstrip('.')}" if isinstance(error, LookupError) else ""
             raise DeclarationError(
-                f"depends_on names {dependency.model!r}, which is not a model: {str(error).rstrip('.')}. "
+                f"depends_on names {dependency.model!r}, which is not a model{why}. "
                 "Write the class, or 'app_label.ModelName'"
             ) from None
     if model._meta.abstract:

@@ -39,10 +39,11 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
             "cache": conf.CACHE,
             "queue": conf.QUEUE,
             "batch_size": conf.BATCH_SIZE if keyed else 1,
-            **{option: value for option, value in options.items() if value is not None or option == "every"},
+            # For Django's caches, `timeout=None` means that a key never expires, so it is not the default.
+            **{k: v for k, v in options.items() if v is not None or k in ("every", "timeout")},
         }
         for option in DURATIONS.intersection(given):
-            if given[option] is not None:
+            if given[option] is not None or option == "timeout":
                 given[option] = seconds(option, given[option])
         dependencies = _dependencies(options.get("depends_on", ()))
         given["depends_on"] = _with_fields(dependencies, given.pop("fields", None))

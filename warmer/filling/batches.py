@@ -34,10 +34,16 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
 
     Args:
         at_most: read at most this many ids of a queryset.
+
+    Raises:
+        InvalidId: the function of the ids returns none of them, e.g. because it has no `return`.
     """
     found: Any = spec.ids() if callable(spec.ids) else spec.ids
+    if not isinstance(found, Iterable):
+        kind = type(found).__name__
+        raise InvalidId(f"the function of ids= returned {kind}: expected a queryset, or other ids to iterate")
     if not isinstance(found, QuerySet):
-        return found  # type: ignore[no-any-return]
+        return found
     if issubclass(found._iterable_class, ModelIterable):
         found = found.values_list("pk", flat=True)
     connection = connections[found.db]

@@ -36,6 +36,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"required": ["yes"]}, "required=['yes']: expected True or False"),
     ({"queue": 5}, "queue=5: expected the name"),
     ({"on_change": "delete"}, "expected 'invalidate' or 'refresh'"),
+    ({"timeout": None}, "timeout=None: expected a timedelta"),
     ({"timeout": "15 min"}, "timeout='15 min': expected a timedelta"),
     ({"every": True}, "every=True: expected a timedelta"),
     ({"jitter": float("nan")}, "jitter=nan: expected a timedelta"),

@@ -159,6 +159,7 @@ def test_register__path_of_a_field(own: Registry, model: Any, path: str) -> None
     ("model", "path", "why"),
     [
         *[(label, None, f"{label!r}, which is not a model") for label in ("myapp.Nothing", "Post", "", "a.b.c")],
+        ("Post", None, "not a model. Write the class"),
         # Abstract, or swapped for AUTH_USER_MODEL: nothing would ever invalidate the job.
         *[(model, None, "things") for model in (AbstractUser, User, "auth.User")],
         (Post, "identity", "myapp.Post has no field 'identity'"),

@@ -57,6 +57,12 @@ def test_start_run__ids_that_fail_end_the_run(error: Exception) -> None:
     assert "secret" not in run.error
 
 
+def test_start_run__ids_that_are_none_end_the_run() -> None:
+    warm_many("i:{id}", ids=lambda: None, name="i")(dict)  # type: ignore[arg-type,return-value]
+    error = request_run("i", Trigger.COMMAND).run.error
+    assert "the function of ids= returned NoneType: expected a queryset" in error
+
+
 def test_start_run__of_a_job_that_this_code_does_not_know() -> None:
     run = runs.open_run("gone", Trigger.COMMAND).run
     start(run)
