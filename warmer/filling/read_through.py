@@ -7,8 +7,9 @@ others by polling the cache for all of them together:
 - if a key is cached, or its load found no value, that is the answer;
 - if its claim is gone, because its loader raised, an invalidation overtook it or its process was killed, the
   reader claims the key in turn, so failing loads run one after the other;
-- if the job is hot (changes overtook two loads that a reader waited for, or one if it was hot a moment ago),
-  no reader in this process waits until a load is stored, or none was overtaken for `WARMER_READ_WAIT`;
+- if the job is hot (changes overtook two loads that a reader waited for, or one if it was hot a moment ago;
+  or the cache did not store a value), no reader in this process waits until a load is stored, or none of this
+  happened for `WARMER_READ_WAIT`;
 - after `WARMER_READ_WAIT`, the readers of a process share a load of the key and store nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another claim
@@ -59,7 +60,7 @@ MOST_OVERTAKEN = 2
 
 T = TypeVar("T")
 
-# Until when a job is, or was, hot: it changes faster than it can be loaded.
+# Until when a job is, or was, hot: waiting is in vain, as when it changes faster than it can be loaded.
 _hot: dict[JobSpec, float] = {}
 
 
@@ -197,9 +198,12 @@ class _Reader:
             return False
         if failpoints.hooks:
             failpoints.reach("written", self.spec.name)
-        read_counters.count(self.spec, Counter(written.outcomes.values()))
-        if self._is_hot():
-            self._mark_hot(has_ended=Outcome.SUPERSEDED not in written.outcomes.values())
+        outcomes = Counter[str](written.outcomes.values())
+        read_counters.count(self.spec, outcomes)
+        if Outcome.FAILED in outcomes:
+            self._mark_hot()  # otherwise those who wait would load one after the other
+        elif self._is_hot():
+            self._mark_hot(has_ended=Outcome.SUPERSEDED not in outcomes)
         for key, why in written.errors.items():
             logger.error("Could not store %s: %s", key, why)
         return True

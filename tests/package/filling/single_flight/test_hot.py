@@ -1,9 +1,10 @@
-"""A key that changes faster than it can be loaded: readers wait for two loads, then share one of their own."""
+"""A key whose loads are not stored: readers wait for two that changes overtook, then share one of their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from threading import Event, Lock
+from datetime import timedelta
+from threading import Event, Lock, Semaphore
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.package.filling.single_flight.conftest import Flight
 from tests.support.readers import PATIENCE_SECONDS
 from warmer import warm_many
 from warmer.filling import read_through
+from warmer.filling.shared_loads import _Load
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -136,6 +138,30 @@ def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
     wait_until(lambda: len(gave_up) == 6, seconds=PATIENCE_SECONDS, what="three load for themselves")
     slow.may_end.set()
     assert {reader.result() for reader in readers} == {7, 8, 9}
+
+
+def test_value_that_cannot_be_stored__is_loaded_at_once_for_those_who_waited(
+    flight: Flight, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WARMER_READ_WAIT = 2 * timedelta(seconds=PATIENCE_SECONDS)
+    sharing, wait = [], _Load.wait
+    monkeypatch.setattr(_Load, "wait", lambda load: sharing.append(load) or wait(load))
+    calls, may_end = [], Semaphore(0)
+
+    def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        calls.append(ids)
+        assert may_end.acquire(timeout=PATIENCE_SECONDS)
+        return dict.fromkeys(ids, 1j)
+
+    odd = replace(flight, job=warm_many("odd:{id}", ids=list, name="odd")(load))
+    readers = odd.readers(5, missed=5)
+    try:
+        may_end.release()
+        wait_until(lambda: len(sharing) >= 2, seconds=PATIENCE_SECONDS, what="readers share a load")
+    finally:
+        may_end.release(5)
+    assert [reader.result() for reader in readers] == [1j] * 5
+    assert len(calls) <= 3  # one may have claimed the key before the first learned that it was not stored
 
 
 def test_loader_that_raises__is_called_for_one_reader_at_a_time_while_other_keys_change(
