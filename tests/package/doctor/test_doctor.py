@@ -3,20 +3,18 @@
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
+from tests.package.doctor.support import PAGE
 from tests.support.fixtures import Python
 from warmer.doctor.check import Check, Finding, error, info, ok, project_check, warning
 from warmer.doctor.diagnosis import CHECKS, diagnose
 from warmer.doctor.project import NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.stores.inspection import Place
-
-PAGE = (Path(__file__).resolve().parents[3] / "docs/doctor.md").read_text()
 
 
 # -- the catalogue and the docs --------------------------------------------------------------------
