@@ -1,11 +1,38 @@
-"""Fixtures of the audits' tests: a job of ten things, on Redis and on a cache of another kind."""
+"""The job that audits look at, on Redis and on a cache of another kind, and what an audit says in short."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 
-from tests.package.monitoring.audit.things import LOCMEM, declare
+from warmer import warm_many
+from warmer.models import CacheAudit
+
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "audit"}}
+
+
+def declare(source: Mapping[Any, Any], **options: Any) -> Any:
+    """Declare a job whose loader gives what is in a dictionary; its ids are those of the dictionary."""
+    options = {"ids": lambda: list(source), "name": "things", "batch_size": 4} | options
+
+    @warm_many("thing:{id}", **options)
+    def things(ids: Sequence[Any]) -> Mapping[Any, Any]:
+        return {id: source[id] for id in ids if id in source}
+
+    return things
+
+
+def counts(found: CacheAudit) -> dict[str, int]:
+    """Return the verdicts that occurred, and see that they add up."""
+    occurred = {name: getattr(found, name) for name in ("right", "wrong", "missing", "no_value", "changed", "failed")}
+    assert sum(occurred.values()) == found.sampled
+    return {name: number for name, number in occurred.items() if number}
+
+
+def wrong_fields(found: CacheAudit) -> dict[str, tuple[str, ...]]:
+    """Return the keys that are wrong, with the fields that differ."""
+    return {each["key"]: tuple(each["fields"]) for each in found.wrong_keys}
 
 
 @pytest.fixture(params=["redis", "locmem"])

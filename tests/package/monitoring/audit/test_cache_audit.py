@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from embedded.redis_server import RedisServer
-from tests.package.monitoring.audit.things import declare
+from tests.package.monitoring.audit.conftest import declare
 from tests.support.commands import Ended, Terminal, execute
 from tests.support.waiting import uncaptured
 from users.models import CustomUser

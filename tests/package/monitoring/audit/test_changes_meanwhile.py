@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache
 from django.db import transaction
 
-from tests.package.monitoring.audit.things import counts, declare
+from tests.package.monitoring.audit.conftest import counts, declare
 from tests.support.commands import execute
 from tests.support.others import in_thread
 from users.warming import user_profiles

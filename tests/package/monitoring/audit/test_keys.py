@@ -16,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
-from tests.package.monitoring.audit.things import counts, declare, wrong_fields
+from tests.package.monitoring.audit.conftest import counts, declare, wrong_fields
 from tests.support.commands import execute
 from users.models import CustomUser
 from warmer import warm_many

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
-from tests.package.monitoring.audit.things import declare
+from tests.package.monitoring.audit.conftest import declare
 from warmer import jobs, warm, warm_many
 from warmer.invalidation import Backlog
 from warmer.models import CacheAudit, JobObservation, State, Trigger, WarmingRun

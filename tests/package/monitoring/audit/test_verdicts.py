@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from tests.package.monitoring.audit.things import counts, declare, wrong_fields
+from tests.package.monitoring.audit.conftest import counts, declare, wrong_fields
 from tests.support.commands import execute
 from warmer import jobs, warm, warm_many
 from warmer.exceptions import LoaderError

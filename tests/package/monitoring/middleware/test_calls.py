@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedded.redis_server import RedisServer
-from tests.package.monitoring.middleware.counting import LOCMEM, counted, get, said
+from tests.package.monitoring.middleware.conftest import LOCMEM, counted, get, said
 from tests.package.monitoring.things import declare
 from warmer import warm
 from warmer.monitoring.middleware import CacheMonitoringMiddleware

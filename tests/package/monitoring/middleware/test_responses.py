@@ -16,7 +16,7 @@ from django.db import connections
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 
-from tests.package.monitoring.middleware.counting import get, said
+from tests.package.monitoring.middleware.conftest import get, said
 from users.models import CustomUser
 from warmer.monitoring.middleware import CacheMonitoringMiddleware
 from warmer.stores.instrumentation import observer
