@@ -41,7 +41,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
         cursor.execute(sql("postgresql_catalog", table=TABLE), [list(asked), schemas, names])
         rows = cursor.fetchall()
     for table, kind, schema, is_partition, relation, triggers, comment, columns, owner, records in rows:
-        # The triggers of a renamed table call the function of its old name.
+        # The triggers of a table that was renamed or moved call the function of its old name or schema.
         ours = {f"warmer_{event} {_function_name(table)}": event for event in EVENTS}
         events = frozenset(ours[each] for each in triggers or () if each in ours)
         if is_partition:
@@ -103,17 +103,20 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
 
 def drop(connection: Any, table: str) -> list[str]:
     """Return the statements that remove the triggers of a table, and their function."""
-    quote = connection.ops.quote_name
-    schema, _ = split_name(table)
-    function = (f"{quote(schema)}." if schema else "") + quote(_function_name(table))
-    statements = [f'DROP TRIGGER IF EXISTS "warmer_{event}" ON {quote(table)}' for event in EVENTS]
-    return [*statements, f"DROP FUNCTION IF EXISTS {function}() CASCADE"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger "
+            "WHERE tgrelid = to_regclass(%s) AND tgname = ANY(%s)",
+            [connection.ops.quote_name(table), [f"warmer_{event}" for event in EVENTS]],
+        )
+        return [f"DROP FUNCTION IF EXISTS {function} CASCADE" for (function,) in cursor]
 
 
 def _function_name(table: str) -> str:
     # Names are cut at 63 bytes, so a long table name is replaced by a hash.
-    _, name = split_name(table)  # a function is in the schema of its table
-    hashed = hashlib.sha256(name.encode()).hexdigest()[:8]
+    # Two names of one table are two sources, so they need two functions.
+    _, name = split_name(table)
+    hashed = hashlib.sha256(table.encode()).hexdigest()[:8]
     short = "".join(each for each in name if each.isascii() and (each.isalnum() or each == "_"))[:40]
     return f"warmer_record_{short}_{hashed}"
 

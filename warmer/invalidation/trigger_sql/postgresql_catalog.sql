@@ -4,8 +4,8 @@
 -- In Python's format: {table} (the table of records).
 --
 -- Returns one row for each table and each of its partitions: the table as it was asked for, its kind, and schema;
--- whether the row is a partition, and its relation; the enabled triggers, each with its function; the comment of
--- the function; the columns; the table's owner if the function cannot write to the table of records, because its
+-- whether the row is a partition, and its relation; the enabled triggers, each with its function in the table's
+-- schema; the comment of the function; the columns; the table's owner if the function cannot write to the table of records, because its
 -- own owner may not, or under the name that it knows; and the qualified name of the table of records.
 WITH RECURSIVE part(asked, root, oid) AS (
   SELECT asked, oid, oid FROM unnest(%s::text[], %s::text[], %s::text[]) AS given(asked, schema, name)
@@ -18,7 +18,7 @@ WITH RECURSIVE part(asked, root, oid) AS (
 )
 SELECT part.asked, root.relkind, root.relnamespace::regnamespace::text,
   part.oid <> part.root, part.oid::regclass::text,
-  array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A')),
+  array_agg(tgname || ' ' || proname) FILTER (WHERE tgenabled IN ('O', 'A') AND pronamespace = root.relnamespace),
   max(obj_description(tgfoid, 'pg_proc')),
   ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = part.oid AND attnum > 0 AND NOT attisdropped),
   CASE WHEN bool_or(

@@ -264,3 +264,28 @@ def test_view__is_a_problem_and_signals_tell_of_its_changes() -> None:
             known.model.objects.create(owner=2)
         assert known.gone() == {1, 2}
     execute("DROP TABLE behind CASCADE")
+
+
+@pytest.mark.parametrize("table", ['crm"."thing', 'public"."thing', "thing"], ids=["moved", "named", "found"])
+def test_table__whose_schema_changes_is_a_problem_and_captured_again(table: str) -> None:
+    """Its triggers would record under its old name, or in a function that no installation replaces."""
+    columns = "(id serial PRIMARY KEY, owner int, text text DEFAULT '')"
+    execute("CREATE SCHEMA crm", f"CREATE TABLE public.thing {columns}", "SET search_path = public, crm")
+    try:
+        with things(table="thing", is_made=False):
+            pass
+        if "public" not in table:
+            execute("ALTER TABLE public.thing SET SCHEMA crm")
+        with things(table=table, is_made=False, is_captured=False) as known:
+            assert next(each.why for each in triggers.problems("default") if each.table == table) == "has no triggers"
+            assert install_triggers() == [table]
+            assert triggers.problems("default") == []
+            outsiders.run(f"INSERT INTO {'public' if 'public' in table else 'crm'}.thing (owner) VALUES (1)")
+            assert known.relayed() == {1}
+            assert triggers.remove("default")
+    finally:
+        execute("RESET search_path", "DROP SCHEMA crm CASCADE", "DROP TABLE IF EXISTS thing")
+        for (function,) in fetch(
+            "SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'warmer_record_thing_%'"
+        ):
+            execute(f"DROP FUNCTION {function}")
