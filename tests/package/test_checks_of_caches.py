@@ -9,8 +9,11 @@ from typing import Any
 
 import django_redis
 import pytest
+from django.core.cache.backends.base import BaseCache
 from django.db import connection
 from django.utils.functional import SimpleLazyObject
+from django_redis.client import DefaultClient
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
@@ -31,6 +34,23 @@ IDENTITY = "django_redis.compressors.identity.IdentityCompressor"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
+
+
+class EagerClient(DefaultClient):
+    """As django-redis-sentinel's client, while no Sentinel answers."""
+
+    def connect(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise RedisConnectionError("No master found")
+
+
+class AsyncCache(BaseCache):
+    """As django-valkey's `AsyncValkeyCache`."""
+
+    def __init__(self, _location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    async def get(self, key: Any, default: Any = None, version: Any = None) -> Any:  # type: ignore[override]
+        return default
 
 
 def use(settings: Any, id: str, alias: str, **entry: Any) -> None:
@@ -54,6 +74,7 @@ def _plain_cache(settings: Any) -> None:
         ({"BACKEND": "django_redis.cache.RedisCach"}, 'does not define a "RedisCach"'),
         ({"BACKEND": LOCMEM, "KEY_FUNCTION": "nowhere.at_all"}, "No module named 'nowhere'"),
         ({}, "KeyError: 'BACKEND'"),
+        ({"BACKEND": f"{__name__}.AsyncCache"}, "its methods are coroutines"),
         *(
             ({"BACKEND": backend, "LOCATION": location}, f"CACHES['broken']['LOCATION'] = {shown}: ValueError")
             for backend in (REDIS, "django.core.cache.backends.redis.RedisCache", OURS)
@@ -117,6 +138,7 @@ def test_e002__answers_as_text(settings: Any, backend: str, location: str, optio
                 "SENTINELS": [("localhost", 1)],
             },
         ),
+        ("redis://localhost:1/0", {"CLIENT_CLASS": f"{__name__}.EagerClient"}),
     ],
 )
 def test_e002__accepted_addresses(settings: Any, location: str, options: dict[str, Any]) -> None:

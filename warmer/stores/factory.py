@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.util import find_spec
+from inspect import iscoroutinefunction
 from typing import Any
 
 from django.conf import settings
@@ -75,9 +76,13 @@ def why_unusable(alias: str) -> str:
         codec = codec_at(alias)
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
         return describe(error)
+    if iscoroutinefunction(caches[alias].get):
+        return "its methods are coroutines, and warmer calls a cache synchronously"
     if codec is not None:
         try:
             arguments = codec.parse()
+        except ConnectionError:  # of a client that connects at once
+            return ""
         except ValueError as error:
             location = settings.CACHES[alias].get("LOCATION", "")
             urls = location.split(",") if isinstance(location, str) else location

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from celery import Celery
 
 from config import celery_app as project_app
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import Examine, Serve
 from tests.servers import SuiteRedis
+from tests.support.celery_apps import new_app
 
 
 @pytest.fixture
@@ -38,10 +38,7 @@ def broker_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def use(url: str, **conf: Any) -> None:
         monkeypatch.setenv("CELERY_BROKER_URL", url)  # Celery prefers it to every setting
-        app = Celery("config")
-        app.config_from_object("django.conf:settings", namespace="CELERY")
-        app.conf.update(broker_url=url, task_always_eager=False, **conf)
-        apps.append(app)
+        apps.append(new_app(url, **conf))
 
     yield use
     for app in apps:

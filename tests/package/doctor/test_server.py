@@ -218,7 +218,7 @@ def test_slow_log(examine: Examine, serve: Serve) -> None:
 def test_exposure(examine: Examine, serve: Serve, bind: str, protected: str, severity: str) -> None:
     server = serve()
     configure(server, protected_mode=protected, bind=bind)
-    with_password = f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
+    with_password = f"redis://default:{PASSWORD}@127.0.0.1:{server.port}/0"
     assert examine("exposure", server).severity == severity
     assert examine("exposure", with_password).severity == severity  # which nobody needs
     configure(server, requirepass=PASSWORD)
