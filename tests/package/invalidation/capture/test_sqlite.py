@@ -151,5 +151,5 @@ def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(k
     finally:
         settings.WARMER_CAPTURE = "triggers"
         install_triggers()
-    known.model.objects.bulk_create([known.model(owner=1)])
+    execute(INSERT)
     assert known.gone() == {1}
