@@ -1,4 +1,4 @@
-"""The doctor on the broker and the queues. Live workers: tests/system/test_cache_doctor.py."""
+"""The doctor on the broker and the queues. Live workers: tests/system/test_beat.py."""
 
 from datetime import timedelta
 from typing import Any, NoReturn, cast
