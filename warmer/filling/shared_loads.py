@@ -50,11 +50,14 @@ class _Load:
         """Whether its thread was stopped, as by a time-out of gevent, which is not an error of the loader."""
         return self.error is not None and not isinstance(self.error, Exception)
 
-    def copy(self) -> Any:
-        """Return a copy of the result, or raise the error."""
+    def copy(self, load: Callable[[], Any]) -> Any:
+        """Return a copy of the result, or raise the error; load again what cannot be copied."""
         if self.error is not None:
             raise self.error
-        return deepcopy(self.result)
+        try:
+            return deepcopy(self.result)
+        except Exception:  # noqa: BLE001 - a class's own, as of a generator or a lock
+            return load()
 
 
 def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
     if others is not None:
         if not others.wait():
             return load()
-        return load_shared(key, load) if others.is_interrupted else others.copy()
+        return load_shared(key, load) if others.is_interrupted else others.copy(load)
 
     def load_in_turn() -> Any:
         if before is not None:
@@ -108,7 +111,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
 
     result = _run(key, mine, load_in_turn)
     # Other readers copy the result of a load that waited, while this reader may change its own.
-    return result if before is None else mine.copy()
+    return result if before is None else mine.copy(load)
 
 
 def load_at_once(key: Hashable, load: Callable[[], Any], *, since: float) -> Any:
@@ -127,8 +130,8 @@ def load_at_once(key: Hashable, load: Callable[[], Any], *, since: float) -> Any
             running = _running[key] = _Load()
     if is_mine:
         _run(key, running, load)
-        return running.copy()
-    return running.copy() if running.wait() and running.error is None else load()
+        return running.copy(load)
+    return running.copy(load) if running.wait() and running.error is None else load()
 
 
 def _run(key: Hashable, mine: _Load, load: Callable[[], Any]) -> Any:

@@ -21,11 +21,11 @@ class Loader:
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.pool = pool
-        self.row = ["old"]
+        self.row: list[Any] = ["old"]
         self.began = 0
         self.may_end = threading.Semaphore(0)
 
-    def __call__(self) -> list[str]:
+    def __call__(self) -> list[Any]:
         self.began += 1
         value = list(self.row)
         assert self.may_end.acquire(timeout=30)
@@ -145,6 +145,14 @@ def test_interrupt__of_the_reader_who_loads_is_no_error_of_the_others(
     assert [each.result(30) for each in others] == [["new"]] * 3
     with pytest.raises(Timeout):
         interrupted.result(30)
+
+
+def test_value_that_cannot_be_copied__is_loaded_for_each(loader: Loader) -> None:
+    loader.row = [memoryview(b"value")]
+    loader.may_end.release(100)
+    came = monotonic()
+    readers = [*loader.start(4), *(loader.start_at_once(since=came) for _ in range(4))]
+    assert [each.result(30) for each in readers] == [loader.row] * 8
 
 
 def test_wait__is_bounded_by_read_wait(loader: Loader, settings: Any) -> None:
