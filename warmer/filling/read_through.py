@@ -13,8 +13,9 @@ others by polling the cache for all of them together:
 - after `WARMER_READ_WAIT`, the readers of a process share a load of the key and store nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another claim
-of that job, so no two readers wait for each other; a loader that reads keys of its own job does not wait. And
-it holds no claim while it waits for a database connection, which the readers waiting for its claim may hold.
+of that job, so no two readers of a job wait for each other; a loader that reads keys of its own job does not
+wait. And it holds no claim while it waits for a database connection, which the readers waiting for its claim
+may hold.
 
 Only readers that waited for a load learn that it found no value; later ones query the database again.
 """
