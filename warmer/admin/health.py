@@ -19,6 +19,7 @@ from django.utils import timezone
 from warmer import invalidation, tasks
 from warmer.admin import base
 from warmer.admin.questions import Answer, ask, shared
+from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.doctor.checks.celery import LONG_QUEUE, STANDSTILL
@@ -174,7 +175,9 @@ class Health:
             else:
                 found = self._workers().value
                 workers = None if found is None else len(found.get(queue, ()))
-                yield _queue_item(queue, workers, broker.value.get(queue), waits, now.last_attempt)
+                # Jobs are observed by workers of one queue, which says nothing about a queue without any.
+                worked_at = now.last_attempt if workers is None or queue == conf.QUEUE else None
+                yield _queue_item(queue, workers, broker.value.get(queue), waits, worked_at)
 
 
 def _look_at_broker() -> dict[str, int]:

@@ -86,6 +86,17 @@ def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
 
 
 @pytest.mark.usefixtures("with_broker")
+def test_workers__of_another_queue_do_not_hide_that_a_queue_has_none(
+    olga: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.WARMER_QUEUE = "upkeep"
+    monkeypatch.setattr(health, "_look_for_workers", lambda: {"upkeep": ["a@host"]})
+    observed(seconds=20)
+    found = strip(olga)
+    assert (found["Queue upkeep"].level, found["Queue warming"].level) == ("ok", "problem")
+
+
+@pytest.mark.usefixtures("with_broker")
 @pytest.mark.parametrize(("messages", "minutes", "level"), [(3, 1, "ok"), (3, 3, "problem"), (500, 1, "warning")])
 def test_workers__that_do_not_keep_up(
     olga: Client, monkeypatch: pytest.MonkeyPatch, messages: int, minutes: int, level: str
