@@ -8,7 +8,16 @@ import pytest
 from django.db import connection, models, transaction
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, things, without_our_table
+from tests.package.invalidation.capture.things import (
+    EVERY,
+    INSERT,
+    Things,
+    execute,
+    fetch,
+    problem_of,
+    things,
+    without_our_table,
+)
 from tests.support.fixtures import install_triggers
 from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
@@ -277,7 +286,7 @@ def test_table__whose_schema_changes_is_a_problem_and_captured_again(table: str)
         if "public" not in table:
             execute("ALTER TABLE public.thing SET SCHEMA crm")
         with things(table=table, is_made=False, is_captured=False) as known:
-            assert next(each.why for each in triggers.problems("default") if each.table == table) == "has no triggers"
+            assert problem_of(table).why == "has no triggers"
             assert install_triggers() == [table]
             assert triggers.problems("default") == []
             outsiders.run(f"INSERT INTO {'public' if 'public' in table else 'crm'}.thing (owner) VALUES (1)")
