@@ -16,7 +16,7 @@ from warmer import runs
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.filling import read_counters
 from warmer.models import BeatProcess, JobHour, State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
@@ -47,10 +47,15 @@ worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_c
 @shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
 def scheduled_run(self: Task, job: str) -> None:
     """Request a scheduled run; beat sends this when a job is due."""
-    expires_in = _until_due_again(self, jobs[job].spec)
+    try:
+        spec = jobs[job].spec
+    except UnknownJob as error:  # during a rollout
+        logger.warning("A scheduled run was skipped: %s Is the worker's code that of beat?", error)
+        return
+    expires_in = _until_due_again(self, spec)
     within = SECOND_BEAT
     if BeatProcess.objects.at_once():
-        within = max(within, _interval(jobs[job].spec) * SHARE_OF_INTERVAL)
+        within = max(within, _interval(spec) * SHARE_OF_INTERVAL)
     if self.request.expires and WarmingRun.objects.was_scheduled(job, within=within):
         logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
         return

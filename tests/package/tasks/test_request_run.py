@@ -178,6 +178,11 @@ def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
     assert run.expires_at - run.requested_at == timedelta(minutes=15)
 
 
+def test_scheduled_run__of_a_job_that_this_release_does_not_declare_is_skipped() -> None:
+    scheduled_run("of_a_later_release")
+    assert not WarmingRun.objects.exists()
+
+
 def test_scheduled_run__expires_with_its_message__by_the_interval_of_an_operator(job: Any) -> None:
     with received(scheduled_run, expires=(timezone.now() + timedelta(days=1)).isoformat()):
         scheduled_run.run("t")
