@@ -35,6 +35,7 @@ MASKS = {
     r"^  memory .*": "  memory       USED, LIMIT; peak PEAK",
     r"^  (hit rate|evicted) .*": r"  \1     COUNTS",
     r"[\d.]+ s  +(1 h|59 min \d+ s)$": "TIME   TIME",
+    r" -{10,11}$": " ----------",  # as long as the time
 }
 
 
