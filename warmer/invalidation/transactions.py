@@ -112,7 +112,7 @@ class Watcher:
 
         It has if Django still keeps our callback. Its savepoints are then open or released, so it outlives
         any later change. A rollback removes it from the end of `run_on_commit`, which is private (tried with
-        Django 5.2); there is no public way to detect a rollback.
+        Django 5.2 and 6.0); there is no public way to detect a rollback.
         """
         if self._callback is not None:
             (place, callback), kept = self._callback, self._connection().run_on_commit
@@ -208,7 +208,7 @@ def _is_in_test_case(connection: Any) -> bool:
 
     `captureOnCommitCallbacks` runs the callbacks that were registered in its block, so each block needs one.
     Django marks such transactions only in a private attribute (`Atomic._from_testcase`, tried with Django
-    5.2).
+    5.2 and 6.0).
     """
     return bool(connection.atomic_blocks) and getattr(connection.atomic_blocks[0], "_from_testcase", False)
 
