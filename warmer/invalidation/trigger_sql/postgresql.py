@@ -80,8 +80,7 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     quote = connection.ops.quote_name
     function = f"{now.schema}.{quote(_function_name(definition.table))}"
     blocks = "".join(_block(quote, definition, compared, now) for compared in definition.columns)
-    statements = [f"ALTER FUNCTION {function}() OWNER TO {now.owner}"] if now.owner else []
-    statements += [
+    statements = [
         sql(
             "postgresql",
             function=function,
@@ -91,6 +90,8 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
         ),
         f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC",
         f"COMMENT ON FUNCTION {function}() IS {_literal(definition.comment)}",
+        # After its creation: that of a table with a new name or schema is another one.
+        *([f"ALTER FUNCTION {function}() OWNER TO {now.owner}"] if now.owner else []),
     ]
     missing = [(quote(definition.table), event) for event in EVENTS if event not in now.events]
     missing += [(partition, event) for partition in now.partitions for event in EVENTS]

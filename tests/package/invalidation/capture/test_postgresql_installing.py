@@ -174,6 +174,17 @@ def test_function__that_cannot_write_to_our_table_lets_writes_succeed_and_is_a_p
     assert known.relayed() == {1}
 
 
+@pytest.mark.usefixtures("_restored")
+def test_tables__that_move_to_another_schema_with_ours_are_captured_again(known: Things) -> None:
+    execute("ALTER TABLE myapp_thing SET SCHEMA poor", *CANNOT_WRITE["moved"])
+    try:
+        assert "myapp_thing" in install_triggers()
+        outsiders.run(INSERT.replace("myapp_thing", "poor.myapp_thing"))
+        assert (known.relayed(), triggers.problems("default")) == ({1}, [])
+    finally:
+        execute("ALTER TABLE poor.myapp_thing SET SCHEMA public")
+
+
 def test_role__without_a_grant_cannot_have_its_own_table_write_records(known: Things, role: str) -> None:
     with outsider() as other:
         ((function, *_), *_) = fetch(FUNCTION)
