@@ -50,14 +50,14 @@ class _Load:
         """Whether its thread was stopped, as by a time-out of gevent, which is not an error of the loader."""
         return self.error is not None and not isinstance(self.error, Exception)
 
-    def copy(self, load: Callable[[], Any]) -> Any:
-        """Return a copy of the result, or raise the error; load again what cannot be copied."""
+    def copy(self, instead: Callable[[], Any]) -> Any:
+        """Return a copy of the result, or raise the error; if it cannot be copied, what `instead` returns."""
         if self.error is not None:
             raise self.error
         try:
             return deepcopy(self.result)
         except Exception:  # noqa: BLE001 - a class's own, as of a generator or a lock
-            return load()
+            return instead()
 
 
 def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
 
     result = _run(key, mine, load_in_turn)
     # Other readers copy the result of a load that waited, while this reader may change its own.
-    return result if before is None else mine.copy(load)
+    return result if before is None else mine.copy(lambda: result)
 
 
 def load_at_once(key: Hashable, load: Callable[[], Any], *, since: float) -> Any:
@@ -129,8 +129,8 @@ def load_at_once(key: Hashable, load: Callable[[], Any], *, since: float) -> Any
         if is_mine := running is None or running.made < since:
             running = _running[key] = _Load()
     if is_mine:
-        _run(key, running, load)
-        return running.copy(load)
+        result = _run(key, running, load)
+        return running.copy(lambda: result)
     return running.copy(load) if running.wait() and running.error is None else load()
 
 

@@ -147,12 +147,14 @@ def test_interrupt__of_the_reader_who_loads_is_no_error_of_the_others(
         interrupted.result(30)
 
 
-def test_value_that_cannot_be_copied__is_loaded_for_each(loader: Loader) -> None:
+def test_value_that_cannot_be_copied__is_loaded_once_for_each(loader: Loader) -> None:
     loader.row = [memoryview(b"value")]
     loader.may_end.release(100)
     came = monotonic()
+    assert loader.start_at_once(since=came).result(30) == loader.row
     readers = [*loader.start(4), *(loader.start_at_once(since=came) for _ in range(4))]
     assert [each.result(30) for each in readers] == [loader.row] * 8
+    assert loader.began == 9
 
 
 def test_wait__is_bounded_by_read_wait(loader: Loader, settings: Any) -> None:
