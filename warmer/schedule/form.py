@@ -13,6 +13,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms import model_to_dict
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from warmer.declarations.spec import JobSpec
@@ -103,7 +104,7 @@ def switch(spec: JobSpec, *, on: bool) -> bool:
 
 @contextmanager
 def _edited(spec: JobSpec) -> Iterator[PeriodicTask]:
-    """Yield the entry of a job, created if necessary, and save it after the block."""
+    """Yield the entry of a job, created if necessary, and save it after the block if that changed it."""
     if spec.every is None:
         raise ScheduleError(f"{spec.name} is not scheduled: its declaration has every=None.")
     with atomic_for(PeriodicTask):
@@ -112,8 +113,10 @@ def _edited(spec: JobSpec) -> Iterator[PeriodicTask]:
             sync_job(spec)
             entry = entry_of(spec)
         assert entry is not None
+        before = model_to_dict(entry.task)
         yield entry.task
-        save(entry.task)
+        if model_to_dict(entry.task) != before:
+            save(entry.task)
 
 
 def _initial(spec: JobSpec) -> dict[str, Any]:

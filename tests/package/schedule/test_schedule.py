@@ -285,8 +285,10 @@ def test_set__job_that_is_not_scheduled(declare: Declare) -> None:
 
 
 def test_switch__off_and_on(spec: JobSpec) -> None:
-    assert schedule.switch(spec, on=False)
-    assert not schedule.switch(spec, on=False)
-    assert schedule.paused() == {"timed"}
-    assert schedule.switch(spec, on=True)
-    assert schedule.paused() == set()
+    for on, paused in ((False, {"timed"}), (True, set())):
+        assert schedule.switch(spec, on=on)
+        assert schedule.paused() == paused
+        before = PeriodicTask.objects.filter(name="warm timed").values().get()
+        assert not schedule.switch(spec, on=on)
+        # An interval may count from `date_changed`.
+        assert PeriodicTask.objects.filter(name="warm timed").values().get() == before
