@@ -12,7 +12,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from django.db import Error, connections, transaction
@@ -101,7 +101,7 @@ class Watcher:
             return
         above = floors[self.using] if above is None else above
         if not self._has_changed() or _is_in_test_case(connection):
-            self._callback = len(connection.run_on_commit), partial(self._on_commit)
+            self._callback = len(connection.run_on_commit), self._on_commit
             transaction.on_commit(self._callback[1], using=self.using, robust=True)
         # The lowest: an earlier callback of the project may write before ours is called.
         self._due = above if self._due is None else min(above, self._due)
