@@ -5,8 +5,9 @@
 --
 -- Returns one row for each table and each of its partitions: the table as it was asked for, its kind, and schema;
 -- whether the row is a partition, and its relation; the enabled triggers, each with its function in the table's
--- schema; the comment of the function; the columns; the table's owner if the function cannot write to the table of records, because its
--- own owner may not, or under the name that it knows; and the qualified name of the table of records.
+-- schema; the comment of the function; the columns; the table's owner if the function cannot write to the table
+-- of records, because its own owner may not, or because that table has another name than the function uses; and
+-- the qualified name of the table of records.
 WITH RECURSIVE part(asked, root, oid) AS (
   SELECT asked, oid, oid FROM unnest(%s::text[], %s::text[], %s::text[]) AS given(asked, schema, name)
   JOIN pg_class ON relname = name AND relkind IN ('r', 'p', 'v', 'm', 'f')
