@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils.functional import SimpleLazyObject
 from django_redis.client import DefaultClient
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
@@ -39,8 +40,16 @@ pytestmark = pytest.mark.usefixtures("empty_registry")
 class EagerClient(DefaultClient):
     """As django-redis-sentinel's client, while no Sentinel answers."""
 
+    error: type[Exception] = RedisConnectionError
+
     def connect(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise RedisConnectionError("No master found")
+        raise self.error("No master found")
+
+
+class WaitingClient(EagerClient):
+    """One whose server hangs."""
+
+    error = RedisTimeoutError
 
 
 class AsyncCache(BaseCache):
@@ -139,6 +148,7 @@ def test_e002__answers_as_text(settings: Any, backend: str, location: str, optio
             },
         ),
         ("redis://localhost:1/0", {"CLIENT_CLASS": f"{__name__}.EagerClient"}),
+        ("redis://localhost:1/0", {"CLIENT_CLASS": f"{__name__}.WaitingClient"}),
     ],
 )
 def test_e002__accepted_addresses(settings: Any, location: str, options: dict[str, Any]) -> None:

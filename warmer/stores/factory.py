@@ -19,7 +19,7 @@ from warmer.stores.base import Invalidation, Store
 from warmer.stores.generic import GenericStore
 
 if find_spec("redis"):
-    from redis.exceptions import ConnectionError
+    from redis.exceptions import ConnectionError, TimeoutError
 
     from warmer.stores.inspection import Server
     from warmer.stores.redis.codec import Codec, codec_of
@@ -81,7 +81,7 @@ def why_unusable(alias: str) -> str:
     if codec is not None:
         try:
             arguments = codec.parse()
-        except ConnectionError:  # of a client that connects at once
+        except (ConnectionError, TimeoutError):  # of a client that connects at once
             return ""
         except ValueError as error:
             location = settings.CACHES[alias].get("LOCATION", "")
