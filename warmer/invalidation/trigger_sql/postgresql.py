@@ -103,14 +103,20 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
 
 
 def drop(connection: Any, table: str) -> list[str]:
-    """Return the statements that remove the triggers of a table, and their function."""
+    """Return the statements that remove the triggers of a table, and their function.
+
+    A table that replaced a renamed one has the same function, which then stays.
+    """
+    name, ours = connection.ops.quote_name(table), [f"warmer_{event}" for event in EVENTS]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger "
-            "WHERE tgrelid = to_regclass(%s) AND tgname = ANY(%s)",
-            [connection.ops.quote_name(table), [f"warmer_{event}" for event in EVENTS]],
+            "SELECT tgfoid::regprocedure::text FROM pg_trigger GROUP BY tgfoid "
+            "HAVING bool_or(tgrelid = to_regclass(%s) AND tgname = ANY(%s)) AND bool_and("
+            "tgrelid = to_regclass(%s) OR tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass(%s))))",
+            [name, ours, name, name],
         )
-        return [f"DROP FUNCTION IF EXISTS {function} CASCADE" for (function,) in cursor]
+        functions = [f"DROP FUNCTION IF EXISTS {function} CASCADE" for (function,) in cursor]
+    return [*(f'DROP TRIGGER IF EXISTS "{trigger}" ON {name}' for trigger in ours), *functions]
 
 
 def _function_name(table: str) -> str:

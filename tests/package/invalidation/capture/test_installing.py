@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.package.invalidation.capture import outsiders
-from tests.package.invalidation.capture.things import EVERY, Things, execute, problem_of, things, unapplied
+from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, problem_of, things, unapplied
 from tests.support.fixtures import install_triggers
 from tests.support.keyed import by_function, cached, gone, job
 from warmer import jobs
@@ -182,6 +182,24 @@ def test_table__that_was_renamed_is_a_problem_and_captured_again(known: Things) 
     outsiders.run("UPDATE myapp_renamed SET owner = 2")
     assert known.relayed() == {1, 2}
     assert set(ChangeRecord.objects.values_list("source", flat=True)) == {"myapp_renamed"}
+
+
+def test_prune__of_a_table_that_was_replaced_leaves_the_triggers_of_the_new_one(known: Things) -> None:
+    """As by a migration that keeps the old one under another name: on PostgreSQL, both call one function."""
+    triggers.on_migrating(using="default", plan=["replace"])
+    execute("ALTER TABLE myapp_thing RENAME TO myapp_old")
+    with connection.schema_editor() as editor:
+        editor.create_model(known.model)
+    try:
+        triggers.on_migrated(using="default", plan=["replace"])
+        triggers.prune("default")
+        assert triggers.problems("default") == []
+        known.warm()
+        execute("INSERT INTO myapp_old (id, owner, text) VALUES (1, 1, '')")
+        outsiders.run(INSERT.replace("1", "2"))
+        assert known.relayed() == {2}
+    finally:
+        execute("DROP TABLE myapp_old")
 
 
 def test_problems__are_found_by_one_query(known: Things) -> None:
