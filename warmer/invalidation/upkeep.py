@@ -112,7 +112,8 @@ def collapse(*, using: str) -> bool:
     """
     rows = rows_of(using).filter(applied_at=None).order_by()
     counts = rows.values_list("source", "key").annotate(n=Count("pk"), last=Max("pk"))
-    crowded = list(counts.filter(n__gt=conf.FENCE_RECORDS))
+    with read_committed(using):
+        crowded = list(counts.filter(n__gt=conf.FENCE_RECORDS))
     for source, key, _count, last in crowded:
         with read_committed(using, transaction_wanted=True):
             records.write([Record(source=source, key=key)], using=using)
