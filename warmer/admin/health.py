@@ -141,7 +141,9 @@ class Health:
         if self.beat and any(spec.every for spec in jobs.specs()):
             found.append(self.beat)
         found += [_cache_item(alias, answer()) for alias, answer in self.caches.items()]
-        if invalidation.is_read_only(own := router.db_for_write(WarmingRun)):
+        observed_at, own = self._snapshot.last_attempt, router.db_for_write(WarmingRun)
+        # While an observation can be written, the page need not ask.
+        if observed_at and timezone.now() - observed_at > LATELY and invalidation.is_read_only(own):
             problem = "It rejects writes: no run starts, and invalidations stay pending."
             found.append(Item(label=f"Database {own}", value="read-only", problem=problem, section=DATABASE))
         return [*found, *_pending_items(self.backlog)]

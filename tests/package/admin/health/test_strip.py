@@ -46,6 +46,7 @@ def test_strip__without_a_broker_there_is_nothing_to_ask(olga: Client) -> None:
 
 def test_database__read_only(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health.invalidation, "is_read_only", lambda using: True)
+    observed(minutes=2)  # since then, none could be written
     database = strip(olga)["Database default"]
     assert (database.level, database.section) == ("problem", health.DATABASE)
 
