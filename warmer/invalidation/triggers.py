@@ -160,13 +160,18 @@ def prune(using: str) -> list[str]:
         TriggersRefused: the database refuses it.
     """
     vendor, connection, compared = _vendor(using), connections[using], _compare(using)
-    steps = {
-        wanted.table: vendor.create(connection, wanted, now)
-        for wanted, now in compared
-        if now.kind == "table" and (now.definition != wanted or _why_not(wanted, now))
-    }
+    steps = {}
+    for wanted, now in compared:
+        why = _why_not(wanted, now)
+        if now.kind == "table" and (why or now.definition != wanted):
+            missed = _missed(wanted.table) if why else []
+            steps[wanted.table] = [*vendor.create(connection, wanted, now), *missed]
     unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in compared}
-    return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
+    above = floors[using]
+    try:
+        return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
+    finally:
+        watcher(using).changed(above)
 
 
 def remove(using: str) -> list[str]:

@@ -96,7 +96,8 @@ def test_script__does_what_install_does(known: Things) -> None:
     assert known.gone_by(known.model.objects.create, owner=1) == {1}
 
 
-def test_catch_up__records_what_was_missed_with_the_triggers(known: Things) -> None:
+@pytest.mark.parametrize("install", [triggers.catch_up, triggers.prune])
+def test_install__records_what_was_missed_with_the_triggers(known: Things, install: Any) -> None:
     """So a process that is killed after it installed them loses nothing."""
     triggers.remove("default")
     found: list[int] = []
@@ -105,7 +106,7 @@ def test_catch_up__records_what_was_missed_with_the_triggers(known: Things) -> N
         found.extend(number for (number,) in outsiders.fetch("SELECT count(*) FROM warmer_changerecord"))
 
     triggers_changed.connect(count)
-    assert triggers.catch_up("default")
+    assert install("default")
     assert found[0] >= 1
     assert (known.gone(), unapplied()) == (EVERY, 0)
 
