@@ -11,6 +11,8 @@ import django_redis
 import pytest
 from django.core.cache.backends.base import BaseCache
 from django.db import connection
+from django.http import HttpResponse
+from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 from django_redis.client import DefaultClient
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -24,6 +26,7 @@ from tests.support.fixtures import ROOT
 from warmer import jobs
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
+from warmer.monitoring.middleware import CacheMonitoringMiddleware
 from warmer.stores import open_store
 from warmer.stores.redis.options import OPTIONS
 
@@ -109,6 +112,8 @@ def _plain_cache(settings: Any) -> None:
     ],
 )
 def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], says: str) -> None:
+    # From its first request on, the middleware wraps the methods of each cache.
+    CacheMonitoringMiddleware(lambda _request: HttpResponse())(RequestFactory().get("/"))
     use(settings, "E002", "broken", **entry)
     setting = '["LOCATION"] = "redis://:PASSWORD@HOST' if "LOCATION" in entry else '["BACKEND"] = '
     assert_found("E002", says=says, hint=f'CACHES["broken"]{setting}')

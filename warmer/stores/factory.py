@@ -76,7 +76,7 @@ def why_unusable(alias: str) -> str:
         codec = codec_at(alias)
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
         return describe(error)
-    if iscoroutinefunction(caches[alias].get):
+    if iscoroutinefunction(type(caches[alias]).get):  # the middleware wraps those of the instance
         return "its methods are coroutines, and warmer calls a cache synchronously"
     if codec is not None:
         try:
