@@ -73,7 +73,7 @@ class RedisServer(Server):
         return f"redis://{LOOPBACK}:{self.port}/{database}"
 
     def client(self, database: int = 0, *, seconds: float = 30) -> Redis:
-        """Return a plain redis-py client, which neither decodes nor retries; an answer may take so long."""
+        """Return a plain redis-py client with this timeout; it neither decodes nor retries."""
         retry = Retry(NoBackoff(), 0)
         return Redis(host=LOOPBACK, port=self.port, db=database, socket_timeout=seconds, retry=retry)
 

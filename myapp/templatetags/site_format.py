@@ -20,5 +20,5 @@ def day(iso: str) -> SafeString:
 
 @register.filter
 def thousands(number: int) -> str:
-    """Write a whole number with separators: 12,345."""
+    """Format an integer with separators: 12,345."""
     return f"{number:,}"

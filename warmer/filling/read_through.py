@@ -61,7 +61,7 @@ MOST_OVERTAKEN = 2
 
 T = TypeVar("T")
 
-# Until when a job is, or was, hot: waiting is in vain, as when it changes faster than it can be loaded.
+# Until when a job is, or was, hot: it changes faster than it can be loaded, or its values are not stored.
 _hot: dict[JobSpec, float] = {}
 
 
@@ -202,7 +202,7 @@ class _Reader:
         outcomes = Counter[str](written.outcomes.values())
         read_counters.count(self.spec, outcomes)
         if Outcome.FAILED in outcomes:
-            self._mark_hot()  # otherwise those who wait would load one after the other
+            self._mark_hot()  # otherwise waiting readers would load one after another
         elif self._is_hot():
             self._mark_hot(has_ended=Outcome.SUPERSEDED not in outcomes)
         for key, why in written.errors.items():

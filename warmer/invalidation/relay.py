@@ -110,7 +110,7 @@ class Relay:
         known = self._replayed.get(using, frozenset())
         again = time.monotonic() < self._replays_until
         for page in _pages(using, again=again):
-            if page is None:  # what it applied is still there, perhaps
+            if page is None:  # the records that it applied may still be there
                 replayed |= known
                 continue
             replayed.update(each.id for each in page if again or each.is_applied)

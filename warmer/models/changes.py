@@ -66,7 +66,7 @@ class ChangeRecord(models.Model):
 
 @receiver(pre_save, sender=ChangeRecord, dispatch_uid="warmer.changes")
 def _number_anew(instance: ChangeRecord, raw: bool, **_: Any) -> None:
-    """Give a record of a fixture a new id: the triggers would take its own later, and make a write fail."""
+    """Give a record of a fixture a new id: a later record would get its own from the sequence, and fail."""
     if raw:
         instance.pk = None
 

@@ -152,7 +152,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
 
 
 def observed(**ago: float) -> None:
-    """Let beat's message of a minute be done so long ago."""
+    """Record that a job was last observed this long ago."""
     at = timezone.now() - timedelta(**ago)
     JobObservation.objects.update_or_create(job="posts", defaults={"attempted_at": at})
     BeatProcess.objects.update_or_create(name="gen1@a", defaults={"last_at": at})

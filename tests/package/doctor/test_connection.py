@@ -196,5 +196,5 @@ def test_writes__refused_because_the_append_only_file_is_on_a_full_disk() -> Non
 
 
 def test_writes__with_a_replica_lag(examine: Examine, serve: Serve, settings: Any) -> None:
-    settings.WARMER_REPLICA_LAG = 60  # a new fence refuses every write for so long
+    settings.WARMER_REPLICA_LAG = 60  # for this long, a new fence rejects every write
     assert examine("writes", serve()).severity == "ok"

@@ -1,4 +1,4 @@
-"""`negative_timeout`: that there is no value is cached too, and ended by a creation."""
+"""`negative_timeout`: missing values are cached too, until a row is created."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

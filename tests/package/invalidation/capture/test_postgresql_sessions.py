@@ -88,7 +88,7 @@ def test_statement__before_whose_end_another_thread_commits_is_applied(known: Th
 # -- isolation ------------------------------------------------------------------------------------------
 @pytest.fixture
 def serializable() -> Iterator[None]:
-    """Sessions of which the default is SERIALIZABLE, as a role or a database may have it."""
+    """Make SERIALIZABLE the default of new sessions, as a role or a database may have it."""
     # Of this database: tests that run meanwhile have others, on the same server and with the same role.
     database = connection.ops.quote_name(connection.settings_dict["NAME"])
     execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
@@ -100,7 +100,7 @@ def serializable() -> Iterator[None]:
 
 @contextmanager
 def levels_of_our_statements() -> Iterator[set[str]]:
-    """Collect in which isolation levels statements on the records run.
+    """Collect the isolation levels in which statements on the records run.
 
     Whether the table exists, and may be written to, is read from the catalog, in whatever level.
     """

@@ -148,7 +148,7 @@ def test_job__read_is_one_call_and_a_miss_is_one_whatever_the_fence_needs(any_ca
     things.warm([1, 2, 3])
     assert counted(lambda: things.get(1)) == "1 call, 1 hit, 0 misses"
     assert counted(lambda: things.get_many([1, 2, 3])) == "1 call, 3 hits, 0 misses"
-    for value in ("value", None):  # that there is none is cached
+    for value in ("value", None):  # a missing value is cached, too
         one = warm(f"one:{value}", name=f"one_{value}", negative_timeout=timedelta(minutes=1))(lambda v=value: v)
         found = counted(one.get)
         assert found.endswith("0 hits, 1 miss")
