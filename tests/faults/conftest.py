@@ -11,11 +11,11 @@ from django.core.cache import cache
 from django.db import transaction
 from redis import Redis
 
-from config.redis_url import cache_settings
 from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
+from tests.support.caches import caches_at
 from tests.support.fixtures import make_post, make_user, own_jobs
 from tests.support.proxy import Proxy
 from warmer import warm, warm_many
@@ -117,7 +117,7 @@ def options() -> dict[str, str]:
 @pytest.fixture
 def site(options: dict[str, str], settings: Any, make_post: Any, own_jobs: None) -> Iterator[Site]:
     with RedisServer(options=AT_ONCE | options) as server, Proxy(server) as proxy, ExitStack() as servers:
-        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
+        settings.CACHES = caches_at(proxy.url)
         posts = [make_post(title="old").pk for _ in range(20)]
         titles = warm_many("title:{id}", ids=lambda: posts, name="titles", depends_on={Post: "id"})(
             lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from config.redis_url import cache_settings
 from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.faults.conftest import AT_ONCE, Site, in_step_with, work
 from tests.package.doctor.sentinels import Sentinel
+from tests.support.caches import caches_at
 from tests.support.others import worker
 from warmer import jobs, warm
 from warmer.invalidation import Relay
@@ -156,7 +156,7 @@ def test_sentinel__promotes_a_replica_behind(site: Site, settings: Any, tmp_path
         )
         wait_until(lambda: sentinel.state().get("num-slaves") == 1, what="it knows the replica")
         url = f"redis-sentinel://{LOOPBACK}:{sentinel.port}/{name}/0"
-        settings.CACHES = {"default": cache_settings(url, max_connections=5)}
+        settings.CACHES = caches_at(url)
         relay = Relay()
         work(relay)
         site.warm()

@@ -19,13 +19,13 @@ import pytest
 from django.db import connection
 from django.db.models import Sum
 
-from config.redis_url import cache_settings
 from embedded.processes import ProcessGroup
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
 from myapp.warming import popular_posts, posts
 from tests.faults.conftest import AT_ONCE, Site
+from tests.support.caches import caches_at
 from tests.support.celery_apps import app_on
 from tests.support.processes import ROOT, Actors, database_url, environment
 from tests.support.proxy import Proxy
@@ -198,7 +198,7 @@ def soak(
         addresses |= {"DATABASE_URL": database_url()}
         for name, value in (ENVIRONMENT | addresses).items():
             monkeypatch.setenv(name, value)
-        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
+        settings.CACHES = caches_at(proxy.url)
         settings.WARMER_STALL_TIMEOUT = settings.WARMER_RUN_EXPIRY = timedelta(seconds=STALL_SECONDS)
         rows = [make_post(views=1, is_popular=True).pk for _ in range(ROWS)]
         ChangeRecord.objects.all().delete()  # a worker that starts would invalidate what they are about

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
+from tests.support.caches import caches_at
 from tests.support.proxy import Proxy
 from tests.support.stores import open_things
 from warmer.exceptions import StoreUnavailable
@@ -24,7 +24,7 @@ def fail_over(settings: Any) -> Iterator[FailOver]:
     """The cache is behind a proxy. Return a function that demotes its server, whose connections stay open."""
     at_once = {"shutdown-timeout": "0"}  # it would wait for its replica
     with RedisServer() as old, RedisServer(options=at_once) as new, Proxy(old) as proxy:
-        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
+        settings.CACHES = caches_at(proxy.url)
 
         def fail_over(*, is_over: bool = True) -> None:
             with old.client() as client:
