@@ -7,7 +7,9 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from math import inf
+from time import monotonic
+from typing import Any, ClassVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
@@ -33,6 +35,9 @@ CALLS = (
     *("ttl", "pttl", "expire", "pexpire", "expire_at", "pexpire_at", "persist", "keys", "delete_pattern"),
 )
 MISSING, END = object(), object()
+# How long to load no user for the header after that failed. Otherwise each page would wait for a hanging
+# database, and log it.
+REST_SECONDS = 10.0
 
 
 class CacheMonitoringMiddleware:
@@ -68,7 +73,13 @@ class CacheMonitoringMiddleware:
 
 
 class _Request:
-    """One request and its use of the caches."""
+    """One request and its use of the caches.
+
+    Attributes:
+        users_rest_until: until when no user is loaded for the header, as `time.monotonic()`.
+    """
+
+    users_rest_until: ClassVar[float] = -inf
 
     def __init__(self, request: HttpRequest) -> None:
         _instrument_all()  # also the caches that this thread had before the middleware was created
@@ -92,7 +103,8 @@ class _Request:
     def needs_user(self) -> bool:
         """Whether the header depends on the user. Without a session there is no user."""
         has_session = settings.SESSION_COOKIE_NAME in self._request.COOKIES
-        return not conf.SERVER_TIMING and has_session and hasattr(self._request, "user")
+        is_resting = monotonic() < self.users_rest_until
+        return not conf.SERVER_TIMING and has_session and not is_resting and hasattr(self._request, "user")
 
     def finish(self, response: HttpResponseBase, *, for_staff: bool) -> HttpResponseBase:
         """Add the header, and log heavy use; for a stream, when it is closed."""
@@ -244,5 +256,6 @@ def _is_staff(request: Any) -> bool:
         user = getattr(request, "_acached_user", None) or request.user
         return bool(getattr(user, "is_staff", False))
     except Exception as error:  # noqa: BLE001 - a page that was made is not lost for its header
-        logger.warning("Cannot tell who may see %s: %s", HEADER, describe(error))
+        _Request.users_rest_until = monotonic() + REST_SECONDS
+        logger.warning("No response has the header %s for %g s: %s", HEADER, REST_SECONDS, describe(error))
         return False
