@@ -16,7 +16,7 @@ from django.utils import timezone
 from warmer.conf import conf, moment_of
 from warmer.declarations.registry import jobs
 from warmer.exceptions import NodeOfCluster, StoreUnavailable, cause_of
-from warmer.invalidation import captures_by_triggers, triggers
+from warmer.invalidation import captures_by_triggers, is_read_only, triggers
 from warmer.invalidation.records import is_dummy
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import describe
@@ -56,8 +56,11 @@ def readiness() -> list[Check]:
     found: list[Check] = []
     aliases = dict.fromkeys((DEFAULT_DB_ALIAS, router.db_for_write(WarmingRun)))
     for alias in (each for each in aliases if not is_dummy(each)):
-        found.append(_check(f"database:{alias}", partial(_database_answers, alias)))
+        name = f"database:{alias}"
+        found.append(_check(name, partial(_database_answers, alias)))
         if found[-1].ok:
+            # Pages that only read still work, and the other servers of the site have the same database.
+            found[-1] = _check(name, partial(_rejects_writes, alias), is_required=False)
             found.append(_check(f"migrations:{alias}", partial(_missing_migrations, alias)))
             if captures_by_triggers():
                 # Another release may have installed the triggers that it needs while this one still serves.
@@ -87,6 +90,10 @@ def _check(name: str, problem: Callable[[], str | None], *, is_required: bool = 
 def _database_answers(alias: str) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def _rejects_writes(alias: str) -> str:
+    return "is read-only" if is_read_only(alias) else ""
 
 
 # The applied migrations of each database when none was missing. A process's own migrations do not change, so

@@ -130,6 +130,17 @@ def test_readyz__database_down(
     assert not [secret for secret in secrets if secret in json.dumps(answer)]
 
 
+def test_readyz__read_only_database_degrades_and_does_not_fail() -> None:
+    is_known = connection.vendor == "postgresql"
+    if is_known:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL transaction_read_only = on")
+    status, answer = asked()
+    assert (status, answer["ok"], set(answer["checks"])) == (200, True, set(CHECKS))
+    assert answer.get("degraded", []) == (["database:default"] if is_known else [])
+    assert ("why" in answer["checks"]["database:default"]) == is_known
+
+
 def test_readyz__migrations() -> None:
     recorder = MigrationRecorder(connection)
     recorder.record_applied("users", "0999_of_a_later_release")
@@ -158,8 +169,8 @@ def test_readyz__costs_few_queries_when_asked_again(settings: Any) -> None:
     assert asked()[0] == 200
     with CaptureQueriesContext(connection) as queries:
         assert asked()[0] == 200
-    # An answer, whether there is a table of migrations, those applied, and the triggers.
-    assert len(queries) == 3 + len(TRIGGERS)
+    # An answer, whether it is read-only, whether there is a table of migrations, those applied, the triggers.
+    assert len(queries) == 3 + (connection.vendor == "postgresql") + len(TRIGGERS)
 
 
 # -- the warm --------------------------------------------------------------------------------------
