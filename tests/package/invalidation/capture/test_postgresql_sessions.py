@@ -17,7 +17,7 @@ from tests.package.invalidation.capture.things import INSERT, Things, execute, f
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
 from tests.support.transactions import rolled_back
-from warmer.invalidation import Relay, records, triggers
+from warmer.invalidation import Relay, apply, records, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 
@@ -209,6 +209,16 @@ def read_only() -> Iterator[None]:
 def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
     assert not records.are_kept("default")
     assert (triggers.databases(), Relay().poll()) == ([], 0)
+
+
+def test_relay__has_nothing_to_do_when_a_database_turns_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert records.are_kept("default")
+    monkeypatch.setattr(apply, "_next_purge", {})  # the purge is due, and could delete nothing
+    execute("SET default_transaction_read_only = on")
+    try:
+        assert Relay().poll() == 0
+    finally:
+        execute("RESET default_transaction_read_only")
 
 
 def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -> None:
