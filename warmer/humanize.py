@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -62,3 +64,21 @@ def size(number: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. "1 key", "2,000 keys"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def by_reason(failures: Iterable[tuple[str, str]], *, at_most: int | None = None) -> list[str]:
+    """Return a line for each reason with the names to which it applies, e.g. "a, b and 5 more: it is full".
+
+    Args:
+        failures: names, each with its reason.
+        at_most: how many names a line lists; None: all.
+    """
+    names = defaultdict[str, list[str]](list)
+    for name, reason in failures:
+        names[reason].append(name)
+    lines = []
+    for reason, every in names.items():
+        some = every[:at_most]
+        more = f" and {len(every) - len(some):,} more" if len(every) > len(some) else ""
+        lines.append(f"{', '.join(some)}{more}: {reason}")
+    return lines

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from warmer.humanize import ago, counted, duration, percent, size
+from warmer.humanize import ago, by_reason, counted, duration, percent, size
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,10 @@ def test_size(number: float, text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (2_000, "2,000 keys")])
 def test_counted(number: int, text: str) -> None:
     assert counted(number, "key") == text
+
+
+def test_by_reason__names_each_reason_once() -> None:
+    failures = [*((name, "it is full") for name in "abc"), ("d", "it is slow")]
+    assert by_reason(failures) == ["a, b, c: it is full", "d: it is slow"]
+    assert by_reason(failures, at_most=2) == ["a, b and 1 more: it is full", "d: it is slow"]
+    assert by_reason([]) == []

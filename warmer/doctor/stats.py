@@ -15,6 +15,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.doctor.checks.connection import probe
 from warmer.doctor.checks.keys import shown_command
 from warmer.exceptions import CommandRefused, StoreUnavailable
+from warmer.humanize import by_reason
 from warmer.models import JobObservation
 from warmer.monitoring.coverage import cover
 from warmer.report import describe, masked
@@ -53,7 +54,7 @@ def collect(aliases: Sequence[str]) -> dict[str, Any]:
     away = {each["alias"] for each in caches if each["error"]}
     specs = [spec for spec in jobs.specs() if spec.cache in aliases and spec.cache not in away]
     rows = [_job(spec, observed.get(spec.name)) for spec in specs]
-    errors += [f"{each['job']}: {each['error']}" for each in rows if each["error"]]
+    errors += by_reason((each["job"], each["error"]) for each in rows if each["error"])
     backlog = invalidation.backlog()
     pending = {
         "count": backlog.count if backlog.answered else None,

@@ -129,7 +129,7 @@ class Relay:
                 records.mark(waiting, using=using)
             done += len(new)
         self._replayed[using] = frozenset(replayed)
-        # A read-only database would reject it, and the log report changes that are pending, although none are.
+        # A read-only database would reject it, and the log say that changes are pending, although none are.
         if take_purge(using) and not upkeep.is_read_only(using):
             upkeep.purge(using=using, thoroughly=True)
             upkeep.collapse(using=using)  # also of jobs that are gone, whose triggers still record

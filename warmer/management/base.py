@@ -11,13 +11,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, ProgrammingError
 
 from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob, WarmerError
 from warmer.humanize import duration, percent
+from warmer.invalidation.records import written
 from warmer.report import describe
 from warmer.stores import why_unusable
 
@@ -68,9 +69,10 @@ class WarmerCommand(BaseCommand):
             status = USAGE if isinstance(error, UnknownJob) else FAILED
             raise CommandError(str(error), returncode=status) from None
         except (DatabaseError, InterfaceError) as error:
-            raise CommandError(
-                f"Database error: {describe(error).rstrip('.?')}. {DOCTOR} {MIGRATE}"
-            ) from None
+            # SQLite has no error of its own for a missing table.
+            is_missing = isinstance(error, ProgrammingError) or "no such table" in str(error)
+            hint = f" {MIGRATE}" if is_missing else ""
+            raise CommandError(f"Database error: {describe(error).rstrip('.?')}. {DOCTOR}{hint}") from None
 
     def print_json(self, data: Any) -> None:
         """Print data as JSON."""
@@ -86,7 +88,8 @@ class WarmerCommand(BaseCommand):
 def migrate_hint() -> str:
     """Return the question whether the databases are migrated, if none of them has warmer's tables."""
     backlog = invalidation.backlog()
-    return "" if backlog.answered or backlog.unanswered else f" {MIGRATE}"
+    is_known = backlog.answered or backlog.unanswered or any(map(invalidation.is_read_only, written()))
+    return "" if is_known else f" {MIGRATE}"
 
 
 class ProgressBar:

@@ -18,6 +18,7 @@ from embedded.waiting import wait_until
 from tests.support.commands import ended, execute, program
 from tests.support.waiting import make_waiting
 from warmer import jobs, warm, warm_many
+from warmer.invalidation import Backlog
 from warmer.models import JobObservation
 from warmer.monitoring import coverage
 from warmer.monitoring.coverage import cover
@@ -198,9 +199,15 @@ def test_database_down__shows_the_caches_all_the_same(no_database: None) -> None
     done = execute("cache_stats")
     assert done.status == 1
     assert "read/write   OK" in done.out
-    assert "user_profiles failed: OperationalError" in done.out
+    assert "Failed: user_profiles, popular_posts, posts: OperationalError" in done.out
     assert "\nPending invalidations: unknown\n  unknown on the database 'default', which does" in done.out
     assert "database 'default': OperationalError" in done.error
+    assert "migrate" not in done.error
+
+
+def test_database_read_only__is_named_for_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmer.invalidation.backlog", Backlog)
+    assert "Pending invalidations: unknown\n  no database that accepts writes has" in execute("cache_stats").out
 
 
 # -- the command -----------------------------------------------------------------------------------

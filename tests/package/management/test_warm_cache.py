@@ -106,6 +106,13 @@ def test_status__failed_key_is_1_for_a_required_job(required: bool) -> None:
     assert WarmingRun.objects.get().state == State.INCOMPLETE
 
 
+def test_failures__are_named_once_for_each_reason() -> None:
+    warm_many("x:{id}", ids=lambda: range(7), name="x")(broken_loader)
+    done = run("x", "--inline")
+    assert done.out.count("ValueError: broken") == 1
+    assert "\nx:0, x:1, x:2, x:3, x:4 and 2 more: ValueError: broken" in done.out
+
+
 def test_status__cache_that_keeps_nothing_is_1(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     warm_many("x:{id}", ids=lambda: range(3), name="x")(lambda ids: {id: id for id in ids})

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, WarmerError
-from warmer.humanize import counted
+from warmer.humanize import by_reason, counted
 from warmer.invalidation import captures_by_triggers
 from warmer.management.base import USAGE, ProgressBar, WarmerCommand, chosen_specs, migrate_hint, number
 from warmer.models import CacheAudit, Trigger
@@ -91,8 +91,8 @@ class Command(WarmerCommand):
             self._print_keys(f"{found.job}, wrong:", wrong, found.wrong)
             failed = [f"{each['key']}: {each['error']}" for each in found.failures]
             self._print_keys(f"{found.job}, failed:", failed, found.failed)
-            if found.error:
-                self.stdout.write(f"\n{found.job}: {found.error}")
+        for line in by_reason((found.job, found.error) for found in audits if found.error):
+            self.stdout.write(f"\n{line}")
         if any(found.wrong for found in audits) and not captures_by_triggers():
             self.stdout.write(
                 "\nDjango's signals do not report update(), bulk operations, raw SQL and other programs. "

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from warmer.doctor.stats import collect
-from warmer.humanize import counted, duration, local, percent, size
+from warmer.humanize import by_reason, counted, duration, local, percent, size
 from warmer.management.base import WarmerCommand, migrate_hint, number, readable_table
 
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
@@ -79,11 +79,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             empty.append("no_value")
         yield readable_table(rows, hidden=empty)
         yield ""
-    yield from (f"{job['job']} failed: {job['error']}\n" for job in found["jobs"] if job["error"])
+    failed = [(job["job"], job["error"]) for job in found["jobs"] if job["error"]]
+    yield from (f"Failed: {line}\n" for line in by_reason(failed))
     pending = found["pending"]
     count = "unknown" if pending["count"] is None else pending["count"] or "none"
     oldest = f" (oldest: {duration(pending['oldest_seconds'])})" if pending["count"] else ""
     yield f"Pending invalidations: {count}{oldest}"
+    if pending["count"] is None and not pending["unanswered"]:
+        yield "  no database that accepts writes has warmer's tables"
     for alias, why in pending["unanswered"].items():
         yield f"  unknown on the database {alias!r}, which does not answer: {why}"
 

@@ -22,6 +22,7 @@ from warmer import tasks
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
+from warmer.humanize import by_reason
 from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
@@ -29,6 +30,8 @@ from warmer.report import Outcome, describe
 
 # The number of past runs in an estimate.
 PAST_RUNS = 5
+# How many keys are named that failed for the same reason.
+NAMED = 5
 # What a run counts. Its columns are empty until it has ended.
 COUNTS = (*(outcome.value for outcome in Outcome), "queries")
 
@@ -166,8 +169,8 @@ class Command(WarmerCommand):
         shown = [row | {"run": str(row["run"] or "")} if "run" in row else row for row in rows]
         self.print_rows(shown, hidden=["error", "failures", *hidden])
         for row in rows:
-            for failure in row["failures"]:
-                self.stderr.write(f"{failure['key']}: {failure['error']}")
+            for line in by_reason(((each["key"], each["error"]) for each in row["failures"]), at_most=NAMED):
+                self.stderr.write(line)
             more = (row["failed"] or 0) - len(row["failures"])
             if more > 0:
                 self.stderr.write(f"{row['job']}: and {more:,} more failed keys")
