@@ -23,6 +23,26 @@ def test_options__abbreviations_are_rejected(command: str) -> None:
     assert "unrecognized arguments: --jso" in done.error
 
 
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        *[("cache_benchmark", args) for args in ("--count 0", "--size -1", "--count many", "--cache none")],
+        *[("cache_stats", args) for args in ("--cache none", "--watch 0.1", "--watch soon")],
+    ],
+)
+def test_argument__that_is_invalid_is_named(command: str, args: str) -> None:
+    assert args.split()[0] in execute(command, *args.split()).error
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["cache_benchmark", "cache_stats"])
+def test_cache__that_keeps_nothing_is_1(settings: Any, command: str) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    done = execute(command)
+    assert done.status == 1
+    assert "does not keep" in done.error
+
+
 def errors_of(python: Python, folder: Path, commands: list[str], **settings: Any) -> list[str]:
     """Run commands in a project with other settings; return the errors of those that exit with 1."""
     lines = [f"{name} = {value!r}" for name, value in settings.items()]
