@@ -105,16 +105,17 @@ def apply_committed(*, using: str, above: int) -> None:
 
 
 def _apply_above(above: int, using: str, *, ask: bool) -> None:
-    page = records.read(using=using, above=above, newest=MOST)
-    if not page and 0 < records.highest(using=using) < above:
+    found = records.read_newest(using=using, above=above, at_most=MOST)
+    if not found and 0 < records.highest(using=using) < above:
         # The database's record ids have started over, e.g. after a flush or a restore.
         floors.pop(using, None)
-        page = records.read(using=using, above=0, newest=MOST)
-    if not page:
+        found = records.read_newest(using=using, above=0, at_most=MOST)
+    if not found:
         return
     if not connections[using].in_atomic_block:  # in a test case: its records are rolled back
-        floors[using] = max(page[-1].id, floors[using])
-    is_done = len(page) < MOST
+        floors[using] = max(found[-1].id, floors[using])
+    is_done = len(found) < MOST
+    page = [each for each in found if records.is_declared(each)]
     # Records for every key wait for a worker to sweep; apply the others now.
     whole = [each for each in page if each.rows is None]
     for part in filter(None, ([each for each in page if each.rows is not None], whole)):

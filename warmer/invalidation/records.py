@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from types import CodeType
 from typing import Any, TypeVar
@@ -23,8 +22,6 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.conf import settings
 from django.db import Error, connections, router, transaction
-from django.db.models import F
-from django.db.models.functions import Now
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
@@ -190,34 +187,47 @@ def write(records: Sequence[Record], *, using: str) -> None:
     rows.bulk_create([rows.model(source=each.source, key=each.key, rows=each.rows) for each in records])
 
 
-def read(*, using: str, above: int, again: bool = False, newest: int | None = None) -> list[Record]:
+def read(*, using: str, above: int, again: bool = False) -> list[Record]:
     """Return changes of declared jobs that no process with our fingerprint has applied, oldest first.
 
     Changes of other jobs are left to a process that declares them.
 
     Args:
-        above: only those with a higher id.
+        above: only those with a higher id, at most `PAGE`.
         again: also those that a process with our fingerprint has applied.
-        newest: return at most this many of the newest; default: the oldest, at most `PAGE`.
     """
+    quote = connections[using].ops.quote_name
+    names, keys = list(sources().by_name), list(sources().by_key)
+    places, key_places = (", ".join(["%s"] * len(values)) or "NULL" for values in (names, keys))
+    declared = f"(source IN ({places}) OR {quote('key')} IN ({key_places}))"
+    unapplied = "" if again else f"applied_by <> '{fingerprint()}' AND "
+    return _read(using, above, f"{unapplied}{declared} ORDER BY id LIMIT {PAGE}", [*names, *keys])
+
+
+def read_newest(*, using: str, above: int, at_most: int) -> list[Record]:
+    """Return the newest changes that no process with our fingerprint has applied, oldest first.
+
+    This includes those of jobs that are not declared: PostgreSQL needs less time to plan the query without
+    the names of the declared ones.
+    """
+    which = f"applied_by <> '{fingerprint()}' ORDER BY id DESC LIMIT {at_most:d}"
+    return _read(using, above, which)[::-1]
+
+
+def is_declared(record: Record) -> bool:
+    """Return whether a declared job depends on a change."""
+    return record.source in sources().by_name or record.key in sources().by_key
+
+
+def _read(using: str, above: int, which: str, names: Sequence[str] | None = None) -> list[Record]:
     connection = connections[using]
     quote = connection.ops.quote_name
     # SQLite accepts any bytes as text, which its driver then refuses to read.
     rows = f"CAST({quote('rows')} AS BLOB)" if connection.vendor == "sqlite" else quote("rows")
-    names, keys = list(sources().by_name), list(sources().by_key)
-    places, key_places = (", ".join(["%s"] * len(values)) or "NULL" for values in (names, keys))
-    unapplied = "" if again else f"AND (applied_at IS NULL OR applied_by <> '{fingerprint()}') "
-    order = "id DESC" if newest else "id"
+    columns = f"id, source, {quote('key')}, {rows}, applied_at IS NOT NULL"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT id, source, {quote('key')}, {rows}, applied_at IS NOT NULL FROM {TABLE} "
-            f"WHERE id > {above:d} {unapplied}"
-            f"AND (source IN ({places}) OR {quote('key')} IN ({key_places})) "
-            f"ORDER BY {order} LIMIT {newest or PAGE}",
-            [*names, *keys],
-        )
-        found = [_record(*row) for row in cursor]
-    return found[::-1] if newest else found
+        cursor.execute(f"SELECT {columns} FROM {TABLE} WHERE id > {above:d} AND {which}", names)
+        return [_record(*row) for row in cursor]
 
 
 def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Record:
@@ -228,14 +238,6 @@ def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Recor
 def highest(*, using: str) -> int:
     """Return the id of the newest visible record; 0 if there is none."""
     return int(ask_one(connections[using], f"SELECT max(id) FROM {TABLE}") or 0)
-
-
-def age_of(record: Record, *, using: str) -> timedelta:
-    """Return how long ago a record was written; zero if it is gone."""
-    with read_committed(using):
-        # By the database's clock: with USE_TZ off, its times differ from ours.
-        age = rows_of(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
-    return max(age, timedelta(0)) if age else timedelta(0)
 
 
 def mark(numbers: Collection[int], *, using: str) -> None:
@@ -251,7 +253,7 @@ def mark(numbers: Collection[int], *, using: str) -> None:
         now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
     elif connection.vendor == "postgresql":
         now = "clock_timestamp()"
-        due = f"id = ANY(ARRAY(SELECT id FROM {TABLE} WHERE {due} ORDER BY id FOR UPDATE SKIP LOCKED))"
+        due = f"ctid = ANY(ARRAY(SELECT ctid FROM {TABLE} WHERE {due} FOR UPDATE SKIP LOCKED))"
         # A lost mark only means applying the record again, so there is no need to wait for the disk.
         quickly = "SET LOCAL synchronous_commit = off; "
     with read_committed(using), connection.cursor() as cursor:

@@ -11,12 +11,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import partial
 from math import inf
 from typing import Any
 
 from django.apps import apps
 from django.db import Error, close_old_connections, connections, router
+from django.db.models import F
+from django.db.models.functions import Now
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
@@ -25,7 +28,15 @@ from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
 from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
 from warmer.invalidation.recording import record_of_ids
-from warmer.invalidation.records import Record, are_kept, ask_one, fingerprint, read_committed, written
+from warmer.invalidation.records import (
+    Record,
+    are_kept,
+    ask_one,
+    fingerprint,
+    read_committed,
+    rows_of,
+    written,
+)
 from warmer.report import describe
 from warmer.stores import Incarnation, incarnation_of
 
@@ -118,7 +129,7 @@ class Relay:
             new = [each for each in page if each.id not in known]
             try:
                 if new:
-                    apply(new, using=using, sweep=True, lag=records.age_of(new[0], using=using))
+                    apply(new, using=using, sweep=True, lag=_age_of(new[0], using=using))
             except StoreUnavailable as error:
                 replayed -= {each.id for each in new}
                 failed = failed or error
@@ -177,6 +188,14 @@ def _pages(using: str, *, again: bool) -> Iterator[list[Record] | None]:
         if not page or len(page) < records.PAGE:
             return
         above = page[-1].id
+
+
+def _age_of(record: Record, *, using: str) -> timedelta:
+    """Return how long ago a record was written; zero if it is gone."""
+    with read_committed(using):
+        # By the database's clock: with USE_TZ off, its times differ from ours.
+        age = rows_of(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
+    return max(age, timedelta(0)) if age else timedelta(0)
 
 
 # -- failovers and crashes of a cache -------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
     redis_server.stop()
     post.title = "Saved"
     with monkeypatch.context() as failing:
-        for name in ("read", "write"):
+        for name in ("read_newest", "write"):
             failing.setattr(records, name, raising(error("gone")))
         post.save()
     assert Post.objects.get().title == "Saved"
