@@ -65,6 +65,14 @@ def test_path__that_cannot_be_followed_leaves_an_open_transaction_as_it_is(world
         assert world.Label.objects.count() == 3
 
 
+def test_write__leaves_the_records_of_other_services_to_them(known: Things, caplog: Any) -> None:
+    theirs = [Record(source="other_table", rows='[{"id": "1"}]'), Record(key="other:{id}", rows="[1]")]
+    with transaction.atomic():
+        execute(INSERT)
+        records.write(theirs, using="default")
+    assert (known.gone(), unapplied(), caplog.text) == ({1}, len(theirs), "")
+
+
 # -- a transaction's own reads --------------------------------------------------------------------------
 @pytest.mark.parametrize("past_django", [False, True])
 def test_transaction__fills_what_it_did_not_change_and_nothing_else(world: World, past_django: bool) -> None:
