@@ -33,6 +33,9 @@ ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.02
 # The name by which all jobs share the project's pace.
 EVERY_JOB = "*"
+INTERRUPTED = (
+    "A time limit interrupted the batch ({}): use a faster loader, a smaller batch_size or a longer limit"
+)
 
 Interrupts = tuple[type[Exception], ...]
 
@@ -165,8 +168,8 @@ class _Batch:
     def _settle(self, outcome: Outcome, keys: Iterable[str]) -> None:
         self._outcomes |= dict.fromkeys(keys, outcome)
 
-    def _fail(self, keys: Iterable[str], error: Exception) -> None:
-        failed = dict.fromkeys(keys, describe(error))
+    def _fail(self, keys: Iterable[str], why: str) -> None:
+        failed = dict.fromkeys(keys, why)
         self._settle(Outcome.FAILED, failed)
         self._errors |= failed
 
@@ -192,7 +195,7 @@ class _Batch:
         except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
             halves = halved(keys, error)
             if not halves:
-                self._fail(keys, error)
+                self._fail(keys, describe(error))
             for half in halves:
                 self._fill(half)
             return None
@@ -254,5 +257,8 @@ class _Batch:
         except self._raised:
             raise
         except ends as error:
-            self._fail(self._left(), error)
+            is_interrupt = isinstance(error, self._interrupts)
+            self._fail(
+                self._left(), INTERRUPTED.format(type(error).__name__) if is_interrupt else describe(error)
+            )
             self._token = self._loaded = None  # no key is left to load or to write

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from celery import Task, shared_task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import InterfaceError, InternalError, OperationalError, router, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
@@ -61,7 +61,7 @@ AGAIN_SECONDS = 2.0
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
-TOO_LONG = "It took longer than the soft time limit of a Celery task; make batch_size smaller."
+TOO_LONG = "It took longer than the soft time limit of a Celery task: use faster ids or a longer limit."
 
 
 def request_run(
@@ -157,8 +157,12 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     If the worker is killed, its message is redelivered. It names the whole rest of the lane, so the next
     worker skips counted batches and continues.
     """
-    # If the broker is away for too long, it cannot be acknowledged either, so the broker delivers it again.
-    _warm_lanes(self, run_id, attempt, [(first, last)])
+    try:
+        # If the broker is away too long, it cannot be acknowledged either, so the broker delivers it again.
+        _warm_lanes(self, run_id, attempt, [(first, last)])
+    except SoftTimeLimitExceeded:  # not in a loader: the database or the broker hangs
+        logger.warning("Batches %d to %d of run %d hit the time limit: delivered again", first, last, run_id)
+        raise Reject("The soft time limit interrupted the records of the run", requeue=True) from None
 
 
 def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> None:
