@@ -45,6 +45,7 @@ from warmer.filling.loading import (
     take_pooled_connections,
 )
 from warmer.filling.shared_loads import load_at_once, load_without_cache
+from warmer.humanize import counted
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
 from warmer.report import Outcome, describe
@@ -63,6 +64,12 @@ T = TypeVar("T")
 
 # Until when a job is, or was, hot: it changes faster than it can be loaded, or its values are not stored.
 _hot: dict[JobSpec, float] = {}
+# While reads of a job have a problem, it is logged once in this many seconds.
+LOG_SECONDS = 10.0
+UNAVAILABLE = "Reading %s from the database: %s"
+NOT_STORED = "%s: could not store %s; %s: %s"
+# When a problem may be logged again, by the job and the text.
+_logs_again: dict[tuple[JobSpec, str], float] = {}
 
 
 def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
@@ -128,8 +135,17 @@ def _is_bypassed(spec: JobSpec) -> bool:
 
 
 def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
-    level = log_level(error, logging.WARNING)
-    logger.log(level, "Reading %s from the database: %s", spec.name, describe(error))
+    _log(spec, log_level(error, logging.WARNING), UNAVAILABLE, describe(error))
+
+
+def _log(spec: JobSpec, level: int, text: str, *args: object) -> None:
+    """Log a problem of a job, at most once in `LOG_SECONDS`: if the cache is full, each miss has it."""
+    now = monotonic()
+    if now < _logs_again.get((spec, text), 0.0):
+        level = logging.DEBUG
+    elif level >= logging.WARNING:
+        _logs_again[spec, text] = now + LOG_SECONDS
+    logger.log(level, text, spec.name, *args)
 
 
 @dataclass(kw_only=True)
@@ -205,8 +221,9 @@ class _Reader:
             self._mark_hot()  # otherwise waiting readers would load one after another
         elif self._is_hot():
             self._mark_hot(has_ended=Outcome.SUPERSEDED not in outcomes)
-        for key, why in written.errors.items():
-            logger.error("Could not store %s: %s", key, why)
+        if written.errors:
+            key, why = next(iter(written.errors.items()))
+            _log(self.spec, logging.ERROR, NOT_STORED, counted(len(written.errors), "key"), key, why)
         return True
 
     def _wait(self) -> None:

@@ -23,6 +23,7 @@ from warmer import invalidation
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
+from warmer.exceptions import log_level
 from warmer.filling.pipeline import Interrupts
 from warmer.filling.read_counters import FLUSH_SECONDS
 from warmer.models import JobHour, JobObservation, State, WarmingRun, start_of_hour
@@ -75,7 +76,8 @@ def observe(
         recent = _recent(spec, now)
         fields |= _reads(spec, found, recent, now)
     except Exception as error:  # noqa: BLE001 - the ids and their database are the project's, as is the cache
-        logger.warning("%s was not observed: %s", spec.name, describe(error))
+        level = log_level(error, logging.WARNING)
+        logger.log(level, "%s was not observed: %s", spec.name, describe(error))
         failure, fields["error"] = error, describe(error)[:MAX_ERROR_LENGTH]
     else:
         fields |= {"observed_at": now, "error": "", "declared": found.declared, "sampled": found.sampled}

@@ -117,6 +117,17 @@ def test_get__cache_down_loads_from_the_database_and_is_logged_once(
     assert all(each.exc_info is None for each in caplog.records)
 
 
+def test_get__full_cache_is_logged_once(
+    job: Any, loader: Loader, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+    for ids in ([1, 2, 3, 4], [5], [6]):
+        assert job.get_many(ids) == {id: f"value {id}" for id in ids}
+    (problem,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert problem.startswith("read: could not store 1 key; read:1: the cache refused it: OOM")
+
+
 @pytest.mark.parametrize("act", ["save", "delete"])
 def test_get__in_an_earlier_receiver_of_a_change_stores_nothing(make_post: Any, act: str) -> None:
     post = make_post(title="Old", views=5)

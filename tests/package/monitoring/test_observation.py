@@ -123,7 +123,9 @@ def test_look__is_one_round_trip_and_bounded_queries() -> None:
     assert len(queries) <= 4  # its row twice, the last full run, its hour
 
 
-def test_look__with_the_cache_down_keeps_what_was_known(redis_server: RedisServer) -> None:
+def test_look__with_the_cache_down_keeps_what_was_known(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     job = declare()
     job.warm()
     seen = observe(job.spec)
@@ -132,6 +134,8 @@ def test_look__with_the_cache_down_keeps_what_was_known(redis_server: RedisServe
     assert "does not answer" in failed.error
     assert (failed.coverage, failed.observed_at) == (1.0, seen.observed_at)
     assert last(job) == failed
+    warned = [record.name for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ["warmer.stores.breaker"]  # not once for each job in each minute
     redis_server.start()
     again = observe(job.spec)
     assert (again.error, again.coverage) == ("", 0.0)
