@@ -236,6 +236,8 @@ def _queue_item(
         if workers is None:  # they have not had enough time, e.g. on the first page of a process
             return item(value=UNKNOWN, detail=f"one worked {ago(worked_at)}")
         return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
+    if workers is None:
+        return item(value=UNKNOWN, problem=f"No worker has answered yet, nor worked for {LATELY.seconds} s.")
     if not workers:
         return item(problem="No worker answers, so runs wait.")
     if messages is not None and messages >= LONG_QUEUE:
