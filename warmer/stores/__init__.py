@@ -16,6 +16,7 @@ from warmer.stores.factory import (
     why_unusable,
 )
 from warmer.stores.identity import name_here, place_of, share_keys, varying_names
+from warmer.stores.place import Place
 from warmer.stores.servers import Incarnation, describe_cache, difference, incarnation_of
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Incarnation",
     "Invalidation",
     "Peeked",
+    "Place",
     "Record",
     "Store",
     "Token",

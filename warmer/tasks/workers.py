@@ -14,7 +14,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.report import describe
-from warmer.stores import inspect_redis
+from warmer.stores import Place, inspect_redis
 from warmer.tasks import broker
 from warmer.tasks.app import app_name, unread_setting
 from warmer.tasks.broker import BrokerUnavailable
@@ -48,6 +48,7 @@ class Broker:
     Attributes:
         in_process: there is none, and tasks run in the process that sends them.
         address: without credentials.
+        place: where a Redis broker is, and how a client logs in.
         problem: why it cannot be used; empty if it can.
         server: the server of a Redis broker that answers.
         timeout: the seconds that a client of a Redis broker waits for an answer; None: forever.
@@ -55,6 +56,7 @@ class Broker:
 
     in_process: bool = False
     address: str = ""
+    place: Place | None = None
     problem: str = ""
     server: Server | None = None
     timeout: float | None = None
@@ -150,9 +152,11 @@ def look_at_broker() -> Broker:
     """Return the broker, and whether it answers."""
     if current_app.conf.task_always_eager:
         return Broker(in_process=True)
-    address, problem, server = "", "", None
+    address, place, problem, server = "", None, "", None
     try:
-        address = broker.address_of(broker.bounded())
+        connection = broker.bounded()
+        address = broker.address_of(connection)
+        place = _place(connection, address)
         with broker.connected(insist=True) as connection:
             if connection.transport.driver_type == "redis":
                 # kombu has no public way to the Redis client of a channel (tried with kombu 5.7).
@@ -161,9 +165,25 @@ def look_at_broker() -> Broker:
         problem = describe(error.__cause__) if error.__cause__ else str(error)
     return Broker(
         address=address,
+        place=place,
         problem=problem,
         server=server,
         timeout=current_app.conf.broker_transport_options.get("socket_timeout"),
+    )
+
+
+def _place(connection: Any, address: str) -> Place | None:
+    """Return the place of a Redis broker; None for others, unix sockets and Sentinels."""
+    if not address.startswith(("redis://", "rediss://")):
+        return None
+    return Place(
+        text=address,
+        host=connection.hostname or "localhost",
+        port=connection.port or 6379,
+        database=int(connection.virtual_host) if connection.virtual_host.isdigit() else 0,
+        tls=bool(connection.ssl),
+        username=connection.userid or "",
+        has_password=bool(connection.password),
     )
 
 

@@ -46,6 +46,20 @@ def test_broker(examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pyt
     assert examine("broker").severity == "error"
 
 
+def test_broker__fix_logs_in_as_celery_does(examine: Examine, broker_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(connection: Any) -> NoReturn:
+        raise TimeoutError("Timeout reading from socket")
+
+    monkeypatch.setattr(tasks.broker, "reach", hang)
+    for address, options in {
+        "redis://broker:6380/1": "-h broker -p 6380",
+        f"redis://:{PASSWORD}@broker/1": "-h broker -p 6379 --askpass",
+        f"rediss://ops:{PASSWORD}@broker:6380/1?ssl_cert_reqs=none": "-h broker -p 6380 --tls --user ops --askpass",
+    }.items():
+        broker_at(address)
+        assert examine("broker").fix.splitlines()[0] == f"redis-cli {options} --latency"
+
+
 @pytest.mark.parametrize(("namespace", "name"), [("CELERY", "CELERY_BROKER_URL"), (None, "BROKER_URL")])
 def test_broker__none_is_set(
     examine: Examine, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, namespace: str | None, name: str

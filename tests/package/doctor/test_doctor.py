@@ -14,7 +14,7 @@ from warmer.doctor.check import Check, Finding, error, info, ok, project_check, 
 from warmer.doctor.diagnosis import CHECKS, diagnose
 from warmer.doctor.project import NotApplicable, Project
 from warmer.exceptions import CommandRefused, StoreUnavailable
-from warmer.stores.inspection import Place
+from warmer.stores import Place
 
 
 # -- the catalogue and the docs --------------------------------------------------------------------

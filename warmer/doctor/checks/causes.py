@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from warmer.doctor.check import Finding, error
 
 if TYPE_CHECKING:
-    from warmer.stores.inspection import Place
+    from warmer.stores import Place
 
 COLD = "Every read goes to the database, nothing can be warmed, and invalidations wait."
 READ_ONLY = "Nothing can be warmed or invalidated: readers see old values."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -58,11 +58,9 @@ def broker(project: Project) -> Iterator[Finding]:
 
 def _away(broker: tasks.Broker) -> Finding:
     """Return why the broker cannot be used, and what to do."""
-    if broker.address.startswith("redis"):
-        to = urlsplit(broker.address)
-        words = {"host": to.hostname, "port": to.port, "database": to.path[1:] or 0}
-        cli = f"redis-cli -h {to.hostname} -p {to.port}"
-        fix = fix_for(broker.problem, redis_cli=cli, **words).replace("REDIS_URL", "CELERY_BROKER_URL")
+    if place := broker.place:
+        fix = fix_for(broker.problem, redis_cli=place.redis_cli, **asdict(place))
+        fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
     else:
         fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
         fix += "itself reads this variable of the environment, before the settings."
