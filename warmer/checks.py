@@ -186,13 +186,21 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E004, W004, W010: Celery's message format, queues and broker."""
+    """E004, E007, W004, W010: Celery's message format, queues and broker."""
     if problem := tasks.problem_of_formats():
         yield Warning(f"{problem.message} {problem.why}", hint=problem.fix, id="warmer.W004")
     if unread := tasks.unread_setting():
         broker = "another broker" if tasks.has_broker() else "Celery's default broker"
         message = f"No Celery app reads {unread}: tasks go to {broker}."
         yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")
+    if why := tasks.problem_of_address():
+        hint = (
+            "Set CELERY_BROKER_URL to an address such as 'redis://:PASSWORD@HOST:PORT/0', or rediss:// for "
+        )
+        hint += (
+            "TLS, amqp:// or sentinel://. Escape special characters of the password: %40 for @, %2F for /."
+        )
+        yield Error(f"{why}: no run can be sent to a worker.", hint=hint, id="warmer.E007")
     for queue in tasks.undeclared_queues():
         names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)
         yield Error(

@@ -9,6 +9,7 @@ from warmer.tasks.app import (
     problem_of_formats,
     unread_setting,
 )
+from warmer.tasks.broker import problem_of_address
 from warmer.tasks.relaying import request_pending
 from warmer.tasks.runs import follow_up, request_refresh, request_run, start_run, warm_batch
 from warmer.tasks.upkeep import (

@@ -116,6 +116,16 @@ def bounded() -> Any:
     return connection
 
 
+def problem_of_address() -> str:
+    """Return why Celery cannot use the broker's address, without connecting; empty if it can."""
+    try:
+        if not current_app.conf.task_always_eager:
+            bounded()
+    except BrokerUnavailable as error:
+        return str(error)
+    return ""
+
+
 def reach(connection: Any) -> None:
     """Open a connection to one of the hosts in its address; raises kombu's errors."""
     tries = max(len(connection.alt), 1)
