@@ -61,17 +61,19 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return sent
 
 
-def cancelling_loader(ids: Sequence[int]) -> Mapping[int, int]:
-    """A loader in whose second batch the run is cancelled."""
-    if 4 in ids:
-        runs.cancel(WarmingRun.objects.get(active_job="t"), "ada")
-    return {id: id for id in ids}
-
-
 @pytest.fixture
 def cancelled_job(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(execution, "CHECK_SECONDS", 0.0)
-    return warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)(cancelling_loader)
+    """A job in whose second batch the run is cancelled. Each batch is recorded at once."""
+    for name in ("CHECK_SECONDS", "RECORD_SECONDS"):
+        monkeypatch.setattr(execution, name, 0.0)
+
+    @warm_many("t:{id}", ids=lambda: range(12), name="t", batch_size=4)
+    def job(ids: Sequence[int]) -> Mapping[int, int]:
+        if 4 in ids:
+            runs.cancel(WarmingRun.objects.get(active_job="t"), "ada")
+        return {id: id for id in ids}
+
+    return job
 
 
 @pytest.fixture

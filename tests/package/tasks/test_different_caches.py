@@ -28,40 +28,33 @@ Elsewhere = Callable[[], Any]
 @pytest.fixture
 def elsewhere(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
     """Return a context in which this process is the worker, with another KEY_PREFIX than web's."""
-    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
+    monkeypatch.setattr(apply, "_next_purge", {})
     monkeypatch.setattr(apply, "_other_cache", "")
     web = settings.CACHES
 
     @contextmanager
     def elsewhere() -> Iterator[None]:
         settings.CACHES = {"default": {**web["default"], "KEY_PREFIX": "old"}}
-        monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
-        try:
-            yield
-        finally:
-            settings.CACHES = web
-            monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
+        apply._next_purge.clear()
+        yield
+        settings.CACHES = web
+        apply._next_purge.clear()
 
     return elsewhere
 
 
-def test_run__is_refused_by_a_worker_with_another_cache(job: Any, elsewhere: Elsewhere) -> None:
-    run = runs.open_run("t", Trigger.COMMAND).run
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_run__is_refused_by_a_worker_with_another_cache(
+    job: Any, begin: Any, elsewhere: Elsewhere, has_begun: bool
+) -> None:
+    run = begin(job) if has_begun else runs.open_run("t", Trigger.COMMAND).run
     with elsewhere():
-        start(run)
+        work(run, 1, 3) if has_begun else start(run)
         assert cache.get("t:1") is None
     run.refresh_from_db()
-    assert run.state == State.FAILED
+    assert (run.state, run.written) == (State.FAILED, 0)
     assert "and web use different caches: 'key' is stored as ':1:key' on " in run.error
     assert run.error.endswith(" and as 'old:1:key' on the worker.")
-
-
-def test_run__batches_are_refused_too(job: Any, begin: Any, elsewhere: Elsewhere) -> None:
-    run = begin(job)
-    with elsewhere():
-        work(run, 1, 3)
-    run.refresh_from_db()
-    assert (run.state, run.written) == (State.FAILED, 0)
 
 
 def test_run__that_web_joins_does_not_count_for_it(job: Any, elsewhere: Elsewhere) -> None:
