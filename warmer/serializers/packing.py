@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Model, QuerySet
 from django.utils.functional import LazyObject, Promise
+from django.utils.safestring import SafeString
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from warmer.exceptions import UnsupportedValue
@@ -183,6 +184,7 @@ ADVICE: dict[Any, str] = {
     Promise: "Use str(...), which translates it now.",
     LazyObject: "Use plain data of the wrapped object.",
     (bytearray, memoryview): "Use bytes(...).",
+    SafeString: 'Add "" to it, because str(...) returns it unchanged, and call mark_safe() on what you read.',
 } | {
     kind: f"Use {kind.__name__}(...)."
     for kind in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)

@@ -133,7 +133,7 @@ HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
         (kind("Own", {"ONE": value}).ONE, ".Own", "Give its .value.")
         for kind, value in [(enum.Enum, "red"), (enum.IntEnum, 1), (enum.StrEnum, "yes"), (enum.IntFlag, 1)]
     ],
-    (mark_safe("<b>"), "django.utils.safestring.SafeString", "Use str(...)."),
+    (mark_safe("<b>"), "django.utils.safestring.SafeString", 'Add "" to it, '),
     (own(str, "a"), "test_values.Own", "Use str(...)."),
     (own(int, 1), "test_values.Own", "Use int(...)."),
     (own(float, 1.5), "test_values.Own", "Use float(...)."),
