@@ -29,7 +29,7 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
     Raises:
         DeclarationError: the declaration cannot work; the message says what to write instead.
     """
-    code = getattr(loader, "__code__", None)
+    code = getattr(inspect.unwrap(loader), "__code__", None)
     declared_at = f"{loader.__module__}:{code.co_firstlineno if code else '?'}"
     name = options.get("name") or getattr(loader, "__name__", "")
     with naming(name, declared_at):
@@ -73,7 +73,11 @@ def _check_ids(ids: object) -> None:
 def _check_callable(
     what: str, function: Callable[..., Any], arguments: list[Any], example: str, hint: str
 ) -> None:
-    """Reject a function that cannot be called with these arguments, or has to be awaited."""
+    """Reject what cannot be called with these arguments, or has to be awaited."""
+    if not callable(function):
+        raise DeclarationError(
+            f"{what} is a {type(function).__name__}, which is not callable: write e.g. '{example}'"
+        )
     if _is_async(function):
         raise DeclarationError(f"{what} is async: write 'def', or wrap it in asgiref.sync.async_to_sync")
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import models
+from django.db import models, transaction
 from django.forms import ModelForm
 from django.test.utils import isolate_apps
 
@@ -147,6 +147,7 @@ def many(loader: Any, ids: Any = list, **options: Any) -> Any:
         (partial(many, crowd, load_later), "ids is async"),
         (partial(one, crowd), "write e.g. 'def load()'"),
         (partial(one, Loaders.load), "the loader takes (self)"),
+        (partial(one, classmethod(lonely)), "the loader is a classmethod, which is not callable"),
         (partial(many, lonely), "write e.g. 'def load(ids)'"),
         (partial(many, lambda ids, *, must: {}), "the loader takes (ids, must)"),
         (partial(many, crowd, crowd), "ids takes (ids)"),
@@ -156,6 +157,7 @@ def many(loader: Any, ids: Any = list, **options: Any) -> Any:
         (lambda: warm("user:me:profile")(lonely), "'user:{id}:profile' of 'user_profiles' (users.warming:"),
         (lambda: warm("x", name="posts")(lonely), "declared at myapp.warming:"),
         (lambda: warm("x")(lambda: 1), "The job '<lambda>' (tests.package.api.test_refusals:"),
+        (lambda: warm("x", every=0)(transaction.atomic(lonely)), f"declarations:{lonely.__code__.co_firstlineno}"),
         (lambda: warm("x")(partial(lonely)), "The job '' (functools:?)"),
     ],
 )
