@@ -7,7 +7,8 @@ from typing import Any
 
 from tests.support.fixtures import install_triggers
 from warmer import jobs
-from warmer.invalidation import captures_by_triggers, records, triggers
+from warmer.invalidation import captures_by_triggers, triggers
+from warmer.invalidation.apply import highest
 from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
@@ -27,7 +28,7 @@ def waiting() -> list[tuple[str, str | None]]:
 @contextmanager
 def uncaptured() -> Iterator[None]:
     """Let a block change rows by statements that nothing captures, as where triggers are disabled."""
-    last = records.highest(using="default")
+    last = highest(using="default")
     with watcher("default").quiet():
         yield
         ChangeRecord.objects.filter(pk__gt=last).delete()

@@ -106,7 +106,7 @@ def apply_committed(*, using: str, above: int) -> None:
 
 def _apply_above(above: int, using: str, *, ask: bool) -> None:
     found = records.read_newest(using=using, above=above, at_most=MOST)
-    if not found and 0 < records.highest(using=using) < above:
+    if not found and 0 < highest(using=using) < above:
         # The database's record ids have started over, e.g. after a flush or a restore.
         floors.pop(using, None)
         found = records.read_newest(using=using, above=0, at_most=MOST)
@@ -125,6 +125,20 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
             records.mark([each.id for each in part], using=using)
     if not is_done:
         pending_wanted.send_robust(None)  # if tasks run in process, this applies them now
+
+
+def highest(*, using: str) -> int:
+    """Return the id of the newest record; 0 if there is none."""
+    table = records.TABLE
+    question = f"SELECT max(id) FROM {table}"
+    if connections[using].vendor == "postgresql":
+        # A sequence that starts over gives new records lower ids. Without rights to it, its value is NULL.
+        question = (
+            f"SELECT coalesce((SELECT last_value FROM pg_sequences WHERE sequencename = '{table}_id_seq' "
+            "AND format('%I.%I', schemaname, sequencename) = "
+            f"pg_get_serial_sequence('{table}', 'id')), ({question}))"
+        )
+    return int(records.ask_one(connections[using], question) or 0)
 
 
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:

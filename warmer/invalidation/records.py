@@ -235,11 +235,6 @@ def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Recor
     return Record(id=id, source=source, key=key, rows=text, is_applied=bool(is_applied))
 
 
-def highest(*, using: str) -> int:
-    """Return the id of the newest visible record; 0 if there is none."""
-    return int(ask_one(connections[using], f"SELECT max(id) FROM {TABLE}") or 0)
-
-
 def mark(numbers: Collection[int], *, using: str) -> None:
     """Mark records as applied, except those that another process is marking."""
     if not numbers:
