@@ -1,5 +1,6 @@
 """The registry: jobs by name, what two jobs may not share, and what they may depend on."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -224,3 +225,20 @@ def test_check_models__of_jobs_that_were_declared_before_the_models(
         own.check_models()
     own.unregister("more")
     own.check_models()
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "nearest", "named"),
+    [
+        ("user_profile", ["posts", "user_profiles", "popular_posts"], ["user_profiles"], "mean user_profiles?"),
+        ("posts", [f"posts_{n}" for n in range(2, 6)], ["posts_5", "posts_4", "posts_3"], "posts_5 or posts_4"),
+        ("xyz", iter(["user_profiles", "popular_posts"]), [], "popular_posts, user_profiles"),
+        ("xyz", [], [], "@warm"),
+    ],
+)
+def test_unknown_job__names_the_nearest_or_all(name: str, known: list[str], nearest: list[str], named: str) -> None:
+    error = UnknownJob(name, known)
+    assert (error.name, error.nearest) == (name, nearest)
+    assert named in str(error)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.nearest) == (UnknownJob, str(error), nearest)

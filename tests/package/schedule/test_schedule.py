@@ -50,14 +50,9 @@ def form(spec: JobSpec, **data: Any) -> ScheduleForm:
     return ScheduleForm(spec, {"kind": "interval", "unit": "minutes", "enabled": "on", **data})
 
 
-def set_interval(spec: JobSpec, number: int, unit: str = "minutes", **data: Any) -> None:
-    filled = form(spec, number=number, unit=unit, **data)
-    assert filled.is_valid(), filled.errors
-    filled.save()
-
-
-def set_crontab(spec: JobSpec, text: str, **data: Any) -> str:
-    filled = form(spec, kind="crontab", crontab=text, **data)
+def fill_in(spec: JobSpec, **data: Any) -> str:
+    """Fill in the form and save it; return its note."""
+    filled = form(spec, **data)
     assert filled.is_valid(), filled.errors
     filled.save()
     return filled.note
@@ -77,16 +72,11 @@ def test_migrate__made_one_entry_a_job_which_another_sync_leaves() -> None:
     assert list(PeriodicTask.objects.order_by("id").values()) == before
 
 
-def test_sync__new_job_is_created(declare: Declare) -> None:
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_sync__job_that_is_new_then_gone_or_no_longer_scheduled(declare: Declare, is_gone: bool) -> None:
     declare(every=timedelta(seconds=90), timeout=timedelta(minutes=5))
     assert schedule.sync()["timed"] is Action.CREATED
     assert (row().interval.every, row().interval.period) == (90, "seconds")
-
-
-@pytest.mark.parametrize("is_gone", [True, False])
-def test_sync__job_that_is_gone_or_no_longer_scheduled_is_removed(
-    spec: JobSpec, declare: Declare, is_gone: bool
-) -> None:
     if is_gone:
         jobs.unregister("timed")
     else:
@@ -97,10 +87,7 @@ def test_sync__job_that_is_gone_or_no_longer_scheduled_is_removed(
 
 @pytest.mark.parametrize("kind", ["interval", "crontab"])
 def test_sync__operators_interval_stays_when_code_changes(spec: JobSpec, declare: Declare, kind: str) -> None:
-    if kind == "interval":
-        set_interval(spec, 2, enabled="")
-    else:
-        set_crontab(spec, "*/20 * * * *", enabled="")
+    fill_in(spec, kind=kind, number=2, crontab="*/20 * * * *", enabled="")
     edited = row()
     assert schedule.sync()["timed"] is Action.EDITED
     declare(every=timedelta(minutes=30))
@@ -117,11 +104,11 @@ def test_sync__entry_that_was_switched_off_stays_off(spec: JobSpec, declare: Dec
     assert schedule.sync()["timed"] is Action.KEPT
 
 
-@pytest.mark.parametrize("back", [schedule.reset, lambda spec: set_interval(spec, 15)], ids=["reset", "set"])
+@pytest.mark.parametrize("back", [schedule.reset, lambda spec: fill_in(spec, number=15)], ids=["reset", "set"])
 def test_sync__entry_that_is_set_back_follows_the_code_again(
     spec: JobSpec, declare: Declare, back: Callable[[JobSpec], None]
 ) -> None:
-    set_crontab(spec, "*/20 * * * *", enabled="")
+    fill_in(spec, kind="crontab", crontab="*/20 * * * *", enabled="")
     schedule.sync()
     back(spec)
     assert (row().interval.every, row().crontab, row().enabled) == (15, None, True)
@@ -149,7 +136,7 @@ def test_sync__leaves_other_entries_alone() -> None:
 
 
 def test_warm_schedule__shows_what_is_declared_and_what_is_set() -> None:
-    set_interval(jobs["posts"].spec, 2)
+    fill_in(jobs["posts"].spec, number=2)
     rows = {each["job"]: each for each in json.loads(execute("warm_schedule", "--json").out)}
     due = schedule.entries()["posts"].due()
     assert due is not None
@@ -201,15 +188,15 @@ def test_gaps__are_the_shortest_and_the_longest(text: str, shortest: timedelta, 
 
 def test_set__interval_and_crontab(spec: JobSpec) -> None:
     before, crontabs = PeriodicTasks.last_change(), CrontabSchedule.objects.count()
-    set_interval(spec, 2)
+    fill_in(spec, number=2)
     assert (row().interval.every, row().interval.period, row().expire_seconds) == (2, "minutes", 120)
     assert before is None or PeriodicTasks.last_change() > before  # so that beat reads it
     for _ in range(2):
-        assert set_crontab(spec, "*/20  *  * * *") == ""
+        assert fill_in(spec, kind="crontab", crontab="*/20  *  * * *") == ""
     assert CrontabSchedule.objects.count() == crontabs + 1
     assert (row().interval, row().crontab.minute, row().expire_seconds) == (None, "*/20", 1200)
     assert ScheduleForm(spec).initial["crontab"] == "*/20 * * * *"
-    set_interval(spec, 2)
+    fill_in(spec, number=2)
     assert (row().crontab, row().interval.every) == (None, 2)
 
 
@@ -221,7 +208,7 @@ def test_set__sunrise_is_replaced(spec: JobSpec) -> None:
     entry = schedule.entry_of(spec)
     assert entry is not None
     assert ("Sunrise" in entry.text, entry.gaps) == (True, None)
-    set_interval(spec, 2)
+    fill_in(spec, number=2)
     assert (row().solar, row().interval.every) == (None, 2)
 
 
@@ -247,7 +234,7 @@ def test_set__interval_has_bounds(
 
 def test_set__crontab_is_refused_when_all_keys_expire_and_noted_when_some_do(spec: JobSpec) -> None:
     assert "crontab" in form(spec, kind="crontab", crontab="0 * * * *").errors
-    assert "up to 2 d 13 h pass" in set_crontab(spec, "*/10 8-18 * * mon-fri")
+    assert "up to 2 d 13 h pass" in fill_in(spec, kind="crontab", crontab="*/10 8-18 * * mon-fri")
     assert row().crontab.day_of_week == "mon-fri"
 
 
@@ -260,7 +247,7 @@ def test_set__not_a_crontab(spec: JobSpec, text: str) -> None:
 
 def test_set__entry_that_is_gone_is_made_again(spec: JobSpec) -> None:
     row().delete()
-    set_interval(spec, 2)
+    fill_in(spec, number=2)
     assert (row().task, row().args, row().interval.every) == ("warmer.scheduled_run", '["timed"]', 2)
 
 
@@ -278,7 +265,7 @@ def test_set__entry_that_runs_something_else_is_left_alone(spec: JobSpec, fields
 
 def test_set__job_that_is_not_scheduled(declare: Declare) -> None:
     spec = declare(every=None)
-    for act in (lambda: set_interval(spec, 2), lambda: schedule.reset(spec)):
+    for act in (lambda: fill_in(spec, number=2), lambda: schedule.reset(spec)):
         with pytest.raises(ScheduleError, match="every=None"):
             act()
     assert not PeriodicTask.objects.filter(name="warm timed").exists()
