@@ -108,8 +108,7 @@ def limited(server: RedisServer, rights: str) -> str:
 
 def fill(server: RedisServer, *, keys: int, each: int = 10_000, seconds: int | None = 3600) -> None:
     """Write keys of a size."""
-    with server.client() as client:
-        pipeline = client.pipeline(transaction=False)
+    with server.client() as client, client.pipeline(transaction=False) as pipeline:
         for number in range(keys):
             pipeline.set(f":1:post:{number}", "x" * each, ex=seconds)
         pipeline.execute(raise_on_error=False)

@@ -1,20 +1,24 @@
-"""The doctor on the broker and the queues. Live workers: tests/system/test_beat.py."""
+"""The doctor on the broker, the queues, and beat and its schedule. Live workers: tests/system/test_beat.py."""
 
+import json
+import os
 from datetime import timedelta
-from typing import Any, NoReturn, cast
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from celery import current_app
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from kombu import Queue
 
 from embedded.ports import free_port
 from tests.package.doctor.support import PASSWORD, Examine, Serve, configure, expect, fail_to_save, limited
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
-from warmer import tasks
-from warmer.models import Trigger
+from warmer import schedule, tasks
+from warmer.models import BeatProcess, JobObservation, Trigger
 from warmer.runs import open_run
-from warmer.tasks import Broker, close_stalled_runs
+from warmer.tasks import Broker, close_stalled_runs, observe_jobs
 
 OF_REDIS = ["broker-timeouts", "broker-eviction", "broker-exposure", "broker-persistence"]
 SOME_BROKER = Broker()
@@ -47,10 +51,7 @@ def test_broker(examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pyt
 
 
 def test_broker__fix_logs_in_as_celery_does(examine: Examine, broker_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(connection: Any) -> NoReturn:
-        raise TimeoutError("Timeout reading from socket")
-
-    monkeypatch.setattr(tasks.broker, "reach", hang)
+    monkeypatch.setattr(tasks.broker, "reach", Mock(side_effect=TimeoutError("Timeout reading from socket")))
     for address, options in {
         "redis://broker:6380/1": "-h broker -p 6380",
         f"redis://:{PASSWORD}@broker/1": "-h broker -p 6379 --askpass",
@@ -64,10 +65,7 @@ def test_broker__fix_logs_in_as_celery_does(examine: Examine, broker_at: Any, mo
 def test_broker__none_is_set(
     examine: Examine, broker_at: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, namespace: str | None, name: str
 ) -> None:
-    def refuse(connection: Any) -> NoReturn:
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(tasks.broker, "reach", refuse)
+    monkeypatch.setattr(tasks.broker, "reach", Mock(side_effect=ConnectionRefusedError))
     broker_at("")
     del settings.CELERY_BROKER_URL
     current_app.namespace = namespace
@@ -105,10 +103,10 @@ def test_broker__that_is_not_redis(examine: Examine) -> None:
 
 
 def test_broker_timeouts(examine: Examine, serve: Serve, broker_at: Any) -> None:
-    broker_at(serve().url(), broker_transport_options={})
-    assert examine("broker-timeouts").severity == "warning"
-    broker_at(serve().url(), broker_transport_options={"socket_timeout": 5})
-    assert examine("broker-timeouts").severity == "ok"
+    server = serve()
+    for options, severity in (({}, "warning"), ({"socket_timeout": 5}, "ok")):
+        broker_at(server.url(), broker_transport_options=options)
+        assert examine("broker-timeouts").severity == severity
 
 
 @pytest.mark.parametrize(
@@ -175,6 +173,7 @@ def test_workers__none_answers(examine: Examine, serve: Serve, broker_at: Any, m
     monkeypatch.setitem(cast(Any, tasks.find_workers).__kwdefaults__, "timeout", 0.1)
     broker_at(serve().url())
     run = open_run("popular_posts", Trigger.SCHEDULE).run
+    run.requested_at = timezone.now() - timedelta(minutes=1)
     for trigger, worker, minutes, severity in (
         (Trigger.SCHEDULE, "", 1, "error"),
         (Trigger.SCHEDULE, "celery@host", 1, "warning"),  # it may not answer and work all the same
@@ -188,9 +187,6 @@ def test_workers__none_answers(examine: Examine, serve: Serve, broker_at: Any, m
         assert (found.severity, "no worker answered" in found.message) == (severity, True)
     assert found.fix.startswith("celery -A config worker -Q warming\n")
     run.trigger, run.worker, run.heartbeat_at = Trigger.SCHEDULE, "celery@host", timezone.now()
-    run.requested_at = timezone.now() - timedelta(minutes=1)
-    run.save()
-    assert examine("workers").severity == "warning"
     run.requested_at = timezone.now() - timedelta(minutes=7)  # it worked a moment ago, but takes no run
     run.save()
     expect(examine("workers"), "error", says="oldest queued run has waited 7 min")
@@ -216,3 +212,85 @@ def test_queue_length(examine: Examine, serve: Serve, broker_at: Any) -> None:
     with server.client() as client:
         client.lpush("warming", *client.lrange("warming", 0, 0) * 600)
     assert examine("queue-length").severity == "warning"
+
+
+# -- beat ------------------------------------------------------------------------------------------
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("created", "sent", "observed", "severity"),
+    [
+        (400, None, None, "error"),  # seconds ago
+        (40, None, None, "info"),
+        (400, 40, None, "ok"),
+        (400, 240, None, "ok"),  # it saves what it sent every 3 minutes only
+        (400, 1200, None, "error"),
+        (400, None, 30, "ok"),
+    ],
+)
+def test_beat(examine: Examine, created: int, sent: int | None, observed: int | None, severity: str) -> None:
+    now = timezone.now()
+    PeriodicTask.objects.update(date_changed=now - timedelta(seconds=created))
+    JobObservation.objects.create(job="posts")  # a run makes these too
+    if sent is not None:
+        PeriodicTask.objects.filter(name="warmer: close stalled runs").update(last_run_at=now - timedelta(seconds=sent))
+    if observed is not None:
+        BeatProcess.objects.create(name="gen1@a", last_at=now - timedelta(seconds=observed))
+    assert examine("beat", broker=SOME_BROKER).severity == severity
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("one", "other", "are_two"),  # the first and the last message of each, seconds ago
+    [
+        ((300, 10), (60, 0), True),
+        ((300, 70), (71, 0), False),  # a restart
+        ((300, 0), (60, 60), False),  # a task that somebody sent by hand
+        ((9000, 600), (9000, 600), False),  # over
+    ],
+)
+def test_beat__two_run(examine: Examine, one: tuple[int, int], other: tuple[int, int], are_two: bool) -> None:
+    for name, span in {"gen1@a": one, "gen2@b": other}.items():
+        first_at, last_at = (timezone.now() - timedelta(seconds=each) for each in span)
+        BeatProcess.objects.create(name=name, first_at=first_at, last_at=last_at)
+    messages = [each.message for each in examine.all("beat", broker=SOME_BROKER)]
+    assert ("2 beats run at the same time: gen1@a, gen2@b." in messages) is are_two
+
+
+@pytest.mark.django_db
+def test_beat__is_known_by_its_messages(serve: Serve, broker_at: Any) -> None:
+    server = serve()
+    broker_at(server.url())
+    observe_jobs.apply_async(queue="warming")
+    with server.client() as client:
+        headers = json.loads(client.lindex("warming", 0))["headers"]
+    observe_jobs.push_request(**headers)
+    try:
+        observe_jobs.run()
+        observe_jobs.run()
+    finally:
+        observe_jobs.pop_request()
+    beat = BeatProcess.objects.get()
+    assert str(os.getpid()) in beat.name
+    assert beat.first_at < beat.last_at
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("gone", "switched_off", "says"),
+    [
+        ("warmer: observe the jobs", "warmer: close stalled runs", f"2 of {len(schedule.UPKEEP)} "),
+        ("warm popular_posts", "warm user_profiles", "popular_posts is not in beat's schedule."),  # the other is paused
+    ],
+)
+def test_beat__entry_is_missing(examine: Examine, gone: str, switched_off: str, says: str) -> None:
+    PeriodicTask.objects.update(last_run_at=timezone.now())
+    PeriodicTask.objects.get(name=gone).delete()
+    PeriodicTask.objects.filter(name=switched_off).update(enabled=False)
+    found, alive = examine.all("beat", broker=SOME_BROKER)
+    expect(found, "warning", fix="manage.py warm_schedule\n")
+    assert found.message.startswith(says)
+    assert alive.severity == "ok"
+
+
+def test_beat__is_not_installed(examine: Examine) -> None:
+    expect(examine("beat", broker=SOME_BROKER, has_beat=False), "error", fix="pip install warmer[beat]\n")

@@ -17,7 +17,6 @@ from tests.package.doctor.support import (
     Examine,
     Serve,
     cache_entry,
-    carry_out,
     configure,
     expect,
     fail_to_save,
@@ -154,15 +153,6 @@ def test_reachability__file_cache(examine: Examine, tmp_path: Path) -> None:
 
 
 # -- writes ----------------------------------------------------------------------------------------
-
-
-def test_writes__full_server(examine: Examine, serve: Serve) -> None:
-    server = serve()
-    overfill(server)
-    found = examine("writes", server)
-    assert found.severity == "error"
-    carry_out(found, server)
-    assert examine("writes", server).severity == "ok"
 
 
 def test_writes__while_the_server_makes_room(examine: Examine, serve: Serve) -> None:

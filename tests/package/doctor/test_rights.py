@@ -24,16 +24,9 @@ def test_least_rights__are_what_jobs_need(serve: Serve, settings: Any) -> None:
     settings.CACHES = {**settings.CACHES, "other": cache_entry(f"{where}/1") | {"KEY_PREFIX": "site"}}
     settings.WARMER_FENCE_RECORDS = 2
 
-    @warm_many(
-        "thing:{id}",
-        ids=lambda: ids,
-        cache="other",
-        every=timedelta(minutes=1),
-        negative_timeout=60,
-        refresh_below=0.5,
-        max_batches_per_second=1000,
-        batch_size=2,
-    )
+    limits: Any = {"negative_timeout": 60, "refresh_below": 0.5, "max_batches_per_second": 1000, "batch_size": 2}
+
+    @warm_many("thing:{id}", ids=lambda: ids, cache="other", every=timedelta(minutes=1), **limits)
     def things(ids: Any) -> dict[int, str]:
         return {id: f"thing {id}" for id in ids if id != 4}
 
@@ -96,8 +89,5 @@ def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     with Sentinel(folder=tmp_path, master=serve().port, name="guarded", password=PASSWORD) as sentinel:
         where = cache_entry(f"redis-sentinel://127.0.0.1:{sentinel.port}/guarded")
-        expect(
-            examine("reachability", where),
-            "error",
-            fix='CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n',
-        )
+        fix = 'CACHES["other"]["OPTIONS"]["SENTINEL_KWARGS"] = {"password": "PASSWORD"}\n'
+        expect(examine("reachability", where), "error", fix=fix)
