@@ -1,13 +1,17 @@
-"""Fixtures of the admin's tests: how long a page waits, an operator, and a run under way."""
+"""Fixtures of the admin's tests: how long a page waits, an operator, brokers, and a run under way."""
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.test import Client
 from django.utils import timezone
 
+from config import celery_app as project_app
 from tests.package.admin.pages import report
+from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from users.models import CustomUser
 from warmer import runs
 from warmer.admin import health, questions
@@ -40,6 +44,18 @@ def with_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health.tasks, "has_broker", lambda: True)
     monkeypatch.setattr(health, "_look_at_broker", dict)
     monkeypatch.setattr(health, "_look_for_workers", lambda: {"warming": ["a@host"]})
+
+
+@pytest.fixture
+def use_broker(broker_at: Callable[[str], None]) -> Iterator[Callable[[str], None]]:  # noqa: F811
+    """Return a function that makes Celery use a broker, in other threads too."""
+
+    def use(url: str) -> None:
+        broker_at(url)
+        current_app.set_default()
+
+    yield use
+    project_app.set_default()
 
 
 @pytest.fixture

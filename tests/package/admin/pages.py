@@ -1,14 +1,16 @@
 """Where the pages are, how to read them and the log, and rows for them to show."""
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -122,17 +124,15 @@ def wrong_audit(job: str, **fields: Any) -> CacheAudit:
     return audit(job, **{"right": 4, "wrong": 1} | fields)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """An item as the page shows it."""
-
-    level: str
-    text: str
-    section: str
+def queries_of(client: Client, url: str, **query: str) -> int:
+    """Return how many queries a page takes, among them those that a process makes once."""
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url, query).status_code == 200
+    return len(queries)
 
 
-def strip(client: Client) -> dict[str, Shown]:
-    """Return the items of the strip, by their labels."""
+def strip(client: Client) -> dict[str, Any]:
+    """Return the level, the text and the section of the runbook of each item of the strip, by their labels."""
     page = client.get(OVERVIEW).content.decode()
     found = {}
     for level, label, rest in re.findall(
@@ -140,7 +140,7 @@ def strip(client: Client) -> dict[str, Shown]:
     ):
         text = " ".join(re.sub("<[^>]+>", " ", rest).split())
         section = "".join(re.findall(rf'href="{RUNBOOK}#([\w-]+)"', rest))
-        found[label] = Shown(level=level, text=text, section=section)
+        found[label] = SimpleNamespace(level=level, text=text, section=section)
     return found
 
 

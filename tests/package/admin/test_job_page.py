@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.cache import cache
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -24,6 +22,7 @@ from tests.package.admin.pages import (
     log,
     observation,
     page_of,
+    queries_of,
     run_of,
     text_of,
 )
@@ -90,19 +89,14 @@ def test_page__buttons_are_those_that_make_sense(operator: Client) -> None:
 
 
 def test_page__queries_do_not_grow_with_runs_and_hours(operator: Client) -> None:
-    def count() -> int:
-        operator.get(POSTS)
-        with CaptureQueriesContext(connection) as queries:
-            operator.get(POSTS, {"span": "week", "id": "1"})
-        return len(queries)
-
     run_of("posts")
     act(operator, "pause posts")
-    few = count()
+    operator.get(POSTS)  # what is looked up once a process
+    few = queries_of(operator, POSTS, span="week", id="1")
     for number in range(100):
         run_of("posts")
         JobHour.objects.put("posts", timezone.now() - timedelta(hours=number), hits=1)
-    assert count() == few <= 18
+    assert queries_of(operator, POSTS, span="week", id="1") == few <= 18
 
 
 def test_set__interval_with_who_and_why(editor: Client) -> None:

@@ -103,23 +103,22 @@ def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:
     for _ in range(4):
         make_user()
     jobs["user_profiles"].warm()
-    observe_all(seconds=10)
-    assert "100 % oldest" in row(operator, "user_profiles")
-    assert state_of(operator, "user_profiles") == "warm"
-    cache.delete_many(cache.keys("user:*:profile")[:3])
-    observe_all(seconds=10)
-    partial = state_of(operator, "user_profiles")
-    assert partial.startswith("part")
-    cache.delete_many(cache.keys("user:*:profile"))
-    observe_all(seconds=10)
-    assert state_of(operator, "user_profiles") == "cold"
+    for deleted, state in ((0, "warm"), (3, "partial"), (4, "cold")):
+        cache.delete_many(cache.keys("user:*:profile")[:deleted])
+        observe_all(seconds=10)
+        assert ("100 % oldest" in row(operator, "user_profiles")) is (state == "warm")
+        assert state_of(operator, "user_profiles") == state
 
 
-def test_cache__age_of_the_oldest_key_counts_from_the_check(operator: Client) -> None:
-    observation("posts", oldest_seconds=600, observed_at=timezone.now() - timedelta(minutes=2))
-    assert "oldest 12 min" in row(operator, "posts")
+def test_cache__checked_before_a_run_ended(operator: Client) -> None:
+    seen = timezone.now() - timedelta(minutes=2)
+    observation("posts", observed_at=seen, oldest_seconds=600)
+    run_of("posts", finished_at=seen - timedelta(seconds=1))
+    assert "before run" not in row(operator, "posts")
+    assert "oldest 12 min" in row(operator, "posts")  # it counts from the check
     assert "oldest 12 min old" in text_of(operator.get(POSTS).content.decode())
-    run_of("posts", finished_at=timezone.now())  # it renewed the keys
+    run = run_of("posts", finished_at=seen + timedelta(seconds=1))  # it renewed the keys
+    assert f"before run {run.pk} ended" in row(operator, "posts")
     assert "oldest" not in row(operator, "posts")
 
 
@@ -132,15 +131,6 @@ def test_cache__first_check_that_failed_is_not_no_check(operator: Client) -> Non
     observe_all(seconds=10)
     assert "the check failed RuntimeError: ids broke &lt;b&gt;" in row(operator, "x")
     assert "never successfully" in operator.get(f"{JOBS}x/change/").content.decode()
-
-
-def test_cache__run_that_ended_after_the_check(operator: Client) -> None:
-    seen = timezone.now()
-    observation("posts", observed_at=seen, cached=0)
-    run_of("posts", finished_at=seen - timedelta(seconds=1))
-    assert "before run" not in row(operator, "posts")
-    run = run_of("posts", finished_at=seen + timedelta(seconds=1))
-    assert f"before run {run.pk} ended" in row(operator, "posts")
 
 
 def test_duration__mean_is_of_complete_runs_and_all_are_drawn(operator: Client) -> None:
@@ -192,11 +182,8 @@ def test_live__is_the_same_without_the_frame_and_leaves_messages_to_the_page(ope
     act(operator, "warm")  # no job was selected, as the next page will say
     for query in ({}, {"q": "post"}, {"state": "failed"}, {"q": "none"}):
         alone = operator.get(OVERVIEW, query | {"live": "1"}).content.decode()
-        assert "<html" not in alone
-        assert "data-warmer-live=" in alone
-        assert "No job was selected" not in alone
-        assert "live=1" not in alone
-        shown = set(re.findall('data-warmer-job="([^"]*)"', alone))
         page = operator.get(OVERVIEW, query).content.decode()
-        assert shown == set(re.findall('data-warmer-job="([^"]*)"', page))
+        assert "data-warmer-live=" in alone
+        assert not any(text in alone for text in ("<html", "No job was selected", "live=1"))
+        assert re.findall('data-warmer-job="([^"]*)"', alone) == re.findall('data-warmer-job="([^"]*)"', page)
         assert ("No job was selected" in page) == (query == {})

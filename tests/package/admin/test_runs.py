@@ -1,21 +1,26 @@
-"""The list of runs: its filters, and its export."""
+"""The lists of runs and of audits: their filters, the export of runs, and the page of an audit."""
 
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.package.admin.pages import AUDITS, MASKS, POSTS, RUNS, numbers_of, run_of, text_of
+from myapp.models import Post
+from tests.package.admin.pages import AUDITS, MASKS, POSTS, RUNS, act, audit, log, numbers_of, run_of, state_of, text_of
+from tests.support.waiting import uncaptured
+from warmer import jobs
 from warmer.admin import base, runs
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import CacheAudit, State, Trigger, WarmingRun
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -101,11 +106,6 @@ def test_list__queries_do_not_grow_with_runs(operator: Client) -> None:
         assert "COUNT" not in each["sql"] or "LIMIT" in each["sql"]
 
 
-def test_list__counts_to_a_bound(operator: Client, history: list[WarmingRun], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "MAX_LISTED", 3)
-    assert "first 3 runs" in operator.get(RUNS).content.decode()
-
-
 def test_export__unknown_filter_or_format_is_refused(operator: Client) -> None:
     assert operator.get(f"{RUNS}export.xml").status_code == 404
     assert operator.get(f"{RUNS}export.csv", {"password": "x"}).status_code == 400
@@ -141,9 +141,11 @@ def test_export__json_has_plain_values(operator: Client, history: list[WarmingRu
     assert json.loads(b"".join(none.streaming_content)) == []
 
 
-def test_export__streams_chunk_by_chunk_to_a_bound(
+def test_list_and_export__count_and_stream_to_a_bound(
     operator: Client, history: list[WarmingRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(base, "MAX_LISTED", 3)
+    assert "first 3 runs" in operator.get(RUNS).content.decode()
     monkeypatch.setattr(runs, "CHUNK", 2)
     with CaptureQueriesContext(connection) as queries:
         assert len(exported(operator)) == 4
@@ -151,3 +153,75 @@ def test_export__streams_chunk_by_chunk_to_a_bound(
     assert all("LIMIT" in each["sql"] for each in selects)
     monkeypatch.setattr(runs, "MAX_ROWS", 3)
     assert len(exported(operator)) == 3
+
+
+# -- audits ----------------------------------------------------------------------------------------------
+def test_audits__list_and_page(golden: Callable[..., None], operator: Client) -> None:
+    shown = [
+        audit(),
+        audit(whole=False),
+        audit("a_job", sampled=1_240, missing=1_235),
+        audit(
+            sampled=10,
+            right=7,
+            wrong=2,
+            failed=1,
+            repaired=2,
+            wrong_keys=[{"key": "post:1", "fields": ["title", "author.name"]}],
+            failures=[{"key": "post:<b>", "error": "ValueError: no"}],
+            error="The loader broke.",
+        ),
+    ]
+    pages = [AUDITS, *(f"{AUDITS}{each.pk}/change/" for each in shown)]
+    texts = [text_of(operator.get(url).content.decode()) for url in pages]
+    masks = MASKS | {r"^\d+ (a_job|posts)": r"N \1", r"([aA]udit) \d+": r"\1 N"}
+    golden("admin_audits", "\n\n".join(texts), masks=masks)
+
+
+def test_audit__that_is_gone_is_404(operator: Client, log_in: Callable[..., Client]) -> None:
+    other = log_in("view_job")
+    for url in (f"{AUDITS}999/change/", f"{AUDITS}x/change/"):
+        assert operator.get(url).status_code == operator.post(url).status_code == 404
+        # Users who may not see audits are not told which there are.
+        assert other.get(url).status_code == 403
+
+
+def test_audits__filters(operator: Client) -> None:
+    wrong, right = audit(wrong=1), audit("popular_posts")
+    for query, found in (
+        ({"wrong": "yes"}, [wrong]),
+        ({"wrong": "no"}, [right]),
+        ({"job": "posts"}, [wrong]),
+        ({"wrong": "x"}, [right, wrong]),
+    ):
+        page = operator.get(AUDITS, query).content.decode()
+        assert re.findall(rf'href="{AUDITS}(\d+)/', page) == [str(each.pk) for each in found], query
+
+
+def test_audit__links_its_job_and_objects_and_repairs(
+    operator: Client, log_in: Callable[..., Client], make_post: Any, settings: Any
+) -> None:
+    settings.WARMER_AUDIT_SAMPLE = 1
+    posts = [make_post(), make_post()]
+    jobs["posts"].warm()
+    with uncaptured():
+        Post.objects.update(title="Behind the back")
+    act(operator, "audit posts")
+    found = CacheAudit.objects.get()
+    url = f"{AUDITS}{found.pk}/change/"
+    assert (found.wrong, state_of(operator, "posts")) == (1, "wrong")
+    page = operator.get(url).content.decode()
+    assert f'<a href="{POSTS}">posts</a>' in page
+    assert "/admin/myapp/post/" not in page
+    reader = log_in("view_cacheaudit", "view_post", username="otto").get(url).content.decode()
+    assert any(f'href="/admin/myapp/post/{post.pk}/change/"' in reader for post in posts)
+    assert 'value="repair"' not in reader
+    assert f'action="{POSTS}"' in page
+    assert 'value="repair"' in page
+    act(operator, "repair", "posts", url=POSTS, why="stale")
+    again = CacheAudit.objects.latest("pk")
+    assert (again.whole, again.wrong, again.repaired, again.trigger) == (True, 2, 2, "admin")
+    assert not cache.get_many([f"post:{post.pk}" for post in posts])
+    assert log()[-1] == ("olga", "posts", "Requested an audit with repair. Reason: stale")
+    assert state_of(operator, "posts") != "wrong"
+    assert 'value="repair"' not in operator.get(f"{AUDITS}{again.pk}/change/").content.decode()

@@ -82,8 +82,10 @@ def test_times__name_their_zone_once(operator: Client, settings: Any) -> None:
 
 
 @pytest.mark.parametrize("live", [{}, {"live": "1"}])
-def test_markup__no_inline_script_or_style_and_breaking_names(operator: Client, live: dict[str, str]) -> None:
-    run, audit = run_of("posts"), wrong_audit("posts")
+def test_markup__no_inline_script_or_style_and_breaking_names(
+    operator: Client, run: WarmingRun, live: dict[str, str]
+) -> None:
+    audit = wrong_audit("posts")
     for url in (OVERVIEW, POSTS, f"{RUNS}{run.pk}/change/", f"{AUDITS}{audit.pk}/change/"):
         page = operator.get(url, live).content.decode()
         content = page[page.index('<div id="content-main"') :].partition("<!-- END Content -->")[0]
