@@ -72,10 +72,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     assert imported.isdisjoint({"celery", "kombu", "django_celery_beat", "config", "myapp", "users"})
 
 
-@pytest.mark.parametrize("missing", [["redis", "django_redis"], ["django_redis"]])
-def test_declaration__works_without_the_redis_extra(python: Python, missing: list[str]) -> None:
-    done = python(
-        f"""
+WITHOUT_REDIS = """
 import sys
 sys.modules.update(dict.fromkeys({missing}))
 from django.conf import settings
@@ -92,14 +89,7 @@ assert greeting.get() == "hello" and greeting.warm().written == 1
 from django.core.cache import cache
 print(cache.get("greeting"))
 """
-    )
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
-
-
-def test_admin__works_without_the_extras(python: Python) -> None:
-    done = python(
-        """
+ADMIN_WITHOUT_EXTRAS = """
 import sys
 extras = ["django_celery_beat", "django_redis", "msgspec", "prometheus_client", "redis"]
 sys.modules.update(dict.fromkeys(extras))
@@ -111,14 +101,7 @@ django.setup()
 from django.contrib import admin
 print(*sorted(model.__name__ for model in admin.site._registry if model._meta.app_label == "warmer"))
 """
-    )
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "CacheAudit Job WarmingRun\n", "")
-
-
-def test_declaration__needs_no_ready_app_registry(python: Python) -> None:
-    done = python(
-        """
+BEFORE_THE_APPS = """
 from django.apps import apps
 from django.conf import settings
 settings.configure()
@@ -131,9 +114,21 @@ def users(ids):
 assert not apps.apps_ready
 print(jobs["users"])
 """
-    )
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "<KeyedJob users 'user:{id}'>\n", "")
+
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        (WITHOUT_REDIS.replace("{missing}", '["redis", "django_redis"]'), "hello\n"),
+        (WITHOUT_REDIS.replace("{missing}", '["django_redis"]'), "hello\n"),
+        (ADMIN_WITHOUT_EXTRAS, "CacheAudit Job WarmingRun\n"),
+        (BEFORE_THE_APPS, "<KeyedJob users 'user:{id}'>\n"),
+    ],
+    ids=["without redis", "without django-redis", "the admin without the extras", "before the apps are ready"],
+)
+def test_declaration__works(python: Python, code: str, printed: str) -> None:
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
 
 
 def test_package__ships_its_scripts_and_says_that_it_has_types() -> None:
