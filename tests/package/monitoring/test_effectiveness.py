@@ -54,19 +54,25 @@ def after(redis_client: Redis) -> Observe:
     return after
 
 
-def test_effectiveness__is_the_share_that_was_read(job: Any, after: Observe) -> None:
+@pytest.fixture
+def watched(job: Any, after: Observe) -> Any:
+    """The job, whose keys have been watched for as long as they live."""
     watch(job)
     after(job)
+    return job
+
+
+def test_effectiveness__is_the_share_that_was_read(watched: Any, after: Observe) -> None:
     for id in (1, 2, 3, 3, 3):
-        job.get(id)
-    job.get_many([2, 4, 100])
-    found = after(job, NOW)
+        watched.get(id)
+    watched.get_many([2, 4, 100])
+    found = after(watched, NOW)
     assert (found.watched, found.watched_read, found.effectiveness) == (10, 4, 0.4)
     assert found.effectiveness_margin == 0, "every declared key is watched"
     # What was read longer ago than a key lives does not count.
-    assert after(job, HOUR).effectiveness == 0.4
-    job.get(9)
-    assert after(job, timedelta(minutes=1)).effectiveness == 0.1
+    assert after(watched, HOUR).effectiveness == 0.4
+    watched.get(9)
+    assert after(watched, timedelta(minutes=1)).effectiveness == 0.1
 
 
 def test_effectiveness__is_unknown_until_a_life_has_passed(job: Any, after: Observe) -> None:
@@ -77,37 +83,26 @@ def test_effectiveness__is_unknown_until_a_life_has_passed(job: Any, after: Obse
     assert after(job, timedelta(minutes=2)).effectiveness == 0.1
 
 
-def test_effectiveness__reads_of_several_processes_are_one(job: Any, after: Observe) -> None:
-    watch(job)
-    after(job)
-    job.get(1)
+def test_effectiveness__reads_of_several_processes_are_one(watched: Any, after: Observe) -> None:
+    watched.get(1)
     read_counters.flush()
     read_counters.forget()  # as another process: it hears of the sample first
-    watch(job)
+    watch(watched)
     for id in (1, 2):
-        job.get(id)
-    assert after(job, NOW).effectiveness == 0.2
+        watched.get(id)
+    assert after(watched, NOW).effectiveness == 0.2
 
 
-def test_effectiveness__cold_keys_do_not_count(after: Observe) -> None:
+def test_effectiveness__cold_keys_do_not_count_and_misses_are_those_of_declared_keys(after: Observe) -> None:
     job = declare(timeout=HOUR)
     job.warm(range(5))
     watch(job)
     after(job)
-    job.get_many([1, 7])
+    job.get_many([1, 7, 100])
     cache.delete("things:7")
     found = after(job, NOW)
-    assert (found.watched, found.watched_read, found.watched_misses) == (5, 1, 1)
-
-
-def test_misses__of_declared_keys_are_counted(job: Any, after: Observe) -> None:
-    watch(job)
-    job.invalidate([3, 4])
-    job.get_many([2, 3, 4, 100])
-    cache.delete("things:5")
-    job.get(5)
-    found = after(job)
-    assert (found.watched_misses, found.missed_while_declared) == (3, 3)
+    assert (found.watched, found.watched_read) == (5, 1)
+    assert (found.watched_misses, found.missed_while_declared) == (1, 1)
 
 
 def test_sample__of_a_large_job_stands_for_all(monkeypatch: pytest.MonkeyPatch, after: Observe) -> None:
@@ -152,47 +147,42 @@ def test_sample__follows_the_declared_keys(job: Any, after: Observe, redis_clien
     assert redis_client.ttl(watched) > 0
 
 
-def test_sample__that_the_cache_lost_gives_no_result(job: Any, after: Observe, redis_client: Redis) -> None:
-    watch(job)
-    after(job)
-    job.get_many(range(10))
-    assert after(job, NOW).effectiveness == 1.0
+def test_sample__that_the_cache_lost_gives_no_result(watched: Any, after: Observe, redis_client: Redis) -> None:
+    watched.get_many(range(10))
+    assert after(watched, NOW).effectiveness == 1.0
     redis_client.flushdb()
-    job.warm()
-    assert observe(job.spec).effectiveness is None
+    watched.warm()
+    assert observe(watched.spec).effectiveness is None
 
 
-def test_sample__process_notes_a_bounded_number_of_keys(
-    job: Any, after: Observe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watch(job)
-    after(job)
+def test_sample__process_notes_a_bounded_number(watched: Any, after: Observe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_counters, "NOTED_KEYS", 3)
     for id in range(6):
-        job.get(id)
-    found = after(job, NOW)
+        watched.get(id)
+    found = after(watched, NOW)
     assert (found.watched_read, found.hits_day) == (3, 6)
 
 
 @pytest.mark.usefixtures("impatient_cache")
-def test_sample__with_the_cache_down_goes_on_afterwards(job: Any, after: Observe, redis_server: RedisServer) -> None:
-    watch(job)
-    after(job)
-    job.get(4)
+def test_sample__of_a_cache_that_was_down_goes_on(watched: Any, after: Observe, redis_server: RedisServer) -> None:
+    watched.get(4)
     redis_server.pause()
     read_counters.flush()
-    assert observe(job.spec).error
+    assert observe(watched.spec).error
     redis_server.resume()
-    assert after(job, NOW).effectiveness == 0.1
+    assert after(watched, NOW).effectiveness == 0.1
 
 
-def test_hit_rates__are_observed(job: Any) -> None:
+def test_hit_rates__are_observed_where_reads_are_counted(job: Any, settings: Any) -> None:
     assert (observe(job.spec).hit_rate_hour, observe(job.spec).hits_day) == (None, 0)
     job.get_many([1, 2, 3, 100])
     read_counters.flush()
     found = observe(job.spec)
     assert (found.hit_rate_hour, found.hit_rate_day) == (0.75, 0.75)
     assert (found.hits_hour, found.misses_hour) == (3, 1)
+    settings.WARMER_COUNT_READS = False
+    found = observe(job.spec)
+    assert (found.hits_hour, found.hit_rate_day, found.effectiveness) == (None, None, None)
 
 
 def test_overtaken_loads__are_observed(job: Any) -> None:
@@ -206,12 +196,3 @@ def test_overtaken_loads__are_observed(job: Any) -> None:
     read_counters.flush()
     found = observe(job.spec)
     assert (found.overtaken_hour, found.is_hot) == (0.9, True)
-
-
-def test_hit_rates__are_unknown_where_nothing_is_counted(job: Any, settings: Any) -> None:
-    job.get(1)
-    read_counters.flush()
-    assert observe(job.spec).hits_hour == 1
-    settings.WARMER_COUNT_READS = False
-    found = observe(job.spec)
-    assert (found.hits_hour, found.hit_rate_day, found.effectiveness) == (None, None, None)

@@ -79,7 +79,7 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda each: each.where)
-def test_expression__names_metrics_and_labels_that_exist(expression: Expression) -> None:
+def test_expression__names_what_exists_and_takes_one_process(expression: Expression) -> None:
     assert expression.names, expression.text
     assert expression.names <= set(SAMPLES), expression.text
     for name, label, values in expression.selectors():
@@ -88,12 +88,9 @@ def test_expression__names_metrics_and_labels_that_exist(expression: Expression)
             assert set(values) <= VALUES[label], f"no {label} is called so: {values}"
     known = {label for name in expression.names for label in SAMPLES[name].labels}
     assert expression.grouped_by <= known, expression.text
-
-
-@pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda each: each.where)
-def test_expression__takes_one_of_the_processes_that_give_the_same(expression: Expression) -> None:
     if "label_values" in expression.text or expression.text.startswith("absent("):
         return
+    # All processes give the same, so it takes one of them.
     outermost = re.sub(r"rate\((warmer_\w+(?:\{[^}]*\})?)\[\w+\]\)", r"\1", expression.text)
     bare = re.sub(r"(?:max|min)(?: by \([^)]*\))? ?\(warmer_\w+(?:\{[^}]*\})?\)", "", outermost)
     assert "warmer_" not in bare, f"not within max or min: {bare}"
@@ -128,10 +125,7 @@ def test_alert__says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
     assert all(rule["annotations"][name].endswith((".", "?")) for name in ("summary", "description"))
     for name in re.findall(r"manage\.py (\w+)", rule["annotations"]["description"]):
         assert [*ROOT.glob(f"warmer/management/commands/{name}.py")], name
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_alert__is_the_condition_that_the_overview_shows(rule: dict[str, Any]) -> None:
+    # It is the condition that the overview shows.
     alert = ALERTS[RULES.index(rule)]
     assert (rule["alert"], rule["labels"]["severity"]) == (alert.name, alert.severity)
     site, _, section = rule["annotations"]["runbook_url"].partition(f"{reverse('admin:warmer_runbook')}#")

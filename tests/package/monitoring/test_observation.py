@@ -32,21 +32,14 @@ def last(job: Any) -> JobObservation:
 
 @pytest.mark.parametrize(("warmed", "state"), [(0, "cold"), (4, "partial"), (8, "partial"), (9, "warm")])
 def test_coverage__is_the_share_that_is_cached(warmed: int, state: str) -> None:
-    job = declare()
+    job = declare(ids=[*range(10), "what cannot be a key"])
     job.warm(range(warmed))
     observe(job.spec)
+    with CaptureQueriesContext(connection) as queries:
+        observe(job.spec)
+    assert len(queries) <= 4  # its row twice, the last full run, its hour
     assert (last(job).sampled, last(job).cached, last(job).coverage) == (10, warmed, warmed / 10)
     assert last(job).state == state
-
-
-def test_coverage__of_a_single_job(redis_server: RedisServer) -> None:
-    job = warm("only", name="only")(lambda: 1)
-    redis_server.stop()
-    assert (observe(job.spec).observed_at, last(job).coverage) == (None, None)
-    redis_server.start()
-    assert observe(job.spec).state == "cold"
-    job.warm()
-    assert observe(job.spec).state == "warm"
 
 
 def test_coverage__of_a_large_job_is_a_sample(redis_client: Redis) -> None:
@@ -95,7 +88,7 @@ def test_coverage__without_ids_is_not_known() -> None:
     assert found.observed_at is not None
 
 
-def test_oldest__is_the_age_of_the_oldest_key(redis_client: Redis) -> None:
+def test_oldest__is_the_age_of_the_oldest_key_if_the_cache_tells(redis_client: Redis, settings: Any) -> None:
     job = declare(timeout=timedelta(hours=1))
     job.warm()
     redis_client.pexpire(cache.make_key("things:3"), 3_000_000)
@@ -104,31 +97,25 @@ def test_oldest__is_the_age_of_the_oldest_key(redis_client: Redis) -> None:
     assert oldest is not None
     assert timedelta(seconds=600) <= oldest < timedelta(seconds=660)
     assert last(job).oldest == oldest
-
-
-def test_oldest__is_not_known_where_the_cache_does_not_tell(settings: Any) -> None:
     settings.CACHES = LOCMEM
-    job = declare()
     job.warm([1, 2])
     found = observe(job.spec)
     assert (found.coverage, found.oldest) == (0.2, None)
     cache.clear()
 
 
-def test_look__is_one_round_trip_and_bounded_queries() -> None:
-    job = declare()
-    observe(job.spec)
-    with CaptureQueriesContext(connection) as queries:
-        observe(job.spec)
-    assert len(queries) <= 4  # its row twice, the last full run, its hour
-
-
 def test_look__with_the_cache_down_keeps_what_was_known(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = declare()
+    job = warm("only", name="only")(lambda: 1)
+    redis_server.stop()
+    assert (observe(job.spec).observed_at, last(job).coverage) == (None, None)
+    redis_server.start()
+    assert observe(job.spec).state == "cold"
     job.warm()
     seen = observe(job.spec)
+    assert seen.state == "warm"
+    caplog.clear()
     redis_server.stop()
     failed = observe(job.spec)
     assert "does not answer" in failed.error
@@ -213,9 +200,3 @@ def test_run__is_observed_once_at_its_end(monkeypatch: pytest.MonkeyPatch, away:
 def test_run__that_cannot_be_observed_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobObservation.objects, "get_or_create", Mock(side_effect=InterfaceError("away")))
     assert request_run(declare().name, Trigger.COMMAND).run.state == State.COMPLETE
-
-
-def test_coverage__ids_that_cannot_be_keys_are_left_out() -> None:
-    job = declare(ids=[1, "a b", 2])
-    job.warm([1, 2])
-    assert (observe(job.spec).sampled, last(job).coverage) == (2, 1.0)

@@ -1,6 +1,5 @@
 """Read counters: reads are counted right, in threads and processes, and flushed at no reader's cost."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 from celery.signals import task_postrun, worker_process_shutdown
-from django.conf import settings as project_settings
 from django.core.cache import cache
 from django.core.signals import request_finished
 from django.db import transaction
@@ -24,6 +22,7 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.package.monitoring.things import LOCMEM, declare
+from tests.support.processes import ROOT, environment
 from warmer import warm
 from warmer.filling import read_counters
 from warmer.invalidation import Relay
@@ -140,7 +139,7 @@ def test_flush__is_one_round_trip_a_job(redis_client: Redis) -> None:
     assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == len(several)
 
 
-def test_flush__cache_that_is_down_is_made_up_for_and_keeps_no_other_waiting(
+def test_flush__cache_that_is_down_is_made_up_for_and_delays_no_other(
     job: Any, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with RedisServer() as other:
@@ -177,9 +176,7 @@ def test_thread__flushes_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) ->
     ],
     ids=["request", "task", "worker"],
 )
-def test_end__of_what_reads_flushes_when_no_thread_did(
-    end: Callable[[], Any], job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_end__flushes_when_no_thread_did(end: Callable[[], Any], job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job.get(1)
     monkeypatch.setattr(read_counters, "FLUSH_SECONDS", 3600.0)
     request_finished.send(None)
@@ -245,31 +242,23 @@ os.wait()
 
 def start(body: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROCESS + body],
-        cwd=project_settings.BASE_DIR,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
-        stdin=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", PROCESS + body], cwd=ROOT, env=environment(), stdin=subprocess.PIPE, text=True
     )
 
 
-def test_process__that_ends_loses_no_count_and_one_that_is_killed_what_it_did_not_flush(job: Any) -> None:
+def test_process__loses_what_it_did_not_flush_if_killed_and_no_count_if_it_ends_or_forks(job: Any) -> None:
     job.warm()
-    processes = [start(body) for body in (THAT_ENDS, THAT_ENDS, THAT_IS_KILLED)]
-    for process in processes:
-        process.communicate(timeout=PATIENCE_SECONDS)
-    assert [process.returncode for process in processes] == [0, 0, -signal.SIGKILL]
-    assert known(job) == {"hits": 2 * 300 * 2 + 100}
-
-
-def test_process__that_forks_has_a_child_that_flushes_its_own_counts_alone(job: Any) -> None:
-    job.warm()
-    process = start(THAT_FORKS)
+    ends, is_killed, forks = map(start, (THAT_ENDS, THAT_IS_KILLED, THAT_FORKS))
+    flushed_by_now = 300 * 2 + 100
     try:
-        wait_until(lambda: known(job) == {"hits": 5}, seconds=PATIENCE_SECONDS, what="it has flushed")
+        for process in (ends, is_killed):
+            process.communicate(timeout=PATIENCE_SECONDS)
+        # The child has flushed its own reads alone.
+        wait_until(lambda: known(job) == {"hits": flushed_by_now + 5}, seconds=PATIENCE_SECONDS, what="it has flushed")
     finally:
-        process.communicate("\n", timeout=PATIENCE_SECONDS)
-    assert (process.returncode, known(job)) == (0, {"hits": 15})
+        forks.communicate("\n", timeout=PATIENCE_SECONDS)
+    assert [each.returncode for each in (ends, is_killed, forks)] == [0, -signal.SIGKILL, 0]
+    assert known(job) == {"hits": flushed_by_now + 15}
 
 
 def test_recent__hour_and_day(job: Any) -> None:

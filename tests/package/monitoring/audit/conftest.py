@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
+from tests.package.monitoring.things import LOCMEM
 from warmer import warm_many
 from warmer.models import CacheAudit
-
-LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "audit"}}
 
 
 def declare(source: Mapping[Any, Any], **options: Any) -> Any:
