@@ -26,12 +26,22 @@ D = TypeVar("D")
 class _Job:
     """Base class of both kinds of jobs."""
 
+    # A template would call the job, and so its loader, before it looks up `get`.
+    do_not_call_in_templates = True
+
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         functools.update_wrapper(self, spec.loader)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.name} '{self.spec.key}'>"
+
+    def __reduce__(self) -> str:
+        """Copy and pickle a job as Python does a function: by its name.
+
+        Django copies a form's fields, with `choices=job.get`, for each form.
+        """
+        return str(getattr(self, "__qualname__", self.name))
 
     @property
     def name(self) -> str:

@@ -1,16 +1,22 @@
 """What `@warm` and `@warm_many` make of their options, and what a job is: its loader, with keys."""
 
+import copy
 import inspect
+import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django import forms
+from django.core.cache import cache
+from django.template import Context, Template
 
 from myapp.models import Comment, Post
+from myapp.warming import popular_posts
 from tests.package.api.declarations import HOUR, MINUTE, crowd, lonely, warm_crowd, warm_lonely
-from warmer import jobs
+from warmer import jobs, warm
 from warmer.api import KeyedJob, SingleJob
 from warmer.declarations.spec import Dependency
 from warmer.exceptions import InvalidId
@@ -105,6 +111,25 @@ def test_job__when_called_and_shown() -> None:
     assert keyed.key(42) == "crowd:42"
     with pytest.raises(InvalidId):
         keyed.key("4 2")  # type: ignore[arg-type]
+
+
+def test_job__gives_choices_to_a_form() -> None:
+    """Django copies a form's fields for each form."""
+    job = warm("choices", name="choices")(lambda: [("a", "A")])
+
+    job.get()
+
+    class ChoiceForm(forms.Form):
+        choice = forms.ChoiceField(choices=job.get)
+
+    assert list(ChoiceForm()["choice"].field.choices) == [("a", "A")]
+    assert copy.deepcopy(popular_posts) is pickle.loads(pickle.dumps(popular_posts)) is popular_posts
+
+
+def test_job__is_read_and_not_called_by_a_template() -> None:
+    job = warm_lonely()
+    cache.set("lonely", "cached")
+    assert Template("{{ job.get }}").render(Context({"job": job})) == "cached"
 
 
 @pytest.mark.parametrize("call", ["warm", "invalidate", "get_many"])
