@@ -51,11 +51,6 @@ def test_parse__refuses_what_is_no_template(text: Any, keyed: bool, why: str) ->
         KeyTemplate.parse(text, keyed=keyed)
 
 
-def test_parse__longest_key() -> None:
-    parse("k" * MAX_KEY_LENGTH)
-    parse("k" * (MAX_KEY_LENGTH - 4) + "{id}")
-
-
 @pytest.mark.parametrize("character", FORBIDDEN)
 @pytest.mark.parametrize("around", ["a{}b", "{}b", "a{}"])
 @pytest.mark.parametrize("template", ["{}", "{}:{{id}}", "{{id}}:{}"])
@@ -139,7 +134,9 @@ def test_key__of_a_text_that_no_key_may_hold(id: str) -> None:
             parse("user:{id}").key(given_id)
 
 
-def test_key__longest_id() -> None:
+def test_key__longest() -> None:
+    parse("k" * MAX_KEY_LENGTH)
+    parse("k" * (MAX_KEY_LENGTH - 4) + "{id}")
     template = parse("user:{id}:profile")
     longest = "i" * (MAX_KEY_LENGTH - len("user::profile"))
     assert len(template.key(longest)) == MAX_KEY_LENGTH

@@ -31,6 +31,8 @@ def test_action__without_the_permission_has_no_button_and_is_403(log_in: Callabl
             assert act(client, *pressed, url=url, confirmed="yes", number=2, unit="minutes", id=1).status_code == 403
         page = client.get(url, {"id": 1}, follow=True).content.decode()
         assert f'value="{action}' not in page
+        for other, permission in ON_A_KEY.items():
+            assert (f'value="{other}"' in page) is (url == POSTS and permission != ON_A_JOB[action])
         assert ('name="number"' in page) is (url == POSTS and action not in ("schedule", "reset"))
     assert cache.get("post:1") == "kept"
     assert not WarmingRun.objects.exists()
@@ -72,28 +74,20 @@ def test_action__that_does_not_exist_is_403(operator: Client, action: str) -> No
     assert act(operator, action, "posts").status_code == 403
 
 
-def test_viewer__sees_no_button(log_in: Callable[..., Client]) -> None:
-    client = log_in("view_job")
+def test_viewer__sees_what_is_permitted_and_no_button(log_in: Callable[..., Client]) -> None:
+    run = runs.open_run("posts", Trigger.COMMAND).run
+    of_jobs, of_runs, nobody = log_in("view_job"), log_in("view_warmingrun"), log_in()
     for url in (OVERVIEW, POSTS):
-        page = client.get(url).content.decode()
+        page = of_jobs.get(url).content.decode()
         assert ">posts</a>" in page or "Job posts" in page
         assert 'name="action"' not in page
         assert f'href="{RUNS}' not in page
-
-
-def test_viewer__of_runs_alone_sees_no_jobs(log_in: Callable[..., Client]) -> None:
-    client = log_in("view_warmingrun")
-    assert ">posts</a>" not in client.get(OVERVIEW).content.decode()
-    assert RUNS in client.get(OVERVIEW).content.decode()
-    assert client.get(JOBS).status_code == client.get(POSTS).status_code == 403
-
-
-def test_nobody__sees_nothing(log_in: Callable[..., Client]) -> None:
-    run = runs.open_run("posts", Trigger.COMMAND).run
-    client = log_in()
-    assert client.get(OVERVIEW).status_code == 404
+    overview = of_runs.get(OVERVIEW).content.decode()
+    assert (">posts</a>" in overview, RUNS in overview) == (False, True)
+    assert of_runs.get(JOBS).status_code == of_runs.get(POSTS).status_code == 403
+    assert nobody.get(OVERVIEW).status_code == 404
     for url in (JOBS, POSTS, RUNS, f"{RUNS}{run.pk}/change/", f"{RUNS}export.csv", f"{RUNS}export.json"):
-        assert client.get(url).status_code == 403, url
+        assert nobody.get(url).status_code == 403, url
 
 
 def test_rows__can_only_be_looked_at(admin_client: Client) -> None:
