@@ -128,19 +128,26 @@ class ForeignProject:
             row = database.execute(statement).fetchone()
         return row and row[0]
 
+    def manage_each(self, *lines: str) -> list[str]:
+        """Run management commands in one process; return what each prints, and at its end `exit 1: ...` if it fails."""
+        said: list[str] = self.run(f"{ASKING}\nresult = [output(*line.split()) for line in {lines!r}]")
+        return said
+
     def check(self, *, doctor: int = 1) -> str:
         """Check that `check` finds nothing, and that the doctor exits so, by default as no worker runs."""
-        assert "no issues" in self.manage("check")
-        return self.manage("cache_doctor", status=doctor)
+        checked, found = self.manage_each("check", "cache_doctor")
+        assert "no issues" in checked
+        assert found.count("\nexit 1: ") == doctor, found
+        return found
 
-    def doctor(self) -> dict[str, Any]:
-        """Return what the doctor finds, by check; of several findings the last."""
-        done = self.execute("manage.py", "cache_doctor", "--json")
-        found = json.loads(done.stdout)["findings"]
+    def examine(self) -> tuple[str, dict[str, Any]]:
+        """Return what `check` says, and what the doctor finds, by check; of several findings the last."""
+        checked, told = self.manage_each("check", "cache_doctor --json")
+        found = json.JSONDecoder().raw_decode(told)[0]["findings"]
         severities = {each["severity"] for each in found}
-        assert done.returncode == int("error" in severities), done.stdout + done.stderr
+        assert ("exit 1: " in told) == ("error" in severities), told
         assert "failed" not in severities, found
-        return {each["check"]: each for each in found}
+        return checked, {each["check"]: each for each in found}
 
     def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the project's Python to its end."""

@@ -29,8 +29,10 @@ sys.meta_path = [Hiding if each is PathFinder else each for each in sys.meta_pat
 """
 
 
-def errors(foreign: ForeignProject) -> dict[str, Any]:
-    return {check: each for check, each in foreign.doctor().items() if each["severity"] == "error"}
+def examine(foreign: ForeignProject) -> tuple[str, dict[str, Any]]:
+    """Return what `check` says, and the errors that the doctor finds."""
+    said, found = foreign.examine()
+    return said, {check: each for check, each in found.items() if each["severity"] == "error"}
 
 
 def test_celery_app__none_reads_the_setting(foreign: ForeignProject) -> None:
@@ -42,16 +44,17 @@ def test_celery_app__none_reads_the_setting(foreign: ForeignProject) -> None:
         ],
     ):
         break_it()
-        said = foreign.manage("check")
+        said, errors = examine(foreign)
         assert "warmer.W010) No Celery app reads CELERY_BROKER_URL" in said
         assert 'namespace="CELERY"' in said
-        broker = errors(foreign)["broker"]
+        broker = errors["broker"]
         assert broker["message"] == "No Celery app reads CELERY_BROKER_URL: tasks go to amqp://localhost:5672//."
         assert broker["fix"].startswith("app.config_from_object(")
     assert "No Celery app reads CELERY_BROKER_URL" in foreign.manage("warm_cache", "--workers", status=1)
     foreign.settings("BROKER_URL = CELERY_BROKER_URL")  # what an app without a namespace reads
-    assert "no issues" in foreign.manage("check")
-    assert "broker" not in errors(foreign)
+    said, errors = examine(foreign)
+    assert "no issues" in said
+    assert "broker" not in errors
 
 
 def test_pickle_only__fix_of_the_doctor_leaves_workers_running(foreign: ForeignProject) -> None:
@@ -61,19 +64,21 @@ def test_pickle_only__fix_of_the_doctor_leaves_workers_running(foreign: ForeignP
         CELERY_ACCEPT_CONTENT = ["pickle"]
         """
     )
-    found = errors(foreign)["celery-pickle"]
+    found = examine(foreign)[1]["celery-pickle"]
     assert found["message"] == "Celery accepts 'pickle'."
     lines = found["fix"].splitlines()[:2]
 
     foreign.settings(lines[0])  # half of it: no worker could be asked
-    assert "do not accept" in foreign.manage("check")
-    assert "do not accept" in errors(foreign)["celery-pickle"]["message"]
+    said, errors = examine(foreign)
+    assert "do not accept" in said
+    assert "do not accept" in errors["celery-pickle"]["message"]
 
     foreign.settings(lines[1])
     with foreign.worker():
         foreign.manage("warm_cache", "--workers")
-        assert errors(foreign).keys() <= {"beat"}
-    assert "no issues" in foreign.manage("check")
+        said, errors = examine(foreign)
+    assert "no issues" in said
+    assert errors.keys() <= {"beat"}
 
 
 def test_msgspec__missing_a_save_is_done_and_the_check_names_it(foreign: ForeignProject) -> None:
@@ -88,10 +93,11 @@ def test_msgspec__missing_a_save_is_done_and_the_check_names_it(foreign: Foreign
         """
     )
     assert done == ["Ada"]
-    said = foreign.manage("check", status=1)
+    said, errors = examine(foreign)
+    assert "exit 1: " in said
     assert "warmer.E002" in said
     assert "pip install warmer[msgspec]" in said
-    found = errors(foreign)["backend"]
+    found = errors["backend"]
     assert found["message"].endswith("need msgspec, which is not installed.")
     assert found["fix"].startswith("pip install msgspec\n")
 
@@ -131,9 +137,9 @@ BLOCKING_LOADER = """
 def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignProject) -> None:
     foreign.settings("CELERY_WORKER_ENABLE_REMOTE_CONTROL = False")
     foreign.add("people/warming.py", BLOCKING_LOADER)
-    foreign.manage("migrate")
-    assert "no issues" in foreign.manage("check")
-    assert foreign.doctor()["workers"]["severity"] == "error"
+    said, found = foreign.examine()
+    assert "no issues" in said
+    assert found["workers"]["severity"] == "error"
     with foreign.worker("--pool", "solo") as worker:
         said = foreign.manage("warm_cache", "--workers", status=1)
         assert "no worker answered. Nothing was warmed." in said
@@ -142,8 +148,8 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
         wait_until((foreign.folder / "loading").exists, what="the worker is busy")
         said = foreign.manage("warm_cache", "people", "names", "--workers", "--no-wait")
         assert "The runs are queued, though no worker answered." in said
-        found = foreign.doctor()["workers"]
-        assert (found["severity"], "no worker answered, but one worked" in found["message"]) == ("warning", True)
+        workers = foreign.examine()[1]["workers"]
+        assert (workers["severity"], "no worker answered, but one worked" in workers["message"]) == ("warning", True)
         (foreign.folder / "release").touch()
         worker.wait_for(" is complete: ", count=3)
 
@@ -158,5 +164,4 @@ def test_queue_length__with_a_prefix_of_the_broker(foreign: ForeignProject) -> N
         result = Client().get("/metrics").content.decode()
     """)
     assert 'warmer_queue_messages{queue="warming"} 2.0' in metrics
-    assert "queue 'warming': 2 messages waiting" in foreign.manage("cache_doctor", status=1)  # nobody takes them
-    assert "no issues" in foreign.manage("check")
+    assert "queue 'warming': 2 messages waiting" in foreign.check()  # nobody takes them

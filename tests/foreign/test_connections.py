@@ -8,8 +8,12 @@ from embedded.postgres_server import PostgresServer
 from tests.foreign.pgbouncer import PORT, Pgbouncer
 from tests.foreign.project import ForeignProject, NewDatabase
 
-# More than a cursor on the server gives at once.
-ADD = "from people.models import Person; Person.objects.bulk_create(Person(name=f'p{n}') for n in range(5000))"
+BEGIN = """
+    from django.core.management import call_command
+    from people.models import Person
+    call_command("migrate", verbosity=0)
+    Person.objects.bulk_create(Person(name=f"p{{n}}") for n in range({people}))
+"""
 
 # More readers than the pool has connections, each of all keys of some batches, in another order.
 READ = """
@@ -42,13 +46,11 @@ def test_pgbouncer__in_transaction_mode(
 ) -> None:
     behind = {**new_database(), "HOST": str(pgbouncer.folder), "PORT": PORT, "CONN_MAX_AGE": 60}
     foreign.settings(f"DATABASES = {{'default': {behind!r}}}")
-    foreign.manage("migrate")
-    foreign.run(ADD)
+    foreign.run(BEGIN.format(people=5_000))  # more than a cursor on the server gives at once
     assert "complete, 5,000 keys" in foreign.manage("warm_cache", "people", "--inline")
     with foreign.worker():
         foreign.manage("warm_cache", "people", "--workers")
-        foreign.manage("check")
-        foreign.manage("cache_doctor")
+        foreign.check(doctor=0)
     changed = foreign.run("""
         from people.models import Person
         from people.warming import people
@@ -71,11 +73,9 @@ def test_pool__smaller_than_the_number_of_readers(foreign: ForeignProject, new_d
             return people(ids)
         """,
     )
-    foreign.manage("migrate")
-    foreign.run(ADD)
+    foreign.run(BEGIN.format(people=200))
     assert foreign.run(READ) == [49] * 40
     foreign.settings("DATABASES['default']['OPTIONS']['pool'] |= {'max_size': 1, 'timeout': 60}")
     with foreign.worker("--pool", "threads"):  # its relay is a thread beside that of the task
         foreign.manage("warm_cache", "people", "--workers")
-        assert "no issues" in foreign.manage("check")
-        foreign.manage("cache_doctor")
+        foreign.check(doctor=0)

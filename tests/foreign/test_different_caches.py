@@ -1,5 +1,7 @@
 """Processes whose settings name different caches, as by a forgotten environment file, or each its own memory."""
 
+from django.core.cache import cache  # its keys are those of the foreign project's `warm`
+
 from embedded.waiting import wait_until
 from tests.foreign.project import ForeignProject
 
@@ -15,14 +17,13 @@ ADD = """
     """
 # No process of the project makes this change, so a worker has to apply it.
 CHANGE = "UPDATE people_person SET name = 'Bob'"
-CACHED = "from django.core.cache import caches; result = caches['warm'].get('names')"
 WAITING = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
 
 
 def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProject) -> None:
     foreign.settings(PREFIX_OF_THE_ENVIRONMENT)
     assert foreign.run(ADD) == ["Ada"]
-    assert "no issues" in foreign.manage("check")
+    foreign.check()
 
     foreign.environment["PREFIX"] = "old"
     with foreign.worker() as worker:
@@ -30,30 +31,32 @@ def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProjec
         said = foreign.manage("warm_cache", "people", "--workers", status=1)
         assert f"and web {DIFFERENT}: 'key' is stored as ':1:key' on " in said
         assert "and as 'old:1:key' on the worker." in said
-        found = foreign.doctor()["same-cache"]
+        found = foreign.examine()[1]["same-cache"]
         assert (found["severity"], DIFFERENT in found["message"]) == ("error", True)
         foreign.sql(CHANGE)
         worker.wait_for("Recorded changes wait")
-    assert (foreign.run(CACHED), foreign.sql(WAITING)) == (["Ada"], 1)
+    assert (cache.get("names"), foreign.sql(WAITING)) == (["Ada"], 1)
 
     with foreign.worker():
         wait_until(lambda: foreign.sql(WAITING) == 0, what="the right worker applies it")
-        assert foreign.run(CACHED) is None
+        assert cache.get("names") is None
         foreign.manage("warm_cache", "--workers")
-        assert foreign.run(CACHED) == ["Bob"]
+        assert cache.get("names") == ["Bob"]
 
         foreign.environment["PREFIX"] = "shell"
         foreign.manage("warm_cache", "--inline")
         del foreign.environment["PREFIX"]
         foreign.sql(CHANGE.replace("Bob", "Eve"))
-        found = foreign.doctor()["same-cache"]
+        found = foreign.examine()[1]["same-cache"]
         assert (found["severity"], found["fix"].partition("\n")[0]) == ("error", "manage.py warm_cache")
         foreign.manage("warm_cache", "people", "--inline")
         wait_until(lambda: foreign.sql(WAITING) == 0, what="the worker applies it")
-        assert foreign.run(CACHED) is None
+        assert cache.get("names") is None
 
 
 def test_cache__in_the_memory_of_each_process_is_reported(foreign: ForeignProject) -> None:
     foreign.settings("CACHES['warm'] = {'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'}")
-    assert "warmer.W009" in foreign.manage("check")
-    assert "in the memory of" in " ".join(foreign.manage("cache_doctor", status=1).split())
+    checked, found = foreign.manage_each("check", "cache_doctor")
+    assert "warmer.W009" in checked
+    assert "in the memory of" in " ".join(found.split())
+    assert "exit 1: " in found

@@ -42,7 +42,6 @@ KNOWN = "SELECT count(*) FROM warmer_jobservers"
 def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
     with RedisServer() as server:
         foreign.settings(f"CACHES['warm']['LOCATION'] = '{server.url()}'")
-        assert "no issues" in foreign.manage("check")
         with foreign.worker() as worker:
             assert foreign.run(FILL) == [["Ada", "Bob"], "Ada"]
             wait_until(lambda: foreign.sql(KNOWN) == 2, what="the worker knows the server")
@@ -53,7 +52,7 @@ def test_crash__with_an_old_save(foreign: ForeignProject) -> None:
             server.start()
             worker.wait_for("every key of 2 jobs is invalidated")
             wait_until(lambda: foreign.run(READ) == [["Eve", "Bob"], "Eve"], what="no value is old")
-            foreign.manage("cache_doctor")
+            foreign.check(doctor=0)
 
 
 def test_failover__behind_one_address(foreign: ForeignProject) -> None:

@@ -57,8 +57,7 @@ JOBS = """
 def test_key_types__objects_are_known_by_their_text(foreign: ForeignProject) -> None:
     foreign.add("people/models.py", MODELS)
     foreign.add("people/warming.py", JOBS)
-    foreign.manage("makemigrations", "people")
-    foreign.manage("migrate")
+    foreign.manage_each("makemigrations people", "migrate")
     foreign.run("from people.models import Doc; [Doc.objects.create(id=n, title=f'Old {n}') for n in 'AB']")
     with foreign.worker():
         foreign.manage("warm_cache", "--workers")
@@ -81,8 +80,8 @@ def test_key_types__objects_are_known_by_their_text(foreign: ForeignProject) -> 
         ["New", "New", ["Old B"]],
         {"doc:A": "New"},
     ]
-    assert "docs" in foreign.manage("cache_audit")
-    check = foreign.manage("check")
-    assert check.count("warmer.W014") == 1
-    assert "people.Other" in check
-    foreign.manage("cache_doctor", status=1)  # no worker runs any more
+    audited, checked, found = foreign.manage_each("cache_audit", "check", "cache_doctor")
+    assert "docs" in audited
+    assert ["exit 1: " in said for said in (audited, found)] == [False, True]  # no worker runs any more
+    assert checked.count("warmer.W014") == 1
+    assert "people.Other" in checked

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.foreign.project import ForeignProject
+from tests.foreign.project import ASKING, ForeignProject
 
 APPS = """
 INSTALLED_APPS += [
@@ -59,17 +59,13 @@ class HomePage(Page):
     pass
 """
 VISIT = """
-import io
 import json
 import logging
 from copy import deepcopy
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
-from django.core.management import CommandError, call_command
-from django.test import Client, override_settings
 from waffle.models import Flag, Switch
 from wagtail.models import Collection, Locale, Page, Site
 
@@ -108,15 +104,8 @@ def answers():
     return found
 
 def doctor():
-    out = io.StringIO()
-    try:
-        call_command("cache_doctor", json=True, stdout=out)
-    except (CommandError, SystemExit):
-        pass
-    return {
-        each["subject"]: [each["severity"], each["message"]]
-        for each in json.loads(out.getvalue())["findings"] if each["check"] == "pickle"
-    }
+    found = json.JSONDecoder().raw_decode(output("cache_doctor", "--json"))[0]["findings"]
+    return {each["subject"]: [each["severity"], each["message"]] for each in found if each["check"] == "pickle"}
 
 def look():
     warned.clear()
@@ -147,7 +136,7 @@ def test_other_apps__work_on_every_kind_of_alias(foreign: ForeignProject) -> Non
     foreign.add("mysite/urls.py", URLS)
     foreign.add("shop/__init__.py", "")
     foreign.add("shop/models.py", MODELS)
-    found = foreign.run(VISIT)
+    found = foreign.run(ASKING + VISIT)
     for setup, each in found.items():
         for path, answers in each["answers"].items():
             assert all(answer == [200, BODIES.get(path, "")] for answer in answers), (setup, path, answers)
@@ -221,8 +210,7 @@ def test_taggit__and_a_data_migration(foreign: ForeignProject, capture: str) -> 
     foreign.settings(f"INSTALLED_APPS += ['taggit']\nWARMER_CAPTURE = {capture!r}")
     foreign.add("people/models.py", TAGGED)
     foreign.add("people/warming.py", TAGS)
-    foreign.manage("makemigrations", "people", "--name", "tags")
-    foreign.manage("migrate")
+    foreign.manage_each("makemigrations people --name tags", "migrate")
     assert foreign.run(TAG) == [["one", "two"], [], ["a", "b"], ["b"], ["c", "d"], []]
     if capture == "triggers":
         foreign.write("people/migrations/0003_change.py", DATA_MIGRATION)

@@ -1,16 +1,18 @@
-"""Keep the foreign project's venv up to date: the wheel is installed again whenever its files change."""
+"""Keep the foreign project's venv up to date: the wheel is built and installed again whenever its files change."""
 
 import fcntl
 import hashlib
+import os
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.support.processes import ROOT, run
 
 VENV = ROOT / ".foreign-venv"
+PYTHON = VENV / "bin" / "python"
+WHEELS = VENV / "wheels"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 EXTRAS = "beat,metrics,msgspec,redis"
 INSTALL_SECONDS = 600
@@ -22,66 +24,48 @@ def foreign_python() -> Path:
     Raises:
         RuntimeError: it could not be installed; with the last lines of pip.
     """
-    python = VENV / "bin" / "python"
-    with _one_at_a_time():
-        if not python.exists():
-            install(sys.executable, "-m", "venv", VENV)
-        packages = _digest([REQUIREMENTS, ROOT / "pyproject.toml"])
-        if _stamp("packages") != packages:
-            install(python, "-m", "pip", "install", "-r", REQUIREMENTS)
-            with built_wheel(python) as wheel:
-                install(python, "-m", "pip", "install", f"{wheel}[{EXTRAS}]")
-            _stamp("packages", packages)
-        files = sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file())
-        sources = _digest([ROOT / "pyproject.toml", *files])
-        if _stamp("sources") != sources:
-            with built_wheel(python) as wheel:
-                install(python, "-m", "pip", "install", "--no-deps", "--force-reinstall", wheel)
-            _stamp("sources", sources)
-    return python
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Wait for another process of the same test run that installs."""
+    files = sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    digest = hashlib.sha256()
+    for path in (REQUIREMENTS, ROOT / "pyproject.toml", *files):
+        digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     with VENV.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the same test run may be installing
+        stamp = VENV / ".installed"
+        if not stamp.exists() or stamp.read_text() != digest.hexdigest():
+            _install_all()
+            stamp.write_text(digest.hexdigest())  # only after success, so that a failure is tried again
+    return PYTHON
 
 
-@contextmanager
-def built_wheel(python: Path) -> Iterator[Path]:
-    """Build the wheel of this checkout by a Python that has setuptools."""
+def _install_all() -> None:
+    if not PYTHON.exists():
+        install(sys.executable, "-m", "venv", VENV)
+    pip("install", "-r", REQUIREMENTS)  # with setuptools, which builds the wheel
+    shutil.rmtree(WHEELS, ignore_errors=True)
     with TemporaryDirectory() as folder:
         # Setuptools leaves build/ and *.egg-info beside what it builds, and takes old files from there.
-        copy = Path(folder) / "source"
-        copy.mkdir()
         names = ["warmer", "pyproject.toml", "LICENSE"]
-        install("cp", "-RL", *(str(ROOT / name) for name in names), copy)
-        install(python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, copy)
-        [wheel] = Path(folder).glob("warmer-*.whl")
-        yield wheel
+        install("cp", "-RL", *(ROOT / name for name in names), folder)
+        pip("wheel", "--no-deps", "--no-build-isolation", "-w", WHEELS, folder)
+    pip("install", "--no-deps", "--force-reinstall", built_wheel())
+    pip("install", f"{built_wheel()}[{EXTRAS}]")
 
 
-def _stamp(name: str, value: str | None = None) -> str:
-    """Return what was installed last, or note it: only after success, so that a failure is tried again."""
-    file = VENV / f".{name}"
-    if value is not None:
-        file.write_text(value)
-    return file.read_text() if file.exists() else ""
+def built_wheel() -> Path:
+    """Return the wheel that is installed."""
+    [wheel] = WHEELS.glob("warmer-*.whl")
+    return wheel
 
 
-def _digest(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        if path.suffix != ".pyc":
-            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+def pip(*arguments: str | Path) -> None:
+    """Run the venv's pip."""
+    install(PYTHON, "-m", "pip", *arguments)
 
 
 def install(*command: str | Path) -> None:
     """Run a command to its end; fail with its last lines."""
-    done = run(*command, seconds=INSTALL_SECONDS)
+    # What is never imported need not be compiled.
+    done = run(*command, seconds=INSTALL_SECONDS, env=os.environ | {"PIP_NO_COMPILE": "1"})
     if done.returncode:
         lines = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise RuntimeError(
