@@ -1,4 +1,4 @@
-"""What the browser tests have in common: marks, permissions, and how to read a page."""
+"""What the browser tests have in common: the site's settings, permissions, and how to read a page."""
 
 import re
 from typing import Any
@@ -8,10 +8,7 @@ from playwright.sync_api import Locator, Page
 
 from warmer.models import State, Trigger, WarmingRun
 
-MARKS = [
-    pytest.mark.system,
-    pytest.mark.environment(EXTRA_APPS="tests.system.slowapp", EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy"),
-]
+SITE = pytest.mark.environment(EXTRA_APPS="tests.system.slowapp", EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy")
 PASSWORD = "a password"
 WIDE, NARROW = 1280, 390
 EVERYTHING = (

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from redis import Redis
 
 from embedded.redis_server import RedisServer
-from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE, check_layout, check_red, row_of
+from tests.system.browser.pages import EVERYTHING, NARROW, SITE, WIDE, check_layout, check_red, row_of
 from tests.system.nodes import Worker
 from tests.system.project import Project
 from tests.system.slowapp import gate
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.environment(
         CACHE_TIMEOUT_SECONDS=1, EXTRA_MIDDLEWARE="tests.system.policy.StrictPolicy,tests.system.policy.FreshAnswers"
     ),
-    *MARKS,
+    SITE,
 ]
 
 

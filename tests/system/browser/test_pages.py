@@ -4,21 +4,19 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
-import pytest
+from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Page, Route, expect
 
-from tests.system.browser.pages import EVERYTHING, MARKS, NARROW, WIDE, check_layout, make_run, row_of
+from tests.system.browser.pages import EVERYTHING, NARROW, SITE, WIDE, check_layout, make_run, row_of
 from tests.system.slowapp.gate import LONG_NAME
 from warmer.models import CacheAudit, JobHour, JobObservation, State, WarmingRun
 
-pytestmark = MARKS
+pytestmark = SITE
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., Page], width: int) -> None:
+def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., Page]) -> None:
     run = make_run("posts", State.RUNNING, attempt=1)
     now = run.requested_at
-    page = open_page(*EVERYTHING, "view_customuser", width=width)
     failures = [{"key": f"user:{'1' * 90}:profile", "error": "E: " + "without_any_space_" * 20}]
     counts = dict.fromkeys(("written", "skipped", "superseded", "no_value", "failed"), 123_456)
     incomplete = make_run(
@@ -53,27 +51,31 @@ def test_pages__fit_are_labelled_and_work_by_keyboard(open_page: Callable[..., P
         hour = now - timedelta(hours=ago)
         JobHour.objects.put("posts", hour, observed=1, pending_max=123_456_789, runs=1, run_seconds=1e6)
     long = make_run(LONG_NAME, State.COMPLETE)
-    for address in (
-        *("", "job/posts/change/?span=week&id=1", f"job/{LONG_NAME}/change/"),
-        *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
-        f"warmingrun/{incomplete.pk}/change/",
-        *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
-    ):
-        page.goto(f"/admin/warmer/{address}")
-        page.evaluate(_LONG_NAMES)
-        check_layout(page)
-    page.goto("/admin/warmer/job/posts/change/")  # a long error has room beside its label
-    cell = page.get_by_role("row", name="Checked").locator("td")
-    assert cell.evaluate("one => one.clientWidth") > 0.4 * width
-    page.goto("/admin/warmer/")
-    more = page.locator("summary[aria-label='More actions on posts']")
-    for wanted in (more, page.get_by_role("button", name="Pause posts")):
-        for _ in range(200):
-            if wanted.is_visible() and wanted.evaluate("one => one === document.activeElement"):
-                break
-            page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-    expect(page.get_by_text("Paused posts:")).to_be_visible()
+    page = open_page(*EVERYTHING, "view_customuser")
+    for width in (WIDE, NARROW):
+        page.set_viewport_size({"width": width, "height": 900})
+        for address in (
+            *("", "job/posts/change/?span=week&id=1", f"job/{LONG_NAME}/change/"),
+            *(f"warmingrun/{run.pk}/change/", f"warmingrun/{long.pk}/change/", "warmingrun/"),
+            f"warmingrun/{incomplete.pk}/change/",
+            *("cacheaudit/", f"cacheaudit/{audit.pk}/change/"),
+        ):
+            page.goto(f"/admin/warmer/{address}")
+            page.evaluate(_LONG_NAMES)
+            check_layout(page)
+        page.goto("/admin/warmer/job/posts/change/")  # a long error has room beside its label
+        cell = page.get_by_role("row", name="Checked").locator("td")
+        assert cell.evaluate("one => one.clientWidth") > 0.4 * width
+        page.goto("/admin/warmer/")
+        more = page.locator("summary[aria-label='More actions on posts']")
+        for wanted in (more, page.get_by_role("button", name="Pause posts")):
+            for _ in range(200):
+                if wanted.is_visible() and wanted.evaluate("one => one === document.activeElement"):
+                    break
+                page.keyboard.press("Tab")
+            page.keyboard.press("Enter")
+        expect(page.get_by_text("Paused posts:")).to_be_visible()
+        PeriodicTask.objects.update(enabled=True)
 
 
 def test_run__without_scripts_the_page_reloads_itself(open_page: Callable[..., Page]) -> None:
@@ -92,22 +94,17 @@ _LONG_NAMES = """() => {
 }"""
 
 
-# -- the overview -------------------------------------------------------------------------------------
-def open_overview(open_page: Callable[..., Page]) -> Page:
-    """Return the overview, with a clock that `later` moves on."""
-    page = open_page(*EVERYTHING)
-    page.clock.install()
-    page.reload()
-    return page
-
-
 def later(page: Page, seconds: int = 10) -> None:
     """Move the page's clock on, past its next update."""
     page.clock.fast_forward(seconds * 1000)
 
 
-def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page: Callable[..., Page]) -> None:
-    page = open_overview(open_page)
+def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use__leads_to_the_log_in(
+    open_page: Callable[..., Page],
+) -> None:
+    page = open_page(*EVERYTHING)
+    page.clock.install()
+    page.reload()
     page.evaluate("window.sameDocument = true")
     page.get_by_role("checkbox", name="Select popular_posts").check()
     page.get_by_label("More actions on posts").click()
@@ -140,11 +137,9 @@ def test_overview__brings_itself_up_to_date_and_leaves_what_is_in_use(open_page:
     later(page, seconds=3)
     expect(note).to_contain_text("The server has not answered yet: this page is from ")
 
-
-def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes__leads_to_the_log_in(
-    open_page: Callable[..., Page],
-) -> None:
-    page = open_overview(open_page)
+    # The keyboard stays where it is when a job goes.
+    page.unroute_all()
+    page.reload()
     gone = "popular_posts"
 
     def without_it(route: Route) -> None:
@@ -164,7 +159,6 @@ def test_overview__keeps_the_keyboard_where_it_is_when_a_job_goes__leads_to_the_
     page.unroute_all()
     page.context.clear_cookies()
     later(page)
-    note = page.get_by_role("status")
     expect(note).to_contain_text("You are logged out: log in again; this page is from ")
     note.get_by_role("link", name="log in again").click()
     expect(page.get_by_label("Password:")).to_be_visible()
