@@ -1,6 +1,5 @@
 """The embedded servers and processes: found, started, stopped, ended with all their children, with errors that help."""
 
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from embedded import postgres_server, redis_server
 from embedded.plan import ROOT, project_plan
 from embedded.ports import free_port, port_problem
 from embedded.postgres_server import PostgresServer, find_postgres
-from embedded.processes import Ask, EmbeddedError, ProcessGroup
+from embedded.processes import EmbeddedError, ProcessGroup
 from embedded.redis_server import RedisServer, find_redis_server
 from embedded.waiting import wait_until
 from tests.support.processes import run
@@ -61,21 +60,6 @@ def is_gone(process: int) -> bool:
         return True
 
 
-def wait_until_gone(*processes: int) -> None:
-    wait_until(lambda: all(map(is_gone, processes)), what=f"{processes} are gone")
-
-
-@pytest.mark.parametrize(("seconds", "hurried"), [(0.1, False), (600, True)])
-def test_end__stubborn_process_and_its_child_are_killed(seconds: float, hurried: bool) -> None:
-    process = ProcessGroup([sys.executable, "-c", STUBBORN], output=subprocess.PIPE)
-    assert process.stdout is not None
-    with process.stdout:
-        numbers = [int(text) for text in process.stdout.readline().split()]
-    asks = (Ask(signal=signal.SIGTERM, seconds=seconds),)
-    assert process.end(asks, hurried=lambda: hurried) == -signal.SIGKILL
-    wait_until_gone(*numbers)
-
-
 def test_end__ended_process__its_left_child_is_killed() -> None:
     process = ProcessGroup(["sh", "-c", "sleep 600 & echo $!"], output=subprocess.PIPE)
     assert process.stdout is not None
@@ -84,7 +68,7 @@ def test_end__ended_process__its_left_child_is_killed() -> None:
     process.wait(60)
     assert not is_gone(child)
     assert process.end() == 0
-    wait_until_gone(child)
+    wait_until(lambda: is_gone(child), what="the child is gone")
 
 
 def test_guard__ends_what_its_parent_left__and_holds_the_data_folder_until_then(tmp_path: Path) -> None:
@@ -116,16 +100,13 @@ def test_free_port__is_free_and_out_of_the_way_of_clients() -> None:
     assert port_problem("127.0.0.1", port) is None
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_port_problem__port_in_use(host: str) -> None:
+def test_port_problem__port_in_use__or_a_host_of_no_one_here() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert port_problem(host, listener.getsockname()[1]) == "is taken"
-
-
-# The first is of a network that is for documentation alone.
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_port_problem__host_of_no_one_here(host: str) -> None:
-    assert f"cannot be used on HOST={host}" in str(port_problem(host, 8000))
+        for host in ("127.0.0.1", "0.0.0.0", "localhost"):
+            assert port_problem(host, listener.getsockname()[1]) == "is taken"
+    # The first is of a network that is for documentation alone.
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        assert f"cannot be used on HOST={host}" in str(port_problem(host, 8000))
 
 
 def test_find_redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,20 +77,13 @@ def refused(python: Python, **environment: str) -> str:
     return last.removeprefix("django.core.exceptions.ImproperlyConfigured: ")
 
 
-def test_production__names_all_that_is_missing(python: Python) -> None:
+def test_production__names_all_that_is_missing_or_cannot_be_used(python: Python) -> None:
     message = refused(python, DJANGO_ENV="production")
     assert re.findall(r"([A-Z_]{6,}) \(", message) == list(PRODUCTION)[1:]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("SECRET_KEY", " ", "must be set in production: SECRET_KEY ("),
-        ("REDIS_MAX_CONNECTIONS", "many", "REDIS_MAX_CONNECTIONS is 'many': expected an integer."),
-    ],
-)
-def test_production__names_what_cannot_be_used(python: Python, name: str, value: str, message: str) -> None:
-    assert message in refused(python, **{**PRODUCTION, name: value})
+    message = refused(python, **{**PRODUCTION, "SECRET_KEY": " "})
+    assert "must be set in production: SECRET_KEY (" in message
+    message = refused(python, **PRODUCTION, REDIS_MAX_CONNECTIONS="many")
+    assert "REDIS_MAX_CONNECTIONS is 'many': expected an integer." in message
 
 
 SERVERS = {

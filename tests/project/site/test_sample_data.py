@@ -55,9 +55,12 @@ def test_build__gives_the_same_rows_each_time_as_the_forms_would_accept() -> Non
     assert len({post.slug for post in data.posts}) == len({post.body for post in data.posts}) == 200
 
 
-def test_sample_data__fills_the_site() -> None:
-    assert "Added 300 users, 200 posts and" in sample_data()
+def test_sample_data__fills_the_site_with_an_account_to_log_in__and_changes_nothing_the_second_time(
+    client: Client, password_file: Path
+) -> None:
+    output = sample_data()
 
+    assert "Added 300 users, 200 posts and" in output
     assert CustomUser.objects.filter(is_active=False, is_superuser=False).count() == 25
     assert Post.objects.count() == 200
     assert Post.objects.filter(published_at__isnull=True).count() > 5
@@ -67,17 +70,18 @@ def test_sample_data__fills_the_site() -> None:
     activity = [CustomUser.objects.get(pk=pk).activity for pk in most_active_ids(101)]
     assert len(set(activity)) == 101
 
+    password = password_file.read_text().strip()
+    assert output.splitlines()[-1] == (f"Log in at /admin/ as admin with the password in {password_file}: {password}")
+    assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
+    assert client.login(username="admin", password=password)
+    assert client.get("/admin/").status_code == 200
 
-def test_sample_data__changes_nothing_the_second_time(client: Client) -> None:
-    sample_data()
     Post.objects.filter(pk=Post.objects.latest("pk").pk).delete()  # and does not bring it back
     admin = CustomUser.objects.get(username="admin")
     admin.set_password("changed by hand")
     admin.save()
     rows = [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
-
     assert "already there" in sample_data()
-
     assert rows == [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
     assert client.login(username="admin", password="changed by hand")
 
@@ -107,16 +111,6 @@ def test_sample_data__a_site_that_may_be_live__only_by_force_and_shows_no_passwo
     output = sample_data(force=True)
     assert str(password_file) in output
     assert password_file.read_text().strip() not in output
-
-
-def test_admin_account__can_log_in_with_the_generated_password(client: Client, password_file: Path) -> None:
-    output = sample_data()
-
-    password = password_file.read_text().strip()
-    assert output.splitlines()[-1] == (f"Log in at /admin/ as admin with the password in {password_file}: {password}")
-    assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
-    assert client.login(username="admin", password=password)
-    assert client.get("/admin/").status_code == 200
 
 
 def test_admin_account__takes_name_and_password_from_the_environment(
