@@ -17,17 +17,26 @@ from tests.system.nodes import Worker
 from tests.system.project import Project, ended
 from warmer.models import WarmingRun
 
-ENTRY = "warm user_profiles"
+
+def examined(project: Project, *, status: int) -> dict[str, dict[str, Any]]:
+    """Return what the doctor finds, by check."""
+    said = project.manage("cache_doctor", "--json", status=status)
+    told = json.loads(said[: said.rindex("}") + 1])
+    return {each["check"]: each for each in told["findings"]}
 
 
-def test_beat__fires_the_schedule_of_the_database_as_an_operator_set_it(
+def test_beat__fires_the_schedule_of_the_database_as_an_operator_set_it__and_the_doctor_sees_it(
     project: Project, worker: Worker, request: pytest.FixtureRequest, redis_client: Redis
 ) -> None:
-    PeriodicTask.objects.exclude(name=ENTRY).update(enabled=False)
-    entry = PeriodicTask.objects.get(name=ENTRY)
+    entry = PeriodicTask.objects.get(name="warm user_profiles")
     entry.interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
     entry.save()
     assert "kept as an operator set it" in project.manage("warm_schedule")
+    PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
+    found = examined(project, status=1)
+    assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {"beat": "error"}
+    assert found["workers"]["message"] == f"queue 'warming': {worker.hostname()}"
+    assert found["broker-apart"]["severity"] == "ok"
     users = site.fill()
     key = site.profile_key(users[0])
     cache.set(key, {"email": "old@example.org"}, 60)
@@ -45,25 +54,6 @@ def test_beat__fires_the_schedule_of_the_database_as_an_operator_set_it(
     assert "--scheduler" not in beat.attrs["Config"]["Cmd"]
     assert "DatabaseScheduler" in beat.logs()
 
-
-def examined(project: Project, *, status: int) -> dict[str, dict[str, Any]]:
-    """Return what the doctor finds, by check."""
-    said = project.manage("cache_doctor", "--json", status=status)
-    told = json.loads(said[: said.rindex("}") + 1])
-    return {each["check"]: each for each in told["findings"]}
-
-
-def test_doctor__worker_and_beat(project: Project, worker: Worker, request: pytest.FixtureRequest) -> None:
-    PeriodicTask.objects.filter(name="warm popular_posts").update(
-        interval=IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
-    )
-    PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(minutes=6))
-    found = examined(project, status=1)
-    assert {name: each["severity"] for name, each in found.items() if each["severity"] == "error"} == {"beat": "error"}
-    assert found["workers"]["message"] == f"queue 'warming': {worker.hostname()}"
-    assert found["broker-apart"]["severity"] == "ok"
-
-    beat = request.getfixturevalue("beat_container")
     # Beat notes its first send at once; ended amid that, it would never note it.
     sent = PeriodicTask.objects.filter(last_run_at__isnull=False)
     wait_until(lambda: sent.exists(), what="beat notes what it sent")

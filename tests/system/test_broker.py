@@ -29,7 +29,7 @@ def await_answer(worker: Worker) -> None:
 
 
 @pytest.mark.environment(EXTRA_APPS="tests.system.slowapp")
-def test_broker__restarted_during_a_run_the_run_completes(
+def test_broker__restarted_during_a_run_the_run_completes__away_a_request_says_so(
     project: Project, worker: Worker, celery_setup: CeleryTestSetup, redis_client: Redis
 ) -> None:
     gate.hold(*gate.IDS)
@@ -47,6 +47,19 @@ def test_broker__restarted_during_a_run_the_run_completes(
     run.refresh_from_db()
     assert (run.state, run.batches_done, run.written) == ("complete", 3, 12), said
     assert len(site.lifetimes(redis_client, "slow:*")) == 12
+
+    celery_setup.broker.kill()
+    said = project.manage("warm_cache", "--workers", "popular_posts", status=1)
+    run = tasks.request_run("popular_posts", Trigger.ADMIN).run
+    assert "the broker does not answer" in said
+    assert "Nothing was warmed" in said
+    assert run.state == "failed"
+    assert run.error.startswith("The broker does not answer: ")
+
+    celery_setup.broker.restart()
+    await_answer(worker)
+    project.manage("warm_cache", "--workers", "popular_posts")
+    assert list(WarmingRun.objects.values_list("state", flat=True)) == ["complete", "failed", "complete"]
 
 
 @pytest.mark.environment(CELERY_BROKER_SOCKET_TIMEOUT=1)
@@ -68,23 +81,3 @@ def test_broker__idle_worker_keeps_its_connection_longer_than_the_time_out(proje
     )
     assert LOST not in worker.logs()
     project.manage("warm_cache", "--workers", "popular_posts")
-
-
-def test_broker__away_a_request_says_so_and_the_next_one_works(
-    project: Project, worker: Worker, celery_setup: CeleryTestSetup
-) -> None:
-    project.manage("warm_cache", "--workers", "popular_posts")
-    celery_setup.broker.kill()
-
-    said = project.manage("warm_cache", "--workers", "popular_posts", status=1)
-    run = tasks.request_run("popular_posts", Trigger.ADMIN).run
-
-    assert "the broker does not answer" in said
-    assert "Nothing was warmed" in said
-    assert run.state == "failed"
-    assert run.error.startswith("The broker does not answer: ")
-
-    celery_setup.broker.restart()
-    await_answer(worker)
-    project.manage("warm_cache", "--workers", "popular_posts")
-    assert list(WarmingRun.objects.values_list("state", flat=True)) == ["complete", "failed", "complete"]

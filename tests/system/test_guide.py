@@ -17,8 +17,6 @@ from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.support.processes import COMMAND_SECONDS, ROOT, Running, run, running
 
-pytestmark = pytest.mark.system
-
 GUIDE = (ROOT / "docs/guide.md").read_text()
 ADDRESS = "localhost:6379"
 INSTALL_SECONDS = 280  # less than a test may take
@@ -70,7 +68,8 @@ class NewProject:
     def _environment(self) -> dict[str, str]:
         # Nothing of the test run's own settings and packages, but for where pip's index is.
         kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"}
-        return {**kept, "PATH": f"{self.programs}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+        path = f"{self.programs}:{os.environ['PATH']}"
+        return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", "PIP_NO_COMPILE": "1"}
 
 
 @pytest.fixture

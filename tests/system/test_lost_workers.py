@@ -26,9 +26,14 @@ HELD_ID = gate.BATCHES[HELD - 1][0]
 @pytest.fixture
 def run(project: Project, worker: Worker) -> WarmingRun:
     """A run of three batches: two are done, and a worker is in the middle of the other."""
+    return held_run(project)
+
+
+def held_run(project: Project, *, count: int = 1) -> WarmingRun:
+    """Start such a run, in which the batch is loaded for the `count`th time."""
     gate.hold(HELD_ID)
     run = project.request("slow_items")
-    gate.await_loads(HELD_ID)
+    gate.await_loads(HELD_ID, count=count)
     return reached(run, lambda run: run.batches_done == 2, "has two batches done")
 
 
@@ -78,43 +83,26 @@ def test_killed_worker__without_a_new_delivery_the_run_is_lost(
     assert (run.state, run.batches_done, run.written) == ("lost", 2, 8)
 
 
-@pytest.mark.parametrize(
-    ("job", "held", "attempts", "keys"),
-    [("slow_items", HELD_ID, 1, 12), ("slow_one", gate.ONE, 2, 1)],
-    ids=["in_a_batch_task", "in_the_task_that_starts_the_run"],
-)
-def test_killed_child__its_task_is_delivered_again_at_once(
-    project: Project, worker: Worker, job: str, held: int, attempts: int, keys: int
-) -> None:
-    gate.hold(held)
-    run = project.request(job)
-    gate.await_loads(held)
+def test_killed_child__its_task_is_delivered_again_at_once(project: Project, worker: Worker) -> None:
+    # In the task of a batch, and in the task that starts a run.
+    for job, held, attempts, keys in (("slow_items", HELD_ID, 1, 12), ("slow_one", gate.ONE, 2, 1)):
+        gate.hold(held)
+        run = project.request(job)
+        gate.await_loads(held)
 
-    # As the kernel does when memory runs out: one process of the pool, not the worker.
-    code, said = worker.container.exec_run(
-        ["python", "-c", f"import os, signal; os.kill({gate.holder(held)}, signal.SIGKILL)"]
-    )
-    assert code == 0, said
+        # As the kernel does when memory runs out: one process of the pool, not the worker.
+        code, said = worker.container.exec_run(
+            ["python", "-c", f"import os, signal; os.kill({gate.holder(held)}, signal.SIGKILL)"]
+        )
+        assert code == 0, said
 
-    gate.await_loads(held, count=2)  # long before the visibility timeout
-    gate.release()
-    ended(run)
-    assert (run.state, run.attempt, run.written) == ("complete", attempts, keys)
+        gate.await_loads(held, count=2)  # long before the visibility timeout
+        gate.release()
+        ended(run)
+        assert (run.state, run.attempt, run.written) == ("complete", attempts, keys)
 
 
-def test_warm_shutdown__a_batch_in_hand_is_finished(project: Project, worker: Worker, run: WarmingRun) -> None:
-    worker.kill("SIGTERM")
-    worker.await_log("Warm shutdown")
-    gate.release()
-
-    ended(run)
-    assert worker.container.await_end() == 0
-    assert (run.state, run.batches_done, run.written) == ("complete", 3, 12)
-    assert [gate.loads(ids[0]) for ids in gate.BATCHES] == [1, 1, 1]
-    assert project.in_hand() == []
-
-
-def test_cold_shutdown__a_batch_in_hand_is_handed_back(project: Project, worker: Worker, run: WarmingRun) -> None:
+def test_shutdown__cold_hands_a_batch_back__warm_finishes_it(project: Project, worker: Worker, run: WarmingRun) -> None:
     worker.kill("SIGQUIT")
     worker.container.await_end()
     assert project.in_hand() == []
@@ -125,3 +113,15 @@ def test_cold_shutdown__a_batch_in_hand_is_handed_back(project: Project, worker:
     ended(run)
     assert (run.state, run.batches_done, run.written) == ("complete", 3, 12)
     assert cache.get(f"slow:{HELD_ID}") == {"id": HELD_ID}
+    assert [gate.loads(ids[0]) for ids in gate.BATCHES] == [1, 2, 1]
+
+    run = held_run(project, count=3)
+    worker.kill("SIGTERM")
+    worker.await_log("Warm shutdown")
+    gate.release()
+
+    ended(run)
+    assert worker.container.await_end() == 0
+    assert (run.state, run.batches_done, run.written) == ("complete", 3, 12)
+    assert [gate.loads(ids[0]) for ids in gate.BATCHES] == [2, 3, 2]
+    assert project.in_hand() == []

@@ -12,8 +12,6 @@ import pytest
 
 from tests.support.processes import ROOT, run
 
-pytestmark = pytest.mark.system
-
 
 class Checkout:
     """A folder with `script/setup`, and a PATH with nothing but what a test puts there."""
@@ -47,9 +45,9 @@ class Checkout:
         env = {"PATH": str(self.bin), "HOME": str(self.folder), **environment}
         return run("bash", self.folder / "script" / "setup", cwd="/", env=env, seconds=300)
 
-    def venv_python(self) -> str:
-        python = self.folder / ".venv" / "bin" / "python"
-        return run(python, "-c", "import sys, pip; print(sys.prefix)").stdout.strip()
+    def prefix(self) -> str:
+        """Return where the venv's Python finds its packages."""
+        return run(self.folder / ".venv/bin/python", "-c", "import sys; print(sys.prefix)").stdout.strip()
 
 
 @pytest.fixture
@@ -57,7 +55,9 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_setup__says_what_is_missing__then_installs_once__and_tries_again_what_failed(checkout: Checkout) -> None:
+def test_setup__says_what_is_missing__then_installs_once_by_uv_or_pip__and_tries_again_what_failed(
+    checkout: Checkout,
+) -> None:
     def refusal(**environment: str) -> str:
         done = checkout.setup(**environment)
         assert done.returncode == 1
@@ -72,52 +72,40 @@ def test_setup__says_what_is_missing__then_installs_once__and_tries_again_what_f
     checkout.real_python("python3")
     assert "PYTHON is '/nowhere/python3'" in refusal(PYTHON="/nowhere/python3")
 
-    done = checkout.setup()
-    assert done.returncode == 0, done.stderr
-    assert checkout.venv_python() == str(checkout.folder / ".venv")
-    assert "installing requirements-dev.txt with pip" in done.stderr
-
-    (checkout.bin / "python3").unlink()
-    done = checkout.setup()
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-    checkout.real_python("python3")
-    checkout.require("no-such-package-of-ours==1.0")
-    offline = {"PIP_NO_INDEX": "1"}
-    said = refusal(**offline)
-    assert "no-such-package-of-ours" in said
-    assert "run this again" in said
-    checkout.require()
-    assert checkout.setup(**offline).returncode == 0
-
-
-def test_setup__two_at_once__one_installs_and_the_other_waits_for_it(checkout: Checkout) -> None:
-    checkout.real_python("python3")
     half_made = checkout.folder / ".venv" / "bin"  # by an interrupted set-up, of another Python
     half_made.mkdir(parents=True)
     (half_made / "python").symlink_to(f"{sys.base_prefix}/bin/python3")
-    with ThreadPoolExecutor() as threads:
-        both = [each.result() for each in [threads.submit(checkout.setup) for _ in range(2)]]
-    said = [done.stderr for done in both]
-    assert [done.returncode for done in both] == [0, 0], said
-    assert sum("installing requirements-dev.txt" in each for each in said) == 1
-    assert sum("waiting for it" in each for each in said) == 1
-    assert checkout.venv_python() == str(checkout.folder / ".venv")
-
-
-def test_setup__uses_uv_where_it_is_installed_unless_told_otherwise(checkout: Checkout) -> None:
-    checkout.real_python("python3")
     calls = checkout.folder / "calls"
     checkout.program("uv", f'echo "$@" >> {calls}; if [ "$1" = venv ]; then python3 -m venv --without-pip .venv; fi')
     done = checkout.setup()
     assert done.returncode == 0, done.stderr
-    assert "with uv" in done.stderr
+    assert "installing requirements-dev.txt with uv" in done.stderr
     assert "pip install --quiet --python .venv/bin/python -r requirements-dev.txt" in calls.read_text()
+    assert checkout.prefix() == str(checkout.folder / ".venv")
+
+    # Two at once, of which one installs.
     checkout.require("# changed")
+    with ThreadPoolExecutor() as threads:
+        both = [each.result() for each in [threads.submit(checkout.setup, UV="") for _ in range(2)]]
+    said = [done.stderr for done in both]
+    assert [done.returncode for done in both] == [0, 0], said
+    assert sum("installing requirements-dev.txt with pip" in each for each in said) == 1
+    assert sum("waiting for it" in each for each in said) == 1
+    assert checkout.prefix() == str(checkout.folder / ".venv")
+    assert os.access(half_made / "pip", os.X_OK)
+
+    (checkout.bin / "python3").unlink()
     done = checkout.setup(UV="")
-    assert done.returncode == 0, done.stderr
-    assert "with pip" in done.stderr
-    assert os.access(checkout.folder / ".venv" / "bin" / "pip", os.X_OK)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    checkout.real_python("python3")
+    checkout.require("no-such-package-of-ours==1.0")
+    offline = {"PIP_NO_INDEX": "1", "UV": ""}
+    text = refusal(**offline)
+    assert "no-such-package-of-ours" in text
+    assert "run this again" in text
+    checkout.require()
+    assert checkout.setup(**offline).returncode == 0
 
 
 def run_steps(*steps: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,6 @@ import pytest
 from tests.support.processes import ROOT, run
 from tests.system.supervised import clean_environment
 
-pytestmark = pytest.mark.system
-
 PROBE = """
 import os
 import pytest
@@ -55,7 +53,7 @@ def test_two_processes__servers_of_their_own_whatever_the_environment_names(prob
     elsewhere = "redis://example.invalid:1/0"
     done = run_pytest(
         probe,
-        *("-n", "2", "--database=postgresql"),
+        *("-n", "2", "--database=postgresql", "--no-migrations"),
         REDIS_URL=elsewhere,
         CELERY_BROKER_URL=elsewhere,
         DATABASE_URL="postgresql://nobody@127.0.0.1:1/precious",
