@@ -101,10 +101,6 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         raise
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "system: starts whole programs; in `script/test` a step of its own.")
-
-
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[SERVERS].stop()
 

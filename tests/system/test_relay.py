@@ -11,8 +11,6 @@ from tests.system.project import Project
 from users.models import CustomUser
 from warmer.models import ChangeRecord
 
-pytestmark = pytest.mark.system
-
 
 @pytest.fixture(params=["", "--max-tasks-per-child=1"], ids=["pool_that_stays", "pool_that_forks"])
 def default_worker_command(request: pytest.FixtureRequest) -> list[str]:

@@ -13,8 +13,6 @@ from embedded.ports import free_port
 from tests.support.processes import run
 from tests.system.supervised import Supervised, clean_environment
 
-pytestmark = pytest.mark.system
-
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:

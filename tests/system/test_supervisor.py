@@ -12,8 +12,6 @@ from config.running_servers import running_servers
 from embedded.ports import free_port
 from tests.system.supervised import Supervised, clean_environment
 
-pytestmark = pytest.mark.system
-
 # The plan's parts are put in by the tests, as source: it runs in a process of its own.
 PROGRAM = """
 import os, sys
