@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.db.models import Model, QuerySet
+from django.utils.functional import cached_property
 
 from warmer.conf import SLOWEST_PACE
 from warmer.declarations.options import IdsOfChange, OnChange
@@ -105,6 +105,7 @@ class JobSpec:
         """Whether the job has a key for each id."""
         return self.key.keyed
 
+    # Django's: that of Python 3.11 has a lock, and a process forked while it is held would wait forever.
     @cached_property
     def store(self) -> Store:
         """The store that keeps the job's keys."""

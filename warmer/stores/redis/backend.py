@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any
 from zlib import crc32
 
+from django.utils.functional import cached_property
 from django_redis.cache import RedisCache as DjangoRedis
 from django_redis.exceptions import ConnectionInterrupted
 from redis import BlockingConnectionPool
