@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache, caches
 from redis import Connection
+from redis.cluster import ClusterNode
 from redis.exceptions import ResponseError
 
 from config.redis_url import cache_settings
@@ -234,6 +235,16 @@ def test_nodes__that_are_away_and_come_back(start: Start) -> None:
     assert cache.get("thing:1") is None
     assert cache.get_many(["thing:1"]) == {}
     cache.set_many({"thing:1": 1})
+
+
+def test_nodes__that_have_no_hash_as_in_redis_py_7_1(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(primaries=1)
+    store = open_things()
+    monkeypatch.setattr(ClusterNode, "__hash__", None)
+    assert store.write(store.token(["thing:1"]), {"thing:1": 1}).outcomes == {"thing:1": WRITTEN}
+    assert store.lookup(["thing:1"]).values == {"thing:1": 1}
+    invalidate_all(store)
+    assert store.lookup(["thing:1"]).values == {}
 
 
 def test_tls__to_every_node(start: Start, settings: Any) -> None:

@@ -116,11 +116,14 @@ class Cluster(RedisCluster):
 
     def send(self, commands: Mapping[K, tuple[int, Command]]) -> Sent[K]:
         """Send commands, each to the node of its slot."""
-        by_node: dict[Any, dict[K, Command]] = defaultdict(dict)
+        by_node: dict[str, dict[K, Command]] = defaultdict(dict)  # by name: before redis-py 7.2, nodes have no hash
+        nodes: dict[str, Any] = {}
         with _as_outages():
             for key, (slot, command) in commands.items():
-                by_node[self.nodes_manager.get_node_from_slot(slot)][key] = command
-        return Sent((self.get_redis_connection(node), each) for node, each in by_node.items())
+                node = self.nodes_manager.get_node_from_slot(slot)
+                nodes[node.name] = node
+                by_node[node.name][key] = command
+        return Sent((self.get_redis_connection(nodes[name]), each) for name, each in by_node.items())
 
     def primaries(self) -> list[Any]:
         """Return a client of each primary, including those whose first slots are still being moved."""
@@ -131,7 +134,7 @@ class Cluster(RedisCluster):
             flags = {*state["flags"].split(",")}
             if "master" in flags and not state["slots"] and not flags & {"fail", "noaddr", "handshake"}:
                 nodes.append(self.get_node(node_name=address))
-        return [self.get_redis_connection(node) for node in dict.fromkeys(nodes)]
+        return [self.get_redis_connection(node) for node in {node.name: node for node in nodes}.values()]
 
 
 _clusters: dict[str, Cluster] = {}
