@@ -19,7 +19,7 @@ from tests.support.clusters import cluster_caches
 from tests.support.stores import SUPERSEDED, WRITTEN, answers, fill, invalidate_all, open_things
 from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.report import Outcome
-from warmer.stores import Claim, Token, incarnation_of
+from warmer.stores import Claim, Token, breaker, incarnation_of
 from warmer.stores.breaker import Breaker
 from warmer.stores.redis import codec
 from warmer.stores.redis.connections import SLOTS, failed, slot_of, tags
@@ -229,12 +229,21 @@ def test_nodes__that_are_away_and_come_back(start: Start) -> None:
     cluster, store = start(primaries=1), open_things()
     token = store.token(["thing:1"])
     cluster.nodes[0].kill()
-    for call in (lambda: store.write(token, {"thing:1": 1}), lambda: store.peek("thing:1"), store.forget):
+    calls: list[Callable[[], object]] = [
+        *(lambda: store.write(token, {"thing:1": 1}), lambda: store.peek("thing:1"), store.forget),
+        *(store.ping, lambda: store.token(())),  # by which one finds out whether the cache answers
+    ]
+    for call in calls:
+        breaker.forget()
         with pytest.raises(StoreUnavailable, match="The cache 'default'"):
             call()
-    assert cache.get("thing:1") is None
-    assert cache.get_many(["thing:1"]) == {}
-    cache.set_many({"thing:1": 1})
+    uses: list[Callable[[str], object]] = [
+        *(cache.get, cache.has_key, cache.delete, lambda key: cache.get_many([key])),
+        *(lambda key: cache.set_many({key: 1}), lambda key: cache.delete_many([key, "thing:2"])),
+    ]
+    for use in uses:
+        breaker.forget()
+        assert not use("thing:1")
 
 
 def test_nodes__that_have_no_hash_as_in_redis_py_7_1(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -88,6 +88,17 @@ class Cluster(RedisCluster):
         commands = {index: (slot_of(name), ("MGET", name)) for index, name in enumerate(names)}
         return [found for (found,) in self.ask_each(commands).values()]
 
+    # For the same reason, and because redis-py's own raise what is no error of a server.
+    def delete(self, *names: Any) -> int:
+        return self._count("DEL", names)
+
+    def exists(self, *names: Any) -> int:
+        return self._count("EXISTS", names)
+
+    def _count(self, command: str, names: Iterable[Any]) -> int:
+        commands = {index: (slot_of(name), (command, name)) for index, name in enumerate(names)}
+        return sum(self.ask_each(commands).values())
+
     def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
         """Return the keys of all nodes that match."""
         return super().keys(pattern, target_nodes=self.PRIMARIES, **kwargs)
@@ -116,7 +127,8 @@ class Cluster(RedisCluster):
 
     def send(self, commands: Mapping[K, tuple[int, Command]]) -> Sent[K]:
         """Send commands, each to the node of its slot."""
-        by_node: dict[str, dict[K, Command]] = defaultdict(dict)  # by name: before redis-py 7.2, nodes have no hash
+        # By name: before redis-py 7.2, nodes have no hash.
+        by_node: dict[str, dict[K, Command]] = defaultdict(dict)
         nodes: dict[str, Any] = {}
         with _as_outages():
             for key, (slot, command) in commands.items():

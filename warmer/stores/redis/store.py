@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, cast
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 class RedisStore(Store):
     """A job's keys on one Redis server, with the full guarantees. All count as slot 0 and share a fence."""
 
-    slots: Collection[int] = (0,)
+    slots: Sequence[int] = (0,)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -86,7 +86,8 @@ class RedisStore(Store):
 
     def token(self, keys: Keys) -> Token:
         args = [secrets.token_hex(8), FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
-        calls = {slot: Call(keys=[self.fence_of(slot)], args=args) for slot in self._by_slot(keys)}
+        slots = self._by_slot(keys) or self.slots[:1]  # a cluster has to answer even if there are no keys
+        calls = {slot: Call(keys=[self.fence_of(slot)], args=args) for slot in slots}
         return self._token(self._run(scripts.TOKEN, calls))
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
