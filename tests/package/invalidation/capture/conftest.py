@@ -60,14 +60,13 @@ def known(db: None) -> Iterator[Things]:
 
 
 @pytest.fixture
-def world(small: World, db: None, pytestconfig: pytest.Config) -> Iterator[World]:
+def world(small: World, db: None, pytestconfig: pytest.Config) -> World:
     """The small world, its rows as at the beginning and every key cached; what it does is committed."""
     world = small.another(pytestconfig.getoption("race_seed"))
     world.reset()
     cache.clear()
     world.warm()
-    yield world
-    world.reset()
+    return world
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -3,52 +3,64 @@
 Seeded; `--race-seconds 3600 --race-seed N` runs it longer, and the changes of one thread again as they were.
 """
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Thread
 
 import pytest
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import Error, connection, transaction
+from django.db import Error, transaction
 
 from tests.package.invalidation.capture.changes import Change, captured_also_together, captured_one
 from tests.package.invalidation.capture.world import World
-from tests.support.others import await_end_or_lock, in_thread
+from tests.support.others import apart, await_end_or_lock, in_thread
 
-FEWEST = 40
 THREADS = 3
 CHANGES_OF_ONE = 8
+REFUSED = (Error, ObjectDoesNotExist, ValueError)
+"""How a change fails whose rows another has deleted meanwhile."""
+
+Rounds = Callable[[int], Iterator[int]]
 
 
-def test_changes__of_every_kind_leave_nothing_wrong(world: World, pytestconfig: pytest.Config) -> None:
-    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
-    steps = 0
-    while steps < FEWEST or time.monotonic() < end:
-        world.warm()
+@pytest.fixture
+def rounds(world: World, pytestconfig: pytest.Config) -> Rounds:
+    """Return a function that counts rounds for the time that was asked for; before each, every key is cached."""
+
+    def count(fewest: int) -> Iterator[int]:
+        end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
+        for number in itertools.count(1):
+            world.warm()
+            yield number
+            if number >= fewest and time.monotonic() >= end:
+                print(f"{number} rounds")
+                return
+
+    return count
+
+
+def test_changes__of_every_kind_leave_nothing_wrong(world: World, rounds: Rounds) -> None:
+    for number in rounds(40):
         name, change = world.random.choice([*captured_also_together().items()])
         change(world)
-        steps += 1
-        assert world.wrong() == {}, f"after step {steps}: {name}"
-    print(f"{steps} changes; 0 wrong values")
+        assert world.wrong() == {}, f"after step {number}: {name}"
 
 
 def test_changes__one_while_another_is_not_committed_leave_nothing_wrong(
-    world: World, pytestconfig: pytest.Config
+    world: World, rounds: Rounds, pytestconfig: pytest.Config
 ) -> None:
     """Of few rows, so that the two meet; and readers come in between."""
     pair = Pair(world, world.another(pytestconfig.getoption("race_seed") + 1))
-    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
-    steps = 0
-    while steps < FEWEST // 4 or time.monotonic() < end:
+    for number in rounds(10):
         world.keep_few()
         world.warm()
         (first, ours), (second, theirs) = world.random.choices([*captured_also_together().items()], k=2)
         pair.change(ours, theirs)
-        steps += 1
-        assert world.wrong() == {}, f"after step {steps}: {second} while {first} was not committed"
-    print(f"{steps} pairs of changes, {len(pair.refused)} refused; 0 wrong values")
+        assert world.wrong() == {}, f"after step {number}: {second} while {first} was not committed"
+    print(f"{len(pair.refused)} refused")
 
 
 class Pair:
@@ -86,35 +98,29 @@ class Pair:
             with transaction.atomic():
                 change(world)
                 then()
-        except (Error, ObjectDoesNotExist, ValueError) as error:
+        except REFUSED as error:
             self.refused.append(str(error))
 
 
-def test_changes__of_several_at_once_leave_nothing_wrong(world: World, pytestconfig: pytest.Config) -> None:
+def test_changes__of_several_at_once_leave_nothing_wrong(
+    world: World, rounds: Rounds, pytestconfig: pytest.Config
+) -> None:
     """Each is a transaction; some fail, as rows that they found are gone by then."""
     seed, jobs = pytestconfig.getoption("race_seed"), list(world.jobs.values())
     worlds = [world.another(seed * THREADS + number) for number in range(THREADS)]
     refused: list[str] = []
 
     def run(world: World) -> None:
-        try:
-            for _ in range(CHANGES_OF_ONE):
-                try:
-                    with transaction.atomic():
-                        world.random.choice([*captured_also_together().values()])(world)
-                except (Error, ObjectDoesNotExist, ValueError) as error:
-                    refused.append(str(error))
-                world.random.choice(jobs).get_many(world.ids())
-        finally:
-            connection.close()
+        for _ in range(CHANGES_OF_ONE):
+            try:
+                with transaction.atomic():
+                    world.random.choice([*captured_also_together().values()])(world)
+            except REFUSED as error:
+                refused.append(str(error))
+            world.random.choice(jobs).get_many(world.ids())
 
-    end = time.monotonic() + pytestconfig.getoption("race_seconds") / 3
-    rounds = 0
     with ThreadPoolExecutor(THREADS) as threads:
-        while rounds < 3 or time.monotonic() < end:
-            world.warm()
-            for each in [threads.submit(run, each) for each in worlds]:
-                each.result()
-            rounds += 1
-            assert world.wrong() == {}, f"after round {rounds}"
-    print(f"{rounds * THREADS * CHANGES_OF_ONE} changes, {len(refused)} refused; 0 wrong values")
+        for number in rounds(3):
+            list(threads.map(apart(run), worlds))  # raises what one of them raised
+            assert world.wrong() == {}, f"after round {number}"
+    print(f"{len(refused)} refused")

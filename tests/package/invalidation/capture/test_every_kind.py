@@ -5,8 +5,7 @@ from contextlib import suppress
 import pytest
 from django.db import connection, transaction
 
-from tests.package.invalidation.capture.changes import captured
-from tests.package.invalidation.capture.kinds import KINDS, Kind
+from tests.package.invalidation.capture.changes import KINDS, Kind, captured
 from tests.package.invalidation.capture.world import World
 from tests.support.transactions import Rollback
 from warmer.invalidation import Relay, captures_by_triggers

@@ -15,7 +15,8 @@ from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, problem_of, things
 from tests.support.fixtures import install_triggers
-from warmer import jobs, warm_many
+from tests.support.keyed import job
+from warmer import jobs
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import triggers
 from warmer.invalidation.trigger_sql import postgresql
@@ -23,7 +24,12 @@ from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("db")
 
-FUNCTION = "SELECT tgfoid::regproc::text FROM pg_trigger WHERE tgrelid = 'myapp_thing'::regclass AND NOT tgisinternal"
+
+def function_of_things() -> str:
+    """Return the name of the function that the triggers of the things call."""
+    ours = "tgrelid = 'myapp_thing'::regclass AND NOT tgisinternal"
+    ((function,),) = fetch(f"SELECT DISTINCT tgfoid::regproc::text FROM pg_trigger WHERE {ours}")
+    return str(function)
 
 
 # -- locks ----------------------------------------------------------------------------------------------
@@ -55,8 +61,7 @@ def test_install__of_another_definition_replaces_the_function_alone_while_writer
 
 def forget_definition() -> None:
     """Make the function one of which it is not known what it records."""
-    ((function, *_), *_) = fetch(FUNCTION)
-    outsiders.run(f"COMMENT ON FUNCTION {function}() IS NULL")
+    outsiders.run(f"COMMENT ON FUNCTION {function_of_things()}() IS NULL")
 
 
 def test_install__by_three_at_once_succeeds(known: Things) -> None:
@@ -74,15 +79,6 @@ def test_install__by_three_at_once_succeeds(known: Things) -> None:
             forget_definition()
             list(threads.map(run, range(3)))  # raises what one of them raised
     assert triggers.problems("default") == []
-
-
-def test_install__turns_on_a_trigger_that_is_disabled(known: Things) -> None:
-    execute("ALTER TABLE myapp_thing DISABLE TRIGGER warmer_update")
-    (problem,) = triggers.problems("default")
-    assert "update" in problem.why
-    assert install_triggers() == ["myapp_thing"]
-    outsiders.run(INSERT, "UPDATE myapp_thing SET owner = 2")
-    assert known.relayed() == {1, 2}
 
 
 # -- privileges -----------------------------------------------------------------------------------------
@@ -159,7 +155,7 @@ def test_function__that_cannot_write_to_our_table_lets_writes_succeed_and_is_a_p
     known: Things, statements: list[str]
 ) -> None:
     """As when a DBA gives all tables, but no functions, to another owner, or moves tables to another schema."""
-    ((function, *_), *_) = fetch(FUNCTION)
+    function = function_of_things()
     execute(*(each.format(function=function) for each in statements))
     triggers.forget_installed()
     outsiders.run(INSERT)
@@ -187,7 +183,7 @@ def test_tables__that_move_to_another_schema_with_ours_are_captured_again(known:
 
 def test_role__without_a_grant_cannot_have_its_own_table_write_records(known: Things, role: str) -> None:
     with outsider() as other:
-        ((function, *_), *_) = fetch(FUNCTION)
+        function = function_of_things()
         other.execute("SET ROLE poor; CREATE TABLE poor.own (owner int)")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             other.execute(
@@ -204,7 +200,7 @@ def writer(known: Things, role: str) -> None:
 
 @pytest.mark.parametrize("level", ["ENABLE", "FORCE"])
 def test_row_security__on_our_table_hides_records_or_makes_writes_fail(known: Things, writer: None, level: str) -> None:
-    ((function, *_), *_) = fetch(FUNCTION)
+    function = function_of_things()
     execute("GRANT SELECT, INSERT, UPDATE ON warmer_changerecord TO poor")
     if level == "FORCE":
         # A superuser bypasses it.
@@ -246,7 +242,9 @@ def test_role__that_may_not_read_our_table_leaves_changes_to_a_worker_and_its_mi
 def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good(
     known: Things, statement: str, row: dict[str, str]
 ) -> None:
-    declare_wider(known)
+    job("wider:{id}", {known.model: "text"})
+    assert install_triggers() == ["myapp_thing"]
+    jobs.unregister("wider")
     execute(statement)
     known.model._meta.get_field("owner").column = next(iter(row))
     jobs.version += 1  # the process is another one
@@ -260,35 +258,3 @@ def test_column__that_is_gone_makes_triggers_outdated_and_not_every_key_for_good
     outsiders.run(f"INSERT INTO myapp_thing ({', '.join(row)}) VALUES ({values})")
     assert json.loads(ChangeRecord.objects.get().rows or "null") == [row]
     assert known.relayed() == {1}
-
-
-def declare_wider(known: Things) -> None:
-    """Make the triggers record another column, too, for a job that is not declared here any more."""
-    warm_many("wider:{id}", ids=list, name="wider", depends_on={known.model: "text"})(lambda ids: {})
-    assert install_triggers() == ["myapp_thing"]
-    jobs.unregister("wider")
-
-
-# -- tables of other schemas ---------------------------------------------------------------------------------
-@pytest.mark.parametrize("table", ['crm"."thing', '"crm"."thing"', 'public"."thing'])
-def test_table__that_names_its_schema_is_captured(table: str) -> None:
-    schema = table.strip('"').partition('"')[0]
-    columns = "(id serial PRIMARY KEY, owner int, text text DEFAULT '')"
-    execute("CREATE SCHEMA crm", f"CREATE TABLE {schema}.thing {columns}")
-    try:
-        with things(table=table, is_made=False) as known:
-            assert triggers.problems("default") == []
-            known.model.objects.bulk_create([known.model(owner=1)])
-            assert known.gone() == {1}
-            execute(f"UPDATE {schema}.thing SET owner = 2")
-            assert known.gone() == {1, 2}
-            known.warm()
-            outsiders.run(f"DELETE FROM {schema}.thing")
-            assert known.relayed() == {2}
-            triggers.prune("default")
-            assert triggers.problems("default") == []
-            assert table in triggers.remove("default")
-            assert problem_of(table).why == "has no triggers"
-            assert fetch("SELECT 1 FROM pg_proc WHERE proname LIKE 'warmer_record_thing_%'") == []
-    finally:
-        execute("DROP SCHEMA crm CASCADE", "DROP TABLE IF EXISTS thing")

@@ -58,31 +58,24 @@ def test_pipeline__is_applied_when_it_is_committed(known: Things, block: Any) ->
     assert known.gone() == {1, 2}
 
 
-def commit_elsewhere(known: Things) -> None:
-    """Commit a change of another thread, which applies it."""
-
-    in_thread(lambda: known.model.objects.create(owner=2)).join()
-
-
 def test_savepoints__between_which_another_thread_commits_are_all_applied(known: Things) -> None:
+    """And a statement before whose end it does; it applies its own changes."""
+
+    def commit_elsewhere() -> None:
+        in_thread(lambda: known.model.objects.create(owner=2)).join()
+
+    def commit_before_it_returns(execute: Any, *arguments: Any) -> Any:
+        result = execute(*arguments)
+        commit_elsewhere()
+        return result
+
     with transaction.atomic():
-        with transaction.atomic():
+        with connection.execute_wrapper(commit_before_it_returns):
             execute(INSERT)
-        commit_elsewhere(known)
+        commit_elsewhere()
         with transaction.atomic():
             known.model.objects.create(owner=3)
     assert known.gone() == {1, 2, 3}
-
-
-def test_statement__before_whose_end_another_thread_commits_is_applied(known: Things) -> None:
-    def commit_before_it_returns(execute: Any, *arguments: Any) -> Any:
-        result = execute(*arguments)
-        commit_elsewhere(known)
-        return result
-
-    with transaction.atomic(), connection.execute_wrapper(commit_before_it_returns):
-        execute(INSERT)
-    assert known.gone() == {1, 2}
 
 
 # -- isolation ------------------------------------------------------------------------------------------
@@ -173,25 +166,19 @@ def test_marks__are_not_waited_for_by_the_disk(known: Things) -> None:
     execute("RESET synchronous_commit")
 
 
-def test_relay__is_one_at_a_time(known: Things) -> None:
-    """Those of the same fingerprint: another process applies for another cache."""
-    with outsider() as other:
-        other.execute(INSERT)
-        number = int(fingerprint(), 16) - 2**63
-        with other.transaction():
-            other.execute(f"SELECT pg_advisory_xact_lock({number})")
-            assert (Relay().poll(), known.gone()) == (0, set())
-        assert (Relay().poll(), known.gone()) == (1, {1})
-
-
-def test_relay__that_finds_another_at_work_remembers_what_it_applied_once_more(known: Things) -> None:
+def test_relay__is_one_at_a_time_and_remembers_what_it_applied_once_more(known: Things) -> None:
+    """One of the same fingerprint: another process applies for another cache."""
     relay = Relay()
+    lock = f"SELECT pg_advisory_xact_lock({int(fingerprint(), 16) - 2**63})"
     with outsider() as other:
         other.execute(INSERT)
         other.execute("UPDATE warmer_changerecord SET applied_at = now(), applied_by = 'another'")
+        with other.transaction():
+            other.execute(lock)
+            assert (relay.poll(), known.gone()) == (0, set())
         assert (relay.poll(), known.gone()) == (1, {1})
         with other.transaction():
-            other.execute(f"SELECT pg_advisory_xact_lock({int(fingerprint(), 16) - 2**63})")
+            other.execute(lock)
             assert relay.poll() == 0
         assert relay.poll() == 0
 
@@ -234,7 +221,11 @@ def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -
 
 # -- connections ----------------------------------------------------------------------------------------
 def test_connection__that_is_lost_in_a_transaction_leaves_nothing_to_the_next(known: Things) -> None:
-    kill_in_a_transaction(known)
+    with pytest.raises(Exception, match=r"terminating|closed"), transaction.atomic():
+        known.model.objects.create(owner=1)
+        outsiders.run(f"SELECT pg_terminate_backend({connection.connection.info.backend_pid})")
+        known.model.objects.create(owner=1)
+    connection.close()
     execute("RESET ALL")  # connects again
     known.warm()
     with transaction.atomic():
@@ -243,26 +234,18 @@ def test_connection__that_is_lost_in_a_transaction_leaves_nothing_to_the_next(kn
     assert known.gone() == {2}
 
 
-def kill_in_a_transaction(known: Things) -> None:
-    with pytest.raises(Exception, match=r"terminating|closed"), transaction.atomic():
-        known.model.objects.create(owner=1)
-        outsiders.run(f"SELECT pg_terminate_backend({connection.connection.info.backend_pid})")
-        known.model.objects.create(owner=1)
-    connection.close()
-
-
 def test_mark__does_not_read_applied_records_that_a_snapshot_keeps() -> None:
-    def write(count: int) -> list[int]:
-        records.write([records.Record(key="snapshot")] * count, using="default")
-        return list(ChangeRecord.objects.order_by("-id").values_list("id", flat=True)[:count])
-
     execute("ANALYZE warmer_changerecord")  # as autovacuum does while nothing is pending
     with outsider() as other:
         other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
-        records.mark(write(20_000), using="default")
-        newest = write(1)
+        outsiders.run(
+            "INSERT INTO warmer_changerecord (source) SELECT '' FROM generate_series(1, 20000)",
+            "UPDATE warmer_changerecord SET applied_at = now(), applied_by = 'another'",
+            "INSERT INTO warmer_changerecord (source) VALUES ('')",
+        )
+        newest = ChangeRecord.objects.latest("pk").pk
         with CaptureQueriesContext(connection) as queries, transaction.atomic():
-            records.mark(newest, using="default")
+            records.mark([newest], using="default")
             transaction.set_rollback(True)
         (mark,) = [each["sql"] for each in queries if "UPDATE" in each["sql"]]
         (_, update) = mark.split("; ")

@@ -1,7 +1,9 @@
 """The relay and the purge: whose fault stops what, and what is left for another poll."""
 
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from django.db import OperationalError, connection, models
@@ -60,15 +62,9 @@ def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
     if applied_by:
         first = ChangeRecord.objects.earliest("pk")
         ChangeRecord.objects.filter(pk=first.pk).update(applied_by=applied_by, applied_at=timezone.now())
-    answers = [StoreUnavailable("away")]
-
-    def fail_once(*arguments: Any, **named: Any) -> Any:
-        if answers:
-            raise answers.pop()
-        return apply.apply(*arguments, **named)
-
+    answers = chain([StoreUnavailable("away")], repeat(DEFAULT))
     monkeypatch.setattr(records, "PAGE", 1)
-    monkeypatch.setattr(relay, "apply", fail_once)
+    monkeypatch.setattr(relay, "apply", Mock(wraps=apply.apply, side_effect=answers))
     with pytest.raises(StoreUnavailable):
         ours.poll()
     assert known.gone() == {2}

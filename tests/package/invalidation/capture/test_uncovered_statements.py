@@ -37,11 +37,6 @@ def _copy() -> None:
         rows.write_row((1, ""))
 
 
-def _script() -> None:
-    with connection.cursor() as cursor:
-        cursor.executescript(INSERT)
-
-
 def _failed_executemany() -> None:
     with pytest.raises(DatabaseError), connection.cursor() as cursor:
         cursor.executemany("INSERT INTO myapp_thing (id, owner, text) VALUES (%s, 1, '')", [(1,), (1,)])
@@ -52,13 +47,7 @@ def _named_in_the_middle() -> None:
     execute(f"{padding} INSERT INTO myapp_thing (owner, text) {padding} SELECT 1, ''")
 
 
-def _past_django() -> None:
-    connection.ensure_connection()
-    connection.connection.execute(INSERT)
-
-
 def _pipeline() -> None:
-    connection.ensure_connection()
     with connection.connection.pipeline():
         execute(INSERT)
 
@@ -75,11 +64,11 @@ UNKNOWN: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "procedure": (_in_function(lambda cursor: cursor.execute("CALL p()")), POSTGRESQL),
     "copy": (_copy, POSTGRESQL),
     "pipeline": (_pipeline, POSTGRESQL),
-    "executescript": (_script, SQLITE),
+    "executescript": (lambda: connection.cursor().executescript(INSERT), SQLITE),
     "failed_executemany": (_failed_executemany, SQLITE),
     "named_in_the_middle": (_named_in_the_middle, ANY),
     "returning": (lambda: execute(f"{INSERT} RETURNING id"), SQLITE),
-    "past_django": (_past_django, ANY),
+    "past_django": (lambda: connection.connection.execute(INSERT), ANY),
     "managed_by_hand": (_by_hand, ANY),
 }
 
@@ -145,7 +134,7 @@ def test_callback__of_the_project_before_the_first_change_reads_the_old_value(kn
 def test_read__of_what_no_statement_told_returns_what_is_cached_and_stores_nothing(known: Things) -> None:
     cache.set(known.job.key(1), "old")
     with rolled_back():
-        _past_django()
+        connection.connection.execute(INSERT)  # past Django
         assert known.job.get(1) == "old"
         cache.delete(known.job.key(1))
         known.job.get(1)

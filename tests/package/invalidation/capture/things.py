@@ -106,6 +106,11 @@ def things(
         apps.clear_cache()
 
 
+def field_of_type(kind: str) -> Any:
+    """Return a field whose column has a type of the database's."""
+    return type("OddField", (models.TextField,), {"db_type": lambda self, connection: kind})()
+
+
 def problem_of(table: str = "myapp_thing") -> triggers.Problem:
     """Return the one problem of a table."""
     (problem,) = [each for each in triggers.problems("default") if each.table == table]
