@@ -1,7 +1,9 @@
 """Invalidations that the project asks for."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.cache import cache
@@ -10,10 +12,11 @@ from django.db.migrations.executor import MigrationExecutor
 
 from embedded.redis_server import RedisServer
 from myapp.models import Comment, Post
-from tests.support.keyed import cached, gone, gone_by, job, titles, waiting
+from tests.support import keyed
+from tests.support.keyed import cached, gone, gone_by, job, waiting
 from tests.support.others import apart
 from tests.support.transactions import rolled_back
-from warmer import StoreUnavailable, invalidate_for, warm, warm_many
+from warmer import StoreUnavailable, invalidate_for, warm
 from warmer.invalidation import Relay, captures_by_triggers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -21,16 +24,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def test_invalidate_for__queryset_and_instances(make_post: Any) -> None:
     first, second, third = (make_post() for _ in range(3))
-    some = Post.objects.filter(pk__in=[first.pk, second.pk])
-    for rows, posts in ((some, [first, second]), ([third], [third]), (first, [first])):
+    some, last = Post.objects.filter(pk__in=[first.pk, second.pk]), Post.objects.order_by("-pk")[:1]
+    for rows, posts in ((some, [first, second]), (last, [third]), ([third], [third]), (first, [first])):
         keys = [*(f"post:{post.pk}" for post in (first, second, third)), "popular_posts"]
         assert gone_by(keys, invalidate_for, rows) == {*(f"post:{post.pk}" for post in posts), "popular_posts"}
-
-
-def test_invalidate_for__slice_means_the_rows_that_its_order_gives(make_post: Any) -> None:
-    first, second = make_post(), make_post()
-    keys = [f"post:{post.pk}" for post in (first, second)]
-    assert gone_by(keys, invalidate_for, Post.objects.order_by("-pk")[:1]) == {keys[1]}
 
 
 @pytest.mark.parametrize("rows", [Post, Post.objects, 5, "5", [5], [Post], None])
@@ -39,16 +36,9 @@ def test_invalidate_for__takes_rows(rows: Any) -> None:
         invalidate_for(rows)
 
 
-def update_raw() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE myapp_post SET title = 'new'")
-
-
-@pytest.mark.parametrize("change", [lambda: Post.objects.update(title="new"), update_raw], ids=["update", "raw"])
-def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any, change: Any) -> None:
-    post = make_post()
-    key = f"post:{post.pk}"
-    assert gone_by([key], change) == ({key} if captures_by_triggers() else set())
+def test_invalidate_for__is_what_a_change_without_a_signal_needs(make_post: Any) -> None:
+    key = f"post:{make_post().pk}"
+    assert gone_by([key], Post.objects.update, title="new") == ({key} if captures_by_triggers() else set())
     assert gone_by([key], invalidate_for, Post.objects.all()) == {key}
 
 
@@ -60,43 +50,42 @@ def historical() -> Any:
     return state.apps
 
 
-def test_invalidate_for__historical_models(make_post: Any, make_comment: Any, historical: Any) -> None:
-    post, other = make_post(), make_post()
-    model = historical.get_model("myapp", "Post")
-    assert model is not Post
-    keys = [f"post:{post.pk}", f"post:{other.pk}"]
-    assert gone_by(keys, invalidate_for, model.objects.filter(pk=post.pk)) == {keys[0]}
-    invalidate_for(model.objects.get(pk=other.pk))
-    assert gone(*keys) == set(keys)
-
-
-@pytest.mark.parametrize("kind", ["queryset", "instances"])
-def test_invalidate_for__historical_model_of_before_a_column_costs_every_key(
-    make_post: Any, make_comment: Any, historical: Any, kind: str
+@pytest.mark.parametrize("kind", [lambda rows: rows, list], ids=["queryset", "instances"])
+def test_invalidate_for__historical_model_of_before_a_column(
+    make_post: Any, make_comment: Any, historical: Any, kind: Any
 ) -> None:
-    comment = make_comment(post=make_post())
+    """Of a path by that column every key goes."""
+    post, other = make_post(), make_post()
+    comment = make_comment(post=post)
     job("of:{id}", {Comment: "post_id"})
     job("comment:{id}", {Comment: "id"})
-    keys = {"of:1", "of:2", f"comment:{comment.pk}"}
-    rows = historical.get_model("myapp", "Comment").objects.all()
-    assert gone_by(keys, invalidate_for, rows if kind == "queryset" else list(rows)) == keys
+    posts, comments = (historical.get_model("myapp", name).objects for name in ("Post", "Comment"))
+    keys = [f"post:{post.pk}", f"post:{other.pk}"]
+    assert gone_by(keys, invalidate_for, kind(posts.filter(pk=post.pk))) == {keys[0]}
+    keys = ["of:1", "of:2", f"comment:{comment.pk}"]
+    assert gone_by(keys, invalidate_for, kind(comments.all())) == set(keys)
 
 
-def test_invalidate__outside_a_transaction_is_at_once() -> None:
-    single: Any = warm("one", name="one")(lambda: 1)
-    keyed: Any = warm_many("many:{id}", ids=list, name="many")(dict)
-    cached("one", "many:1", "many:2", "many:3")
-    single.invalidate()
-    keyed.invalidate([1])
-    assert gone("one", "many:1", "many:2") == {"one", "many:1"}
-    keyed.invalidate()
-    assert gone("many:2", "many:3") == {"many:2", "many:3"}
-
-
-@pytest.fixture(name="titles")
-def _titles() -> Any:
+@pytest.fixture
+def titles() -> Any:
     """A job that nothing but its own `invalidate()` tells of a change."""
-    return titles()
+    return keyed.titles()
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["outside a transaction", "immediately"])
+def test_invalidate__acts_at_once(titles: Any, is_open: bool) -> None:
+    """What was asked for within a transaction stands, also if that is rolled back."""
+    single: Any = warm("one", name="one")(lambda: 1)
+    options = {"immediately": True} if is_open else {}
+    keys = cached("one", "title:1", "title:2", "title:3")
+    with rolled_back() if is_open else nullcontext():
+        single.invalidate(**options)
+        titles.invalidate([1], **options)
+        assert gone(*keys) == {"one", "title:1"}
+        titles.invalidate(**options)
+        assert gone(*keys) == set(keys)
+        assert waiting() == []
+    assert gone(*keys) == set(keys)
 
 
 @pytest.mark.parametrize("which", ["some", "all"])
@@ -121,38 +110,19 @@ def test_invalidate__inside_a_transaction_takes_effect_at_its_commit(make_post: 
 def test_invalidate__rolled_back_invalidates_nothing(make_post: Any, titles: Any, savepoint: bool) -> None:
     post = make_post(title="old")
     assert titles.get(post.pk) == "old"
-    with transaction.atomic():
+    with transaction.atomic() if savepoint else nullcontext():
         with rolled_back():
             titles.invalidate([post.pk])
             Post.objects.filter(pk=post.pk).update(title="never")
         assert titles.get(post.pk) == "old"
-        transaction.set_rollback(not savepoint)
     assert cache.get(f"title:{post.pk}") == "old"
     assert waiting() == []
 
 
-def test_invalidate__immediately_acts_before_the_commit(titles: Any) -> None:
-    single: Any = warm("one", name="one")(lambda: 1)
-    cached("one", "title:1", "title:2")
-    with transaction.atomic():
-        titles.invalidate([1], immediately=True)
-        single.invalidate(immediately=True)
-        assert gone("one", "title:1", "title:2") == {"one", "title:1"}
-        titles.invalidate(immediately=True)
-        assert gone("title:2") == {"title:2"}
-        assert waiting() == []
-        transaction.set_rollback(True)
-    assert gone("one") == {"one"}
-
-
-def refuse(*_args: Any) -> Any:
-    """Refuse a query as Django's SimpleTestCase does."""
-    raise AssertionError("Database queries are not allowed in this test")
-
-
 def test_invalidate__every_key_where_no_query_is_allowed(titles: Any, caplog: pytest.LogCaptureFixture) -> None:
     cached("title:1")
-    with connection.execute_wrapper(refuse):
+    refuse = Mock(side_effect=AssertionError("Database queries are not allowed in this test"))
+    with connection.execute_wrapper(refuse):  # as Django's SimpleTestCase
         titles.invalidate()
     assert gone("title:1")
     assert "Repairs of title are not recorded: " in caplog.text

@@ -1,19 +1,24 @@
-"""What a job may say that it depends on: a path, a function, whole models."""
+"""What a job may say that it depends on: a path, a function, whole models. And enums, as ids."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from decimal import Decimal
+from enum import Enum
 from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
 from django.db import models, transaction
+from django.db.models import TextChoices
 
 from myapp.models import Post
-from tests.support.keyed import cached, gone, gone_by, job, received, titles
+from tests.support.keyed import by_function, cached, gone, gone_by, job, received, titles
 from tests.support.tables import OwnModel, tables_of
 from warmer import invalidate_for, warm_many
+from warmer.monitoring.audit.audits import audit
 from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -116,3 +121,63 @@ def test_dependency__loader_that_reads_another_job_before_it_is_swept(
     post.save()
     assert job.get(post.pk) == "New"
     assert cards.get(post.pk) == "New"
+
+
+# -- members of an enum as ids: each is known by its value, as the column gives it -----------------------
+MEMBERS: Any = {"RED": "red", "BLUE": "blue"}
+KINDS = [
+    Enum("Text", MEMBERS, type=str),  # whose text is not its value, as in many a project
+    Enum("Plain", MEMBERS),
+    TextChoices("Choices", MEMBERS),
+]
+
+
+@pytest.fixture(params=KINDS)
+def kinds(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def asked() -> list[Any]:
+    """What the loader was asked for."""
+    return []
+
+
+@pytest.fixture
+def slugs(kinds: Any, asked: list[Any]) -> Any:
+    @warm_many("slug:{id}", ids=lambda: [*kinds, "a b"], name="slugs", depends_on={Post: "slug"})
+    def titles(ids: Sequence[str]) -> Mapping[str, str]:
+        asked.extend(ids)
+        return dict(Post.objects.filter(slug__in=ids).values_list("slug", "title"))
+
+    return titles
+
+
+def test_reads__know_a_member_by_its_value(make_post: Any, slugs: Any, kinds: Any, asked: list[Any]) -> None:
+    post = make_post(slug="red", title="Old")
+    assert slugs.get(kinds.RED) == slugs.get("red") == cache.get("slug:red") == "Old"
+    post.title = "New"
+    post.save()
+    assert slugs.get(kinds.RED) == "New"
+    assert slugs.get_many([kinds.RED, kinds.BLUE]) == {kinds.RED: "New"}
+    assert asked == ["red", "red", "blue"]
+    assert {type(each) for each in asked} == {str}
+
+
+def test_warm__of_declared_members_beside_what_is_no_id(
+    make_post: Any, slugs: Any, kinds: Any, asked: list[Any]
+) -> None:
+    make_post(slug="red", title="Red")
+    report = slugs.warm()
+    assert (report.written, report.no_value, report.failed) == (1, 1, 1)
+    assert cache.get("slug:red") == "Red"
+    assert {type(each) for each in asked} == {str}
+    found = audit(slugs.spec)
+    assert (found.sampled, found.right, found.no_value) == (3, 1, 1)
+
+
+def test_invalidation__by_hand_and_by_a_function_that_gives_members(make_post: Any, slugs: Any, kinds: Any) -> None:
+    keys = ["slug:red", "slug:blue"]
+    assert gone_by(keys, slugs.invalidate, [kinds.RED]) == {"slug:red"}
+    by_function("k:{id}", Post, lambda post: [kinds.RED, kinds.BLUE], "title")
+    assert gone_by(["k:red", "k:blue", "k:green"], make_post) == {"k:red", "k:blue"}

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -58,20 +59,11 @@ def outcome(make_post: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], st
     return save
 
 
-def raising(error: Exception) -> Callable[..., Any]:
-    """Return a function that raises an error."""
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    return fail
-
-
 def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "wv":
         job(f"{name}:{{id}}", [Post])
     cached("w:1", "v:1")
-    away, sweep = raising(StoreUnavailable("away")), RedisStore.sweep
+    away, sweep = Mock(side_effect=StoreUnavailable("away")), RedisStore.sweep
     monkeypatch.setattr(RedisStore, "sweep", lambda self: away(self) if self.template.prefix == "w:" else sweep(self))
     assert "wait for the cache" in outcome()
     assert gone("w:1", "v:1") == {"v:1"}
@@ -81,7 +73,7 @@ def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monke
 def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkeypatch: Any) -> None:
     warm("r", name="r", depends_on=[Post], on_change="refresh")(lambda: 1)
 
-    monkeypatch.setattr("warmer.runs.open_run", raising(OperationalError("database is locked")))
+    monkeypatch.setattr("warmer.runs.open_run", Mock(side_effect=OperationalError("database is locked")))
     said = outcome()
     for part in ("Could not queue a refresh of r", "manage.py warm_cache r --only-missing", "database is locked"):
         assert part in said
@@ -96,7 +88,7 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
     post.title = "Saved"
     with monkeypatch.context() as failing:
         for name in ("read_newest", "write"):
-            failing.setattr(records, name, raising(error("gone")))
+            failing.setattr(records, name, Mock(side_effect=error("gone")))
         post.save()
     assert Post.objects.get().title == "Saved"
     if captures_by_triggers():  # the database has recorded it
@@ -109,13 +101,9 @@ def test_save__with_records_that_cannot_be_read_or_written_says_so(
 def test_relay__logs_an_outage_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     errors = cycle([StoreUnavailable("away"), CircuitOpen("left alone")])
     has_ended = iter([False] * 4 + [True])
-
-    def fail(*_: Any) -> None:
-        raise next(errors)
-
     monkeypatch.setattr(relay, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(Relay, "notice", lambda _: None)
-    monkeypatch.setattr(Relay, "poll", fail)
+    monkeypatch.setattr(Relay, "poll", Mock(side_effect=errors))
     Relay().run(lambda _: next(has_ended))
     assert len([each for each in caplog.records if each.levelno >= logging.INFO]) == 1
 

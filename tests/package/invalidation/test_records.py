@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core import serializers
@@ -14,6 +15,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import posts
 from tests.support.keyed import cached, gone, gone_by, job, waiting
+from tests.support.transactions import rolled_back
 from warmer import StoreUnavailable
 from warmer.invalidation import Relay, backlog, captures_by_triggers, records
 from warmer.invalidation.records import Record, fingerprint
@@ -61,15 +63,13 @@ def test_savepoint__first_change_rolled_back_and_a_later_one_kept(make_post: Any
     with transaction.atomic():
         if by_hand:
             savepoint = transaction.savepoint()
-            first.save()
-            transaction.savepoint_rollback(savepoint)
-            assert posts_waiting() == []
-            second.save()
-            transaction.savepoint_rollback(savepoint)  # it can be done again
+            for post in (first, second):
+                post.save()
+                transaction.savepoint_rollback(savepoint)  # it can be done again
+                assert posts_waiting() == []
         else:
-            with transaction.atomic():
+            with rolled_back():
                 first.save()
-                transaction.set_rollback(True)
         with transaction.atomic():
             second.save()
         assert set(posts_waiting()) == {second.pk}
@@ -82,14 +82,11 @@ if not captures_by_triggers():  # where the database itself writes them
     def test_atomic__change_again_after_it_could_not_be_recorded(
         make_post: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(*_: Any, **__: Any) -> None:
-            raise DatabaseError("full")
-
         post = make_post()
         with transaction.atomic():
             before = transaction.savepoint()
             with monkeypatch.context() as failing, pytest.raises(DatabaseError):
-                failing.setattr(records, "write", fail)
+                failing.setattr(records, "write", Mock(side_effect=DatabaseError("full")))
                 post.save()
             transaction.savepoint_rollback(before)
             post.save()
@@ -117,15 +114,6 @@ def test_cache_down__changes_wait_until_it_is_back(make_post: Any, redis_server:
     assert waiting() == []
 
 
-def test_late_invalidation__fences_a_fill_under_way(make_post: Any) -> None:
-    """A value loaded before the change cannot be written after its late invalidation."""
-    late = job("late:{id}", {Post: "id"})
-    token = late.spec.store.token([])
-    ask("late:{id}", 7)
-    Relay().poll()
-    assert late.spec.store.write(token, {"late:7": "old"}).outcomes == {"late:7": "superseded"}
-
-
 @pytest.mark.usefixtures("_no_worker")
 def test_whole_job__is_fenced_at_once_and_swept_by_a_worker(make_post: Any, monkeypatch: Any) -> None:
     whole = job("w:{id}", [Post])
@@ -144,9 +132,8 @@ def test_whole_job__is_fenced_at_once_and_swept_by_a_worker(make_post: Any, monk
 
 
 def test_poll__many_records_are_few_round_trips(redis_client: Redis) -> None:
-    for number in range(250):
-        ask("post:{id}", number)
-        ask("popular_posts")
+    asked = [Record(key="post:{id}", rows=f"[{number}]") for number in range(250)]
+    records.write([*asked, *[Record(key="popular_posts")] * 250], using="default")
     posts.invalidate([0])  # the server knows the script from here on
     redis_client.config_resetstat()
     Relay().poll()
@@ -166,8 +153,7 @@ def test_poll__records_that_cannot_be_marked_are_applied_again(monkeypatch: pyte
     assert gone_by([key], relay.poll) == set()
 
 
-def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
+def test_poll__change_of_newer_code_is_left_to_it() -> None:
     ask("of_the_next_release:{id}", 1)
     ask("post:{id}", 7)
     records.write([Record(source="table_of_the_next_release")], using="default")
@@ -176,10 +162,6 @@ def test_poll__change_of_newer_code_is_left_to_it_for_a_day(monkeypatch: pytest.
     assert gone(key) == {key}
     assert ChangeRecord.objects.filter(applied_at=None).count() == 2
     assert backlog().count == 0
-    ChangeRecord.objects.update(recorded_at=timezone.now() - timedelta(days=2))
-    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
-    Relay().poll()
-    assert not ChangeRecord.objects.filter(applied_at=None).exists()
 
 
 def test_points__commit_comes_before_the_invalidation(make_post: Any) -> None:

@@ -1,36 +1,18 @@
 """Sources: the tables of which a change concerns a job, what is recorded there, and how ids follow."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import models
-from django.test.utils import isolate_apps
 
 from myapp.models import Comment, Post
 from tests.support.jobs import make_spec
-from tests.support.tables import OwnModel
 from users.models import CustomUser
 from warmer.declarations.registry import Registry
-from warmer.declarations.spec import Dependency, JobSpec
+from warmer.declarations.spec import Dependency
 from warmer.invalidation.sources import sources
 
-Declare = Callable[..., JobSpec]
 EVERY_KEY = ((), "")
-
-
-@pytest.fixture
-def declare(empty_registry: Registry) -> Declare:
-    """Return a function that declares a job with one dependency."""
-
-    def declare(name: str, model: Any, ids: Any = None, fields: tuple[str, ...] | None = None) -> JobSpec:
-        depends_on = (Dependency(model=model, ids=ids, fields=fields),)
-        spec = make_spec(f"{name}:{{id}}", name=name, depends_on=depends_on)
-        empty_registry.register(SimpleNamespace(spec=spec))  # type: ignore[arg-type]
-        return spec
-
-    return declare
 
 
 def followed() -> dict[str, tuple[tuple[str, ...], str]]:
@@ -75,49 +57,9 @@ def followed() -> dict[str, tuple[tuple[str, ...], str]]:
         ),
     ],
 )
-def test_sources__of_a_dependency(declare: Declare, depends_on: Any, expected: Any) -> None:
-    spec = declare("things", *depends_on)
-
+def test_sources__of_a_dependency(empty_registry: Registry, depends_on: Any, expected: Any) -> None:
+    model, ids, fields = (*depends_on, None, None)[:3]
+    spec = make_spec(depends_on=(Dependency(model=model, ids=ids, fields=fields),))
+    empty_registry.register(SimpleNamespace(spec=spec))  # type: ignore[arg-type]
     assert followed() == expected
     assert sources().names_of[spec] == set(expected)
-
-
-@pytest.mark.parametrize(
-    ("ids", "of_place", "of_licence"),
-    [
-        ("pk", "id,shop__pk", "number,"),
-        ("licence_ptr_id", "id,shop__licence_ptr_id", "number,"),
-        ("place_ptr", "id,", "number,shop__place_ptr"),
-        ("owner", "owner_id,", "number,shop__owner"),
-        ("owner__owner__id", "owner_id,owner__id", "number,shop__owner__owner__id"),
-        ("place_ptr__owner__id", "owner_id,id", "number,shop__place_ptr__owner__id"),
-        ("size", "id,shop__size", "number,shop__size"),
-        (None, ",", ","),
-    ],
-)
-@pytest.mark.parametrize("hidden", [False, True])
-def test_sources__path_of_a_child_seen_from_its_parents(
-    declare: Declare, ids: Any, of_place: str, of_licence: str, hidden: bool
-) -> None:
-    with isolate_apps("myapp"):
-
-        class Licence(OwnModel):
-            number = models.AutoField(primary_key=True)
-
-        class Place(OwnModel):
-            owner = models.ForeignKey("self", on_delete=models.CASCADE)
-
-        class Shop(Licence, Place):
-            place_ptr = models.OneToOneField(
-                Place, on_delete=models.CASCADE, parent_link=True, related_name="+" if hidden else "shop"
-            )
-            size = models.IntegerField()
-
-    declare("shops", Shop, ids)
-    if hidden and ",shop__" in of_place:
-        of_place = ","  # nothing leads there, so any change concerns every key
-
-    found = {name: f"{','.join(columns)},{path}" for name, (columns, path) in followed().items()}
-    assert (found["myapp_place"], found["myapp_licence"]) == (of_place, of_licence)
-    assert {source.table for source in sources().of_model(Shop)} == {"myapp_shop", "myapp_place", "myapp_licence"}
-    assert {source.table for source in sources().of_model(Place)} == {"myapp_place"}

@@ -1,6 +1,5 @@
-"""What is seen of changes in two databases, as JSON: `python -m tests.package.invalidation.two_databases`."""
+"""Changes in two databases: `python -m tests.package.invalidation.two_databases` fails if one is not as it must be."""
 
-import json
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -18,18 +17,16 @@ from django.utils import timezone  # noqa: E402
 from myapp.models import Post  # noqa: E402
 from users.models import CustomUser  # noqa: E402
 from warmer import warm_many  # noqa: E402
-from warmer.invalidation import records  # noqa: E402
+from warmer.invalidation import captures_by_triggers, records  # noqa: E402
 
 DATABASES = ("default", "second")
-Seen = dict[str, Any]
 
 
-def titles(ids: list[int]) -> dict[int, list[str]]:
-    """Load the titles of a post of both databases; of one that is in one, that one."""
-    found: dict[int, list[str]] = {}
+def titles(ids: list[int]) -> dict[int, str]:
+    """Load the titles of posts, each from the database that has it."""
+    found: dict[int, str] = {}
     for using in DATABASES:
-        for id, title in Post.objects.using(using).filter(pk__in=ids).values_list("pk", "title"):
-            found.setdefault(id, []).append(title)
+        found |= dict(Post.objects.using(using).filter(pk__in=ids).values_list("pk", "title"))
     return found
 
 
@@ -43,9 +40,10 @@ def make(id: int, using: str) -> Post:
     )
 
 
-def kept() -> list[int]:
-    waiting = [records.read(using=using, above=0) for using in DATABASES]
-    return [len([each for each in found if each.source == "myapp_post"]) for found in waiting]
+def waiting() -> list[int]:
+    """Return of how many posts changes wait, by database."""
+    found = [records.read(using=using, above=0) for using in DATABASES]
+    return [len([each for each in of_one if each.source == "myapp_post"]) for of_one in found]
 
 
 def rename(post: Post, title: str) -> None:
@@ -53,39 +51,41 @@ def rename(post: Post, title: str) -> None:
     post.save(using=post._state.db)
 
 
-def listeners() -> Seen:
-    """Save in one database, then in both: triggers may record the one and not the other."""
-    seen = {}
-    for using in DATABASES:
+def cached(*posts: Post) -> list[Any]:
+    return [cache.get(job.key(post.pk)) for post in posts]
+
+
+def save_in_one_then_in_both() -> None:
+    """Triggers may record the one and not the other."""
+    for using, is_heard in (("default", True), ("second", not captures_by_triggers())):
         make(8, using)
-        seen[using] = pre_delete.has_listeners(Post)
-    return seen
+        assert pre_delete.has_listeners(Post) is is_heard
 
 
-def commit_of_its_own() -> Seen:
-    """Change the second database in a transaction, while none is open in the first."""
+def change_the_second_in_a_transaction() -> None:
     post = make(1, "second")
     job.get(1)
     with transaction.atomic(using="second"):
         rename(post, "new")
-        seen = {"cached inside": cache.get("title:1"), "read inside": job.get(1), "kept inside": kept()}
-    return {**seen, "cached after": cache.get("title:1"), "read after": job.get(1), "kept after": kept()}
+        assert cached(post) == ["old"]  # for others, until the commit
+        assert (job.get(1), waiting()) == ("new", [0, 1])
+    assert (cached(post), job.get(1), waiting()) == ([None], "new", [0, 0])
 
 
-def other_transaction() -> Seen:
-    """Change the second database while a transaction is open in the first, which rolls back."""
+def change_the_second_amid_a_transaction_of_the_first() -> None:
     post, other = make(2, "second"), make(3, "default")
     job.get_many([2, 3])
     with transaction.atomic():
         rename(other, "never")
         rename(post, "new")
-        seen = {"cached inside": cache.get("title:2"), "read inside": job.get(2)}
+        assert cached(post) == [None]  # it was committed at once, and waits for no other transaction
+        assert job.get(2) == "new"
         transaction.set_rollback(True)
-    return {**seen, "cached after": cache.get("title:2"), "other": cache.get("title:3"), "read": job.get(3)}
+    assert cached(post, other) == [None, "old"]
+    assert job.get(3) == "old"
 
 
-def both_at_once() -> Seen:
-    """Roll one of two nested transactions back; what is changed in the other stands."""
+def roll_back_one_of_two_nested_transactions() -> None:
     post, other = make(4, "second"), make(5, "default")
     job.get_many([4, 5])
     with transaction.atomic(using="second"):
@@ -93,13 +93,12 @@ def both_at_once() -> Seen:
         with transaction.atomic():
             rename(other, "never")
             transaction.set_rollback(True)
-        seen = {"rolled back": cache.get("title:5")}
-    return {**seen, "committed": cache.get("title:4"), "read": job.get(5)}
+        assert cached(other) == ["old"]
+    assert (cached(post), job.get(5)) == ([None], "old")
 
 
-def added_without_triggers() -> Seen:
-    """Change a database that is added at run time, and that no trigger watches."""
-    make(6, "second")
+def add_a_database_without_triggers_at_run_time() -> None:
+    post = make(6, "second")
     second = connections.settings["second"]
     connections.settings["third"] = third = second | {"NAME": f"{second['NAME']}.third"}
     with closing(sqlite3.connect(second["NAME"])) as old, closing(sqlite3.connect(third["NAME"])) as new:
@@ -108,11 +107,14 @@ def added_without_triggers() -> Seen:
             new.execute(f"DROP TRIGGER {name}")
     job.get(6)
     rename(Post.objects.using("third").get(pk=6), "new")
-    return {"cached after": cache.get("title:6")}
+    assert cached(post) == [None]
 
 
 if __name__ == "__main__":
     for using in DATABASES:
         call_command("migrate", database=using, verbosity=0)
-    told = [listeners, commit_of_its_own, other_transaction, both_at_once, added_without_triggers]
-    print(json.dumps({each.__name__: each() for each in told}))
+    save_in_one_then_in_both()
+    change_the_second_in_a_transaction()
+    change_the_second_amid_a_transaction_of_the_first()
+    roll_back_one_of_two_nested_transactions()
+    add_a_database_without_triggers_at_run_time()
