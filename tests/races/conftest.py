@@ -67,31 +67,27 @@ WAYS: dict[str, Callable[[Any, Post], Callable[[], object]]] = {
     "read": lambda job, post: lambda: job.get(*([post.pk] if job.spec.keyed else [])),
     "run": lambda job, post: lambda: request_run(job.name, Trigger.COMMAND),
     "refresh": lambda job, post: lambda: request_refresh(job.spec),
+    "read many": lambda job, post: lambda: job.get_many([post.pk]),
 }
+FILLED = [
+    *(f"single {way}" for way in WAYS if way != "read many"),
+    *(f"keyed {way}" for way in WAYS),
+    *(f"keyed {way} on a cluster" for way in ("warm", "read", "read many")),
+]
 
 
-ON_A_CLUSTER = " on a cluster"
-
-
-@pytest.fixture(
-    params=[f"{kind} {way}" for kind in ("single", "keyed") for way in WAYS]
-    + ["keyed read many", *(f"keyed {way} on a cluster" for way in ("warm", "read", "read many"))]
-)
+@pytest.fixture(params=FILLED)
 def filled(request: pytest.FixtureRequest, make_post: Any, own_jobs: None, settings: Any) -> Filled:
     """A job, with one of the ways of filling it."""
     kind, _, way = request.param.partition(" ")
-    if way.endswith(ON_A_CLUSTER):
-        way = way.removesuffix(ON_A_CLUSTER)
+    way, on_a_cluster, _ = way.partition(" on a cluster")
+    if on_a_cluster:
         settings.CACHES = cluster_caches(request.getfixturevalue("cluster"))
         cache.clear()
     post = make_post(title="old")
     job = _keyed(post) if kind == "keyed" else _single(post)
-    if way == "read many":
-        fill: Callable[[], object] = lambda: job.get_many([post.pk])  # noqa: E731
-    else:
-        fill = WAYS[way](job, post)
     key = job.key(post.pk) if kind == "keyed" else "the-title"
-    return Filled(name=job.name, job=job, key=key, post=post, fill=fill)
+    return Filled(name=job.name, job=job, key=key, post=post, fill=WAYS[way](job, post))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

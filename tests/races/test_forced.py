@@ -18,7 +18,7 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from tests.races.conftest import Filled
 from tests.support.others import in_thread
-from tests.support.transactions import Rollback
+from tests.support.transactions import rolled_back
 from warmer.keys import beside
 from warmer.models import Trigger, WarmingRun
 from warmer.tasks import request_run
@@ -99,9 +99,8 @@ def test_writer__load_before_the_commit_and_write_before_the_invalidation(filled
 
 def test_writer__rolled_back_in_between_leaves_the_value(filled: Filled) -> None:
     def roll_back() -> None:
-        with pytest.raises(Rollback), transaction.atomic():
+        with rolled_back():
             Post.objects.get(pk=filled.post.pk).save()
-            raise Rollback
 
     with at("loaded", roll_back, job=filled.name):
         filled.fill()
@@ -109,10 +108,9 @@ def test_writer__rolled_back_in_between_leaves_the_value(filled: Filled) -> None
 
 
 def test_fill__inside_the_transaction_of_a_change_that_is_rolled_back(filled: Filled) -> None:
-    with pytest.raises(Rollback), transaction.atomic():
+    with rolled_back():
         filled.change("never")
         filled.fill()
-        raise Rollback
     assert filled.cached in (None, "old")
 
 
@@ -131,7 +129,7 @@ def test_fence__records_trimmed_past_the_token(filled: Filled, settings: Any) ->
 
 def test_two_fills__the_slower_one_does_not_bring_the_old_value_back(filled: Filled) -> None:
     with hold("loaded", job=filled.name) as slow:
-        filling = in_thread(filled.job.warm)
+        filling = in_thread(filled.fill)
         slow.wait()
         filled.change("new")
         filled.job.warm()
@@ -140,23 +138,27 @@ def test_two_fills__the_slower_one_does_not_bring_the_old_value_back(filled: Fil
     assert filled.cached == "new"
 
 
+each_job = pytest.mark.parametrize("filled", ["single read", "keyed read", "keyed read on a cluster"], indirect=True)
+
+
+@each_job
 def test_lock__reader_that_sleeps_past_its_claim_does_not_bring_the_old_value_back(
     filled: Filled, settings: Any
 ) -> None:
     settings.WARMER_READ_CLAIM = timedelta(milliseconds=1)
-    read = partial(filled.job.get, *([filled.post.pk] if filled.job.spec.keyed else []))
     claim = beside(str(cache.make_key(filled.key)), "claim")
     with hold("loaded", job=filled.name) as sleeper:
-        reading = in_thread(read)
+        reading = in_thread(filled.fill)
         sleeper.wait()
         wait_until(lambda: not cache.client.get_client().exists(claim), what="its claim has ended")
         filled.change("new")
-        assert read() == "new"
+        assert filled.fill() == "new"
         assert filled.cached == "new"
     reading.join()
     assert filled.cached == "new"
 
 
+@each_job
 def test_lock__run_that_was_given_up_does_not_bring_the_old_value_back(filled: Filled, settings: Any) -> None:
     """Its worker stands still for so long that the run is called lost, and another one is made."""
     run = partial(request_run, filled.name, Trigger.COMMAND)

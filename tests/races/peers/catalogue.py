@@ -26,59 +26,34 @@ class Peer:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def peer(distribution: str, way: str, means: str, **settings: Any) -> Peer:
+    """Return a peer whose module here, and whose app if it has one, are named after its distribution."""
+    name = distribution.removeprefix("django-").partition(".")[0]
+    apps = () if name in ("cashews", "dogpile") else (name,)
+    return Peer(distribution=distribution, way=way, means=f"with_{name}.{means}", apps=apps, settings=settings)
+
+
 def cacheops(way: str, means: str, cached: Mapping[str, Any], *, insideout: bool = False) -> Peer:
-    return Peer(
-        distribution="django-cacheops",
-        way=way,
-        means=f"with_cacheops.{means}",
-        apps=("cacheops",),
-        settings={"CACHEOPS_REDIS": "{redis}", "CACHEOPS": cached, "CACHEOPS_INSIDEOUT": insideout},
-    )
-
-
-def cacheback(way: str, means: str) -> Peer:
-    return Peer(distribution="django-cacheback", way=way, means=f"with_cacheback.{means}", apps=("cacheback",))
-
-
-def cashews(way: str, means: str) -> Peer:
-    return Peer(distribution="cashews", way=way, means=f"with_cashews.{means}")
-
-
-def dogpile(way: str, means: str) -> Peer:
-    return Peer(distribution="dogpile.cache", way=way, means=f"with_dogpile.{means}")
-
-
-def warmer(way: str, *, capture: str) -> Peer:
-    return Peer(
-        distribution="warmer",
-        way=way,
-        means="with_warmer.Warmer",
-        apps=("warmer",),
-        settings={"WARMER_CAPTURE": capture},
-    )
+    settings = {"CACHEOPS_REDIS": "{redis}", "CACHEOPS": cached, "CACHEOPS_INSIDEOUT": insideout}
+    return peer("django-cacheops", way, means, **settings)
 
 
 PEERS = (
-    cacheback("`Job`, `delete` in a signal handler", "Deleting"),
-    cacheback("`Job`, `invalidate` in a signal handler", "Invalidating"),
+    peer("django-cacheback", "`Job`, `delete` in a signal handler", "Deleting"),
+    peer("django-cacheback", "`Job`, `invalidate` in a signal handler", "Invalidating"),
     cacheops("cached querysets", "Querysets", QUERYSETS),
     cacheops("cached querysets, `CACHEOPS_INSIDEOUT`", "Querysets", QUERYSETS, insideout=True),
     cacheops("`@cached_as`", "CachedAs", FUNCTIONS),
     cacheops("`@cached_as(keep_fresh=True)`", "KeptFresh", FUNCTIONS),
     cacheops("`@cached_as(keep_fresh=True)`, `CACHEOPS_INSIDEOUT`", "KeptFresh", FUNCTIONS, insideout=True),
-    Peer(
-        distribution="django-cachalot",
-        way="every query, as it comes",
-        means="with_cachalot.Cachalot",
-        apps=("cachalot",),
-    ),
-    dogpile("`cache_on_arguments`, `invalidate` of the key", "OfTheKey"),
-    dogpile("`cache_on_arguments`, `region.invalidate`", "OfTheRegion"),
-    cashews("`@cache`, `delete`", "Plain"),
-    cashews("`@cache(lock=True)`, `delete`", "Locked"),
-    cashews("`@cache.early`, `delete`", "Early"),
-    cashews("`@cache(tags=...)`, `delete_tags`", "Tagged"),
-    cashews("`@cache` in `cache.transaction()`, `delete`", "InTransaction"),
-    warmer("`@warm_many`, changes captured by signals", capture="signals"),
-    warmer("`@warm_many`, changes captured by triggers", capture="triggers"),
+    peer("django-cachalot", "every query, as it comes", "Cachalot"),
+    peer("dogpile.cache", "`cache_on_arguments`, `invalidate` of the key", "OfTheKey"),
+    peer("dogpile.cache", "`cache_on_arguments`, `region.invalidate`", "OfTheRegion"),
+    peer("cashews", "`@cache`, `delete`", "Plain"),
+    peer("cashews", "`@cache(lock=True)`, `delete`", "Locked"),
+    peer("cashews", "`@cache.early`, `delete`", "Early"),
+    peer("cashews", "`@cache(tags=...)`, `delete_tags`", "Tagged"),
+    peer("cashews", "`@cache` in `cache.transaction()`, `delete`", "InTransaction"),
+    peer("warmer", "`@warm_many`, changes captured by signals", "Warmer", WARMER_CAPTURE="signals"),
+    peer("warmer", "`@warm_many`, changes captured by triggers", "Warmer", WARMER_CAPTURE="triggers"),
 )
