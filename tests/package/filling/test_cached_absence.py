@@ -11,18 +11,15 @@ from django.db import transaction
 from redis import Redis
 
 from myapp.models import Post
-from tests.package.filling.support import LOCMEM, MGET_ALONE, calls_of
+from tests.package.filling.support import LOCMEM, MGET_ALONE, Calls, calls_of
 from tests.support.others import apart
-from warmer import warm, warm_many
+from warmer import warm_many
 from warmer.testing import hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 MINUTE = timedelta(minutes=1)
 ABSENT = "{:1:title:7}:absent"
-
-
-Calls = list[list[int]]
 
 
 @pytest.fixture
@@ -51,9 +48,7 @@ def job(declare: Any) -> Any:
     return declare()
 
 
-def test_get__asks_the_database_once_and_the_cache_in_one_round_trip(
-    job: Any, calls: Calls, redis_client: Redis
-) -> None:
+def test_get__asks_the_database_once_and_the_cache_in_one_trip(job: Any, calls: Calls, redis_client: Redis) -> None:
     assert [job.get(7), job.get(7, "none"), job.get("7")] == [None, "none", None]
     assert calls == [[7]]
     assert "title:7" not in cache
@@ -68,11 +63,6 @@ def test_get_many__asks_for_what_is_not_known(job: Any, calls: Calls, make_post:
     for _ in range(2):
         assert job.get_many([7777, 8888, post.pk]) == {post.pk: "Here"}
     assert calls == [[7777], [8888, post.pk]]
-
-
-def test_absence__ends_after_its_time(declare: Any, redis_client: Redis) -> None:
-    declare(negative_timeout=timedelta(seconds=90), timeout=timedelta(hours=5)).get(7)
-    assert 0 < redis_client.pttl(ABSENT) <= 90_000
 
 
 @pytest.mark.parametrize("backend", ["redis", "locmem"])
@@ -101,9 +91,7 @@ def test_absence__stays_when_the_creation_is_rolled_back(job: Any, calls: Calls,
     assert calls == [[7], [7]]
 
 
-def test_absence__that_was_loaded_before_the_creation_is_not_stored(
-    job: Any, make_post: Any, redis_client: Redis
-) -> None:
+def test_absence__loaded_before_the_creation_is_not_stored(job: Any, make_post: Any, redis_client: Redis) -> None:
     with ThreadPoolExecutor(1) as pool, hold("loaded", job="titles") as point:
         reader = pool.submit(apart(job.get), 7, "none")
         point.wait()
@@ -122,24 +110,11 @@ def test_absence__ends_with_an_invalidation(
     entry = settings.CACHES["default"] | {"KEY_PREFIX": prefix, "VERSION": version}
     settings.CACHES = {"default": entry}
     job = declare()
+    absent = f"{{{prefix}:{version}:title:7}}:absent"
     job.get(7)
-    assert redis_client.exists(f"{{{prefix}:{version}:title:7}}:absent")
+    assert 0 < redis_client.pttl(absent) <= 60_000
     job.invalidate(ids)
-    assert not redis_client.exists(f"{{{prefix}:{version}:title:7}}:absent")
-
-
-def test_absence__of_a_job_with_one_key(make_post: Any) -> None:
-    calls: list[int] = []
-
-    def first_title() -> str | None:
-        calls.append(1)
-        return Post.objects.values_list("title", flat=True).first()
-
-    single: Any = warm("first", name="first", depends_on=[Post], negative_timeout=MINUTE)(first_title)
-    assert [single.get(), single.get("none")] == [None, "none"]
-    assert len(calls) == 1
-    make_post(title="Created")
-    assert single.get() == "Created"
+    assert not redis_client.exists(absent)
 
 
 def test_warm__caches_absence_and_ends_it(declare: Any, calls: Calls, make_post: Any) -> None:

@@ -1,6 +1,5 @@
 """Only what is needed: keys that are still good are looked at in one round trip, and not loaded."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from django.core.cache import cache
 from redis import Redis
 
-from tests.package.filling.support import LOCMEM, declare, squares
+from tests.package.filling.support import LOCMEM, Calls, declare, loader_of
 from warmer.models import Trigger
 from warmer.stores import Store
 from warmer.tasks import request_run
@@ -17,23 +16,17 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def calls() -> list[list[int]]:
+def calls() -> Calls:
     """What the loader was asked for."""
     return []
 
 
 @pytest.fixture
-def job(calls: list[list[int]]) -> Any:
-    def load(ids: Sequence[int]) -> dict[int, int]:
-        calls.append(list(ids))
-        return squares(ids)
-
-    return declare(load, name="fresh", batch_size=5, timeout=timedelta(hours=1), refresh_below=0.5)
+def job(calls: Calls) -> Any:
+    return declare(loader_of(calls), name="fresh", batch_size=5, timeout=timedelta(hours=1), refresh_below=0.5)
 
 
-def test_only_missing__all_there_is_one_round_trip_a_batch_and_no_load(
-    job: Any, calls: list[list[int]], redis_client: Redis
-) -> None:
+def test_only_missing__all_cached_is_one_round_trip_a_batch(job: Any, calls: Calls, redis_client: Redis) -> None:
     job.warm()
     job.warm(only_missing=True)  # the server has the script from now on
     calls.clear()
@@ -49,9 +42,7 @@ def test_only_missing__all_there_is_one_round_trip_a_batch_and_no_load(
     assert (report.skipped, report.written, calls) == (8, 2, [[3], [8]])
 
 
-def test_refresh_below__the_schedule_loads_what_has_little_time_left(
-    job: Any, calls: list[list[int]], redis_client: Redis
-) -> None:
+def test_refresh_below__schedule_loads_what_has_little_time_left(job: Any, calls: Calls, redis_client: Redis) -> None:
     job.warm()
     for id, minutes in ((1, 29), (2, 29), (7, 31)):
         redis_client.pexpire(f":1:fresh:{id}", timedelta(minutes=minutes))

@@ -38,9 +38,7 @@ def assert_answers_are_not_mixed_up() -> None:
         assert cache.get("plain") == number
 
 
-def test_warm__loads_each_batch_between_the_write_of_the_one_before_and_its_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_warm__loads_a_batch_between_the_last_ones_write_and_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
 
     def tell(owner: type, name: str, step: str) -> None:
@@ -109,9 +107,7 @@ def test_warm__with_a_loader_that_is_interrupted_keeps_no_connection(only_missin
 
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("call", ["token", "invalidate", "claim", "write", "peek", "lookup"])
-def test_call__interrupted_before_its_answer_is_read_keeps_no_connection(
-    call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_call__interrupted_before_its_answer_keeps_no_connection(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a time limit, or Ctrl-C; what the server answers yet would be taken for the next answer."""
     job = declare()
     job.warm()
@@ -167,9 +163,7 @@ def test_warm__server_restarted_while_a_write_is_under_way(redis_server: RedisSe
 
 
 @pytest.mark.parametrize("only_missing", [False, True])
-def test_warm__server_that_goes_away_fails_what_is_left_and_says_so(
-    redis_server: RedisServer, only_missing: bool
-) -> None:
+def test_warm__server_that_goes_away_fails_what_is_left(redis_server: RedisServer, only_missing: bool) -> None:
     job = declare()
     job.warm()
     batches = pipeline.warm_batches(job.spec, Batches(job.spec), keep_seconds=0.0 if only_missing else None)

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from tests.package.filling import support
-from tests.package.filling.support import LOCMEM
+from tests.package.filling.support import LOCMEM, Calls, loader_of
 from warmer.filling import pipeline
 from warmer.keys import KeyTemplate
 from warmer.stores import Store, open_store
@@ -24,12 +24,6 @@ declare = partial(support.declare, name="paced", ids=lambda: range(8), batch_siz
 def store() -> Store:
     store: Store = declare().spec.store
     return store
-
-
-def shift(redis_client: Redis, seconds: int) -> None:
-    """Put the next turn so much later."""
-    (name,) = redis_client.keys("*warmer-turn*")
-    redis_client.incrby(name, seconds * 1_000_000)
 
 
 def rounded(pauses: Sequence[float]) -> list[float]:
@@ -60,25 +54,25 @@ def test_turn__is_shared_by_all_who_use_the_cache_and_forgotten(redis_client: Re
     assert one.turn(per_second=0.1, name="another") == 0
 
 
-def test_turn__that_was_missed_is_not_made_up_for(store: Store, redis_client: Redis) -> None:
-    """After a rest there is one turn at once, and not one for each interval of the rest."""
-    store.turn(per_second=1000, name="paced")
-    shift(redis_client, -60)
-    assert rounded([store.turn(per_second=0.1, name="paced") for _ in range(2)]) == [0, 10]
-
-
-def test_turn__begins_anew_after_the_servers_clock_was_set_back(store: Store, redis_client: Redis) -> None:
-    """What is stored is then as far ahead as the clock went back, and no queue of batches is so long."""
-    store.turn(per_second=10, name="paced")
-    shift(redis_client, 3600)
-    assert store.turn(per_second=10, name="paced") == 0
-    assert round(store.turn(per_second=10, name="paced"), 1) == 0.1
-
-
-def test_turn__of_a_long_queue_is_kept(store: Store, redis_client: Redis) -> None:
-    store.turn(per_second=0.1, name="paced")
-    shift(redis_client, 300)
-    assert rounded([store.turn(per_second=0.1, name="paced")]) == [310]
+@pytest.mark.parametrize(
+    ("seconds", "per_second", "waits"),
+    [
+        # After a rest there is one turn at once, and not one for each interval of the rest.
+        (-60, 0.1, [0, 10]),
+        (300, 0.1, [310, 320]),
+        # As if the server's clock had been set back: no queue of batches is so long.
+        (3600, 10, [0, 0.1]),
+    ],
+    ids=["missed", "long queue", "clock set back"],
+)
+def test_turn__after_the_next_one_was_shifted(
+    store: Store, redis_client: Redis, seconds: int, per_second: float, waits: list[float]
+) -> None:
+    store.turn(per_second=per_second, name="paced")
+    (name,) = redis_client.keys("*warmer-turn*")
+    redis_client.incrby(name, seconds * 1_000_000)
+    found = [store.turn(per_second=per_second, name="paced") for _ in waits]
+    assert found == pytest.approx(waits, abs=0.5 / per_second)
 
 
 def test_turn__in_another_cache_is_taken_in_this_process(settings: Any) -> None:
@@ -88,15 +82,10 @@ def test_turn__in_another_cache_is_taken_in_this_process(settings: Any) -> None:
 
 
 def test_max_batches_per_second__each_load_of_a_narrowed_batch_takes_a_turn(pauses: list[float]) -> None:
-    loads: list[int] = []
-
-    def broken(ids: Sequence[int]) -> dict[int, int]:
-        loads.append(len(ids))
-        raise ValueError("broken")
-
-    job = declare(broken, ids=lambda: range(4), batch_size=4, max_batches_per_second=0.1)
+    loads: Calls = []
+    job = declare(loader_of(loads, bad=range(4)), ids=lambda: range(4), batch_size=4, max_batches_per_second=0.1)
     assert job.warm().failed == 4
-    assert loads == [4, 2, 1, 1, 2, 1, 1]
+    assert [*map(len, loads)] == [4, 2, 1, 1, 2, 1, 1]
     assert rounded(pauses) == [10, 20, 30, 40, 50, 60]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from myapp.models import Post
-from tests.package.filling.support import declare, squares
+from tests.package.filling.support import Calls, declare, loader_of, squares
 from users.models import CustomUser
-from warmer import Report, warm, warm_many
+from warmer import warm, warm_many
 from warmer.filling import pipeline
-from warmer.report import SECONDS
+from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -38,38 +37,18 @@ def test_warm__writes_every_key_with_its_batches_and_queries(make_user: Any) -> 
     assert cache.get_many([f"name:{u.pk}" for u in users]) == {f"name:{u.pk}": u.username for u in users}
 
 
-def test_warm__given_ids_and_not_the_declared_ones() -> None:
-    job = declare()
-    report = job.warm([20, 21, 20])
-    assert report.written == 2
-    assert cache.get("square:20") == 400
-    assert cache.get("square:1") is None
-
-
 def test_warm__without_a_value_is_counted_and_deleted() -> None:
     cache.set_many({"square:3": "old", "nothing": "old"})
     report = declare(lambda ids: {id: None if id == 3 else id for id in ids if id != 4}).warm()
     assert (report.written, report.no_value, report.failed) == (8, 2, 0)
-    assert warm("nothing", name="nothing")(lambda: None).warm().no_value == 1
+    single = warm("nothing", name="nothing")(lambda: None).warm()
+    assert (single.no_value, single.keys, single.batches) == (1, 1, 1)
     assert cache.get_many(["square:3", "nothing"]) == {}
-
-
-def test_warm__single_job() -> None:
-    report = warm("answer", name="answer")(lambda: 42).warm()
-    untimed = dict.fromkeys(SECONDS, 0.0)
-    assert replace(report, **untimed) == Report(job="answer", written=1, batches=1)
-    assert cache.get("answer") == 42
 
 
 @pytest.mark.parametrize("bad", [{0}, {9}, {3, 4}, {0, 1, 2, 3}, set(range(10))])
 def test_warm__bad_rows_cost_their_own_keys_only(bad: set[int]) -> None:
-    def loader(ids: Sequence[int]) -> Mapping[int, int]:
-        for id in ids:
-            if id in bad:
-                raise ValueError(f"row {id} is broken")
-        return squares(ids)
-
-    job = declare(loader)
+    job = declare(loader_of([], bad=bad))
     cache.set_many({f"square:{id}": "before" for id in bad})
     report = job.warm()
     assert (report.written, report.failed) == (10 - len(bad), len(bad))
@@ -79,16 +58,8 @@ def test_warm__bad_rows_cost_their_own_keys_only(bad: set[int]) -> None:
 
 
 def test_warm__one_bad_row_of_many_is_found_by_halving() -> None:
-    calls = []
-
-    def loader(ids: Sequence[int]) -> Mapping[int, int]:
-        calls.append(len(ids))
-        if 77 in ids:
-            raise ValueError("broken")
-        return squares(ids)
-
-    job = declare(loader, ids=lambda: range(512), batch_size=512)
-    report = job.warm()
+    calls: Calls = []
+    report = declare(loader_of(calls, bad={77}), ids=lambda: range(512), batch_size=512).warm()
     assert (report.written, report.failed) == (511, 1)
     assert len(calls) == 1 + 2 * 9  # 512 = 2**9
 
@@ -145,22 +116,17 @@ def test_warm__key_invalidated_during_the_load_is_loaded_again() -> None:
 
 def test_warm__key_invalidated_at_every_load_stays_cold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warmer.filling.pipeline.ATTEMPTS", 3)
-    calls = []
-
-    def loader(ids: Sequence[int]) -> Mapping[int, int]:
-        calls.append(list(ids))
-        job.invalidate([2])
-        return squares(ids)
-
-    job: Any = declare(loader, ids=lambda: range(4))
-    report = job.warm()
+    calls: Calls = []
+    job = declare(loader_of(calls), ids=lambda: range(4))
+    with at("loaded", lambda: job.invalidate([2]), times=9):
+        report = job.warm()
     assert (report.written, report.superseded, report.ok) == (3, 1, True)
     assert len(calls) == 3
     assert cache.get("square:2") is None
 
 
 @pytest.mark.parametrize("only_missing", [False, True])
-def test_warm__inside_a_transaction_that_changed_what_it_reads_stores_nothing(
+def test_warm__after_uncommitted_changes_stores_nothing(
     make_post: Any, redis_client: Redis, only_missing: bool
 ) -> None:
     job = declare(depends_on=[Post])

@@ -126,9 +126,7 @@ def test_error__reaches_those_who_waited_for_this_load_only() -> None:
     assert not shared_loads._running
 
 
-def test_interrupt__of_the_reader_who_loads_is_no_error_of_the_others(
-    loader: Loader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupt__of_who_loads_is_no_error_of_the_others(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     class Timeout(BaseException):
         """As gevent raises it in one greenlet."""
 
@@ -155,13 +153,6 @@ def test_value_that_cannot_be_copied__is_loaded_once_for_each(loader: Loader) ->
     readers = [*loader.start(4), *(loader.start_at_once(since=came) for _ in range(4))]
     assert [each.result(30) for each in readers] == [loader.row] * 8
     assert loader.began == 9
-
-
-def test_wait__is_bounded_by_read_wait(loader: Loader, settings: Any) -> None:
-    settings.WARMER_READ_WAIT = timedelta(milliseconds=50)
-    loader.start()
-    loader.expect(1)
-    assert load_shared("key", lambda: "loaded here") == "loaded here"
 
 
 def test_readers__do_not_see_what_another_changes_in_its_copy(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:

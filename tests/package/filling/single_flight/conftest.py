@@ -41,10 +41,10 @@ class Flight:
         return readers
 
     @contextmanager
-    def loading(self, id: int = 1, *, at: str = "loaded") -> Iterator[Future[Any]]:
-        """Hold a reader of an id while it loads."""
+    def loading(self, *ids: int, at: str = "loaded") -> Iterator[Future[Any]]:
+        """Hold a reader of an id (default: 1), or of many, while it loads."""
         with hold(at, job="cold") as point:
-            reader = self.start(self.job.get, id)
+            reader = self.start(self.job.get_many, ids) if len(ids) > 1 else self.start(self.job.get, *(ids or (1,)))
             point.wait()
             yield reader
 

@@ -17,7 +17,7 @@ from warmer import StoreUnavailable
 from warmer.stores import Claim
 from warmer.stores.redis import scripts
 from warmer.stores.redis.store import RedisStore
-from warmer.testing import at, hold
+from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -34,9 +34,7 @@ def test_cold_key__reader_that_is_killed_while_it_loads(flight: Flight, redis_cl
     assert flight.loader.calls == [[1]]
 
 
-def test_bound__then_the_reader_loads_and_stores_nothing(
-    flight: Flight, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bound__then_a_reader_loads_for_itself(flight: Flight, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.WARMER_READ_WAIT = timedelta(milliseconds=30)
     with flight.loading(at="token_taken") as first:
         assert flight.job.get_many([1, 2]) == {1: "value 1", 2: "value 2"}
@@ -97,36 +95,25 @@ def test_claim__whose_answer_was_lost_is_the_readers_own(
     assert kept(redis_client) == {":1:cold:1", ":1:cold:2"}
 
 
-def test_invalidation__reader_who_comes_after_it_does_not_wait_for_the_load_before(flight: Flight) -> None:
+def test_invalidation__nobody_waits_for_the_load_before(flight: Flight) -> None:
     with flight.loading() as first:
+        waiting = flight.readers(20)
         flight.loader.rows[1] = "new"
         flight.job.invalidate([1])
         assert flight.job.get(1) == cache.get("cold:1") == "new"
+        assert [each.result() for each in waiting] == ["new"] * 20
         assert not first.done()
     assert first.result() == "value 1"  # what was true when it read
     assert cache.get("cold:1") == "new"
     assert flight.loader.calls == [[1], [1]]
 
 
-def test_invalidation__those_who_waited_already_load_once_again(flight: Flight) -> None:
-    with flight.loading() as first:
-        waiting = flight.readers(20)
-        flight.loader.rows[1] = "new"
-        flight.job.invalidate([1])
-    assert first.result() == "value 1"
-    assert [each.result() for each in waiting] == ["new"] * 20
-    assert flight.loader.calls == [[1], [1]]
-    assert cache.get("cold:1") == "new"
-
-
 # -- a loader that raises, and a cache that goes away ----------------------------------------------------
-def test_cold_key__loader_that_raises_for_200_readers_hangs_none_and_brings_no_herd(
-    flight: Flight, redis_client: Redis
-) -> None:
+def test_loader_that_raises__for_200_readers_brings_no_herd(flight: Flight, redis_client: Redis) -> None:
     with Readers(processes=4, threads=50, readers=200, fails=True) as readers:
         redis_client.config_resetstat()
         readers.go()
-        assert readers.results() == ["ValueError: broken"] * 200
+        assert readers.result(0) == ["ValueError: broken"] * 200
     # No value ever came, so each reader ran the loader itself, once; but one after the other.
     assert redis_client.get("loads") == b"200"
     assert set(redis_client.lrange("at_once", 0, -1)) == {b"1"}  # type: ignore[arg-type]
@@ -134,9 +121,7 @@ def test_cold_key__loader_that_raises_for_200_readers_hangs_none_and_brings_no_h
 
 def test_get_many__takes_over_what_a_failed_load_left(flight: Flight) -> None:
     flight.loader.errors = [ValueError("broken")]
-    with hold("token_taken", job="cold") as point:
-        first = flight.start(flight.job.get_many, [1, 2, 3, 4])
-        point.wait()
+    with flight.loading(1, 2, 3, 4, at="token_taken") as first:
         second = flight.start(flight.job.get_many, [3, 4])
         flight.missed(2)
     with pytest.raises(ValueError, match="broken"):
@@ -159,9 +144,8 @@ def test_loader_that_raises__once_is_an_error_for_one_reader(flight: Flight, red
 def test_loader_that_raises__past_the_bound_everyone_gets_an_error_of_his_own(flight: Flight, settings: Any) -> None:
     settings.WARMER_READ_WAIT = timedelta(milliseconds=50)
     flight.loader.errors = [ValueError("broken") for _ in range(20)]
-    with hold("token_taken", job="cold") as point:
-        readers = [flight.start(flight.job.get, 1) for _ in range(20)]
-        point.wait()
+    with flight.loading(at="token_taken") as first:
+        readers = [first, *(flight.start(flight.job.get, 1) for _ in range(19))]
         wait_until(lambda: sum(r.done() for r in readers) == 19, seconds=PATIENCE_SECONDS, what="19 are back")
     assert [str(each.exception()) for each in readers] == ["broken"] * 20
     assert len(flight.loader.calls) == 20
@@ -185,8 +169,7 @@ def test_loader_that_raises__what_a_cache_raises_is_not_taken_for_our_own(flight
 
 def test_cache_down__while_a_reader_waits(flight: Flight, redis_server: RedisServer) -> None:
     with flight.loading() as first:
-        second = flight.start(flight.job.get, 1)
-        flight.missed(2)
+        (second,) = flight.readers(1)
         redis_server.stop()
         assert second.result() == "value 1"
     assert first.result() == "value 1"
@@ -208,17 +191,13 @@ def test_cache_down__between_the_look_and_the_claim_loads_only_what_is_missing(
     assert flight.loader.calls == [[1, 3]]
 
 
-def test_cache_down__during_the_first_of_several_batches_loads_each_once(
-    flight: Flight, redis_server: RedisServer
-) -> None:
+def test_cache_down__in_the_first_of_several_batches_loads_each_once(flight: Flight, redis_server: RedisServer) -> None:
     with at("loaded", redis_server.stop, job="cold"):
         assert flight.job.get_many(range(1, 10)) == flight.loader.rows
     assert flight.loader.calls == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
 
 
-def test_cache_down__while_the_loader_raises_is_still_the_loaders_error(
-    flight: Flight, redis_server: RedisServer
-) -> None:
+def test_cache_down__while_the_loader_raises_is_the_loaders_error(flight: Flight, redis_server: RedisServer) -> None:
     flight.loader.errors = [ValueError("broken")]
     with at("token_taken", redis_server.stop, job="cold"), pytest.raises(ValueError, match="broken"):
         flight.job.get(1)

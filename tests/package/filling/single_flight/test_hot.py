@@ -91,9 +91,7 @@ def overtaken_twice(hot: Flight, slow: SlowLoader, gave_up: list[float]) -> list
     return readers
 
 
-def test_hot_key__one_reader_takes_over_when_the_key_changes_and_not_when_its_load_ends(
-    hot: Flight, slow: SlowLoader
-) -> None:
+def test_hot_key__one_reader_takes_over_at_a_change_and_not_when_its_load_ends(hot: Flight, slow: SlowLoader) -> None:
     readers = hot.readers(5, missed=5)
     overtake(hot)
     slow.expect(2)
@@ -102,9 +100,7 @@ def test_hot_key__one_reader_takes_over_when_the_key_changes_and_not_when_its_lo
     assert slow.calls == 2
 
 
-def test_hot_key__readers_whom_two_changes_overtook_load_at_once_and_share(
-    hot: Flight, slow: SlowLoader, gave_up: list[float]
-) -> None:
+def test_hot_key__readers_overtaken_twice_share_a_load(hot: Flight, slow: SlowLoader, gave_up: list[float]) -> None:
     readers = overtaken_twice(hot, slow, gave_up)
     slow.may_end.set()
     values = sorted(reader.result() for reader in readers)
@@ -112,9 +108,7 @@ def test_hot_key__readers_whom_two_changes_overtook_load_at_once_and_share(
     assert values == sorted([1, 2, 3, 4, 7 - stored])
 
 
-def test_hot_key__next_readers_do_not_wait_until_a_load_is_stored(
-    hot: Flight, slow: SlowLoader, gave_up: list[float]
-) -> None:
+def test_hot_key__nobody_waits_until_a_load_is_stored(hot: Flight, slow: SlowLoader, gave_up: list[float]) -> None:
     readers = overtaken_twice(hot, slow, gave_up)
     readers.append(hot.start(hot.job.get, 1))
     slow.expect(5)  # the last may not share a load that began before it came
@@ -164,9 +158,7 @@ def test_value_that_cannot_be_stored__is_loaded_at_once_for_those_who_waited(
     assert len(calls) <= 3  # one may have claimed the key before the first learned that it was not stored
 
 
-def test_loader_that_raises__is_called_for_one_reader_at_a_time_while_other_keys_change(
-    flight: Flight, redis_client: Redis
-) -> None:
+def test_loader_that_raises__is_called_by_one_at_a_time_while_keys_change(flight: Flight, redis_client: Redis) -> None:
     calls: list[int] = []
     lock = Lock()
     most = 0

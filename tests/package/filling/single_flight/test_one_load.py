@@ -28,16 +28,14 @@ def test_cold_key__200_readers_in_threads_and_processes_are_one_load(flight: Fli
     with Readers(processes=4, threads=50, readers=200) as readers:
         redis_client.config_resetstat()
         readers.go()
-        assert readers.results() == ["value 1"] * 200
+        assert readers.result(0) == ["value 1"] * 200
     assert redis_client.get("loads") == b"1"
     assert claims_and_writes(redis_client) == 201
     assert cache.get("cold:1") == "value 1"
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_readers__that_come_while_one_loads_get_what_it_stored(
-    flight: Flight, redis_client: Redis, damaged: bool
-) -> None:
+def test_readers__who_come_while_one_loads_get_its_value(flight: Flight, redis_client: Redis, damaged: bool) -> None:
     if damaged:
         redis_client.set(":1:cold:1", b"\x80\x04not a value")
     with flight.loading() as first:
@@ -50,9 +48,7 @@ def test_readers__that_come_while_one_loads_get_what_it_stored(
 
 def test_get_many__loads_what_is_free_and_waits_for_the_rest(flight: Flight) -> None:
     cache.set("cold:4", "cached")
-    with hold("token_taken", job="cold") as point:
-        first = flight.start(flight.job.get_many, [1, 2])
-        point.wait()
+    with flight.loading(1, 2, at="token_taken") as first:
         second = flight.start(flight.job.get_many, [1, 2, 3, 4, 404])
         flight.missed(3)  # its claim and its write
         wait_until(lambda: cache.get("cold:3") is not None, seconds=PATIENCE_SECONDS, what="it has loaded")
@@ -122,9 +118,7 @@ def test_miss__is_three_round_trips(flight: Flight, redis_client: Redis) -> None
     assert claims_and_writes(redis_client) == 2
 
 
-def test_waiting__looks_at_all_keys_together(
-    flight: Flight, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wait__looks_at_all_keys_together(flight: Flight, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[list[str]] = []
     look = RedisStore.lookup
 
@@ -134,9 +128,7 @@ def test_waiting__looks_at_all_keys_together(
         return look(self, keys, claims=claims)
 
     monkeypatch.setattr(RedisStore, "lookup", counted)
-    with hold("loaded", job="cold") as point:
-        first = flight.start(flight.job.get_many, [1, 2, 3])
-        point.wait()
+    with flight.loading(1, 2, 3) as first:
         second = flight.start(flight.job.get_many, [1, 2, 3])
         wait_until(lambda: len(looks) >= 3, seconds=PATIENCE_SECONDS, what="it has looked three times")
     assert first.result() == second.result()
@@ -162,9 +154,7 @@ def test_other_cache__50_readers_in_threads_are_one_load(flight: Flight, monkeyp
     assert flight.loader.calls == [[1, 404]]
 
 
-def test_absent_key__is_one_load_for_those_who_waited_and_one_for_who_comes_later(
-    flight: Flight, redis_client: Redis
-) -> None:
+def test_absent_key__is_one_load_for_all_who_waited_and_one_later(flight: Flight, redis_client: Redis) -> None:
     with hold("loaded", job="cold") as point:
         readers = [flight.start(flight.job.get, 404, "none") for _ in range(51)]
         point.wait()
@@ -176,7 +166,7 @@ def test_absent_key__is_one_load_for_those_who_waited_and_one_for_who_comes_late
     assert cache.get("cold:404") is None
 
 
-def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
+def test_absent_key__who_waited_is_answered_during_the_next_load(
     flight: Flight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asleep, wake = threading.Event(), threading.Event()
@@ -190,9 +180,7 @@ def test_absent_key__who_waited_is_answered_though_the_next_load_has_begun(
         waiting = flight.start(flight.job.get, 404)
         assert asleep.wait(PATIENCE_SECONDS)
     assert first.result() is None
-    with hold("loaded", job="cold") as point:
-        later = flight.start(flight.job.get, 404)
-        point.wait()
+    with flight.loading(404) as later:
         wake.set()
         assert waiting.result(PATIENCE_SECONDS) is None
         assert not later.done()
