@@ -29,19 +29,13 @@ def described(settings: Any, *, later: float = 0.0, **changes: Any) -> str:
         settings.CACHES = here
 
 
-def test_difference__none(settings: Any, redis_server: RedisServer) -> None:
-    assert difference("", "default") == ""  # nothing is known of the other
-    assert difference(describe_cache("default"), "default") == ""
-    other_name = f"redis://localhost:{redis_server.port}/{CACHE_DATABASE}"
-    assert difference(described(settings, LOCATION=other_name), "default") == ""
-
-
 @pytest.mark.parametrize("asks_anew", [True, False])
-def test_difference__none_after_a_restart_of_the_server(
+def test_difference__none_nor_after_a_restart_of_the_server(
     settings: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, asks_anew: bool
 ) -> None:
     other_name = f"redis://localhost:{redis_server.port}/{CACHE_DATABASE}"
-    before = [described(settings, LOCATION=other_name), describe_cache("default")]
+    before = [described(settings, LOCATION=other_name), describe_cache("default"), ""]  # nothing is known
+    assert [difference(theirs, "default") for theirs in before] == ["", "", ""]
     redis_server.restart()
     if asks_anew:
         monkeypatch.setattr(servers, "_servers", {})

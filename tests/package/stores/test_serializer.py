@@ -101,16 +101,24 @@ def test_job__a_value_that_is_refused_costs_its_key_alone(value: Any, why: str, 
         MARK + b"\x81\xa1a",
         b"x\x01 damaged",
         b"",
+        BOMB,
     ],
 )
-def test_value_of_another_serializer__is_a_miss(redis_client: Redis, foreign: bytes) -> None:
+def test_value_that_is_foreign_or_too_long__is_a_miss_and_replaced(
+    redis_client: Redis, settings: Any, caplog: pytest.LogCaptureFixture, foreign: bytes
+) -> None:
+    settings.WARMER_MAX_VALUE_BYTES = 100_000
     job: Any = warm_many("foreign:{id}", ids=lambda: [1], name="foreign")(lambda ids: {id: f"new {id}" for id in ids})
     for id in (1, 2):
         redis_client.set(str(cache.make_key(f"foreign:{id}")), foreign)
     assert cache.get("foreign:1") is None
     assert cache.get("foreign:1", "default") == "default"
     assert cache.get_many(["foreign:1"]) == {}
+    caplog.clear()
     assert job.get(1) == "new 1"
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "foreign:1" in warning
+    assert ("WARMER_MAX_VALUE_BYTES (100000)" in warning) == (foreign is BOMB)
     assert cache.get("foreign:1") == "new 1"
     assert cache.get_or_set("foreign:2", "set") == "set"
 
@@ -118,28 +126,13 @@ def test_value_of_another_serializer__is_a_miss(redis_client: Redis, foreign: by
 @pytest.mark.parametrize(
     ("foreign", "why"), [(b'{"a": 1}', "another serializer"), (MARK + b"\x81", "it is damaged"), (BOMB, "more than")]
 )
-def test_value_that_cannot_be_read__where_errors_are_not_hidden(
-    redis_client: Redis, settings: Any, foreign: bytes, why: str
-) -> None:
+def test_unreadable_value__with_errors_raised(redis_client: Redis, settings: Any, foreign: bytes, why: str) -> None:
     settings.CACHES = deepcopy(settings.CACHES)
     settings.CACHES["default"]["OPTIONS"]["IGNORE_EXCEPTIONS"] = False
     settings.WARMER_MAX_VALUE_BYTES = 100_000
     redis_client.set(":1:foreign", foreign)
     with pytest.raises(UnreadableValue, match=why):
         cache.get("foreign")
-
-
-def test_value_above_the_limit__in_the_cache_is_a_miss_and_replaced(
-    redis_client: Redis, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings.WARMER_MAX_VALUE_BYTES = 100_000
-    job: Any = warm_many("bomb:{id}", name="bomb", ids=lambda: [1])(lambda ids: {1: "right"})
-    redis_client.set(":1:bomb:1", BOMB)
-    assert job.get(1) == "right"
-    (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert "bomb:1" in warning
-    assert "WARMER_MAX_VALUE_BYTES (100000)" in warning
-    assert cache.get("bomb:1") == "right"
 
 
 def test_session__of_the_admin_is_served_from_the_cache(
