@@ -62,8 +62,9 @@ def gave_up(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def hot(flight: Flight, slow: SlowLoader, gave_up: list[float]) -> Flight:
-    """A flight whose job is loaded slowly."""
+def hot(flight: Flight, slow: SlowLoader, gave_up: list[float], settings: Any) -> Flight:
+    """A flight whose job is loaded slowly, and whose readers do not give up for the time."""
+    settings.WARMER_READ_WAIT = settings.WARMER_READ_CLAIM = timedelta(seconds=2 * PATIENCE_SECONDS)
     return replace(flight, job=warm_many("hot:{id}", ids=list, name="hot")(slow))
 
 
