@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.cache import cache
@@ -122,11 +123,8 @@ def test_call__interrupted_before_its_answer_keeps_no_connection(call: str, monk
         "lookup": lambda: store.lookup(["square:1"]),
     }
 
-    def interrupted(*_args: Any, **_options: Any) -> Any:
-        raise KeyError("time is up")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Connection, "read_response", interrupted)
+        patch.setattr(Connection, "read_response", Mock(side_effect=KeyError("time is up")))
         with pytest.raises(KeyError):
             calls[call]()
     # By which redis-py sees an answer that nobody read, where it has come by then.

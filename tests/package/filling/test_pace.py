@@ -13,17 +13,11 @@ from tests.package.filling import support
 from tests.package.filling.support import LOCMEM, Calls, loader_of
 from warmer.filling import pipeline
 from warmer.keys import KeyTemplate
-from warmer.stores import Store, open_store
+from warmer.stores import open_store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 declare = partial(support.declare, name="paced", ids=lambda: range(8), batch_size=2)
-
-
-@pytest.fixture
-def store() -> Store:
-    store: Store = declare().spec.store
-    return store
 
 
 def rounded(pauses: Sequence[float]) -> list[float]:
@@ -65,9 +59,8 @@ def test_turn__is_shared_by_all_who_use_the_cache_and_forgotten(redis_client: Re
     ],
     ids=["missed", "long queue", "clock set back"],
 )
-def test_turn__after_the_next_one_was_shifted(
-    store: Store, redis_client: Redis, seconds: int, per_second: float, waits: list[float]
-) -> None:
+def test_turn__after_a_shift(redis_client: Redis, seconds: int, per_second: float, waits: list[float]) -> None:
+    store = declare().spec.store
     store.turn(per_second=per_second, name="paced")
     (name,) = redis_client.keys("*warmer-turn*")
     redis_client.incrby(name, seconds * 1_000_000)

@@ -113,16 +113,11 @@ def test_load_at_once__of_another_that_fails_is_no_error_of_this_reader(loader: 
 
 
 def test_error__reaches_those_who_waited_for_this_load_only() -> None:
-    calls = []
-
-    def fail() -> None:
-        calls.append(1)
-        raise ValueError("of the loader")
-
+    fail = Mock(side_effect=ValueError("of the loader"))
     for _ in range(2):
         with pytest.raises(ValueError, match="of the loader"):
             load_shared("key", fail)
-    assert len(calls) == 2
+    assert fail.call_count == 2
     assert not shared_loads._running
 
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.cache import cache
@@ -66,10 +67,7 @@ def test_view__refuses_without_the_token(header: str, settings: Any) -> None:
 
 
 def test_view__database_down_is_503() -> None:
-    def down(*_args: Any) -> Any:
-        raise OperationalError("could not connect to server")
-
-    with connection.execute_wrapper(down):
+    with connection.execute_wrapper(Mock(side_effect=OperationalError("could not connect to server"))):
         response = Client().get("/metrics")
     assert response.status_code == 503
     assert b"could not connect" in response.content

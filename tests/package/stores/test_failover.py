@@ -12,7 +12,6 @@ from tests.support.proxy import Proxy
 from tests.support.stores import open_things
 from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
-from warmer.stores import Store, Token
 
 VALUES = {"thing:1": "value"}
 WRITTEN, SUPERSEDED = {"thing:1": Outcome.WRITTEN}, {"thing:1": Outcome.SUPERSEDED}
@@ -35,16 +34,6 @@ def fail_over(settings: Any) -> Iterator[FailOver]:
         yield fail_over
 
 
-@pytest.fixture
-def store(fail_over: FailOver) -> Store:
-    return open_things()
-
-
-@pytest.fixture
-def token(store: Store) -> Token:
-    return store.token([])
-
-
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
@@ -56,16 +45,17 @@ def token(store: Store) -> Token:
     ],
     ids=["token", "claim", "invalidate", "write", "begin_write"],
 )
-def test_failover__call_reaches_the_new_primary(
-    store: Store, token: Token, fail_over: FailOver, call: Any, expected: Any
-) -> None:
+def test_failover__call_reaches_the_new_primary(fail_over: FailOver, call: Any, expected: Any) -> None:
+    store = open_things()
+    token = store.token([])
     fail_over()
     assert call(store, token) == expected
     assert store.write(store.token([]), VALUES).outcomes == WRITTEN
     assert cache.get_many(VALUES) == VALUES
 
 
-def test_failover__next_call_of_any_other_kind_reaches_the_new_primary(store: Store, fail_over: FailOver) -> None:
+def test_failover__next_call_of_any_other_kind_reaches_the_new_primary(fail_over: FailOver) -> None:
+    store = open_things()
     store.forget()
     fail_over()
     with pytest.raises(StoreUnavailable, match="read only replica"):
@@ -81,7 +71,9 @@ def test_failover__next_call_of_the_site_reaches_the_new_primary(fail_over: Fail
     assert cache.get("a") == 3
 
 
-def test_failover__is_not_over(store: Store, token: Token, fail_over: FailOver) -> None:
+def test_failover__is_not_over(fail_over: FailOver) -> None:
+    store = open_things()
+    token = store.token([])
     fail_over(is_over=False)
     with pytest.raises(StoreUnavailable, match="read only replica"):
         store.write(token, VALUES)
