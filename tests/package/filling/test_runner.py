@@ -158,7 +158,7 @@ def test_warm_batches__interrupted_counts_what_is_left_as_failed() -> None:
     batches = [job.spec.key.batch([0, 1, 2, 3])]
     (report,) = pipeline.warm_batches(job.spec, batches, interrupts=(TimeIsUp,))
     assert (report.written, report.failed) == (2, 2)
-    assert {failure.error for failure in report.failures} == {"TimeIsUp: at last"}
+    assert all("A time limit interrupted the batch (TimeIsUp)" in failure.error for failure in report.failures)
 
 
 def test_warm_batches__interrupted_with_a_token_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
