@@ -161,7 +161,12 @@ def _check_fields(model: type[Model], fields: Iterable[str], *, is_of_one_table:
     }
     for name in fields:
         if name not in columns:
-            hint = _nearest(name, columns)
+            far: Any = next((each for each in concrete._meta.get_fields() if each.name == name), None)
+            through = getattr(far, "through", getattr(getattr(far, "remote_field", None), "through", None))
+            if related := through or getattr(far, "related_model", None):
+                hint = f"it is a relation: add {related._meta.label} to depends_on"
+            else:
+                hint = _nearest(name, columns)
             hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
             raise DeclarationError(
                 f"fields names {name!r}, which is not a column of {model._meta.label}: {hint}"

@@ -89,7 +89,7 @@ def _check_callable(
         signature.bind(*arguments)
     except TypeError:
         takes = f"({', '.join(signature.parameters)})" if signature.parameters else "no arguments"
-        called = "the list of ids" if arguments else "no arguments"
+        called = "a row" if arguments == [None] else "the list of ids" if arguments else "no arguments"
         raise DeclarationError(
             f"{what} takes {takes} but is called with {called}: write e.g. '{example}'; {hint}"
         ) from None
@@ -116,12 +116,15 @@ def _dependencies(depends_on: object) -> tuple[Dependency, ...]:
             "model to what gives the ids, e.g. {Post: 'id'}"
         )
     for model, source in pairs:
-        _label("depends_on", model)
+        label = _label("depends_on", model)
         if isinstance(depends_on, Mapping) and not (isinstance(source, str) or callable(source)):
             raise DeclarationError(
                 f"depends_on maps {model!r} to {source!r}: expected the path of a field, e.g. 'id', or a "
                 "function of the row"
             )
+        if callable(source):
+            what, hint = f"the function of {label} in depends_on", "functools.partial can bind arguments"
+            _check_callable(what, source, [None], "lambda post: post.author_id", hint)
     return tuple(Dependency(model=model, ids=source) for model, source in pairs)
 
 
@@ -134,24 +137,23 @@ def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[
         raise DeclarationError(
             f"fields={fields!r}: expected a mapping from model to field names, e.g. {example}"
         )
+    known = {dependency.label.lower() for dependency in dependencies}  # Django finds models in any case
     by_label: dict[str, tuple[str, ...]] = {}
     for model, names in fields.items():
         label = _label("fields", model)
+        if label.lower() not in known:
+            raise DeclarationError(f"fields names {label}, but depends_on does not: add it there")
         is_list = isinstance(names, Iterable) and not isinstance(names, str)
-        by_label[label] = tuple(names) if is_list else (names,)
-        if not is_list or not all(isinstance(each, str) for each in by_label[label]):
+        listed = by_label[label.lower()] = tuple(names) if is_list else (names,)
+        if not is_list or not all(isinstance(each, str) for each in listed):
             raise DeclarationError(
                 f"fields maps {label} to {names!r}: expected a list of names, e.g. {example}"
             )
-        if not by_label[label]:
+        if not listed:
             raise DeclarationError(
                 f"fields maps {label} to an empty list: name the fields that the loader reads"
             )
-    known = [dependency.label for dependency in dependencies]
-    for label in by_label:
-        if label not in known:
-            raise DeclarationError(f"fields names {label}, but depends_on does not: add it there")
-    return tuple(replace(each, fields=by_label.get(each.label)) for each in dependencies)
+    return tuple(replace(each, fields=by_label.get(each.label.lower())) for each in dependencies)
 
 
 def _label(option: str, model: object) -> str:

@@ -103,6 +103,11 @@ def test_depends_on__models_with_what_gives_the_ids() -> None:
     )
 
 
+def test_fields__of_a_label_in_lower_case() -> None:
+    (dependency,) = warm_crowd(depends_on={"myapp.post": "id"}, fields={Post: ["title"]}).spec.depends_on
+    assert dependency.fields == ("title",)
+
+
 def test_job__when_called_and_shown() -> None:
     single, keyed = warm_lonely(name="mine"), warm_crowd()
     assert (single(), keyed([7])) == ("value", {7: "value 7"})

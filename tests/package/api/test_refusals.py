@@ -13,6 +13,7 @@ from django.test.utils import isolate_apps
 
 from myapp.models import Comment, Post
 from tests.package.api.declarations import HOUR, MINUTE, crowd, lonely, refusal, warm_crowd, warm_lonely
+from users.models import CustomUser
 from warmer import jobs, warm, warm_many
 
 pytestmark = pytest.mark.usefixtures("registry")
@@ -70,6 +71,8 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"depends_on": [Post], "fields": {Comment: ["body"]}}, "names myapp.Comment"),
     ({"depends_on": [Post], "fields": {Post: ["titel"]}}, "did you mean 'title'?"),
     ({"depends_on": [Post], "fields": {Post: ["zzz"]}}, "the fields author, author_id, "),
+    ({"depends_on": [Post], "fields": {Post: ["comments"]}}, "a relation: add myapp.Comment to depends_on"),
+    ({"depends_on": [CustomUser], "fields": {CustomUser: ["groups"]}}, "add users.CustomUser_groups to depends_on"),
 ]
 
 
@@ -123,6 +126,11 @@ def one(loader: Any, **options: Any) -> Any:
     return warm("called", name="called", **options)(loader)
 
 
+def by(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return options with a function that gives the ids of a changed post."""
+    return {"depends_on": {Post: function}, "fields": {Post: ["title"]}}
+
+
 def many(loader: Any, ids: Any = list, **options: Any) -> Any:
     return warm_many("called:{id}", name="called", ids=ids, **options)(loader)
 
@@ -140,6 +148,9 @@ def many(loader: Any, ids: Any = list, **options: Any) -> Any:
         (partial(many, crowd, iter([1])), "would be exhausted after one run: give the function itself"),
         (partial(many, crowd, depends_on={Comment: "article_id"}), "has no field 'article_id'"),
         (partial(many, crowd, depends_on={Comment: lambda comment: 1}), "write fields={Comment: [...]}"),
+        (partial(many, crowd, **by(lambda: 1)), "takes no arguments but is called with a row"),
+        (partial(many, crowd, **by(lambda one, two: 1)), "takes (one, two) but is called with a row"),
+        (partial(many, crowd, **by(load_later)), "the function of myapp.Post in depends_on is async"),
         (partial(one, load_later), "the loader is async"),
         (partial(one, yield_later), "the loader is async"),
         (partial(many, partial(load_later, 1)), "the loader is async"),
