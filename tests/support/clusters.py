@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from embedded.redis_cluster import RedisCluster
+from tests.support.caches import PATIENT
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +17,5 @@ def cluster() -> Iterator[RedisCluster]:
 
 
 def cluster_caches(cluster: RedisCluster) -> dict[str, Any]:
-    return {"default": {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": cluster.url}}
+    backend, options = "warmer.stores.redis.backend.RedisCache", {"CONNECTION_POOL_KWARGS": PATIENT}
+    return {"default": {"BACKEND": backend, "LOCATION": cluster.url, "OPTIONS": options}}
