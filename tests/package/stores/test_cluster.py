@@ -1,7 +1,9 @@
 """The store on a Redis Cluster: the contract, and what moving slots and lost nodes do to it."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -214,6 +216,8 @@ def test_nodes__that_are_away_and_come_back(start: Start) -> None:
     calls: list[Callable[[], object]] = [
         *(lambda: store.write(token, {"thing:1": 1}), lambda: store.peek("thing:1"), store.forget),
         *(store.ping, lambda: store.token(())),  # by which one finds out whether the cache answers
+        lambda: store.counters.totals([store.counters]),
+        lambda: store.counters.recent(time.time(), timedelta(hours=1)),
     ]
     for call in calls:
         breaker.forget()

@@ -17,6 +17,7 @@ from redis.exceptions import (
     ConnectionError,
     MaxConnectionsError,
     ReadOnlyError,
+    RedisClusterException,
     TimeoutError,
 )
 
@@ -45,7 +46,9 @@ def slot_of(key: str) -> int:
 
 def is_outage(error: BaseException) -> bool:
     """Return whether an error means that the server does not answer; an exhausted pool does not."""
-    is_lost = isinstance(error, ConnectionError | TimeoutError | ClusterDownError | OSError)
+    # A pipeline of a cluster raises the last of these, which is no RedisError, if no node answers.
+    lost = (ConnectionError, TimeoutError, OSError, ClusterDownError, RedisClusterException)
+    is_lost = isinstance(error, lost)
     # The blocking pool has no specific error.
     is_used_up = isinstance(error, MaxConnectionsError) or isinstance(error.__context__, Empty)
     return is_lost and not is_used_up

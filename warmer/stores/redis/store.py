@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from django.core.cache import caches
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from warmer.conf import conf
 from warmer.context import own_write
@@ -288,7 +288,7 @@ def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Ite
         else:
             with called(alias):
                 yield server
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise failed(alias, server, error, breaker) from error
     except StoreUnavailable:
         raise  # nothing was sent: the key's name is ambiguous
