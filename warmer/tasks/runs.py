@@ -134,7 +134,14 @@ def start_run(self: Task, run_id: int) -> None:
     """Find the ids of a run and send its batches to workers; execute a run of one batch right away."""
     started = runs.start(run_id, worker=_worker(self))
     if started is None:
-        logger.info("Run %s has ended: its message is dropped", run_id)
+        if WarmingRun.objects.filter(pk=run_id).exists():
+            logger.info("Run %s has ended: its message is dropped", run_id)
+        else:
+            logger.warning(
+                "Run %s is not in the database of this worker: its message is dropped. Does another project or "
+                "environment use the same broker?",
+                run_id,
+            )
         return
     try:
         if (spec := _spec_here(self, started)) is not None:
