@@ -24,7 +24,7 @@ def test_staging__needs_a_cache_and_a_broker_of_its_own(foreign: ForeignProject,
     assert foreign.run(ADD.format("Ada")) == ["Ada"]
     with foreign.worker() as worker:
         staging.manage("warm_cache", "names", "--workers", "--no-wait")
-        worker.wait_for("Run 1 is not in the database of this worker")
+        worker.wait_for("Run 1 is not in this worker's database")
 
         staging.settings(OWN_DATABASES)
         assert staging.run(ADD.format("Bob")) == ["Bob"]

@@ -195,9 +195,11 @@ def other_cache(*, ask: bool) -> str:
     recent = runs.filter(requested_at__gt=timezone.now() - _SPAN, trigger__in=_OUTSIDE, job__in=list(jobs))
     run = recent.exclude(cache="").order_by("-requested_at").first()
     found = difference(run.cache, jobs[run.job].spec.cache) if run is not None else ""
-    if found and found != _other_cache:
+    if run is not None and found and found != _other_cache:
         logger.error(
-            "Web and this process use different caches: %s. Recorded changes wait for a process with web's",
+            "Web and this process use different caches for %s: %s. Recorded changes wait for a process with "
+            "web's",
+            run.job,
             found,
         )
     _other_cache = found

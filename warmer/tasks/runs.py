@@ -137,11 +137,7 @@ def start_run(self: Task, run_id: int) -> None:
         if WarmingRun.objects.filter(pk=run_id).exists():
             logger.info("Run %s has ended: its message is dropped", run_id)
         else:
-            logger.warning(
-                "Run %s is not in the database of this worker: its message is dropped. Does another project or "
-                "environment use the same broker?",
-                run_id,
-            )
+            logger.warning("Run %s is not in this worker's database: do two projects share a broker?", run_id)
         return
     try:
         if (spec := _spec_here(self, started)) is not None:

@@ -198,9 +198,9 @@ class _Audit:
         if not self.spec.store.lists_keys:
             self.found.note = "Only the declared ids were compared: this cache cannot list its keys."
         elif len(types) != 1:
+            why = "they are not all int, all str or all UUID" if types else "there are none"
             self.found.note = (
-                "Only the declared ids were compared: they are not all int, all str or all UUID, so the type "
-                "of another cached id is unknown."
+                f"Only the declared ids were compared: {why}, so the type of another cached id is unknown."
             )
         else:
             self.compare(Batches(self.spec, self._undeclared(texts, *types)), are_declared=False)
