@@ -32,6 +32,7 @@ KEY = "key"
 # How long a server's id is cached.
 ID_SECONDS = 60.0
 _LOCAL = ("/", "127.", "localhost:", "::1:")
+_CLUSTER = "a Redis Cluster"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ def difference(theirs: str, alias: str, *, here: str = "here") -> str:
 
 def _names(alias: str) -> dict[str, str]:
     client = _client(alias)
-    place = "" if client is None else address(client)
+    place = _name_of_cluster(alias) if client is None else address(client)
     # A local address means a different server on each machine.
     place += f" ({socket.gethostname()})" if place.startswith(_LOCAL) else ""
     return {"key": str(caches[alias].make_key(KEY)), "address": place}
@@ -136,7 +137,7 @@ def _server(alias: str, *, seconds: float = ID_SECONDS) -> _Server:
     """Return the Redis server of a cache, from information at most that old; without an id if unknown."""
     client = _client(alias)
     if client is None:
-        return _Server()
+        return _Server(id=_name_of_cluster(alias), asked_at=time.time())
     name, now = address(client), time.time()
     known = _servers.get(name)
     if known is None or not 0 <= now - known.asked_at < seconds:
@@ -186,3 +187,9 @@ def _client(alias: str) -> Any:
     codec = codec_at(alias)
     # Each node of a cluster has its own id, and nodes come and go.
     return None if codec is None or codec.is_cluster else codec.connect()
+
+
+def _name_of_cluster(alias: str) -> str:
+    """Return the same name for every cluster, so that one differs from a server; empty: the cache is none."""
+    codec = codec_at(alias)
+    return _CLUSTER if codec is not None and codec.is_cluster else ""

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from embedded.redis_cluster import RedisCluster
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import PASSWORD, cache_entry, configure
 from tests.servers import CACHE_DATABASE
+from tests.support.clusters import cluster_caches
 from warmer.stores import describe_cache, difference, servers
 
 PLAIN = "django.core.cache.backends.filebased.FileBasedCache"
@@ -79,3 +81,13 @@ def test_difference__unknown(settings: Any) -> None:
         url = gone.url()
     assert difference(described(settings, **cache_entry(url)), "default") == ""
     assert difference(described(settings, BACKEND=PLAIN, LOCATION="/tmp/other", OPTIONS={}), "default") == ""
+
+
+def test_difference__of_a_cluster_and_a_server(settings: Any, cluster: RedisCluster) -> None:
+    server = describe_cache("default")
+    there = cluster_caches(cluster)["default"]
+    found = difference(described(settings, later=2, **there), "default", here="on the worker")
+    assert found.startswith("it is at a Redis Cluster on ")
+    settings.CACHES = {"default": there}
+    assert difference(server, "default").endswith(" and at a Redis Cluster here")
+    assert difference(describe_cache("default"), "default") == ""
