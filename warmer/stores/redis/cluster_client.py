@@ -88,7 +88,7 @@ class Cluster(RedisCluster):
         commands = {index: (slot_of(name), ("MGET", name)) for index, name in enumerate(names)}
         return [found for (found,) in self.ask_each(commands).values()]
 
-    # For the same reason, and because redis-py's own raise what is no error of a server.
+    # For the same reason. redis-py sends them by a pipeline, whose errors are no RedisError.
     def delete(self, *names: Any) -> int:
         return self._count("DEL", names)
 
