@@ -17,11 +17,12 @@ several processes end a run, one succeeds and sends `run_finished`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connections, router
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -234,7 +235,8 @@ def close_stalled(job: str | None = None) -> int:
     """End the runs that no worker will end; return how many there were.
 
     A queued run is `expired` when no worker took it in time. A running one is `lost` after
-    `WARMER_STALL_TIMEOUT` without progress: its worker was killed, or its messages are gone.
+    `WARMER_STALL_TIMEOUT` without progress: its worker was killed, or its messages are gone. A run whose row
+    is locked is left for later: its worker is recording, or is frozen in a transaction.
     """
     now = timezone.now()
     of_job = Q(job=job) if job else Q()
@@ -242,11 +244,13 @@ def close_stalled(job: str | None = None) -> int:
         of_job & Q(state=State.QUEUED, expires_at__lt=now),
         State.EXPIRED,
         "No worker took it in time. Is a worker running that consumes the job's queue?",
+        waits=False,
     )
     lost = _end(
         of_job & Q(state=State.RUNNING, heartbeat_at__lt=now - conf.STALL_TIMEOUT),
         State.LOST,
         f"No progress for {conf.STALL_TIMEOUT.total_seconds():.0f} s: its worker was lost.",
+        waits=False,
     )
     return expired + lost
 
@@ -267,14 +271,25 @@ def _finish_when_done(run: WarmingRun) -> None:
         _end(done, State.INCOMPLETE, f"{report.failed} of {counted(report.keys, 'key')} failed.")
 
 
-def _end(which: Q, state: State, error: str = "") -> int:
-    """Put the active runs among `which` into a final state; return how many."""
+def _end(which: Q, state: State, error: str = "", *, waits: bool = True) -> int:
+    """Put the active runs among `which` into a final state; return how many.
+
+    Args:
+        waits: wait for transactions that have locked the row of a run; otherwise leave the run as it is.
+    """
     ended = 0
+    skips = (
+        not waits and connections[router.db_for_write(WarmingRun)].features.has_select_for_update_skip_locked
+    )
     final = {"state": state, "active_job": None, "error": error[: 4 * MAX_ERROR_LENGTH]}
     for run in WarmingRun.objects.active().filter(which):
         # The update compares again, so only one of several processes ends a run.
         still_active = WarmingRun.objects.active().filter(which, pk=run.pk)
-        if still_active.update(finished_at=timezone.now(), **final):
+        with atomic_for(WarmingRun) if skips else nullcontext():
+            if skips and still_active.select_for_update(skip_locked=True).first() is None:
+                continue
+            has_ended = still_active.update(finished_at=timezone.now(), **final)
+        if has_ended:
             ended += 1
             run.refresh_from_db()
             batch_queue.clear(run)

@@ -5,14 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.support.others import apart
+from embedded.waiting import SECONDS
+from tests.support.others import apart, in_thread
 from warmer import run_finished
 from warmer import runs as ledger
 from warmer.models import State, Trigger, WarmingBatch, WarmingRun
@@ -220,6 +222,29 @@ def test_close_stalled__progress_keeps_a_run_alive(run: WarmingRun) -> None:
 def test_close_stalled__queued_past_its_use_is_expired() -> None:
     run = ledger.open_run("things", Trigger.SCHEDULE, expires_in=timedelta(seconds=-1)).run
     assert (ledger.close_stalled(), *told(run, "state")) == (1, State.EXPIRED)
+
+
+def test_close_stalled__waits_for_no_worker_that_is_frozen_while_it_records(run: WarmingRun) -> None:
+    other = ledger.start(ledger.open_run("others", Trigger.DEPLOY).run.pk)
+    assert other is not None
+    for stalled in (run, other):
+        age(stalled, "heartbeat_at")
+    is_locked, thaws = Event(), Event()
+
+    def freeze() -> None:
+        with transaction.atomic():
+            WarmingRun.objects.select_for_update().get(pk=run.pk)
+            is_locked.set()
+            thaws.wait(SECONDS)
+
+    locks_rows = connection.features.has_select_for_update  # SQLite locks the database
+    frozen = in_thread(freeze if locks_rows else is_locked.set)
+    is_locked.wait(SECONDS)
+    assert ledger.close_stalled() == (1 if locks_rows else 2)
+    assert ledger.open_run("things", Trigger.DEPLOY).joined == locks_rows
+    thaws.set()
+    frozen.join()
+    assert ledger.close_stalled() == (1 if locks_rows else 0)
 
 
 def test_cancel__keeps_what_was_counted_and_counts_what_is_in_hand(run: WarmingRun, finished: list[WarmingRun]) -> None:
