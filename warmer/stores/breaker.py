@@ -94,9 +94,15 @@ class Breaker:
         return True
 
     def failed(self, error: BaseException) -> None:
-        """Open the circuit, or keep it open: the cache did not answer a call."""
+        """Open the circuit, or keep it open: the cache did not answer a call.
+
+        A time-out of redis-py while it sends does not open it: the values may be too long for the network,
+        and shorter calls show whether the server hangs.
+        """
         with self._lock:
             now = monotonic()
+            if not self.is_open and str(error).startswith("Timeout writing"):
+                return
             if not self.is_open:
                 self._begin()
                 self._error, self._cause = describe(error), type(error).__name__

@@ -1,5 +1,6 @@
 """A cache that does not answer is left alone, by jobs and by the site's own calls: who may probe it, and when."""
 
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
@@ -103,6 +104,18 @@ def test_caches_in_one_place__share_a_breaker(settings: Any, monkeypatch: pytest
 
 
 # -- on a real server ---------------------------------------------------------------------------------
+@pytest.mark.usefixtures("impatient_cache", "clock")
+def test_store__write_too_long_for_the_timeout_does_not_suspend_other_calls(redis_server: RedisServer) -> None:
+    store = open_things()
+    token = store.token(["thing:1"])
+    redis_server.pause()  # its socket takes a few megabytes, as on a slow network
+    with pytest.raises(StoreUnavailable, match="Timeout writing") as raised:
+        store.write(token, {"thing:1": random.Random(1).randbytes(12_000_000).hex()})
+    assert not raised.value.is_logged  # by the breaker
+    redis_server.resume()
+    store.ping()
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("impatient_cache", "clock")
 def test_site__of_pages_saves_and_checks_one_waits_for_a_cache_that_hangs(

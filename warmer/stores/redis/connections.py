@@ -96,5 +96,5 @@ def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> Store
     ):
         return NodeOfCluster(f"The cache {alias!r}{at} {NodeOfCluster.advice}")
     found = StoreUnavailable(f"The cache {alias!r}{at} does not answer as expected: {describe(error)}")
-    found.is_logged = is_away
+    found.is_logged = is_away and breaker.is_open
     return found
