@@ -70,7 +70,7 @@ def test_killed_worker__without_a_new_delivery_the_run_is_lost(
 
     ended(run)
     assert (run.state, run.batches_done, run.written) == ("lost", 2, 8)
-    assert run.error == "No progress for 1 s: its worker was lost."
+    assert run.error == "No progress for 1 s: its worker was killed, or its messages are gone."
 
     again = ended(project.request("slow_items"))
     assert again.pk != run.pk

@@ -249,7 +249,8 @@ def close_stalled(job: str | None = None) -> int:
     lost = _end(
         of_job & Q(state=State.RUNNING, heartbeat_at__lt=now - conf.STALL_TIMEOUT),
         State.LOST,
-        f"No progress for {conf.STALL_TIMEOUT.total_seconds():.0f} s: its worker was lost.",
+        f"No progress for {conf.STALL_TIMEOUT.total_seconds():.0f} s: "
+        "its worker was killed, or its messages are gone.",
         waits=False,
     )
     return expired + lost
