@@ -113,3 +113,4 @@ def test_savepoints__cost_is_linear(foreign: ForeignProject, capture: str) -> No
     once, twice, count = foreign.run(COUNT)
     assert count == 2_000
     assert twice < 2.5 * once  # the first creates rows, too
+    foreign.check()
