@@ -116,7 +116,8 @@ def request_refresh(spec: JobSpec) -> None:
         return
     delay = REFRESH_DELAY + conf.REPLICA_LAG  # earlier, nothing would be written
     while True:
-        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, delay=delay)
+        # A scheduled run joins it, so it must not wait longer than for the next one if its message is lost.
+        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, expires_in=spec.every, delay=delay)
         # A queued run will see this change. A running one may be past it, so another follows. If it has just
         # ended, open a new one.
         if not opened.joined or opened.run.state == "queued" or runs.request_follow_up(opened.run):
