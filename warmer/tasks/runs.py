@@ -115,9 +115,10 @@ def request_refresh(spec: JobSpec) -> None:
         logger.debug("%s is not refreshed: the broker gave no answer a moment ago", spec.name)
         return
     delay = REFRESH_DELAY + conf.REPLICA_LAG  # earlier, nothing would be written
+    # Scheduled runs join it, so if its message is lost, it must not wait for much longer than the next one.
+    life = spec.every and spec.every + delay
     while True:
-        # A scheduled run joins it, so it must not wait longer than for the next one if its message is lost.
-        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, expires_in=spec.every, delay=delay)
+        opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, expires_in=life, delay=delay)
         # A queued run will see this change. A running one may be past it, so another follows. If it has just
         # ended, open a new one.
         if not opened.joined or opened.run.state == "queued" or runs.request_follow_up(opened.run):
