@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache, caches
 from redis import Connection
 from redis.cluster import ClusterNode
-from redis.exceptions import ResponseError
+from redis.exceptions import ClusterCrossSlotError, ResponseError
 
 from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
@@ -93,6 +93,17 @@ class TestCluster(FencedContract):
         assert len(cache.get_many(keys)) == 30
         cache.clear()
         assert cache.get_many(keys) == {}
+
+    def test_keys__as_bytes_as_the_client_lists_them(self, redis_client: Any) -> None:
+        cache.set_many({"thing:1": 1, "thing:2": 2})
+        names = list(redis_client.scan_iter("*thing:*"))
+        assert redis_client.exists(*names) == len(redis_client.mget(names)) == 2
+        assert redis_client.delete(*names) == 2
+
+    def test_keys_in_several_slots__are_an_error_of_the_call_not_an_outage(self) -> None:
+        with pytest.raises(ClusterCrossSlotError):
+            cache.sunion("thing:1", "thing:2")
+        assert not breaker.breaker_of("default").is_open
 
 
 class TestMovingSlots:

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import PRIMARY, ClusterNode, RedisCluster
 from redis.connection import parse_url
 from redis.exceptions import (
+    ClusterCrossSlotError,
     ClusterDownError,
     ConnectionError,
     MaxConnectionsError,
@@ -28,7 +29,6 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from warmer.report import describe
-from warmer.stores.redis.connections import slot_of
 from warmer.stores.redis.scripts import Command, Sent
 
 K = TypeVar("K")
@@ -47,10 +47,15 @@ def node_at(address: str) -> Any:
 
 @contextmanager
 def _as_outages() -> Iterator[None]:
-    """Convert errors of redis-py's cluster client to those of a server that does not answer."""
+    """Convert errors of redis-py's cluster client to those of a server that does not answer.
+
+    It has the same class for a command whose keys are in several slots, as a server would reject it.
+    """
     try:
         yield
     except RedisClusterException as error:
+        if "same key slot" in str(error):
+            raise ClusterCrossSlotError(str(error)) from error
         raise ConnectionError(describe(error)) from error
 
 
@@ -85,7 +90,7 @@ class Cluster(RedisCluster):
         moving.
         """
         names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
-        commands = {index: (slot_of(name), ("MGET", name)) for index, name in enumerate(names)}
+        commands = {index: (self._slot_of(name), ("MGET", name)) for index, name in enumerate(names)}
         return [found for (found,) in self.ask_each(commands).values()]
 
     # For the same reason. redis-py sends them by a pipeline, whose errors are no RedisError.
@@ -96,8 +101,12 @@ class Cluster(RedisCluster):
         return self._count("EXISTS", names)
 
     def _count(self, command: str, names: Iterable[Any]) -> int:
-        commands = {index: (slot_of(name), (command, name)) for index, name in enumerate(names)}
+        commands = {index: (self._slot_of(name), (command, name)) for index, name in enumerate(names)}
         return sum(self.ask_each(commands).values())
+
+    def _slot_of(self, name: Any) -> int:
+        slot: int = self.keyslot(name)  # type: ignore[no-untyped-call]  # also of bytes, as SCAN returns them
+        return slot
 
     def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
         """Return the keys of all nodes that match."""
