@@ -47,9 +47,8 @@ PATIENT: dict[str, Any] = {
     "ignore_result": True,
 }
 INTERRUPTS = (SoftTimeLimitExceeded,)
-# Priorities in Redis, where the lowest is served first. Messages without one have 0: upkeep, and the
-# project's own in the same queue. RabbitMQ ignores priorities, except in queues declared with
-# `x-max-priority`.
+# Priorities in Redis: the lowest is served first. Messages without one, such as those of upkeep, have 0.
+# RabbitMQ ignores priorities, except in queues declared with `x-max-priority`.
 RUNS, BATCHES = 3, 6
 # A task processes batches for about this long before it sends a message for the rest, which costs about 2 ms.
 TASK_SECONDS = 0.1
