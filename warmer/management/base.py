@@ -69,8 +69,9 @@ class WarmerCommand(BaseCommand):
             status = USAGE if isinstance(error, UnknownJob) else FAILED
             raise CommandError(str(error), returncode=status) from None
         except (DatabaseError, InterfaceError) as error:
-            # SQLite has no error of its own for a missing table.
-            is_missing = isinstance(error, ProgrammingError) or "no such table" in str(error)
+            # SQLite has no error of its own for a missing table or column.
+            unknown = ("no such table", "no such column", "has no column")
+            is_missing = isinstance(error, ProgrammingError) or any(text in str(error) for text in unknown)
             hint = f" {MIGRATE}" if is_missing else ""
             raise CommandError(f"Database error: {describe(error).rstrip('.?')}. {DOCTOR}{hint}") from None
 

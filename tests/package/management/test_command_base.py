@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,17 @@ def test_database__that_is_not_migrated_is_named_with_what_to_do(python: Python,
     lines = [line for line in found if line.startswith("CommandError")]
     assert [line.endswith("Have you run 'manage.py migrate'?") for line in lines] == [True, True, True, False]
     assert lines[3] == "CommandError: warmer's tables are missing on 'default': run 'manage.py migrate' first."
+
+
+def test_database__that_lacks_the_newest_migration_is_asked_for_it(python: Python, tmp_path: Path) -> None:
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "old.sqlite3")}
+    with closing(sqlite3.connect(database["NAME"])) as connection:
+        connection.execute("CREATE TABLE warmer_warmingrun (id INTEGER)")
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    found = errors_of(python, tmp_path, ["warm_cache --inline"], CACHES=caches, DATABASES={"default": database})
+    [line] = [line for line in found if line.startswith("CommandError")]
+    assert "no such column" in line
+    assert line.endswith("Have you run 'manage.py migrate'?")
 
 
 def test_help(golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
