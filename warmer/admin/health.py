@@ -237,7 +237,9 @@ def _queue_item(
             return item(value=UNKNOWN, detail=f"one worked {ago(worked_at)}")
         return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
     if workers is None:
-        return item(value=UNKNOWN, problem=f"No worker has answered yet, nor worked for {LATELY.seconds} s.")
+        return item(
+            value=UNKNOWN, problem=f"No worker has answered yet, and none has worked for {LATELY.seconds} s."
+        )
     if not workers:
         return item(problem="No worker answers, so runs wait.")
     if messages is not None and messages >= LONG_QUEUE:

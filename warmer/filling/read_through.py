@@ -67,7 +67,7 @@ _hot: dict[JobSpec, float] = {}
 # While reads of a job have a problem, it is logged once in this many seconds.
 LOG_SECONDS = 10.0
 UNAVAILABLE = "Reading %s from the database: %s"
-NOT_STORED = "%s: could not store %s; %s: %s"
+NOT_STORED = "%s: could not store %s, e.g. %s: %s"
 # When a problem may be logged again, by the job and the text.
 _logs_again: dict[tuple[JobSpec, str], float] = {}
 

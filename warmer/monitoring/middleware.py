@@ -257,5 +257,8 @@ def _is_staff(request: Any) -> bool:
         return bool(getattr(user, "is_staff", False))
     except Exception as error:  # noqa: BLE001 - a page that was made is not lost for its header
         _Request.users_rest_until = monotonic() + REST_SECONDS
-        logger.warning("No response has the header %s for %g s: %s", HEADER, REST_SECONDS, describe(error))
+        logger.warning(
+            "Cannot load the user, so no response gets the header %s for %g s: %s",
+            *(HEADER, REST_SECONDS, describe(error)),
+        )
         return False
