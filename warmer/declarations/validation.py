@@ -30,7 +30,8 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
         DeclarationError: the declaration cannot work; the message says what to write instead.
     """
     code = getattr(inspect.unwrap(loader), "__code__", None)
-    declared_at = f"{loader.__module__}:{code.co_firstlineno if code else '?'}"
+    module = getattr(loader, "__module__", "?")  # a property has none
+    declared_at = f"{module}:{code.co_firstlineno if code else '?'}"
     name = options.get("name") or getattr(loader, "__name__", "")
     with naming(name, declared_at):
         check_known(options, keyed=keyed)

@@ -159,6 +159,7 @@ def many(loader: Any, ids: Any = list, **options: Any) -> Any:
         (partial(one, crowd), "write e.g. 'def load()'"),
         (partial(one, Loaders.load), "the loader takes (self)"),
         (partial(one, classmethod(lonely)), "the loader is a classmethod, which is not callable"),
+        (partial(one, property(lonely)), "the loader is a property, which is not callable"),
         (partial(many, lonely), "write e.g. 'def load(ids)'"),
         (partial(many, lambda ids, *, must: {}), "the loader takes (ids, must)"),
         (partial(many, crowd, crowd), "ids takes (ids)"),
