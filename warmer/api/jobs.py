@@ -95,6 +95,8 @@ class SingleJob(_Job, Generic[V]):
         self._refuse_in_a_loop("warm")
         return pipeline.warm(self.spec, only_missing=only_missing)
 
+    warm.alters_data = True  # type: ignore[attr-defined]  # templates do not call it
+
     def invalidate(self, *, immediately: bool = False) -> None:
         """Make sure that no reader gets the old value any more; in a transaction, at its commit.
 
@@ -106,6 +108,8 @@ class SingleJob(_Job, Generic[V]):
         """
         self._refuse_in_a_loop("invalidate")
         invalidation.invalidate(self.spec, None, immediately=immediately)
+
+    invalidate.alters_data = True  # type: ignore[attr-defined]
 
     @overload
     async def aget(self) -> V | None: ...
@@ -192,6 +196,8 @@ class KeyedJob(_Job, Generic[I, V]):
                 self.key(id)
         return pipeline.warm(self.spec, ids, only_missing=only_missing)
 
+    warm.alters_data = True  # type: ignore[attr-defined]
+
     def invalidate(self, ids: Iterable[I] | None = None, *, immediately: bool = False) -> None:
         """Make sure that no reader gets the old values any more; in a transaction, at its commit.
 
@@ -207,6 +213,8 @@ class KeyedJob(_Job, Generic[I, V]):
         self._refuse_in_a_loop("invalidate")
         checked = None if ids is None else self._several(ids, "invalidate")
         invalidation.invalidate(self.spec, checked, immediately=immediately)
+
+    invalidate.alters_data = True  # type: ignore[attr-defined]
 
     @overload
     async def aget(self, id: I) -> V | None: ...

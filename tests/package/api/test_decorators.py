@@ -135,6 +135,9 @@ def test_job__is_read_and_not_called_by_a_template() -> None:
     job = warm_lonely()
     cache.set("lonely", "cached")
     assert Template("{{ job.get }}").render(Context({"job": job})) == "cached"
+    changes = Template("{{ job.invalidate }}{{ job.warm }}{{ many.invalidate }}{{ many.warm }}")
+    assert changes.render(Context({"job": job, "many": warm_crowd()})) == ""
+    assert cache.get("lonely") == "cached"
 
 
 @pytest.mark.parametrize("call", ["warm", "invalidate", "get_many"])
