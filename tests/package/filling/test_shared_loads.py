@@ -178,6 +178,33 @@ def test_readers__do_not_see_what_another_changes_in_its_copy(loader: Loader, mo
     assert seen == [["old"]]
 
 
+def test_reader__between_two_loads_waits_for_the_second(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[_Load] = []
+    may_go_on, wait = threading.Event(), _Load.wait
+
+    def slow(load: _Load) -> bool:
+        waiting.append(load)
+        has_ended = wait(load)
+        assert may_go_on.wait(30)
+        return has_ended
+
+    monkeypatch.setattr(_Load, "wait", slow)
+    try:
+        [first] = loader.start()
+        loader.expect(1)
+        [second] = loader.start()
+        wait_for_the_next()
+        loader.may_end.release()
+        assert first.result(30) == ["old"]
+        [third] = loader.start()
+        wait_until(lambda: len(waiting) + loader.began == 3, seconds=30, what="the third waits or loads")
+        assert loader.began == 1
+    finally:
+        may_go_on.set()
+        loader.may_end.release(2)
+    assert (second.result(30), third.result(30), loader.began) == (["old"], ["old"], 2)
+
+
 class Lingering(_Load):
     """A load whose thread does not go on at once when it ended."""
 

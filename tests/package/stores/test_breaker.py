@@ -51,9 +51,10 @@ def test_open__admits_one_probe_per_wait_which_doubles_up_to_a_bound(breaker: Br
 
 
 def test_open__probe_of_which_nobody_hears_is_followed_by_another(breaker: Breaker, clock: Clock) -> None:
-    for _ in range(20):  # threads whose calls were under way: they do not lengthen the wait
+    clock(0.125)
+    for _ in range(20):  # threads whose calls were under way: they neither lengthen the wait nor begin it anew
         breaker.failed(ERROR)
-    clock(0.25)
+    clock(0.125)
     assert is_admitted(breaker)
     clock(LONGEST_WAIT_SECONDS)
     assert is_admitted(breaker)

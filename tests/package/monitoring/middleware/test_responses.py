@@ -69,6 +69,20 @@ def test_stream__that_nobody_reads_ends_with_its_response(caplog: pytest.LogCapt
     assert closed == [True]
 
 
+def test_stream__that_breaks_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"part"
+        cache.get_many(["a"])
+        cache.get("a")
+        raise ZeroDivisionError
+
+    response = get(lambda request: StreamingHttpResponse(parts()))
+    with pytest.raises(ZeroDivisionError):
+        list(response)
+    response.close()
+    assert [message.partition(" spent")[0] for message in caplog.messages] == ["GET /page"]
+
+
 def test_stream__of_an_async_view(caplog: pytest.LogCaptureFixture) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for number in range(3):
