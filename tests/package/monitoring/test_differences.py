@@ -86,7 +86,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, VALUES)
-def test_differences__of_values_that_are_not_equal_there_are_some(one: Any, other: Any) -> None:
+def test_differences__of_random_values_are_none_to_itself_and_some_to_an_unequal_one(one: Any, other: Any) -> None:
     assert differences(one, one) == ()
     if one != other:
         # NaN is no other value than NaN.

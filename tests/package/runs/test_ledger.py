@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from embedded.waiting import SECONDS
 from tests.support.others import apart, in_thread
 from warmer import run_finished
 from warmer import runs as ledger
-from warmer.models import State, Trigger, WarmingBatch, WarmingRun
+from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Failure, Report
-from warmer.tasks import forget_runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -261,47 +259,3 @@ def test_cancel__keeps_what_was_counted_and_counts_what_is_in_hand(run: WarmingR
     assert ledger.cancel(queued.run, "ada")
     assert ledger.start(queued.run.pk) is None
     assert finished == [run, queued.run]
-
-
-@pytest.fixture
-def old_runs() -> list[int]:
-    """Seven runs of 'things' that ended 40 days ago, with a batch each; return their numbers."""
-    then = timezone.now() - timedelta(days=40)
-    fields = {"job": "things", "trigger": Trigger.SCHEDULE, "state": State.COMPLETE}
-    runs = [WarmingRun.objects.create(**fields, requested_at=then, finished_at=then, expires_at=then) for _ in range(7)]
-    WarmingBatch.objects.bulk_create(WarmingBatch(run=run, number=1) for run in runs)
-    return [run.pk for run in runs]
-
-
-def test_forget__deletes_in_bounded_chunks_what_ended_before_then(
-    old_runs: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("warmer.models.runs.FORGET_CHUNK", 2)
-    WarmingRun.objects.filter(pk=old_runs[0]).update(state=State.RUNNING, finished_at=None)
-    WarmingRun.objects.filter(pk=old_runs[1]).update(finished_at=timezone.now())
-    with CaptureQueriesContext(connection) as queries:
-        assert WarmingRun.objects.forget(before=timezone.now() - timedelta(days=30)) == 5
-    deletes = [each["sql"] for each in queries if 'DELETE FROM "warmer_warmingrun"' in each["sql"]]
-    assert len(deletes) == 3  # of 2, 2 and 1
-    assert set(WarmingRun.objects.values_list("pk", flat=True)) == set(old_runs[:2])
-    assert WarmingBatch.objects.count() == 2
-
-
-def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(own_jobs: None, settings: Any) -> None:
-    settings.WARMER_RUN_RETENTION = timedelta(days=2)
-    for job, days in (("posts", 3), ("posts", 1), ("popular_posts", 4), ("gone", 4)):
-        run = ledger.open_run(job, Trigger.COMMAND).run
-        ledger.fail(run, "broken")
-        then = timezone.now() - timedelta(days=days)
-        WarmingRun.objects.filter(pk=run.pk).update(requested_at=then, finished_at=then)
-    assert forget_runs() == 2
-    assert set(WarmingRun.objects.values_list("job", flat=True)) == {"posts", "popular_posts"}
-
-
-def test_latest_per_job__in_one_query(django_assert_num_queries: Any) -> None:
-    for job in ("a", "b", "a"):
-        ledger.fail(ledger.open_run(job, Trigger.COMMAND).run, "x")
-    newest = ledger.open_run("a", Trigger.COMMAND).run
-    with django_assert_num_queries(1):
-        latest = WarmingRun.objects.latest_per_job(["a", "b", "never"])
-    assert {job: run.pk for job, run in latest.items()} == {"a": newest.pk, "b": newest.pk - 2}
