@@ -6,6 +6,7 @@ made here have their own time-outs, and a broker that did not answer is not cont
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ REST_SECONDS = 5.0
 UNDECLARED = (
     "Celery does not know the queue {queue!r}. Add Queue({queue!r}) to CELERY_TASK_QUEUES, or set "
     "CELERY_TASK_CREATE_MISSING_QUEUES = True."
+)
+INVALID = (
+    "The broker's address or CELERY_BROKER_TRANSPORT_OPTIONS is invalid: the database of Redis must be a "
+    "number, and Sentinels need a master_name"
 )
 
 
@@ -127,14 +132,25 @@ def problem_of_address() -> str:
 
 
 def reach(connection: Any) -> None:
-    """Open a connection to one of the hosts in its address; raises kombu's errors."""
+    """Open a connection to one of the hosts in its address; raises kombu's errors.
+
+    Raises:
+        BrokerUnavailable: a part of the address is missing or wrong, e.g. the name of a Sentinel's master.
+    """
     tries = max(len(connection.alt), 1)
-    connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0, timeout=BROKER_SECONDS)
+    try:
+        connection.ensure_connection(
+            max_retries=tries, interval_start=0, interval_step=0, timeout=BROKER_SECONDS
+        )
+    except ValueError:  # its text may contain a part of the password
+        raise BrokerUnavailable(INVALID) from None
 
 
 def address_of(connection: Any) -> str:
     """Return the address of a connection, without credentials."""
-    return masked(connection.as_uri()).replace("***@", "")
+    address = masked(connection.as_uri()).replace("***@", "")
+    # A password with a slash that is not escaped ends in the path.
+    return re.sub(r"(?<=[^:/])/.*%40.*", "/***", address)
 
 
 def forget() -> None:

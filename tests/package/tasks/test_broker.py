@@ -213,6 +213,16 @@ def test_undeclared_queue__is_said(job: Any, serve: Serve, broker_at: BrokerAt) 
     assert tasks.request_run("t", Trigger.ADMIN).run.state == State.QUEUED
 
 
+@pytest.mark.parametrize("address", ["sentinel://127.0.0.1:1", "redis://:12/a/secret@127.0.0.1:1/0"])
+def test_address__that_only_connecting_shows_to_be_wrong_is_said(job: Any, broker_at: BrokerAt, address: str) -> None:
+    broker_at(address)
+    run = tasks.request_run("t", Trigger.ADMIN).run
+    assert (run.state, run.error) == (State.FAILED, broker.INVALID)
+    found = tasks.look_at_broker()
+    assert found.problem == broker.INVALID
+    assert not {"secret", "a"} & {*found.address.replace("%40", "/").split("/")}
+
+
 def test_serializer_that_is_not_installed__is_said(job: Any, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(current_app.tasks["warmer.start_run"], "serializer", "cbor")
     error = tasks.request_run("t", Trigger.ADMIN).run.error
