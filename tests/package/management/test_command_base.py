@@ -1,7 +1,5 @@
 """What the commands share: the check of the caches, arguments, tables and the progress bar."""
 
-import os
-import shutil
 import sqlite3
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -135,7 +133,7 @@ def test_table__aligns_numbers_right_and_leaves_none_empty() -> None:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal of 60 columns."""
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    monkeypatch.setenv("COLUMNS", "60")
     return Terminal()
 
 

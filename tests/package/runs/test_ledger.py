@@ -237,11 +237,13 @@ def test_close_stalled__waits_for_no_worker_that_is_frozen_while_it_records(run:
 
     locks_rows = connection.features.has_select_for_update  # SQLite locks the database
     frozen = in_thread(freeze if locks_rows else is_locked.set)
-    is_locked.wait(SECONDS)
-    assert ledger.close_stalled() == (1 if locks_rows else 2)
-    assert ledger.open_run("things", Trigger.DEPLOY).joined == locks_rows
-    thaws.set()
-    frozen.join()
+    try:
+        assert is_locked.wait(SECONDS)
+        assert ledger.close_stalled() == (1 if locks_rows else 2)
+        assert ledger.open_run("things", Trigger.DEPLOY).joined == locks_rows
+    finally:
+        thaws.set()
+        frozen.join()
     assert ledger.close_stalled() == (1 if locks_rows else 0)
 
 
