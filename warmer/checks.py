@@ -186,7 +186,7 @@ def check_schedule(**_kwargs: Any) -> Iterable[CheckMessage]:
 
 @register("warmer")
 def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E004, E007, W004, W010: Celery's message format, queues and broker."""
+    """E004, W004, W010, W017: Celery's message format, queues and broker."""
     if problem := tasks.problem_of_formats():
         yield Warning(f"{problem.message} {problem.why}", hint=problem.fix, id="warmer.W004")
     if unread := tasks.unread_setting():
@@ -194,13 +194,13 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
         message = f"No Celery app reads {unread}: tasks go to {broker}."
         yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")
     if why := tasks.problem_of_address():
-        hint = (
-            "Set CELERY_BROKER_URL to an address such as 'redis://:PASSWORD@HOST:PORT/0', or rediss:// for "
+        yield Warning(  # an error would stop `migrate`, and `warm_cache`, which works without a broker
+            f"{why}: no run can be sent to a worker.",
+            hint="Set CELERY_BROKER_URL to an address such as 'redis://:PASSWORD@HOST:PORT/0', or rediss:// "
+            "for TLS, amqp:// or sentinel://. Escape special characters of the password: %40 for @, %2F "
+            "for /.",
+            id="warmer.W017",
         )
-        hint += (
-            "TLS, amqp:// or sentinel://. Escape special characters of the password: %40 for @, %2F for /."
-        )
-        yield Error(f"{why}: no run can be sent to a worker.", hint=hint, id="warmer.E007")
     for queue in tasks.undeclared_queues():
         names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)
         yield Error(
