@@ -38,7 +38,7 @@ def test_sentinel__run_on_a_worker_and_doctor(tmp_path: Path) -> None:
         )
         # The doctor waits five minutes for beat's first report, which the session may have spent already.
         PeriodicTask.objects.update(date_changed=timezone.now())
-        project = Project(environment=variables, app=Celery("unused"))
+        project = Project(environment=variables, app=Celery("unused", set_as_current=False))
         command = [sys.executable, "-m", *["celery", "-A", "config", "worker", "-l", "INFO", "--concurrency", "1"]]
         with running(*command, log=tmp_path / "worker.log", env=variables, ready=" ready."):
             project.manage("warm_cache", "--workers", "popular_posts")
