@@ -194,13 +194,9 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
         message = f"No Celery app reads {unread}: tasks go to {broker}."
         yield Warning(message, hint=tasks.NAMESPACE, id="warmer.W010")
     if why := tasks.problem_of_address():
-        yield Warning(  # an error would stop `migrate`, and `warm_cache`, which works without a broker
-            f"{why}: no run can be sent to a worker.",
-            hint="Set CELERY_BROKER_URL to an address such as 'redis://:PASSWORD@HOST:PORT/0', or rediss:// "
-            "for TLS, amqp:// or sentinel://. Escape special characters of the password: %40 for @, %2F "
-            "for /.",
-            id="warmer.W017",
-        )
+        # Not an error, which would stop `migrate`, and `warm_cache`, which works without a broker.
+        hint = "Set CELERY_BROKER_URL to e.g. 'redis://:PASSWORD@HOST:PORT/0', with %40 for @ and %2F for /."
+        yield Warning(f"{why}: no run can be sent to a worker.", hint=hint, id="warmer.W017")
     for queue in tasks.undeclared_queues():
         names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)
         yield Error(
