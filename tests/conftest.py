@@ -60,6 +60,8 @@ def _threads_have_the_projects_celery() -> None:
     from config import celery_app
 
     celery_app.set_default()
+    # Made at its first use, it would keep the address of a broker that only one test has in its environment.
+    assert celery_app.producer_pool
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,8 @@ def on_a_broker() -> Iterator[None]:
     """Send messages to the broker, where no worker takes them."""
     current_app.conf.task_always_eager = False
     yield
-    current_app.control.purge()
     current_app.conf.task_always_eager = True
+    current_app.control.purge()
 
 
 @pytest.fixture
