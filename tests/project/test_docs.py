@@ -27,6 +27,12 @@ def test_options__are_all_documented_and_no_others() -> None:
     assert set(re.findall(r"^\| `(\w+)`", rows, flags=re.M)) == set(ManyOptions.__annotations__)
 
 
+def test_system_checks__are_all_documented_and_no_others() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "warmer").rglob("*.py"))
+    exist = set(re.findall(r'"(warmer\.[EW]\d{3})"', code))
+    assert set(re.findall(r"^\| `(warmer\.\w+)`", GUIDE, flags=re.M)) == exist
+
+
 @pytest.mark.parametrize("word", [*Outcome, *State.values, *failpoints.NAMES])
 def test_words__are_in_the_guide(word: str) -> None:
     assert f"`{word}`" in GUIDE
