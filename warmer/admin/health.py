@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from warmer import invalidation, tasks
 from warmer.admin import base
-from warmer.admin.questions import Answer, ask, shared
+from warmer.admin.questions import Answer, ask
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -32,11 +32,9 @@ from warmer.models import BEAT_SILENCE, WarmingRun
 from warmer.monitoring.alerts import Alert, firing
 from warmer.monitoring.snapshot import Snapshot, snapshot
 from warmer.stores import open_servers
-from warmer.stores.breaker import breaker_of
 from warmer.tasks.broker import connected
 
-# A busy worker may answer too late for one page; the next one shows it.
-PING_SECONDS, LATE_SECONDS = 1.0, 15.0
+PING_SECONDS = 1.0
 # Workers observe the jobs every minute, so one that observed recently works even if it did not answer.
 LATELY = timedelta(seconds=90)
 
@@ -46,6 +44,7 @@ REPLICA = "the-cache-is-a-read-only-replica"
 FULL, UNSAVED = "cache-full-every-write-fails", "the-cache-rejects-writes-it-cannot-save-to-disk"
 PENDING, DATABASE = "invalidations-are-pending", "a-database-does-not-answer"
 UNKNOWN = "unknown"
+SAVES = ("rdb_last_bgsave_status", "aof_last_write_status")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ class Health:
         self._has_broker = tasks.has_broker()
         if self._has_broker:
             self._broker = ask("broker", _look_at_broker)
-            self._workers = ask("workers", _look_for_workers, late=LATE_SECONDS)
+            self._workers = ask("workers", _look_for_workers)
         self.caches = ask_caches(jobs.specs())
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
@@ -137,16 +136,9 @@ class Health:
     @cached_property
     def items(self) -> list[Item]:
         """All items."""
-        found = list(self._queue_items()) if self._has_broker else []
-        if self.beat and any(spec.every for spec in jobs.specs()):
-            found.append(self.beat)
-        found += [_cache_item(alias, answer()) for alias, answer in self.caches.items()]
-        observed_at, own = self._snapshot.last_attempt, router.db_for_write(WarmingRun)
-        # While an observation can be written, the page need not ask.
-        if observed_at and timezone.now() - observed_at > LATELY and invalidation.is_read_only(own):
-            problem = "It rejects writes: no run starts, and invalidations stay pending."
-            found.append(Item(label=f"Database {own}", value="read-only", problem=problem, section=DATABASE))
-        return [*found, *_pending_items(self.backlog)]
+        beat = [self.beat] if self.beat and any(spec.every for spec in jobs.specs()) else []
+        caches = (_cache_item(alias, answer()) for alias, answer in self.caches.items())
+        return [*self._queue_items(), *beat, *caches, *self._pending_items()]
 
     @cached_property
     def alerts(self) -> dict[Alert, list[str]]:
@@ -156,11 +148,11 @@ class Health:
 
     @cached_property
     def _snapshot(self) -> Snapshot:
-        down, backlog = unanswered(self.caches), self.backlog
-        found = shared("snapshot", lambda: snapshot(down=down, backlog=backlog))
-        return replace(found, down=down, backlog=backlog)
+        return snapshot(down=unanswered(self.caches), backlog=self.backlog)
 
     def _queue_items(self) -> Iterator[Item]:
+        if not self._has_broker:
+            return
         broker, now = self._broker(), self._snapshot
         if broker.problem:
             yield Item(
@@ -169,17 +161,48 @@ class Health:
                 problem=f"The broker does not answer ({broker.problem}): no run starts.",
                 section=BROKER,
             )
+        # Jobs are observed by the workers of one queue.
+        observes = now.last_attempt is not None and now.taken_at - now.last_attempt <= LATELY
         for queue in tasks.queue_names(now.specs):
             # Brokers do not report the age of a message, but each run has a row.
             waits = max((now.queue_wait(spec.name) for spec in now.specs if spec.queue == queue), default=0.0)
+            oldest = f"oldest queued run {duration(waits, rough=True)}" if waits else ""
             if broker.value is None:
-                yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=_oldest(waits))
-            else:
-                found = self._workers().value
-                workers = None if found is None else len(found.get(queue, ()))
-                # Jobs are observed by workers of one queue, which says nothing about a queue without any.
-                worked_at = now.last_attempt if workers is None or queue == conf.QUEUE else None
-                yield _queue_item(queue, workers, broker.value.get(queue), waits, worked_at)
+                yield Item(label=f"Queue {queue}", value=UNKNOWN, detail=oldest)
+                continue
+            messages, workers = broker.value.get(queue), self._workers().value
+            waiting = "" if messages is None else counted(messages, "message")
+            number = None if workers is None else len(workers.get(queue, ()))
+            problem, is_warning = "", False
+            if waits > STANDSTILL.total_seconds():
+                problem = "No worker takes the waiting runs."
+            elif number == 0:
+                problem, is_warning = "No worker answers, so runs wait.", observes and queue == conf.QUEUE
+            elif messages is not None and messages >= LONG_QUEUE:
+                problem, is_warning = "Messages pile up, so runs start late.", True
+            yield Item(
+                label=f"Queue {queue}",
+                value=UNKNOWN if number is None else counted(number, "worker"),
+                detail=", ".join(filter(None, [waiting, oldest])),
+                problem=problem,
+                section=RUNS,
+                is_warning=is_warning,
+            )
+
+    def _pending_items(self) -> Iterator[Item]:
+        backlog = self.backlog
+        is_late = bool(backlog.count) and backlog.age >= LATE
+        yield Item(
+            label="Pending invalidations",
+            value=f"{backlog.count:,}" if backlog.count else "none",
+            detail=f"oldest {duration(backlog.age, rough=True)}" if backlog.count else "",
+            problem="Readers may see old values until a worker applies them." if is_late else "",
+            section=PENDING,
+            is_warning=backlog.age < STANDSTILL,
+        )
+        for alias, why in backlog.unanswered.items():
+            problem = f"Pending changes there are unknown: {why.rstrip('.')}."
+            yield Item(label=f"Database {alias}", value="down", problem=problem, section=DATABASE)
 
 
 def _look_at_broker() -> dict[str, int]:
@@ -193,8 +216,8 @@ def _look_for_workers() -> dict[str, list[str]]:
 
 
 def lacks_workers(queue: str) -> bool:
-    """Return whether no worker of a queue answers; False while it is unknown, without waiting for it."""
-    found = ask("workers", _look_for_workers, late=LATE_SECONDS, patience=0)().value
+    """Return whether no worker of a queue answers; False while it is unknown."""
+    found = ask("workers", _look_for_workers)().value
     return found is not None and not found.get(queue)
 
 
@@ -217,48 +240,14 @@ def _problems(alias: str) -> list[triggers.Problem]:
     return triggers.problems(alias) if invalidation.captures_by_triggers() else []
 
 
-def _queue_item(
-    queue: str, workers: int | None, messages: int | None, waits: float, worked_at: datetime | None
-) -> Item:
-    counts = [] if messages is None else [counted(messages, "message")]
-    item = partial(
-        Item,
-        label=f"Queue {queue}",
-        value=counted(workers, "worker") if workers else "no worker",
-        detail=", ".join(filter(None, [*counts, _oldest(waits)])),
-        section=RUNS,
-    )
-    if worked_at and timezone.now() - worked_at > LATELY:
-        worked_at = None
-    if waits > STANDSTILL.total_seconds() and (workers or worked_at):
-        return item(problem="The workers are not taking waiting runs.")
-    if not workers and worked_at:
-        if workers is None:  # they have not had enough time, e.g. on the first page of a process
-            return item(value=UNKNOWN, detail=f"one worked {ago(worked_at)}")
-        return item(problem=f"No worker answers; one worked {ago(worked_at)}.", is_warning=True)
-    if workers is None:
-        return item(
-            value=UNKNOWN, problem=f"No worker has answered yet, and none has worked for {LATELY.seconds} s."
-        )
-    if not workers:
-        return item(problem="No worker answers, so runs wait.")
-    if messages is not None and messages >= LONG_QUEUE:
-        return item(problem="Messages pile up, so runs start late.", is_warning=True)
-    return item()
-
-
-def _oldest(waits: float) -> str:
-    return f"oldest queued run {duration(waits, rough=True)}" if waits else ""
-
-
 def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
     item, infos = partial(Item, label=f"Cache {alias}"), answer.value
     if infos is None:
-        seconds = max(answer.failing_seconds, breaker_of(alias).open_seconds)
+        value = f"down for {duration(answer.failing_seconds, rough=True)}"
         problem = f"The cache does not answer ({answer.problem}), so reads go to the database."
         # redis-py's error has the same name
         section = HANGS if answer.problem == TimeoutError.__name__ else DOWN
-        return item(value=f"down for {duration(seconds, rough=True)}", problem=problem, section=section)
+        return item(value=value, problem=problem, section=section)
     if not infos:
         return item(value="up")
     used, limit, evicted = (
@@ -266,16 +255,12 @@ def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
     )
     memory = f"{percent(used / limit)} of {size(limit)}" if limit else f"{size(used)}, no limit"
     item = partial(item, detail=f"{memory}, {evicted:,} evicted")
-    if any(info.get("loading") for info in infos):
-        problem = "The server reads its data from disk and answers nothing else yet."
-        return item(value="loading", problem=problem, section=DOWN, is_warning=True)
     if any(map(_is_full, infos)):
         return item(value="full", problem="The cache refuses every write.", section=FULL)
     if any(info.get("role") == "slave" for info in infos):
         problem = "It is a read-only replica: nothing is warmed or invalidated."
         return item(value="read-only", problem=problem, section=REPLICA)
-    statuses = ("rdb_last_bgsave_status", "aof_last_write_status")
-    if any(info.get(name, "ok") != "ok" for info in infos for name in statuses):
+    if any(info.get(name, "ok") != "ok" for info in infos for name in SAVES):
         return item(value="up", problem="It cannot save to disk, so it may refuse writes.", section=UNSAVED)
     return item(value="up")
 
@@ -283,18 +268,3 @@ def _cache_item(alias: str, answer: Answer[list[Mapping[str, Any]]]) -> Item:
 def _is_full(info: Mapping[str, Any]) -> bool:
     limit = int(info["maxmemory"])
     return info["maxmemory_policy"] == "noeviction" and 0 < limit <= int(info["used_memory"])
-
-
-def _pending_items(backlog: Backlog) -> Iterator[Item]:
-    is_late = bool(backlog.count) and backlog.age >= LATE
-    yield Item(
-        label="Pending invalidations",
-        value=f"{backlog.count:,}" if backlog.count else "none",
-        detail=f"oldest {duration(backlog.age, rough=True)}" if backlog.count else "",
-        problem="Readers may see old values until a worker applies them." if is_late else "",
-        section=PENDING,
-        is_warning=backlog.age < STANDSTILL,
-    )
-    for alias, why in backlog.unanswered.items():
-        problem = f"Pending changes there are unknown: {why.rstrip('.')}."
-        yield Item(label=f"Database {alias}", value="down", problem=problem, section=DATABASE)

@@ -6,7 +6,6 @@ All pages of this process share an answer for a few seconds, so many open tabs c
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, partial
 from math import inf
@@ -24,6 +23,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 0.4
 # Less than the 10 seconds between two refreshes of a page.
 SHARED_SECONDS = 5.0
+# If there is no answer in time, the last one counts this long: busy workers answer too late for one page.
+LATE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,79 +46,59 @@ class _Question(Generic[T]):
     """A query that is running, or ran a moment ago."""
 
     def __init__(self) -> None:
-        self._future: Future[T] = Future()
-        self._future.set_exception(TimeoutError())  # as if it had run long ago
-        self._asked_at = -inf
-        self._earlier, self._earlier_at = self._future, -inf
-        self._failed_at: float | None = None
+        self._thread = Thread()
+        self._asked_at = self._ended_at = -inf
+        self._result: T | BaseException = TimeoutError()
+        self._failing_since: float | None = None
 
     def ask(self, function: Callable[[], T]) -> None:
         """Start the query, unless it is running or the last answer is still shared."""
-        if self._future.done() and monotonic() - self._asked_at >= SHARED_SECONDS:
-            self._earlier, self._earlier_at = self._future, self._asked_at
-            self._future, self._asked_at = Future(), monotonic()
-            Thread(target=_run, args=[self._future, function], daemon=True).start()
+        if not self._thread.is_alive() and monotonic() - self._asked_at >= SHARED_SECONDS:
+            self._asked_at = monotonic()
+            self._thread = Thread(target=self._run, args=[function], daemon=True)
+            self._thread.start()
 
-    def answer(self, deadline: float, late: float) -> Answer[T]:
+    def answer(self, deadline: float) -> Answer[T]:
+        self._thread.join(max(0.0, deadline - monotonic()))
+        result = self._result
+        if self._thread.is_alive() and monotonic() - self._ended_at > LATE_SECONDS:
+            result = TimeoutError()
+        if isinstance(result, BaseException):
+            self._failing_since = self._failing_since or self._asked_at
+            return Answer(problem=cause_of(result), failing_seconds=monotonic() - self._failing_since)
+        self._failing_since = None
+        return Answer(value=result)
+
+    def _run(self, function: Callable[[], T]) -> None:
         try:
-            error = self._future.exception(max(0.0, deadline - monotonic()))
-        except TimeoutError as waited:
-            if monotonic() - self._earlier_at <= late and self._earlier.exception() is None:
-                return Answer(value=self._earlier.result())
-            error = waited
-        if error is None:
-            self._failed_at = None
-            return Answer(value=self._future.result())
-        self._failed_at = self._failed_at or self._asked_at
-        return Answer(problem=cause_of(error), failing_seconds=monotonic() - self._failed_at)
+            try:
+                self._result = function()
+            finally:  # this thread's own connections
+                caches.close_all()
+                connections.close_all()
+        except BaseException as error:  # noqa: BLE001 - whatever it was, it is the answer
+            self._result = error
+        self._ended_at = monotonic()
 
 
 _questions: dict[str, _Question[Any]] = {}
-_shared: dict[str, tuple[float, Any]] = {}
 _lock = Lock()
 
 
-def ask(
-    name: str, function: Callable[[], T], *, late: float = 0.0, patience: float | None = None
-) -> Callable[[], Answer[T]]:
+def ask(name: str, function: Callable[[], T]) -> Callable[[], Answer[T]]:
     """Start a query, unless a page did so a moment ago; return a function that waits for its one answer.
 
     Args:
         name: identifies the query.
         function: returns the answer; called in a thread.
-        late: if there is no answer in time, use one that is at most this many seconds old.
-        patience: for how many seconds from now to wait for the answer; None: `PATIENCE_SECONDS`.
     """
-    deadline = monotonic() + (PATIENCE_SECONDS if patience is None else patience)
+    deadline = monotonic() + PATIENCE_SECONDS
     with _lock:
         question = _questions.setdefault(name, _Question())
         question.ask(function)
-    return cache(partial(question.answer, deadline, late))
-
-
-def shared(name: str, function: Callable[[], T]) -> T:
-    """Return the recent result of a function, by its name, or call it in this thread."""
-    made_at, _ = _shared.get(name, (-inf, None))
-    if monotonic() - made_at >= SHARED_SECONDS:
-        _shared[name] = (monotonic(), function())
-    value: T = _shared[name][1]
-    return value
+    return cache(partial(question.answer, deadline))
 
 
 def forget() -> None:
     """Forget all queries and answers."""
     _questions.clear()
-    _shared.clear()
-
-
-def _run(future: Future[T], function: Callable[[], T]) -> None:
-    try:
-        try:
-            value = function()
-        finally:  # this thread's own connections
-            caches.close_all()
-            connections.close_all()
-    except BaseException as error:  # noqa: BLE001 - whatever it was: a question left open is never asked again
-        future.set_exception(error)
-    else:
-        future.set_result(value)

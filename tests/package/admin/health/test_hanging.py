@@ -74,13 +74,15 @@ def test_question__is_shared_for_a_while_then_asked_again(olga: Client, monkeypa
 def test_question__its_late_answer_serves_the_next_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "SHARED_SECONDS", 0.0)
     goes_on, held = Event(), Event()
-    first = questions.ask("late", lambda: goes_on.wait(20) and "first")
-    assert questions.ask("late", str, late=60, patience=0)().problem == "TimeoutError"
+    patient = questions.ask("late", lambda: goes_on.wait(20) and "first")
+    monkeypatch.setattr(questions, "PATIENCE_SECONDS", 0.0)
+    assert questions.ask("late", str)().problem == "TimeoutError"
     goes_on.set()
-    assert first().value == "first"
-    second = questions.ask("late", lambda: held.wait(20) and "second", late=60, patience=0)
+    assert patient().value == "first"
+    second = questions.ask("late", lambda: held.wait(20) and "second")
     assert second().value == "first"
-    assert questions.ask("late", str, patience=0)().problem == "TimeoutError"
+    monkeypatch.setattr(questions, "LATE_SECONDS", 0.0)
+    assert questions.ask("late", str)().problem == "TimeoutError"
     held.set()
 
 

@@ -48,13 +48,6 @@ def test_strip__without_a_broker_and_redis_there_is_little_to_ask(olga: Client, 
     assert found["Cache default"].text == "up"
 
 
-def test_database__read_only(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.invalidation, "is_read_only", lambda using: True)
-    observed(minutes=2)  # since then, none could be written
-    database = strip(olga)["Database default"]
-    assert (database.level, database.section) == ("problem", health.DATABASE)
-
-
 def test_workers__none_is_a_problem_unless_one_worked_lately(
     olga: Client, use_broker: Callable[[str], None], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,28 +57,19 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=7))
     queue = strip(olga)["Queue warming"]
     assert (queue.level, queue.section) == ("problem", health.RUNS)
-    assert "no worker 0 messages, oldest queued run 7 min" in queue.text
+    assert "0 workers 0 messages, oldest queued run 7 min" in queue.text
     observed(seconds=30)
-    for minutes, level, said in (
-        (7, "problem", r"The workers are not taking waiting runs\."),
-        (1, "warning", r"No worker answers; one worked \d+ s ago\."),
-    ):
+    for minutes, level in ((7, "problem"), (1, "warning")):
         WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=minutes))
         questions.forget()
-        queue = strip(olga)["Queue warming"]
-        assert (queue.level, bool(re.search(said, queue.text))) == (level, True)
+        assert strip(olga)["Queue warming"].level == level
 
 
 @pytest.mark.usefixtures("with_broker")
-def test_workers__that_had_no_time_to_answer_are_unknown_if_one_worked_lately(
-    olga: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers__that_had_no_time_to_answer_are_unknown(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_look_for_workers", Mock(side_effect=TimeoutError))
     queue = strip(olga)["Queue warming"]
-    assert (queue.level, queue.text.split()[0]) == ("problem", "unknown")  # there may be one
-    observed(seconds=30)
-    questions.forget()
-    assert strip(olga)["Queue warming"].level == "unknown"
+    assert (queue.level, queue.text.split()[0]) == ("unknown", "unknown")
 
 
 @pytest.mark.usefixtures("with_broker")
@@ -149,21 +133,20 @@ def test_cache__full(olga: Client, settings: Any, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "level", "section"),
+    ("state", "section"),
     [
-        ({"rdb_last_bgsave_status": "err"}, "problem", health.UNSAVED),
-        ({"aof_last_write_status": "err"}, "problem", health.UNSAVED),
-        ({"role": "slave"}, "problem", health.REPLICA),
-        ({"loading": 1}, "warning", health.DOWN),
+        ({"rdb_last_bgsave_status": "err"}, health.UNSAVED),
+        ({"aof_last_write_status": "err"}, health.UNSAVED),
+        ({"role": "slave"}, health.REPLICA),
     ],
 )
 def test_cache__whose_server_is_not_itself(
-    olga: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], level: str, section: str
+    olga: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], section: str
 ) -> None:
     look = health._look_at_cache
     monkeypatch.setattr(health, "_look_at_cache", lambda alias: [{**look(alias)[0], **state}])
     cache = strip(olga)["Cache default"]
-    assert (cache.level, cache.section) == (level, section)
+    assert (cache.level, cache.section) == ("problem", section)
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(10, "ok"), (60, "warning"), (150, "problem")])
