@@ -15,5 +15,5 @@ if __name__ == "__main__":
     except ImproperlyConfigured as error:
         if settings.configured:
             raise
-        # What the environment holds cannot be used: the line names the variable, a traceback says no more.
+        # A wrong environment variable: the message names it, so a traceback would not help.
         sys.exit(f"manage.py: {error}")

@@ -19,7 +19,7 @@ SQLITE_OPTIONS = {
     "timeout": 20,
 }
 
-# A server that hangs accepts connections all the same; psycopg would wait for it for 130 s.
+# A hanging server still accepts connections; by default, psycopg would wait 130 s for it.
 POSTGRESQL_OPTIONS = {"connect_timeout": 5}
 
 EXPECTED = "expected e.g. postgres://user:password@host:5432/name or sqlite:////absolute/path.sqlite3."
@@ -50,7 +50,7 @@ def database_settings(url: str) -> dict[str, Any]:
 
 
 def _find_socket(settings: dict[str, Any], url: str) -> None:
-    """Set HOST to the folder of a unix socket, from any of the three forms that are in use.
+    """Set HOST to the folder of a unix socket, from any of three common forms.
 
     `?host=/cloudsql/NAME` (libpq's), `user@//cloudsql/NAME/database` (Google's), or `%2F` for each `/`.
     """

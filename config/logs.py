@@ -6,12 +6,12 @@ from logging import Filter, LogRecord
 
 
 class WithoutOutages(Filter):
-    """Drops ignored errors of an unresponsive cache: the circuit breaker logs each outage once."""
+    """Drop ignored errors of an unresponsive cache: the circuit breaker logs each outage once."""
 
     def filter(self, record: LogRecord) -> bool:
         """Return whether the record is about anything else, such as a write that a full server rejected."""
-        # Imported late: settings must load even if these libraries are missing; the doctor then says what to
-        # install.
+        # Imported here, so that the settings load even if these libraries are missing; the doctor then
+        # reports what to install.
         from django_redis.exceptions import ConnectionInterrupted
 
         from warmer.stores.redis.connections import is_outage

@@ -262,6 +262,6 @@ def _join(parts: SplitResult, query: dict[str, str]) -> str:
 def _hosts_and_ports(hosts: str, url: str, variable: str) -> Iterator[tuple[str, int]]:
     for host in hosts.split(","):
         if (found := _HOST_AND_PORT.fullmatch(host.strip())) is None:
-            expected = "each server is HOST or HOST:PORT, and an IPv6 address stands in brackets."
+            expected = "each server is HOST or HOST:PORT, with IPv6 addresses in brackets."
             raise _refused(variable, url, f": {expected}")
         yield found["ipv6"] or found["name"], int(found["port"] or 26379)

@@ -1,1 +1,1 @@
-"""The servers that development and tests start by themselves: no root, nothing to install."""
+"""Servers for development and tests: without root, and with nothing to install."""

@@ -18,7 +18,7 @@ LAST_LINES = 20
 LABEL_WIDTH = 7
 COLOURS = ("36", "33", "35", "32", "34")  # cyan, yellow, magenta, green, blue
 RED = "31"
-# Processes that still hold the pipe after this one has ended are being killed; then the reader ends too.
+# Time for the reader to end after the process: the rest of its group, which holds the pipe, is being killed.
 READER_SECONDS = 2
 
 
@@ -61,10 +61,10 @@ class Console:
 
 
 class Child:
-    """A running command, whose lines go to the console.
+    """A running command, whose output goes to the console.
 
     Args:
-        hurried: called while the process is asked to stop; once it returns true, it is killed.
+        hurried: called while waiting for the process to stop; once it returns true, the process is killed.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """Return how the process ended; None while it runs."""
+        """Return the exit code; None while the process runs."""
         return self._process.poll()
 
     def last_lines(self) -> list[str]:
-        """Return the end of its output."""
+        """Return the last lines of its output."""
         if self.exit_code is not None:
             self._reader.join(READER_SECONDS)
         return list(self._tail)

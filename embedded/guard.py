@@ -17,7 +17,7 @@ import time
 
 PARENT_CHECK_SECONDS = 0.3
 TERM_SECONDS = 5.0
-KILL_SECONDS = 1.0  # if nobody reaps its processes, they stay forever
+KILL_SECONDS = 1.0  # zombies that nobody reaps would stay in the group forever
 
 
 def main(parent: int, group: int, folder: str = "") -> None:

@@ -34,7 +34,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command of the project: a step that runs to its end, or a service that runs until we stop it.
+    """A command of the project: a step that runs and exits, or a service that runs until we stop it.
 
     Attributes:
         title: the console's message before a step.
@@ -91,7 +91,7 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
             **environment,
             "WARMER_DATA_DIR": str(data_dir),
             "DJANGO_SETTINGS_MODULE": "config.settings",
-            "PYTHONUNBUFFERED": "1",  # otherwise lines would arrive late, in blocks
+            "PYTHONUNBUFFERED": "1",  # so that output appears line by line
         },
         servers=(
             Server(name="cache", variable="REDIS_URL", options=CACHE_OPTIONS),

@@ -1,4 +1,4 @@
-"""Run a PostgreSQL of our own: a fresh cluster in a temporary folder, gone when it stops."""
+"""Run a PostgreSQL server: a new cluster in a temporary folder, which is removed when it stops."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ class PostgresServer(Server):
         return f"postgresql://{USER}@{quote(str(self.folder), safe='')}:{PORT}/{database}"
 
     def version(self) -> str:
-        """Return which server this is, e.g. "PostgreSQL 17.2"."""
+        """Return the server's name and version, e.g. "PostgreSQL 17.2"."""
         with psycopg.connect(self.url()) as connection:
             [version] = connection.execute("SHOW server_version").fetchone() or ("",)
         return f"PostgreSQL {version.split()[0]}"
 
     def create_database(self, name: str) -> str:
-        """Create an empty database; return its address."""
+        """Create an empty database, and return its address."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
@@ -102,7 +102,7 @@ class PostgresServer(Server):
             raise self._failed(f"{command[0]} did not start.")
 
     def _creation(self, programs: Path, data: str) -> list[str]:
-        """Return the command that creates the folder of the data."""
+        """Return the command that creates the data folder."""
         initdb = [str(programs / "initdb"), "--pgdata", data, "--username", USER, "--auth", "trust"]
         return [*initdb, "--encoding", "UTF8", "--locale", "C", "--no-sync"]
 

@@ -18,7 +18,7 @@ KILL_SECONDS = 10.0
 
 
 class EmbeddedError(Exception):
-    """A server or process cannot start, or has ended. The message names it and says what to do."""
+    """A server or process could not start, or ended. The message names it and says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,12 @@ class ProcessGroup(subprocess.Popen[bytes]):
         """End the process and everything in its group; return its exit code.
 
         Args:
-            asks: tried in turn, on the process alone. Whatever is left after them is killed.
-            hurried: called while waiting; once it returns true, the rest is killed immediately.
+            asks: sent in turn, to the process alone. Whatever is left of the group is then killed.
+            hurried: called while waiting; once it returns true, the group is killed immediately.
         """
         for ask in asks:
             self.send_signal(ask.signal)
-            self.send_signal(signal.SIGCONT)  # a paused process reacts to no other signal
+            self.send_signal(signal.SIGCONT)  # in case it is paused
             end = time.monotonic() + ask.seconds
             while self.poll() is None and time.monotonic() < end and not hurried():
                 time.sleep(0.02)

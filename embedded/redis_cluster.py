@@ -17,7 +17,7 @@ from embedded.waiting import wait_until
 SLOTS = 16_384
 OPTIONS = {
     "cluster-enabled": "yes",
-    # A node that does not answer for so many milliseconds counts as failed, and its replica takes over.
+    # Milliseconds without an answer after which a node has failed, and its replica takes over.
     "cluster-node-timeout": "1000",
     "repl-diskless-sync-delay": "0",
 }
@@ -54,7 +54,7 @@ class RedisCluster:
             node.stop()
 
     def ask(self, node: int, *command: Any) -> Any:
-        """Send a command to a node; return its answer, in text."""
+        """Send a command to a node, and return its answer as text."""
         with Redis(port=self.nodes[node].port, socket_timeout=30, decode_responses=True) as client:
             return client.execute_command(*command)
 
@@ -77,7 +77,7 @@ class RedisCluster:
         raise LookupError(f"No node serves slot {slot}.")
 
     def begin_move(self, slot: int, to: int) -> None:
-        """Begin to move a slot: requests for missing keys are redirected to the other node."""
+        """Begin to move a slot: from now on, requests for missing keys are redirected to the other node."""
         at = self.owner(slot)
         self.ask(to, "CLUSTER SETSLOT", slot, "IMPORTING", self._id(at))
         self.ask(at, "CLUSTER SETSLOT", slot, "MIGRATING", self._id(to))
@@ -91,7 +91,7 @@ class RedisCluster:
         return len(keys)
 
     def end_move(self, slot: int, to: int) -> None:
-        """Move the rest of a slot, and assign it to its new node if it is not yet."""
+        """Move the rest of a slot, and assign it to its new node, unless it already is."""
         at = self.owner(slot)
         if at == to:
             return
@@ -118,7 +118,7 @@ class RedisCluster:
         self.ask(number, "CLUSTER MEET", LOOPBACK, first.port, first.options["cluster-port"])
 
     def _serves(self) -> bool:
-        """Return whether all nodes agree that all slots are served, and every replica is in step."""
+        """Return whether all nodes agree that all slots are served, and every replica is connected."""
         return all(state["cluster_state"] == "ok" for state in self._ask_all("CLUSTER INFO")) and all(
             node["role"] == "master" or node["master_link_status"] == "up"
             for node in self._ask_all("INFO", "replication")

@@ -32,7 +32,7 @@ def find_redis_server() -> Path:
         if program := shutil.which(given):
             return Path(program)
         raise EmbeddedError(
-            f"REDIS_SERVER is {given!r}, which is not a program that runs. Set it to the path of a "
+            f"REDIS_SERVER is {given!r}, which is not an executable program. Set it to the path of a "
             "redis-server or valkey-server, or unset it."
         )
     # The wheel contains the program for a single platform.
@@ -47,9 +47,9 @@ def find_redis_server() -> Path:
 class RedisServer(Server):
     """One Redis server on the loopback address.
 
-    The port is chosen at the first start and kept. So is the data after `kill` and `restart`, if it is
-    written with `appendonly`. After a `kill` this is certain only with `appendfsync always`: with `everysec`
-    and a slow disk, a server answers up to two seconds before it has written.
+    The port is chosen at the first start and kept. With `appendonly`, `kill` and `restart` keep the data too.
+    After a `kill` this is certain only with `appendfsync always`: with `everysec` and a slow disk, a server
+    answers up to two seconds before it has written.
 
     Args:
         options: as in redis.conf, e.g. `{"maxmemory": "64mb", "appendonly": "yes"}`. Without any,
@@ -98,7 +98,7 @@ class RedisServer(Server):
         return self.start()
 
     def version(self) -> str:
-        """Return which server this is, e.g. "Valkey 9.1.2" or "Redis 7.0.15"."""
+        """Return the server's name and version, e.g. "Valkey 9.1.2" or "Redis 7.0.15"."""
         info = self.client().info("server")
         valkey = info.get("valkey_version")
         return f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"

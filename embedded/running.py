@@ -1,4 +1,4 @@
-"""Keep two `script/server` from using the same data folder, and record there which servers run."""
+"""Prevent two `script/server` from using the same data folder, and record the running servers there."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from embedded.processes import EmbeddedError
 def only_instance(data_dir: Path, address: str) -> Iterator[None]:
     """Lock the data folder.
 
-    The system releases the lock when we exit for any reason, so a left-over file does no harm. After a
-    SIGKILL it is held until the guards have ended our servers, because two servers must not write the same
-    files.
+    The system releases the lock when this process exits for any reason, so a leftover file does no harm.
+    After a SIGKILL it is held until the guards have ended our servers, because two servers must not write the
+    same files.
 
     Raises:
         EmbeddedError: another one holds the folder, or it cannot be written.
@@ -29,7 +29,7 @@ def only_instance(data_dir: Path, address: str) -> Iterator[None]:
         lock = (data_dir / LOCK_NAME).open("a+")
     except OSError as error:
         raise EmbeddedError(
-            f"The data folder {data_dir} cannot be written ({error.strerror}): mend that, or choose "
+            f"The data folder {data_dir} is not writable ({error.strerror}). Fix that, or choose "
             "another: WARMER_DATA_DIR=/path/to/folder script/server"
         ) from None
     with lock:

@@ -20,13 +20,13 @@ from embedded.supervisor import Supervisor
 
 
 def main() -> int:
-    """Run the project's plan, which is what `script/server` does after its set-up; return the exit code."""
+    """Run the project's plan, and return the exit code."""
     if sys.argv[1:]:
         print(__doc__)
         return 0 if sys.argv[1] in ("-h", "--help") else 2
     try:
         plan = project_plan(os.environ)
-        import_module("config.settings")  # they check every address before anything starts
+        import_module("config.settings")  # checks every address before anything starts
     except (EmbeddedError, ImproperlyConfigured) as error:
         print(error, file=sys.stderr)
         return 1

@@ -35,7 +35,7 @@ class Server(ABC):
 
     @property
     def folder(self) -> Path:
-        """Return the folder of a server that has started."""
+        """Return the folder of a started server."""
         if self._folder is None:
             raise EmbeddedError(
                 f"{type(self).__name__} has no folder and no address yet: call start() first."
@@ -46,7 +46,7 @@ class Server(ABC):
         """Start the server, unless it runs, and wait until it answers.
 
         Raises:
-            EmbeddedError: its program is not installed, or did not start. The message has its last lines.
+            EmbeddedError: its program is not installed, or did not start; the message shows its last lines.
         """
         if self.is_running:
             return self
@@ -75,7 +75,7 @@ class Server(ABC):
 
     @property
     def exit_code(self) -> int | None:
-        """Return how the process ended by itself; None while it runs or after we ended it."""
+        """Return the exit code of a process that we did not stop; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def last_lines(self, count: int = 10) -> list[str]:
@@ -112,7 +112,7 @@ class Server(ABC):
             return ProcessGroup(command, output=log, folder=temporary, cwd=self.folder, **self._options)
 
     def _drop_root(self) -> bool:
-        """Run the server as `nobody`, in a folder of that user, where we are root; return whether we are."""
+        """If we are root, run the server as `nobody`, in a folder of that user; return whether we are."""
         if os.geteuid() != 0:
             return False
         nobody = pwd.getpwnam("nobody")
@@ -132,6 +132,6 @@ class Server(ABC):
 
 
 def wheel_folder(package: str) -> Path | None:
-    """Return where a package is installed, without importing it: an import may make folders."""
+    """Return where a package is installed, without importing it, which may create folders."""
     spec = find_spec(package)
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None

@@ -3,8 +3,8 @@
 `_serve` shows the order. Signals only set a flag, which every wait checks, so nothing is ever interrupted
 between starting a process and recording that it must be stopped.
 
-Once everything is up, a killed server or service is started again, so that you can try an outage. If one
-fails by itself, everything stops.
+Once everything is up, a killed server or service is restarted, so that you can try an outage. If one fails,
+everything stops.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PASSWORD_FILE = "admin-password"  # noqa: S105 - a file name
 
 
 class _StopRequested(Exception):
-    """A stop was requested; not an error."""
+    """A stop was requested, which is not an error."""
 
 
 class Supervisor:
@@ -96,7 +96,7 @@ class Supervisor:
     def _start_server(self, server: Server) -> None:
         self._pause(0)
         if self._environment.get(server.variable):
-            self._console.say(f"The {server.name} server is the one that {server.variable} names.")
+            self._console.say(f"Using the {server.name} server of {server.variable}.")
             return
         redis = RedisServer(folder=self._plan.data_dir / server.name, options=server.options)
         self._running[f"The {server.name} server"] = redis
@@ -118,7 +118,7 @@ class Supervisor:
         failure = f"{step.title}: `{' '.join(step.words)}` failed ({describe_exit(code)}).{output}"
         if step.required:
             raise EmbeddedError(failure)
-        self._console.complain(f"{failure}\nThe server goes on without it.")
+        self._console.complain(f"{failure}\nThe site keeps running.")
 
     def _start_services(self) -> None:
         services = []
@@ -141,7 +141,7 @@ class Supervisor:
 
         Raises:
             _StopRequested: a stop was requested.
-            EmbeddedError: a process ended by itself.
+            EmbeddedError: a process stopped unexpectedly.
         """
         if self._stop_requested.wait(seconds):
             raise _StopRequested
@@ -150,15 +150,15 @@ class Supervisor:
                 self._ended_by_itself(title, process, process.exit_code)
 
     def _ended_by_itself(self, title: str, process: RedisServer | Child, code: int) -> None:
-        end = f"{title} ended by itself ({describe_exit(code)})."
-        # A signal, or exit code 0 after a polite one, comes from a user who is trying an outage.
+        end = f"{title} stopped unexpectedly ({describe_exit(code)})."
+        # It was killed, or told to stop: a user is trying an outage.
         if code > 0 or not self._is_up:
             raise EmbeddedError(f"{end} Its last lines:{_indented(process.last_lines())}")
-        self._console.complain(f"{end} It starts again in {OUTAGE_SECONDS} seconds.")
+        self._console.complain(f"{end} It restarts in {OUTAGE_SECONDS} seconds.")
         if self._stop_requested.wait(OUTAGE_SECONDS):
             raise _StopRequested
         process.restart()
-        self._console.say(f"{title} is started again.")
+        self._console.say(f"{title} has restarted.")
 
     # -- stop ----------------------------------------------------------------------------------
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -171,7 +171,7 @@ class Supervisor:
         """Stop everything that was started, in reverse order; a second Ctrl-C skips the waiting."""
         if not self._running:
             return
-        self._console.say("Stopping everything (Ctrl-C once more: without waiting) ...")
+        self._console.say("Stopping everything (press Ctrl-C again to stop without waiting) ...")
         # Callbacks run in reverse order, and all of them run even if one fails.
         with contextlib.ExitStack() as stack:
             for process in self._running.values():
@@ -180,25 +180,25 @@ class Supervisor:
 
 
 def _banner(plan: Plan, environment: Mapping[str, str]) -> str:
-    """Return the banner: where everything is and how to stop it."""
+    """Return the addresses, the login, and how to stop everything."""
     rows = {"Site": plan.address, "Admin": f"{plan.address}admin/", "Log in as": _login(plan, environment)}
     for server in plan.servers:
-        # An address given by the user may contain a password.
+        # The user's address may contain a password.
         given = plan.environment.get(server.variable)
         rows[f"{server.name.capitalize()} server"] = (
             f"as in {server.variable}" if given else environment[server.variable]
         )
-    # Another terminal only knows the default folder.
+    # In another terminal, `manage.py` looks in the default folder.
     where = "" if plan.data_dir == USUAL_DATA_DIR else f"WARMER_DATA_DIR={plan.data_dir} "
     return "\n".join(
         [
             RULE,
             *(f"  {name + ':':<16}{text}" for name, text in rows.items()),
             "",
-            "  While this runs, `manage.py` in other terminals reaches the same servers, e.g.",
+            "  While this runs, `manage.py` in other terminals uses the same servers, e.g.",
             f"  {where}.venv/bin/python manage.py warm_cache",
             "",
-            "  Ctrl-C stops all of it.",
+            "  Press Ctrl-C to stop everything.",
             RULE,
         ]
     )
@@ -212,7 +212,7 @@ def _login(plan: Plan, environment: Mapping[str, str]) -> str:
     try:
         return f"{username}, password {file.read_text().strip()} (kept in {os.path.relpath(file)})"
     except OSError:
-        return f"{username}, with the password you gave that account"
+        return f"{username}, with the password of that account"
 
 
 def _indented(lines: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-# A bound for what takes a second or two, on a machine that is busy with other things.
+# A limit for steps of a second or two, on a busy machine.
 SECONDS = 60
 
 

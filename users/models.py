@@ -36,6 +36,6 @@ class CustomUser(AbstractUser):
 
 
 def most_active_ids(limit: int) -> list[int]:
-    """Return the ids of the most active users who are active, in one query."""
+    """Return the ids of the active users with the most actions, in one query."""
     active = CustomUser.objects.filter(is_active=True)
     return list(active.order_by("-activity", "id").values_list("id", flat=True)[:limit])

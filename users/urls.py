@@ -1,4 +1,4 @@
-"""The addresses of the public profiles."""
+"""The URLs of the public profiles."""
 
 from django.urls import path, register_converter
 

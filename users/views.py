@@ -1,4 +1,4 @@
-"""The public profile. It reads through the cache alone: warm, it costs no query."""
+"""The public profile. It reads only through the cache: when it is warm, it costs no query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from users.warming import user_profiles
 def profile(request: HttpRequest, user_id: int) -> HttpResponse:
     """Show a user's public profile.
 
-    The cached value holds the email address too; the page is public, and does not show it.
+    The cached value contains the email address, which this public page must not show.
     """
     person = user_profiles.get(user_id)
     if person is None:

@@ -24,7 +24,7 @@ PROFILE_FIELDS = [
 
 
 def top_user_ids() -> Sequence[int]:
-    """Return whose profiles are read most: the 100 most active of the active users."""
+    """Return the ids of the most active users, whose profiles are read most."""
     return most_active_ids(WARM_PROFILES)
 
 
@@ -32,13 +32,13 @@ def top_user_ids() -> Sequence[int]:
     "user:{id}:profile",
     ids=top_user_ids,
     depends_on={CustomUser: "id"},
-    # A login changes `last_login`, and leaves the profile as it is.
+    # Without `last_login`, so that a login does not invalidate the profile.
     fields={CustomUser: [*PROFILE_FIELDS, "is_active"]},
     every=timedelta(minutes=15),
     timeout=timedelta(hours=1),
 )
 def user_profiles(ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
-    """Load profiles in one query. An inactive user has no public profile, so is left out."""
+    """Load profiles in one query. Inactive users have no public profile, and are left out."""
     rows = CustomUser.objects.filter(id__in=ids, is_active=True).values(*PROFILE_FIELDS)
     return {
         row["id"]: {

@@ -99,15 +99,15 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Celery closes the database connection before and after every task, which takes several times as long as the
 # statements of a batch. So tasks reuse a connection, and `config/celery.py` closes unusable ones.
 CELERY_DB_REUSE_MAX = 10_000
-# A worker that is told to stop returns unfinished tasks to the queue (Celery 5.5 and later).
+# A stopping worker returns unfinished tasks to the queue (Celery 5.5 and later).
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 
 CELERY_TASK_SOFT_TIME_LIMIT = env_int("CELERY_TASK_SOFT_TIME_LIMIT", 240)
 CELERY_TASK_TIME_LIMIT = env_int("CELERY_TASK_TIME_LIMIT", 300)
 # Redis redelivers unacknowledged tasks after this time, so it is longer than any task may take.
 VISIBILITY_TIMEOUT_SECONDS = env_int("CELERY_VISIBILITY_TIMEOUT", CELERY_TASK_TIME_LIMIT + 60)
-# A hanging broker must not block senders for long, nor workers forever. The time-out is longer than the
-# second for which a worker waits for a message, and longer than a fork or a slow disk takes.
+# A hanging broker must not block senders for long, nor workers forever. The time-out is longer than a worker
+# waits for a message (a second), and longer than a fork or a slow disk delays the server.
 BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
     "socket_connect_timeout": 2,

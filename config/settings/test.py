@@ -21,8 +21,7 @@ if _database["ENGINE"].endswith("sqlite3") and _database["NAME"] != ":memory:":
     _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
     _database["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
 CACHES = {"default": cache_settings(env("REDIS_URL"), max_connections=50)}
-# Tests check what a server answers, not how fast, because the machine may be busy. Tests of a hanging cache
-# use a shorter time-out.
+# Long time-outs, because the machine may be busy. Tests of a hanging cache use shorter ones.
 _pool = CACHES["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
 _waits = ("socket_timeout", "socket_connect_timeout", "timeout")
 _pool |= dict.fromkeys(_waits, env_int("CACHE_TIMEOUT_SECONDS", 20))
@@ -34,7 +33,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = BROKER_TRANSPORT_OPTIONS | _broker["transport_
 CELERY_TASK_ALWAYS_EAGER = env("CELERY_TASK_ALWAYS_EAGER", "1") == "1"
 CELERY_TASK_EAGER_PROPAGATES = True
 
-# An app of the test suite, and changes by the system tests for the worker processes that they start.
+# An app of the test suite. The system tests change the rest for the worker processes that they start.
 INSTALLED_APPS = [*PROJECT_APPS, "tests.support.emptying", *env_list("EXTRA_APPS")]
 MIDDLEWARE = [*PROJECT_MIDDLEWARE, *env_list("EXTRA_MIDDLEWARE")]
 WARMER_BATCH_SIZE = env_int("WARMER_BATCH_SIZE", 500)

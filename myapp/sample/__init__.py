@@ -1,1 +1,1 @@
-"""Sample content for a first look at the site. Nothing else imports it."""
+"""Sample content for trying the site. Only `manage.py sample_data` imports it."""

@@ -1,4 +1,4 @@
-"""The account that a developer logs in to the admin with."""
+"""The developer's account for the admin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from users.models import CustomUser
 
 @dataclass(frozen=True, kw_only=True)
 class AdminAccount:
-    """Who to log in as. `generated` is the password in `file`, if that is the one that works."""
+    """The account to log in with. `generated` is the password in `file`, if it is the account's."""
 
     username: str
     file: Path
@@ -26,11 +26,11 @@ class AdminAccount:
 
 
 def ensure_admin_account() -> AdminAccount:
-    """Create the admin account if it is missing, and return who to log in as.
+    """Create the admin account if it does not exist, and return it.
 
-    Its name is `ADMIN_USERNAME` (default: `admin`). Its password is `ADMIN_PASSWORD`, also for an
-    account that exists; without it a password is generated once and kept in a file that only its
-    owner can read. The password of an existing account is not changed otherwise.
+    Its name is `ADMIN_USERNAME` (default: `admin`). If `ADMIN_PASSWORD` is set, it becomes the password,
+    even of an existing account. Otherwise a new account gets a generated password, kept in a file that only
+    its owner can read.
     """
     username = os.environ.get("ADMIN_USERNAME", "").strip() or "admin"
     given = os.environ.get("ADMIN_PASSWORD", "")
@@ -38,12 +38,12 @@ def ensure_admin_account() -> AdminAccount:
     with transaction.atomic():
         account = CustomUser.objects.select_for_update().filter(username=username).first()
         if account is None:
-            # The file is written first: an account whose password is lost is the worse half.
+            # Write the file first: a lost password would be worse than an unused file.
             account = _create(username, given or _generated_password(file))
         elif not (account.is_superuser and account.is_staff and account.is_active):
             raise CommandError(
                 f"The user {username!r} exists and is not an active superuser. Set ADMIN_USERNAME "
-                "to another name, or make this user a superuser yourself."
+                "to another name, or make this user a superuser."
             )
         elif given and not account.check_password(given):
             account.set_password(given)
@@ -69,13 +69,13 @@ def _create(username: str, password: str) -> CustomUser:
 
 
 def _generated_password(file: Path) -> str:
-    """Return the password kept in the file, which is written if it is not there."""
+    """Return the password in the file; generate it if there is none."""
     kept = _read(file)
     if kept:
         return kept
     password = secrets.token_urlsafe(12)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)  # an empty one may be readable by others
+    file.unlink(missing_ok=True)  # others may be able to read an existing empty file
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(f"{password}\n")

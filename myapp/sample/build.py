@@ -19,21 +19,21 @@ from myapp.sample.topics import TOPICS
 from users.models import CustomUser
 
 SEED = 20
-TODAY = datetime(2026, 11, 1, 12, tzinfo=UTC)  # fixed, or each day would give other rows
+TODAY = datetime(2026, 11, 1, 12, tzinfo=UTC)  # fixed, so that the rows are the same every day
 
 USERS_PER_REGION = 20
-WRITERS = 100  # who write and comment where the pages are kept warm: the most active
+WRITERS = 100  # the most active users write the posts, and comment on popular ones
 INACTIVE_EVERY = 12
 POPULAR_PER_TOPIC = 3
 DRAFT_EVERY = 15
 
-# What does not come apart into a plain letter and an accent.
+# Letters that Unicode does not decompose into a plain letter and an accent.
 PLAIN_LETTERS = str.maketrans("łŁøØıİß", "lLoOiIs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleData:
-    """Rows that are not saved yet; posts and comments point to users and posts of the same set."""
+    """Unsaved rows; posts and comments refer to the users and posts here."""
 
     users: list[CustomUser]
     posts: list[Post]
@@ -65,7 +65,7 @@ def _users(random: Random) -> Iterator[CustomUser]:
         )
     ]
     random.shuffle(names)
-    # From the most active down: few people do most of it, and no two of the first 150 tie.
+    # Most active first. A few are very active, and no two of the first 150 have the same activity.
     people = []
     for rank, (given, family, town) in enumerate(names):
         username = ".".join(slugify(_plain(name)) for name in (given, family))
@@ -74,18 +74,18 @@ def _users(random: Random) -> Iterator[CustomUser]:
             CustomUser(
                 username=username,
                 email=f"{username}@example.{random.choice(['org', 'com', 'net'])}",
-                password=make_password(None),  # nobody logs in as one of them
+                password=make_password(None),  # nobody can log in as a sample user
                 first_name=given,
                 last_name=family,
                 location=town,
                 bio=random.choice([f"{trade} in {town}. {habit}", f"{trade}. {habit}", habit]),
                 activity=round(1900 * 0.984**rank),
-                # Some of the most active are inactive as accounts: no profile, not among the 100.
+                # Some very active users have inactive accounts: no profile, and not among the 100.
                 is_active=rank % INACTIVE_EVERY != INACTIVE_EVERY // 2,
                 date_joined=TODAY - timedelta(minutes=random.randrange(500_000, 4_000_000)),
             )
         )
-    random.shuffle(people)  # so that ids say nothing about activity
+    random.shuffle(people)  # so that ids do not follow activity
     yield from people
 
 
@@ -135,6 +135,6 @@ def _comments(random: Random, post: Post, readers: Sequence[CustomUser]) -> Iter
 
 
 def _plain(text: str) -> str:
-    """Write a name in the letters that usernames and addresses have."""
+    """Convert a name to the letters allowed in usernames and e-mail addresses."""
     apart = unicodedata.normalize("NFKD", text.translate(PLAIN_LETTERS))
     return "".join(letter for letter in apart if not unicodedata.combining(letter))

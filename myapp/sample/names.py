@@ -1,4 +1,4 @@
-"""Names and places of the sample users, and what they say of themselves."""
+"""Names, towns and bios of the sample users."""
 
 # ruff: noqa: RUF001 - names are written as their bearers write them
 from __future__ import annotations

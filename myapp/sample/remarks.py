@@ -1,4 +1,4 @@
-"""What sample readers write under a post: a first sentence, then now and then a second."""
+"""Sentences of sample comments: each has a first one, and some have a second one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sample post is composed of."""
+"""The parts of a sample post."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Title:
-    """A post's title, with the words that the opening paragraph calls its subject by."""
+    """A post's title, and the name of its subject in the opening paragraph."""
 
     text: str
     subject: str
@@ -15,20 +15,20 @@ class Title:
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
-    """Titles and paragraphs that go together in any choice that keeps their order."""
+    """Titles and paragraphs that can be combined freely, in this order."""
 
     titles: tuple[Title, ...]
-    openings: tuple[str, ...]  # each with a place for {subject}
+    openings: tuple[str, ...]  # each contains {subject}
     middles: tuple[str, ...]
     endings: tuple[str, ...]
 
 
 def titles(text: str) -> tuple[Title, ...]:
-    """Read titles written one a line as `Title | subject`."""
+    """Parse titles, one per line: `Title | subject`."""
     pairs = [line.split("|") for line in text.strip().splitlines()]
     return tuple(Title(text=title.strip(), subject=subject.strip()) for title, subject in pairs)
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
-    """Read paragraphs with an empty line between them; where a line ends means nothing."""
+    """Parse paragraphs that are separated by empty lines; other line breaks do not matter."""
     return tuple(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))

@@ -1,4 +1,4 @@
-"""All the topics of the sample posts."""
+"""The topics of the sample posts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample posts on what people do at home: bread, gardens, bicycles."""
+"""Sample posts about bread, gardens and bicycles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample posts on work and play: software, books, music."""
+"""Sample posts about software, books and music."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample posts on the world outside: trains, birds, the night sky, towns."""
+"""Sample posts about trains, birds, the night sky and towns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filters that write cached values for people."""
+"""Template filters that format cached values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ register = template.Library()
 
 @register.filter
 def day(iso: str) -> SafeString:
-    """Write a moment, cached as ISO text, as a `<time>` element that shows its day."""
+    """Format an ISO 8601 time as a `<time>` element that shows its day."""
     return format_html('<time datetime="{}">{}</time>', iso, date(datetime.fromisoformat(iso), "j F Y"))
 
 

@@ -34,7 +34,7 @@ def run_clean(*command: str, **environment: str) -> subprocess.CompletedProcess[
 def test_serve__site_and_admin_answer__a_killed_worker_is_replaced__ctrl_c_leaves_nothing(data_dir: Path) -> None:
     port = free_port()
     with serve(data_dir, port) as supervised:
-        supervised.wait_for("Ctrl-C stops all of it")
+        supervised.wait_for("Press Ctrl-C to stop everything")
         for page in ("", "admin/login/"):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=30) as response:
                 assert response.status == 200
@@ -52,7 +52,7 @@ def test_serve__site_and_admin_answer__a_killed_worker_is_replaced__ctrl_c_leave
 
         ready = supervised.text.count("worker@localhost ready.")
         supervised.find("config worker").kill()
-        supervised.wait_for("The process `worker` is started again.")
+        supervised.wait_for("The process `worker` has restarted.")
         supervised.wait_until(
             lambda: supervised.text.count("worker@localhost ready.") > ready, "the worker is ready again"
         )

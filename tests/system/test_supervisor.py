@@ -41,7 +41,7 @@ plan = Plan(
 )
 sys.exit(supervisor.Supervisor(plan).run())
 """
-UP = "Ctrl-C stops all of it"
+UP = "Press Ctrl-C to stop everything"
 # Two servers and the web, each with its guard.
 ALWAYS = 6
 # Like a prefork worker: a parent and a child, and neither minds SIGTERM.
@@ -87,7 +87,7 @@ def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_
     with plans.start(after=failing_warm) as supervised:
         supervised.wait_for(UP)
         assert "warm   | no cache" in supervised.text
-        assert "The server goes on without it." in supervised.text
+        assert "The site keeps running." in supervised.text
         assert note.stat().st_mode & 0o077 == 0
         before = running_servers(plans.data_dir)
         assert set(before) == {"REDIS_URL", "CELERY_BROKER_URL"}
@@ -98,10 +98,10 @@ def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_
             assert "WARMER_DATA_DIR=" in said
 
         supervised.find(f":{before['REDIS_URL'].rpartition(':')[2].partition('/')[0]}").kill()
-        supervised.wait_for("The cache server ended by itself (signal SIGKILL). It starts again in")
-        supervised.wait_for("The cache server is started again.")
+        supervised.wait_for("The cache server stopped unexpectedly (signal SIGKILL). It restarts in")
+        supervised.wait_for("The cache server has restarted.")
         supervised.find("http.server").kill()
-        supervised.wait_for("The process `web` is started again.")
+        supervised.wait_for("The process `web` has restarted.")
         assert supervised.find("http.server")
         assert running_servers(plans.data_dir) == before
 
@@ -149,7 +149,7 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
         supervised.wait_for(UP)
         trigger.touch()
         said = supervised.ends(1, at_least=ALWAYS + 2)
-        assert "The process `worker` ended by itself (exit code 3). Its last lines:\n    cannot go on" in said
+        assert "The process `worker` stopped unexpectedly (exit code 3). Its last lines:\n    cannot go on" in said
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
         (
             {"services": "Command(name='worker', ready='never', words=('sh', '-c', 'echo last; kill -9 $$')),"},
             ALWAYS,
-            ["The process `worker` ended by itself (signal SIGKILL)", "\n    last\n"],
+            ["The process `worker` stopped unexpectedly (signal SIGKILL)", "\n    last\n"],
         ),
         (
             {
@@ -205,7 +205,7 @@ def test_server_and_password_of_the_environment__are_used_and_not_shown(plans: P
     url = "redis://:s3cret@example.invalid:6379/0"
     with plans.start(REDIS_URL=url, ADMIN_USERNAME="eve", ADMIN_PASSWORD="s3cret") as supervised:
         supervised.wait_for(UP)
-        assert "The cache server is the one that REDIS_URL names." in supervised.text
+        assert "Using the cache server of REDIS_URL." in supervised.text
         assert "eve, with the password in ADMIN_PASSWORD" in supervised.text
         assert "s3cret" not in supervised.text
         assert not (plans.data_dir / "cache").exists()

@@ -29,15 +29,15 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Create what is missing and say who to log in as."""
+        """Create the missing rows, and print how to log in."""
         if not settings.DEBUG and not options["force"]:
             raise CommandError(
-                "DEBUG is False, so this may be a live site, where sample users and posts have no "
-                "place. To add them all the same: manage.py sample_data --force"
+                "DEBUG is False, so this may be a live site. To add sample users and posts anyway: "
+                "manage.py sample_data --force"
             )
         data = build()
         if is_present(data):
-            self.stdout.write("The sample data is already there: nothing added.")
+            self.stdout.write("The sample data already exists: nothing was added.")
         else:
             create(data)
             self.stdout.write(
@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
 
 def is_present(data: SampleData) -> bool:
-    """Return whether any of the rows is there. What was deleted by hand stays deleted."""
+    """Return whether any of the rows exists, so that rows deleted by hand are not created again."""
     return (
         CustomUser.objects.filter(username__in=[user.username for user in data.users]).exists()
         or Post.objects.filter(slug__in=[post.slug for post in data.posts]).exists()
@@ -58,8 +58,8 @@ def is_present(data: SampleData) -> bool:
 def create(data: SampleData) -> None:
     """Save all the rows, or none.
 
-    `bulk_create` sends no signals, so the cache is told here: a value may be left from a database
-    that is gone, whose rows had the same ids.
+    `bulk_create` sends no signals, so invalidate explicitly: the cache may hold values of an earlier
+    database, whose rows had the same ids.
     """
     CustomUser.objects.bulk_create(data.users, ROWS_PER_INSERT)
     Post.objects.bulk_create(data.posts, ROWS_PER_INSERT)
@@ -70,10 +70,10 @@ def create(data: SampleData) -> None:
 
 
 def log_in_line(account: AdminAccount, *, show: bool) -> str:
-    """Return who to log in as, with the password only where `show` allows a generated one."""
+    """Return how to log in; a generated password only if `show` is true."""
     line = f"Log in at /admin/ as {account.username} with the password "
     if account.from_environment:
         return f"{line}in ADMIN_PASSWORD."
     if account.generated is None:
-        return f"{line}that it was given. To set another: manage.py changepassword {account.username}"
+        return f"{line}that was set for it. To change it: manage.py changepassword {account.username}"
     return f"{line}in {account.file}" + (f": {account.generated}" if show else ".")

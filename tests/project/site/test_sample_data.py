@@ -81,7 +81,7 @@ def test_sample_data__fills_the_site_with_an_account_to_log_in__and_changes_noth
     admin.set_password("changed by hand")
     admin.save()
     rows = [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
-    assert "already there" in sample_data()
+    assert "already exists" in sample_data()
     assert rows == [list(model.objects.order_by("pk").values()) for model in (CustomUser, Post, Comment)]
     assert client.login(username="admin", password="changed by hand")
 
