@@ -152,7 +152,7 @@ def test_readme__says_what_was_measured() -> None:
     saving = ratios(tables("save")["PostgreSQL, in atomic, a transaction each"], "warmer: triggers")[0]
     readme = (ROOT / "README.md").read_text()
     for cell in (
-        f"| {loop:.1f} times as fast, fence on: {rate / 1000:.0f},000 a second |",
+        f"| {loop:.1f} times as fast, with the fence: {rate / 1000:.0f},000 a second |",
         f"| {objects:.1f} / {values:.1f} times as fast |",
         f"| {limit:.2f} times its speed |",
         f"against plain `cache.get` | {reading:.1f} times its time |",
