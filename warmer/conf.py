@@ -95,7 +95,7 @@ class Settings:
 
     SERVER_TIMING: bool = False
     """Whether the middleware adds a `Server-Timing` header with the cache calls to every response. Off: only
-    to responses to staff."""
+    to pages that load a user who is staff."""
 
     LOG_CACHE_TIME: timedelta = timedelta(milliseconds=100)
     """The middleware logs requests that spend longer than this in the caches. 0: off."""

@@ -5,23 +5,18 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import inf
-from time import monotonic
-from typing import Any, ClassVar
+from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.conf import settings
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_vary_headers
 from django.utils.encoding import escape_uri_path
 
 from warmer.conf import conf
-from warmer.report import describe
 from warmer.stores.instrumentation import CacheUse, Use, called, looked_up, observer
 
 logger = logging.getLogger(__name__)
@@ -34,10 +29,7 @@ CALLS = (
     *("delete", "delete_many", "incr", "decr", "clear"),
     *("ttl", "pttl", "expire", "pexpire", "expire_at", "pexpire_at", "persist", "keys", "delete_pattern"),
 )
-MISSING, END = object(), object()
-# How long to load no user for the header after that failed. Otherwise each page would wait for a hanging
-# database, and log it.
-REST_SECONDS = 10.0
+MISSING = object()
 
 
 class CacheMonitoringMiddleware:
@@ -59,108 +51,46 @@ class CacheMonitoringMiddleware:
         """Serve a request."""
         if self._is_async:
             return self._serve(request)
-        observed = _Request(request)
-        with observed.counting():
-            response: HttpResponseBase = self._get_response(request)
-        return observed.finish(response, for_staff=observed.needs_user and _is_staff(request))
+        with _counting(request) as use:
+            response = self._get_response(request)
+        return _with_header(request, response, use)
 
     async def _serve(self, request: HttpRequest) -> Any:
-        observed = _Request(request)
-        with observed.counting():
-            response: HttpResponseBase = await self._get_response(request)
-        for_staff = observed.needs_user and await sync_to_async(_is_staff)(request)
-        return observed.finish(response, for_staff=for_staff)
+        with _counting(request) as use:
+            response = await self._get_response(request)
+        return _with_header(request, response, use)
 
 
-class _Request:
-    """One request and its use of the caches.
-
-    Attributes:
-        users_rest_until: until when no user is loaded for the header, as `time.monotonic()`.
-    """
-
-    users_rest_until: ClassVar[float] = -inf
-
-    def __init__(self, request: HttpRequest) -> None:
-        _instrument_all()  # also the caches that this thread had before the middleware was created
-        self._request = request
-        self._use = CacheUse()
-        self._is_logged = False
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count the calls of this context and of what it starts. If it raises, log heavy use first."""
-        token = observer.set(self._use)
-        try:
-            yield
-        except BaseException:
-            self.log()
-            raise
-        finally:
-            observer.reset(token)
-
-    @property
-    def needs_user(self) -> bool:
-        """Whether the header depends on the user. Without a session there is no user."""
-        has_session = settings.SESSION_COOKIE_NAME in self._request.COOKIES
-        is_resting = monotonic() < self.users_rest_until
-        return not conf.SERVER_TIMING and has_session and not is_resting and hasattr(self._request, "user")
-
-    def finish(self, response: HttpResponseBase, *, for_staff: bool) -> HttpResponseBase:
-        """Add the header, and log heavy use; for a stream, when it is closed."""
-        if conf.SERVER_TIMING or for_staff:
-            earlier = [response[HEADER]] if HEADER in response else []
-            response[HEADER] = ", ".join([*earlier, *_timings(self._use)])
-            if for_staff:
-                patch_vary_headers(response, ("Cookie",))
-        # A file's content does not come from a cache, and the server may send it itself.
-        is_file = getattr(response, "file_to_stream", None) is not None
-        if not isinstance(response, StreamingHttpResponse) or is_file:
-            self.log()
-            return response
-        parts: Any = response.streaming_content
-        response.streaming_content = self._async_parts(parts) if response.is_async else self._parts(parts)
-        close = response.close
-
-        def close_and_log() -> None:
-            close()
-            self.log()
-
-        response.close = close_and_log  # type: ignore[method-assign]
-        return response
-
-    def log(self) -> None:
-        """Log the request once, if it exceeded a threshold."""
-        total, longest = self._use.total, conf.LOG_CACHE_TIME.total_seconds()
-        is_heavy = 0 < longest < total.seconds or 0 < conf.LOG_CACHE_CALLS < total.calls
-        if is_heavy and not self._is_logged:
+@contextmanager
+def _counting(request: HttpRequest) -> Iterator[CacheUse]:
+    """Count the calls of this context and of what it starts, and log heavy use, also if it raises."""
+    _instrument_all()  # also the caches that this thread had before the middleware was created
+    use = CacheUse()
+    token = observer.set(use)
+    try:
+        yield use
+    finally:
+        observer.reset(token)
+        longest = conf.LOG_CACHE_TIME.total_seconds()
+        if 0 < longest < use.total.seconds or 0 < conf.LOG_CACHE_CALLS < use.total.calls:
             logger.warning(
                 "%s %s spent %.3f s in the caches: %s",
-                self._request.method,
-                escape_uri_path(self._request.path),
-                total.seconds,
-                "; ".join(f"{alias}: {use}" for alias, use in sorted(self._use.by_alias.items())),
+                request.method,
+                escape_uri_path(request.path),
+                use.total.seconds,
+                "; ".join(f"{alias}: {each}" for alias, each in sorted(use.by_alias.items())),
             )
-        self._is_logged = True
 
-    def _parts(self, parts: Any) -> Iterator[Any]:
-        """Yield the parts of a response. Other work of the thread in between does not count."""
-        source = iter(parts)
-        while True:
-            with self.counting():
-                part = next(source, END)
-            if part is END:
-                return
-            yield part
 
-    async def _async_parts(self, parts: Any) -> AsyncIterator[Any]:
-        source = aiter(parts)
-        while True:
-            with self.counting():
-                part = await anext(source, END)
-            if part is END:
-                return
-            yield part
+def _with_header(request: HttpRequest, response: HttpResponseBase, use: CacheUse) -> HttpResponseBase:
+    """Add the header for staff, or for everyone."""
+    # Django keeps the user that a view loaded under these names. `request.user` would load it for the header
+    # alone: a query per page, and a wait if the database hangs.
+    users = (getattr(request, name, None) for name in ("_cached_user", "_acached_user"))
+    if conf.SERVER_TIMING or any(getattr(user, "is_staff", False) for user in users):
+        earlier = [response[HEADER]] if HEADER in response else []
+        response[HEADER] = ", ".join([*earlier, *_timings(use)])
+    return response
 
 
 def _instrument_all() -> None:
@@ -247,18 +177,3 @@ def _timings(use: CacheUse) -> Iterator[str]:
 
 def _timing(name: str, use: Use) -> str:
     return f'{name};dur={use.seconds * 1000:.1f};desc="{use}"'
-
-
-def _is_staff(request: Any) -> bool:
-    """Return whether the user is staff. If the view did not load its user, this costs a query."""
-    try:
-        # An async view stores its loaded user only under this name.
-        user = getattr(request, "_acached_user", None) or request.user
-        return bool(getattr(user, "is_staff", False))
-    except Exception as error:  # noqa: BLE001 - a page that was made is not lost for its header
-        _Request.users_rest_until = monotonic() + REST_SECONDS
-        logger.warning(
-            "Cannot load the user, so no response gets the header %s for %g s: %s",
-            *(HEADER, REST_SECONDS, describe(error)),
-        )
-        return False

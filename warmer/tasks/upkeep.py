@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -108,15 +107,11 @@ def _answers(spec: JobSpec) -> bool:
 
 @shared_task(name="warmer.observe_jobs", bind=True, **PATIENT)
 def observe_jobs(self: Task) -> int:
-    """Observe every job, as far as time allows; return how many. Record which beat sent the task.
-
-    In the rest of the time, compare the wrong keys of audits again.
-    """
+    """Observe every job, as far as time allows; return how many. Record which beat sent the task."""
     if self.request.origin and not self.request.retries:
         BeatProcess.objects.note(self.request.origin)
-    deadline = time.monotonic() + OBSERVING_SECONDS
     observed = observation.observe_all(seconds=OBSERVING_SECONDS, interrupts=INTERRUPTS)
-    audit.note_repairs(seconds=deadline - time.monotonic(), interrupts=INTERRUPTS)
+    audit.note_repairs()
     return observed
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import random
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
+from django.db.models import F
 from django.utils import timezone
 
 from warmer import invalidation
@@ -26,7 +25,6 @@ from warmer.models import CacheAudit, Trigger, Verdict
 from warmer.monitoring.audit.comparison import compare
 from warmer.report import MAX_FAILURES, describe
 
-logger = logging.getLogger(__name__)
 Progress = Callable[[CacheAudit], None]
 
 
@@ -101,61 +99,10 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
     return found
 
 
-def note_repairs(*, seconds: float, interrupts: Interrupts = ()) -> None:
-    """Mark the wrong keys of last audits as repaired, where nothing is wrong any more.
-
-    An audit that names all its wrong keys is followed by their comparison; else a complete run decides, or an
-    invalidation of every key, which marks them itself.
-
-    Args:
-        seconds: after this time, leave the other jobs for the next call. At least one is compared.
-        interrupts: errors that end the comparison, such as a time limit.
-    """
-    deadline = time.monotonic() + seconds
-    # In random order, so that each job gets its turn.
-    for done, last in enumerate(CacheAudit.objects.with_wrong_keys(jobs).order_by("?")):
-        if done and time.monotonic() >= deadline:
-            return
-        try:
-            is_right = last.is_corrected or _are_right(last, interrupts)
-        except interrupts:
-            raise
-        except Exception as error:  # noqa: BLE001 - the ids are the project's, and the cache may be down
-            logger.warning("The wrong keys of %s were not compared again: %s", last.job, describe(error))
-        else:
-            if is_right:
-                last.repaired = last.wrong
-                last.save(update_fields=["repaired"])
-
-
-def _are_right(last: CacheAudit, interrupts: Interrupts) -> bool:
-    """Compare the wrong keys of an audit that names all; return whether each is right, or not cached."""
-    spec, keys = jobs[last.job].spec, {each["key"] for each in last.wrong_keys}
-    if len(keys) < last.wrong:
-        return False
-    batches = (compare(spec, batch, interrupts) for batch in Batches(spec, _ids_in(spec, keys)))
-    fine = (Verdict.RIGHT, Verdict.MISSING, Verdict.NO_VALUE)
-    right = {key for batch in batches for key, each in batch.items() if each.verdict in fine}
-    return not spec.store.remaining([key for key in keys if key not in right])
-
-
-def _ids_in(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
-    """Yield the ids in keys, of the type of a declared id; none if no id is declared."""
-    example = next(iter(find_ids(spec, at_most=1)), None)
-    if example is not None:
-        yield from _parsed(spec, map(spec.key.id_text, keys), type_of(example))
-
-
-def _parsed(spec: JobSpec, texts: Iterable[str], parse: Callable[[str], Id]) -> Iterator[Id]:
-    """Yield the ids with these texts, except those that cannot be in a key of the job."""
-    for text in texts:
-        try:
-            id = parse(text)
-            spec.key.key(id)
-        except (ValueError, InvalidId):
-            continue
-        if str(id) == text:
-            yield id
+def note_repairs() -> None:
+    """Mark the wrong keys of last audits as repaired, where a complete run has corrected them since."""
+    corrected = CacheAudit.objects.with_wrong_keys(jobs).filter(is_corrected=True)
+    CacheAudit.objects.filter(pk__in=list(corrected.values_list("pk", flat=True))).update(repaired=F("wrong"))
 
 
 @dataclass(kw_only=True)
@@ -207,9 +154,14 @@ class _Audit:
 
     def _undeclared(self, known: set[str], parse: Callable[[str], Id]) -> Iterator[Id]:
         """Yield cached ids that are not declared, each once."""
-        for id in _parsed(self.spec, self.spec.store.cached_ids(), parse):
-            if str(id) not in known:
-                known.add(str(id))
+        for text in self.spec.store.cached_ids():
+            try:
+                id = parse(text)
+                self.spec.key.key(id)
+            except (ValueError, InvalidId):
+                continue  # the key of another program
+            if str(id) == text and text not in known:
+                known.add(text)
                 yield id
 
     def compare(self, batches: Batches, *, are_declared: bool = True) -> None:
