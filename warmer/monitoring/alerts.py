@@ -12,8 +12,7 @@ from functools import partial
 
 from django.db.models import Sum
 
-from warmer.declarations.spec import JobSpec
-from warmer.models import JobObservation, State, WarmingRun
+from warmer.models import State, WarmingRun
 from warmer.monitoring.snapshot import Snapshot
 
 HOUR = timedelta(hours=1)
@@ -53,47 +52,49 @@ def firing(now: Snapshot) -> dict[Alert, list[str]]:
     return found
 
 
-def _jobs(judge: Callable[[Snapshot, JobSpec, float], bool]) -> Callable[[Snapshot, float], Iterable[str]]:
-    """Return a condition of each declared job."""
-    return lambda now, threshold: (spec.name for spec in now.specs if judge(now, spec, threshold))
-
-
-def _observed(look: Callable[[JobObservation, float], bool]) -> Callable[[Snapshot, float], Iterable[str]]:
-    """Return a condition of each job that was observed."""
-    return lambda now, threshold: (name for name, row in now.observations.items() if look(row, threshold))
-
-
 def _is_silent(now: Snapshot, seconds: float) -> bool:
     last = now.last_attempt
     return last is None or (now.taken_at - last).total_seconds() > seconds
 
 
-def _wait(now: Snapshot, seconds: float) -> bool:
+def _are_late(now: Snapshot, seconds: float) -> bool:
     return now.backlog.age.total_seconds() > seconds
 
 
-def _has_failed(now: Snapshot, spec: JobSpec, _threshold: float) -> bool:
-    return spec.required and spec.name in now.totals and now.last_run(spec.name).state in NOT_COMPLETE
+def _without_cache(now: Snapshot, _: float) -> Iterable[str]:
+    return (spec.name for spec in now.specs if spec.cache in now.down)
 
 
-def _is_stale(now: Snapshot, spec: JobSpec, refreshes: float) -> bool:
-    if not spec.required or spec.every is None:
-        return False
-    last = now.last_success(spec.name)
-    return last is None or now.taken_at - last > refreshes * spec.every
+def _failed(now: Snapshot, _: float) -> Iterable[str]:
+    ended = (spec.name for spec in now.specs if spec.required and spec.name in now.totals)
+    return (name for name in ended if now.last_run(name).state in NOT_COMPLETE)
 
 
-def _queues(now: Snapshot, spec: JobSpec, seconds: float) -> bool:
-    return now.queue_wait(spec.name) > seconds
+def _stale(now: Snapshot, refreshes: float) -> Iterable[str]:
+    for spec in now.specs:
+        last = now.last_success(spec.name)
+        if spec.required and spec.every and (not last or now.taken_at - last > refreshes * spec.every):
+            yield spec.name
 
 
-def _is_cold(row: JobObservation, share: float) -> bool:
-    return row.coverage is not None and row.coverage < share
+def _queued(now: Snapshot, seconds: float) -> Iterable[str]:
+    return (spec.name for spec in now.specs if now.queue_wait(spec.name) > seconds)
 
 
-def _misses(row: JobObservation, share: float) -> bool:
-    rate, misses = row.hit_rate_hour, row.misses_hour or 0
-    return rate is not None and rate < share and misses > HOUR.total_seconds()  # more than one a second
+def _cold(now: Snapshot, share: float) -> Iterable[str]:
+    known = ((name, row.coverage) for name, row in now.observations.items())
+    return (name for name, coverage in known if coverage is not None and coverage < share)
+
+
+def _unobserved(now: Snapshot, _: float) -> Iterable[str]:
+    return (name for name, row in now.observations.items() if row.error)
+
+
+def _missing(now: Snapshot, share: float) -> Iterable[str]:
+    for name, row in now.observations.items():
+        rate, misses = row.hit_rate_hour, row.misses_hour or 0
+        if rate is not None and rate < share and misses > HOUR.total_seconds():  # more than one a second
+            yield name
 
 
 def _overtaken(now: Snapshot, share: float) -> Iterable[str]:
@@ -118,26 +119,14 @@ OVERTAKEN = "Invalidations overtake more than 20 % of the writes."
 ALERTS = (
     critical("WarmerMetricsMissing", "No metrics are being scraped.", "metrics-are-missing"),
     critical("WarmerScheduleSilent", SILENT, RUNS, 300, _is_silent, needs_broker=True),
-    critical(
-        "WarmerCacheDown",
-        "The cache is unreachable.",
-        DOWN,
-        0,
-        _jobs(lambda now, spec, _: spec.cache in now.down),
-    ),
-    critical("WarmerInvalidationsWait", LATE, "invalidations-are-pending", 120, _wait),
+    critical("WarmerCacheDown", "The cache is unreachable.", DOWN, 0, _without_cache),
+    critical("WarmerInvalidationsWait", LATE, "invalidations-are-pending", 120, _are_late),
     critical("WarmerKeysWrong", "The last audit found wrong keys.", "pages-show-old-data", 0, _wrong),
-    critical("WarmerRequiredJobFailed", "The last run did not complete.", RUNS, 1, _jobs(_has_failed)),
-    critical("WarmerRequiredJobStale", MISSED, RUNS, 3, _jobs(_is_stale), needs_broker=True),
-    warning("WarmerRunsWait", QUEUED, RUNS, 120, _jobs(_queues), needs_broker=True),
-    warning("WarmerCoverageLow", FEW, "cache-cold-after-a-deploy", 0.9, _observed(_is_cold)),
-    warning(
-        "WarmerObservationFailing",
-        "The keys cannot be observed.",
-        DOWN,
-        1,
-        _observed(lambda row, _: bool(row.error)),
-    ),
-    warning("WarmerHitRateLow", "Less than 80 % of the reads are hits.", EVICTED, 0.8, _observed(_misses)),
+    critical("WarmerRequiredJobFailed", "The last run did not complete.", RUNS, 1, _failed),
+    critical("WarmerRequiredJobStale", MISSED, RUNS, 3, _stale, needs_broker=True),
+    warning("WarmerRunsWait", QUEUED, RUNS, 120, _queued, needs_broker=True),
+    warning("WarmerCoverageLow", FEW, "cache-cold-after-a-deploy", 0.9, _cold),
+    warning("WarmerObservationFailing", "The keys cannot be observed.", DOWN, 1, _unobserved),
+    warning("WarmerHitRateLow", "Less than 80 % of the reads are hits.", EVICTED, 0.8, _missing),
     warning("WarmerWritesFenced", OVERTAKEN, EVICTED, 0.2, _overtaken),
 )

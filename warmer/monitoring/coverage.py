@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -79,19 +80,12 @@ def cover(spec: JobSpec) -> Coverage:
         OperationalError, InterfaceError: the database does not answer.
         Exception: anything the declared `ids` raises.
     """
-    keys, every, declared = dict[str, None](), 1, 0
+    keys, declared = dict[str, None](), 0
     for id in islice(find_ids(spec, at_most=IDS_READ), IDS_READ) if spec.keyed else (None,):
         declared += 1
-        try:
-            key = spec.key.key(id)
-        except InvalidId:
-            continue  # a run counts it as failed
-        if in_sample(key, every):
-            keys[key] = None
-            if len(keys) > SAMPLE:
-                every *= 2
-                keys = {key: None for key in keys if in_sample(key, every)}
-    sample = HashSample(keys=list(keys), every=every)
+        with suppress(InvalidId):  # a run counts it as failed
+            keys[spec.key.key(id)] = None
+    sample = HashSample(keys=list(keys)).at_most(SAMPLE)
     lives = spec.store.remaining(sample.keys)
     shortest = min((left for left in lives.values() if left is not None), default=None)
     run = WarmingRun.objects.complete_and_full(spec.name).first()
@@ -101,7 +95,7 @@ def cover(spec: JobSpec) -> Coverage:
         declared=declared,
         sample=sample,
         cached_keys=lives.keys(),
-        no_value=min(len(keys) - len(lives), round(share * len(keys))),
+        no_value=min(len(sample.keys) - len(lives), round(share * len(sample.keys))),
         oldest=None if shortest is None else max(0.0, spec.timeout.total_seconds() - shortest),
         shortest=shortest,
     )

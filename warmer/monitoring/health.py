@@ -9,7 +9,6 @@ from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, router
 from django.db.migrations.executor import MigrationExecutor
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Max
 from django.utils import timezone
 
@@ -96,21 +95,19 @@ def _rejects_writes(alias: str) -> str:
     return "is read-only" if is_read_only(alias) else ""
 
 
-# The applied migrations of each database when none was missing. A process's own migrations do not change, so
-# the plan (about 50 ms) is computed again only if the applied ones differ.
-_complete: dict[str, frozenset[tuple[str, str]]] = {}
+# The databases on which no migration was missing. A process's own migrations do not change, and to plan them
+# takes about 50 ms.
+_migrated: set[str] = set()
 
 
 def _missing_migrations(alias: str) -> str:
-    connection = connections[alias]
-    applied = frozenset(MigrationRecorder(connection).applied_migrations())
-    if _complete.get(alias) == applied:
+    if alias in _migrated:
         return ""
-    executor = MigrationExecutor(connection)
+    executor = MigrationExecutor(connections[alias])
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
         return f"not applied: {_some(f'{step.app_label}.{step.name}' for step, _ in plan)}"
-    _complete[alias] = applied
+    _migrated.add(alias)
     return ""
 
 
@@ -119,8 +116,8 @@ def _missing_triggers(alias: str) -> str:
     return f"not captured: {_some(problem.table for problem in found)}" if found else ""
 
 
-# Jobs that were warm, each with the required time.
-_warmed: set[tuple[str, str]] = set()
+# Jobs that were warm.
+_warmed: set[str] = set()
 
 
 def _cold_jobs() -> str:
@@ -131,14 +128,12 @@ def _cold_jobs() -> str:
     """
     given = conf.READY_WARM_SINCE
     since = moment_of(given) if given else None
-    waiting = {s.name: s for s in jobs.specs() if s.required and (s.name, given) not in _warmed}
+    waiting = {spec.name: spec for spec in jobs.specs() if spec.required and spec.name not in _warmed}
     ended = WarmingRun.objects.filter(job__in=waiting, state=State.COMPLETE, only_keys__isnull=True)
     ended = ended.exclude(trigger=Trigger.CHANGE)
     last = dict(ended.order_by().values_list("job").annotate(Max("finished_at")))
-    for name, spec in waiting.items():
-        if name in last and last[name] >= (since or STARTED_AT - spec.timeout):
-            _warmed.add((name, given))
-    cold = [name for name in waiting if (name, given) not in _warmed]
+    _warmed.update(job for job, at in last.items() if at >= (since or STARTED_AT - waiting[job].timeout))
+    cold = [name for name in waiting if name not in _warmed]
     asked = given or "their timeout before this process started"
     return f"no complete run since {asked}: {_some(cold)}" if cold else ""
 

@@ -50,9 +50,7 @@ FIELDS = (
 )
 
 
-def observe(
-    spec: JobSpec, *, pending: int | None = None, in_mean: bool = True, interrupts: Interrupts = ()
-) -> JobObservation:
+def observe(spec: JobSpec, *, pending: int | None = None, interrupts: Interrupts = ()) -> JobObservation:
     """Observe a job, and return its row.
 
     If this fails, e.g. because the cache does not answer, the row has the error in addition to the last
@@ -60,7 +58,6 @@ def observe(
 
     Args:
         pending: the number of its pending invalidations, for its history.
-        in_mean: include its coverage in the mean of the hour, which uses only regular observations.
         interrupts: errors that are raised once they are in the row, such as a time limit.
 
     Raises:
@@ -68,7 +65,7 @@ def observe(
     """
     now = timezone.now()
     row, _ = JobObservation.objects.get_or_create(job=spec.name)
-    last, recent = row.observed_at, dict[str, Counter[str]]()
+    recent = dict[str, Counter[str]]()
     fields: dict[str, Any] = {"attempted_at": now, "cache": describe_cache(spec.cache)}
     failure: Exception | None = None
     try:
@@ -85,10 +82,8 @@ def observe(
     for name, value in fields.items():
         setattr(row, name, value)
     row.save(update_fields=fields)
-    try:
-        _put_hour(row, recent, pending, now=now, last=last, in_mean=in_mean)
-    except DatabaseError as error:
-        logger.error("The history of %s lacks an observation: %s", spec.name, describe(error))
+    if hour := _hour(row, recent, pending):
+        JobHour.objects.put(spec.name, now, **hour)
     if failure is not None and isinstance(failure, interrupts):
         raise failure
     return row
@@ -98,7 +93,7 @@ def observe_after(run: WarmingRun) -> None:
     """Observe the job of a finished run, so that pages show the result immediately. Never raises."""
     if run.state in (State.COMPLETE, State.INCOMPLETE) and run.job in jobs:
         try:
-            observe(jobs[run.job].spec, in_mean=False)
+            observe(jobs[run.job].spec)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("%s was not observed after %s: %s", run.job, run, describe(error))
 
@@ -135,7 +130,7 @@ def _recent(spec: JobSpec, now: datetime) -> dict[str, Counter[str]]:
         return {}
     # Slightly more than the current hour so far, to include the slot that begins it and none before.
     this = now - start_of_hour(now) + timedelta(microseconds=1)
-    spans = {"hour": HOUR, "day": DAY, "life": _life(spec), "this hour": this, "and before": this + HOUR}
+    spans = {"hour": HOUR, "day": DAY, "life": _life(spec), "this hour": this}
     return dict(zip(spans, counters.recent(now.timestamp(), *spans.values()), strict=True))
 
 
@@ -167,38 +162,19 @@ def _reads(
     return fields
 
 
-def _put_hour(
-    row: JobObservation,
-    recent: Mapping[str, Counter[str]],
-    pending: int | None,
-    *,
-    now: datetime,
-    last: datetime | None,
-    in_mean: bool,
-) -> None:
-    """Add an observation to the job's hour.
+def _hour(row: JobObservation, recent: Mapping[str, Counter[str]], pending: int | None) -> dict[str, Any]:
+    """Return what an observation adds to the job's hour.
 
-    Read counts cover the whole hour so far, so that each read counts once. The first observation of an hour
-    completes the previous hour.
-
-    Args:
-        last: the time of the job's previous observation.
+    Read counts cover the whole hour so far, so that each read counts once.
     """
     values: dict[str, Any] = {}
     if pending is not None:
         values["pending_max"] = Greatest(Coalesce(F("pending_max"), Value(0)), pending)
-    if in_mean and not row.error and row.coverage is not None:
+    if not row.error and row.coverage is not None:
         values |= {"observed": F("observed") + 1, "coverage_sum": F("coverage_sum") + row.coverage}
         values["coverage_min"] = Least(F("coverage_min"), row.coverage)
     if recent:
-        values |= _at_least(recent["this hour"])
-        if last is None or last < start_of_hour(now):
-            before = JobHour.objects.filter(job=row.job, hour=start_of_hour(now) - HOUR)
-            before.update(**_at_least(recent["and before"] - recent["this hour"]))
-    if values:
-        JobHour.objects.put(row.job, now, **values)
-
-
-def _at_least(counts: Counter[str]) -> dict[str, Greatest]:
-    """Return the read counts to store, which never decrease even if a cache lost its counts."""
-    return {name: Greatest(F(name), counts[name]) for name in ("hits", "misses")}
+        # They never decrease, even if a cache lost its counts.
+        counts = recent["this hour"]
+        values |= {name: Greatest(F(name), counts[name]) for name in ("hits", "misses")}
+    return values

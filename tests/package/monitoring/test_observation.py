@@ -16,7 +16,7 @@ from redis import Redis
 from embedded.redis_server import RedisServer
 from tests.package.monitoring.things import LOCMEM, declare
 from warmer import warm
-from warmer.models import JobHour, JobObservation, State, Trigger, WarmingRun
+from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.monitoring import coverage, observation
 from warmer.monitoring.observation import observe, observe_all
 from warmer.runs import open_run
@@ -194,7 +194,6 @@ def test_run__is_observed_once_at_its_end(monkeypatch: pytest.MonkeyPatch, away:
     run = request_run(job.name, Trigger.COMMAND).run
     assert (run.state, looks) == (State.COMPLETE, [5])
     assert last(job).state == (None if away else "warm")
-    assert not JobHour.objects.filter(observed__gt=0).exists()  # the mean is of regular looks
 
 
 def test_run__that_cannot_be_observed_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,15 +100,13 @@ def _judge(spec: JobSpec, key: str, cached: Cached, loaded: Loaded) -> Judgement
         return Judgement(verdict=Verdict.NO_VALUE) if is_gone else _wrong(NO_VALUE)
     if key in cached.absent:
         return _wrong(HAS_VALUE)
-    what = "encoded"
     try:
         expected = spec.store.as_cached(loaded.values[key])
         if key not in cached.values:
             return Judgement(verdict=Verdict.MISSING)
-        what = "compared"
         fields = differences(cached.values[key], expected)
     except Exception as error:  # noqa: BLE001 - of a serializer, or of a value's own `__eq__`
-        text = f"its value cannot be {what}: {describe(error)}"
+        text = f"its value cannot be compared: {describe(error)}"
         return Judgement(verdict=Verdict.FAILED, error=text)
     return _wrong(*fields) if fields else Judgement(verdict=Verdict.RIGHT)
 
@@ -119,9 +117,7 @@ def _wrong(*fields: str) -> Judgement:
 
 # -- where two values differ: the paths of the fields, never their values ----------------------------
 # For more differences, look at the value itself.
-MAX_DEPTH = 6
 MAX_PATHS = 10
-MORE = "..."
 # A key of another form is data, e.g. an e-mail address, not the name of a field.
 _NAME = re.compile(r"[\w-]{1,60}")
 _PLAIN = frozenset([str, int, float, bool, type(None)])
@@ -131,20 +127,19 @@ def differences(cached: Any, current: Any) -> tuple[str, ...]:
     """Return the paths at which a value differs from the cached one; empty if they are equal.
 
     Mappings, objects and lists are compared part by part, e.g. `address.city` or `tags[2]`; other differences
-    are named by type. At most `MAX_PATHS` are listed, then `...`.
+    are named by type. At most `MAX_PATHS` are listed.
     """
-    paths = tuple(islice(_walk("", cached, current, 0), MAX_PATHS + 1))
-    return paths if len(paths) <= MAX_PATHS else (*paths[:MAX_PATHS], MORE)
+    return tuple(islice(_walk("", cached, current), MAX_PATHS))
 
 
-def _walk(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
+def _walk(path: str, cached: Any, current: Any) -> Iterator[str]:
     if type(cached) in _PLAIN and type(cached) is type(current) and cached == current:
         return  # a shortcut for most fields of most values
     was, now = type(cached).__name__, type(current).__name__
     old, new = _parts(cached), _parts(current)
     is_list = isinstance(cached, list | tuple) or isinstance(current, list | tuple)
     is_unlike = is_list and type(cached) is not type(current)
-    if depth >= MAX_DEPTH or old is None or new is None or is_unlike:
+    if old is None or new is None or is_unlike:
         if not _equal(cached, current):
             yield f"{path} ({was}, now {now})".strip() if was != now else path or was
     elif is_list and len(old) != len(new):
@@ -153,7 +148,7 @@ def _walk(path: str, cached: Any, current: Any, depth: int) -> Iterator[str]:
         for name, value in old.items():
             step = f"{path}[{name}]" if is_list else _step(path, name)
             if name in new:
-                yield from _walk(step, value, new[name], depth + 1)
+                yield from _walk(step, value, new[name])
             else:
                 yield f"{step} (no longer there)"
         yield from (f"{_step(path, name)} (new)" for name in new if name not in old)

@@ -54,7 +54,7 @@ def test_audit__missing_value_that_cannot_be_cached_has_failed(job: Any, source:
     assert counts(found) == {"missing": 9, "failed": 1}
     (failure,) = found.failures
     assert failure["key"] == "thing:3"
-    assert failure["error"].startswith("its value cannot be encoded: ")
+    assert failure["error"].startswith("its value cannot be compared: ")
     assert execute("cache_audit", "things").status == 1
 
 
