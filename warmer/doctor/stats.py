@@ -17,7 +17,7 @@ from warmer.doctor.checks.keys import shown_command
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.humanize import by_reason
 from warmer.models import JobObservation
-from warmer.monitoring.coverage import cover
+from warmer.monitoring.observation import cover
 from warmer.report import describe, masked
 from warmer.stores import open_servers
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,12 +16,11 @@ from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
 
 from warmer.conf import conf
-from warmer.stores.instrumentation import CacheUse, Use, called, looked_up, observer
+from warmer.stores.instrumentation import CacheUse, called, looked_up, observer
 
 logger = logging.getLogger(__name__)
 
 HEADER = "Server-Timing"
-_NOT_IN_TOKEN = re.compile(r"[^\w.-]", re.ASCII)
 # Each is one call to a server. The last line is for django-redis; its sets, hashes and so on do not count.
 CALLS = (
     *("get", "get_many", "has_key", "add", "set", "set_many", "touch"),
@@ -88,8 +86,8 @@ def _with_header(request: HttpRequest, response: HttpResponseBase, use: CacheUse
     # alone: a query per page, and a wait if the database hangs.
     users = (getattr(request, name, None) for name in ("_cached_user", "_acached_user"))
     if conf.SERVER_TIMING or any(getattr(user, "is_staff", False) for user in users):
-        earlier = [response[HEADER]] if HEADER in response else []
-        response[HEADER] = ", ".join([*earlier, *_timings(use)])
+        timing = f'cache;dur={use.total.seconds * 1000:.1f};desc="{use.total}"'
+        response[HEADER] = f"{response[HEADER]}, {timing}" if HEADER in response else timing
     return response
 
 
@@ -165,15 +163,3 @@ def _counted(method: Callable[..., Any], name: str, alias: str, *, is_async: boo
         return answer
 
     return acounted if is_async else counted
-
-
-def _timings(use: CacheUse) -> Iterator[str]:
-    """Yield the entries of the header: for all caches together, then for each if there are several."""
-    yield _timing("cache", use.total)
-    if len(use.by_alias) > 1:
-        for alias, each in sorted(use.by_alias.items()):
-            yield _timing(f"cache-{_NOT_IN_TOKEN.sub('_', alias)}", each)
-
-
-def _timing(name: str, use: Use) -> str:
-    return f'{name};dur={use.seconds * 1000:.1f};desc="{use}"'

@@ -18,7 +18,7 @@ from myapp.models import Post
 from tests.support.keyed import by_function, cached, gone, gone_by, job, received, titles
 from tests.support.tables import OwnModel, tables_of
 from warmer import invalidate_for, warm_many
-from warmer.monitoring.audit.audits import audit
+from warmer.monitoring.audit import audit
 from warmer.stores.redis.store import RedisStore
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

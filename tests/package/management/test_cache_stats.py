@@ -20,8 +20,8 @@ from tests.support.waiting import make_waiting
 from warmer import jobs, warm, warm_many
 from warmer.invalidation import Backlog
 from warmer.models import JobObservation
-from warmer.monitoring import coverage
-from warmer.monitoring.coverage import cover
+from warmer.monitoring import observation
+from warmer.monitoring.observation import cover
 from warmer.stores.instrumentation import CacheUse, observer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -222,12 +222,12 @@ def test_server__that_is_full_is_shown_with_its_memory(redis_client: Redis) -> N
 
 
 def test_coverage__is_of_a_bounded_sample_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "IDS_READ", 5_000)
+    monkeypatch.setattr(observation, "IDS_READ", 5_000)
     job = things(100_000)
     counts = CacheUse()
     token = observer.set(counts)
     found = cover(job.spec)
     observer.reset(token)
     assert found.declared == 5_000
-    assert 0 < found.sampled <= coverage.SAMPLE
+    assert 0 < found.sampled <= observation.SAMPLE
     assert counts.total.calls == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from users.models import CustomUser
-from warmer.monitoring.audit.comparison import MAX_PATHS, differences
+from warmer.monitoring.comparison import MAX_PATHS, differences
 
 
 class Plain:

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from warmer.models import State, Trigger, Verdict
 from warmer.monitoring.alerts import ALERTS
-from warmer.monitoring.metrics.families import FAMILIES
+from warmer.monitoring.families import FAMILIES
 from warmer.report import Outcome
 
 pytestmark = pytest.mark.django_db

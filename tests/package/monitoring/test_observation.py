@@ -17,7 +17,7 @@ from embedded.redis_server import RedisServer
 from tests.package.monitoring.things import LOCMEM, declare
 from warmer import warm
 from warmer.models import JobObservation, State, Trigger, WarmingRun
-from warmer.monitoring import coverage, observation
+from warmer.monitoring import observation
 from warmer.monitoring.observation import observe, observe_all
 from warmer.runs import open_run
 from warmer.runs.execution import execute
@@ -47,15 +47,15 @@ def test_coverage__of_a_large_job_is_a_sample(redis_client: Redis) -> None:
     job.warm(range(1_500))
     before = redis_client.info("stats")["total_commands_processed"]
     found = observe(job.spec)
-    assert redis_client.info("stats")["total_commands_processed"] - before < coverage.SAMPLE + 50
+    assert redis_client.info("stats")["total_commands_processed"] - before < observation.SAMPLE + 50
     assert found.declared == 3_000
-    assert coverage.SAMPLE / 2 < found.sampled <= coverage.SAMPLE
+    assert observation.SAMPLE / 2 < found.sampled <= observation.SAMPLE
     # Six times the standard deviation of a sample of 1,000.
     assert found.coverage == pytest.approx(0.5, abs=0.095)
 
 
 def test_coverage__reads_no_more_ids_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "IDS_READ", 25)
+    monkeypatch.setattr(observation, "IDS_READ", 25)
     read = 0
 
     def endless() -> Any:

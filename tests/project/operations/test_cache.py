@@ -22,8 +22,7 @@ from tests.support.waiting import waiting
 from warmer import tasks
 from warmer.invalidation import Relay
 from warmer.models import ChangeRecord, Trigger
-from warmer.monitoring.coverage import cover
-from warmer.monitoring.observation import observe_all
+from warmer.monitoring.observation import cover, observe_all
 from warmer.stores import breaker
 
 pytestmark = pytest.mark.django_db(transaction=True)

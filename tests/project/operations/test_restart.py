@@ -19,8 +19,7 @@ from warmer import jobs
 from warmer.invalidation import Relay
 from warmer.models import WarmingRun
 from warmer.monitoring import health
-from warmer.monitoring.coverage import cover
-from warmer.monitoring.observation import observe_all
+from warmer.monitoring.observation import cover, observe_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,7 +82,7 @@ def test_cold_after_a_deploy(
     page: Page, warm_cache_at: CacheAt, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_warmed", set())
-    monkeypatch.setattr(health, "_complete", {})
+    monkeypatch.setattr(health, "_migrated", set())
     warm_cache_at()
     WarmingRun.objects.update(finished_at=timezone.now() - timedelta(minutes=5))
     deploy = timezone.now() - timedelta(seconds=1)

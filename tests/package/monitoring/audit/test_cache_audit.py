@@ -37,7 +37,7 @@ def broken(ids: Sequence[int] = ()) -> Mapping[int, Any]:
 def test_output(
     golden: Callable[..., None], job: Any, source: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("report", "monitoring.audit.audits"):
+    for module in ("report", "monitoring.audit"):
         monkeypatch.setattr(f"warmer.{module}.MAX_FAILURES", 2)
     settings.WARMER_CAPTURE = "signals"
     job.warm()

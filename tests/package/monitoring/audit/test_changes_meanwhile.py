@@ -15,8 +15,8 @@ from tests.support.commands import execute
 from tests.support.others import in_thread
 from users.warming import user_profiles
 from warmer import invalidation, warm, warm_many
-from warmer.monitoring.audit import UncommittedChanges, comparison
-from warmer.monitoring.audit.audits import audit
+from warmer.monitoring import comparison
+from warmer.monitoring.audit import UncommittedChanges, audit
 from warmer.testing import at, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

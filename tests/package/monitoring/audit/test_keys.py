@@ -21,7 +21,7 @@ from tests.support.commands import execute
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.models import CacheAudit
-from warmer.monitoring.audit.audits import audit
+from warmer.monitoring.audit import audit
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]

@@ -16,7 +16,7 @@ from warmer import jobs, warm, warm_many
 from warmer.exceptions import LoaderError
 from warmer.models import CacheAudit, Trigger, audits
 from warmer.monitoring.audit import audit, perform
-from warmer.monitoring.audit.comparison import HAS_VALUE, NO_VALUE
+from warmer.monitoring.comparison import HAS_VALUE, NO_VALUE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 

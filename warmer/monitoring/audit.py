@@ -22,7 +22,7 @@ from warmer.filling.loading import counted_queries
 from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
-from warmer.monitoring.audit.comparison import compare
+from warmer.monitoring.comparison import compare
 from warmer.report import MAX_FAILURES, describe
 
 Progress = Callable[[CacheAudit], None]
@@ -55,12 +55,12 @@ def audit(
         interrupts: errors that end the audit but keep the result so far, such as a time limit.
 
     Returns:
-        The result, not saved.
+        The result, not saved. If the ids cannot be found, it has the error.
 
     Raises:
         UncommittedChanges: the open transaction changed something that the job depends on, or reads a
         snapshot. StoreUnavailable: the cache does not answer. OperationalError, InterfaceError: the database
-        does not answer. Exception: whatever the declared `ids` raises.
+        does not answer.
     """
     if invalidation.is_pending(spec):
         raise UncommittedChanges(
@@ -78,22 +78,17 @@ def audit(
             work.compare(Batches(spec, work.drawn(sample, seed)))
     except interrupts as interrupt:
         found.error, found.whole = describe(interrupt), False
+    except (StoreUnavailable, DatabaseError, InterfaceError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
+        found.error, found.whole = f"The ids could not be found: {describe(error)}", False
     found.finished_at = timezone.now()
     return found
 
 
 def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
-    """Audit a job and save the result, which contains an error if the ids cannot be found.
-
-    For the arguments and exceptions see `audit`.
-    """
-    try:
-        found = audit(spec, **options)
-    except (StoreUnavailable, UncommittedChanges, DatabaseError, InterfaceError):
-        raise
-    except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
-        error_text = f"The ids could not be found: {describe(error)}"
-        found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=error_text)
+    """Audit a job and save the result; for the arguments and exceptions see `audit`."""
+    found = audit(spec, **options)
     found.trigger = trigger
     CacheAudit.objects.keep(found)
     return found

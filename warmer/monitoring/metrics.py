@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from warmer.monitoring.metrics.families import FAMILIES
+from warmer.monitoring.families import FAMILIES
 from warmer.monitoring.snapshot import take
 
 KINDS: dict[str, Any] = {
