@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -56,7 +55,6 @@ class WarmerConfig(AppConfig):
         read_counters.follow_settings()
         if apps.is_installed("django_celery_beat"):
             post_migrate.connect(_sync_schedule, sender=self, dispatch_uid="warmer.schedule")
-            signals.interval_wanted.connect(_interval, dispatch_uid="warmer.schedule")
 
 
 def _run_finished(run: Any, **_kwargs: Any) -> None:
@@ -80,10 +78,3 @@ def _sync_schedule(using: str, **_kwargs: Any) -> None:
 
     if using == schedule.database() and schedule.tables_exist():
         schedule.sync()
-
-
-def _interval(sender: Any, **_kwargs: Any) -> timedelta | None:
-    from warmer import schedule
-
-    entry = schedule.entry_of(sender)
-    return entry.gaps.shortest if entry and entry.gaps else None

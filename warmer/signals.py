@@ -5,12 +5,6 @@ from django.dispatch import Signal
 run_finished = Signal()
 """A run reached a final state. Sender: `WarmingRun`. Arguments: `run`."""
 
-interval_wanted = Signal()
-"""The interval of a job in the schedule is requested. Sender: the job's spec.
-
-Receivers return it, or None if the schedule has no entry of the job.
-"""
-
 keys_invalidated = Signal()
 """Keys were invalidated. Sender: the job's spec.
 

@@ -93,8 +93,6 @@ class JobAdmin(ReadOnlyAdmin):
             now = _entry_of(row)
             log(request, Job(pk=row.name, job=row.name), f"Schedule: {now} (before: {before}).")
             messages.success(request, f"Set the schedule of {row.name}: {now}.")
-            if form and form.note:
-                messages.warning(request, form.note)
         return redirect(request.get_full_path())
 
     def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class BeatQuerySet(models.QuerySet["BeatProcess"]):
         self.filter(last_at__lt=now - timedelta(days=1)).delete()
 
     def at_once(self) -> list[str]:
-        """Return the processes that send messages at the same time as another; restarts do not count."""
+        """Return the processes that send messages while another does, sorted; restarts do not count."""
         recent = self.filter(last_at__gt=timezone.now() - BEAT_SILENCE).order_by("first_at")
         pairs = [
             (one, other)

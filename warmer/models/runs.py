@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connections, models
 from django.db.models import OuterRef
@@ -67,11 +67,6 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         """Return the complete runs of every key of a job, newest first."""
         full = self.filter(job=job, only_missing=False, only_keys__isnull=True)
         return full.filter(state=State.COMPLETE).order_by("-id")
-
-    def was_scheduled(self, job: str, *, within: timedelta) -> bool:
-        """Return whether the schedule recently requested a run of a job that is active or succeeded."""
-        recent = self.filter(job=job, trigger=Trigger.SCHEDULE, requested_at__gt=timezone.now() - within)
-        return recent.filter(state__in=(*ACTIVE, State.COMPLETE, State.INCOMPLETE)).exists()
 
     def recent_per_job(self, jobs: Iterable[str], *, each: int) -> dict[str, list[WarmingRun]]:
         """Return the newest runs of each job, newest first, in one query.

@@ -1,5 +1,5 @@
 """The schedule in django-celery-beat: the only part that imports it."""
 
-from warmer.schedule.entries import Entry, Gaps, ScheduleError, entries, entry_of, paused
+from warmer.schedule.entries import Entry, ScheduleError, entries, entry_of, paused
 from warmer.schedule.form import ScheduleForm, reset, switch
 from warmer.schedule.sync import AUDIT, UPKEEP, Action, beat_seen_at, database, sync, tables_exist, upkeep

@@ -1,4 +1,4 @@
-"""Beat's entries for the jobs: finding them, their due times, and the gaps between these."""
+"""Beat's entries for the jobs: finding them, and when they are due."""
 
 from __future__ import annotations
 
@@ -20,21 +20,11 @@ from warmer.tasks import scheduled_run
 
 UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 """Beat's units of an interval, in seconds."""
-# How far ahead the times of a crontab are examined.
-HORIZON_DAYS = 2 * 366
 _KINDS = ("interval", "crontab", "solar", "clocked")
 
 
 class ScheduleError(WarmerError):
     """A job's schedule cannot be read or set; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gaps:
-    """The shortest and the longest gap between consecutive times of a schedule."""
-
-    shortest: timedelta
-    longest: timedelta
 
 
 @dataclass(frozen=True)
@@ -78,10 +68,10 @@ class Entry:
         return every
 
     @property
-    def gaps(self) -> Gaps | None:
-        """The gaps between its times; None for solar events and for a single date."""
+    def shortest_gap(self) -> timedelta | None:
+        """The shortest time between two of its runs; None for solar events and for a single date."""
         schedule = self.task.interval or self.task.crontab
-        return gaps_of(schedule) if schedule else None
+        return shortest_gap(schedule) if schedule else None
 
 
 def entry_name(job: str) -> str:
@@ -130,31 +120,17 @@ def aware(moment: datetime, zone: tzinfo) -> datetime:
     return moment if timezone.is_aware(moment) else moment.replace(tzinfo=zone)
 
 
-def gaps_of(schedule: IntervalSchedule | CrontabSchedule) -> Gaps:
-    """Return the gaps between the times of an interval, or of a crontab in the next two years.
+def shortest_gap(schedule: IntervalSchedule | CrontabSchedule) -> timedelta:
+    """Return the shortest time between two runs of an interval, or of a crontab on successive days.
 
-    Daylight saving time is ignored.
-
-    Raises:
-        Exception: anything Celery raises for an invalid crontab; or it is hardly ever due.
+    Days on which a crontab does not run are ignored, and so is daylight saving time.
     """
-    times = schedule.schedule
     if isinstance(schedule, IntervalSchedule):
-        return Gaps(shortest=times.run_every, longest=times.run_every)
+        every: timedelta = schedule.schedule.run_every
+        return every
+    times = schedule.schedule
     moments = sorted(timedelta(hours=hour, minutes=minute) for hour in times.hour for minute in times.minute)
-    today = datetime.now(UTC).date()
-    days = [
-        day
-        for day in (today + timedelta(ahead) for ahead in range(HORIZON_DAYS))
-        if day.day in times.day_of_month
-        and day.month in times.month_of_year
-        and day.isoweekday() % 7 in times.day_of_week
-    ]
-    if len(days) < 2:
-        raise ValueError("it is due less than twice in two years")
-    gaps = [later - earlier for earlier, later in pairwise(moments)]
-    gaps += [later - earlier + moments[0] - moments[-1] for earlier, later in pairwise(days)]
-    return Gaps(shortest=min(gaps), longest=max(gaps))
+    return min(later - earlier for earlier, later in pairwise([*moments, moments[0] + timedelta(days=1)]))
 
 
 def _runs(task: PeriodicTask, job: str) -> bool:

@@ -14,12 +14,13 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms import model_to_dict
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import duration
 from warmer.models import atomic_for
-from warmer.schedule.entries import UNITS, Gaps, ScheduleError, entry_of, gaps_of, interval_row
+from warmer.schedule.entries import UNITS, ScheduleError, entry_of, interval_row, shortest_gap
 from warmer.schedule.sync import follow_code, save, set_schedule, sync_job
 
 INTERVAL, CRONTAB = "interval", "crontab"
@@ -28,11 +29,7 @@ SHORTEST, LONGEST = timedelta(seconds=30), timedelta(days=30)
 
 
 class ScheduleForm(forms.Form):
-    """An interval or a crontab that suits the timeout of a job's keys, and on or off.
-
-    Attributes:
-        note: a note for the operator on a valid form; usually empty.
-    """
+    """An interval or a crontab that suits the timeout of a job's keys, and on or off."""
 
     kind = forms.ChoiceField(choices=[(kind, kind) for kind in (INTERVAL, CRONTAB)])
     number = forms.IntegerField(
@@ -52,7 +49,6 @@ class ScheduleForm(forms.Form):
 
     def __init__(self, spec: JobSpec, data: Any = None) -> None:
         super().__init__(data, initial=_initial(spec))
-        self.note = ""
         self._spec = spec
         self._schedule: IntervalSchedule | CrontabSchedule
 
@@ -63,7 +59,7 @@ class ScheduleForm(forms.Form):
             return cleaned
         try:
             self._schedule = _crontab(cleaned) if cleaned["kind"] == CRONTAB else _interval(cleaned)
-            self.note = _compare_with_life(self._spec, gaps_of(self._schedule))
+            _check_life(self._spec, shortest_gap(self._schedule))
         except ValidationError as error:
             self.add_error("crontab" if cleaned["kind"] == CRONTAB else "number", error)
         return cleaned
@@ -151,7 +147,7 @@ def _crontab(cleaned: dict[str, Any]) -> CrontabSchedule:
     crontab = CrontabSchedule(**dict(zip(CRONTAB_FIELDS, fields, strict=True)))
     try:
         crontab.full_clean()
-        gaps_of(crontab)
+        crontab.schedule.remaining_estimate(timezone.now())  # raises if it is never due, e.g. on February 31
     except ValidationError as error:
         wrong = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items())
         raise ValidationError(f"This is not a crontab: {wrong}") from None
@@ -160,15 +156,12 @@ def _crontab(cleaned: dict[str, Any]) -> CrontabSchedule:
     return crontab
 
 
-def _compare_with_life(spec: JobSpec, gaps: Gaps) -> str:
-    """Reject a schedule whose keys always expire before their refresh; return a note if they sometimes do."""
+def _check_life(spec: JobSpec, gap: timedelta) -> None:
+    """Reject a schedule whose keys always expire before their refresh."""
     life = spec.timeout - spec.jitter
-    lives = f"Keys of {spec.name} live {duration(life)}"
-    if life <= gaps.shortest:
+    if life <= gap:
         raise ValidationError(
-            f"{lives}, but at least {duration(gaps.shortest)} pass between two refreshes: they expire before "
-            "each. Choose more frequent times, or raise timeout= in the declaration."
+            f"Keys of {spec.name} live {duration(life)}, but at least {duration(gap)} pass between two "
+            "refreshes: they expire before each. Choose more frequent times, or raise timeout= in the "
+            "declaration."
         )
-    if life > gaps.longest:
-        return ""
-    return f"{lives}, but up to {duration(gaps.longest)} pass between two refreshes: readers load them then."

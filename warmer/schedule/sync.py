@@ -22,7 +22,7 @@ from warmer.conf import as_django, conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.models import BeatProcess, atomic_for, rows_of
-from warmer.schedule.entries import Entry, aware, entry_name, gaps_of, interval_row
+from warmer.schedule.entries import Entry, aware, entry_name, interval_row, shortest_gap
 
 # The header of an entry with the declared seconds at the last sync.
 DECLARED = "warmer_declared_seconds"
@@ -105,7 +105,7 @@ def set_schedule(task: PeriodicTask, schedule: IntervalSchedule | CrontabSchedul
     task.interval = task.crontab = task.solar = task.clocked = None
     kind = "interval" if isinstance(schedule, IntervalSchedule) else "crontab"
     setattr(task, kind, equal or schedule)
-    task.expire_seconds = round(gaps_of(schedule).shortest.total_seconds())
+    task.expire_seconds = round(shortest_gap(schedule).total_seconds())
 
 
 def begin(task: PeriodicTask) -> None:

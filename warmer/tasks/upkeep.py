@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import task_postrun, worker_process_shutdown
-from celery.utils.time import maybe_iso8601, maybe_make_aware
 from django.utils import timezone
 
 from warmer import runs
@@ -20,18 +18,12 @@ from warmer.filling import read_counters
 from warmer.models import BeatProcess, JobHour, State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
-from warmer.signals import interval_wanted
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.runs import INTERRUPTS, PATIENT, request_run
 
 logger = logging.getLogger(__name__)
 
-# Two beats that were started together send a job's message within this time of each other.
-SECOND_BEAT = timedelta(seconds=0.9)
-# While two beats run, a job whose last run is younger than this share of its interval is skipped. Over a
-# half, so that one of them is always skipped; below one, as messages may wait in the queue.
-SHARE_OF_INTERVAL = 0.75
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
 # The sample of a requested audit. If all of it is right, so are at least 99.4 % of all keys.
@@ -45,37 +37,19 @@ worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_c
 
 @shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
 def scheduled_run(self: Task, job: str) -> None:
-    """Request a scheduled run; beat sends this when a job is due."""
+    """Request a scheduled run; beat sends this when a job is due. If several beats run, only one counts."""
     try:
         spec = jobs[job].spec
     except UnknownJob as error:  # during a rollout
         logger.warning("A scheduled run was skipped: %s Is the worker's code that of beat?", error)
         return
-    expires_in = _until_due_again(self, spec)
-    within = SECOND_BEAT
-    if BeatProcess.objects.at_once():
-        within = max(within, _interval(spec) * SHARE_OF_INTERVAL)
-    if self.request.expires and WarmingRun.objects.was_scheduled(job, within=within):
-        logger.warning("%s is due again too soon: skipped. Do two beats run?", job)
+    beats = BeatProcess.objects.at_once()
+    if self.request.origin in beats[1:]:
+        logger.warning("%s is not warmed twice: %d beats run, %s", job, len(beats), ", ".join(beats))
         return
-    opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=spec.every)
     if opened.joined:
         logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
-
-
-def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
-    """Return how long a message of beat is useful; beat sets this from the operator's interval."""
-    if not task.request.expires:
-        return spec.every
-    # Not `timezone.now()`, which is naive with USE_TZ off, when Celery's times are in UTC.
-    left: timedelta = maybe_make_aware(maybe_iso8601(task.request.expires)) - datetime.now(UTC)
-    return max(left, timedelta(seconds=1))
-
-
-def _interval(spec: JobSpec) -> timedelta:
-    """Return the interval of a job's schedule, however long a message of it has waited."""
-    answers = [answer for _, answer in interval_wanted.send_robust(spec)]
-    return next((each for each in answers if isinstance(each, timedelta)), spec.every or SECOND_BEAT)
 
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)

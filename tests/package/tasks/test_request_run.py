@@ -1,8 +1,7 @@
 """`request_run`, which every trigger calls: what it does and joins; refreshes and scheduled runs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +9,9 @@ from celery import current_app
 from django.core.cache import cache
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tests.package.tasks.conftest import received
-from warmer import runs, schedule, tasks, warm, warm_many
+from warmer import runs, warm, warm_many
 from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
 
@@ -155,22 +153,11 @@ def test_refresh__change_during_a_run_is_followed_by_another(job: Any) -> None:
 
 
 # -- from beat -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("message_lives", "at_least", "at_most"),
-    [
-        (None, timedelta(minutes=15), timedelta(minutes=15)),
-        (timedelta(days=1), timedelta(hours=23), timedelta(days=1)),  # by the interval of an operator
-    ],
-)
-def test_scheduled_run__expires_when_the_next_is_due(
-    job: Any, message_lives: timedelta | None, at_least: timedelta, at_most: timedelta
-) -> None:
-    expires = message_lives and (timezone.now() + message_lives).isoformat()
-    with received(scheduled_run, expires=expires):
-        scheduled_run.run("t")
+def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
+    scheduled_run("t")
     run = WarmingRun.objects.get()
     assert (run.trigger, run.state) == ("schedule", State.COMPLETE)
-    assert at_least <= run.expires_at - run.requested_at <= at_most
+    assert run.expires_at - run.requested_at == timedelta(minutes=15)
 
 
 def test_scheduled_run__of_a_job_that_this_release_does_not_declare_is_skipped() -> None:
@@ -178,47 +165,11 @@ def test_scheduled_run__of_a_job_that_this_release_does_not_declare_is_skipped()
     assert not WarmingRun.objects.exists()
 
 
-def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmer.tasks.upkeep.SECOND_BEAT", timedelta(minutes=1))  # however slow this machine is
-    with received(scheduled_run, expires=(timezone.now() + timedelta(minutes=15)).isoformat()):
-        scheduled_run.run("t")
-        scheduled_run.run("t")
-        assert WarmingRun.objects.count() == 1
-        WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=10))
-        scheduled_run.run("t")  # an operator has shortened the interval, and left the message's life as it was
-        assert WarmingRun.objects.count() == 2
-        WarmingRun.objects.update(state=State.FAILED)
-        scheduled_run.run("t")
-        assert WarmingRun.objects.count() == 3
-
-
-@pytest.mark.parametrize(
-    ("ago", "waited", "interval", "runs"),
-    [(5, 0, None, 1), (10, 0, None, 1), (12, 0, None, 2), (8, 10, None, 1), (5, 0, 6, 2)],
-)
-def test_scheduled_run__of_a_second_beat_that_was_started_later_is_skipped(
-    job: Any, ago: float, waited: float, interval: int | None, runs: int
-) -> None:
-    """All in minutes. The second message was in the queue for some of its 15; an operator may set the interval."""
-    if interval:
-        schedule.sync()
-        every = IntervalSchedule.objects.create(every=interval, period="minutes")
-        PeriodicTask.objects.filter(name="warm t").update(interval=every)
+def test_scheduled_run__of_a_second_beat_is_skipped(job: Any) -> None:
     now = timezone.now()
     for name in ("gen1@a", "gen2@b"):
         BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now)
-    with received(scheduled_run, expires=(now + timedelta(minutes=15 - waited)).isoformat()):
-        scheduled_run.run("t")
-        WarmingRun.objects.update(requested_at=now - timedelta(minutes=ago))
-        scheduled_run.run("t")
-    assert WarmingRun.objects.count() == runs
-
-
-@pytest.mark.parametrize("zone", ["", "+00:00"])
-def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(job: Any, settings: Any, zone: str) -> None:
-    settings.USE_TZ = False
-    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
-    task: Any = SimpleNamespace(request=SimpleNamespace(expires=f"{at.isoformat()}{zone}"))
-    until = tasks.upkeep._until_due_again(task, job.spec)
-    assert until is not None
-    assert timedelta(minutes=59) < until <= timedelta(hours=1)
+    for origin, count_of_runs in (("gen2@b", 0), ("gen1@a", 1), ("gen3@shell", 2)):
+        with received(scheduled_run, origin=origin):
+            scheduled_run.run("t")
+        assert WarmingRun.objects.count() == count_of_runs

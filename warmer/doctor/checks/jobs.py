@@ -172,28 +172,21 @@ def _judge(spec: JobSpec, entry: schedule.Entry | None) -> Iterator[Finding]:
         why = "Its keys go cold when they expire, and are then loaded by readers."
         yield info(f"{spec.name} is disabled in the schedule.", why=why, fix="/admin/warmer/\nresumes it.")
         return
-    gaps = entry.gaps if entry is not None else None
-    if entry is not None and gaps is None:
+    gap = entry.shortest_gap if entry is not None else spec.every
+    if gap is None:
         return  # a solar event, or a single date
-    shortest = gaps.shortest if gaps else spec.every or timedelta(0)
-    longest = gaps.longest if gaps else shortest
     life, below = spec.timeout - spec.jitter, spec.refresh_below
-    every = entry.text if entry is not None else f"every {duration(longest)}"
+    every = entry.text if entry is not None else f"every {duration(gap)}"
     message = f"{spec.name} is refreshed {every}, and its keys live {duration(life)}."
     more = f"in the declaration of {spec.name} ({spec.declared_at}); or a shorter interval in the schedule."
-    fix = f"timeout=timedelta(seconds={3 * shortest.total_seconds():.0f})\n{more}"
-    if life <= shortest:
+    fix = f"timeout=timedelta(seconds={3 * gap.total_seconds():.0f})\n{more}"
+    if life <= gap:
         yield error(message, why="The keys expire before each refresh: readers find them cold.", fix=fix)
-    elif life <= longest:
-        why = f"Two refreshes are up to {duration(longest)} apart: meanwhile readers load the keys."
-        yield info(
-            message, why=why, fix="/admin/warmer/\nAdd times to its schedule, unless this is intended."
-        )
-    elif below is not None and below * life < longest:
+    elif below is not None and below * life < gap:
         yield warning(
             f"{spec.name} is refreshed {every}, but skips keys with {duration(below * life)} to live.",
             why="They expire before the next refresh, and readers find them cold.",
-            fix=f"refresh_below={min(0.99, math.ceil(100 * longest / life) / 100):g}\n(or more) {more}",
+            fix=f"refresh_below={min(0.99, math.ceil(100 * gap / life) / 100):g}\n(or more) {more}",
         )
-    elif life < 2 * longest:
+    elif life < 2 * gap:
         yield warning(message, why="If one refresh is missed or late, all its keys are cold.", fix=fix)
