@@ -52,14 +52,9 @@ class Relay:
 
     These are the records of other fingerprints, and for a while after a failover of a cache all records,
     because other processes may still have reached the previous server.
-
-    Args:
-        on_return: called `RETRY_SECONDS` after a cache was last away.
     """
 
-    def __init__(self, on_return: Callable[[], object] = lambda: None) -> None:
-        self._on_return = on_return
-        self._away: dict[str, float] = {}
+    def __init__(self) -> None:
         self._replayed: dict[str, frozenset[int]] = {}
         self._replays_until = -inf
         self._reached: dict[str, tuple[str, float]] = {}
@@ -158,16 +153,11 @@ class Relay:
         for alias in sorted({spec.cache for spec in jobs.specs()}):
             found = incarnation_of(alias)
             if found is None:
-                self._away[alias] = time.monotonic()
                 continue
             before, at = self._reached.get(alias, ("", -inf))
             if before != found.id and _make_up_for(alias, found, time.monotonic() - at):
                 self._replays_until = time.monotonic() + conf.REPLAY.total_seconds()
             self._reached[alias] = found.id, time.monotonic()
-            # By then the circuit breakers of other processes let calls through again.
-            if time.monotonic() >= self._away.get(alias, inf) + RETRY_SECONDS:
-                del self._away[alias]
-                self._on_return()
 
 
 def _pages(using: str, *, again: bool) -> Iterator[list[Record] | None]:

@@ -48,8 +48,6 @@ class State(models.TextChoices):
 
 OUTAGES = (StoreUnavailable.__name__, CircuitOpen.__name__)
 """The start of the error of keys that failed because the cache did not answer."""
-BROKER_OUTAGES = ("The broker does not answer", "The broker rejects")
-"""The start of the error of runs whose messages could not be sent."""
 ACTIVE = (State.QUEUED, State.RUNNING)
 """The states of active runs."""
 # How many old runs, with their batches, one transaction deletes.
@@ -196,10 +194,8 @@ class WarmingRun(Row):
 
     @property
     def met_outage(self) -> bool:
-        """Whether it failed because the cache or the broker did not answer."""
-        return self.error.startswith(BROKER_OUTAGES) or any(
-            failure["error"].startswith(OUTAGES) for failure in self.failures
-        )
+        """Whether keys failed because the cache did not answer."""
+        return any(failure["error"].startswith(OUTAGES) for failure in self.failures)
 
     @property
     def report(self) -> Report:

@@ -10,20 +10,16 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from celery import current_app
 from celery.signals import worker_ready, worker_shutting_down
 from django.db import connections
 
-from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable, log_level
 from warmer.invalidation import Relay
 from warmer.report import describe
-from warmer.tasks import broker
-from warmer.tasks.broker import BrokerUnavailable
-from warmer.tasks.upkeep import close_stalled_runs
 
 logger = logging.getLogger(__name__)
 
@@ -74,23 +70,11 @@ def _run() -> None:
     for connection in _open:
         connection.inc_thread_sharing()  # the forking thread closes it
     try:
-        Relay(_on_return).run(_stop.wait, polling=_poll)
+        Relay().run(_stop.wait, polling=_poll)
     finally:
         for connection in _open:
             connection.close()
         _open.clear()
-
-
-def _on_return() -> None:
-    # Not in the relay's thread: a broker that does not answer must delay neither it nor a fork.
-    threading.Thread(target=_request_runs, name="warmer-requests", daemon=True).start()
-
-
-def _request_runs() -> None:
-    """Request jobs that failed in the outage again; if the broker is down too, beat's next message does."""
-    with suppress(BrokerUnavailable):
-        # Beat sends another within a minute.
-        broker.send(close_stalled_runs, queue=conf.QUEUE, expires=60)
 
 
 def _before_fork() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
-from math import inf
 from typing import Any
 
 from celery import Task, shared_task
@@ -52,15 +51,12 @@ INTERRUPTS = (SoftTimeLimitExceeded,)
 RUNS, BATCHES = 3, 6
 # A task processes batches for about this long before it sends a message for the rest, which costs about 2 ms.
 TASK_SECONDS = 0.1
-# How long it continues while the broker takes no message; at most half of the task's soft time limit.
-ALONE_SECONDS = 120.0
-# How long it works before it tries to send again: Celery takes about 0.4 s to give up.
+# How long it continues if the broker takes no message: Celery takes about 0.4 s to give up.
 AGAIN_SECONDS = 2.0
 # Batches that are read together, and counted together if they are quick.
 MOST_BATCHES = 16
 # How long a run after a change waits for further changes.
 REFRESH_DELAY = timedelta(seconds=2)
-TOO_LONG = "It took longer than the soft time limit of a Celery task: use faster ids or a longer limit."
 
 
 def request_run(
@@ -143,10 +139,6 @@ def start_run(self: Task, run_id: int) -> None:
     try:
         if (spec := _spec_here(self, started)) is not None:
             _execute(self, spec, started)
-    except SoftTimeLimitExceeded:
-        runs.fail(started, TOO_LONG)
-    except BrokerUnavailable as error:
-        runs.fail(started, str(error))
     except Exception as error:
         if isinstance(error, AWAY) and _may_wait(self, started.started_at):
             raise
@@ -162,7 +154,6 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     worker skips counted batches and continues.
     """
     try:
-        # If the broker is away too long, it cannot be acknowledged either, so the broker delivers it again.
         _warm_lanes(self, run_id, attempt, [(first, last)])
     except SoftTimeLimitExceeded:  # not in a loader: the database or the broker hangs
         logger.warning("Batches %d to %d of run %d hit the time limit: delivered again", first, last, run_id)
@@ -171,7 +162,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
 
 def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> None:
     """Process lanes in order, until it is time for messages for the rest and the broker takes them."""
-    until = in_time = time.monotonic() + TASK_SECONDS
+    until = time.monotonic() + TASK_SECONDS
     last = lanes[-1][1]
     while batches := batch_queue.take(run_id, attempt, lanes[0][0], last, at_most=MOST_BATCHES):
         run = batches[0].run
@@ -199,15 +190,9 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
             return
         lanes = [(max(first, done + 1), end) for first, end in lanes if end > done]
         if time.monotonic() >= until:
-            try:
-                _send_lanes(spec, run, lanes)
+            if _sent(spec, run, lanes):
                 return
-            except BrokerUnavailable as error:
-                if until == in_time:
-                    logger.info("%s continues. %s", run, error)
-                if time.monotonic() - in_time >= min(ALONE_SECONDS, (task.soft_time_limit or inf) / 2):
-                    raise
-                until = time.monotonic() + AGAIN_SECONDS
+            until = time.monotonic() + AGAIN_SECONDS
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", lanes[0][0], last, run_id)
 
 
@@ -247,9 +232,7 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
             return
     if runs.expect(run, batches=count, report=batches.report):
         lanes = batch_queue.lanes(count, at_most=conf.BATCHES_OUT)
-        try:
-            _send_lanes(spec, run, lanes)
-        except BrokerUnavailable:
+        if not _sent(spec, run, lanes):
             _warm_lanes(task, run.pk, run.attempt, lanes)
 
 
@@ -278,22 +261,17 @@ def _spec_here(task: Task, run: WarmingRun) -> JobSpec | None:
     return None
 
 
-def _send_lanes(spec: JobSpec, run: WarmingRun, lanes: list[Lane]) -> None:
-    """Send a message for each lane, and take it off the list.
-
-    Raises:
-        BrokerUnavailable: the broker does not answer, or rejects a message; the list has the unsent lanes.
-    """
+def _sent(spec: JobSpec, run: WarmingRun, lanes: list[Lane]) -> bool:
+    """Send a message for each lane, and take it off the list; return whether the broker took them all."""
     expires = conf.RUN_EXPIRY.total_seconds()
     try:
         while lanes:
             arguments = (run.pk, run.attempt, *lanes[0])
             warm_batch.apply_async(arguments, queue=spec.queue, priority=BATCHES, expires=expires)
             del lanes[0]
-    except (BrokerError, OSError) as error:
-        raise BrokerUnavailable(f"The broker does not answer: {describe(error)}") from error
-    except broker.bounded().channel_errors as error:  # e.g. it is full
-        raise BrokerUnavailable(f"The broker rejects it: {describe(error)}") from error
+    except (BrokerError, OSError, *broker.bounded().channel_errors) as error:  # of a channel: e.g. it is full
+        logger.info("%s continues here, as the broker takes no message: %s", run, describe(error))
+    return not lanes
 
 
 def _worker(task: Task) -> str:

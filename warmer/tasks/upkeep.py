@@ -56,8 +56,7 @@ def scheduled_run(self: Task, job: str) -> None:
 def close_stalled_runs() -> int:
     """End the runs whose workers or messages are gone; return how many.
 
-    Required jobs whose last run failed in an outage of the cache or the broker are run again once both
-    answer.
+    Required jobs whose last run failed in an outage of the cache are run again once it answers.
     """
     closed = runs.close_stalled()
     required = {spec.name: spec for spec in jobs.specs() if spec.required}

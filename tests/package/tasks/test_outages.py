@@ -2,31 +2,25 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
-from itertools import chain, repeat
 from typing import Any
 
 import pytest
 from celery.exceptions import Retry
-from django.db import InternalError, OperationalError, connections
+from django.db import InternalError, OperationalError
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from tests.package.tasks.conftest import away, received, start, work
-from tests.support.keyed import cached, gone
 from tests.support.others import holds_in_a_fork, worker
 from warmer import runs, warm_many
 from warmer.conf import conf
 from warmer.exceptions import StoreUnavailable
-from warmer.invalidation import records, relay
-from warmer.invalidation.records import Record
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
-from warmer.stores import incarnation_of
-from warmer.tasks import broker, close_stalled_runs, relaying, request_run, warm_batch
+from warmer.tasks import close_stalled_runs, relaying, request_run, warm_batch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 Begin = Callable[..., WarmingRun]
@@ -146,36 +140,6 @@ def test_run_that_met_an_outage__is_run_again_after_one_that_did_not_warm_all(
     assert (again.written, again.skipped) == (written, 10 - written)
 
 
-def test_run_that_met_an_outage__is_run_again_at_once_by_a_worker_that_sees_the_cache_return(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[Any] = []
-    queues: list[str] = []
-    broker_send = broker.send
-
-    def listen(alias: str) -> Any:
-        found.append(incarnation_of(alias))
-        return found[-1]
-
-    def send(task: Any, *args: Any, **options: Any) -> None:
-        queues.append(options["queue"])
-        broker_send(task, *args, **options)
-        if task.name == close_stalled_runs.name:
-            connections.close_all()  # of a thread, in which only tests execute the task
-
-    declare()
-    monkeypatch.setattr("warmer.invalidation.relay.incarnation_of", listen)
-    monkeypatch.setattr(broker, "send", send)
-    with worker():
-        fail_in_an_outage(redis_server)
-        wait_until(lambda: None in found, seconds=20, what="the worker sees that the cache is away")
-        redis_server.start()
-        is_complete = WarmingRun.objects.filter(state=State.COMPLETE).exists
-        wait_until(is_complete, seconds=30, what="the job is run again")
-        assert queues[-2] == conf.QUEUE  # upkeep's, before that of the run
-    wait_until(lambda: not has_thread("warmer-requests"), seconds=20, what="nothing is requested")
-
-
 def test_run_of_one_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(redis_server: RedisServer) -> None:
     run = runs.open_run(declare().name, Trigger.COMMAND).run
     redis_server.stop()
@@ -233,21 +197,3 @@ def test_fork__shares_no_connection_of_the_relay() -> None:
         wait_until(lambda: relaying._open and relaying._open[0].connection, seconds=20, what="it has polled")
         assert holds_in_a_fork(lambda: all(each.connection is None for each in relaying._open))
         wait_until(lambda: relaying._open[0].connection, seconds=20, what="it polls again")
-
-
-def test_relay__applies_changes_while_a_broker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def send(*_args: Any, **_options: Any) -> None:
-        is_called.set()
-        is_over.wait()
-
-    is_called, is_over = threading.Event(), threading.Event()
-    answers = chain([lambda _: None], repeat(incarnation_of))
-    monkeypatch.setattr(broker, "send", send)
-    monkeypatch.setattr(relay, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(relay, "incarnation_of", lambda alias: next(answers)(alias))
-    with worker(), ExitStack() as at_the_end:
-        at_the_end.callback(is_over.set)
-        assert is_called.wait(20)  # the cache has returned
-        cached("post:7")
-        records.write([Record(key="post:{id}", rows="[7]")], using="default")
-        wait_until(lambda: gone("post:7"), seconds=20, what="the change is applied")
