@@ -68,9 +68,9 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
     error = f": {run.error}" if run.error else ""
     took = run.took or 0.0
     logger.info("%s (%s) is %s: %s, %s, %.2f s%s", run, run.trigger, run.state, keys, queries, took, error)
-    RunTotal.objects.add(run)
     tasks.follow_up(run)
     observe_after(run)
+    RunTotal.objects.add(run)
 
 
 def _sync_schedule(using: str, **_kwargs: Any) -> None:

@@ -74,7 +74,7 @@ def warm(user: Any, spec: JobSpec, *, only_keys: Sequence[str] | None = None) ->
     run, entry = opened.run, "Warm now" if only_keys is None else f"Retry of {counted(len(only_keys), 'key')}"
     if opened.joined:
         text = f"Joined run {run.pk} of {run.job} ({run.trigger}), which had not ended."
-        if opened.leaves_cached:
+        if run.only_missing:
             text += " It skips keys that are cached: warm again after it has ended, to renew all of them."
         return Done(text=text, level=messages.INFO, entry=f"{entry}: joined run {run.pk}.", run=run)
     if run.is_final and run.state != State.COMPLETE:
@@ -87,7 +87,8 @@ def warm(user: Any, spec: JobSpec, *, only_keys: Sequence[str] | None = None) ->
 
 def _invalidate(_user: Any, spec: JobSpec) -> Done:
     is_done = invalidation.request(spec, using=router.db_for_write(WarmingRun))
-    JobObservation.objects.forget_keys(spec.name)
+    # Until the next check nothing is known of its keys.
+    JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
     if is_done:
         if not spec.keyed:
             CacheAudit.objects.mark_repaired([spec.name], before=timezone.now())

@@ -78,6 +78,6 @@ def audit_details(audit: CacheAudit) -> str:
 
 
 def audit_confidence(audit: CacheAudit) -> str:
-    """Return what a sample implies for all keys; nothing if every key was compared, or none."""
-    is_sample = not audit.whole and audit.wrong_share is not None
+    """Return what a sample of right keys implies for all; nothing if every key was compared, or none."""
+    is_sample = audit.right and not audit.wrong and not audit.whole
     return f"95 % confidence: {audit.share}" if is_sample else ""

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from warmer.conf import conf
 from warmer.humanize import counted, duration, local, percent
 from warmer.models import JobHour, WarmingRun, start_of_hour
 
@@ -93,7 +94,7 @@ MEASURES = (
 )
 
 
-def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
+def charts(job: str, span: str) -> list[dict[str, Any]]:
     """Return the charts of a job, with one query; none if there is no data for the period.
 
     Each has its `steps`, the paths of the `line` and the `area` below it, the `ticks` of the axis with the
@@ -115,7 +116,7 @@ def charts(job: str, span: str, *, counts_reads: bool) -> list[dict[str, Any]]:
         _chart(measure, [_step(measure, hour, row) for hour, row in rows])
         | {"ticks": ticks, "labels": labels}
         for measure in MEASURES
-        if counts_reads or measure.field != "hit_rate"
+        if conf.COUNT_READS or measure.field != "hit_rate"
     ]
 
 

@@ -106,7 +106,6 @@ class JobAdmin(ReadOnlyAdmin):
         if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
         (shown,) = Table([row], caches).rows([row], health.look_at_databases()[0])
-        seen = shown.observation
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
         span = "week" if request.GET.get("span") == "week" else "day"
@@ -117,7 +116,7 @@ class JobAdmin(ReadOnlyAdmin):
             "spec": row,
             "row": shown,
             "beat": health.look_at_beat(),
-            "charts": history.charts(row.name, span, counts_reads=seen is None or seen.counts_reads),
+            "charts": history.charts(row.name, span),
             "span": span,
             "spans": list(history.SPANS),
             "found": None if id is None else actions.look_up(row, id),

@@ -144,21 +144,18 @@ class Table:
 
     def __init__(self, specs: Sequence[JobSpec], caches: health.Caches) -> None:
         names = [spec.name for spec in specs]
-        observations = JobObservation.objects.with_last_attempt().with_run_state()
-        self._observations = observations.in_bulk(names, field_name="job")
+        self._observations = {row.job: row for row in JobObservation.objects.all()}
         # A round may take longer, so the age of one job's observation does not tell whether any are made.
         silent_since = timezone.now() - BEAT_SILENCE
-        last = {name: row.run_state for name, row in self._observations.items()}
-        if others := set(names) - set(last):
-            last |= {name: run.state for name, run in WarmingRun.objects.latest_per_job(others).items()}
+        is_observed = any(row.attempted_at >= silent_since for row in self._observations.values())
+        last = {name: run.state for name, run in WarmingRun.objects.latest_per_job(names).items()}
         paused = base.schedule.paused() if base.schedule else set()
         wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
         down = health.unanswered(caches)  # last, because it waits for their answers
         self.states = {}
         for spec in specs:
             name, row = spec.name, self._observations.get(spec.name)
-            is_known = row and row.last_attempt >= silent_since and spec.cache not in down
-            observed = row.state if row and is_known else None
+            observed = row.state if row and is_observed and spec.cache not in down else None
             of_run = _OF_RUN.get(last.get(name))
             holding = {observed, of_run, name in wrong and "wrong", name in paused and "paused"}
             self.states[name] = next((state for state in STATES if state in holding), "unknown")

@@ -132,7 +132,8 @@ class RunWatcher:
             return run
         self.runs[run.job] = run
         if opened.joined:
-            skips = ", which skips keys that are already cached" if opened.leaves_cached else ""
+            leaves_cached = run.only_missing and not self.only_missing
+            skips = ", which skips keys that are already cached" if leaves_cached else ""
             self.say(f"{run.job}: joined run {run.pk} ({run.trigger}){skips}")
         return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
+from warmer.humanize import percent
 from warmer.models.routing import JobQuerySet, PrimaryManager, Row, atomic_for
 from warmer.models.runs import Trigger, WarmingRun
 
@@ -20,8 +20,6 @@ from warmer.models.runs import Trigger, WarmingRun
 KEPT_PER_JOB = 100
 # The triggers of audits.
 TRIGGERS = [(each.value, each.label) for each in (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.COMMAND)]
-# The 95 % quantile of the normal distribution.
-Z = 1.645
 
 
 class Verdict(StrEnum):
@@ -117,34 +115,27 @@ class CacheAudit(Row):
         return bool(self.unrepaired or self.failed or self.error)
 
     @property
-    def wrong_share(self) -> float | None:
-        """The wrong share of the judged keys; for a sample, the upper limit at 95 % confidence.
+    def right_at_least(self) -> float | None:
+        """The right share of the judged keys; of a sample without wrong keys, its limit at 95 % confidence.
 
         None if nothing was judged. Missing keys are not judged: they are cold, not wrong.
 
-        If none of n is wrong, the limit is 3/n, the rule of three: J. A. Hanley and A. Lippman-Hand, "If
-        nothing goes wrong, is everything all right?", JAMA 249 (1983), 1743-1745. Otherwise it is that of the
-        same (Poisson) distribution: N. Gehrels, "Confidence limits for small numbers of events in
-        astrophysical data", Astrophysical Journal 303 (1986), 336-346.
+        If none of n is wrong, at most 3/n are, the rule of three: J. A. Hanley and A. Lippman-Hand, "If
+        nothing goes wrong, is everything all right?", JAMA 249 (1983), 1743-1745.
         """
         judged = self.right + self.wrong
-        if not judged:
-            return None
-        if self.whole:
-            return self.wrong / judged
-        above = self.wrong + 1
-        limit = above * (1 - 1 / (9 * above) + Z / (3 * math.sqrt(above))) ** 3 if self.wrong else 3
-        return min(1.0, limit / judged)
+        unknown = 0 if self.whole or self.wrong else 3
+        return max(0.0, (self.right - unknown) / judged) if judged else None
 
     @property
     def share(self) -> str:
-        """The right share of the judged keys as text, with as many digits as their number supports."""
-        wrong = self.wrong_share
-        if wrong is None:
+        """That share as text."""
+        share = self.right_at_least
+        if share is None:
             return "nothing judged"
-        if self.whole:
-            return percent_right(wrong)
-        return "too few to tell" if wrong >= 1 else f"at least {percent_right(wrong)}"
+        if self.whole or self.wrong:
+            return percent(share)
+        return f"at least {percent(share)}" if share else "too few to tell"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the audit as plain data."""
@@ -153,15 +144,5 @@ class CacheAudit(Row):
         return {name: getattr(self, name) for name in fields} | {
             "seconds": (self.finished_at - self.started_at).total_seconds(),
             "share": self.share,
-            "right_at_least": None if self.wrong_share is None else 1 - self.wrong_share,
+            "right_at_least": self.right_at_least,
         }
-
-
-def percent_right(wrong_share: float) -> str:
-    """Return the right share as text: rounded down to its nines and one digit after them."""
-    if wrong_share <= 0:
-        return "100 %"
-    # The margins keep a share such as 0.001 from being rounded twice.
-    digits = max(2, math.ceil(-math.log10(wrong_share) - 1e-9))
-    right = 10**digits - math.ceil(wrong_share * 10**digits - 1e-9)
-    return f"{right / 10 ** (digits - 2):.{digits - 2}f} %"

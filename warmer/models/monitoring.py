@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import combinations
-from typing import Any
 
-from django.db import DatabaseError, models
-from django.db.models import F, OuterRef, Subquery
+from django.db import models
+from django.db.models import F
 from django.utils import timezone
 
 from warmer.declarations.registry import jobs
@@ -17,10 +15,8 @@ from warmer.declarations.spec import MAX_NAME_LENGTH
 from warmer.models.hours import JobHour, share_of
 from warmer.models.routing import PrimaryManager, Row, atomic_for, put_row
 from warmer.models.runs import State, WarmingRun
-from warmer.report import Outcome, describe
+from warmer.report import Outcome
 from warmer.stores import difference
-
-logger = logging.getLogger(__name__)
 
 # Not 100 %: keys that have just expired or been invalidated must not raise an alarm. In a small job, one or
 # two keys are a larger share than this.
@@ -31,30 +27,6 @@ BEAT_SILENCE = timedelta(minutes=5)
 LEAST_OVERLAP = timedelta(seconds=30)
 # If changes overtake this share of the loads, the cache is hardly useful.
 HOT_SHARE = 0.5
-
-
-class ObservationQuerySet(models.QuerySet["JobObservation"]):
-    """Observations of jobs."""
-
-    def with_run_state(self) -> models.QuerySet[Any]:
-        """Add the state of the job's newest run, as `run_state`: one step in an index each."""
-        newest = WarmingRun.objects.filter(job=OuterRef("job")).order_by("-id").values("state")[:1]
-        return self.annotate(run_state=Subquery(newest))
-
-    def with_last_attempt(self) -> ObservationQuerySet:
-        """Add when any job was last observed, successfully or not, as `last_attempt`."""
-        newest = JobObservation.objects.order_by("-attempted_at").values("attempted_at")[:1]
-        return self.annotate(last_attempt=Subquery(newest))
-
-    def forget_keys(self, job: str) -> None:
-        """Reset the observation of a job's keys, which were all invalidated.
-
-        Data about its reads stays, and so does the time of the last attempt, which shows that beat is
-        running.
-        """
-        self.filter(job=job).update(
-            observed_at=None, error="", declared=0, sampled=0, cached=0, no_value=0, oldest_seconds=None
-        )
 
 
 class JobObservation(Row):
@@ -92,25 +64,10 @@ class JobObservation(Row):
     watched_share = models.FloatField(null=True, help_text="The watched share of the declared keys.")
     watched_misses = models.PositiveBigIntegerField(null=True, help_text="Reads of watched keys that missed.")
 
-    objects = PrimaryManager.from_queryset(ObservationQuerySet)()
+    objects = PrimaryManager["JobObservation"]()
 
     def __str__(self) -> str:
         return f"observation of {self.job}"
-
-    @property
-    def is_void(self) -> bool:
-        """Whether the keys were all invalidated since the last observation."""
-        return self.observed_at is None and not self.error
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the keys have not been observed for a while, e.g. in a long round of slow jobs."""
-        return self.observed_at is not None and timezone.now() - self.observed_at > BEAT_SILENCE
-
-    @property
-    def counts_reads(self) -> bool:
-        """Whether reads are counted, as far as that is known."""
-        return self.observed_at is None or self.hits_day is not None
 
     @property
     def coverage(self) -> float | None:
@@ -152,13 +109,6 @@ class JobObservation(Row):
     def effectiveness(self) -> float | None:
         """The share of the warm keys that were read within the life of a key, 0 to 1."""
         return self.watched_read / self.watched if self.watched and self.watched_read is not None else None
-
-    @property
-    def effectiveness_margin(self) -> float | None:
-        """The error of that share at 95 % confidence; 0 if every declared key is watched."""
-        if not self.watched or self.watched_share is None:
-            return None
-        return 0.0 if self.watched_share >= 1 else float(min(1.0, 0.98 / self.watched**0.5))
 
     @property
     def missed_while_declared(self) -> int | None:
@@ -205,7 +155,7 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
     """Sums of ended runs."""
 
     def add(self, run: WarmingRun) -> None:
-        """Add a run that has ended. Never raises: on failure the run is kept, but missing from the sums."""
+        """Add a run that has ended."""
         waited = (run.started_at - run.requested_at).total_seconds() if run.started_at else 0.0
         added = {
             "runs": 1,
@@ -218,19 +168,16 @@ class TotalQuerySet(models.QuerySet["RunTotal"]):
             **{outcome.value: getattr(run, outcome.value) for outcome in Outcome},
         }
         ended = run.finished_at or timezone.now()
-        try:
-            with atomic_for(self.model):
-                which = {"job": run.job, "trigger": run.trigger, "state": run.state}
-                put_row(self, which, last_at=ended, **{name: F(name) + n for name, n in added.items()})
-                JobHour.objects.put(
-                    run.job,
-                    ended,
-                    runs=F("runs") + added["started"],
-                    run_seconds=F("run_seconds") + added["took_seconds"],
-                    failed_runs=F("failed_runs") + int(run.state not in (State.COMPLETE, State.CANCELLED)),
-                )
-        except DatabaseError as error:
-            logger.error("%s could not be added to the totals: %s", run, describe(error))
+        with atomic_for(self.model):
+            which = {"job": run.job, "trigger": run.trigger, "state": run.state}
+            put_row(self, which, last_at=ended, **{name: F(name) + n for name, n in added.items()})
+            JobHour.objects.put(
+                run.job,
+                ended,
+                runs=F("runs") + added["started"],
+                run_seconds=F("run_seconds") + added["took_seconds"],
+                failed_runs=F("failed_runs") + int(run.state not in (State.COMPLETE, State.CANCELLED)),
+            )
 
 
 class RunTotal(Row):

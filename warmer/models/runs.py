@@ -50,8 +50,6 @@ OUTAGES = (StoreUnavailable.__name__, CircuitOpen.__name__)
 """The start of the error of keys that failed because the cache did not answer."""
 ACTIVE = (State.QUEUED, State.RUNNING)
 """The states of active runs."""
-# How many old runs, with their batches, one transaction deletes.
-FORGET_CHUNK = 500
 
 
 class RunQuerySet(JobQuerySet["WarmingRun"]):
@@ -83,21 +81,15 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         return found
 
     def forget(self, *, before: datetime, newest_of: Iterable[str] = ()) -> int:
-        """Delete the runs that ended before a time, in short transactions; return how many.
+        """Delete the runs that ended before a time; return how many.
 
         Args:
             newest_of: the jobs whose newest run is kept.
         """
-        kept = set(self.latest_ids(newest_of))
         # No run ends before it was requested, so the index on that time serves.
         old = self.filter(requested_at__lt=before, finished_at__lt=before).exclude(state__in=ACTIVE)
-        forgotten, last = 0, 0
-        while ids := list(old.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:FORGET_CHUNK]):
-            last = ids[-1]
-            chunk = [pk for pk in ids if pk not in kept]
-            self.filter(pk__in=chunk).delete()
-            forgotten += len(chunk)
-        return forgotten
+        forgotten = old.exclude(pk__in=list(self.latest_ids(newest_of))).delete()[1]
+        return forgotten.get("warmer.WarmingRun", 0)
 
     def _newest(self, job: str, count: int) -> models.QuerySet[WarmingRun]:
         newest = self.filter(job=job).order_by("-id")

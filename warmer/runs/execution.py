@@ -46,21 +46,19 @@ def execute(
         return
     batches = batches_of(spec, started)
     wanted = Wanted(started, batches, deadline=deadline)
-    ended = False
     try:
         number = warm_here(spec, started, wanted, worker=worker, progress=progress)
         if wanted.is_late:
             lifecycle.fail(started, f"It was stopped before batch {number + 1}: out of time.")
         elif not wanted.is_cancelled:
             lifecycle.expect(started, batches=number, report=batches.report)
-        ended = True
     except Exception as error:  # an error of the declared ids; a loader's errors are counted in its batch
         why = f"The ids could not be found: {describe(error)}"
         logger.exception("The run %s of %s failed. %s", run.pk, spec.name, why)
-        ended = lifecycle.fail(started, why)
-    finally:
-        if not ended:  # interrupted, by Ctrl-C or because the process exits
-            lifecycle.fail(started, "It was interrupted.")
+        lifecycle.fail(started, why)
+    except BaseException:  # Ctrl-C, or the process exits
+        lifecycle.fail(started, "It was interrupted.")
+        raise
 
 
 def batches_of(spec: JobSpec, run: WarmingRun) -> Batches:

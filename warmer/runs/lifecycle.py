@@ -17,7 +17,6 @@ several processes end a run, one succeeds and sends `run_finished`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -44,14 +43,12 @@ class Opened:
     """The answer to a request for a run.
 
     Attributes:
-        run: the run that answers the request.
+        run: the run that answers the request. A joined one may skip cached keys: see its `only_missing`.
         joined: the run was already active.
-        leaves_cached: the request was for every key, but the run it joined skips keys that are cached.
     """
 
     run: WarmingRun
     joined: bool
-    leaves_cached: bool = False
 
 
 def open_run(
@@ -105,7 +102,7 @@ def open_run(
     queued = WarmingRun.objects.filter(pk=run.pk, state=State.QUEUED)
     if not only_missing and queued.update(only_missing=False):
         run.refresh_from_db()  # it becomes a full one
-    return Opened(run=run, joined=True, leaves_cached=run.only_missing and not only_missing)
+    return Opened(run=run, joined=True)
 
 
 def request_follow_up(run: WarmingRun) -> bool:
@@ -279,15 +276,14 @@ def _end(which: Q, state: State, error: str = "", *, waits: bool = True) -> int:
         waits: wait for transactions that have locked the row of a run; otherwise leave the run as it is.
     """
     ended = 0
-    skips = (
-        not waits and connections[router.db_for_write(WarmingRun)].features.has_select_for_update_skip_locked
-    )
+    features = connections[router.db_for_write(WarmingRun)].features
+    skips_locked = not waits and features.has_select_for_update_skip_locked
     final = {"state": state, "active_job": None, "error": error[: 4 * MAX_ERROR_LENGTH]}
     for run in WarmingRun.objects.active().filter(which):
         # The update compares again, so only one of several processes ends a run.
         still_active = WarmingRun.objects.active().filter(which, pk=run.pk)
-        with atomic_for(WarmingRun) if skips else nullcontext():
-            if skips and still_active.select_for_update(skip_locked=True).first() is None:
+        with atomic_for(WarmingRun):
+            if skips_locked and not still_active.select_for_update(skip_locked=True).first():
                 continue
             has_ended = still_active.update(finished_at=timezone.now(), **final)
         if has_ended:

@@ -15,7 +15,6 @@ from embedded.redis_server import RedisServer
 from tests.package.admin.pages import (
     OVERVIEW,
     POSTS,
-    PROJECT,
     act,
     listed,
     observation,
@@ -241,14 +240,3 @@ def test_cost__newest_runs_of_a_job_are_found_by_index(many_runs: None) -> None:
     assert len(queries) == 1
     assert_index_serves(queries[0]["sql"])
     assert WarmingRun.objects.recent_per_job([], each=3) == {}
-
-
-def test_cost__last_states_of_observed_jobs_are_found_by_index(many_runs: None) -> None:
-    run_of("posts", State.FAILED)
-    run_of("user_profiles")
-    JobObservation.objects.bulk_create(JobObservation(job=name) for name in PROJECT)
-    with CaptureQueriesContext(connection) as queries:
-        found = JobObservation.objects.with_run_state().in_bulk(PROJECT, field_name="job")
-    states = {name: row.run_state for name, row in found.items()}
-    assert states == {"posts": "failed", "user_profiles": "complete", "popular_posts": None}
-    assert_index_serves(queries[0]["sql"])

@@ -1,6 +1,5 @@
 """A cache, a database or a broker that does not answer: tasks wait for it, and the relay goes on."""
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -40,10 +39,6 @@ def make_old(**times: Any) -> None:
     """Let half of the stall time-out pass since a run's last progress."""
     WarmingRun.objects.update(heartbeat_at=timezone.now() - conf.STALL_TIMEOUT / 2)
     WarmingRun.objects.update(**times)
-
-
-def has_thread(name: str) -> bool:
-    return name in [each.name for each in threading.enumerate()]
 
 
 def test_warm_batch__cache_away_is_tried_again_and_counts_once(

@@ -70,8 +70,7 @@ def test_request_run__of_every_key_that_joins_one_of_what_is_missing_says_so_or_
         assert runs.start(missing.pk)
     opened = request_run("t", Trigger.ADMIN)
     assert (opened.run, opened.joined) == (missing, True)
-    assert opened.leaves_cached is opened.run.only_missing is has_begun
-    assert not request_run("t", Trigger.CHANGE, only_missing=True).leaves_cached
+    assert opened.run.only_missing is has_begun
 
 
 def test_request_run__of_some_keys_loads_only_these_with_ids_of_the_declared_types() -> None:
