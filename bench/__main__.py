@@ -43,14 +43,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="script/bench", description="Measure warmer beside other ways.")
+    parser = argparse.ArgumentParser(prog="script/bench", description="Compare warmer with alternatives.")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help="default: all benchmarks"
     )
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows: a look, not a measurement")
-    parser.add_argument("--rows", type=int, help="another number of rows")
-    parser.add_argument("--rounds", type=int, help=f"default: each its own, and {QUICK_ROUNDS} with --quick")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows: rough figures")
+    parser.add_argument("--rows", type=int, help="the number of rows (default: depends on the benchmark)")
+    parser.add_argument(
+        "--rounds", type=int, help=f"default: depends on the benchmark; at most {QUICK_ROUNDS} with --quick"
+    )
     parser.add_argument("--results", type=Path, help="the folder to write to (default: bench/results)")
     parser.add_argument("--docs", action="store_true", help="put the tables into docs/performance.md as well")
     return parser
@@ -79,11 +81,11 @@ def _run(name: str, options: argparse.Namespace) -> None:
             tables=measure(
                 tables,
                 rounds=rounds,
-                warm_up=benchmark.warm_up and rounds > 1,  # one round is for a look
+                warm_up=benchmark.warm_up and rounds > 1,  # a single round only gives rough figures
                 server_cpu=site.cpu,
             ),
         )
-    # Results in the repository are measured in full.
+    # The repository has only results of full measurements.
     path = result.write(options.results or (RESULTS / "quick" if options.quick else RESULTS))
     path.with_suffix(".svg").write_text(results.draw(result))
     if options.docs:

@@ -15,10 +15,10 @@ class Benchmark:
         rows: the number of rows of a measurement; a tenth of them with `--quick`.
         unit: the name of these rows.
         rounds: the number of measured rounds.
-        warm_up: whether a round goes before them; of no use where each row starts its processes anew.
+        warm_up: whether an unmeasured round comes first; useless if each row starts new processes.
         shows: whether figures are operations a second, or the time of one.
         database: of the site, see `bench.site`.
-        peers: the distributions of other libraries that take part; they are in .venv-peers.
+        peers: the packages of other libraries, which are in .venv-peers.
     """
 
     module: str

@@ -21,7 +21,7 @@ BOTH, PIPELINE = "warmer: token and write", "SET, a pipeline a batch, encoded be
 
 
 def cluster(rows: int, site: Site) -> list[Table[Row]]:
-    """Return each way to write so many keys in batches, on one cluster."""
+    """Return each way to write this many keys in batches, on one cluster."""
     nodes = site.enter_context(RedisCluster())
     entry = {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": nodes.url}
     site.enter_context(override_settings(CACHES={**settings.CACHES, "cluster": entry}))

@@ -86,13 +86,13 @@ class Shape:
         }
 
     def from_objects(self) -> Iterator[Profile]:
-        """Read all profiles by model objects."""
+        """Read all profiles as model objects."""
         values = attrgetter(*self.fields)
         for user in active_users().iterator(chunk_size=BATCH):
             yield self.of_row(dict(zip(self.fields, values(user), strict=True)))
 
     def from_rows(self) -> Iterator[Profile]:
-        """Read all profiles by rows, which is the fast way."""
+        """Read all profiles as rows, which is faster."""
         return map(self.of_row, active_users().values(*self.fields).iterator(chunk_size=BATCH))
 
     def load(self, ids: Sequence[int]) -> dict[int, Profile]:
@@ -102,7 +102,7 @@ class Shape:
 
 
 WHOLE = Shape(fields=PROFILE_FIELDS, is_whole=True)
-# A person's names and addresses: no date, no long text.
+# Short columns only: no date, no long text.
 PLAIN = Shape(fields=("id", "username", "email", "first_name", "last_name"), is_whole=False)
 
 
@@ -149,7 +149,7 @@ def expect_all(alias: str, ids: Sequence[int], shape: Shape = WHOLE) -> Callable
 
 
 def write_pipelines(batches: Iterable[Mapping[str, bytes]], alias: str = "default") -> None:
-    """Write encoded values by a pipeline of SET for each batch."""
+    """Write encoded values with a pipeline of SET for each batch."""
     for batch in batches:
         pipeline = server_client(alias).pipeline()
         for key, value in batch.items():
@@ -158,7 +158,7 @@ def write_pipelines(batches: Iterable[Mapping[str, bytes]], alias: str = "defaul
 
 
 def server_client(alias: str = "default") -> Any:
-    """Return a plain client of a cache's server."""
+    """Return a plain client for a cache's server."""
     cache: Any = caches[alias]
     return cache.client.get_client(write=True)
 

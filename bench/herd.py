@@ -33,7 +33,7 @@ CACHEBACK, GET_OR_SET = "cacheback: Job.get()", "cache.get_or_set(key, load)"
 
 
 def herd(rows: int, site: Site) -> list[Table[Row]]:
-    """Return each way to read, by so many readers."""
+    """Return each way to read, with this many readers."""
     workers = [site.enter_context(Worker()) for _ in range(min(PROCESSES, rows // 10))]
     bound = [cost(other=ALONE, target=3.0), cost(other=ALONE, of=CALLS, target=1.0)]
     costs = [cost(other=ALONE), cost(other=ALONE, of=CALLS)]
@@ -85,7 +85,7 @@ def load() -> dict[str, Any]:
 
 
 class CachedValue(Job):
-    """The value as django-cacheback has it."""
+    """A django-cacheback job for the value."""
 
     def fetch(self) -> Any:
         return load()
@@ -100,7 +100,7 @@ READ = {
 
 
 def stand_ready(way: str, readers: int) -> None:
-    """Return when each thread waits to be let go, with a connection to the cache."""
+    """Start the threads; return when each has a connection to the cache and waits for its release."""
     ready = threading.Barrier(readers + 1)
     calls.clear()
     released.clear()
@@ -109,7 +109,7 @@ def stand_ready(way: str, readers: int) -> None:
 
 
 def release() -> int:
-    """Let the threads go, and check what each has read; return how often the value was loaded."""
+    """Release the threads, and check what each has read; return how often the value was loaded."""
     released.set()
     if wrong := [each for each in reading if each.result(WAIT_SECONDS) != VALUE]:
         raise AssertionError(f"{len(wrong)} readers did not get the value")

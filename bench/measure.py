@@ -23,8 +23,8 @@ class Versus:
     Attributes:
         other: the title of the other row.
         kind: "speed": how many times as fast (more is better); "cost": how many times the other's time or
-            count (less is better); "difference": by how many milliseconds, or how much of the count, it is
-            more (less is better).
+            count (less is better); "difference": how many milliseconds, or how much of the count, it takes
+            in addition (less is better).
         target: the value to reach, if there is one.
         of: the count to compare; "": the time.
     """
@@ -48,8 +48,8 @@ class Row:
         run: the work; it alone is timed.
         operations: how many operations `run` does.
         prepare: called before each `run`.
-        verify: called after each `run` with what it returned: raises when the work was not done; may return
-            counts by their names.
+        verify: called after each `run` with its result; raises if the work was not done, and may return
+            counts by name.
         cpu: returns the seconds of processor time that other processes used for this row so far.
     """
 

@@ -1,11 +1,11 @@
 """An outage of the cache: what pages, reads and saves cost while it refuses, and while it hangs.
 
-Four threads of one process take turns at the work, as in a site's web process. A cache that refuses
-connections, or that has hung for a second, should cost a site nearly the same: the database serves.
+Four threads of one process share the work, as in a site's web process. A cache that refuses connections
+should cost a site nearly as much as one that has hung for a second: the database serves in both cases.
 
-Visitors want the same things at the same time, so every other visit is to the front page: its two reads are
-the same for everybody. The other visits, and the reads of the second table, are of 100 profiles in turn, so
-no two threads want the same, and nothing can be shared.
+Visitors often want the same page at the same time, so every other visit is to the front page, whose two reads
+are the same for everybody. The other visits, and the reads of the second table, read 100 profiles in turn, so
+no two threads want the same profile, and no load can be shared.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ P99 = "p99 ms"
 
 
 def outage(rows: int, site: Site) -> list[Table[Row]]:
-    """Return reads, pages and saves, each so many, by the state of the cache and of the broker beside it."""
+    """Return reads, pages and saves for each state of the server of the cache and the broker."""
     create_users(USERS)
     create_front_page()
     site.cpu = float  # the server would not answer
@@ -120,7 +120,7 @@ def visit(number: int, *, is_cached: bool) -> None:
 
 
 def _set_state(title: str, site: Site, seconds: float) -> None:
-    """Let the cache refuse, hang or answer; use it for as long as a process may need to leave it alone."""
+    """Make the cache refuse, hang or answer, and use it until the circuit breaker has noticed."""
     app.conf.task_always_eager = True
     site.redis.resume()
     site.redis.start()
@@ -136,8 +136,8 @@ def _set_state(title: str, site: Site, seconds: float) -> None:
 
 
 def _by_threads(work: Callable[[int], None], count: int) -> list[float]:
-    """Do the work so many times, by threads that take the next number; return how long each took."""
-    numbers = iter(range(count))  # a single operation takes the next one, so threads may share it
+    """Do the work this many times, in threads; return how long each took."""
+    numbers = iter(range(count))  # taking the next number is atomic, so threads may share it
 
     def thread() -> list[float]:
         took = []

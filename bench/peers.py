@@ -107,7 +107,7 @@ def dogpile() -> Library:
 
 
 def cacheops() -> Library:
-    """Return a function that is cached as the queryset of one user; a call of it with a cold key."""
+    """Return a call of a function that caches one user's queryset, on a cold key."""
     from cacheops import cached_as
 
     def read(id: int) -> Any:
@@ -117,7 +117,7 @@ def cacheops() -> Library:
 
 
 def cacheback() -> Library:
-    """Return `refresh`, as its Celery task calls it, for one key after the other."""
+    """Return `refresh` for one key after the other, as its Celery task calls it."""
     from cacheback.base import Job
 
     class ProfileJob(Job):
@@ -139,12 +139,12 @@ LIBRARIES: Mapping[str, Callable[[], Library]] = {
 
 @cache
 def library(title: str) -> Library:
-    """Return a library, set up once a process."""
+    """Return a library, set up once per process."""
     return LIBRARIES[title]()
 
 
 def for_each(function: Callable[[Any], object], items: Iterable[Any]) -> None:
-    """Call a function with each item, and keep nothing, because the peak of memory is measured."""
+    """Call a function with each item, and drop the results, because the peak of memory is measured."""
     for item in items:
         function(item)
 
@@ -156,7 +156,7 @@ def warm_all(title: str) -> None:
 
 
 def check_profiles(title: str, ids: Sequence[int]) -> None:
-    """Check that profiles are cached, as they are."""
+    """Check that the right profiles are cached."""
     _, read = library(title)
     loaded.clear()
     expected = data.WHOLE.load(ids)

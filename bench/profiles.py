@@ -1,16 +1,16 @@
 """Warming and reading profiles in one process: a job, compared with hand-written code.
 
-`warm`: all rows read the same users in the way that suits them best, and write the same values with the same
-timeout into an empty cache, by the same serializer. Three times: a plain profile of five short columns, which
-shows little but the ways of writing; the site's whole profile, with a text and a date, where most of the time
-is reading, whoever writes; and the whole profile as django-redis itself encodes it (pickle).
+`warm`: each row reads the same users in its best way, and writes the same values with the same timeout and
+serializer into an empty cache. There are three tables: a plain profile of five short columns, which mostly
+compares the ways of writing; the site's whole profile, with a text and a date, where reading takes most of
+the time; and the whole profile with django-redis' default serializer (pickle).
 
-`parts`: where the time goes. Reading and encoding take everyone the same who writes the same values, so they
-bound how much faster one way can be than another.
+`parts`: where the time goes. Reading and encoding cost the same for every way to write the same values, which
+limits how much faster one can be than another.
 
 `read`: a job's reads, against plain reads of the cache and of the database.
 
-`refresh`: runs when all keys are fresh still, against a full one: what it costs to find nothing to do.
+`refresh`: runs when all keys are still fresh, against a full run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MANY = 100
 HIT = "warmer: job.get(id), cached"
 NO_CACHE, GET, GET_MANY = "one query, no cache", "cache.get(key)", "cache.get_many(keys)"
 
-# The limit: it writes encoded values in one call, and asks for nothing.
+# The limit: one call writes the encoded values, without any comparison.
 WRITE_ALL = b"""
 for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
 """
@@ -93,7 +93,7 @@ def _limit(alias: str, shape: data.Shape) -> None:
 
 
 def parts(rows: int, site: Site) -> list[Table[Row]]:
-    """Return a table for each part; what a part needs of another one is made before."""
+    """Return a table for each part; its input is prepared in advance."""
     ids = data.create_users(rows)
     profiles = list(data.WHOLE.from_rows())
     encode = _encoder("default")
@@ -150,7 +150,7 @@ def _calls(batches: list[dict[str, bytes]]) -> None:
 
 
 def read(rows: int, site: Site) -> list[Table[Row]]:
-    """Return two tables: each profile once, in random order, and all of them, 100 at a time."""
+    """Return two tables: each profile by itself, in random order, and 100 at a time."""
     ids = data.create_users(rows)
     random.Random(7).shuffle(ids)
     job = data.declare_job()
@@ -202,7 +202,7 @@ def read(rows: int, site: Site) -> list[Table[Row]]:
 
 
 def refresh(rows: int, site: Site) -> list[Table[Row]]:
-    """Return a run of everything, of what is missing, and of what has little time left."""
+    """Return a full run, a run of missing keys, and a run of keys with little time left."""
     ids = data.create_users(rows)
     loaded: list[int] = []
 

@@ -79,7 +79,7 @@ class Result:
 
 
 def put_into(text: str, result: Result) -> str:
-    """Return a page in Markdown with a result's tables between its two marks.
+    """Return a page in Markdown with a result's tables put between its two marks.
 
     Raises:
         ValueError: the page has no marks for them.
@@ -137,7 +137,7 @@ STYLE = Path(__file__).with_name("chart.css").read_text().strip()
 
 
 def draw(result: Result) -> str:
-    """Return the chart: a bar a row, ours in colour, with a line from its worst to its best round."""
+    """Return the chart: a bar per row, ours in colour, with a line from the worst to the best round."""
     title = result.summary.partition(":")[0]
     body = [_text(MARGIN, MARGIN + 14, title, "title"), _text(MARGIN, MARGIN + 36, _note(result), "note")]
     y: float = MARGIN + 44

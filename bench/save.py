@@ -1,9 +1,9 @@
 """Saving users: what capturing a change adds, against the usual handler with one `cache.delete`.
 
-SQLite and PostgreSQL both wait for the disk at each commit. Each way to capture has a process and a database
-of its own. PostgreSQL also has what is hard on records: a snapshot that keeps dead rows, a backlog after an
-outage, and statements that change many rows. Such a statement sends no signal, so there triggers are compared
-with no invalidation at all.
+SQLite and PostgreSQL both wait for the disk at each commit. Each way to capture has its own process and
+database. PostgreSQL also has three harder cases: a snapshot that keeps dead rows, a backlog after an outage,
+and statements that change many rows. Such a statement sends no signal, so triggers are compared with no
+invalidation at all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if apps.is_installed("warmer"):
     from warmer.invalidation.records import fingerprint
     from warmer.models import ChangeRecord
 
-# How many rows a statement changes, and how many changes wait after an outage, of each row of the benchmark.
+# The rows that a statement changes, and the pending changes after an outage, per row of the benchmark.
 UPDATED, INSERTED, WAITING = 100, 800, 100
 TRIGGERS, SIGNALS = "warmer: triggers", "warmer: signals"
 HANDLER, PLAIN = "post_save handler: cache.delete", "no invalidation at all"
@@ -60,7 +60,7 @@ SELECT n, 'user' || n, 'user' || n || '@example.com', 'Ada', 'Lovelace-' || n, '
     n %% 1000, now(), '!', true, false, false
 FROM generate_series(1, %s) n
 """
-# One statement a change: as other programs do.
+# One statement per change, as by other programs.
 UPDATE_OTHERS = f"""
 DO $$ BEGIN FOR n IN 1..{{count}} LOOP
     UPDATE {TABLE} SET activity = activity + 1 WHERE id = {{first}} + n % {{users}};
@@ -106,7 +106,7 @@ def _saves(
     target: float | None = None,
     hard: Mapping[str, Callable[[], None]] | None = None,
 ) -> Table[Row]:
-    """Return a save of each user with each way to capture changes, and with triggers when it is hard."""
+    """Return a save of each user with each way to capture changes, and with triggers in the harder cases."""
     row = partial(_row, run=run, operations=rows, users=2 * rows, cached=rows)
     plain, handler = cost(other=PLAIN), cost(other=HANDLER, target=target)
     versus = {TRIGGERS: [handler, plain], SIGNALS: [cost(other=HANDLER)], HANDLER: [plain], PLAIN: []}
@@ -146,7 +146,7 @@ def _row(
     needs_relay: bool = False,
     versus: Sequence[Versus] = (),
 ) -> Row:
-    """Return what a process does with so many users, the first of whom have cached profiles."""
+    """Return a row in a process of its own with this many users, the first of whom have cached profiles."""
     expected = cached if capture == PLAIN else 0
     return worker.row(
         run,
@@ -164,7 +164,7 @@ other_sessions = ExitStack()
 
 
 def begin(capture: str) -> dict[str, str]:
-    """Make the tables; return the version of the database."""
+    """Create the tables; return the version of the database."""
     if capture == HANDLER:
         post_save.connect(delete_profile, sender=CustomUser)
     create_tables()
@@ -172,12 +172,12 @@ def begin(capture: str) -> dict[str, str]:
 
 
 def delete_profile(sender: Any, instance: CustomUser, **_: Any) -> None:
-    """Do what most projects do."""
+    """Delete the key, as most projects do."""
     cache.delete(key_of(instance.pk))
 
 
 def renew(count: int, cached: int, before: Callable[[], object]) -> None:
-    """Make the database as new, with so many users, and cache the first profiles."""
+    """Recreate the users, and cache the first profiles."""
     other_sessions.close()
     empty_cache()
     empty(CustomUser)
@@ -187,17 +187,19 @@ def renew(count: int, cached: int, before: Callable[[], object]) -> None:
         create_users(count)
     users[:] = CustomUser.objects.order_by("id")[: cached + 1]
     if users:
-        users[-1].save()  # the first save on a connection plans and compiles what the others find
+        users[-1].save()  # the first save on a connection plans and compiles its statements
     if apps.is_installed("warmer"):
         apply_waiting()
         empty(ChangeRecord)
-        user_profiles.warm(range(1, cached + 1))  # as in use, fills have taken tokens of the fence
+        user_profiles.warm(
+            range(1, cached + 1)
+        )  # as on a running site, where fills have taken tokens of the fence
     cache.set_many({key_of(id): "old" for id in range(1, cached + 1)})
     before()
 
 
 def verify(expected: int, cached: int, needs_relay: bool) -> None:
-    """Check how many of the profiles are cached still."""
+    """Check how many of the profiles are still cached."""
     if needs_relay and apps.is_installed("warmer"):
         apply_waiting()
     found = len(cache.get_many([key_of(id) for id in range(1, cached + 1)]))
@@ -206,7 +208,7 @@ def verify(expected: int, cached: int, needs_relay: bool) -> None:
 
 
 def apply_waiting() -> None:
-    """Do what a worker does within a second."""
+    """Apply the pending changes, as a worker does within a second."""
     call_command("warm_listen", once=True, stdout=StringIO())
 
 
@@ -219,13 +221,13 @@ def empty(model: type[Model]) -> None:
 
 
 def change_others(saved: int, count: int) -> None:
-    """Change the users behind those that are saved, as other programs do; nobody applies it."""
+    """Change users other than the saved ones, as by another program; nothing applies these changes."""
     with psycopg.connect(os.environ["DATABASE_URL"]) as other:
         other.execute(UPDATE_OTHERS.format(count=count, first=saved + 1, users=saved))
 
 
 def hold_snapshot(saved: int, count: int) -> None:
-    """Make another session hold a snapshot open, since before so many changes were applied."""
+    """Hold a snapshot open in another session, then apply this many changes."""
     other = other_sessions.enter_context(psycopg.connect(os.environ["DATABASE_URL"]))
     other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     other.execute("SELECT 1")
@@ -241,7 +243,7 @@ def save_users(count: int) -> None:
 
 
 def save_in_atomic(count: int) -> None:
-    """Save users in a transaction each."""
+    """Save users, each in a transaction."""
     for user in users[:count]:
         user.activity += 1
         with transaction.atomic():
@@ -249,13 +251,13 @@ def save_in_atomic(count: int) -> None:
 
 
 def update_all(count: int) -> None:
-    """Update users by one statement."""
+    """Update users with one statement."""
     if (updated := CustomUser.objects.update(activity=F("activity") + 1)) != count:
         raise AssertionError(f"{updated} of {count} users were updated")
 
 
 def insert(count: int) -> None:
-    """Insert users by one statement."""
+    """Insert users with one statement."""
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [count])
         if cursor.rowcount != count:

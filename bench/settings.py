@@ -1,4 +1,4 @@
-"""The settings of production, with more caches of the same kind, and what a benchmark's processes set."""
+"""The production settings, with more caches of the same kind, and settings of a benchmark's processes."""
 
 from os import environ
 from typing import Any
@@ -9,7 +9,7 @@ from config.settings.production import INSTALLED_APPS as PROJECT_APPS
 
 LOGGING_CONFIG = None
 
-# `bench` has jobs that need no database. A process may add a library's app, or do without warmer.
+# `bench` has jobs that need no database. A process may add a library's app, or remove warmer.
 INSTALLED_APPS = [*PROJECT_APPS, "bench", *environ.get("BENCH_APPS", "").split()]
 if environ.get("BENCH_WITHOUT_WARMER"):
     INSTALLED_APPS.remove("warmer")
@@ -17,7 +17,7 @@ if environ.get("BENCH_WITHOUT_WARMER"):
 # Static files are not collected.
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 
-# The tables as the models are: a second less for each database than with the migrations.
+# Create tables from the models, which takes a second less per database than migrations.
 MIGRATION_MODULES = {app.rpartition(".")[2]: None for app in INSTALLED_APPS}
 
 
@@ -30,8 +30,8 @@ def _with(version: int, **options: str) -> dict[str, Any]:
     }
 
 
-# One server for all, and the same jobs in each: so the keys have a version of their own. They share the pool
-# of connections, which django-redis keeps by address.
+# The caches share a server and jobs, so each has its own version of the keys. They share the connection pool,
+# which django-redis keeps by address.
 CACHES["plain"] = _with(
     2,
     SERIALIZER="warmer.serializers.MsgspecSerializer",
@@ -44,7 +44,7 @@ CACHES["json"] = _with(
 )
 CACHES["pickled"] = _with(4)  # django-redis' own default
 
-# Only what is decorated is cached, and in the same server as everything else.
+# Cache only decorated functions, on the same server.
 CACHEOPS = {"users.customuser": {"ops": (), "timeout": 3600}}
 CACHEOPS_REDIS = environ["REDIS_URL"]
 CACHEBACK_CACHE_ALIAS = "pickled"  # the usual choice of its users

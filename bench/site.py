@@ -1,4 +1,4 @@
-"""The project, set up as in production: on servers of its own, in this process and in others."""
+"""The project, set up as in production, with its own servers, in this process and in others."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from bench.measure import Row
 from embedded.postgres_server import PostgresServer
 from embedded.redis_server import RedisServer
 
-# As a cache in production: it may evict, and writes nothing to disk.
+# Like a cache in production: it may evict, and writes nothing to disk.
 CACHE_OPTIONS = {"maxmemory": "4gb", "maxmemory-policy": "allkeys-lru"}
-# SQLite's names for the numbers that it answers with.
+# The names of the numbers that SQLite returns.
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 PROCESS = "peak MiB of the process"
 
 
 class Site(ExitStack):
-    """What runs for a benchmark: it ends with the site, together with what the benchmark enters.
+    """The servers of a benchmark; a stack that closes everything that the benchmark enters.
 
     Attributes:
         redis: the cache server.
@@ -53,10 +53,10 @@ class Site(ExitStack):
 
 @contextmanager
 def running_site(database: str = "sqlite") -> Iterator[Site]:
-    """Set up Django, once a process, with an empty database and an empty cache.
+    """Set up Django, once per process, with an empty database and an empty cache.
 
     Args:
-        database: "sqlite", or "postgresql" where several processes write at once; neither waits for the disk.
+        database: "sqlite", or "postgresql" if several processes write at once; neither waits for the disk.
     """
     with Site() as site:
         site.folder = Path(site.enter_context(TemporaryDirectory(prefix="warmer-bench-")))
@@ -81,12 +81,12 @@ def running_site(database: str = "sqlite") -> Iterator[Site]:
 
 
 def create_tables() -> None:
-    """Create the tables in an empty database, as `bench.settings` has them."""
+    """Create the tables in an empty database."""
     call_command("migrate", run_syncdb=True, verbosity=0)
 
 
 def database_version() -> dict[str, str]:
-    """Return the version of the database by its name, with what says whether a commit waits for the disk."""
+    """Return the version of the database by its name, with its settings of waiting for the disk."""
     if connection.vendor == "postgresql":
         names = ("server_version", "fsync", "synchronous_commit")
         release, fsync, commit = (_answer(f"SHOW {name}") for name in names)
@@ -103,7 +103,7 @@ def _answer(sql: str) -> str:
 
 
 def machine() -> str:
-    """Return the processor, its cores, and how busy it is: figures mean nothing without them."""
+    """Return the processor, its cores, and its load."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -112,10 +112,10 @@ def machine() -> str:
 
 
 def versions(site: Site, peers: Iterable[str] = ()) -> str:
-    """Return the versions of what takes part.
+    """Return the versions of the software.
 
     Args:
-        peers: other distributions.
+        peers: the packages of other libraries.
     """
     names = ("Django", "redis-py", "hiredis", "django-redis", *peers)
     found = {name: version("redis" if name == "redis-py" else name) for name in names}
@@ -124,13 +124,13 @@ def versions(site: Site, peers: Iterable[str] = ()) -> str:
 
 
 class Worker(ExitStack):
-    """A process with Django set up, which calls the functions that it is asked to.
+    """A process with Django set up, which calls functions on request.
 
-    Some libraries patch Django wherever they are imported, a herd of readers is no herd in one process, and a
-    peak of memory is a process's own.
+    It is needed for libraries that patch Django when imported, for readers in several processes, and for the
+    peak memory of one run.
 
     Attributes:
-        cpu: the seconds of processor time that it and its PostgreSQL session took for what was asked.
+        cpu: the seconds of processor time that it and its PostgreSQL session took for the calls.
     """
 
     def __init__(self, **environment: str) -> None:
@@ -166,12 +166,12 @@ class Worker(ExitStack):
         return self.answer(self.tell(function, *args))
 
     def peaks(self) -> dict[str, float]:
-        """Return the most memory, in MiB, that it has had so far."""
+        """Return its peak memory so far, in MiB."""
         return {PROCESS: peak(self._process)}
 
 
 def peak(process: int) -> float:
-    """Return the most memory, in MiB, that a process has had so far (Linux; 0 elsewhere)."""
+    """Return the peak memory of a process so far, in MiB (Linux; 0 elsewhere)."""
     status = Path(f"/proc/{process}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))

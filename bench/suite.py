@@ -1,7 +1,7 @@
-"""The test suite of a project: what it takes with warmer installed, and with jobs declared.
+"""The test suite of a project: its time with warmer installed, and with jobs declared.
 
-The project is generated. Its tests do what most do: create rows, ask for pages, post a form, look at rows.
-The jobs depend on what they write; no test reads a job, so all that warmer adds is its watching.
+The project is generated. Its tests do what most do: create rows, request pages, post a form, read rows. The
+jobs depend on the tables that they write. No test reads a job, so warmer adds only the capture of changes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Value = dict[str, int | str]
 
 
 def sizes(keys: int) -> list[int]:
-    """Return a hundredth, a tenth and all of so many keys."""
+    """Return a hundredth, a tenth and all of this number of keys."""
     return sorted({max(1, keys // 100), max(1, keys // 10), keys})
 
 
@@ -27,13 +27,13 @@ def load(ids: Sequence[int]) -> dict[int, Value]:
 
 
 def load_slowly(ids: Sequence[int]) -> dict[int, Value]:
-    """Return them after 5 ms without work, as a query on another machine takes."""
+    """Return them after a pause of 5 ms, like a query to another machine."""
     time.sleep(LOAD_SECONDS)
     return load(ids)
 
 
 for size in sizes(KEYS):
-    # The ids are a stream: nobody has them all in memory.
+    # A stream, so that they are never all in memory.
     warm_many(f"size{size}:{{id}}", name=f"size_{size}", ids=partial(iter, range(size)), batch_size=1_000)(
         load
     )

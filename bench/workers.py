@@ -1,12 +1,12 @@
 """Runs on Celery workers, against the same in one process.
 
-`fanout`: a loader of 5 ms a batch stands for a query on another machine: two workers should do nearly twice
-as much. With a loader that takes no time, one worker shows what a message, its acknowledgement and the ledger
-cost a batch.
+`fanout`: a loader takes 5 ms per batch, like a query to another machine, so two workers should be nearly
+twice as fast. With a loader that takes no time, one worker shows the cost of a batch's message, its
+acknowledgement and its row in the database.
 
-`scale`: jobs of 10,000, 100,000 and 1,000,000 keys. A key should take the same time in each, and the process,
-the worker's processes and the broker the same memory. Each run has new ones, so a peak is its own. The values
-need no database, and the ids come one by one: what grows would be warmer.
+`scale`: jobs of 10,000, 100,000 and 1,000,000 keys. The time per key and the memory of the process, the
+workers and the broker should not grow. Each run has new processes, so each peak belongs to one run. The
+values need no database, and the ids come one by one, so any growth is warmer's.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ PACE = 1.2
 
 
 class CeleryWorkers(ExitStack):
-    """A worker with some processes, its broker, and a client in a process of its own.
+    """A worker, its broker, and a client in a separate process.
 
     Args:
-        processes: how many.
-        keys: how many keys the jobs of `bench.warming` have.
+        processes: the number of the worker's processes.
+        keys: the number of keys of the jobs of `bench.warming`.
     """
 
     def __init__(self, *, processes: int, keys: int) -> None:
@@ -58,7 +58,7 @@ class CeleryWorkers(ExitStack):
         environment = {"CELERY_BROKER_URL": self._broker.url(0), "BENCH_KEYS": str(keys)}
         command = [sys.executable, *COMMAND, "--concurrency", str(processes)]
         self._worker = ProcessGroup(command, output=sys.stderr.fileno(), env=os.environ | environment)
-        self.callback(self._worker.end, ())  # it has nothing in hand, and would take seconds to end by itself
+        self.callback(self._worker.end, ())  # it is idle, but would take seconds to stop
         self.client = self.enter_context(Worker(**environment))
         self.client.ask(wait_for_worker)
 
@@ -67,7 +67,7 @@ class CeleryWorkers(ExitStack):
         return self.client.ask(function, *args)
 
     def peaks(self) -> dict[str, float]:
-        """Return the most memory, in MiB, of one of the worker's processes, and of the broker's data."""
+        """Return the peak memory of a worker's process and of the broker's data, in MiB."""
         with self._broker.client() as client:
             data = int(client.info("memory")["used_memory_peak"]) / 2**20
         worker = psutil.Process(self._worker.pid)
@@ -76,7 +76,7 @@ class CeleryWorkers(ExitStack):
 
 
 class Renewed(ExitStack):
-    """A process, or workers, started anew for each run."""
+    """A process, or workers, that is new for each run."""
 
     def __init__(self, start: Callable[[], Any]) -> None:
         super().__init__()
