@@ -129,7 +129,7 @@ def test_sentinel__needs_a_master_and_a_database(variable: str, rest: str) -> No
         ("redis://cache?db=one", "db='one': expected an integer"),
         ("redis://ada:1?topse=x@cache/0", "REDIS_URL is 'redis://***'"),
         ("redis-sentinel://s1/mymaster?password=topse", "knows sentinel_password, sentinel_username"),
-        ("redis-sentinel://::1/mymaster", "'redis-sentinel://***': each server is HOST or HOST:PORT, and an IPv6"),
+        ("redis-sentinel://::1/mymaster", "'redis-sentinel://***': each server is HOST or HOST:PORT, with IPv6"),
         ("redis-sentinel://:topse@s1:port/mymaster", "each server is HOST or HOST:PORT"),
         ("redis-sentinel://:topse@s1,,s2/mymaster", "each server is HOST or HOST:PORT"),
         ("redis-sentinel://:topse@:26379/mymaster", "each server is HOST or HOST:PORT"),
