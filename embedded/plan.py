@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.ports import EVERYWHERE
+from embedded.ports import LOOPBACK
 from embedded.processes import POLITELY, Ask, EmbeddedError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +69,8 @@ class Plan:
     @property
     def address(self) -> str:
         """Return the site's URL."""
-        return f"http://{_bracketed(EVERYWHERE.get(self.host, self.host))}:{self.port}/"
+        host = LOOPBACK if self.host == "0.0.0.0" else self.host  # noqa: S104
+        return f"http://{host}:{self.port}/"
 
 
 def project_plan(environment: Mapping[str, str]) -> Plan:
@@ -80,7 +81,7 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
     """
     manage = (sys.executable, "manage.py")
     celery = (sys.executable, "-m", "celery", "--quiet", "-A", "config")
-    host = environment.get("HOST") or "127.0.0.1"
+    host = environment.get("HOST") or LOOPBACK
     port = _port(environment.get("PORT") or "8000")
     data_dir = Path(environment.get("WARMER_DATA_DIR") or USUAL_DATA_DIR).resolve()
     return Plan(
@@ -116,7 +117,7 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
             Command(name="beat", words=(*celery, "beat", "-l", "INFO")),
             Command(
                 name="web",
-                words=(*manage, "runserver", "--noreload", f"{_bracketed(host)}:{port}"),
+                words=(*manage, "runserver", "--noreload", f"{host}:{port}"),
                 ready="Quit the server with CONTROL-C.",
             ),
         ),
@@ -130,7 +131,3 @@ def _port(text: str) -> int:
             f"PORT is {text!r}: expected a number from 1 to 65535, e.g. PORT=8001 script/server."
         )
     return int(text)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host

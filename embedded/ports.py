@@ -7,8 +7,6 @@ import random
 import socket
 
 LOOPBACK = "127.0.0.1"
-# The address of a server that listens on all of them, and where local clients reach it.
-EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
 # Below the ports that the system assigns to clients (Linux: from 32768): a client that keeps trying the port
 # of a stopped server could get that very port, connect to itself, and block the server's restart. And below
@@ -30,21 +28,8 @@ def free_port() -> int:
 
 def port_problem(host: str, port: int) -> str | None:
     """Return why a server cannot listen there, e.g. "is taken"; None if it can."""
-    # Connect first: on BSD, a bind to 127.0.0.1 succeeds even if another process listens on 0.0.0.0.
     try:
-        with socket.create_connection((EVERYWHERE.get(host, host), port), 1):
-            return "is taken"
-    except OSError:
-        pass
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            # Linux lets two sockets bind one address with SO_REUSEADDR; only one of them may listen.
-            probe.listen()
+        socket.create_server((host, port)).close()
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         return "is taken" if taken else f"cannot be used on HOST={host} ({error.strerror})"

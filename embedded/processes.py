@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -65,23 +64,21 @@ class ProcessGroup(subprocess.Popen[bytes]):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            close_fds=False,  # the lock of `running.py` lasts until the guard has cleaned up
+            close_fds=False,  # the supervisor's lock of its folder lasts until the guard has cleaned up
             cwd="/",
         )
 
-    def end(self, asks: Sequence[Ask] = POLITELY, *, hurried: Callable[[], bool] = lambda: False) -> int:
+    def end(self, asks: Sequence[Ask] = POLITELY) -> int:
         """End the process and everything in its group; return its exit code.
 
         Args:
             asks: sent in turn, to the process alone. Whatever is left of the group is then killed.
-            hurried: called while waiting; once it returns true, the group is killed immediately.
         """
         for ask in asks:
             self.send_signal(ask.signal)
             self.send_signal(signal.SIGCONT)  # in case it is paused
-            end = time.monotonic() + ask.seconds
-            while self.poll() is None and time.monotonic() < end and not hurried():
-                time.sleep(0.02)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(ask.seconds)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         code = self.wait(KILL_SECONDS)

@@ -59,14 +59,7 @@ class RedisServer(Server):
     def __init__(self, *, folder: Path | None = None, options: Mapping[str, str] | None = None) -> None:
         super().__init__(folder)
         self.options = {"save": "", "appendonly": "no", **(options or {})}
-        self._port: int | None = None
-
-    @property
-    def port(self) -> int:
-        """Return the port of a server that has started."""
-        if self._port is None:
-            raise EmbeddedError("The Redis server has no port yet: call start() first.")
-        return self._port
+        self.port = 0
 
     def url(self, database: int = 0) -> str:
         """Return the address that clients use."""
@@ -105,19 +98,19 @@ class RedisServer(Server):
 
     def _start(self) -> None:
         program = str(find_redis_server())
-        given = self._port
+        given = self.port
         for _ in range(PORT_ATTEMPTS):
-            self._port = given or free_port()
-            options = {"bind": LOOPBACK, "port": str(self._port), "dir": str(self.folder)}
+            self.port = given or free_port()
+            options = {"bind": LOOPBACK, "port": str(self.port), "dir": str(self.folder)}
             command = [program]
             for name, value in {**self.options, **options}.items():
                 command += [f"--{name}", value]
             self._launch(command)
             if self.is_running:
                 return
-            if given or port_problem(LOOPBACK, self._port) is None:
+            if given or port_problem(LOOPBACK, self.port) is None:
                 break
-        raise self._failed(f"{program} did not start on port {self._port}.")
+        raise self._failed(f"{program} did not start on port {self.port}.")
 
     def _answers(self) -> bool:
         try:

@@ -10,20 +10,24 @@ everything stops.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from embedded.child import Child, Console
+from config.running_servers import FILE_NAME, LOCK_NAME
+from embedded.child import Child, say
 from embedded.plan import USUAL_DATA_DIR, Command, Plan, Server
 from embedded.ports import LOOPBACK, port_problem
 from embedded.processes import EmbeddedError, describe_exit
 from embedded.redis_server import RedisServer
-from embedded.running import announce, only_instance
 from embedded.waiting import SECONDS
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,13 +46,11 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._console = Console()
         self._environment = dict(plan.environment)
         # By their titles, in the order of their start.
         self._running: dict[str, RedisServer | Child] = {}
         self._is_up = False
         self._stop_requested = threading.Event()
-        self._hurry = False
 
     def run(self) -> int:
         """Start everything, wait for a reason to stop, stop everything; return the exit code."""
@@ -63,50 +65,52 @@ class Supervisor:
         except _StopRequested:
             return 0
         except EmbeddedError as error:
-            self._console.complain(str(error))
+            say(str(error), sys.stderr)
             return 1
 
     def _serve(self) -> NoReturn:
-        self._check_address()
-        for server in self._plan.servers:
-            self._start_server(server)
-        announce(
-            self._plan.data_dir,
-            {server.variable: self._environment[server.variable] for server in self._plan.servers},
-        )
-        for step in self._plan.before:
-            self._run_step(step)
-        self._start_services()
-        for step in self._plan.after:
-            self._run_step(step)
-        self._console.say(_banner(self._plan, self._environment))
-        self._is_up = True
-        while True:
-            self._pause(0.2)
-
-    # -- start ---------------------------------------------------------------------------------
-    def _check_address(self) -> None:
         port = self._plan.port
         if problem := port_problem(self._plan.host, port):
             raise EmbeddedError(
                 f"Port {port} {problem}. Stop what uses it or choose another: "
                 f"PORT={port + 1 if port < 65535 else 8001} script/server"
             )
+        for server in self._plan.servers:
+            self._start_server(server)
+        self._announce()
+        for step in self._plan.before:
+            self._run_step(step)
+        self._start_services()
+        for step in self._plan.after:
+            self._run_step(step)
+        say(_banner(self._plan, self._environment))
+        self._is_up = True
+        while True:
+            self._pause(0.2)
 
+    # -- start ---------------------------------------------------------------------------------
     def _start_server(self, server: Server) -> None:
         self._pause(0)
         if self._environment.get(server.variable):
-            self._console.say(f"Using the {server.name} server of {server.variable}.")
+            say(f"Using the {server.name} server of {server.variable}.")
             return
         redis = RedisServer(folder=self._plan.data_dir / server.name, options=server.options)
         self._running[f"The {server.name} server"] = redis
         redis.start()
         self._environment[server.variable] = redis.url()
-        self._console.say(f"The {server.name} server listens on {LOOPBACK}:{redis.port}.")
+        say(f"The {server.name} server listens on {LOOPBACK}:{redis.port}.")
+
+    def _announce(self) -> None:
+        """Record the servers' addresses for `manage.py` in other terminals, until `only_instance` ends."""
+        path = self._plan.data_dir / FILE_NAME
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)  # an address may contain a password
+        variables = [server.variable for server in self._plan.servers]
+        path.write_text(json.dumps({name: self._environment[name] for name in variables}))
 
     def _run_step(self, step: Command) -> None:
-        self._console.say(f"{step.title} ...")
-        child = self._child(step)
+        say(f"{step.title} ...")
+        child = Child(step, self._environment)
         try:
             while child.exit_code is None:
                 self._pause(0.05)
@@ -118,22 +122,19 @@ class Supervisor:
         failure = f"{step.title}: `{' '.join(step.words)}` failed ({describe_exit(code)}).{output}"
         if step.required:
             raise EmbeddedError(failure)
-        self._console.complain(f"{failure}\nThe site keeps running.")
+        say(f"{failure}\nThe site keeps running.", sys.stderr)
 
     def _start_services(self) -> None:
         services = []
         for service in self._plan.services:
-            services.append(self._child(service))
+            services.append(Child(service, self._environment))
             self._running[f"The process `{service.name}`"] = services[-1]
-        self._console.say("Waiting for the services ...")
+        say("Waiting for the services ...")
         end = time.monotonic() + SECONDS
         while waiting := [each.command.name for each in services if not each.is_ready]:
             if time.monotonic() >= end:
                 raise EmbeddedError(f"Not ready after {SECONDS} s: {', '.join(waiting)}.")
             self._pause(0.1)
-
-    def _child(self, command: Command) -> Child:
-        return Child(command, self._environment, self._console, lambda: self._hurry)
 
     # -- run -----------------------------------------------------------------------------------
     def _pause(self, seconds: float) -> None:
@@ -154,29 +155,61 @@ class Supervisor:
         # It was killed, or told to stop: a user is trying an outage.
         if code > 0 or not self._is_up:
             raise EmbeddedError(f"{end} Its last lines:{_indented(process.last_lines())}")
-        self._console.complain(f"{end} It restarts in {OUTAGE_SECONDS} seconds.")
+        say(f"{end} It restarts in {OUTAGE_SECONDS} seconds.", sys.stderr)
         if self._stop_requested.wait(OUTAGE_SECONDS):
             raise _StopRequested
         process.restart()
-        self._console.say(f"{title} has restarted.")
+        say(f"{title} has restarted.")
 
     # -- stop ----------------------------------------------------------------------------------
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A closing terminal may send SIGHUP twice; only a second Ctrl-C means hurry.
-        if number == signal.SIGINT and self._stop_requested.is_set():
-            self._hurry = True
+        # A second Ctrl-C ends this process at once; the guards end the others.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         self._stop_requested.set()
 
     def _stop(self) -> None:
-        """Stop everything that was started, in reverse order; a second Ctrl-C skips the waiting."""
+        """Stop everything that was started, in reverse order."""
         if not self._running:
             return
-        self._console.say("Stopping everything (press Ctrl-C again to stop without waiting) ...")
-        # Callbacks run in reverse order, and all of them run even if one fails.
+        # Callbacks run in reverse order, and all of them run even if one fails, or the terminal is gone.
         with contextlib.ExitStack() as stack:
             for process in self._running.values():
                 stack.callback(process.stop)
-        self._console.say("Everything is stopped.")
+            say("Stopping everything (press Ctrl-C again to stop without waiting) ...")
+        say("Everything is stopped.")
+
+
+@contextlib.contextmanager
+def only_instance(data_dir: Path, address: str) -> Iterator[None]:
+    """Lock the data folder.
+
+    The system releases the lock when this process exits for any reason, so a leftover file does no harm.
+    After a SIGKILL it is held until the guards have ended our servers, because two servers must not write the
+    same files.
+
+    Raises:
+        EmbeddedError: another one holds the folder.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / LOCK_NAME).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise EmbeddedError(
+                f"script/server already runs on {data_dir} ({lock.read()}). Stop it with Ctrl-C in its "
+                "terminal, or give this one a folder and a port of its own: "
+                "WARMER_DATA_DIR=.data/second PORT=8001 script/server"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, {address}")
+        lock.flush()
+        os.set_inheritable(lock.fileno(), True)
+        try:
+            yield
+        finally:
+            (data_dir / FILE_NAME).unlink(missing_ok=True)
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _banner(plan: Plan, environment: Mapping[str, str]) -> str:
@@ -206,13 +239,12 @@ def _banner(plan: Plan, environment: Mapping[str, str]) -> str:
 
 def _login(plan: Plan, environment: Mapping[str, str]) -> str:
     username = environment.get("ADMIN_USERNAME") or "admin"
+    file = plan.data_dir / PASSWORD_FILE
     if environment.get("ADMIN_PASSWORD"):
         return f"{username}, with the password in ADMIN_PASSWORD"
-    file = plan.data_dir / PASSWORD_FILE
-    try:
+    if file.exists():
         return f"{username}, password {file.read_text().strip()} (kept in {os.path.relpath(file)})"
-    except OSError:
-        return f"{username}, with the password of that account"
+    return f"{username}, with the password you gave that account"
 
 
 def _indented(lines: list[str]) -> str:

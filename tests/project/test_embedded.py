@@ -31,14 +31,10 @@ def test_plan__defaults() -> None:
     assert policies == {"cache": "allkeys-lru", "broker": "noeviction"}
 
 
-@pytest.mark.parametrize(
-    ("host", "address", "bind"),
-    [("0.0.0.0", "http://127.0.0.1:9001/", "0.0.0.0:9001"), ("::1", "http://[::1]:9001/", "[::1]:9001")],
-)
-def test_plan__of_the_environment(tmp_path: Path, host: str, address: str, bind: str) -> None:
-    plan = project_plan({"HOST": host, "PORT": "9001", "WARMER_DATA_DIR": str(tmp_path)})
-    assert plan.address == address
-    assert bind in plan.services[-1].words
+def test_plan__of_the_environment(tmp_path: Path) -> None:
+    plan = project_plan({"HOST": "0.0.0.0", "PORT": "9001", "WARMER_DATA_DIR": str(tmp_path)})
+    assert plan.address == "http://127.0.0.1:9001/"
+    assert "0.0.0.0:9001" in plan.services[-1].words
     assert plan.environment["WARMER_DATA_DIR"] == str(tmp_path)
 
 
@@ -76,11 +72,11 @@ def test_guard__ends_what_its_parent_left__and_holds_the_data_folder_until_then(
 import os, signal, subprocess, sys
 from pathlib import Path
 from embedded.processes import ProcessGroup
-from embedded.running import announce, only_instance
+from embedded.supervisor import only_instance
 data_dir = Path({str(tmp_path)!r})
 folder = data_dir / "temporary"
 with only_instance(data_dir, "http://here/"):
-    announce(data_dir, {{"REDIS_URL": "redis://here"}})
+    (data_dir / "running.json").write_text('{{"REDIS_URL": "redis://here"}}')
     folder.mkdir()
     process = ProcessGroup([sys.executable, "-c", {STUBBORN!r}], output=subprocess.PIPE, folder=folder)
     print(process.stdout.readline().decode(), flush=True)
@@ -125,8 +121,6 @@ def test_find_redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_start_and_stop__has_its_options__leaves_nothing() -> None:
     server = RedisServer(options={"maxmemory": "64mb"})
-    with pytest.raises(EmbeddedError, match=r"call start\(\)"):
-        server.url()
     with server, server.client(1) as client:
         config = client.config_get("bind", "maxmemory", "save", "dir")
         assert (config["bind"], config["maxmemory"], config["save"]) == ("127.0.0.1", str(64 << 20), "")

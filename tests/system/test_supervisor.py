@@ -121,9 +121,9 @@ def test_signal__while_it_starts__ends_everything_and_exits_0(plans: Plans) -> N
         supervised.ends(0, at_least=ALWAYS)
 
 
-@pytest.mark.parametrize(("seconds", "signals"), [(0.5, 1), (3600, 2)])
+@pytest.mark.parametrize(("seconds", "signals", "code"), [(0.5, 1, 0), (3600, 2, -signal.SIGINT)])
 def test_stubborn_service__is_killed_with_its_children__after_its_bound_or_a_second_ctrl_c(
-    plans: Plans, seconds: float, signals: int
+    plans: Plans, seconds: float, signals: int, code: int
 ) -> None:
     service = (
         f"Command(name='worker', words=(python, '-c', {STUBBORN!r}), ready='forked', "
@@ -136,7 +136,7 @@ def test_stubborn_service__is_killed_with_its_children__after_its_bound_or_a_sec
         if signals == 2:
             supervised.wait_for("Stopping everything")
             supervised.send(signal.SIGINT)
-        supervised.ends(0, at_least=ALWAYS + 3)
+        supervised.ends(code, at_least=ALWAYS + 3)
 
 
 def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) -> None:
