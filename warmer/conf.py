@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, get_type_hints
@@ -10,6 +9,8 @@ from typing import Any, get_type_hints
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
+
+from warmer.exceptions import did_you_mean
 
 
 class Settings:
@@ -146,8 +147,7 @@ def check_settings() -> None:
     ]
     for given in dir(settings):
         if given.startswith("WARMER_") and given.removeprefix("WARMER_") not in names:
-            nearest = difflib.get_close_matches(given, [f"WARMER_{name}" for name in names], n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else "the guide lists them"
+            hint = did_you_mean(given, [f"WARMER_{name}" for name in names]) or "the guide lists them"
             wrong.append(f"{given}: unknown setting; {hint}")
     if wrong:
         raise ImproperlyConfigured("Wrong settings of warmer: " + "; ".join(wrong))

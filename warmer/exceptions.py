@@ -9,6 +9,12 @@ from collections.abc import Iterable
 from django.core.exceptions import ImproperlyConfigured
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint with the name that is most similar to an unknown one; empty if there is none."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else ""
+
+
 class DeclarationError(ImproperlyConfigured):
     """A job is declared in a way that cannot work."""
 
@@ -95,16 +101,9 @@ class UnknownJob(WarmerError, KeyError):
     """No job of that name is declared."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        self.name = name
         names = sorted(known)
-        self.nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        if self.nearest:
-            hint = "Did you mean " + " or ".join(self.nearest) + "?"
-        elif names:
-            hint = "Declared are: " + ", ".join(names) + "."
-        else:
-            hint = "No job is declared: write one with @warm in an app's warming.py."
-        self.message = f"There is no job {name!r}. {hint}"
+        declared = f"the jobs are {', '.join(names)}" if names else "declare one in an app's warming.py"
+        self.message = f"There is no job {name!r}: {did_you_mean(name, names) or declared}"
         super().__init__(name, names)
 
     def __str__(self) -> str:

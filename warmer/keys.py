@@ -26,8 +26,9 @@ PLACE = "{id}"
 ANY_ID = "\0"
 # Memcached's limit of 250 bytes, minus room for a prefix and a version.
 MAX_KEY_LENGTH = 200
-# An id must not extend into the next part of a key, nor contain characters special to a cache or a glob.
-_ID = re.compile(r"[^\s:{}\x00-\x1f\x7f]+")
+# An id must not extend into the next part of a key, nor contain characters special to a cache or a glob, nor
+# half of a surrogate pair, which cannot be encoded.
+_ID = re.compile(r"[^\s:{}\x00-\x1f\x7f\ud800-\udfff]+")
 _LITERAL = re.compile(r"[^\s{}\x00-\x1f\x7f]*")
 # A number within these limits is always a valid id, and needs no further check.
 _PLAIN_NUMBERS = range(-(10**18), 10**18)
@@ -101,19 +102,12 @@ class KeyTemplate:
         if isinstance(value, bool) or not isinstance(value, int | str | UUID):
             like = "as from values_list('id', flat=True)"
             raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}, {like}")
-        try:
-            text = str(value)
-            text.encode()
-        except ValueError:
-            raise InvalidId(f"an id of {self} is too long a number, or text that cannot be encoded") from None
-        if not is_id_text(text):
+        key = f"{self.prefix}{value}{self.suffix}"
+        if not is_id_text(str(value)) or len(key.encode()) > MAX_KEY_LENGTH:
             raise InvalidId(
-                f"{id!r} cannot be an id of {self}: it must not be empty or contain spaces, "
-                "control characters, ':', '{' or '}'"
+                f"{id!r:.50} cannot be an id of {self}: it must not be empty or contain spaces, control "
+                f"characters, ':', '{{' or '}}', and its key must not be longer than {MAX_KEY_LENGTH} bytes"
             )
-        key = f"{self.prefix}{text}{self.suffix}"
-        if len(key.encode()) > MAX_KEY_LENGTH:
-            raise InvalidId(f"the id {text[:20]}… makes a key of {self} longer than {MAX_KEY_LENGTH}")
         return key
 
     def id_text(self, key: str) -> str:
@@ -148,11 +142,6 @@ class KeyTemplate:
         and only the parts with an id can differ.
         """
         return len(self._parts) == len(other._parts) and all(map(_parts_meet, self._parts, other._parts))
-
-    @property
-    def head(self) -> str:
-        """The common part of all keys before their first colon; empty if it differs."""
-        return "" if PLACE in self._parts[0] else self._parts[0]
 
     @cached_property
     def _parts(self) -> list[str]:

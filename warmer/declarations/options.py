@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -10,7 +9,7 @@ from typing import Any, Literal, Required, TypedDict
 
 from django.db.models import Model, QuerySet
 
-from warmer.exceptions import DeclarationError
+from warmer.exceptions import DeclarationError, did_you_mean
 
 Duration = timedelta | float
 """A `timedelta` or a number of seconds."""
@@ -89,13 +88,10 @@ def check_known(options: Mapping[str, Any], *, keyed: bool) -> None:
         DeclarationError: an option is unknown, belongs to `@warm_many` only, or `ids` is missing.
     """
     known = (ManyOptions if keyed else Options).__annotations__
-    for name in options:
-        if name in known:
-            continue
+    for name in options.keys() - known:
         if name in ManyOptions.__annotations__:
             raise DeclarationError(f"{name} is an option of @warm_many; @warm declares a job with one key")
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"the options are {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"the options are {', '.join(known)}"
         raise DeclarationError(f"unknown option {name}: {hint}")
     if keyed and "ids" not in options:
         raise DeclarationError(
@@ -107,19 +103,10 @@ def seconds(name: str, value: Any) -> timedelta:
     """Return a duration as a `timedelta`.
 
     Raises:
-        DeclarationError: it is neither a `timedelta` nor a number, or negative.
+        DeclarationError: it is neither a `timedelta` nor a number.
     """
-    length = value if isinstance(value, timedelta) else None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with suppress(OverflowError, ValueError):
-            length = timedelta(seconds=value)
-    if length is not None and length < timedelta(0):
-        # Python prints -1 second as "-1 day, 23:59:59".
-        written = f"-{-value}" if isinstance(value, timedelta) else value
-        least = "0 or more" if name == "jitter" else "at least a second"
-        raise DeclarationError(f"{name}={written}: expected {least}")
-    if length is not None:
-        return length
+    with suppress(TypeError, OverflowError, ValueError):
+        return value if isinstance(value, timedelta) else timedelta(seconds=value)
     raise DeclarationError(
         f"{name}={value!r}: expected a timedelta or a number of seconds, e.g. timedelta(minutes=15) or 900"
     )

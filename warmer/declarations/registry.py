@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -14,7 +12,7 @@ from django.db.models import Model
 from django.db.models.constants import LOOKUP_SEP
 
 from warmer.declarations.spec import Dependency, JobSpec, naming
-from warmer.exceptions import DeclarationError, UnknownJob
+from warmer.exceptions import DeclarationError, UnknownJob, did_you_mean
 from warmer.stores import share_keys
 
 
@@ -34,7 +32,6 @@ class Registry(Mapping[str, Declared]):
 
     def __init__(self) -> None:
         self._jobs: dict[str, Declared] = {}
-        self._by_head: dict[str, list[JobSpec]] = defaultdict(list)
         self.version = 0
 
     def __getitem__(self, name: str) -> Declared:
@@ -65,14 +62,13 @@ class Registry(Mapping[str, Declared]):
                 exist (checked once Django's app registry is ready).
         """
         spec = job.spec
-        head = spec.key.head  # keys that differ there cannot be equal
         with naming(spec.name, spec.declared_at):
             if spec.name in self:
                 raise DeclarationError(
                     f"it has the name of the job declared at {self[spec.name].spec.declared_at}: give one of "
                     "them another name="
                 )
-            for other in [*self._by_head[head], *self._by_head[""]] if head else self.specs():
+            for other in self.specs():
                 if other.key.collides(spec.key) and share_keys(other.cache, spec.cache):
                     place = (
                         "" if other.cache == spec.cache else f" in {other.cache!r}, which is the same cache"
@@ -84,13 +80,11 @@ class Registry(Mapping[str, Declared]):
         if apps.models_ready:
             self.dependencies(spec)
         self._jobs[spec.name] = job
-        self._by_head[head].append(spec)
         self.version += 1
 
     def unregister(self, name: str) -> None:
         """Remove a job; for tests."""
-        spec = self._jobs.pop(name).spec
-        self._by_head[spec.key.head].remove(spec)
+        del self._jobs[name]
         self.version += 1
 
     def specs(self) -> list[JobSpec]:
@@ -156,34 +150,22 @@ def _resolve(dependency: Dependency) -> Dependency:
 
 def _check_fields(model: type[Model], fields: Iterable[str], *, is_of_one_table: bool) -> None:
     concrete: Any = model._meta.concrete_model
-    columns = {
-        name: field for field in concrete._meta.concrete_fields for name in (field.name, field.attname)
-    }
+    meta = concrete._meta
+    known = meta.local_concrete_fields if is_of_one_table else meta.concrete_fields
+    columns = {name for field in known for name in (field.name, field.attname)}
     for name in fields:
         if name not in columns:
-            far: Any = next((each for each in concrete._meta.get_fields() if each.name == name), None)
-            through = getattr(far, "through", getattr(getattr(far, "remote_field", None), "through", None))
-            if related := through or getattr(far, "related_model", None):
-                hint = f"it is a relation: add {related._meta.label} to depends_on"
-            else:
-                hint = _nearest(name, columns)
-            hint = hint or f"{model._meta.label} has the fields {', '.join(sorted(columns))}"
+            hint = did_you_mean(name, columns) or f"the columns are {', '.join(sorted(columns))}"
             raise DeclarationError(
-                f"fields names {name!r}, which is not a column of {model._meta.label}: {hint}"
-            )
-        table = columns[name].model._meta
-        if is_of_one_table and table.concrete_model is not concrete:
-            raise DeclarationError(
-                f"fields names {name!r}, which {model._meta.label} inherits from another table, and a "
-                f"function in depends_on gets a row of one table: depend on {table.label} too"
+                f"fields names {name!r}, which is not a column of {model._meta.label}: {hint} "
+                "(for a relation or a parent's column, add that model to depends_on)"
             )
 
 
 def _check_path(model: type[Model], path: str) -> None:
     whole = f"depends_on gets the ids of a changed {model._meta.label} from {path!r}, but"
     step_model: Any = model
-    steps = path.split(LOOKUP_SEP)
-    for number, step in enumerate(steps):
+    for step in path.split(LOOKUP_SEP):
         if step_model is None:
             raise DeclarationError(
                 f"{whole} a path cannot continue after a plain column, as it does with {step!r}"
@@ -192,25 +174,14 @@ def _check_path(model: type[Model], path: str) -> None:
             field = step_model._meta.pk if step == "pk" else step_model._meta.get_field(step)
         except FieldDoesNotExist:
             fields = step_model._meta.get_fields()
-            hint = _nearest(
-                step, (getattr(each, kind, "") for each in fields for kind in ("name", "attname"))
-            )
-            hint = hint or "name a field, e.g. 'id' or 'post_id', or give a function of the row"
+            names = (getattr(each, kind, "") for each in fields for kind in ("name", "attname"))
+            hint = did_you_mean(step, names) or "name a field, e.g. 'id', or give a function of the row"
             raise DeclarationError(
                 f"{whole} {step_model._meta.label} has no field {step!r}: {hint}"
             ) from None
         step_model = field.related_model
         if step_model is None and not field.concrete:
-            instead = "Name a column"
-            if column := getattr(field, "fk_field", None):  # a generic foreign key
-                instead = f"Write {LOOKUP_SEP.join([*steps[:number], column])!r}, where the id is"
             raise DeclarationError(
-                f"{whole} {step!r} is a {type(field).__name__}, which has no column of its own. {instead}, "
-                "or give a function of the row"
+                f"{whole} {step!r} is a {type(field).__name__}, which has no column of its own. Name the "
+                "column with the id, such as the object_id of a GenericForeignKey, or give a function"
             )
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    """Return the question whether one of the names was meant; empty if none is similar."""
-    nearest = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""

@@ -25,7 +25,7 @@ from warmer.stores import Store, open_store
 DURATIONS = frozenset({"timeout", "every", "jitter", "negative_timeout"})
 # The length of the column for names in the table of runs.
 MAX_NAME_LENGTH = 100
-_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_NAME = re.compile(rf"[A-Za-z_][\w.-]{{0,{MAX_NAME_LENGTH - 1}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +84,19 @@ class JobSpec:
     max_batches_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        self._check_name()
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):  # type: ignore[redundant-expr]
+            raise DeclarationError(
+                f"a name starts with a letter, has only letters, digits, '_', '.' and '-', and at most "
+                f"{MAX_NAME_LENGTH} characters: give name="
+            )
         self._check_times()
-        if self.cache not in list(settings.CACHES):
+        if self.cache not in settings.CACHES:
             raise DeclarationError(
                 f"there is no cache {self.cache!r}: CACHES has {', '.join(map(repr, settings.CACHES))}"
             )
         self._check_numbers()
         if self.on_change not in ("invalidate", "refresh"):
             raise DeclarationError(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
-        if self.required not in (True, False):
-            raise DeclarationError(f"required={self.required!r}: expected True or False")
         if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
             raise DeclarationError(f"queue={self.queue!r}: expected the name of a Celery queue")
         if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):
@@ -119,21 +121,13 @@ class JobSpec:
             absent_timeout=self.negative_timeout.total_seconds() if self.negative_timeout else None,
         )
 
-    def _check_name(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):  # type: ignore[redundant-expr]
-            raise DeclarationError(
-                "a name starts with a letter and has only letters, digits, '_', '.' and '-': give name="
-            )
-        if len(self.name) > MAX_NAME_LENGTH:
-            raise DeclarationError(f"the name is longer than {MAX_NAME_LENGTH} characters: give name=")
-
     def _check_times(self) -> None:
         for option in ("timeout", "every", "negative_timeout"):
             value = getattr(self, option)
             if value is not None and value < timedelta(seconds=1):
                 raise DeclarationError(f"{option}={value}: expected at least a second")
         shortest = self.timeout - self.jitter
-        if shortest <= timedelta(0):
+        if shortest <= timedelta(0) or self.jitter < timedelta(0):
             raise DeclarationError(
                 f"jitter={self.jitter}: expected 0 or more, and less than timeout={self.timeout}"
             )
@@ -145,10 +139,10 @@ class JobSpec:
             )
 
     def _check_numbers(self) -> None:
-        if type(self.batch_size) is not int or self.batch_size < 1:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:  # type: ignore[redundant-expr]
             raise DeclarationError(f"batch_size={self.batch_size!r}: expected an integer, at least 1")
-        part = self.refresh_below
-        if part is not None and not (_is_number(part) and 0 < part < 1):
+        part: Any = self.refresh_below
+        if part is not None and not (isinstance(part, int | float) and 0 < part < 1):
             raise DeclarationError(
                 f"refresh_below={part!r}: expected a fraction of timeout above 0 and below 1, e.g. 0.5"
             )
@@ -158,8 +152,8 @@ class JobSpec:
                 f"the next refresh, every={self.every} later; expected at least "
                 f"{math.ceil(100 * (self.every / self.timeout)) / 100:g}"
             )
-        pace = self.max_batches_per_second
-        if pace is not None and not (_is_number(pace) and SLOWEST_PACE <= pace < math.inf):
+        pace: Any = self.max_batches_per_second
+        if pace is not None and not (isinstance(pace, int | float) and SLOWEST_PACE <= pace < math.inf):
             raise DeclarationError(
                 f"max_batches_per_second={pace!r}: expected a number, at least {SLOWEST_PACE}, or None"
             )
@@ -171,8 +165,7 @@ def naming(name: object, declared_at: str) -> Iterator[None]:
     try:
         yield
     except DeclarationError as error:
-        end = "" if str(error).endswith("?") else "."
-        raise DeclarationError(f"The job {name!r} ({declared_at}): {error}{end}") from None
+        raise DeclarationError(f"The job {name!r} ({declared_at}): {error}") from None
 
 
 # The specs whose store is open.
@@ -187,7 +180,3 @@ def _forget_stores(*, setting: str, **_kwargs: Any) -> None:
 
 
 setting_changed.connect(_forget_stores, dispatch_uid="warmer.declarations.spec")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -79,7 +78,7 @@ def _check_callable(
         raise DeclarationError(
             f"{what} is a {type(function).__name__}, which is not callable: write e.g. '{example}'"
         )
-    if _is_async(function):
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise DeclarationError(f"{what} is async: write 'def', or wrap it in asgiref.sync.async_to_sync")
     try:
         # Not the signature of a wrapped function: its decorator may add arguments.
@@ -94,16 +93,6 @@ def _check_callable(
         raise DeclarationError(
             f"{what} takes {takes} but is called with {called}: write e.g. '{example}'; {hint}"
         ) from None
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    plain: Any = function
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    called = getattr(type(plain), "__call__", None)  # noqa: B004 - of an object that is no function
-    return any(
-        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (plain, called)
-    )
 
 
 def _dependencies(depends_on: object) -> tuple[Dependency, ...]:
@@ -145,14 +134,10 @@ def _with_fields(dependencies: tuple[Dependency, ...], fields: object) -> tuple[
         if label.lower() not in known:
             raise DeclarationError(f"fields names {label}, but depends_on does not: add it there")
         is_list = isinstance(names, Iterable) and not isinstance(names, str)
-        listed = by_label[label.lower()] = tuple(names) if is_list else (names,)
-        if not is_list or not all(isinstance(each, str) for each in listed):
+        by_label[label.lower()] = listed = tuple(names) if is_list else ()
+        if not listed or not all(isinstance(each, str) for each in listed):
             raise DeclarationError(
                 f"fields maps {label} to {names!r}: expected a list of names, e.g. {example}"
-            )
-        if not listed:
-            raise DeclarationError(
-                f"fields maps {label} to an empty list: name the fields that the loader reads"
             )
     return tuple(replace(each, fields=by_label.get(each.label.lower())) for each in dependencies)
 

@@ -115,7 +115,7 @@ class Batches(Iterator[Batch]):
         try:
             batch[self._spec.key.key(id)] = as_id(id)
         except InvalidId as error:
-            shown = f"{self._spec.key} with the id {_shortened(id)}"
+            shown = f"{self._spec.key} with the id {repr(id)[:MAX_KEY_LENGTH]}"
             failed, errors = {shown: Outcome.FAILED}, {shown: describe(error)}
             self.report += Report.of(self._spec.name, failed, errors=errors, batches=0)
 
@@ -141,11 +141,3 @@ def _unpacked(page: Sequence[Any]) -> Iterable[Id]:
     if isinstance(page, bytes):
         return (UUID(bytes=page[at : at + 16]) for at in range(0, len(page), 16))
     return page
-
-
-def _shortened(id: object) -> str:
-    try:
-        text = repr(id)
-    except ValueError:  # an int with more digits than Python converts
-        return "of very many digits"
-    return text if len(text) <= MAX_KEY_LENGTH else f"{text[:MAX_KEY_LENGTH]}..."

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -89,27 +90,18 @@ def flush(**_kwargs: Any) -> None:
     process.flushed_at = time.monotonic()
     with process.lock:
         counted, process.counted = process.counted, defaultdict(Counted)
-    down = set()
     for spec, each in counted.items():
-        if spec.cache in down or not _is_sent(process, spec, each):
-            down.add(spec.cache)
+        try:
+            if counters := spec.store.counters:  # a cache of another kind keeps no counts
+                sample = each.of_sample(process.every.get(spec, 0))
+                process.every[spec] = counters.add(sample, now=time.time())
+        except StoreUnavailable as error:
+            level = log_level(error, logging.INFO)
+            logger.log(level, "The reads of %s are flushed later: %s", spec.name, describe(error))
             with process.lock:
                 process.counted[spec].add(each)
-
-
-def _is_sent(process: _Process, spec: JobSpec, counted: Counted) -> bool:
-    try:
-        counters = spec.store.counters
-        if counters is not None:  # otherwise this cache keeps no counts
-            sample = counted.of_sample(process.every.get(spec, 0))
-            process.every[spec] = counters.add(sample, now=time.time())
-    except StoreUnavailable as error:
-        level = log_level(error, logging.INFO)
-        logger.log(level, "The reads of the cache %r are flushed later: %s", spec.cache, describe(error))
-        return False
-    except Exception as error:
-        logger.exception("The reads of %s are lost: %s", spec.name, describe(error))
-    return True
+        except Exception as error:
+            logger.exception("The reads of %s are lost: %s", spec.name, describe(error))
 
 
 def flush_if_due(**_kwargs: Any) -> None:
@@ -134,19 +126,14 @@ def follow_settings(*, setting: str = "WARMER_COUNT_READS", **_kwargs: Any) -> N
 def start_flushing(process: _Process) -> None:
     """Start a thread that flushes every `FLUSH_SECONDS`."""
     process.has_thread = True
-    thread = threading.Thread(
-        target=_keep_flushing, args=(process,), name="warmer-read-counters", daemon=True
-    )
-    try:
-        thread.start()
-    except RuntimeError as error:  # no thread can be started, e.g. at the end of the process
-        logger.debug("No thread flushes the read counters: %s", error)
 
+    def keep_flushing() -> None:
+        while process is _process:
+            flush()
+            time.sleep(FLUSH_SECONDS)
 
-def _keep_flushing(process: _Process) -> None:
-    while process is _process:
-        flush()
-        time.sleep(FLUSH_SECONDS)
+    with suppress(RuntimeError):  # no thread can be started, e.g. at the end of the process
+        threading.Thread(target=keep_flushing, name="warmer-read-counters", daemon=True).start()
 
 
 os.register_at_fork(after_in_child=forget)

@@ -92,15 +92,13 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
 
 def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
     """Return the values of many ids; see `KeyedJob.get_many`."""
-    wanted = {id: spec.key.key(id) for id in ids}
-    found = _get_keys(spec, {key: as_id(id) for id, key in wanted.items()})
-    return {id: found[key] for id, key in wanted.items() if key in found}
+    keys = {id: spec.key.key(id) for id in ids}
+    found = _get_keys(spec, {key: as_id(id) for id, key in keys.items()}) if keys else {}
+    return {id: found[key] for id, key in keys.items() if key in found}
 
 
 def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     """Return the values by key; `wanted` maps each key to its id."""
-    if not wanted:
-        return {}
     if _is_bypassed(spec):
         return load_without_cache(spec, wanted)
     try:
@@ -111,9 +109,7 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     known = {*cached.values, *cached.absent}
     missing = {key: id for key, id in wanted.items() if key not in known}
     read_counters.count_read(spec, wanted, missing)
-    if not missing:
-        return dict(cached.values)
-    return {**cached.values, **load_missing(spec, missing)}
+    return {**cached.values, **(load_missing(spec, missing) if missing else {})}
 
 
 def load_missing(spec: JobSpec, missing: Batch) -> dict[str, Any]:

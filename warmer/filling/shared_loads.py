@@ -8,8 +8,8 @@ have waited in vain for a load of another reader share one as well, but wait for
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from threading import Lock
@@ -24,6 +24,9 @@ from warmer.invalidation import is_pending
 from warmer.keys import Batch
 from warmer.stores import name_here
 
+# In place of the result of a load that has not ended, or was interrupted.
+NOT_LOADED = object()
+
 
 class _Load:
     """A load for one or more readers; a `Future` takes about four times as long."""
@@ -32,8 +35,8 @@ class _Load:
         self._is_running = Lock()
         self._is_running.acquire()
         self.made = monotonic()
-        self.result: Any = None
-        self.error: BaseException | None = None
+        self.result: Any = NOT_LOADED
+        self.error: Exception | None = None
 
     def end(self) -> None:
         self._is_running.release()
@@ -45,19 +48,14 @@ class _Load:
             self._is_running.release()
         return has_ended
 
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether its thread was stopped, as by a time-out of gevent, which is not an error of the loader."""
-        return self.error is not None and not isinstance(self.error, Exception)
-
     def copy(self, instead: Callable[[], Any]) -> Any:
-        """Return a copy of the result, or raise the error; if it cannot be copied, what `instead` returns."""
+        """Return a copy of the result, or raise the error; if there is no copy, what `instead` returns."""
         if self.error is not None:
             raise self.error
-        try:
-            return deepcopy(self.result)
-        except Exception:  # noqa: BLE001 - a class's own, as of a generator or a lock
-            return instead()
+        if self.result is not NOT_LOADED:  # as when a time-out of gevent stopped the loading thread
+            with suppress(Exception):  # of a class that cannot be copied, as of a generator or a lock
+                return deepcopy(self.result)
+        return instead()
 
 
 def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
@@ -96,9 +94,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
         if others is None:
             mine = queue[key] = _Load()
     if others is not None:
-        if not others.wait():
-            return load()
-        return load_shared(key, load) if others.is_interrupted else others.copy(load)
+        return others.copy(load) if others.wait() else load()
 
     def load_in_turn() -> Any:
         if before is not None:
@@ -138,7 +134,7 @@ def _run(key: Hashable, mine: _Load, load: Callable[[], Any]) -> Any:
     try:
         mine.result = load()
         return mine.result
-    except BaseException as error:
+    except Exception as error:
         mine.error = error
         raise
     finally:
@@ -147,14 +143,3 @@ def _run(key: Hashable, mine: _Load, load: Callable[[], Any]) -> Any:
             # If another load is waiting for this one, it takes the place.
             if _running.get(key) is mine and key not in _next:
                 del _running[key]
-
-
-def _forget() -> None:
-    """Start over after a fork: the loading threads no longer exist, and one may have held the lock."""
-    global _lock
-    _lock = Lock()
-    _running.clear()
-    _next.clear()
-
-
-os.register_at_fork(after_in_child=_forget)

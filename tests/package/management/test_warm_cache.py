@@ -80,7 +80,7 @@ def test_json__is_all_that_is_printed(make_user: Any) -> None:
 def test_status__unknown_job_is_2_and_names_the_nearest() -> None:
     done = run("user_profile")
     assert done.status == 2
-    assert "Did you mean user_profiles?" in done.error
+    assert "did you mean user_profiles?" in done.error
     assert not WarmingRun.objects.exists()
 
 

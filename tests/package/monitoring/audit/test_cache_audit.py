@@ -78,7 +78,7 @@ def test_json__is_all_that_is_printed(job: Any, source: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
-        (["thing"], 2, "Did you mean things?"),
+        (["thing"], 2, "did you mean things?"),
         (["things", "--seed", "1"], 2, "--seed needs --sample"),
         *[(["things", "--sample", size], 1, "is not an integer from 1") for size in ("0", "-1", "many")],
     ],
