@@ -22,7 +22,7 @@ Batch = dict[str, Id | None]
 """Keys with their ids, loaded and written together. The key of a single job has no id."""
 
 PLACE = "{id}"
-# Stands for the id in the name of a key on a server.
+# A placeholder for the id in the name of a key on a server.
 ANY_ID = "\0"
 # Memcached's limit of 250 bytes, minus room for a prefix and a version.
 MAX_KEY_LENGTH = 200

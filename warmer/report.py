@@ -142,7 +142,7 @@ def describe(error: BaseException) -> str:
 
 
 def masked(text: str) -> str:
-    """Return a text with `***` in place of anything that looks like a secret.
+    """Return a string with `***` in place of anything that looks like a secret.
 
     That is credentials in a URL, the value after `password=`, `token:` and the like, and the value of an
     `Authorization` header.

@@ -8,7 +8,7 @@ with hold("loaded") as point:           # or stop it there, while this thread co
     thread.start()
     point.wait()
     change_the_row()
-thread.join()                           # it went on at the end of the block
+thread.join()                           # it continued at the end of the block
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Held:
         Raises:
             AssertionError: none has reached it after 30 s.
         """
-        assert self._reached.wait(PATIENCE_SECONDS), "no thread came to the point"
+        assert self._reached.wait(PATIENCE_SECONDS), "no thread reached the point"
 
     def release(self) -> None:
         """Let the thread continue."""

@@ -145,7 +145,7 @@ class Table:
     def __init__(self, specs: Sequence[JobSpec], caches: health.Caches) -> None:
         names = [spec.name for spec in specs]
         self._observations = {row.job: row for row in JobObservation.objects.all()}
-        # A round may take longer, so the age of one job's observation does not tell whether any are made.
+        # A round may take longer, so one job's old observation does not mean that observations have stopped.
         silent_since = timezone.now() - BEAT_SILENCE
         is_observed = any(row.attempted_at >= silent_since for row in self._observations.values())
         last = {name: run.state for name, run in WarmingRun.objects.latest_per_job(names).items()}

@@ -17,7 +17,7 @@ _INLINE = (
     (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
     (r"\*([^*]+)\*", r"<em>\1</em>"),
     (r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>'),
-    # Other pages are not available here, so their names stand for the links to them.
+    # The admin does not serve other pages, so show their names instead of links.
     (r"\[([^\]]+)\]\(([^)#]+)[^)]*\)", r"\1 [<code>docs/\2</code>]"),
 )
 
@@ -32,7 +32,7 @@ def html() -> SafeString:
 
 def _text() -> str:
     text = PAGE.read_text("utf-8")
-    if text.startswith("../"):  # Git has no symbolic links on Windows: it writes where the link leads
+    if text.startswith("../"):  # on Windows, Git writes the target's path instead of a symbolic link
         page = PAGE.parent / text.strip()
         return page.read_text("utf-8") if page.exists() else f"The runbook is missing: see `{page.name}`."
     return text

@@ -144,7 +144,7 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="keys")
     def keys(self, row: WarmingRun) -> SafeString:
-        """The counts that are not 0, and the first line of the error, for which there is no extra column."""
+        """The counts that are not 0, and the first line of the error."""
         error = Truncator(row.error.partition("\n")[0]).chars(ERROR_LENGTH)
         return format_html('{} <span class="warmer-quiet warmer-long">{}</span>', super().keys(row), error)
 

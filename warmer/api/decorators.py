@@ -26,7 +26,7 @@ def warm(key: str, /, **options: Unpack[Options]) -> Callable[[Callable[[], V | 
     none. It alone reads the database, both for warming and for a miss.
 
     Args:
-        key: the cache key, exactly as it is in the cache.
+        key: the cache key, used exactly as written.
         options: name, cache, timeout, every, depends_on, fields, on_change, required, queue, jitter,
             negative_timeout, refresh_below, max_batches_per_second, all optional; see
             `warmer.declarations.options.Options`.

@@ -59,7 +59,7 @@ class Dependency:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JobSpec:
-    """One job, as it was declared. For the options see `warmer.declarations.options`.
+    """One declared job. For the options see `warmer.declarations.options`.
 
     Raises:
         DeclarationError: the declaration cannot work; the message says what to write instead.

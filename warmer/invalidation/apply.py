@@ -36,7 +36,7 @@ floors: defaultdict[str, int] = defaultdict(int)
 
 
 def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = timedelta(0)) -> bool:
-    """Invalidate the keys that records of declared jobs stand for.
+    """Invalidate the keys that records of declared jobs affect.
 
     Args:
         found: the records.

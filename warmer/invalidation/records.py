@@ -274,7 +274,7 @@ def _make(_version: int, _caches: int) -> str:
 
 
 def _text_of(function: Any) -> str:
-    """Return a text that differs for functions that do different things, even for lambdas.
+    """Return a string that differs between functions that do different things, even lambdas.
 
     Not based on the source, because a deploy may replace the file while the process runs.
     """
@@ -286,7 +286,7 @@ def _text_of(function: Any) -> str:
 
 
 def _constant(value: Any) -> str:
-    """Return a constant of a function, or its code, as a text that is the same in every process."""
+    """Return a constant of a function, or its code, as a string that is the same in every process."""
     if isinstance(value, CodeType):
         return f"{value.co_code.hex()} {value.co_names} {_constant(value.co_consts)}"
     if isinstance(value, tuple | frozenset):

@@ -281,7 +281,7 @@ def _ask(connection: Any) -> tuple[set[str], bool]:
 
 
 def _is_snapshot(connection: Any) -> bool:
-    """Return whether the open transaction may read the database as it was at an earlier moment."""
+    """Return whether the open transaction may read an older snapshot of the database."""
     if connection.vendor in ("postgresql", "mysql"):
         question = "SHOW transaction_isolation"
         if connection.vendor == "mysql":

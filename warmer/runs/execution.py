@@ -67,7 +67,7 @@ def batches_of(spec: JobSpec, run: WarmingRun) -> Batches:
 
 
 class Wanted(Iterator[Batch]):
-    """The batches of a running run, until it is cancelled or out of time. The first always counts as in time.
+    """The batches of a running run, until it is cancelled or out of time. The first batch always runs.
 
     Attributes:
         is_cancelled, is_late: why there are no more batches.

@@ -64,10 +64,10 @@ def open_run(
 
     Args:
         job: the job's name.
-        trigger: what asks.
-        user: who asks, where that is known.
+        trigger: what requests the run.
+        user: who requests it, if known.
         only_missing: skip keys that are cached.
-        only_keys: load these keys only.
+        only_keys: load only these keys.
         expires_in: how long the run may wait for a worker; default `WARMER_RUN_EXPIRY`.
 
     Raises:
@@ -273,7 +273,7 @@ def _end(which: Q, state: State, error: str = "", *, waits: bool = True) -> int:
     """Put the active runs among `which` into a final state; return how many.
 
     Args:
-        waits: wait for transactions that have locked the row of a run; otherwise leave the run as it is.
+        waits: wait for transactions that have locked the row of a run; otherwise skip the run.
     """
     ended = 0
     features = connections[router.db_for_write(WarmingRun)].features

@@ -54,7 +54,7 @@ if find_spec("django_redis"):
     from django_redis.exceptions import ConnectionInterrupted
 
     class _Unreadable(UnreadableValue, ConnectionInterrupted):  # type: ignore[misc]
-        """An error that counts as a miss with `IGNORE_EXCEPTIONS`, like an unreachable server."""
+        """An error that is a miss with `IGNORE_EXCEPTIONS`, like an unreachable server."""
 
         connection = None
 

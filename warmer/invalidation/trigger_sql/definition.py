@@ -101,7 +101,7 @@ def split_name(table: str) -> tuple[str, str]:
 
 
 def literal(text: str) -> str:
-    """Return a text as a string literal of standard SQL."""
+    """Return a string literal of standard SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -1,9 +1,9 @@
 -- Every relation that can have triggers, its partitions, and which of our triggers they have.
 --
--- Parameters: the tables as they are asked for, their schemas (empty: on the search_path), and their names.
+-- Parameters: the requested tables, their schemas (empty: on the search_path), and their names.
 -- In Python's format: {table} (the table of records).
 --
--- Returns one row for each table and each of its partitions: the table as it was asked for, its kind, and schema;
+-- Returns one row for each table and each of its partitions: the requested table, its kind, and its schema;
 -- whether the row is a partition, and its relation; the enabled triggers, each with its function in the table's
 -- schema; the comment of the function; the columns; the table's owner if the function cannot write to the table
 -- of records, because its own owner may not, or because that table has another name than the function uses; and

@@ -3,7 +3,7 @@
 -- In Python's format: {changed} (the changed rows, each column as text), {size} (the bytes of one), {limit} (the
 -- number of rows, one more than a record can hold), {row_bytes} and {bytes} (the limits of a row and a record).
 --
--- Over a limit the record stands for every key, because the applying process reads it as a whole. The limit of a row
+-- Over a limit the record means every key, because the applying process reads it as a whole. The limit of a row
 -- keeps the result for a statement far below PostgreSQL's limit of a value.
       SELECT count(*),
           CASE WHEN count(*) < {limit} AND max(s.size) < {row_bytes} AND sum(s.size) < {bytes}

@@ -263,7 +263,7 @@ def claimed(
     token: Token,
     decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
 ) -> tuple[Claim, dict[str, bytes]]:
-    """Return the claim that the answers stand for, and the cached values that cannot be read."""
+    """Return the claim in the answers, and the cached values that cannot be read."""
     told: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
     for slot, (*_, letters, texts) in answers.items():
         for key, letter, text in zip(calls[slot].names, letters.decode(), texts, strict=True):

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class RedisStore(Store):
-    """A job's keys on one Redis server, with the full guarantees. All count as slot 0 and share a fence."""
+    """A job's keys on one Redis server, with the full guarantees. All are in slot 0 and share a fence."""
 
     slots: Sequence[int] = (0,)
 
