@@ -67,7 +67,7 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
     queries = f"{run.report.queries} {'query' if run.report.queries == 1 else 'queries'}"
     error = f": {run.error}" if run.error else ""
     took = run.took or 0.0
-    logger.info("%s (%s) is %s: %s, %s, %.2f s%s", run, run.trigger, run.state, keys, queries, took, error)
+    logger.info("%s (%s): %s, %s, %s, %.2f s%s", run, run.trigger, run.state, keys, queries, took, error)
     tasks.follow_up(run)
     observe_after(run)
     RunTotal.objects.add(run)

@@ -153,7 +153,7 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
         workers = foreign.examine()[1]["workers"]
         assert (workers["severity"], "no worker answered, but one worked" in workers["message"]) == ("warning", True)
         (foreign.folder / "release").touch()
-        worker.wait_for(" is complete: ", count=3)
+        worker.wait_for("): complete, ", count=3)
 
 
 def test_queue_length__with_a_prefix_of_the_broker(foreign: ForeignProject) -> None:

@@ -153,7 +153,7 @@ def test_our_tables__on_a_database_with_a_replica_that_lags(
         seen = ask(foreign)
         assert {"warmer.W008", "warmer.W011", "warmer.W012"}.isdisjoint(seen["checks"])
         assert {"warmer.W011", "warmer.W012"} <= set(seen["strict"])
-        worker.wait_for("of ticks (schedule) is complete")
+        worker.wait_for("of ticks (schedule): complete")
         rename_bob(main)
         assert foreign.run(NAMES) == ["Ada", "Eve"], worker.output()
 
@@ -174,7 +174,7 @@ def test_replica__that_streams_and_lags(foreign: ForeignProject, main: Database,
             assert "warmer.W012" in seen["strict"]  # beat reads from the replica
             for name in ("overview", "doctor", "stats"):
                 assert "'replica'" not in seen[name]
-            worker.wait_for("of ticks (schedule) is complete")
+            worker.wait_for("of ticks (schedule): complete")
 
             foreign.settings("from datetime import timedelta\nWARMER_REPLICA_LAG = timedelta(hours=1)")
             rename_bob(main)

@@ -62,7 +62,7 @@ def test_use_tz__is_off(foreign: ForeignProject, request: pytest.FixtureRequest,
     foreign.run(BEGIN)
     with foreign.worker("-B") as worker:
         seen = foreign.run(ASKING + ASK)
-        worker.wait_for("of ticks (schedule) is complete")
+        worker.wait_for("of ticks (schedule): complete")
     switched, due = foreign.run(SWITCH)
     assert switched == [True, True]
     assert set(seen["status"].values()) == {200}

@@ -64,8 +64,8 @@ def audit(
     """
     if invalidation.is_pending(spec):
         raise UncommittedChanges(
-            f"{spec.name!r} cannot be audited here: this transaction changed what it reads, or reads the "
-            "database as it was when it began. Audit after the commit."
+            f"{spec.name!r} cannot be audited here: this transaction changed what it reads, or reads an "
+            "older snapshot of the database. Audit after the commit."
         )
     found = CacheAudit(job=spec.name, started_at=timezone.now())
     work = _Audit(spec=spec, found=found, repair=repair, progress=progress, interrupts=interrupts)

@@ -68,7 +68,7 @@ def sync() -> dict[str, Action]:
                 name=name,
                 task=task.name,
                 queue=conf.QUEUE,
-                description=f"What warmer does for itself. {YOURS}",
+                description=f"A task of warmer's own. {YOURS}",
             )
         # One by one, so that beat notices and reloads its schedule.
         for task in rows_of(PeriodicTask).filter(ours).exclude(name__in=[*map(entry_name, done), *own]):

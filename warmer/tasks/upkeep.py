@@ -122,11 +122,11 @@ def audit_job(job: str, trigger: str = Trigger.ADMIN, repair: bool = False) -> N
     if not found.ok:
         shown = ", ".join(f"{each['key']} {' '.join(each['fields'])}" for each in found.wrong_keys)
         logger.error(
-            "%s: of %d sampled keys %d are wrong and %d failed%s%s",
+            "%s: %d wrong and %d failed of %d sampled keys%s%s",
             job,
-            found.sampled,
             found.wrong,
             found.failed,
+            found.sampled,
             f": {shown}" if shown else "",
             f": {found.error}" if found.error else "",
         )

@@ -75,7 +75,7 @@ CAUSES = {
         "'unixsocket'."
     ),
     "WRONG_VERSION_NUMBER|record layer failure": "REDIS_URL=redis://HOST:PORT/{database}\n"
-    "The server does not use TLS: write one 's'.",
+    "The server does not use TLS: use redis://, not rediss://.",
     "Timeout connecting": "nc -vz {host} {port}\n"
     "A firewall drops the packets, the address is wrong, or the machine is down. With rediss://: the server "
     "may not use TLS.",

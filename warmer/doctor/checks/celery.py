@@ -207,7 +207,7 @@ def beat(project: Project) -> Iterator[Finding]:
             fix="Run the doctor again in 5 minutes.",
         )
     else:
-        start = f"celery -A {tasks.app_name()} beat\nOnce, beside the workers, with "
+        start = f"celery -A {tasks.app_name()} beat\nRun one, beside the workers, with "
         fix = f"{start}CELERY_BEAT_SCHEDULER = "
         fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
         message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."

@@ -167,7 +167,7 @@ def probe(alias: str) -> float:
         finally:
             store.forget(values)
         if written.errors:
-            raise StoreUnavailable(f"The cache {alias!r} refuses a key: {min(written.errors.values())}")
+            raise StoreUnavailable(f"Writing to the cache {alias!r} failed: {min(written.errors.values())}")
         # With WARMER_REPLICA_LAG, a new fence rejects every write, so only the answer can be checked.
         superseded = Outcome.SUPERSEDED in written.outcomes.values()
         if found == values or (conf.REPLICA_LAG and superseded):

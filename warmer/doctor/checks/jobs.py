@@ -92,7 +92,7 @@ def clock_skew(project: Project) -> Iterator[Finding]:
     side = "ahead of" if skew.days >= 0 else "behind"
     yield severity(
         f"This machine's clock is {duration(abs(skew))} {side} the database's.",
-        why="Machines judge each other's runs by these times: live ones count as lost.",
+        why="Machines judge each other's runs by these times, so live runs are reported as lost.",
         fix="timedatectl set-ntp true\non both machines. 'chronyc tracking' shows how far off each is.",
     )
 

@@ -70,7 +70,7 @@ def memory_growth(cache: Cache) -> Iterator[Finding]:
     """Memory does not keep growing, compared with an earlier run of the doctor."""
     server, used = cache.redis, cache.redis.info["used_memory"]
     if not cache.rise:
-        yield ok(f"{size(used)}; a later run can tell whether it grows")
+        yield ok(f"{size(used)}; run the doctor again later to see whether it grows")
         return
     grown, seconds = cache.rise["used_memory"], cache.rise["uptime_in_seconds"]
     before, span = size(used - grown), duration(seconds)
@@ -113,7 +113,7 @@ def evictions(cache: Cache) -> Iterator[Finding]:
     fix = server.place.config_set("maxmemory", _larger(server.info["maxmemory"]))
     yield warning(
         f"{counted(count, 'key')} evicted {since}.",
-        why="Warmed keys are gone before they are read; without its fence a run writes nothing.",
+        why="Warmed keys are gone before they are read. Without its fence, a run writes nothing.",
         fix=f"{fix}\n(or warm less, or give values shorter timeouts)",
     )
 

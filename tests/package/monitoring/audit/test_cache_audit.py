@@ -187,7 +187,7 @@ def test_task__audits_a_sample_of_every_job_though_some_fail(
     assert set(rows) == set(jobs) - {"away"}
     assert {row.trigger for row in rows.values()} == {"schedule"}
     assert (rows["things"].sampled, rows["things"].wrong, rows["things"].repaired) == (7, 7, 0)
-    assert "things: of 7 sampled keys 7 are wrong and 0 failed: thing:" in caplog.text
-    assert "aaa: of 0 sampled keys 0 are wrong and 0 failed: The ids could not be found" in caplog.text
+    assert "things: 7 wrong and 0 failed of 7 sampled keys: thing:" in caplog.text
+    assert "aaa: 0 wrong and 0 failed of 0 sampled keys: The ids could not be found" in caplog.text
     assert "away was not audited: " in caplog.text
     assert len(cache.get_many([f"thing:{number}" for number in range(10)])) == 10

@@ -155,5 +155,5 @@ def test_transaction__that_changed_something_is_refused(make_user: Any) -> None:
 
 def test_transaction__with_a_snapshot_is_refused(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invalidation, "is_pending", lambda spec: True)
-    with pytest.raises(UncommittedChanges, match="as it was when it began"):
+    with pytest.raises(UncommittedChanges, match="older snapshot"):
         audit(job.spec)
