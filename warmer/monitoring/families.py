@@ -90,7 +90,7 @@ FAMILIES = (
     ),
     of_jobs(
         "warmer_job_interval_seconds",
-        "How often the job is declared to be refreshed; 0: it is not scheduled.",
+        "The declared interval between refreshes of the job; 0: it is not scheduled.",
         lambda _, spec: spec.every.total_seconds() if spec.every else 0.0,
     ),
     of_jobs(
@@ -163,7 +163,7 @@ FAMILIES = (
     ),
     of_jobs(
         "warmer_queue_wait_seconds",
-        "How long the job's run has been waiting for a worker; 0: none waits.",
+        "How long the job's run has been waiting for a worker; 0: none is waiting.",
         lambda now, spec: now.queue_wait(spec.name),
     ),
     gauge(
@@ -182,12 +182,12 @@ FAMILIES = (
     ),
     of_observations(
         "warmer_effectiveness_ratio",
-        "The share of the job's warm keys that was read within the life of a key, 0 to 1.",
+        "The share of the job's warm keys that was read within the lifetime of a key, 0 to 1.",
         "effectiveness",
     ),
     of_observations(
         "warmer_missed_while_declared",
-        "About how many reads of declared keys missed within the life of a key.",
+        "An estimate of the misses of declared keys within the lifetime of a key.",
         "missed_while_declared",
     ),
     gauge(
@@ -198,7 +198,7 @@ FAMILIES = (
     ),
     gauge(
         "warmer_observation_timestamp_seconds",
-        "When the job's keys were last observed with success; 0: never.",
+        "When the job's keys were last observed successfully; 0: never.",
         ["job"],
         lambda now: (([job], _timestamp(row.observed_at)) for job, row in now.observations.items()),
     ),
@@ -221,7 +221,7 @@ FAMILIES = (
     ),
     of_reads(
         "warmer_watched_misses",
-        "Reads of watched keys, which the job declares, that missed.",
+        "Misses of watched keys, which the job declares.",
         "watched_misses",
     ),
     counter(
@@ -246,19 +246,19 @@ FAMILIES = (
     ),
     gauge(
         "warmer_pending_invalidations",
-        "Changes whose invalidations wait to be applied.",
+        "Changes whose invalidations are pending.",
         [],
         lambda now: [([], now.backlog.count)],
     ),
     gauge(
         "warmer_pending_invalidation_age_seconds",
-        "How long the oldest of them has been waiting; 0: none waits.",
+        "How long the oldest invalidation has been pending; 0: none is.",
         [],
         lambda now: [([], now.backlog.age.total_seconds())],
     ),
     gauge(
         "warmer_database_up",
-        "Whether a database that keeps changes answers: 1 or 0.",
+        "Whether a database with recorded changes answers: 1 or 0.",
         ["database"],
         lambda now: [
             ([alias], alias in now.backlog.answered)
@@ -268,7 +268,7 @@ FAMILIES = (
     # Audits
     gauge(
         "warmer_audit_keys",
-        "Keys that the job's last audit compared, by verdict; wrong: without those repaired since.",
+        "Keys of the job's last audit, by verdict; wrong: without those repaired since.",
         ["job", "outcome"],
         lambda now: (
             ([job, verdict], audit.unrepaired if verdict == Verdict.WRONG else getattr(audit, verdict))
