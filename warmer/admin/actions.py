@@ -15,7 +15,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 
 from warmer import invalidation
 from warmer.admin import base
@@ -26,7 +25,7 @@ from warmer.filling import pipeline
 from warmer.filling.batches import find_ids
 from warmer.humanize import counted
 from warmer.keys import Id, type_of
-from warmer.models import CacheAudit, Job, JobObservation, State, Trigger, WarmingRun
+from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.report import Outcome, describe
 from warmer.tasks import request_audit, request_run
 
@@ -74,33 +73,32 @@ def warm(user: Any, spec: JobSpec, *, only_keys: Sequence[str] | None = None) ->
     run, entry = opened.run, "Warm now" if only_keys is None else f"Retry of {counted(len(only_keys), 'key')}"
     if opened.joined:
         text = f"Joined run {run.pk} of {run.job} ({run.trigger}), which had not ended."
-        if run.only_missing:
-            text += " It skips keys that are cached: warm again after it has ended, to renew all of them."
         return Done(text=text, level=messages.INFO, entry=f"{entry}: joined run {run.pk}.", run=run)
+    text, level = f"Run {run.pk} of {run.job} is {run.state}.", messages.SUCCESS
     if run.is_final and run.state != State.COMPLETE:
         text, level = f"Run {run.pk} of {run.job} is {run.state}: {run.error}", messages.ERROR
-    else:
-        what = "Completed" if run.is_final else "Queued"
-        text, level = f"{what} run {run.pk} of {run.job}.", messages.SUCCESS
     return Done(text=text, level=level, entry=f"{entry}: run {run.pk}.", run=run)
 
 
-def _invalidate(_user: Any, spec: JobSpec) -> Done:
-    is_done = invalidation.request(spec, using=router.db_for_write(WarmingRun))
-    # Until the next check nothing is known of its keys.
-    JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
-    if is_done:
-        if not spec.keyed:
-            CacheAudit.objects.mark_repaired([spec.name], before=timezone.now())
-        return Done(text=f"Invalidated every key of {spec.name}.", entry="Invalidated every key.")
-    text = f"Recorded: a worker will invalidate {spec.name}. Until then readers may see old values."
-    return Done(text=text, level=messages.WARNING, entry="Requested invalidation of every key.")
+def _invalidate(_user: Any, spec: JobSpec, *, text: str | None = None) -> Done:
+    """Invalidate every key of a job, or the key of an id entered by a user."""
+    ids = None
+    what = f"every key of {spec.name}"
+    if text is None:
+        # Until the next check nothing is known of its keys.
+        JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
+    else:
+        id = id_of(spec, text)
+        what, ids = spec.key.key(id), None if id is None else frozenset({id})
+    if invalidation.request(spec, ids, using=router.db_for_write(WarmingRun)):
+        return Done(text=f"Invalidated {what}.", entry=f"Invalidated {what}.")
+    text = f"Recorded: a worker will invalidate {what}. Until then readers may see old values."
+    return Done(text=text, level=messages.WARNING, entry=f"Requested invalidation of {what}.")
 
 
 def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
+    base.schedule.switch(spec, on=on)
     past = "Resumed" if on else "Paused"
-    if not base.schedule.switch(spec, on=on):
-        return Done(text=f"{'Not' if on else 'Already'} paused: {spec.name}.", level=messages.INFO)
     effect = "warms it again." if on else f"skips it. {STILL}"
     return Done(text=f"{past} {spec.name}: the schedule {effect}", entry=f"{past} the schedule.")
 
@@ -108,10 +106,19 @@ def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
 def _audit(_user: Any, spec: JobSpec, *, repair: bool = False) -> Done:
     if problem := request_audit(spec, repair=repair):
         return Done(text=f"No audit of {spec.name}: {problem}", level=messages.ERROR)
-    if repair:
-        text = f"Queued: a worker audits every key of {spec.name}, and invalidates the wrong ones."
-        return Done(text=text, entry="Requested an audit with repair.")
-    return Done(text=f"Queued an audit of {spec.name}.", entry="Requested an audit.")
+    what = "an audit with repair" if repair else "an audit"
+    return Done(text=f"Queued {what} of {spec.name}.", entry=f"Requested {what}.")
+
+
+def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
+    id = id_of(spec, text)
+    key = spec.key.key(id)
+    report = pipeline.warm(spec, None if id is None else [id])
+    outcome = next(each for each in Outcome if getattr(report, each.value))
+    if outcome is Outcome.WRITTEN:
+        return Done(text=f"Warmed {key}.", entry=f"Warmed {key}.")
+    why = report.failures[0].error if report.failures else outcome
+    return Done(text=f"Not warmed: {key}: {why}", level=messages.ERROR, entry=f"Warmed {key}: {outcome}.")
 
 
 _ALL_ACTIONS = (
@@ -135,6 +142,15 @@ _ALL_ACTIONS = (
     ),
 )
 ACTIONS = {action.name: action for action in _ALL_ACTIONS if base.schedule or action.permission != base.PAUSE}
+KEY_ACTIONS = {
+    "warm_key": Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm_key),
+    "invalidate_key": Action(
+        name="invalidate_key",
+        label="Invalidate this key",
+        permission=base.INVALIDATE,
+        perform=_invalidate,
+    ),
+}
 
 
 def allowed(user: Any, among: Mapping[str, Action] = ACTIONS) -> dict[str, Action]:
@@ -190,12 +206,18 @@ def perform(
         except WarmerError as error:
             done.append(Done(text=f"{action.label}: {error}", level=messages.ERROR))
         if done[-1].entry:
-            base.log(request, Job(pk=spec.name, job=spec.name), done[-1].entry)
+            base.log(request, spec.name, done[-1].entry)
     for each in sorted(done, key=lambda each: -each.level)[:MESSAGES_SHOWN]:
         messages.add_message(request, each.level, each.text)
     if len(done) > MESSAGES_SHOWN:
         messages.info(request, f"The same for {len(done) - MESSAGES_SHOWN:,} more jobs.")
     return [each.run for each in done if each.run is not None]
+
+
+def act_on_key(request: HttpRequest, spec: JobSpec) -> None:
+    """Perform the action that a form requests, on the key of the id in its field `id`."""
+    action = _permitted(request, KEY_ACTIONS[request.POST["action"]])
+    perform(request, action, [spec], text=request.POST.get("id", ""))
 
 
 def _permitted(request: HttpRequest, action: Action | None) -> Action:
@@ -231,62 +253,15 @@ def id_of(spec: JobSpec, text: str) -> Id | None:
     Whether it can be part of a key is checked when the key is made.
 
     Raises:
-        InvalidId: it is not of that type.
+        InvalidId: it is not of that type, or the declared ids cannot be read.
     """
     if not spec.keyed:
         return None
-    example = _declared_id(spec)
     try:
-        return (str if example is None else type_of(example))(text.strip())
-    except ValueError:
-        raise InvalidId(f"{text!r} is not an id of {spec.name}: its ids are like {example}") from None
-
-
-def _declared_id(spec: JobSpec) -> Id | None:
-    """Return one of the declared ids, if there currently is one."""
-    try:
-        return next(iter(find_ids(spec, at_most=1)), None)
+        example = next(iter(find_ids(spec, at_most=1)), "")
     except Exception as error:
         raise InvalidId(f"the declared ids of {spec.name} cannot be read: {describe(error)}") from error
-
-
-def act_on_key(request: HttpRequest, spec: JobSpec) -> None:
-    """Perform the action that a form requests, on the key of the id in its field `id`."""
-    action = _permitted(request, KEY_ACTIONS[request.POST["action"]])
-    perform(request, action, [spec], text=request.POST.get("id", ""))
-
-
-def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
-    id = id_of(spec, text)
-    if spec.keyed and _declared_id(spec) is None:  # a loader that gets another type finds nothing
-        raise InvalidId(f"{spec.name} currently declares no ids, so the type of its ids is unknown")
-    key = spec.key.key(id)
-    report = pipeline.warm(spec, None if id is None else [id])
-    outcome = next(each for each in Outcome if getattr(report, each.value))
-    if outcome is Outcome.WRITTEN:
-        return Done(text=f"Warmed {key}.", entry=f"Warmed {key}.")
-    why = {
-        Outcome.SUPERSEDED: "changes overtook each load. The next read loads it.",
-        Outcome.NO_VALUE: "the loader has no value.",
-    }.get(outcome) or report.failures[0].error
-    level = messages.ERROR if outcome is Outcome.FAILED else messages.WARNING
-    return Done(text=f"Not warmed: {key}: {why}", level=level, entry=f"Warmed {key}: {outcome}.")
-
-
-def _invalidate_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
-    id = id_of(spec, text)
-    key, ids = spec.key.key(id), None if id is None else frozenset({id})
-    if invalidation.request(spec, ids, using=router.db_for_write(WarmingRun)):
-        return Done(text=f"Invalidated {key}.", entry=f"Invalidated {key}.")
-    text = f"Recorded: a worker will invalidate {key}. Until then readers may see the old value."
-    return Done(text=text, level=messages.WARNING, entry=f"Requested invalidation of {key}.")
-
-
-_WARM_KEY = Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm_key)
-_INVALIDATE_KEY = Action(
-    name="invalidate_key",
-    label="Invalidate this key",
-    permission=base.INVALIDATE,
-    perform=_invalidate_key,
-)
-KEY_ACTIONS = {action.name: action for action in (_WARM_KEY, _INVALIDATE_KEY)}
+    try:
+        return type_of(example)(text.strip())
+    except ValueError:
+        raise InvalidId(f"{text!r} is not an id of {spec.name}: its ids are like {example}") from None

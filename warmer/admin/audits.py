@@ -8,12 +8,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import format_lazy
 
-from warmer.admin.base import INVALIDATE, ZONE, JobFilter, ReadOnlyAdmin, counts, moment
+from warmer.admin.base import INVALIDATE, JobFilter, ReadOnlyAdmin, counts
 from warmer.declarations.registry import jobs
 from warmer.models import CacheAudit, Verdict
-from warmer.models.audits import KEPT_PER_JOB
 
 
 class WrongFilter(admin.SimpleListFilter):
@@ -33,11 +31,10 @@ class WrongFilter(admin.SimpleListFilter):
 class CacheAuditAdmin(ReadOnlyAdmin):
     """The list and the pages of audits."""
 
-    list_display = ("id", "job", "trigger", "result", "keys", "finished")
+    list_display = ("id", "job_link", "trigger", "result", "keys", "finished_at")
     list_filter = (JobFilter, WrongFilter, "trigger")
     page_template = "admin/warmer/audit.html"
     counted = tuple(Verdict)
-    gone = f"This audit does not exist. The last {KEPT_PER_JOB} of each job are kept."
 
     def page(self, request: HttpRequest, row: CacheAudit) -> dict[str, Any]:
         """Return the context of an audit's page."""
@@ -55,11 +52,6 @@ class CacheAuditAdmin(ReadOnlyAdmin):
         mark = "warmer-warning" if audit.needs_attention else ""
         text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
         return format_html(text, mark, result, confidence)
-
-    @admin.display(description=format_lazy("finished ({})", ZONE), ordering="finished_at")
-    def finished(self, audit: CacheAudit) -> SafeString:
-        """When the audit ended."""
-        return moment(audit.finished_at)
 
 
 def audit_result(audit: CacheAudit) -> str:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any
 
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.functional import cached_property, lazy
+from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.humanize import local
-from warmer.models import outside_transactions
+from warmer.models import Job, outside_transactions
 
 VIEW_RUNS = "warmer.view_warmingrun"
 WARM, INVALIDATE, AUDIT = "warmer.warm_job", "warmer.invalidate_job", "warmer.audit_job"
@@ -42,23 +39,22 @@ if apps.is_installed("django_celery_beat"):
     schedule = _schedule
 
 MAX_REASON_LENGTH = 200
-# 1,000 jobs every quarter of an hour have three million runs a month: nobody pages that far.
-MAX_LISTED = 10_000
-
-
-ZONE = lazy(timezone.get_current_timezone_name, str)()
-"""The name of the time zone of a page, for the titles of columns."""
 
 
 # At run time these Django classes are not generic.
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """A paginator that counts at most `MAX_LISTED` rows."""
+    """A paginator that counts at most `cap` rows.
+
+    1,000 jobs every quarter of an hour have three million runs a month: nobody pages that far.
+    """
+
+    cap = 10_000
 
     @cached_property
     def count(self) -> int:
         """The number of rows, capped."""
         rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_LISTED].count())
+        return int(rows.order_by()[: self.cap].count())
 
 
 class JobFilter(admin.SimpleListFilter):
@@ -68,8 +64,7 @@ class JobFilter(admin.SimpleListFilter):
     template = "admin/warmer/job_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        chosen = {self.value()} - {None}  # the job may no longer be declared
-        return [(str(name), str(name)) for name in sorted({*jobs, *chosen}, key=str)]
+        return [(name, name) for name in sorted(jobs)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(job=self.value()) if self.value() else queryset
@@ -81,21 +76,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     Attributes:
         page_template: the template of a row's page.
         counted: the columns that the list shows as "96 written, 2 failed".
-        gone: the message for a row that does not exist.
     """
 
     page_template = ""
     counted: Iterable[str] = ()
-    gone = ""
     actions = None
     list_per_page = 50
     paginator = CappedPaginator
     # Facets and the full result count would count all rows.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-
-    class Media:
-        css: ClassVar = {"all": ["warmer/admin.css"]}
 
     def _denied(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -109,11 +99,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             path("<path:object_id>/change/", self._view(self.change_view), name=f"{name}_change"),
         ]
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """List the rows, newest first."""
-        title = capfirst(self.opts.verbose_name_plural)
-        return super().changelist_view(request, (extra_context or {}) | {"title": title})
-
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Return the list; PostgreSQL fails on a NUL in any filter."""
         if any("\0" in value for values in request.GET.lists() for value in values[1]):
@@ -124,31 +109,27 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """Show a row's page; a POST is an action on the row."""
-        row = self.get_object(request, unquote(object_id))
+        row = self.get_object(request, object_id)
         if row is not None and request.method == "POST":
             return self.act(request, row)
         if not self.has_view_permission(request):
             raise PermissionDenied
         if row is None:
-            raise Http404(self.gone)
+            raise Http404
         return self.render(request, self.page_template, self.page(request, row))
 
     def act(self, request: HttpRequest, row: Any) -> HttpResponse:
         """Handle a POST to a row's page."""
         raise PermissionDenied
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        """Return the columns, with each job linked for users who may see it."""
-        may_see = may_see_jobs(request.user)
-
-        @admin.display(description="job", ordering="job")
-        def name(row: Any) -> SafeString:
-            name = job_name(row.job)
-            if row.job not in jobs or not may_see:
-                return name
-            return format_html('<a href="{}">{}</a>', url(request, "warmer_job_change", row.job), name)
-
-        return [name if column == "job" else column for column in self.list_display]
+    @admin.display(description="job", ordering="job")
+    def job_link(self, row: Any) -> SafeString:
+        """The job, with a link to its page if it is declared."""
+        name = job_name(row.job)
+        if row.job not in jobs:
+            return name
+        address = reverse("admin:warmer_job_change", args=[row.job], current_app=self.admin_site.name)
+        return format_html('<a href="{}">{}</a>', address, name)
 
     def with_pages(self, request: HttpRequest, row: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the keys listed in a row, each with its object's admin page, if any, as `url`."""
@@ -173,7 +154,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "title": capfirst(str(row)),
             "row": row,
             "counts": [(str(name), getattr(row, name), meanings[name]) for name in self.counted],
-            "job_is_linked": row.job in jobs and may_see_jobs(request.user),
+            "job_is_linked": row.job in jobs,
         }
 
     def render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
@@ -219,12 +200,12 @@ def reason(request: HttpRequest) -> str:
     return " ".join(given.split())[:MAX_REASON_LENGTH]
 
 
-def log(request: HttpRequest, target: Any, what: str) -> None:
-    """Record in Django's admin log what a user did with a job or a run, and why."""
+def log(request: HttpRequest, job: str, what: str) -> None:
+    """Record in Django's admin log what a user did with a job or one of its runs, and why."""
     why = reason(request)
     message = f"{what} Reason: {why}" if why else what
     user: Any = request.user
-    LogEntry.objects.log_actions(user.pk, [target], CHANGE, message, single_object=True)
+    LogEntry.objects.log_actions(user.pk, [Job(pk=job, job=job)], CHANGE, message, single_object=True)
 
 
 def job_name(job: str) -> SafeString:
@@ -241,10 +222,3 @@ def counts(row: Any, names: Iterable[str]) -> str:
     """Return the counts of a row that are not 0, e.g. "96 written, 2 failed"."""
     found = [(getattr(row, name), name.replace("_", " ")) for name in names]
     return ", ".join(f"{count:,} {name}" for count, name in found if count) or "none"
-
-
-def moment(time: datetime) -> SafeString:
-    """Return a time to the second, which wraps onto two lines if necessary."""
-    time = local(time)
-    parts = ((f"{time:%Y-%m-%d}",), (f"{time:%H:%M:%S}",))
-    return format_html_join(" ", '<span class="warmer-whole">{}</span>', parts)

@@ -34,7 +34,8 @@ from warmer.monitoring.snapshot import Snapshot, snapshot
 from warmer.stores import open_servers
 from warmer.tasks.broker import connected
 
-PING_SECONDS = 1.0
+# A busy worker may answer too late for one page; the next one shows it.
+PING_SECONDS, LATE_SECONDS = 1.0, 15.0
 # Workers observe the jobs every minute, so one that observed recently works even if it did not answer.
 LATELY = timedelta(seconds=90)
 
@@ -127,7 +128,7 @@ class Health:
         self._has_broker = tasks.has_broker()
         if self._has_broker:
             self._broker = ask("broker", _look_at_broker)
-            self._workers = ask("workers", _look_for_workers)
+            self._workers = _ask_workers()
         self.caches = ask_caches(jobs.specs())
         self.backlog, elsewhere = look_at_databases()
         self.uncaptured = [*_problems(router.db_for_write(WarmingRun)), *elsewhere]
@@ -174,10 +175,12 @@ class Health:
             waiting = "" if messages is None else counted(messages, "message")
             number = None if workers is None else len(workers.get(queue, ()))
             problem, is_warning = "", False
-            if waits > STANDSTILL.total_seconds():
-                problem = "No worker takes the waiting runs."
-            elif number == 0:
-                problem, is_warning = "No worker answers, so runs wait.", observes and queue == conf.QUEUE
+            is_stuck = waits > STANDSTILL.total_seconds()
+            if number == 0:
+                problem = "No worker answers, so runs wait."
+                is_warning = observes and queue == conf.QUEUE and not is_stuck
+            elif is_stuck:
+                problem = "The workers are not taking waiting runs."
             elif messages is not None and messages >= LONG_QUEUE:
                 problem, is_warning = "Messages pile up, so runs start late.", True
             yield Item(
@@ -215,9 +218,13 @@ def _look_for_workers() -> dict[str, list[str]]:
     return tasks.consumers(timeout=PING_SECONDS)
 
 
+def _ask_workers() -> Callable[[], Answer[dict[str, list[str]]]]:
+    return ask("workers", _look_for_workers, late=LATE_SECONDS)
+
+
 def lacks_workers(queue: str) -> bool:
     """Return whether no worker of a queue answers; False while it is unknown."""
-    found = ask("workers", _look_for_workers)().value
+    found = _ask_workers()().value
     return found is not None and not found.get(queue)
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import unquote
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
@@ -20,7 +19,7 @@ from warmer.admin.overview import Table
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import WarmerError
-from warmer.models import Job, WarmingRun, rows_of
+from warmer.models import Job, rows_of
 
 ENTRIES_SHOWN = 10
 
@@ -30,7 +29,6 @@ class JobAdmin(ReadOnlyAdmin):
     """A page for each declared job, and the actions on it and on single keys."""
 
     page_template = "admin/warmer/job.html"
-    gone = "This job is not declared."
 
     def get_urls(self) -> list[URLPattern]:
         return [path("runbook/", self._view(self.runbook_view), name="warmer_runbook"), *super().get_urls()]
@@ -50,7 +48,8 @@ class JobAdmin(ReadOnlyAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """Return the declaration of a job; None if it does not exist."""
-        return jobs[object_id].spec if object_id in jobs else None
+        names = (object_id, unquote(object_id))  # links of the admin log quote it
+        return next((jobs[name].spec for name in names if name in jobs), None)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Perform an action on jobs; on GET, redirect to the overview, which is the app's index page."""
@@ -60,12 +59,6 @@ class JobAdmin(ReadOnlyAdmin):
             return actions.act(request, self.render)
         query = request.GET.urlencode()
         return redirect(url(request, "app_list", "warmer") + (f"?{query}" if query else ""))
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        """Show a job. Its name may be quoted, as in links of the admin log, or not, as in ours."""
-        return super().change_view(request, quote(object_id) if object_id in jobs else object_id)
 
     def act(self, request: HttpRequest, row: JobSpec) -> HttpResponse:
         """Set the schedule of a job, or perform an action on it or on one of its keys."""
@@ -91,7 +84,7 @@ class JobAdmin(ReadOnlyAdmin):
             messages.error(request, str(error))
         else:
             now = _entry_of(row)
-            log(request, Job(pk=row.name, job=row.name), f"Schedule: {now} (before: {before}).")
+            log(request, row.name, f"Schedule: {now} (before: {before}).")
             messages.success(request, f"Set the schedule of {row.name}: {now}.")
         return redirect(request.get_full_path())
 
@@ -126,7 +119,7 @@ class JobAdmin(ReadOnlyAdmin):
             "current": current,
             "is_edited": current is not None and current.interval != row.every,
             "form": form,
-            "entries": _log_entries(row),
+            "entries": _log_entries(row.name),
             "actions": [action for name, action in allowed.items() if name not in hidden],
         }
 
@@ -138,11 +131,8 @@ def _entry_of(spec: JobSpec) -> Any:
     return schedule.entry_of(spec)
 
 
-def _log_entries(spec: JobSpec) -> Any:
-    """Return the last entries of the admin log about a job and its runs, newest first."""
-    types = ContentType.objects.get_for_models(Job, WarmingRun, for_concrete_models=False)
-    # A run's entry has only its id, but its text ends with the name of the job, which contains no space.
-    about = Q(content_type=types[Job], object_id=spec.name)
-    about |= Q(content_type=types[WarmingRun], object_repr__endswith=f" of {spec.name}")
-    entries = rows_of(LogEntry).filter(about).select_related("user", "content_type")
+def _log_entries(job: str) -> Any:
+    """Return the last entries of the admin log about a job, newest first."""
+    model = ContentType.objects.get_for_model(Job, for_concrete_model=False)
+    entries = rows_of(LogEntry).filter(content_type=model, object_id=job).select_related("user")
     return entries.order_by("-action_time", "-pk")[:ENTRIES_SHOWN]

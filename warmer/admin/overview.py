@@ -79,9 +79,9 @@ class Row:
 
     @property
     def oldest(self) -> timedelta | None:
-        """The age now of the oldest key that was checked; None if unknown, renewed by a run, or expired."""
+        """The age now of the oldest key that was checked; None if unknown or expired."""
         seen = self.observation
-        if seen is None or seen.oldest is None or seen.observed_at is None or self.is_before_run:
+        if seen is None or seen.oldest is None or seen.observed_at is None:
             return None
         age = seen.oldest + (timezone.now() - seen.observed_at)
         return age if age < self.spec.timeout else None
@@ -91,12 +91,6 @@ class Row:
         """The mean duration of its last complete runs, in seconds."""
         times = [run.took for run in self.runs if run.state == State.COMPLETE and run.took is not None]
         return sum(times) / len(times) if times else None
-
-    @property
-    def is_before_run(self) -> bool:
-        """Whether the newest run ended after its keys were observed."""
-        seen, ended = self.observation, self.run.finished_at if self.run else None
-        return bool(seen and seen.observed_at and ended and seen.observed_at < ended)
 
 
 def warmer_overview(context: RequestContext) -> dict[str, Any] | None:

@@ -23,8 +23,6 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 0.4
 # Less than the 10 seconds between two refreshes of a page.
 SHARED_SECONDS = 5.0
-# If there is no answer in time, the last one counts this long: busy workers answer too late for one page.
-LATE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +56,10 @@ class _Question(Generic[T]):
             self._thread = Thread(target=self._run, args=[function], daemon=True)
             self._thread.start()
 
-    def answer(self, deadline: float) -> Answer[T]:
+    def answer(self, deadline: float, late: float) -> Answer[T]:
         self._thread.join(max(0.0, deadline - monotonic()))
         result = self._result
-        if self._thread.is_alive() and monotonic() - self._ended_at > LATE_SECONDS:
+        if self._thread.is_alive() and monotonic() - self._ended_at > late:
             result = TimeoutError()
         if isinstance(result, BaseException):
             self._failing_since = self._failing_since or self._asked_at
@@ -85,18 +83,19 @@ _questions: dict[str, _Question[Any]] = {}
 _lock = Lock()
 
 
-def ask(name: str, function: Callable[[], T]) -> Callable[[], Answer[T]]:
+def ask(name: str, function: Callable[[], T], *, late: float = 0.0) -> Callable[[], Answer[T]]:
     """Start a query, unless a page did so a moment ago; return a function that waits for its one answer.
 
     Args:
         name: identifies the query.
         function: returns the answer; called in a thread.
+        late: if there is no answer in time, use one that is at most this many seconds old.
     """
     deadline = monotonic() + PATIENCE_SECONDS
     with _lock:
         question = _questions.setdefault(name, _Question())
         question.ask(function)
-    return cache(partial(question.answer, deadline))
+    return cache(partial(question.answer, deadline, late))
 
 
 def forget() -> None:

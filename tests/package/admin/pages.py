@@ -33,7 +33,12 @@ ACTIONS = {
     "resume": "pause_job",
 }
 # What differs between runs of the tests.
-MASKS = {r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME", r"\d\d:\d\d:\d\d": "TIME", r"\b(run|Run) \d+": r"\1 N"}
+MASKS = {
+    r"[A-Z][a-z]+\.? \d+, \d{4}, ([\d:]+ [ap]\.m\.|noon|midnight)": "TIME",
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME",
+    r"\d\d:\d\d:\d\d": "TIME",
+    r"\b(run|Run) \d+": r"\1 N",
+}
 PROJECT = {"user_profiles", "popular_posts", "posts"}
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -26,9 +26,8 @@ from tests.package.admin.pages import (
     run_of,
     text_of,
 )
-from users.models import CustomUser
 from warmer import runs, schedule, warm, warm_many
-from warmer.models import CacheAudit, Job, JobHour, State, Trigger, WarmingRun
+from warmer.models import CacheAudit, JobHour, State, Trigger, WarmingRun
 from warmer.schedule import Action
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -223,13 +222,10 @@ def test_log__names_what_happened_to_the_job_and_its_runs(operator: Client) -> N
     mine, other = (runs.open_run(job, Trigger.COMMAND).run for job in ("posts", "popular_posts"))
     for run in (mine, other):
         operator.post(f"{RUNS}{run.pk}/change/", {"action": "cancel", "why": f"too slow: {run.job}"})
-    LogEntry.objects.log_actions(
-        CustomUser.objects.get().pk, [Job(pk="posts", job="posts")], CHANGE, "Did it.", single_object=True
-    )
+    act(operator, "warm posts")
     page = operator.get(POSTS).content.decode()
     shown = page[page.index('id="log"') :]
-    assert "Did it." in shown
-    link = f'<a href="{RUNS}{mine.pk}/change/">run {mine.pk}</a>'
-    assert f"<strong>olga</strong>: {link}: Cancelled. Reason: too slow: posts" in shown
+    assert f"<strong>olga</strong>: Warm now: run {mine.pk + 2}." in shown
+    assert f"<strong>olga</strong>: Cancelled run {mine.pk}. Reason: too slow: posts" in shown
     assert "popular_posts" not in shown
     assert "Cancelled" in page_of(operator, mine)

@@ -110,18 +110,6 @@ def test_cache__coverage_is_the_state(operator: Client, make_user: Any) -> None:
         assert state_of(operator, "user_profiles") == state
 
 
-def test_cache__checked_before_a_run_ended(operator: Client) -> None:
-    seen = timezone.now() - timedelta(minutes=2)
-    observation("posts", observed_at=seen, oldest_seconds=600)
-    run_of("posts", finished_at=seen - timedelta(seconds=1))
-    assert "before run" not in row(operator, "posts")
-    assert "oldest 12 min" in row(operator, "posts")  # it counts from the check
-    assert "oldest 12 min old" in text_of(operator.get(POSTS).content.decode())
-    run = run_of("posts", finished_at=seen + timedelta(seconds=1))  # it renewed the keys
-    assert f"before run {run.pk} ended" in row(operator, "posts")
-    assert "oldest" not in row(operator, "posts")
-
-
 def test_cache__first_check_that_failed_is_not_no_check(operator: Client) -> None:
     def ids() -> list[int]:
         raise RuntimeError("ids broke <b>")

@@ -84,7 +84,7 @@
     const template = document.createElement("template");
     template.innerHTML = html;
     const fresh = template.content.querySelector("[data-warmer-live]");
-    if (!fresh || fresh.dataset.warmerPhase !== page.dataset.warmerPhase) { // a run has ended
+    if (!fresh) { // a run has ended
       window.location.reload();
       return;
     }
