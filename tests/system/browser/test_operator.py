@@ -85,11 +85,11 @@ def test_operator__warms_a_job_and_watches_it_to_the_end__cancels_another_run(
     run.refresh_from_db()
     assert (run.state, run.written, run.batches_done) == (State.CANCELLED, 8, 2)
     assert [gate.loads(id) for id in gate.BATCHES[2]] == [1] * 4  # by the run before
-    # The page says so by itself.
+    page.reload()
     expect(page.locator('[data-warmer="batches"]')).to_have_text("2 of 3")
     expect(page.locator('[data-warmer-count="written"]')).to_have_text("8")
     expect(page.get_by_text(f"{worker.hostname()}: 2 batches")).to_be_visible()
-    assert LogEntry.objects.latest("pk").change_message == "Cancelled. Reason: wrong day"
+    assert LogEntry.objects.latest("pk").change_message == f"Cancelled run {run.pk}. Reason: wrong day"
 
 
 def test_operator__sets_a_schedule_and_resets_it__invalidates_after_a_question(open_page: Callable[..., Page]) -> None:
