@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -16,6 +15,7 @@ from django.utils import timezone
 from users.models import CustomUser
 from users.warming import PROFILE_FIELDS
 from warmer import jobs, warm_many
+from warmer.filling import loading
 
 TIMEOUT_SECONDS = 3600
 BATCH = 1_000
@@ -63,9 +63,7 @@ def key_of(id: int) -> str:
 
 def in_batches(items: Iterable[Any]) -> Iterator[list[Any]]:
     """Return lists of a thousand items."""
-    stream = iter(items)
-    while batch := list(islice(stream, BATCH)):
-        yield batch
+    return loading.in_batches(items, BATCH)
 
 
 @dataclass(frozen=True, kw_only=True)

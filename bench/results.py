@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from textwrap import wrap
 from typing import Literal
 
 import msgspec
@@ -126,53 +125,49 @@ def _duration(seconds: float) -> str:
 
 
 # -- the chart: SVG that is readable on light and dark ---------------------------------------------
-WIDTH = 760
-MARGIN = 24
-LEFT = MARGIN + 278  # of the bars, which stand right of their titles
-LETTER = 7.4  # the widest letter of the value beside a bar
-BAR, GAP = 20, 10
-TABLE_HEAD = 34
+WIDTH, MARGIN = 760, 24
+LEFT = MARGIN + 278  # of the bars, which are to the right of their titles
+LETTER = 7.4  # the widest letter of the value to the right of a bar
+BAR, GAP, TABLE_HEAD = 20, 10, 34
 
 STYLE = Path(__file__).with_name("chart.css").read_text().strip()
 
 
 def draw(result: Result) -> str:
-    """Return the chart: a bar per row, ours in colour, with a line from the worst to the best round."""
-    title = result.summary.partition(":")[0]
-    body = [_text(MARGIN, MARGIN + 14, title, "title"), _text(MARGIN, MARGIN + 36, _note(result), "note")]
-    y: float = MARGIN + 44
+    """Return the chart: a bar for each row, ours in colour, with a line across the range of its rounds."""
+    figure = "Operations a second: longer" if result.shows == "rate" else "Time of an operation: shorter"
+    body = [
+        _text(MARGIN, MARGIN + 14, result.summary.partition(":")[0], "title"),
+        _text(MARGIN, MARGIN + 36, f"{figure} is better.", "note"),
+    ]
+    values = [_value(result, row) for table in result.tables for row in table.rows]
+    room = WIDTH - LEFT - MARGIN - 8 - LETTER * max(map(len, values))
+    y = MARGIN + 44
     for table in result.tables:
         y += TABLE_HEAD
         body.append(_text(MARGIN, y - 12, table.title, "group"))
         longest = max(_length(result, seconds) for row in table.rows for seconds in row.values())
-        room = WIDTH - LEFT - MARGIN - 8 - LETTER * max(len(_value(result, row)) for row in table.rows)
         for row in table.rows:
             body += _bar(result, row, y, room / longest)
             y += BAR + GAP
-    y += 4
-    for line in wrap(result.where, 112, break_on_hyphens=False):
-        y += 16
-        body.append(_text(MARGIN, y, line, "note"))
-    height = y + 18
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(result.summary)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + MARGIN}" '
+        f'viewBox="0 0 {WIDTH} {y + MARGIN}" role="img" aria-label="{escape(result.summary)}">'
     )
-    card = f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>'
+    card = f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{y + MARGIN - 1}" rx="8"/>'
     return "\n".join([head, f"<style>{STYLE}</style>", card, *body, "</svg>\n"])
 
 
-def _bar(result: Result, row: MeasuredRow, y: float, scale: float) -> list[str]:
+def _bar(result: Result, row: MeasuredRow, y: int, scale: float) -> list[str]:
     ours = " ours" if row.title.startswith("warmer") else ""
     middle = y + BAR / 2
     length = scale * _length(result, row.time)
-    ends = sorted(scale * _length(result, seconds) for seconds in row.values())
-    shortest, longest = LEFT + ends[0], LEFT + ends[-1]
+    ends = [LEFT + scale * _length(result, seconds) for seconds in row.values()]
     return [
         _text(MARGIN, middle + 4.5, row.title, f"label{ours}"),
         f'<rect class="bar{ours}" x="{LEFT}" y="{y}" width="{max(length, 1):.1f}" height="{BAR}" rx="2"/>',
-        f'<path class="range" d="M{shortest:.1f} {middle}H{longest:.1f}"/>',
-        _text(max(LEFT + length, longest) + 8, middle + 4.5, _value(result, row), f"value{ours}"),
+        f'<path class="range" d="M{min(ends):.1f} {middle}H{max(ends):.1f}"/>',
+        _text(max(*ends, LEFT + length) + 8, middle + 4.5, _value(result, row), f"value{ours}"),
     ]
 
 
@@ -183,19 +178,6 @@ def _value(result: Result, row: MeasuredRow) -> str:
 
 def _length(result: Result, seconds: float) -> float:
     return 1 / seconds if result.shows == "rate" else seconds
-
-
-def _note(result: Result) -> str:
-    *others, last = dict.fromkeys(table.operation for table in result.tables)
-    operation = f"{', '.join(others)} or {last}" if others else last
-    if result.shows == "rate":
-        figure = f"{operation.capitalize()}s a second: longer is better."
-    else:
-        figure = f"Time of a {operation}: shorter is better."
-    return (
-        f"{figure} Median of {result.rounds} rounds of {result.rows:,} {result.unit}; "
-        "the thin line is the range of the rounds."
-    )
 
 
 def _text(x: float, y: float, text: str, css: str) -> str:

