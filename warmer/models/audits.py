@@ -74,8 +74,12 @@ class CacheAudit(Row):
     finished_at = models.DateTimeField(default=timezone.now)
     whole = models.BooleanField(default=True, help_text="Every declared key was compared, not a sample.")
     sampled = models.PositiveBigIntegerField(default=0, help_text="The sum of the next six counts.")
-    right = models.PositiveBigIntegerField(default=0, help_text="Cached as the loader returns it.")
-    wrong = models.PositiveBigIntegerField(default=0, help_text="Cached, but not as the loader returns it.")
+    right = models.PositiveBigIntegerField(
+        default=0, help_text="Cached, and equal to what the loader returns."
+    )
+    wrong = models.PositiveBigIntegerField(
+        default=0, help_text="Cached, but different from what the loader returns."
+    )
     missing = models.PositiveBigIntegerField(default=0, help_text="Not cached: cold, not wrong.")
     no_value = models.PositiveBigIntegerField(default=0, help_text="Not cached, and the loader has no value.")
     changed = models.PositiveBigIntegerField(default=0, help_text="Changed during the audit: not compared.")

@@ -43,10 +43,10 @@ class ChangeRecord(models.Model):
         db_default="", help_text="The table that changed, with the columns that were compared, if any."
     )
     key = models.TextField(
-        db_default="", help_text="The key, as declared, of a job that was asked to invalidate."
+        db_default="", help_text="The declared key of a job whose invalidation was requested."
     )
     rows = models.TextField(
-        null=True, help_text="JSON: the changed rows, as they were and as they are, or ids; null: every key."
+        null=True, help_text="JSON: the changed rows before and after, or ids; null: every key."
     )
     recorded_at = models.DateTimeField(db_default=Now())
     applied_at = models.DateTimeField(null=True)

@@ -55,11 +55,12 @@ class JobObservation(Row):
     hits_day = models.PositiveBigIntegerField(null=True)
     misses_day = models.PositiveBigIntegerField(null=True)
     overtaken_hour = models.FloatField(
-        null=True, help_text="The share of the loads by readers that changes overtook; null: also of too few."
+        null=True,
+        help_text="The share of the loads by readers that changes overtook; null: unknown, or too few loads.",
     )
 
     # Null: also until some keys were watched for as long as a key lives.
-    watched = models.PositiveIntegerField(null=True, help_text="Warm keys whose reads are noted.")
+    watched = models.PositiveIntegerField(null=True, help_text="Warm keys whose reads are recorded.")
     watched_read = models.PositiveIntegerField(null=True, help_text="How many of them were read.")
     watched_share = models.FloatField(null=True, help_text="The watched share of the declared keys.")
     watched_misses = models.PositiveBigIntegerField(null=True, help_text="Reads of watched keys that missed.")
@@ -142,7 +143,9 @@ class BeatProcess(Row):
     """A process of beat. There should be only one."""
 
     name = models.CharField(max_length=255, unique=True, help_text="Its process id and host.")
-    first_at = models.DateTimeField(default=timezone.now, help_text="Its first message that a worker met.")
+    first_at = models.DateTimeField(
+        default=timezone.now, help_text="Its first message that a worker received."
+    )
     last_at = models.DateTimeField(help_text="Its last.")
 
     objects = PrimaryManager.from_queryset(BeatQuerySet)()

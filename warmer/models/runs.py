@@ -136,8 +136,10 @@ class WarmingRun(Row):
     batches_done = models.PositiveIntegerField(default=0)
     written = models.PositiveBigIntegerField(default=0, help_text="Loaded and written.")
     skipped = models.PositiveBigIntegerField(default=0, help_text="Still cached, not loaded.")
-    superseded = models.PositiveBigIntegerField(default=0, help_text="Invalidated meanwhile: not cached.")
-    no_value = models.PositiveBigIntegerField(default=0, help_text="The loader has no value: deleted.")
+    superseded = models.PositiveBigIntegerField(
+        default=0, help_text="Invalidated during the load: not cached."
+    )
+    no_value = models.PositiveBigIntegerField(default=0, help_text="The loader has no value: key deleted.")
     failed = models.PositiveBigIntegerField(default=0, help_text="Not loaded or not stored.")
     queries = models.PositiveBigIntegerField(default=0)
     seconds = models.FloatField(default=0, help_text="Seconds of work, summed over the workers.")

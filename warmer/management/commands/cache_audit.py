@@ -1,10 +1,10 @@
-"""Compare cached values with what the loaders return now, and list the keys that are wrong.
+"""Compare cached values with what the loaders return now, and list the wrong keys.
 
-Audits every declared key, or a sample; without --sample, on Redis, also the keys that readers added. A key
-that changes during the audit is not counted as wrong; a key that is not cached is missing, not wrong. Fields
-that differ are listed, values are never shown. The result is stored in the database. A job whose cache or
-database does not answer is named, and the others are audited. Exit status: 0 nothing is wrong; 1 a key is
-wrong or could not be audited; 2 usage.
+Audits every declared key and, on Redis, the keys that readers added; or with --sample, a sample of the
+declared keys. Keys that change during the audit, or are not cached, are not wrong. Fields that differ are
+listed; values are never shown. The result is stored in the database. If the cache or the database of a job
+does not answer, the other jobs are still audited. Exit status: 0 nothing is wrong; 1 a key is wrong or could
+not be audited; 2 usage error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Benchmark a cache, then delete the test keys: key by key, in batches, and under the fence of a job.
 
-The ping asks for missing keys, so it measures the server and the network alone. All of this is real load:
-consider what else the server serves. Exit status: 0 measured, 1 the cache failed, 2 usage, 130 interrupted.
+The ping requests missing keys, so it measures only the server and the network. The benchmark puts real load
+on the server. Exit status: 0 measured; 1 the cache failed; 2 usage error; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Checks every cache of the settings, or one. On a Redis server it uses INFO, CONFIG GET, SCAN and SLOWLOG,
 writes and deletes a key, and keeps a small reading for its next run.
-Exit status: 0 no errors, 1 errors or a failed check, 2 usage.
+Exit status: 0 no errors; 1 errors or a failed check; 2 usage error.
 """
 
 from __future__ import annotations

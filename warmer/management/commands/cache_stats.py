@@ -1,7 +1,7 @@
 """Show cache and job statistics: memory, keys, hit rates, slow commands, and how much of each job is cached.
 
 Writes, reads and deletes a key in each cache, and looks up a sample of each job's keys.
-Exit status: 0 all well, 1 a cache or a job failed, 2 usage.
+Exit status: 0 all well; 1 a cache or a job failed; 2 usage error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Warm the cache: run it after every deploy.
 
-Warms the named jobs, or all of them, required jobs first. Exit status: 0 every required job is complete;
-1 a required job is not complete, or its cache stores nothing; 2 usage; 3 out of time.
+Warms the named jobs, or all of them, required jobs first. Exit status: 0 every required job completed; 1 a
+required job did not complete, or its cache stores nothing; 2 usage error; 3 timed out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Apply recorded changes that no process of the site has applied, within a second. Workers do this too.
+"""Apply pending changes within a second, as workers do.
 
 These are changes by other programs and stored procedures, and changes that a killed process or an unavailable
 cache left behind. Stop it with Ctrl-C.
@@ -21,7 +21,7 @@ class Command(WarmerCommand):
     undone = "The changes stay recorded."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="apply what is recorded now and exit")
+        parser.add_argument("--once", action="store_true", help="apply what is pending now and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:

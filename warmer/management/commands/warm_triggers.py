@@ -1,7 +1,7 @@
 """Install the database triggers that record changes; or check, print, narrow or remove them.
 
-'manage.py migrate' installs them too. Installing only widens what they record, because another release or
-service may need more. They need PostgreSQL or SQLite; see WARMER_CAPTURE.
+'manage.py migrate' installs them too. Installing never reduces what they record, because another release or
+service may need it. They require PostgreSQL or SQLite; see WARMER_CAPTURE.
 """
 
 from __future__ import annotations
