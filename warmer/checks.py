@@ -25,7 +25,7 @@ from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
-from warmer.stores import is_fenced, is_local, misspelt_options, why_unusable
+from warmer.stores import Place, is_fenced, is_local, misspelt_options, why_unusable
 
 
 @register("warmer")
@@ -146,7 +146,7 @@ def check_servers(databases: Iterable[str] | None = None, **_kwargs: Any) -> Ite
         try:
             spec.store.ping()
         except NodeOfCluster as error:
-            hint = fix_for("NodeOfCluster", alias=spec.cache, host="HOST", port="PORT")
+            hint = fix_for("NodeOfCluster", Place(text="", host="HOST", port=6379), "", alias=spec.cache)
             yield Warning(str(error), hint=hint, id="warmer.W015")
         except StoreUnavailable:
             pass  # it may be down for now

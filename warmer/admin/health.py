@@ -22,7 +22,7 @@ from warmer.admin.questions import Answer, ask
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.doctor.checks.celery import LONG_QUEUE, STANDSTILL
+from warmer.doctor.checks.celery import LONG_QUEUE
 from warmer.doctor.checks.jobs import LATE
 from warmer.exceptions import CommandRefused
 from warmer.humanize import ago, counted, duration, percent, size
@@ -38,6 +38,8 @@ from warmer.tasks.broker import connected
 PING_SECONDS, LATE_SECONDS = 1.0, 15.0
 # Workers observe the jobs every minute, so one that observed recently works even if it did not answer.
 LATELY = timedelta(seconds=90)
+# How long a run may wait for a worker.
+STANDSTILL = timedelta(minutes=2)
 
 RUNS, BROKER = "runs-are-stuck-expired-or-lost", "the-broker-is-down"
 DOWN, HANGS = "cache-down-connection-refused", "cache-hangs-connected-but-no-response"

@@ -28,7 +28,7 @@ def diagnose(project: Project, *, checks: Sequence[Check] = CHECKS) -> list[Find
     aliases = set[str]()
     for cache in project.caches:
         chosen = [each for each in checks if each.of_cache and not (each.once and cache.alias in aliases)]
-        found += (replace(each, fix=cache.addressed(each.fix)) for each in _run_all(chosen, cache))
+        found += _run_all(chosen, cache)
         aliases.add(cache.alias)
     return [*found, *_run_all([each for each in checks if not each.of_cache], project)]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,9 +30,9 @@ DAY = 86_400
 SHORTEST_SPAN = 600
 
 
-def setting_of(alias: str, *names: str, value: str) -> str:
-    """Return a line for the settings, e.g. `CACHES["default"]["OPTIONS"]["X"] = value`."""
-    return "CACHES" + "".join(f'["{name}"]' for name in (alias, *names)) + f" = {value}"
+def setting_of(alias: str, *names: str) -> str:
+    """Return the name of a setting of a cache, e.g. `CACHES["default"]["OPTIONS"]["X"]`."""
+    return "CACHES" + "".join(f'["{name}"]' for name in (alias, *names))
 
 
 class NotApplicable(Exception):
@@ -104,19 +102,9 @@ class Cache:
         is_alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
         return is_alone and getattr(settings, "SESSION_CACHE_ALIAS", "default") == self.alias
 
-    def addressed(self, fix: str) -> str:
-        """Return a fix that names REDIS_URL, for a project that does not set this variable."""
-        if "REDIS_URL" in os.environ:
-            return fix
-        sentinels = self.setting("OPTIONS", "SENTINELS", value='[("HOST", 26379), ("HOST2", 26379)]')
-        sentinels += '\nwith LOCATION = "redis://NAME-OF-THE-MASTER/0"'
-        fix = re.sub(r"REDIS_URL=redis-sentinel://\S+", sentinels, fix)
-        fix = re.sub(r"REDIS_URL=(\S+)", self.setting("LOCATION", value=r'"\1"'), fix)
-        return fix.replace("REDIS_URL", "LOCATION")
-
     def setting(self, *names: str, value: str) -> str:
-        """Return a line for the settings of this cache (see `setting_of`)."""
-        return setting_of(self.alias, *names, value=value)
+        """Return a line for the settings of this cache."""
+        return f"{setting_of(self.alias, *names)} = {value}"
 
 
 class Project:
@@ -172,11 +160,13 @@ class Project:
 
     def _caches(self, alias: str) -> list[Cache]:
         known: dict[str, Any] = {"alias": alias, "options": settings.CACHES[alias], "project": self}
+        if problem := why_unusable(alias):
+            return [Cache(**known, problem=problem)]
         try:
             servers = open_servers(alias)
             _ = [server.place for server in servers]  # reads the settings, does not connect
         except StoreUnavailable:
             return [Cache(**known)]  # no node of a cluster answers, which `reachability` reports
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
-            return [Cache(**known, problem=why_unusable(alias) or describe(error))]
+            return [Cache(**known, problem=describe(error))]
         return [Cache(**known, server=server) for server in servers] or [Cache(**known)]

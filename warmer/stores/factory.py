@@ -73,10 +73,10 @@ def is_local(alias: str) -> bool:
 def why_unusable(alias: str) -> str:
     """Return why a cache cannot be used, e.g. because its backend cannot be imported; empty if it can."""
     try:
-        codec = codec_at(alias)
+        cache, codec = caches[alias], codec_at(alias)
     except Exception as error:  # noqa: BLE001 - a backend's own, at its settings
         return describe(error)
-    if iscoroutinefunction(type(caches[alias]).get):  # the middleware wraps those of the instance
+    if iscoroutinefunction(type(cache).get):  # the middleware wraps those of the instance
         return "its methods are coroutines, and warmer calls a cache synchronously"
     if codec is not None:
         try:

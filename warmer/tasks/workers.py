@@ -13,7 +13,6 @@ from celery import current_app
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.report import describe
 from warmer.stores import Place, inspect_redis
 from warmer.tasks import broker
 from warmer.tasks.app import app_name, unread_setting
@@ -162,7 +161,7 @@ def look_at_broker() -> Broker:
                 # kombu has no public way to the Redis client of a channel (tried with kombu 5.7).
                 server = inspect_redis(connection.default_channel.client)
     except BrokerUnavailable as error:
-        problem = describe(error.__cause__) if error.__cause__ else str(error)
+        problem = str(error)
     return Broker(
         address=address,
         place=place,

@@ -1,12 +1,12 @@
 """The backend of a cache, its key function and its timeouts."""
 
-import sys
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry, expect
+from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry
+from warmer.doctor.checks.connection import unusable
 
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 tenant: ContextVar[str] = ContextVar("tenant", default="public")
@@ -41,33 +41,29 @@ def test_backend(examine: Examine, changed: dict[str, Any], severity: str, says:
     assert (examine("same-cache", entry, specs=USED).message == "backend failed") is is_broken
 
 
-def test_backend__library_is_not_installed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "django_redis", None)  # as Python knows a missing module
-    expect(examine("backend", "redis://127.0.0.1:1/0"), "error", fix="pip install django-redis\n")
+@pytest.mark.parametrize(
+    ("problem", "package"),
+    [
+        ("Could not find backend 'x': No module named 'django_redis'", "django-redis"),
+        ("ImportError: warmer.serializers needs msgspec: run 'pip install warmer[msgspec]'", "msgspec"),
+    ],
+)
+def test_backend__library_is_not_installed(problem: str, package: str) -> None:
+    assert unusable("default", problem).fix.startswith(f"pip install {package}\n")
 
 
 @pytest.mark.parametrize(
-    ("changed", "path"),
+    ("changed", "name"),
     [
-        ({}, ()),
-        ({"CONNECTION_POOL_KWARGS": {"socket_timeout": None}}, ("CONNECTION_POOL_KWARGS", "socket_timeout")),
-        ({"CONNECTION_POOL_KWARGS": {"socket_timeout": 60}}, ("CONNECTION_POOL_KWARGS", "socket_timeout")),
-        (
-            {"CONNECTION_POOL_KWARGS": {"socket_connect_timeout": 60}},
-            ("CONNECTION_POOL_KWARGS", "socket_connect_timeout"),
-        ),
-        ({"SOCKET_TIMEOUT": 60}, ("SOCKET_TIMEOUT",)),
-        ({"socket_timeout": 60}, ("socket_timeout",)),
+        ({}, ""),
+        ({"CONNECTION_POOL_KWARGS": {"socket_timeout": None}}, "SOCKET_TIMEOUT"),
+        ({"CONNECTION_POOL_KWARGS": {"socket_connect_timeout": 60}}, "SOCKET_CONNECT_TIMEOUT"),
+        ({"SOCKET_TIMEOUT": 60}, "SOCKET_TIMEOUT"),
     ],
 )
-def test_timeouts(examine: Examine, changed: dict[str, Any], path: tuple[str, ...]) -> None:
-    backends = {"SOCKET_TIMEOUT": DJANGO_REDIS, "socket_timeout": f"{BACKENDS}.redis.RedisCache"}
-    entry = {
-        "BACKEND": backends.get("".join(path), "warmer.stores.redis.backend.RedisCache"),
-        "LOCATION": "redis://127.0.0.1:1/60",
-        "OPTIONS": changed,
-    }
+def test_timeouts(examine: Examine, changed: dict[str, Any], name: str) -> None:
+    entry = {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://127.0.0.1:1/60", "OPTIONS": {"SOCKET_TIMEOUT": 1} | changed}
+    entry["OPTIONS"].setdefault("SOCKET_CONNECT_TIMEOUT", 1)
     found = examine("timeouts", entry)
-    assert found.severity == ("warning" if path else "ok")
-    setting = "".join(f'["{name}"]' for name in path)
-    assert found.fix == (f'CACHES["other"]["OPTIONS"]{setting} = 0.5' if path else "")
+    assert found.severity == ("warning" if name else "ok")
+    assert found.fix.startswith(f'CACHES["other"]["OPTIONS"]["{name}"] = 0.5' if name else "")

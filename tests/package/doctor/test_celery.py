@@ -40,10 +40,10 @@ def test_broker(examine: Examine, serve: Serve, broker_at: Any, monkeypatch: pyt
     assert examine("broker").message == "The broker's address cannot be parsed."
     configure(server, requirepass="another")
     broker_at(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
-    assert examine("broker").fix.startswith("CELERY_BROKER_URL=redis://USER:PASSWORD@HOST:PORT/0\n")
+    assert examine("broker").fix.startswith('CELERY_BROKER_URL = "redis://USER:PASSWORD@HOST:PORT/0"\n')
     with in_front_of(server.port, CERTIFICATE) as port:
         broker_at(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=required")
-        assert examine("broker").fix.startswith("CELERY_BROKER_URL=rediss://HOST:PORT/0?ssl_ca_certs=")
+        assert examine("broker").fix.startswith('CELERY_BROKER_URL = "rediss://HOST:PORT/0?ssl_ca_certs=')
     monkeypatch.setattr(tasks.broker, "BROKER_SECONDS", 0.2)
     server.pause()
     broker_at(server.url())
@@ -186,10 +186,6 @@ def test_workers__none_answers(examine: Examine, serve: Serve, broker_at: Any, m
         found = examine("workers")
         assert (found.severity, "no worker answered" in found.message) == (severity, True)
     assert found.fix.startswith("celery -A config worker -Q warming\n")
-    run.trigger, run.worker, run.heartbeat_at = Trigger.SCHEDULE, "celery@host", timezone.now()
-    run.requested_at = timezone.now() - timedelta(minutes=7)  # it worked a moment ago, but takes no run
-    run.save()
-    expect(examine("workers"), "error", says="oldest queued run has waited 7 min")
 
 
 def test_workers__queue_that_celery_does_not_know(examine: Examine, serve: Serve, broker_at: Any) -> None:
@@ -220,7 +216,7 @@ def test_queue_length(examine: Examine, serve: Serve, broker_at: Any) -> None:
     ("created", "sent", "observed", "severity"),
     [
         (400, None, None, "error"),  # seconds ago
-        (40, None, None, "info"),
+        (40, None, None, "ok"),
         (400, 40, None, "ok"),
         (400, 240, None, "ok"),  # it saves what it sent every 3 minutes only
         (400, 1200, None, "error"),
@@ -278,8 +274,12 @@ def test_beat__is_known_by_its_messages(serve: Serve, broker_at: Any) -> None:
 @pytest.mark.parametrize(
     ("gone", "switched_off", "says"),
     [
-        ("warmer: observe the jobs", "warmer: close stalled runs", f"2 of {len(schedule.UPKEEP)} "),
-        ("warm popular_posts", "warm user_profiles", "popular_posts is not in beat's schedule."),  # the other is paused
+        (
+            "warmer: observe the jobs",
+            "warmer: close stalled runs",
+            f"Beat's schedule lacks 2 of {len(schedule.UPKEEP)}",
+        ),
+        ("warm popular_posts", "warm user_profiles", "Beat's schedule lacks popular_posts."),  # the other is paused
     ],
 )
 def test_beat__entry_is_missing(examine: Examine, gone: str, switched_off: str, says: str) -> None:

@@ -111,10 +111,17 @@ def test_redis_cli__logs_in_as_the_settings_do(place: Place, cli: str) -> None:
 
 
 # -- without the libraries -------------------------------------------------------------------------
+ABSENT = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *args: None if name.partition(".")[0] == {!r} else find(name, *args)
+"""
+
+
 @pytest.mark.parametrize(("missing", "package"), [("django_redis", "django-redis"), ("redis", "redis")])
 def test_command__without_a_library_that_the_settings_name(python: Python, missing: str, package: str) -> None:
     done = python(
-        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"{ABSENT.format(missing)}\n"
         "from django.core.management import execute_from_command_line\n"
         "execute_from_command_line(['manage.py', 'cache_doctor'])",
         DJANGO_SETTINGS_MODULE="config.settings",

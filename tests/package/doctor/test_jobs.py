@@ -1,6 +1,8 @@
 """The doctor on the jobs, the pending changes and the database."""
 
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,8 +144,9 @@ def test_database__does_not_answer(examine: Examine, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_clock_skew(examine: Examine, monkeypatch: pytest.MonkeyPatch, ahead: int, severity: str, text: str) -> None:
-    now = checks.now
-    monkeypatch.setattr(checks, "now", lambda: now() + timedelta(seconds=ahead))
+    monkeypatch.setattr(checks, "time", SimpleNamespace(time=lambda: time.time() + ahead))
     found = examine("clock-skew")
+    if connection.vendor == "sqlite":
+        severity, text = "skipped", "no clock of its own"
     assert found.severity == severity
     assert text in found.message

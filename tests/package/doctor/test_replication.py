@@ -46,11 +46,15 @@ def test_replication__primary_and_replica(examine: Examine, serve: Serve) -> Non
     await_info(replica, "up", "master_link_status")
     await_info(master, "online", "slave0", "state")
     assert examine("replication", master).message == "a primary with 1 replica"
-    found = expect(examine("replication", replica), "error", fix=f"REDIS_URL=redis://127.0.0.1:{master.port}/0\n")
-    assert "link is down" not in found.message
+    found = expect(
+        examine("replication", replica),
+        "error",
+        fix=f'CACHES["other"]["LOCATION"] = "redis://127.0.0.1:{master.port}/0"',
+    )
+    assert "(link up)" in found.message
     master.kill()
     await_info(replica, "down", "master_link_status")
-    assert "link is down" in examine("replication", replica).message
+    assert "(link down)" in examine("replication", replica).message
 
 
 def test_replication__replica_that_is_still_fetching(examine: Examine, serve: Serve) -> None:

@@ -78,7 +78,8 @@ def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
     with server.client() as client:
         client.zadd(jobs[0].spec.store.fence_key, {"c": "inf"})
         client.set(jobs[1].spec.store.fence_key, "x")
-    jobs[0].invalidate([1], immediately=True)
+    for job in jobs:
+        job.invalidate([1], immediately=True)
     by_counter, by_type = examine.all("fences", server)
     assert (by_counter.severity, by_type.severity) == ("warning", "warning")
     assert "fence:a:* was damaged: its counter is inf, its floor 1" in by_counter.message

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 
 from embedded.redis_server import RedisServer
 from tests.package.doctor.support import (
@@ -47,7 +46,7 @@ POLICY = "maxmemory-policy"
         (POLICY, {POLICY: "allkeys-lfu", "maxmemory": "100mb"}, "other", "ok"),
         ("broker-persistence", {}, "broker", "warning"),
         ("broker-eviction", {POLICY: "allkeys-lru", "maxmemory": "100mb"}, "broker", "error"),
-        ("broker-eviction", {POLICY: "allkeys-lru", "maxmemory": "0"}, "broker", "warning"),
+        ("broker-eviction", {POLICY: "allkeys-lru", "maxmemory": "0"}, "broker", "ok"),
         ("broker-eviction", {POLICY: "noeviction", "maxmemory": "100mb"}, "broker", "ok"),
     ],
 )
@@ -120,9 +119,9 @@ def test_memory_growth(examine: Examine, serve: Serve) -> None:
     age(server)
     assert examine("memory-growth", server).message.endswith(" 1 h ago")
     fill(server, keys=2000)
-    expect(examine("memory-growth", server), "warning", says=" in 1 h: ")
+    expect(examine("memory-growth", server), "warning", says=" in 1 h.")
     uptime = age(server, DAY)
-    assert " in 1 d 1 h: " in examine("memory-growth", server).message
+    assert " in 1 d 1 h." in examine("memory-growth", server).message
     with server.client() as client:  # after a day, the reading is replaced
         assert json.loads(client.get(READING_KEY))["uptime_in_seconds"] > uptime
         assert 0 < client.ttl(READING_KEY) <= 3 * DAY
@@ -147,9 +146,6 @@ def test_keys_without_ttl(examine: Examine, serve: Serve) -> None:
     assert examine("keys-without-ttl", server).message == "none in a sample of 50 keys"
     secret = "abcdefghijklmnopqrstuvwxyzabcdef"
     with server.client() as client:
-        client.sadd("_kombu.binding.mail", "mail")
-        client.lpush("mail", "message")
-        assert examine("keys-without-ttl", server).severity == "ok"  # Celery's own stay
         client.set(f":1:django.contrib.sessions.cache{secret}", 1)
     found = examine("keys-without-ttl", server)
     assert found.severity == "info"
@@ -157,9 +153,6 @@ def test_keys_without_ttl(examine: Examine, serve: Serve) -> None:
     fill(server, keys=50, seconds=None)
     fix = "cache.set(key, value, timeout=3600)"
     expect(examine("keys-without-ttl", server), "warning", says=":*:post:* (50)", fix=fix)
-    caches["other"].set("for ever", 1)
-    found = examine("keys-without-ttl", cache_entry(server) | {"TIMEOUT": None})
-    assert found.fix.startswith('CACHES["other"]["TIMEOUT"] = 3600')
 
 
 def test_keys__are_sampled_and_never_listed(examine: Examine, serve: Serve) -> None:
@@ -228,7 +221,6 @@ SET = 'CACHES["other"]["OPTIONS"]'
         (f"{BACKENDS}.redis.RedisCache", None, "db", "warning", "", ""),
         (f"{BACKENDS}.filebased.FileBasedCache", None, "db", "info", "", ""),
         (f"{BACKENDS}.locmem.LocMemCache", None, "db", "skipped", "", ""),
-        (f"{BACKENDS}.base.BaseCache", None, "db", "skipped", "not known", ""),
     ],
 )
 def test_pickle(

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from warmer import tasks
 from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, project_check, warning
-from warmer.doctor.project import Cache, NotApplicable, Project
-from warmer.exceptions import CommandRefused
+from warmer.doctor.project import Cache, NotApplicable, Project, setting_of
 from warmer.humanize import duration
-from warmer.stores import pickles
+from warmer.stores import is_local, keeps_nothing, pickles
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
-EVERY_ADDRESS = {"", "*", "0.0.0.0", "::", "::*"}  # noqa: S104 - recognised, not bound
-# Places where others may be able to write data that is unpickled here.
-SHARED = ("memcached", "filebased", "db.DatabaseCache")
+OWN_MACHINE = {"127.0.0.1", "::1", "localhost"}
 PICKLE_WHY = "Anyone who can write to its storage can run code in every web process and worker."
 # The consequences of the fix for the rest of the project.
 OTHER_APPS = (
@@ -31,7 +27,7 @@ OTHER_APPS = (
 @cache_check()
 def exposure(cache: Cache) -> Iterator[Finding]:
     """A server without a password is reachable only from its own machine."""
-    yield _exposure(cache.redis, "REDIS_URL")
+    yield _exposure(cache.redis, setting_of(cache.alias, "LOCATION"))
 
 
 @project_check(after=("broker",))
@@ -45,20 +41,21 @@ def pickle(cache: Cache) -> Iterator[Finding]:
     """Values are plain data."""
     if not cache.specs:
         raise NotApplicable("no job uses this cache")
-    if "locmem" in cache.backend or "dummy" in cache.backend:
+    if is_local(cache.alias) or keeps_nothing(cache.alias):
         raise NotApplicable("the cache is in the memory of this process")
-    if cache.server is None and not any(each in cache.backend for each in SHARED):
-        raise NotApplicable(f"how {cache.backend} keeps its values is not known here")
     options = cache.options.get("OPTIONS", {})
     fallback = str(options.get("FALLBACK_SERIALIZER") or "")
+    plain = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
+    ours = cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
+    plain += f"\nwith a backend of django-redis, or {ours}"
     if cache.server is None:
-        yield info(f"{cache.backend} pickles its values.", why=PICKLE_WHY, fix=_plain_data(cache))
+        yield info(f"{cache.backend} may pickle its values.", why=PICKLE_WHY, fix=ours)
     elif "pickle" in fallback.lower():
         fix = f"{cache.setting('OPTIONS', 'FALLBACK_SERIALIZER', value='None')}\n{OTHER_APPS}"
         yield warning("Values that are not plain data are pickled.", why=PICKLE_WHY, fix=fix)
     elif pickles(cache.alias):
         fix = (
-            f"{_plain_data(cache)}\nwith 'pip install warmer[msgspec]' and another KEY_PREFIX, because "
+            f"{plain}, 'pip install warmer[msgspec]', and another KEY_PREFIX, because "
             f"another release cannot read these values; then 'manage.py warm_cache'. {OTHER_APPS}"
         )
         yield warning("Values are pickled.", why=PICKLE_WHY, fix=fix)
@@ -73,12 +70,9 @@ def pickle(cache: Cache) -> Iterator[Finding]:
 @cache_check(once=True, after=("backend", "reachability", "writes"))
 def fences(cache: Cache) -> Iterator[Finding]:
     """No other program writes to the fences of jobs."""
-    cli, noted = cache.redis.place.redis_cli, dict[str, float]()
-    for spec in cache.specs:
-        if not cache.redis.is_node and cache.redis.ask("EXISTS", spec.store.fence_key):
-            spec.store.token(())  # this replaces a damaged fence that has not been used since
-        noted = spec.store.damages.noted() if spec.store.damages else {}
-    for text, at in noted.items():
+    cli = cache.redis.place.redis_cli
+    damages = next((spec.store.damages for spec in cache.specs), None)
+    for text, at in damages.noted().items() if damages else ():
         yield warning(
             f"The fence {text} ({duration(time.time() - at)} ago).",
             why="Another program writes to this cache. The fence was replaced: no old value is stored, "
@@ -95,43 +89,23 @@ def celery_pickle(project: Project) -> Iterator[Finding]:
         yield error(problem.message, why=problem.why, fix=problem.fix)
 
 
-def _plain_data(cache: Cache) -> str:
-    if cache.backend.startswith(("django_redis", "warmer")):
-        return cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
-    return cache.setting("BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
-
-
-def _exposure(server: Server, variable: str) -> Finding:
+def _exposure(server: Server, setting: str) -> Finding:
     if not server.serves_without_password():
         return ok("a password is required")
-    place = server.place
-    why = (
-        "Anyone who can reach the port can read and write every key, and take over the machine (MODULE LOAD)."
-    )
-    try:
-        bind, is_protected = server.setting("bind"), server.setting("protected-mode") == "yes"
-    except CommandRefused as refused:
-        severity = warning if not place.path and _is_public(place.host) else info
-        fix = "requirepass PASSWORD\nin redis.conf, or in your provider's console."
-        return severity(f"No password, and unknown addresses. {refused}.", why=why, fix=fix)
-    if not any(_is_public(each.removeprefix("-")) for each in bind.split() or [""]):
+    bind = server.setting("bind")
+    if bind and all(each.removeprefix("-") in OWN_MACHINE for each in bind.split()):
         return ok(f"no password, but it listens on its own machine only (bind {bind})")
-    fix = (
-        f"{place.config_set('requirepass', 'PASSWORD')}\nand {variable}=redis://:PASSWORD@HOST:PORT/"
-        f"{place.database} in the project. Or in redis.conf, if only its own machine needs it: bind 127.0.0.1"
-    )
     where = f"it listens on {bind or 'every address'}"
-    if is_protected:
+    fix = (
+        f"{server.place.config_set('requirepass', 'PASSWORD')}\nand the password in {setting}. Or in "
+        "redis.conf, if only its own machine needs it: bind 127.0.0.1"
+    )
+    if server.setting("protected-mode") == "yes":
         message = f"No password, and {where}; only protected mode keeps other machines out."
         return info(message, why="Turning protected mode off opens it to everybody.", fix=fix)
-    return error(f"No password, protected mode is off, and {where}.", why=why, fix=fix)
-
-
-def _is_public(address: str) -> bool:
-    """Return whether other machines can reach an address."""
-    if address in EVERY_ADDRESS:
-        return True
-    try:
-        return not ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address != "localhost"
+    return error(
+        f"No password, protected mode is off, and {where}.",
+        why="Anyone who can reach the port can read and write every key, and take over the machine "
+        "(MODULE LOAD).",
+        fix=fix,
+    )

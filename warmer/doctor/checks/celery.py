@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -13,11 +12,11 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from warmer import tasks
-from warmer.doctor.check import Finding, cache_check, error, info, ok, project_check, warning
+from warmer.doctor.check import Finding, cache_check, error, ok, project_check, warning
 from warmer.doctor.checks.causes import fix_for
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
-from warmer.models import BEAT_SILENCE, BeatProcess, State, Trigger, WarmingRun
+from warmer.models import BEAT_SILENCE, BeatProcess, Trigger, WarmingRun
 
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule
@@ -29,23 +28,25 @@ LOST = "When memory runs short, queues are evicted: runs are lost without a trac
 COLD = "Nothing is refreshed: keys expire and go cold."
 # More messages than a full warm of a large site sends.
 LONG_QUEUE = 500
-# How long a run may wait for a worker.
-STANDSTILL = timedelta(minutes=2)
 
 
 @project_check()
 def broker(project: Project) -> Iterator[Finding]:
     """Celery's broker answers."""
-    broker, unread = project.broker, tasks.unread_setting()
-    message = f"No Celery app reads {unread}: tasks go to {broker.address}."
-    if unread and not tasks.has_broker():
-        yield error(message, why=COLD, fix=tasks.NAMESPACE)
-        return
-    if unread:
+    broker = project.broker
+    if unread := tasks.unread_setting():
+        severity = warning if tasks.has_broker() else error
+        message = f"No Celery app reads {unread}: tasks go to {broker.address}."
         why = "Nothing uses the broker that this setting names."
-        yield warning(message, why=why, fix=f"{tasks.NAMESPACE} Remove the other.")
+        yield severity(message, why=why, fix=f"{tasks.NAMESPACE} Remove the setting that is not used.")
+        if severity is error:
+            return
     if broker.problem:
-        yield _away(broker)
+        fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
+        fix += "itself reads this variable of the environment, before the settings."
+        if broker.place:
+            fix = fix_for(broker.problem, broker.place, "CELERY_BROKER_URL")
+        yield error(f"{broker.problem}.", why=COLD, fix=fix)
     elif broker.in_process and not settings.DEBUG:
         yield warning(
             "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
@@ -54,20 +55,6 @@ def broker(project: Project) -> Iterator[Finding]:
         )
     else:
         yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
-
-
-def _away(broker: tasks.Broker) -> Finding:
-    """Return why the broker cannot be used, and what to do."""
-    if place := broker.place:
-        fix = fix_for(broker.problem, redis_cli=place.redis_cli, **asdict(place))
-        fix = fix.replace("REDIS_URL", "CELERY_BROKER_URL")
-    else:
-        fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
-        fix += "itself reads this variable of the environment, before the settings."
-    start = f"{broker.address} does not answer: " if broker.address else ""
-    if missing := tasks.missing_setting():
-        start = f"No broker is set: {missing} is missing, so Celery uses {broker.address}: "
-    return error(f"{start}{broker.problem}.", why=COLD, fix=fix)
 
 
 @cache_check()
@@ -111,13 +98,10 @@ def broker_timeouts(project: Project) -> Iterator[Finding]:
 def broker_eviction(project: Project) -> Iterator[Finding]:
     """The broker evicts no messages."""
     server = project.redis
-    policy = server.info["maxmemory_policy"]
-    message = f"The broker's maxmemory-policy is {policy}"
-    fix = server.place.config_set("maxmemory-policy", "noeviction")
     if _evicts_queues(server):
-        yield error(f"{message}.", why=LOST, fix=fix)
-    elif policy.startswith("allkeys-"):
-        yield warning(f"{message}, without effect until it has a limit.", why=LOST, fix=fix)
+        fix = server.place.config_set("maxmemory-policy", "noeviction")
+        message = f"The broker's maxmemory-policy is {server.info['maxmemory_policy']}."
+        yield error(message, why=LOST, fix=fix)
 
 
 @project_check(after=("broker", "database"))
@@ -134,9 +118,6 @@ def workers(project: Project) -> Iterator[Finding]:
         fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
         if not found.may_work:
             yield error(f"{message}.", why=COLD, fix=found.advice)
-        elif (waits := _longest_wait(project, queue)) > STANDSTILL:
-            oldest = f"the oldest queued run has waited {duration(waits, rough=True)}"
-            yield error(f"{message}, and {oldest}.", why=COLD, fix=fix)
         elif worked_at := _last_worked(project, queue):
             why = "Whether one runs now is not known. If none does, keys expire and go cold."
             yield warning(f"{message}, but one worked {ago(worked_at)}.", why=why, fix=fix)
@@ -174,19 +155,15 @@ def beat(project: Project) -> Iterator[Finding]:
             raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
         yield without_beat(scheduled)
         return
-    own, wanted = schedule.upkeep(), len(schedule.UPKEEP)
+    own, wanted, entries = schedule.upkeep(), len(schedule.UPKEEP), schedule.entries()
+    lacks = [name for name in scheduled if name not in entries]
     if missing := wanted - own.count():
+        lacks.append(f"{missing} of {wanted} tasks of warmer's own")
+    if lacks:
         yield warning(
-            f"{missing} of {wanted} periodic tasks of warmer's own are missing or disabled.",
-            why="Lost runs are not closed, and invalidations that the cache could not accept wait.",
-            fix="manage.py warm_schedule\ncreates what is missing. Enable the others in the admin.",
-        )
-    entries = schedule.entries()
-    if unknown := [name for name in scheduled if name not in entries]:
-        yield warning(
-            f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not in beat's schedule.",
-            why=COLD,
-            fix="manage.py warm_schedule\nadds what is missing, as 'manage.py migrate' does.",
+            f"Beat's schedule lacks {', '.join(lacks)}.",
+            why="Jobs are not refreshed, lost runs not closed, or pending invalidations not applied.",
+            fix="manage.py warm_schedule\nadds what is missing. Enable the others in the admin.",
         )
     if beats := BeatProcess.objects.at_once():
         yield warning(
@@ -201,14 +178,9 @@ def beat(project: Project) -> Iterator[Finding]:
     if sent is not None and now - sent <= BEAT_SILENCE:
         yield ok(f"last active {ago(sent)}")
     elif sent is None and since is not None and now - since <= BEAT_SILENCE:
-        yield info(
-            f"Beat has not reported yet; its tasks were created {ago(since)}.",
-            why="It saves what it sent every 3 minutes. A worker shows it within a minute.",
-            fix="Run the doctor again in 5 minutes.",
-        )
+        yield ok(f"not known yet: its tasks were created {ago(since)}, and it reports every 3 minutes")
     else:
-        start = f"celery -A {tasks.app_name()} beat\nRun one, beside the workers, with "
-        fix = f"{start}CELERY_BEAT_SCHEDULER = "
+        fix = f"celery -A {tasks.app_name()} beat\nRun one, beside the workers, with CELERY_BEAT_SCHEDULER = "
         fix += '"django_celery_beat.schedulers:DatabaseScheduler". It saves what it sent every 3 minutes.'
         message = f"Beat last sent something {ago(sent)}." if sent else "Beat has never sent anything."
         yield error(message, why=COLD, fix=fix)
@@ -217,14 +189,6 @@ def beat(project: Project) -> Iterator[Finding]:
 def _evicts_queues(server: Server) -> bool:
     """Return whether a server that holds queues evicts them when its memory is full."""
     return bool(server.info["maxmemory"]) and str(server.info["maxmemory_policy"]).startswith("allkeys-")
-
-
-def _longest_wait(project: Project, queue: str) -> timedelta:
-    """Return how long the oldest queued run of a queue's jobs has been waiting for a worker; 0 if none is."""
-    names = [spec.name for spec in project.specs if spec.queue == queue]
-    waiting = WarmingRun.objects.filter(job__in=names, state=State.QUEUED)
-    first, now = waiting.aggregate(first=Min("requested_at"))["first"], timezone.now()
-    return now - (first or now)
 
 
 def _last_worked(project: Project, queue: str) -> datetime | None:
@@ -240,8 +204,6 @@ def _last_worked(project: Project, queue: str) -> datetime | None:
 def without_beat(scheduled: Sequence[str]) -> Finding:
     """Return the finding that nothing sends the scheduled jobs of these names; also a system check."""
     fix = 'pip install warmer[beat]\nand INSTALLED_APPS += ["django_celery_beat"], then '
-    fix += (
-        f"'manage.py migrate' and 'celery -A {tasks.app_name()} beat'. Or declare the jobs with every=None."
-    )
+    fix += "'manage.py migrate', and start beat. Or declare the jobs with every=None."
     message = f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed."
     return error(message, why=COLD, fix=fix, check="warmer.W003")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from django.conf import settings
 
@@ -19,14 +19,7 @@ from warmer.keys import KeyTemplate
 from warmer.report import Outcome, masked
 from warmer.stores import is_local, keeps_nothing, open_store, varying_names
 
-# The prefix of a backend's path -> the packages that it needs.
-PACKAGES = {
-    "django_redis": ("django-redis", "redis"),
-    "django.core.cache.backends.redis": ("redis",),
-    "warmer.stores.redis": ("django-redis", "redis", "msgspec"),
-    "django.core.cache.backends.memcached.PyMemcacheCache": ("pymemcache",),
-    "django.core.cache.backends.memcached.PyLibMCCache": ("pylibmc",),
-}
+MISSING = re.compile(r"(?:No module named|needs) '?(django_redis|redis|msgspec|pymemcache|pylibmc)\b")
 LONGEST_TIMEOUT = 10.0
 # A server that is making room may evict the keys of the probe like any others.
 PROBES, PROBE_PAUSE = 5, 0.1
@@ -36,7 +29,7 @@ PROBE_KEY_SECONDS = 30.0
 @cache_check(once=True, after=())
 def backend(cache: Cache) -> Iterator[Finding]:
     """The backend's library is installed, and all processes share the cache."""
-    if cache.problem or _missing_package(cache.alias):
+    if cache.problem:
         yield unusable(cache.alias, cache.problem)
     elif cache.specs and (finding := unsuitable(cache.alias)):
         yield finding
@@ -47,28 +40,26 @@ def backend(cache: Cache) -> Iterator[Finding]:
 
 def unusable(alias: str, problem: str) -> Finding:
     """Return why a cache cannot be used at all; also a system check."""
-    message, more = f"{_named(alias)} cannot be used: {problem}.", ""
-    fix = setting_of(alias, "BACKEND", value="...") + "\nmust name a class that can be imported, e.g. "
+    fix = f"{setting_of(alias, 'BACKEND')} = ...\nmust name a class that can be imported, e.g. "
     fix += "'django_redis.cache.RedisCache', and accept its OPTIONS. Install what is missing."
     if "['LOCATION']" in problem:
-        fix = setting_of(alias, "LOCATION", value='"redis://:PASSWORD@HOST:6379/0"')
+        fix = f'{setting_of(alias, "LOCATION")} = "redis://:PASSWORD@HOST:6379/0"'
         fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
     elif "decode_responses" in problem:
         fix = f"Remove decode_responses from the OPTIONS or the LOCATION of CACHES[{alias!r}]."
-    elif missing := _missing_package(alias):
-        message = f"The settings of the cache {alias!r} need {missing}, which is not installed."
-        fix = f"pip install {missing}\nin this Python, and add it to your requirements."
-        more = f": {problem}" if problem else ""
-    return error(message, why=f"Every use raises an error{more}.", fix=fix, check="warmer.E002")
+    elif missing := MISSING.search(problem):
+        fix = f"pip install {missing[1].replace('_', '-')}\nin this Python, and add it to your requirements."
+    message = f"{_named(alias)} cannot be used: {problem}."
+    return error(message, why="Every use raises an error.", fix=fix, check="warmer.E002")
 
 
 def unsuitable(alias: str) -> Finding | None:
     """Return why a usable cache does not suit jobs, if it does not; also a system check."""
     named = _named(alias)
-    use_redis = setting_of(alias, "BACKEND", value='"warmer.stores.redis.backend.RedisCache"')
+    use_redis = f'{setting_of(alias, "BACKEND")} = "warmer.stores.redis.backend.RedisCache"'
     if names := varying_names(alias):
         start = f"The KEY_FUNCTION of the cache {alias!r} returns different names for one key"
-        fix = setting_of(alias, "KEY_FUNCTION", value="None")
+        fix = f"{setting_of(alias, 'KEY_FUNCTION')} = None"
         return error(
             f"{start}: {names[0]!r} and {names[1]!r}.",
             why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
@@ -133,7 +124,8 @@ def timeouts(cache: Cache) -> Iterator[Finding]:
             yield warning(
                 f"{name} is {'not set' if seconds is None else duration(seconds)}.",
                 why="When the server hangs, every request waits that long, until no web process is free.",
-                fix=_timeout_setting(cache, name),
+                fix=cache.setting("OPTIONS", name.upper(), value="0.5")
+                + "\nor, with Django's own backend or CONNECTION_POOL_KWARGS, in lower case there.",
             )
             return
     connect, answer = duration(place.connect_timeout or 0), duration(place.timeout or 0)
@@ -190,20 +182,3 @@ def _try_writing(cache: Cache) -> Finding:
 
 def _named(alias: str) -> str:
     return f"The cache {alias!r} ({settings.CACHES[alias].get('BACKEND')})"
-
-
-def _missing_package(alias: str) -> str:
-    options = settings.CACHES[alias]
-    backend = str(options.get("BACKEND"))
-    needed = [name for start, names in PACKAGES.items() if backend.startswith(start) for name in names]
-    if "warmer.serializers" in str(options.get("OPTIONS")):
-        needed.append("msgspec")
-    return next((name for name in needed if find_spec(name.replace("-", "_")) is None), "")
-
-
-def _timeout_setting(cache: Cache, name: str) -> str:
-    """Return the setting of a timeout; the pool's options take precedence."""
-    if name in cache.options.get("OPTIONS", {}).get("CONNECTION_POOL_KWARGS", {}):
-        return cache.setting("OPTIONS", "CONNECTION_POOL_KWARGS", name, value="0.5")
-    is_djangos = cache.backend.startswith("django.")
-    return cache.setting("OPTIONS", name if is_djangos else name.upper(), value="0.5")

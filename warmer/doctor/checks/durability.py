@@ -71,12 +71,11 @@ def replication(cache: Cache) -> Iterator[Finding]:
     found, place = server.info, server.place
     if found.get("role") == "slave":
         primary = f"{found.get('master_host')}:{found.get('master_port')}"
-        link = "" if found.get("master_link_status") == "up" else ", and its link is down"
         yield error(
-            f"{place.text} is a replica of {primary}{link}.",
+            f"{place.text} is a replica of {primary} (link {found.get('master_link_status')}).",
             why="A replica refuses writes, so nothing is warmed or invalidated.",
-            fix=f"REDIS_URL=redis://{primary}/{place.database}\nnames the primary. Or, after a failover, "
-            f"promote this server:\n{place.redis_cli} REPLICAOF NO ONE",
+            fix=cache.setting("LOCATION", value=f'"redis://{primary}/{place.database}"')
+            + f"\nOr, after a failover, promote this server:\n{place.redis_cli} REPLICAOF NO ONE",
         )
         return
     replicas = [found.get(f"slave{number}") for number in range(int(found.get("connected_slaves", 0)))]
@@ -116,10 +115,6 @@ def sentinel(cache: Cache) -> Iterator[Finding]:
         why = "Nothing can be read or written until a replica takes its place."
         fix = f"{SENTINEL_CLI} failover {name}\nif there is a replica. Otherwise start the master again."
         yield error(f"The Sentinels agree that the master {masters[0]} is down.", why=why, fix=fix)
-    elif any(state["is_sdown"] for state in states):
-        why = "If enough Sentinels agree, they promote a replica."
-        fix = f"{SENTINEL_CLI} master {name}\nand check the network between the two."
-        yield warning(f"A Sentinel cannot reach the master {masters[0]}.", why=why, fix=fix)
     if not any(state["num-slaves"] for state in states):
         why = "If it fails, nothing can take its place."
         fix = f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connections, router
@@ -30,15 +31,13 @@ BY_SIGNALS = info(
     "'signals', and call invalidate_for() after such changes.",
     check="warmer.W007",
 )
-# The current time: in a transaction, CURRENT_TIMESTAMP may be the time of its start. As text: with USE_TZ
-# off, Django drops the zone.
+# The current time in seconds: in a transaction, CURRENT_TIMESTAMP may be the time of its start.
 CLOCKS = {
-    "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
-    "postgresql": "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')",
-    "mysql": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%f+00:00')",
+    "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+    "mysql": "SELECT UNIX_TIMESTAMP(SYSDATE(6))",
 }
 # Leases and due times are in seconds; with NTP, clocks are off by milliseconds.
-SKEW, LARGE_SKEW = timedelta(seconds=2), timedelta(seconds=30)
+SKEW, LARGE_SKEW = 2.0, 30.0
 # Workers look twice a second, and at least every half minute while a cache is down.
 LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)
 
@@ -69,27 +68,21 @@ def database(project: Project) -> Iterator[Finding]:
         yield error(message, why=why, fix=f"manage.py migrate --database {alias}")
 
 
-def now() -> datetime:
-    """Return this machine's time, aware even with `USE_TZ` off."""
-    return datetime.now(UTC)
-
-
 @project_check(after=("database",))
 def clock_skew(project: Project) -> Iterator[Finding]:
     """This machine's clock agrees with the database's."""
     connection = connections[router.db_for_write(WarmingRun)]
     if connection.vendor not in CLOCKS:
-        raise NotApplicable(f"the clock of {connection.vendor} cannot be read")
+        raise NotApplicable(f"{connection.vendor} has no clock of its own")
     with connection.cursor() as cursor:
-        before = now()
+        before = time.time()
         cursor.execute(CLOCKS[connection.vendor])
-        theirs = datetime.fromisoformat(cursor.fetchone()[0])
-        took = now() - before
-    skew = before + took / 2 - theirs
+        took = time.time() - before
+        skew = before + took / 2 - float(cursor.fetchone()[0])
     if abs(skew) <= SKEW + took:
         return
     severity = error if abs(skew) >= LARGE_SKEW else warning
-    side = "ahead of" if skew.days >= 0 else "behind"
+    side = "ahead of" if skew > 0 else "behind"
     yield severity(
         f"This machine's clock is {duration(abs(skew))} {side} the database's.",
         why="Machines judge each other's runs by these times, so live runs are reported as lost.",

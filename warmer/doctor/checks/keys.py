@@ -22,9 +22,6 @@ SHOWN_CHARACTERS = 60
 # A session's key, a token or a hash must not appear in a report.
 _SECRET = re.compile(r"[0-9A-Za-z]{20,}")
 _NUMBER = re.compile(r"\d+")
-# Celery keeps these in its broker's database permanently; each queue also has a binding.
-_CELERY = re.compile(r"_kombu\.|unacked")
-BINDING = "_kombu.binding."
 SLOW_LOG_ENTRIES = 128
 # A page makes a few round trips, so visitors notice this one.
 SLOW_MICROSECONDS = 10_000
@@ -44,16 +41,14 @@ def keys_without_ttl(cache: Cache) -> Iterator[Finding]:
     if not staying:
         yield ok(f"none in a sample of {counted(len(sampled), 'key')}")
         return
-    fix = "cache.set(key, value, timeout=3600)\nin the code that writes them with timeout=None."
-    if cache.options.get("TIMEOUT", 300) is None:
-        fix = cache.setting("TIMEOUT", value="3600") + "\nfor keys that are set without a timeout."
     cli = cache.redis.place.redis_cli
     severity = warning if share >= MANY else info
     yield severity(
         f"{len(staying):,} of {counted(len(sampled), 'sampled key')} ({percent(share)}) have no TTL: "
         f"{_common_forms(staying)}.",
         why="They never expire, so memory fills up; volatile-* policies and noeviction never evict them.",
-        fix=f"{fix}\nFor those that exist already:\n{cli} EXPIRE KEY 86400",
+        fix="cache.set(key, value, timeout=3600)\nin the code that writes them with timeout=None, or TIMEOUT "
+        f"in CACHES if it is None. For those that exist already:\n{cli} EXPIRE KEY 86400",
     )
 
 
@@ -92,8 +87,8 @@ def slow_log(cache: Cache) -> Iterator[Finding]:
         )
     elif threshold < LEAST_MICROSECONDS:
         fix = server.place.config_set("slowlog-log-slower-than", str(SLOW_MICROSECONDS))
-        message = "The slow log is off." if threshold < 0 else f"The slow log starts at {threshold} µs."
-        yield info(message, why="Slow commands are not in it, or pushed out by ordinary ones.", fix=fix)
+        message = f"slowlog-log-slower-than is {threshold}."
+        yield info(message, why="Slow commands are not in the log, or pushed out by ordinary ones.", fix=fix)
 
 
 def shown_name(name: str) -> str:
@@ -110,12 +105,9 @@ def shown_command(entry: dict[str, Any]) -> str:
 
 
 def _sampled(cache: Cache) -> Sequence[SampledKey]:
-    found = cache.redis.sample
-    queues = {key.name.removeprefix(BINDING) for key in found if key.name.startswith(BINDING)}
-    own = [key for key in found if not _CELERY.match(key.name) and key.name not in queues]
-    if not own:
+    if not cache.redis.sample:
         raise NotApplicable("the database holds no keys")
-    return own
+    return cache.redis.sample
 
 
 def _common_forms(keys: Sequence[SampledKey]) -> str:

@@ -9,7 +9,6 @@ from warmer.doctor.project import Cache
 from warmer.humanize import counted, duration, percent, size
 
 MIB = 1024 * 1024
-HOUR = 3600
 NEARLY_FULL = 0.9
 # A healthy jemalloc stays below. On a small server the ratio is that of the empty process.
 WASTE_RATIO, WASTE_BYTES = 1.5, 32 * MIB
@@ -26,7 +25,7 @@ def maxmemory(cache: Cache) -> Iterator[Finding]:
     if limit:
         yield ok(f"{size(used)} of {size(limit)} used, {percent(used / limit)}")
         return
-    fix = server.place.config_set("maxmemory", _larger(used, machine))
+    fix = server.place.config_set("maxmemory", _larger(used))
     yield warning(
         f"maxmemory is 0: there is no limit. In use: {size(used)} of the machine's {size(machine)}.",
         why="The server grows until the kernel kills it or another program for lack of memory.",
@@ -49,11 +48,8 @@ def maxmemory_policy(cache: Cache) -> Iterator[Finding]:
         why = "A full server refuses every write: nothing is warmed, and each miss goes to the database."
         yield severity(f"The policy is {policy}, and memory is {percent(share)} full.", why=why, fix=fix)
         return
-    if policy.startswith("volatile-"):
-        why = "Keys without a TTL are never evicted. When only those are left, the server refuses writes."
-        yield info(f"The policy is {policy}.", why=why, fix=fix)
-    elif policy == "allkeys-random":
-        why = "A hot key is evicted as readily as one that nobody reads."
+    if policy.startswith("volatile-") or policy == "allkeys-random":
+        why = "'volatile' never evicts keys without a TTL, and 'random' evicts hot keys too."
         yield info(f"The policy is {policy}.", why=why, fix=fix)
     else:
         yield ok(policy)
@@ -72,16 +68,13 @@ def memory_growth(cache: Cache) -> Iterator[Finding]:
     if not cache.rise:
         yield ok(f"{size(used)}; run the doctor again later to see whether it grows")
         return
-    grown, seconds = cache.rise["used_memory"], cache.rise["uptime_in_seconds"]
-    before, span = size(used - grown), duration(seconds)
+    grown = cache.rise["used_memory"]
+    before, span = size(used - grown), duration(cache.rise["uptime_in_seconds"])
     if grown < GROWTH_BYTES or used < GROWTH_RATIO * (used - grown):
         yield ok(f"{size(used)}; {before} {span} ago")
         return
-    left = (server.info["maxmemory"] - used) * seconds / grown
-    until = f", which reaches the limit in {duration(left)}" if left > 0 else ""
-    rate = f"{size(grown * HOUR / seconds)} an hour{until}"
     yield warning(
-        f"Memory grew from {before} to {size(used)} in {span}: {rate}.",
+        f"Memory grew from {before} to {size(used)} in {span}.",
         why="At the limit keys are evicted; without a limit the machine runs out of memory.",
         fix=f"{server.place.redis_cli} --memkeys\nfinds the largest keys; see also keys-without-ttl and "
         "big-keys. After a deploy or a full warm it may be intended.",
@@ -118,9 +111,6 @@ def evictions(cache: Cache) -> Iterator[Finding]:
     )
 
 
-def _larger(used: int, machine: int = 0) -> str:
-    """Return a limit with room to grow: twice the usage, at least 256 MiB, at most 3/4 of the machine."""
-    wanted = max(2 * used, 256 * MIB)
-    if machine:
-        wanted = min(wanted, machine * 3 // 4)
-    return f"{wanted // MIB}mb"
+def _larger(used: int) -> str:
+    """Return a limit with room to grow: twice the usage, at least 256 MiB."""
+    return f"{max(2 * used, 256 * MIB) // MIB}mb"
