@@ -52,14 +52,12 @@ def _run(check: Check, target: Cache | Project, failed: Collection[str]) -> Iter
     except CommandRefused as refused:
         why = f"{UNKNOWN} Managed servers often forbid it: see your provider's console."
         yield info(f"{refused}.", why=why)
-    except (StoreUnavailable, DatabaseError, InterfaceError) as problem:
-        fix = "manage.py cache_doctor\nA server or database does not answer, or went away meanwhile."
-        yield _failure(str(problem) if isinstance(problem, StoreUnavailable) else describe(problem), fix)
     except Exception as problem:
         logger.debug("The check %s failed", check.id, exc_info=True)
-        yield _failure(describe(problem), "Report this as a bug in warmer, with the line above.")
-
-
-def _failure(text: str, fix: str) -> Finding:
-    message = f"The check itself failed: {text.rstrip('.')}."
-    return Finding(Severity.FAILED, message, why=UNKNOWN, fix=fix)
+        is_away = isinstance(problem, (StoreUnavailable, DatabaseError, InterfaceError))
+        text = str(problem) if isinstance(problem, StoreUnavailable) else describe(problem)
+        fix = "manage.py cache_doctor\nA server or database does not answer, or went away meanwhile."
+        if not is_away:
+            fix = "Report this as a bug in warmer, with the line above."
+        message = f"The check itself failed: {text.rstrip('.')}."
+        yield Finding(Severity.FAILED, message, why=UNKNOWN, fix=fix)

@@ -16,7 +16,7 @@ from tests.package.doctor.support import Examine, expect
 from tests.support.fixtures import install_triggers
 from tests.support.jobs import make_spec
 from tests.support.waiting import waiting
-from warmer import invalidate_for, warm
+from warmer import invalidate_for
 from warmer.doctor.checks import jobs as checks
 from warmer.invalidation import triggers
 from warmer.invalidation.sources import sources
@@ -47,17 +47,6 @@ def test_job_ttl__interval(examine: Examine) -> None:
 def test_job_ttl__crontab(examine: Examine, minute: str, hour: str, severity: str) -> None:
     reschedule(crontab=CrontabSchedule.objects.create(minute=minute, hour=hour))
     assert examine("job-ttl").severity == severity
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("own_jobs")
-def test_job_ttl__skips_keys_that_expire_before_the_next_refresh(examine: Examine) -> None:
-    times = {"every": timedelta(minutes=15), "timeout": timedelta(hours=1), "refresh_below": 0.25}
-    warm("news", name="news", **times)(dict)  # type: ignore[arg-type]
-    call_command("warm_schedule", verbosity=0)
-    assert examine("job-ttl").severity == "ok"
-    reschedule("news", interval=IntervalSchedule.objects.create(every=25, period="minutes"))
-    expect(examine("job-ttl"), "warning", fix="refresh_below=0.42\n")
 
 
 @pytest.mark.parametrize(

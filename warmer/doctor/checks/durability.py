@@ -137,15 +137,15 @@ def _failures(server: Server) -> Iterator[Finding]:
 
 
 def _quorum(sentinels: Sequence[Sentinel], states: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield which Sentinels do not answer, and whether there are too few."""
-    start = "redis-sentinel /etc/redis/sentinel.conf\non"
-    quorum = max(state["quorum"] for state in states)
-    if silent := "; ".join(f"{each.address} ({each.problem})" for each in sentinels if each.problem):
+    """Yield whether Sentinels do not answer, or are too few."""
+    quorum, known = (max(state[name] for state in states) for name in ("quorum", "num-other-sentinels"))
+    silent = [f"{each.address} ({each.problem})" for each in sentinels if each.problem]
+    if silent or known + 1 < 3:
         severity = error if len(states) < quorum else warning
-        message = f"{len(states)} of {counted(len(sentinels), 'Sentinel')} answer, but not {silent}."
-        why = f"Without {quorum} of them, and a majority of all, nobody replaces a failed master."
-        yield severity(message, why=why, fix=f"{start} the hosts that do not answer.")
-    if (known := max(state["num-other-sentinels"] for state in states) + 1) < 3:
-        message = f"Only {counted(known, 'Sentinel')} watch{'es' if known == 1 else ''} the master."
-        why = "A failover needs a majority: with fewer than three, losing one machine prevents it."
-        yield warning(message, why=why, fix=f"{start} more hosts, with the same 'monitor' line.")
+        but = f", but not {'; '.join(silent)}" if silent else ""
+        yield severity(
+            f"{len(states)} of {counted(max(known + 1, len(sentinels)), 'Sentinel')} answer{but}.",
+            why=f"A failover needs {quorum} of them and a majority of all, so there should be three.",
+            fix="redis-sentinel /etc/redis/sentinel.conf\non the hosts that do not answer, or on more hosts, "
+            "with the same 'monitor' line.",
+        )

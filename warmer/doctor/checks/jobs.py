@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -168,18 +167,12 @@ def _judge(spec: JobSpec, entry: schedule.Entry | None) -> Iterator[Finding]:
     gap = entry.shortest_gap if entry is not None else spec.every
     if gap is None:
         return  # a solar event, or a single date
-    life, below = spec.timeout - spec.jitter, spec.refresh_below
+    life = spec.timeout - spec.jitter
     every = entry.text if entry is not None else f"every {duration(gap)}"
     message = f"{spec.name} is refreshed {every}, and its keys live {duration(life)}."
     more = f"in the declaration of {spec.name} ({spec.declared_at}); or a shorter interval in the schedule."
     fix = f"timeout=timedelta(seconds={3 * gap.total_seconds():.0f})\n{more}"
     if life <= gap:
         yield error(message, why="The keys expire before each refresh: readers find them cold.", fix=fix)
-    elif below is not None and below * life < gap:
-        yield warning(
-            f"{spec.name} is refreshed {every}, but skips keys with {duration(below * life)} to live.",
-            why="They expire before the next refresh, and readers find them cold.",
-            fix=f"refresh_below={min(0.99, math.ceil(100 * gap / life) / 100):g}\n(or more) {more}",
-        )
     elif life < 2 * gap:
         yield warning(message, why="If one refresh is missed or late, all its keys are cold.", fix=fix)
