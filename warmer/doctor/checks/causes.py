@@ -84,7 +84,7 @@ CAUSES = {
     "TimeoutError|Timeout reading": "{redis_cli} --latency\n"
     "The server accepts connections but hangs: look for a long command, swapping or a stopped process.",
     "Connection closed|[Cc]onnection reset|Broken pipe": '{setting} = "rediss://HOST:PORT/{database}"\n'
-    "with two 's', if the server requires TLS: it closes plain connections. Otherwise its log says why.",
+    "if the server requires TLS: it closes plain connections. Otherwise its log says why.",
     "": "{redis_cli} PING\nshows whether a Redis server answers there, or this project's settings are wrong.",
 }
 
