@@ -54,7 +54,7 @@ def herd(rows: int, site: Site) -> list[Table[Row]]:
 
         def verify(calls: int) -> Mapping[str, float]:
             if not calls:
-                raise AssertionError("nobody loaded the value: the key was not cold")
+                raise AssertionError("no reader loaded the value: the key was not cold")
             return {CALLS: calls}
 
         return Row(

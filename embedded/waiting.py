@@ -23,5 +23,5 @@ def wait_until(
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= end:
-            raise TimeoutError(f"Waited {seconds:g} s in vain until {what}.")
+            raise TimeoutError(f"Timed out after {seconds:g} s waiting until {what}.")
         time.sleep(pause)

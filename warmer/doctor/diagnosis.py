@@ -56,7 +56,7 @@ def _run(check: Check, target: Cache | Project, failed: Collection[str]) -> Iter
         logger.debug("The check %s failed", check.id, exc_info=True)
         is_away = isinstance(problem, (StoreUnavailable, DatabaseError, InterfaceError))
         text = str(problem) if isinstance(problem, StoreUnavailable) else describe(problem)
-        fix = "manage.py cache_doctor\nA server or database does not answer, or went away meanwhile."
+        fix = "manage.py cache_doctor\nA server or database does not answer, or has just stopped answering."
         if not is_away:
             fix = "Report this as a bug in warmer, with the line above."
         message = f"The check itself failed: {text.rstrip('.')}."

@@ -84,7 +84,7 @@ class Relay:
                         step()
                     if failures.pop(what, None):
                         logger.info("%s are applied again", what)
-                except Exception as error:  # noqa: BLE001 - nobody else would go on
+                except Exception as error:  # noqa: BLE001 - the relay must go on
                     is_known = why and getattr(error, "is_logged", False)  # by the circuit breaker
                     found = why if is_known else describe(error)
                     if found != why:

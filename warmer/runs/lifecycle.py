@@ -92,7 +92,7 @@ def open_run(
     while True:
         try:
             run, is_new = open_or_join()
-        except IntegrityError:  # the active run may have just ended, but hardly twice in a row
+        except IntegrityError:  # the active run may have just ended, but not twice in a row
             run, is_new = open_or_join()
         if is_new:
             return Opened(run=run, joined=False)

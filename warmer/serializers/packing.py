@@ -216,7 +216,7 @@ def pack(value: Any) -> bytes:
 
 
 def _walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a value and all that is in it, as it is packed, each with its place in Python notation."""
+    """Yield a value and everything in it, as packed, each with its place in Python notation."""
     yield place, value
     if type(value) is dict:
         for number, (key, item) in enumerate(value.items()):

@@ -5,7 +5,7 @@ Next to the job's fence there are:
 reads        a hash of totals, which only grow (until it is evicted, or not written for a week)
 reads-<day>  a hash of one day's counts, by slots of five minutes
 watched      a sorted set of times, for each watched key `since:<key>` and `read:<key>` (0: not yet), and of
-             `every`: they are the declared keys in the hash sample of one key in so many
+             `every` (N): they are the declared keys in the hash sample of one key in N
 """
 
 from __future__ import annotations

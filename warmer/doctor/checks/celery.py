@@ -173,7 +173,7 @@ def beat(project: Project) -> Iterator[Finding]:
             "in their names. A worker with -B is a beat, too.",
         )
     now, sent = timezone.now(), schedule.beat_seen_at()
-    # An entry has no creation time, but nobody has a reason to change it before beat has sent it.
+    # An entry has no creation time, but is unlikely to be changed before beat has sent it.
     since = own.aggregate(first=Min("date_changed"))["first"]
     if sent is not None and now - sent <= BEAT_SILENCE:
         yield ok(f"last active {ago(sent)}")

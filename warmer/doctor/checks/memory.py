@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 NEARLY_FULL = 0.9
 # A healthy jemalloc stays below. On a small server the ratio is that of the empty process.
 WASTE_RATIO, WASTE_BYTES = 1.5, 32 * MIB
-# More than a daily rise and fall. Of little memory a ratio says nothing.
+# More than a daily rise and fall. For a small amount, the ratio means nothing.
 GROWTH_RATIO, GROWTH_BYTES = 1.5, 10 * MIB
 
 

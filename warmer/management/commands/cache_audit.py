@@ -67,7 +67,7 @@ class Command(WarmerCommand):
                 try:
                     found = audit.perform(spec, Trigger.COMMAND, progress=progress, **chosen)
                 except (WarmerError, DatabaseError, InterfaceError) as error:
-                    # A job's cache or database is away, and those of the others may answer.
+                    # The cache or the database of this job does not answer; those of other jobs may.
                     why = str(error) if isinstance(error, StoreUnavailable) else describe(error)
                     found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=why)
                 audits.append(found)

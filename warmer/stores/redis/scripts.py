@@ -250,7 +250,7 @@ def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:
 def with_letter(names: list[str], letters: bytes, letter: bytes) -> list[str]:
     """Return the keys for which a script answered with a given letter."""
     count = letters.count(letter)
-    if count in (0, len(names)):  # as a rule, all have the same
+    if count in (0, len(names)):  # usually all have the same letter
         return names if count else []
     return [name for name, each in zip(names, letters, strict=True) if each == letter[0]]
 
