@@ -23,7 +23,7 @@ def await_answer(worker: Worker) -> None:
     def answers() -> bool:
         worker.container.reload()
         assert worker.container.status == "running", "the worker has ended"
-        return worker.hostname() in tasks.find_workers("warming", one_will_do=True).names
+        return worker.hostname() in tasks.find_workers("warming").names
 
     wait_until(answers, what="the worker answers")
 

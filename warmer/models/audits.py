@@ -16,8 +16,6 @@ from warmer.humanize import percent
 from warmer.models.routing import JobQuerySet, PrimaryManager, Row, atomic_for
 from warmer.models.runs import Trigger, WarmingRun
 
-# Four days of hourly audits.
-KEPT_PER_JOB = 100
 # The triggers of audits.
 TRIGGERS = [(each.value, each.label) for each in (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.COMMAND)]
 
@@ -35,13 +33,6 @@ class Verdict(StrEnum):
 
 class AuditQuerySet(JobQuerySet["CacheAudit"]):
     """Audits of jobs."""
-
-    def keep(self, audit: CacheAudit) -> None:
-        """Save an audit, and delete the oldest audits of its job beyond `KEPT_PER_JOB`."""
-        audit.save()
-        of_job = self.filter(job=audit.job)
-        for last in of_job.order_by("-pk").values_list("pk", flat=True)[KEPT_PER_JOB : KEPT_PER_JOB + 1]:
-            of_job.filter(pk__lte=last).delete()
 
     def with_wrong_keys(self, jobs: Iterable[str]) -> models.QuerySet[Any]:
         """Return the last audits of jobs that found wrong keys, until these are marked as repaired.

@@ -6,6 +6,7 @@ A replica lags, so a read from it may not find a row that was just written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 from django.db import connections, models, router, transaction
@@ -45,6 +46,11 @@ class JobQuerySet(models.QuerySet[M]):
         """Return the newest row of each job that has one, in one query."""
         newest: Any = self.filter(pk__in=self.latest_ids(jobs))
         return {row.job: row for row in newest}
+
+    def forget(self, *, before: datetime, newest_of: Iterable[str]) -> int:
+        """Delete the rows that ended before a time, except the newest of each given job; return how many."""
+        old = self.filter(finished_at__lt=before).exclude(pk__in=list(self.latest_ids(newest_of)))
+        return old.delete()[1].get(self.model._meta.label, 0)
 
 
 def atomic_for(model: type[models.Model]) -> transaction.Atomic:

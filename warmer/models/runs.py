@@ -40,11 +40,6 @@ class State(models.TextChoices):
     EXPIRED = "expired", "expired"
     CANCELLED = "cancelled", "cancelled"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether a run in this state has ended."""
-        return self not in ACTIVE
-
 
 OUTAGES = (StoreUnavailable.__name__, CircuitOpen.__name__)
 """The start of the error of keys that failed because the cache did not answer."""
@@ -79,17 +74,6 @@ class RunQuerySet(JobQuerySet["WarmingRun"]):
         for run in sorted(self.none().union(*newest, all=True), key=lambda run: -run.pk):
             found[run.job].append(run)
         return found
-
-    def forget(self, *, before: datetime, newest_of: Iterable[str] = ()) -> int:
-        """Delete the runs that ended before a time; return how many.
-
-        Args:
-            newest_of: the jobs whose newest run is kept.
-        """
-        # No run ends before it was requested, so the index on that time serves.
-        old = self.filter(requested_at__lt=before, finished_at__lt=before).exclude(state__in=ACTIVE)
-        forgotten = old.exclude(pk__in=list(self.latest_ids(newest_of))).delete()[1]
-        return forgotten.get("warmer.WarmingRun", 0)
 
     def _newest(self, job: str, count: int) -> models.QuerySet[WarmingRun]:
         newest = self.filter(job=job).order_by("-id")
@@ -176,7 +160,7 @@ class WarmingRun(Row):
     @property
     def is_final(self) -> bool:
         """Whether the run has ended."""
-        return State(self.state).is_final
+        return self.state not in ACTIVE
 
     @property
     def took(self) -> float | None:

@@ -90,7 +90,7 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
     """Audit a job and save the result; for the arguments and exceptions see `audit`."""
     found = audit(spec, **options)
     found.trigger = trigger
-    CacheAudit.objects.keep(found)
+    found.save()
     return found
 
 

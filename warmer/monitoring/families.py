@@ -137,7 +137,7 @@ FAMILIES = (
             ([job, state.value], now.last_run(job).state == state)
             for job in now.totals
             for state in State
-            if state.is_final
+            if state not in ACTIVE
         ),
     ),
     gauge(

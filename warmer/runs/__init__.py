@@ -2,7 +2,6 @@
 
 from warmer.runs.lifecycle import (
     Opened,
-    beat,
     cancel,
     close_stalled,
     expect,

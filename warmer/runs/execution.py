@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
 
 from warmer.declarations.spec import JobSpec
@@ -45,13 +46,12 @@ def execute(
     if started is None:
         return
     batches = batches_of(spec, started)
-    wanted = Wanted(started, batches, deadline=deadline)
     try:
-        number = warm_here(spec, started, wanted, worker=worker, progress=progress)
-        if wanted.is_late:
-            lifecycle.fail(started, f"It was stopped before batch {number + 1}: out of time.")
-        elif not wanted.is_cancelled:
-            lifecycle.expect(started, batches=number, report=batches.report)
+        done = warm_here(spec, started, batches, worker=worker, deadline=deadline, progress=progress)
+        if done.is_late:
+            lifecycle.fail(started, f"It was stopped before batch {done.number + 1}: out of time.")
+        elif not done.is_cancelled:
+            lifecycle.expect(started, batches=done.number, report=batches.report)
     except Exception as error:  # an error of the declared ids; a loader's errors are counted in its batch
         why = f"The ids could not be found: {describe(error)}"
         logger.exception("The run %s of %s failed. %s", run.pk, spec.name, why)
@@ -66,32 +66,18 @@ def batches_of(spec: JobSpec, run: WarmingRun) -> Batches:
     return Batches(spec) if run.only_keys is None else Batches(spec, ids_of(spec, frozenset(run.only_keys)))
 
 
-class Wanted(Iterator[Batch]):
-    """The batches of a running run, until it is cancelled or out of time. The first batch always runs.
+@dataclass(frozen=True, kw_only=True)
+class Warmed:
+    """How far a run came.
 
     Attributes:
-        is_cancelled, is_late: why there are no more batches.
+        number: the number of the last batch.
+        is_cancelled, is_late: why it was not the last of the run.
     """
 
-    def __init__(self, run: WarmingRun, batches: Iterator[Batch], *, deadline: float | None = None) -> None:
-        self.is_cancelled = self.is_late = False
-        self._run = run
-        self._batches = batches
-        self._deadline = deadline
-        self._has_begun = False
-        self._checked_at = time.monotonic()
-
-    def __next__(self) -> Batch:
-        batch = next(self._batches)
-        now = time.monotonic()
-        self.is_late = self._has_begun and self._deadline is not None and now >= self._deadline
-        self._has_begun = True
-        if now - self._checked_at >= CHECK_SECONDS:
-            self._checked_at = now
-            self.is_cancelled = not lifecycle.is_current(self._run)
-        if self.is_late or self.is_cancelled:
-            raise StopIteration
-        return batch
+    number: int
+    is_cancelled: bool
+    is_late: bool
 
 
 def warm_here(
@@ -101,20 +87,37 @@ def warm_here(
     *,
     numbers: Iterable[int] | None = None,
     worker: str = "",
+    deadline: float | None = None,
     progress: Callable[[Report], None] | None = None,
     interrupts: Interrupts = (),
     raised: Interrupts = (),
-) -> int:
-    """Load and write batches of a running run, and record each; return the number of the last.
+) -> Warmed:
+    """Load and write batches of a running run, and record each, until it is cancelled or out of time.
 
     Args:
         numbers: the numbers of the batches; default: from 1.
         worker: the name of this process, for the record.
+        deadline: the `time.monotonic()` after which only the first batch is started.
         progress: called with the report of each batch.
         interrupts, raised: errors that end a batch, or the whole call, see `pipeline.warm_batches`.
     """
+    is_cancelled = is_late = False
+
+    def wanted() -> Iterator[Batch]:
+        nonlocal is_cancelled, is_late
+        checked_at = time.monotonic()
+        for position, batch in enumerate(batches):
+            now = time.monotonic()
+            is_late = position > 0 and deadline is not None and now >= deadline
+            if now - checked_at >= CHECK_SECONDS:
+                checked_at = now
+                is_cancelled = not lifecycle.is_current(run)
+            if is_late or is_cancelled:
+                return
+            yield batch
+
     keep = keep_seconds(spec, run)
-    reports = pipeline.warm_batches(spec, batches, keep_seconds=keep, interrupts=interrupts, raised=raised)
+    reports = pipeline.warm_batches(spec, wanted(), keep_seconds=keep, interrupts=interrupts, raised=raised)
     number, recorded_at = 0, time.monotonic()
     unrecorded: dict[int, Report] = {}
     try:
@@ -128,7 +131,7 @@ def warm_here(
     finally:  # even if the ids fail half way
         if unrecorded:
             lifecycle.record_batches(run, unrecorded, worker=worker)
-    return number
+    return Warmed(number=number, is_cancelled=is_cancelled, is_late=is_late)
 
 
 def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:

@@ -2,4 +2,4 @@
 
 from warmer.schedule.entries import Entry, ScheduleError, entries, entry_of, paused
 from warmer.schedule.form import ScheduleForm, reset, switch
-from warmer.schedule.sync import AUDIT, UPKEEP, Action, beat_seen_at, database, sync, tables_exist, upkeep
+from warmer.schedule.sync import UPKEEP, Action, beat_seen_at, database, sync, tables_exist, upkeep

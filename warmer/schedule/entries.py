@@ -80,12 +80,15 @@ def entry_name(job: str) -> str:
 
 
 def entries(jobs: Iterable[str] | None = None) -> dict[str, Entry]:
-    """Return the entry of each job that has one, or of some jobs, in one query."""
+    """Return the entry of each job that has one, or of some jobs, in one query.
+
+    An entry that an operator gave another task or other arguments is none.
+    """
     tasks = rows_of(PeriodicTask).filter(task=scheduled_run.name).select_related(*_KINDS)
     if jobs is not None:
         tasks = tasks.filter(name__in=[entry_name(job) for job in jobs])
     by_job = {task.name.removeprefix(entry_name("")): task for task in tasks}
-    return {job: Entry(task) for job, task in by_job.items() if _runs(task, job)}
+    return {job: Entry(task) for job, task in by_job.items() if task.args == json.dumps([job])}
 
 
 def paused() -> set[str]:
@@ -94,18 +97,8 @@ def paused() -> set[str]:
 
 
 def entry_of(spec: JobSpec) -> Entry | None:
-    """Return a job's entry, if it has one.
-
-    Raises:
-        ScheduleError: the entry was changed to run something else.
-    """
-    task = rows_of(PeriodicTask).filter(name=entry_name(spec.name)).select_related(*_KINDS).first()
-    if task is not None and not _runs(task, spec.name):
-        raise ScheduleError(
-            f"The periodic task {task.name!r} no longer runs this job: it was given another task or other "
-            "arguments. Delete it, and run 'manage.py warm_schedule'."
-        )
-    return Entry(task) if task else None
+    """Return a job's entry, if it has one."""
+    return entries([spec.name]).get(spec.name)
 
 
 def interval_row(every: timedelta) -> IntervalSchedule:
@@ -131,8 +124,3 @@ def shortest_gap(schedule: IntervalSchedule | CrontabSchedule) -> timedelta:
     times = schedule.schedule
     moments = sorted(timedelta(hours=hour, minutes=minute) for hour in times.hour for minute in times.minute)
     return min(later - earlier for earlier, later in pairwise([*moments, moments[0] + timedelta(days=1)]))
-
-
-def _runs(task: PeriodicTask, job: str) -> bool:
-    """Return whether an entry has the arguments that make it run a job."""
-    return bool(task.task == scheduled_run.name and task.args == json.dumps([job]))

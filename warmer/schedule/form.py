@@ -13,14 +13,13 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.forms import model_to_dict
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import duration
 from warmer.models import atomic_for
-from warmer.schedule.entries import UNITS, ScheduleError, entry_of, interval_row, shortest_gap
+from warmer.schedule.entries import UNITS, ScheduleError, entry_name, entry_of, interval_row, shortest_gap
 from warmer.schedule.sync import follow_code, save, set_schedule, sync_job
 
 INTERVAL, CRONTAB = "interval", "crontab"
@@ -68,7 +67,7 @@ class ScheduleForm(forms.Form):
         """Set the entry of the job, creating it if necessary.
 
         Raises:
-            ScheduleError: see `entry_of`.
+            ScheduleError: the job is not scheduled, or its entry runs something else.
         """
         with _edited(self._spec) as task:
             set_schedule(task, self._schedule)
@@ -79,7 +78,7 @@ def reset(spec: JobSpec) -> None:
     """Reset a job's entry to its declaration, so that it follows the code again.
 
     Raises:
-        ScheduleError: the job is not scheduled; or see `entry_of`.
+        ScheduleError: the job is not scheduled, or its entry runs something else.
     """
     with _edited(spec) as task:
         assert spec.every is not None
@@ -91,7 +90,7 @@ def switch(spec: JobSpec, *, on: bool) -> bool:
     """Switch the schedule of a job on or off; return whether this changed it.
 
     Raises:
-        ScheduleError: the job is not scheduled; or see `entry_of`.
+        ScheduleError: the job is not scheduled, or its entry runs something else.
     """
     with _edited(spec) as task:
         was_on, task.enabled = task.enabled, on
@@ -100,19 +99,19 @@ def switch(spec: JobSpec, *, on: bool) -> bool:
 
 @contextmanager
 def _edited(spec: JobSpec) -> Iterator[PeriodicTask]:
-    """Yield the entry of a job, created if necessary, and save it after the block if that changed it."""
+    """Yield the entry of a job, created if necessary, and save it after the block."""
     if spec.every is None:
         raise ScheduleError(f"{spec.name} is not scheduled: its declaration has every=None.")
     with atomic_for(PeriodicTask):
+        sync_job(spec)  # it may be missing
         entry = entry_of(spec)
         if entry is None:
-            sync_job(spec)
-            entry = entry_of(spec)
-        assert entry is not None
-        before = model_to_dict(entry.task)
+            raise ScheduleError(
+                f"The periodic task {entry_name(spec.name)!r} no longer runs this job: it was given another "
+                "task or other arguments. Delete it, and run 'manage.py warm_schedule'."
+            )
         yield entry.task
-        if model_to_dict(entry.task) != before:
-            save(entry.task)
+        save(entry.task)
 
 
 def _initial(spec: JobSpec) -> dict[str, Any]:

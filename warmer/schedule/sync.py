@@ -29,7 +29,6 @@ DECLARED = "warmer_declared_seconds"
 YOURS = "The interval and 'enabled' are yours to change."
 OWN = "warmer: "
 """The prefix of the names of warmer's own entries; no job can have such a name."""
-AUDIT = f"{OWN}audit a sample"
 UPKEEP = {
     f"{OWN}close stalled runs": (tasks.close_stalled_runs, timedelta(minutes=1)),
     f"{OWN}observe the jobs": (tasks.observe_jobs, timedelta(minutes=1)),
@@ -58,7 +57,9 @@ def sync() -> dict[str, Action]:
     Returns:
         What was done, by job.
     """
-    own = UPKEEP | ({AUDIT: (tasks.audit_sample, conf.AUDIT_EVERY)} if conf.AUDIT_SAMPLE > 0 else {})
+    own = dict(UPKEEP)
+    if conf.AUDIT_SAMPLE > 0:
+        own[f"{OWN}audit a sample"] = tasks.audit_sample, conf.AUDIT_EVERY
     ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
     with atomic_for(PeriodicTask):
         done = {spec.name: sync_job(spec) for spec in jobs.specs() if spec.every is not None}
@@ -177,8 +178,5 @@ def tables_exist() -> bool:
 
 
 def _headers(task: PeriodicTask) -> dict[str, Any]:
-    try:
-        found = json.loads(task.headers or "{}")
-    except ValueError:  # an operator's entry; beat cannot read it either
-        return {}
+    found = json.loads(task.headers or "{}")
     return found if isinstance(found, dict) else {}

@@ -1,8 +1,14 @@
 """The Celery side, and the only part that imports Celery."""
 
 from warmer.tasks import relaying
-from warmer.tasks.app import NAMESPACE, app_name, has_broker, problem_of_formats, unread_setting
-from warmer.tasks.broker import problem_of_address
+from warmer.tasks.broker import (
+    NAMESPACE,
+    app_name,
+    has_broker,
+    problem_of_address,
+    problem_of_formats,
+    unread_setting,
+)
 from warmer.tasks.relaying import request_pending
 from warmer.tasks.runs import follow_up, request_refresh, request_run, start_run, warm_batch
 from warmer.tasks.upkeep import (

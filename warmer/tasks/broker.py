@@ -6,20 +6,22 @@ made here have their own time-outs, and a broker that did not answer is not cont
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Task, current_app
 from celery.exceptions import QueueNotFound
+from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerError
-from kombu.exceptions import SerializerNotInstalled
+from kombu.serialization import registry
 
 from warmer.exceptions import WarmerError
 from warmer.report import describe, masked
-from warmer.tasks.app import missing_setting
 
 # The caller needs an answer soon.
 BROKER_SECONDS = 3.0
@@ -33,6 +35,17 @@ INVALID = (
     "The broker's address or CELERY_BROKER_TRANSPORT_OPTIONS is invalid: the database of Redis must be a "
     "number, and Sentinels need a master_name"
 )
+NAMESPACE = (
+    'app.config_from_object("django.conf:settings", namespace="CELERY")\n'
+    "in the project's celery.py. The __init__.py beside it imports the app. "
+    "It then reads CELERY_BROKER_URL; without a namespace, BROKER_URL."
+)
+JSON = (
+    'CELERY_ACCEPT_CONTENT = ["json"]\nCELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"\n'
+    "All three together, or no task is done. The project's own tasks must then take plain data."
+)
+# Formats that run code when they are decoded.
+_UNSAFE = {"application/x-python-serialize", "application/x-yaml"}
 
 
 class BrokerUnavailable(WarmerError):
@@ -64,8 +77,6 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
             task.apply_async(args, connection=connection, retry=False, **options)
         except QueueNotFound:
             raise BrokerUnavailable(UNDECLARED.format(queue=options["queue"])) from None
-        except SerializerNotInstalled as error:
-            raise BrokerUnavailable(f"{error}: set CELERY_TASK_SERIALIZER = 'json'") from None
 
 
 def is_resting() -> bool:
@@ -163,3 +174,59 @@ def _recent_failure(address: str) -> str:
     at, why = _failures.get(address, (0.0, ""))
     ago = time.monotonic() - at
     return f"{why} ({ago:.0f} s ago, not retried yet)" if why and ago < REST_SECONDS else ""
+
+
+# -- how the project's Celery app is set up -------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A problem with a setting, for a system check and the doctor."""
+
+    message: str
+    why: str
+    fix: str
+
+
+def problem_of_formats() -> Problem | None:
+    """Return the problem with the formats of Celery's messages, if there is one."""
+    sent, accepted = current_app.conf.task_serializer, list(current_app.conf.accept_content or ())
+    if _type(sent) not in map(_type, accepted):
+        message = f"Celery sends tasks as {sent!r}, which its workers do not accept."
+        why = "No worker answers, and no task is done."
+    elif _UNSAFE.intersection(map(_type, accepted)):
+        message = f"Celery accepts {', '.join(map(repr, accepted))}."
+        why = "Anyone who can write to the broker can run code in every worker."
+    else:
+        return None
+    return Problem(message=message, why=why, fix=JSON)
+
+
+def unread_setting() -> str:
+    """Return a broker setting that the Celery app does not read; empty if there is none."""
+    conf = current_app.conf
+    if conf.task_always_eager or os.environ.get("CELERY_BROKER_URL"):  # Celery prefers it to every setting
+        return ""
+    read = (conf.broker_url, conf.broker_read_url, conf.broker_write_url)
+    given = {name: getattr(settings, name, None) for name in ("CELERY_BROKER_URL", "BROKER_URL")}
+    return next((name for name, url in given.items() if url and url not in read), "")
+
+
+def missing_setting() -> str:
+    """Return the setting in which the Celery app finds no broker; empty if it has one or needs none."""
+    if current_app.conf.broker_write_url or current_app.conf.task_always_eager:
+        return ""
+    return f"{current_app.namespace}_BROKER_URL" if current_app.namespace else "BROKER_URL"
+
+
+def has_broker() -> bool:
+    """Return whether a broker is configured, so that other processes execute the tasks."""
+    return bool(current_app.conf.broker_url) and not current_app.conf.task_always_eager
+
+
+def app_name() -> str:
+    """Return the name of the project's app, as in `celery -A`."""
+    name = current_app.main or "default"
+    return "PROJECT" if name == "default" else name  # "default": Celery's own app, if there is no other
+
+
+def _type(name: str) -> str:
+    return str(registry.name_to_type.get(name, name))

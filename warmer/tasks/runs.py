@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any
 
 from celery import Task, shared_task
-from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, InternalError, OperationalError, router, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
@@ -22,7 +22,6 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.models import Trigger, WarmingRun
-from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
 from warmer.stores import difference
@@ -153,11 +152,7 @@ def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> 
     If the worker is killed, its message is redelivered. It names the whole rest of the lane, so the next
     worker skips counted batches and continues.
     """
-    try:
-        _warm_lanes(self, run_id, attempt, [(first, last)])
-    except SoftTimeLimitExceeded:  # not in a loader: the database or the broker hangs
-        logger.warning("Batches %d to %d of run %d hit the time limit: delivered again", first, last, run_id)
-        raise Reject("The soft time limit interrupted the records of the run", requeue=True) from None
+    _warm_lanes(self, run_id, attempt, [(first, last)])
 
 
 def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> None:
@@ -169,15 +164,15 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
         if (spec := _spec_here(task, run)) is None:
             return
         keys = (spec.key.batch(batch_queue.ids_of(batch)) for batch in batches)
-        wanted = execution.Wanted(run, keys, deadline=until)
         may_wait = _may_wait(task, run.heartbeat_at)
         try:
             done = execution.warm_here(
                 spec,
                 run,
-                wanted,
+                keys,
                 numbers=[batch.number for batch in batches],
                 worker=_worker(task),
+                deadline=until,
                 interrupts=INTERRUPTS,
                 raised=(StoreUnavailable,) if may_wait else (),
             )
@@ -186,9 +181,9 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
                 raise
             runs.fail(run, f"Its progress could not be recorded: {describe(error)}")
             return
-        if wanted.is_cancelled or done == last:
+        if done.is_cancelled or done.number == last:
             return
-        lanes = [(max(first, done + 1), end) for first, end in lanes if end > done]
+        lanes = [(max(first, done.number + 1), end) for first, end in lanes if end > done.number]
         if time.monotonic() >= until:
             if _sent(spec, run, lanes):
                 return
@@ -217,17 +212,16 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     first = list(islice(batches, 2))
     every = chain(first, batches)
     if len(first) < 2 or task.request.is_eager:  # not worth a message, or no worker to send one to
-        wanted = execution.Wanted(run, every)
         raised = (StoreUnavailable,) if _may_wait(task, run.started_at) else ()
-        count = execution.warm_here(
-            spec, run, wanted, worker=_worker(task), interrupts=INTERRUPTS, raised=raised
+        done = execution.warm_here(
+            spec, run, every, worker=_worker(task), interrupts=INTERRUPTS, raised=raised
         )
-        if not wanted.is_cancelled:
-            runs.expect(run, batches=count, report=batches.report)
+        if not done.is_cancelled:
+            runs.expect(run, batches=done.number, report=batches.report)
         return
     count = 0
     for count in batch_queue.write(run, every):  # noqa: B007 - the last one counts them all
-        if not runs.beat(run):
+        if not runs.is_current(run):
             logger.info("%s has ended: its batches are not sent", run)
             return
     if runs.expect(run, batches=count, report=batches.report):
@@ -255,9 +249,7 @@ def _spec_here(task: Task, run: WarmingRun) -> JobSpec | None:
     found = difference(run.cache, spec.cache, here="on the worker")
     if not found:
         return spec
-    requester = "another worker" if run.trigger == Trigger.SCHEDULE else "web"
-    runs.fail(run, f"Worker {_worker(task)} and {requester} use different caches: {found}.")
-    observe(spec, interrupts=INTERRUPTS)  # so that the overview and the doctor show this worker's cache
+    runs.fail(run, f"Worker {_worker(task)} and web use different caches: {found}.")
     return None
 
 

@@ -15,11 +15,10 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.filling import read_counters
-from warmer.models import BeatProcess, JobHour, State, Trigger, WarmingRun
+from warmer.models import BeatProcess, CacheAudit, JobHour, State, Trigger, WarmingRun
 from warmer.monitoring import audit, observation
 from warmer.report import describe
 from warmer.tasks import broker
-from warmer.tasks.broker import BrokerUnavailable
 from warmer.tasks.runs import INTERRUPTS, PATIENT, request_run
 
 logger = logging.getLogger(__name__)
@@ -90,23 +89,22 @@ def observe_jobs(self: Task) -> int:
 
 @shared_task(name="warmer.forget_runs", **PATIENT)
 def forget_runs() -> int:
-    """Delete the runs that ended longer ago than `WARMER_RUN_RETENTION`; return how many.
+    """Delete the runs and audits that ended longer ago than `WARMER_RUN_RETENTION`; return how many runs.
 
-    The newest run of each job is kept regardless of its age. Hours of the jobs' history are deleted after
+    The newest of each job are kept regardless of their age. Hours of the jobs' history are deleted after
     `HOURS_KEPT`.
     """
+    before = timezone.now() - conf.RUN_RETENTION
     JobHour.objects.forget()
-    return WarmingRun.objects.forget(before=timezone.now() - conf.RUN_RETENTION, newest_of=jobs)
+    CacheAudit.objects.forget(before=before, newest_of=jobs)
+    return WarmingRun.objects.forget(before=before, newest_of=jobs)
 
 
 @shared_task(name="warmer.audit_sample", **PATIENT)
 def audit_sample() -> None:
-    """Request an audit of a sample of each job, while `WARMER_AUDIT_SAMPLE` is set."""
-    if conf.AUDIT_SAMPLE <= 0:
-        return  # the message was sent before it was turned off
+    """Request an audit of a sample of each job; beat sends this while `WARMER_AUDIT_SAMPLE` is set."""
     for spec in jobs.specs():
-        if why := request_audit(spec, Trigger.SCHEDULE):
-            logger.warning("%s waits for the next audit: %s", spec.name, why)
+        request_audit(spec, Trigger.SCHEDULE)
 
 
 @shared_task(name="warmer.audit_job", **PATIENT)
@@ -120,27 +118,19 @@ def audit_job(job: str, trigger: str = Trigger.ADMIN, repair: bool = False) -> N
         logger.warning("%s was not audited: %s", job, describe(error))
         return
     if not found.ok:
-        shown = ", ".join(f"{each['key']} {' '.join(each['fields'])}" for each in found.wrong_keys)
-        logger.error(
-            "%s: %d wrong and %d failed of %d sampled keys%s%s",
-            job,
-            found.wrong,
-            found.failed,
-            found.sampled,
-            f": {shown}" if shown else "",
-            f": {found.error}" if found.error else "",
-        )
+        keys = ", ".join(f"{each['key']} {' '.join(each['fields'])}" for each in found.wrong_keys)
+        text = "%s: %d wrong and %d failed of %d sampled keys: %s"
+        logger.error(text, job, found.wrong, found.failed, found.sampled, found.error or keys)
 
 
-def request_audit(spec: JobSpec, trigger: Trigger = Trigger.ADMIN, *, repair: bool = False) -> str:
-    """Request an audit of a job from a worker; return why that failed, or an empty string.
+def request_audit(spec: JobSpec, trigger: Trigger = Trigger.ADMIN, *, repair: bool = False) -> None:
+    """Request an audit of a job from a worker.
 
     Args:
         repair: audit every key instead of a sample, and invalidate those that are wrong.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer, or Celery cannot send the message.
     """
     expires = conf.RUN_EXPIRY.total_seconds()
-    try:
-        broker.send(audit_job, (spec.name, trigger, repair), queue=spec.queue, expires=expires)
-    except BrokerUnavailable as error:
-        return str(error)
-    return ""
+    broker.send(audit_job, (spec.name, trigger, repair), queue=spec.queue, expires=expires)

@@ -15,13 +15,12 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.stores import Place, inspect_redis
 from warmer.tasks import broker
-from warmer.tasks.app import app_name, unread_setting
-from warmer.tasks.broker import BrokerUnavailable
+from warmer.tasks.broker import BrokerUnavailable, app_name
 
 if TYPE_CHECKING:
     from warmer.stores.inspection import Server
 
-# An idle worker answers in milliseconds.
+# An idle worker answers in milliseconds. Celery cannot know which answer is the last, so it always waits.
 OTHERS_SECONDS = 0.2
 
 
@@ -61,12 +60,11 @@ class Broker:
     timeout: float | None = None
 
 
-def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False) -> Workers:
+def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
     """Find workers that consume a queue.
 
     Args:
-        timeout: seconds to wait for the first answer, and again for further answers.
-        one_will_do: do not wait for others if the first worker that answers consumes the queue.
+        timeout: seconds to wait for the first answer.
     """
     if current_app.conf.task_always_eager:
         return Workers(
@@ -78,16 +76,11 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
         problem, advice = broker.UNDECLARED.format(queue=queue).split(". ", 1)
         return Workers(problem=problem, advice=advice, may_work=False)
     try:
-        found = consumers(timeout=timeout, others=timeout, enough=queue if one_will_do else "")
+        found = consumers(timeout=timeout)
     except BrokerUnavailable as error:
-        why, unread = str(error), unread_setting()
-        advice = (
-            f"No Celery app reads {unread}"
-            if unread
-            else "CELERY_BROKER_URL must lead to a server that is up"
-        )
-        problem = why[0].lower() + why[1:]
-        return Workers(problem=problem, advice=f"{advice}: see 'manage.py cache_doctor'.", may_work=False)
+        why = str(error)
+        advice = "CELERY_BROKER_URL must lead to a server that is up: see 'manage.py cache_doctor'."
+        return Workers(problem=why[0].lower() + why[1:], advice=advice, may_work=False)
     if queue in found:
         return Workers(names=tuple(found[queue]))
     start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
@@ -96,23 +89,18 @@ def find_workers(queue: str, *, timeout: float = 1.0, one_will_do: bool = False)
     return Workers(problem="no worker answered", advice=start)
 
 
-def consumers(*, timeout: float, others: float = OTHERS_SECONDS, enough: str = "") -> dict[str, list[str]]:
+def consumers(*, timeout: float) -> dict[str, list[str]]:
     """Return the names of the workers that answer, by the queues that they consume.
 
     Args:
-        timeout: seconds to wait for the first answer.
-        others: seconds to wait for further answers. Celery always waits, because it cannot know which is the
-            last.
-        enough: a queue. If the first worker that answers consumes it, do not wait for others.
+        timeout: seconds to wait for the first answer. The others get `OTHERS_SECONDS`.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
     with broker.connected() as connection:
         answers = _active_queues(connection, timeout, limit=1)
-        # Also None if the first was a late answer to an earlier query, which is counted and dropped.
-        if not any(enough in queues for queues in answers.values()):
-            answers |= _active_queues(connection, others)
+        answers |= _active_queues(connection, OTHERS_SECONDS)
     found = defaultdict[str, list[str]](list)
     for name, queues in answers.items():
         for queue in queues:

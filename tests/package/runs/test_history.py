@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from warmer import runs as ledger
-from warmer.models import State, Trigger, WarmingBatch, WarmingRun
+from warmer.models import CacheAudit, State, Trigger, WarmingBatch, WarmingRun
 from warmer.tasks import forget_runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,7 +26,7 @@ def old_runs() -> list[int]:
 def test_forget__deletes_what_ended_before_then(old_runs: list[int]) -> None:
     WarmingRun.objects.filter(pk=old_runs[0]).update(state=State.RUNNING, finished_at=None)
     WarmingRun.objects.filter(pk=old_runs[1]).update(finished_at=timezone.now())
-    assert WarmingRun.objects.forget(before=timezone.now() - timedelta(days=30)) == 5
+    assert WarmingRun.objects.forget(before=timezone.now() - timedelta(days=30), newest_of=()) == 5
     assert set(WarmingRun.objects.values_list("pk", flat=True)) == set(old_runs[:2])
     assert WarmingBatch.objects.count() == 2
 
@@ -38,7 +38,9 @@ def test_forget_runs__keeps_for_the_retention_and_the_newest_of_each_job(own_job
         ledger.fail(run, "broken")
         then = timezone.now() - timedelta(days=days)
         WarmingRun.objects.filter(pk=run.pk).update(requested_at=then, finished_at=then)
+    audits = [CacheAudit.objects.create(job="posts", trigger="admin", started_at=then, finished_at=then) for _ in "ab"]
     assert forget_runs() == 2
+    assert CacheAudit.objects.get() == audits[-1]
     assert set(WarmingRun.objects.values_list("job", flat=True)) == {"posts", "popular_posts"}
 
 

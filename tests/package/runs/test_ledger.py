@@ -135,7 +135,7 @@ def test_ended_run__counts_nothing_and_does_not_start_again(run: WarmingRun) -> 
     ledger.fail(run, "lost")
     assert not ledger.record_batches(run, {1: report(written=3)})
     assert not ledger.cancel(run, "ada")
-    assert not ledger.beat(run)
+    assert not ledger.is_current(run)
     assert (ledger.start(run.pk), ledger.start(10**9)) == (None, None)
     assert told(run, "written", "state", "error") == (0, State.FAILED, "lost")
 
@@ -210,9 +210,6 @@ def test_close_stalled__running_without_progress_is_lost(run: WarmingRun) -> Non
 
 def test_close_stalled__progress_keeps_a_run_alive(run: WarmingRun) -> None:
     age(run, "heartbeat_at", "started_at")
-    assert ledger.beat(run)
-    assert ledger.close_stalled() == 0
-    age(run, "heartbeat_at")
     ledger.record_batches(run, {1: report(written=1)})
     assert ledger.close_stalled() == 0
 

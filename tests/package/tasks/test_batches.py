@@ -9,7 +9,7 @@ from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
-from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ResponseError
@@ -182,21 +182,6 @@ def test_warm_batch__time_limit_fails_what_is_left() -> None:
     assert (run.state, run.failed) == (State.FAILED, 6)
     assert "SoftTimeLimitExceeded" in run.error
     assert "batch_size" in run.error
-
-
-def test_warm_batch__time_limit_while_it_records_leaves_the_batch_to_another_task(
-    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = begin(job)
-    with monkeypatch.context() as hanging:
-        hanging.setattr(batch_queue, "mark_counted", partial(away, error=SoftTimeLimitExceeded()))
-        with pytest.raises(Reject) as rejected:
-            work(run, 1, 3)
-    assert rejected.value.requeue
-    run.refresh_from_db()
-    assert (run.state, run.batches_done) == (State.RUNNING, 0)
-    work(run, 1, 3)
-    assert (run.state, run.written) == (State.COMPLETE, 10)
 
 
 # -- cancelled in its second batch of three ------------------------------------------------------------

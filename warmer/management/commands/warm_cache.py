@@ -126,7 +126,7 @@ class Command(WarmerCommand):
         if options["inline"]:
             return False
         for queue in sorted({spec.queue for spec in watcher.specs}):
-            found = tasks.find_workers(queue, one_will_do=True)
+            found = tasks.find_workers(queue)
             if found.names:
                 continue
             if options["no_wait"] and found.may_work:

@@ -14,7 +14,7 @@ from tests.package.monitoring.audit.conftest import counts, declare, wrong_field
 from tests.support.commands import execute
 from warmer import jobs, warm, warm_many
 from warmer.exceptions import LoaderError
-from warmer.models import CacheAudit, Trigger, audits
+from warmer.models import CacheAudit, Trigger
 from warmer.monitoring.audit import audit, perform
 from warmer.monitoring.comparison import HAS_VALUE, NO_VALUE
 
@@ -157,15 +157,6 @@ def test_perform__saves_the_result(job: Any, source: Any, django_assert_num_quer
     assert (row.pk, row.trigger, row.share) == (found.pk, "command", found.share)
     assert (counts(row), wrong_fields(row)) == ({"right": 9, "wrong": 1}, {"thing:2": ("(dict, now str)",)})
     assert row.started_at < row.finished_at
-
-
-def test_perform__deletes_the_oldest(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audits, "KEPT_PER_JOB", 3)
-    other = warm("other", name="other")(lambda: 1)
-    perform(other.spec, Trigger.COMMAND)
-    made = [perform(job.spec, Trigger.COMMAND).pk for _ in range(5)]
-    assert set(CacheAudit.objects.filter(job="things").values_list("pk", flat=True)) == set(made[2:])
-    assert CacheAudit.objects.filter(job="other").count() == 1
 
 
 @pytest.mark.parametrize("bad", [{0}, {9}, {3, 4}, set(range(10))])
