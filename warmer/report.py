@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -120,10 +120,6 @@ class Report:
         failures = (self.failures + other.failures)[:MAX_FAILURES]
         sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
         return Report(job=self.job, failures=failures, **sums)
-
-    def timed(self, seconds: float) -> Report:
-        """Return the same outcomes with their total duration in seconds."""
-        return replace(self, seconds=seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""

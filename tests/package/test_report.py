@@ -55,7 +55,8 @@ def test_add__sums_every_count_in_any_order(one: Report, two: Report, three: Rep
 
 
 def test_as_dict__is_plain_data() -> None:
-    report = Report(job="things", written=2, failed=1, failures=(Failure(key="a", error="no"),)).timed(0.5)
+    failures = (Failure(key="a", error="no"),)
+    report = Report(job="things", written=2, failed=1, failures=failures, seconds=0.5)
     data = json.loads(json.dumps(report.as_dict()))
     assert data == data | {"job": "things", "written": 2, "skipped": 0, "failed": 1, "seconds": 0.5}
     assert data["failures"] == [{"key": "a", "error": "no"}]

@@ -45,8 +45,8 @@ def warm(spec: JobSpec, ids: Iterable[Id] | None = None, *, only_missing: bool =
     began = time.monotonic()
     batches = Batches(spec, ids)
     reports = warm_batches(spec, batches, keep_seconds=0.0 if only_missing else None)
-    report = sum(reports, Report(job=spec.name))
-    return (report + batches.report).timed(time.monotonic() - began)
+    report = sum(reports, Report(job=spec.name)) + batches.report
+    return replace(report, seconds=time.monotonic() - began)
 
 
 def warm_batches(

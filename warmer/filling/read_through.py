@@ -7,9 +7,8 @@ others by polling the cache for all of them together:
 - if a key is cached, or its load found no value, that is the answer;
 - if its claim is gone, because its loader raised, an invalidation overtook it or its process was killed, the
   reader claims the key in turn, so failing loads run one after the other;
-- if the job is hot (changes overtook two loads that a reader waited for, or one if it was hot a moment ago;
-  or the cache did not store a value), no reader in this process waits until a load is stored, or none of this
-  happened for `WARMER_READ_WAIT`;
+- if the job is hot (changes overtook two loads that a reader waited for, or the cache did not store a value),
+  no reader in this process waits until a load is stored, or none of this happened for `WARMER_READ_WAIT`;
 - after `WARMER_READ_WAIT`, the readers of a process share a load of the key and store nothing.
 
 A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another claim
@@ -62,7 +61,7 @@ MOST_OVERTAKEN = 2
 
 T = TypeVar("T")
 
-# Until when a job is, or was, hot: it changes faster than it can be loaded, or its values are not stored.
+# Until when a job is hot: it changes faster than it can be loaded, or its values are not stored.
 _hot: dict[JobSpec, float] = {}
 # While reads of a job have a problem, it is logged once in this many seconds.
 LOG_SECONDS = 10.0
@@ -213,10 +212,10 @@ class _Reader:
             failpoints.reach("written", self.spec.name)
         outcomes = Counter[str](written.outcomes.values())
         read_counters.count(self.spec, outcomes)
-        if Outcome.FAILED in outcomes:
+        if Outcome.FAILED in outcomes or (Outcome.SUPERSEDED in outcomes and self._is_hot()):
             self._mark_hot()  # otherwise waiting readers would load one after another
-        elif self._is_hot():
-            self._mark_hot(has_ended=Outcome.SUPERSEDED not in outcomes)
+        elif Outcome.SUPERSEDED not in outcomes:
+            _hot.pop(self.spec, None)
         if written.errors:
             key, why = next(iter(written.errors.items()))
             _log(self.spec, logging.ERROR, NOT_STORED, counted(len(written.errors), "key"), key, why)
@@ -262,18 +261,17 @@ class _Reader:
             self.claimed_under[key] = record.token
             if before != record.token and self._is_overtaken(key, before):  # otherwise its loader raised
                 self.overtaken[key] += 1
-                if self._is_hot(lately=True) or self.overtaken[key] >= MOST_OVERTAKEN:
+                if self.overtaken[key] >= MOST_OVERTAKEN:
                     self._mark_hot()
 
     def _is_overtaken(self, key: str, token: Token) -> bool:
         return bool(self._ask(lambda store: store.overtaken(token, [key])))
 
-    def _is_hot(self, *, lately: bool = False) -> bool:
-        after = conf.READ_WAIT.total_seconds() if lately else 0.0
-        return self.spec in _hot and monotonic() < _hot[self.spec] + after
+    def _is_hot(self) -> bool:
+        return monotonic() < _hot.get(self.spec, 0.0)
 
-    def _mark_hot(self, *, has_ended: bool = False) -> None:
-        _hot[self.spec] = monotonic() + (0.0 if has_ended else conf.READ_WAIT.total_seconds())
+    def _mark_hot(self) -> None:
+        _hot[self.spec] = monotonic() + conf.READ_WAIT.total_seconds()
 
     def _settle(self, values: Mapping[str, Any], absent: Iterable[str]) -> None:
         self.values |= values

@@ -123,17 +123,6 @@ def test_hot_key__nobody_waits_until_a_load_is_stored(hot: Flight, slow: SlowLoa
     slow.may_end.set()
     assert [reader.result() for reader in readers] == [6] * 5
 
-    # It was hot a moment ago: this time, one overtaken load is enough.
-    slow.may_end.clear()
-    hot.job.invalidate([1])
-    readers = hot.readers(5, missed=5)
-    slow.expect(7)
-    overtake(hot)
-    slow.expect(9)
-    wait_until(lambda: len(gave_up) == 6, seconds=PATIENCE_SECONDS, what="three load for themselves")
-    slow.may_end.set()
-    assert {reader.result() for reader in readers} == {7, 8, 9}
-
 
 def test_value_that_cannot_be_stored__is_loaded_at_once_for_those_who_waited(
     flight: Flight, settings: Any, monkeypatch: pytest.MonkeyPatch
