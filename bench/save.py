@@ -9,7 +9,7 @@ invalidation at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from io import StringIO
@@ -25,7 +25,7 @@ from django.db.models.signals import post_save
 from django.utils import timezone
 
 from bench.data import create_users, empty_cache, key_of
-from bench.measure import Row, Table, Versus, cost
+from bench.measure import Row, Table, cost
 from bench.site import Site, Worker, create_tables, database_version
 from embedded.postgres_server import PostgresServer
 from users.models import CustomUser
@@ -72,90 +72,66 @@ def save(rows: int, site: Site) -> list[Table[Row]]:
     """Return saves, updates and inserts: on both databases, with each way to capture changes."""
     postgres = site.enter_context(PostgresServer(options=DURABLE_POSTGRESQL))
     site.databases = {}
-    sqlite, postgresql = {}, {}
+    workers: dict[str, dict[str, Worker]] = {"SQLite": {}, "PostgreSQL": {}}
     for number, capture in enumerate(CAPTURES):
-        file = site.folder / f"save{number}.sqlite3"
-        for workers, url in (
-            (sqlite, f"sqlite:///{file}?{DURABLE_SQLITE}"),
-            (postgresql, postgres.create_database(f"save{number}")),
+        for database, url in (
+            ("SQLite", f"sqlite:///{site.folder / f'save{number}.sqlite3'}?{DURABLE_SQLITE}"),
+            ("PostgreSQL", postgres.create_database(f"save{number}")),
         ):
-            workers[capture] = site.enter_context(Worker(DATABASE_URL=url, **CAPTURES[capture]))
-            site.databases |= workers[capture].ask(begin, capture)
-    autocommit, atomic = partial(save_users, rows), partial(save_in_atomic, rows)
-    in_autocommit, in_atomic = "in autocommit", "in atomic, a transaction each"
+            worker = site.enter_context(Worker(DATABASE_URL=url, **CAPTURES[capture]))
+            workers[database][capture] = worker
+            site.databases |= worker.ask(begin, capture)
     hard = {
         "a snapshot held open": partial(hold_snapshot, rows, WAITING * rows),
         "after an outage": partial(change_others, rows, WAITING * rows),
     }
+
+    def row(
+        database: str, capture: str, users: int, *, title="", before=int, needs_relay=False, **work
+    ) -> Row:
+        """Return a row in a process of its own, where the first of the users have cached profiles."""
+        worker, expected = workers[database][capture], rows if capture == PLAIN else 0
+        return worker.row(
+            title=title or capture,
+            prepare=partial(worker.ask, renew, users, rows, before),
+            verify=lambda _: worker.ask(verify, expected, rows, needs_relay),
+            **work,
+        )
+
+    def saves(database: str, way: str, function: Callable[[int], None], target=None, hard=()) -> Table[Row]:
+        """Return a save of each user with each way to capture changes, and with triggers in harder cases."""
+        save_all = partial(row, database, users=2 * rows, function=partial(function, rows), operations=rows)
+        plain, handler = cost(other=PLAIN), cost(other=HANDLER, target=target)
+        versus = {TRIGGERS: [handler, plain], SIGNALS: [cost(other=HANDLER)], HANDLER: [plain], PLAIN: []}
+        made = [save_all(capture, versus=versus[capture]) for capture in CAPTURES]
+        for what in hard:
+            more = {"title": f"{TRIGGERS}, {what}", "before": hard[what], "needs_relay": True}
+            made.append(save_all(TRIGGERS, versus=[handler], **more))
+        return Table(title=f"{database}, {way}", operation="save", rows=made)
+
+    def bulk(what: str, function: Callable[[int], None], changed: int, users: int) -> Table[Row]:
+        """Return one statement that changes many rows."""
+        change = partial(
+            row,
+            "PostgreSQL",
+            users=users,
+            function=partial(function, changed),
+            operations=changed,
+            needs_relay=True,
+        )
+        target = cost(other=PLAIN, target=BULK_TARGET)
+        made = [change(TRIGGERS, versus=[target]), change(PLAIN)]
+        return Table(title=f"PostgreSQL, one {what} of {changed:,} rows", operation="row", rows=made)
+
+    in_autocommit, in_atomic = "in autocommit", "in atomic, a transaction each"
     return [
-        _saves(f"SQLite, {in_autocommit}", sqlite, autocommit, rows),
-        _saves(f"SQLite, {in_atomic}", sqlite, atomic, rows, target=SAVE_TARGET),
-        _saves(f"PostgreSQL, {in_autocommit}", postgresql, autocommit, rows),
-        _saves(f"PostgreSQL, {in_atomic}", postgresql, atomic, rows, target=SAVE_TARGET, hard=hard),
-        _bulk("update", postgresql, update_all, rows, changed=UPDATED * rows, users=UPDATED * rows),
-        _bulk("insert", postgresql, insert, rows, changed=INSERTED * rows, users=0),
+        saves("SQLite", in_autocommit, save_users),
+        saves("SQLite", in_atomic, save_in_atomic, SAVE_TARGET),
+        saves("PostgreSQL", in_autocommit, save_users),
+        saves("PostgreSQL", in_atomic, save_in_atomic, SAVE_TARGET, hard),
+        bulk("update", update_all, UPDATED * rows, users=UPDATED * rows),
+        bulk("insert", insert, INSERTED * rows, users=0),
     ]
-
-
-def _saves(
-    title: str,
-    workers: Mapping[str, Worker],
-    run: Callable[[], None],
-    rows: int,
-    *,
-    target: float | None = None,
-    hard: Mapping[str, Callable[[], None]] | None = None,
-) -> Table[Row]:
-    """Return a save of each user with each way to capture changes, and with triggers in the harder cases."""
-    row = partial(_row, run=run, operations=rows, users=2 * rows, cached=rows)
-    plain, handler = cost(other=PLAIN), cost(other=HANDLER, target=target)
-    versus = {TRIGGERS: [handler, plain], SIGNALS: [cost(other=HANDLER)], HANDLER: [plain], PLAIN: []}
-    made = [row(workers[capture], capture, versus=versus[capture]) for capture in CAPTURES]
-    triggers = partial(row, workers[TRIGGERS], TRIGGERS, versus=[handler], needs_relay=True)
-    made += [triggers(title=f"{TRIGGERS}, {what}", before=before) for what, before in (hard or {}).items()]
-    return Table(title=title, operation="save", rows=made)
-
-
-def _bulk(
-    what: str,
-    workers: Mapping[str, Worker],
-    function: Callable[[int], None],
-    rows: int,
-    *,
-    changed: int,
-    users: int,
-) -> Table[Row]:
-    """Return one statement that changes many rows."""
-    run = partial(function, changed)
-    row = partial(_row, run=run, operations=changed, users=users, cached=rows, needs_relay=True)
-    target = cost(other=PLAIN, target=BULK_TARGET)
-    made = [row(workers[TRIGGERS], TRIGGERS, versus=[target]), row(workers[PLAIN], PLAIN)]
-    return Table(title=f"PostgreSQL, one {what} of {changed:,} rows", operation="row", rows=made)
-
-
-def _row(
-    worker: Worker,
-    capture: str,
-    *,
-    run: Callable[[], None],
-    operations: int,
-    users: int,
-    cached: int,
-    title: str = "",
-    before: Callable[[], object] = int,
-    needs_relay: bool = False,
-    versus: Sequence[Versus] = (),
-) -> Row:
-    """Return a row in a process of its own with this many users, the first of whom have cached profiles."""
-    expected = cached if capture == PLAIN else 0
-    return worker.row(
-        run,
-        title=title or capture,
-        operations=operations,
-        prepare=partial(worker.ask, renew, users, cached, before),
-        verify=lambda _: worker.ask(verify, expected, cached, needs_relay),
-        versus=versus,
-    )
 
 
 # -- what a process does ---------------------------------------------------------------------------
