@@ -135,7 +135,7 @@ def redis_client(pytestconfig: pytest.Config, _empty_cache: None) -> Iterator[Re
 
 @pytest.fixture
 def golden(pytestconfig: pytest.Config) -> Callable[..., None]:
-    """Return a function that asserts that a text is the one in `tests/golden/NAME.txt`.
+    """Return a function that asserts that a string equals `tests/golden/NAME.txt`.
 
     `masks` maps a pattern of what differs between runs (times, ports) to what the file has in its place.
     With `--write-golden` the file is written instead: read the diff before you commit it.

@@ -60,7 +60,7 @@ class Running:
         return self.log.read_text(errors="replace")
 
     def wait_for(self, text: str, *, count: int = 1) -> None:
-        """Wait until the output holds a text so many times; fail with the output where it does not."""
+        """Wait until the output contains a string this many times; fail with the output otherwise."""
 
         def holds() -> bool:
             found = self.output().count(text) >= count

@@ -122,5 +122,5 @@ class Worker(CeleryTestWorker):
         return command[command.index("-n") + 1]
 
     def await_log(self, text: str) -> None:
-        """Wait until the log holds a text; pytest-celery's own wait looks only once a second."""
+        """Wait until the log contains a string; pytest-celery's own wait looks only once a second."""
         wait_until(lambda: text in self.logs(), what=f"{self.name()} logs {text!r}")

@@ -81,7 +81,7 @@ def test_span__week_or_day_and_the_refresh_of_the_page(operator: Client) -> None
     (*_, chart) = charts(operator, span="week").values()
     assert len(titles(chart)) == 7 * 24
     assert titles(chart)[-31] == "0"
-    assert len(re.findall("<text", chart)) in (6, 7)  # a text for each midnight, except at the very end
+    assert len(re.findall("<text", chart)) in (6, 7)  # a label for each midnight, except at the very end
     fragment = operator.get(POSTS, {"live": "1", "span": "week"}).content.decode()
     assert "<html" not in fragment
     assert set(re.findall('data-warmer-part="([^"]*)"', fragment)) == {"now", "history", "runs"}

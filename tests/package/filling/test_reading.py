@@ -68,7 +68,7 @@ def test_get__loads_a_cold_key_once_and_hits_in_one_round_trip(job: Any, loader:
     job.get(7)
     assert calls_of(redis_client) == MGET_ALONE
     cache.set("read:7", "cached")
-    assert job([7]) == {7: "value 7"}  # the loader, past the cache
+    assert job([7]) == {7: "value 7"}  # the loader, bypassing the cache
 
 
 def test_get__without_a_value_is_the_default_and_not_stored(job: Any, loader: Loader) -> None:

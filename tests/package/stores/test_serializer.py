@@ -72,7 +72,7 @@ def test_server__holds_short_values_as_they_are_and_long_ones_compressed(redis_c
     ("value", "why"),
     [
         ({"bio": mark_safe("<b>")}, "at ['bio'] it holds a django.utils.safestring.SafeString"),
-        # django-redis passes whole numbers on as they are, past the serializer.
+        # django-redis stores integers unchanged, bypassing the serializer.
         (IntEnum("Grade", {"ONE": 1}).ONE, "UnsupportedValue"),  # type: ignore[attr-defined]
         (10**5000, "ValueError"),
         ("a" * 3000, "3004 bytes, more than WARMER_MAX_VALUE_BYTES (2000)"),

@@ -11,7 +11,7 @@ from myapp.warming import popular_posts
 from tests.support.rows import a_comment, a_post, a_user
 from users.warming import user_profiles
 
-# What a transaction changed is read past the cache until it commits: here every save commits.
+# Reads of what a transaction changed bypass the cache until it commits: here every save commits.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NumQueries = Callable[[int], Any]

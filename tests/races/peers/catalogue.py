@@ -16,7 +16,7 @@ class Peer:
     Attributes:
         way: how it is used, as its documentation says.
         means: the class in `tests.races.peers` that does so, as `module.Class`.
-        settings: what it needs of Django's settings. `{redis}` in a text is the server's address.
+        settings: what it needs of Django's settings. `{redis}` in a string is the server's address.
     """
 
     distribution: str

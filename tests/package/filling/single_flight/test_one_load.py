@@ -1,4 +1,4 @@
-"""Readers of a cold key are one load, and all get what it stored, or that there is no value."""
+"""Readers of a cold key share one load, and all get its value, or learn that there is none."""
 
 import threading
 from collections.abc import Mapping, Sequence
