@@ -18,12 +18,13 @@ from warmer.doctor.check import Finding
 from warmer.doctor.checks.causes import fix_for
 from warmer.doctor.checks.celery import without_beat
 from warmer.doctor.checks.connection import unsuitable, unusable
-from warmer.doctor.checks.jobs import BY_SIGNALS
+from warmer.doctor.checks.jobs import BY_SIGNALS, without_table
 from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
+from warmer.invalidation.unrecorded import needed, unrecorded
 from warmer.models import ChangeRecord
 from warmer.stores import Place, is_fenced, is_local, misspelt_options, why_unusable
 
@@ -87,8 +88,7 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
         return
     if not conf.CAPTURE:
         yield _message(BY_SIGNALS)
-    models = {source.model for source in sources().by_name.values()}
-    for alias in sorted({router.db_for_write(model) for model in models}):
+    for alias in needed():
         vendor = connections[alias].vendor
         if captures_by_triggers() and vendor not in triggers.VENDORS:
             yield Error(
@@ -97,14 +97,15 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
                 id="warmer.E003",
             )
         elif not router.allow_migrate_model(alias, ChangeRecord):
-            yield Warning(
-                f"Jobs depend on tables of the database {alias!r}, where DATABASE_ROUTERS do not allow "
-                "warmer's table: changes there cannot be recorded. Triggers capture none, and changes from "
-                "signals are lost if the process is killed or the cache is down.",
-                hint=f"Let allow_migrate() return True for {alias!r} and the model 'changerecord' of the app "
-                f"'warmer', and run 'manage.py migrate --database {alias}'.",
-                id="warmer.W011",
-            )
+            yield _message(without_table(alias, "where DATABASE_ROUTERS do not allow warmer's table"))
+
+
+@register("warmer", Tags.database)
+def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> Iterable[CheckMessage]:
+    """W011: databases that lack our table although it was migrated. Only by `check --database`, `migrate`."""
+    for alias in unrecorded() if databases else ():
+        if router.allow_migrate_model(alias, ChangeRecord):
+            yield _message(without_table(alias))
 
 
 @register("warmer")
@@ -117,8 +118,8 @@ def check_ids(**_kwargs: Any) -> Iterable[CheckMessage]:
             yield Warning(
                 f"A change of {field.model._meta.label} invalidates every key of {name}: warmer cannot read "
                 f"{field.name!r}, a {type(field).__name__}, from a recorded change.",
-                hint="Derive the field's class from one of Django's, such as CharField or UUIDField; or name "
-                "another column in depends_on; or use a list of models, if you want to invalidate every key.",
+                hint="Name a column of text, numbers, dates or UUIDs, or an array of them. Derive a field of "
+                "your own from one of these, e.g. CharField. Or use a list of models, to mean every key.",
                 id="warmer.W014",
             )
 

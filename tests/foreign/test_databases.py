@@ -65,6 +65,15 @@ result = {{
 with override_settings(DATABASE_ROUTERS=["mysite.routers.Strict"]):
     result["strict"] = [warning.id for warning in run_checks()]
 """
+LACKING = """
+found = run_checks(databases=["default", "ops"])
+result = {
+    "checks": [warning.id for warning in found],
+    "hints": "".join(warning.hint for warning in found),
+    "triggers": output("warm_triggers", "--check"),
+    "doctor": output("cache_doctor"),
+}
+"""
 NAMES = "from people.warming import names; result = names.get()"
 BACKLOG = "from warmer.invalidation import backlog; found = backlog(); result = [found.count, list(found.answered)]"
 WAITING = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
@@ -190,3 +199,27 @@ def test_replica__that_streams_and_lags(foreign: ForeignProject, main: Database,
         assert 'FROM "people_person"' in said
         for ours in ('"warmer_', "FROM warmer_", "UPDATE warmer_", '"django_celery_beat_'):
             assert ours not in said
+
+
+def test_router__that_kept_our_table_off_a_database_that_was_migrated(
+    foreign: ForeignProject, main: Database, new_database: NewDatabase
+) -> None:
+    answers = dict.fromkeys(("read", "write"), "'ops' if model._meta.app_label == 'people' else 'default'")
+    strict = "(database == 'ops') == (app_label == 'people')"
+    both = ["default", "ops"]
+    begin(foreign, {"default": main, "ops": new_database()}, migrated=both, migrate=strict, **answers)
+    assert foreign.run(ASKING + LACKING)["checks"] == ["warmer.W011"]
+    route(foreign, migrate=f"{strict} or model_name == 'changerecord'", **answers)
+    migrate = "from django.core.management import call_command\ncall_command('migrate', database='ops', verbosity=0)\n"
+    lacking = foreign.run(migrate + ASKING + LACKING)  # nothing to apply: it is recorded as applied
+    assert lacking["checks"] == ["warmer.W011"]
+    fix = "'manage.py migrate warmer zero --fake --database ops'"
+    assert fix in lacking["hints"]
+    assert fix in lacking["triggers"]
+    assert "warning  capture" in lacking["doctor"]
+    fake = "from django.core.management import call_command\n"
+    fake += "call_command('migrate', 'warmer', 'zero', fake=True, database='ops', verbosity=0)\n"
+    captured = foreign.run(fake + migrate + ASKING + LACKING)
+    assert captured["checks"] == []
+    assert "ops: every table is captured" in captured["triggers"]
+    assert "warning  capture" not in captured["doctor"]

@@ -18,6 +18,8 @@ from tests.support.fixtures import install_triggers
 from warmer import checks
 from warmer.doctor import checks as found_by
 from warmer.invalidation import resolve, triggers
+from warmer.invalidation.records import forget_tables
+from warmer.models import ChangeRecord
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
 
@@ -152,6 +154,24 @@ def test_w011__router_keeps_the_records_off_a_database(settings: Any) -> None:
     declare_single("posts", depends_on=[Post])
     settings.DATABASE_ROUTERS = [ROUTER]
     assert_found("W011", says="'default'", hint="changerecord")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("capture", ["triggers", "signals"])
+def test_w011__table_is_missing_although_its_migration_is_applied(settings: Any, capture: str) -> None:
+    settings.WARMER_CAPTURE = capture
+    declare_single("posts", depends_on=[Post])
+    assert not found("W011", databases=["default"])
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(ChangeRecord, "warmer_changerecord", "elsewhere")
+    forget_tables()
+    try:
+        assert_found("W011", says="'default'", hint="migrate warmer zero --fake", databases=["default"])
+        assert not found("W011")  # a check that may not ask the database
+    finally:
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(ChangeRecord, "elsewhere", "warmer_changerecord")
+        forget_tables()
 
 
 def test_w012__beat_reads_its_schedule_from_a_replica(settings: Any) -> None:

@@ -15,6 +15,7 @@ from warmer.doctor.check import Finding, error, info, ok, project_check, warning
 from warmer.doctor.project import NotApplicable, Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
+from warmer.invalidation.unrecorded import unrecorded
 from warmer.models import JobObservation, WarmingRun, elsewhere
 from warmer.report import describe
 
@@ -30,6 +31,21 @@ BY_SIGNALS = info(
     "'signals', and call invalidate_for() after such changes.",
     check="warmer.W007",
 )
+
+
+def without_table(alias: str, where: str = "which lacks warmer's table") -> Finding:
+    """Return the warning about a database where changes cannot be recorded. Also a system check."""
+    return warning(
+        f"Jobs depend on tables of the database {alias!r}, {where}: changes there cannot be recorded.",
+        why="Triggers capture none, and changes from signals are lost if the process is killed or the cache "
+        "is down.",
+        fix=f"Let allow_migrate() return True for {alias!r} and the model 'changerecord' of the app "
+        f"'warmer', and run 'manage.py migrate --database {alias}'. If it has nothing to apply, first run "
+        f"'manage.py migrate warmer zero --fake --database {alias}'.",
+        check="warmer.W011",
+    )
+
+
 # The current time in seconds: in a transaction, CURRENT_TIMESTAMP may be the time of its start.
 CLOCKS = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
@@ -126,6 +142,7 @@ def capture(project: Project) -> Iterator[Finding]:
     """Every table that a job depends on has its triggers."""
     if not any(spec.depends_on for spec in project.specs):
         raise NotApplicable("no job depends on a table")
+    yield from map(without_table, unrecorded())
     if not invalidation.captures_by_triggers():
         yield BY_SIGNALS
         return

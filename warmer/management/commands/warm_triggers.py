@@ -13,8 +13,10 @@ from django.core.management.base import CommandError
 from django.db import connections, router
 
 from warmer import invalidation
+from warmer.doctor.checks.jobs import without_table
 from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import written
+from warmer.invalidation.unrecorded import unrecorded
 from warmer.management.base import WarmerCommand
 from warmer.models import ChangeRecord
 
@@ -33,7 +35,8 @@ class Command(WarmerCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         databases = [alias for alias in triggers.databases() if options["database"] in (None, alias)]
         unanswered = {} if options["database"] else invalidation.backlog().unanswered
-        if not databases and not unanswered:
+        lost = [alias for alias in unrecorded() if options["database"] in (None, alias)]
+        if not (databases or unanswered or lost):
             if unmigrated := [repr(alias) for alias in written() if _supports(alias, options["database"])]:
                 names = ", ".join(unmigrated)
                 raise CommandError(f"warmer's tables are missing on {names}: run 'manage.py migrate' first.")
@@ -44,6 +47,8 @@ class Command(WarmerCommand):
         if unanswered:
             whys = "; ".join(f"{alias!r} ({why})" for alias, why in unanswered.items())
             raise CommandError(f"Nothing was done on the databases that do not answer: {whys}.")
+        if lost:
+            raise CommandError("\n".join(f"{each.message} {each.fix}" for each in map(without_table, lost)))
         if not all(captured):
             raise CommandError("Some changes are not captured. Run 'manage.py warm_triggers'.")
 
