@@ -49,9 +49,9 @@ def spec_of(loader: Callable[..., Any], *, key: str, keyed: bool, options: Mappi
         given["depends_on"] = _with_fields(dependencies, given.pop("fields", None))
         if keyed:
             _check_ids(options["ids"])
-            _check_callable("the loader", loader, [[]], "def load(ids)", "@warm declares a job with one key")
+            _check_callable("the loader of @warm_many", loader, ["the ids"], "def load(ids)")
         else:
-            _check_callable("the loader", loader, [], "def load()", "@warm_many declares a key for each id")
+            _check_callable("the loader of @warm", loader, [], "def load()")
         own: dict[str, Any] = {"name": name, "key": template, "loader": loader, "declared_at": declared_at}
         return JobSpec(**given | own)
 
@@ -67,12 +67,10 @@ def _check_ids(ids: object) -> None:
         raise DeclarationError(
             f"ids={ids!r}: expected a function that returns the ids, e.g. top_user_ids, or a queryset"
         )
-    _check_callable("ids", ids, [], "def top_ids()", "functools.partial can bind arguments")
+    _check_callable("ids", ids, [], "def top_ids()")
 
 
-def _check_callable(
-    what: str, function: Callable[..., Any], arguments: list[Any], example: str, hint: str
-) -> None:
+def _check_callable(what: str, function: Callable[..., Any], arguments: list[str], example: str) -> None:
     """Reject what cannot be called with these arguments, or has to be awaited."""
     if not callable(function):
         raise DeclarationError(
@@ -89,9 +87,9 @@ def _check_callable(
         signature.bind(*arguments)
     except TypeError:
         takes = f"({', '.join(signature.parameters)})" if signature.parameters else "no arguments"
-        called = "a row" if arguments == [None] else "the list of ids" if arguments else "no arguments"
+        called = arguments[0] if arguments else "no arguments"
         raise DeclarationError(
-            f"{what} takes {takes} but is called with {called}: write e.g. '{example}'; {hint}"
+            f"{what} takes {takes} but is called with {called}: write e.g. '{example}'"
         ) from None
 
 
@@ -113,8 +111,8 @@ def _dependencies(depends_on: object) -> tuple[Dependency, ...]:
                 "function of the row"
             )
         if callable(source):
-            what, hint = f"the function of {label} in depends_on", "functools.partial can bind arguments"
-            _check_callable(what, source, [None], "lambda post: post.author_id", hint)
+            what = f"the function of {label} in depends_on"
+            _check_callable(what, source, ["a row"], "lambda post: post.author_id")
     return tuple(Dependency(model=model, ids=source) for model, source in pairs)
 
 
