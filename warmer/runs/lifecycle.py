@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, connections, router
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from warmer.conf import conf
@@ -160,7 +160,7 @@ def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: st
             return 0
         _add(current, sum((reports[number] for number in new), Report(job=run.job)), batches=len(new))
     if current.batches_done == current.batches_total:
-        _finish_when_done(run)
+        _finish(current)
     return len(new)
 
 
@@ -176,7 +176,8 @@ def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:
             return False
         current.batches_total = batches
         _add(current, report, batches=0)
-    _finish_when_done(run)
+    if current.batches_done == current.batches_total:
+        _finish(current)
     return True
 
 
@@ -247,13 +248,9 @@ def close_stalled(job: str | None = None) -> int:
     return expired + lost
 
 
-def _finish_when_done(run: WarmingRun) -> None:
-    """End a run whose batches are all counted; if two processes count the last one, one of them ends it."""
-    done = _attempt(run, State.RUNNING) & Q(batches_done=F("batches_total"))
-    finished = WarmingRun.objects.filter(done).first()
-    if finished is None:
-        return
-    report = finished.report
+def _finish(run: WarmingRun) -> None:
+    """End a run whose batches are all counted."""
+    done, report = _attempt(run, State.RUNNING), run.report
     if report.ok:
         _end(done, State.COMPLETE)
     elif report.failed == report.keys:

@@ -56,14 +56,11 @@ class BrokerUnavailable(WarmerError):
 _failures: dict[str, tuple[float, str]] = {}
 
 
-def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **options: Any) -> None:
+def send(task: Task, args: tuple[Any, ...] = (), **options: Any) -> None:
     """Send a message; for the options see Celery's `apply_async`.
 
     It opens its own connection, which takes 6 ms, where Celery's pool takes 0.5. So it is for messages that
     request a run; a run's messages for its batches use the pool.
-
-    Args:
-        insist: try even if the broker did not answer a moment ago.
 
     Raises:
         BrokerUnavailable: it does not answer, or Celery cannot send the message.
@@ -71,7 +68,7 @@ def send(task: Task, args: tuple[Any, ...] = (), *, insist: bool = False, **opti
     if current_app.conf.task_always_eager:
         task.apply_async(args, **options)
         return
-    with connected(insist=insist) as connection:
+    with connected() as connection:
         # No retry: the connection is new, and a message whose sending timed out may still arrive.
         try:
             task.apply_async(args, connection=connection, retry=False, **options)

@@ -196,7 +196,6 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
         broker.send(
             start_run,
             (run.pk,),
-            insist=run.trigger == Trigger.SCHEDULE,  # the next time is far in the future
             queue=spec.queue,
             priority=RUNS,
             countdown=delay.total_seconds() or None,

@@ -99,12 +99,14 @@ def consumers(*, timeout: float) -> dict[str, list[str]]:
         BrokerUnavailable: the broker does not answer.
     """
     with broker.connected() as connection:
-        answers = _active_queues(connection, timeout, limit=1)
-        answers |= _active_queues(connection, OTHERS_SECONDS)
+        answers: dict[str, Any] = {}
+        for seconds, limit in ((timeout, 1), (OTHERS_SECONDS, None)):
+            inspect = current_app.control.inspect(connection=connection, timeout=seconds, limit=limit)
+            answers |= inspect.active_queues() or {}
     found = defaultdict[str, list[str]](list)
     for name, queues in answers.items():
-        for queue in queues:
-            found[queue].append(name)
+        for queue in queues if isinstance(queues, list) else ():  # otherwise it is an error
+            found[queue["name"]].append(name)
     return found
 
 
@@ -172,10 +174,3 @@ def _place(connection: Any, address: str) -> Place | None:
         username=connection.userid or "",
         has_password=bool(connection.password),
     )
-
-
-def _active_queues(connection: Any, timeout: float, *, limit: int | None = None) -> dict[str, list[str]]:
-    inspect = current_app.control.inspect(connection=connection, timeout=timeout, limit=limit)
-    answers = inspect.active_queues() or {}
-    # Otherwise it is an error.
-    return {name: [each["name"] for each in found] for name, found in answers.items() if type(found) is list}

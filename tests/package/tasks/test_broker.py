@@ -120,13 +120,6 @@ def test_rest__ends(job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPa
     assert not broker.is_resting()
 
 
-def test_rest__schedule_insists(job: Any, hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks.request_run("t", Trigger.ADMIN)
-    hanging.resume()
-    monkeypatch.setattr(broker, "BROKER_SECONDS", 20.0)
-    assert tasks.request_run("t", Trigger.SCHEDULE).run.state == State.QUEUED
-
-
 @pytest.mark.usefixtures("impatient")
 def test_rest__saves_do_not_wait_each_and_are_no_runs(
     make_post: Any, broker_at: BrokerAt, caplog: pytest.LogCaptureFixture
