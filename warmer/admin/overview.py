@@ -144,7 +144,7 @@ class Table:
         is_observed = any(row.attempted_at >= silent_since for row in self._observations.values())
         last = {name: run.state for name, run in WarmingRun.objects.latest_per_job(names).items()}
         paused = base.schedule.paused() if base.schedule else set()
-        wrong = CacheAudit.objects.jobs_with_wrong_keys(names)
+        wrong = set(CacheAudit.objects.with_wrong_keys(names).values_list("job", flat=True))
         down = health.unanswered(caches)  # last, because it waits for their answers
         self.states = {}
         for spec in specs:

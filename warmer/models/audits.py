@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from warmer.declarations.spec import MAX_NAME_LENGTH
@@ -34,20 +34,16 @@ class Verdict(StrEnum):
 class AuditQuerySet(JobQuerySet["CacheAudit"]):
     """Audits of jobs."""
 
-    def with_wrong_keys(self, jobs: Iterable[str]) -> models.QuerySet[Any]:
-        """Return the last audits of jobs that found wrong keys, until these are marked as repaired.
+    def with_wrong_keys(self, jobs: Iterable[str]) -> AuditQuerySet:
+        """Return the last audits of jobs that found wrong keys, until these are marked as repaired."""
+        return self.filter(pk__in=self.latest_ids(jobs), wrong__gt=F("repaired"))
 
-        A complete run corrects every declared key, unless it skips keys or is of some: `is_corrected`.
-        """
+    def note_repairs(self, jobs: Iterable[str]) -> None:
+        """Mark the wrong keys of last audits as repaired if a complete run has written every key since."""
         full = WarmingRun.objects.complete_and_full(OuterRef("job"))
         corrected = full.filter(skipped=0, started_at__gt=OuterRef("finished_at"))
-        found = self.filter(pk__in=self.latest_ids(jobs), wrong__gt=F("repaired"))
-        return found.annotate(is_corrected=Q(undeclared=0) & Exists(corrected))
-
-    def jobs_with_wrong_keys(self, jobs: Iterable[str]) -> set[str]:
-        """Return the jobs whose last audit found wrong keys that nothing has corrected since."""
-        found = self.with_wrong_keys(jobs).filter(is_corrected=False)
-        return set(found.values_list("job", flat=True))
+        found = self.with_wrong_keys(jobs).filter(Exists(corrected), undeclared=0)
+        self.filter(pk__in=list(found.values_list("pk", flat=True))).update(repaired=F("wrong"))
 
     def mark_repaired(self, jobs: Iterable[str], *, before: datetime) -> None:
         """Record that the wrong keys of jobs were invalidated, if their last audit ended before a time."""

@@ -10,11 +10,9 @@ from itertools import islice
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
-from django.db.models import F
 from django.utils import timezone
 
 from warmer import invalidation
-from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
 from warmer.filling.batches import Batches, find_ids
@@ -92,12 +90,6 @@ def perform(spec: JobSpec, trigger: Trigger, **options: Any) -> CacheAudit:
     found.trigger = trigger
     found.save()
     return found
-
-
-def note_repairs() -> None:
-    """Mark the wrong keys of last audits as repaired, where a complete run has corrected them since."""
-    corrected = CacheAudit.objects.with_wrong_keys(jobs).filter(is_corrected=True)
-    CacheAudit.objects.filter(pk__in=list(corrected.values_list("pk", flat=True))).update(repaired=F("wrong"))
 
 
 @dataclass(kw_only=True)

@@ -147,11 +147,9 @@ def _crontab(cleaned: dict[str, Any]) -> CrontabSchedule:
     try:
         crontab.full_clean()
         crontab.schedule.remaining_estimate(timezone.now())  # raises if it is never due, e.g. on February 31
-    except ValidationError as error:
-        wrong = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items())
-        raise ValidationError(f"This is not a crontab: {wrong}") from None
     except Exception as error:  # noqa: BLE001 - Celery's parser raises what it likes
-        raise ValidationError(f"This crontab cannot be used: {error}") from None
+        wrong = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+        raise ValidationError(f"This is not a crontab: {wrong}") from None
     return crontab
 
 

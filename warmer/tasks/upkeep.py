@@ -83,7 +83,7 @@ def observe_jobs(self: Task) -> int:
     if self.request.origin and not self.request.retries:
         BeatProcess.objects.note(self.request.origin)
     observed = observation.observe_all(seconds=OBSERVING_SECONDS, interrupts=INTERRUPTS)
-    audit.note_repairs()
+    CacheAudit.objects.note_repairs(jobs)
     return observed
 
 

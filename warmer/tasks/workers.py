@@ -26,7 +26,7 @@ OTHERS_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The workers that would take a job, or why none is known, and what to do.
+    """The workers of a queue, or why none is known, and what to do.
 
     Attributes:
         may_work: the queue accepts messages, and a worker that did not answer may consume it: its remote
@@ -84,8 +84,6 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
     if queue in found:
         return Workers(names=tuple(found[queue]))
     start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
-    if found:
-        return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answered", advice=start)
 
 
