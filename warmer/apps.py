@@ -37,7 +37,6 @@ class WarmerConfig(AppConfig):
         setting_changed.connect(receivers.follow, dispatch_uid="warmer.receivers")
         signals.triggers_changed.connect(receivers.listen, dispatch_uid="warmer.receivers")
         connection_created.connect(transactions.on_connection, dispatch_uid="warmer.transactions")
-        connection_created.connect(receivers.on_connection, dispatch_uid="warmer.receivers")
         post_save.connect(transactions.on_saved, dispatch_uid="warmer.transactions")
         pre_migrate.connect(triggers.on_migrating, sender=self, dispatch_uid="warmer.triggers")
         post_migrate.connect(triggers.on_migrated, sender=self, dispatch_uid="warmer.triggers")

@@ -130,14 +130,13 @@ def check_triggers(databases: Iterable[str] | None = None, **_kwargs: Any) -> It
     if not databases or not captures_by_triggers():  # without databases, none must be queried
         return
     for problem in triggers.problems(*databases):
-        if problem.is_found:  # `migrate` runs this check before it creates tables
-            by_migrate = "If 'manage.py migrate' prints this, it installs missing triggers at its end."
-            yield Warning(
-                f"{problem.table} on {problem.using!r} {problem.why}: some changes leave old values in the "
-                "cache.",
-                hint=f"{problem.fix} {by_migrate}",
-                id="warmer.W008",
-            )
+        by_migrate = "If 'manage.py migrate' prints this, it installs missing triggers at its end."
+        yield Warning(
+            f"{problem.table} on {problem.using!r} {problem.why}: some changes leave old values in the "
+            "cache.",
+            hint=f"{problem.fix} {by_migrate}",
+            id="warmer.W008",
+        )
 
 
 @register("warmer", Tags.database)

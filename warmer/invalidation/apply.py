@@ -116,9 +116,9 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
         floors[using] = max(found[-1].id, floors[using])
     is_done = len(found) < MOST
     page = [each for each in found if records.is_declared(each)]
-    # Records for every key wait for a worker to sweep; apply the others now.
-    whole = [each for each in page if each.rows is None]
-    for part in filter(None, ([each for each in page if each.rows is not None], whole)):
+    some = [each for each in page if each.rows is not None]
+    whole = [each for each in page if each.rows is None]  # a worker has to sweep their keys
+    for part in filter(None, (some, whole)):
         if not apply(part, using=using, sweep=False):
             is_done = False
         elif not other_cache(ask=ask):
@@ -129,16 +129,7 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
 
 def highest(*, using: str) -> int:
     """Return the id of the newest record; 0 if there is none."""
-    table = records.TABLE
-    question = f"SELECT max(id) FROM {table}"
-    if connections[using].vendor == "postgresql":
-        # A sequence that starts over gives new records lower ids. Without rights to it, its value is NULL.
-        question = (
-            f"SELECT coalesce((SELECT last_value FROM pg_sequences WHERE sequencename = '{table}_id_seq' "
-            "AND format('%I.%I', schemaname, sequencename) = "
-            f"pg_get_serial_sequence('{table}', 'id')), ({question}))"
-        )
-    return int(records.ask_one(connections[using], question) or 0)
+    return int(records.ask_one(connections[using], f"SELECT max(id) FROM {records.TABLE}") or 0)
 
 
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:

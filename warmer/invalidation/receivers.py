@@ -12,17 +12,17 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, connections, router
+from django.db import Error, router
 from django.db.models import Model, Q, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
 from warmer.invalidation.recording import record, record_of_ids, record_of_rows
 from warmer.invalidation.records import Record, captures_by_triggers, written
-from warmer.invalidation.resolve import ids_now
+from warmer.invalidation.resolve import ids_of, read_rows
 from warmer.invalidation.sources import Source, sources, tables_of
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.triggers import installed
@@ -38,30 +38,24 @@ _BEFORE = "_warmer_before"
 
 # The databases on which triggers record all changes of a model.
 _captured: defaultdict[type[Model], set[str]] = defaultdict(set)
-# All databases that existed when the receivers were connected; none before that.
-_databases: set[str] = set()
+_is_listening = False
 
 
 def follow(*, setting: str = "WARMER_CAPTURE", **_: Any) -> None:
     """Connect the receivers for a job that is declared after `ready()`."""
-    if _databases and setting == "WARMER_CAPTURE":
+    if _is_listening and setting == "WARMER_CAPTURE":
         listen()
 
 
 def listen(**_: Any) -> None:
     """Connect the receivers for every model whose rows touch a table that a job depends on."""
+    global _is_listening
+    _is_listening = True
     _captured.clear()
-    _databases.update(connections)
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
             for signal, receiver in _receivers_of(model):
                 signal.connect(receiver, sender=model, dispatch_uid=UID)
-
-
-def on_connection(**_: Any) -> None:
-    """`connection_created`: connect again if the project has added a database, which may lack triggers."""
-    if not _databases.issuperset(connections):
-        listen()
 
 
 def _receivers_of(model: type[Model]) -> list[tuple[Any, Any]]:
@@ -132,7 +126,6 @@ def before_save(
     instance: Model,
     using: str,
     found: list[Source],
-    raw: bool = False,
     update_fields: Collection[str] | None = None,
     **_: Any,
 ) -> Iterable[Record]:
@@ -141,21 +134,10 @@ def before_save(
     found = [source for source in _own(found, sender) if _is_saved(source, update_fields)]
     watcher(using).expect(changed=[source.name for source in found])
     moving = [source for source in found if _can_move(source, update_fields)]
-    if moving and instance.pk is not None and (raw or not _is_new(instance)):
-        # Table by table: a new child may take over a row of its parent.
-        rows: dict[type[Model], list[Model]] = {
-            model: list(QuerySet(model, using=using).filter(pk=_pk_in(model, instance)))
-            for model in {source.model for source in moving}
-        }
-        instance.__dict__[_BEFORE] = [record_of_rows(source, rows[source.model]) for source in moving]
+    if moving and instance.pk is not None:
+        rows: list[Model] = list(QuerySet(sender, using=using).filter(pk=instance.pk))
+        instance.__dict__[_BEFORE] = [record_of_rows(source, rows) for source in moving]
     return ()
-
-
-def _pk_in(model: Any, instance: Model) -> Any:
-    """Return the primary key that an instance has in its own table or in a parent's."""
-    link: Any = instance._meta.get_ancestor_link(model)
-    pk = getattr(instance, model._meta.pk.attname)
-    return pk if pk is not None or link is None else getattr(instance, link.attname)
 
 
 @_never_raises
@@ -170,20 +152,13 @@ def after_save(
     **_: Any,
 ) -> Iterable[Record]:
     """`post_save`: record the new and the old row."""
-    before: list[Record] | None = instance.__dict__.pop(_BEFORE, None)
-
-    @cache
-    def read() -> list[Model]:
-        return list(QuerySet(sender, using=using).filter(pk=instance.pk))
-
-    yield from before or ()
-    for source in _own(found, sender):
-        if not created and not _is_saved(source, update_fields):
-            continue
-        if not created and before is None and _can_move(source, update_fields):
-            yield Record(source=source.name)  # the old ids are not known
-            continue
-        yield record_of_rows(source, [instance] if _is_in_memory(instance, source, update_fields) else read())
+    yield from instance.__dict__.pop(_BEFORE, ())
+    saved = [source for source in _own(found, sender) if created or _is_saved(source, update_fields)]
+    rows: list[Any] = [instance]
+    if not all(_is_in_memory(instance, source, update_fields) for source in saved):
+        rows = list(QuerySet(sender, using=using).filter(pk=instance.pk))
+    for source in saved:
+        yield record_of_rows(source, rows)
 
 
 def _can_move(source: Source, update_fields: Collection[str] | None = None) -> bool:
@@ -199,12 +174,6 @@ def _is_written(field: Any, update_fields: Collection[str] | None) -> bool:
     """Return whether a save with `update_fields` writes a field, directly or in the database."""
     named = update_fields is None or not {field.name, field.attname}.isdisjoint(update_fields)
     return bool(field.generated or named)
-
-
-def _is_new(instance: Any) -> bool:
-    """Return whether Django inserts a row without checking for an existing one: its key is a default."""
-    pk = instance._meta.pk
-    return bool(instance._state.adding and (pk.has_default() or pk.has_db_default()))
 
 
 def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
@@ -244,7 +213,7 @@ def before_delete(
         yield of_rows
         for each in source.dependents:
             if each.from_row:
-                yield record_of_ids(each.spec, ids_now(each, of_rows, using=using))
+                yield record_of_ids(each.spec, ids_of(each, read_rows(of_rows), using=using))
 
 
 # -- many-to-many fields ------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from types import CodeType
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -95,17 +94,15 @@ def are_kept(using: str) -> bool:
     """
     known = _tables.get(using)
     if known is None or time.monotonic() >= known[1]:
-        is_ours = using in written() and router.allow_migrate_model(using, rows_of(using).model)
-        found = is_ours and _can_keep(connections[using])
+        is_read_only = _IS_READ_ONLY.get(connections[using].vendor)
+        found = (
+            using in written()
+            and router.allow_migrate_model(using, rows_of(using).model)
+            and TABLE in connections[using].introspection.table_names()
+            and not (is_read_only and ask_one(connections[using], is_read_only))
+        )
         known = _tables[using] = found, math.inf if found else time.monotonic() + _ASK_AGAIN_SECONDS
     return known[0]
-
-
-def _can_keep(connection: Any) -> bool:
-    if TABLE not in connection.introspection.table_names():
-        return False
-    is_read_only = _IS_READ_ONLY.get(connection.vendor)
-    return not (is_read_only and ask_one(connection, is_read_only))
 
 
 def forget_tables() -> None:
@@ -227,12 +224,16 @@ def _read(using: str, above: int, which: str, names: Sequence[str] | None = None
     columns = f"id, source, {quote('key')}, {rows}, applied_at IS NOT NULL"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {columns} FROM {TABLE} WHERE id > {above:d} AND {which}", names)
-        return [_record(*row) for row in cursor]
-
-
-def _record(id: int, source: str, key: str, rows: Any, is_applied: Any) -> Record:
-    text = rows.decode(errors="replace") if isinstance(rows, bytes) else rows
-    return Record(id=id, source=source, key=key, rows=text, is_applied=bool(is_applied))
+        return [
+            Record(
+                id=id,
+                source=source,
+                key=key,
+                rows=text.decode(errors="replace") if isinstance(text, bytes) else text,
+                is_applied=bool(is_applied),
+            )
+            for id, source, key, text, is_applied in cursor
+        ]
 
 
 def mark(numbers: Collection[int], *, using: str) -> None:
@@ -269,27 +270,19 @@ def _make(_version: int, _caches: int) -> str:
     for name, source in sources().by_name.items():
         for each in source.dependents:
             columns = ",".join(field.column for field in each.fields)
-            parts.append(f"{name} {each.spec.key} {columns} {each.path} {_text_of(each.function)}")
+            parts.append(f"{name} {each.spec.key} {columns} {each.path} {_code_of(each.function)}")
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
-def _text_of(function: Any) -> str:
+def _code_of(function: Any) -> str:
     """Return a string that differs between functions that do different things, even lambdas.
 
-    Not based on the source, because a deploy may replace the file while the process runs.
+    Not based on the source, because a deploy may replace the file while the process runs. Constants that are
+    functions or sets are left out: they have no text that is the same in every process.
     """
-    if function is None:
-        return ""
     named = function if hasattr(function, "__qualname__") else type(function)
-    inner = inspect.unwrap(getattr(function, "func", function))  # of a `partial` or behind a decorator
-    return f"{named.__module__}.{named.__qualname__} {_constant(getattr(inner, '__code__', None))}"
-
-
-def _constant(value: Any) -> str:
-    """Return a constant of a function, or its code, as a string that is the same in every process."""
-    if isinstance(value, CodeType):
-        return f"{value.co_code.hex()} {value.co_names} {_constant(value.co_consts)}"
-    if isinstance(value, tuple | frozenset):
-        parts = [_constant(each) for each in value]
-        return str(parts if isinstance(value, tuple) else sorted(parts))
-    return repr(value)
+    # Of a `partial`, or behind a decorator.
+    code = getattr(inspect.unwrap(getattr(function, "func", function)), "__code__", None)
+    constants = [each for each in getattr(code, "co_consts", ()) if isinstance(each, str | int | float)]
+    names = (code.co_code.hex(), code.co_names) if code else ()
+    return f"{named.__module__}.{named.__qualname__} {names} {constants}"

@@ -71,25 +71,22 @@ class Relay:
             wait: waits for some seconds; returns whether to stop.
             polling: makes a context that is held while a database is queried.
         """
-        failures: dict[str, tuple[str, float]] = {}
+        retry_at: dict[str, float] = {}
         while True:
             steps: dict[str, Callable[[], object]] = {"Changes that a failover of a cache lost": self.notice}
             steps |= {f"Changes on {using!r}": partial(self.poll, using) for using in written()}
             for what, step in steps.items():
-                why, again_at = failures.get(what, ("", -inf))
-                if time.monotonic() < again_at:
+                if time.monotonic() < retry_at.get(what, -inf):
                     continue
                 try:
                     with polling():
                         step()
-                    if failures.pop(what, None):
+                    if retry_at.pop(what, None):
                         logger.info("%s are applied again", what)
                 except Exception as error:  # noqa: BLE001 - the relay must go on
-                    is_known = why and getattr(error, "is_logged", False)  # by the circuit breaker
-                    found = why if is_known else describe(error)
-                    if found != why:
-                        logger.warning("%s are pending and will be retried: %s", what, found)
-                    failures[what] = found, time.monotonic() + RETRY_SECONDS
+                    if what not in retry_at:
+                        logger.warning("%s are pending and will be retried: %s", what, describe(error))
+                    retry_at[what] = time.monotonic() + RETRY_SECONDS
                     close_old_connections()
             if wait(PAUSE_SECONDS):
                 return
@@ -112,23 +109,18 @@ class Relay:
         return done
 
     def _poll_one(self, using: str) -> int:
-        done, failed, replayed = 0, None, set[int]()
+        done, replayed = 0, set[int]()
         known = self._replayed.get(using, frozenset())
         again = time.monotonic() < self._replays_until
         for page in _pages(using, again=again):
             if page is None:  # the records that it applied may still be there
                 replayed |= known
                 continue
-            replayed.update(each.id for each in page if again or each.is_applied)
             waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
-            try:
-                if new:
-                    apply(new, using=using, sweep=True, lag=_age_of(new[0], using=using))
-            except StoreUnavailable as error:
-                replayed -= {each.id for each in new}
-                failed = failed or error
-                continue
+            if new:
+                apply(new, using=using, sweep=True, lag=_age_of(new[0], using=using))
+            replayed.update(each.id for each in page if again or each.is_applied)
             if waiting and other_cache(ask=True):
                 replayed.update(waiting)
             else:
@@ -139,8 +131,6 @@ class Relay:
         if take_purge(using) and not upkeep.is_read_only(using):
             upkeep.purge(using=using, thoroughly=True)
             upkeep.collapse(using=using)  # also of jobs that are gone, whose triggers still record
-        if failed is not None:
-            raise failed
         return done
 
     def notice(self) -> None:

@@ -11,8 +11,8 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext
+from datetime import UTC, timedelta
 from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
@@ -20,8 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections, models, transaction
 from django.db.models import QuerySet
-from django.utils.dateparse import parse_datetime
-from django.utils.timezone import get_default_timezone, make_naive
+from django.utils.timezone import get_default_timezone, is_aware, make_naive
 
 from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
@@ -38,7 +37,6 @@ Row = Mapping[str, Any]
 
 # SQLite accepts 32,766 parameters in a statement, PostgreSQL 65,535.
 _IN_LIMIT = 30_000
-
 
 # Fields whose `to_python` parses the text of a column without loss.
 _READABLE = (
@@ -69,9 +67,6 @@ class ChangedRow:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{name!r} is not recorded for changed rows: add it to fields=")
 
-    def __repr__(self) -> str:
-        return f"<ChangedRow {self.pk}>"
-
 
 def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
     """Return the ids affected by recorded changes of declared jobs, by job.
@@ -88,22 +83,17 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
         if record.key:
             found += [(spec, _asked(spec, record)) for spec in sources().by_key[record.key]]
         else:
-            by_source[record.source].append(_rows(record))
+            by_source[record.source].append(read_rows(record))
     for name, parts in by_source.items():
         known = [part for part in parts if part is not None]
         rows = list(chain.from_iterable(known)) if len(known) == len(parts) else None
-        found += [(each.spec, _ids(each, rows, using)) for each in sources().by_name[name].dependents]
+        found += [(each.spec, ids_of(each, rows, using=using)) for each in sources().by_name[name].dependents]
     ids: dict[JobSpec, Ids] = {}
     for spec, more in found:
         if more is None or more:
             one = ids.get(spec, frozenset())
             ids[spec] = None if one is None or more is None else one | more
     return ids
-
-
-def ids_now(dependent: Dependent, record: Record, *, using: str) -> Ids:
-    """Return the ids for the rows of a record now, because the rows may be gone after the commit."""
-    return _ids(dependent, _rows(record), using)
 
 
 def as_ids(value: Any) -> frozenset[Id]:
@@ -123,49 +113,46 @@ def as_ids(value: Any) -> frozenset[Id]:
     return ids
 
 
+def _asked(spec: JobSpec, record: Record) -> Ids:
+    """Return the ids of an explicit request to invalidate a job."""
+    ids = read_rows(record)
+    if ids is None or not spec.keyed:
+        return None
+    try:
+        return as_ids(ids)
+    except TypeError as error:  # whatever another program wrote there
+        _log_every_key(error, spec, "a request")
+        return None
+
+
+def ids_of(dependent: Dependent, rows: Sequence[Row] | None, *, using: str) -> Ids:
+    """Return the ids that changed rows have given so far, or give now by a path to other tables."""
+    if rows is None or not dependent.fields:
+        return None
+    try:
+        if dependent.function is not None:
+            with settings_context():
+                given: Iterable[Any] = [dependent.function(_changed(dependent, row)) for row in rows]
+        else:
+            given = {_value(dependent, row) for row in rows} - {None}
+            if dependent.path:
+                # PostgreSQL aborts an open transaction whose query fails, but not one before its savepoint.
+                is_open = connections[using].in_atomic_block
+                with transaction.atomic(using=using) if is_open else nullcontext():
+                    given = set(_follow(dependent, given, using))
+        return frozenset().union(*map(as_ids, given))
+    except Exception as error:  # noqa: BLE001 - a project's function, a value, or a path of another release
+        _log_every_key(error, dependent.spec, f"a change of {dependent.model._meta.label}")
+        return None
+
+
 def _log_every_key(error: Exception, spec: JobSpec, subject: str) -> None:
-    """Log why the ids of a job could not be found. Every key is then invalidated."""
     logger.error(
         "The ids of %s for the job %s could not be found, so all of its keys are invalidated: %s",
         subject,
         spec.name,
         describe(error),
     )
-
-
-def _asked(spec: JobSpec, record: Record) -> Ids:
-    """Return the ids of an explicit request to invalidate a job."""
-    if record.rows is None or not spec.keyed:
-        return None
-    try:
-        return as_ids(json.loads(record.rows))
-    except Exception as error:  # noqa: BLE001 - whatever another program wrote there
-        _log_every_key(error, spec, str(record))
-        return None
-
-
-def _ids(dependent: Dependent, rows: Sequence[Row] | None, using: str) -> Ids:
-    if rows is None or not dependent.fields:
-        return None
-    try:
-        if dependent.function is not None:
-            with _savepoint(using), settings_context():
-                given = [dependent.function(_changed(dependent, row)) for row in rows]
-            return frozenset().union(*map(as_ids, given))
-        values = {_value(dependent, row) for row in rows} - {None}
-        if dependent.path:
-            with _savepoint(using):
-                values = set(_follow(dependent, values, using))
-        return frozenset().union(*map(as_ids, values))
-    except Exception as error:  # noqa: BLE001 - a project's function, a value, or a path of another release
-        _log_every_key(error, dependent.spec, f"a change of {dependent.model._meta.label}")
-        return None
-
-
-def _savepoint(using: str) -> AbstractContextManager[Any]:
-    """Keep a failing query from aborting the open transaction, as it would on PostgreSQL."""
-    aborts = connections[using].vendor == "postgresql" and connections[using].in_atomic_block
-    return transaction.atomic(using=using) if aborts else nullcontext()
 
 
 def _value(dependent: Dependent, row: Row) -> Any:
@@ -195,14 +182,13 @@ def _follow(dependent: Dependent, values: set[Any], using: str) -> Iterator[Any]
 
 
 # -- reading a recorded row ---------------------------------------------------------------------------
-def _rows(record: Record) -> list[Row] | None:
-    """Return the rows of a record. None: every key, or the record cannot be read."""
+def read_rows(record: Record) -> list[Any] | None:
+    """Return the rows or ids of a record. None: every key, or the record cannot be read."""
     try:
         rows = json.loads(record.rows or "null")
     except Exception:  # noqa: BLE001 - whatever another program wrote there
         return None
-    is_readable = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
-    return rows if is_readable else None
+    return rows if isinstance(rows, list) else None
 
 
 def _read_column(field: Any, row: Row) -> Any:
@@ -262,31 +248,18 @@ def _read(field: Any, text: Any) -> Any:
     kind = _kind(field)
     if kind is None or not isinstance(text, str):
         raise ValueError(f"the values of {field} cannot be read back")
+    if kind is models.BooleanField:
+        value: Any = _BOOLEANS[text.lower()]
+    elif kind is models.GenericIPAddressField:  # PostgreSQL includes the netmask
+        value = kind.to_python(field, text.partition("/")[0])
+    elif kind is models.DecimalField:  # SQLite stores a binary number
+        digits = Decimal(1).scaleb(-field.decimal_places)
+        value = kind.to_python(field, text).quantize(digits, context=field.context)
+    elif kind is models.DurationField and text.lstrip("-").isdigit():
+        value = timedelta(microseconds=int(text))  # as SQLite stores it
+    else:
+        value = kind.to_python(field, text)
+    if kind is models.DateTimeField and is_aware(value) != settings.USE_TZ:
+        value = value.replace(tzinfo=UTC) if settings.USE_TZ else make_naive(value, get_default_timezone())
     convert = getattr(field, "from_db_value", None)
-    try:
-        if kind is models.BooleanField:
-            value: Any = _BOOLEANS[text.lower()]
-        elif kind is models.DateTimeField:
-            value = _moment(text)
-        elif kind is models.GenericIPAddressField:  # PostgreSQL includes the netmask
-            value = kind.to_python(field, text.partition("/")[0])
-        elif kind is models.DecimalField:  # SQLite stores a binary number
-            value = kind.to_python(field, text).quantize(
-                Decimal(1).scaleb(-field.decimal_places), context=field.context
-            )
-        elif kind is models.DurationField and text.lstrip("-").isdigit():
-            value = timedelta(microseconds=int(text))  # as SQLite stores it
-        else:
-            value = kind.to_python(field, text)
-        return value if convert is None else convert(value, None, None)
-    except Exception as error:
-        raise ValueError(f"{text[:40]!r} is not a value of {field}") from error
-
-
-def _moment(text: str) -> datetime:
-    moment = parse_datetime(text)
-    if moment is None:
-        raise ValueError(text)
-    if settings.USE_TZ:
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return make_naive(moment, get_default_timezone()) if moment.tzinfo else moment
+    return value if convert is None else convert(value, None, None)

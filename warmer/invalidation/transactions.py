@@ -216,9 +216,7 @@ def _is_in_test_case(connection: Any) -> bool:
 # -- statements --------------------------------------------------------------------------------------
 def may_change(sql: Any) -> bool:
     """Return whether a statement names a table that a job depends on."""
-    if isinstance(sql, bytes):
-        sql = sql.decode(errors="replace")
-    if not isinstance(sql, str):  # e.g. psycopg's composed statements
+    if not isinstance(sql, str):  # bytes, or psycopg's composed statements
         return True
     sql = sql.lstrip()
     if sql[:6].lower() == "select" and ";" not in sql:  # which several statements have between them
@@ -282,11 +280,10 @@ def _ask(connection: Any) -> tuple[set[str], bool]:
 
 def _is_snapshot(connection: Any) -> bool:
     """Return whether the open transaction may read an older snapshot of the database."""
-    if connection.vendor in ("postgresql", "mysql"):
-        question = "SHOW transaction_isolation"
-        if connection.vendor == "mysql":
-            question = f"SELECT @@{'tx' if connection.mysql_is_mariadb else 'transaction'}_isolation"
-        return str(ask_one(connection, question)).lower().replace("-", " ") not in READ_COMMITTED
+    if connection.vendor == "postgresql":
+        return ask_one(connection, "SHOW transaction_isolation") not in READ_COMMITTED
+    if connection.vendor == "mysql":
+        return connection.isolation_level not in READ_COMMITTED  # of the settings
     if connection.vendor == "sqlite":
         # A transaction that began with the write lock has the newest state, and nobody else can commit before
         # it ends. Without a write-ahead log, nobody can commit while it reads, either.

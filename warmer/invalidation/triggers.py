@@ -37,14 +37,12 @@ class Problem:
     Attributes:
         why: what is wrong, e.g. "has no triggers".
         fix: what to do.
-        is_found: whether the table exists.
     """
 
     using: str
     table: str
     why: str
     fix: str
-    is_found: bool = True
 
 
 def databases() -> list[str]:
@@ -95,13 +93,6 @@ def problems(*using: str) -> list[Problem]:
     return [*unknown, *chain.from_iterable(found.values())]
 
 
-_FIXES = {
-    "table": "Run 'manage.py warm_triggers --database {}'.",
-    "view": "Depend on the tables behind it instead.",
-    "nothing": "Run 'manage.py migrate', or put its schema on the search_path.",
-}
-
-
 def _problems(using: str) -> Iterator[Problem]:
     compared = _compare(using)
     captured = _captured(compared)
@@ -109,41 +100,35 @@ def _problems(using: str) -> Iterator[Problem]:
         forget_installed()  # another process changed some: signals must cover the rest
     for wanted, now in compared:
         if why := _why_not(wanted, now):
-            fix, is_found = _FIXES[now.kind].format(using), now.kind != "nothing"
-            yield Problem(using=using, table=wanted.table, why=why, fix=fix, is_found=is_found)
+            fix = f"Run 'manage.py warm_triggers --database {using}'."
+            if not now.is_table:
+                fix = "Depend on the tables behind it instead."
+            yield Problem(using=using, table=wanted.table, why=why, fix=fix)
 
 
 def _compare(using: str) -> list[tuple[Definition, Installed]]:
     """Return what the jobs need of each table of a database and what it has, with one query."""
     found = _vendor(using).find(connections[using], sources().by_table)
     return [
-        (
-            Definition(table=table, columns={each.compared: each.columns for each in of_table}),
-            found.get(table, Installed(kind="nothing")),
-        )
+        (Definition(table=table, columns={each.compared: each.columns for each in of_table}), found[table])
         for table, of_table in sources().by_table.items()
-        if router.allow_migrate_model(using, of_table[0].model)
+        if table in found and router.allow_migrate_model(using, of_table[0].model)
     ]
 
 
 def _why_not(wanted: Definition, now: Installed) -> str:
     """Return why a table is not captured as its jobs need; empty if it is."""
-    if now.kind == "nothing":
-        return "is not found"
-    if now.kind == "view":
+    if not now.is_table:
         return "is a view or a foreign table, so only Django's signals report its changes"
     if not now.events:
         return "has no triggers"
-    if missing := [event for event in EVENTS if event not in now.events]:
-        return f"has no trigger for {', '.join(missing)}, or it is disabled"
     if now.owner:
         return f"has triggers that cannot write to {TABLE}"
     if now.partitions:
         return f"has partitions without triggers: {', '.join(now.partitions)}"
-    if now.is_outdated:
-        return "has triggers that name columns which it no longer has"
-    if now.definition is None or now.definition.merged(wanted) != now.definition:
-        return "has triggers that record less than its jobs need"
+    is_complete = now.events.issuperset(EVENTS) and not now.is_outdated
+    if not is_complete or now.definition is None or now.definition.merged(wanted) != now.definition:
+        return "has triggers that are disabled, outdated, or record less than its jobs need"
     return ""
 
 
@@ -159,17 +144,18 @@ def prune(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses it.
     """
-    vendor, connection, compared = _vendor(using), connections[using], _compare(using)
-    steps = {}
-    for wanted, now in compared:
-        why = _why_not(wanted, now)
-        if now.kind == "table" and (why or now.definition != wanted):
-            missed = _missed(wanted.table) if why else []
-            steps[wanted.table] = [*vendor.create(connection, wanted, now), *missed]
-    unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in compared}
-    above = floors[using]
+    vendor, connection, above = _vendor(using), connections[using], floors[using]
+    unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in _compare(using)}
     try:
-        return _run(using, steps | {table: vendor.drop(connection, table) for table in unwanted})
+        # First, because a renamed table shares the function of the one that has its name now.
+        dropped = _run(using, {table: vendor.drop(connection, table) for table in unwanted})
+        steps = {}
+        for wanted, now in _compare(using):
+            why = _why_not(wanted, now)
+            if now.is_table and (why or now.definition != wanted):
+                missed = _missed(wanted.table) if why else []
+                steps[wanted.table] = [*vendor.create(connection, wanted, now), *missed]
+        return [*dropped, *_run(using, steps)]
     finally:
         watcher(using).changed(above)
 
@@ -202,7 +188,7 @@ def _missing(using: str, compared: Iterable[tuple[Definition, Installed]]) -> di
     return {
         wanted.table: create(connection, wanted.merged(now.definition), now)
         for wanted, now in compared
-        if now.kind == "table" and _why_not(wanted, now)
+        if now.is_table and _why_not(wanted, now)
     }
 
 
@@ -223,7 +209,8 @@ def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
             done.append(table)
         except DatabaseError as error:
             refused.append(f"{table}: {describe(error)}")
-    forget_installed()
+    if steps:
+        forget_installed()
     if refused:
         raise TriggersRefused(
             f"The database {using!r} refused triggers on {'; '.join(refused)}. Until they are there, only "

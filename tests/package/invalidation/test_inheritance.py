@@ -110,23 +110,6 @@ def test_parent__to_which_no_name_leads_back_costs_every_key(town: Any) -> None:
     assert gone_by(["shop:1", "shop:2"], town.Place.objects.create) == {"shop:1", "shop:2"}
 
 
-@pytest.mark.parametrize("way", ["new child", "child that moves"])
-def test_child__that_takes_over_a_row_of_its_parent(town: Any, way: str) -> None:
-    """The row of the parent moves, although the child has none at this key yet."""
-    job("owner:{id}", {town.Place: "owner_id"})
-    job("shop:{id}", {town.Shop: "owner_id"})
-    old, new, other = (town.Owner.objects.create() for _ in range(3))
-    place = town.Place.objects.create(owner=old)
-    keys = [f"owner:{owner.pk}" for owner in (old, new, other)]
-    if way == "new child":
-        shop = town.Shop(place_ptr_id=place.pk, owner=new)
-    else:
-        shop = town.Shop.objects.create(owner=new)
-        shop.pk = shop.id = place.pk
-    assert gone_by(keys, shop.save) == set(keys[:2])
-    assert town.Place.objects.get(pk=place.pk).owner == new
-
-
 def test_function__is_of_the_childs_own_row(town: Any, cafe: Any) -> None:
     by_function("chef:{id}", town.Restaurant, lambda row: row.chef_id, "chef")
     keys = cached(f"chef:{cafe.chef_id}", "chef:0")

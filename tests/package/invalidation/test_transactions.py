@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 from unittest.mock import Mock
 
@@ -20,7 +20,7 @@ from tests.support.keyed import cached, gone, waiting
 from tests.support.keyed import job as declare
 from tests.support.transactions import Rollback, managed_by_hand, rolled_back
 from warmer import warm_many
-from warmer.invalidation import Relay, transactions
+from warmer.invalidation import Relay
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -128,18 +128,6 @@ def test_transaction__managed_by_hand_bypasses_the_cache_and_stores_nothing(way:
         assert way(job)
     assert gone("titled:6", "titled:7") == {"titled:6", "titled:7"}
     assert (job.get(7), gone("titled:7")) == ("old", set())
-
-
-@pytest.mark.parametrize(("is_mariadb", "name"), [(True, "tx_isolation"), (False, "transaction_isolation")])
-def test_snapshot__is_asked_of_mysql_and_of_mariadb_by_its_own_name(
-    is_mariadb: bool, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MariaDB knows MySQL's name since 11.1 only; tried by hand with 10.11."""
-    server = SimpleNamespace(vendor="mysql", mysql_is_mariadb=is_mariadb)
-    for level, is_snapshot in (("REPEATABLE-READ", True), ("READ-COMMITTED", False)):
-        known = {f"SELECT @@{name}": level}
-        monkeypatch.setattr(transactions, "ask_one", lambda _connection, question, known=known: known[question])
-        assert transactions._is_snapshot(server) is is_snapshot
 
 
 # -- what a transaction costs grows with its changes, and not with their square -------------------------

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
 
 from warmer.invalidation.sources import Compared
 
@@ -32,13 +31,8 @@ class Definition:
         """Parse the result of `comment`; None if something else wrote it."""
         if not comment or MARK not in comment:
             return None
-        try:
-            found = json.JSONDecoder().raw_decode(comment[comment.index(MARK) + len(MARK) :])[0]
-            columns = {
-                None if compared is None else tuple(compared): tuple(names) for compared, names in found
-            }
-        except (ValueError, TypeError):
-            return None
+        found = json.JSONDecoder().raw_decode(comment[comment.index(MARK) + len(MARK) :])[0]
+        columns = {None if compared is None else tuple(compared): tuple(names) for compared, names in found}
         return cls(table=table, columns=columns)
 
     @property
@@ -70,7 +64,7 @@ class Installed:
     """The triggers of a table in the database.
 
     Attributes:
-        kind: what has the table's name: a table, an object without trigger support, or nothing.
+        is_table: whether it is one; a view and a foreign table cannot have these triggers.
         definition: what they record; None: unknown.
         is_outdated: whether they name columns that the table no longer has.
         events: those that are recorded, of `EVENTS`; without disabled triggers.
@@ -80,7 +74,7 @@ class Installed:
         records: the table of records, quoted.
     """
 
-    kind: Literal["table", "view", "nothing"] = "table"
+    is_table: bool = True
     definition: Definition | None = None
     is_outdated: bool = False
     events: frozenset[str] = frozenset()

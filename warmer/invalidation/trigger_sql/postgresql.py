@@ -53,7 +53,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
             definition=definition and definition.limited_to(columns),
             is_outdated=definition is not None and definition != definition.limited_to(columns),
             events=events,
-            kind="table" if kind in ("r", "p") else "view",
+            is_table=kind in ("r", "p"),
             schema=schema,
             owner=owner or "",
             records=records or f"public.{TABLE}",
@@ -103,20 +103,14 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
 
 
 def drop(connection: Any, table: str) -> list[str]:
-    """Return the statements that remove the triggers of a table, and their function.
-
-    A table that replaced a renamed one has the same function, which then stays.
-    """
-    name, ours = connection.ops.quote_name(table), [f"warmer_{event}" for event in EVENTS]
+    """Return the statements that remove the triggers of a table and its partitions, with their function."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tgfoid::regprocedure::text FROM pg_trigger GROUP BY tgfoid "
-            "HAVING bool_or(tgrelid = to_regclass(%s) AND tgname = ANY(%s)) AND bool_and("
-            "tgrelid = to_regclass(%s) OR tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass(%s))))",
-            [name, ours, name, name],
+            "SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger "
+            "WHERE tgrelid = to_regclass(%s) AND tgname = ANY(%s)",
+            [connection.ops.quote_name(table), [f"warmer_{event}" for event in EVENTS]],
         )
-        functions = [f"DROP FUNCTION IF EXISTS {function} CASCADE" for (function,) in cursor]
-    return [*(f'DROP TRIGGER IF EXISTS "{trigger}" ON {name}' for trigger in ours), *functions]
+        return [f"DROP FUNCTION IF EXISTS {function} CASCADE" for (function,) in cursor]
 
 
 def _function_name(table: str) -> str:

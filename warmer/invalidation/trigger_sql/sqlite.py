@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from warmer.invalidation.records import TABLE
@@ -27,7 +27,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
         rows = sorted(cursor.fetchall())  # tables, triggers, views
     for kind, name, table, text in rows:
         if kind != "trigger" and name in names:
-            found[name] = Installed(kind="table" if kind == "table" else "view")
+            found[name] = Installed(is_table=kind == "table")
         elif table in found and name in (ours := {_name(event, table): event for event in EVENTS}):
             events = found[table].events | {ours[name]}
             # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
@@ -47,12 +47,10 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     """Return the statements that make the triggers of a table record a definition."""
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
-        there = {row[1] for row in cursor}
+        definition = definition.limited_to({row[1] for row in cursor})
     statements = drop(connection, definition.table)
     for event in EVENTS:
-        inserts = "\n".join(
-            _insert(connection, definition, compared, event, there) for compared in definition.columns
-        )
+        inserts = "\n".join(_insert(connection, definition, each, event) for each in definition.columns)
         statements.append(
             sql(
                 "sqlite",
@@ -78,20 +76,14 @@ def _name(event: str, table: str) -> str:
     return f"warmer_{event}_{table}"
 
 
-def _insert(
-    connection: Any, definition: Definition, compared: Compared, event: str, there: Collection[str]
-) -> str:
-    """Return the statement that writes one kind of record, with the columns that the table currently has.
-
-    Args:
-        there: the table's columns.
-    """
+def _insert(connection: Any, definition: Definition, compared: Compared, event: str) -> str:
+    """Return the statement that writes one kind of record."""
     quote = connection.ops.quote_name
     rows, columns = "NULL", definition.columns[compared]
-    if 0 < len(columns) <= _MOST_COLUMNS and {*there} >= {*columns}:
+    if 0 < len(columns) <= _MOST_COLUMNS:
         rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
     condition = "1"
-    if event == "update" and compared is not None and {*there} >= {*compared}:
+    if event == "update" and compared is not None:
         # A column's own collation may treat different texts as equal.
         differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in compared)
         condition = " OR ".join(differ)

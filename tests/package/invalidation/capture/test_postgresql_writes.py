@@ -80,16 +80,6 @@ def test_trigger__with_ids_that_are_taken_writes_succeed_and_are_recorded(known:
     assert (ChangeRecord.objects.count(), known.relayed()) == (3, {1, 2})
 
 
-def test_floor__of_a_sequence_that_starts_over_below_older_records_is_forgotten(known: Things) -> None:
-    """As in a `TransactionTestCase` with `reset_sequences`: the flush before it left its own records."""
-    fetch("SELECT setval('warmer_changerecord_id_seq', 1000000)")
-    execute(INSERT)
-    fetch("SELECT setval('warmer_changerecord_id_seq', 1, false)")
-    for owner in (2, 3):
-        assert owner in known.gone_by(execute, f"UPDATE myapp_thing SET owner = {owner}")
-
-
-# -- values ---------------------------------------------------------------------------------------------
 @pytest.fixture
 def odd_type() -> Any:
     """A type whose conversion to JSON raises."""

@@ -69,7 +69,7 @@ CASES = {
         change=("SET session_replication_role = replica", UPDATE), after=("RESET session_replication_role",)
     ),
     "disabled_trigger": Case(
-        change=("ALTER TABLE myapp_thing DISABLE TRIGGER warmer_update", UPDATE), problem="is disabled", is_mended=True
+        change=("ALTER TABLE myapp_thing DISABLE TRIGGER warmer_update", UPDATE), problem="are disabled", is_mended=True
     ),
     "detached_partition": Case(change=("ALTER TABLE parted DETACH PARTITION low",), **_OF_PARTED),
     "dropped_partition": Case(change=("DROP TABLE low",), **_OF_PARTED),

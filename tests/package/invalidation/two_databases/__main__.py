@@ -1,7 +1,5 @@
 """Changes in two databases: `python -m tests.package.invalidation.two_databases` fails if one is not as it must be."""
 
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import django
@@ -10,7 +8,7 @@ django.setup()
 
 from django.core.cache import cache  # noqa: E402
 from django.core.management import call_command  # noqa: E402
-from django.db import connections, transaction  # noqa: E402
+from django.db import transaction  # noqa: E402
 from django.db.models.signals import pre_delete  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
@@ -97,19 +95,6 @@ def roll_back_one_of_two_nested_transactions() -> None:
     assert (cached(post), job.get(5)) == ([None], "old")
 
 
-def add_a_database_without_triggers_at_run_time() -> None:
-    post = make(6, "second")
-    second = connections.settings["second"]
-    connections.settings["third"] = third = second | {"NAME": f"{second['NAME']}.third"}
-    with closing(sqlite3.connect(second["NAME"])) as old, closing(sqlite3.connect(third["NAME"])) as new:
-        old.backup(new)
-        for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            new.execute(f"DROP TRIGGER {name}")
-    job.get(6)
-    rename(Post.objects.using("third").get(pk=6), "new")
-    assert cached(post) == [None]
-
-
 if __name__ == "__main__":
     for using in DATABASES:
         call_command("migrate", database=using, verbosity=0)
@@ -117,4 +102,3 @@ if __name__ == "__main__":
     change_the_second_in_a_transaction()
     change_the_second_amid_a_transaction_of_the_first()
     roll_back_one_of_two_nested_transactions()
-    add_a_database_without_triggers_at_run_time()
