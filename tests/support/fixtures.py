@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -19,10 +20,10 @@ from myapp.models import Comment, Post
 from tests.support.jobs import empty_registry, registry  # noqa: F401
 from tests.support.processes import ROOT, run
 from tests.support.rows import a_comment, a_post, a_user
+from tests.support.transactions import unwatched
 from users.models import CustomUser
 from warmer import jobs
 from warmer.invalidation import captures_by_triggers, receivers, triggers
-from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
 # A busy machine is slow, which says nothing about the code.
@@ -71,14 +72,14 @@ def own_jobs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     triggers.forget_installed()
     if commits:
         # As the run captures, whatever the test chose: its settings may outlive its database.
-        with override_settings(WARMER_CAPTURE=capture), watcher("default").quiet():
+        with override_settings(WARMER_CAPTURE=capture), unwatched():
             (triggers.prune if captures_by_triggers() else triggers.remove)("default")
 
 
 def install_triggers() -> list[str]:
     """Install what the declared jobs need; unlike `migrate`, count nothing as missed until now."""
-    with watcher("default").quiet():
-        return triggers._run("default", triggers._missing("default", triggers._compare("default")))
+    with patch.object(triggers, "_missed", return_value=[]), unwatched():
+        return triggers.catch_up("default")
 
 
 def use_pool(settings: Any, name: str, **options: Any) -> None:

@@ -6,8 +6,8 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.test import override_settings
 
+from tests.support.transactions import unwatched
 from warmer.invalidation import triggers
-from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
 Rows = list[tuple[Any, ...]]
@@ -32,7 +32,7 @@ def restore(using: str) -> bool:
     if before is None:
         return False
     exists = "SELECT '{0}' WHERE EXISTS (SELECT 1 FROM \"{0}\")"
-    with watcher(using).quiet(), transaction.atomic(using), connections[using].cursor() as cursor:
+    with unwatched(using), transaction.atomic(using), connections[using].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(map(exists.format, _tables(using))))
         filled = {table for (table,) in cursor.fetchall()}
         for table in filled | before.keys():

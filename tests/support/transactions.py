@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django.db import transaction
+from django.db import connections, transaction
+
+from warmer.invalidation.transactions import watcher
 
 
 class Rollback(Exception):
@@ -27,3 +29,17 @@ def managed_by_hand() -> Iterator[None]:
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
+
+
+@contextmanager
+def unwatched(using: str = "default") -> Iterator[None]:
+    """Run statements that are not seen in this process, as those of another program."""
+    found, wrappers = watcher(using), connections[using].execute_wrappers
+    is_watched = found in wrappers
+    if is_watched:
+        wrappers.remove(found)
+    try:
+        yield
+    finally:
+        if is_watched and found not in wrappers:
+            wrappers.insert(0, found)

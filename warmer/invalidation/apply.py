@@ -81,7 +81,7 @@ def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = 
     for spec, each in invalidations.items():
         keys_invalidated.send_robust(spec, keys=each.keys, lag=lag)  # Django logs receivers that raise
         if spec.on_change == "refresh":
-            _refresh(spec)
+            refresh_wanted.send_robust(spec)
     return sweep or not unswept
 
 
@@ -106,7 +106,8 @@ def apply_committed(*, using: str, above: int) -> None:
 
 def _apply_above(above: int, using: str, *, ask: bool) -> None:
     found = records.read_newest(using=using, above=above, at_most=MOST)
-    if not found and 0 < highest(using=using) < above:
+    highest = f"SELECT coalesce(max(id), {above:d}) FROM {records.TABLE}"
+    if not found and above and records.ask_one(connections[using], highest) < above:
         # The database's record ids have started over, e.g. after a flush or a restore.
         floors.pop(using, None)
         found = records.read_newest(using=using, above=0, at_most=MOST)
@@ -125,11 +126,6 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
             records.mark([each.id for each in part], using=using)
     if not is_done:
         pending_wanted.send_robust(None)  # if tasks run in process, this applies them now
-
-
-def highest(*, using: str) -> int:
-    """Return the id of the newest record; 0 if there is none."""
-    return int(records.ask_one(connections[using], f"SELECT max(id) FROM {records.TABLE}") or 0)
 
 
 def apply_unrecorded(found: Sequence[Record], *, using: str) -> None:
@@ -198,18 +194,6 @@ def other_cache(*, ask: bool) -> str:
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------
-def _refresh(spec: JobSpec) -> None:
-    for _, error in refresh_wanted.send_robust(spec):
-        if isinstance(error, Exception):
-            logger.error(
-                "Could not queue a refresh of %s: its keys stay cold until the next read or scheduled run; "
-                "or run 'manage.py warm_cache %s --only-missing'. %s",
-                spec.name,
-                spec.name,
-                describe(error),
-            )
-
-
 def _sweep(specs: Iterable[JobSpec]) -> None:
     """Find and delete all keys of jobs; raise errors only after every cache has been tried.
 

@@ -4,19 +4,18 @@ The receivers predict nothing and lock no row. A save records the new row. If a 
 id to another, one query before it reads the old row.
 
 With triggers, the database records changes itself. The receivers then record only changes of tables without
-triggers, and disconnect from a model once triggers cover all of its tables.
+triggers. With one database, they disconnect from a model once triggers cover all of its tables.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, router
+from django.db import Error
 from django.db.models import Model, Q, QuerySet
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 
@@ -36,8 +35,6 @@ UID = "warmer.receivers"
 # The attribute that holds the records of the old row during a save.
 _BEFORE = "_warmer_before"
 
-# The databases on which triggers record all changes of a model.
-_captured: defaultdict[type[Model], set[str]] = defaultdict(set)
 _is_listening = False
 
 
@@ -51,7 +48,6 @@ def listen(**_: Any) -> None:
     """Connect the receivers for every model whose rows touch a table that a job depends on."""
     global _is_listening
     _is_listening = True
-    _captured.clear()
     for model in apps.get_models(include_auto_created=True):
         if sources().of_model(model) or sources().links_of(model):
             for signal, receiver in _receivers_of(model):
@@ -95,21 +91,11 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
     if captures_by_triggers():
         with_triggers = installed(using)
         found = [source for source in found if source.table not in with_triggers]
-        if not found:
-            _mute(sender, using)
+        if not found and written() == [using]:
+            # If they are connected, Django reads rows before it deletes them, and links before it adds others.
+            for signal, _ in _receivers_of(sender):
+                signal.disconnect(sender=sender, dispatch_uid=UID)
     return found
-
-
-def _mute(model: type[Model], using: str) -> None:
-    """Disconnect a model's receivers once triggers record its changes on every database.
-
-    With a receiver connected, Django reads rows before it deletes them, and existing links before it adds
-    others.
-    """
-    _captured[model].add(using)
-    if _captured[model].issuperset(each for each in written() if router.allow_migrate_model(each, model)):
-        for signal, _ in _receivers_of(model):
-            signal.disconnect(sender=model, dispatch_uid=UID)
 
 
 def _own(found: Iterable[Source], sender: type[Model]) -> list[Source]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -109,13 +109,16 @@ class Relay:
         return done
 
     def _poll_one(self, using: str) -> int:
-        done, replayed = 0, set[int]()
+        done, above, replayed = 0, 0, set[int]()
         known = self._replayed.get(using, frozenset())
         again = time.monotonic() < self._replays_until
-        for page in _pages(using, again=again):
+        while (page := _page(using, above=above, again=again)) != []:
             if page is None:  # the records that it applied may still be there
                 replayed |= known
-                continue
+                break
+            if not above and len(page) == records.PAGE and upkeep.collapse(using=using):
+                continue  # there are fewer now
+            above = page[-1].id
             waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
             if new:
@@ -150,24 +153,16 @@ class Relay:
             self._reached[alias] = found.id, time.monotonic()
 
 
-def _pages(using: str, *, again: bool) -> Iterator[list[Record] | None]:
-    """Yield pending records page by page; None while another process with our fingerprint is reading them.
+def _page(using: str, *, above: int, again: bool) -> list[Record] | None:
+    """Return the next pending records; None while another process with our fingerprint is reading them.
 
     They are applied outside of the transaction that reads them, because sweeping keys may take long.
     """
-    above, connection = 0, connections[using]
     lock = f"SELECT pg_try_advisory_xact_lock({int(fingerprint(), 16) - 2**63})"
-    while True:
-        with read_committed(using, transaction_wanted=True):
-            is_alone = connection.vendor != "postgresql" or ask_one(connection, lock)
-            page = records.read(using=using, above=above, again=again) if is_alone else None
-        if page and len(page) == records.PAGE and not above and upkeep.collapse(using=using):
-            continue  # there are fewer now
-        if page != []:
-            yield page
-        if not page or len(page) < records.PAGE:
-            return
-        above = page[-1].id
+    with read_committed(using, transaction_wanted=True):
+        if connections[using].vendor == "postgresql" and not ask_one(connections[using], lock):
+            return None
+        return records.read(using=using, above=above, again=again)
 
 
 def _age_of(record: Record, *, using: str) -> timedelta:
@@ -211,38 +206,38 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
         has_just_started = found.uptime <= age + 1 and not is_known  # both times are rounded
         if not before or (found.began_empty and has_just_started):
             return False
+        affected = [specs[name] for name in before]
+        for spec in affected:  # a token of the previous server may carry a count from a clock that was ahead
+            spec.store.forget()
         # The other half covers what the log is missing, and the purge of records.
         is_covered = found.read_log and has_just_started and age < conf.REPLAY.total_seconds() / 2
         is_covered = is_covered and records.captures_by_triggers()
-        what = "was replaced, restarted or promoted" if any(before.values()) else "was not watched before"
-        _mend(alias, [specs[name] for name in before], what=what, is_covered=is_covered)
+        logger.warning(
+            "The server of the cache %r %s, and may lack invalidations: %s",
+            alias,
+            "was replaced, restarted or promoted" if any(before.values()) else "was not watched before",
+            f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
+            if is_covered
+            else f"every key of {len(affected)} jobs is invalidated",
+        )
+        if is_covered:
+            for using in filter(are_kept, written()):
+                _record_again(using)
+        else:
+            _record_all(affected)
         return True
 
 
-def _mend(alias: str, specs: Collection[JobSpec], *, what: str, is_covered: bool) -> None:
-    """Drop the fences of jobs, and record what to invalidate.
+def _record_again(using: str) -> None:
+    """Record the changes that were applied within the last `WARMER_REPLAY` once more."""
+    columns = ", ".join(map(connections[using].ops.quote_name, ("source", "key", "rows")))
+    chosen = f"SELECT {columns} FROM {records.TABLE} WHERE applied_at IS NOT NULL"
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"INSERT INTO {records.TABLE} ({columns}) {chosen}")
 
-    Args:
-        what: what happened to the cache's server, for the log.
-        is_covered: applying the changes of the last `WARMER_REPLAY` again is enough.
-    """
-    # A token of the previous server may carry a count from a clock that was ahead, so no fence may accept it.
-    for spec in specs:
-        spec.store.forget()
-    again = f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
-    logger.warning(
-        "The server of the cache %r %s, and may lack invalidations: %s",
-        alias,
-        what,
-        again if is_covered else f"every key of {len(specs)} jobs is invalidated",
-    )
-    if is_covered:
-        for using in filter(are_kept, written()):
-            columns = ", ".join(map(connections[using].ops.quote_name, ("source", "key", "rows")))
-            with connections[using].cursor() as cursor:  # the changes applied within the last `WARMER_REPLAY`
-                chosen = f"SELECT {columns} FROM {records.TABLE} WHERE applied_at IS NOT NULL"
-                cursor.execute(f"INSERT INTO {records.TABLE} ({columns}) {chosen}")
-        return
+
+def _record_all(specs: Collection[JobSpec]) -> None:
+    """Record that every key of jobs is invalid, or invalidate them where nothing is recorded."""
     using = router.db_for_write(apps.get_model("warmer", "ChangeRecord"))
     if are_kept(using):
         records.write([record_of_ids(spec, None) for spec in specs], using=using)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from django.db import Error, connections, transaction
+from django.db import connections, transaction
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -41,7 +40,6 @@ class Watcher:
         self._due: int | None = None
         self._changed_sources: set[str] = set()
         self._late: int | None = None
-        self._is_quiet = False
         self._statements = 0
         self._answer: tuple[int, set[str], bool] | None = None
 
@@ -52,7 +50,7 @@ class Watcher:
         above = floors[self.using]
         result = execute(sql, params, many, context)
         try:
-            if not self._is_quiet and may_change(sql):
+            if may_change(sql):
                 self.changed(above)
         except Exception as error:  # noqa: BLE001 - the project's statement has succeeded
             logger.warning("A change on %r waits for a worker: %s", self.using, describe(error))
@@ -78,15 +76,6 @@ class Watcher:
         above, self._late = self._late, None
         if above is not None:
             self.changed(above)
-
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Ignore the statements of a block, which are our own."""
-        before, self._is_quiet = self._is_quiet, True
-        try:
-            yield
-        finally:
-            self._is_quiet = before
 
     # -- commits -----------------------------------------------------------------------------------
     def expect(self, *, above: int | None = None, changed: Iterable[str] = ()) -> None:
@@ -139,15 +128,10 @@ class Watcher:
             return True
         if not captures_by_triggers() or not are_kept(self.using):
             return on_miss and _is_snapshot(self._connection())
-        try:
-            if self._answer is None or self._answer[0] != self._statements:
-                changed, reads_snapshot = _ask(self._connection())
-                self._answer = (self._statements, changed, reads_snapshot)  # this query is a statement, too
-            _, changed, reads_snapshot = self._answer  # valid until the next statement
-        except Error:
-            if on_miss:
-                raise
-            return False  # a failed transaction can only be rolled back, so cached values are right
+        if self._answer is None or self._answer[0] != self._statements:
+            changed, reads_snapshot = _ask(self._connection())
+            self._answer = (self._statements, changed, reads_snapshot)  # this query is a statement, too
+        _, changed, reads_snapshot = self._answer  # valid until the next statement
         if means.isdisjoint(changed):
             return reads_snapshot
         self.expect(changed=changed)

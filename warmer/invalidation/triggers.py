@@ -6,9 +6,8 @@ Installing only widens: what another release or service needs stays. `prune` and
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +18,6 @@ from warmer.exceptions import TriggersRefused
 from warmer.invalidation.apply import floors
 from warmer.invalidation.records import TABLE, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.sources import sources
-from warmer.invalidation.transactions import watcher
 from warmer.invalidation.trigger_sql import postgresql, sqlite
 from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, literal, split_name
 from warmer.report import describe
@@ -27,6 +25,7 @@ from warmer.signals import triggers_changed
 
 logger = logging.getLogger(__name__)
 
+Comparison = Sequence[tuple[Definition, Installed]]
 VENDORS: dict[str, ModuleType] = {"postgresql": postgresql, "sqlite": sqlite}
 
 
@@ -77,20 +76,12 @@ def problems(*using: str) -> list[Problem]:
     """Return the tables that are not captured as their jobs need, with one query for each database.
 
     Args:
-        using: the databases; default: all. One that cannot capture changes has no problems.
+        using: the databases; default: all that answer. One that cannot capture changes has no problems.
 
     Raises:
-        Error: one of the databases in `using` does not answer. By default, that is a problem of its own.
+        Error: one of the databases in `using` does not answer.
     """
-    if using:
-        return [problem for alias in using if _can_capture(alias) for problem in _problems(alias)]
-    found, unanswered = visit(lambda alias: list(_problems(alias)) if _can_capture(alias) else [])
-    fix = "Start it. If it is a replica, set DATABASES[{!r}]['TEST'] = {{'MIRROR': 'default'}}."
-    unknown = [
-        Problem(using=alias, table="What is captured", why=f"is unknown: {why}", fix=fix.format(alias))
-        for alias, why in unanswered.items()
-    ]
-    return [*unknown, *chain.from_iterable(found.values())]
+    return [problem for alias in using or databases() if _can_capture(alias) for problem in _problems(alias)]
 
 
 def _problems(using: str) -> Iterator[Problem]:
@@ -106,7 +97,7 @@ def _problems(using: str) -> Iterator[Problem]:
             yield Problem(using=using, table=wanted.table, why=why, fix=fix)
 
 
-def _compare(using: str) -> list[tuple[Definition, Installed]]:
+def _compare(using: str) -> Comparison:
     """Return what the jobs need of each table of a database and what it has, with one query."""
     found = _vendor(using).find(connections[using], sources().by_table)
     return [
@@ -132,7 +123,7 @@ def _why_not(wanted: Definition, now: Installed) -> str:
     return ""
 
 
-def _captured(compared: Iterable[tuple[Definition, Installed]]) -> frozenset[str]:
+def _captured(compared: Comparison) -> frozenset[str]:
     """Return the tables whose triggers record everything that their jobs need."""
     return frozenset(wanted.table for wanted, now in compared if not _why_not(wanted, now))
 
@@ -144,20 +135,11 @@ def prune(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses it.
     """
-    vendor, connection, above = _vendor(using), connections[using], floors[using]
+    vendor, connection = _vendor(using), connections[using]
     unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in _compare(using)}
-    try:
-        # First, because a renamed table shares the function of the one that has its name now.
-        dropped = _run(using, {table: vendor.drop(connection, table) for table in unwanted})
-        steps = {}
-        for wanted, now in _compare(using):
-            why = _why_not(wanted, now)
-            if now.is_table and (why or now.definition != wanted):
-                missed = _missed(wanted.table) if why else []
-                steps[wanted.table] = [*vendor.create(connection, wanted, now), *missed]
-        return [*dropped, *_run(using, steps)]
-    finally:
-        watcher(using).changed(above)
+    # First, because a renamed table shares the function of the one that has its name now.
+    dropped = _run(using, {table: vendor.drop(connection, table) for table in unwanted})
+    return [*dropped, *_run(using, _steps(using, _compare(using), exactly=True))]
 
 
 def remove(using: str) -> list[str]:
@@ -176,20 +158,26 @@ def remove(using: str) -> list[str]:
 def script(using: str) -> str:
     """Return the SQL that installs missing triggers, for someone else to run."""
     parts = []
-    for table, statements in _missing(using, _compare(using)).items():
-        steps = ["BEGIN", *_vendor(using).PREPARE, *statements, *_missed(table), "COMMIT"]
+    for statements in _steps(using, _compare(using)).values():
+        steps = ["BEGIN", *_vendor(using).PREPARE, *statements, "COMMIT"]
         parts += [f"{each.strip()};\n" for each in steps]
     return "".join(parts)
 
 
-def _missing(using: str, compared: Iterable[tuple[Definition, Installed]]) -> dict[str, list[str]]:
-    """Return the statements that install missing triggers, by table."""
-    create, connection = _vendor(using).create, connections[using]
-    return {
-        wanted.table: create(connection, wanted.merged(now.definition), now)
-        for wanted, now in compared
-        if now.is_table and _why_not(wanted, now)
-    }
+def _steps(using: str, compared: Comparison, *, exactly: bool = False) -> dict[str, list[str]]:
+    """Return the statements that install missing triggers, by table.
+
+    Args:
+        exactly: also those that narrow triggers to what this project needs.
+    """
+    found = {}
+    for wanted, now in compared:
+        why = _why_not(wanted, now)
+        if now.is_table and (why or (exactly and now.definition != wanted)):
+            definition = wanted if exactly else wanted.merged(now.definition)
+            statements = _vendor(using).create(connections[using], definition, now)
+            found[wanted.table] = [*statements, *(_missed(wanted.table) if why else ())]
+    return found
 
 
 def _missed(table: str) -> list[str]:
@@ -221,13 +209,7 @@ def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
 
 
 def _vendor(using: str) -> ModuleType:
-    vendor = connections[using].vendor
-    if vendor not in VENDORS:
-        raise TriggersRefused(
-            f"The database {using!r} ({vendor}) cannot capture changes by triggers: it takes PostgreSQL or "
-            "SQLite. Set WARMER_CAPTURE = 'signals'."
-        )
-    return VENDORS[vendor]
+    return VENDORS[connections[using].vendor]
 
 
 # -- migrations ----------------------------------------------------------------------------------------
@@ -263,13 +245,6 @@ def catch_up(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses a trigger. The others are installed.
     """
-    with watcher(using).quiet():
-        compared = _compare(using)
-        _installed[using, jobs.version] = _captured(compared)
-        if not (steps := _missing(using, compared)):
-            return []
-        above = floors[using]
-        try:
-            return _run(using, {table: [*found, *_missed(table)] for table, found in steps.items()})
-        finally:
-            watcher(using).changed(above)
+    compared = _compare(using)
+    _installed[using, jobs.version] = _captured(compared)
+    return _run(using, _steps(using, compared))

@@ -70,13 +70,10 @@ def test_save__with_a_sweep_that_fails_leaves_it_to_a_worker(outcome: Any, monke
     assert waiting()
 
 
-def test_save__with_a_refresh_that_cannot_be_queued_says_so(outcome: Any, monkeypatch: Any) -> None:
+def test_save__with_a_refresh_that_cannot_be_queued_succeeds(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     warm("r", name="r", depends_on=[Post], on_change="refresh")(lambda: 1)
-
     monkeypatch.setattr("warmer.runs.open_run", Mock(side_effect=OperationalError("database is locked")))
-    said = outcome()
-    for part in ("Could not queue a refresh of r", "manage.py warm_cache r --only-missing", "database is locked"):
-        assert part in said
+    outcome()
 
 
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])

@@ -84,12 +84,12 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
         sql(
             "postgresql",
             function=function,
-            records=_literal(now.records),
-            schema=_literal(now.records.rpartition(".")[0]),
+            records=literal(now.records),
+            schema=literal(now.records.rpartition(".")[0]),
             blocks=blocks,
         ),
         f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC",
-        f"COMMENT ON FUNCTION {function}() IS {_literal(definition.comment)}",
+        f"COMMENT ON FUNCTION {function}() IS {literal(definition.comment)}",
         # After its creation: that of a table with a new name or schema is another one.
         *([f"ALTER FUNCTION {function}() OWNER TO {now.owner}"] if now.owner else []),
     ]
@@ -136,8 +136,8 @@ def _block(quote: Any, definition: Definition, compared: Compared, now: Installe
     return sql(
         "postgresql_block",
         records=now.records,
-        source=_literal(source_name(definition.table, compared)),
-        names="ARRAY[" + ", ".join(map(_literal, named)) + "]::name[]",
+        source=literal(source_name(definition.table, compared)),
+        names="ARRAY[" + ", ".join(map(literal, named)) + "]::name[]",
         number=len(named),
         inserted=_rows(quote, columns, new),
         updated=_rows(quote, columns, updated),
@@ -162,8 +162,3 @@ def _rows(quote: Any, columns: Sequence[str], changed: str) -> str:
         row_bytes=MOST_BYTES_OF_A_ROW,
         bytes=MOST_BYTES,
     )
-
-
-def _literal(text: str) -> str:
-    quoted = literal(text)
-    return f" E{quoted}".replace("\\", "\\\\") if "\\" in text else quoted

@@ -12,8 +12,8 @@ from django.db import connection
 from tests.package.invalidation.capture.things import Things, things
 from tests.package.invalidation.capture.world import World, small_world
 from tests.support.fixtures import install_triggers
+from tests.support.transactions import unwatched
 from warmer.invalidation import captures_by_triggers
-from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
 
@@ -48,7 +48,7 @@ def db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 
 def forget_records() -> None:
-    with watcher("default").quiet():
+    with unwatched():
         ChangeRecord.objects.all().delete()
 
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import DataError, connection, transaction
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg import sql
 
@@ -16,7 +16,6 @@ from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
-from tests.support.transactions import rolled_back
 from warmer.invalidation import Relay, apply, records, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
@@ -206,17 +205,6 @@ def test_relay__has_nothing_to_do_when_a_database_turns_read_only(monkeypatch: p
         assert Relay().poll() == 0
     finally:
         execute("RESET default_transaction_read_only")
-
-
-def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -> None:
-    assert records.are_kept("default")
-    cache.set(known.job.key(1), "kept")
-    with rolled_back():
-        execute(INSERT)
-        with suppress(DataError):
-            execute("SELECT 1 / 0")
-        assert known.job.get(1) == "kept"
-    assert known.job.get(1) == "kept"
 
 
 # -- connections ----------------------------------------------------------------------------------------

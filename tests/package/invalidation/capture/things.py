@@ -12,9 +12,9 @@ from django.db import connection, models
 
 from tests.support.fixtures import install_triggers
 from tests.support.tables import tables_of
+from tests.support.transactions import unwatched
 from warmer import jobs, warm_many
 from warmer.invalidation import Relay, triggers
-from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
 IDS = range(1, 7)
@@ -126,7 +126,7 @@ def execute(*statements: Any) -> None:
 
 def fetch(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     """Return rows of this process's connection, unseen by the watcher."""
-    with watcher("default").quiet(), connection.cursor() as cursor:
+    with unwatched(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
 

@@ -16,9 +16,9 @@ from django.db.models import Model, Q, QuerySet
 from tests.package.invalidation.capture.things import jobs_of_a_test
 from tests.support.fixtures import install_triggers
 from tests.support.tables import OwnModel, tables_of
+from tests.support.transactions import unwatched
 from warmer import warm_many
 from warmer.invalidation import captures_by_triggers
-from warmer.invalidation.transactions import watcher
 from warmer.models import ChangeRecord
 
 Loaded = dict[int, list[Any]]
@@ -44,7 +44,7 @@ class World:
         """Make a few rows, with the same ids each time; leave no record."""
         tables = [each._meta.db_table for each in self.made.values()]
         tables += [each.through._meta.db_table for each in (self.Node.tags, self.Node.friends)]
-        with watcher("default").quiet():
+        with unwatched():
             flush = connection.ops.sql_flush(no_style(), tables, reset_sequences=True)
             connection.ops.execute_sql_flush(flush)
             for name in "abc":
