@@ -22,7 +22,7 @@ from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_sav
 from warmer.invalidation.recording import record, record_of_ids, record_of_rows
 from warmer.invalidation.records import Record, captures_by_triggers, written
 from warmer.invalidation.resolve import ids_of, read_rows
-from warmer.invalidation.sources import Source, sources, tables_of
+from warmer.invalidation.sources import Source, link_table, sources, tables_of
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.triggers import installed
 from warmer.report import describe
@@ -92,7 +92,7 @@ def _recorded_here(sender: type[Model], using: str) -> list[Source]:
         with_triggers = installed(using)
         found = [source for source in found if source.table not in with_triggers]
         if not found and written() == [using]:
-            # If they are connected, Django reads rows before it deletes them, and links before it adds others.
+            # With a receiver, Django reads rows before it deletes them, and links before it adds others.
             for signal, _ in _receivers_of(sender):
                 signal.disconnect(sender=sender, dispatch_uid=UID)
     return found
@@ -243,8 +243,7 @@ def _ends(through: type[Model], model: type[Model]) -> Iterator[tuple[Any, Any]]
     fields: Any = model._meta.many_to_many
     for field in fields:
         if getattr(field.remote_field, "through", None) is through:
-            here = through._meta.get_field(field.m2m_field_name())
-            there = through._meta.get_field(field.m2m_reverse_field_name())
+            _, here, there = link_table(field)
             yield here, there
             if field.remote_field.symmetrical:
                 yield there, here

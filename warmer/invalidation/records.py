@@ -25,7 +25,6 @@ from django.db import Error, connections, router, transaction
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.invalidation.sources import sources
-from warmer.report import describe
 from warmer.stores import place_of
 
 T = TypeVar("T")
@@ -110,14 +109,14 @@ def forget_tables() -> None:
     _tables.clear()
 
 
-def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, str]]:
+def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, Error]]:
     """Call a function for each database that keeps records; an unresponsive one does not affect the others.
 
     Args:
         using: the databases; default: all.
 
     Returns:
-        The results, and the reasons of the databases that do not answer.
+        The results, and the errors of the databases that do not answer.
     """
     found, unanswered = {}, {}
     for alias in using or written():
@@ -125,7 +124,7 @@ def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str,
             if are_kept(alias):
                 found[alias] = ask(alias)
         except Error as error:
-            unanswered[alias] = describe(error)
+            unanswered[alias] = error
     return found, unanswered
 
 

@@ -17,14 +17,13 @@ from math import inf
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, close_old_connections, connections, router
+from django.db import close_old_connections, connections, router
 from django.db.models import F
 from django.db.models.functions import Now
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
 from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
 from warmer.invalidation.recording import record_of_ids
@@ -98,15 +97,10 @@ class Relay:
             StoreUnavailable: a cache does not answer; its changes stay pending.
             Error: a database does not answer. The others are polled anyway.
         """
-        done, failed = 0, None
-        for alias in using or written():
-            try:
-                done += self._poll_one(alias) if are_kept(alias) else 0
-            except (StoreUnavailable, Error) as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
-        return done
+        done, failed = records.visit(self._poll_one, using)
+        for error in failed.values():
+            raise error
+        return sum(done.values())
 
     def _poll_one(self, using: str) -> int:
         done, above, replayed = 0, 0, set[int]()

@@ -73,15 +73,12 @@ class Sources:
 
     Attributes:
         by_key: the jobs by their declared key, which jobs of different caches may share.
-        links: the automatic tables of many-to-many fields, each with one of its two keys. Django deletes
-            their rows without a signal.
     """
 
     by_key: Mapping[str, Sequence[JobSpec]]
     by_name: Mapping[str, Source]
     by_table: Mapping[str, Sequence[Source]]
     names_of: Mapping[JobSpec, set[str]]
-    links: Sequence[tuple[Source, Any]]
 
     def of_model(self, model: type[Model]) -> list[Source]:
         """Return the sources that hold a model's rows, including those of its parents."""
@@ -89,9 +86,18 @@ class Sources:
         return [source for table in tables for source in self.by_table.get(table, ())]
 
     def links_of(self, model: type[Model]) -> list[tuple[Source, Any]]:
-        """Return the link tables of a model's rows, each with its key to the model."""
-        mine = tables_of(model) if self.links else ()
-        return [(source, key) for source, key in self.links if concrete(key.related_model) in mine]
+        """Return the automatic link tables of a model's rows, each with its key to the model.
+
+        Django deletes their rows without a signal.
+        """
+        mine = tables_of(model)
+        return [
+            (source, key)
+            for source in self.by_name.values()
+            if source.model._meta.auto_created
+            for key in source.model._meta.concrete_fields
+            if key.is_relation and concrete(key.related_model) in mine
+        ]
 
 
 def source_name(table: str, compared: Iterable[str] | None) -> str:
@@ -129,16 +135,7 @@ def _collect(_version: int) -> Sources:
         by_table[table].append(source)
         for each in dependents:
             names_of[each.spec].add(source.name)
-    links = [
-        (source, key)
-        for source in by_name.values()
-        if source.model._meta.auto_created
-        for key in source.model._meta.concrete_fields
-        if key.is_relation
-    ]
-    return Sources(
-        by_key=dict(by_key), by_name=by_name, by_table=dict(by_table), names_of=names_of, links=links
-    )
+    return Sources(by_key=dict(by_key), by_name=by_name, by_table=dict(by_table), names_of=names_of)
 
 
 def _dependents(spec: JobSpec) -> list[Dependent]:
@@ -213,7 +210,7 @@ def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared)
     yield Dependent(spec=spec, model=model, compared=compared, fields=own, path=path, from_row=True)
     there, links = far.related_model, [getattr(far, "field", None)]
     if far.many_to_many:
-        there, link, other = _link_table(far)
+        there, link, other = link_table(far)
         rest, links = [other.name, *rest], [link]
     elif not isinstance(far, ForeignObjectRel):  # a generic relation
         names = far.object_id_field_name, far.content_type_field_name
@@ -232,7 +229,7 @@ def _field(model: Any, name: str) -> Any:
     return link if field.primary_key and link is not None else None
 
 
-def _link_table(far: Any) -> tuple[Any, Any, Any]:
+def link_table(far: Any) -> tuple[Any, Any, Any]:
     """Return a many-to-many field's through model, and its keys to this side and to the other."""
     is_reverse = isinstance(far, ManyToManyRel)
     field = far.field if is_reverse else far

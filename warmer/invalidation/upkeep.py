@@ -16,6 +16,7 @@ from warmer.conf import conf
 from warmer.invalidation import records
 from warmer.invalidation.records import Record, ask_one, read_committed, rows_of, visit
 from warmer.invalidation.sources import sources
+from warmer.report import describe
 
 ROLL_OUT = timedelta(days=1)
 """How long a change is kept for a process that declares its job, e.g. while a release is rolled out."""
@@ -56,13 +57,14 @@ def backlog(*using: str) -> Backlog:
         using: the databases; default: all.
     """
     count, age, by_job = 0, timedelta(0), Counter[str]()
-    found, unanswered = visit(_waiting, using)
+    found, failed = visit(_waiting, using)
     for source, key, number, waited in chain.from_iterable(found.values()):
         count += number
         age = max(age, waited)
         specs = sources().by_key[key] if key else [each.spec for each in sources().by_name[source].dependents]
         for name in {spec.name for spec in specs}:
             by_job[name] += number
+    unanswered = {alias: describe(error) for alias, error in failed.items()}
     return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
 
 

@@ -49,9 +49,10 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
                 partitions[table].append(relation)
             continue
         definition = Definition.from_comment(table, comment)
+        limited = definition and definition.limited_to(columns)
         found[table] = Installed(
-            definition=definition and definition.limited_to(columns),
-            is_outdated=definition is not None and definition != definition.limited_to(columns),
+            definition=limited,
+            is_outdated=limited != definition,
             events=events,
             is_table=kind in ("r", "p"),
             schema=schema,

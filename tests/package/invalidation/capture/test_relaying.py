@@ -1,7 +1,9 @@
 """The relay and the purge: whose fault stops what, and what is left for another poll."""
 
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError, connection, models
@@ -10,7 +12,7 @@ from django.utils import timezone
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, unapplied
 from tests.support.keyed import received
-from warmer.invalidation import Relay, apply, records, relay, upkeep
+from warmer.invalidation import Relay, apply, records, upkeep
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
 from warmer.stores.redis.store import RedisStore
@@ -36,14 +38,8 @@ def test_relay__applies_a_change_with_the_id_of_one_that_it_had_applied_once_mor
 
 def test_relay__goes_on_with_other_databases_when_one_fails(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     outsiders.run(INSERT)
-
-    def are_kept(using: str) -> bool:
-        if using == "away":
-            raise OperationalError("away")
-        return records.are_kept(using)
-
-    monkeypatch.setattr(relay, "written", lambda: ["away", "default"])
-    monkeypatch.setattr(relay, "are_kept", are_kept)
+    monkeypatch.setattr(records, "written", lambda: ["away", "default"])
+    monkeypatch.setattr(records, "are_kept", Mock(side_effect=chain([OperationalError("away")], repeat(True))))
     with pytest.raises(OperationalError, match="away"):
         Relay().poll()
     assert (known.gone(), unapplied()) == ({1}, 0)
