@@ -72,5 +72,4 @@ class Child:
                 line = raw.decode(errors="replace").rstrip()
                 self._tail.append(line)
                 self.is_ready = self.is_ready or line.endswith(self.command.ready)
-                if not self.command.quiet:
-                    say(f"{self.command.name:<{LABEL_WIDTH}}| {line}".rstrip())
+                say(f"{self.command.name:<{LABEL_WIDTH}}| {line}".rstrip())

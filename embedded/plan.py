@@ -38,7 +38,6 @@ class Command:
 
     Attributes:
         title: the console's message before a step.
-        quiet: show the output of a step only if it fails.
         required: stop everything if a step fails.
         ready: the end of the line that a service prints when it is ready.
         asks: how to ask a service to stop.
@@ -47,7 +46,6 @@ class Command:
     name: str
     words: tuple[str, ...]
     title: str = ""
-    quiet: bool = False
     required: bool = True
     ready: str = ""
     asks: tuple[Ask, ...] = POLITELY
@@ -103,7 +101,6 @@ def project_plan(environment: Mapping[str, str]) -> Plan:
                 name="migrate",
                 title="Preparing the database",
                 words=(*manage, "migrate", "--noinput", "--verbosity", "0"),
-                quiet=True,
             ),
             Command(name="sample", title="Sample data", words=(*manage, "sample_data")),
         ),

@@ -118,8 +118,8 @@ class Supervisor:
             code = child.stop()
         if code == 0:
             return
-        output = _indented(child.last_lines()) if step.quiet else " Its output is above."
-        failure = f"{step.title}: `{' '.join(step.words)}` failed ({describe_exit(code)}).{output}"
+        command = " ".join(step.words)
+        failure = f"{step.title}: `{command}` failed ({describe_exit(code)}). Its output is above."
         if step.required:
             raise EmbeddedError(failure)
         say(f"{failure}\nThe site keeps running.", sys.stderr)

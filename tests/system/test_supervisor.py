@@ -162,11 +162,11 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
         ),
         (
             {
-                "before": "Command(name='migrate', title='Preparing the database', quiet=True, "
+                "before": "Command(name='migrate', title='Preparing the database', "
                 "words=(python, '-c', 'print(\"no such table\"); raise SystemExit(2)')),"
             },
             4,
-            ["Preparing the database: `", "failed (exit code 2).\n    no such table\n"],
+            ["migrate| no such table\n", "failed (exit code 2). Its output is above."],
         ),
     ],
     ids=["a_service_is_killed", "a_step_fails"],
