@@ -98,7 +98,7 @@ def test_msgspec__missing_a_save_is_done_and_the_check_names_it(foreign: Foreign
     assert "warmer.E002" in said
     assert "pip install warmer[msgspec]" in said
     found = errors["backend"]
-    assert found["message"].endswith("need msgspec, which is not installed.")
+    assert "needs msgspec: run 'pip install warmer[msgspec]'" in found["message"]
     assert found["fix"].startswith("pip install msgspec\n")
 
 
