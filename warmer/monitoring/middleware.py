@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.cache import caches
-from django.core.cache.backends.base import BaseCache
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
@@ -109,57 +108,40 @@ def _instrument_all() -> None:
 
 
 def _instrument(cache: Any, alias: str) -> Any:
-    """Wrap the methods of a cache object, not of its class."""
+    """Wrap the methods of a cache object, not of its class. Django's async ones call these in a thread."""
     if not hasattr(cache, "warmer_instruments"):
         cache.warmer_instruments = True
         for name in CALLS:
-            own = f"a{name}"  # Django's own calls the other in a thread, where it is counted
-            if getattr(type(cache), own, None) is not getattr(BaseCache, own, None):
-                setattr(cache, own, _counted(getattr(cache, own), name, alias, is_async=True))
             if hasattr(cache, name):
-                setattr(cache, name, _counted(getattr(cache, name), name, alias, is_async=False))
+                setattr(cache, name, _counted(getattr(cache, name), name, alias))
     return cache
 
 
-# The arguments of a lookup as they are passed on, with the default that the caller gave. `get` gets a unique
-# one, because `get("n", 0)` also returns 0 for a cached 0.
-PASSED_ON: dict[str, Callable[..., Any]] = {
-    "get": lambda key, default=None, *args, **kwargs: ((key, MISSING, *args), kwargs, default),
-    "get_many": lambda keys, *args, **kwargs: ((list(keys), *args), kwargs, None),
-    "has_key": lambda *args, **kwargs: (args, kwargs, None),
-}
-
-
-def _counted(method: Callable[..., Any], name: str, alias: str, *, is_async: bool) -> Callable[..., Any]:
+def _counted(method: Callable[..., Any], name: str, alias: str) -> Callable[..., Any]:
     """Return a method of a cache that counts its calls, and the keys that it looks up."""
-    passed_on = PASSED_ON.get(name, PASSED_ON["has_key"])
 
-    @functools.wraps(method)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        if observer.get() is None:
-            return method(*args, **kwargs)
-        args, kwargs, default = passed_on(*args, **kwargs)
+    def get(key: Any, default: Any = None, *args: Any, **kwargs: Any) -> Any:
         with called(alias):
-            answer = method(*args, **kwargs)
-        return settled(answer, args, default)
+            answer = method(key, MISSING, *args, **kwargs)
+        looked_up(alias, keys=1, found=int(answer is not MISSING))
+        return default if answer is MISSING else answer
 
-    @functools.wraps(method)
-    async def acounted(*args: Any, **kwargs: Any) -> Any:
-        if observer.get() is None:
-            return await method(*args, **kwargs)
-        args, kwargs, default = passed_on(*args, **kwargs)
+    def get_many(keys: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+        wanted = list(keys)
         with called(alias):
-            answer = await method(*args, **kwargs)
-        return settled(answer, args, default)
-
-    def settled(answer: Any, args: Any, default: Any) -> Any:
-        if name == "get":
-            looked_up(alias, keys=1, found=int(answer is not MISSING))
-            return default if answer is MISSING else answer
-        if name == "get_many":
-            looked_up(alias, keys=len(set(args[0])), found=len(answer or ()))
-        elif name == "has_key":
-            looked_up(alias, keys=1, found=int(bool(answer)))
+            answer = method(wanted, *args, **kwargs)
+        looked_up(alias, keys=len(set(wanted)), found=len(answer or ()))
         return answer
 
-    return acounted if is_async else counted
+    def has_key(*args: Any, **kwargs: Any) -> Any:
+        with called(alias):
+            answer = method(*args, **kwargs)
+        looked_up(alias, keys=1, found=int(bool(answer)))
+        return answer
+
+    def other(*args: Any, **kwargs: Any) -> Any:
+        with called(alias):
+            return method(*args, **kwargs)
+
+    lookups: dict[str, Callable[..., Any]] = {"get": get, "get_many": get_many, "has_key": has_key}
+    return functools.wraps(method)(lookups.get(name, other))

@@ -203,31 +203,3 @@ def test_task__and_what_it_starts_are_one_request(any_cache: str) -> None:
 
     response = asyncio.run(CacheMonitoringMiddleware(view)(RequestFactory().get("/")))
     assert said(response)["cache"] == "4 calls, 0 hits, 3 misses"
-
-
-def test_async_cache__of_its_own_kind_is_counted_once(settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": f"{__name__}.AsyncCache", "LOCATION": "async"}}
-
-    async def view(request: HttpRequest) -> HttpResponse:
-        await cache.aset("a", 0)
-        assert await cache.aget("a", 0) == 0
-        assert await cache.aget("b", "none") == "none"
-        assert await cache.aget_many(["a", "b"]) == {"a": 0}
-        assert await cache.aget_or_set("made", 1) == 1
-        assert await cache.ahas_key("made")
-        return HttpResponse()
-
-    response = asyncio.run(CacheMonitoringMiddleware(view)(RequestFactory().get("/")))
-    # aget_or_set is three; aget_many asks for each key, one after the other.
-    assert said(response)["cache"] == "9 calls, 4 hits, 3 misses"
-
-
-class AsyncCache(LocMemCache):
-    """A cache with a way of its own to be awaited."""
-
-    async def aget(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        await asyncio.sleep(0)
-        return LocMemCache.get(self, key, default, version)
-
-    async def ahas_key(self, key: Any, version: Any = None) -> bool:
-        return bool(self.has_key(key, version))
